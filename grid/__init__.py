@@ -1,0 +1,1 @@
+"""What every service plugs into: the messages, the topology, the errors, and the edges they share."""

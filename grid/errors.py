@@ -1,0 +1,35 @@
+"""The one tree of errors. Each says what was wrong, with its value, and what to do about it."""
+
+from __future__ import annotations
+
+
+class GridError(Exception):
+    """Anything this project refuses, or cannot do."""
+
+
+class ConfigurationError(GridError):
+    """A setting or a file of settings is wrong: the service must not start with it."""
+
+
+class InvalidField(GridError):
+    """One named field of a request is wrong.
+
+    ``field`` is the field's name, ``problem`` what is wrong with it, value included.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class MalformedMessage(GridError):
+    """Bytes from a queue are not a message of this contract: park them, and go on."""
+
+
+class MalformedReading(GridError):
+    """A metrics page gives no usable load: do not choose that substation until it does."""
+
+
+class BrokerUnavailable(GridError):
+    """RabbitMQ is away, blocks publishers or refuses the message: try again later."""

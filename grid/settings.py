@@ -1,0 +1,111 @@
+"""Settings: read from a mapping, usually the environment, each error naming variable and value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from grid.errors import ConfigurationError
+from grid.messages import shown
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """What every service can be told. A service adds its own fields, one variable each.
+
+    ``AMQP_URL`` may list several addresses, separated by commas, tried in turn. The password may
+    stand in a file instead, ``AMQP_PASSWORD_FILE``, so that it is in no environment and no list of
+    processes.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        default=("amqp://127.0.0.1:5672/",), alias="AMQP_URL", repr=False
+    )
+    amqp_user: str | None = Field(default=None, alias="AMQP_USER")
+    amqp_password_file: Path | None = Field(default=None, alias="AMQP_PASSWORD_FILE")
+    http_host: str = Field(default="127.0.0.1", alias="HTTP_HOST")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", alias="LOG_LEVEL"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", alias="LOG_FORMAT")
+
+    @model_validator(mode="after")
+    def _check_urls(self) -> Self:
+        for url in self.amqp_urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+                # the address may hold a password: show only what cannot
+                raise ValueError(
+                    "AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], "
+                    f"got an address with scheme {shown(parts.scheme)}, host {shown(parts.hostname)}"
+                )
+        return self
+
+    def broker_urls(self) -> tuple[str, ...]:
+        """Give the broker's addresses with user and password filled in.
+
+        Raises ``ConfigurationError`` where the password's file cannot be read.
+        """
+        password = self._password()
+        return tuple(_with_credentials(url, self.amqp_user, password) for url in self.amqp_urls)
+
+    def _password(self) -> str | None:
+        if self.amqp_password_file is None:
+            return None
+        try:
+            return self.amqp_password_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"AMQP_PASSWORD_FILE={self.amqp_password_file}: cannot be read: {error.strerror}"
+            ) from error
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def parse(kind: type[AnySettings], values: Mapping[str, str]) -> AnySettings:
+    """Read a service's settings from a mapping of variables; an empty variable counts as unset.
+
+    Raises ``ConfigurationError`` that lists every variable that is wrong, with its value.
+    """
+    try:
+        return kind.model_validate({name: value for name, value in values.items() if value != ""})
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
+        name = ".".join(map(str, problem["loc"]))
+        if not name:
+            lines.append(message)
+        elif problem["type"] == "missing":
+            lines.append(f"{name} is not set: {message}")
+        else:
+            lines.append(f"{name}={shown(problem['input'])}: {message}")
+    return "; ".join(lines)
+
+
+def _with_credentials(url: str, user: str | None, password: str | None) -> str:
+    parts = urlsplit(url)
+    user = user or unquote(parts.username or "guest")
+    password = password if password is not None else unquote(parts.password or "guest")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    where = f"{host}:{parts.port}" if parts.port else host
+    netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{where}"
+    return urlunsplit(parts._replace(netloc=netloc))

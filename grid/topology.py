@@ -1,0 +1,90 @@
+"""The queues, exchanges and bindings, as values: the one place that names and shapes them.
+
+Arguments of a queue cannot be changed once it exists, so they are all here from the start.
+Nobody publishes through RabbitMQ's default exchange: a right to write there reaches every queue.
+Sources: RabbitMQ's guides on quorum queues, streams, consumers and access control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+REQUESTS: Final = "charge.requests"
+PARKED: Final = "charge.parked"
+EVENTS: Final = "charge.events"
+SUBSTATIONS_EXCHANGE: Final = "charge.substations"
+SUBSTATION_QUEUE_PREFIX: Final = "substation."
+
+DELIVERY_LIMIT: Final = (
+    100  # far above any series of restarts: what comes back more often is poison
+)
+REQUESTS_MAX_LENGTH: Final = 500_000
+SUBSTATION_MAX_LENGTH: Final = 100_000
+EVENTS_MAX_AGE: Final = "24h"
+EVENTS_MAX_BYTES: Final = 2_000_000_000
+EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue, its arguments, and the exchange and key it is bound to."""
+
+    name: str
+    exchange: str
+    key: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _quorum(max_length: int, **more: object) -> dict[str, Any]:
+    """Give the arguments of a quorum queue that refuses when full and parks what is poison.
+
+    ``x-overflow`` is what makes dead-lettering at-least-once possible.
+    """
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-max-length": max_length,
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": PARKED,
+        "x-dead-letter-routing-key": PARKED,
+        "x-dead-letter-strategy": "at-least-once",
+        **more,
+    }
+
+
+REQUESTS_QUEUE: Final = Queue(
+    REQUESTS, REQUESTS, REQUESTS, _quorum(REQUESTS_MAX_LENGTH, **{"x-single-active-consumer": True})
+)
+PARKED_QUEUE: Final = Queue(
+    PARKED,
+    PARKED,
+    PARKED,
+    # looking at a parked message delivers it: without a limit of its own, RabbitMQ 4 drops it at 20
+    {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000},
+)
+EVENTS_STREAM: Final = Queue(
+    EVENTS,
+    EVENTS,
+    EVENTS,
+    {
+        "x-queue-type": "stream",
+        "x-max-age": EVENTS_MAX_AGE,
+        "x-max-length-bytes": EVENTS_MAX_BYTES,
+        "x-stream-max-segment-size-bytes": EVENTS_SEGMENT_BYTES,
+    },
+)
+
+QUEUES: Final = (PARKED_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM)
+EXCHANGES: Final = (PARKED, REQUESTS, EVENTS, SUBSTATIONS_EXCHANGE)  # all direct and durable
+
+
+def substation_queue(substation: str) -> Queue:
+    """Give the queue of one substation; its routing key is the substation's id."""
+    return Queue(
+        SUBSTATION_QUEUE_PREFIX + substation,
+        SUBSTATIONS_EXCHANGE,
+        substation,
+        _quorum(SUBSTATION_MAX_LENGTH),
+    )
