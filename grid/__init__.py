@@ -1,1 +1,1 @@
-"""What every service plugs into: the messages, the topology, the errors, and the edges they share."""
+"""What every service plugs into: messages, topology, errors, and the edges that all share."""

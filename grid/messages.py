@@ -35,7 +35,7 @@ class ChargeRequest:
     """What a client asks for.
 
     ``id`` names the job for its whole life; ``requested_at`` is when the api took it. Times are
-    Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty where any will do.
+    Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty if any will do.
     Raises ``InvalidField`` for a value outside the contract.
     """
 
@@ -51,7 +51,7 @@ class ChargeRequest:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             value = getattr(self, name)
-            if value is not None and not (problem := check(value)) is None:
+            if value is not None and (problem := check(value)) is not None:
                 raise InvalidField(name, f"{problem}, got {shown(value)}")
 
     def fields(self) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Settings(BaseModel):
             if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
                 # the address may hold a password: show only what cannot
                 raise ValueError(
-                    "AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], "
-                    f"got an address with scheme {shown(parts.scheme)}, host {shown(parts.hostname)}"
+                    "AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], got an address "
+                    f"with scheme {shown(parts.scheme)} and host {shown(parts.hostname)}"
                 )
         return self
 
