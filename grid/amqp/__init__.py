@@ -1,0 +1,26 @@
+"""RabbitMQ at the edge: the one package that knows pika.
+
+A link is one connection with one channel, made anew for as long as the service runs whenever it
+breaks. Publishing and consuming never share one, because a RabbitMQ under an alarm stops reading
+from every connection that publishes, and would stop hearing the acknowledgements on it too.
+All of it belongs to one asyncio loop. Sources: the documentation of pika; RabbitMQ's guides on
+confirms, consumers and streams.
+"""
+
+from grid.amqp.consumer import Consumer, Delivery, StreamReader
+from grid.amqp.declarer import Declarer, declare_topology
+from grid.amqp.link import Link, Watch
+from grid.amqp.publisher import Outcome, Publication, Publisher
+
+__all__ = [
+    "Consumer",
+    "Declarer",
+    "Delivery",
+    "Link",
+    "Outcome",
+    "Publication",
+    "Publisher",
+    "StreamReader",
+    "Watch",
+    "declare_topology",
+]

@@ -1,0 +1,146 @@
+"""Consuming: from a queue with acknowledgements, and from a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.spec import Basic
+
+from grid.amqp.link import Link, Watch, future, settle
+
+PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
+STREAM_PREFETCH: Final = 500
+
+
+class Delivery(NamedTuple):
+    """A message from a queue; ``tag`` is good until the link breaks."""
+
+    tag: int
+    body: bytes
+    id: str | None
+    redelivered: bool
+    headers: Mapping[str, Any]
+
+
+class Consumer(Link):
+    """Hands each message of a queue to ``deliver``, which sees to it that it is acknowledged.
+
+    ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
+    delivers again what they stood for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        watch: Watch,
+        *,
+        queue: str,
+        prefetch: int,
+        deliver: Callable[[Delivery], None],
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name, urls, watch)
+        self._queue = queue
+        self._prefetch = prefetch
+        self._deliver = deliver
+        self._forget = forget
+        self._tags: list[str] = []
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge one delivery, or with ``multiple`` every one up to it."""
+        if (channel := self._usable()) is not None:
+            channel.basic_ack(tag, multiple)
+
+    def requeue(self, tag: int) -> None:
+        """Give one delivery back to the queue."""
+        if (channel := self._usable()) is not None:
+            channel.basic_nack(tag, requeue=True)
+
+    def stop(self) -> None:
+        """Take nothing new; what was delivered can still be acknowledged or given back."""
+        if (channel := self._usable()) is not None:
+            for tag in self._tags:
+                channel.basic_cancel(tag)
+
+    async def _set_up(self, channel: Channel) -> None:
+        channel.add_on_cancel_callback(self._on_cancel)
+        whole, rest = divmod(self._prefetch, PREFETCH_MOST)
+        shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
+        self._tags = [await self._consume(channel, share) for share in shares]
+
+    async def _consume(self, channel: Channel, prefetch: int) -> str:
+        granted, consuming = future(), future()
+        channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
+        await granted
+        tag = channel.basic_consume(
+            self._queue,
+            self._on_message,
+            arguments=self._arguments(),
+            callback=partial(settle, consuming),
+        )
+        await consuming
+        return str(tag)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {}
+
+    def _on_message(
+        self, _channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        self._deliver(
+            Delivery(
+                method.delivery_tag,
+                body,
+                properties.message_id,
+                method.redelivered,
+                properties.headers or {},
+            )
+        )
+
+    def _on_cancel(self, _frame: object) -> None:
+        """Start afresh when RabbitMQ ends the consumer: its queue is gone, or an ack timed out."""
+        settle(self._broken, f"RabbitMQ cancelled the consumer of {self._queue}")
+
+    def _lost(self) -> None:
+        self._forget()
+
+
+class StreamReader(Consumer):
+    """Reads a stream from ``start`` on, and after a break goes on with the next message.
+
+    ``start`` is a stream offset as RabbitMQ takes it: ``first``, ``last``, ``next``, a number.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        watch: Watch,
+        *,
+        queue: str,
+        start: str | int,
+        read: Callable[[bytes], None],
+    ) -> None:
+        super().__init__(
+            name, urls, watch, queue=queue, prefetch=STREAM_PREFETCH, deliver=self._on_record
+        )
+        self._start = start
+        self._next: str | int = start
+        self._read = read
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"x-stream-offset": self._next}
+
+    def _on_record(self, delivery: Delivery) -> None:
+        self._next = delivery.headers["x-stream-offset"] + 1
+        self.ack(delivery.tag)
+        self._read(delivery.body)
+
+    def _on_cancel(self, frame: object) -> None:
+        self._next = self._start  # a stream made anew counts from 0 again
+        super()._on_cancel(frame)

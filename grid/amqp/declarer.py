@@ -1,0 +1,87 @@
+"""Declaring queues and exchanges, for a broker or a substation that is new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+
+from grid import topology
+from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle
+from grid.errors import BrokerUnavailable
+
+T = TypeVar("T")
+
+
+class Declarer(Link):
+    """Makes exchanges and queues, and learns how many messages wait in a queue."""
+
+    async def exchange(self, name: str) -> None:
+        """Declare a durable direct exchange. Raises ``BrokerUnavailable`` if that fails."""
+        await self._do(name, lambda channel: _declare_exchange(channel, name))
+
+    async def queue(self, queue: topology.Queue) -> int:
+        """Declare a queue with its binding; gives the number of messages ready in it.
+
+        Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
+        """
+        return await self._do(queue.name, lambda channel: _declare_queue(channel, queue))
+
+    async def _do(self, name: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
+        if (channel := self._usable()) is None:
+            raise BrokerUnavailable(f"cannot declare {name}: not connected to RabbitMQ")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await self._unless_broken(work(channel))
+        except (OSError, AMQPError) as error:
+            raise BrokerUnavailable(f"cannot declare {name}: {error}") from error
+
+
+async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
+    """Declare every exchange and queue the services share, for a broker that was not given them.
+
+    Raises ``BrokerUnavailable`` where that is not possible.
+    """
+    link = Declarer("declare", urls, watch)
+    task = asyncio.create_task(link.run())
+    try:
+        await _until_connected(link)
+        for name in topology.EXCHANGES:
+            await link.exchange(name)
+        for queue in topology.QUEUES:
+            await link.queue(queue)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_connected(link: Link) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await link.up.wait()
+    except TimeoutError:
+        raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_SECONDS} s") from None
+
+
+async def _declare_exchange(channel: Channel, name: str) -> None:
+    done = future()
+    channel.exchange_declare(name, "direct", durable=True, callback=partial(settle, done))
+    await done
+
+
+async def _declare_queue(channel: Channel, queue: topology.Queue) -> int:
+    declared, bound = future(), future()
+    channel.queue_declare(
+        queue.name,
+        durable=True,
+        arguments=dict(queue.arguments),
+        callback=partial(settle, declared),
+    )
+    ready = (await declared).method.message_count
+    channel.queue_bind(queue.name, queue.exchange, queue.key, callback=partial(settle, bound))
+    await bound
+    return int(ready)

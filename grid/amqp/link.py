@@ -1,0 +1,190 @@
+"""A connection with one channel that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from itertools import cycle
+from typing import Any, Final, TypeVar, cast
+
+from pika import URLParameters
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel
+from pika.connection import Connection, Parameters
+from pika.exceptions import AMQPError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
+
+T = TypeVar("T")
+Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
+
+HEARTBEAT_SECONDS: Final = 10  # below 5 s a busy machine looks like a dead one
+CONNECT_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 2
+BACKOFF_MOST_SECONDS: Final = 3
+
+
+class Link:
+    """One connection with one channel, which come back by themselves. Start it with ``run``."""
+
+    def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
+        self.name = name
+        self.up = asyncio.Event()
+        self._urls = cycle(urls)
+        self._watch = watch
+        self._channel: Channel | None = None
+        self._broken: asyncio.Future[str]
+        self._said = ""
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether the link is up."""
+        return self.up.is_set()
+
+    async def run(self) -> None:
+        """Keep the link up until the task is cancelled; then close it."""
+        connection: AsyncioConnection | None = None
+        try:
+            while True:
+                connection = await self._open_with_patience()
+                self._down(await self._broken)
+                await _close(connection)
+        finally:
+            self.up.clear()
+            await _close(connection)
+
+    async def _open_with_patience(self) -> AsyncioConnection:
+        retrying = AsyncRetrying(
+            wait=wait_random_exponential(multiplier=0.2, max=BACKOFF_MOST_SECONDS),
+            retry=retry_if_exception_type((AMQPError, OSError)),
+            before_sleep=self._say_failed,
+        )
+        return await cast(Awaitable[AsyncioConnection], retrying(self._open))
+
+    async def _open(self) -> AsyncioConnection:
+        broken = self._broken = asyncio.get_running_loop().create_future()
+        connection = await _connect(_parameters(next(self._urls), self.name), broken)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                channel = await _open_channel(connection, broken)
+                await self._unless_broken(self._set_up(channel))
+        except BaseException:
+            await _close(connection)
+            raise
+        self._channel = channel
+        self.up.set()
+        self._say(up=True, why="connected")
+        self._opened(connection, channel)
+        return connection
+
+    async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for work that would never end if the channel closed meanwhile: then say why."""
+        task = asyncio.ensure_future(work)
+        waited: set[asyncio.Future[Any]] = {task, self._broken}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            raise ConnectionError(self._broken.result())
+        return await task
+
+    def _down(self, why: str) -> None:
+        self._channel = None
+        self.up.clear()
+        self._say(up=False, why=why)
+        self._lost()
+
+    def _usable(self) -> Channel | None:
+        return self._channel if self._channel is not None and self._channel.is_open else None
+
+    def _say_failed(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        self._say(up=False, why=f"cannot connect: {_reason(error)}")
+
+    def _say(self, *, up: bool, why: str) -> None:
+        if why != self._said:
+            self._said = why
+            self._watch(self.name, up, why)
+
+    async def _set_up(self, channel: Channel) -> None:
+        """Prepare a new channel; what fails here is tried again on the next connection."""
+
+    def _opened(self, connection: Connection, channel: Channel) -> None:
+        """Take up the work on a new channel."""
+
+    def _lost(self) -> None:
+        """Forget what belonged to the channel that is gone."""
+
+
+async def _connect(parameters: Parameters, broken: asyncio.Future[str]) -> AsyncioConnection:
+    opened = future()
+    connection = AsyncioConnection(
+        parameters,
+        on_open_callback=partial(settle, opened),
+        on_open_error_callback=lambda _, error: _fail(opened, error),
+        on_close_callback=lambda _, error: settle(broken, _reason(error)),
+    )
+    try:
+        await opened
+    except asyncio.CancelledError:
+        connection.add_on_open_callback(lambda late: late.close())
+        raise
+    return connection
+
+
+async def _open_channel(connection: AsyncioConnection, broken: asyncio.Future[str]) -> Channel:
+    opened = future()
+    channel = connection.channel(on_open_callback=partial(settle, opened))
+    channel.add_on_close_callback(lambda _, error: settle(broken, _reason(error)))
+    return cast(Channel, await opened)
+
+
+async def _close(connection: AsyncioConnection | None) -> None:
+    """Close a connection that may be closed already, without waiting long for a dead broker."""
+    if connection is None or connection.is_closed:
+        return
+    closed = future()
+    connection.add_on_close_callback(lambda *_: settle(closed, None))
+    if not connection.is_closing:
+        connection.close()
+    await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+
+
+def _parameters(url: str, name: str) -> URLParameters:
+    parameters = URLParameters(url)
+    parameters.heartbeat = HEARTBEAT_SECONDS
+    parameters.socket_timeout = CONNECT_SECONDS / 2
+    parameters.stack_timeout = CONNECT_SECONDS
+    parameters.client_properties = {"connection_name": f"{name}@{socket.gethostname()}"}
+    # No blocked_connection_timeout: under an alarm every new connection is blocked as well.
+    return parameters
+
+
+def future() -> asyncio.Future[Any]:
+    """Make a future of the running loop, for a callback of pika to settle."""
+    return asyncio.get_running_loop().create_future()
+
+
+def settle(future: asyncio.Future[Any], value: object) -> None:
+    """Give a future its result, unless it has one or nobody waits for it any more."""
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: object) -> None:
+    if not future.done():
+        future.set_exception(
+            error if isinstance(error, AMQPError | OSError) else ConnectionError(str(error))
+        )
+
+
+def _reason(error: object) -> str:
+    """Give the reason of a broken link: the innermost one, since pika wraps several layers."""
+    while isinstance(error, AMQPError) and error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return str(error) or repr(error)

@@ -1,0 +1,184 @@
+"""Publishing with confirms: every message is answered for, or published again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from pika import BasicProperties, DeliveryMode
+from pika.channel import Channel
+from pika.connection import Connection
+from pika.frame import Method
+from pika.spec import Basic
+
+from grid.amqp.link import Link, Watch, future, settle
+from grid.errors import BrokerUnavailable
+
+
+class Outcome(Enum):
+    """What became of a published message."""
+
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"  # RabbitMQ said no: the queue is at its limit, or lost its leader
+    UNROUTABLE = "unroutable"  # no queue is bound there
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """A message on its way; ``done`` is called once, when RabbitMQ has said what became of it."""
+
+    exchange: str
+    key: str
+    body: bytes
+    properties: BasicProperties
+    done: Callable[[Outcome], None]
+    returned: bool = False
+    withdrawn: bool = False
+
+
+class Publisher(Link):
+    """Publishes persistent messages with confirms, and again those a broken link left in doubt.
+
+    So a message may arrive twice, always under the same id, and never silently not at all.
+    """
+
+    def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
+        super().__init__(name, urls, watch)
+        self.blocked = False
+        self._sent: dict[int, Publication] = {}  # by confirm number, in order
+        self._returnable: dict[str, Publication] = {}
+        self._unsent: deque[Publication] = deque()
+        self._number = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def backlog(self) -> int:
+        """How many messages RabbitMQ has not answered for yet."""
+        return len(self._sent) + len(self._unsent)
+
+    def publish(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        done: Callable[[Outcome], None],
+        *,
+        id: str,  # message_id in AMQP
+        headers: Mapping[str, Any] | None = None,
+    ) -> Publication:
+        """Publish now, or as soon as the link is up; the answer comes through ``done``."""
+        properties = BasicProperties(
+            message_id=id, delivery_mode=DeliveryMode.Persistent, headers=dict(headers or {})
+        )
+        publication = Publication(exchange, key, body, properties, done)
+        self._idle.clear()
+        if (channel := self._usable()) is not None:
+            self._send(channel, publication)
+        else:
+            self._unsent.append(publication)
+        return publication
+
+    async def confirmed(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        *,
+        id: str,
+        timeout: float,
+    ) -> None:
+        """Publish and wait for the confirm.
+
+        Raises ``BrokerUnavailable`` where RabbitMQ refuses, or has not confirmed within ``timeout``
+        seconds. After the latter the message may still have arrived.
+        """
+        answer: asyncio.Future[Outcome] = future()
+        publication = self.publish(exchange, key, body, partial(settle, answer), id=id)
+        try:
+            outcome = await asyncio.wait_for(answer, timeout)
+        except TimeoutError:
+            publication.withdrawn = True
+            raise BrokerUnavailable(
+                f"RabbitMQ has not confirmed {id} on {exchange} within {timeout:g} s"
+            ) from None
+        if outcome is not Outcome.CONFIRMED:
+            raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}")
+
+    async def drained(self) -> None:
+        """Wait until RabbitMQ has answered for everything published so far."""
+        await self._idle.wait()
+
+    async def _set_up(self, channel: Channel) -> None:
+        confirming = future()
+        channel.add_on_return_callback(self._on_return)
+        channel.confirm_delivery(self._on_confirm, callback=partial(settle, confirming))
+        await confirming
+
+    def _opened(self, connection: Connection, channel: Channel) -> None:
+        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))  # noqa: FBT003
+        connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))  # noqa: FBT003
+        self._number = 0
+        waiting, self._unsent = self._unsent, deque()
+        for publication in waiting:
+            if not publication.withdrawn:
+                self._send(channel, publication)
+        if not self._sent:
+            self._idle.set()
+
+    def _lost(self) -> None:
+        self.blocked = False
+        self._unsent.extendleft(reversed(self._sent.values()))
+        self._sent.clear()
+        self._returnable.clear()
+
+    def _set_blocked(self, blocked: bool) -> None:  # noqa: FBT001
+        self.blocked = blocked
+        self._say(up=True, why="RabbitMQ blocks publishers" if blocked else "connected")
+
+    def _send(self, channel: Channel, publication: Publication) -> None:
+        self._number += 1
+        publication.returned = False
+        self._sent[self._number] = publication
+        self._returnable[publication.properties.message_id or ""] = publication
+        channel.basic_publish(
+            publication.exchange,
+            publication.key,
+            publication.body,
+            publication.properties,
+            True,  # noqa: FBT003
+        )
+
+    def _on_return(
+        self, _channel: object, _method: object, properties: BasicProperties, _body: bytes
+    ) -> None:
+        """Note that a message found no queue: RabbitMQ says so, then confirms it all the same."""
+        if (publication := self._returnable.get(properties.message_id or "")) is not None:
+            publication.returned = True
+
+    def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
+        number, accepted = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
+        if not frame.method.multiple:
+            self._settle(number, accepted=accepted)
+            return
+        for each in [sent for sent in self._sent if sent <= number or number == 0]:
+            self._settle(each, accepted=accepted)
+
+    def _settle(self, number: int, *, accepted: bool) -> None:
+        publication = self._sent.pop(number, None)
+        if publication is None:
+            return
+        self._returnable.pop(publication.properties.message_id or "", None)
+        if not self.backlog:
+            self._idle.set()
+        if publication.withdrawn:
+            return
+        if not accepted:
+            publication.done(Outcome.REFUSED)
+        else:
+            publication.done(Outcome.UNROUTABLE if publication.returned else Outcome.CONFIRMED)
