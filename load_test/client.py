@@ -1,0 +1,159 @@
+"""The api as a client sees it: one method a route, its answers read into this package's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import aiohttp
+
+from grid.errors import GridError
+from grid.messages import shown
+from load_test import records
+from load_test.records import Job, UnexpectedAnswer
+
+PAGE: Final = 1000
+_ACCEPTED, _OK, _NOT_FOUND = 202, 200, 404
+_TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
+_DEFAULT_PAUSE: Final = 1.0  # seconds, where an answer says "try again" but not when
+_IDLE_SECONDS: Final = 3.0  # shorter than the server keeps a connection, which would race
+
+
+class TryAgain(GridError):
+    """The api could not take the request now; ``after`` is how many seconds to leave it alone."""
+
+    def __init__(self, problem: str, after: float = 0.0) -> None:
+        super().__init__(problem)
+        self.after = after
+
+
+class Refused(GridError):
+    """The api will not take this request, however often it is sent."""
+
+
+class Accepted(NamedTuple):
+    """The answer 202: the job's id, and its routing where that was known already."""
+
+    job: str
+    routed_to: str | None
+    loads: Mapping[str, float]
+    reason: str
+
+
+class Substation(NamedTuple):
+    """A substation as the api lists it; ``connectors`` is None where it is unknown."""
+
+    id: str
+    connectors: float | None
+    eligible: bool
+
+
+class Api:
+    """A connection pool to the api at ``url``; use it as an asynchronous context manager.
+
+    Every method raises ``TryAgain`` where the api is away or overloaded, and
+    ``UnexpectedAnswer`` where what it says is not of this contract.
+    """
+
+    def __init__(self, url: str, *, connections: int = 500) -> None:
+        self.url = url.rstrip("/")
+        self._connections = connections
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def charge(self, body: Mapping[str, Any], *, wait: bool = True) -> Accepted:
+        """Ask for a charge; with ``wait`` the api holds its answer for the routing decision.
+
+        Raises ``Refused`` where the api rejects the request itself.
+        """
+        headers = {} if wait else {"Prefer": "respond-async"}
+        status, value = await self._call("POST", "/charge", json=body, headers=headers)
+        if status != _ACCEPTED:
+            raise Refused(f"{status} {_problem(value)}")
+        return _accepted(value)
+
+    async def job(self, job: str) -> Mapping[str, Any] | None:
+        """Give the JSON object of one job, decision included; None where the api knows none."""
+        status, value = await self._call("GET", f"/charge/{job}")
+        return None if status == _NOT_FOUND else _object(status, value)
+
+    async def jobs(self, after: str | None, **query: str) -> tuple[list[Job], str | None]:
+        """Give the page of jobs after that one, oldest first, and the next page's ``after``."""
+        params = {"limit": str(PAGE), **query} | ({} if after is None else {"after": after})
+        status, value = await self._call("GET", "/charges", params=params)
+        page = _object(status, value)
+        return [records.job(one) for one in _list(page, "charges")], page.get("next")
+
+    async def substations(self) -> list[Substation]:
+        """Give the substations that the dispatcher knows."""
+        page = _object(*await self._call("GET", "/substations"))
+        return [_substation(one) for one in _list(page, "substations")]
+
+    async def _call(self, method: str, path: str, **more: Any) -> tuple[int, object]:  # noqa: ANN401  # aiohttp's own keywords
+        try:
+            async with self._session.request(method, self.url + path, **more) as response:
+                if response.status in _TRY_AGAIN:
+                    text = f"{response.status} {response.reason}"
+                    raise TryAgain(text, _pause(response.headers.get("Retry-After")))
+                return response.status, await response.json(content_type=None)
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            raise TryAgain(f"no answer from {self.url}: {error or type(error).__name__}") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise UnexpectedAnswer(f"{method} {self.url}{path}: {error}") from error
+
+
+def _pause(retry_after: str | None) -> float:
+    # the header may be a date as well, which this api does not send
+    return float(retry_after) if retry_after and retry_after.isdecimal() else _DEFAULT_PAUSE
+
+
+def _accepted(value: object) -> Accepted:
+    try:
+        details = value["details"] or {}  # type: ignore[index]  # a wrong shape is what is caught
+        loads = details.get("loads") or {}
+        return Accepted(
+            job=value["id"],  # type: ignore[index]
+            routed_to=details.get("routed_to"),
+            loads={name: float(load) for name, load in loads.items()},
+            reason=details.get("reason") or "",
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedAnswer(f"not an accepted request: {shown(value)}") from error
+
+
+def _substation(value: Mapping[str, Any]) -> Substation:
+    try:
+        return Substation(value["id"], value.get("connectors"), bool(value.get("eligible")))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnexpectedAnswer(f"not a substation: {shown(value)}") from error
+
+
+def _object(status: int, value: object) -> Mapping[str, Any]:
+    if status != _OK or not isinstance(value, dict):
+        raise UnexpectedAnswer(f"{status} {_problem(value)}")
+    return value
+
+
+def _list(value: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(value.get(name), list):
+        raise UnexpectedAnswer(f"no list {name!r} in {shown(value)}")
+    return value[name]  # type: ignore[no-any-return]
+
+
+def _problem(value: object) -> str:
+    if isinstance(value, dict) and (value.get("detail") or value.get("title")):
+        return str(value.get("detail") or value.get("title"))
+    return shown(value)

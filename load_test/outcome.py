@@ -1,0 +1,123 @@
+"""Following the accepted requests to their ends, as the api reads them from the event log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Final
+
+from grid.events import State
+from load_test import records
+from load_test.client import Api, Substation, TryAgain
+from load_test.publisher import Clock
+from load_test.records import Job, UnexpectedAnswer
+
+DEFAULT_TIMEOUT: Final = 60.0
+_SINGLES: Final = 200  # jobs asked for one by one in one poll: what the pages did not show
+_PAUSE_SECONDS: Final = 0.3
+
+
+class Follower:
+    """Knows what became of jobs; ``jobs`` holds all that were seen by their ids, oldest first.
+
+    Pages start at the first job of the run, and after what has ended by then; so a poll costs what
+    is open and new, not what there is. The few that the pages miss, since they were taken before
+    the first one was, are asked for one by one.
+    """
+
+    def __init__(self, api: Api, clock: Clock) -> None:
+        self.jobs: dict[str, Job] = {}
+        self._api = api
+        self._clock = clock
+        self._after: str | None = None
+        self.trouble = ""  # why the last look failed, if it did
+
+    async def look_back(self) -> None:
+        """Take note of the jobs that are in progress before the run: they make load as well."""
+        for status in ("assigned", "charging"):
+            async for page in self._walk(None, status=status):
+                self._note(page)
+
+    def open(self, accepted: Iterable[str]) -> list[str]:
+        """Give those of the jobs that have not ended, as far as is known."""
+        jobs = self.jobs
+        return [job for job in accepted if job not in jobs or not jobs[job].has_ended]
+
+    async def follow(
+        self, accepted: Sequence[str], timeout: float, tell: Callable[[int], object]
+    ) -> None:
+        """Poll until all have ended, or nothing has happened to any for ``timeout`` seconds.
+
+        ``tell`` is told after each look how many have ended.
+        """
+        seen: Counter[State] = Counter()
+        until = self._clock.steady() + timeout
+        while True:
+            await self.look(accepted)
+            tell(len(accepted) - len(self.open(accepted)))
+            states = Counter(self.jobs[job].status for job in accepted if job in self.jobs)
+            if states != seen:
+                seen, until = states, self._clock.steady() + timeout
+            if not self.open(accepted) or self._clock.steady() > until:
+                return
+            await self._clock.sleep(_PAUSE_SECONDS)
+
+    async def look(self, accepted: Sequence[str]) -> None:
+        """Look once. An api that is away, or restarting, is no news: ``trouble`` says why."""
+        try:
+            fresh = await self._pages(accepted)
+            missed = [job for job in self._all_open(accepted) if job not in fresh]
+            for job in missed[:_SINGLES]:
+                await self._single(job)
+        except (TryAgain, UnexpectedAnswer) as error:
+            self.trouble = str(error)
+        else:
+            self.trouble = ""
+
+    def _all_open(self, accepted: Iterable[str]) -> list[str]:
+        others = (job.id for job in self.jobs.values() if not job.has_ended)
+        return list(dict.fromkeys([*self.open(accepted), *others]))
+
+    async def _pages(self, accepted: Sequence[str]) -> set[str]:
+        """Read all pages from where the last look left off; gives the ids seen."""
+        fresh: set[str] = set()
+        all_ended = True
+        async for page in self._walk(await self._start(accepted)):
+            self._note(page)
+            for job in page:
+                fresh.add(job.id)
+                all_ended = all_ended and job.has_ended
+                self._after = job.id if all_ended else self._after
+        return fresh
+
+    async def _start(self, accepted: Sequence[str]) -> str | None:
+        """Give the job to begin after; None, for the oldest there is, where the api has lost it."""
+        start = self._after or next(iter(accepted), None)
+        return start if start is not None and await self._single(start) else None
+
+    async def _walk(self, after: str | None, **query: str) -> AsyncIterator[list[Job]]:
+        while True:
+            page, following = await self._api.jobs(after=after, **query)
+            yield page
+            if following is None or following == after:
+                return
+            after = following
+
+    async def _single(self, job: str) -> bool:
+        value = await self._api.job(job)
+        if value is not None:
+            self._note([records.job(value)])
+        return value is not None
+
+    def _note(self, jobs: Iterable[Job]) -> None:
+        self.jobs.update((job.id, job) for job in jobs)
+
+
+def choosable(before: Iterable[Substation], after: Iterable[Substation]) -> dict[str, float]:
+    """Give the connectors of the substations that could be chosen, before the run or after it.
+
+    Where one does not say how many it has, none counts: all are taken for equal.
+    """
+    eligible = {one.id: one.connectors for one in (*before, *after) if one.eligible}
+    known = {name: count for name, count in eligible.items() if count}
+    return known if len(known) == len(eligible) else dict.fromkeys(eligible, 1.0)

@@ -1,0 +1,175 @@
+"""Sending one request until it is answered for good: through the api, or straight to RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, Protocol, cast
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from grid import amqp, topology
+from grid.errors import BrokerUnavailable
+from grid.messages import ChargeRequest
+from load_test import records
+from load_test.client import Accepted, Api, Refused, TryAgain
+from load_test.records import Answer, UnexpectedAnswer
+
+DEFAULT_PATIENCE: Final = 60.0
+CONFIRM_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 10.0
+_DECISION_SECONDS: Final = 1.0  # as long as the api itself waits for a decision
+_LOOK_AGAIN_SECONDS: Final = 0.05
+_AGAIN: Final = (TryAgain, BrokerUnavailable)
+_backoff: Final = wait_random_exponential(multiplier=0.1, max=5)
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Publisher(Protocol):
+    """Takes requests to where they are accepted."""
+
+    async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
+        """Send one request, once; ``job`` is the id to use where the sender chooses it.
+
+        Raises ``TryAgain`` or ``BrokerUnavailable`` where it may be sent again, ``Refused`` or
+        ``UnexpectedAnswer`` where that is of no use.
+        """
+
+
+class Clock(NamedTuple):
+    """Where time comes from: a steady clock, the clock on the wall (Unix), and a way to wait."""
+
+    steady: Callable[[], float]
+    wall: Callable[[], float]
+    sleep: Sleep
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends each request through a publisher, again where it was told to, for ``patience`` seconds.
+
+    The pause before a retry is what ``Retry-After`` asks for and a random one besides, growing, so
+    that many senders do not come back as one.
+    """
+
+    publisher: Publisher
+    new_id: Callable[[], str]
+    clock: Clock
+    patience: float = DEFAULT_PATIENCE
+
+    async def send(self, body: Mapping[str, Any], due: float) -> Answer:
+        """Send one request, which was due at ``due`` on the steady clock. Never raises for it."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_AGAIN),
+            wait=_pause,
+            stop=stop_before_delay(self.patience),
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        answer = await self._tried(retrying, self.new_id(), body)
+        retries = int(retrying.statistics.get("attempt_number", 1)) - 1
+        return replace(answer, seconds=self.clock.steady() - due, retries=retries)
+
+    async def _tried(self, retrying: AsyncRetrying, job: str, body: Mapping[str, Any]) -> Answer:
+        try:
+            attempt: object = retrying(self.publisher.once, job, body)
+            accepted = await cast(Awaitable[Accepted], attempt)
+        except (*_AGAIN, Refused, UnexpectedAnswer) as error:
+            return Answer(None, 0.0, reason=str(error))
+        return Answer(
+            accepted.job,
+            0.0,
+            routed_to=accepted.routed_to,
+            loads=accepted.loads,
+            reason=accepted.reason,
+        )
+
+
+@dataclass(frozen=True)
+class ApiPublisher:
+    """Publishes by ``POST /charge``."""
+
+    api: Api
+    wait: bool = True
+
+    async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:  # noqa: ARG002  # the api chooses the id
+        """Send one request, once; see ``Publisher``."""
+        return await self.api.charge(body, wait=self.wait)
+
+
+@dataclass(frozen=True)
+class AmqpPublisher:
+    """Publishes to ``charge.requests`` with confirms.
+
+    With ``api``, it then asks there for the decision, for as long as the api would have waited.
+    """
+
+    link: amqp.Publisher
+    clock: Clock
+    api: Api | None = field(default=None)
+
+    async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
+        """Send one request, once; see ``Publisher``. Sent again, it keeps its id."""
+        request = ChargeRequest(id=job, requested_at=self.clock.wall(), **body)
+        await self.link.confirmed(
+            topology.REQUESTS,
+            topology.REQUESTS,
+            request.encode(),
+            id=job,
+            timeout=CONFIRM_SECONDS,
+        )
+        routed_to, loads = await self._decision(job)
+        return Accepted(job, routed_to, loads, "")
+
+    async def _decision(self, job: str) -> tuple[str | None, dict[str, float]]:
+        until = self.clock.steady() + _DECISION_SECONDS
+        while self.api is not None and self.clock.steady() < until:
+            try:
+                value = await self.api.job(job)
+            except TryAgain:
+                value = None  # the request is safe in any case: only its log line is shorter
+            if value is not None and value.get("substation") is not None:
+                return records.decision(value)
+            await self.clock.sleep(_LOOK_AGAIN_SECONDS)
+        return None, {}
+
+
+@asynccontextmanager
+async def connected(urls: tuple[str, ...]) -> AsyncIterator[amqp.Publisher]:
+    """Keep a link to RabbitMQ up for as long as the context lasts.
+
+    Raises ``BrokerUnavailable`` where none of the addresses answers at the start.
+    """
+    said: list[str] = []
+    link = amqp.Publisher("load_test", urls, lambda _name, _up, why: said.append(why))
+    task = asyncio.create_task(link.run())
+    try:
+        await _until_up(link, said)
+        yield link
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_up(link: amqp.Publisher, said: list[str]) -> None:
+    try:
+        await asyncio.wait_for(link.up.wait(), _CONNECT_SECONDS)
+    except TimeoutError:
+        why = said[-1] if said else "no answer"
+        raise BrokerUnavailable(
+            f"RabbitMQ: {why}; check AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE"
+        ) from None
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return (error.after if isinstance(error, TryAgain) else 0.0) + _backoff(state)

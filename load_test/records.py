@@ -1,0 +1,96 @@
+"""What a run learns: the answer to each request, and what became of each job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from grid.errors import GridError
+from grid.events import ENDED, State
+from grid.messages import shown
+
+
+class UnexpectedAnswer(GridError):
+    """The api answered with something that this contract does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one request fared. ``job`` is its id where it was accepted, else None.
+
+    ``seconds`` passed from when it was due until it was answered for good. ``loads`` and
+    ``routed_to`` are the dispatcher's own, for the log line alone; ``reason`` says why there is no
+    ``routed_to``, or why the request was refused.
+    """
+
+    job: str | None
+    seconds: float
+    retries: int = 0
+    routed_to: str | None = None
+    loads: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the event log has it; times are Unix seconds, None where it did not happen.
+
+    ``ended`` is when it reached a state that ends it. ``eligible`` is empty if any substation
+    will do.
+    """
+
+    id: str
+    status: State
+    substation: str | None = None
+    queued: float | None = None
+    assigned: float | None = None
+    charging: float | None = None
+    ended: float | None = None
+    duplicates: int = 0
+    eligible: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing more will happen to the job."""
+        return self.status in ENDED
+
+
+def job(value: Mapping[str, Any]) -> Job:
+    """Read a job from the api's JSON object.
+
+    Raises ``UnexpectedAnswer`` where it is none.
+    """
+    try:
+        times = {state: _unix(text) for state, text in value["times"].items() if text is not None}
+        request = value.get("request") or {}
+        return Job(
+            id=value["id"],
+            status=State(value["status"]),
+            substation=value["substation"],
+            queued=times.get(State.QUEUED, request.get("requested_at")),
+            assigned=times.get(State.ASSIGNED),
+            charging=times.get(State.CHARGING),
+            ended=min((times[state] for state in ENDED if state in times), default=None),
+            duplicates=value["duplicates"],
+            eligible=tuple(request.get("eligible_substations") or ()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error
+
+
+def decision(value: Mapping[str, Any]) -> tuple[str | None, dict[str, float]]:
+    """Give where a job was routed, and the loads the dispatcher saw then, from its JSON object.
+
+    Raises ``UnexpectedAnswer`` where it is none.
+    """
+    try:
+        candidates = (value.get("decision") or {}).get("candidates") or ()
+        return value["substation"], {one["substation"]: one["load"] for one in candidates}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,193 @@
+"""The summary of a run: what became of the requests, how evenly, and how fast. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Final, NamedTuple
+
+from grid.events import State
+from load_test import text
+from load_test.records import Answer, Job
+from load_test.truth import judge
+
+_COUNTS: Final = (
+    "requests", "accepted", "refused", "unanswered", "retries", "completed", "cancelled",
+    "expired", "parked", "lost", "unfinished", "duplicates",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All that is known when a run is over.
+
+    ``answers`` stand in the order of sending, None where Ctrl-C came before the answer. ``jobs``
+    are all jobs that were seen by their ids, other clients' too, oldest first: they make load as
+    well. ``connectors`` holds the substations that could be chosen. Times are in seconds.
+    """
+
+    answers: Sequence[Answer | None]
+    jobs: Mapping[str, Job]
+    connectors: Mapping[str, float]
+    sending_seconds: float
+    total_seconds: float
+    interrupted: bool = False
+    trouble: str = ""  # why the last look at the jobs failed, if it did
+
+
+class Percentiles(NamedTuple):
+    """Three percentiles, in seconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a run; a figure that nothing was measured for is None.
+
+    ``lost`` were accepted and came to no end in the time given; ``unfinished`` are those of a run
+    that was broken off. Shares are from 0 to 1, spreads in sessions, times in seconds.
+    """
+
+    requests: int
+    accepted: int
+    refused: int
+    unanswered: int
+    retries: int
+    completed: int
+    cancelled: int
+    expired: int
+    parked: int
+    lost: int
+    unfinished: int
+    duplicates: int
+    share_per_substation: Mapping[str, float]
+    share_least_loaded: float | None
+    spread_largest: float | None
+    spread_mean: float | None
+    request_to_assignment: Percentiles | None
+    request_to_charging: Percentiles | None
+    request_to_answer: Percentiles | None
+    sending_seconds: float
+    total_seconds: float
+    requests_per_second: float
+    completed_per_second: float
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether the promise was kept: something was accepted, and nothing of it lost."""
+        return self.accepted > 0 and self.lost == 0
+
+    def as_table(self) -> str:
+        """Give every figure in a line of an aligned table, for reading."""
+        shares = [
+            (f"share of {name}", text.share(share))
+            for name, share in self.share_per_substation.items()
+        ]
+        return text.table([*self._counts(), *shares, *self._evenness(), *self._speed()])
+
+    def as_json(self) -> dict[str, Any]:
+        """Give every figure under its name, JSON-ready."""
+        values = asdict(self)
+        return {name: _plain(value) for name, value in values.items()}
+
+    def _counts(self) -> list[tuple[str, str]]:
+        always = ("requests", "accepted", "refused", "completed", "lost", "duplicates")
+        shown = (name for name in _COUNTS if name in always or getattr(self, name))
+        return [(name, str(getattr(self, name))) for name in shown]
+
+    def _evenness(self) -> list[tuple[str, str]]:
+        spread = "–"
+        if self.spread_largest is not None:
+            spread = f"largest {self.spread_largest:.1f}, mean {self.spread_mean:.2f} sessions"
+        return [
+            ("to a least-loaded one", text.share(self.share_least_loaded)),
+            ("spread of load", spread),
+        ]
+
+    def _speed(self) -> list[tuple[str, str]]:
+        sending, total = text.seconds(self.sending_seconds), text.seconds(self.total_seconds)
+        return [
+            ("request to assignment", text.percentiles(self.request_to_assignment)),
+            ("request to charging", text.percentiles(self.request_to_charging)),
+            ("request to answer", text.percentiles(self.request_to_answer)),
+            ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
+            ("in all", f"{total}, {self.completed_per_second:.1f} completed a second"),
+        ]
+
+
+def summarise(run: Run) -> Summary:
+    """Work out the figures of a run."""
+    answers = [answer for answer in run.answers if answer is not None]
+    accepted = {answer.job for answer in answers if answer.job is not None}
+    own = [job for job in run.jobs.values() if job.id in accepted]
+    ends = Counter(job.status for job in own if job.has_ended)
+    open_ended = len(accepted) - ends.total()
+    routed = Counter(job.substation for job in own if job.substation is not None)
+    verdicts = judge(run.jobs.values(), run.connectors)
+    figures = [verdicts[job.id] for job in own if job.id in verdicts]
+    return Summary(
+        requests=len(run.answers),
+        accepted=len(accepted),
+        refused=sum(answer.job is None for answer in answers),
+        unanswered=len(run.answers) - len(answers),
+        retries=sum(answer.retries for answer in answers),
+        completed=ends[State.COMPLETED],
+        cancelled=ends[State.CANCELLED],
+        expired=ends[State.EXPIRED],
+        parked=ends[State.PARKED],
+        lost=0 if run.interrupted else open_ended,
+        unfinished=open_ended if run.interrupted else 0,
+        duplicates=sum(job.duplicates for job in own),
+        share_per_substation=_shares(routed, run.connectors),
+        share_least_loaded=_mean(verdict.least_loaded for verdict in figures),
+        spread_largest=max((verdict.spread for verdict in figures), default=None),
+        spread_mean=_mean(verdict.spread for verdict in figures),
+        request_to_assignment=_waits((job.queued, job.assigned) for job in own),
+        request_to_charging=_waits((job.queued, job.charging) for job in own),
+        request_to_answer=percentiles([one.seconds for one in answers if one.job is not None]),
+        sending_seconds=run.sending_seconds,
+        total_seconds=run.total_seconds,
+        requests_per_second=_rate(len(answers), run.sending_seconds),
+        completed_per_second=_rate(ends[State.COMPLETED], run.total_seconds),
+    )
+
+
+def percentiles(values: Sequence[float]) -> Percentiles | None:
+    """Give the percentiles, between two values in proportion; None where there is no value."""
+    ordered = sorted(values)
+    return Percentiles(*(_quantile(ordered, q) for q in (0.50, 0.95, 0.99))) if ordered else None
+
+
+def _quantile(ordered: Sequence[float], q: float) -> float:
+    place = q * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def _waits(pairs: Iterable[tuple[float | None, float | None]]) -> Percentiles | None:
+    known = ((begin, end) for begin, end in pairs if begin is not None and end is not None)
+    return percentiles([end - begin for begin, end in known])
+
+
+def _shares(routed: Counter[str], connectors: Mapping[str, float]) -> dict[str, float]:
+    names = sorted({*routed, *connectors}, key=text.natural)
+    return {name: routed[name] / max(routed.total(), 1) for name in names}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return fmean(known) if known else None
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
+
+
+def _plain(value: object) -> object:
+    return value._asdict() if isinstance(value, Percentiles) else value

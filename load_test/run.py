@@ -1,0 +1,121 @@
+"""Carrying out a plan: sends what is due, and waits for the end of all that was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from load_test.board import Board
+from load_test.client import Api, Substation, TryAgain
+from load_test.outcome import Follower, choosable
+from load_test.plan import Plan, bodies, offsets
+from load_test.publisher import Clock, Sender
+from load_test.records import UnexpectedAnswer
+from load_test.report import Run
+
+_LAST_LOOK_SECONDS: Final = 5.0
+
+
+class _Request(NamedTuple):
+    number: int
+    offset: float
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Carries out ``plan``, the same requests at the same times for the same ``seed``.
+
+    Once all are answered, ``timeout`` seconds without news of any end the wait for the rest.
+    """
+
+    plan: Plan
+    seed: int
+    sender: Sender
+    api: Api
+    clock: Clock
+    timeout: float
+
+    async def run(self, board: Board) -> Run:
+        """Send everything and follow it to its end; gives all there is to know.
+
+        A cancellation, as by Ctrl-C, ends it early with what is known by then. Raises
+        ``TryAgain`` or ``UnexpectedAnswer`` where no such api answers at the start.
+        """
+        before = await self.api.substations()
+        follower = Follower(self.api, self.clock)
+        await follower.look_back()
+        start = self.clock.steady()
+        sent, finished = await self._through(board, follower, start)
+        return Run(
+            answers=board.answers,
+            jobs=follower.jobs,
+            connectors=choosable(before, await self._substations()),
+            sending_seconds=sent - start,
+            total_seconds=self.clock.steady() - start,
+            interrupted=not finished,
+            trouble=follower.trouble,
+        )
+
+    async def _through(self, board: Board, follower: Follower, start: float) -> tuple[float, bool]:
+        sent = None
+        try:
+            await self._send_all(board, start)
+            sent = self.clock.steady()
+            await follower.follow(board.accepted, self.timeout, board.ending())
+        except asyncio.CancelledError:
+            _take_back_cancellation()
+            sent = sent or self.clock.steady()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(follower.look(board.accepted), _LAST_LOOK_SECONDS)
+            return sent, False
+        return sent, True
+
+    async def _send_all(self, board: Board, start: float) -> None:
+        requests = self._requests()
+        async with asyncio.TaskGroup() as group:
+            if self.plan.concurrency is None:
+                async for request in self._when_due(requests, start):
+                    group.create_task(self._send(request, start + request.offset, board))
+            for _ in range(self.plan.concurrency or 0):
+                group.create_task(self._send_in_turn(requests, board))
+
+    def _requests(self) -> Iterator[_Request]:
+        # two generators, so that the same requests are made whatever their arrivals
+        chance = Random(self.seed), Random(self.seed)  # noqa: S311  # repeatable, not secret
+        due = offsets(self.plan, chance[0])
+        for number, (offset, body) in enumerate(
+            zip(due, bodies(self.plan, chance[1]), strict=True)
+        ):
+            yield _Request(number, offset, body)
+
+    async def _when_due(
+        self, requests: Iterator[_Request], start: float
+    ) -> AsyncIterator[_Request]:
+        for request in requests:
+            await self.clock.sleep(max(start + request.offset - self.clock.steady(), 0.0))
+            yield request
+
+    async def _send_in_turn(self, requests: Iterator[_Request], board: Board) -> None:
+        for request in requests:
+            await self._send(request, self.clock.steady(), board)
+
+    async def _send(self, request: _Request, due: float, board: Board) -> None:
+        board.put(request.number, await self.sender.send(request.body, due))
+
+    async def _substations(self) -> list[Substation]:
+        try:
+            return await self.api.substations()
+        except (TryAgain, UnexpectedAnswer):
+            return []  # what was known before the run has to do
+
+
+def _take_back_cancellation() -> None:
+    """Let the task go on to its report: else a later time limit would take itself for cancelled."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

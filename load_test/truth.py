@@ -1,0 +1,107 @@
+"""Was each job routed to a least-loaded substation? Judged after the fact, from the times alone.
+
+The dispatcher's own view has no part in it. A substation's true load is the number of jobs assigned
+to it and not yet ended; it counts relative to the substation's connectors, so that unequal ones
+compare. Every job makes load; a sweep over all beginnings and ends replays it in O(n log n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from statistics import fmean
+
+from load_test.records import Job
+
+_END, _BEGIN = 0, 1  # at one instant an end comes first: it makes room for what begins
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one job was routed, and how uneven the load was just after.
+
+    ``least_loaded``: no other substation that was eligible had a lower relative load just before.
+    ``spread``: the highest less the lowest load, in sessions of a substation of mean size.
+    """
+
+    least_loaded: bool
+    spread: float
+
+
+def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Verdict]:
+    """Give the verdict on each job that was assigned, by its id.
+
+    ``connectors`` holds the substations that could be chosen. One that only the jobs name joins
+    them with the mean number of connectors; where none is known all count as equal. Of jobs
+    assigned at one instant those queued earlier are judged first, else in the order given.
+    """
+    assigned = [job for job in jobs if job.assigned is not None and job.substation is not None]
+    loads = _Loads(_complete(connectors, assigned))
+    verdicts = {}
+    for kind, job in _sweep(assigned):
+        if kind == _BEGIN:
+            least = loads.of(str(job.substation)) <= loads.least(job.eligible)
+            loads.change(str(job.substation), +1)
+            verdicts[job.id] = Verdict(least, loads.spread())
+        if kind == _END or _is_instant(job):
+            loads.change(str(job.substation), -1)
+    return verdicts
+
+
+def _complete(connectors: Mapping[str, float], jobs: Iterable[Job]) -> dict[str, float]:
+    usual = fmean(connectors.values()) if connectors else 1.0
+    return {**{str(job.substation): usual for job in jobs}, **connectors}
+
+
+def _sweep(jobs: Iterable[Job]) -> Iterator[tuple[int, Job]]:
+    moments = []
+    for job in jobs:
+        moments.append((job.assigned or 0.0, _BEGIN, job.queued or 0.0, job))
+        if job.ended is not None and not _is_instant(job):
+            moments.append((job.ended, _END, 0.0, job))
+    moments.sort(key=lambda moment: moment[:3])
+    return ((kind, job) for _, kind, _, job in moments)
+
+
+def _is_instant(job: Job) -> bool:
+    """Tell whether a job ended no later than it began, as clocks of two machines may have it."""
+    return job.ended is not None and job.ended <= (job.assigned or 0.0)
+
+
+class _Loads:
+    """Every substation's relative load, with the lowest and the highest at hand.
+
+    Each change adds to two heaps; entries that no longer hold are dropped when they surface.
+    """
+
+    def __init__(self, connectors: Mapping[str, float]) -> None:
+        self._connectors = connectors
+        self._usual = fmean(connectors.values()) if connectors else 1.0
+        self._sessions = dict.fromkeys(connectors, 0)
+        self._lowest = [(0.0, name) for name in connectors]
+        self._highest = [(0.0, name) for name in connectors]
+        heapify(self._lowest)
+        heapify(self._highest)
+
+    def of(self, name: str) -> float:
+        return self._sessions[name] / self._connectors[name]
+
+    def change(self, name: str, by: int) -> None:
+        self._sessions[name] += by
+        heappush(self._lowest, (self.of(name), name))
+        heappush(self._highest, (-self.of(name), name))
+
+    def least(self, eligible: Iterable[str]) -> float:
+        """Give the lowest load among the substations named, or among all where none is."""
+        named = [self.of(name) for name in eligible if name in self._sessions]
+        return min(named) if named else self._top(self._lowest, +1)
+
+    def spread(self) -> float:
+        width = -self._top(self._highest, -1) - self._top(self._lowest, +1)
+        return round(width * self._usual, 6)  # quotients times the mean are whole but for rounding
+
+    def _top(self, heap: list[tuple[float, str]], sign: int) -> float:
+        while heap[0][0] != sign * self.of(heap[0][1]):
+            heappop(heap)
+        return heap[0][0]
