@@ -1,0 +1,1 @@
+"""The Grafana dashboard, as a program that writes its JSON."""

@@ -1,0 +1,108 @@
+"""What the dashboard shows of the requests on their way: latencies, rates and queues."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.grafana.panels import Line, Panel, graph, quantiles, rate
+
+_QUEUES: Final = 'queue=~"charge[.](requests|parked)|substation[.].+"'  # not the event log
+
+
+def requests() -> list[Panel]:
+    """Give what becomes of requests: how fast, how many, how many more than once."""
+    return [
+        graph(
+            "From request to charging",
+            "From the api's acceptance until the session starts.",
+            quantiles("api_request_to_charging_seconds"),
+            width=8,
+            unit="s",
+        ),
+        graph(
+            "From request to assignment",
+            "From the api's acceptance until the dispatcher has chosen the substation.",
+            quantiles("dispatcher_request_to_assignment_seconds"),
+            width=8,
+            unit="s",
+        ),
+        graph(
+            "Jobs by status",
+            "What the api remembers of the event log, by each job's present status.",
+            [Line("max by (status) (api_jobs)", "{{status}}")],
+            width=8,
+        ),
+        graph(
+            "Sessions completed per second",
+            "By substation.",
+            [Line(rate("ev_charging_sessions_completed_total", "substation"), "{{substation}}")],
+            width=6,
+            unit="ops",
+            stacked=True,
+        ),
+        graph(
+            "Twice, or not at all",
+            "Counted since each process started. Duplicates are harmless: a job's id makes the "
+            "second one count for nothing.",
+            [
+                Line("max(api_duplicate_completions_total)", "completed twice"),
+                Line("sum(ev_charging_duplicate_deliveries_total)", "delivered twice"),
+                Line("sum(dispatcher_redelivered_total)", "redelivered to the dispatcher"),
+                Line("sum(dispatcher_parked_total) or vector(0)", "parked"),
+                Line("sum(dispatcher_events_lost_total)", "missing from the event log"),
+            ],
+            width=6,
+        ),
+        graph(
+            "Requests to the api",
+            "By HTTP status; errors are answers of 500 and above.",
+            [
+                Line(rate("api_requests_total", "status"), "{{status}}"),
+                Line(rate('api_requests_total{status=~"5.."}') + " or vector(0)", "errors"),
+            ],
+            width=6,
+            unit="reqps",
+        ),
+        graph(
+            "The api's answer time",
+            "95th percentile by route. POST /charge waits up to a second for the decision.",
+            [quantiles("api_request_seconds", "route")[1]],
+            width=6,
+            unit="s",
+        ),
+    ]
+
+
+def queues() -> list[Panel]:
+    """Give where requests wait."""
+    return [
+        graph(
+            "Queue depth",
+            "Messages ready to be delivered. Requests wait in charge.requests; a substation's own "
+            "queue stays near empty.",
+            [
+                Line(
+                    f"max by (queue) (rabbitmq_detailed_queue_messages_ready{{{_QUEUES}}})",
+                    "{{queue}}",
+                )
+            ],
+            width=8,
+        ),
+        graph(
+            "Delivered, not acknowledged",
+            "Messages in a consumer's hands: those the dispatcher weighs, and those charging.",
+            [
+                Line(
+                    f"max by (queue) (rabbitmq_detailed_queue_messages_unacked{{{_QUEUES}}})",
+                    "{{queue}}",
+                )
+            ],
+            width=8,
+        ),
+        graph(
+            "Waiting in the dispatcher",
+            "Requests that the dispatcher holds because every eligible substation is full.",
+            [Line("sum by (instance) (dispatcher_waiting_requests)", "{{instance}}")],
+            width=8,
+        ),
+    ]
