@@ -1,0 +1,105 @@
+"""What tests ask of the dashboard and the alerts: their queries, and whether Prometheus has data.
+
+``queries_without_data(url, committed())`` names every panel's query that a Prometheus at ``url``
+answers with nothing. Ask it once the services have handled some requests and Prometheus has scraped
+them a few times; rates look back 10 s (``RATE_WINDOW``), latencies a minute. Ask again until it is
+empty or time is up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
+
+import yaml
+
+from deploy.grafana import dashboard
+
+RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
+SCRAPES_IN_WINDOW: Final = 4  # what Grafana makes of a query's own step
+ALERTS: Final = dashboard.TARGET.parents[2] / "prometheus" / "alerts.yml"
+
+_NAME: Final = re.compile(r"\b(?:up|(?:ev_charging|dispatcher|api|grid|rabbitmq)_\w+)\b")
+
+
+def committed() -> dict[str, Any]:
+    """Give the dashboard as it is committed, and as Grafana reads it."""
+    content: dict[str, Any] = json.loads(dashboard.TARGET.read_text(encoding="utf-8"))
+    return content
+
+
+def panels(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give every panel of a dashboard's JSON, rows and the panels folded into them included."""
+    for panel in content["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
+
+
+def panel_queries(
+    content: Mapping[str, Any], rate_window: str = RATE_WINDOW
+) -> list[tuple[str, str]]:
+    """Give (panel's title, PromQL) for every query, Grafana's variables filled in.
+
+    ``$__rate_interval`` becomes ``rate_window``, or four steps where the query has a step of its
+    own, as Grafana does. Raises ``AssertionError`` for a variable this does not know.
+    """
+    return [
+        (panel["title"], _filled(target, rate_window))
+        for panel in panels(content)
+        for target in panel.get("targets", ())
+    ]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Give the alerting rules as they are committed."""
+    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def metric_names(expression: str) -> set[str]:
+    """Give the names of the project's and RabbitMQ's metrics that a PromQL expression reads."""
+    return set(_NAME.findall(re.sub(r'"[^"]*"', '""', expression)))
+
+
+def queries_without_data(url: str, content: Mapping[str, Any]) -> list[str]:
+    """Name the panels' queries that Prometheus at ``url`` answers with no series but NaN."""
+    return [
+        f"{title}: {expression}"
+        for title, expression in panel_queries(content)
+        if not any(_is_number(series) for series in ask(url, expression))
+    ]
+
+
+def alerts_without_data(url: str) -> list[str]:
+    """Name the metrics that alerts read and Prometheus at ``url`` does not have.
+
+    An alert on a metric that nobody exports would stay silent for ever.
+    """
+    names = set[str]().union(*(metric_names(rule["expr"]) for rule in alerts()))
+    return sorted(name for name in names if not ask(url, name))
+
+
+def ask(url: str, expression: str) -> list[dict[str, Any]]:
+    """Give the series that Prometheus at ``url`` (``http://host:port``) answers at this moment."""
+    query = urlencode({"query": expression})
+    direct = build_opener(ProxyHandler({}))  # whatever proxy the environment names for elsewhere
+    with direct.open(f"{url}/api/v1/query?{query}", timeout=10) as response:
+        result: list[dict[str, Any]] = json.load(response)["data"]["result"]
+    return result
+
+
+def _is_number(series: Mapping[str, Any]) -> bool:
+    return not math.isnan(float(series["value"][1]))
+
+
+def _filled(target: Mapping[str, Any], rate_window: str) -> str:
+    step = target.get("interval")
+    window = f"{int(step.removesuffix('s')) * SCRAPES_IN_WINDOW}s" if step else rate_window
+    expression: str = target["expr"].replace("$__rate_interval", window)
+    assert "$" not in expression, f"a variable that the tests cannot fill in: {expression}"
+    return expression

@@ -1,0 +1,147 @@
+"""The dashboard, its provisioning and the alerts, as far as they can be judged at rest."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana import dashboard
+from grid.topology import REQUESTS_MAX_LENGTH
+from tests import dashboards
+
+GRAFANA = Path(dashboard.__file__).parent
+ALERTS_TEST = Path(__file__).parent / "alerts_test.yml"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Give the path of promtool, which comes with Prometheus."""
+    path = shutil.which("promtool")
+    assert path, "promtool is not installed; it comes with Prometheus (apt-get install prometheus)"
+    return path
+
+
+def run(*command: str) -> None:
+    """Run a program and fail with what it said, if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_committed_dashboard_is_what_the_generator_gives() -> None:
+    """The committed JSON is the generator's, to the byte: `python -m deploy.grafana.dashboard`."""
+    assert dashboard.TARGET.read_text(encoding="utf-8") == dashboard.as_json(dashboard.build())
+
+
+def test_dashboard_keeps_to_the_schema() -> None:
+    """Grafana's model of a dashboard reads the JSON back with nothing lost or added."""
+    content = dashboards.committed()
+    assert json.loads(dashboard.as_json(Dashboard.from_json(content))) == content
+
+
+def test_panels_do_not_overlap() -> None:
+    """No two panels share a cell of the grid, and none reaches beyond its 24 columns."""
+    taken: dict[tuple[int, int], str] = {}
+    for panel in dashboards.panels(dashboards.committed()):
+        at = panel["gridPos"]
+        columns, rows = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        assert columns.stop <= 24, panel["title"]
+        for cell in itertools.product(columns, rows):
+            assert taken.setdefault(cell, panel["title"]) == panel["title"]
+
+
+def test_rows_are_filled() -> None:
+    """The panels of each row fill its width, so that no hole is left."""
+    across: dict[int, int] = {}
+    for panel in dashboards.panels(dashboards.committed()):
+        at = panel["gridPos"]
+        across[at["y"]] = across.get(at["y"], 0) + at["w"]
+    assert set(across.values()) == {24}
+
+
+def test_panels_explain_themselves() -> None:
+    """Every panel has a title of its own, a number of its own, a description and a query."""
+    panels = list(dashboards.panels(dashboards.committed()))
+    assert (
+        len({panel["title"] for panel in panels}) == len({p["id"] for p in panels}) == len(panels)
+    )
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["description"].endswith("."), panel["title"]
+            assert panel["targets"], panel["title"]
+
+
+def test_every_query_asks_the_provisioned_source() -> None:
+    """Panels and queries name the data source that is provisioned, so the board works at once."""
+    path = GRAFANA / "provisioning" / "datasources" / "prometheus.yml"
+    (source,) = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"]
+    named = {"type": source["type"], "uid": source["uid"]}
+    for panel in dashboards.panels(dashboards.committed()):
+        asked = [panel["datasource"]] if "datasource" in panel else []
+        for reference in asked + [target["datasource"] for target in panel.get("targets", ())]:
+            assert reference == named, panel["title"]
+
+
+def test_provisioning_is_told_where_it_runs() -> None:
+    """What differs between containers and processes comes from the environment, by plain name.
+
+    Grafana knows no default in ``${NAME:-default}``: it would look for a variable of that name.
+    """
+    files = sorted((GRAFANA / "provisioning").rglob("*.yml"))
+    settings = [re.sub(r"#.*", "", file.read_text(encoding="utf-8")) for file in files]
+    found = {name for text in settings for name in re.findall(r"\$\{([^}]*)\}", text)}
+    assert found == {"GRAFANA_DASHBOARDS", "PROMETHEUS_URL"}
+
+
+def test_every_query_parses(promtool: str, tmp_path: Path) -> None:
+    """Prometheus's own parser accepts every query of the dashboard."""
+    queries = dashboards.panel_queries(dashboards.committed())
+    rules = [{"record": f"panel:{n}", "expr": query} for n, (_, query) in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    run(promtool, "check", "rules", str(file))
+
+
+def test_alerts_are_valid(promtool: str) -> None:
+    """Prometheus accepts the file of alerts."""
+    run(promtool, "check", "rules", str(dashboards.ALERTS))
+
+
+def test_alerts_fire_when_they_should(promtool: str) -> None:
+    """On the series of each case exactly the alerts that are expected fire, and none early."""
+    run(promtool, "test", "rules", str(ALERTS_TEST))
+
+
+def test_every_alert_is_seen_to_fire() -> None:
+    """No alert is left out of the cases."""
+    fired = re.findall(r'alertname="(\w+)"', ALERTS_TEST.read_text(encoding="utf-8"))
+    assert set(fired) == {rule["alert"] for rule in dashboards.alerts()}
+
+
+@pytest.mark.parametrize("rule", dashboards.alerts(), ids=lambda rule: rule["alert"])
+def test_alert_says_what_to_do(rule: dict[str, Any]) -> None:
+    """Each alert has a severity, a summary of one line and a description."""
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert set(rule["annotations"]) == {"summary", "description"}
+    assert len(rule["annotations"]["summary"]) < 80
+
+
+def test_fullness_alert_knows_the_limit() -> None:
+    """The alert on a nearly full queue fires at four fifths of the limit it is declared with."""
+    (rule,) = (rule for rule in dashboards.alerts() if rule["alert"] == "RequestsQueueNearlyFull")
+    assert rule["expr"].endswith(f"> {REQUESTS_MAX_LENGTH * 4 // 5}")
+    assert f" {REQUESTS_MAX_LENGTH} " in rule["annotations"]["description"]
+
+
+def test_metric_names_are_found() -> None:
+    """The metrics of an expression are found; names in label values are not taken for them."""
+    expression = 'sum by (queue) (rabbitmq_queues{queue="api_x"}) > 0 and on () up == 0'
+    assert dashboards.metric_names(expression) == {"rabbitmq_queues", "up"}
