@@ -145,3 +145,12 @@ def test_metric_names_are_found() -> None:
     """The metrics of an expression are found; names in label values are not taken for them."""
     expression = 'sum by (queue) (rabbitmq_queues{queue="api_x"}) > 0 and on () up == 0'
     assert dashboards.metric_names(expression) == {"rabbitmq_queues", "up"}
+
+
+@pytest.mark.parametrize("answer", [[], [{"metric": {}, "value": [0, "NaN"]}]])
+def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]) -> None:
+    """A query without series, or with nothing but NaN, counts as one without data."""
+    monkeypatch.setattr(dashboards, "ask", lambda _url, _expression: answer)
+    content = dashboards.committed()
+    found = dashboards.queries_without_data("http://nowhere", content)
+    assert len(found) == len(dashboards.panel_queries(content)) > 30
