@@ -1,0 +1,1 @@
+"""How the services are run: in containers, or as processes on one machine."""

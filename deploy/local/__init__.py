@@ -1,0 +1,1 @@
+"""Runs everything as processes on this machine, where there is no Docker engine."""

@@ -1,0 +1,41 @@
+"""Ports on this machine: which are free, and which are taken."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Final
+
+HOST: Final = "127.0.0.1"
+# Below the range from which Linux takes the ports of outgoing connections: a free port from there
+# stays free while its server restarts.
+FIRST, LAST = 20_000, 32_000
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on this port of the loopback address now."""
+    with socket.socket() as probe:
+        # as servers do: a port in TIME_WAIT is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def answers(port: int) -> bool:
+    """Say whether something accepts connections on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Give so many different ports, all free now."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = FIRST + secrets.randbelow(LAST - FIRST)
+        if is_free(port):
+            found.add(port)
+    return list(found)

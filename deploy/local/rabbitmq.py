@@ -1,0 +1,134 @@
+"""A private RabbitMQ node: its files, environment and commands, for `make up` and the tests.
+
+It belongs to whoever starts it and to one folder: data, log, Erlang cookie and configuration are
+in there, it listens on the loopback address only, and when its two processes end nothing is left.
+
+RabbitMQ's own script is run, not the wrapper in ``/usr/sbin``: the wrapper, run as root, changes to
+the user ``rabbitmq``, who often may not read this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.local.ports import HOST
+from grid.errors import ConfigurationError
+
+SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's and RabbitMQ's packages
+PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
+# RabbitMQ gives up on a consumer that keeps a message for 30 minutes. A request waits in the
+# dispatcher, unacknowledged, while every substation is full, and a vehicle may charge for a night:
+# a week is longer than both, and still frees what a hanging consumer holds.
+CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """Where a node listens: for clients, its management UI, its metrics, and Erlang's own two."""
+
+    amqp: int
+    management: int
+    prometheus: int
+    distribution: int
+    epmd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One private node: everything it needs is written into ``folder`` by ``prepare``."""
+
+    folder: Path
+    ports: NodePorts
+
+    def prepare(self, definitions: Mapping[str, Any]) -> None:
+        """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
+        for path in (self.folder, self.folder / "conf.d"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self._definitions, json.dumps(definitions, indent=1))
+        write_private(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
+        write_private(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+        write_private(self.folder / "advanced.config", "[].\n")
+
+    @property
+    def _definitions(self) -> Path:
+        return self.folder / "definitions.json"
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables of both processes, beside ``PATH``."""
+        folder = str(self.folder)
+        return {
+            "HOME": folder,  # the Erlang cookie
+            "RABBITMQ_NODENAME": "grid@localhost",
+            "RABBITMQ_MNESIA_BASE": f"{folder}/data",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            # these four keep the machine's /etc/rabbitmq out
+            "RABBITMQ_CONFIG_FILES": f"{folder}/conf.d",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/advanced.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_DIST_PORT": str(self.ports.distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_PORT": str(self.ports.epmd),
+            "ERL_EPMD_ADDRESS": HOST,
+            # otherwise Erlang leaves an epmd daemon running behind
+            "ERL_FLAGS": "-start_epmd false",
+            # the script then becomes the server: one process, which a SIGTERM stops at once
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def epmd_command(self) -> list[str]:
+        """Give the command of Erlang's port mapper, to be started before the server.
+
+        Raises ``ConfigurationError`` where Erlang is not installed.
+        """
+        return [_program("epmd"), "-port", str(self.ports.epmd), "-address", HOST]
+
+    def server_command(self) -> list[str]:
+        """Give the command of the server, to be run in the foreground.
+
+        Raises ``ConfigurationError`` where RabbitMQ is not installed.
+        """
+        return [str(SCRIPT) if SCRIPT.exists() else _program("rabbitmq-server")]
+
+
+def config(ports: NodePorts, definitions: Path) -> str:
+    """Give the text of ``rabbitmq.conf``, for RabbitMQ 3.10 and later."""
+    return f"""\
+listeners.tcp.1 = {HOST}:{ports.amqp}
+management.tcp.ip = {HOST}
+management.tcp.port = {ports.management}
+prometheus.tcp.ip = {HOST}
+prometheus.tcp.port = {ports.prometheus}
+load_definitions = {definitions}
+consumer_timeout = {CONSUMER_TIMEOUT_MS}
+log.console = true
+log.console.use_colors = off
+log.file = false
+"""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, without ever showing half of it."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise ConfigurationError(
+            f"{name} is not installed: on Debian and Ubuntu it comes with the package "
+            "rabbitmq-server; `make up` and `make test` install it"
+        )
+    return path

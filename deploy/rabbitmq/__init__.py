@@ -1,0 +1,1 @@
+"""What a RabbitMQ node needs to know before it starts."""

@@ -1,0 +1,194 @@
+"""A real RabbitMQ node for tests: private, on free ports, with the project's users and topology."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from deploy.local.ports import HOST, answers, free_ports
+from deploy.local.rabbitmq import Node, NodePorts
+from deploy.rabbitmq.definitions import (
+    PERMISSIONS,
+    USERS,
+    permission_body,
+    render,
+    render_topology,
+)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+# RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
+# killed within it comes back with a queue that finds no leader.
+DECLARED_FOR_GOOD_SECONDS = 3.0
+
+
+class Broker:
+    """One node and its port mapper. Start it, and stop or kill it as often as a test likes.
+
+    All methods block; from a coroutine use ``asyncio.to_thread``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.passwords = {user: secrets.token_urlsafe(12) for user in USERS}
+        self.node = Node(folder, NodePorts(*free_ports(5)))
+        self.log_file = folder / "output.log"
+        self._declared = 0.0
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def management_url(self) -> str:
+        """Where the management API and UI answer, without a slash at the end."""
+        return f"http://{HOST}:{self.node.ports.management}"
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where the node's own metrics answer, without a path."""
+        return f"http://{HOST}:{self.node.ports.prometheus}"
+
+    def url(self, user: str = "admin", vhost: str = "/") -> str:
+        """Give the AMQP address for one of the project's users, password included."""
+        return (
+            f"amqp://{user}:{self.passwords[user]}@{HOST}:{self.node.ports.amqp}"
+            f"/{quote(vhost, safe='')}"
+        )
+
+    def start(self) -> None:
+        """Start the node and come back when it accepts clients; its data are kept from before.
+
+        Does nothing while it runs.
+        """
+        if self._server is not None and self._server.poll() is None:
+            return
+        self.node.prepare(render(self.passwords))
+        if self._epmd is None:
+            self._epmd = self._spawn(self.node.epmd_command())
+        self._server = self._spawn(self.node.server_command())
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self.node.ports.amqp):
+            assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
+            assert time.monotonic() < deadline, f"RabbitMQ did not start:\n{self.log()}"
+            time.sleep(0.05)
+        self._declared = time.monotonic()
+
+    def stop(self) -> None:
+        """Stop the server in good order."""
+        self._end_server(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server at once, as `kill -9` does, though not right after a ``vhost`` was made.
+
+        A test that declared quorum queues itself waits for ``DECLARED_FOR_GOOD_SECONDS`` before.
+        """
+        time.sleep(max(0.0, self._declared + DECLARED_FOR_GOOD_SECONDS - time.monotonic()))
+        self._end_server(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop in good order, then start again on the same ports with the same data."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """End everything: nothing of this node runs afterwards, and nobody needs its data."""
+        self._end_server(signal.SIGKILL)
+        if self._epmd is not None:
+            self._epmd.terminate()
+            self._epmd.wait(STOP_SECONDS)
+            self._epmd = None
+
+    def log(self) -> str:
+        """Give the end of what the node wrote, for a failure's message."""
+        return self.log_file.read_text(errors="replace")[-4000:]
+
+    def request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Call the management API as admin, e.g. ``("GET", "/api/queues/%2F")``; give its JSON.
+
+        Raises ``AssertionError`` for any answer that is not a success.
+        """
+        credentials = base64.b64encode(f"admin:{self.passwords['admin']}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        connection = HTTPConnection(HOST, self.node.ports.management, timeout=30)
+        try:
+            connection.request(
+                method, path, json.dumps(body) if body is not None else None, headers
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        assert answer.status < 300, f"{method} {path}: {answer.status} {content!r}"
+        return json.loads(content) if content else None
+
+    @contextmanager
+    def vhost(self, *, topology: bool = True) -> Iterator[VirtualHost]:
+        """Make a virtual host of its own for one test, with every user's permissions; then drop it.
+
+        ``topology`` says whether exchanges, queues and bindings are there from the start.
+        """
+        name = f"test-{secrets.token_hex(4)}"
+        path = quote(name, safe="")
+        self.request("PUT", f"/api/vhosts/{path}")
+        try:
+            for user, permission in PERMISSIONS.items():
+                self.request("PUT", f"/api/permissions/{path}/{user}", permission_body(permission))
+            if topology:
+                self.request("POST", f"/api/definitions/{path}", render_topology())
+                self._declared = time.monotonic()
+            yield VirtualHost(self, name)
+        finally:
+            if self._server is not None:
+                self.request("DELETE", f"/api/vhosts/{path}")
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        environment = {"PATH": os.environ["PATH"], **self.node.environment()}
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603
+                command,
+                env=environment,
+                cwd=self.node.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches pytest, which then ends the node itself
+            )
+
+    def _end_server(self, how: signal.Signals) -> None:
+        if self._server is None:
+            return
+        self._server.send_signal(how)
+        self._server.wait(STOP_SECONDS)
+        self._server = None
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """A virtual host that one test has to itself."""
+
+    broker: Broker
+    name: str
+
+    def url(self, user: str = "admin") -> str:
+        """Give the AMQP address for one of the project's users, password included."""
+        return self.broker.url(user, self.name)
+
+    def queue(self, name: str) -> dict[str, Any]:
+        """Give what the management API tells of a queue; its counts are up to 5 s old."""
+        path = f"/api/queues/{quote(self.name)}/{quote(name)}"
+        found: dict[str, Any] = self.broker.request("GET", path)
+        return found
+
+    def queues(self) -> list[str]:
+        """Give the names of the queues."""
+        return [q["name"] for q in self.broker.request("GET", f"/api/queues/{quote(self.name)}")]

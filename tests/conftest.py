@@ -1,0 +1,37 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Broker, VirtualHost
+
+
+@pytest.fixture(scope="session")
+def broker_of_session() -> Iterator[Broker]:
+    """Run one real RabbitMQ node for the whole run; without rabbitmq-server the tests fail."""
+    with tempfile.TemporaryDirectory(prefix="grid-broker-") as folder:
+        broker = Broker(Path(folder))
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.close()
+
+
+@pytest.fixture
+def broker(broker_of_session: Broker) -> Broker:
+    """Give the running node; a test that stopped or killed it leaves it so for no other."""
+    broker_of_session.start()
+    return broker_of_session
+
+
+@pytest.fixture
+def vhost(broker: Broker) -> Iterator[VirtualHost]:
+    """Give a virtual host of its own, with the project's exchanges, queues and permissions."""
+    with broker.vhost() as own:
+        yield own

@@ -1,0 +1,118 @@
+"""The private RabbitMQ node, and what its definitions allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pika
+import pytest
+from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+
+from deploy.rabbitmq.definitions import USERS
+from grid import topology
+from tests.broker import Broker, VirtualHost
+
+pytestmark = pytest.mark.integration
+FORBIDDEN = 403
+
+
+def connect(url: str) -> pika.BlockingConnection:
+    """Open a connection; to be closed by the caller."""
+    return pika.BlockingConnection(pika.URLParameters(url))
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_every_user_logs_in(broker: Broker, user: str) -> None:
+    """Each user's salted hash, loaded at boot, is that of its password."""
+    connect(broker.url(user)).close()
+
+
+def test_guest_is_refused(broker: Broker) -> None:
+    """There is no guest."""
+    parameters = pika.URLParameters(broker.url())
+    parameters.credentials = pika.PlainCredentials("guest", "guest")
+    with pytest.raises(ProbableAuthenticationError):
+        pika.BlockingConnection(parameters)
+
+
+def test_topology_is_there_at_boot(broker: Broker) -> None:
+    """The definitions declare what ``grid.topology`` names, with the same arguments."""
+    with connect(broker.url()) as connection:
+        channel = connection.channel()
+        for exchange in topology.EXCHANGES:
+            channel.exchange_declare(exchange, "direct", durable=True)
+        for queue in topology.QUEUES:
+            channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+
+
+def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
+    """The dispatcher's permissions suffice to declare and bind a substation's queue."""
+    queue = topology.substation_queue("substation7")
+    with connect(vhost.url("dispatcher")) as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        channel.queue_bind(queue.name, queue.exchange, queue.key)
+    assert queue.name in vhost.queues()
+
+
+@pytest.mark.parametrize(
+    ("user", "exchange"),
+    [
+        ("api", topology.SUBSTATIONS_EXCHANGE),
+        ("substation", topology.REQUESTS),
+        ("load_test", topology.EVENTS),
+        ("dispatcher", topology.REQUESTS),
+        ("dispatcher", ""),
+    ],
+)
+def test_publishing_elsewhere_is_refused(vhost: VirtualHost, user: str, exchange: str) -> None:
+    """A user publishes where its service publishes, and nowhere else."""
+    with connect(vhost.url(user)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            channel.basic_publish(exchange, topology.REQUESTS, b"")
+    assert refused.value.reply_code == FORBIDDEN
+
+
+@pytest.mark.parametrize("user", ["api", "substation", "load_test"])
+def test_consuming_requests_is_the_dispatchers_alone(vhost: VirtualHost, user: str) -> None:
+    """Nobody but the dispatcher may take requests."""
+    with connect(vhost.url(user)) as connection:
+        channel = connection.channel()
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            channel.basic_consume(topology.REQUESTS, lambda *_: None)
+    assert refused.value.reply_code == FORBIDDEN
+
+
+def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:
+    """What one test publishes is not in another's virtual host, and goes when the test ends."""
+    with broker.vhost() as one, broker.vhost() as other:
+        with connect(one.url("load_test")) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish(topology.REQUESTS, topology.REQUESTS, b"{}", mandatory=True)
+        with connect(one.url()) as connection:
+            found = connection.channel().queue_declare(topology.REQUESTS, passive=True)
+            assert found.method.message_count == 1
+        with connect(other.url()) as connection:
+            found = connection.channel().queue_declare(topology.REQUESTS, passive=True)
+            assert found.method.message_count == 0
+    names = [v["name"] for v in broker.request("GET", "/api/vhosts")]
+    assert one.name not in names
+
+
+@pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
+def test_messages_outlive_the_server(
+    broker: Broker, vhost: VirtualHost, end: Callable[[Broker], None]
+) -> None:
+    """A confirmed message is there after a restart, and after a kill."""
+    with connect(vhost.url("load_test")) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish(topology.REQUESTS, topology.REQUESTS, b"kept", mandatory=True)
+    end(broker)
+    broker.start()
+    with connect(vhost.url("dispatcher")) as connection:
+        _, _, body = next(connection.channel().consume(topology.REQUESTS))
+    assert body == b"kept"
