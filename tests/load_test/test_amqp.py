@@ -1,0 +1,71 @@
+"""Straight to RabbitMQ: a real node, the load test's own user, no api."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import quote
+
+import pytest
+
+from grid import amqp, topology
+from grid.errors import BrokerUnavailable
+from grid.messages import decode
+from load_test.publisher import AmqpPublisher, Clock, Sender, connected
+from tests.broker import VirtualHost
+
+pytestmark = pytest.mark.integration
+CLOCK = Clock(time.monotonic, time.time, asyncio.sleep)
+
+
+async def taken(vhost: VirtualHost) -> amqp.Delivery:
+    """Take the first message that waits in ``charge.requests``."""
+    arrived: asyncio.Queue[amqp.Delivery] = asyncio.Queue()
+    consumer = amqp.Consumer(
+        "test",
+        (vhost.url("dispatcher"),),
+        lambda *_: None,
+        queue=topology.REQUESTS,
+        prefetch=1,
+        deliver=arrived.put_nowait,
+    )
+    running = asyncio.create_task(consumer.run())
+    try:
+        return await asyncio.wait_for(arrived.get(), 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
+    """What counts as accepted has arrived, whole, under the id that was chosen."""
+    async with connected((vhost.url("load_test"),)) as link:
+        send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
+        answer = await send.send({"vehicle_id": "EV-1"}, CLOCK.steady())
+    assert (answer.job, answer.retries, answer.routed_to) == ("one", 0, None)
+    message = await taken(vhost)
+    request = decode(message.body)
+    assert message.id == request.id == "one"
+    assert request.vehicle_id == "EV-1"
+
+
+async def test_a_request_that_finds_no_queue_is_not_accepted(vhost: VirtualHost) -> None:
+    """RabbitMQ's word that nobody keeps the message is heard, and the reason told."""
+    path = f"/api/queues/{quote(vhost.name)}/{topology.REQUESTS}"
+    await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+    async with connected((vhost.url("load_test"),)) as link:
+        send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK, patience=0.2)
+        answer = await send.send({}, CLOCK.steady())
+    assert answer.job is None
+    assert "unroutable" in answer.reason
+
+
+async def test_a_wrong_password_is_told_at_the_start(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that could not send anything does not begin, and names what to check."""
+    monkeypatch.setattr("load_test.publisher._CONNECT_SECONDS", 1)
+    wrong = vhost.url("load_test").replace("load_test:", "load_test:not-")
+    with pytest.raises(BrokerUnavailable, match="AMQP_PASSWORD_FILE"):
+        async with connected((wrong,)):
+            pytest.fail("connected with a wrong password")

@@ -1,0 +1,138 @@
+"""The command as it is used: a process, its output and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import free_ports
+from load_test import cli
+from tests.load_test.fake_api import HOST, FakeApi
+
+
+async def command(*options: str, interrupt: bool = False) -> tuple[int, str, str]:
+    """Run ``python -m load_test``; gives its exit status and what it wrote.
+
+    ``interrupt`` sends Ctrl-C once the first request's line is there.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "load_test",
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        # a runner that ignores Ctrl-C would hand that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        first = await process.stdout.readline()
+        if interrupt:
+            process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, (first + out).decode(), err.decode()
+
+
+async def test_a_run_prints_lines_bar_and_summary(tmp_path: Path) -> None:
+    """Lines and summary go to stdout, the bar to stderr, the same figures to the file."""
+    file = tmp_path / "run.json"
+    async with FakeApi().serve() as fake:
+        options = ("--url", fake.url, "-n", "20", "--rate", "200", "--json", str(file))
+        status, out, err = await command(*options)
+    assert status == cli.OK, err
+    lines = out.splitlines()
+    assert lines[:2] == [
+        "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]",
+        "[i] Routed to: substation1",
+    ]
+    assert lines[40:42] == ["", "requests               20"]
+    assert "20/20" in err
+    figures = json.loads(file.read_text())
+    assert (figures["completed"], figures["lost"]) == (20, 0)
+
+
+async def test_a_lost_request_is_told_by_the_exit_status() -> None:
+    """A script need not read the table to know."""
+    async with FakeApi(lose=(1,)).serve() as fake:
+        options = ("--url", fake.url, "-n", "3", "--concurrency", "1", "-q", "--timeout", "0")
+        status, out, _ = await command(*options)
+    assert status == cli.FAILED
+    assert "lost                   1" in out
+
+
+async def test_ctrl_c_ends_with_what_is_known() -> None:
+    """A run broken off reports what came before, and exits with 130."""
+    async with FakeApi().serve() as fake:
+        status, out, err = await command("--url", fake.url, "--rate", "10", interrupt=True)
+    assert status == cli.INTERRUPTED, err
+    assert "requests               100" in out
+    assert "lost                   0" in out
+    assert "unanswered" in out
+    assert "Traceback" not in err
+
+
+async def test_no_answer_from_the_api_is_told_at_once() -> None:
+    """Where nothing runs, one line says so and names the address."""
+    (port,) = free_ports(1)
+    status, out, err = await command("--url", f"http://{HOST}:{port}")
+    assert (status, out) == (cli.FAILED, "")
+    assert f"no answer from http://{HOST}:{port}" in err
+    assert "Traceback" not in err
+
+
+async def test_no_wait_asks_not_to_be_kept_waiting() -> None:
+    """With --no-wait every request prefers the early answer, without it none does."""
+    async with FakeApi().serve() as fake:
+        run = ("--url", fake.url, "-n", "1", "--concurrency", "1", "-q")
+        await command(*run)
+        await command(*run, "--no-wait")
+    assert [post["prefer"] for post in fake.posts] == [None, "respond-async"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["-n", "0"], "requests must be at least 1, got 0"),
+        (["-n", "many"], "invalid int value: 'many'"),
+        (["--rate", "1", "--concurrency", "1"], "not allowed with argument"),
+        (["--rate", "-1"], "rate must be above 0 a second, got -1"),
+        (["--timeout", "-1"], "timeout must not be negative, got -1"),
+        (["--timeout", "nan"], "timeout must not be negative, got nan"),
+        (["--json", "/nowhere/run.json"], "there is no folder /nowhere"),
+        (["simulate-it"], "unrecognized arguments: simulate-it"),
+    ],
+)
+def test_wrong_usage(options: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage exits with 2 and names what is wrong."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(options, {})
+    assert stop.value.code == cli.USAGE
+    assert problem in capsys.readouterr().err
+
+
+def test_help_tells_defaults_examples_and_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help is enough to use it, and shows the address that the environment gives."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"], {"API_URL": "http://example.test:7001"})
+    shown = capsys.readouterr().out
+    assert stop.value.code == cli.OK
+    for part in ("examples:", "exit status:", "http://example.test:7001", "default 100"):
+        assert part in shown
+
+
+def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that is wrong is named, with its value."""
+    (port,) = free_ports(1)
+    options = ["--via", "amqp", "--url", f"http://{HOST}:{port}"]
+    assert cli.main(options, {"AMQP_URL": "http://x"}) == cli.USAGE
+    assert "AMQP_URL" in capsys.readouterr().err

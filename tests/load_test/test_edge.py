@@ -1,0 +1,235 @@
+"""The edges against an api that can be told to fail: retries, pages, what is lost."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+import pytest
+
+from deploy.local.ports import free_ports
+from grid.errors import BrokerUnavailable
+from load_test.board import Board
+from load_test.client import Accepted, Api, Substation, TryAgain
+from load_test.outcome import Follower, choosable
+from load_test.plan import Plan
+from load_test.publisher import ApiPublisher, Clock, Sender
+from load_test.records import Answer
+from load_test.report import Run, Summary, summarise
+from load_test.run import Runner
+from tests.load_test.fake_api import HOST, FakeApi
+
+
+class FakeTime:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> Clock:
+        """Give the clock to hand to what is tested."""
+        return Clock(lambda: self.now, time.time, self.sleep)
+
+
+def sender(api: Api, patience: float = 60) -> tuple[Sender, FakeTime]:
+    """Make a sender through the api whose waits take no time."""
+    fake = FakeTime()
+    return Sender(ApiPublisher(api), lambda: "own", fake.clock(), patience), fake
+
+
+async def test_a_503_is_sent_again_after_the_pause_it_asks_for() -> None:
+    """Retry-After is honoured, with a little chance on top; the retry is counted."""
+    async with FakeApi(503, 202).serve() as fake, Api(fake.url) as api:
+        send, timer = sender(api)
+        answer = await send.send({}, 0.0)
+    assert (answer.job, answer.retries, len(fake.posts)) == ("job0", 1, 2)
+    assert len(timer.waits) == 1
+    assert 7 <= timer.waits[0] <= 8
+    assert answer.seconds == pytest.approx(timer.now)
+
+
+async def test_an_api_that_stays_away_is_given_up_in_the_end() -> None:
+    """A request never answered 202 is refused, with the reason, and not accepted."""
+    async with FakeApi(*[503] * 10).serve() as fake, Api(fake.url) as api:
+        send, _ = sender(api, patience=6)  # less than one pause
+        answer = await send.send({}, 0.0)
+    assert answer.job is None
+    assert answer.reason == "503 Service Unavailable"
+
+
+async def test_a_request_that_is_wrong_is_not_sent_again() -> None:
+    """Sending it again would change nothing; the problem's own words are told."""
+    async with FakeApi(422).serve() as fake, Api(fake.url) as api:
+        send, _ = sender(api)
+        answer = await send.send({}, 0.0)
+    assert (answer.job, answer.reason, len(fake.posts)) == (None, "422 scripted", 1)
+
+
+async def test_a_broken_connection_is_tried_again() -> None:
+    """An api that restarts in mid-request costs a retry and nothing else."""
+    async with FakeApi("drop", "drop", 202).serve() as fake, Api(fake.url) as api:
+        send, _ = sender(api)
+        answer = await send.send({}, 0.0)
+    assert (answer.job, answer.retries) == ("job0", 2)
+
+
+async def test_nobody_listening_is_worth_a_retry_and_then_a_reason() -> None:
+    """A refused connection is tried again until the patience ends."""
+    (port,) = free_ports(1)
+    async with Api(f"http://{HOST}:{port}") as api:
+        send, _ = sender(api, patience=0.05)
+        answer = await send.send({}, 0.0)
+    assert answer.job is None
+    assert answer.reason.startswith(f"no answer from http://{HOST}:{port}: ")
+
+
+async def test_the_id_stays_the_same_however_often_a_request_is_sent() -> None:
+    """Where the sender chooses the id, a repeated request is the same job."""
+    ids: list[str] = []
+
+    class Doubtful:
+        async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:  # noqa: ARG002
+            ids.append(job)
+            if len(ids) < 3:
+                raise BrokerUnavailable("not confirmed")
+            return Accepted(job, None, {}, "")
+
+    numbers = count()
+    send = Sender(Doubtful(), lambda: f"id{next(numbers)}", FakeTime().clock())
+    answer = await send.send({}, 0.0)
+    assert (answer.job, answer.retries, ids) == ("id0", 2, ["id0"] * 3)
+
+
+async def carry_out(
+    fake: FakeApi, plan: Plan, *, timeout: float = 1, quiet: bool = True
+) -> tuple[Run, Summary, str]:
+    """Carry out a plan on a clock of its own; gives what came of it and what was printed."""
+    out = io.StringIO()
+    async with fake.serve(), Api(fake.url) as api:
+        send, timer = sender(api)
+        board = Board(plan.requests, quiet=quiet, out=out, err=io.StringIO())
+        run = await Runner(plan, 0, send, api, timer.clock(), timeout).run(board)
+        board.close()
+    return run, summarise(run), out.getvalue()
+
+
+@pytest.mark.parametrize("plan", [Plan(25, rate=10), Plan(25, concurrency=4)], ids=str)
+async def test_a_run_from_end_to_end(plan: Plan) -> None:
+    """Everything sent is followed to its end, page by page, and summed up."""
+    _, summary, printed = await carry_out(FakeApi(page=4), plan)
+    assert (summary.requests, summary.accepted, summary.completed) == (25, 25, 25)
+    assert summary.kept
+    assert printed == ""
+
+
+async def test_a_rate_is_kept_by_the_clock() -> None:
+    """Twenty requests at ten a second take 1.9 seconds, however fast they are answered."""
+    run, _, _ = await carry_out(FakeApi(), Plan(20, rate=10))
+    assert run.sending_seconds == pytest.approx(1.9)
+
+
+async def test_a_job_that_never_ends_is_lost() -> None:
+    """What was answered 202 and has no end when the time is up counts as lost."""
+    _, summary, _ = await carry_out(FakeApi(lose=(3, 5)), Plan(10, concurrency=2))
+    assert (summary.accepted, summary.completed, summary.lost) == (10, 8, 2)
+    assert not summary.kept
+
+
+async def test_refused_requests_are_neither_accepted_nor_lost() -> None:
+    """The api owes nothing for what it did not accept."""
+    _, summary, _ = await carry_out(FakeApi(422, 503, 202), Plan(3, rate=1))
+    assert (summary.accepted, summary.refused, summary.retries, summary.lost) == (2, 1, 1, 0)
+
+
+async def test_lines_come_in_the_order_of_sending() -> None:
+    """Each request's lines are printed once, in order, in the form of old."""
+    _, _, printed = await carry_out(FakeApi(), Plan(3, concurrency=3), quiet=False)
+    loads = "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]"
+    lines = printed.splitlines()
+    assert lines[::2] == [loads] * 3
+    assert {line.removeprefix("[i] Routed to: ") for line in lines[1::2]} == {
+        "substation1",
+        "substation2",
+        "substation3",
+    }
+
+
+def test_the_board_waits_for_the_gap_to_close() -> None:
+    """A later answer is held back until the earlier one is there."""
+    out = io.StringIO()
+    board = Board(2, quiet=False, out=out, err=io.StringIO())
+    board.put(1, Answer("b", 0, routed_to="s2"))
+    assert out.getvalue() == ""
+    board.put(0, Answer("a", 0, routed_to="s1"))
+    board.close()
+    assert out.getvalue() == "[i] Routed to: s1\n[i] Routed to: s2\n"
+    assert board.accepted == ["a", "b"]
+
+
+async def test_a_look_costs_what_is_new_and_open() -> None:
+    """Pages begin after what has ended already, not at the first job there ever was."""
+    fake = FakeApi()
+    for number in range(10):
+        fake.take(f"old{number}")
+    ids = [fake.take(f"own{number}")["id"] for number in range(5)]
+    fake.jobs["own3"]["status"] = "charging"
+    async with fake.serve(), Api(fake.url) as api:
+        follower = Follower(api, FakeTime().clock())
+        await follower.look(ids)
+        await follower.look(ids)
+    assert [asked.get("after") for asked in fake.pages_asked] == ["own0", "own2"]
+    assert follower.open(ids) == ["own3"]
+    assert list(follower.jobs) == ids
+
+
+async def test_jobs_the_pages_miss_are_asked_for_one_by_one() -> None:
+    """A job taken before the first of the run was, as several senders may have it, is found."""
+    fake = FakeApi()
+    ids = [fake.take(name)["id"] for name in ("early", "first", "later")]
+    async with fake.serve(), Api(fake.url) as api:
+        follower = Follower(api, FakeTime().clock())
+        await follower.look(["first", "early", "later"])
+    assert sorted(follower.jobs) == sorted(ids)
+
+
+async def test_jobs_from_before_the_run_are_followed_too() -> None:
+    """Sessions in progress at the start make load until they end."""
+    fake = FakeApi()
+    fake.take("before", status="charging")
+    fake.take("own")
+    async with fake.serve(), Api(fake.url) as api:
+        follower = Follower(api, FakeTime().clock())
+        await follower.look_back()
+        assert list(follower.jobs) == ["before"]
+        fake.jobs["before"]["status"] = "completed"
+        await follower.look(["own"])
+    assert follower.jobs["before"].has_ended
+
+
+async def test_an_api_that_is_away_is_no_news() -> None:
+    """The look fails without an error, and says why it knows nothing more."""
+    (port,) = free_ports(1)
+    async with Api(f"http://{HOST}:{port}") as api:
+        follower = Follower(api, FakeTime().clock())
+        await follower.look(["a"])
+        assert follower.trouble.startswith("no answer from")
+        with pytest.raises(TryAgain):
+            await api.substations()
+
+
+def test_substations_that_could_be_chosen() -> None:
+    """One that was eligible before or after counts; one without connectors makes all equal."""
+    up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
+    plain = Substation("c", None, eligible=True)
+    assert choosable([up, down], [up]) == {"a": 50}
+    assert choosable([up, down], [down._replace(eligible=True)]) == {"a": 50, "b": 4}
+    assert choosable([up], [plain]) == {"a": 1, "c": 1}

@@ -1,0 +1,114 @@
+"""The summary: what is counted, and how it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from statistics import quantiles
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.events import State
+from load_test.records import Answer, Job
+from load_test.report import Percentiles, Run, percentiles, summarise
+
+
+def accepted(job: str, seconds: float = 0.01) -> Answer:
+    """Make the answer to an accepted request."""
+    return Answer(job, seconds, routed_to="s1", loads={"s1": 0})
+
+
+def done(id: str, substation: str, at: float) -> Job:
+    """Make a job that took its course: assigned after 10 ms, charging after 20, ended after 3 s."""
+    times = (at, at + 0.01, at + 0.02, at + 3)
+    return Job(id, State.COMPLETED, substation, *times)
+
+
+def run(answers: Sequence[Answer | None], jobs: list[Job], *, interrupted: bool = False) -> Run:
+    """Make a run of 10 s on two substations."""
+    connectors = {"s1": 50.0, "s2": 50.0}
+    return Run(answers, {job.id: job for job in jobs}, connectors, 5.0, 10.0, interrupted)
+
+
+def test_a_run_without_a_fault() -> None:
+    """Every figure of a small run is what one counts by hand."""
+    jobs = [done("1", "s1", 100), done("2", "s2", 101), done("3", "s2", 102), done("4", "s1", 110)]
+    summary = summarise(run([accepted(job.id) for job in jobs], jobs))
+    assert summary.kept
+    assert (summary.requests, summary.accepted, summary.completed, summary.lost) == (4, 4, 4, 0)
+    assert summary.share_per_substation == {"s1": 0.5, "s2": 0.5}
+    assert summary.share_least_loaded == 1.0
+    assert (summary.spread_largest, summary.spread_mean) == (1.0, 0.75)
+    assert summary.request_to_assignment == pytest.approx((0.01, 0.01, 0.01))
+    assert summary.request_to_charging == pytest.approx((0.02, 0.02, 0.02))
+    assert (summary.requests_per_second, summary.completed_per_second) == (0.8, 0.4)
+
+
+def test_every_kind_of_end_is_told_apart() -> None:
+    """Lost is what was accepted and neither completed, nor cancelled, expired or parked."""
+    jobs = [
+        done("1", "s1", 100),
+        Job("2", State.CANCELLED),
+        Job("3", State.EXPIRED),
+        Job("4", State.PARKED),
+        Job("5", State.CHARGING, "s1", 1, 2, 3),
+    ]
+    refused = Answer(None, 1.0, retries=3, reason="503")
+    answers = [refused, *(accepted(str(number)) for number in range(1, 7))]
+    summary = summarise(run(answers, jobs))
+    counts = (summary.completed, summary.cancelled, summary.expired, summary.parked)
+    assert counts == (1, 1, 1, 1)
+    assert (summary.refused, summary.retries) == (1, 3)
+    assert summary.lost == 2  # one never ended, one was never heard of
+    assert not summary.kept
+
+
+def test_what_a_broken_off_run_left_is_not_lost() -> None:
+    """After Ctrl-C nothing is called lost: nobody waited for it."""
+    answers = [accepted("1"), accepted("2"), None]
+    summary = summarise(run(answers, [done("1", "s1", 0)], interrupted=True))
+    assert (summary.unfinished, summary.unanswered, summary.lost) == (1, 1, 0)
+
+
+def test_jobs_of_other_clients_make_load_and_are_not_counted() -> None:
+    """Another client's session makes its substation heavier; it adds to no count of ours."""
+    summary = summarise(run([accepted("1")], [done("x", "s1", 0), done("1", "s1", 1)]))
+    assert (summary.completed, summary.share_per_substation) == (1, {"s1": 1.0, "s2": 0.0})
+    assert summary.share_least_loaded == 0.0
+
+
+def test_nothing_accepted_is_not_kept() -> None:
+    """A run that got nothing through has shown nothing, and has no figure to divide by."""
+    summary = summarise(run([Answer(None, 1.0, reason="503")], []))
+    assert not summary.kept
+    assert summary.share_least_loaded is None
+    assert summary.request_to_answer is None
+    assert "to a least-loaded one  –" in summary.as_table()
+
+
+def test_the_table_is_aligned_and_says_what_the_json_says() -> None:
+    """Values stand in one column; the JSON carries every figure under its name."""
+    jobs = [done(str(number), f"s{1 + number % 2}", number) for number in range(10)]
+    summary = summarise(run([accepted(job.id) for job in jobs], jobs))
+    table = summary.as_table().splitlines()
+    assert table[0] == "requests               10"
+    assert "share of s1            50.0 %" in table
+    assert "lost                   0" in table
+    values = json.loads(json.dumps(summary.as_json()))
+    assert values["completed"] == 10
+    assert set(values["request_to_charging"]) == set(Percentiles._fields)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=300))
+def test_percentiles_are_those_of_the_standard_library(values: list[float]) -> None:
+    """Between two values a percentile lies in proportion, as in ``statistics.quantiles``."""
+    cuts = quantiles(values, n=100, method="inclusive")
+    assert percentiles(values) == pytest.approx((cuts[49], cuts[94], cuts[98]))
+
+
+def test_percentiles_of_next_to_nothing() -> None:
+    """One value is each of its percentiles; no value has none."""
+    assert percentiles([2.0]) == (2.0, 2.0, 2.0)
+    assert percentiles([]) is None
