@@ -38,13 +38,15 @@ _KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
 class Counts(NamedTuple):
     """What a substation has in hand, all read at one instant.
 
-    ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions since
-    ``started_at`` (Unix seconds), which tells one run of the process from the next.
+    ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
+    ``duplicates`` second copies of a job that were not charged again, since ``started_at`` (Unix
+    seconds), which tells one run of the process from the next.
     """
 
     load: float
     accepted: float
     completed: float
+    duplicates: float
     started_at: float
 
 

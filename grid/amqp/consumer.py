@@ -61,6 +61,11 @@ class Consumer(Link):
         if (channel := self._usable()) is not None:
             channel.basic_nack(tag, requeue=True)
 
+    def reject(self, tag: int) -> None:
+        """Refuse one delivery for good: it goes where the queue sends what is dead."""
+        if (channel := self._usable()) is not None:
+            channel.basic_nack(tag, requeue=False)
+
     def stop(self) -> None:
         """Take nothing new; what was delivered can still be acknowledged or given back."""
         if (channel := self._usable()) is not None:

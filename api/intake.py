@@ -1,0 +1,89 @@
+"""Taking charge requests: accepted means that RabbitMQ has confirmed them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from api.log import EventLog
+from api.problems import PartlyAccepted
+from api.projection import Job
+from api.schemas import ChargeIn
+from grid import topology
+from grid.amqp import Publisher
+from grid.errors import BrokerUnavailable, InvalidField
+from grid.events import Event, State
+from grid.messages import ChargeRequest, shown
+
+BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
+
+
+class Intake:
+    """Publishes requests, and notes each in the event log once RabbitMQ has it.
+
+    ``clock`` gives Unix seconds, ``new_id`` a job's id that was never given before.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        log: EventLog,
+        confirm_timeout: float,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._publisher = publisher
+        self._log = log
+        self._confirm_timeout = confirm_timeout
+        self._clock = clock
+        self._new_id = new_id
+
+    async def accept(self, wanted: ChargeIn) -> Job:
+        """Take one request. Raises ``BrokerUnavailable``, ``InvalidField``."""
+        self._check_broker()
+        return await self._publish(self._request(wanted))
+
+    async def accept_all(self, wanted: Sequence[ChargeIn]) -> list[Job]:
+        """Take several requests, in their order.
+
+        Raises ``InvalidField`` before any is published, ``PartlyAccepted`` where RabbitMQ confirmed
+        some and not the others, ``BrokerUnavailable`` where it confirmed none.
+        """
+        self._check_broker()
+        requests = [self._request(each) for each in wanted]
+        results = await asyncio.gather(*map(self._publish, requests), return_exceptions=True)
+        jobs = [each for each in results if isinstance(each, Job)]
+        for each in results:
+            if isinstance(each, BrokerUnavailable) and jobs:
+                raise PartlyAccepted([job.id for job in jobs], each)
+            if isinstance(each, BaseException):
+                raise each
+        return jobs
+
+    def _request(self, wanted: ChargeIn) -> ChargeRequest:
+        now = self._clock()
+        request = wanted.request(self._new_id(), now)
+        if request.departure_time is not None and request.departure_time <= now:
+            raise InvalidField(
+                "departure_time", f"must be in the future, got {shown(str(wanted.departure_time))}"
+            )
+        return request
+
+    def _check_broker(self) -> None:
+        if not self._publisher.connected:
+            raise BrokerUnavailable("RabbitMQ is away")
+        if self._publisher.blocked:
+            raise BrokerUnavailable("RabbitMQ takes no messages now: it is short of memory or disk")
+        if self._publisher.backlog >= BACKLOG_MOST:
+            raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
+
+    async def _publish(self, request: ChargeRequest) -> Job:
+        requests = topology.REQUESTS
+        await self._publisher.confirmed(
+            requests, requests, request.encode(), id=request.id, timeout=self._confirm_timeout
+        )
+        queued = Event(State.QUEUED, request.requested_at, job=request.id, detail=request.fields())
+        job = self._log.note(queued)
+        assert job is not None, "a queued event always names a job"  # noqa: S101
+        return job

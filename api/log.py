@@ -1,0 +1,98 @@
+"""The api's end of the event log: read from its start into the projection, and waited on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import uuid4
+
+from api.projection import Job, Projection
+from api.telemetry import Metrics
+from grid import events
+from grid.errors import MalformedMessage
+from grid.event_log import EventWriter
+from grid.events import ENDED, MARKER, Event, State
+
+log = logging.getLogger(__name__)
+
+MARK_AGAIN_SECONDS = 5.0
+_DECIDED = frozenset({State.ASSIGNED, State.CHARGING, *ENDED})
+
+
+class EventLog:
+    """Follows the log. To know when it has read all there was, it writes a mark and looks for it.
+
+    ``clock`` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        writer: EventWriter,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._projection = projection
+        self._writer = writer
+        self._metrics = metrics
+        self._clock = clock
+        self._mark = uuid4().hex
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self.caught_up = asyncio.Event()
+
+    def read(self, body: bytes) -> None:
+        """Take in one message of the stream."""
+        try:
+            found = events.decode(body)
+        except MalformedMessage as error:
+            log.warning("passed over in the event log: %s", error)
+            return
+        for event in found:
+            self._take(event)
+
+    def note(self, event: Event) -> Job | None:
+        """Take in an event of the api's own, without waiting for its way through the stream."""
+        self._writer.write(event)
+        return self._projection.apply(event)
+
+    async def mark(self) -> None:
+        """Write the mark, again and again until it was read."""
+        while not self.caught_up.is_set():
+            self._writer.write(Event(MARKER, self._clock(), job=self._mark))
+            await asyncio.wait(
+                {asyncio.create_task(self.caught_up.wait())}, timeout=MARK_AGAIN_SECONDS
+            )
+        log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
+
+    async def decided(self, job: Job, seconds: float) -> None:
+        """Wait until a job is sent to a substation, or has ended; at most so long."""
+        if job.status in _DECIDED:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiting.setdefault(job.id, [])
+        waiters.append(waiter)
+        await asyncio.wait({waiter}, timeout=seconds)
+        waiters.remove(waiter)
+        if not waiters:
+            self._waiting.pop(job.id, None)
+
+    def _take(self, event: Event) -> None:
+        if event.kind == MARKER and event.job == self._mark:
+            self.caught_up.set()
+            self._metrics.caught_up.set(1)
+        known = self._projection.get(event.job)
+        duplicates = known.duplicates if known is not None else 0
+        job = self._projection.apply(event)
+        if job is None or not self.caught_up.is_set():
+            return
+        self._metrics.duplicates.inc(job.duplicates - duplicates)
+        if event.kind == State.CHARGING and State.QUEUED in job.times:
+            self._metrics.charging_seconds.observe(max(0, event.at - job.times[State.QUEUED]))
+        if job.status in _DECIDED:
+            self._wake(job.id)
+
+    def _wake(self, id: str) -> None:
+        for waiter in self._waiting.get(id, ()):
+            if not waiter.done():
+                waiter.set_result(None)

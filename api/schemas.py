@@ -1,0 +1,160 @@
+"""What goes in and out over HTTP, as the OpenAPI document shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from api.projection import Job
+from grid import messages
+from grid.events import State
+from grid.messages import ChargeRequest
+
+VehicleId = Annotated[str, Field(min_length=1, max_length=messages.MAX_VEHICLE_ID)]
+Energy = Annotated[float, Field(gt=0, le=messages.MAX_ENERGY_KWH, strict=True)]
+Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
+Priority = Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True)]
+SubstationId = Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)]
+SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=messages.MAX_ELIGIBLE)]
+
+
+class ChargeIn(BaseModel):
+    """A charge request. Every field may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vehicle_id: VehicleId | None = None
+    requested_energy_kwh: Energy | None = None
+    requested_power_kw: Power | None = None
+    departure_time: AwareDatetime | None = Field(
+        default=None, description="When the vehicle leaves, with its offset from UTC (RFC 3339)."
+    )
+    priority: Priority = Field(default=0, description="9 is the most urgent.")
+    eligible_substations: SubstationIds | None = Field(
+        default=None, description="The only substations that may charge the vehicle."
+    )
+
+    def request(self, id: str, requested_at: float) -> ChargeRequest:
+        """Give the request as it goes to the queue. Raises ``InvalidField``."""
+        leaves = self.departure_time
+        return ChargeRequest(
+            id=id,
+            requested_at=requested_at,
+            vehicle_id=self.vehicle_id,
+            requested_energy_kwh=self.requested_energy_kwh,
+            requested_power_kw=self.requested_power_kw,
+            departure_time=None if leaves is None else leaves.timestamp(),
+            priority=self.priority,
+            eligible_substations=tuple(self.eligible_substations or ()),
+        )
+
+
+class Details(BaseModel):
+    """Where a request was sent, and what the dispatcher saw of the substations just before."""
+
+    routed_to: str | None
+    loads: dict[str, float] = Field(
+        description="Sessions in progress and on their way, by substation, before this request."
+    )
+    reason: str | None
+
+
+class Accepted(BaseModel):
+    """A request that RabbitMQ has: it will not be lost."""
+
+    id: str
+    status: State
+    details: Details
+
+
+class AcceptedList(BaseModel):
+    """Several of them, in the order of the request."""
+
+    jobs: list[Accepted]
+
+
+class Charge(BaseModel):
+    """A job: its state, when it came to each, where it is, and why there."""
+
+    id: str
+    status: State
+    substation: str | None
+    attempt: int
+    times: dict[State, datetime]
+    duplicates: int = Field(description="How often it was completed beyond the first time.")
+    request: Mapping[str, Any]
+    reason: str | None
+    decision: Mapping[str, Any] | None = None
+
+
+class ChargeList(BaseModel):
+    """A page of jobs, the oldest first; ``next`` is the ``after`` of the next page, if any."""
+
+    charges: list[Charge]
+    next: str | None
+
+
+class Substation(BaseModel):
+    """A substation as the dispatcher sees it."""
+
+    id: str
+    load: float
+    connectors: float
+    utilisation: float
+    gauge: float
+    gauge_age_seconds: float | None
+    outstanding: float
+    eligible: bool
+    reason: str | None
+
+
+class SubstationList(BaseModel):
+    """All of them, as of the dispatcher's last word."""
+
+    as_of: datetime | None
+    substations: list[Substation]
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+    accepted: list[str] | None = None
+
+
+def accepted(job: Job) -> Accepted:
+    """Give a job as the answer to its request."""
+    candidates = (job.decision or {}).get("candidates") or []
+    details = Details(
+        routed_to=job.substation,
+        loads={each["substation"]: each["load"] for each in candidates},
+        reason=job.reason or (job.decision or {}).get("reason"),
+    )
+    return Accepted(id=job.id, status=job.status, details=details)
+
+
+def charge(job: Job, *, with_decision: bool) -> Charge:
+    """Give a job in full."""
+    return Charge(
+        id=job.id,
+        status=job.status,
+        substation=job.substation,
+        attempt=job.attempt,
+        times={state: moment(at) for state, at in job.times.items()},
+        duplicates=job.duplicates,
+        request=job.request,
+        reason=job.reason,
+        decision=job.decision if with_decision else None,
+    )
+
+
+def moment(at: float) -> datetime:
+    """Give Unix seconds as a time in UTC."""
+    return datetime.fromtimestamp(at, UTC)

@@ -1,0 +1,64 @@
+"""The parts of the api, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from fastapi import FastAPI
+
+from api import app
+from api.intake import Intake
+from api.log import EventLog
+from api.projection import Projection
+from api.settings import ApiSettings
+from api.telemetry import JobsCollector, Metrics
+from grid import topology
+from grid.amqp import Publisher, StreamReader
+from grid.event_log import EventWriter
+from grid.runtime import background, within
+from grid.telemetry import BrokerWatch, links_down, new_registry
+
+FLUSH_SECONDS = 2.0  # at the end, for RabbitMQ to confirm the last events
+
+
+def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str]) -> FastAPI:
+    """Wire an api; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
+    urls = settings.broker_urls()
+    registry = new_registry()
+    watch = BrokerWatch(registry, logging.getLogger("api"))
+    metrics = Metrics(registry)
+    projection = Projection(settings.max_jobs)
+    registry.register(JobsCollector(projection))
+    publisher = Publisher("api-requests", urls, watch)
+    writer = EventWriter(publisher, f"api-{uuid4().hex[:8]}")
+    log = EventLog(projection, writer, metrics, clock)
+    reader = StreamReader(
+        "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read
+    )
+    intake = Intake(publisher, log, settings.confirm_timeout, clock=clock, new_id=new_id)
+
+    def problems() -> list[str]:
+        behind = [] if log.caught_up.is_set() else ["the event log is still being read"]
+        blocked = ["RabbitMQ blocks publishers"] if publisher.blocked else []
+        return links_down([publisher, reader]) + blocked + behind
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with background(publisher.run(), reader.run(), log.mark()):
+            yield
+            writer.flush()
+            await within(FLUSH_SECONDS, publisher.drained())
+
+    return app.create(
+        intake,
+        log,
+        projection,
+        metrics,
+        registry,
+        decision_wait=settings.decision_wait,
+        not_ready=problems,
+        lifespan=lifespan,
+    )

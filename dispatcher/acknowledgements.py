@@ -1,0 +1,58 @@
+"""Which deliveries to acknowledge, in as few frames as can be. Pure.
+
+Work ends out of order. RabbitMQ takes one acknowledgement for everything up to a delivery, and
+closes the channel where one is acknowledged twice: so the tags without a gap go at once, and one
+that is done behind a gap goes alone, but only after the gap has had a chance to close.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class AckWindow:
+    """The deliveries of one channel that are not acknowledged yet, by their tags."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[int, None] = OrderedDict()  # in order of delivery
+        self._done: set[int] = set()
+        self._passed_over: set[int] = set()
+
+    @property
+    def passed_over(self) -> bool:
+        """Tell whether there is a delivery behind a gap that goes alone the next time."""
+        return bool(self._passed_over)
+
+    def delivered(self, tag: int) -> None:
+        """Note a new delivery."""
+        self._open[tag] = None
+
+    def done(self, tag: int) -> None:
+        """Note that a delivery can be acknowledged."""
+        self._done.add(tag)
+
+    def forget(self) -> None:
+        """Start afresh on a new channel."""
+        self._open.clear()
+        self._done.clear()
+        self._passed_over.clear()
+
+    def take(self) -> list[tuple[int, bool]]:
+        """Give the acknowledgements that are due: a tag, and whether all before it are meant."""
+        acks = [(tag, True) for tag in self._without_gap()[-1:]]
+        for tag in sorted(self._done & self._passed_over):
+            self._drop(tag)
+            acks.append((tag, False))
+        self._passed_over = set(self._done)
+        return acks
+
+    def _without_gap(self) -> list[int]:
+        tags = []
+        while self._open and (first := next(iter(self._open))) in self._done:
+            self._drop(first)
+            tags.append(first)
+        return tags
+
+    def _drop(self, tag: int) -> None:
+        del self._open[tag]
+        self._done.discard(tag)

@@ -1,0 +1,84 @@
+"""Reading a substation's metrics page: text in, a reading out, one error for all else. Pure.
+
+Unknown is never idle: a gauge that is there must be a number that can be true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from grid.errors import MalformedReading
+from grid.events import Counts
+
+LOAD: Final = "ev_charging_load"
+CONNECTORS: Final = "ev_charging_connectors"
+POWER: Final = "ev_charging_power_kw"
+RATED_POWER: Final = "ev_charging_rated_power_kw"
+BACKGROUND_POWER: Final = "ev_charging_background_power_kw"
+ACCEPTED: Final = "ev_charging_sessions_accepted_total"
+COMPLETED: Final = "ev_charging_sessions_completed_total"
+DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
+STARTED: Final = "process_start_time_seconds"
+_GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
+_WANTED: Final = frozenset({*_GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a substation's page says, all of one instant; what the page does not say is None.
+
+    ``load`` is sessions in progress, power is in kW. ``counts`` is there if the page has the
+    session counters and the process's start.
+    """
+
+    load: float
+    connectors: float | None = None
+    power_kw: float | None = None
+    rated_power_kw: float | None = None
+    background_power_kw: float | None = None
+    counts: Counts | None = None
+
+
+def parse(page: str) -> Reading:
+    """Read a page in Prometheus's text format.
+
+    Raises ``MalformedReading`` where it is not one, has no load, or has a figure that cannot be.
+    """
+    found: dict[str, float] = {}
+    for name, labels, value in _samples(page):
+        if name not in _WANTED:
+            continue
+        if name in found or labels:
+            raise MalformedReading(f"{name} has several samples or labels: it must be one, without")
+        if not (math.isfinite(value) and value >= 0):
+            raise MalformedReading(f"{name} is {value:g}: it must be a finite number, 0 or more")
+        found[name] = value
+    if LOAD not in found:
+        raise MalformedReading(f"the page has no {LOAD}")
+    if found.get(CONNECTORS) == 0:
+        raise MalformedReading(f"{CONNECTORS} is 0: a substation has at least one")
+    connectors, power, rated, background = (found.get(name) for name in _GAUGES[1:])
+    return Reading(found[LOAD], connectors, power, rated, background, _counts(found))
+
+
+def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    try:
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                yield sample.name, sample.labels, sample.value
+    # the parser lets whatever its own steps raise pass through
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise MalformedReading(f"not a page in Prometheus's text format: {error}") from error
+
+
+def _counts(found: dict[str, float]) -> Counts | None:
+    if not {ACCEPTED, COMPLETED, STARTED} <= found.keys():
+        return None
+    return Counts(
+        found[LOAD], found[ACCEPTED], found[COMPLETED], found.get(DUPLICATES, 0.0), found[STARTED]
+    )

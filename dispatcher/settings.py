@@ -1,0 +1,38 @@
+"""What the dispatcher can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from grid.settings import Port, PositiveSeconds, Settings
+
+
+class DispatcherSettings(Settings):
+    """The settings of the dispatcher, one variable each; times in seconds."""
+
+    port: Port = Field(default=6000, alias="DISPATCHER_METRICS_PORT")
+    substations_file: Path = Field(alias="SUBSTATIONS_FILE")
+    scrape_period: PositiveSeconds = Field(default=0.5, alias="SCRAPE_PERIOD_SECONDS")
+    scrape_timeout: PositiveSeconds = Field(default=0.4, alias="SCRAPE_TIMEOUT_SECONDS")
+    stale_after: PositiveSeconds = Field(default=2, alias="STALE_AFTER_SECONDS")
+    default_connectors: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        default=50, alias="DEFAULT_CONNECTORS"
+    )
+    prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.scrape_timeout > self.scrape_period:
+            raise ValueError(
+                f"SCRAPE_TIMEOUT_SECONDS={self.scrape_timeout:g} is above "
+                f"SCRAPE_PERIOD_SECONDS={self.scrape_period:g}: it must not be"
+            )
+        if self.stale_after < 2 * self.scrape_period:
+            raise ValueError(
+                f"STALE_AFTER_SECONDS={self.stale_after:g} is below twice "
+                f"SCRAPE_PERIOD_SECONDS={self.scrape_period:g}: every load would soon be too old"
+            )
+        return self

@@ -1,0 +1,119 @@
+"""What is heard of the substations, brought to the ledger, and told to all who want to know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from dispatcher.ledger import Ledger
+from dispatcher.policy import Candidate, why_not
+from dispatcher.readings import Reading
+from dispatcher.targets import Target
+from dispatcher.telemetry import Metrics
+from grid import events
+from grid.errors import MalformedMessage
+from grid.event_log import EventWriter
+from grid.events import SUBSTATIONS, Event
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_SECONDS: Final = 1.0
+SNAPSHOT_LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
+
+
+class SubstationWatch:
+    """Takes in targets, pages and events; after each, some request that waits may find room."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        route: Callable[[], None],
+        declare: Callable[[str], None],
+        metrics: Metrics,
+    ) -> None:
+        self._ledger = ledger
+        self._route = route
+        self._declare = declare
+        self._metrics = metrics
+        self._problems: dict[str, str | None] = {}
+
+    def on_targets(self, targets: dict[str, Target]) -> None:
+        """Have exactly these substations."""
+        for name in targets.keys() - self._ledger.accounts.keys():
+            self._declare(name)
+        log.info("substations: %s", ", ".join(sorted(targets)) or "none")
+        self._ledger.keep({name: target.connectors for name, target in targets.items()})
+        self._problems = {name: self._problems.get(name) for name in targets}
+        for name in targets:
+            self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
+
+    def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
+        """Take in a substation's page."""
+        self._metrics.scrapes.labels(substation, "ok").inc()
+        self._note(substation, None)
+        self._ledger.read(substation, reading, asked_at)
+        self._route()
+
+    def on_failure(self, substation: str, problem: str) -> None:
+        """Take in that a substation's page gives no load."""
+        self._metrics.scrapes.labels(substation, "failed").inc()
+        self._note(substation, problem)
+        self._ledger.fail(substation, problem)
+
+    def on_events(self, body: bytes) -> None:
+        """Take in one message of the event log."""
+        try:
+            found = events.decode(body)
+        except MalformedMessage as error:
+            log.warning("passed over in the event log: %s", error)
+            return
+        counted = [each for each in found if each.counts is not None]
+        for each in counted:
+            if each.counts is not None:
+                self._ledger.report(each.substation, each.counts)
+        if counted:
+            self._route()
+
+    def _note(self, substation: str, problem: str | None) -> None:
+        if self._problems.get(substation) == problem:
+            return
+        self._problems[substation] = problem
+        if problem is None:
+            log.info("%s can be read again", substation)
+        else:
+            log.warning("nothing goes to %s: %s", substation, problem)
+
+
+async def publish_snapshots(
+    candidates: Callable[[], list[Candidate]], writer: EventWriter, clock: Callable[[], float]
+) -> None:
+    """Write what is known of all substations to the event log, when it has changed."""
+    before: list[tuple[str, float, float, str | None]] = []
+    unwritten = 0
+    while True:
+        found = candidates()
+        seen = [(each.substation, each.load, each.connectors, each.problem) for each in found]
+        unwritten += 1
+        if seen != before or unwritten >= SNAPSHOT_LEAST_EVERY:
+            detail = {"substations": [_snapshot(each) for each in found]}
+            writer.write(Event(SUBSTATIONS, clock(), detail=detail))
+            before, unwritten = seen, 0
+        await asyncio.sleep(SNAPSHOT_SECONDS)
+
+
+def _snapshot(candidate: Candidate) -> dict[str, Any]:
+    problem = why_not(candidate, ())
+    age = candidate.gauge_age
+    return {
+        "id": candidate.substation,
+        "load": candidate.load,
+        "connectors": candidate.connectors,
+        "utilisation": round(candidate.utilisation, 4),
+        "gauge": candidate.gauge,
+        "gauge_age_seconds": None if age is None else round(age, 3),
+        "outstanding": candidate.outstanding,
+        "eligible": candidate.problem is None,
+        "reason": problem,
+    }

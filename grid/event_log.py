@@ -1,0 +1,50 @@
+"""Writing the event log: what happens within one turn of the loop goes out as one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+from grid import events, topology
+from grid.amqp import Outcome, Publisher
+from grid.events import Event
+
+Done = Callable[[bool], None]
+
+
+class EventWriter:
+    """Writes events to the stream in their order, each with an answer: written or not.
+
+    ``name`` tells this writer from all others: RabbitMQ's answers are matched by it.
+    """
+
+    def __init__(self, publisher: Publisher, name: str) -> None:
+        self._publisher = publisher
+        self._ids = (f"{name}-{number}" for number in count())
+        self._events: list[Event] = []
+        self._answers: list[Done] = []
+        self._due = False
+
+    def write(self, event: Event, done: Done | None = None) -> None:
+        """Write an event soon; ``done`` is told whether RabbitMQ confirmed it."""
+        self._events.append(event)
+        if done is not None:
+            self._answers.append(done)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write now what has been collected."""
+        self._due = False
+        if not self._events:
+            return
+        body = events.encode(self._events)
+        answers, self._events, self._answers = self._answers, [], []
+
+        def answer(outcome: Outcome) -> None:
+            for each in answers:
+                each(outcome is Outcome.CONFIRMED)
+
+        self._publisher.publish(topology.EVENTS, topology.EVENTS, body, answer, id=next(self._ids))

@@ -1,0 +1,112 @@
+"""What every service shows of itself: logs, metrics, and whether it is alive and ready."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from grid.amqp import Link
+
+Problems = Callable[[], list[str]]  # what keeps a service from being ready
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give a record as JSON: time, level, logger, message, and the error where there is one."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Send all logs to standard error, as ``text`` or as ``json`` lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if form == "json" else text)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # pika reports each layer of a failed connection; the link says it once, when the state changes
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+
+
+class BrokerWatch:
+    """Shows the state of the links to RabbitMQ: logged when it changes, and as metrics."""
+
+    def __init__(self, registry: CollectorRegistry, log: logging.Logger) -> None:
+        self._log = log
+        self._connected = Gauge(
+            "grid_broker_connected", "Whether a link to RabbitMQ is up", ["link"], registry=registry
+        )
+        self._reconnects = Counter(
+            "grid_broker_reconnects",
+            "Links to RabbitMQ lost and made anew",
+            ["link"],
+            registry=registry,
+        )
+
+    def __call__(self, link: str, up: bool, why: str) -> None:  # noqa: FBT001  # grid.amqp.Watch
+        """Note a change of a link's state."""
+        self._connected.labels(link).set(up)
+        reconnects = self._reconnects.labels(link)
+        if not up:
+            reconnects.inc()
+        self._log.log(logging.INFO if up else logging.WARNING, "RabbitMQ link %s: %s", link, why)
+
+
+def links_down(links: Sequence[Link]) -> list[str]:
+    """Name the links to RabbitMQ that are down, as problems of readiness."""
+    return [f"RabbitMQ link {link.name} is down" for link in links if not link.connected]
+
+
+def new_registry() -> CollectorRegistry:
+    """Make a registry of its own for one service, with the process's figures in it."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def router(registry: CollectorRegistry, problems: Problems) -> APIRouter:
+    """Serve ``/metrics``, ``/healthz`` and ``/readyz``.
+
+    ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 and says why
+    while the service cannot do its work.
+    """
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Give the metrics in Prometheus's text format."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @routes.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Tell that the process answers."""
+        return {"status": "alive"}
+
+    @routes.get("/readyz", responses={503: {"description": "Not ready; the body says why."}})
+    async def readyz() -> JSONResponse:
+        """Tell whether the service can do its work, and what is missing if not."""
+        missing = problems()
+        return JSONResponse(
+            {"status": "not ready" if missing else "ready", "problems": missing},
+            503 if missing else 200,
+        )
+
+    return routes

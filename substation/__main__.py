@@ -1,0 +1,24 @@
+"""``python -m substation``: run one substation."""
+
+from __future__ import annotations
+
+import os
+import time
+from random import Random
+
+from fastapi import FastAPI
+
+from grid.runtime import run
+from grid.settings import parse
+from substation.service import build
+from substation.settings import SubstationSettings
+
+
+def service() -> tuple[FastAPI, SubstationSettings, int]:
+    """Build the substation that the environment describes."""
+    settings = parse(SubstationSettings, os.environ)
+    return build(settings, Random(), time.time), settings, settings.port  # noqa: S311  # a simulation
+
+
+if __name__ == "__main__":
+    run(service)

@@ -1,0 +1,68 @@
+"""The parts of a substation, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from uuid import uuid4
+
+from fastapi import FastAPI
+
+from grid import topology
+from grid.amqp import Consumer, Publisher
+from grid.event_log import EventWriter
+from grid.runtime import background, operations_app, within
+from grid.telemetry import BrokerWatch, links_down, new_registry
+from substation.settings import SubstationSettings
+from substation.station import Station
+from substation.telemetry import StationCollector, session_seconds
+from substation.worker import Worker
+
+FLUSH_SECONDS = 2.0  # at the end, for RabbitMQ to confirm the last events
+
+
+def build(settings: SubstationSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
+    """Wire a substation; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
+    name, urls = settings.substation_id, settings.broker_urls()
+    registry = new_registry()
+    watch = BrokerWatch(registry, logging.getLogger("substation"))
+    # the start that the metrics page shows: it tells that events and pages are of one run
+    started_at = registry.get_sample_value("process_start_time_seconds") or clock()
+    station = Station(
+        settings.connectors, settings.rated_power_kw, settings.background_power_kw, started_at
+    )
+    registry.register(StationCollector(station))
+    publisher = Publisher(f"{name}-events", urls, watch)
+    events = EventWriter(publisher, f"{name}-{uuid4().hex[:8]}")
+    worker = Worker(
+        name,
+        station,
+        events,
+        charge_seconds=(settings.charge_seconds_min, settings.charge_seconds_max),
+        random=random,
+        clock=clock,
+        observe=session_seconds(registry).observe,
+    )
+    worker.consumer = consumer = Consumer(
+        f"{name}-jobs",
+        urls,
+        watch,
+        queue=topology.substation_queue(name).name,
+        prefetch=settings.connectors,
+        deliver=worker.deliver,
+        forget=worker.forget,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with background(publisher.run(), consumer.run()):
+            yield
+            await worker.stop(settings.grace_seconds)
+            events.flush()
+            await within(FLUSH_SECONDS, publisher.drained())
+
+    return operations_app(
+        f"Substation {name}", registry, lambda: links_down([publisher, consumer]), lifespan
+    )

@@ -1,0 +1,68 @@
+"""The model of one substation: its connectors, its sessions, its power. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from grid.events import Counts
+
+DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: what a request that names no power draws
+REMEMBERED: Final = 100_000  # ids of completed jobs, to know a second copy by
+
+
+@dataclass(slots=True)
+class Station:
+    """What a substation has in hand.
+
+    ``connectors`` is how many vehicles charge at once, power is in kW, ``started_at`` in Unix
+    seconds. A job's id is in ``sessions`` while it charges and is remembered for a while after.
+    """
+
+    connectors: int
+    rated_power_kw: float
+    background_power_kw: float
+    started_at: float
+    sessions: dict[str, float] = field(default_factory=dict)  # a job's id → the power it draws
+    accepted: int = 0
+    completed: int = 0
+    duplicates: int = 0
+    _done: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether every connector is taken."""
+        return len(self.sessions) >= self.connectors
+
+    @property
+    def charging_power_kw(self) -> float:
+        """The power all sessions draw together, in kW."""
+        return sum(self.sessions.values())
+
+    def counts(self) -> Counts:
+        """Give load and counters as of one instant."""
+        return Counts(
+            len(self.sessions), self.accepted, self.completed, self.duplicates, self.started_at
+        )
+
+    def start(self, job: str, power_kw: float | None) -> None:
+        """Begin to charge a job that is not in hand, on a connector that is free."""
+        self.sessions[job] = power_kw or DEFAULT_POWER_KW
+        self.accepted += 1
+
+    def finish(self, job: str) -> None:
+        """End a session that has charged its vehicle."""
+        del self.sessions[job]
+        self.completed += 1
+        self._done[job] = None
+        if len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
+
+    def interrupt(self, job: str) -> None:
+        """End a session whose vehicle is to be charged elsewhere."""
+        del self.sessions[job]
+
+    def has_done(self, job: str) -> bool:
+        """Tell whether a job was completed here, as far as it is remembered."""
+        return job in self._done

@@ -1,0 +1,171 @@
+"""The substation at work: takes jobs from its queue, charges, reports, acknowledges.
+
+A session outlives the link to RabbitMQ: when the job is delivered again, the session that is
+already running takes the new delivery over, and nobody charges twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from grid import messages
+from grid.amqp import Consumer, Delivery
+from grid.errors import MalformedMessage
+from grid.event_log import EventWriter
+from grid.events import Event, State
+from grid.messages import ChargeRequest
+from substation.station import Station
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
+DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
+
+
+@dataclass(slots=True)
+class Session:
+    """A job in hand. ``tag`` is its delivery, or None since the link broke."""
+
+    request: ChargeRequest
+    attempt: int
+    seconds: float
+    tag: int | None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Worker:
+    """Charges what the queue brings. ``clock`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        name: str,
+        station: Station,
+        log_events: EventWriter,
+        *,
+        charge_seconds: tuple[float, float],
+        random: Random,
+        clock: Callable[[], float],
+        observe: Callable[[float], None],
+    ) -> None:
+        self._name = name
+        self._station = station
+        self._events = log_events
+        self._charge_seconds = charge_seconds
+        self._random = random
+        self._clock = clock
+        self._observe = observe
+        self._in_hand: dict[str, Session] = {}  # charging, or completed and not yet on record
+        self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self.consumer: Consumer
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a job from the queue."""
+        try:
+            request = messages.decode(delivery.body)
+        except MalformedMessage as error:
+            log.warning("a message that is no job goes to %s: %s", "charge.parked", error)
+            self.consumer.reject(delivery.tag)
+            return
+        session = self._in_hand.get(request.id)
+        if session is not None and session.tag is None:
+            session.tag = delivery.tag
+        elif session is not None or self._station.has_done(request.id):
+            self._acknowledge_copy(delivery)
+        else:
+            self._take(request, delivery)
+
+    def forget(self) -> None:
+        """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
+        self._waiting.clear()
+        for session in self._in_hand.values():
+            session.tag = None
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take nothing new, finish what charges within the grace period, give the rest back."""
+        self._stopping = True
+        self.consumer.stop()
+        while self._waiting:
+            self.consumer.requeue(self._waiting.popleft().tag)
+        if self._in_hand:
+            log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
+            await asyncio.wait({asyncio.create_task(self._empty.wait())}, timeout=grace_seconds)
+        for session in list(self._in_hand.values()):
+            self._interrupt(session)
+
+    def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
+        if self._stopping:
+            self.consumer.requeue(delivery.tag)
+        elif self._station.full:
+            self._waiting.append(delivery)
+        else:
+            self._start(request, delivery)
+
+    def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
+        attempt = int(delivery.headers.get(DELIVERY_COUNT) or 0) + 1
+        seconds = self._random.uniform(*self._charge_seconds)
+        session = Session(request, attempt, seconds, delivery.tag)
+        self._empty.clear()
+        self._in_hand[request.id] = session
+        self._station.start(request.id, request.requested_power_kw)
+        self._events.write(self._event(State.CHARGING, session))
+        loop = asyncio.get_running_loop()
+        session.timer = loop.call_later(session.seconds, self._finish, session)
+
+    def _finish(self, session: Session) -> None:
+        session.timer = None
+        self._station.finish(session.request.id)
+        self._observe(session.seconds)
+        self._report(session, self._event(State.COMPLETED, session))
+        while self._waiting and not self._station.full:
+            self.deliver(self._waiting.popleft())
+
+    def _report(self, session: Session, event: Event) -> None:
+        """Put a completion on record; only then is the job acknowledged."""
+
+        def answer(written: bool) -> None:  # noqa: FBT001
+            if written:
+                self._close(session)
+            else:
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._report, session, event)
+
+        self._events.write(event, answer)
+
+    def _close(self, session: Session) -> None:
+        if self._in_hand.pop(session.request.id, None) is None:
+            return
+        if session.tag is not None:
+            self.consumer.ack(session.tag)
+        if not self._in_hand:
+            self._empty.set()
+
+    def _interrupt(self, session: Session) -> None:
+        del self._in_hand[session.request.id]
+        if session.timer is not None:
+            session.timer.cancel()
+            self._station.interrupt(session.request.id)
+        if session.tag is not None:
+            self.consumer.requeue(session.tag)
+
+    def _acknowledge_copy(self, delivery: Delivery) -> None:
+        # The first delivery of a message that is known already is a second copy; a redelivery is
+        # the same message again, whose acknowledgement did not arrive.
+        if not delivery.redelivered:
+            self._station.duplicates += 1
+        self.consumer.ack(delivery.tag)
+
+    def _event(self, kind: State, session: Session) -> Event:
+        return Event(
+            kind,
+            self._clock(),
+            job=session.request.id,
+            substation=self._name,
+            attempt=session.attempt,
+            counts=self._station.counts(),
+        )
