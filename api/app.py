@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 
 from api import problems, schemas
@@ -29,17 +28,25 @@ from api.schemas import (
 )
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
+from grid.errors import InvalidField
 from grid.events import State
-from grid.messages import ID_PATTERN, MAX_BODY_BYTES, SUBSTATION_PATTERN
+from grid.messages import ID_PATTERN, MAX_BODY_BYTES, SUBSTATION_PATTERN, shown
 
 LIST_BYTES = 1024 * 1024
 LIST_MOST = 1000
 
+Responses = dict[int | str, dict[str, Any]]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
-_WRONG = {422: {"model": Problem, "description": "A field is wrong; the answer names it."}}
-_AWAY = {503: {"model": Problem, "description": "RabbitMQ is away: try again after Retry-After."}}
-_LARGE = {413: {"model": Problem, "description": "The body is too long."}}
-_UNKNOWN = {404: {"model": Problem, "description": "There is no such job."}}
+
+
+def _problem(status: int, description: str) -> Responses:
+    return {status: {"model": Problem, "description": description}}
+
+
+_WRONG: Final = _problem(422, "A field is wrong; the answer names it.")
+_AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
+_LARGE: Final = _problem(413, "The body is too long.")
+_UNKNOWN: Final = _problem(404, "There is no such job.")
 
 
 def create(
@@ -138,16 +145,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         try:
             found = list(islice(filter(wanted, projection.after(after)), limit + 1))
         except KeyError:
-            raise RequestValidationError(
-                [
-                    {
-                        "type": "unknown",
-                        "loc": ("query", "after"),
-                        "msg": "no such job",
-                        "input": after,
-                    }
-                ]
-            ) from None
+            raise InvalidField("after", f"there is no such job, got {shown(after)}") from None
         page = found[:limit]
         return ChargeList(
             charges=[schemas.charge(job, with_decision=False) for job in page],

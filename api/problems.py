@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -109,7 +109,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     return f"{error['msg']}, got {shown(error.get('input'))}"
 
 
-_ANSWERS: Final = {
+_ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResponse]]]] = {
     RequestValidationError: _invalid,
     InvalidField: _invalid_field,
     BrokerUnavailable: _unavailable,

@@ -1,0 +1,205 @@
+"""All services as processes of their own, around a virtual host of a real RabbitMQ."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deploy.local.ports import HOST, free_ports
+from tests.broker import VirtualHost
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 20.0
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class System:
+    """One api, one dispatcher and some substations; each can be ended and started again.
+
+    ``environment`` is given to every service; names like ``substation1`` may have their own in
+    ``special``. Close it, or use it as a context.
+    """
+
+    def __init__(
+        self,
+        vhost: VirtualHost,
+        folder: Path,
+        *,
+        substations: int = 3,
+        environment: dict[str, str] | None = None,
+        special: dict[str, dict[str, str]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._vhost = vhost
+        self._environment = environment or {}
+        self._special = special or {}
+        self.substations = [f"substation{number}" for number in range(1, substations + 1)]
+        self.services = ["api", "dispatcher", *self.substations]
+        self.ports = dict(zip(self.services, free_ports(len(self.services)), strict=True))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.targets = folder / "substations.json"
+        self.write_targets(self.substations)
+
+    def __enter__(self) -> System:
+        for name in self.services:
+            self.start(name)
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write_targets(self, substations: list[str]) -> None:
+        """Say which substations there are, as an operator does: by replacing the target file."""
+        groups = [
+            {"targets": [f"{HOST}:{self.ports[name]}"], "labels": {"substation": name}}
+            for name in substations
+        ]
+        new = self.targets.with_suffix(".new")
+        new.write_text(json.dumps(groups))
+        new.replace(self.targets)
+
+    def start(self, name: str) -> None:
+        """Start a service."""
+        module = "substation" if name in self.substations else name
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", module],
+                cwd=ROOT,
+                env=self._variables(name, module),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
+        """End a service and wait for it; gives its exit status."""
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        return process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        """End all that runs."""
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait(STOP_SECONDS)
+        self.processes.clear()
+
+    def log(self, name: str) -> str:
+        """Give what a service has logged."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until these services, or all that run, say that they are ready."""
+        for name in names or list(self.processes):
+            self.until(lambda name=name: self.get(name, "/readyz")[0] == 200, f"{name} is ready")  # type: ignore[misc]
+        self.until(self._all_eligible, "the dispatcher may use every substation")
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+        """Wait for something to become true; fails with the services' logs if it does not."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {n}\n{self.log(n)[-3000:]}" for n in self.processes)
+                raise AssertionError(f"not within {seconds} s: {what}\n{logs}")
+            time.sleep(0.05)
+
+    def get(self, name: str, path: str) -> tuple[int, Any]:
+        """Get a page of a service: status (0 where it does not answer) and content."""
+        return self.call(name, "GET", path)
+
+    def post(self, body: object = None, path: str = "/charge", **headers: str) -> tuple[int, Any]:
+        """Send the api a request."""
+        return self.call("api", "POST", path, body, headers)
+
+    def call(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Call a service over HTTP: status (0 where it does not answer) and content."""
+        data = (
+            None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
+        request = urllib.request.Request(
+            f"http://{HOST}:{self.ports[name]}{path}",
+            data=data,
+            method=method,
+            headers={"Content-Type": "application/json", **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                return answer.status, _content(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _content(error.read())
+        except OSError:
+            return 0, None
+
+    def all_charges(self) -> list[dict[str, Any]]:
+        """Give every job the api knows, the oldest first."""
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            status, page = self.get("api", f"/charges?limit=1000{after}")
+            assert status == 200, page
+            found += page["charges"]
+            if page["next"] is None:
+                return found
+            after = f"&after={page['next']}"
+
+    def wait_completed(self, ids: set[str], seconds: float = 60.0) -> list[dict[str, Any]]:
+        """Wait until all these jobs are completed; gives them."""
+
+        def unfinished() -> set[str]:
+            return ids - {
+                each["id"] for each in self.all_charges() if each["status"] == "completed"
+            }
+
+        self.until(lambda: not unfinished(), f"{len(ids)} jobs are completed", seconds)
+        return [each for each in self.all_charges() if each["id"] in ids]
+
+    def _all_eligible(self) -> bool:
+        if "dispatcher" not in self.processes:
+            return True
+        _, page = self.get("dispatcher", "/metrics")
+        wanted = [name for name in self.substations if name in self.processes]
+        return all(
+            f'dispatcher_substation_eligible{{substation="{n}"}} 1.0' in page for n in wanted
+        )
+
+    def _variables(self, name: str, module: str) -> dict[str, str]:
+        port = {
+            "api": "API_PORT",
+            "dispatcher": "DISPATCHER_METRICS_PORT",
+            "substation": "SUBSTATION_METRICS_PORT",
+        }[module]
+        return {
+            "PATH": os.environ["PATH"],
+            "AMQP_URL": self._vhost.url(module),
+            port: str(self.ports[name]),
+            "SUBSTATIONS_FILE": str(self.targets),
+            "SUBSTATION_ID": name,
+            **self._environment,
+            **self._special.get(name, {}),
+        }
+
+
+def _content(data: bytes) -> Any:  # noqa: ANN401  # JSON, or text
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode()
