@@ -10,22 +10,19 @@ the user ``rabbitmq``, who often may not read this folder.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from deploy.files import own_folder, write
 from deploy.local.ports import HOST
 from grid.errors import ConfigurationError
 
 SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's and RabbitMQ's packages
 PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
-# RabbitMQ gives up on a consumer that keeps a message for 30 minutes. A request waits in the
-# dispatcher, unacknowledged, while every substation is full, and a vehicle may charge for a night:
-# a week is longer than both, and still frees what a hanging consumer holds.
-CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 60 * 60 * 1000
+COMMON_CONFIG: Final = Path(__file__).parents[1] / "rabbitmq" / "common.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +45,12 @@ class Node:
 
     def prepare(self, definitions: Mapping[str, Any]) -> None:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
-        for path in (self.folder, self.folder / "conf.d"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._definitions, json.dumps(definitions, indent=1))
-        write_private(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
-        write_private(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
-        write_private(self.folder / "advanced.config", "[].\n")
+        own_folder(self.folder)
+        own_folder(self.folder / "conf.d")
+        write(self._definitions, json.dumps(definitions, indent=1))
+        write(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
+        write(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+        write(self.folder / "advanced.config", "[].\n")
 
     @property
     def _definitions(self) -> Path:
@@ -100,28 +97,16 @@ class Node:
 
 
 def config(ports: NodePorts, definitions: Path) -> str:
-    """Give the text of ``rabbitmq.conf``, for RabbitMQ 3.10 and later."""
+    """Give the text of ``rabbitmq.conf``: what all nodes are told, and where this one listens."""
     return f"""\
+{COMMON_CONFIG.read_text()}
 listeners.tcp.1 = {HOST}:{ports.amqp}
 management.tcp.ip = {HOST}
 management.tcp.port = {ports.management}
 prometheus.tcp.ip = {HOST}
 prometheus.tcp.port = {ports.prometheus}
 load_definitions = {definitions}
-consumer_timeout = {CONSUMER_TIMEOUT_MS}
-log.console = true
-log.console.use_colors = off
-log.file = false
 """
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, without ever showing half of it."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Runs everything in containers, where a Docker engine with Compose v2 answers."""

@@ -1,0 +1,183 @@
+"""The programs that run on this machine, and what each is told. Nothing is started here."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from api.settings import ApiSettings
+from deploy import stack
+from deploy.local.ports import HOST
+from deploy.local.rabbitmq import Node
+from dispatcher.settings import DispatcherSettings
+from grid.errors import ConfigurationError
+from grid.settings import Settings
+from substation.settings import SubstationSettings
+
+# what is started first and stopped last; services wait for what they need
+BROKER, SERVICES, OBSERVERS = 100, 200, 300
+STOP_SECONDS: Final = 15
+GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
+GRACE_SECONDS: Final = 10.0  # a substation's, unless it is told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process for the supervisor: ``environment`` is all it gets beside ``PATH`` and the like.
+
+    A change of the file ``reads`` restarts it, as a change of its command does.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    priority: int = SERVICES
+    stop_seconds: int = STOP_SECONDS
+    ready_url: str | None = None
+    reads: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What `make up` decided: ports, substations (id → metrics port), where which file is."""
+
+    ports: Mapping[str, int]
+    substations: Mapping[str, int]
+    substations_file: Path
+    node: Node | None
+    amqp_url: str | None
+    caller: Mapping[str, str]  # the environment of whoever called
+
+    def programs(self) -> list[Program]:
+        """Give every program to run. Raises ``ConfigurationError`` for one not installed."""
+        return [*self._broker(), *self._services(), *self._observers()]
+
+    def _broker(self) -> Iterator[Program]:
+        if self.node is None:
+            return
+        environment = self.node.environment()
+        yield Program("epmd", self.node.epmd_command(), environment, priority=BROKER - 1)
+        yield Program(
+            "rabbitmq",
+            self.node.server_command(),
+            environment,
+            priority=BROKER,
+            stop_seconds=60,
+            ready_url=f"http://{HOST}:{self.ports[stack.MANAGEMENT]}/",
+            reads=self.node.folder / "rabbitmq.conf",
+        )
+
+    def _services(self) -> Iterator[Program]:
+        yield self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API])
+        yield self._service(
+            "dispatcher",
+            "dispatcher",
+            DispatcherSettings,
+            stack.DISPATCHER,
+            self.ports[stack.DISPATCHER],
+            SUBSTATIONS_FILE=str(self.substations_file),
+        )
+        for name, port in self.substations.items():
+            yield self._service(
+                "substation",
+                name,
+                SubstationSettings,
+                "SUBSTATION_METRICS_PORT",
+                port,
+                SUBSTATION_ID=name,
+            )
+
+    def _service(
+        self,
+        module: str,
+        name: str,
+        settings: type[Settings],
+        port_variable: str,
+        port: int,
+        **more: str,
+    ) -> Program:
+        environment = {
+            **self._tuned(settings),
+            **self._credentials(module),
+            "HTTP_HOST": HOST,
+            port_variable: str(port),
+            **more,
+        }
+        return Program(
+            name,
+            [sys.executable, "-m", module],
+            environment,
+            stop_seconds=STOP_SECONDS + int(float(environment.get("GRACE_SECONDS", GRACE_SECONDS))),
+            ready_url=f"http://{HOST}:{port}/readyz",
+        )
+
+    def _tuned(self, settings: type[Settings]) -> dict[str, str]:
+        """Give what the caller's environment tells a service, e.g. ``CONNECTORS``."""
+        known = [field.alias for field in settings.model_fields.values()]
+        return {name: self.caller[name] for name in known if name and self.caller.get(name)}
+
+    def _credentials(self, user: str) -> dict[str, str]:
+        if self.amqp_url:
+            return {"AMQP_URL": self.amqp_url}
+        return {
+            "AMQP_URL": f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
+            "AMQP_USER": user,
+            "AMQP_PASSWORD_FILE": str(stack.SECRETS / user),
+        }
+
+    def _observers(self) -> Iterator[Program]:
+        prometheus = self.ports[stack.PROMETHEUS]
+        yield Program(
+            "prometheus",
+            [
+                _installed("prometheus", "prometheus"),
+                f"--config.file={stack.STATE}/prometheus.yml",
+                f"--storage.tsdb.path={stack.STATE}/prometheus",
+                f"--web.listen-address={HOST}:{prometheus}",
+            ],
+            priority=OBSERVERS,
+            ready_url=f"http://{HOST}:{prometheus}/-/ready",
+            reads=stack.STATE / "prometheus.yml",
+        )
+        if grafana := grafana_server():
+            yield self._grafana(grafana)
+
+    def _grafana(self, server: str) -> Program:
+        port = self.ports[stack.GRAFANA]
+        folder = stack.ROOT / "deploy" / "grafana"
+        return Program(
+            "grafana",
+            [server, f"--homepath={GRAFANA_HOME}"],
+            {
+                "GF_SERVER_HTTP_ADDR": HOST,
+                "GF_SERVER_HTTP_PORT": str(port),
+                "GF_PATHS_DATA": f"{stack.STATE}/grafana",
+                "GF_PATHS_LOGS": f"{stack.STATE}/grafana/log",
+                "GF_PATHS_PLUGINS": f"{stack.STATE}/grafana/plugins",
+                "GF_PATHS_PROVISIONING": f"{folder}/provisioning",
+                "GF_SECURITY_ADMIN_USER": "admin",
+                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{stack.SECRETS}/grafana",
+                "GF_ANALYTICS_REPORTING_ENABLED": "false",
+                "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+                "PROMETHEUS_URL": f"http://{HOST}:{self.ports[stack.PROMETHEUS]}",
+                "GRAFANA_DASHBOARDS": f"{folder}/dashboards",
+            },
+            priority=OBSERVERS,
+            ready_url=f"http://{HOST}:{port}/api/health",
+        )
+
+
+def grafana_server() -> str | None:
+    """Give the path of Grafana's server, where it is installed."""
+    return shutil.which("grafana-server")
+
+
+def _installed(program: str, package: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise ConfigurationError(f"{program} is not installed: install the package {package}")
+    return path

@@ -1,0 +1,203 @@
+"""The process supervisor: its configuration, and talking to it while it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy import stack
+from deploy.files import own_folder, write
+from deploy.local.programs import Program
+from grid.errors import GridError
+
+CONFIG: Final = stack.STATE / "supervisord.conf"
+PID_FILE: Final = stack.STATE / "supervisord.pid"
+LOGS: Final = stack.STATE / "log"
+SOCKET_PATH_LIMIT: Final = (
+    100  # the system's is 108 bytes, and the supervisor adds a few of its own
+)
+START_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 120.0
+LOG_BYTES, LOG_FILES = "10MB", 3
+
+
+def socket_path() -> Path:
+    """Give the path of the supervisor's socket: in the state folder, elsewhere if that is deep.
+
+    Raises ``GridError`` where somebody else owns that other place.
+    """
+    path = stack.STATE / "supervisor.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    name = hashlib.sha256(os.fsencode(stack.ROOT)).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"smart-grid-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise GridError(f"{folder} belongs to somebody else: remove it, or set TMPDIR to another")
+    return folder / "supervisor.sock"
+
+
+def config(programs: Iterable[Program], socket: Path) -> str:
+    """Give the text of ``supervisord.conf``."""
+    return "\n".join([_head(socket), *map(_section, programs)])
+
+
+def _head(socket: Path) -> str:
+    # it warns of running as root, unless it was told to
+    user = "user=root\n" if os.getuid() == 0 else ""
+    return f"""\
+[unix_http_server]
+file={_escaped(socket)}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{_escaped(socket)}
+
+[supervisord]
+pidfile={_escaped(PID_FILE)}
+logfile={_escaped(LOGS / "supervisord.log")}
+logfile_maxbytes={LOG_BYTES}
+logfile_backups={LOG_FILES}
+childlogdir={_escaped(LOGS)}
+directory={_escaped(stack.ROOT)}
+umask=077
+{user}"""
+
+
+def _section(program: Program) -> str:
+    command = " ".join(map(_quoted, program.command))
+    environment = ",".join(
+        f"{name}={_quoted(value)}" for name, value in program.environment.items()
+    )
+    return f"""\
+[program:{program.name}]
+command={command}
+environment={environment}
+priority={program.priority}
+autorestart=true
+startsecs=1
+startretries=5
+stopwaitsecs={program.stop_seconds}
+stdout_logfile={_escaped(log_file(program.name))}
+redirect_stderr=true
+stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile_backups={LOG_FILES}
+"""
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _quoted(value: object) -> str:
+    text = _escaped(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def log_file(name: str) -> Path:
+    """Give the file that a program writes to."""
+    return LOGS / f"{name}.log"
+
+
+class Supervisor:
+    """The supervisor of this folder, whether it runs or not."""
+
+    def __init__(self) -> None:
+        self.socket = socket_path()
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        self._call: Any = ServerProxy("http://localhost", transport=transport).supervisor
+
+    def states(self) -> dict[str, str]:
+        """Give every program's state, e.g. ``RUNNING``; nothing where no supervisor runs."""
+        try:
+            return {each["name"]: each["statename"] for each in self._call.getAllProcessInfo()}
+        except (OSError, HTTPException, Fault):
+            return {}
+
+    def runs(self) -> bool:
+        """Say whether it runs."""
+        return self.socket.exists() and bool(self.states())
+
+    def failed(self) -> list[str]:
+        """Give the programs that ended again and again, until it no longer started them."""
+        return [name for name, state in self.states().items() if state == "FATAL"]
+
+    def run(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
+        """Run exactly these programs: start what is new, restart what changed, stop the rest."""
+        own_folder(LOGS)
+        write(CONFIG, config(programs, self.socket))
+        if not self.runs():
+            self._start(environment)
+            return
+        [[added, changed, removed]] = self._call.reloadConfig()
+        for name in (*removed, *changed):
+            self._call.stopProcessGroup(name)
+            self._call.removeProcessGroup(name)
+        for name in (*added, *changed):
+            self._call.addProcessGroup(name)
+        for name, state in self.states().items():
+            if state in {"STOPPED", "EXITED", "FATAL"}:
+                self._call.startProcess(name, False)  # noqa: FBT003 - do not wait for it
+
+    def stop(self, first: Iterable[str]) -> None:
+        """Stop everything, ``first`` what needs the rest for an orderly end, all of it at once."""
+        states = self.states()
+        waiting = [name for name in first if states.get(name) in {"RUNNING", "STARTING"}]
+        for name in waiting:
+            self._call.stopProcess(name, False)  # noqa: FBT003 - do not wait for it
+        self._until(lambda: not self._any(waiting, "STOPPING"), "the services have not stopped")
+        pid = self._call.getPID()
+        self._call.shutdown()
+        self._until(lambda: not _alive(pid), f"the supervisor, process {pid}, has not ended")
+
+    def _any(self, names: Iterable[str], state: str) -> bool:
+        states = self.states()
+        return any(states.get(name) == state for name in names)
+
+    def _start(self, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
+        done = subprocess.run(  # noqa: S603
+            command,
+            env=dict(environment),
+            cwd=stack.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise GridError(f"the supervisor did not start: {done.stderr or done.stdout}")
+        deadline = time.monotonic() + START_SECONDS
+        while not self.runs():
+            if time.monotonic() > deadline:
+                raise GridError(f"the supervisor does not answer: see {LOGS}/supervisord.log")
+            time.sleep(0.1)
+
+    @staticmethod
+    def _until(done: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        while not done():
+            if time.monotonic() > deadline:
+                raise GridError(f"{otherwise} within {STOP_SECONDS:g} s")
+            time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

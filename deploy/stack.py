@@ -1,0 +1,100 @@
+"""The running stack: which ports it uses, how they are moved, and the note of what runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from deploy.files import own_folder, write
+from deploy.local.ports import is_free
+from grid.errors import ConfigurationError
+
+ROOT: Final = Path(__file__).parents[1]
+STATE: Final = ROOT / ".run"
+SECRETS: Final = ROOT / ".secrets"
+NOTE: Final = STATE / "stack.json"
+
+API: Final = "API_PORT"
+DISPATCHER: Final = "DISPATCHER_METRICS_PORT"
+SUBSTATIONS: Final = "SUBSTATION_METRICS_PORT_BASE"
+RABBITMQ: Final = "RABBITMQ_PORT"
+MANAGEMENT: Final = "RABBITMQ_MANAGEMENT_PORT"
+RABBITMQ_METRICS: Final = "RABBITMQ_PROMETHEUS_PORT"
+PROMETHEUS: Final = "PROMETHEUS_PORT"
+GRAFANA: Final = "GRAFANA_PORT"
+
+# each is moved by the variable of this name
+PORTS: Final[Mapping[str, int]] = {
+    API: 7000,
+    DISPATCHER: 6000,
+    SUBSTATIONS: 9101,
+    RABBITMQ: 5672,
+    MANAGEMENT: 15672,
+    RABBITMQ_METRICS: 15692,
+    PROMETHEUS: 9090,
+    GRAFANA: 3000,
+}
+HIGHEST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What runs, noted while it runs: so that a second `make up`, `make load` and others know.
+
+    ``ports`` are by variable; ``listening`` lists every port taken by the stack itself.
+    """
+
+    mode: str
+    ports: dict[str, int]
+    amqp_url: str | None = None
+    listening: list[int] = field(default_factory=list)
+    substations_file: str | None = None
+
+    @classmethod
+    def read(cls) -> Self | None:
+        """Give the note, or nothing where nothing was started."""
+        return cls(**json.loads(NOTE.read_text())) if NOTE.exists() else None
+
+    def write(self) -> None:
+        """Leave the note; an outside broker's address may hold a password, so it is private."""
+        own_folder(STATE)
+        write(NOTE, json.dumps(asdict(self)))
+
+
+def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
+    """Give each variable's port: as the environment says, else as it runs, else the usual one.
+
+    Raises ``ConfigurationError`` for a variable that is not a port.
+    """
+    usual = {**PORTS, **(running.ports if running else {})}
+    return {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
+
+
+def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
+    """See that every port is free, or the stack's own already; ``wanted`` says what moves each.
+
+    Raises ``ConfigurationError`` that names all that are taken, and the variable that moves each.
+    """
+    own = set(running.listening) if running else set()
+    taken = [port for port in wanted if port not in own and not is_free(port)]
+    if taken:
+        lines = [f"port {port} is taken by another program: {wanted[port]}" for port in taken]
+        raise ConfigurationError("\n".join(lines))
+
+
+def move_with(variable: str) -> str:
+    """Say how a port is moved by its variable."""
+    return f"set {variable} to another, e.g. {variable}={PORTS[variable] + 10_000} make up"
+
+
+def _port(name: str, value: str | int) -> int:
+    try:
+        port = int(value)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= HIGHEST_PORT:
+        raise ConfigurationError(f"{name}={value}: must be a port, 1 to {HIGHEST_PORT}")
+    return port

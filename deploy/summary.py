@@ -1,0 +1,84 @@
+"""What `make up` and `make status` print: what runs where, and how to log in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deploy import stack
+from deploy.local.ports import HOST
+
+GRAFANA_MISSING: Final = (
+    "not installed: see https://grafana.com/docs/grafana/latest/setup-grafana/installation/, "
+    "then `make up` again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row: what, where, and what to know about it."""
+
+    name: str
+    where: str
+    remark: str = ""
+
+
+def lines(
+    ports: Mapping[str, int],
+    substations: Mapping[str, int],
+    *,
+    amqp_url: str | None = None,
+    grafana: bool = True,
+) -> list[Line]:
+    """Give the rows; ``substations`` maps each id to its metrics' port on this machine."""
+    return [
+        Line("api", _url(ports[stack.API]), "/docs describes it; POST /charge"),
+        Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
+        *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
+        *_broker(ports, amqp_url),
+        Line("Prometheus", _url(ports[stack.PROMETHEUS])),
+        Line("Grafana", _url(ports[stack.GRAFANA]), _login("admin", "grafana"))
+        if grafana
+        else Line("Grafana", GRAFANA_MISSING),
+    ]
+
+
+def text(rows: Sequence[Line], ports: Mapping[str, int]) -> str:
+    """Lay the rows out, and say what to try first."""
+    names = max(len(row.name) for row in rows)
+    places = max(len(row.where) for row in rows if row.remark)
+    table = [f"  {row.name:<{names}}  {row.where:<{places}}  {row.remark}".rstrip() for row in rows]
+    return "\n".join(
+        [
+            *table,
+            "",
+            f"Try:  curl -X POST localhost:{ports[stack.API]}/charge",
+            "      make load        100 requests, 2 a second",
+            "      make status | make logs | make down",
+        ]
+    )
+
+
+def say(message: str) -> None:
+    """Print for the person who called."""
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
+def _broker(ports: Mapping[str, int], amqp_url: str | None) -> list[Line]:
+    if amqp_url:
+        return [Line("RabbitMQ", "the one of AMQP_URL")]
+    return [
+        Line("RabbitMQ", _url(ports[stack.MANAGEMENT]), _login("admin", "admin")),
+        Line("  AMQP", f"amqp://{HOST}:{ports[stack.RABBITMQ]}", "one user per service: .secrets/"),
+    ]
+
+
+def _login(user: str, file: str) -> str:
+    return f"user {user}, password in .secrets/{file}"
+
+
+def _url(port: int, path: str = "") -> str:
+    return f"http://{HOST}:{port}{path}"
