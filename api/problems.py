@@ -65,7 +65,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    errors = [{"field": _field(each["loc"]), "problem": _problem(each)} for each in error.errors()]
+    errors = [{"field": _field(each), "problem": _problem(each)} for each in error.errors()]
     detail = "; ".join(f"{each['field']}: {each['problem']}" for each in errors)
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
@@ -97,10 +97,12 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed; its log says how.")
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+def _field(error: Mapping[str, Any]) -> str:
     """Name the field as the client wrote it, without saying that it was in the body."""
-    parts = [str(part) for part in location if part not in ("body", "query", "path")]
-    return ".".join(parts) or str(location[0] if location else "request")
+    where = error["loc"]
+    if error["type"] == "json_invalid":
+        return str(where[0])  # the rest is a position in text that has no fields
+    return ".".join(str(part) for part in where[1:]) or str(where[0])
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -149,10 +149,18 @@ def charge(job: Job, *, with_decision: bool) -> Charge:
         attempt=job.attempt,
         times={state: moment(at) for state, at in job.times.items()},
         duplicates=job.duplicates,
-        request=job.request,
+        request=_request(job.request),
         reason=job.reason,
         decision=job.decision if with_decision else None,
     )
+
+
+def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the client's own fields as the client wrote them."""
+    shown = {name: fields[name] for name in ChargeIn.model_fields if name in fields}
+    if "departure_time" in shown:
+        shown["departure_time"] = moment(shown["departure_time"])
+    return shown
 
 
 def moment(at: float) -> datetime:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid.errors import ConfigurationError
 from grid.settings import Settings
@@ -72,6 +72,8 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     except ConfigurationError as error:
         sys.exit(f"cannot start: {error}")
     configure_logging(settings.log_level, settings.log_format)
+    # process_start_time_seconds says as much, in one series
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     uvicorn.run(
         app,
         host=settings.http_host,

@@ -54,7 +54,8 @@ class BrokerWatch:
         self._connected = Gauge(
             "grid_broker_connected", "Whether a link to RabbitMQ is up", ["link"], registry=registry
         )
-        self._reconnects = Counter(
+        self._up: dict[str, bool] = {}
+        self._lost = Counter(
             "grid_broker_reconnects",
             "Links to RabbitMQ lost and made anew",
             ["link"],
@@ -64,9 +65,10 @@ class BrokerWatch:
     def __call__(self, link: str, up: bool, why: str) -> None:  # noqa: FBT001  # grid.amqp.Watch
         """Note a change of a link's state."""
         self._connected.labels(link).set(up)
-        reconnects = self._reconnects.labels(link)
-        if not up:
-            reconnects.inc()
+        lost = self._lost.labels(link)
+        if self._up.get(link) and not up:
+            lost.inc()
+        self._up[link] = up
         self._log.log(logging.INFO if up else logging.WARNING, "RabbitMQ link %s: %s", link, why)
 
 

@@ -41,6 +41,7 @@ class Link:
         self._channel: Channel | None = None
         self._broken: asyncio.Future[str]
         self._said = ""
+        self._failing = False
 
     @property
     def connected(self) -> bool:
@@ -79,6 +80,7 @@ class Link:
             raise
         self._channel = channel
         self.up.set()
+        self._failing = False
         self._say(up=True, why="connected")
         self._opened(connection, channel)
         return connection
@@ -103,8 +105,10 @@ class Link:
         return self._channel if self._channel is not None and self._channel.is_open else None
 
     def _say_failed(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome is not None else None
-        self._say(up=False, why=f"cannot connect: {_reason(error)}")
+        """Say once that an attempt failed: the addresses tried in turn may fail in several ways."""
+        if not self._failing and state.outcome is not None:
+            self._say(up=False, why=f"cannot connect: {_reason(state.outcome.exception())}")
+        self._failing = True
 
     def _say(self, *, up: bool, why: str) -> None:
         if why != self._said:
@@ -178,13 +182,22 @@ def settle(future: asyncio.Future[Any], value: object) -> None:
 
 def _fail(future: asyncio.Future[Any], error: object) -> None:
     if not future.done():
-        future.set_exception(
-            error if isinstance(error, AMQPError | OSError) else ConnectionError(str(error))
-        )
+        future.set_exception(ConnectionError(_reason(error)))
 
 
 def _reason(error: object) -> str:
     """Give the reason of a broken link: the innermost one, since pika wraps several layers."""
-    while isinstance(error, AMQPError) and error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
+    while (inner := _inner(error)) is not None:
+        error = inner
     return str(error) or repr(error)
+
+
+def _inner(error: object) -> BaseException | None:
+    for layer in (
+        getattr(error, "exception", None),
+        (getattr(error, "exceptions", None) or [None])[-1],
+        (getattr(error, "args", None) or [None])[-1],
+    ):
+        if isinstance(layer, BaseException):
+            return layer
+    return None
