@@ -19,6 +19,7 @@ from tests.broker import VirtualHost
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,7 +42,7 @@ class System:
         self.folder = folder
         self._vhost = vhost
         self._environment = environment or {}
-        self._special = special or {}
+        self._special = dict(special or {})
         self.substations = [f"substation{number}" for number in range(1, substations + 1)]
         self.services = ["api", "dispatcher", *self.substations]
         self.ports = dict(zip(self.services, free_ports(len(self.services)), strict=True))
@@ -58,10 +59,14 @@ class System:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write_targets(self, substations: list[str]) -> None:
-        """Say which substations there are, as an operator does: by replacing the target file."""
+    def write_targets(self, substations: list[str], moved: dict[str, int] | None = None) -> None:
+        """Say which substations there are, as an operator does: by replacing the target file.
+
+        ``moved`` gives other ports than their own for the metrics pages of some.
+        """
+        ports = {**self.ports, **(moved or {})}
         groups = [
-            {"targets": [f"{HOST}:{self.ports[name]}"], "labels": {"substation": name}}
+            {"targets": [f"{HOST}:{ports[name]}"], "labels": {"substation": name}}
             for name in substations
         ]
         new = self.targets.with_suffix(".new")
@@ -82,11 +87,19 @@ class System:
                 start_new_session=True,
             )
 
+    def change(self, name: str, environment: dict[str, str]) -> None:
+        """Give a service other variables at its next start."""
+        self._special[name] = environment
+
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
         """End a service and wait for it; gives its exit status."""
         process = self.processes.pop(name)
         process.send_signal(how)
         return process.wait(STOP_SECONDS)
+
+    def kill(self, name: str) -> None:
+        """End a service as `kill -9` does."""
+        self.end(name, signal.SIGKILL)
 
     def close(self) -> None:
         """End all that runs."""

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import free_ports
+from tests.broker import VirtualHost
+from tests.system import QUICK, System
+
+pytestmark = pytest.mark.e2e
+
+HALF_A_SECOND = {"CHARGE_SECONDS_MIN": "0.3", "CHARGE_SECONDS_MAX": "0.6"}
+
+
+@contextmanager
+def steady_load(system: System, threads: int = 4) -> Iterator[set[str]]:
+    """Send requests for as long as the context lasts; gives the ids of those answered 202."""
+    accepted: set[str] = set()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            status, answer = system.post(path="/charge", Prefer="respond-async")
+            if status == 202:
+                accepted.add(answer["id"])
+            stop.wait(0.02 if status == 202 else 0.2)
+
+    workers = [threading.Thread(target=send) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield accepted
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+
+
+def test_rabbitmq_killed_under_load_loses_nothing(vhost: VirtualHost, tmp_path: Path) -> None:
+    """Every request answered 202 is completed, once, though RabbitMQ was killed in the middle."""
+    with System(vhost, tmp_path, environment=HALF_A_SECOND) as system:
+        with steady_load(system) as accepted:
+            system.until(lambda: len(accepted) > 100, "100 requests are accepted")
+            vhost.broker.kill()
+            during = len(accepted)
+            vhost.broker.start()
+            system.until(lambda: len(accepted) > during + 100, "100 more are accepted")
+        jobs = system.wait_completed(set(accepted))
+        assert Counter(job["duplicates"] for job in jobs) == {0: len(accepted)}
+
+
+def test_a_substation_killed_while_charging(vhost: VirtualHost, tmp_path: Path) -> None:
+    """The sessions of a substation that is killed and comes back are charged after all."""
+    with System(vhost, tmp_path, environment=HALF_A_SECOND) as system:
+        with steady_load(system) as accepted:
+            system.until(lambda: len(accepted) > 100, "100 requests are accepted")
+            system.kill("substation2")
+            during = len(accepted)
+            system.until(lambda: len(accepted) > during + 50, "requests go elsewhere meanwhile")
+            system.start("substation2")
+            system.wait_ready("substation2")
+        system.wait_completed(set(accepted))
+
+
+def test_a_dispatcher_killed_under_load(vhost: VirtualHost, tmp_path: Path) -> None:
+    """A dispatcher that is killed and started again loses no request."""
+    with System(vhost, tmp_path, environment=HALF_A_SECOND) as system:
+        with steady_load(system) as accepted:
+            system.until(lambda: len(accepted) > 100, "100 requests are accepted")
+            system.kill("dispatcher")
+            system.start("dispatcher")
+            system.wait_ready("dispatcher")
+        system.wait_completed(set(accepted))
+
+
+def test_a_substation_told_to_end(vhost: VirtualHost, tmp_path: Path) -> None:
+    """On SIGTERM a substation finishes what charges, gives the rest back, and ends cleanly."""
+    special = {
+        "substation1": {"CHARGE_SECONDS_MIN": "1", "CHARGE_SECONDS_MAX": "1"},
+        "substation2": {"CHARGE_SECONDS_MIN": "60", "CHARGE_SECONDS_MAX": "60"},
+    }
+    short = {"GRACE_SECONDS": "2"}
+    with System(vhost, tmp_path, substations=2, environment=short, special=special) as system:
+        ids = {system.post()[1]["id"] for _ in range(6)}
+        charging = {job["id"] for job in system.all_charges() if job["substation"] == "substation1"}
+        system.until(
+            lambda: all(job["status"] == "charging" for job in system.all_charges()), "all charge"
+        )
+        began = time.monotonic()
+        assert system.end("substation1") in (0, -signal.SIGTERM)
+        assert system.end("substation2") in (0, -signal.SIGTERM)
+        assert time.monotonic() - began < 10
+        done = {job["id"] for job in system.all_charges() if job["status"] == "completed"}
+        assert done == charging
+        system.change("substation2", QUICK)
+        system.start("substation2")
+        jobs = system.wait_completed(ids)
+        assert Counter(job["duplicates"] for job in jobs) == {0: len(ids)}
+
+
+def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Path) -> None:
+    """While a substation's metrics page is out of reach, it gets no job; afterwards it does."""
+    with System(vhost, tmp_path, environment=QUICK) as system:
+        system.write_targets(system.substations, {"substation2": free_ports(1)[0]})
+        system.until(
+            lambda: "cannot be read" in str(_reason(system, "substation2")), "it is seen to be away"
+        )
+        routed = Counter(system.post()[1]["details"]["routed_to"] for _ in range(20))
+        assert set(routed) == {"substation1", "substation3"}
+        system.write_targets(system.substations)
+        system.until(
+            lambda: system.post()[1]["details"]["routed_to"] == "substation2", "it gets jobs again"
+        )
+
+
+def test_without_rabbitmq_the_api_says_so(vhost: VirtualHost, tmp_path: Path) -> None:
+    """While RabbitMQ is away, a request is answered 503 and the api is alive, but not ready."""
+    with System(vhost, tmp_path, environment=QUICK) as system:
+        vhost.broker.kill()
+        system.until(lambda: system.get("api", "/readyz")[0] == 503, "the api is not ready")
+        status, problem = system.post()
+        assert status == 503
+        assert "RabbitMQ is away" in problem["detail"]
+        assert system.get("api", "/healthz")[0] == 200
+        vhost.broker.start()
+        system.wait_ready()
+        assert system.post()[0] == 202
+
+
+def _reason(system: System, substation: str) -> str | None:
+    _, page = system.get("api", "/substations")
+    found: dict[str, str | None] = {each["id"]: each["reason"] for each in page["substations"]}
+    return found[substation]

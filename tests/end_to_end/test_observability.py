@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy import stack
+from deploy.local import prometheus
+from deploy.local.ports import HOST, free_ports
+from tests.broker import VirtualHost
+from tests.dashboards import alerts_without_data, committed, queries_without_data
+from tests.system import QUICK, System
+
+pytestmark = pytest.mark.e2e
+
+
+@contextmanager
+def running_prometheus(system: System, vhost: VirtualHost, folder: Path) -> Iterator[str]:
+    """Run Prometheus on what `make up` gives it; gives its address."""
+    ports = {
+        stack.API: system.ports["api"],
+        stack.DISPATCHER: system.ports["dispatcher"],
+        stack.RABBITMQ_METRICS: vhost.broker.node.ports.prometheus,
+        stack.PROMETHEUS: free_ports(1)[0],
+    }
+    config = folder / "prometheus.yml"
+    config.write_text(prometheus.render(ports, system.targets, own_broker=True))
+    address = f"{HOST}:{ports[stack.PROMETHEUS]}"
+    program = shutil.which("prometheus")
+    assert program is not None, "prometheus is not installed: `make test` installs it"
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_every_panel_and_alert_has_data(vhost: VirtualHost, tmp_path: Path) -> None:
+    """Each query of the dashboard, and each metric an alert reads, is there in a running system."""
+    with (
+        System(vhost, tmp_path, environment=QUICK) as system,
+        running_prometheus(system, vhost, tmp_path) as url,
+    ):
+        deadline = time.monotonic() + 60
+        missing: list[str] = ["not asked yet"]
+        while missing and time.monotonic() < deadline:
+            assert system.post()[0] == 202
+            time.sleep(1)  # Prometheus scrapes on its own clock
+            try:
+                missing = queries_without_data(url, committed()) + alerts_without_data(url)
+            except OSError as error:
+                missing = [f"Prometheus does not answer yet: {error}"]
+        assert missing == []
