@@ -21,7 +21,8 @@ class QueueKeeper:
     """Declares each substation's queue, and sets the ledger's scale from its depth.
 
     ``sending`` tells how many jobs are on their way to a substation's queue: its depth means
-    something only while there are none. ``now`` gives the ledger's seconds.
+    something only while there are none. ``hurry`` asks for a substation's page, which completes
+    what the depth began. ``now`` gives the ledger's seconds.
     """
 
     def __init__(self, ledger: Ledger, declarer: Declarer, now: Callable[[], float]) -> None:
@@ -30,6 +31,7 @@ class QueueKeeper:
         self._now = now
         self._missing: set[str] = set()
         self.sending: Callable[[str], int]
+        self.hurry: Callable[[str], None]
 
     def missing(self, substation: str) -> None:
         """Note that a substation's queue is to be made."""
@@ -62,3 +64,4 @@ class QueueKeeper:
                 ready = await self._declarer.queue(topology.substation_queue(name))
             finally:
                 self._ledger.depth(name, ready, self._now())
+            self.hurry(name)

@@ -13,6 +13,7 @@ from dispatcher import readings, targets
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from grid.errors import ConfigurationError, MalformedReading
+from grid.runtime import within
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,12 @@ class Scraper:
         self._on_reading = on_reading
         self._on_failure = on_failure
         self._tasks: dict[Target, asyncio.Task[None]] = {}
+        self._hurry: dict[str, asyncio.Event] = {}
+
+    def hurry(self, substation: str) -> None:
+        """Scrape a substation now, without waiting for its period to pass."""
+        if (event := self._hurry.get(substation)) is not None:
+            event.set()
 
     async def run(self) -> None:
         """Scrape until the task is cancelled."""
@@ -102,10 +109,12 @@ class Scraper:
     async def _keep_scraping(self, session: aiohttp.ClientSession, target: Target) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
+        hurry = self._hurry[target.substation] = asyncio.Event()
         while True:
+            hurry.clear()
             await self._scrape(session, target)
             due = max(due + self._period, loop.time())
-            await asyncio.sleep(due - loop.time())
+            await within(due - loop.time(), hurry.wait())
 
     async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:
         asked_at = asyncio.get_running_loop().time()

@@ -73,6 +73,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         on_reading=watch.on_reading,
         on_failure=watch.on_failure,
     )
+    queues.hurry = scraper.hurry
     registry.register(LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting))
     links = [publisher, declarer, consumer, reader]
 

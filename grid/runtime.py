@@ -53,7 +53,7 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
     """Wait for work at most so long; tells whether it was done."""
     try:
         await asyncio.wait_for(work, seconds)
