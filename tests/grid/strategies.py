@@ -1,0 +1,89 @@
+"""What Hypothesis draws: requests and events of every allowed shape, and bytes of every shape."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from grid import events, messages
+from grid.events import Counts, Event, State
+from grid.messages import ChargeRequest
+
+# how long one example takes says nothing on a busy machine
+THOROUGH = settings(deadline=None, max_examples=200)
+
+job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", fullmatch=True)
+substation_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True)
+printable = st.characters(categories=["L", "M", "N", "P", "S"])
+
+
+def above_zero(most: float) -> st.SearchStrategy[float]:
+    """Draw a number above 0 and up to ``most``, whole or not."""
+    floats = st.floats(min_value=0, max_value=most, exclude_min=True)
+    return floats | st.integers(min_value=1, max_value=int(most))
+
+
+times = above_zero(messages.MAX_UNIX_TIME)
+
+requests = st.builds(
+    ChargeRequest,
+    id=job_ids,
+    requested_at=times,
+    vehicle_id=st.none() | st.text(printable, min_size=1, max_size=messages.MAX_VEHICLE_ID),
+    requested_energy_kwh=st.none() | above_zero(messages.MAX_ENERGY_KWH),
+    requested_power_kw=st.none() | above_zero(messages.MAX_POWER_KW),
+    departure_time=st.none() | times,
+    priority=st.integers(0, messages.MAX_PRIORITY),
+    eligible_substations=st.lists(substation_ids, max_size=30).map(tuple),
+)
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()  # NaN and infinities as well: Python's JSON writes and reads them
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=10,
+)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+details = st.dictionaries(
+    st.text(), st.none() | st.booleans() | st.text() | st.integers() | finite, max_size=4
+)
+
+job_events = st.builds(
+    Event,
+    kind=st.sampled_from([*State, events.MARKER]),
+    at=st.floats(min_value=0, max_value=messages.MAX_UNIX_TIME),
+    job=job_ids,
+    substation=st.just("") | substation_ids,
+    attempt=st.integers(0, 1_000),
+    reason=st.text(),
+    counts=st.none() | st.builds(Counts, finite, finite, finite, finite, finite),
+    detail=details,
+)
+snapshots = st.builds(
+    Event,
+    kind=st.just(events.SUBSTATIONS),
+    at=st.floats(min_value=0, max_value=messages.MAX_UNIX_TIME),
+    detail=details,
+)
+all_events = job_events | snapshots
+
+
+def bodies(fields: list[str]) -> st.SearchStrategy[bytes]:
+    """Draw bytes: any, any JSON, and JSON objects with these fields and any values."""
+    objects = st.dictionaries(st.sampled_from(fields), json_values)
+    return st.binary() | json_values.map(_json) | objects.map(_json)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def nested(depth: int) -> bytes:
+    """Give JSON lists within lists."""
+    return b"[" * depth + b"]" * depth
