@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from grid.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from random import Random
 
 DEFAULT_RATE: Final = 2.0
 _ENERGY_KWH: Final = (10.0, 60.0)  # a top-up on the way to a nearly empty family car

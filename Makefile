@@ -1,0 +1,48 @@
+# What can be done here: `make help`. Everything works in a fresh clone.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs load clean test lint lock
+
+PYTHON := .venv/bin/python
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## start everything; comes back when all is healthy (MODE=docker|local forces how)
+	@deploy/run up
+
+down: ## stop what `make up` started; the data stay
+	@deploy/run down
+
+status: ## what runs where, and how to log in
+	@deploy/run status
+
+logs: ## follow what everything writes
+	@deploy/run logs
+
+load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"
+	@deploy/run load $(ARGS)
+
+clean: ## stop everything and remove data, passwords and .venv
+	@deploy/run clean
+
+test: ## every test, against a RabbitMQ node of their own; e.g. ARGS="-k policy"
+	@deploy/local/bootstrap rabbitmq-server prometheus
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: ## style, types, and who may import whom
+	@deploy/local/bootstrap
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+lock: ## resolve the dependencies of pyproject.toml anew into the two lock files
+	@deploy/local/bootstrap
+	@for file in requirements.lock requirements-dev.lock; do \
+	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local'; \
+	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml $$groups -o $$file; \
+	done
