@@ -7,13 +7,14 @@ pays for one publish where it has many events at once. A reader must take the sa
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from grid.errors import MalformedMessage
-from grid.messages import shown, valid_job_id
+from grid.messages import MAX_UNIX_TIME, shown, valid_job_id
 
 
 class State(StrEnum):
@@ -112,9 +113,11 @@ def _counts(value: object) -> Counts | None:
 
 def _sound(event: Event) -> bool:
     return (
-        event.kind in _KINDS
+        isinstance(event.kind, str)
+        and event.kind in _KINDS
         and _is_number(event.at)
-        and (event.kind == SUBSTATIONS or valid_job_id(event.job))
+        and 0 <= event.at <= MAX_UNIX_TIME
+        and (valid_job_id(event.job) or (event.kind == SUBSTATIONS and event.job == ""))
         and isinstance(event.substation, str)
         and isinstance(event.reason, str)
         and type(event.attempt) is int
@@ -123,4 +126,6 @@ def _sound(event: Event) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # NaN compares false
