@@ -1,0 +1,120 @@
+"""The event log's events: written and read back, and nothing else read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from grid.errors import MalformedMessage
+from grid.events import MARKER, SUBSTATIONS, Counts, Event, State, decode, encode
+from tests.grid.strategies import THOROUGH, all_events, bodies, nested
+
+FIELDS = ["kind", "at", "job", "substation", "attempt", "reason", "counts", "detail"]
+GOOD: dict[str, Any] = {"kind": "charging", "at": 1.5, "job": "job-1"}
+
+
+def line(**fields: object) -> bytes:
+    """Give the bytes of an event with these fields changed."""
+    return json.dumps({**GOOD, **fields}).encode()
+
+
+@THOROUGH
+@given(st.lists(all_events, max_size=5))
+@example([])
+@example([Event("queued", 1.0, "a", reason="a\nb\r\u2028c\ud800")])
+@example([Event("charging", 1.0, "a", counts=Counts(0, 0, 0, 0, 0))])
+def test_what_is_encoded_is_decoded(several: list[Event]) -> None:
+    """Any events come back as they were and in their order, whatever their texts hold."""
+    assert decode(encode(several)) == several
+
+
+@THOROUGH
+@given(bodies(FIELDS) | st.lists(bodies(FIELDS), max_size=3).map(b"\n".join))
+@example(b'{"kind":[],"at":1,"job":"a"}')
+@example(b'{"kind":{},"at":1,"job":"a"}')
+def test_any_bytes_give_events_or_one_error(content: bytes) -> None:
+    """Whatever lies in the stream, its reader gets events or ``MalformedMessage``."""
+    try:
+        found = decode(content)
+    except MalformedMessage:
+        return
+    assert encode(decode(encode(found))) == encode(found)
+
+
+@THOROUGH
+@given(st.lists(all_events, min_size=1, max_size=3), st.sampled_from([b"{}", b"", b"nonsense"]))
+def test_one_wrong_line_spoils_the_message(several: list[Event], wrong: bytes) -> None:
+    """Half a message is never taken for the whole."""
+    with pytest.raises(MalformedMessage, match="not an event"):
+        decode(encode(several) + b"\n" + wrong + b"\n")
+
+
+def test_an_event_is_one_short_line() -> None:
+    """The form on the wire: one line each, with what is set and nothing else."""
+    body = encode([Event(State.QUEUED, 1.5, job="a"), Event(MARKER, 2, job="b", attempt=1)])
+    assert body.splitlines() == [
+        b'{"kind":"queued","at":1.5,"job":"a"}',
+        b'{"kind":"marker","at":2,"job":"b","attempt":1}',
+    ]
+
+
+def test_what_the_substations_look_like_needs_no_job() -> None:
+    """A snapshot of all substations concerns no job; every other event does."""
+    assert decode(b'{"kind":"substations","at":1}') == [Event(SUBSTATIONS, 1)]
+    for wrong in (b'{"kind":"marker","at":1}', b'{"kind":"substations","at":1,"job":[]}'):
+        with pytest.raises(MalformedMessage):
+            decode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("kind", [None, "", "charged", 1, [], {}, ["queued"]]),
+        ("at", [None, "1", True, [], -1, 1e12, 10**400, float("nan"), float("inf")]),
+        ("job", [None, "", "a b", "x" * 65, 1, []]),
+        ("substation", [1, [], {}, True]),
+        ("attempt", ["1", 1.0, True, []]),
+        ("reason", [1, [], True]),
+        ("counts", [1, "abcde", [], [1, 1, 1, 1], [1] * 6, ["1"] * 5, [True] * 5, {}]),
+        ("counts", [[float("nan"), 1, 1, 1, 1], [1, float("inf"), 1, 1, 1], [10**400] * 5]),
+        ("detail", [1, "a", [], True]),
+        ("colour", ["green"]),
+    ],
+)
+def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
+    """An event of another shape is refused: its readers count and date with it unchecked."""
+    assert decode(line())
+    for value in wrong:
+        with pytest.raises(MalformedMessage, match="not an event"):
+            decode(line(**{field: value}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"null",
+        b"[]",
+        b'"a"',
+        b"7",
+        b"\xff\xfe",
+        nested(30_000),
+        b'{"kind":' + b"9" * 5_000 + b"}",
+        b'{"kind":"queued","at":1,"job":"a","detail":{"a":' + nested(30_000) + b"}}",
+        b'{"kind":"queued","at":1,"job":"a","counts":' + nested(900) + b"}",
+    ],
+)
+def test_what_is_no_object_is_refused(content: bytes) -> None:
+    """What is not even an object of events' fields is refused the same way."""
+    with pytest.raises(MalformedMessage, match="not an event"):
+        decode(content)
+
+
+def test_an_error_repeats_little() -> None:
+    """A long line is cut where the error repeats it: it goes to a log."""
+    with pytest.raises(MalformedMessage) as wrong:
+        decode(line(reason="x" * 10_000, kind="charged"))
+    assert len(str(wrong.value)) < 300
