@@ -1,11 +1,14 @@
 """Reading a substation's metrics page: text in, a reading out, one error for all else. Pure.
 
 Unknown is never idle: a gauge that is there must be a number that can be true.
+Only the lines that matter go through the parser: its time grows with the square of a line's length,
+and a page can be made of such lines, or be long for good reasons.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from grid.errors import MalformedReading
 from grid.events import Counts
+from grid.messages import shown
 
 LOAD: Final = "ev_charging_load"
 CONNECTORS: Final = "ev_charging_connectors"
@@ -25,7 +29,9 @@ COMPLETED: Final = "ev_charging_sessions_completed_total"
 DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
 STARTED: Final = "process_start_time_seconds"
 _GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
-_WANTED: Final = frozenset({*_GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED})
+_WANTED: Final = (*_GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED)
+_WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
+_LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,6 @@ def parse(page: str) -> Reading:
     """
     found: dict[str, float] = {}
     for name, labels, value in _samples(page):
-        if name not in _WANTED:
-            continue
         if name in found or labels:
             raise MalformedReading(f"{name} has several samples or labels: it must be one, without")
         if not (math.isfinite(value) and value >= 0):
@@ -60,20 +64,30 @@ def parse(page: str) -> Reading:
         found[name] = value
     if LOAD not in found:
         raise MalformedReading(f"the page has no {LOAD}")
-    if found.get(CONNECTORS) == 0:
-        raise MalformedReading(f"{CONNECTORS} is 0: a substation has at least one")
+    if found.get(CONNECTORS, 1) < 1:
+        raise MalformedReading(f"{CONNECTORS} is {found[CONNECTORS]:g}: it must be 1 or more")
     connectors, power, rated, background = (found.get(name) for name in _GAUGES[1:])
     return Reading(found[LOAD], connectors, power, rated, background, _counts(found))
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    if page.lstrip()[:1] == "<":
+        raise MalformedReading(f"not a metrics page but HTML or XML: {shown(page)}")
+    for line in _WANTED_LINE.findall(page):
+        if len(line) > _LINE_MOST:
+            raise MalformedReading(f"a line is longer than {_LINE_MOST} characters: {shown(line)}")
+        yield from _sample(line)
+
+
+def _sample(line: str) -> Iterator[tuple[str, dict[str, str], float]]:
     try:
-        for family in text_string_to_metric_families(page):
+        for family in text_string_to_metric_families(line):
             for sample in family.samples:
-                yield sample.name, sample.labels, sample.value
+                yield sample.name, sample.labels, float(sample.value)
     # the parser lets whatever its own steps raise pass through
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise MalformedReading(f"not a page in Prometheus's text format: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        problem = f"not a line in Prometheus's text format: {shown(line)}: {error}"
+        raise MalformedReading(problem) from error
 
 
 def _counts(found: dict[str, float]) -> Counts | None:
