@@ -87,7 +87,7 @@ def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
 
 def move_with(variable: str) -> str:
     """Say how a port is moved by its variable."""
-    return f"set {variable} to another, e.g. {variable}={PORTS[variable] + 10_000} make up"
+    return f"set {variable} to one that is free"
 
 
 def _port(name: str, value: str | int) -> int:

@@ -15,7 +15,7 @@ from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
-from grid.settings import Settings
+from grid.settings import Settings, parse
 from substation.settings import SubstationSettings
 
 # what is started first and stopped last; services wait for what they need
@@ -53,7 +53,7 @@ class Layout:
     caller: Mapping[str, str]  # the environment of whoever called
 
     def programs(self) -> list[Program]:
-        """Give every program to run. Raises ``ConfigurationError`` for one not installed."""
+        """Give every program. Raises ``ConfigurationError``: not installed, or a wrong setting."""
         return [*self._broker(), *self._services(), *self._observers()]
 
     def _broker(self) -> Iterator[Program]:
@@ -107,6 +107,7 @@ class Layout:
             port_variable: str(port),
             **more,
         }
+        parse(settings, environment)  # better to hear of a wrong value now than from a log
         return Program(
             name,
             [sys.executable, "-m", module],
