@@ -1,0 +1,44 @@
+"""The load test against all services, around a real RabbitMQ."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import HOST
+from tests.broker import VirtualHost
+from tests.system import System
+
+pytestmark = pytest.mark.e2e
+QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
+
+
+def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: Path) -> None:
+    """Through the api and straight to RabbitMQ, every request is told of, completed and judged."""
+    with System(vhost, tmp_path, environment=QUICK) as system:
+        for via in ("api", "amqp"):
+            file = tmp_path / f"{via}.json"
+            url = f"http://{HOST}:{system.ports['api']}"
+            way = ("--via", via, "--url", url, "--json", str(file))
+            run = subprocess.run(  # noqa: S603
+                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *way],
+                env={**os.environ, "AMQP_URL": vhost.url("load_test")},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert run.returncode == 0, run.stdout + run.stderr
+            assert run.stdout.count("[i] Substation Loads → [S1: ") == 40
+            assert run.stdout.count("[i] Routed to: substation") == 40
+            figures = json.loads(file.read_text())
+            assert (figures["completed"], figures["lost"], figures["duplicates"]) == (40, 0, 0)
+            assert set(figures["share_per_substation"]) == set(system.substations)
+            assert (
+                figures["share_least_loaded"] >= 0.5
+            )  # a completion takes its time to be heard of
