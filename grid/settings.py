@@ -29,7 +29,8 @@ class Settings(BaseModel):
     processes.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    # an input that is wrong may hold a password
+    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
         default=("amqp://127.0.0.1:5672/",), alias="AMQP_URL", repr=False
@@ -45,12 +46,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check_urls(self) -> Self:
         for url in self.amqp_urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-                # the address may hold a password: show only what cannot
+            if (problem := _address_problem(url)) is not None:
                 raise ValueError(
-                    "AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], got an address "
-                    f"with scheme {shown(parts.scheme)} and host {shown(parts.hostname)}"
+                    f"AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], got {problem}"
                 )
         return self
 
@@ -66,11 +64,15 @@ class Settings(BaseModel):
         if self.amqp_password_file is None:
             return None
         try:
-            return self.amqp_password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
+            password = self.amqp_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise ConfigurationError(
-                f"AMQP_PASSWORD_FILE={self.amqp_password_file}: cannot be read: {error.strerror}"
+                f"AMQP_PASSWORD_FILE={self.amqp_password_file}: cannot be read: {why}"
             ) from error
+        if not password:
+            raise ConfigurationError(f"AMQP_PASSWORD_FILE={self.amqp_password_file}: is empty")
+        return password
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -99,6 +101,20 @@ def _explain(error: ValidationError) -> str:
         else:
             lines.append(f"{name}={shown(problem['input'])}: {message}")
     return "; ".join(lines)
+
+
+def _address_problem(url: str) -> str | None:
+    """Say what is wrong with an address, or None; it may hold a password: show only what cannot."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # only now does urllib look at it
+    except ValueError:
+        return (
+            "an address whose host or port is wrong; in a password write /?#[]@:% as %2F and so on"
+        )
+    if parts.scheme in ("amqp", "amqps") and parts.hostname:
+        return None
+    return f"an address with scheme {shown(parts.scheme)} and host {shown(parts.hostname)}"
 
 
 def _with_credentials(url: str, user: str | None, password: str | None) -> str:
