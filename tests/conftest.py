@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.broker import Broker, VirtualHost
+
+# a busy machine may take any time over one example; pytest's own limit ends what hangs
+settings.register_profile("grid", deadline=None)
+settings.load_profile("grid")
 
 
 @pytest.fixture(scope="session")
