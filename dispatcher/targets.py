@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from reprlib import Repr
+from typing import Any, Final
 
 import yaml
 
 from grid.errors import ConfigurationError
-from grid.messages import shown, valid_substation_id
+from grid.messages import valid_substation_id
 
 SUBSTATION_LABEL = "substation"
 CONNECTORS_LABEL = "connectors"
 METRICS_PATH_LABEL = "__metrics_path__"
+_ADDRESS: Final = re.compile(r"[^\s/?#@]+")
+_SHORT: Final = Repr()  # references in YAML can make a small file's value too large to write out
+_SHORT.maxlevel, _SHORT.maxstring = 2, 80
+shown: Final = _SHORT.repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,10 @@ def parse(text: str) -> dict[str, Target]:
     """
     targets: dict[str, Target] = {}
     for number, group in enumerate(_groups(text)):
-        for target in _group(f"entry {number}", group):
+        where = f"entry {number}"
+        for target in _group(where, group):
             if target.substation in targets:
-                raise ConfigurationError(f"substation {target.substation} stands there twice")
+                raise ConfigurationError(f"{where}: {target.substation} stands there twice")
             targets[target.substation] = target
     return targets
 
@@ -42,7 +49,8 @@ def parse(text: str) -> dict[str, Target]:
 def _groups(text: str) -> list[Any]:
     try:
         groups = yaml.safe_load(text)  # JSON is YAML too
-    except (yaml.YAMLError, ValueError) as error:
+    # a value that is not what its tag says makes PyYAML fail in any of these ways
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"neither JSON nor YAML: {error}") from error
     if not isinstance(groups, list):
         raise ConfigurationError(f"must be a list of target groups, got {shown(groups)}")
@@ -59,7 +67,7 @@ def _group(where: str, group: object) -> list[Target]:
             f"{where} needs a label {SUBSTATION_LABEL} of 1 to 64 letters, digits, _ or -, "
             f"got {shown(name)}"
         )
-    path = str(labels.get(METRICS_PATH_LABEL, "/metrics"))
+    path = _path(where, labels.get(METRICS_PATH_LABEL, "/metrics"))
     connectors = _connectors(where, labels.get(CONNECTORS_LABEL))
     return [
         Target(str(name), f"http://{_address(where, address)}{path}", connectors)
@@ -68,19 +76,27 @@ def _group(where: str, group: object) -> list[Target]:
 
 
 def _address(where: str, address: object) -> str:
-    if not isinstance(address, str) or not address or "/" in address:
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
         raise ConfigurationError(f"{where}: a target must be host:port, got {shown(address)}")
     return address
+
+
+def _path(where: str, path: object) -> str:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigurationError(
+            f"{where}: the label {METRICS_PATH_LABEL} must begin with /, got {shown(path)}"
+        )
+    return path
 
 
 def _connectors(where: str, label: object) -> float | None:
     if label is None:
         return None
     try:
-        connectors = float(str(label))
-    except ValueError:
+        connectors = float(label) if isinstance(label, str | int | float) else 0.0
+    except (ValueError, OverflowError):
         connectors = 0.0
-    if not 1 <= connectors < float("inf"):
+    if label is True or not 1 <= connectors < float("inf"):
         raise ConfigurationError(
             f"{where}: the label {CONNECTORS_LABEL} must be a number from 1 on, got {shown(label)}"
         )

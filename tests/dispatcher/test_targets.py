@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dispatcher.targets import Target, parse
+from grid.errors import ConfigurationError
+from grid.messages import valid_substation_id
+
+THREE = [
+    {"targets": ["127.0.0.1:9101"], "labels": {"substation": "substation1"}},
+    {
+        "targets": ["depot.example:80"],
+        "labels": {"substation": "depot-north", "connectors": "8", "site": "north"},
+    },
+    {
+        "targets": ["[::1]:9103"],
+        "labels": {"substation": "s3", "__metrics_path__": "/ev/metrics", "connectors": 2.5},
+    },
+]
+FOUND = {
+    "substation1": Target("substation1", "http://127.0.0.1:9101/metrics"),
+    "depot-north": Target("depot-north", "http://depot.example:80/metrics", 8),
+    "s3": Target("s3", "http://[::1]:9103/ev/metrics", 2.5),
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(THREE),
+        json.dumps(THREE, indent=2),
+        yaml.safe_dump(THREE),
+        "---\n# ours\n" + yaml.safe_dump(THREE),
+    ],
+    ids=["json", "indented json", "yaml", "yaml with a comment"],
+)
+def test_a_target_file_is_read_as_json_or_yaml(text: str) -> None:
+    """Both forms that Prometheus reads give the same targets, labels of others ignored."""
+    assert parse(text) == FOUND
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "--- []", '[{"targets": [], "labels": {"substation": "a"}}]']
+)
+def test_a_file_may_name_no_substation(text: str) -> None:
+    """An empty list is sound: there are no substations yet."""
+    assert parse(text) == {}
+
+
+def entry(**changes: object) -> dict[str, object]:
+    """Give a sound target group, changed."""
+    return {"targets": ["h:1"], "labels": {"substation": "b"}} | changes
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("h:1", "must have a list of targets, got 'h:1'"),
+        (None, "must have a list of targets, got None"),
+        ([], "must have a list of targets"),
+        (entry(targets=None), "must have a list of targets"),
+        (entry(targets="h:1"), "must have a list of targets"),
+        (entry(targets=[7]), "a target must be host:port, got 7"),
+        (entry(targets=[""]), "a target must be host:port, got ''"),
+        (entry(targets=["http://h:1/metrics"]), "a target must be host:port, got 'http://h:1"),
+        (entry(targets=["h:1?x"]), "a target must be host:port, got"),
+        (entry(targets=["h:1#x"]), "a target must be host:port, got"),
+        (entry(targets=["user@h:1"]), "a target must be host:port, got"),
+        (entry(targets=["h 1"]), "a target must be host:port, got"),
+        (entry(labels=None), "needs a label substation"),
+        (entry(labels={}), "needs a label substation"),
+        (entry(labels=["substation"]), "needs a label substation"),
+        (entry(labels={"substation": ""}), "needs a label substation .* got ''"),
+        (entry(labels={"substation": 7}), "needs a label substation .* got 7"),
+        (entry(labels={"substation": "a.b"}), "needs a label substation .* got 'a.b'"),
+        (entry(labels={"substation": "x" * 65}), "needs a label substation"),
+        (entry(labels={"substation": "b", "connectors": "many"}), "connectors .* got 'many'"),
+        (entry(labels={"substation": "b", "connectors": 0}), "connectors .* got 0"),
+        (entry(labels={"substation": "b", "connectors": "-1"}), "connectors .* got '-1'"),
+        (entry(labels={"substation": "b", "connectors": "nan"}), "connectors .* got 'nan'"),
+        (entry(labels={"substation": "b", "connectors": "inf"}), "connectors .* got 'inf'"),
+        (entry(labels={"substation": "b", "connectors": True}), "connectors .* got True"),
+        (entry(labels={"substation": "b", "__metrics_path__": 7}), "__metrics_path__ .* got 7"),
+        (entry(labels={"substation": "b", "__metrics_path__": "x"}), "__metrics_path__ .* got 'x'"),
+        (entry(labels={"substation": "a"}), "a stands there twice"),
+        (entry(targets=["h:1", "h:2"]), "b stands there twice"),
+    ],
+)
+def test_an_entry_that_is_wrong_is_named(group: object, words: str) -> None:
+    """The error says which entry is wrong, counted from 0, and repeats what stands there."""
+    sound = {"targets": ["h:0"], "labels": {"substation": "a"}}
+    with pytest.raises(ConfigurationError, match=f"^entry 1.*{words}"):
+        parse(json.dumps([sound, group]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "null",
+        "substations: 3",
+        '[{"targets": ["h:1"]',
+        "[" * 5000,
+        "[" * 5000 + "]" * 5000,
+        "\t- x",
+        "a: b: c",
+        "\x00",
+        "? [a]\n: b",
+        "- {[a]: b}",
+        "- !!int ''",
+        "- !!float ''",
+        "- !!bool perhaps",
+        "- !!timestamp soon",
+        "- 2001-99-99",
+        "- !!binary =",
+        "- !!python/object/apply:os.getcwd []",
+        "- &a [*a]",
+        "- *nobody",
+    ],
+)
+def test_a_file_that_is_no_list_of_targets_is_refused(text: str) -> None:
+    """Whatever stands there instead, it is one clear error."""
+    with pytest.raises(ConfigurationError):
+        parse(text)
+
+
+def test_an_error_about_much_is_short() -> None:
+    """References that multiply to gigabytes are not written out for the error."""
+    lines = ["a0: &a0 x"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigurationError) as error:
+        parse("\n".join(lines))
+    assert len(str(error.value)) < 300
+
+
+ADDRESS = st.from_regex(r"\A[a-z0-9.-]{1,20}:[1-9][0-9]{0,3}\Z")
+NAME = st.text().filter(valid_substation_id) | st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+
+
+@given(
+    st.dictionaries(NAME, st.tuples(ADDRESS, st.none() | st.integers(1, 999))),
+    st.sampled_from([json.dumps, yaml.safe_dump]),
+)
+def test_every_sound_file_is_taken(
+    wanted: dict[str, tuple[str, int | None]], write: Callable[[object], str]
+) -> None:
+    """Each substation that a file names is found, with its address and its connectors."""
+    groups = [
+        {"targets": [address], "labels": {"substation": name, **({"connectors": n} if n else {})}}
+        for name, (address, n) in wanted.items()
+    ]
+    assert parse(write(groups)) == {
+        name: Target(name, f"http://{address}/metrics", n) for name, (address, n) in wanted.items()
+    }
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["targets", "labels", "substation", "connectors"]), inner, max_size=3
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.text() | JSON.map(json.dumps) | JSON.map(yaml.safe_dump))
+@example("- !!int ''")
+def test_any_text_is_targets_or_a_clear_error(text: str) -> None:
+    """Nothing that may stand in a file does more than be refused."""
+    try:
+        found = parse(text)
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert all(name == each.substation for name, each in found.items())
