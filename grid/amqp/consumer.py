@@ -73,6 +73,9 @@ class Consumer(Link):
                 channel.basic_cancel(tag)
 
     async def _set_up(self, channel: Channel) -> None:
+        # Deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has:
+        # acknowledging them must work from the first on.
+        self._channel = channel
         channel.add_on_cancel_callback(self._on_cancel)
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
         shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)

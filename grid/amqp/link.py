@@ -76,6 +76,8 @@ class Link:
                 channel = await _open_channel(connection, broken)
                 await self._unless_broken(self._set_up(channel))
         except BaseException:
+            self._channel = None
+            self._lost()
             await _close(connection)
             raise
         self._channel = channel
