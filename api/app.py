@@ -37,6 +37,9 @@ LIST_MOST = 1000
 
 Responses = dict[int | str, dict[str, Any]]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
+Prefer = Annotated[
+    str, Header(description="`respond-async` (RFC 7240): do not wait for the decision.")
+]
 
 
 def _problem(status: int, description: str) -> Responses:
@@ -80,13 +83,12 @@ def create(
 
 def _taking(intake: Intake, log: EventLog, decision_wait: float) -> APIRouter:
     routes = APIRouter(tags=["charging"], responses={**_WRONG, **_AWAY, **_LARGE})
-    prefer = Header(description="`respond-async` (RFC 7240): do not wait for the decision.")
 
     @routes.post("/charge", status_code=202)
     async def charge(
         response: Response,
         wanted: Annotated[ChargeIn | None, Body()] = None,
-        prefer: Annotated[str, prefer] = "",
+        prefer: Prefer = "",
     ) -> Accepted:
         """Ask for a vehicle to be charged.
 
