@@ -1,0 +1,105 @@
+"""Links to a real RabbitMQ for a test: run, watched, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from grid.amqp import Consumer, Delivery, Link, StreamReader
+
+PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
+POLL_SECONDS = 0.01
+
+AnyLink = TypeVar("AnyLink", bound=Link)
+
+
+class Seen:
+    """Notes what a link says of itself."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bool, str]] = []
+
+    def __call__(self, link: str, up: bool, why: str) -> None:  # noqa: FBT001
+        """Note one word of a link."""
+        self.calls.append((link, up, why))
+
+    def reasons(self) -> list[str]:
+        """Give the reasons, in order."""
+        return [why for _, _, why in self.calls]
+
+    def ups(self) -> list[bool]:
+        """Give the states, in order."""
+        return [up for _, up, _ in self.calls]
+
+
+@asynccontextmanager
+async def started(link: AnyLink) -> AsyncIterator[AnyLink]:
+    """Run a link while the context lasts."""
+    task = asyncio.create_task(link.run())
+    try:
+        yield link
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(link: AnyLink) -> AsyncIterator[AnyLink]:
+    """Run a link while the context lasts, from the moment it is up."""
+    async with started(link):
+        await asyncio.wait_for(link.up.wait(), PATIENCE)
+        yield link
+
+
+async def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds, or fail saying what did not come."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110  # links have no event for most of it
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {PATIENCE:g} s: {what}") from None
+
+
+class Taker:
+    """Takes what a queue holds; acknowledges it at once unless told not to."""
+
+    def __init__(self, url: str, queue: str, *, ack: bool = True, prefetch: int = 100) -> None:
+        self.seen = Seen()
+        self.deliveries: list[Delivery] = []
+        self.forgotten = 0
+        self._ack = ack
+        self.link = Consumer(
+            "taker",
+            [url],
+            self.seen,
+            queue=queue,
+            prefetch=prefetch,
+            deliver=self._take,
+            forget=self._forget,
+        )
+
+    @property
+    def ids(self) -> list[str | None]:
+        """The ids of what was delivered, in order."""
+        return [each.id for each in self.deliveries]
+
+    def _take(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+        if self._ack:
+            self.link.ack(delivery.tag)
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+
+class Listener:
+    """Reads a stream from its start, its end, or any offset."""
+
+    def __init__(self, url: str, queue: str, start: str | int) -> None:
+        self.bodies: list[bytes] = []
+        self.link = StreamReader(
+            "listener", [url], Seen(), queue=queue, start=start, read=self.bodies.append
+        )

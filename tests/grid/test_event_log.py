@@ -1,0 +1,127 @@
+"""Writing the event log: in order, many at once, and each with an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from grid import events, topology
+from grid.amqp import Outcome, Publisher
+from grid.event_log import EventWriter
+from grid.events import Event, State
+
+
+class FakePublisher:
+    """Keeps what is published, and answers when told to."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.ids: list[str] = []
+        self.targets: list[tuple[str, str]] = []
+        self.answers: list[Callable[[Outcome], None]] = []
+
+    def publish(
+        self, exchange: str, key: str, body: bytes, done: Callable[[Outcome], None], *, id: str
+    ) -> None:
+        """Take a message."""
+        self.targets.append((exchange, key))
+        self.bodies.append(body)
+        self.answers.append(done)
+        self.ids.append(id)
+
+
+def writer() -> tuple[FakePublisher, EventWriter]:
+    """Give a writer and the publisher it writes to."""
+    fake = FakePublisher()
+    return fake, EventWriter(cast(Publisher, fake), "test")
+
+
+def event(number: int) -> Event:
+    """Give an event that can be told from others."""
+    return Event(State.QUEUED, float(number), job=f"job-{number}")
+
+
+async def turn() -> None:
+    """Let the loop go round."""
+    await asyncio.sleep(0)
+
+
+async def test_one_turn_is_one_message() -> None:
+    """A thousand events of one turn cost one publish, and keep their order."""
+    fake, log = writer()
+    several = [event(number) for number in range(1_000)]
+    for each in several:
+        log.write(each)
+    assert fake.bodies == []
+    await turn()
+    assert [events.decode(body) for body in fake.bodies] == [several]
+    assert fake.targets == [(topology.EVENTS, topology.EVENTS)]
+
+
+async def test_turns_keep_their_order_and_have_ids_of_their_own() -> None:
+    """RabbitMQ's answers are matched by id: no two messages of one writer share one."""
+    fake, log = writer()
+    for number in range(5):
+        log.write(event(number))
+        await turn()
+    assert [events.decode(body) for body in fake.bodies] == [[event(n)] for n in range(5)]
+    assert len(set(fake.ids)) == 5
+    assert all(each.startswith("test-") for each in fake.ids)
+
+
+async def test_nothing_is_written_where_nothing_happened() -> None:
+    """An empty message would be noise in the stream."""
+    fake, log = writer()
+    log.flush()
+    log.write(event(1))
+    log.flush()
+    await turn()
+    log.flush()
+    assert len(fake.bodies) == 1
+
+
+async def test_flushing_does_not_wait_for_the_turn() -> None:
+    """What was collected goes out before a service ends."""
+    fake, log = writer()
+    log.write(event(1))
+    log.flush()
+    log.write(event(2))
+    await turn()
+    assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]
+
+
+async def test_every_event_is_answered() -> None:
+    """Each event's writer learns whether RabbitMQ confirmed it; a refusal or a return is a no."""
+    fake, log = writer()
+    answers: list[tuple[str, bool]] = []
+
+    def answer(name: str) -> Callable[[bool], None]:
+        return lambda written: answers.append((name, written))
+
+    for number, outcome in enumerate(Outcome):
+        log.write(event(number), answer(f"{outcome.value} a"))
+        log.write(event(number))
+        log.write(event(number), answer(f"{outcome.value} b"))
+        await turn()
+    assert answers == []
+    for done, outcome in zip(fake.answers, Outcome, strict=True):
+        done(outcome)
+    assert answers == [
+        ("confirmed a", True),
+        ("confirmed b", True),
+        ("refused a", False),
+        ("refused b", False),
+        ("unroutable a", False),
+        ("unroutable b", False),
+    ]
+
+
+async def test_an_answer_may_write_the_next_event() -> None:
+    """Writing from within an answer is a new message, neither lost nor sent twice."""
+    fake, log = writer()
+    log.write(event(1), lambda _: log.write(event(2)))
+    await turn()
+    fake.answers[0](Outcome.CONFIRMED)
+    await turn()
+    assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]

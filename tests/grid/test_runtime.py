@@ -1,0 +1,181 @@
+"""Running a service: what fails ends it, and it ends in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import HOST, answers, free_ports
+from grid.runtime import background, within
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20.0
+
+SERVICE = """
+import asyncio, os
+from contextlib import asynccontextmanager
+from grid.runtime import background, operations_app, run
+from grid.settings import Settings, parse
+from grid.telemetry import new_registry
+
+async def work():
+    try:
+        await asyncio.sleep({seconds})
+        raise RuntimeError("this part is broken")
+    finally:
+        print("cleaned up", flush=True)
+
+@asynccontextmanager
+async def lifespan(_):
+    async with background(work()):
+        yield
+        print("said goodbye", flush=True)
+
+def service():
+    settings = parse(Settings, os.environ)
+    return operations_app("Test", new_registry(), list, lifespan), settings, {port}
+
+run(service)
+"""
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Give what would have been killed."""
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr("grid.runtime.os.kill", lambda *args: found.append(args))
+    return found
+
+
+async def forever(ended: list[str]) -> None:
+    """Work until cancelled."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("ended")
+
+
+async def broken() -> None:
+    """Fail at once."""
+    raise RuntimeError("broken")
+
+
+async def test_background_work_ends_with_its_context(kills: list[tuple[int, int]]) -> None:
+    """Leaving the context cancels the work and waits for its end; that is no failure."""
+    ended: list[str] = []
+    async with background(forever(ended), forever(ended)):
+        await asyncio.sleep(0)
+    assert ended == ["ended", "ended"]
+    assert kills == []
+
+
+async def test_work_that_is_done_is_no_failure(kills: list[tuple[int, int]]) -> None:
+    """A part may have an end of its own."""
+    async with background(asyncio.sleep(0)):
+        await asyncio.sleep(0.01)
+    assert kills == []
+
+
+async def test_a_part_that_fails_ends_the_service(
+    kills: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process asks itself to end, as an operator would, and logs the reason once."""
+    ended: list[str] = []
+    async with background(broken(), forever(ended)):
+        await asyncio.sleep(0.01)
+        assert kills == [(os.getpid(), signal.SIGTERM)]
+        assert ended == []
+    assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
+    assert "RuntimeError: broken" in caplog.text
+
+
+async def test_the_context_ends_the_work_when_it_fails_itself(kills: list[tuple[int, int]]) -> None:
+    """An error within the context comes out as it is, and leaves no work behind."""
+    ended: list[str] = []
+
+    async def failing() -> None:
+        async with background(forever(ended)):
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await failing()
+    assert ended == ["ended"]
+    assert kills == []
+
+
+async def test_within_gives_up_in_time() -> None:
+    """An end that waits for RabbitMQ does not wait for ever."""
+    ended: list[str] = []
+    assert await within(0.01, forever(ended)) is False
+    assert ended == ["ended"]
+    assert await within(5, asyncio.sleep(0)) is True
+
+
+def serve(*, fail_after: float, **environment: str) -> tuple[subprocess.Popen[str], int]:
+    """Start a service of one part, as a process."""
+    (port,) = free_ports(1)
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", SERVICE.format(seconds=fail_after, port=port)],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return process, port
+
+
+def end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a process's end, or bring it about; gives what it wrote."""
+    try:
+        return process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+
+
+def test_a_broken_part_ends_the_process_in_good_order() -> None:
+    """A service of which a part fails ends by itself, says why, and still says goodbye."""
+    process, _ = serve(fail_after=0.1)
+    out, err = end(process)
+    assert process.returncode != 0
+    assert "ending: a part of the service failed" in err
+    assert "RuntimeError: this part is broken" in err
+    assert out.splitlines() == ["cleaned up", "said goodbye"]
+
+
+def test_sigterm_ends_the_process_in_good_order() -> None:
+    """What a supervisor sends lets the service finish, and is no failure."""
+    process, port = serve(fail_after=3600)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+        connection.request("GET", "/metrics")
+        assert "server" not in connection.getresponse().headers
+        process.send_signal(signal.SIGTERM)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        out, err = end(process)
+    connection.close()
+    assert out.splitlines() == ["said goodbye", "cleaned up"]
+    assert "Traceback" not in err
+
+
+def test_wrong_settings_end_the_process_at_once() -> None:
+    """A service does not start with a setting that is wrong; one line says which."""
+    process, _ = serve(fail_after=3600, LOG_LEVEL="loud")
+    out, err = end(process)
+    assert process.returncode == 1
+    assert out == ""
+    assert err.startswith("cannot start: LOG_LEVEL='loud': ")
+    assert len(err.splitlines()) == 1

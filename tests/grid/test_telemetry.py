@@ -1,0 +1,216 @@
+"""What a service shows of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from grid.amqp import Link
+from grid.runtime import operations_app
+from grid.telemetry import (
+    BrokerWatch,
+    JsonFormatter,
+    configure_logging,
+    links_down,
+    new_registry,
+)
+from tests.grid.links import Seen
+
+
+@asynccontextmanager
+async def nothing(_: FastAPI) -> AsyncIterator[None]:
+    """Do nothing while a service runs."""
+    yield
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """Give what keeps the service from being ready; a test changes it."""
+    return []
+
+
+@pytest.fixture
+def app(problems: list[str]) -> FastAPI:
+    """Give the app of a service that serves nothing but what it shows of itself."""
+    return operations_app("Test", new_registry(), lambda: problems, nothing)
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+async def get(app: FastAPI, path: str) -> Answer:
+    """Ask an app for a path, as a server does."""
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    body = b"".join(part.get("body", b"") for part in sent[1:])
+    return Answer(sent[0]["status"], headers, body.decode())
+
+
+async def test_readiness_is_told_with_its_reasons(app: FastAPI, problems: list[str]) -> None:
+    """An orchestrator sees 503 while something is missing, and an operator sees what."""
+    answer = await get(app, "/readyz")
+    assert answer.status == 200
+    assert json.loads(answer.text) == {"status": "ready", "problems": []}
+    problems.extend(["RabbitMQ link a is down", "no substations"])
+    answer = await get(app, "/readyz")
+    assert answer.status == 503
+    assert json.loads(answer.text) == {"status": "not ready", "problems": problems}
+    problems.clear()
+    assert (await get(app, "/readyz")).status == 200
+
+
+async def test_a_service_that_is_not_ready_is_alive(app: FastAPI, problems: list[str]) -> None:
+    """A broker that is away is no reason to restart the service."""
+    problems.append("RabbitMQ link a is down")
+    answer = await get(app, "/healthz")
+    assert (answer.status, json.loads(answer.text)) == (200, {"status": "alive"})
+
+
+async def test_metrics_are_prometheus_text(app: FastAPI) -> None:
+    """Prometheus's own parser reads the page, which says when the process began."""
+    answer = await get(app, "/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert "process_start_time_seconds" in families
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
+async def test_nothing_else_is_served(app: FastAPI, path: str) -> None:
+    """The page of a service without an interface of its own has three addresses."""
+    assert (await get(app, path)).status == 404
+
+
+def test_two_services_in_one_process_do_not_share_metrics() -> None:
+    """Each service's registry is its own: nothing is registered for the whole process."""
+    BrokerWatch(new_registry(), logging.getLogger("a"))
+    BrokerWatch(new_registry(), logging.getLogger("b"))
+
+
+def value(registry: CollectorRegistry, name: str, link: str) -> float | None:
+    """Give a sample of one link."""
+    return registry.get_sample_value(name, {"link": link})
+
+
+def test_a_link_is_counted_as_lost_once_each_time() -> None:
+    """Attempts that fail are no losses; only a link that was up can be lost."""
+    registry = CollectorRegistry()
+    watch = BrokerWatch(registry, logging.getLogger("test"))
+    steps = [
+        (False, "cannot connect", 0, 0),
+        (True, "connected", 1, 0),
+        (True, "RabbitMQ blocks publishers", 1, 0),
+        (True, "connected", 1, 0),
+        (False, "connection reset", 0, 1),
+        (False, "cannot connect", 0, 1),
+        (True, "connected", 1, 1),
+        (False, "connection reset", 0, 2),
+    ]
+    for up, why, connected, lost in steps:
+        watch("jobs", up, why)
+        watch("events", True, "connected")  # noqa: FBT003
+        assert value(registry, "grid_broker_connected", "jobs") == connected
+        assert value(registry, "grid_broker_reconnects_total", "jobs") == lost
+    assert value(registry, "grid_broker_reconnects_total", "events") == 0
+
+
+def test_a_links_state_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the link and the reason; a link that is down is a warning."""
+    watch = BrokerWatch(CollectorRegistry(), logging.getLogger("test"))
+    with caplog.at_level(logging.INFO):
+        watch("jobs", False, "connection refused")  # noqa: FBT003
+        watch("jobs", True, "connected")  # noqa: FBT003
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "RabbitMQ link jobs: connection refused"),
+        ("INFO", "RabbitMQ link jobs: connected"),
+    ]
+
+
+async def test_links_that_are_down_are_named() -> None:
+    """Readiness names each link that is down, and no other."""
+    up, down = Link("up", ["amqp://a/"], Seen()), Link("down", ["amqp://a/"], Seen())
+    up.up.set()
+    assert links_down([up, down]) == ["RabbitMQ link down is down"]
+
+
+def record(message: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
+    """Give a log record of a fixed time."""
+    info = (type(error), error, error.__traceback__) if error is not None else None
+    made = logging.LogRecord("grid.test", logging.WARNING, "file", 1, message, args, info)
+    made.created = 1_700_000_000.25
+    return made
+
+
+def test_a_log_record_is_one_line_of_json() -> None:
+    """A log collector gets every record whole, whatever the message holds."""
+    line = JsonFormatter().format(record('%s said "no"\n%s', "Ä", "\x00"))
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "level": "warning",
+        "logger": "grid.test",
+        "message": 'Ä said "no"\n\x00',
+    }
+
+
+def test_an_error_is_in_its_record() -> None:
+    """The traceback is part of the JSON object, not lines between objects."""
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        line = JsonFormatter().format(record("failed", error=error))
+    assert "\n" not in line
+    assert json.loads(line)["error"].endswith("ValueError: broken")
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Put the process's logging back as it was."""
+    root, pika = logging.getLogger(), logging.getLogger("pika")
+    handlers, level, pika_level = root.handlers[:], root.level, pika.level
+    root.handlers.clear()  # or they would be closed
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    pika.setLevel(pika_level)
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_logs_go_to_standard_error_in_the_form_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One setting turns all logs into JSON; below the level, and of pika's layers, nothing."""
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    configure_logging("warning", "json")
+    logging.getLogger("test").warning("shown")
+    logging.getLogger("test").info("not shown")
+    logging.getLogger("pika.adapters").error("not shown")
+    configure_logging("info", "text")
+    logging.getLogger("test").info("now shown")
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
+    assert out == ""
+    assert json.loads(first)["message"] == "shown"
+    assert second.endswith("INFO    test: now shown")

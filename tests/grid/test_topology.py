@@ -1,0 +1,143 @@
+"""The queues' shapes: facts that must not change by accident, since no queue can be changed later.
+
+Each is checked against RabbitMQ's rules as its guides on quorum queues, streams and consumers
+state them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from grid import topology
+from grid.amqp import Declarer, declare_topology
+from grid.errors import BrokerUnavailable
+from grid.topology import Queue, substation_queue
+from tests.broker import VirtualHost
+from tests.grid.links import Seen, eventually, running
+
+KEPT = [topology.REQUESTS_QUEUE, substation_queue("substation1")]  # queues that hold jobs
+DEFAULT_OF_RABBITMQ_4 = 20  # deliveries, after which it drops a message
+
+
+@pytest.mark.parametrize("queue", [*KEPT, topology.PARKED_QUEUE], ids=lambda each: each.name)
+def test_what_holds_jobs_is_a_quorum_queue(queue: Queue) -> None:
+    """Only a quorum queue confirms once a majority of nodes has the message on disk."""
+    assert queue.arguments["x-queue-type"] == "quorum"
+
+
+@pytest.mark.parametrize("queue", KEPT, ids=lambda each: each.name)
+def test_a_full_queue_refuses(queue: Queue) -> None:
+    """A bound without ``reject-publish`` would drop the oldest jobs that were already confirmed."""
+    assert queue.arguments["x-overflow"] == "reject-publish"
+    assert queue.arguments["x-max-length"] >= 100_000
+
+
+@pytest.mark.parametrize("queue", KEPT, ids=lambda each: each.name)
+def test_a_dead_job_is_parked_for_certain(queue: Queue) -> None:
+    """At-least-once dead-lettering needs a target, ``reject-publish`` and a quorum queue."""
+    assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
+    assert queue.arguments["x-overflow"] == "reject-publish"
+    target = queue.arguments["x-dead-letter-exchange"], queue.arguments["x-dead-letter-routing-key"]
+    assert target == (topology.PARKED_QUEUE.exchange, topology.PARKED_QUEUE.key)
+    assert topology.PARKED_QUEUE.name == "charge.parked"
+
+
+@pytest.mark.parametrize("queue", [*KEPT, topology.PARKED_QUEUE], ids=lambda each: each.name)
+def test_restarts_do_not_use_up_a_jobs_deliveries(queue: Queue) -> None:
+    """A limit is set, and above RabbitMQ 4's own, at which it drops what has nowhere to go."""
+    assert queue.arguments["x-delivery-limit"] > DEFAULT_OF_RABBITMQ_4
+
+
+def test_what_is_parked_stays() -> None:
+    """A parked job is refused by nobody, bounded by nothing and dead-lettered nowhere."""
+    assert set(topology.PARKED_QUEUE.arguments) == {"x-queue-type", "x-delivery-limit"}
+
+
+def test_one_dispatcher_decides_at_a_time() -> None:
+    """Two ledgers would each count half: a standby takes over only when the active one is gone."""
+    assert topology.REQUESTS_QUEUE.arguments["x-single-active-consumer"] is True
+    assert "x-single-active-consumer" not in substation_queue("substation1").arguments
+
+
+def test_the_event_log_is_a_bounded_stream() -> None:
+    """It is read again from its start, and drops whole segments, several of which must fit."""
+    arguments = topology.EVENTS_STREAM.arguments
+    assert arguments["x-queue-type"] == "stream"
+    assert arguments["x-max-age"] == "24h"
+    assert arguments["x-max-length-bytes"] >= 10 * arguments["x-stream-max-segment-size-bytes"]
+    unknown_to_streams = {"x-max-length", "x-overflow", "x-delivery-limit", "x-message-ttl"}
+    assert not unknown_to_streams & arguments.keys()
+
+
+def test_names_are_the_contract() -> None:
+    """Operators, dashboards and permissions name these."""
+    assert {queue.name for queue in topology.QUEUES} == {
+        "charge.requests",
+        "charge.parked",
+        "charge.events",
+    }
+    queue = substation_queue("substation1")
+    assert (queue.name, queue.exchange, queue.key) == (
+        "substation.substation1",
+        "charge.substations",
+        "substation1",
+    )
+
+
+@pytest.mark.parametrize("queue", [*topology.QUEUES, substation_queue("a")], ids=lambda q: q.name)
+def test_nothing_goes_through_the_default_exchange(queue: Queue) -> None:
+    """Every queue is bound to an exchange that is declared too."""
+    assert queue.exchange in topology.EXCHANGES
+
+
+@pytest.mark.integration
+async def test_declaring_again_agrees_with_the_definitions(vhost: VirtualHost) -> None:
+    """Definitions and services shape the queues alike: another shape would be a 406."""
+    await declare_topology([vhost.url()], Seen())
+    seen = Seen()
+    async with running(Declarer("dispatcher-queues", [vhost.url("dispatcher")], seen)) as declarer:
+        for _ in range(2):
+            assert await declarer.queue(substation_queue("substation1")) == 0
+    assert seen.reasons() == ["connected"]
+
+
+@pytest.mark.integration
+async def test_an_empty_broker_is_given_everything(vhost: VirtualHost) -> None:
+    """``python -m grid declare`` makes what a broker without the definitions lacks."""
+    with vhost.broker.vhost(topology=False) as empty:
+        await declare_topology([empty.url()], Seen())
+        assert await asyncio.to_thread(shape, empty) == await asyncio.to_thread(shape, vhost)
+
+
+@pytest.mark.integration
+async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
+    """A queue of another shape is an error that names it; the link comes back for the others."""
+    other = Queue(topology.REQUESTS, topology.REQUESTS, topology.REQUESTS, {})
+    seen = Seen()
+    async with running(Declarer("d", [vhost.url()], seen)) as declarer:
+        with pytest.raises(BrokerUnavailable, match=r"charge\.requests: .*PRECONDITION_FAILED"):
+            await declarer.queue(other)
+        await eventually(lambda: seen.ups() == [True, False, True], "the link is back")
+        assert await declarer.queue(topology.REQUESTS_QUEUE) == 0
+
+
+@pytest.mark.integration
+async def test_without_a_broker_declaring_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command ends with the reason where RabbitMQ does not answer."""
+    monkeypatch.setattr("grid.amqp.declarer.CONNECT_SECONDS", 0.2)
+    with pytest.raises(BrokerUnavailable, match="gave no connection"):
+        await declare_topology(["amqp://127.0.0.1:1/"], Seen())
+
+
+def shape(vhost: VirtualHost) -> dict[str, Any]:
+    """Give the queues' arguments and the bindings of a virtual host."""
+    found = vhost.broker.request("GET", f"/api/definitions/{vhost.name}")
+    bindings = [(b["source"], b["destination"], b["routing_key"]) for b in found["bindings"]]
+    return {
+        "queues": {each["name"]: each["arguments"] for each in found["queues"]},
+        "exchanges": {(each["name"], each["type"], each["durable"]) for each in found["exchanges"]},
+        "bindings": sorted(bindings),
+    }
