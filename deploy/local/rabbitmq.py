@@ -105,7 +105,7 @@ management.tcp.ip = {HOST}
 management.tcp.port = {ports.management}
 prometheus.tcp.ip = {HOST}
 prometheus.tcp.port = {ports.prometheus}
-load_definitions = {definitions}
+definitions.local.path = {definitions}
 """
 
 

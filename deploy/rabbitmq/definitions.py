@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +15,7 @@ from typing import Any, Final
 from grid import topology
 
 VHOST: Final = "/"
+SALT_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,15 @@ def hash_password(password: str, salt: bytes) -> str:
 def _user(name: str, password: str) -> dict[str, Any]:
     return {
         "name": name,
-        "password_hash": hash_password(password, secrets.token_bytes(4)),
+        "password_hash": hash_password(password, _salt(name, password)),
         "hashing_algorithm": "rabbit_password_hashing_sha256",
         "tags": "administrator" if name == "admin" else "",
     }
+
+
+def _salt(name: str, password: str) -> bytes:
+    """Give a salt that is another for each user and password, but always the same for these.
+
+    The node imports definitions again only when they changed (see ``common.conf``).
+    """
+    return hashlib.sha256(f"{name}\0{password}".encode()).digest()[:SALT_BYTES]
