@@ -13,6 +13,7 @@ from grid import events
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import ENDED, MARKER, Event, State
+from grid.runtime import within
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,9 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, again and again until it was read."""
         while not self.caught_up.is_set():
+            await self._writer.until_connected()
             self._writer.write(Event(MARKER, self._clock(), job=self._mark))
-            await asyncio.wait(
-                {asyncio.create_task(self.caught_up.wait())}, timeout=MARK_AGAIN_SECONDS
-            )
+            await within(MARK_AGAIN_SECONDS, self.caught_up.wait())
         log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
 
     async def decided(self, job: Job, seconds: float) -> None:

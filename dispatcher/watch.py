@@ -96,7 +96,8 @@ async def publish_snapshots(
         found = candidates()
         seen = [(each.substation, each.load, each.connectors, each.problem) for each in found]
         unwritten += 1
-        if seen != before or unwritten >= SNAPSHOT_LEAST_EVERY:
+        due = seen != before or unwritten >= SNAPSHOT_LEAST_EVERY
+        if due and writer.connected:  # an old snapshot is worth nothing: none is kept for later
             detail = {"substations": [_snapshot(each) for each in found]}
             writer.write(Event(SUBSTATIONS, clock(), detail=detail))
             before, unwritten = seen, 0

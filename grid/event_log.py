@@ -26,6 +26,15 @@ class EventWriter:
         self._answers: list[Done] = []
         self._due = False
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether events go out at once; what is written meanwhile is kept until they do."""
+        return self._publisher.connected
+
+    async def until_connected(self) -> None:
+        """Wait until events go out at once."""
+        await self._publisher.up.wait()
+
     def write(self, event: Event, done: Done | None = None) -> None:
         """Write an event soon; ``done`` is told whether RabbitMQ confirmed it."""
         self._events.append(event)
