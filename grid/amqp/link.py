@@ -28,6 +28,7 @@ HEARTBEAT_SECONDS: Final = 10  # below 5 s a busy machine looks like a dead one
 CONNECT_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 2
 BACKOFF_MOST_SECONDS: Final = 3
+LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not made anew before
 
 
 class Link:
@@ -51,11 +52,15 @@ class Link:
     async def run(self) -> None:
         """Keep the link up until the task is cancelled; then close it."""
         connection: AsyncioConnection | None = None
+        time = asyncio.get_running_loop().time
         try:
             while True:
                 connection = await self._open_with_patience()
+                opened = time()
                 self._down(await self._broken)
                 await _close(connection)
+                # what breaks it at once may do so every time: a permission or an exchange missing
+                await asyncio.sleep(opened + LIFE_LEAST_SECONDS - time())
         finally:
             self.up.clear()
             await _close(connection)
