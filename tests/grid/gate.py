@@ -1,0 +1,107 @@
+"""A way to the broker that a test can close, make deaf, or let lead nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from deploy.local.ports import HOST, free_ports
+
+CHUNK = 65536
+
+
+class Gate:
+    """Passes bytes between clients and the broker at ``url``; clients use ``Gate.url``.
+
+    While ``mute`` is set, nothing goes to the broker and nothing comes back; while ``deaf`` is
+    set, the broker's answers are dropped.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        (self._port,) = free_ports(1)
+        self._broker = parts.port
+        self.url = urlunsplit(parts._replace(netloc=parts.netloc.replace(*self._ports())))
+        self.mute = False
+        self.deaf = False
+        self.accepted = 0
+        self.open_connections = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Let clients in."""
+        self._server = await asyncio.start_server(self._accept, HOST, self._port)
+
+    async def close(self) -> None:
+        """Break every connection, as a network does, and let nobody in."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reopen(self) -> None:
+        """Break every connection and let clients in again, nothing held back."""
+        await self.close()
+        self.mute = self.deaf = False
+        await self.open()
+
+    def _ports(self) -> tuple[str, str]:
+        return f":{self._broker}", f":{self._port}"
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        self.open_connections += 1
+        try:
+            await self._pass_on(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the stream's own callback would report it as an error
+        finally:
+            self._tasks.discard(task)
+            self.open_connections -= 1
+            writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.mute:
+            await reader.read()
+            return
+        from_broker, to_broker = await asyncio.open_connection(HOST, self._broker)
+        ways = [
+            asyncio.ensure_future(self._copy(reader, to_broker, answers=False)),
+            asyncio.ensure_future(self._copy(from_broker, writer, answers=True)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            to_broker.transport.abort()
+
+    async def _copy(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        while content := await source.read(CHUNK):
+            if answers and self.deaf:
+                continue
+            target.write(content)
+            await target.drain()
+
+
+@asynccontextmanager
+async def gate(url: str) -> AsyncIterator[Gate]:
+    """Give an open gate to the broker."""
+    one = Gate(url)
+    await one.open()
+    try:
+        yield one
+    finally:
+        await one.close()

@@ -1,0 +1,211 @@
+"""Publishing to a real RabbitMQ: every message is answered for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from time import monotonic
+
+import pytest
+
+from grid import topology
+from grid.amqp import Declarer, Outcome, Publisher
+from grid.errors import BrokerUnavailable
+from tests.broker import VirtualHost
+from tests.grid.gate import gate
+from tests.grid.links import Seen, Taker, eventually, running, started
+
+pytestmark = pytest.mark.integration
+
+REQUESTS = (topology.REQUESTS, topology.REQUESTS)
+NOWHERE = (topology.SUBSTATIONS_EXCHANGE, "substation-that-is-not")
+
+Answers = list[tuple[str, Outcome]]
+
+
+def publish(
+    publisher: Publisher, ids: list[str], answers: Answers, where: tuple[str, str] = REQUESTS
+) -> None:
+    """Publish messages, each with its id as its body, and note their answers."""
+    for each in ids:
+        done = partial(lambda sent, outcome: answers.append((sent, outcome)), each)
+        publisher.publish(*where, each.encode(), done, id=each)
+
+
+def numbered(prefix: str, count: int) -> list[str]:
+    """Give ids."""
+    return [f"{prefix}-{number}" for number in range(count)]
+
+
+@pytest.fixture
+async def publisher(vhost: VirtualHost) -> AsyncIterator[Publisher]:
+    """Give a publisher that is connected, with every right."""
+    async with running(Publisher("publisher", [vhost.url()], Seen())) as link:
+        yield link
+
+
+async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
+    """Tell how many messages are ready in a queue, now."""
+    async with running(Declarer("counter", [vhost.url()], Seen())) as link:
+        return await link.queue(queue)
+
+
+async def test_a_message_is_confirmed_and_arrives_whole(
+    vhost: VirtualHost, publisher: Publisher
+) -> None:
+    """What is confirmed is in the queue: body, id and headers as they were."""
+    answers: Answers = []
+    publisher.publish(
+        *REQUESTS,
+        b"\x00body\xff",
+        lambda outcome: answers.append(("a", outcome)),
+        id="a",
+        headers={"x-why": "moved", "attempt": 2},
+    )
+    await asyncio.wait_for(publisher.drained(), 10)
+    assert answers == [("a", Outcome.CONFIRMED)]
+    assert publisher.backlog == 0
+    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
+    async with running(taker.link):
+        await eventually(lambda: taker.deliveries, "the message arrives")
+    (found,) = taker.deliveries
+    assert (found.body, found.id, found.redelivered) == (b"\x00body\xff", "a", False)
+    assert found.headers == {"x-why": "moved", "attempt": 2}
+
+
+async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
+    """Among many in flight, those that found no queue are told from those that did."""
+    answers: Answers = []
+    good, lost = numbered("good", 200), numbered("lost", 200)
+    for one, other in zip(good, lost, strict=True):
+        publish(publisher, [one], answers)
+        publish(publisher, [other], answers, NOWHERE)
+    assert publisher.backlog == 400
+    await asyncio.wait_for(publisher.drained(), 10)
+    assert len(answers) == 400
+    assert dict(answers) == {
+        **dict.fromkeys(good, Outcome.CONFIRMED),
+        **dict.fromkeys(lost, Outcome.UNROUTABLE),
+    }
+
+
+async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) -> None:
+    """A message that a queue at its limit did not take is never called confirmed."""
+    queue = topology.Queue(
+        "small", topology.REQUESTS, "small", {"x-max-length": 1, "x-overflow": "reject-publish"}
+    )
+    assert await waiting(vhost, queue) == 0
+    answers: Answers = []
+    publish(publisher, ["first"], answers, (topology.REQUESTS, "small"))
+    await asyncio.wait_for(publisher.drained(), 10)
+    publish(publisher, ["second", "third"], answers, (topology.REQUESTS, "small"))
+    await asyncio.wait_for(publisher.drained(), 10)
+    assert dict(answers) == {
+        "first": Outcome.CONFIRMED,
+        "second": Outcome.REFUSED,
+        "third": Outcome.REFUSED,
+    }
+    with pytest.raises(BrokerUnavailable, match=r"fourth on charge\.requests: refused"):
+        await publisher.confirmed(topology.REQUESTS, "small", b"", id="fourth", timeout=10)
+    assert await waiting(vhost, queue) == 1
+
+
+async def test_waiting_for_the_confirm(publisher: Publisher) -> None:
+    """``confirmed`` comes back once RabbitMQ has the message, and says so where it has not."""
+    await publisher.confirmed(*REQUESTS, b"", id="a", timeout=10)
+    with pytest.raises(BrokerUnavailable, match=r"b on charge\.substations: unroutable"):
+        await publisher.confirmed(*NOWHERE, b"", id="b", timeout=10)
+
+
+async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> None:
+    """A client that was told 503 tries again: its first attempt must not arrive as well."""
+    publisher = Publisher("publisher", [vhost.url()], Seen())
+    with pytest.raises(BrokerUnavailable, match=r"not confirmed given-up on .* within 0\.05 s"):
+        await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.05)
+    answers: Answers = []
+    publish(publisher, ["kept"], answers)
+    async with running(publisher):
+        await asyncio.wait_for(publisher.drained(), 10)
+    assert answers == [("kept", Outcome.CONFIRMED)]
+    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
+    async with running(taker.link):
+        await eventually(lambda: taker.deliveries, "the other message arrives")
+        assert await waiting(vhost, topology.REQUESTS_QUEUE) == 0
+    assert taker.ids == ["kept"]
+
+
+async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
+    """The same where the message was on its way when the link broke: it arrives once, not twice."""
+    async with (
+        gate(vhost.url()) as way,
+        running(Publisher("publisher", [way.url], Seen())) as publisher,
+    ):
+        way.deaf = True
+        with pytest.raises(BrokerUnavailable):
+            await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.2)
+        assert publisher.backlog == 1
+        await way.reopen()
+        await publisher.confirmed(*REQUESTS, b"", id="next", timeout=10)
+    assert await waiting(vhost, topology.REQUESTS_QUEUE) == 2
+
+
+async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> None:
+    """What is published while RabbitMQ is away goes out in order once it is back."""
+    ids, answers = numbered("early", 50), Answers()
+    async with gate(vhost.url()) as way:
+        await way.close()
+        async with started(Publisher("publisher", [way.url], Seen())) as publisher:
+            publish(publisher, ids, answers)
+            assert publisher.backlog == 50
+            await way.open()
+            await asyncio.wait_for(publisher.drained(), 10)
+    assert answers == [(each, Outcome.CONFIRMED) for each in ids]
+    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
+    async with running(taker.link):
+        await eventually(lambda: len(taker.ids) == 50, "all arrive")
+    assert taker.ids == ids
+
+
+async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHost) -> None:
+    """Where the confirms were lost with the link, messages arrive twice and are answered once."""
+    ids, answers, seen = numbered("twice", 20), Answers(), Seen()
+    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
+    async with (
+        gate(vhost.url()) as way,
+        running(Publisher("publisher", [way.url], seen)) as publisher,
+        running(taker.link),
+    ):
+        way.deaf = True
+        publish(publisher, ids, answers)
+        await eventually(lambda: len(taker.ids) == 20, "the first copies arrive")
+        assert answers == []
+        assert publisher.backlog == 20
+        await way.reopen()
+        await asyncio.wait_for(publisher.drained(), 10)
+        await eventually(lambda: len(taker.ids) == 40, "the second copies arrive")
+    assert answers == [(each, Outcome.CONFIRMED) for each in ids]
+    assert Counter(taker.ids) == dict.fromkeys(ids, 2)
+    assert seen.ups()[:2] == [True, False]
+    assert seen.ups()[-1] is True
+
+
+async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message RabbitMQ closes the channel over is tried again, not a hundred times a second."""
+    monkeypatch.setattr("grid.amqp.link.LIFE_LEAST_SECONDS", 0.3)
+    async with (
+        gate(vhost.url()) as way,
+        running(Publisher("publisher", [way.url], Seen())) as publisher,
+    ):
+        began = monotonic()
+        answers: Answers = []
+        publish(publisher, ["early"], answers, ("not-declared-yet", "a"))
+        await eventually(lambda: way.accepted == 3, "two more attempts")
+        assert monotonic() - began > 0.5
+        async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
+            await declarer.exchange("not-declared-yet")
+        await asyncio.wait_for(publisher.drained(), 10)
+    assert answers == [("early", Outcome.UNROUTABLE)]
