@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -122,6 +123,7 @@ class StreamReader(Consumer):
     """Reads a stream from ``start`` on, and after a break goes on with the next message.
 
     ``start`` is a stream offset as RabbitMQ takes it: ``first``, ``last``, ``next``, a number.
+    After ``next``, a link that breaks before its first message may bring some older ones.
     """
 
     def __init__(
@@ -139,10 +141,20 @@ class StreamReader(Consumer):
         )
         self._start = start
         self._next: str | int = start
+        self._began: float | None = None
         self._read = read
 
+    async def _set_up(self, channel: Channel) -> None:
+        await super()._set_up(channel)
+        if self._began is None:
+            self._began = asyncio.get_running_loop().time()
+
     def _arguments(self) -> dict[str, Any]:
-        return {"x-stream-offset": self._next}
+        if self._next != "next" or self._began is None:
+            return {"x-stream-offset": self._next}
+        # nothing read, so no position: all since then, by RabbitMQ's clock, in whole seconds
+        seconds = int(asyncio.get_running_loop().time() - self._began) + 2
+        return {"x-stream-offset": f"{seconds}s"}
 
     def _on_record(self, delivery: Delivery) -> None:
         self._next = delivery.headers["x-stream-offset"] + 1
