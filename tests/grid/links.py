@@ -69,7 +69,7 @@ class Taker:
     def __init__(self, url: str, queue: str, *, ack: bool = True, prefetch: int = 100) -> None:
         self.seen = Seen()
         self.deliveries: list[Delivery] = []
-        self.forgotten = 0
+        self.forgotten_after: list[int] = []  # how many deliveries came before
         self._ack = ack
         self.link = Consumer(
             "taker",
@@ -92,7 +92,7 @@ class Taker:
             self.link.ack(delivery.tag)
 
     def _forget(self) -> None:
-        self.forgotten += 1
+        self.forgotten_after.append(len(self.deliveries))
 
 
 class Listener:

@@ -1,0 +1,188 @@
+"""Consuming from a real RabbitMQ: what is not acknowledged comes back, and so does the consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from grid import topology
+from grid.amqp import Declarer, Publisher
+from tests.broker import VirtualHost
+from tests.grid.gate import gate
+from tests.grid.links import Seen, Taker, eventually, running
+
+pytestmark = pytest.mark.integration
+
+QUEUE = topology.substation_queue("substation1")
+
+
+@pytest.fixture
+async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
+    """Give a link that declares, with the substation's queue declared."""
+    async with running(Declarer("declarer", [vhost.url()], Seen())) as link:
+        assert await link.queue(QUEUE) == 0
+        yield link
+
+
+async def send(vhost: VirtualHost, *ids: str) -> None:
+    """Put messages into the substation's queue."""
+    async with running(Publisher("publisher", [vhost.url()], Seen())) as link:
+        for each in ids:
+            link.publish(QUEUE.exchange, QUEUE.key, each.encode(), lambda _: None, id=each)
+        await asyncio.wait_for(link.drained(), 20)
+
+
+def taker(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> Taker:
+    """Give one that takes from the substation's queue."""
+    return Taker(vhost.url("substation"), QUEUE.name, ack=ack, prefetch=prefetch)
+
+
+async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: Declarer) -> None:
+    """A prefetch above what one consumer is granted is split, and neither exceeded nor cut."""
+    await send(vhost, *map(str, range(2_100)))
+    one = taker(vhost, prefetch=2_050)
+    async with running(one.link):
+        await eventually(lambda: len(one.deliveries) == 2_050, "the prefetch is delivered")
+        assert await declarer.queue(QUEUE) == 50
+        one.link.ack(one.deliveries[9].tag, multiple=True)
+        await eventually(lambda: len(one.deliveries) == 2_060, "as many more as acknowledged")
+        assert await declarer.queue(QUEUE) == 40
+    assert len(set(one.ids)) == 2_060
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
+    """When the link breaks, the service is told to forget, before it gets the same jobs again."""
+    await send(vhost, "a", "b", "c")
+    async with gate(vhost.url("substation")) as way:
+        one = Taker(way.url, QUEUE.name, ack=False)
+        async with running(one.link):
+            await eventually(lambda: one.ids == ["a", "b", "c"], "all are delivered")
+            assert one.forgotten_after == []
+            await way.reopen()
+            await eventually(lambda: len(one.ids) == 6, "all are delivered again")
+    assert sorted(map(str, one.ids[3:])) == ["a", "b", "c"]
+    assert [each.redelivered for each in one.deliveries] == [False] * 3 + [True] * 3
+    assert one.forgotten_after == [3]
+    assert (one.seen.ups()[0], one.seen.ups()[-1]) == (True, True)
+
+
+async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> None:
+    """What was acknowledged, singly or up to a tag, is not delivered to the next consumer."""
+    await send(vhost, "a", "b", "c", "d")
+    one = taker(vhost)
+    async with running(one.link):
+        await eventually(lambda: len(one.ids) == 4, "all are delivered")
+        one.link.ack(one.deliveries[1].tag, multiple=True)
+        one.link.ack(one.deliveries[3].tag)
+    other = taker(vhost)
+    async with running(other.link):
+        await eventually(lambda: other.ids, "the rest is delivered")
+        assert await declarer.queue(QUEUE) == 0
+    assert other.ids == ["c"]
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
+    """``requeue`` returns one delivery to its queue, and the others stay where they are."""
+    await send(vhost, "a", "b")
+    one = taker(vhost)
+    async with running(one.link):
+        await eventually(lambda: one.ids == ["a", "b"], "both are delivered")
+        one.link.requeue(one.deliveries[0].tag)
+        await eventually(lambda: len(one.ids) == 3, "one comes back")
+    assert (one.deliveries[2].id, one.deliveries[2].redelivered) == ("a", True)
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_job_refused_is_parked(vhost: VirtualHost) -> None:
+    """``reject`` sends one delivery to ``charge.parked``, whole, with where and why it died."""
+    await send(vhost, "bad")
+    parked = Taker(vhost.url("dispatcher"), topology.PARKED)
+    one = taker(vhost)
+    async with running(one.link), running(parked.link):
+        await eventually(lambda: one.deliveries, "it is delivered")
+        one.link.reject(one.deliveries[0].tag)
+        await eventually(lambda: parked.deliveries, "it is parked")
+    (found,) = parked.deliveries
+    assert (found.id, found.body) == ("bad", b"bad")
+    (death,) = found.headers["x-death"]
+    assert (death["reason"], death["queue"]) == ("rejected", QUEUE.name)
+
+
+async def test_stopping_lets_what_was_taken_be_finished(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """After ``stop`` nothing new arrives; what was delivered can be acknowledged or returned."""
+    await send(vhost, "a", "b")
+    one = taker(vhost)
+    async with running(one.link):
+        await eventually(lambda: len(one.ids) == 2, "both are delivered")
+        one.link.stop()
+        one.link.ack(one.deliveries[0].tag)
+        one.link.requeue(one.deliveries[1].tag)
+        await send(vhost, "c")
+        assert one.link.connected
+    other = taker(vhost)
+    async with running(other.link):
+        await eventually(lambda: len(other.ids) == 2, "the others are delivered elsewhere")
+        assert await declarer.queue(QUEUE) == 0
+    assert one.ids == ["a", "b"]
+    assert sorted(map(str, other.ids)) == ["b", "c"]
+
+
+async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: Declarer) -> None:
+    """RabbitMQ ends the consumer when its queue is deleted; once there is one again, it goes on."""
+    one = taker(vhost, ack=True)
+    async with running(one.link):
+        path = f"/api/queues/{quote(vhost.name)}/{QUEUE.name}"
+        await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+        # a queue may still be there for a moment after its consumers were told that it is not
+        await eventually(lambda: "NOT_FOUND" in one.seen.reasons()[-1], "no queue is found")
+        assert one.forgotten_after
+        await declarer.queue(QUEUE)
+        await eventually(lambda: one.link.connected, "the consumer is back")
+        await send(vhost, "a")
+        await eventually(lambda: one.ids == ["a"], "it takes again")
+    assert "cancelled the consumer of substation.substation1" in one.seen.reasons()[1]
+
+
+async def test_a_consumer_that_breaks_the_rules_starts_afresh(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Acknowledging twice closes the channel: what was unsettled comes again, nothing is lost."""
+    await send(vhost, "a", "b")
+    one = taker(vhost)
+    async with running(one.link):
+        await eventually(lambda: len(one.ids) == 2, "both are delivered")
+        one.link.ack(one.deliveries[0].tag)
+        one.link.ack(one.deliveries[0].tag)
+        await eventually(lambda: len(one.ids) == 3, "the unsettled one comes again")
+        one.link.ack(one.deliveries[2].tag)
+    assert one.ids == ["a", "b", "b"]
+    assert "PRECONDITION_FAILED" in one.seen.reasons()[1]
+    assert await declarer.queue(QUEUE) == 0
+
+
+async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
+    """A second dispatcher stands by, and gets everything once the first one's link is gone."""
+    second = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
+    async with gate(vhost.url("dispatcher")) as way:
+        first = Taker(way.url, topology.REQUESTS, ack=False)
+        async with (
+            running(Publisher("publisher", [vhost.url()], Seen())) as publisher,
+            running(first.link),
+            running(second.link),
+        ):
+            for each in ("a", "b", "c"):
+                await publisher.confirmed(
+                    topology.REQUESTS, topology.REQUESTS, b"", id=each, timeout=20
+                )
+            await eventually(lambda: first.ids == ["a", "b", "c"], "the first has them all")
+            assert second.ids == []
+            await way.close()
+            await eventually(lambda: len(second.ids) == 3, "the second has them all")
+    assert sorted(map(str, second.ids)) == ["a", "b", "c"]

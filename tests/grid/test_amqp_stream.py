@@ -1,0 +1,138 @@
+"""Reading a real stream: nothing is missing after a break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from grid import topology
+from grid.amqp import Declarer, Publisher
+from tests.broker import VirtualHost
+from tests.grid.gate import Gate, gate
+from tests.grid.links import Listener, Seen, eventually, running
+
+pytestmark = pytest.mark.integration
+
+EVENTS = topology.EVENTS
+
+
+class Writer:
+    """Writes numbers to the stream, one message each."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.written: list[bytes] = []
+
+    async def write(self, count: int) -> list[bytes]:
+        """Write some more and wait for the confirms; gives them."""
+        first = len(self.written)
+        bodies = [str(number).encode() for number in range(first, first + count)]
+        for body in bodies:
+            self._publisher.publish(EVENTS, EVENTS, body, lambda _: None, id=body.decode())
+        await asyncio.wait_for(self._publisher.drained(), 20)
+        self.written += bodies
+        return bodies
+
+
+@pytest.fixture
+async def writer(vhost: VirtualHost) -> AsyncIterator[Writer]:
+    """Give one who writes to the stream, whatever happens to its readers."""
+    async with running(Publisher("publisher", [vhost.url("api")], Seen())) as link:
+        yield Writer(link)
+
+
+@pytest.fixture
+async def way(vhost: VirtualHost) -> AsyncIterator[Gate]:
+    """Give a way to the stream that can be closed."""
+    async with gate(vhost.url("api")) as one:
+        yield one
+
+
+async def test_reading_from_the_start(writer: Writer, way: Gate) -> None:
+    """From ``first`` on, all is read in order and once, over breaks with and without writing."""
+    await writer.write(700)  # more than RabbitMQ sends before the first acknowledgement
+    one = Listener(way.url, EVENTS, "first")
+    async with running(one.link):
+        await eventually(lambda: len(one.bodies) == 700, "what was there")
+        await way.close()
+        await writer.write(5)
+        await way.open()
+        await eventually(lambda: len(one.bodies) == 705, "what was written meanwhile")
+        await way.reopen()
+        await writer.write(5)
+        await eventually(lambda: len(one.bodies) == 710, "what is written afterwards")
+    assert one.bodies == writer.written
+
+
+async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> None:
+    """A link that breaks with messages on their way goes on with the next one."""
+    await writer.write(3_000)
+    one = Listener(way.url, EVENTS, "first")
+    async with running(one.link):
+        await eventually(lambda: one.bodies, "the first ones")
+        await way.reopen()
+        await eventually(lambda: len(one.bodies) >= 3_000, "the rest")
+    assert one.bodies == writer.written
+
+
+async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
+    """From ``next`` on, what was there before is not read, and after a break nothing is missing."""
+    await writer.write(5)
+    one = Listener(way.url, EVENTS, "next")
+    async with running(one.link):
+        new = await writer.write(5)
+        await eventually(lambda: len(one.bodies) == 5, "what is new")
+        await way.close()
+        new += await writer.write(5)
+        await way.open()
+        await eventually(lambda: len(one.bodies) == 10, "what was written meanwhile")
+    assert one.bodies == new
+
+
+async def test_a_break_before_anything_was_new(writer: Writer, way: Gate) -> None:
+    """From ``next`` on, nothing is missing either where the link broke before the first message.
+
+    Messages of the seconds before may come as well: a reader takes an event twice.
+    """
+    old = await writer.write(5)
+    one = Listener(way.url, EVENTS, "next")
+    async with running(one.link):
+        await way.close()
+        new = await writer.write(5)
+        await way.open()
+        await eventually(lambda: one.bodies[-5:] == new, "what was written meanwhile")
+        await writer.write(5)
+        await eventually(lambda: one.bodies[-1] == writer.written[-1], "what is written afterwards")
+    assert one.bodies in (writer.written, writer.written[len(old) :])
+
+
+async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> None:
+    """A number is an offset, and nothing before it is read."""
+    await writer.write(20)
+    one = Listener(vhost.url("api"), EVENTS, 7)
+    async with running(one.link):
+        await eventually(lambda: len(one.bodies) >= 13, "the rest")
+    assert one.bodies == writer.written[7:]
+
+
+async def test_a_stream_made_anew_is_read_from_its_start(
+    writer: Writer, vhost: VirtualHost
+) -> None:
+    """Where the stream was deleted and declared again, the old position means nothing."""
+    await writer.write(10)
+    one = Listener(vhost.url("api"), EVENTS, "first")
+    async with (
+        running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
+        running(one.link),
+    ):
+        await eventually(lambda: len(one.bodies) == 10, "the old stream")
+        path = f"/api/queues/{quote(vhost.name)}/{EVENTS}"
+        await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+        await eventually(lambda: not one.link.connected, "the link breaks")
+        await declarer.queue(topology.EVENTS_STREAM)
+        new = await writer.write(3)
+        await eventually(lambda: len(one.bodies) >= 13, "the new stream")
+    assert one.bodies[10:] == new
