@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from deploy import stack
 from deploy.files import own_folder, write
 from deploy.local.programs import Program
-from grid.errors import GridError
+from grid.errors import ConfigurationError, GridError
 
 CONFIG: Final = stack.STATE / "supervisord.conf"
 PID_FILE: Final = stack.STATE / "supervisord.pid"
@@ -80,9 +81,10 @@ umask=077
 
 def _section(program: Program) -> str:
     command = " ".join(map(_quoted, program.command))
-    environment = ",".join(
-        f"{name}={_quoted(value)}" for name, value in program.environment.items()
-    )
+    variables = dict(program.environment)
+    if program.reads:  # the supervisor sees a change of the environment, but none of a file
+        variables["CONFIG_DIGEST"] = hashlib.sha256(program.reads.read_bytes()).hexdigest()
+    environment = ",".join(_variable(name, value) for name, value in variables.items())
     return f"""\
 [program:{program.name}]
 command={command}
@@ -90,7 +92,7 @@ environment={environment}
 priority={program.priority}
 autorestart=true
 startsecs=1
-startretries=5
+startretries=3
 stopwaitsecs={program.stop_seconds}
 stdout_logfile={_escaped(log_file(program.name))}
 redirect_stderr=true
@@ -103,9 +105,26 @@ def _escaped(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def _quoted(value: object) -> str:
-    text = _escaped(value).replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(word: str) -> str:
+    """Quote a word of a command."""
+    _check(word, word)
+    text = _escaped(word).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def _variable(name: str, value: str) -> str:
+    """Write one variable of an environment: the format knows quotes there, but no escapes."""
+    _check(name, value)
+    quote = "'" if '"' in value else '"'
+    if quote in value or value.strip("'\"") != value:
+        raise ConfigurationError(f"{name}: must not hold both ' and \", or begin or end with one")
+    return f"{name}={quote}{_escaped(value)}{quote}"
+
+
+def _check(name: str, text: str) -> None:
+    """Refuse what the file's format takes for the end of a line or for a comment."""
+    if re.search(r"[\r\n]|\s[;#]", text):
+        raise ConfigurationError(f"{name}: must not hold line breaks, ' ;' or ' #'")
 
 
 def log_file(name: str) -> Path:

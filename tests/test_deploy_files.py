@@ -1,0 +1,163 @@
+"""What `make up` writes: passwords, and the files of RabbitMQ, Prometheus and the supervisor."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from supervisor.options import ServerOptions
+
+from deploy import passwords, stack
+from deploy.local import prometheus, substations, supervisor
+from deploy.local.programs import Program
+from deploy.rabbitmq import definitions
+from grid.errors import ConfigurationError
+
+PASSWORDS = {user: f"secret of {user}" for user in passwords.USERS}
+
+
+def mode(path: Path) -> str:
+    """Give a file's permission bits as `chmod` takes them."""
+    return oct(path.stat().st_mode & 0o777)
+
+
+def test_password_hash_is_rabbitmqs() -> None:
+    """The hash is the one RabbitMQ's documentation computes for the same password and salt."""
+    salt = bytes.fromhex("908DC60A")
+    documented = "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+    assert definitions.hash_password("test12", salt) == documented
+
+
+def test_definitions_change_only_with_what_they_say() -> None:
+    """Rendered twice they are the same, so that a restarted node need not import them again."""
+    assert definitions.render(PASSWORDS) == definitions.render(PASSWORDS)
+    assert definitions.render(PASSWORDS) != definitions.render({**PASSWORDS, "api": "another"})
+
+
+def test_definitions_hold_no_password_and_no_guest() -> None:
+    """Nobody learns a password from the file, and guest is not a user."""
+    rendered = definitions.render(PASSWORDS)
+    assert not any(password in str(rendered) for password in PASSWORDS.values())
+    assert {user["name"] for user in rendered["users"]} == set(definitions.USERS)
+    assert "guest" not in definitions.USERS
+
+
+def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
+    """Each user gets a password of its own, kept from then on, that only the owner reads."""
+    folder = tmp_path / "secrets"
+    first = passwords.ensure(folder)
+    assert passwords.ensure(folder) == first
+    assert len(set(first.values())) == len(passwords.USERS)
+    assert mode(folder) == "0o700"
+    assert {mode(file) for file in folder.iterdir()} == {"0o600"}
+
+
+def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
+    """For containers the files are open and the folder is not; back again, the files close."""
+    folder = tmp_path / "secrets"
+    passwords.ensure(folder, for_containers=True)
+    assert mode(folder) == "0o700"
+    assert {mode(file) for file in folder.iterdir()} == {"0o644"}
+    passwords.ensure(folder)
+    assert {mode(file) for file in folder.iterdir()} == {"0o600"}
+
+
+def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
+    """Give the scrape jobs of a Prometheus configuration by name."""
+    return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+
+
+def test_prometheus_scrapes_the_same_here_as_in_containers(tmp_path: Path) -> None:
+    """Same jobs, this machine's addresses, and a file that Prometheus accepts."""
+    targets = tmp_path / "substations.json"
+    targets.write_text("[]")
+    text = prometheus.render(stack.PORTS, targets, own_broker=True)
+    file = tmp_path / "prometheus.yml"
+    file.write_text(text)
+    subprocess.run(["promtool", "check", "config", file], check=True)  # noqa: S603, S607
+    jobs = scrape_jobs(text)
+    assert list(jobs) == list(scrape_jobs((prometheus.FOLDER / "prometheus.yml").read_text()))
+    addresses = [
+        address
+        for job in jobs.values()
+        for group in job.get("static_configs", [])
+        for address in group["targets"]
+    ]
+    assert all(address.startswith("127.0.0.1:") for address in addresses)
+    assert jobs["substation"]["file_sd_configs"][0]["files"] == [str(targets)]
+
+
+def test_prometheus_leaves_an_outside_broker_alone(tmp_path: Path) -> None:
+    """A broker that is not ours is not scraped."""
+    text = prometheus.render(stack.PORTS, tmp_path / "x.json", own_broker=False)
+    assert not [name for name in scrape_jobs(text) if name.startswith("rabbitmq")]
+
+
+def test_substations_elsewhere_are_not_run_here(tmp_path: Path) -> None:
+    """Of the targets file only this machine's substations are started; moving leaves the others."""
+    file = tmp_path / "substations.yml"
+    file.write_text(
+        "- targets: ['127.0.0.1:9101']\n  labels: {substation: a}\n"
+        "- targets: ['10.1.2.3:9100']\n  labels: {substation: b, connectors: '20'}\n"
+        "- targets: ['localhost:9103']\n  labels: {substation: c}\n"
+    )
+    assert substations.read(file) == {"a": 9101, "c": 9103}
+    moved = yaml.safe_load(substations.moved(file, 19101))
+    assert [group["targets"][0] for group in moved] == [
+        "127.0.0.1:19101",
+        "10.1.2.3:9100",
+        "127.0.0.1:19102",
+    ]
+    assert moved[1]["labels"] == {"substation": "b", "connectors": "20"}
+
+
+def test_a_wrong_targets_file_is_named(tmp_path: Path) -> None:
+    """A file that is missing or malformed is told by its path."""
+    with pytest.raises(ConfigurationError, match=r"missing\.json"):
+        substations.read(tmp_path / "missing.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"bad\.json"):
+        substations.read(tmp_path / "bad.json")
+
+
+def test_the_supervisor_reads_back_what_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spaces, quotes, percent signs and commas survive the supervisor's configuration."""
+    awkward = 'a "b" %20 c,d=e;f \\ g'
+    program = Program("one", ["/bin/echo", "two words", "100%"], {"AMQP_URL": awkward})
+    monkeypatch.setattr(supervisor, "LOGS", tmp_path)
+    file = tmp_path / "supervisord.conf"
+    file.write_text(supervisor.config([program], tmp_path / "supervisor.sock"))
+    options = ServerOptions()
+    options.configfile = str(file)
+    options.realize(args=[])
+    [group] = options.process_group_configs
+    [process] = group.process_configs
+    assert process.environment == {"AMQP_URL": awkward}
+    assert process.command == '"/bin/echo" "two words" "100%"'
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "a #b", "a ;b", "'\"", "'"])
+def test_what_the_supervisor_cannot_read_is_refused(tmp_path: Path, value: str) -> None:
+    """A value that its configuration cannot hold is refused, and never half taken."""
+    program = Program("one", ["/bin/true"], {"AMQP_URL": value})
+    with pytest.raises(ConfigurationError):
+        supervisor.config([program], tmp_path / "supervisor.sock")
+
+
+def test_ports_come_from_environment_then_from_what_runs() -> None:
+    """A variable counts most, then the running stack, then the usual port."""
+    running = stack.Note("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
+    ports = stack.choose_ports({stack.API: "7200"}, running)
+    assert (ports[stack.API], ports[stack.GRAFANA], ports[stack.PROMETHEUS]) == (7200, 3100, 9090)
+
+
+@pytest.mark.parametrize("value", ["0", "70000", "seven", "-1"])
+def test_a_wrong_port_is_named(value: str) -> None:
+    """What is no port is refused, with variable and value."""
+    with pytest.raises(ConfigurationError, match=f"API_PORT={value}"):
+        stack.choose_ports({stack.API: value}, None)

@@ -1,0 +1,153 @@
+"""`make up` without Docker, for real, in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import stack
+from deploy.local.ports import HOST, free_ports
+
+pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+PACKAGES = ("grid", "api", "dispatcher", "substation", "load_test", "deploy")
+DEEP = "a-folder-with-a-long-name" * 4  # a socket's path may have 108 bytes
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the project, with ports of its own."""
+
+    folder: Path
+    ports: dict[str, int]
+
+    def call(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one command of the stack, e.g. ``up``."""
+        ports = {name: str(port) for name, port in self.ports.items()}
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "deploy.local", command],
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], **ports, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def fetch(self, path: str, method: str = "GET") -> Any:  # noqa: ANN401 - JSON
+        """Ask the api."""
+        request = urllib.request.Request(
+            f"http://{HOST}:{self.ports[stack.API]}{path}", method=method
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def processes(self) -> dict[int, str]:
+        """Give the command line of every process that belongs to this copy, by process id."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            command = _read(process / "cmdline").replace("\0", " ")
+            if command and str(self.folder) in command + _read(process / "environ"):
+                found[int(process.name)] = command
+        return found
+
+    def add_substation(self, name: str, port: int) -> None:
+        """Write one more substation into the targets file."""
+        file = self.folder / "deploy" / "local" / "substations.json"
+        groups = json.loads(file.read_text())
+        groups.append({"targets": [f"{HOST}:{port}"], "labels": {"substation": name}})
+        file.write_text(json.dumps(groups))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:  # ended meanwhile, or somebody else's
+        return ""
+
+
+def _ports() -> dict[str, int]:
+    names = [name for name in stack.PORTS if name != stack.SUBSTATIONS]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    while True:  # several in a row
+        [first] = free_ports(1)
+        if not set(range(first, first + 4)) & set(ports.values()):
+            return {**ports, stack.SUBSTATIONS: first}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    """Copy the project into a deep folder; nothing of it runs afterwards."""
+    folder = tmp_path / DEEP
+    for package in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(stack.ROOT / package, folder / package, ignore=ignored)
+    copy = Clone(folder, _ports())
+    yield copy
+    copy.call("down")
+
+
+def test_up_twice_then_down(clone: Clone) -> None:
+    """Up gives a system that routes; again, it adds a new substation; down leaves nothing."""
+    first = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert f":{clone.ports[stack.MANAGEMENT]}" in first.stdout
+    assert ".secrets/admin" in first.stdout
+    job = clone.fetch("/charge", "POST")
+    assert job["details"]["routed_to"] in {"substation1", "substation2", "substation3"}
+    before = clone.processes()
+
+    clone.add_substation("substation4", 9104)
+    again = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert set(before) < set(clone.processes())  # nothing was restarted
+    assert "substation4" in [each["id"] for each in clone.fetch("/substations")["substations"]]
+    assert clone.fetch(f"/charge/{job['id']}")["status"] == "completed"
+    assert clone.call("status").returncode == 0
+
+    passwords = [file.read_text().strip() for file in (clone.folder / ".secrets").iterdir()]
+    assert not [line for line in clone.processes().values() for each in passwords if each in line]
+
+    assert clone.call("down").returncode == 0
+    assert clone.processes() == {}
+    assert clone.call("running").returncode == 1
+
+
+def test_a_taken_port_is_named_and_nothing_started(clone: Clone) -> None:
+    """Up refuses before it starts anything, with the port and the variable that moves it."""
+    with socket.socket() as taken:
+        taken.bind((HOST, clone.ports[stack.PROMETHEUS]))
+        taken.listen()
+        refused = clone.call("up")
+    assert refused.returncode == 1
+    assert f"port {clone.ports[stack.PROMETHEUS]} is taken" in refused.stderr
+    assert stack.PROMETHEUS in refused.stderr
+    assert clone.processes() == {}
+
+
+def test_a_wrong_setting_is_named_and_nothing_started(clone: Clone) -> None:
+    """Up checks what it passes on to the services."""
+    refused = clone.call("up", CONNECTORS="zero")
+    assert refused.returncode == 1
+    assert "CONNECTORS='zero'" in refused.stderr
+    assert clone.processes() == {}
+
+
+def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
+    """Where a program ends by itself, up says which and why, and leaves nothing running."""
+    module = clone.folder / "dispatcher" / "__main__.py"
+    module.write_text("raise SystemExit('the dispatcher is broken')\n")
+    failed = clone.call("up")
+    assert failed.returncode == 1
+    assert "dispatcher is not ready" in failed.stdout
+    assert "the dispatcher is broken" in failed.stdout
+    assert clone.processes() == {}
