@@ -8,7 +8,9 @@ where sessions and taken (accepted, and second copies) are the substation's own 
 instant, and dispatched is counted here on the same scale. The counters come with every scrape and
 with every event the substation writes; the newer ones hold, so an event that is lost or read twice
 does no harm. The scale is set once for each run of a substation or dispatcher: while nothing is
-sent there, what was ever dispatched is what was taken and what still waits in the queue.
+sent there, what was ever dispatched is what was taken and what still waits in the queue. Should
+more be taken than was counted (a broken link sent a job twice, or the broker held jobs back for a
+consumer that was gone), then what was taken is what was dispatched.
 A substation without counters is taken at its gauge, plus what was sent since that was asked for.
 """
 
@@ -34,9 +36,13 @@ class Depth:
 
 @dataclass(slots=True)
 class Account:
-    """One substation's line in the ledger."""
+    """One substation's line in the ledger.
+
+    ``in_file`` is how many connectors it has where its page does not say.
+    """
 
     substation: str
+    in_file: float
     connectors: float
     gauge: float = 0.0
     read_at: float | None = None
@@ -58,16 +64,6 @@ class Account:
     def load(self) -> float:
         """Sessions in progress and jobs on their way, as of now."""
         return (self.gauge if self.counts is None else self.counts.load) + self.outstanding
-
-    @property
-    def utilisation(self) -> float:
-        """Load ÷ connectors."""
-        return self.load / self.connectors
-
-    @property
-    def full(self) -> bool:
-        """Tell whether no connector is free."""
-        return self.load + 1 > self.connectors
 
     def age(self, now: float) -> float | None:
         """How long ago the gauge was asked for, in seconds; None if it never was."""
@@ -92,14 +88,14 @@ class Ledger:
             del self.accounts[gone]
         for name, count in connectors.items():
             known = count or self._default_connectors
-            self.accounts.setdefault(name, Account(name, known))
+            self.accounts.setdefault(name, Account(name, known, known)).in_file = known
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Take in a page that was asked for at ``asked_at``."""
         if (account := self.accounts.get(substation)) is None:
             return
         account.gauge, account.read_at, account.problem = reading.load, asked_at, None
-        account.connectors = reading.connectors or account.connectors
+        account.connectors = reading.connectors or account.in_file
         account.sent_at = [sent for sent in account.sent_at if sent >= asked_at]
         if reading.counts is None:
             account.counts, account.anchored = None, True
@@ -173,8 +169,10 @@ def _count(account: Account, counts: Counts) -> None:
     known = account.counts
     if known is None or known.started_at != counts.started_at:
         account.counts, account.anchored, account.depth = counts, False, None
+        account.dispatched = _taken(counts)  # until the scale is set, its sessions are all we know
     elif sum(counts[1:4]) >= sum(known[1:4]):  # counters only grow: the larger sum is the newer
         account.counts = counts
+        account.dispatched = max(account.dispatched, _taken(counts))
 
 
 def _anchor(account: Account, page: Counts, asked_at: float) -> None:
