@@ -1,0 +1,154 @@
+"""Links to a real RabbitMQ: they come back, by another address if need be, and say little."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from urllib.parse import quote
+
+import pytest
+
+from grid import topology
+from grid.amqp import Consumer, Declarer, Link, Publisher, StreamReader
+from grid.errors import BrokerUnavailable
+from tests.broker import VirtualHost
+from tests.grid.gate import gate
+from tests.grid.links import PATIENCE, Seen, eventually, running, started
+
+pytestmark = pytest.mark.integration
+
+NOBODY = "amqp://user:s3cr3t@127.0.0.1:1/"  # nothing listens on port 1
+
+
+def four_links(url: str, seen: Seen) -> list[Link]:
+    """Give one link of each kind."""
+    queue, requests = topology.EVENTS, topology.REQUESTS
+    return [
+        Declarer("declarer", [url], seen),
+        Publisher("publisher", [url], seen),
+        Consumer("consumer", [url], seen, queue=requests, prefetch=1, deliver=lambda _: None),
+        StreamReader("reader", [url], seen, queue=queue, start="first", read=lambda _: None),
+    ]
+
+
+async def four_connections(vhost: VirtualHost) -> dict[str, str]:
+    """Wait until RabbitMQ lists four connections; gives its name for each, and ours."""
+    path = f"/api/vhosts/{quote(vhost.name)}/connections"
+    found: dict[str, str] = {}
+    async with asyncio.timeout(PATIENCE):
+        while len(found) < 4:  # its list is some seconds old
+            listed = await asyncio.to_thread(vhost.broker.request, "GET", path)
+            found = {each["name"]: each["client_properties"]["connection_name"] for each in listed}
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHost) -> None:
+    """All connections closed at once in the management UI are all made anew, by themselves."""
+    seen = Seen()
+    async with AsyncExitStack() as stack:
+        links = [
+            await stack.enter_async_context(running(link)) for link in four_links(vhost.url(), seen)
+        ]
+        found = await four_connections(vhost)
+        assert {ours.split("@")[0] for ours in found.values()} == {each.name for each in links}
+        for name in found:
+            path = f"/api/connections/{quote(name)}"
+            await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+        await eventually(lambda: len(seen.calls) == 12, "all links were lost and are back")
+        assert all(link.connected for link in links)
+    for link in links:
+        said = [(up, why) for name, up, why in seen.calls if name == link.name]
+        assert [up for up, _ in said] == [True, False, True]
+        assert "CONNECTION_FORCED" in said[1][1]
+
+
+async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:
+    """Cancelling a link closes its connection, so that its deliveries go back at once."""
+    async with gate(vhost.url()) as way:
+        async with AsyncExitStack() as stack:
+            for link in four_links(way.url, Seen()):
+                await stack.enter_async_context(running(link))
+            assert way.open_connections == 4
+        await eventually(lambda: way.open_connections == 0, "all connections are closed")
+        assert not link.connected
+
+
+async def test_a_broker_that_is_silent_is_left(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that accepts connections and says nothing does not hold up the next one."""
+    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
+    seen = Seen()
+    async with gate(vhost.url()) as silent:
+        silent.mute = True
+        link = Publisher("publisher", [silent.url, vhost.url()], seen)
+        async with running(link):
+            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+            assert silent.accepted == 1
+    assert seen.ups() == [False, True]
+    assert seen.reasons()[0].startswith("cannot connect: ")
+
+
+async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) -> None:
+    """A node that goes away in the midst of work is replaced by the next one of the list."""
+    async with gate(vhost.url()) as one, gate(vhost.url()) as other:
+        link = Publisher("publisher", [one.url, other.url], Seen())
+        async with running(link):
+            assert (one.accepted, other.accepted) == (1, 0)
+            await one.close()
+            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+            assert (one.accepted, other.accepted) == (1, 1)
+
+
+async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
+    """The link tries again, and neither fills the log with it nor shows it."""
+    user, password = "admin", vhost.broker.passwords["admin"]
+    seen = Seen()
+    async with (
+        gate(vhost.url().replace(password, "s3cr3t")) as way,
+        started(Publisher(user, [way.url], seen)) as link,
+    ):
+        await eventually(lambda: way.accepted >= 3, "three attempts")
+        assert not link.connected
+    ((name, up, why),) = seen.calls
+    assert (name, up) == (user, False)
+    assert "ACCESS_REFUSED" in why
+    assert "s3cr3t" not in why
+
+
+async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
+    """Addresses that fail each in its own way, in turn, are told once, until one succeeds."""
+    seen = Seen()
+    async with gate(vhost.url()) as way:
+        wrong = way.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
+        async with started(Publisher("publisher", [NOBODY, wrong], seen)):
+            await eventually(lambda: way.accepted >= 2, "two rounds")
+        assert len(seen.calls) == 1
+        async with running(Publisher("publisher", [NOBODY, wrong, way.url], seen)):
+            pass
+    assert seen.ups() == [False, False, True]
+    assert "s3cr3t" not in str(seen.calls)
+
+
+async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> None:
+    """A consumer whose queue is missing is down, and says why; it is up once it consumes."""
+    queue = topology.substation_queue("substation1")
+    seen = Seen()
+    link = Consumer(
+        "consumer", [vhost.url()], seen, queue=queue.name, prefetch=1, deliver=lambda _: None
+    )
+    async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer, started(link):
+        await eventually(lambda: seen.calls, "the failure is told")
+        assert not link.connected
+        assert "NOT_FOUND" in seen.reasons()[0]
+        await declarer.queue(queue)
+        await eventually(lambda: link.connected, "it consumes")
+    assert seen.ups() == [False, True]
+
+
+async def test_declaring_without_a_link_is_refused_at_once() -> None:
+    """Nobody waits for a declaration that cannot be made."""
+    async with started(Declarer("declarer", [NOBODY], Seen())) as link:
+        with pytest.raises(BrokerUnavailable, match=r"cannot declare substation\.a: not connected"):
+            await link.queue(topology.substation_queue("a"))
