@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.acknowledgements import AckWindow
+
+
+class Channel:
+    """RabbitMQ's end: what is outstanding, and its rule that nothing is acknowledged twice."""
+
+    def __init__(self) -> None:
+        self.outstanding: set[int] = set()
+        self.acked: set[int] = set()
+        self.frames = 0
+
+    def take(self, acks: Sequence[tuple[int, bool]]) -> None:
+        """Take acknowledgements; an unknown tag would close the channel."""
+        for tag, multiple in acks:
+            assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+            meant = {each for each in self.outstanding if each <= tag} if multiple else {tag}
+            self.outstanding -= meant
+            self.acked |= meant
+            self.frames += 1
+
+
+@pytest.mark.parametrize(
+    ("done", "acks"),
+    [
+        ([], []),
+        ([1], [(1, True)]),
+        ([1, 2, 3], [(3, True)]),
+        ([3, 1, 2], [(3, True)]),
+        ([1, 3], [(1, True)]),
+        ([2, 3], []),
+    ],
+)
+def test_what_has_no_gap_goes_at_once(done: list[int], acks: list[tuple[int, bool]]) -> None:
+    """One acknowledgement for all that are done from the first on; what is behind a gap waits."""
+    window = AckWindow()
+    for tag in (1, 2, 3, 4):
+        window.delivered(tag)
+    for tag in done:
+        window.done(tag)
+    assert window.take() == acks
+
+
+def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
+    """A gap gets one chance to close; then what is done behind it does not wait for it."""
+    window = AckWindow()
+    for tag in (1, 2, 3):
+        window.delivered(tag)
+    window.done(2)
+    assert window.take() == []
+    assert window.passed_over
+    window.done(3)
+    assert window.take() == [(2, False)]
+    window.done(1)
+    assert window.take() == [(3, True)]
+    assert not window.passed_over
+    assert window.take() == []
+
+
+def test_a_new_channel_starts_afresh() -> None:
+    """No tag of a channel that broke is ever acknowledged on the next."""
+    window = AckWindow()
+    for tag in (1, 2, 3):
+        window.delivered(tag)
+    window.done(1)
+    window.done(3)
+    window.forget()
+    assert window.take() == []
+    assert not window.passed_over
+    window.delivered(1)
+    assert window.take() == []
+    window.done(1)
+    assert window.take() == [(1, True)]
+
+
+STEP = st.sampled_from(["deliver", "deliver", "done", "done", "done", "take", "take", "break"])
+
+
+@given(st.lists(STEP, max_size=150), st.data())
+def test_every_delivery_is_acknowledged_once_and_only_when_done(
+    steps: list[str], data: st.DataObject
+) -> None:
+    """In any order: nothing that is not done is acknowledged, and all that is done is, once."""
+    window, channel = AckWindow(), Channel()
+    tag, undone, done = 0, set[int](), set[int]()
+    for step in steps:
+        if step == "deliver":
+            tag += 1
+            window.delivered(tag)
+            channel.outstanding.add(tag)
+            undone.add(tag)
+        elif step == "done" and undone:
+            tag_done = data.draw(st.sampled_from(sorted(undone)))
+            undone.discard(tag_done)
+            done.add(tag_done)
+            window.done(tag_done)
+        elif step == "take":
+            channel.take(window.take())
+            assert not channel.acked & undone
+        elif step == "break":
+            window.forget()
+            channel, tag = Channel(), 0
+            undone.clear()
+            done.clear()
+    channel.take(window.take())
+    channel.take(window.take())
+    assert channel.acked == done
+    assert channel.outstanding == undone
+
+
+@given(st.permutations(range(1, 41)))
+def test_any_order_ends_with_nothing_outstanding(order: list[int]) -> None:
+    """All done is all acknowledged, in at most one frame a delivery."""
+    window, channel = AckWindow(), Channel()
+    for tag in range(1, 41):
+        window.delivered(tag)
+        channel.outstanding.add(tag)
+    for tag in order:
+        window.done(tag)
+        channel.take(window.take())
+    assert channel.acked == set(range(1, 41))
+    assert channel.frames <= 40
+
+
+def test_memory_is_bounded_while_the_first_is_held() -> None:
+    """One request that waits for hours does not make the window remember all that came after it."""
+    window, channel = AckWindow(), Channel()
+    window.delivered(1)
+    channel.outstanding.add(1)
+    for tag in range(2, 5_000):
+        window.delivered(tag)
+        channel.outstanding.add(tag)
+        window.done(tag)
+        channel.take(window.take())
+        remembered = (getattr(window, name) for name in ("_open", "_done", "_passed_over"))
+        assert sum(map(len, remembered)) <= 6
+    window.done(1)
+    channel.take(window.take())
+    assert not channel.outstanding
