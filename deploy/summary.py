@@ -30,18 +30,21 @@ def lines(
     substations: Mapping[str, int],
     *,
     amqp_url: str | None = None,
-    grafana: bool = True,
+    no_grafana: str | None = None,
 ) -> list[Line]:
-    """Give the rows; ``substations`` maps each id to its metrics' port on this machine."""
+    """Give the rows; ``substations`` maps each id to its metrics' port on this machine.
+
+    ``no_grafana`` says why there is none.
+    """
     return [
         Line("api", _url(ports[stack.API]), "/docs describes it; POST /charge"),
         Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
         *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
         *_broker(ports, amqp_url),
         Line("Prometheus", _url(ports[stack.PROMETHEUS])),
-        Line("Grafana", _url(ports[stack.GRAFANA]), _login("admin", "grafana"))
-        if grafana
-        else Line("Grafana", GRAFANA_MISSING),
+        Line("Grafana", no_grafana)
+        if no_grafana
+        else Line("Grafana", _url(ports[stack.GRAFANA]), _login("admin", "grafana")),
     ]
 
 

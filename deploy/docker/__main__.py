@@ -64,11 +64,11 @@ def logs() -> int:
 
 
 def clean() -> int:
-    """Remove containers, data and our image."""
+    """Remove the containers and their data."""
     own_folder(stack.SECRETS)  # the compose file names files in there
     for path in (stack.NOTE, USED):
         path.unlink(missing_ok=True)
-    return Compose().run("down", "--volumes", "--remove-orphans", "--rmi", "local")
+    return Compose().run("down", "--volumes", "--remove-orphans")
 
 
 def running() -> int:

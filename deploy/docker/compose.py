@@ -83,9 +83,12 @@ class Compose:
 
     def summary(self) -> str:
         """Say what runs where, and how to log in."""
-        grafana = not self.services or "grafana" in self.services
+        without = self.services and "grafana" not in self.services
         rows = summary.lines(
-            self.ports, self.substations(), amqp_url=self.amqp_url, grafana=grafana
+            self.ports,
+            self.substations(),
+            amqp_url=self.amqp_url,
+            no_grafana="left out by SERVICES" if without else None,
         )
         return summary.text(rows, self.ports)
 

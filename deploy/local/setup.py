@@ -116,7 +116,7 @@ class Setup:
             self.layout.ports,
             self.layout.substations,
             amqp_url=self.layout.amqp_url,
-            grafana=grafana_server() is not None,
+            no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
         return summary.text(rows, self.layout.ports)
 
