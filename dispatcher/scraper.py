@@ -42,9 +42,18 @@ class TargetFile:
             seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if seen == self._seen:
                 return None
-            self._seen = seen
-            found = targets.parse(self._path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ConfigurationError) as error:
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._seen = ()  # it may come back just as it was
+            self._say(str(error))
+            return None
+        self._seen = seen
+        return self._parse(text)
+
+    def _parse(self, text: str) -> dict[str, Target] | None:
+        try:
+            found = targets.parse(text)
+        except ConfigurationError as error:
             self._say(str(error))
             return None
         self._say(None)
@@ -108,12 +117,11 @@ class Scraper:
 
     async def _keep_scraping(self, session: aiohttp.ClientSession, target: Target) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time()
         hurry = self._hurry[target.substation] = asyncio.Event()
         while True:
             hurry.clear()
+            due = loop.time() + self._period
             await self._scrape(session, target)
-            due = max(due + self._period, loop.time())
             await within(due - loop.time(), hurry.wait())
 
     async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:

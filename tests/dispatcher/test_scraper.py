@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from deploy.local.ports import HOST, free_ports
+from dispatcher import scraper as module
+from dispatcher.readings import Reading
+from dispatcher.scraper import Scraper, TargetFile
+from dispatcher.targets import Target
+
+PERIOD, TIMEOUT = 0.08, 0.08
+PATIENCE = 5.0
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+GOOD = "ev_charging_load 2\n"
+
+
+class Heard:
+    """What a scraper reports, to be waited for."""
+
+    def __init__(self) -> None:
+        self.targets: list[dict[str, Target]] = []
+        self.readings: dict[str, list[tuple[Reading, float]]] = {}
+        self.failures: dict[str, list[str]] = {}
+        self._changed = asyncio.Event()
+
+    def on_targets(self, targets: dict[str, Target]) -> None:
+        """Note the targets taken over."""
+        self.targets.append(targets)
+        self._changed.set()
+
+    def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
+        """Note a page."""
+        self.readings.setdefault(substation, []).append((reading, asked_at))
+        self._changed.set()
+
+    def on_failure(self, substation: str, problem: str) -> None:
+        """Note a failure."""
+        self.failures.setdefault(substation, []).append(problem)
+        self._changed.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; it is asked whenever anything was heard."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def write(file: Path, targets: dict[str, str]) -> None:
+    """Replace a target file."""
+    groups = [{"targets": [at], "labels": {"substation": name}} for name, at in targets.items()]
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(groups))
+    new.replace(file)
+
+
+@asynccontextmanager
+async def serving(*handlers: Handler) -> AsyncIterator[list[str]]:
+    """Serve metrics pages on free ports, one each; gives their addresses."""
+    runners: list[web.AppRunner] = []
+    addresses = []
+    try:
+        for handler in handlers:
+            app = web.Application()
+            app.router.add_get("/metrics", handler)
+            runners.append(
+                runner := web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
+            )
+            await runner.setup()
+            await web.TCPSite(runner, HOST, 0).start()
+            addresses.append(f"{HOST}:{runner.addresses[0][1]}")
+        yield addresses
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def scraping(
+    file: Path, period: float = PERIOD, timeout: float = TIMEOUT
+) -> AsyncIterator[tuple[Heard, Scraper]]:
+    """Scrape what a target file names."""
+    heard = Heard()
+    scraper = Scraper(
+        TargetFile(file),
+        period,
+        timeout,
+        on_targets=heard.on_targets,
+        on_reading=heard.on_reading,
+        on_failure=heard.on_failure,
+    )
+    task = asyncio.create_task(scraper.run())
+    try:
+        yield heard, scraper
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled(), task.exception()
+
+
+@pytest.fixture(autouse=True)
+def _look_at_the_file_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FILE_PERIOD_SECONDS", 0.02)
+
+
+async def good(_: web.Request) -> web.Response:
+    """Answer as a substation does."""
+    return web.Response(text=GOOD)
+
+
+def answering(body: str | bytes = GOOD, status: int = 200, **headers: str) -> Handler:
+    """Make a page that always says the same."""
+    data = body.encode() if isinstance(body, str) else body
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(
+            body=data, status=status, headers={n.replace("_", "-"): v for n, v in headers.items()}
+        )
+
+    return handle
+
+
+async def hangs(_: web.Request) -> web.Response:
+    """Never answer."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def hangs_after_half(request: web.Request) -> web.StreamResponse:
+    """Answer well, and never end."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    await answer.write(GOOD.encode())
+    await asyncio.Event().wait()
+    return answer
+
+
+async def drips(request: web.Request) -> web.StreamResponse:
+    """Send a byte now and then, so that no single read takes long."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b"#")
+        await asyncio.sleep(TIMEOUT / 4)
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    """Send forever, as fast as it goes."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b"# nothing\n" * 6_000)
+
+
+async def cut_off(request: web.Request) -> web.StreamResponse:
+    """Break the connection in the middle of a page."""
+    answer = web.StreamResponse(headers={"Content-Length": "1000"})
+    await answer.prepare(request)
+    await answer.write(GOOD.encode())
+    assert request.transport is not None
+    request.transport.close()
+    return answer
+
+
+BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (hangs, "took longer than 0.08 s"),
+        (hangs_after_half, "took longer than 0.08 s"),
+        (drips, "took longer than 0.08 s"),
+        (endless, "longer than"),
+        (cut_off, "cannot be read"),
+        (answering(status=500), "status 500"),
+        (answering(status=404), "status 404"),
+        (answering(status=204), "status 204"),
+        (answering(status=302, Location="/metrics"), "status 302"),
+        (answering(BOMB, Content_Encoding="gzip"), "compressed"),
+        (answering("# much\n" * 300_000), "longer than 1048576 bytes"),
+        (answering("<html><h1>Welcome</h1></html>"), "HTML"),
+        (answering(""), "no ev_charging_load"),
+        (answering(b"\xff\xfe\x00"), "no ev_charging_load"),
+        (answering("ev_charging_load NaN\n"), "ev_charging_load is nan"),
+        (answering("ev_charging_load -1\n"), "ev_charging_load is -1"),
+        (answering('ev_charging_load{a="b"} 1\n'), "labels"),
+    ],
+)
+async def test_a_hostile_page_is_a_failure_and_delays_no_other(
+    tmp_path: Path, handler: Handler, words: str
+) -> None:
+    """Each page that gives no load is reported with its reason, while another keeps its period."""
+    file = tmp_path / "targets.json"
+    async with serving(handler, good) as (bad_address, good_address):
+        write(file, {"bad": bad_address, "good": good_address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: len(heard.readings.get("good", [])) >= 4)
+            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 2)
+    assert words in heard.failures["bad"][0]
+    assert "bad" not in heard.readings
+    asked = [asked_at for _, asked_at in heard.readings["good"]]
+    gaps = sorted(later - earlier for earlier, later in pairwise(asked))
+    assert gaps[len(gaps) // 2] < 2 * PERIOD
+
+
+@pytest.mark.parametrize("address", [f"{HOST}:{{port}}", "no.such.host.invalid:1", f"{HOST}:99999"])
+async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, address: str) -> None:
+    """Refused, unknown, or no port at all: it is told, and tried again."""
+    file = tmp_path / "targets.json"
+    write(file, {"gone": address.format(port=free_ports(1)[0])})
+    async with scraping(file, timeout=1) as (heard, _):
+        await heard.until(lambda: len(heard.failures.get("gone", [])) >= 2)
+    assert "cannot be read" in heard.failures["gone"][0]
+
+
+async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) -> None:
+    """A failure is over as soon as a page is there; the moment told is when it was asked for."""
+    asked: list[float] = []
+
+    async def late_once(request: web.Request) -> web.Response:
+        asked.append(asyncio.get_running_loop().time())
+        return await (hangs if len(asked) == 1 else good)(request)
+
+    file = tmp_path / "targets.json"
+    async with serving(late_once) as (address,):
+        write(file, {"a": address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+    reading, asked_at = heard.readings["a"][0]
+    assert reading == Reading(2)
+    assert len(heard.failures["a"]) == 1
+    assert asked[0] < asked_at <= asked[1]
+
+
+async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
+    """A scrape out of turn comes at once, any number of times, and puts off none that is due."""
+    file = tmp_path / "targets.json"
+    async with serving(good) as (address,):
+        write(file, {"a": address})
+        async with scraping(file, period=0.3) as (heard, scraper):
+            scraper.hurry("nobody")
+            for count in range(1, 11):
+                await heard.until(lambda: len(heard.readings.get("a", [])) >= count)  # noqa: B023
+                scraper.hurry("a")
+            await heard.until(lambda: len(heard.readings["a"]) >= 12)
+    asked = [asked_at for _, asked_at in heard.readings["a"]]
+    assert asked[10] - asked[0] < 0.3
+    assert asked[11] - asked[10] < 0.6
+
+
+async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
+    """A target that is new is scraped, one that is gone no more, one that stays all along."""
+    counts = dict.fromkeys("abc", 0)
+
+    def counting(name: str) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            counts[name] += 1
+            return await good(request)
+
+        return handle
+
+    file = tmp_path / "targets.json"
+    async with serving(*map(counting, "abc")) as (a, b, c):
+        write(file, {"a": a, "b": b})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: {"a", "b"} <= heard.readings.keys())
+            write(file, {"b": b, "c": c})
+            await heard.until(lambda: "c" in heard.readings)
+            gone, stayed = counts["a"], counts["b"]
+            await heard.until(lambda: len(heard.readings["c"]) >= 4)
+            assert counts["a"] <= gone + 1, "the one that was under way"
+            assert counts["b"] > stayed
+            write(file, {"a": b})
+            readings = len(heard.readings["a"])
+            await heard.until(lambda: len(heard.readings["a"]) > readings)
+    assert [list(targets) for targets in heard.targets] == [["a", "b"], ["b", "c"], ["a"]]
+
+
+async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    """While the file is wrong, what it last said goes on being scraped."""
+    file = tmp_path / "targets.json"
+    async with serving(good) as (address,):
+        write(file, {"a": address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+            file.write_text("[{")
+            count = len(heard.readings["a"])
+            await heard.until(lambda: len(heard.readings["a"]) >= count + 3)
+            assert len(heard.targets) == 1
+
+
+def found(file: TargetFile) -> list[str] | None:
+    """Give the names a file newly gives."""
+    targets = file.changed()
+    return None if targets is None else list(targets)
+
+
+def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
+    """Only a change gives targets; an empty list is one."""
+    path = tmp_path / "targets.json"
+    write(path, {"a": "h:1"})
+    file = TargetFile(path)
+    assert found(file) == ["a"]
+    assert found(file) is None
+    write(path, {"a": "h:1", "b": "h:2"})
+    assert found(file) == ["a", "b"]
+    write(path, {})
+    assert found(file) == []
+    assert file.problem is None
+
+
+def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says once what is wrong with it, readiness as long as it is wrong."""
+    caplog.set_level(logging.ERROR)
+    path = tmp_path / "targets.json"
+    path.write_text('[{"targets": ["h:1"]}]')
+    file = TargetFile(path)
+    assert [found(file) for _ in range(3)] == [None] * 3
+    assert file.problem is not None
+    assert "entry 0 needs a label substation" in file.problem
+    assert len(caplog.records) == 1
+    assert str(path) in caplog.text
+    write(path, {"a": "h:1"})
+    assert found(file) == ["a"]
+    assert file.problem is None
+
+
+def test_a_file_that_was_away_is_read_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing file is a problem only until it is back, be it the very same."""
+    path, away = tmp_path / "targets.json", tmp_path / "away"
+    write(path, {"a": "h:1"})
+    file = TargetFile(path)
+    assert found(file) == ["a"]
+    path.rename(away)
+    assert found(file) is None
+    assert found(file) is None
+    assert "No such file" in str(file.problem)
+    assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
+    away.rename(path)
+    assert found(file) == ["a"]
+    assert file.problem is None
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hinders the reading may end without a change of the file: rights, a network folder."""
+    path = tmp_path / "targets.json"
+    write(path, {"a": "h:1"})
+    file = TargetFile(path)
+
+    def refused(*_: Any, **__: Any) -> str:  # noqa: ANN401
+        raise PermissionError(13, os.strerror(13))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refused)
+        assert found(file) is None
+        assert "Permission denied" in str(file.problem)
+    assert found(file) == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[{\xff", b"\x00", b""])
+def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) -> None:
+    """Bytes that are no text are told of like any other mistake."""
+    path = tmp_path / "targets.json"
+    path.write_bytes(content)
+    file = TargetFile(path)
+    assert found(file) is None
+    assert file.problem
