@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.settings import DispatcherSettings
+from grid.errors import ConfigurationError
+from grid.settings import parse
+
+FILE = {"SUBSTATIONS_FILE": "/etc/substations.json"}
+
+
+def test_only_the_file_must_be_given() -> None:
+    """Everything else has the documented default."""
+    found = parse(DispatcherSettings, FILE)
+    assert (found.port, found.prefetch, found.default_connectors) == (6000, 1000, 50)
+    assert (found.scrape_period, found.scrape_timeout, found.stale_after) == (0.5, 0.4, 2)
+
+
+@pytest.mark.parametrize(("stale", "period"), [("2", "1"), ("1", "0.5"), ("60", "5")])
+def test_a_staleness_of_two_periods_or_more_is_taken(stale: str, period: str) -> None:
+    """Exactly two periods is the least."""
+    values = {"STALE_AFTER_SECONDS": stale, "SCRAPE_PERIOD_SECONDS": period}
+    assert parse(DispatcherSettings, FILE | values).stale_after == float(stale)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, ["SUBSTATIONS_FILE is not set"]),
+        (
+            {"STALE_AFTER_SECONDS": "0.9"},
+            ["STALE_AFTER_SECONDS=0.9", "below twice", "SCRAPE_PERIOD_SECONDS=0.5"],
+        ),
+        (
+            {"SCRAPE_PERIOD_SECONDS": "1.5"},
+            ["STALE_AFTER_SECONDS=2", "below twice", "SCRAPE_PERIOD_SECONDS=1.5"],
+        ),
+        (
+            {"SCRAPE_TIMEOUT_SECONDS": "0.6"},
+            ["SCRAPE_TIMEOUT_SECONDS=0.6", "above", "SCRAPE_PERIOD_SECONDS=0.5"],
+        ),
+        ({"SCRAPE_PERIOD_SECONDS": "0"}, ["SCRAPE_PERIOD_SECONDS='0'"]),
+        ({"SCRAPE_PERIOD_SECONDS": "nan"}, ["SCRAPE_PERIOD_SECONDS='nan'"]),
+        ({"STALE_AFTER_SECONDS": "inf"}, ["STALE_AFTER_SECONDS='inf'"]),
+        ({"STALE_AFTER_SECONDS": "soon"}, ["STALE_AFTER_SECONDS='soon'"]),
+        ({"PREFETCH": "0"}, ["PREFETCH='0'"]),
+        ({"PREFETCH": "2001"}, ["PREFETCH='2001'"]),
+        ({"DEFAULT_CONNECTORS": "0"}, ["DEFAULT_CONNECTORS='0'"]),
+        ({"DISPATCHER_METRICS_PORT": "70000"}, ["DISPATCHER_METRICS_PORT='70000'"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name_and_value(
+    values: dict[str, str], words: list[str]
+) -> None:
+    """The service does not start, and says which variable is wrong, with its value, and why."""
+    with pytest.raises(ConfigurationError) as error:
+        parse(DispatcherSettings, (FILE if values else {}) | values)
+    assert all(each in str(error.value) for each in words), error.value

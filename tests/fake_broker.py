@@ -1,0 +1,151 @@
+"""RabbitMQ's ends as the services see them, scripted: what is sent is recorded, answers are given.
+
+The real paths are tested against a real node; here it is the order of things that is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from grid import events, topology
+from grid.amqp import Consumer, Delivery, Outcome, Publication, Publisher
+from grid.events import Event
+
+NOWHERE = ("amqp://nowhere.invalid/",)
+
+
+async def turns(count: int = 10) -> None:
+    """Let the loop do what is due now, without letting time pass."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class FakePublisher(Publisher):
+    """Records what is published. ``automatic`` answers at once what an exchange is sent."""
+
+    def __init__(self, **automatic: Outcome) -> None:
+        super().__init__("fake", NOWHERE, lambda *_: None)
+        self.up.set()
+        self.automatic = {name.replace("_", "."): outcome for name, outcome in automatic.items()}
+        self.sent: list[Publication] = []
+        self.waiting: list[Publication] = []
+        self.headers: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def backlog(self) -> int:
+        """How many messages were not answered for yet."""
+        return len(self.waiting)
+
+    def publish(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        done: Callable[[Outcome], None],
+        *,
+        id: str,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Publication:
+        """Record a message."""
+        publication = super().publish(exchange, key, body, done, id=id, headers=headers)
+        self.headers[id] = headers or {}
+        self.sent.append(publication)
+        self.waiting.append(publication)
+        if (outcome := self.automatic.get(exchange)) is not None:
+            asyncio.get_running_loop().call_soon(self._answer_one, publication, outcome)
+        return publication
+
+    def answer(self, exchange: str, outcome: Outcome = Outcome.CONFIRMED) -> None:
+        """Answer the oldest message that waits for it on an exchange."""
+        self._answer_one(self.to(exchange, self.waiting)[0], outcome)
+
+    def to(self, exchange: str, among: list[Publication] | None = None) -> list[Publication]:
+        """Give the messages sent to an exchange, in their order."""
+        return [
+            each for each in (self.sent if among is None else among) if each.exchange == exchange
+        ]
+
+    def routed(self) -> list[tuple[str, str]]:
+        """Give which job went to which substation."""
+        return [
+            (str(each.properties.message_id), each.key)
+            for each in self.to(topology.SUBSTATIONS_EXCHANGE)
+        ]
+
+    def events(self, kind: str = "") -> list[Event]:
+        """Give the events written, or those of a kind."""
+        found = [each for sent in self.to(topology.EVENTS) for each in events.decode(sent.body)]
+        return [each for each in found if kind in ("", each.kind)]
+
+    def _answer_one(self, publication: Publication, outcome: Outcome) -> None:
+        self.waiting.remove(publication)
+        publication.done(outcome)
+
+
+class FakeConsumer(Consumer):
+    """Delivers messages and records their end, by RabbitMQ's rule that none ends twice."""
+
+    def __init__(self, deliver: Callable[[Delivery], None], forget: Callable[[], None]) -> None:
+        super().__init__(
+            "fake",
+            NOWHERE,
+            lambda *_: None,
+            queue="fake",
+            prefetch=1,
+            deliver=deliver,
+            forget=forget,
+        )
+        self._take, self._drop = deliver, forget
+        self._tag = 0
+        self.outstanding: dict[int, Delivery] = {}
+        self.acked: list[int] = []
+        self.requeued: list[int] = []
+        self.rejected: list[int] = []
+        self.stopped = False
+
+    def bring(
+        self,
+        body: bytes,
+        id: str | None = None,
+        *,
+        again: bool = False,
+        headers: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Deliver a message; gives its tag."""
+        self._tag += 1
+        delivery = Delivery(self._tag, body, id, again, headers or {})
+        self.outstanding[self._tag] = delivery
+        self._take(delivery)
+        return delivery.tag
+
+    def break_link(self) -> list[Delivery]:
+        """Lose the channel; gives what RabbitMQ will deliver again."""
+        lost, self.outstanding = list(self.outstanding.values()), {}
+        self._tag = 0
+        self._drop()
+        return lost
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Record an acknowledgement."""
+        ended = [each for each in self.outstanding if each <= tag] if multiple else []
+        for each in ended or [tag]:
+            self._end(each, self.acked)
+
+    def requeue(self, tag: int) -> None:
+        """Record what is given back."""
+        self._end(tag, self.requeued)
+
+    def reject(self, tag: int) -> None:
+        """Record what is refused for good."""
+        self._end(tag, self.rejected)
+
+    def stop(self) -> None:
+        """Record the end of consuming."""
+        self.stopped = True
+
+    def _end(self, tag: int, where: list[int]) -> None:
+        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        del self.outstanding[tag]
+        where.append(tag)
