@@ -130,6 +130,7 @@ def test_the_supervisor_reads_back_what_was_meant(
     awkward = 'a "b" %20 c,d=e;f \\ g'
     program = Program("one", ["/bin/echo", "two words", "100%"], {"AMQP_URL": awkward})
     monkeypatch.setattr(supervisor, "LOGS", tmp_path)
+    monkeypatch.setattr(supervisor, "PID_FILE", tmp_path / "supervisord.pid")
     file = tmp_path / "supervisord.conf"
     file.write_text(supervisor.config([program], tmp_path / "supervisor.sock"))
     options = ServerOptions()

@@ -181,7 +181,7 @@ class Supervisor:
         self._until(lambda: not self._any(waiting, "STOPPING"), "the services have not stopped")
         pid = self._call.getPID()
         self._call.shutdown()
-        self._until(lambda: not _alive(pid), f"the supervisor, process {pid}, has not ended")
+        self._until(lambda: _ended(pid), f"the supervisor, process {pid}, has not ended")
 
     def _any(self, names: Iterable[str], state: str) -> bool:
         states = self.states()
@@ -214,9 +214,10 @@ class Supervisor:
             time.sleep(0.1)
 
 
-def _alive(pid: int) -> bool:
+def _ended(pid: int) -> bool:
+    """Say whether a process has ended, be it that nobody has taken note of it (a zombie)."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
