@@ -19,6 +19,7 @@ from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.messages import ChargeRequest
+from grid.runtime import within
 from substation.station import Station
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Worker:
             self.consumer.requeue(self._waiting.popleft().tag)
         if self._in_hand:
             log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
-            await asyncio.wait({asyncio.create_task(self._empty.wait())}, timeout=grace_seconds)
+            await within(grace_seconds, self._empty.wait())
         for session in list(self._in_hand.values()):
             self._interrupt(session)
 
