@@ -392,11 +392,11 @@ async def test_a_request_that_fits_only_a_full_substation_holds_up_no_other() ->
     """Those behind it go elsewhere meanwhile; among those that wait, the oldest goes first."""
     bench = Bench(confirming(), "s1", "s2", connectors=4)
     bench.read("s1", load=4)
-    for job, only in (("j1", ["s1"]), ("j2", []), ("j3", ["s1"]), ("j4", ["s2"])):
+    for job, only in (("j1", ["s1"]), ("j2", []), ("j3", ["s1"]), ("j4", ["s2"]), ("j5", ["s1"])):
         bench.queue.bring(body(job, *only), job)
     await turns()
     assert bench.publisher.routed() == [("j2", "s2"), ("j4", "s2")]
-    assert bench.dispatcher.waiting == 2
+    assert bench.dispatcher.waiting == 3
     await turns()
     assert bench.queue.acked == [2, 4], "they do not wait for those before them"
     bench.read("s1", load=3)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.events import Counts
+from substation import station as module
+from substation.station import DEFAULT_POWER_KW, Station
+
+
+def station(connectors: int = 3) -> Station:
+    """Make an empty station."""
+    return Station(connectors, 400, 0, 1000.0)
+
+
+def test_a_station_counts_what_it_does() -> None:
+    """Load and counters are of one instant, and say which run they are of."""
+    one = station()
+    one.start("a", 11)
+    one.start("b", None)
+    one.finish("a")
+    one.start("c", 22)
+    one.interrupt("c")
+    assert one.counts() == Counts(1, 3, 1, 0, 1000.0)
+    assert one.charging_power_kw == DEFAULT_POWER_KW
+    assert one.has_done("a")
+    assert not one.has_done("b")
+    assert not one.has_done("c")
+
+
+def test_a_station_is_full_when_every_connector_is_taken() -> None:
+    """Full is exactly as many sessions as connectors."""
+    one = station(2)
+    assert not one.full
+    one.start("a", None)
+    assert not one.full
+    one.start("b", None)
+    assert one.full
+    one.finish("a")
+    assert not one.full
+
+
+def test_what_is_remembered_of_completed_jobs_is_bounded() -> None:
+    """The oldest are forgotten first."""
+    one = station()
+    for number in range(module.REMEMBERED + 2):
+        one.start(str(number), None)
+        one.finish(str(number))
+    assert not one.has_done("1")
+    assert one.has_done("2")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["start", "finish", "interrupt"]), st.integers(0, 9))))
+def test_load_is_what_was_accepted_and_is_not_over(steps: list[tuple[str, int]]) -> None:
+    """Whatever happens, sessions = accepted − completed − interrupted, and power is theirs."""
+    one, interrupted = station(10), 0
+    for step, number in steps:
+        job = f"job{number}"
+        if step == "start" and job not in one.sessions:
+            one.start(job, 10)
+        elif step == "finish" and job in one.sessions:
+            one.finish(job)
+        elif step == "interrupt" and job in one.sessions:
+            one.interrupt(job)
+            interrupted += 1
+        assert len(one.sessions) == one.accepted - one.completed - interrupted
+        assert one.charging_power_kw == 10 * len(one.sessions)

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grid.amqp import Outcome
+from grid.event_log import EventWriter
+from grid.events import Counts, State
+from grid.messages import ChargeRequest
+from substation import worker as module
+from substation.station import Station
+from substation.worker import DELIVERY_COUNT, Worker
+from tests.fake_broker import FakeConsumer, FakePublisher, turns
+
+AT = 1_000.0
+LONG = (3_600.0, 3_600.0)  # a session that the test ends, or that never ends
+
+
+def body(id: str, power: float | None = None) -> bytes:
+    """Give a job's bytes."""
+    return ChargeRequest(id, AT - 1, requested_power_kw=power).encode()
+
+
+class Bench:
+    """A substation's worker between a queue and an event log that are scripted."""
+
+    def __init__(
+        self,
+        connectors: int = 2,
+        seconds: tuple[float, float] = (0.0, 0.0),
+        *,
+        recorded: bool = True,
+    ) -> None:
+        self.publisher = (
+            FakePublisher(charge_events=Outcome.CONFIRMED) if recorded else FakePublisher()
+        )
+        self.station = Station(connectors, 400, 0, AT)
+        self.observed: list[float] = []
+        self.worker = Worker(
+            "s1",
+            self.station,
+            EventWriter(self.publisher, "test"),
+            charge_seconds=seconds,
+            random=Random(3),  # noqa: S311
+            clock=lambda: AT,
+            observe=self.observed.append,
+        )
+        self.queue = FakeConsumer(self.worker.deliver, self.worker.forget)
+        self.worker.consumer = self.queue
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """Give the events written so far, each with its job."""
+        return [(each.job, each.kind) for each in self.publisher.events()]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop run until something holds; timers of 0 s need a few turns."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  # what it waits for sets no event
+            await asyncio.sleep(0)
+
+
+async def test_a_job_is_charged_reported_and_acknowledged() -> None:
+    """Two events, each with the counters just after it, then the acknowledgement."""
+    bench = Bench()
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.acked == [1])
+    charging, completed = bench.publisher.events()
+    assert (charging.kind, charging.job, charging.substation) == (State.CHARGING, "j1", "s1")
+    assert (charging.attempt, charging.at) == (1, AT)
+    assert charging.counts == Counts(1, 1, 0, 0, AT)
+    assert (completed.kind, completed.counts) == (State.COMPLETED, Counts(0, 1, 1, 0, AT))
+    assert len(bench.observed) == 1
+
+
+async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
+    """A crash before that has the job charged again rather than forgotten."""
+    bench = Bench(recorded=False)
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: len(bench.publisher.waiting) == 2)
+    bench.publisher.answer("charge.events")  # that it charges
+    await turns()
+    assert bench.queue.acked == []
+    bench.publisher.answer("charge.events")
+    await turns()
+    assert bench.queue.acked == [1]
+
+
+async def test_a_completion_that_is_refused_is_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until RabbitMQ takes it, the job is not acknowledged, and not charged a second time."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0)
+    bench = Bench(recorded=False)
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: len(bench.publisher.waiting) == 2)
+    bench.publisher.answer("charge.events")
+    for _ in range(3):
+        bench.publisher.answer("charge.events", Outcome.REFUSED)
+        await until(lambda: bool(bench.publisher.waiting))
+        assert bench.queue.acked == []
+    bench.publisher.answer("charge.events")
+    assert bench.queue.acked == [1]
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+
+
+async def test_the_attempt_is_told_by_rabbitmq() -> None:
+    """A job that was delivered twice before is at its third attempt."""
+    bench = Bench(seconds=LONG)
+    bench.queue.bring(body("j1"), "j1", again=True, headers={DELIVERY_COUNT: 2})
+    await turns()
+    assert bench.publisher.events()[0].attempt == 3
+
+
+async def test_power_is_what_the_request_asks_for() -> None:
+    """The station's power is the sum of its sessions'."""
+    bench = Bench(seconds=LONG)
+    bench.queue.bring(body("j1", 150), "j1")
+    bench.queue.bring(body("j2", 22), "j2")
+    assert bench.station.charging_power_kw == 172
+
+
+async def test_what_does_not_fit_waits_and_then_starts() -> None:
+    """Jobs beyond the connectors start in their order, as soon as one is free; none is lost."""
+    bench = Bench(connectors=2, seconds=(0.01, 0.01))
+    loads: list[float] = []
+    for number in range(7):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await until(lambda: len(bench.queue.acked) == 7)
+    started = [job for job, kind in bench.kinds() if kind == State.CHARGING]
+    assert started == [f"j{number}" for number in range(7)]
+    loads = [each.counts.load for each in bench.publisher.events() if each.counts]
+    assert max(loads) == 2
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None:  # noqa: FBT001
+    """A job sent twice charges once, whether it still charges or is over; it is counted."""
+    bench = Bench(seconds=(0.0, 0.0) if over else LONG)
+    bench.queue.bring(body("j1"), "j1")
+    if over:
+        await until(lambda: bench.queue.acked == [1])
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert 2 in bench.queue.acked
+    assert bench.station.accepted == 1
+    assert bench.station.duplicates == 1
+
+
+async def test_a_session_outlives_the_link() -> None:
+    """Delivered again, a job that still charges goes on, and is acknowledged by its new tag."""
+    bench = Bench(seconds=(0.02, 0.02))
+    bench.queue.bring(b"?", "bad")  # so that the tags differ
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.break_link()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await until(lambda: len(bench.queue.acked) == 1)
+    assert bench.queue.acked == [1]
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+    assert bench.kinds() == [("j1", "charging"), ("j1", "completed")]
+
+
+async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() -> None:
+    """Its acknowledgement could not be given: it is given when the job comes again."""
+    bench = Bench()
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.break_link()
+    await until(lambda: len(bench.kinds()) == 2)
+    await turns()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert (bench.station.accepted, bench.station.duplicates) == (1, 0)
+
+
+async def test_what_waited_when_the_link_broke_comes_again_once() -> None:
+    """A job that waited for a connector is not started by a delivery that is void."""
+    bench = Bench(connectors=1, seconds=(0.01, 0.01))
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(body("j2"), "j2")
+    for each in bench.queue.break_link():
+        bench.queue.bring(each.body, each.id, again=True)
+    await until(lambda: len(bench.queue.acked) == 2)
+    assert bench.station.accepted == 2
+
+
+async def test_what_is_no_job_is_refused_for_good() -> None:
+    """RabbitMQ parks it; the next job is charged."""
+    bench = Bench()
+    bench.queue.bring(b"?", "bad")
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.acked == [2])
+    assert bench.queue.rejected == [1]
+
+
+async def test_stopping_finishes_what_charges() -> None:
+    """What charges is finished and on record, what waits or comes late goes back, at once."""
+    bench = Bench(connectors=1, seconds=(0.05, 0.05))
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(body("j2"), "j2")
+    stopping = asyncio.create_task(bench.worker.stop(grace_seconds=20))
+    await turns()
+    assert bench.queue.stopped
+    assert bench.queue.requeued == [2]
+    bench.queue.bring(body("j3"), "j3")
+    assert bench.queue.requeued == [2, 3]
+    assert not stopping.done()
+    await asyncio.wait_for(stopping, 10)
+    assert bench.queue.acked == [1]
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+
+
+async def test_stopping_gives_back_what_takes_too_long() -> None:
+    """After the grace period every job that is not over is given back, and none ends later."""
+    bench = Bench(connectors=3, seconds=LONG)
+    for number in range(3):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await asyncio.wait_for(bench.worker.stop(grace_seconds=0.01), 10)
+    assert bench.queue.requeued == [1, 2, 3]
+    assert bench.queue.outstanding == {}
+    assert bench.station.sessions == {}
+    assert bench.station.completed == 0
+
+
+async def test_stopping_with_nothing_in_hand_is_immediate() -> None:
+    """An idle substation does not wait for its grace period."""
+    bench = Bench()
+    await asyncio.wait_for(bench.worker.stop(grace_seconds=3_600), 5)
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.requeued == [1])
+
+
+async def test_stopping_leaves_nothing_running() -> None:
+    """No task of the worker's own is left behind when the grace period was too short."""
+    bench = Bench(seconds=LONG)
+    bench.queue.bring(body("j1"), "j1")
+    await bench.worker.stop(grace_seconds=0)
+    await turns()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_thousands_of_sessions_at_once() -> None:
+    """5,000 vehicles charge at the same time in one loop, and all are completed."""
+    bench = Bench(connectors=5_000)
+    for number in range(5_000):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    assert len(bench.station.sessions) == 5_000
+    await until(lambda: not bench.queue.outstanding)
+    assert bench.station.counts() == Counts(0, 5_000, 5_000, 0, AT)
+    assert len(bench.queue.acked) == 5_000
+    assert len(bench.publisher.sent) < 100, "events of one turn of the loop go out as one message"
+
+
+async def test_sessions_take_what_the_settings_say() -> None:
+    """Durations are drawn evenly between both ends."""
+    bench = Bench(connectors=2_000, seconds=(0.02, 0.05))
+    for number in range(2_000):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await until(lambda: len(bench.observed) == 2_000)
+    assert 0.02 <= min(bench.observed) < 0.021
+    assert 0.049 < max(bench.observed) <= 0.05
+    assert sum(bench.observed) / 2_000 == pytest.approx(0.035, rel=0.03)
+
+
+STEP = st.sampled_from(["job", "job", "copy", "break", "turn", "turn", "record", "record", "bad"])
+
+
+@settings(max_examples=60)
+@given(st.lists(STEP, max_size=50), st.integers(1, 4))
+def test_no_order_of_things_charges_twice_or_loses_a_job(steps: list[str], room: int) -> None:
+    """Copies, broken links and slow records in any order: each job is charged once, then acked."""
+    asyncio.run(_go_through(steps, room))
+
+
+async def _go_through(steps: list[str], room: int) -> None:
+    bench = Bench(connectors=room, recorded=False)
+    jobs: list[str] = []
+
+    def step(name: str) -> None:
+        if name == "job":
+            jobs.append(f"j{len(jobs)}")
+            bench.queue.bring(body(jobs[-1]), jobs[-1])
+        elif name == "copy" and jobs:
+            bench.queue.bring(body(jobs[-1]), jobs[-1])
+        elif name == "bad":
+            bench.queue.bring(b"?", "bad")
+        elif name == "break":
+            for each in bench.queue.break_link():
+                bench.queue.bring(each.body, each.id, again=True)
+        elif name == "record" and bench.publisher.waiting:
+            bench.publisher.answer("charge.events")
+
+    for name in steps:
+        step(name)
+        await turns(3)
+        recorded = bench.station.completed
+        assert len(bench.station.sessions) <= room
+        assert len({job for job, kind in bench.kinds() if kind == "completed"}) <= recorded
+    async with asyncio.timeout(20):
+        while bench.queue.outstanding:
+            step("record")
+            await turns(3)
+    assert bench.station.accepted == bench.station.completed == len(jobs)
+    assert sorted(job for job, kind in bench.kinds() if kind == "completed") == sorted(jobs)
