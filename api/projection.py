@@ -7,19 +7,31 @@ The memory is bounded: beyond ``most`` jobs, those that ended first are forgotte
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from grid.events import ENDED, SUBSTATIONS, Event, State
 
-_ON_ITS_WAY: Final = (State.CHARGING, State.ASSIGNED, State.QUEUED)
+_TAKEN: Final = frozenset(State)
+
+
+class Visit(NamedTuple):
+    """When a job came to a state, in Unix seconds, at which substation, and why."""
+
+    at: float
+    substation: str
+    reason: str
 
 
 @dataclass(slots=True)
 class Job:
-    """One job as far as the log tells. ``times`` has each state's time in Unix seconds."""
+    """One job as far as the log tells. ``times`` has each state's time in Unix seconds.
+
+    All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
+    and charged more than once), the first of each of the ``ends``, and all ``completions``.
+    """
 
     id: str
     number: int
@@ -30,6 +42,10 @@ class Job:
     request: Mapping[str, Any] = field(default_factory=dict)
     decision: Mapping[str, Any] | None = None
     reason: str | None = None
+    queued: Event | None = None
+    assigned: Event | None = None
+    charging: Visit | None = None
+    ends: dict[State, Visit] = field(default_factory=dict)
     completions: set[tuple[str, float]] = field(default_factory=set)
 
     @property
@@ -43,7 +59,7 @@ class Projection:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._jobs: dict[str, Job] = {}
+        self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._order: list[Job] = []
         self._ended: deque[Job] = deque()
         self._named = 0
@@ -56,12 +72,12 @@ class Projection:
             if self.substations is None or event.at >= self.substations.at:
                 self.substations = event
             return None
-        if event.kind not in _APPLY:
+        if event.kind not in _TAKEN:
             return None
         job = self._jobs.get(event.job) or self._new(event.job)
         before = job.status
-        _APPLY[State(event.kind)](job, event)
-        job.status = _status(job)
+        _take(job, State(event.kind), event)
+        _conclude(job)
         self._count(job, before)
         return job
 
@@ -107,55 +123,58 @@ class Projection:
         self.by_status[job.status] -= 1
 
 
-def _status(job: Job) -> State:
-    ends = [state for state in ENDED if state in job.times]
-    if ends:
-        return min(ends, key=lambda state: job.times[state])
-    return next((state for state in _ON_ITS_WAY if state in job.times), State.QUEUED)
-
-
-def _queued(job: Job, event: Event) -> None:
-    job.times[State.QUEUED] = event.at
-    job.request = event.detail
-
-
-def _assigned(job: Job, event: Event) -> None:
-    if event.at < job.times.get(State.ASSIGNED, 0):
-        return
-    if job.substation not in (None, event.substation):
-        job.times.pop(State.CHARGING, None)  # it did not stay where it was
-    job.times[State.ASSIGNED] = event.at
-    job.substation = event.substation
-    job.decision = event.detail
+def _take(job: Job, kind: State, event: Event) -> None:
+    """Note an event, so that neither the order of events nor their repetition matters."""
     job.attempt = max(job.attempt, event.attempt)
-    if isinstance(asked := event.detail.get("requested_at"), int | float):
-        job.times.setdefault(State.QUEUED, asked)
+    visit = Visit(event.at, event.substation, event.reason)
+    if kind is State.QUEUED:
+        job.queued = event
+    elif kind is State.ASSIGNED:
+        if job.assigned is None or _rank(event) >= _rank(job.assigned):
+            job.assigned = event
+    elif kind is State.CHARGING:
+        job.charging = max(visit, job.charging or visit)
+    else:
+        job.ends[kind] = min(visit, job.ends.get(kind, visit))
+        if kind is State.COMPLETED:
+            job.completions.add((event.substation, event.at))
 
 
-def _charging(job: Job, event: Event) -> None:
-    job.times[State.CHARGING] = max(event.at, job.times.get(State.CHARGING, 0))
-    job.substation = event.substation
-    job.attempt = max(job.attempt, event.attempt)
+def _rank(event: Event) -> tuple[float, int, str]:
+    return event.at, event.attempt, event.substation
 
 
-def _completed(job: Job, event: Event) -> None:
-    job.completions.add((event.substation, event.at))
-    if event.at <= job.times.get(State.COMPLETED, event.at):
-        job.times[State.COMPLETED] = event.at
-        job.substation = event.substation
+def _conclude(job: Job) -> None:
+    """Set what follows from the events that are known."""
+    assigned, charging, end = job.assigned, job.charging, _end(job)
+    if assigned and charging and assigned.substation != charging.substation:
+        # it did not stay where it charged: it was sent elsewhere since, and does not charge yet
+        charging = charging if charging.at >= assigned.at else None
+    job.status = end or (
+        State.CHARGING if charging else State.ASSIGNED if assigned else State.QUEUED
+    )
+    last = job.ends[end] if end is State.COMPLETED else charging or assigned
+    job.substation = last.substation if last else None
+    job.reason = job.ends[end].reason or None if end else None
+    job.decision = assigned.detail if assigned else None
+    job.request = job.queued.detail if job.queued else {}
+    times = {
+        State.QUEUED: _asked(job),
+        State.ASSIGNED: assigned.at if assigned else None,
+        State.CHARGING: charging.at if charging else None,
+        **{state: job.ends[state].at for state in sorted(job.ends)},
+    }
+    job.times = {state: at for state, at in times.items() if at is not None}
 
 
-def _ended(job: Job, event: Event) -> None:
-    job.times.setdefault(State(event.kind), event.at)
-    job.reason = event.reason or job.reason
+def _end(job: Job) -> State | None:
+    """Tell which end came first, and so is the one that counts."""
+    return min(job.ends, key=lambda state: (job.ends[state], state)) if job.ends else None
 
 
-_APPLY: Final = {
-    State.QUEUED: _queued,
-    State.ASSIGNED: _assigned,
-    State.CHARGING: _charging,
-    State.COMPLETED: _completed,
-    State.CANCELLED: _ended,
-    State.EXPIRED: _ended,
-    State.PARKED: _ended,
-}
+def _asked(job: Job) -> float | None:
+    """Tell when the request came: by its own event, else by the decision's record."""
+    if job.queued is not None:
+        return job.queued.at
+    asked = job.assigned.detail.get("requested_at") if job.assigned else None
+    return asked if isinstance(asked, int | float) else None

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api import schemas
+from api.projection import Job, Projection
+from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
+
+S1, S2 = "s1", "s2"
+
+
+def queued(at: float = 1, job: str = "j", **fields: object) -> Event:
+    """A request was accepted."""
+    return Event(State.QUEUED, at, job, detail={"id": job, "requested_at": at, **fields})
+
+
+def assigned(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
+    """A decision; its record is a function of it."""
+    detail = {"requested_at": 1, "reason": f"{at} {substation} {attempt}", "candidates": []}
+    return Event(State.ASSIGNED, at, job, substation, attempt, detail=detail)
+
+
+def charging(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
+    """A session began."""
+    return Event(State.CHARGING, at, job, substation, attempt)
+
+
+def completed(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
+    """A session ended."""
+    return Event(State.COMPLETED, at, job, substation, attempt)
+
+
+def parked(at: float, reason: str = "why", job: str = "j") -> Event:
+    """A request was put aside."""
+    return Event(State.PARKED, at, job, reason=reason)
+
+
+def after(*events: Event, most: int = 100) -> Projection:
+    """Give what follows from some events."""
+    projection = Projection(most)
+    for event in events:
+        projection.apply(event)
+    return projection
+
+
+def job_after(*events: Event) -> Job:
+    """Give the one job that some events are about."""
+    job = after(*events).get("j")
+    assert job is not None
+    return job
+
+
+def seen(job: Job) -> str:
+    """Give all that the api tells of a job."""
+    return schemas.charge(job, with_decision=True).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "substation", "times"),
+    [
+        ([queued()], "queued", None, {"queued": 1}),
+        ([assigned(2)], "assigned", S1, {"queued": 1, "assigned": 2}),
+        ([queued(), assigned(2)], "assigned", S1, {"queued": 1, "assigned": 2}),
+        (
+            [queued(), assigned(2), charging(3)],
+            "charging",
+            S1,
+            {"queued": 1, "assigned": 2, "charging": 3},
+        ),
+        (
+            [queued(), assigned(2), charging(3), completed(7)],
+            "completed",
+            S1,
+            {"queued": 1, "assigned": 2, "charging": 3, "completed": 7},
+        ),
+        # a job that went elsewhere, since its first queue refused it or its substation died
+        ([assigned(2), assigned(3, S2, 2)], "assigned", S2, {"queued": 1, "assigned": 3}),
+        (
+            [assigned(2), charging(3), assigned(4, S2)],
+            "assigned",
+            S2,
+            {"queued": 1, "assigned": 4},
+        ),
+        (
+            [assigned(2), charging(3), assigned(4, S2), charging(5, S2)],
+            "charging",
+            S2,
+            {"queued": 1, "assigned": 4, "charging": 5},
+        ),
+        # charged again where it was, after a restart
+        ([charging(3), charging(9, S1, 2)], "charging", S1, {"charging": 9}),
+        # the substation's clock is behind the dispatcher's
+        (
+            [assigned(2), charging(1.9)],
+            "charging",
+            S1,
+            {"queued": 1, "assigned": 2, "charging": 1.9},
+        ),
+        # charged twice: the first completion counts
+        ([completed(7), completed(8, S2)], "completed", S1, {"completed": 7}),
+        ([queued(), parked(2)], "parked", None, {"queued": 1, "parked": 2}),
+        ([completed(7), parked(8)], "completed", S1, {"completed": 7, "parked": 8}),
+    ],
+)
+def test_a_job_is_what_its_events_say(
+    events: list[Event], status: str, substation: str | None, times: dict[str, float]
+) -> None:
+    """State, substation and times, for the orders of things that happen."""
+    job = job_after(*events)
+    assert (job.status, job.substation, job.times) == (status, substation, times)
+    assert list(job.times) == list(times), "in the order of a job's life"
+
+
+def test_a_job_tells_its_request_its_decision_and_its_reason() -> None:
+    """What the client asked for, why it was sent there, and why it was parked."""
+    job = job_after(queued(vehicle_id="v"), assigned(2), assigned(3, S2, 2))
+    assert job.request["vehicle_id"] == "v"
+    assert job.decision == assigned(3, S2, 2).detail
+    assert (job.attempt, job.reason) == (2, None)
+    assert job_after(queued(), parked(3, "second"), parked(2, "first")).reason == "first"
+
+
+EVENT = st.one_of(
+    st.just(queued(vehicle_id="v")),
+    st.builds(assigned, st.integers(1, 6), st.sampled_from([S1, S2]), st.integers(1, 3)),
+    st.builds(charging, st.integers(1, 6), st.sampled_from([S1, S2]), st.integers(1, 3)),
+    st.builds(completed, st.integers(1, 6), st.sampled_from([S1, S2]), st.integers(1, 3)),
+    st.builds(parked, st.integers(1, 6), st.sampled_from(["", "a", "b"])),
+    st.builds(lambda at: Event(State.CANCELLED, at, "j"), st.integers(1, 6)),
+)
+
+
+@given(st.lists(EVENT, min_size=1, max_size=9), st.data())
+def test_neither_order_nor_repetition_matters(events: list[Event], data: st.DataObject) -> None:
+    """Any order of a job's events, any of them twice, gives the same job."""
+    again = data.draw(st.lists(st.sampled_from(events), max_size=5))
+    shuffled = data.draw(st.permutations(events + again))
+    assert seen(job_after(*events)) == seen(job_after(*shuffled))
+
+
+@given(
+    st.sets(st.tuples(st.sampled_from([S1, S2]), st.integers(1, 20)), max_size=6), st.integers(1, 3)
+)
+def test_each_completion_beyond_the_first_is_a_duplicate(
+    ends: set[tuple[str, int]], times: int
+) -> None:
+    """However often each completion is read, it counts once."""
+    events = [completed(at, substation) for substation, at in ends] * times
+    job = job_after(queued(), *events)
+    assert job.duplicates == max(0, len(ends) - 1)
+
+
+JOBS = st.integers(0, 30).map(lambda number: f"j{number}")
+ANY = st.one_of(
+    st.builds(queued, st.integers(1, 99), JOBS),
+    st.builds(assigned, st.integers(1, 99), job=JOBS),
+    st.builds(completed, st.integers(1, 99), job=JOBS),
+    st.builds(parked, st.integers(1, 99), job=JOBS),
+)
+
+
+@given(st.lists(ANY, max_size=120), st.integers(1, 12))
+def test_memory_is_bounded_and_the_counts_add_up(events: list[Event], most: int) -> None:
+    """Never more jobs than allowed; the states' counts are those of the jobs; lookups agree."""
+    projection = Projection(most)
+    for event in events:
+        projection.apply(event)
+        jobs = list(projection.after(None))
+        assert len(jobs) <= most
+        assert +projection.by_status == Counter(job.status for job in jobs)
+        assert all(projection.get(job.id) is job for job in jobs)
+        assert [job.number for job in jobs] == sorted(job.number for job in jobs)
+
+
+def test_those_that_ended_first_are_forgotten_first() -> None:
+    """A job that is under way outlives every one that is over; then the oldest goes."""
+    first = [queued(1, "a"), queued(2, "b"), queued(3, "c"), completed(4, job="c")]
+    projection = after(*first, completed(5, job="b"), most=3)
+    projection.apply(queued(6, "d"))
+    assert [job.id for job in projection.after(None)] == ["a", "b", "d"]
+    projection.apply(queued(7, "e"))
+    assert [job.id for job in projection.after(None)] == ["a", "d", "e"]
+    projection.apply(queued(8, "f"))
+    assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
+
+
+@given(st.lists(ANY, max_size=80), st.integers(1, 7), st.integers(3, 40))
+def test_pages_cover_all_jobs_exactly_once(events: list[Event], size: int, most: int) -> None:
+    """Asked page by page, each after the last id of the one before, every job is seen once."""
+    projection = after(*events, most=most)
+    found: list[Job] = []
+    last: str | None = None
+    while page := list(islice(projection.after(last), size)):
+        found += page
+        last = page[-1].id
+    assert found == list(projection.after(None))
+    assert len({job.id for job in found}) == len(found)
+
+
+def test_a_page_after_an_unknown_job_is_refused() -> None:
+    """What the log does not name has no place in the order."""
+    with pytest.raises(KeyError):
+        list(after(queued()).after("nobody"))
+
+
+def test_the_latest_word_on_the_substations_holds() -> None:
+    """An older one that comes later changes nothing; a marker changes nothing at all."""
+    projection = after(
+        Event(SUBSTATIONS, 2, detail={"substations": [2]}),
+        Event(SUBSTATIONS, 1, detail={"substations": [1]}),
+        Event(MARKER, 3, "mark"),
+    )
+    assert projection.substations is not None
+    assert projection.substations.detail == {"substations": [2]}
+    assert projection.get("mark") is None
+
+
+def test_a_long_backlog_is_not_slow() -> None:
+    """With more jobs under way than are kept, each new one still costs next to nothing."""
+    projection = after(*(queued(1, f"old{number}") for number in range(30_000)), most=30_000)
+    began = time.perf_counter()
+    for number in range(30_000):
+        projection.apply(queued(2, f"new{number}"))
+    assert time.perf_counter() - began < 1.5
+    assert projection.get("old29999") is None
+    assert all(state not in ENDED for state in +projection.by_status)
