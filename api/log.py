@@ -18,7 +18,6 @@ from grid.runtime import within
 log = logging.getLogger(__name__)
 
 MARK_AGAIN_SECONDS = 5.0
-_DECIDED = frozenset({State.ASSIGNED, State.CHARGING, *ENDED})
 
 
 class EventLog:
@@ -67,7 +66,7 @@ class EventLog:
 
     async def decided(self, job: Job, seconds: float) -> None:
         """Wait until a job is sent to a substation, or has ended; at most so long."""
-        if job.status in _DECIDED:
+        if _decided(job):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(job.id, [])
@@ -89,10 +88,15 @@ class EventLog:
         self._metrics.duplicates.inc(job.duplicates - duplicates)
         if event.kind == State.CHARGING and State.QUEUED in job.times:
             self._metrics.charging_seconds.observe(max(0, event.at - job.times[State.QUEUED]))
-        if job.status in _DECIDED:
+        if _decided(job):
             self._wake(job.id)
 
     def _wake(self, id: str) -> None:
         for waiter in self._waiting.get(id, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _decided(job: Job) -> bool:
+    """Tell whether it is known where a job goes and why, or that it goes nowhere any more."""
+    return job.decision is not None or job.status in ENDED

@@ -80,6 +80,8 @@ class Dispatcher:
         self._on_missing_queue = on_missing_queue
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
+        self._placed: list[Job] = []  # decided in this turn, about to be published
+        self._route_due = False
         self._sending: Counter[str] = Counter()  # by substation
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._window = AckWindow()
@@ -125,7 +127,7 @@ class Dispatcher:
         if not self._known(request.id, delivery):
             self._jobs[request.id] = job = Job(request, delivery.body, delivery.tag)
             self._waiting.append(job)
-            self.route()
+            self._route_soon()
 
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
@@ -138,7 +140,12 @@ class Dispatcher:
             job.tag = None
 
     def route(self) -> None:
-        """Send every waiting request that some substation has room for, the oldest first."""
+        """Send every waiting request that some substation has room for, the oldest first.
+
+        The decisions go out before the jobs, all in one message, so that the event log has a job's
+        decision before its substation's first word of it.
+        """
+        self._route_due = False
         passed: list[Job] = []
         while self._waiting:
             candidates = self.candidates()
@@ -148,6 +155,16 @@ class Dispatcher:
             if not self._place(job, candidates):
                 passed.append(job)
         self._waiting.extendleft(reversed(passed))
+        self._events.flush()
+        placed, self._placed = self._placed, []
+        for job in placed:
+            self._publish(job)
+
+    def _route_soon(self) -> None:
+        """Route what one turn of the loop has brought all at once."""
+        if not self._route_due:
+            self._route_due = True
+            asyncio.get_running_loop().call_soon(self.route)
 
     def _known(self, id: str, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before."""
@@ -182,15 +199,14 @@ class Dispatcher:
         chosen, reason = self._policy.choose(open_to, self._random)
         self._metrics.decision_seconds.observe(perf_counter() - began)
         detail = policies.record(self._policy.name, reason, candidates, chosen, named)
-        self._send(job, chosen.substation, {"requested_at": job.request.requested_at, **detail})
+        self._assign(job, chosen.substation, {"requested_at": job.request.requested_at, **detail})
         return True
 
-    def _send(self, job: Job, substation: str, decision: dict[str, object]) -> None:
+    def _assign(self, job: Job, substation: str, decision: dict[str, object]) -> None:
         job.substation, job.attempt = substation, job.attempt + 1
         self._ledger.dispatch(substation, self._now())
         self._sending[substation] += 1
         job.unrecorded += 1
-        # The decision goes out with the job, not after it: a crash in between must leave a trace.
         self._events.write(
             Event(
                 State.ASSIGNED,
@@ -202,9 +218,12 @@ class Dispatcher:
             ),
             partial(self._on_recorded, job),
         )
+        self._placed.append(job)
+
+    def _publish(self, job: Job) -> None:
         self._publisher.publish(
             topology.SUBSTATIONS_EXCHANGE,
-            substation,
+            job.substation,
             job.body,
             partial(self._on_answer, job),
             id=job.request.id,
@@ -231,7 +250,7 @@ class Dispatcher:
             del self._jobs[job.request.id]  # RabbitMQ delivers it again
         else:
             self._waiting.appendleft(job)
-            asyncio.get_running_loop().call_soon(self.route)
+            self._route_soon()
 
     def _on_recorded(self, job: Job, written: bool) -> None:  # noqa: FBT001
         job.unrecorded -= 1

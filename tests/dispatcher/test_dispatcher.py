@@ -114,6 +114,17 @@ async def test_a_request_is_sent_unchanged_recorded_and_acknowledged() -> None:
     assert bench.count("request_to_assignment_seconds_sum") == 1
 
 
+async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -> None:
+    """The event log has a job's decision before its substation can write a word of it."""
+    bench = Bench(confirming(), "s1", "s2")
+    for number in range(3):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await turns()
+    exchanges = [each.exchange for each in bench.publisher.sent]
+    assert exchanges == [topology.EVENTS, SUBSTATIONS, SUBSTATIONS, SUBSTATIONS]
+    assert [each.job for each in bench.publisher.events()] == ["j0", "j1", "j2"]
+
+
 @pytest.mark.parametrize("first", [SUBSTATIONS, topology.EVENTS])
 async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(first: str) -> None:
     """RabbitMQ must have both the job and the record of its decision, in either order."""
@@ -213,6 +224,7 @@ async def test_what_cannot_be_processed_is_parked(text: bytes, why: str) -> None
     assert why in event.reason
     assert bench.count("parked_total", reason=MALFORMED) == 1
     bench.queue.bring(body("good"), "good")
+    await turns()
     assert bench.publisher.routed() == [("good", "s1")]
 
 
@@ -263,6 +275,7 @@ async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
     assert bench.queue.acked == [1]
     assert bench.publisher.routed() == []
     bench.queue.bring(body("j2", "s9", "s2"), "j2")
+    await turns()
     assert bench.publisher.routed() == [("j2", "s2")]
 
 
@@ -286,6 +299,7 @@ async def test_a_job_in_flight_is_not_sent_twice_after_the_link_broke() -> None:
     await turns()
     bench.queue.break_link()
     bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
     bench.publisher.answer(SUBSTATIONS)
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
@@ -297,6 +311,7 @@ async def test_a_job_confirmed_after_the_link_broke_is_known_when_it_comes_again
     """Its acknowledgement was lost, not its job: the second delivery is acknowledged, no more."""
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED), "s1")
     bench.queue.bring(body("j1"), "j1")
+    await turns()
     bench.queue.break_link()
     bench.publisher.answer(SUBSTATIONS)
     await turns()
@@ -311,12 +326,14 @@ async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() ->
     """What no longer has a delivery is left to RabbitMQ, which delivers it again."""
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
+    await turns()
     bench.queue.break_link()
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert len(bench.publisher.routed()) == 1
     assert bench.dispatcher.waiting == 0
     bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
     bench.publisher.answer(SUBSTATIONS)
     await turns()
     assert len(bench.publisher.routed()) == 2

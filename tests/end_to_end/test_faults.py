@@ -137,4 +137,4 @@ def test_without_rabbitmq_the_api_says_so(vhost: VirtualHost, tmp_path: Path) ->
 def _reason(system: System, substation: str) -> str | None:
     _, page = system.get("api", "/substations")
     found: dict[str, str | None] = {each["id"]: each["reason"] for each in page["substations"]}
-    return found[substation]
+    return found.get(substation)
