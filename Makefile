@@ -39,10 +39,10 @@ lint: ## style, types, and who may import whom
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-lock: ## resolve the dependencies of pyproject.toml anew into the two lock files
+lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
 	@for file in requirements.lock requirements-dev.lock; do \
 	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local'; \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml $$groups -o $$file; \
+	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
 	done
