@@ -7,38 +7,39 @@ from contextlib import AbstractAsyncContextManager
 from itertools import islice
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
 from prometheus_client import CollectorRegistry
 
 from api import problems, schemas
 from api.intake import Intake
 from api.limits import BodyLimit
 from api.log import EventLog
-from api.problems import NotCaughtUp, NotFound
-from api.projection import Job, Projection
+from api.problems import NotCaughtUp, NotFound, NotJson, Problem
+from api.projection import Projection
 from api.schemas import (
+    LIST_MOST,
     Accepted,
     AcceptedList,
     Charge,
     ChargeIn,
     ChargeList,
-    Problem,
     Substation,
     SubstationList,
+    Wanted,
 )
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.errors import InvalidField
-from grid.events import State
-from grid.messages import ID_PATTERN, MAX_BODY_BYTES, SUBSTATION_PATTERN, shown
+from grid.messages import ID_PATTERN, shown
 
-LIST_BYTES = 1024 * 1024
-LIST_MOST = 1000
+BODY_BYTES: Final = 64 * 1024
+LIST_BYTES: Final = 1024 * 1024
 
 Responses = dict[int | str, dict[str, Any]]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
 Prefer = Annotated[
-    str, Header(description="`respond-async` (RFC 7240): do not wait for the decision.")
+    list[str] | None,
+    Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
 ]
 
 
@@ -49,6 +50,7 @@ def _problem(status: int, description: str) -> Responses:
 _WRONG: Final = _problem(422, "A field is wrong; the answer names it.")
 _AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
 _LARGE: Final = _problem(413, "The body is too long.")
+_NOT_JSON: Final = _problem(415, "The body is not declared as JSON.")
 _UNKNOWN: Final = _problem(404, "There is no such job.")
 
 
@@ -74,7 +76,7 @@ def create(
     app.include_router(_telling(log, projection))
     app.include_router(telemetry.router(registry, not_ready))
     app.add_middleware(
-        BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else MAX_BODY_BYTES
+        BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
     )
     app.add_middleware(RequestMetrics, metrics=metrics)
     problems.install(app)
@@ -82,13 +84,17 @@ def create(
 
 
 def _taking(intake: Intake, log: EventLog, decision_wait: float) -> APIRouter:
-    routes = APIRouter(tags=["charging"], responses={**_WRONG, **_AWAY, **_LARGE})
+    routes = APIRouter(
+        tags=["charging"],
+        responses={**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON},
+        dependencies=[Depends(_check_json)],
+    )
 
     @routes.post("/charge", status_code=202)
     async def charge(
         response: Response,
         wanted: Annotated[ChargeIn | None, Body()] = None,
-        prefer: Prefer = "",
+        prefer: Prefer = None,
     ) -> Accepted:
         """Ask for a vehicle to be charged.
 
@@ -127,31 +133,23 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         if found is None:
             check_caught_up()
             raise NotFound(f"there is no job {id} in the event log")
-        return schemas.charge(found, with_decision=True)
+        return schemas.charge(found)
 
     @routes.get("/charges")
-    async def jobs(
-        status: State | None = None,
-        substation: Annotated[str | None, Query(pattern=SUBSTATION_PATTERN)] = None,
-        limit: Annotated[int, Query(ge=1, le=LIST_MOST)] = 100,
-        after: Annotated[
-            str | None, Query(pattern=ID_PATTERN, description="The last id of the page before.")
-        ] = None,
-    ) -> ChargeList:
+    async def jobs(wanted: Annotated[Wanted, Query()]) -> ChargeList:
         """List the jobs, the oldest first."""
         check_caught_up()
-
-        def wanted(job: Job) -> bool:
-            return status in (None, job.status) and substation in (None, job.substation)
-
         try:
-            found = list(islice(filter(wanted, projection.after(after)), limit + 1))
+            found = list(
+                islice(filter(wanted.has, projection.after(wanted.after)), wanted.limit + 1)
+            )
         except KeyError:
-            raise InvalidField("after", f"there is no such job, got {shown(after)}") from None
-        page = found[:limit]
+            problem = f"there is no such job, got {shown(wanted.after)}"
+            raise InvalidField("after", problem) from None
+        page = found[: wanted.limit]
         return ChargeList(
-            charges=[schemas.charge(job, with_decision=False) for job in page],
-            next=page[-1].id if len(found) > limit else None,
+            charges=[schemas.listed(job) for job in page],
+            next=page[-1].id if len(found) > wanted.limit else None,
         )
 
     @routes.get("/substations")
@@ -167,7 +165,18 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
     return routes
 
 
-def _respond_async(prefer: str) -> bool:
-    """Read RFC 7240's list of preferences."""
-    names = (part.split(";")[0].strip().lower() for part in prefer.split(","))
+async def _check_json(request: Request) -> None:
+    """Refuse a body that is not declared as JSON: a page of another site could send such a one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json") and await request.body():
+        raise NotJson(
+            "send the body with the header Content-Type: application/json, "
+            f"got {shown(kind) if kind else 'none'}"
+        )
+
+
+def _respond_async(prefer: list[str] | None) -> bool:
+    """Read RFC 7240's list of preferences, which may be spread over several headers."""
+    parts = ",".join(prefer or ()).split(",")
+    names = (part.split(";")[0].strip().lower() for part in parts)
     return "respond-async" in names

@@ -13,7 +13,7 @@ from grid import topology
 from grid.amqp import Publisher
 from grid.errors import BrokerUnavailable, InvalidField
 from grid.events import Event, State
-from grid.messages import ChargeRequest, shown
+from grid.messages import ChargeRequest
 
 BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
 
@@ -42,7 +42,7 @@ class Intake:
     async def accept(self, wanted: ChargeIn) -> Job:
         """Take one request. Raises ``BrokerUnavailable``, ``InvalidField``."""
         self._check_broker()
-        return await self._publish(self._request(wanted))
+        return await self._publish(self._request(wanted, ""))
 
     async def accept_all(self, wanted: Sequence[ChargeIn]) -> list[Job]:
         """Take several requests, in their order.
@@ -51,7 +51,7 @@ class Intake:
         some and not the others, ``BrokerUnavailable`` where it confirmed none.
         """
         self._check_broker()
-        requests = [self._request(each) for each in wanted]
+        requests = [self._request(each, f"{number}.") for number, each in enumerate(wanted)]
         results = await asyncio.gather(*map(self._publish, requests), return_exceptions=True)
         jobs = [each for each in results if isinstance(each, Job)]
         for each in results:
@@ -61,14 +61,15 @@ class Intake:
                 raise each
         return jobs
 
-    def _request(self, wanted: ChargeIn) -> ChargeRequest:
-        now = self._clock()
-        request = wanted.request(self._new_id(), now)
-        if request.departure_time is not None and request.departure_time <= now:
-            raise InvalidField(
-                "departure_time", f"must be in the future, got {shown(str(wanted.departure_time))}"
-            )
-        return request
+    def _request(self, wanted: ChargeIn, where: str) -> ChargeRequest:
+        now, leaves = self._clock(), wanted.departure_time
+        if leaves is not None and leaves.timestamp() <= now:
+            problem = f"must be in the future, got {leaves.isoformat()}"
+            raise InvalidField(f"{where}departure_time", problem)
+        try:
+            return wanted.request(self._new_id(), now)
+        except InvalidField as error:
+            raise InvalidField(where + error.field, error.problem) from None
 
     def _check_broker(self) -> None:
         if not self._publisher.connected:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# A connection closed on a client that still sends is reset, and the answer lost: so most of what is
+# too long is read after all, and thrown away.
+DRAIN_BYTES: Final = 16 * 1024 * 1024
+DRAIN_SECONDS: Final = 2.0
 
 
 class BodyLimit:
@@ -28,6 +36,7 @@ class BodyLimit:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > limit:
+                await _drain(receive, message)
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                     f"the body is longer than {limit} bytes: send less at once",
@@ -36,3 +45,13 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+async def _drain(receive: Receive, message: Message) -> None:
+    """Read what is left of a body, within reason."""
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while message.get("more_body") and drained < DRAIN_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))

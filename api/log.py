@@ -71,10 +71,12 @@ class EventLog:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(job.id, [])
         waiters.append(waiter)
-        await asyncio.wait({waiter}, timeout=seconds)
-        waiters.remove(waiter)
-        if not waiters:
-            self._waiting.pop(job.id, None)
+        try:
+            await asyncio.wait({waiter}, timeout=seconds)
+        finally:
+            waiters.remove(waiter)
+            if not waiters:
+                self._waiting.pop(job.id, None)
 
     def _take(self, event: Event) -> None:
         if event.kind == MARKER and event.job == self._mark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
@@ -10,9 +11,9 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from api.schemas import Problem
 from grid.errors import BrokerUnavailable, GridError, InvalidField
 from grid.messages import shown
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+ERRORS_MOST = 20  # fields that one answer names: a body can hold very many wrong ones
+VALUE_MOST = 80  # characters of a wrong value that an answer repeats
+FIELD_MOST = 200  # characters of a field's name: it may be the client's own
 
 
 class NotCaughtUp(GridError):
@@ -28,6 +32,10 @@ class NotCaughtUp(GridError):
 
 class NotFound(GridError):
     """There is nothing of that name."""
+
+
+class NotJson(GridError):
+    """A body is not declared as JSON."""
 
 
 class PartlyAccepted(BrokerUnavailable):
@@ -39,6 +47,17 @@ class PartlyAccepted(BrokerUnavailable):
     def __init__(self, accepted: list[str], cause: BrokerUnavailable) -> None:
         super().__init__(f"{len(accepted)} of the list were accepted, then: {cause}")
         self.accepted = accepted
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+    accepted: list[str] | None = None
 
 
 def respond(
@@ -59,14 +78,34 @@ def respond(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an app with a problem document."""
+    """Answer every error of an app with a problem document, and document it so."""
     for kind, answer in _ANSWERS.items():
         app.exception_handler(kind)(answer)
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        operations = (each for path in document["paths"].values() for each in path.values())
+        for operation in operations:
+            for answer in operation["responses"].values():
+                _declare(answer)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _declare(answer: dict[str, Any]) -> None:
+    """Name the media type of a documented error, which FastAPI takes to be plain JSON."""
+    content = answer.get("content", {})
+    if "Problem" in str(content) and "application/json" in content:
+        content[MEDIA_TYPE] = content.pop("application/json")
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    errors = [{"field": _field(each), "problem": _problem(each)} for each in error.errors()]
-    detail = "; ".join(f"{each['field']}: {each['problem']}" for each in errors)
+    found = error.errors()
+    errors = [{"field": _field(each), "problem": _problem(each)} for each in found[:ERRORS_MOST]]
+    more = f"; and {len(found) - ERRORS_MOST} more" if len(found) > ERRORS_MOST else ""
+    detail = "; ".join(f"{each['field']}: {each['problem']}" for each in errors) + more
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
@@ -88,8 +127,19 @@ async def _not_found(_: Request, error: Exception) -> JSONResponse:
     return respond(HTTPStatus.NOT_FOUND, str(error))
 
 
-async def _http(_: Request, error: HTTPException) -> JSONResponse:
-    return respond(HTTPStatus(error.status_code), error.detail, error.headers)
+async def _not_json(_: Request, error: Exception) -> JSONResponse:
+    return respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error))
+
+
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    method, path = request.method, request.url.path
+    if isinstance(error.__cause__, ValueError | RecursionError):  # reading the body
+        return await _invalid_field(request, InvalidField("body", f"not JSON: {error.__cause__}"))
+    detail = {
+        HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs shows what there is",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not know the method {shown(method)}",
+    }.get(HTTPStatus(error.status_code), error.detail)
+    return respond(HTTPStatus(error.status_code), detail, error.headers)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -102,13 +152,29 @@ def _field(error: Mapping[str, Any]) -> str:
     where = error["loc"]
     if error["type"] == "json_invalid":
         return str(where[0])  # the rest is a position in text that has no fields
-    return ".".join(str(part) for part in where[1:]) or str(where[0])
+    return (".".join(str(part) for part in where[1:]) or str(where[0]))[:FIELD_MOST]
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    if error["type"] in ("missing", "json_invalid"):
-        return str(error.get("ctx", {}).get("error", error["msg"]))
-    return f"{error['msg']}, got {shown(error.get('input'))}"
+    kind, value = error["type"], error.get("input")
+    if kind == "json_invalid":
+        return f"not JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "there is no such field"
+    if kind == "model_attributes_type":
+        return f"must be a JSON object, got {_json(value)}"
+    return f"{error['msg'].removeprefix('Value error, ')}, got {_json(value)}"
+
+
+def _json(value: object) -> str:
+    """Give a value as the client wrote it, in JSON, cut where it is long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        return shown(value)
+    return text if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}…"
 
 
 _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResponse]]]] = {
@@ -117,6 +183,7 @@ _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResp
     BrokerUnavailable: _unavailable,
     NotCaughtUp: _unavailable,
     NotFound: _not_found,
+    NotJson: _not_json,
     HTTPException: _http,
     Exception: _unforeseen,
 }

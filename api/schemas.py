@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.projection import Job
 from grid import messages
 from grid.events import State
 from grid.messages import ChargeRequest
 
+LIST_MOST: Final = 1000
+_RFC_3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def _with_offset(value: object) -> object:
+    """Refuse what else could be taken for a time: a number, a date, a time of no known place."""
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        return value
+    raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_with_offset)]
 VehicleId = Annotated[str, Field(min_length=1, max_length=messages.MAX_VEHICLE_ID)]
 Energy = Annotated[float, Field(gt=0, le=messages.MAX_ENERGY_KWH, strict=True)]
 Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
@@ -29,7 +44,7 @@ class ChargeIn(BaseModel):
     vehicle_id: VehicleId | None = None
     requested_energy_kwh: Energy | None = None
     requested_power_kw: Power | None = None
-    departure_time: AwareDatetime | None = Field(
+    departure_time: Moment | None = Field(
         default=None, description="When the vehicle leaves, with its offset from UTC (RFC 3339)."
     )
     priority: Priority = Field(default=0, description="9 is the most urgent.")
@@ -76,8 +91,8 @@ class AcceptedList(BaseModel):
     jobs: list[Accepted]
 
 
-class Charge(BaseModel):
-    """A job: its state, when it came to each, where it is, and why there."""
+class ListedCharge(BaseModel):
+    """A job: its state, when it came to each, and where it is."""
 
     id: str
     status: State
@@ -87,14 +102,36 @@ class Charge(BaseModel):
     duplicates: int = Field(description="How often it was completed beyond the first time.")
     request: Mapping[str, Any]
     reason: str | None
-    decision: Mapping[str, Any] | None = None
+
+
+class Charge(ListedCharge):
+    """A job in full: also why it was sent where it is."""
+
+    decision: Mapping[str, Any] | None
 
 
 class ChargeList(BaseModel):
     """A page of jobs, the oldest first; ``next`` is the ``after`` of the next page, if any."""
 
-    charges: list[Charge]
+    charges: list[ListedCharge]
     next: str | None
+
+
+class Wanted(BaseModel):
+    """Which jobs a list shows. Anything else in the query is a mistake that must not pass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: State | None = None
+    substation: SubstationId | None = None
+    limit: int = Field(default=100, ge=1, le=LIST_MOST)
+    after: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = Field(
+        default=None, description="The last id of the page before."
+    )
+
+    def has(self, job: Job) -> bool:
+        """Tell whether a job is wanted."""
+        return self.status in (None, job.status) and self.substation in (None, job.substation)
 
 
 class Substation(BaseModel):
@@ -118,17 +155,6 @@ class SubstationList(BaseModel):
     substations: list[Substation]
 
 
-class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, str]] | None = None
-    accepted: list[str] | None = None
-
-
 def accepted(job: Job) -> Accepted:
     """Give a job as the answer to its request."""
     candidates = (job.decision or {}).get("candidates") or []
@@ -140,19 +166,27 @@ def accepted(job: Job) -> Accepted:
     return Accepted(id=job.id, status=job.status, details=details)
 
 
-def charge(job: Job, *, with_decision: bool) -> Charge:
+def charge(job: Job) -> Charge:
     """Give a job in full."""
-    return Charge(
-        id=job.id,
-        status=job.status,
-        substation=job.substation,
-        attempt=job.attempt,
-        times={state: moment(at) for state, at in job.times.items()},
-        duplicates=job.duplicates,
-        request=_request(job.request),
-        reason=job.reason,
-        decision=job.decision if with_decision else None,
-    )
+    return Charge(**_listed(job), decision=job.decision)
+
+
+def listed(job: Job) -> ListedCharge:
+    """Give a job as it stands in a list."""
+    return ListedCharge(**_listed(job))
+
+
+def _listed(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "status": job.status,
+        "substation": job.substation,
+        "attempt": job.attempt,
+        "times": {state: moment(at) for state, at in job.times.items()},
+        "duplicates": job.duplicates,
+        "request": _request(job.request),
+        "reason": job.reason,
+    }
 
 
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
