@@ -125,6 +125,20 @@ async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -
     assert [each.job for each in bench.publisher.events()] == ["j0", "j1", "j2"]
 
 
+async def test_a_decision_is_on_its_way_before_its_job() -> None:
+    """The event log has a job's decision before its substation's first word of it."""
+    bench = Bench(confirming(), "s1", "s2")
+    for number in range(5):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await turns()
+    written: set[str] = set()
+    for each in bench.publisher.sent:
+        if each.exchange == topology.EVENTS:
+            written |= {event.job for event in events.decode(each.body)}
+        else:
+            assert each.properties.message_id in written
+
+
 @pytest.mark.parametrize("first", [SUBSTATIONS, topology.EVENTS])
 async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(first: str) -> None:
     """RabbitMQ must have both the job and the record of its decision, in either order."""
