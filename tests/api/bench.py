@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import aiohttp
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from uvicorn.server import ServerState
 
 from api import app
 from api.intake import Intake
@@ -24,18 +24,19 @@ from deploy.local.ports import HOST
 from grid import events
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
-from grid.events import MARKER, Event
+from grid.events import Event
 from tests.fake_broker import FakePublisher
 
 AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 PROBLEM = "application/problem+json"
+JSON = ("Content-Type", "application/json")
 
 
 class Answer(NamedTuple):
     """An answer over HTTP; ``body`` is its JSON, or its text."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
 
 
@@ -78,57 +79,57 @@ class Bench:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Bench]:
         """Serve on a free port for as long as the context lasts."""
-        with socket.create_server((HOST, 0)) as listening:
-            self.port = listening.getsockname()[1]
-            server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, server_header=False))
-            task = asyncio.create_task(server.serve(sockets=[listening]))
-            try:
-                async with aiohttp.ClientSession(f"http://{HOST}:{self.port}") as self._client:
-                    yield self
-            finally:
-                server.should_exit = True
-                await task
+        config = uvicorn.Config(self.app, log_config=None, server_header=False)
+        config.load()
+        # without uvicorn.Server, whose end takes a tenth of a second
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+            HOST,
+            0,
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        async with (
+            server,
+            aiohttp.ClientSession(f"http://{HOST}:{self.port}") as self._client,
+        ):
+            yield self
 
     async def ask(
         self,
         method: str,
         path: str,
-        body: object = None,
-        *,
-        headers: dict[str, str] | None = None,
         data: Any = None,  # noqa: ANN401  # whatever aiohttp can send
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Answer:
-        """Send a request: ``body`` as JSON, or ``data`` as it is."""
-        sent = {"Content-Type": "application/json"} if body is not None or data is not None else {}
-        skip = ["Content-Type"] if data is not None and headers == {} else None
+        """Send a request just so: no header is added that describes the body."""
         async with self._client.request(
             method,
             path,
-            data=json.dumps(body) if body is not None else data,
-            headers=(sent | headers)
-            if headers is not None and skip is None
-            else sent
-            if not skip
-            else {},
-            skip_auto_headers=skip,
+            data=data,
+            headers=list(headers),
+            skip_auto_headers=["Content-Type"],
             allow_redirects=False,
         ) as answer:
             text = await answer.text()
-            kind = answer.headers.get("Content-Type", "")
-            return Answer(
-                answer.status,
-                dict(answer.headers),
-                json.loads(text) if "json" in kind and text else text,
-            )
+            has_json = "json" in answer.content_type and text
+            return Answer(answer.status, answer.headers, json.loads(text) if has_json else text)
 
     async def post(self, body: object = None, path: str = "/charge", **headers: str) -> Answer:
-        """Ask for a charge; no body where ``body`` is None."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.ask("POST", path, body, headers=named or None)
+        """Send JSON, or no body at all."""
+        data = None if body is None else json.dumps(body)
+        named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return await self.ask("POST", path, data, [*named, *([JSON] if body is not None else [])])
 
     async def get(self, path: str) -> Answer:
         """Get a page."""
         return await self.ask("GET", path)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what a request that is under way brings about."""
+        async with asyncio.timeout(10):
+            while not holds():  # noqa: ASYNC110  # what it waits for sets no event
+                await asyncio.sleep(0.001)
 
     def hear(self, *found: Event) -> None:
         """Have events arrive from the stream."""
@@ -137,11 +138,6 @@ class Bench:
     def count(self, name: str, **labels: str) -> float:
         """Give a metric's value."""
         return self.registry.get_sample_value(f"api_{name}", labels) or 0.0
-
-
-def marker() -> Event:
-    """Give a mark that some reader has set."""
-    return Event(MARKER, AT, "mark")
 
 
 @asynccontextmanager
