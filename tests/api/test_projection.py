@@ -223,10 +223,10 @@ def test_the_latest_word_on_the_substations_holds() -> None:
 
 def test_a_long_backlog_is_not_slow() -> None:
     """With more jobs under way than are kept, each new one still costs next to nothing."""
-    projection = after(*(queued(1, f"old{number}") for number in range(30_000)), most=30_000)
-    began = time.perf_counter()
-    for number in range(30_000):
+    projection = after(*(queued(1, f"old{number}") for number in range(40_000)), most=40_000)
+    began = time.process_time()
+    for number in range(40_000):
         projection.apply(queued(2, f"new{number}"))
-    assert time.perf_counter() - began < 1.5
-    assert projection.get("old29999") is None
+    assert time.process_time() - began < 1
+    assert projection.get("old39999") is None
     assert all(state not in ENDED for state in +projection.by_status)

@@ -197,9 +197,9 @@ def test_a_substation_s_own_page_says_what_the_station_holds(
 )
 def test_a_page_made_to_be_slow_is_read_quickly(page: str) -> None:
     """A megabyte of what a parser finds hard does not hold up the dispatcher's loop."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         parse(page)
     except MalformedReading as error:
         assert len(str(error)) < 500  # noqa: PT017
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
