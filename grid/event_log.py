@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import count
+from typing import Final
 
 from grid import events, topology
 from grid.amqp import Outcome, Publisher
 from grid.events import Event
 
 Done = Callable[[bool], None]
+
+# A RabbitMQ that has just started listens before its streams are there, and returns what is theirs.
+RETRY_SECONDS: Final = 0.25
+TRIES: Final = 20
 
 
 class EventWriter:
@@ -36,7 +42,11 @@ class EventWriter:
         await self._publisher.up.wait()
 
     def write(self, event: Event, done: Done | None = None) -> None:
-        """Write an event soon; ``done`` is told whether RabbitMQ confirmed it."""
+        """Write an event soon; ``done`` is told whether RabbitMQ confirmed it.
+
+        What RabbitMQ does not take is tried again for ``RETRY_SECONDS`` × ``TRIES``, so events may
+        change their order; a reader must not depend on it.
+        """
         self._events.append(event)
         if done is not None:
             self._answers.append(done)
@@ -51,8 +61,14 @@ class EventWriter:
             return
         body = events.encode(self._events)
         answers, self._events, self._answers = self._answers, [], []
+        self._publish(body, answers, TRIES)
 
+    def _publish(self, body: bytes, answers: list[Done], tries: int) -> None:
         def answer(outcome: Outcome) -> None:
+            if outcome is not Outcome.CONFIRMED and tries > 1:
+                again = partial(self._publish, body, answers, tries - 1)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+                return
             for each in answers:
                 each(outcome is Outcome.CONFIRMED)
 

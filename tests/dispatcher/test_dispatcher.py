@@ -16,7 +16,7 @@ from dispatcher.policy import LeastLoaded
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.watch import SubstationWatch
-from grid import events, topology
+from grid import event_log, events, topology
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
 from grid.events import Counts, Event, State
@@ -93,6 +93,7 @@ def _no_waiting() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "GAP_SECONDS", 0)
         patch.setattr(module, "RETRY_SECONDS", 0)
+        patch.setattr(event_log, "TRIES", 1)
         yield
 
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from grid import events, topology
+import pytest
+
+from grid import event_log, events, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -91,8 +93,26 @@ async def test_flushing_does_not_wait_for_the_turn() -> None:
     assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]
 
 
-async def test_every_event_is_answered() -> None:
-    """Each event's writer learns whether RabbitMQ confirmed it; a refusal or a return is a no."""
+async def test_what_is_not_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is not there yet gets the same events later, and one answer is given."""
+    monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
+    fake, log = writer()
+    answers: list[bool] = []
+    log.write(event(1), answers.append)
+    await turn()
+    fake.answers[0](Outcome.UNROUTABLE)
+    await turn()
+    await turn()
+    assert (len(fake.bodies), answers) == (2, [])
+    assert fake.bodies[0] == fake.bodies[1]
+    assert fake.ids[0] != fake.ids[1]
+    fake.answers[1](Outcome.CONFIRMED)
+    assert answers == [True]
+
+
+async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event's writer learns whether RabbitMQ confirmed it; refused or returned is a no."""
+    monkeypatch.setattr(event_log, "TRIES", 1)
     fake, log = writer()
     answers: list[tuple[str, bool]] = []
 
