@@ -104,6 +104,7 @@ def seen(job: Job) -> str:
         # charged twice: the first completion counts
         ([completed(7), completed(8, S2)], "completed", S1, {"completed": 7}),
         ([queued(), parked(2)], "parked", None, {"queued": 1, "parked": 2}),
+        ([completed(8), parked(7)], "parked", None, {"completed": 8, "parked": 7}),
         ([completed(7), parked(8)], "completed", S1, {"completed": 7, "parked": 8}),
     ],
 )
@@ -187,6 +188,13 @@ def test_those_that_ended_first_are_forgotten_first() -> None:
     assert [job.id for job in projection.after(None)] == ["a", "d", "e"]
     projection.apply(queued(8, "f"))
     assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
+
+
+def test_a_job_that_ended_in_two_ways_is_forgotten_once() -> None:
+    """Which end came first may turn out late; the job is one job all the same."""
+    first = [completed(8, job="a"), parked(7, job="a"), completed(9, job="b")]
+    projection = after(*first, queued(1, "c"), queued(2, "d"), most=2)
+    assert [job.id for job in projection.after(None)] == ["c", "d"]
 
 
 @given(st.lists(ANY, max_size=80), st.integers(1, 7), st.integers(3, 40))
