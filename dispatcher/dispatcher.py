@@ -36,6 +36,7 @@ REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request b
 GAP_SECONDS: Final = 0.05  # how long an acknowledgement waits for those before it
 RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message
 REASON_HEADER: Final = "x-parked-reason"
+SHOWN: Final = 5  # names that a reason repeats
 NO_SUCH_SUBSTATION: Final = "no such substation"
 MALFORMED: Final = "malformed"
 
@@ -189,7 +190,8 @@ class Dispatcher:
         named = job.request.eligible_substations
         if self._hopeless(job):
             del self._jobs[job.request.id]
-            reason = f"{NO_SUCH_SUBSTATION}: {', '.join(named)}"
+            more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+            reason = f"{NO_SUCH_SUBSTATION}: {', '.join(named[:SHOWN])}{more}"
             self._park(job.tag, job.body, job.request.id, NO_SUCH_SUBSTATION, reason)
             return True
         began = perf_counter()
