@@ -137,7 +137,7 @@ class Wanted(BaseModel):
 class Substation(BaseModel):
     """A substation as the dispatcher sees it."""
 
-    id: str
+    id: str = Field(validation_alias="substation")
     load: float
     connectors: float
     utilisation: float

@@ -8,7 +8,6 @@ again, and the job's id tells whether it had been sent.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from functools import partial
 from random import Random
 from time import perf_counter
 from typing import Final
-from uuid import uuid4
 
 from dispatcher import policy as policies
 from dispatcher.acknowledgements import AckWindow
 from dispatcher.ledger import Ledger
+from dispatcher.parking import Parking
 from dispatcher.policy import Candidate, Policy
 from dispatcher.telemetry import Metrics
 from grid import messages, topology
@@ -30,12 +29,8 @@ from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 
-log = logging.getLogger(__name__)
-
 REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
 GAP_SECONDS: Final = 0.05  # how long an acknowledgement waits for those before it
-RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message
-REASON_HEADER: Final = "x-parked-reason"
 SHOWN: Final = 5  # names that a reason repeats
 NO_SUCH_SUBSTATION: Final = "no such substation"
 MALFORMED: Final = "malformed"
@@ -87,7 +82,7 @@ class Dispatcher:
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._window = AckWindow()
         self._ack_due = False
-        self._epoch = 0  # of the consuming link: a tag of an older one means nothing
+        self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._done)
         self.consumer: Consumer
 
     @property
@@ -123,7 +118,7 @@ class Dispatcher:
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
-            self._park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
+            self._parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
             return
         if not self._known(request.id, delivery):
             self._jobs[request.id] = job = Job(request, delivery.body, delivery.tag)
@@ -133,7 +128,7 @@ class Dispatcher:
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
         self._window.forget()
-        self._epoch += 1
+        self._parking.forget()
         for job in self._waiting:
             del self._jobs[job.request.id]
         self._waiting.clear()
@@ -192,7 +187,7 @@ class Dispatcher:
             del self._jobs[job.request.id]
             more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
             reason = f"{NO_SUCH_SUBSTATION}: {', '.join(named[:SHOWN])}{more}"
-            self._park(job.tag, job.body, job.request.id, NO_SUCH_SUBSTATION, reason)
+            self._parking.park(job.tag, job.body, job.request.id, NO_SUCH_SUBSTATION, reason)
             return True
         began = perf_counter()
         open_to = policies.usable(candidates, named)
@@ -269,30 +264,6 @@ class Dispatcher:
             self._sent.popitem(last=False)
         if job.tag is not None:
             self._done(job.tag)
-
-    def _park(self, tag: int | None, body: bytes, id: str | None, kind: str, reason: str) -> None:
-        """Put aside what cannot be processed, with the reason, and go on."""
-        name = id if messages.valid_job_id(id) and id else f"parked-{uuid4().hex}"
-        log.warning("parked %s: %s", name, reason)
-        self._metrics.parked.labels(kind).inc()
-        self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))
-        self._publish_parked(self._epoch, tag, body, name, reason)
-
-    def _publish_parked(
-        self, epoch: int, tag: int | None, body: bytes, name: str, reason: str
-    ) -> None:
-        def answer(outcome: Outcome) -> None:
-            if epoch != self._epoch:
-                return  # the delivery is void: the message comes again, and is parked again
-            if outcome is Outcome.CONFIRMED and tag is not None:
-                self._done(tag)
-            elif outcome is not Outcome.CONFIRMED:
-                again = partial(self._publish_parked, epoch, tag, body, name, reason)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
-
-        parked = topology.PARKED
-        headers = {REASON_HEADER: reason}
-        self._publisher.publish(parked, parked, body, answer, id=name, headers=headers)
 
     def _done(self, tag: int) -> None:
         self._window.done(tag)

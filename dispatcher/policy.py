@@ -96,11 +96,12 @@ def record(
     return {
         "policy": policy,
         "reason": reason,
-        "candidates": [_explain(each, named) for each in listed],
+        "candidates": [explain(each, named) for each in listed],
     }
 
 
-def _explain(candidate: Candidate, named: Sequence[str]) -> dict[str, Any]:
+def explain(candidate: Candidate, named: Sequence[str] = ()) -> dict[str, Any]:
+    """Give what a decision saw of a substation, as the event log shows it."""
     problem = why_not(candidate, named)
     age = candidate.gauge_age
     return {
@@ -109,7 +110,7 @@ def _explain(candidate: Candidate, named: Sequence[str]) -> dict[str, Any]:
         "connectors": candidate.connectors,
         "utilisation": round(candidate.utilisation, 4),
         "gauge": candidate.gauge,
-        "gauge_age": None if age is None else round(age, 3),
+        "gauge_age_seconds": None if age is None else round(age, 3),
         "outstanding": candidate.outstanding,
         "eligible": problem is None,
         "reason": problem,

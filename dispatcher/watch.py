@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from dispatcher.ledger import Ledger
-from dispatcher.policy import Candidate, why_not
+from dispatcher.policy import Candidate, explain
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from dispatcher.telemetry import Metrics
@@ -98,23 +98,7 @@ async def publish_snapshots(
         unwritten += 1
         due = seen != before or unwritten >= SNAPSHOT_LEAST_EVERY
         if due and writer.connected:  # an old snapshot is worth nothing: none is kept for later
-            detail = {"substations": [_snapshot(each) for each in found]}
+            detail = {"substations": [explain(each) for each in found]}
             writer.write(Event(SUBSTATIONS, clock(), detail=detail))
             before, unwritten = seen, 0
         await asyncio.sleep(SNAPSHOT_SECONDS)
-
-
-def _snapshot(candidate: Candidate) -> dict[str, Any]:
-    problem = why_not(candidate, ())
-    age = candidate.gauge_age
-    return {
-        "id": candidate.substation,
-        "load": candidate.load,
-        "connectors": candidate.connectors,
-        "utilisation": round(candidate.utilisation, 4),
-        "gauge": candidate.gauge,
-        "gauge_age_seconds": None if age is None else round(age, 3),
-        "outstanding": candidate.outstanding,
-        "eligible": candidate.problem is None,
-        "reason": problem,
-    }

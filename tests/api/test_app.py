@@ -518,7 +518,8 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "reason": None,
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
-        bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [one | {"new": 1}, never]}))
+        told = [each | {"substation": each["id"]} for each in (one, never)]
+        bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
         answer = await bench.get("/substations")
         assert answer.status == 200
         assert answer.body == {"as_of": "2026-01-01T00:00:00Z", "substations": [one, never]}

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from dispatcher import dispatcher as module
-from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, REASON_HEADER, Dispatcher
+from dispatcher import parking
+from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, Dispatcher
 from dispatcher.ledger import Ledger
+from dispatcher.parking import REASON_HEADER
 from dispatcher.policy import LeastLoaded
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
@@ -92,7 +94,7 @@ def _no_waiting() -> Iterator[None]:
     """Have what the dispatcher puts off done in the next turn of the loop."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "GAP_SECONDS", 0)
-        patch.setattr(module, "RETRY_SECONDS", 0)
+        patch.setattr(parking, "RETRY_SECONDS", 0)
         patch.setattr(event_log, "TRIES", 1)
         yield
 

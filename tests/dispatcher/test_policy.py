@@ -220,7 +220,7 @@ def test_the_record_says_of_each_candidate_what_was_known_and_why_not() -> None:
         "connectors": 10,
         "utilisation": 0.3,
         "gauge": 2,
-        "gauge_age": 0.123,
+        "gauge_age_seconds": 0.123,
         "outstanding": 1,
         "eligible": True,
         "reason": None,
@@ -231,4 +231,4 @@ def test_the_record_says_of_each_candidate_what_was_known_and_why_not() -> None:
         "c": NOT_NAMED,
         "d": FULL,
     }
-    assert by_name["b"]["gauge_age"] is None
+    assert by_name["b"]["gauge_age_seconds"] is None

@@ -1,0 +1,66 @@
+"""Putting aside what cannot be processed: to ``charge.parked``, unchanged, with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+from uuid import uuid4
+
+from dispatcher.telemetry import Metrics
+from grid import messages, topology
+from grid.amqp import Outcome, Publisher
+from grid.event_log import EventWriter
+from grid.events import Event, State
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message
+REASON_HEADER: Final = "x-parked-reason"
+
+
+class Parking:
+    """Parks messages; ``parked`` is told the tag of each that RabbitMQ has there."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        events: EventWriter,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        parked: Callable[[int], None],
+    ) -> None:
+        self._publisher = publisher
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._parked = parked
+        self._epoch = 0  # of the consuming link: a tag of an older one means nothing
+
+    def park(self, tag: int | None, body: bytes, id: str | None, kind: str, reason: str) -> None:
+        """Put a message aside; ``id`` may be anything a stranger wrote there."""
+        name = id if id is not None and messages.valid_job_id(id) else f"parked-{uuid4().hex}"
+        log.warning("parked %s: %s", name, reason)
+        self._metrics.parked.labels(kind).inc()
+        self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))
+        self._publish(self._epoch, tag, body, name, reason)
+
+    def forget(self) -> None:
+        """Let go of all deliveries: RabbitMQ delivers them again, and they are parked again."""
+        self._epoch += 1
+
+    def _publish(self, epoch: int, tag: int | None, body: bytes, name: str, reason: str) -> None:
+        def answer(outcome: Outcome) -> None:
+            if epoch != self._epoch:
+                return
+            if outcome is not Outcome.CONFIRMED:
+                again = partial(self._publish, epoch, tag, body, name, reason)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+            elif tag is not None:
+                self._parked(tag)
+
+        parked, headers = topology.PARKED, {REASON_HEADER: reason}
+        self._publisher.publish(parked, parked, body, answer, id=name, headers=headers)
