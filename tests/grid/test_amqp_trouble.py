@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -14,41 +15,43 @@ from deploy.local.rabbitmq import SCRIPT
 from grid import topology
 from grid.amqp import Outcome, Publisher
 from grid.errors import BrokerUnavailable
+from grid.event_log import EventWriter
+from grid.events import Event, State, decode
 from tests.broker import DECLARED_FOR_GOOD_SECONDS, Broker, VirtualHost
 from tests.grid.links import Listener, Seen, Taker, eventually, running
 
 pytestmark = pytest.mark.integration
 
 REQUESTS = (topology.REQUESTS, topology.REQUESTS)
-EVENTS = (topology.EVENTS, topology.EVENTS)
 IN_FLIGHT = 300
 
 
 class Flood:
-    """Publishes as fast as RabbitMQ answers, with many messages in flight, until told to stop."""
+    """Sends as fast as it is answered, with many messages in flight, until told to stop."""
 
-    def __init__(self, publisher: Publisher, where: tuple[str, str]) -> None:
-        self._publisher = publisher
-        self._where = where
-        self.answers: dict[str, list[Outcome]] = {}
+    def __init__(self, send: Callable[[str, Callable[[object], None]], object]) -> None:
+        self._send = send
+        self.answers: dict[str, list[object]] = {}
+        self._answered = 0
         self.going = True
 
+    @property
+    def in_flight(self) -> int:
+        """How many messages were not answered yet."""
+        return len(self.answers) - self._answered
+
     async def run(self) -> None:
-        """Publish."""
+        """Send."""
         while self.going:
-            while self._publisher.backlog < IN_FLIGHT:
-                self._publish()
+            while self.in_flight < IN_FLIGHT:
+                name = f"job-{len(self.answers)}"
+                self.answers[name] = []
+                self._send(name, partial(self._note, name))
             await asyncio.sleep(0.001)
 
-    @property
-    def sent(self) -> set[str]:
-        """The ids of what was published."""
-        return set(self.answers)
-
-    def _publish(self) -> None:
-        name = str(len(self.answers))
-        answers = self.answers[name] = []
-        self._publisher.publish(*self._where, name.encode(), answers.append, id=name)
+    def _note(self, name: str, answer: object) -> None:
+        self._answered += 1
+        self.answers[name].append(answer)
 
 
 async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: VirtualHost) -> None:
@@ -56,30 +59,36 @@ async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: Virt
     seen = Seen()
     jobs = Publisher("jobs", [vhost.url()], seen)
     log = Publisher("log", [vhost.url()], seen)
+    writer = EventWriter(log, "test")
     taker = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False, prefetch=50)
     reader = Listener(vhost.url("api"), topology.EVENTS, "first")
-    floods = [Flood(jobs, REQUESTS), Flood(log, EVENTS)]
+    published = Flood(lambda name, done: jobs.publish(*REQUESTS, b"", done, id=name))
+    written = Flood(lambda name, done: writer.write(Event(State.QUEUED, 1, job=name), done))
     async with running(jobs), running(log), running(taker.link), running(reader.link):
         await asyncio.sleep(DECLARED_FOR_GOOD_SECONDS)
-        running_floods = [asyncio.create_task(each.run()) for each in floods]
-        await eventually(lambda: len(reader.bodies) > 1_000, "it is in full swing")
+        floods = [asyncio.create_task(each.run()) for each in (published, written)]
+        await eventually(
+            lambda: min(len(published.answers), len(written.answers)) > 5 * IN_FLIGHT,
+            "it is in full swing",
+        )
         await asyncio.to_thread(broker.kill)
         await eventually(lambda: not (jobs.connected or log.connected), "the loss is noticed")
-        for each in floods:
-            each.going = False
-        await asyncio.gather(*running_floods)
-        assert jobs.backlog >= IN_FLIGHT
-        assert log.backlog >= IN_FLIGHT
+        published.going = written.going = False
+        await asyncio.gather(*floods)
         await asyncio.to_thread(broker.start)
-        await asyncio.wait_for(asyncio.gather(jobs.drained(), log.drained()), 60)
-        for each in floods:
-            assert all(answers == [Outcome.CONFIRMED] for answers in each.answers.values())
-        last = set(map(str.encode, floods[1].sent))
-        await eventually(lambda: set(reader.bodies) == last, "every event is read")
-        assert taker.forgotten_after == [50]
+        await eventually(lambda: published.in_flight == written.in_flight == 0, "all is answered")
+        assert set(map(tuple, published.answers.values())) == {(Outcome.CONFIRMED,)}
+        assert set(map(tuple, written.answers.values())) == {(True,)}
+        await eventually(lambda: jobs_of(reader.bodies) == set(written.answers), "all is read")
+        assert taker.forgotten_after[0] == 50
     everything = Taker(vhost.url("dispatcher"), topology.REQUESTS)
     async with running(everything.link):
-        await eventually(lambda: set(everything.ids) == floods[0].sent, "every job arrives")
+        await eventually(lambda: set(everything.ids) == set(published.answers), "all arrives")
+
+
+def jobs_of(bodies: list[bytes]) -> set[str]:
+    """Give the jobs that messages of the event log name."""
+    return {event.job for body in bodies for event in decode(body)}
 
 
 @contextmanager
