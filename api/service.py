@@ -18,10 +18,8 @@ from api.telemetry import JobsCollector, Metrics
 from grid import topology
 from grid.amqp import Publisher, StreamReader
 from grid.event_log import EventWriter
-from grid.runtime import background, within
+from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
-
-FLUSH_SECONDS = 2.0  # at the end, for RabbitMQ to confirm the last events
 
 
 def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str]) -> FastAPI:
@@ -49,8 +47,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with background(publisher.run(), reader.run(), log.mark()):
             yield
-            writer.flush()
-            await within(FLUSH_SECONDS, publisher.drained())
+            await writer.finish()
 
     return app.create(
         intake,

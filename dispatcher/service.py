@@ -22,10 +22,8 @@ from dispatcher.watch import SubstationWatch, publish_snapshots
 from grid import topology
 from grid.amqp import Consumer, Declarer, Publisher, StreamReader
 from grid.event_log import EventWriter
-from grid.runtime import background, operations_app, within
+from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
-
-FLUSH_SECONDS = 2.0  # at the end, for RabbitMQ to confirm what is on its way
 
 
 def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
@@ -87,7 +85,6 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         async with background(*work, queues.run(), scraper.run(), snapshots):
             yield
             consumer.stop()
-            events.flush()
-            await within(FLUSH_SECONDS, publisher.drained())
+            await events.finish()
 
     return operations_app("Dispatcher", registry, problems, lifespan)

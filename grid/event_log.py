@@ -11,12 +11,14 @@ from typing import Final
 from grid import events, topology
 from grid.amqp import Outcome, Publisher
 from grid.events import Event
+from grid.runtime import within
 
 Done = Callable[[bool], None]
 
 # A RabbitMQ that has just started listens before its streams are there, and returns what is theirs.
 RETRY_SECONDS: Final = 0.25
 TRIES: Final = 20
+FINISH_SECONDS: Final = 2.0
 
 
 class EventWriter:
@@ -31,6 +33,9 @@ class EventWriter:
         self._events: list[Event] = []
         self._answers: list[Done] = []
         self._due = False
+        self._unanswered = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def connected(self) -> bool:
@@ -61,7 +66,18 @@ class EventWriter:
             return
         body = events.encode(self._events)
         answers, self._events, self._answers = self._answers, [], []
+        self._unanswered += 1
+        self._idle.clear()
         self._publish(body, answers, TRIES)
+
+    async def finish(self) -> None:
+        """Write what is left, and wait a little for RabbitMQ to have all that was published."""
+        self.flush()
+        await within(FINISH_SECONDS, self._finished())
+
+    async def _finished(self) -> None:
+        await self._idle.wait()
+        await self._publisher.drained()
 
     def _publish(self, body: bytes, answers: list[Done], tries: int) -> None:
         def answer(outcome: Outcome) -> None:
@@ -69,6 +85,9 @@ class EventWriter:
                 again = partial(self._publish, body, answers, tries - 1)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
                 return
+            self._unanswered -= 1
+            if not self._unanswered:
+                self._idle.set()
             for each in answers:
                 each(outcome is Outcome.CONFIRMED)
 

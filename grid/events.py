@@ -70,6 +70,9 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+_FIELDS: Final = frozenset(Event.__dataclass_fields__)  # a reader ignores those it does not know
+
+
 def encode(events: Iterable[Event]) -> bytes:
     """Give the bytes of one message that carries these events, in their order."""
     return b"\n".join(map(_encode_one, events))
@@ -94,7 +97,8 @@ def _encode_one(event: Event) -> bytes:
 def _decode_one(line: bytes) -> Event:
     try:
         value = json.loads(line)
-        event = Event(**(value | {"counts": _counts(value.get("counts"))}))
+        known = {name: value[name] for name in _FIELDS & value.keys()}
+        event = Event(**(known | {"counts": _counts(value.get("counts"))}))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
     if not _sound(event):

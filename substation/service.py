@@ -13,14 +13,12 @@ from fastapi import FastAPI
 from grid import topology
 from grid.amqp import Consumer, Publisher
 from grid.event_log import EventWriter
-from grid.runtime import background, operations_app, within
+from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from substation.settings import SubstationSettings
 from substation.station import Station
 from substation.telemetry import StationCollector, session_seconds
 from substation.worker import Worker
-
-FLUSH_SECONDS = 2.0  # at the end, for RabbitMQ to confirm the last events
 
 
 def build(settings: SubstationSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
@@ -60,8 +58,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         async with background(publisher.run(), consumer.run()):
             yield
             await worker.stop(settings.grace_seconds)
-            events.flush()
-            await within(FLUSH_SECONDS, publisher.drained())
+            await events.finish()
 
     return operations_app(
         f"Substation {name}", registry, lambda: links_down([publisher, consumer]), lifespan

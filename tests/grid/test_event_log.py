@@ -23,6 +23,9 @@ class FakePublisher:
         self.targets: list[tuple[str, str]] = []
         self.answers: list[Callable[[Outcome], None]] = []
 
+    async def drained(self) -> None:
+        """Have nothing left to answer."""
+
     def publish(
         self, exchange: str, key: str, body: bytes, done: Callable[[Outcome], None], *, id: str
     ) -> None:
@@ -145,3 +148,18 @@ async def test_an_answer_may_write_the_next_event() -> None:
     fake.answers[0](Outcome.CONFIRMED)
     await turn()
     assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]
+
+
+async def test_finishing_waits_for_what_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that ends does not leave behind the events a stream has not taken yet."""
+    monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
+    fake, log = writer()
+    log.write(event(1))
+    finishing = asyncio.create_task(log.finish())
+    await turn()
+    fake.answers[0](Outcome.UNROUTABLE)
+    for _ in range(5):
+        await turn()
+    assert not finishing.done()
+    fake.answers[1](Outcome.CONFIRMED)
+    await finishing

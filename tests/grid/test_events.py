@@ -82,7 +82,6 @@ def test_what_the_substations_look_like_needs_no_job() -> None:
         ("counts", [1, "abcde", [], [1, 1, 1, 1], [1] * 6, ["1"] * 5, [True] * 5, {}]),
         ("counts", [[float("nan"), 1, 1, 1, 1], [1, float("inf"), 1, 1, 1], [10**400] * 5]),
         ("detail", [1, "a", [], True]),
-        ("colour", ["green"]),
     ],
 )
 def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
@@ -118,3 +117,10 @@ def test_an_error_repeats_little() -> None:
     with pytest.raises(MalformedMessage) as wrong:
         decode(line(reason="x" * 10_000, kind="charged"))
     assert len(str(wrong.value)) < 300
+
+
+def test_an_unknown_field_is_ignored() -> None:
+    """A newer writer may add a field: services are upgraded one by one."""
+    assert decode(b'{"kind":"queued","at":1,"job":"a","colour":"red"}') == [
+        Event(State.QUEUED, 1, job="a")
+    ]
