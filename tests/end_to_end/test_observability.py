@@ -13,7 +13,7 @@ from deploy import stack
 from deploy.local import prometheus
 from deploy.local.ports import HOST, free_ports
 from tests.broker import VirtualHost
-from tests.dashboards import alerts_without_data, committed, queries_without_data
+from tests.deploy.dashboards import alerts_without_data, committed, queries_without_data
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import dashboard
 from grid.topology import REQUESTS_MAX_LENGTH
-from tests import dashboards
+from tests.deploy import dashboards
 
 GRAFANA = Path(dashboard.__file__).parent
 ALERTS_TEST = Path(__file__).parent / "alerts_test.yml"
