@@ -13,7 +13,7 @@ from grid import events
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import ENDED, MARKER, Event, State
-from grid.runtime import within
+from grid.waiting import within
 
 log = logging.getLogger(__name__)
 

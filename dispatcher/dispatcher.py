@@ -18,7 +18,7 @@ from typing import Final
 
 from dispatcher import policy as policies
 from dispatcher.acknowledgements import AckWindow
-from dispatcher.ledger import Ledger
+from dispatcher.ledger import Account, Ledger
 from dispatcher.parking import Parking
 from dispatcher.policy import Candidate, Policy
 from dispatcher.telemetry import Metrics
@@ -64,6 +64,7 @@ class Dispatcher:
         clock: Callable[[], float],
         now: Callable[[], float],
         on_missing_queue: Callable[[str], None],
+        on_delivery: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._policy = policy
@@ -74,10 +75,12 @@ class Dispatcher:
         self._clock = clock
         self._now = now
         self._on_missing_queue = on_missing_queue
+        self._on_delivery = on_delivery
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
         self._placed: list[Job] = []  # decided in this turn, about to be published
         self._route_due = False
+        self._stopping = False
         self._sending: Counter[str] = Counter()  # by substation
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._window = AckWindow()
@@ -96,23 +99,24 @@ class Dispatcher:
 
     def candidates(self) -> list[Candidate]:
         """Give every substation as a decision would see it now."""
-        now, ledger = self._now(), self._ledger
-        return [
-            Candidate(
-                each.substation,
-                each.load,
-                each.connectors,
-                ledger.ineligible(each, now),
-                each.gauge,
-                each.age(now),
-                each.outstanding,
-            )
-            for each in ledger.accounts.values()
-        ]
+        now = self._now()
+        return [self._candidate(each, now) for each in self._ledger.accounts.values()]
+
+    def _candidate(self, account: Account, now: float) -> Candidate:
+        return Candidate(
+            account.substation,
+            account.load,
+            account.connectors,
+            self._ledger.ineligible(account, now),
+            account.gauge,
+            account.age(now),
+            account.outstanding,
+        )
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
         self._window.delivered(delivery.tag)
+        self._on_delivery()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
         try:
@@ -135,6 +139,14 @@ class Dispatcher:
         for job in self._jobs.values():
             job.tag = None
 
+    async def stop(self) -> None:
+        """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
+        self._stopping = True
+        self.consumer.stop()
+        await self._events.finish()
+        self._acknowledge()
+        self._acknowledge()  # the first time leaves what is done behind a gap for the second
+
     def route(self) -> None:
         """Send every waiting request that some substation has room for, the oldest first.
 
@@ -142,13 +154,16 @@ class Dispatcher:
         decision before its substation's first word of it.
         """
         self._route_due = False
+        if self._stopping:
+            return
+        candidates = {each.substation: each for each in self.candidates()}
         passed: list[Job] = []
-        while self._waiting:
-            candidates = self.candidates()
-            if not policies.usable(candidates, ()) and not self._hopeless(self._waiting[0]):
-                break
+        no_room: set[tuple[str, ...]] = set()  # for requests that name these
+        while self._waiting and () not in no_room:
             job = self._waiting.popleft()
-            if not self._place(job, candidates):
+            named = job.request.eligible_substations
+            if named in no_room or not self._place(job, candidates):
+                no_room.add(named)
                 passed.append(job)
         self._waiting.extendleft(reversed(passed))
         self._events.flush()
@@ -180,7 +195,7 @@ class Dispatcher:
         known, named = self._ledger.accounts.keys(), job.request.eligible_substations
         return bool(known and named) and known.isdisjoint(named)
 
-    def _place(self, job: Job, candidates: list[Candidate]) -> bool:
+    def _place(self, job: Job, candidates: dict[str, Candidate]) -> bool:
         """Send a request, or park it where no substation it names exists; else leave it waiting."""
         named = job.request.eligible_substations
         if self._hopeless(job):
@@ -190,13 +205,16 @@ class Dispatcher:
             self._parking.park(job.tag, job.body, job.request.id, NO_SUCH_SUBSTATION, reason)
             return True
         began = perf_counter()
-        open_to = policies.usable(candidates, named)
+        seen = list(candidates.values())
+        open_to = policies.usable(seen, named)
         if not open_to:
             return False
         chosen, reason = self._policy.choose(open_to, self._random)
         self._metrics.decision_seconds.observe(perf_counter() - began)
-        detail = policies.record(self._policy.name, reason, candidates, chosen, named)
+        detail = policies.record(self._policy.name, reason, seen, chosen, named)
         self._assign(job, chosen.substation, {"requested_at": job.request.requested_at, **detail})
+        account = self._ledger.accounts[chosen.substation]
+        candidates[chosen.substation] = self._candidate(account, self._now())
         return True
 
     def _assign(self, job: Job, substation: str, decision: dict[str, object]) -> None:

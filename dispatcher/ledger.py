@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from dispatcher.readings import Reading
 from grid.events import Counts
 
+DOUBT_SECONDS = 5.0  # jobs that are on their way for so long may be gone from the queue
 NO_READING = "its load has not been read yet"
+NO_CONSUMER = "nobody takes the jobs in its queue"
 NO_ANCHOR = "what waits in its queue is not known yet"
 
 
@@ -52,12 +54,15 @@ class Account:
     depth: Depth | None = None
     dispatched: float = 0.0
     sent_at: list[float] = field(default_factory=list)
+    ready: float = 0.0  # in its queue, where it has no counters
+    unserved: bool = False  # nobody takes jobs from that queue
+    unmoved: tuple[float, float] = (0.0, 0.0)  # jobs outstanding, and since when just as many
 
     @property
     def outstanding(self) -> float:
         """Jobs sent there that its sessions do not show yet."""
         if self.counts is None:
-            return float(len(self.sent_at))
+            return max(self.ready, float(len(self.sent_at)))
         return max(0.0, self.dispatched - _taken(self.counts))
 
     @property
@@ -101,6 +106,7 @@ class Ledger:
             account.counts, account.anchored = None, True
         else:
             _count(account, reading.counts)
+            _doubt(account, asked_at)
             _anchor(account, reading.counts, asked_at)
 
     def report(self, substation: str, counts: Counts) -> None:
@@ -117,10 +123,30 @@ class Ledger:
         if (account := self.accounts.get(substation)) is not None:
             account.problem = problem
 
+    def let_go(self) -> None:
+        """Have every scale set anew: another dispatcher has sent jobs meanwhile."""
+        for account in self.accounts.values():
+            if account.counts is not None:
+                account.anchored, account.depth = False, None
+
+    def uncounted(self) -> list[str]:
+        """Name those without counters: only their queue tells what they have not begun."""
+        accounts = self.accounts.values()
+        return [each.substation for each in accounts if each.anchored and each.counts is None]
+
+    def queued(self, substation: str, ready: float, consumers: int) -> None:
+        """Note the jobs ready in the queue of a substation without counters, and who takes them."""
+        if (account := self.accounts.get(substation)) is not None:
+            account.ready, account.unserved = ready, consumers == 0
+
     def unanchored(self) -> list[str]:
         """Name the substations whose queue's depth is to be asked for."""
         accounts = self.accounts.values()
-        return [each.substation for each in accounts if not each.anchored and each.depth is None]
+        return [
+            each.substation
+            for each in accounts
+            if each.counts is not None and not each.anchored and each.depth is None
+        ]
 
     def ask_depth(self, substation: str) -> None:
         """Note that a queue's depth is being asked for; nothing may be on its way there."""
@@ -158,6 +184,8 @@ class Ledger:
         age = account.age(now)
         if age is None or age > self._stale_after:
             return f"its load was read {age or 0:.1f} s ago: that is too old"
+        if account.unserved and account.counts is None:
+            return NO_CONSUMER
         return None if account.anchored else NO_ANCHOR
 
 
@@ -183,3 +211,15 @@ def _anchor(account: Account, page: Counts, asked_at: float) -> None:
     if depth.ready == 0 or _taken(page) == depth.taken_before:
         account.dispatched, account.anchored = _taken(page) + depth.ready, True
     account.depth = None
+
+
+def _doubt(account: Account, now: float) -> None:
+    """Have the scale set anew where jobs are on their way and none arrives.
+
+    They wait in the queue, or somebody took them out of it: only its depth can tell.
+    """
+    outstanding, since = account.unmoved
+    if account.outstanding != outstanding or not outstanding:
+        account.unmoved = (account.outstanding, now)
+    elif account.anchored and now - since >= DOUBT_SECONDS:
+        account.anchored, account.unmoved = False, (account.outstanding, now)

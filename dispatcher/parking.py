@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
-from uuid import uuid4
 
 from dispatcher.telemetry import Metrics
 from grid import messages, topology
@@ -42,7 +41,7 @@ class Parking:
 
     def park(self, tag: int | None, body: bytes, id: str | None, kind: str, reason: str) -> None:
         """Put a message aside; ``id`` may be anything a stranger wrote there."""
-        name = id if id is not None and messages.valid_job_id(id) else f"parked-{uuid4().hex}"
+        name = messages.name_of(id, body)
         log.warning("parked %s: %s", name, reason)
         self._metrics.parked.labels(kind).inc()
         self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))

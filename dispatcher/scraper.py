@@ -13,7 +13,7 @@ from dispatcher import readings, targets
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from grid.errors import ConfigurationError, MalformedReading
-from grid.runtime import within
+from grid.waiting import within
 
 log = logging.getLogger(__name__)
 

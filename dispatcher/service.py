@@ -18,7 +18,7 @@ from dispatcher.queues import QueueKeeper
 from dispatcher.scraper import Scraper, TargetFile
 from dispatcher.settings import DispatcherSettings
 from dispatcher.telemetry import LedgerCollector, Metrics
-from dispatcher.watch import SubstationWatch, publish_snapshots
+from dispatcher.watch import SubstationWatch, Turn, publish_snapshots
 from grid import topology
 from grid.amqp import Consumer, Declarer, Publisher, StreamReader
 from grid.event_log import EventWriter
@@ -34,7 +34,8 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
     broker = BrokerWatch(registry, logging.getLogger("dispatcher"))
     ledger = Ledger(settings.stale_after, settings.default_connectors)
     publisher = Publisher("dispatcher-jobs", urls, broker)
-    events = EventWriter(publisher, f"dispatcher-{uuid4().hex[:8]}")
+    name = f"dispatcher-{uuid4().hex[:8]}"
+    events, turn = EventWriter(publisher, name), Turn(name, now)
     declarer = Declarer("dispatcher-queues", urls, broker)
     queues = QueueKeeper(ledger, declarer, now)
     dispatcher = Dispatcher(
@@ -47,6 +48,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         clock=clock,
         now=now,
         on_missing_queue=queues.missing,
+        on_delivery=lambda: ledger.let_go() if turn.take() else None,
     )
     queues.sending = dispatcher.sending
     dispatcher.consumer = consumer = Consumer(
@@ -58,7 +60,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         deliver=dispatcher.deliver,
         forget=dispatcher.forget,
     )
-    watch = SubstationWatch(ledger, dispatcher.route, queues.missing, metrics)
+    watch = SubstationWatch(ledger, dispatcher.route, queues.missing, metrics, turn)
     reader = StreamReader(
         "dispatcher-events", urls, broker, queue=topology.EVENTS, start="next", read=watch.on_events
     )
@@ -80,11 +82,10 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        snapshots = publish_snapshots(dispatcher.candidates, events, clock)
+        snapshots = publish_snapshots(dispatcher.candidates, events, turn, clock)
         work = [link.run() for link in links]
         async with background(*work, queues.run(), scraper.run(), snapshots):
             yield
-            consumer.stop()
-            await events.finish()
+            await dispatcher.stop()
 
     return operations_app("Dispatcher", registry, problems, lifespan)

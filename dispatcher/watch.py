@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_SECONDS: Final = 1.0
 SNAPSHOT_LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
+STAND_BY_SECONDS: Final = 2.5 * SNAPSHOT_LEAST_EVERY  # without a word, the other one is gone
 
 
 class SubstationWatch:
@@ -32,11 +33,13 @@ class SubstationWatch:
         route: Callable[[], None],
         declare: Callable[[str], None],
         metrics: Metrics,
+        turn: Turn,
     ) -> None:
         self._ledger = ledger
         self._route = route
         self._declare = declare
         self._metrics = metrics
+        self._turn = turn
         self._problems: dict[str, str | None] = {}
 
     def on_targets(self, targets: dict[str, Target]) -> None:
@@ -69,6 +72,9 @@ class SubstationWatch:
         except MalformedMessage as error:
             log.warning("passed over in the event log: %s", error)
             return
+        for each in found:
+            if each.kind == SUBSTATIONS:
+                self._turn.heard(each.detail.get("dispatcher"))
         counted = [each for each in found if each.counts is not None]
         for each in counted:
             if each.counts is not None:
@@ -86,8 +92,40 @@ class SubstationWatch:
             log.warning("nothing goes to %s: %s", substation, problem)
 
 
+class Turn:
+    """Which of several dispatchers speaks: the one that RabbitMQ gives the requests to.
+
+    ``name`` is this one's. One that hears another, and has had no request since, stands by.
+    """
+
+    def __init__(self, name: str, now: Callable[[], float]) -> None:
+        self.name = name
+        self._now = now
+        self._other_heard_at: float | None = None
+
+    @property
+    def standing_by(self) -> bool:
+        """Tell whether another dispatcher is at work."""
+        heard = self._other_heard_at
+        return heard is not None and self._now() - heard < STAND_BY_SECONDS
+
+    def heard(self, name: object) -> None:
+        """Note the word of a dispatcher, perhaps one's own."""
+        if name != self.name:
+            self._other_heard_at = self._now()
+
+    def take(self) -> bool:
+        """Note a request of one's own; tells whether it ends a time of standing by."""
+        was_standing_by = self._other_heard_at is not None
+        self._other_heard_at = None
+        return was_standing_by
+
+
 async def publish_snapshots(
-    candidates: Callable[[], list[Candidate]], writer: EventWriter, clock: Callable[[], float]
+    candidates: Callable[[], list[Candidate]],
+    writer: EventWriter,
+    turn: Turn,
+    clock: Callable[[], float],
 ) -> None:
     """Write what is known of all substations to the event log, when it has changed."""
     before: list[tuple[str, float, float, str | None]] = []
@@ -97,8 +135,9 @@ async def publish_snapshots(
         seen = [(each.substation, each.load, each.connectors, each.problem) for each in found]
         unwritten += 1
         due = seen != before or unwritten >= SNAPSHOT_LEAST_EVERY
-        if due and writer.connected:  # an old snapshot is worth nothing: none is kept for later
-            detail = {"substations": [explain(each) for each in found]}
+        # an old snapshot is worth nothing: none is kept for later
+        if due and writer.connected and not turn.standing_by:
+            detail = {"dispatcher": turn.name, "substations": [explain(each) for each in found]}
             writer.write(Event(SUBSTATIONS, clock(), detail=detail))
             before, unwritten = seen, 0
         await asyncio.sleep(SNAPSHOT_SECONDS)

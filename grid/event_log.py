@@ -11,14 +11,15 @@ from typing import Final
 from grid import events, topology
 from grid.amqp import Outcome, Publisher
 from grid.events import Event
-from grid.runtime import within
+from grid.waiting import within
 
 Done = Callable[[bool], None]
 
 # A RabbitMQ that has just started listens before its streams are there, and returns what is theirs.
 RETRY_SECONDS: Final = 0.25
-TRIES: Final = 20
-FINISH_SECONDS: Final = 2.0
+TRIES: Final = 12
+FINISH_SECONDS: Final = 4.0
+MESSAGE_EVENTS: Final = 500  # at most in one message, which RabbitMQ must be able to take
 
 
 class EventWriter:
@@ -55,7 +56,9 @@ class EventWriter:
         self._events.append(event)
         if done is not None:
             self._answers.append(done)
-        if not self._due:
+        if len(self._events) >= MESSAGE_EVENTS:
+            self.flush()
+        elif not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self.flush)
 

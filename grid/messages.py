@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 from grid.errors import InvalidField, MalformedMessage
@@ -20,7 +21,7 @@ MAX_VEHICLE_ID: Final = 64
 MAX_ENERGY_KWH: Final = 10_000.0
 MAX_POWER_KW: Final = 4_000.0  # the megawatt charging system ends at 3.75 MW
 MAX_PRIORITY: Final = 9
-MAX_ELIGIBLE: Final = 1_000
+MAX_ELIGIBLE: Final = 100
 MAX_UNIX_TIME: Final = 253_402_300_799.0  # the last second of the year 9999
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
@@ -95,6 +96,16 @@ def valid_substation_id(name: object) -> bool:
 def valid_job_id(name: object) -> bool:
     """Tell whether a name can be a job's id: it becomes part of an address."""
     return isinstance(name, str) and _ID.match(name) is not None
+
+
+def name_of(id: str | None, body: bytes) -> str:
+    """Give the name under which a message that is no request is known: its own, or one made of it.
+
+    ``id`` may be anything a stranger wrote there. The same message has the same name each time.
+    """
+    if id is not None and valid_job_id(id):
+        return id
+    return f"unnamed-{sha256(body).hexdigest()[:32]}"
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -44,7 +43,7 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
     tasks = [asyncio.create_task(each) for each in work]
     for task in tasks:
-        task.add_done_callback(_end_if_failed)
+        task.add_done_callback(_report)
     try:
         yield
     finally:
@@ -53,19 +52,11 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
-    """Wait for work at most so long; tells whether it was done."""
-    try:
-        await asyncio.wait_for(work, seconds)
-    except TimeoutError:
-        return False
-    return True
-
-
 def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     """Build a service and serve it until SIGTERM or SIGINT; settings that are wrong end it at once.
 
-    ``service`` gives the app, its settings and its port.
+    ``service`` gives the app, its settings and its port. The exit status is 0 after SIGTERM, 1
+    after a failure, which a supervisor takes as a reason to start it again.
     """
     try:
         app, settings, port = service()
@@ -74,7 +65,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     configure_logging(settings.log_level, settings.log_format)
     # process_start_time_seconds says as much, in one series
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.http_host,
         port=port,
@@ -84,10 +75,33 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         server_header=False,
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
-    sys.exit(0)
+    # uvicorn ends in good order, and then raises the signal again: it has done its work by then
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        failed = asyncio.run(_serve(uvicorn.Server(config)))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(1 if failed else 0)
 
 
-def _end_if_failed(task: asyncio.Task[None]) -> None:
+async def _serve(server: uvicorn.Server) -> bool:
+    """Serve until the end; tells whether that was a failure: any exception that nobody caught."""
+    failed = False
+
+    def end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal failed
+        if (error := context.get("exception")) is None:
+            loop.default_exception_handler(context)
+            return
+        log.critical("ending: %s", context["message"], exc_info=error)
+        failed = server.should_exit = True
+
+    asyncio.get_running_loop().set_exception_handler(end)
+    await server.serve()
+    return failed or not server.started
+
+
+def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("ending: a part of the service failed", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
+        context = {"message": "a part of the service failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)

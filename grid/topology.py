@@ -22,8 +22,9 @@ DELIVERY_LIMIT: Final = (
 )
 REQUESTS_MAX_LENGTH: Final = 500_000
 SUBSTATION_MAX_LENGTH: Final = 100_000
+PARKED_MAX_LENGTH: Final = 1_000_000
 EVENTS_MAX_AGE: Final = "24h"
-EVENTS_MAX_BYTES: Final = 2_000_000_000
+EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
 
 
@@ -62,7 +63,12 @@ PARKED_QUEUE: Final = Queue(
     PARKED,
     PARKED,
     # looking at a parked message delivers it: without a limit of its own, RabbitMQ 4 drops it at 20
-    {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000},
+    {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 1_000_000,
+        "x-max-length": PARKED_MAX_LENGTH,
+        "x-overflow": "reject-publish",
+    },
 )
 EVENTS_STREAM: Final = Queue(
     EVENTS,

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from grid import messages
+from grid import messages, topology
 from grid.amqp import Consumer, Delivery
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.messages import ChargeRequest
-from grid.runtime import within
+from grid.waiting import within
 from substation.station import Station
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,7 @@ class Worker:
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
-            log.warning("a message that is no job goes to %s: %s", "charge.parked", error)
-            self.consumer.reject(delivery.tag)
+            self._refuse(delivery, str(error))
             return
         session = self._in_hand.get(request.id)
         if session is not None and session.tag is None:
@@ -99,6 +98,13 @@ class Worker:
             await within(grace_seconds, self._empty.wait())
         for session in list(self._in_hand.values()):
             self._interrupt(session)
+
+    def _refuse(self, delivery: Delivery, reason: str) -> None:
+        """Have RabbitMQ move what is no job to ``charge.parked``, and put on record why."""
+        log.warning("a message that is no job goes to %s: %s", topology.PARKED, reason)
+        name = messages.name_of(delivery.id, delivery.body)
+        self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))
+        self.consumer.reject(delivery.tag)
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
         if self._stopping:

@@ -8,7 +8,7 @@ confirms, consumers and streams.
 """
 
 from grid.amqp.consumer import Consumer, Delivery, StreamReader
-from grid.amqp.declarer import Declarer, declare_topology
+from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.link import Link, Watch
 from grid.amqp.publisher import Outcome, Publication, Publisher
 
@@ -20,6 +20,7 @@ __all__ = [
     "Outcome",
     "Publication",
     "Publisher",
+    "QueueState",
     "StreamReader",
     "Watch",
     "declare_topology",

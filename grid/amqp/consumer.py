@@ -11,7 +11,7 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
-from grid.amqp.link import Link, Watch, future, settle
+from grid.amqp.link import Link, Watch, future, guarded, settle
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 STREAM_PREFETCH: Final = 500
@@ -101,15 +101,10 @@ class Consumer(Link):
     def _on_message(
         self, _channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self._deliver(
-            Delivery(
-                method.delivery_tag,
-                body,
-                properties.message_id,
-                method.redelivered,
-                properties.headers or {},
-            )
-        )
+        tag, headers = method.delivery_tag, properties.headers or {}
+        delivery = Delivery(tag, body, properties.message_id, method.redelivered, headers)
+        if not guarded(self._deliver, delivery):
+            self.reject(tag)  # it goes where poison goes, not to those that come after it
 
     def _on_cancel(self, _frame: object) -> None:
         """Start afresh when RabbitMQ ends the consumer: its queue is gone, or an ack timed out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pika.channel import Channel
 from pika.exceptions import AMQPError
@@ -17,6 +17,13 @@ from grid.errors import BrokerUnavailable
 T = TypeVar("T")
 
 
+class QueueState(NamedTuple):
+    """How many messages are ready in a queue, and how many consumers it has."""
+
+    ready: int
+    consumers: int
+
+
 class Declarer(Link):
     """Makes exchanges and queues, and learns how many messages wait in a queue."""
 
@@ -24,8 +31,8 @@ class Declarer(Link):
         """Declare a durable direct exchange. Raises ``BrokerUnavailable`` if that fails."""
         await self._do(name, lambda channel: _declare_exchange(channel, name))
 
-    async def queue(self, queue: topology.Queue) -> int:
-        """Declare a queue with its binding; gives the number of messages ready in it.
+    async def queue(self, queue: topology.Queue) -> QueueState:
+        """Declare a queue with its binding; gives its state.
 
         Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
         """
@@ -73,7 +80,7 @@ async def _declare_exchange(channel: Channel, name: str) -> None:
     await done
 
 
-async def _declare_queue(channel: Channel, queue: topology.Queue) -> int:
+async def _declare_queue(channel: Channel, queue: topology.Queue) -> QueueState:
     declared, bound = future(), future()
     channel.queue_declare(
         queue.name,
@@ -81,7 +88,7 @@ async def _declare_queue(channel: Channel, queue: topology.Queue) -> int:
         arguments=dict(queue.arguments),
         callback=partial(settle, declared),
     )
-    ready = (await declared).method.message_count
+    found = (await declared).method
     channel.queue_bind(queue.name, queue.exchange, queue.key, callback=partial(settle, bound))
     await bound
-    return int(ready)
+    return QueueState(found.message_count, found.consumer_count)

@@ -96,11 +96,13 @@ class Link:
         """Wait for work that would never end if the channel closed meanwhile: then say why."""
         task = asyncio.ensure_future(work)
         waited: set[asyncio.Future[Any]] = {task, self._broken}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await task
             raise ConnectionError(self._broken.result())
-        return await task
+        finally:
+            task.cancel()
 
     def _down(self, why: str) -> None:
         self._channel = None
@@ -179,6 +181,21 @@ def _parameters(url: str, name: str) -> URLParameters:
 def future() -> asyncio.Future[Any]:
     """Make a future of the running loop, for a callback of pika to settle."""
     return asyncio.get_running_loop().create_future()
+
+
+def guarded(callback: Callable[..., object], *arguments: object) -> bool:
+    """Call back; tells whether that went well.
+
+    pika would swallow an exception, and break the connection over it. It is the service's own
+    mistake, so it goes to the loop's handler, which ends the service.
+    """
+    try:
+        callback(*arguments)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is passed on
+        context = {"message": "a callback of a RabbitMQ link failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+        return False
+    return True
 
 
 def settle(future: asyncio.Future[Any], value: object) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final
 
 from pika import BasicProperties, DeliveryMode
 from pika.channel import Channel
@@ -16,8 +17,12 @@ from pika.connection import Connection
 from pika.frame import Method
 from pika.spec import Basic
 
-from grid.amqp.link import Link, Watch, future, settle
+from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.errors import BrokerUnavailable
+
+Name = tuple[str, str, str | None]  # exchange, routing key, message id
+
+BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
 
 class Outcome(Enum):
@@ -40,6 +45,11 @@ class Publication:
     returned: bool = False
     withdrawn: bool = False
 
+    @property
+    def name(self) -> Name:
+        """What RabbitMQ calls it when it returns it."""
+        return self.exchange, self.key, self.properties.message_id
+
 
 class Publisher(Link):
     """Publishes persistent messages with confirms, and again those a broken link left in doubt.
@@ -51,7 +61,7 @@ class Publisher(Link):
         super().__init__(name, urls, watch)
         self.blocked = False
         self._sent: dict[int, Publication] = {}  # by confirm number, in order
-        self._returnable: dict[str, Publication] = {}
+        self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
         self._idle = asyncio.Event()
@@ -72,11 +82,18 @@ class Publisher(Link):
         id: str,  # message_id in AMQP
         headers: Mapping[str, Any] | None = None,
     ) -> Publication:
-        """Publish now, or as soon as the link is up; the answer comes through ``done``."""
+        """Publish now, or as soon as the link is up; the answer comes through ``done``.
+
+        A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
+        and over and over again.
+        """
         properties = BasicProperties(
             message_id=id, delivery_mode=DeliveryMode.Persistent, headers=dict(headers or {})
         )
         publication = Publication(exchange, key, body, properties, done)
+        if len(body) > BODY_MOST:
+            asyncio.get_running_loop().call_soon(done, Outcome.REFUSED)
+            return publication
         self._idle.clear()
         if (channel := self._usable()) is not None:
             self._send(channel, publication)
@@ -124,10 +141,10 @@ class Publisher(Link):
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))  # noqa: FBT003
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))  # noqa: FBT003
         self._number = 0
-        waiting, self._unsent = self._unsent, deque()
-        for publication in waiting:
-            if not publication.withdrawn:
-                self._send(channel, publication)
+        while self._unsent:
+            if not self._unsent[0].withdrawn:
+                self._send(channel, self._unsent[0])
+            self._unsent.popleft()
         if not self._sent:
             self._idle.set()
 
@@ -142,10 +159,6 @@ class Publisher(Link):
         self._say(up=True, why="RabbitMQ blocks publishers" if blocked else "connected")
 
     def _send(self, channel: Channel, publication: Publication) -> None:
-        self._number += 1
-        publication.returned = False
-        self._sent[self._number] = publication
-        self._returnable[publication.properties.message_id or ""] = publication
         channel.basic_publish(
             publication.exchange,
             publication.key,
@@ -153,32 +166,43 @@ class Publisher(Link):
             publication.properties,
             True,  # noqa: FBT003
         )
+        self._number += 1
+        publication.returned = False
+        self._sent[self._number] = publication
+        self._returnable.setdefault(publication.name, []).append(publication)
 
     def _on_return(
-        self, _channel: object, _method: object, properties: BasicProperties, _body: bytes
+        self, _: object, method: Basic.Return, properties: BasicProperties, _body: bytes
     ) -> None:
         """Note that a message found no queue: RabbitMQ says so, then confirms it all the same."""
-        if (publication := self._returnable.get(properties.message_id or "")) is not None:
-            publication.returned = True
+        name = (method.exchange, method.routing_key, properties.message_id)
+        for publication in self._returnable.get(name, ()):
+            if not publication.returned:
+                publication.returned = True
+                return
 
     def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
         number, accepted = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
         if not frame.method.multiple:
             self._settle(number, accepted=accepted)
             return
-        for each in [sent for sent in self._sent if sent <= number or number == 0]:
+        for each in list(takewhile(lambda sent: sent <= number, self._sent)):
             self._settle(each, accepted=accepted)
 
     def _settle(self, number: int, *, accepted: bool) -> None:
         publication = self._sent.pop(number, None)
         if publication is None:
             return
-        self._returnable.pop(publication.properties.message_id or "", None)
+        self._forget(publication)
         if not self.backlog:
             self._idle.set()
         if publication.withdrawn:
             return
-        if not accepted:
-            publication.done(Outcome.REFUSED)
-        else:
-            publication.done(Outcome.UNROUTABLE if publication.returned else Outcome.CONFIRMED)
+        confirmed = Outcome.UNROUTABLE if publication.returned else Outcome.CONFIRMED
+        guarded(publication.done, confirmed if accepted else Outcome.REFUSED)
+
+    def _forget(self, publication: Publication) -> None:
+        same = self._returnable[publication.name]
+        same.remove(publication)
+        if not same:
+            del self._returnable[publication.name]

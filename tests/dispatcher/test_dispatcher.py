@@ -17,7 +17,7 @@ from dispatcher.parking import REASON_HEADER
 from dispatcher.policy import LeastLoaded
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
-from dispatcher.watch import SubstationWatch
+from dispatcher.watch import SubstationWatch, Turn
 from grid import event_log, events, topology
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
@@ -61,7 +61,11 @@ class Bench:
         self.queue = FakeConsumer(self.dispatcher.deliver, self.dispatcher.forget)
         self.dispatcher.consumer = self.queue
         self.watch = SubstationWatch(
-            self.ledger, self.dispatcher.route, self.missing.append, self.metrics
+            self.ledger,
+            self.dispatcher.route,
+            self.missing.append,
+            self.metrics,
+            Turn("this", lambda: self.now),
         )
         self.registry.register(
             LedgerCollector(self.dispatcher.candidates, lambda: self.dispatcher.waiting)
@@ -252,7 +256,7 @@ async def test_what_is_parked_has_a_name(id: str | None) -> None:
     bench.queue.bring(b"?", id)
     await turns()
     (event,) = bench.publisher.events(State.PARKED)
-    assert event.job.startswith("parked-")
+    assert event.job.startswith("unnamed-")
     assert bench.queue.acked == [1]
 
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dispatcher.ledger import Ledger
+from dispatcher.ledger import DOUBT_SECONDS, Ledger
 from dispatcher.readings import Reading
 from grid.events import Counts
 
@@ -70,6 +70,8 @@ class Drift(RuleBasedStateMachine):
         self.latest: Counts | None = None
         self.hidden = 0
         self.hidden_at_depth = 0
+        self.gone = 0  # jobs taken out of the queue since its depth was asked for
+        self.gone_at_depth = 0
         self.set_scale()
 
     @property
@@ -131,6 +133,13 @@ class Drift(RuleBasedStateMachine):
         self.truth.completed += 1
         self.events.append(self.truth.counts)
 
+    @rule()
+    @precondition(lambda self: self.truth.ready)
+    def vanish(self) -> None:
+        """Somebody takes a job out of the queue."""
+        self.truth.ready -= 1
+        self.gone += 1
+
     @rule(noticed=st.booleans(), seldom=SELDOM)
     def restart(self, noticed: bool, seldom: bool) -> None:  # noqa: FBT001
         """The process ends and comes back."""
@@ -178,7 +187,7 @@ class Drift(RuleBasedStateMachine):
         was = self.ledger.accounts[A].anchored
         self.ledger.read(A, Reading(counts.load, CONNECTORS, counts=counts), asked_at)
         if self.ledger.accounts[A].anchored and not was:
-            self.hidden = self.hidden_at_depth
+            self.hidden, self.gone = self.hidden_at_depth, self.gone - self.gone_at_depth
         self.settle(counts, from_page=True)
 
     @rule()
@@ -199,6 +208,7 @@ class Drift(RuleBasedStateMachine):
         """The broker counts what is ready; the answer is on its way."""
         ready = self.truth.ready + self.truth.copies
         self.hidden_at_depth = self.truth.held + self.truth.copies
+        self.gone_at_depth = self.gone
         self.asking = lambda: self.ledger.depth(A, ready, self.now)
 
     @rule(lost=st.booleans())
@@ -232,14 +242,16 @@ class Drift(RuleBasedStateMachine):
     @precondition(lambda self: not self.truth.sent)
     def set_scale(self) -> None:
         """Go through all steps of it, with nothing in between."""
-        for _ in range(2):
+        for _ in range(3):  # a page may call a scale in doubt that has just been set
             self.scrape()
             if self.asking is None:
                 self.ask_depth()
             while self.asking is not None:
                 self.go_on_asking(lost=False)
-        self.scrape()
-        assert self.ledger.accounts[A].anchored
+            self.scrape()
+            if self.ledger.accounts[A].anchored:
+                return
+        raise AssertionError("the scale is never set")
 
     def settle(self, heard: Counts, *, from_page: bool = False) -> None:
         """Note what the ledger must know by now: the latest, and then that nothing is hidden."""
@@ -269,13 +281,16 @@ class Drift(RuleBasedStateMachine):
         account = self.ledger.accounts[A]
         if self.latest == self.truth.counts:
             assert account.counts == self.latest
-            assert not account.anchored or account.load <= self.truth.load + self.truth.copies
+            heaviest = self.truth.load + self.truth.copies + self.gone
+            assert not account.anchored or account.load <= heaviest
 
     def teardown(self) -> None:
         """Within one question and one page after all is quiet, the ledger is right again."""
         while self.truth.sent:
             self.arrive()
         self.give_back()
+        self.scrape()
+        self.now += DOUBT_SECONDS
         self.set_scale()
         account = self.ledger.accounts[A]
         assert self.truth.load - self.hidden <= account.load

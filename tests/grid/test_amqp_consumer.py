@@ -23,7 +23,7 @@ QUEUE = topology.substation_queue("substation1")
 async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
     """Give a link that declares, with the substation's queue declared."""
     async with running(Declarer("declarer", [vhost.url()], Seen())) as link:
-        assert await link.queue(QUEUE) == 0
+        assert (await link.queue(QUEUE)).ready == 0
         yield link
 
 
@@ -46,10 +46,10 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
     one = taker(vhost, prefetch=2_050)
     async with running(one.link):
         await eventually(lambda: len(one.deliveries) == 2_050, "the prefetch is delivered")
-        assert await declarer.queue(QUEUE) == 50
+        assert (await declarer.queue(QUEUE)).ready == 50
         one.link.ack(one.deliveries[9].tag, multiple=True)
         await eventually(lambda: len(one.deliveries) == 2_060, "as many more as acknowledged")
-        assert await declarer.queue(QUEUE) == 40
+        assert (await declarer.queue(QUEUE)).ready == 40
     assert len(set(one.ids)) == 2_060
 
 
@@ -83,7 +83,7 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
     other = taker(vhost)
     async with running(other.link):
         await eventually(lambda: other.ids, "the rest is delivered")
-        assert await declarer.queue(QUEUE) == 0
+        assert (await declarer.queue(QUEUE)).ready == 0
     assert other.ids == ["c"]
 
 
@@ -131,7 +131,7 @@ async def test_stopping_lets_what_was_taken_be_finished(
     other = taker(vhost)
     async with running(other.link):
         await eventually(lambda: len(other.ids) == 2, "the others are delivered elsewhere")
-        assert await declarer.queue(QUEUE) == 0
+        assert (await declarer.queue(QUEUE)).ready == 0
     assert one.ids == ["a", "b"]
     assert sorted(map(str, other.ids)) == ["b", "c"]
 
@@ -166,7 +166,7 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
         one.link.ack(one.deliveries[2].tag)
     assert one.ids == ["a", "b", "b"]
     assert "PRECONDITION_FAILED" in one.seen.reasons()[1]
-    assert await declarer.queue(QUEUE) == 0
+    assert (await declarer.queue(QUEUE)).ready == 0
 
 
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:

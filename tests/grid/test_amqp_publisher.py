@@ -49,7 +49,7 @@ async def publisher(vhost: VirtualHost) -> AsyncIterator[Publisher]:
 async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
     """Tell how many messages are ready in a queue, now."""
     async with running(Declarer("counter", [vhost.url()], Seen())) as link:
-        return await link.queue(queue)
+        return (await link.queue(queue)).ready
 
 
 async def test_a_message_is_confirmed_and_arrives_whole(

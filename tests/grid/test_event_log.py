@@ -53,15 +53,27 @@ async def turn() -> None:
 
 
 async def test_one_turn_is_one_message() -> None:
-    """A thousand events of one turn cost one publish, and keep their order."""
+    """Hundreds of events of one turn cost one publish, and keep their order."""
     fake, log = writer()
-    several = [event(number) for number in range(1_000)]
+    several = [event(number) for number in range(event_log.MESSAGE_EVENTS - 1)]
     for each in several:
         log.write(each)
     assert fake.bodies == []
     await turn()
     assert [events.decode(body) for body in fake.bodies] == [several]
     assert fake.targets == [(topology.EVENTS, topology.EVENTS)]
+
+
+async def test_a_message_is_bounded() -> None:
+    """However many events one turn brings, RabbitMQ is given messages that it can take."""
+    fake, log = writer()
+    several = [event(number) for number in range(2 * event_log.MESSAGE_EVENTS + 1)]
+    for each in several:
+        log.write(each)
+    await turn()
+    sizes = [len(events.decode(body)) for body in fake.bodies]
+    assert sizes == [event_log.MESSAGE_EVENTS, event_log.MESSAGE_EVENTS, 1]
+    assert [each for body in fake.bodies for each in events.decode(body)] == several
 
 
 async def test_turns_keep_their_order_and_have_ids_of_their_own() -> None:

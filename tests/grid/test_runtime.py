@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
@@ -14,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ports import HOST, answers, free_ports
-from grid.runtime import background, within
+from grid.runtime import background
+from grid.waiting import within
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -48,10 +48,11 @@ run(service)
 
 
 @pytest.fixture
-def kills(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Give what would have been killed."""
-    found: list[tuple[int, int]] = []
-    monkeypatch.setattr("grid.runtime.os.kill", lambda *args: found.append(args))
+async def failures() -> list[Exception]:
+    """Give what the loop is told of: exceptions that nobody caught."""
+    found: list[Exception] = []
+    handler = lambda _, context: found.append(context["exception"])  # noqa: E731
+    asyncio.get_running_loop().set_exception_handler(handler)
     return found
 
 
@@ -68,36 +69,33 @@ async def broken() -> None:
     raise RuntimeError("broken")
 
 
-async def test_background_work_ends_with_its_context(kills: list[tuple[int, int]]) -> None:
+async def test_background_work_ends_with_its_context(failures: list[Exception]) -> None:
     """Leaving the context cancels the work and waits for its end; that is no failure."""
     ended: list[str] = []
     async with background(forever(ended), forever(ended)):
         await asyncio.sleep(0)
     assert ended == ["ended", "ended"]
-    assert kills == []
+    assert failures == []
 
 
-async def test_work_that_is_done_is_no_failure(kills: list[tuple[int, int]]) -> None:
+async def test_work_that_is_done_is_no_failure(failures: list[Exception]) -> None:
     """A part may have an end of its own."""
     async with background(asyncio.sleep(0)):
         await asyncio.sleep(0.01)
-    assert kills == []
+    assert failures == []
 
 
-async def test_a_part_that_fails_ends_the_service(
-    kills: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The process asks itself to end, as an operator would, and logs the reason once."""
+async def test_a_part_that_fails_is_told(failures: list[Exception]) -> None:
+    """The loop's handler, which ends the service, is told at once; the others go on till then."""
     ended: list[str] = []
     async with background(broken(), forever(ended)):
         await asyncio.sleep(0.01)
-        assert kills == [(os.getpid(), signal.SIGTERM)]
+        assert list(map(str, failures)) == ["broken"]
         assert ended == []
-    assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
-    assert "RuntimeError: broken" in caplog.text
+    assert ended == ["ended"]
 
 
-async def test_the_context_ends_the_work_when_it_fails_itself(kills: list[tuple[int, int]]) -> None:
+async def test_the_context_ends_the_work_when_it_fails_itself(failures: list[Exception]) -> None:
     """An error within the context comes out as it is, and leaves no work behind."""
     ended: list[str] = []
 
@@ -109,7 +107,7 @@ async def test_the_context_ends_the_work_when_it_fails_itself(kills: list[tuple[
     with pytest.raises(ZeroDivisionError):
         await failing()
     assert ended == ["ended"]
-    assert kills == []
+    assert failures == []
 
 
 async def test_within_gives_up_in_time() -> None:
@@ -146,7 +144,7 @@ def test_a_broken_part_ends_the_process_in_good_order() -> None:
     """A service of which a part fails ends by itself, says why, and still says goodbye."""
     process, _ = serve(fail_after=0.1)
     out, err = end(process)
-    assert process.returncode != 0
+    assert process.returncode == 1
     assert "ending: a part of the service failed" in err
     assert "RuntimeError: this part is broken" in err
     assert out.splitlines() == ["cleaned up", "said goodbye"]
@@ -167,6 +165,7 @@ def test_sigterm_ends_the_process_in_good_order() -> None:
             process.send_signal(signal.SIGTERM)
         out, err = end(process)
     connection.close()
+    assert process.returncode == 0
     assert out.splitlines() == ["said goodbye", "cleaned up"]
     assert "Traceback" not in err
 

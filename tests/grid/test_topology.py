@@ -52,8 +52,11 @@ def test_restarts_do_not_use_up_a_jobs_deliveries(queue: Queue) -> None:
 
 
 def test_what_is_parked_stays() -> None:
-    """A parked job is refused by nobody, bounded by nothing and dead-lettered nowhere."""
-    assert set(topology.PARKED_QUEUE.arguments) == {"x-queue-type", "x-delivery-limit"}
+    """What is parked is dropped by no limit and dead-lettered nowhere; a full queue refuses."""
+    arguments = topology.PARKED_QUEUE.arguments
+    assert "x-dead-letter-exchange" not in arguments
+    assert arguments["x-overflow"] == "reject-publish"
+    assert arguments["x-max-length"] >= topology.REQUESTS_MAX_LENGTH
 
 
 def test_one_dispatcher_decides_at_a_time() -> None:
@@ -100,7 +103,7 @@ async def test_declaring_again_agrees_with_the_definitions(vhost: VirtualHost) -
     seen = Seen()
     async with running(Declarer("dispatcher-queues", [vhost.url("dispatcher")], seen)) as declarer:
         for _ in range(2):
-            assert await declarer.queue(substation_queue("substation1")) == 0
+            assert (await declarer.queue(substation_queue("substation1"))).ready == 0
     assert seen.reasons() == ["connected"]
 
 
@@ -121,7 +124,7 @@ async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
         with pytest.raises(BrokerUnavailable, match=r"charge\.requests: .*PRECONDITION_FAILED"):
             await declarer.queue(other)
         await eventually(lambda: seen.ups() == [True, False, True], "the link is back")
-        assert await declarer.queue(topology.REQUESTS_QUEUE) == 0
+        assert (await declarer.queue(topology.REQUESTS_QUEUE)).ready == 0
 
 
 @pytest.mark.integration

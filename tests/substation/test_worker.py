@@ -162,7 +162,7 @@ async def test_a_session_outlives_the_link() -> None:
     await until(lambda: len(bench.queue.acked) == 1)
     assert bench.queue.acked == [1]
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
-    assert bench.kinds() == [("j1", "charging"), ("j1", "completed")]
+    assert bench.kinds() == [("bad", "parked"), ("j1", "charging"), ("j1", "completed")]
 
 
 async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() -> None:
