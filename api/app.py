@@ -159,7 +159,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         event = projection.substations
         if event is None:
             return SubstationList(as_of=None, substations=[])
-        found = [Substation(**each) for each in event.detail["substations"]]
+        found = [Substation.model_validate(each) for each in event.detail["substations"]]
         return SubstationList(as_of=schemas.moment(event.at), substations=found)
 
     return routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from api.log import EventLog
 from api.problems import PartlyAccepted
@@ -13,7 +13,7 @@ from grid import topology
 from grid.amqp import Publisher
 from grid.errors import BrokerUnavailable, InvalidField
 from grid.events import Event, State
-from grid.messages import ChargeRequest
+from grid.messages import ChargeRequest, shown
 
 BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
 
@@ -21,7 +21,8 @@ BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
 class Intake:
     """Publishes requests, and notes each in the event log once RabbitMQ has it.
 
-    ``clock`` gives Unix seconds, ``new_id`` a job's id that was never given before.
+    ``clock`` gives Unix seconds, ``new_id`` a job's id that was never given before, ``known`` the
+    substations there are, or none while that is not known.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Intake:
         *,
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        known: Callable[[], Set[str]],
     ) -> None:
         self._publisher = publisher
         self._log = log
         self._confirm_timeout = confirm_timeout
         self._clock = clock
         self._new_id = new_id
+        self._known = known
 
     async def accept(self, wanted: ChargeIn) -> Job:
         """Take one request. Raises ``BrokerUnavailable``, ``InvalidField``."""
@@ -66,6 +69,10 @@ class Intake:
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
             raise InvalidField(f"{where}departure_time", problem)
+        named, known = wanted.eligible_substations, self._known()
+        if named and known and known.isdisjoint(named):
+            problem = f"there is no such substation, got {shown(named)}"
+            raise InvalidField(f"{where}eligible_substations", problem)
         try:
             return wanted.request(self._new_id(), now)
         except InvalidField as error:

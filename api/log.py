@@ -101,4 +101,4 @@ class EventLog:
 
 def _decided(job: Job) -> bool:
     """Tell whether it is known where a job goes and why, or that it goes nowhere any more."""
-    return job.decision is not None or job.status in ENDED
+    return job.decided or job.status in ENDED

@@ -1,20 +1,24 @@
 """What the event log says of every job, and of the substations: built event by event. Pure.
 
 Events of different writers arrive in any order, and any of them twice: what comes out is the same.
-The memory is bounded: beyond ``most`` jobs, those that ended first are forgotten first.
+The memory is bounded: what ended longest ago is forgotten first, and decisions are kept packed.
 """
 
 from __future__ import annotations
 
+import json
+import zlib
 from bisect import bisect_right
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from grid.events import ENDED, SUBSTATIONS, Event, State
 
 _TAKEN: Final = frozenset(State)
+SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
 
 
 class Visit(NamedTuple):
@@ -23,6 +27,16 @@ class Visit(NamedTuple):
     at: float
     substation: str
     reason: str
+
+
+class Assignment(NamedTuple):
+    """When and where a job was sent; ``record`` is the decision, packed to a tenth of its size."""
+
+    at: float
+    attempt: int
+    substation: str
+    asked_at: float | None
+    record: bytes
 
 
 @dataclass(slots=True)
@@ -40,13 +54,25 @@ class Job:
     attempt: int = 0
     times: dict[State, float] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
-    decision: Mapping[str, Any] | None = None
     reason: str | None = None
     queued: Event | None = None
-    assigned: Event | None = None
+    assigned: Assignment | None = None
     charging: Visit | None = None
     ends: dict[State, Visit] = field(default_factory=dict)
     completions: set[tuple[str, float]] = field(default_factory=set)
+
+    @property
+    def decided(self) -> bool:
+        """Tell whether it was ever sent anywhere."""
+        return self.assigned is not None
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """The record of the decision by which it was last sent."""
+        if self.assigned is None:
+            return None
+        record: Mapping[str, Any] = json.loads(zlib.decompress(self.assigned.record))
+        return record
 
     @property
     def duplicates(self) -> int:
@@ -55,10 +81,14 @@ class Job:
 
 
 class Projection:
-    """The jobs by id, in the order in which the log first named them."""
+    """The jobs by id, in the order in which the log first named them.
 
-    def __init__(self, most: int) -> None:
+    At most ``most`` jobs are kept, and none that ended more than ``oldest`` seconds ago.
+    """
+
+    def __init__(self, most: int, oldest: float = inf) -> None:
         self._most = most
+        self._oldest = oldest
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._order: list[Job] = []
         self._ended: deque[Job] = deque()
@@ -74,7 +104,7 @@ class Projection:
             return None
         if event.kind not in _TAKEN:
             return None
-        job = self._jobs.get(event.job) or self._new(event.job)
+        job = self._jobs.get(event.job) or self._new(event)
         before = job.status
         _take(job, State(event.kind), event)
         _conclude(job)
@@ -84,6 +114,11 @@ class Projection:
     def get(self, id: str) -> Job | None:
         """Give a job, or None where the log does not name it."""
         return self._jobs.get(id)
+
+    def known_substations(self) -> frozenset[str]:
+        """Give the ids of the substations there are, as far as the dispatcher has told."""
+        told = self.substations.detail.get("substations", []) if self.substations else []
+        return frozenset(each["substation"] for each in told)
 
     def after(self, id: str | None) -> Iterator[Job]:
         """Give the jobs that came after one, or all, the oldest first.
@@ -98,14 +133,16 @@ class Projection:
             if self._jobs.get(job.id) is job:
                 yield job
 
-    def _new(self, id: str) -> Job:
+    def _new(self, event: Event) -> Job:
         self._named += 1
-        job = self._jobs[id] = Job(id, self._named)
+        job = self._jobs[event.job] = Job(event.job, self._named)
         self._order.append(job)
         self.by_status[job.status] += 1
         if len(self._jobs) > self._most:
             self._drop_one()
-        if len(self._order) > 2 * self._most:
+        while self._ended and _ended_at(self._ended[0]) < event.at - self._oldest:
+            self._drop_one()
+        if len(self._order) > SLACK * len(self._jobs) + FEW:
             self._order = list(self._jobs.values())
         return job
 
@@ -130,8 +167,8 @@ def _take(job: Job, kind: State, event: Event) -> None:
     if kind is State.QUEUED:
         job.queued = event
     elif kind is State.ASSIGNED:
-        if job.assigned is None or _rank(event) >= _rank(job.assigned):
-            job.assigned = event
+        assignment = _assignment(event)
+        job.assigned = max(assignment, job.assigned or assignment)
     elif kind is State.CHARGING:
         job.charging = max(visit, job.charging or visit)
     else:
@@ -140,8 +177,19 @@ def _take(job: Job, kind: State, event: Event) -> None:
             job.completions.add((event.substation, event.at))
 
 
-def _rank(event: Event) -> tuple[float, int, str]:
-    return event.at, event.attempt, event.substation
+def _assignment(event: Event) -> Assignment:
+    asked_at = event.detail.get("requested_at")
+    return Assignment(
+        event.at,
+        event.attempt,
+        event.substation,
+        asked_at if isinstance(asked_at, int | float) else None,
+        zlib.compress(json.dumps(event.detail).encode(), level=1),
+    )
+
+
+def _ended_at(job: Job) -> float:
+    return min(visit.at for visit in job.ends.values())
 
 
 def _conclude(job: Job) -> None:
@@ -156,7 +204,6 @@ def _conclude(job: Job) -> None:
     last = job.ends[end] if end is State.COMPLETED else charging or assigned
     job.substation = last.substation if last else None
     job.reason = job.ends[end].reason or None if end else None
-    job.decision = assigned.detail if assigned else None
     job.request = job.queued.detail if job.queued else {}
     times = {
         State.QUEUED: _asked(job),
@@ -176,5 +223,4 @@ def _asked(job: Job) -> float | None:
     """Tell when the request came: by its own event, else by the decision's record."""
     if job.queued is not None:
         return job.queued.at
-    asked = job.assigned.detail.get("requested_at") if job.assigned else None
-    return asked if isinstance(asked, int | float) else None
+    return job.assigned.asked_at if job.assigned else None

@@ -157,11 +157,12 @@ class SubstationList(BaseModel):
 
 def accepted(job: Job) -> Accepted:
     """Give a job as the answer to its request."""
-    candidates = (job.decision or {}).get("candidates") or []
+    decision = job.decision or {}
+    candidates = decision.get("candidates") or []
     details = Details(
         routed_to=job.substation,
         loads={each["substation"]: each["load"] for each in candidates},
-        reason=job.reason or (job.decision or {}).get("reason"),
+        reason=job.reason or decision.get("reason"),
     )
     return Accepted(id=job.id, status=job.status, details=details)
 

@@ -28,7 +28,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("api"))
     metrics = Metrics(registry)
-    projection = Projection(settings.max_jobs)
+    projection = Projection(settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS)
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     writer = EventWriter(publisher, f"api-{uuid4().hex[:8]}")
@@ -36,7 +36,14 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     reader = StreamReader(
         "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read
     )
-    intake = Intake(publisher, log, settings.confirm_timeout, clock=clock, new_id=new_id)
+    intake = Intake(
+        publisher,
+        log,
+        settings.confirm_timeout,
+        clock=clock,
+        new_id=new_id,
+        known=projection.known_substations,
+    )
 
     def problems() -> list[str]:
         behind = [] if log.caught_up.is_set() else ["the event log is still being read"]

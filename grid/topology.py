@@ -23,7 +23,7 @@ DELIVERY_LIMIT: Final = (
 REQUESTS_MAX_LENGTH: Final = 500_000
 SUBSTATION_MAX_LENGTH: Final = 100_000
 PARKED_MAX_LENGTH: Final = 1_000_000
-EVENTS_MAX_AGE: Final = "24h"
+EVENTS_MAX_AGE_SECONDS: Final = 24 * 3600
 EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
 
@@ -76,7 +76,7 @@ EVENTS_STREAM: Final = Queue(
     EVENTS,
     {
         "x-queue-type": "stream",
-        "x-max-age": EVENTS_MAX_AGE,
+        "x-max-age": f"{EVENTS_MAX_AGE_SECONDS // 3600}h",
         "x-max-length-bytes": EVENTS_MAX_BYTES,
         "x-stream-max-segment-size-bytes": EVENTS_SEGMENT_BYTES,
     },

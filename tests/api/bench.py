@@ -62,6 +62,7 @@ class Bench:
             confirm_timeout,
             clock=lambda: AT,
             new_id=lambda: f"job{next(ids)}",
+            known=self.projection.known_substations,
         )
         self.app = app.create(
             intake,

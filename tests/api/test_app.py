@@ -640,3 +640,17 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
     assert fields.keys() == FULL.keys()
     names = {each["name"] for each in operations["GET /charges"]["parameters"]}
     assert names == {"status", "substation", "limit", "after"}
+
+
+async def test_substations_that_nobody_knows_are_refused() -> None:
+    """A typing error is told at once; one known name is enough, and so is not knowing any yet."""
+    async with Bench().serve() as bench:
+        wanted = {"eligible_substations": ["s8", "s9"]}
+        assert (await bench.post(wanted)).status == 202
+        told = [{"substation": name, "load": 0} for name in ("s1", "s9")]
+        bench.hear(Event(SUBSTATIONS, AT, detail={"substations": told}))
+        assert (await bench.post(wanted)).status == 202
+        answer = await bench.post([{}, {"eligible_substations": ["s7"]}], "/charges")
+        assert answer.status == 422
+        assert answer.body["errors"][0]["field"] == "1.eligible_substations"
+        assert "s7" in answer.body["errors"][0]["problem"]

@@ -226,3 +226,14 @@ def test_the_latest_word_on_the_substations_holds() -> None:
     assert projection.substations is not None
     assert projection.substations.detail == {"substations": [2]}
     assert projection.get("mark") is None
+
+
+def test_what_ended_long_ago_is_forgotten() -> None:
+    """An api that runs for weeks knows no more than one that has just read the event log."""
+    projection = Projection(most=100, oldest=10)
+    for number in range(5):
+        projection.apply(Event(State.QUEUED, float(number), job=f"j{number}"))
+        projection.apply(Event(State.COMPLETED, float(number), job=f"j{number}", substation="s1"))
+    projection.apply(Event(State.QUEUED, 12.5, job="new"))
+    assert [job.id for job in projection.after(None)] == ["j3", "j4", "new"]
+    assert projection.by_status[State.COMPLETED] == 2

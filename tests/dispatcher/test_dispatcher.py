@@ -545,3 +545,47 @@ async def _go_through(steps: list[str]) -> None:
     assert bench.queue.outstanding == {}
     assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
     assert all(job.startswith("new") for job, _ in bench.publisher.routed())
+
+
+async def test_at_the_end_all_that_was_confirmed_is_acknowledged() -> None:
+    """Jobs behind one that waits are not charged twice because their dispatcher was told to end."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.ledger.fail("s2", "away")
+    bench.queue.bring(body("waits", "s2"), "waits")
+    for number in range(3):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await turns(3)
+    await bench.dispatcher.stop()
+    assert sorted(bench.queue.acked) == [2, 3, 4]
+    bench.queue.bring(body("late"), "late")
+    bench.read("s2")
+    await turns()
+    assert "late" not in dict(bench.publisher.routed())
+    assert "waits" not in dict(bench.publisher.routed())
+
+
+async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
+    """It heard the other dispatcher's snapshots, and has not counted what that one sent."""
+    now = 0.0
+    turn = Turn("this", lambda: now)
+    assert not turn.standing_by
+    turn.heard("this")
+    assert not turn.standing_by
+    turn.heard("other")
+    assert turn.standing_by
+    assert turn.take()
+    assert not turn.standing_by
+    assert not turn.take()
+    turn.heard("other")
+    now = 100.0
+    assert not turn.standing_by
+    ledger = Ledger(stale_after=1e9, default_connectors=10)
+    ledger.keep({"s1": None})
+    counts = Counts(1, 5, 4, 0, 1.0)
+    for asked_at in (1.0, 3.0):
+        ledger.read("s1", Reading(1, counts=counts), asked_at)
+        ledger.ask_depth("s1")
+        ledger.depth("s1", 2, asked_at + 1)
+    assert ledger.accounts["s1"].load == 3
+    ledger.let_go()
+    assert ledger.unanchored() == ["s1"]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from grid import topology
-from grid.amqp import Declarer, Publisher
+from grid.amqp import Consumer, Declarer, Delivery, Publisher
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
 from tests.grid.links import Seen, Taker, eventually, running
@@ -188,3 +188,30 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
             await way.close()
             await eventually(lambda: len(second.ids) == 3, "the second has them all")
     assert sorted(map(str, second.ids)) == ["a", "b", "c"]
+
+
+async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Poison goes to charge.parked, not round and round; the loop's handler ends the service."""
+    told: list[object] = []
+    handler = lambda _, context: told.append(context["exception"])  # noqa: E731
+    asyncio.get_running_loop().set_exception_handler(handler)
+    taken: list[str | None] = []
+
+    def deliver(delivery: Delivery) -> None:
+        if delivery.id == "poison":
+            raise KeyError("some mistake")
+        taken.append(delivery.id)
+        link.ack(delivery.tag)
+
+    url = [vhost.url("substation")]
+    link = Consumer("taker", url, Seen(), queue=QUEUE.name, prefetch=10, deliver=deliver)
+    await send(vhost, "a", "poison", "b")
+    async with running(link):
+        await eventually(lambda: taken == ["a", "b"], "the others are taken")
+    assert (await declarer.queue(QUEUE)).ready == 0
+    assert list(map(repr, told)) == ["KeyError('some mistake')"]
+    parked = Taker(vhost.url(), topology.PARKED)
+    async with running(parked.link):
+        await eventually(lambda: parked.ids == ["poison"], "it is parked")

@@ -12,6 +12,7 @@ import pytest
 
 from grid import topology
 from grid.amqp import Declarer, Outcome, Publisher
+from grid.amqp.publisher import BODY_MOST
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
@@ -209,3 +210,25 @@ async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
             await declarer.exchange("not-declared-yet")
         await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [("early", Outcome.UNROUTABLE)]
+
+
+async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher) -> None:
+    """A body over the limit would close the channel, and every channel after it."""
+    answers: list[Outcome] = []
+    body = b" " * (BODY_MOST + 1)
+    publisher.publish(topology.EVENTS, topology.EVENTS, body, answers.append, id="large")
+    await eventually(lambda: bool(answers), "it is answered")
+    assert answers == [Outcome.REFUSED]
+    assert publisher.connected
+    assert publisher.backlog == 0
+
+
+async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) -> None:
+    """Under one id to one place that has no queue, neither is taken for confirmed."""
+    answers: list[Outcome] = []
+    for _ in range(2):
+        publisher.publish(
+            topology.SUBSTATIONS_EXCHANGE, "nowhere", b"{}", answers.append, id="same"
+        )
+    await eventually(lambda: len(answers) == 2, "both are answered")
+    assert answers == [Outcome.UNROUTABLE] * 2
