@@ -40,5 +40,5 @@ def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: 
             assert (figures["completed"], figures["lost"], figures["duplicates"]) == (40, 0, 0)
             assert set(figures["share_per_substation"]) == set(system.substations)
             assert (
-                figures["share_least_loaded"] >= 0.5
+                figures["share_least_loaded"] >= 0.8
             )  # a completion takes its time to be heard of
