@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Final
 
 from dispatcher import policy as policies
-from dispatcher.acknowledgements import AckWindow
+from dispatcher.acknowledger import Acknowledger
 from dispatcher.ledger import Account, Ledger
 from dispatcher.parking import Parking
 from dispatcher.policy import Candidate, Policy
@@ -30,7 +30,9 @@ from grid.events import Event, State
 from grid.messages import ChargeRequest
 
 REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
-GAP_SECONDS: Final = 0.05  # how long an acknowledgement waits for those before it
+HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
+SET_BACK: Final = 0.25  # of the prefetch, at once
+SET_BACK_SECONDS: Final = 1.0  # between two times: what comes around again may still fit nowhere
 SHOWN: Final = 5  # names that a reason repeats
 NO_SUCH_SUBSTATION: Final = "no such substation"
 MALFORMED: Final = "malformed"
@@ -47,6 +49,7 @@ class Job:
     attempt: int = 0
     sent: bool = False
     unrecorded: int = 0  # decisions on their way to the event log
+    returning: bool = False  # on its way back to the queue
 
 
 class Dispatcher:
@@ -81,12 +84,18 @@ class Dispatcher:
         self._placed: list[Job] = []  # decided in this turn, about to be published
         self._route_due = False
         self._stopping = False
+        self._set_back_at = 0.0
+        self._consumer: Consumer
+        self._prefetch: int
         self._sending: Counter[str] = Counter()  # by substation
         self._sent: OrderedDict[str, None] = OrderedDict()
-        self._window = AckWindow()
-        self._ack_due = False
-        self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._done)
-        self.consumer: Consumer
+        self._acks = Acknowledger()
+        self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._acks.done)
+
+    def connect(self, consumer: Consumer, prefetch: int) -> None:
+        """Give it the link that delivers, which holds at most ``prefetch`` requests here."""
+        self._consumer = self._acks.consumer = consumer
+        self._prefetch = prefetch
 
     @property
     def waiting(self) -> int:
@@ -115,7 +124,7 @@ class Dispatcher:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
-        self._window.delivered(delivery.tag)
+        self._acks.delivered(delivery.tag)
         self._on_delivery()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
@@ -131,7 +140,7 @@ class Dispatcher:
 
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
-        self._window.forget()
+        self._acks.forget()
         self._parking.forget()
         for job in self._waiting:
             del self._jobs[job.request.id]
@@ -142,10 +151,9 @@ class Dispatcher:
     async def stop(self) -> None:
         """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
         self._stopping = True
-        self.consumer.stop()
+        self._consumer.stop()
         await self._events.finish()
-        self._acknowledge()
-        self._acknowledge()  # the first time leaves what is done behind a gap for the second
+        self._acks.finish()
 
     def route(self) -> None:
         """Send every waiting request that some substation has room for, the oldest first.
@@ -170,6 +178,8 @@ class Dispatcher:
         placed, self._placed = self._placed, []
         for job in placed:
             self._publish(job)
+        if () not in no_room and len(self._waiting) > HELD_FULL * self._prefetch:
+            self._set_back()
 
     def _route_soon(self) -> None:
         """Route what one turn of the loop has brought all at once."""
@@ -177,9 +187,37 @@ class Dispatcher:
             self._route_due = True
             asyncio.get_running_loop().call_soon(self.route)
 
+    def _set_back(self) -> None:
+        """Put the oldest of those that fit nowhere now behind all that are in the queue.
+
+        There is room for others, and no more can be held here to look for them. A request is
+        published again before its delivery is acknowledged; its id tells one copy from two.
+        """
+        if self._now() < self._set_back_at:
+            return
+        self._set_back_at = self._now() + SET_BACK_SECONDS
+        for _ in range(max(1, int(SET_BACK * self._prefetch))):
+            job = self._waiting.popleft()
+            job.returning = True
+            done, requests = partial(self._on_set_back, job), topology.REQUESTS
+            self._publisher.publish(requests, requests, job.body, done, id=job.request.id)
+
+    def _on_set_back(self, job: Job, outcome: Outcome) -> None:
+        job.returning = False
+        unique = self._jobs.get(job.request.id) is job  # no copy of it has come yet
+        if outcome is not Outcome.CONFIRMED and unique and job.tag is not None:
+            self._waiting.appendleft(job)
+            return
+        if unique:
+            del self._jobs[job.request.id]
+        if job.tag is not None:
+            self._acks.done(job.tag)
+
     def _known(self, id: str, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before."""
         job = self._jobs.get(id)
+        if job is not None and job.returning:
+            return False  # the copy that was set back is here before the confirm
         if job is None and id not in self._sent:
             return False
         if job is not None and job.tag is None:
@@ -187,7 +225,7 @@ class Dispatcher:
             return True
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
-        self._done(delivery.tag)
+        self._acks.done(delivery.tag)
         return True
 
     def _hopeless(self, job: Job) -> bool:
@@ -281,18 +319,4 @@ class Dispatcher:
         if len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
         if job.tag is not None:
-            self._done(job.tag)
-
-    def _done(self, tag: int) -> None:
-        self._window.done(tag)
-        if not self._ack_due:
-            self._ack_due = True
-            asyncio.get_running_loop().call_soon(self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._ack_due = False
-        for tag, multiple in self._window.take():
-            self.consumer.ack(tag, multiple=multiple)
-        if self._window.passed_over and not self._ack_due:
-            self._ack_due = True
-            asyncio.get_running_loop().call_later(GAP_SECONDS, self._acknowledge)
+            self._acks.done(job.tag)

@@ -51,7 +51,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         on_delivery=lambda: ledger.let_go() if turn.take() else None,
     )
     queues.sending = dispatcher.sending
-    dispatcher.consumer = consumer = Consumer(
+    consumer = Consumer(
         "dispatcher-requests",
         urls,
         broker,
@@ -60,6 +60,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
         deliver=dispatcher.deliver,
         forget=dispatcher.forget,
     )
+    dispatcher.connect(consumer, settings.prefetch)
     watch = SubstationWatch(ledger, dispatcher.route, queues.missing, metrics, turn)
     reader = StreamReader(
         "dispatcher-events", urls, broker, queue=topology.EVENTS, start="next", read=watch.on_events

@@ -36,11 +36,15 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
         write=r"^(charge\.requests|charge\.events)$",
         read=r"^charge\.events$",
     ),
-    # It declares the substations' queues: declaring one with a dead-letter target needs read on
-    # the queue and write on the target; binding needs write on the queue, read on the exchange.
+    # It sets requests back that fit nowhere now, and declares the substations' queues: one with a
+    # dead-letter target needs read on the queue and write on the target; binding needs write on the
+    # queue, read on the exchange.
     "dispatcher": Permission(
         configure=r"^substation\..+$",
-        write=r"^(charge\.substations|charge\.parked|charge\.events|substation\..+)$",
+        write=(
+            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
+            r"|substation\..+)$"
+        ),
         read=r"^(charge\.requests|charge\.events|charge\.substations|charge\.parked|substation\..+)$",
     ),
     "substation": Permission(configure=r"^$", write=r"^charge\.events$", read=r"^substation\..+$"),

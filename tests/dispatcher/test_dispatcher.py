@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from dispatcher import dispatcher as module
-from dispatcher import parking
+from dispatcher import acknowledger, parking
 from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, Dispatcher
 from dispatcher.ledger import Ledger
 from dispatcher.parking import REASON_HEADER
@@ -27,6 +26,7 @@ from tests.fake_broker import FakeConsumer, FakePublisher, turns
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
+PREFETCH = 20
 
 
 def body(id: str, *eligible: str) -> bytes:
@@ -59,7 +59,7 @@ class Bench:
             on_missing_queue=self.missing.append,
         )
         self.queue = FakeConsumer(self.dispatcher.deliver, self.dispatcher.forget)
-        self.dispatcher.consumer = self.queue
+        self.dispatcher.connect(self.queue, PREFETCH)
         self.watch = SubstationWatch(
             self.ledger,
             self.dispatcher.route,
@@ -90,6 +90,7 @@ def confirming() -> FakePublisher:
         charge_substations=Outcome.CONFIRMED,
         charge_events=Outcome.CONFIRMED,
         charge_parked=Outcome.CONFIRMED,
+        charge_requests=Outcome.CONFIRMED,
     )
 
 
@@ -97,7 +98,7 @@ def confirming() -> FakePublisher:
 def _no_waiting() -> Iterator[None]:
     """Have what the dispatcher puts off done in the next turn of the loop."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "GAP_SECONDS", 0)
+        patch.setattr(acknowledger, "GAP_SECONDS", 0)
         patch.setattr(parking, "RETRY_SECONDS", 0)
         patch.setattr(event_log, "TRIES", 1)
         yield
@@ -393,7 +394,7 @@ async def test_the_same_id_twice_is_one_job(confirmed: bool) -> None:  # noqa: F
 
 async def test_what_is_known_of_sent_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ids are forgotten first."""
-    monkeypatch.setattr(module, "REMEMBERED", 3)
+    monkeypatch.setattr("dispatcher.dispatcher.REMEMBERED", 3)
     bench = Bench(confirming(), "s1")
     for job in ("j1", "j2", "j3", "j4", "j2", "j1"):
         bench.queue.bring(body(job), job)
@@ -589,3 +590,52 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     assert ledger.accounts["s1"].load == 3
     ledger.let_go()
     assert ledger.unanchored() == ["s1"]
+
+
+async def test_those_that_fit_nowhere_do_not_keep_out_the_others() -> None:
+    """With all that can be held pinned to one full substation, some go behind those that fit."""
+    bench = Bench(confirming(), "s1", "s2", connectors=100)
+    bench.now = 10.0
+    bench.ledger.fail("s2", "away")
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"pinned{number}", "s2"), f"pinned{number}")
+    await turns()
+    back = bench.publisher.to(topology.REQUESTS)
+    assert [each.properties.message_id for each in back] == [f"pinned{n}" for n in range(5)]
+    assert [each.body for each in back] == [body(f"pinned{n}", "s2") for n in range(5)]
+    assert sorted(bench.queue.acked) == [1, 2, 3, 4, 5]
+    bench.queue.bring(body("free"), "free")
+    bench.queue.bring(body("pinned0", "s2"), "pinned0")
+    await turns()
+    assert bench.publisher.routed() == [("free", "s1")]
+    bench.read("s2")
+    await turns()
+    assert {job for job, _ in bench.publisher.routed()} == {
+        "free",
+        "pinned0",
+        *(f"pinned{number}" for number in range(5, PREFETCH)),
+    }
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_request_set_back_is_there_once(early: bool) -> None:  # noqa: FBT001
+    """Its copy may come before the confirm or after it: one of the two is kept, and sent once."""
+    bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED), "s1", "s2", connectors=100)
+    bench.now = 10.0
+    bench.ledger.fail("s2", "away")
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"p{number}", "s2"), f"p{number}")
+    await turns()
+    if early:
+        bench.queue.bring(body("p0", "s2"), "p0")
+    bench.publisher.answer(topology.REQUESTS)
+    await turns()
+    assert bench.queue.acked == [1]
+    if not early:
+        bench.queue.bring(body("p0", "s2"), "p0")
+    bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)  # p1 stays
+    bench.read("s2")
+    await turns()
+    sent = [job for job, _ in bench.publisher.routed()]
+    assert sent.count("p0") == 1
+    assert sent.count("p1") == 1
