@@ -8,9 +8,13 @@ from typing import Any
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
-    """Wait for work at most so long; tells whether it was done."""
+    """Wait for work at most so long; tells whether it was done.
+
+    Not by ``asyncio.wait_for``: before Python 3.12 that can lose the cancellation of its caller.
+    """
     try:
-        await asyncio.wait_for(work, seconds)
+        async with asyncio.timeout(seconds):
+            await work
     except TimeoutError:
         return False
     return True

@@ -39,7 +39,8 @@ examples:
   python -m load_test                                       100 requests, 2 a second
   python -m load_test --requests 1000 --rate 50 --poisson   arrivals at random
   python -m load_test --requests 5000 --concurrency 100 --quiet --json run.json
-  python -m load_test --via amqp --rate 200 --requests 2000 --quiet
+  AMQP_USER=load_test AMQP_PASSWORD_FILE=.secrets/load_test \\
+    python -m load_test --via amqp --rate 200 --requests 2000 --quiet
 
 environment: API_URL (see --url); for --via amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
 

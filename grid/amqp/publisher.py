@@ -118,7 +118,8 @@ class Publisher(Link):
         answer: asyncio.Future[Outcome] = future()
         publication = self.publish(exchange, key, body, partial(settle, answer), id=id)
         try:
-            outcome = await asyncio.wait_for(answer, timeout)
+            async with asyncio.timeout(timeout):
+                outcome = await answer
         except TimeoutError:
             publication.withdrawn = True
             raise BrokerUnavailable(
