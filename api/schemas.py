@@ -169,7 +169,11 @@ def accepted(job: Job) -> Accepted:
 
 def charge(job: Job) -> Charge:
     """Give a job in full."""
-    return Charge(**_listed(job), decision=job.decision)
+    decision = job.decision
+    if decision is not None:
+        # `times` has that already, as a date
+        decision = {name: decision[name] for name in decision if name != "requested_at"}
+    return Charge(**_listed(job), decision=decision)
 
 
 def listed(job: Job) -> ListedCharge:
