@@ -30,6 +30,7 @@ from api.schemas import (
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.errors import InvalidField
+from grid.events import STILL_READING
 from grid.messages import ID_PATTERN, shown
 
 BODY_BYTES: Final = 64 * 1024
@@ -124,7 +125,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
 
     def check_caught_up() -> None:
         if not log.caught_up.is_set():
-            raise NotCaughtUp("the event log is still being read")
+            raise NotCaughtUp(STILL_READING)
 
     @routes.get("/charge/{id}", responses=_UNKNOWN)
     async def job(id: Id) -> Charge:

@@ -18,6 +18,7 @@ from api.telemetry import JobsCollector, Metrics
 from grid import topology
 from grid.amqp import Publisher, StreamReader
 from grid.event_log import EventWriter
+from grid.events import STILL_READING
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
 
@@ -46,7 +47,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     )
 
     def problems() -> list[str]:
-        behind = [] if log.caught_up.is_set() else ["the event log is still being read"]
+        behind = [] if log.caught_up.is_set() else [STILL_READING]
         blocked = ["RabbitMQ blocks publishers"] if publisher.blocked else []
         return links_down([publisher, reader]) + blocked + behind
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from deploy import stack
+from deploy import stack, told
 from deploy.local.ports import HOST
 
 
@@ -14,15 +14,15 @@ def environment(note: stack.Note | None, caller: Mapping[str, str]) -> dict[str,
     """Give what the load test is told of the running stack; what the caller says counts more."""
     ports = note.ports if note else dict(stack.PORTS)
     known = {"API_URL": f"http://{HOST}:{ports[stack.API]}"}
-    if note and note.amqp_url:
-        known["AMQP_URL"] = note.amqp_url
-    else:
-        known["AMQP_URL"] = f"amqp://{HOST}:{ports[stack.RABBITMQ]}/"
-        known["AMQP_USER"] = "load_test"
-        known["AMQP_PASSWORD_FILE"] = str(stack.SECRETS / "load_test")
-    if caller.get("AMQP_URL"):  # another broker: its address holds its user and password
-        known = {"API_URL": known["API_URL"]}
-    return {**known, **caller}
+    caller = {name: value for name, value in caller.items() if value}
+    if told.AMQP_URL in caller:  # another broker: the caller says how to log in
+        return {**known, **caller}
+    own = {
+        told.AMQP_URL: f"amqp://{HOST}:{ports[stack.RABBITMQ]}/",
+        told.AMQP_USER: "load_test",
+        told.AMQP_PASSWORD_FILE: str(stack.SECRETS / "load_test"),
+    }
+    return {**known, **(told.broker(note.settings if note else {}) or own), **caller}
 
 
 if __name__ == "__main__":

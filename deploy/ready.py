@@ -2,44 +2,104 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 from urllib.parse import urlsplit
 
+from grid.events import STILL_READING
+
 OK: Final = 200
-PERIOD: Final = 0.3
+PERIOD_SECONDS: Final = 0.5
+READY_SECONDS: Final = 180.0
+READING_SECONDS: Final = 600.0  # the log of a busy week, on a slow machine
+TELL_SECONDS: Final = 10.0
+ELIGIBLE: Final = re.compile(r"^dispatcher_substation_eligible\{[^}]*\} 1(\.0)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at one time: what is not ready and why, and what has ended for good."""
+
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    ended: Sequence[str] = ()
 
 
 def problem(url: str) -> str | None:
     """Ask once; gives what is wrong, or nothing where the answer is 200."""
+    try:
+        status, content = _get(url)
+    except (OSError, HTTPException) as error:
+        return f"{url}: {error}"
+    return None if status == OK else f"{url}: {status} {_reason(content)}"
+
+
+def no_substation(metrics_url: str) -> str | None:
+    """Ask the dispatcher once; gives what is wrong where it can send nothing to any substation.
+
+    Its own page is asked, not the api's ``/substations``: that shows the last run's until the
+    dispatcher has spoken again.
+    """
+    try:
+        status, content = _get(metrics_url)
+    except (OSError, HTTPException) as error:
+        return f"{metrics_url}: {error}"
+    if status == OK and ELIGIBLE.search(content):
+        return None
+    return f"{metrics_url}: no substation is eligible yet"
+
+
+def wait(
+    look: Callable[[], Look],
+    say: Callable[[str], None],
+    *,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Mapping[str, str]:
+    """Look again and again until all is ready; gives what is not in time, and why, by name.
+
+    The time in which the api reads its event log, and does not lack anything else, does not count.
+    What has ended for good is not waited for any longer.
+    """
+    started = now()
+    deadline, told = started + READY_SECONDS, False
+    while True:
+        seen = look()
+        if seen.ended:
+            why = "ended by itself, again and again"
+            return {name: seen.waiting.get(name, why) for name in seen.ended}
+        if not seen.waiting or now() > deadline:
+            return seen.waiting
+        if _reading(seen) and now() < started + READING_SECONDS:
+            deadline = now() + READY_SECONDS
+            if not told and now() > started + TELL_SECONDS:
+                say("The api still reads its event log: after busy days that takes a while")
+                told = True
+        sleep(PERIOD_SECONDS)
+
+
+def _reading(seen: Look) -> bool:
+    return any(why.endswith(f" 503 {STILL_READING}") for why in seen.waiting.values())
+
+
+def _get(url: str) -> tuple[int, str]:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=2)
     try:
         connection.request("GET", parts.path)
         answer = connection.getresponse()
-        content = answer.read(500).decode(errors="replace").strip()
-    except (OSError, HTTPException) as error:
-        return f"{url}: {error}"
+        return answer.status, answer.read().decode(errors="replace")
     finally:
         connection.close()
-    return None if answer.status == OK else f"{url}: {answer.status} {content}"
 
 
-def wait(
-    urls: Mapping[str, str], seconds: float, failed: Callable[[], list[str]] = list
-) -> dict[str, str]:
-    """Wait until all are ready; gives what is not by then, and why, by name.
-
-    ``failed`` names what has ended for good: it is not waited for any longer.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        dead = failed()
-        waiting = {name: why for name, url in urls.items() if (why := problem(url))}
-        if dead:
-            return {name: waiting.get(name, "ended by itself, again and again") for name in dead}
-        if not waiting or time.monotonic() > deadline:
-            return waiting
-        time.sleep(PERIOD)
+def _reason(content: str) -> str:
+    """Give the problems of a ``/readyz``, or the beginning of any other page."""
+    try:
+        return "; ".join(json.loads(content)["problems"])
+    except (ValueError, KeyError, TypeError):
+        return content[:500].strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final, Self
 
@@ -44,19 +44,23 @@ HIGHEST_PORT: Final = 65535
 class Note:
     """What runs, noted while it runs: so that a second `make up`, `make load` and others know.
 
-    ``ports`` are by variable; ``listening`` lists every port taken by the stack itself.
+    ``ports`` are by variable, as are the other ``settings`` (see ``deploy.told``); ``listening``
+    lists every port taken by the stack itself.
     """
 
     mode: str
     ports: dict[str, int]
-    amqp_url: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
     listening: list[int] = field(default_factory=list)
-    substations_file: str | None = None
 
     @classmethod
     def read(cls) -> Self | None:
         """Give the note, or nothing where nothing was started."""
-        return cls(**json.loads(NOTE.read_text())) if NOTE.exists() else None
+        if not NOTE.exists():
+            return None
+        known = {each.name for each in fields(cls)}  # another version of this may have written it
+        noted = json.loads(NOTE.read_text())
+        return cls(**{name: value for name, value in noted.items() if name in known})
 
     def write(self) -> None:
         """Leave the note; an outside broker's address may hold a password, so it is private."""
@@ -67,10 +71,15 @@ class Note:
 def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
     """Give each variable's port: as the environment says, else as it runs, else the usual one.
 
-    Raises ``ConfigurationError`` for a variable that is not a port.
+    Raises ``ConfigurationError`` for a variable that is not a port, or two of one port.
     """
     usual = {**PORTS, **(running.ports if running else {})}
-    return {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
+    ports = {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
+    by_port: dict[int, str] = {}
+    for name, port in ports.items():
+        if (other := by_port.setdefault(port, name)) != name:
+            raise ConfigurationError(f"{other} and {name} are both {port}: each needs its own")
+    return ports
 
 
 def check_free(wanted: Mapping[int, str], running: Note | None) -> None:

@@ -29,7 +29,7 @@ def lines(
     ports: Mapping[str, int],
     substations: Mapping[str, int],
     *,
-    amqp_url: str | None = None,
+    own_broker: bool = True,
     no_grafana: str | None = None,
 ) -> list[Line]:
     """Give the rows; ``substations`` maps each id to its metrics' port on this machine.
@@ -40,7 +40,7 @@ def lines(
         Line("api", _url(ports[stack.API]), "/docs describes it; POST /charge"),
         Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
         *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
-        *_broker(ports, amqp_url),
+        *_broker(ports, own=own_broker),
         Line("Prometheus", _url(ports[stack.PROMETHEUS])),
         Line("Grafana", no_grafana)
         if no_grafana
@@ -70,8 +70,8 @@ def say(message: str) -> None:
     sys.stdout.flush()
 
 
-def _broker(ports: Mapping[str, int], amqp_url: str | None) -> list[Line]:
-    if amqp_url:
+def _broker(ports: Mapping[str, int], *, own: bool) -> list[Line]:
+    if not own:  # its address may hold a password
         return [Line("RabbitMQ", "the one of AMQP_URL")]
     return [
         Line("RabbitMQ", _url(ports[stack.MANAGEMENT]), _login("admin", "admin")),

@@ -33,6 +33,8 @@ ENDED: Final = frozenset({State.COMPLETED, State.CANCELLED, State.EXPIRED, State
 
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
+STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
+
 _KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
 
 

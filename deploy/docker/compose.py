@@ -9,42 +9,63 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from deploy import stack, summary
+from deploy import passwords, ready, stack, summary, told
+from deploy.docker import containers
+from deploy.files import own_folder
+from deploy.local.ports import HOST
+from grid.errors import GridError
 
 FOLDER: Final = stack.ROOT / "deploy"
 FILES: Final = ("docker-compose.yml",)
 OUTSIDE_FILES: Final = (*FILES, "docker-compose.outside-broker.yml")
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
-USED: Final = (
-    stack.API,
-    stack.DISPATCHER,
-    stack.RABBITMQ,
-    stack.MANAGEMENT,
-    stack.RABBITMQ_METRICS,
-    stack.PROMETHEUS,
-    stack.GRAFANA,
-)
+USED: Final = stack.STATE / "docker"  # says to `make clean` that there may be volumes
+LOG_LINES: Final = "15"
+# what answers 200 when a service is ready; every other one is a substation
+PAGES: Final[Mapping[str, tuple[str, str]]] = {
+    "api": (stack.API, "/readyz"),
+    "dispatcher": (stack.DISPATCHER, "/readyz"),
+    "rabbitmq": (stack.MANAGEMENT, "/"),
+    "prometheus": (stack.PROMETHEUS, "/-/ready"),
+    "grafana": (stack.GRAFANA, "/api/health"),
+}
+OWN_BROKER: Final = (stack.RABBITMQ, stack.MANAGEMENT, stack.RABBITMQ_METRICS)
+ALWAYS: Final = (stack.API, stack.DISPATCHER, stack.PROMETHEUS, stack.GRAFANA)
 
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """What to start and where it is published; ``services`` empty means all of them."""
+    """What to start, what it is told (see ``deploy.told``) and where it is published."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(stack.PORTS))
-    amqp_url: str | None = None
-    services: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    build: bool = True
 
     @classmethod
-    def decide(cls, environment: Mapping[str, str], running: stack.Note | None) -> Self:
+    def decide(
+        cls, environment: Mapping[str, str], running: stack.Note | None, *, build: bool = True
+    ) -> Self:
         """Decide from the environment, and where that says nothing from what runs already.
 
-        ``SERVICES`` leaves services out by naming those that shall run.
+        Raises ``ConfigurationError`` for a wrong variable.
         """
-        return cls(
-            stack.choose_ports(environment, running),
-            environment.get("AMQP_URL") or (running.amqp_url if running else None),
-            tuple(environment.get("SERVICES", "").split()),
+        compose = cls(
+            stack.choose_ports(environment, running), told.settings(environment, running), build
         )
+        told.stop_seconds(compose.settings)  # better to hear of a wrong value now
+        return compose
+
+    @property
+    def outside(self) -> dict[str, str]:
+        """What leads to an outside broker; nothing where there is none."""
+        return told.broker(self.settings)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What runs: ``SERVICES`` leaves the others out by naming those that shall."""
+        named = self.settings.get("SERVICES", "").split()
+        known = [name for name in PAGES if name != "rabbitmq" or not self.outside]
+        return tuple(named or [*known, *self.substations()])
 
     def substations(self) -> dict[str, int]:
         """Give each substation's metrics port on this machine."""
@@ -55,59 +76,120 @@ class Compose:
 
     def listening(self) -> dict[int, str]:
         """Give every port that is published, and how to move each."""
-        ports = {self.ports[name]: stack.move_with(name) for name in USED}
+        names = ALWAYS if self.outside else (*ALWAYS, *OWN_BROKER)
+        ports = {self.ports[name]: stack.move_with(name) for name in names}
         return ports | dict.fromkeys(
             self.substations().values(), stack.move_with(stack.SUBSTATIONS)
         )
 
     def note(self) -> stack.Note:
         """Give the note to leave of this."""
-        return stack.Note("docker", self.ports, self.amqp_url, list(self.listening()))
+        return stack.Note("docker", self.ports, self.settings, list(self.listening()))
+
+    def write_files(self) -> None:
+        """Write the passwords and definitions that the containers read."""
+        users = passwords.ensure(stack.SECRETS, for_containers=True)
+        passwords.write_definitions(stack.SECRETS, users)
+        if file := self.outside.get(told.AMQP_PASSWORD_FILE):
+            passwords.copy_for_containers(file, stack.SECRETS)
+        own_folder(stack.STATE)
+        USED.touch()
+
+    def declare_at_outside_broker(self) -> None:
+        """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
+        if not self.outside:
+            return
+        command = ("python3", "-m", "grid", "declare")
+        if self.run("run", "--build", "--rm", "--no-deps", "api", *command) != 0:
+            raise GridError("the broker of AMQP_URL did not take the declarations: see above")
+
+    def start(self) -> None:
+        """Run these services. Raises ``GridError`` where Compose cannot start one."""
+        named = self.settings.get("SERVICES", "").split()
+        build = "--build" if self.build else "--no-build"
+        if self.run("up", "--detach", build, *named) != 0:
+            raise GridError(
+                "Compose could not start all containers: see above. Without: MODE=local make up"
+            )
+
+    def look(self) -> ready.Look:
+        """See which services are not healthy yet, and which have ended for good."""
+        found = containers.look(self._call)
+        waiting = {
+            name: ready.problem(self._page(name)) or "Docker has not checked it yet"
+            for name in self.services
+            if name not in found or not found[name].healthy
+        }
+        if "dispatcher" not in waiting and (why := self._no_substation()):
+            waiting["dispatcher"] = why
+        ended = [name for name in self.services if name in found and found[name].ended]
+        return ready.Look(waiting, ended)
+
+    def explain(self, names: Iterable[str]) -> None:
+        """Show the containers, and the last lines that these services have written."""
+        self.run("ps", "--all")
+        self.run("logs", "--tail", LOG_LINES, *names)
 
     def containers(self) -> bool:
         """Say whether any container of ours is there."""
-        found = self._call(["ps", "--all", "--quiet"], subprocess.PIPE)
-        return found.returncode == 0 and bool(found.stdout.strip())
+        return bool(containers.ids(self._call))
 
     def run(self, *arguments: str) -> int:
         """Call Compose; gives its exit status."""
         return self._call(arguments).returncode
 
-    def declare_at_outside_broker(self) -> int:
-        """Give an outside broker the topology; gives the exit status, 0 where there is none."""
-        if not self.amqp_url:
-            return 0
-        return self.run(
-            "run", "--build", "--rm", "--no-deps", "api", "python3", "-m", "grid", "declare"
-        )
-
     def summary(self) -> str:
         """Say what runs where, and how to log in."""
-        without = self.services and "grafana" not in self.services
         rows = summary.lines(
             self.ports,
             self.substations(),
-            amqp_url=self.amqp_url,
-            no_grafana="left out by SERVICES" if without else None,
+            own_broker=not self.outside,
+            no_grafana=None if "grafana" in self.services else "left out by SERVICES",
         )
         return summary.text(rows, self.ports)
+
+    def _page(self, name: str) -> str:
+        port, path = PAGES.get(name, ("", "/readyz"))
+        number = self.ports[port] if port else self.substations().get(name, 0)
+        return f"http://{HOST}:{number}{path}"
+
+    def _no_substation(self) -> str | None:
+        if "dispatcher" not in self.services or not set(self.services) & set(self.substations()):
+            return None
+        return ready.no_substation(f"http://{HOST}:{self.ports[stack.DISPATCHER]}/metrics")
 
     def _call(
         self, arguments: Iterable[str], output: int | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        names = OUTSIDE_FILES if self.amqp_url else FILES
+        names = OUTSIDE_FILES if self.outside else FILES
         files = [option for name in names for option in ("-f", str(FOLDER / name))]
         return subprocess.run(  # noqa: S603
             ["docker", "compose", *files, *arguments],  # noqa: S607 - whichever is in the PATH
-            env=self._environment(),
+            env=self.environment(os.environ),
             stdout=output,
             check=False,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
+        """Give what Compose reads: the caller's variables, and over them what was decided here."""
         ports = {name: str(port) for name, port in self.ports.items()}
         ports |= {
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
         }
-        outside = {"AMQP_URL": self.amqp_url} if self.amqp_url else {}
-        return {**os.environ, **ports, **outside}
+        rest = {name: value for name, value in caller.items() if name not in told.VARIABLES}
+        settings = {name: one for name, one in self.settings.items() if name not in told.BROKER}
+        stop = {"SUBSTATION_STOP_SECONDS": str(told.stop_seconds(self.settings))}
+        return {**rest, **ports, **settings, **stop, **self._broker()}
+
+    def _broker(self) -> dict[str, str]:
+        """Give the variables by which an outside broker's address and user replace our own's.
+
+        Its password's file is mounted in the place of each service's own.
+        """
+        if not self.outside:
+            return {}
+        found = {told.AMQP_USER: "", **self.outside}
+        if told.AMQP_PASSWORD_FILE not in found:
+            return {**found, told.AMQP_PASSWORD_FILE: ""}
+        del found[told.AMQP_PASSWORD_FILE]
+        return {**found, "BROKER_SECRET": passwords.OUTSIDE_BROKER}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from api.settings import ApiSettings
-from deploy import stack
+from deploy import stack, told
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from dispatcher.settings import DispatcherSettings
@@ -20,9 +20,7 @@ from substation.settings import SubstationSettings
 
 # what is started first and stopped last; services wait for what they need
 BROKER, SERVICES, OBSERVERS = 100, 200, 300
-STOP_SECONDS: Final = 15
 GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
-GRACE_SECONDS: Final = 10.0  # a substation's, unless it is told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Program:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     priority: int = SERVICES
-    stop_seconds: int = STOP_SECONDS
+    stop_seconds: int = told.STOP_MARGIN_SECONDS
     ready_url: str | None = None
     reads: Path | None = None
 
@@ -49,8 +47,7 @@ class Layout:
     substations: Mapping[str, int]
     substations_file: Path
     node: Node | None
-    amqp_url: str | None
-    caller: Mapping[str, str]  # the environment of whoever called
+    settings: Mapping[str, str]  # see `deploy.told`
 
     def programs(self) -> list[Program]:
         """Give every program. Raises ``ConfigurationError``: not installed, or a wrong setting."""
@@ -112,22 +109,20 @@ class Layout:
             name,
             [sys.executable, "-m", module],
             environment,
-            stop_seconds=STOP_SECONDS + int(float(environment.get("GRACE_SECONDS", GRACE_SECONDS))),
+            stop_seconds=told.stop_seconds(self.settings),
             ready_url=f"http://{HOST}:{port}/readyz",
         )
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:
-        """Give what the caller's environment tells a service, e.g. ``CONNECTORS``."""
-        known = [field.alias for field in settings.model_fields.values()]
-        return {name: self.caller[name] for name in known if name and self.caller.get(name)}
+        """Give what the caller tells this service, e.g. ``CONNECTORS``."""
+        known = {field.alias for field in settings.model_fields.values()}
+        return {name: value for name, value in self.settings.items() if name in known}
 
     def _credentials(self, user: str) -> dict[str, str]:
-        if self.amqp_url:
-            return {"AMQP_URL": self.amqp_url}
-        return {
-            "AMQP_URL": f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
-            "AMQP_USER": user,
-            "AMQP_PASSWORD_FILE": str(stack.SECRETS / user),
+        return told.broker(self.settings) or {
+            told.AMQP_URL: f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
+            told.AMQP_USER: user,
+            told.AMQP_PASSWORD_FILE: str(stack.SECRETS / user),
         }
 
     def _observers(self) -> Iterator[Program]:

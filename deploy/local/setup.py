@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from deploy import passwords, stack, summary
+from deploy import passwords, ready, stack, summary, told
 from deploy.files import own_folder, write
 from deploy.local import prometheus, substations
-from deploy.local.ports import free_ports
+from deploy.local.ports import HOST, free_ports
 from deploy.local.programs import Layout, Program, grafana_server
 from deploy.local.rabbitmq import Node, NodePorts
+from deploy.local.supervisor import Supervisor, log_file
 from deploy.rabbitmq import definitions
 from grid.errors import GridError
 
@@ -23,6 +24,8 @@ SUBSTATIONS_FILE: Final = stack.ROOT / "deploy" / "local" / "substations.json"
 MOVED_SUBSTATIONS_FILE: Final = stack.STATE / "substations.json"
 ERLANG_PORTS: Final = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")  # any that are free
 DECLARE_SECONDS: Final = 60
+LOG_LINES: Final = 15
+KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,15 @@ class Setup:
         ports = stack.choose_ports(environment, running)
         if running is None:
             ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
-        source = Path(
-            environment.get("SUBSTATIONS_FILE")
-            or (running and running.substations_file)
-            or SUBSTATIONS_FILE
-        ).resolve()
-        amqp_url = environment.get("AMQP_URL") or (running.amqp_url if running else None)
+        settings = told.settings(environment, running)
+        source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).resolve()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
             own = {name: first + number for number, name in enumerate(own)}
             file = MOVED_SUBSTATIONS_FILE
-        node = None if amqp_url else Node(stack.STATE / "rabbitmq", _node_ports(ports))
-        layout = Layout(ports, own, file, node, amqp_url, environment)
+        outside = told.broker(settings)
+        node = None if outside else Node(stack.STATE / "rabbitmq", _node_ports(ports))
+        layout = Layout(ports, own, file, node, settings)
         setup = cls(layout, layout.programs(), source)
         stack.check_free(setup.listening(), running)
         return setup
@@ -74,9 +74,8 @@ class Setup:
         return stack.Note(
             mode="local",
             ports=dict(self.layout.ports),
-            amqp_url=self.layout.amqp_url,
+            settings=dict(self.layout.settings),
             listening=list(self.listening()),
-            substations_file=str(self.source),
         )
 
     def write_files(self) -> None:
@@ -98,27 +97,63 @@ class Setup:
 
         Raises ``GridError`` where that does not succeed.
         """
-        if not self.layout.amqp_url:
+        outside = told.broker(self.layout.settings)
+        if not outside:
             return
-        done = subprocess.run(
-            [sys.executable, "-m", "grid", "declare"],
-            env={**os.environ, "AMQP_URL": self.layout.amqp_url},
-            cwd=stack.ROOT,
-            check=False,
-            timeout=DECLARE_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "grid", "declare"],
+                env={**_environment(), **outside},
+                cwd=stack.ROOT,
+                check=False,
+                timeout=DECLARE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise GridError(f"no broker of AMQP_URL answered in {DECLARE_SECONDS} s") from None
         if done.returncode != 0:
             raise GridError("the broker of AMQP_URL did not take the declarations: see above")
+
+    def start(self) -> None:
+        """Run these programs and no others; one that has not changed is left alone.
+
+        Raises ``GridError`` where the supervisor does not start.
+        """
+        Supervisor().run(self.programs, _environment())
+
+    def look(self) -> ready.Look:
+        """See which programs are not ready, and which have ended for good."""
+        return ready.Look(self._waiting(), Supervisor().failed())
+
+    def _waiting(self) -> dict[str, str]:
+        urls = {each.name: each.ready_url for each in self.programs if each.ready_url}
+        found = {name: why for name, url in urls.items() if (why := ready.problem(url))}
+        metrics = f"http://{HOST}:{self.layout.ports[stack.DISPATCHER]}/metrics"
+        ask = self.layout.substations and "dispatcher" not in found
+        if ask and (why := ready.no_substation(metrics)):
+            found["dispatcher"] = why
+        return found
+
+    def explain(self, names: Iterable[str]) -> None:
+        """Show the last lines that these programs have written."""
+        for name in names:
+            summary.say(f"\nThe last lines of {log_file(name)}:")
+            text = log_file(name).read_text(errors="replace") if log_file(name).exists() else ""
+            summary.say("\n".join(f"  {line}" for line in text.splitlines()[-LOG_LINES:]))
 
     def summary(self) -> str:
         """Say what runs where, and how to log in."""
         rows = summary.lines(
             self.layout.ports,
             self.layout.substations,
-            amqp_url=self.layout.amqp_url,
+            own_broker=self.layout.node is not None,
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
         return summary.text(rows, self.layout.ports)
+
+
+def _environment() -> dict[str, str]:
+    """Give what every program gets of the caller's environment; the rest it is told by name."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ}
 
 
 def _node_ports(ports: Mapping[str, int]) -> NodePorts:

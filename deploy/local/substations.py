@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import yaml
@@ -14,6 +14,8 @@ from dispatcher import targets
 from grid.errors import ConfigurationError
 
 OWN: Final = frozenset({HOST, "localhost", "::1"})
+STARTED: Final = "started"  # the label that says, with `elsewhere`, that `make up` starts it not
+ELSEWHERE: Final = "elsewhere"
 
 
 def read(path: Path) -> dict[str, int]:
@@ -22,12 +24,14 @@ def read(path: Path) -> dict[str, int]:
     Raises ``ConfigurationError`` for a file that is not there or not a targets file.
     """
     try:
-        found = targets.parse(path.read_text())
+        text = path.read_text()
+        found = targets.parse(text)
     except OSError as error:
         raise ConfigurationError(f"SUBSTATIONS_FILE={path}: {error.strerror}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    addresses = {each.substation: urlsplit(each.url) for each in found.values()}
+    ours = {group["labels"][targets.SUBSTATION_LABEL] for group in _groups(text) if _ours(group)}
+    addresses = {name: urlsplit(each.url) for name, each in found.items() if name in ours}
     return {
         name: address.port
         for name, address in addresses.items()
@@ -37,11 +41,20 @@ def read(path: Path) -> dict[str, int]:
 
 def moved(path: Path, first: int) -> str:
     """Give the same targets, those of this machine on ``first`` and the ports that follow."""
-    groups = yaml.safe_load(path.read_text())
+    groups = _groups(path.read_text())
     port = first
-    for group in groups:
+    for group in filter(_ours, groups):
         for number, address in enumerate(group["targets"]):
             if urlsplit(f"//{address}").hostname in OWN:
                 group["targets"][number] = f"{HOST}:{port}"
                 port += 1
     return json.dumps(groups, indent=1)
+
+
+def _groups(text: str) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.safe_load(text)
+    return groups
+
+
+def _ours(group: dict[str, Any]) -> bool:
+    return bool(group["labels"].get(STARTED) != ELSEWHERE)

@@ -29,7 +29,7 @@ SOCKET_PATH_LIMIT: Final = (
     100  # the system's is 108 bytes, and the supervisor adds a few of its own
 )
 START_SECONDS: Final = 15.0
-STOP_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 90.0  # what RabbitMQ and the others may take
 LOG_BYTES, LOG_FILES = "10MB", 3
 
 
@@ -172,13 +172,20 @@ class Supervisor:
             if state in {"STOPPED", "EXITED", "FATAL"}:
                 self._call.startProcess(name, False)  # noqa: FBT003 - do not wait for it
 
-    def stop(self, first: Iterable[str]) -> None:
-        """Stop everything, ``first`` what needs the rest for an orderly end, all of it at once."""
+    def stop(self, first: Iterable[str], seconds: float) -> None:
+        """Stop everything, ``first`` what needs the rest for an orderly end, all of it at once.
+
+        ``seconds`` is how long the slowest of those may take.
+        """
         states = self.states()
         waiting = [name for name in first if states.get(name) in {"RUNNING", "STARTING"}]
         for name in waiting:
             self._call.stopProcess(name, False)  # noqa: FBT003 - do not wait for it
-        self._until(lambda: not self._any(waiting, "STOPPING"), "the services have not stopped")
+        self._until(
+            lambda: not self._any(waiting, "STOPPING"),
+            "the services have not stopped",
+            seconds + STOP_SECONDS,
+        )
         pid = self._call.getPID()
         self._call.shutdown()
         self._until(lambda: _ended(pid), f"the supervisor, process {pid}, has not ended")
@@ -206,11 +213,11 @@ class Supervisor:
             time.sleep(0.1)
 
     @staticmethod
-    def _until(done: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
+    def _until(done: Callable[[], bool], otherwise: str, seconds: float = STOP_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
-                raise GridError(f"{otherwise} within {STOP_SECONDS:g} s")
+                raise GridError(f"{otherwise} within {seconds:g} s")
             time.sleep(0.1)
 
 

@@ -61,7 +61,7 @@ def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
         ("api", topology.SUBSTATIONS_EXCHANGE),
         ("substation", topology.REQUESTS),
         ("load_test", topology.EVENTS),
-        ("dispatcher", topology.REQUESTS),
+        ("substation", topology.PARKED),
         ("dispatcher", ""),
     ],
 )

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from api.settings import ApiSettings
-from deploy import passwords, stack
+from deploy import passwords, ready, stack, told
+from deploy.docker import containers
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
 from dispatcher.settings import DispatcherSettings
+from grid.errors import ConfigurationError
 from grid.settings import Settings
 from substation.settings import SubstationSettings
 
@@ -20,6 +22,33 @@ COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "docker-compose.yml").read_te
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SUBSTATIONS = [name for name in SERVICES if name.startswith("substation")]
 OURS = ["api", "dispatcher", *SUBSTATIONS]
+FIXED = {"HTTP_HOST", "SUBSTATIONS_FILE", "SUBSTATION_ID"}  # what holds inside a container
+
+
+def substituted(text: str, variables: dict[str, str]) -> str:
+    """Put variables in as Compose does: ${A-b} where A is not set, ${A:-b} also where empty."""
+
+    def value(found: re.Match[str]) -> str:
+        name, colon, default = found.groups()
+        there = bool(variables.get(name)) if colon else name in variables
+        return variables[name] if there else default
+
+    return re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", value, text)
+
+
+def resolved(name: str, variables: dict[str, str]) -> dict[str, str]:
+    """Give the variables of a service's container that have a value, given Compose's own."""
+    environment = SERVICES[name]["environment"]
+    return {
+        each: substituted(value, variables)
+        for each, value in environment.items()
+        if value is not None
+    }
+
+
+def secret_file(secret: str, variables: dict[str, str]) -> str:
+    """Give the name of the file that is mounted as a secret."""
+    return substituted(COMPOSE["secrets"][secret]["file"], variables).rsplit("/", 1)[1]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -35,7 +64,7 @@ def test_our_services_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_checked_and_published_on_loopback_only(name: str) -> None:
-    """Each has a health check, which `--wait` waits for, and no port is open to the network."""
+    """Each has a health check, which `make up` waits for, and no port is open to the network."""
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
@@ -75,10 +104,31 @@ def test_the_targets_are_the_substations() -> None:
     ],
 )
 def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) -> None:
-    """Whatever a service can be told is passed on, but for the port inside its container."""
+    """Whatever the caller may tell is passed on as it is; the rest is fixed by the file."""
     known = {field.alias for field in settings.model_fields.values()}
     own_port = {settings.model_fields["port"].alias}
-    assert set(SERVICES[name]["environment"]) == known - own_port
+    environment = SERVICES[name]["environment"]
+    assert set(environment) == known - own_port
+    passed_on = {each for each, value in environment.items() if value is None}
+    replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
+    assert replaced == set(told.BROKER)
+    assert passed_on == set(environment) - replaced - FIXED
+
+
+def test_a_substation_has_time_to_finish_before_it_is_killed() -> None:
+    """The time until Docker kills it follows from the time it was given."""
+    variables = Compose.decide({"GRACE_SECONDS": "60"}, None).environment({})
+    assert variables["GRACE_SECONDS"] == "60"
+    assert variables["SUBSTATION_STOP_SECONDS"] == "75"
+    for name in SUBSTATIONS:
+        assert SERVICES[name]["stop_grace_period"] == "${SUBSTATION_STOP_SECONDS:-25}s"
+    with pytest.raises(ConfigurationError, match="GRACE_SECONDS=ten"):
+        Compose.decide({"GRACE_SECONDS": "ten"}, None)
+
+
+def test_the_api_has_time_to_read_its_event_log() -> None:
+    """Docker does not call it unhealthy for as long as `make up` waits for it."""
+    assert SERVICES["api"]["healthcheck"]["start_period"] == f"{ready.READING_SECONDS:.0f}s"
 
 
 def test_each_service_sees_its_own_password_only() -> None:
@@ -86,19 +136,77 @@ def test_each_service_sees_its_own_password_only() -> None:
     for name in OURS:
         user = re.sub(r"\d+$", "", name)
         assert SERVICES[name]["secrets"] == [user]
-        assert SERVICES[name]["environment"]["AMQP_USER"] == user
-        assert SERVICES[name]["environment"]["AMQP_PASSWORD_FILE"] == f"/run/secrets/{user}"
-    files = {secret["file"].rsplit("/", 1)[1] for secret in COMPOSE["secrets"].values()}
+        variables = resolved(name, {})
+        assert variables["AMQP_URL"] == "amqp://rabbitmq:5672/"
+        assert variables["AMQP_USER"] == user
+        assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{user}"
+    files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
+    assert files == {"api", "dispatcher", "substation", "grafana", passwords.DEFINITIONS_FILE}
     assert files <= {*passwords.USERS, passwords.DEFINITIONS_FILE}
 
 
-def test_an_outside_broker_replaces_ours_everywhere() -> None:
-    """With AMQP_URL no service keeps a user of our own broker, and none of it is started."""
+def test_a_stray_user_does_not_reach_our_own_broker() -> None:
+    """Without AMQP_URL, user and password of the caller's shell are not passed on."""
+    compose = Compose.decide({}, None)
+    stray = {"AMQP_URL": "", "AMQP_USER": "somebody", "AMQP_PASSWORD_FILE": "/x", "PATH": "/bin"}
+    assert not set(told.BROKER) & set(compose.environment(stray))
+    assert compose.environment(stray)["PATH"] == "/bin"
+
+
+def test_an_outside_broker_is_not_started() -> None:
+    """With AMQP_URL none of ours is started, waited for, or in need of its ports."""
     outside = yaml.safe_load((FOLDER / "docker-compose.outside-broker.yml").read_text())["services"]
-    assert set(outside) == {*OURS, "rabbitmq"}
-    for name in OURS:
-        assert outside[name]["environment"]["AMQP_USER"] == ""
+    assert list(outside) == ["rabbitmq"]
     assert outside["rabbitmq"]["profiles"]
+    compose = Compose.decide({"AMQP_URL": "amqp://x/"}, None)
+    assert "rabbitmq" not in compose.services
+    assert stack.PORTS[stack.RABBITMQ] not in compose.listening()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
+    """With a user and a password's file every service logs in with these, and no other."""
+    told_by_caller = {
+        "AMQP_URL": "amqp://rabbit.example:5671/",
+        "AMQP_USER": "grid",
+        "AMQP_PASSWORD_FILE": "/etc/grid/password",
+    }
+    variables = Compose.decide(told_by_caller, None).environment(told_by_caller)
+    found = resolved(name, variables)
+    [secret] = SERVICES[name]["secrets"]
+    assert found["AMQP_URL"] == "amqp://rabbit.example:5671/"
+    assert found["AMQP_USER"] == "grid"
+    assert found["AMQP_PASSWORD_FILE"] == f"/run/secrets/{secret}"
+    assert secret_file(secret, variables) == passwords.OUTSIDE_BROKER
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_credentials_in_the_address_are_not_overridden(name: str) -> None:
+    """With user and password in the address no service keeps a user of our own broker."""
+    address = {"AMQP_URL": "amqp://user:password@rabbit.example/"}
+    found = resolved(name, Compose.decide(address, None).environment({}))
+    assert found["AMQP_URL"] == address["AMQP_URL"]
+    assert (found["AMQP_USER"], found["AMQP_PASSWORD_FILE"]) == ("", "")
+
+
+def test_a_running_stack_keeps_its_settings() -> None:
+    """A second `make up` that says nothing decides the same, so that Compose changes nothing."""
+    said = {"CONNECTORS": "5", "AMQP_URL": "amqp://x/", "AMQP_USER": "u", stack.API: "7100"}
+    first = Compose.decide({**said, "SERVICES": "api rabbitmq"}, None)
+    second = Compose.decide({}, first.note())
+    assert second == first
+    assert second.environment({"CONNECTORS": ""})["CONNECTORS"] == "5"
+
+
+def test_a_container_that_ends_again_and_again_is_not_waited_for() -> None:
+    """Docker's words are understood: healthy, not yet, and never."""
+    found = containers.parse(
+        "api running 0 healthy\ndispatcher running 5 starting\n"
+        "substation1 restarting 1 starting\nsubstation2 restarting 4 unhealthy\n"
+        "rabbitmq exited 0 unhealthy\n"
+    )
+    assert [name for name, each in found.items() if each.healthy] == ["api"]
+    assert [name for name, each in found.items() if each.ended] == ["substation2", "rabbitmq"]
 
 
 def test_published_ports_follow_the_environment() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
 from deploy import passwords, stack
+from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.programs import Program
+from deploy.local.setup import Setup
 from deploy.rabbitmq import definitions
 from grid.errors import ConfigurationError
 
@@ -63,6 +67,17 @@ def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
     assert {mode(file) for file in folder.iterdir()} == {"0o644"}
     passwords.ensure(folder)
     assert {mode(file) for file in folder.iterdir()} == {"0o600"}
+
+
+def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) -> None:
+    """The copy is readable inside a folder that is not; a file that is not there is named."""
+    source = tmp_path / "mine"
+    source.write_text("secret\n")
+    copy = passwords.copy_for_containers(str(source), tmp_path / "secrets")
+    assert copy.read_text() == "secret\n"
+    assert (mode(copy), mode(copy.parent)) == ("0o644", "0o700")
+    with pytest.raises(ConfigurationError, match=f"AMQP_PASSWORD_FILE={source}x: cannot be read"):
+        passwords.copy_for_containers(f"{source}x", tmp_path / "secrets")
 
 
 def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
@@ -140,6 +155,8 @@ def test_the_supervisor_reads_back_what_was_meant(
     [process] = group.process_configs
     assert process.environment == {"AMQP_URL": awkward}
     assert process.command == '"/bin/echo" "two words" "100%"'
+    # whatever the exit status: 0 too is not what was asked for
+    assert process.autorestart is RestartUnconditionally
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "a #b", "a ;b", "'\"", "'"])
@@ -148,6 +165,29 @@ def test_what_the_supervisor_cannot_read_is_refused(tmp_path: Path, value: str) 
     program = Program("one", ["/bin/true"], {"AMQP_URL": value})
     with pytest.raises(ConfigurationError):
         supervisor.config([program], tmp_path / "supervisor.sock")
+
+
+def test_the_note_is_for_its_owner_and_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold a password; what another version noted beside is passed over."""
+    monkeypatch.setattr(stack, "STATE", tmp_path / "run")
+    monkeypatch.setattr(stack, "NOTE", tmp_path / "run" / "stack.json")
+    note = stack.Note("local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000])
+    note.write()
+    assert mode(stack.NOTE) == "0o600"
+    assert stack.Note.read() == note
+    stack.NOTE.write_text(json.dumps({"mode": "local", "ports": {}, "older": 1}))
+    assert stack.Note.read() == stack.Note("local", {})
+
+
+def test_the_summary_shows_no_address_that_may_hold_a_password() -> None:
+    """An outside broker's address is not printed, in either mode."""
+    outside = {"AMQP_URL": "amqp://user:secret@x/"}
+    here = Setup.decide(outside, stack.Note("local", {**stack.PORTS}, {}, [*range(1024, 65536)]))
+    for text in (here.summary(), Compose.decide(outside, None).summary()):
+        assert "the one of AMQP_URL" in text
+        assert "secret@" not in text
 
 
 def test_ports_come_from_environment_then_from_what_runs() -> None:
@@ -162,3 +202,21 @@ def test_a_wrong_port_is_named(value: str) -> None:
     """What is no port is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"API_PORT={value}"):
         stack.choose_ports({stack.API: value}, None)
+
+
+def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> None:
+    """One's own program on this machine keeps its port; `make up` neither starts nor moves it."""
+    file = tmp_path / "substations.json"
+    groups = [
+        {"targets": ["127.0.0.1:9101"], "labels": {"substation": "ours"}},
+        {"targets": ["127.0.0.1:9106"], "labels": {"substation": "own", "started": "elsewhere"}},
+    ]
+    file.write_text(json.dumps(groups))
+    assert substations.read(file) == {"ours": 9101}
+    assert "127.0.0.1:9106" in substations.moved(file, 19101)
+
+
+def test_two_ports_must_differ() -> None:
+    """One port for two services is told before either starts."""
+    with pytest.raises(ConfigurationError, match="API_PORT and DISPATCHER_METRICS_PORT"):
+        stack.choose_ports({"API_PORT": "6000"}, None)

@@ -91,6 +91,11 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(stack.ROOT / package, folder / package, ignore=ignored)
+    groups = [
+        {"targets": [f"{HOST}:{9100 + number}"], "labels": {"substation": f"substation{number}"}}
+        for number in (1, 2, 3)
+    ]
+    (folder / "deploy" / "local" / "substations.json").write_text(json.dumps(groups))
     copy = Clone(folder, _ports())
     yield copy
     copy.call("down")

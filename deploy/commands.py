@@ -1,0 +1,89 @@
+"""What `make up` does in either mode, and how its commands are called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from deploy import ready, stack, summary
+from grid.errors import GridError
+
+
+class Setup(Protocol):
+    """All that runs, and how, as one call of `make up` decided it."""
+
+    def note(self) -> stack.Note:
+        """Give the note to leave of it."""
+
+    def write_files(self) -> None:
+        """Write everything that it reads."""
+
+    def declare_at_outside_broker(self) -> None:
+        """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
+
+    def start(self) -> None:
+        """Run exactly this; what runs like that already is left alone. Raises ``GridError``."""
+
+    def look(self) -> ready.Look:
+        """See what is not ready."""
+
+    def explain(self, names: Iterable[str]) -> None:
+        """Show the last lines that these have written."""
+
+    def summary(self) -> str:
+        """Say what runs where, and how to log in."""
+
+
+def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int]) -> int:
+    """Start what is missing; comes back when all is ready. Gives the exit status.
+
+    Where that fails, ``before``, which ran until now, is set up again; without one, ``stop`` leaves
+    nothing half started.
+    """
+    try:
+        wanted.write_files()
+        wanted.declare_at_outside_broker()
+        wanted.note().write()
+        wanted.start()
+        summary.say("Waiting until all is ready")
+        problems = ready.wait(wanted.look, summary.say)
+    except BaseException:
+        _undo(before, stop)
+        raise
+    if problems:
+        for name, why in problems.items():
+            summary.say(f"\n{name} is not ready: {why}")
+        wanted.explain(problems)
+        _undo(before, stop)
+        return 1
+    summary.say(f"All of it runs:\n\n{wanted.summary()}")
+    return 0
+
+
+def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:
+    if before is None:
+        summary.say("\nNot all became ready: stopping everything again.")
+        stop()
+        return
+    try:
+        setup = before()
+        setup.write_files()
+        setup.note().write()
+        setup.start()
+    except GridError as error:
+        summary.say(f"\nNot all became ready, nor can the settings from before be set up: {error}")
+        return
+    summary.say("\nNot all became ready: it runs with the settings from before. See  make status")
+
+
+def main(mode: str, commands: Mapping[str, Callable[[], int]]) -> int:
+    """Run the one command given on the command line; gives the exit status."""
+    parser = argparse.ArgumentParser(prog=f"python3 -m deploy.{mode}")
+    parser.add_argument("command", choices=commands)
+    try:
+        return commands[parser.parse_args().command]()
+    except GridError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1

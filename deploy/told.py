@@ -1,0 +1,78 @@
+"""What the caller's environment tells the stack, and what it was told when it was started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from deploy import stack
+from grid.errors import ConfigurationError
+
+AMQP_URL: Final = "AMQP_URL"
+AMQP_USER: Final = "AMQP_USER"
+AMQP_PASSWORD_FILE: Final = "AMQP_PASSWORD_FILE"  # noqa: S105 - a variable's name
+BROKER: Final = (AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE)
+GRACE: Final = "GRACE_SECONDS"
+
+# Every variable of the caller that is passed on or followed, but for the ports (see `stack.PORTS`)
+# and MODE. A running stack keeps them.
+VARIABLES: Final = (
+    *BROKER,
+    "SUBSTATIONS_FILE",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "DECISION_WAIT_SECONDS",
+    "CONFIRM_TIMEOUT_SECONDS",
+    "MAX_JOBS",
+    "SCRAPE_PERIOD_SECONDS",
+    "SCRAPE_TIMEOUT_SECONDS",
+    "STALE_AFTER_SECONDS",
+    "DEFAULT_CONNECTORS",
+    "PREFETCH",
+    "CONNECTORS",
+    "CHARGE_SECONDS_MIN",
+    "CHARGE_SECONDS_MAX",
+    "RATED_POWER_KW",
+    "BACKGROUND_POWER_KW",
+    GRACE,
+    "SERVICES",
+    "BUILD_NETWORK",
+)
+GRACE_SECONDS: Final = 10.0  # a substation's, unless it is told otherwise
+STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after that
+
+
+def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
+    """Give each variable that is set: by the environment, else when the running stack was started.
+
+    An empty variable counts as not set. Address, user and password of a broker belong together:
+    another address comes without the user and password of the one before.
+    """
+    before = running.settings if running else {}
+    if environment.get(AMQP_URL):
+        before = {name: value for name, value in before.items() if name not in BROKER}
+    found = {name: environment.get(name) or before.get(name) for name in VARIABLES}
+    return {name: value for name, value in found.items() if value}
+
+
+def broker(settings: Mapping[str, str]) -> dict[str, str]:
+    """Give what leads to an outside broker; nothing where the stack has its own."""
+    if not settings.get(AMQP_URL):
+        return {}
+    return {name: settings[name] for name in BROKER if name in settings}
+
+
+def stop_seconds(settings: Mapping[str, str]) -> int:
+    """Give how long a substation may take to end before it is killed.
+
+    Raises ``ConfigurationError`` where ``GRACE_SECONDS`` is not a time.
+    """
+    value = settings.get(GRACE, str(GRACE_SECONDS))
+    try:
+        grace = float(value)
+    except ValueError:
+        grace = math.nan
+    if not 0 <= grace < math.inf:
+        raise ConfigurationError(f"{GRACE}={value}: must be a number of seconds, 0 or more")
+    return math.ceil(grace) + STOP_MARGIN_SECONDS

@@ -1,0 +1,113 @@
+"""What `make up` does in either mode, and what it leaves where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from deploy import commands, stack
+from deploy.ready import Look
+from grid.errors import GridError
+
+READY = Look()
+ENDED = Look({"api": "refused"}, ["api"])
+
+
+class Script:
+    """A setup that writes down what is done with it."""
+
+    def __init__(
+        self, name: str, done: list[str], seen: Look = READY, failing: str | None = None
+    ) -> None:
+        self.name, self.done, self.seen, self.failing = name, done, seen, failing
+
+    def _do(self, what: str) -> None:
+        self.done.append(f"{self.name} {what}")
+        if what == self.failing:
+            raise GridError(f"{what} failed")
+
+    def note(self) -> stack.Note:
+        """Give a note that is written nowhere."""
+        script = self
+
+        class Written(stack.Note):
+            def write(self) -> None:
+                script._do("note")
+
+        return Written("local", {})
+
+    def write_files(self) -> None:
+        """Note it."""
+        self._do("files")
+
+    def declare_at_outside_broker(self) -> None:
+        """Note it."""
+        self._do("declare")
+
+    def start(self) -> None:
+        """Note it."""
+        self._do("start")
+
+    def look(self) -> Look:
+        """Give what there is to see."""
+        return self.seen
+
+    def explain(self, names: Iterable[str]) -> None:
+        """Note it."""
+        self._do(f"explain {' '.join(names)}")
+
+    def summary(self) -> str:
+        """Give something."""
+        return "a summary"
+
+
+def up(done: list[str], wanted: Script, before: Script | None) -> int:
+    """Call it; stopping is noted as well."""
+
+    def stop() -> int:
+        done.append("stop")
+        return 0
+
+    return commands.up(wanted, (lambda: before) if before else None, stop)
+
+
+def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started before the broker has the topology, nor without a note."""
+    done: list[str] = []
+    assert up(done, Script("new", done), None) == 0
+    assert done == ["new files", "new declare", "new note", "new start"]
+    assert "a summary" in capsys.readouterr().out
+
+
+def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Files, note and programs are those from before, and it is said."""
+    done: list[str] = []
+    assert up(done, Script("new", done, ENDED), Script("old", done)) == 1
+    assert done[-4:] == ["new explain api", "old files", "old note", "old start"]
+    said = capsys.readouterr().out
+    assert "api is not ready: refused" in said
+    assert "with the settings from before" in said
+
+
+def test_what_cannot_be_set_up_again_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is claimed that is not so."""
+    done: list[str] = []
+    assert up(done, Script("new", done, ENDED), Script("old", done, failing="start")) == 1
+    assert "nor can the settings from before be set up: start failed" in capsys.readouterr().out
+
+
+def test_without_anything_before_all_is_stopped() -> None:
+    """Nothing stays half started."""
+    done: list[str] = []
+    assert up(done, Script("new", done, ENDED), None) == 1
+    assert done[-1] == "stop"
+
+
+@pytest.mark.parametrize("failing", ["files", "declare", "start"])
+def test_a_failure_is_undone_and_told(failing: str) -> None:
+    """An error on the way leads to the same end, and is not lost."""
+    done: list[str] = []
+    with pytest.raises(GridError, match=f"{failing} failed"):
+        up(done, Script("new", done, failing=failing), Script("old", done))
+    assert done[-3:] == ["old files", "old note", "old start"]

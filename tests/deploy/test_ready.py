@@ -1,0 +1,144 @@
+"""Waiting until all is ready: how long, and what for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from deploy import ready
+from deploy.ready import Look
+from grid.events import STILL_READING
+
+READING = Look({"api": f"http://127.0.0.1:7000/readyz: 503 {STILL_READING}"})
+
+
+class Clock:
+    """Time that passes only while somebody sleeps, or a look is slow."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        """Give the seconds that have passed."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+
+def wait(look_at: Iterator[tuple[float, Look]]) -> tuple[dict[str, str], float, list[str]]:
+    """Wait while each look holds until its second; gives the problems, the time, what was said."""
+    clock, said = Clock(), list[str]()
+    until, seen = next(look_at)
+
+    def look() -> Look:
+        nonlocal until, seen
+        while clock.seconds >= until:
+            until, seen = next(look_at)
+        return seen
+
+    problems = ready.wait(look, said.append, now=clock.now, sleep=clock.sleep)
+    return dict(problems), clock.seconds, said
+
+
+def test_it_ends_when_all_is_ready() -> None:
+    """What is not ready at first is waited for, and no longer."""
+    problems, seconds, _ = wait(iter([(20, Look({"api": "not yet"})), (1e9, Look())]))
+    assert problems == {}
+    assert seconds == pytest.approx(20, abs=1)
+
+
+def test_it_ends_in_time() -> None:
+    """What never becomes ready is given with its reason."""
+    problems, seconds, _ = wait(iter([(1e9, Look({"api": "a link is down"}))]))
+    assert problems == {"api": "a link is down"}
+    assert seconds == pytest.approx(ready.READY_SECONDS, abs=1)
+
+
+def test_what_ended_is_not_waited_for() -> None:
+    """A program that will not run any more ends the waiting at once."""
+    problems, seconds, _ = wait(iter([(1e9, Look({"api": "refused"}, ["api"]))]))
+    assert problems == {"api": "refused"}
+    assert seconds == 0
+
+
+def test_a_long_event_log_is_waited_for() -> None:
+    """Reading takes longer than anything else may: it is waited for, and said."""
+    problems, seconds, said = wait(iter([(500, READING), (1e9, Look())]))
+    assert problems == {}
+    assert seconds == pytest.approx(500, abs=1)
+    assert len(said) == 1
+
+
+def test_after_a_long_event_log_the_rest_has_its_time() -> None:
+    """What needs the api is given the usual time once the log is read."""
+    late = Look({"dispatcher": "no substation is eligible yet"})
+    problems, _, _ = wait(iter([(500, READING), (560, late), (1e9, Look())]))
+    assert problems == {}
+
+
+def test_even_the_event_log_has_a_limit() -> None:
+    """An api that never ends to read is given up."""
+    problems, seconds, _ = wait(iter([(1e9, READING)]))
+    assert set(problems) == {"api"}
+    assert seconds <= ready.READING_SECONDS + ready.READY_SECONDS + 1
+
+
+def test_an_api_that_lacks_more_than_its_log_has_the_usual_time() -> None:
+    """Without RabbitMQ no log is read: that is not waited for as if it were."""
+    both = Look({"api": f"http://x/readyz: 503 RabbitMQ link api-events is down; {STILL_READING}"})
+    _, seconds, _ = wait(iter([(1e9, both)]))
+    assert seconds == pytest.approx(ready.READY_SECONDS, abs=1)
+
+
+@contextmanager
+def page(status: int, content: str) -> Iterator[str]:
+    """Serve one page; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer."""
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/page"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_page_that_is_not_ready_says_why() -> None:
+    """The problems of a service's page are told; without any page, that is."""
+    with page(503, f'{{"status":"not ready","problems":["{STILL_READING}"]}}') as url:
+        assert ready.problem(url) == f"{url}: 503 {STILL_READING}"
+    with page(500, "broken") as url:
+        assert ready.problem(url) == f"{url}: 500 broken"
+    assert "refused" in str(ready.problem(url))
+
+
+@pytest.mark.parametrize(
+    ("lines", "enough"),
+    [
+        (['{substation="a"} 0.0', '{substation="b"} 1.0'], True),
+        (['{substation="a"} 0.0'], False),
+        ([], False),
+    ],
+)
+def test_one_substation_has_to_be_eligible(lines: list[str], enough: bool) -> None:  # noqa: FBT001
+    """Before that the first request would wait, and its answer would name no substation."""
+    text = "".join(f"dispatcher_substation_eligible{line}\n" for line in lines)
+    with page(200, f"# HELP x y\n{text}other 1.0\n") as url:
+        assert (ready.no_substation(url) is None) == enough

@@ -1,0 +1,85 @@
+"""What the caller tells the stack, and that the stack keeps it."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.settings import ApiSettings
+from deploy import load, stack, told
+from dispatcher.settings import DispatcherSettings
+from grid.errors import ConfigurationError
+from substation.settings import SubstationSettings
+
+# what `make up` decides by itself, or moves as a port
+DECIDED = {"HTTP_HOST", "SUBSTATION_ID", "SUBSTATION_METRICS_PORT", stack.API, stack.DISPATCHER}
+OUTSIDE = {
+    "AMQP_URL": "amqp://rabbit.example/",
+    "AMQP_USER": "grid",
+    "AMQP_PASSWORD_FILE": "/etc/grid/password",
+}
+
+
+def running(settings: dict[str, str]) -> stack.Note:
+    """Give the note of a stack that was told this."""
+    return stack.Note("local", dict(stack.PORTS), settings)
+
+
+def test_every_variable_of_every_service_is_kept() -> None:
+    """A service's variable that `make up` does not decide itself is one that a stack keeps."""
+    kinds = (ApiSettings, DispatcherSettings, SubstationSettings)
+    aliases = {field.alias for kind in kinds for field in kind.model_fields.values()}
+    assert aliases - DECIDED == set(told.VARIABLES) - {"SERVICES", "BUILD_NETWORK"}
+
+
+def test_a_running_stack_keeps_what_it_was_told() -> None:
+    """What the environment does not say, or leaves empty, stays; what it says counts more."""
+    before = running({"CONNECTORS": "5", "LOG_LEVEL": "debug"})
+    assert told.settings({"CONNECTORS": ""}, before) == before.settings
+    assert told.settings({"CONNECTORS": "7"}, before) == {"CONNECTORS": "7", "LOG_LEVEL": "debug"}
+
+
+def test_a_stack_that_does_not_run_keeps_nothing() -> None:
+    """After `make down` only the environment counts, and of that only what is meant for us."""
+    assert told.settings({"CONNECTORS": "7", "PATH": "/bin"}, None) == {"CONNECTORS": "7"}
+
+
+def test_an_outside_broker_keeps_its_user_and_password() -> None:
+    """The second `make up` logs in as the first did."""
+    assert told.broker(told.settings({}, running(OUTSIDE))) == OUTSIDE
+
+
+def test_another_broker_does_not_get_the_password_of_the_one_before() -> None:
+    """With another address, user and password are those given with it."""
+    other = {"AMQP_URL": "amqp://user:password@other.example/"}
+    assert told.settings(other, running({**OUTSIDE, "CONNECTORS": "5"})) == {
+        **other,
+        "CONNECTORS": "5",
+    }
+
+
+def test_without_an_address_user_and_password_are_our_own_brokers() -> None:
+    """A user without an address is nobody's: our own broker has its own users."""
+    assert told.broker({"AMQP_USER": "grid", "AMQP_PASSWORD_FILE": "x"}) == {}
+
+
+def test_the_load_test_logs_in_where_the_stack_does() -> None:
+    """At our own broker as its own user, at an outside one as the stack; the caller counts more."""
+    own = load.environment(running({}), {})
+    assert (own["AMQP_USER"], own["AMQP_URL"]) == ("load_test", "amqp://127.0.0.1:5672/")
+    outside = load.environment(running(OUTSIDE), {"AMQP_URL": ""})
+    assert OUTSIDE.items() <= outside.items()
+    other = load.environment(running(OUTSIDE), {"AMQP_URL": "amqp://other.example/"})
+    assert "AMQP_USER" not in other
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(None, 25), ("0", 15), ("0.5", 16), ("60", 75)])
+def test_a_substation_may_take_its_grace_and_some_to_end(grace: str | None, seconds: int) -> None:
+    """It is killed only after it has had its time, and that to write and close."""
+    assert told.stop_seconds({"GRACE_SECONDS": grace} if grace else {}) == seconds
+
+
+@pytest.mark.parametrize("grace", ["ten", "-1", "nan", "inf"])
+def test_a_wrong_grace_is_named(grace: str) -> None:
+    """What is no time is refused, with variable and value."""
+    with pytest.raises(ConfigurationError, match=f"GRACE_SECONDS={grace}"):
+        told.stop_seconds({"GRACE_SECONDS": grace})
