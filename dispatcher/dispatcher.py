@@ -97,18 +97,7 @@ class Dispatcher:
     def candidates(self) -> list[Candidate]:
         """Give every substation as a decision would see it now."""
         now, ledger = self._now(), self._ledger
-        return [
-            Candidate(
-                each.substation,
-                each.load,
-                each.connectors,
-                ledger.ineligible(each, now),
-                each.gauge,
-                each.age(now),
-                each.outstanding,
-            )
-            for each in ledger.accounts.values()
-        ]
+        return [policies.candidate(each, ledger, now) for each in ledger.accounts.values()]
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
