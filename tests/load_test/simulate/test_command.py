@@ -62,7 +62,7 @@ def test_wrong_usage_is_refused_with_its_value(
 def test_every_option_reaches_the_simulation(capsys: pytest.CaptureFixture[str]) -> None:
     """Each changes the figures, or names the substations."""
     tables = set()
-    base = ["simulate", "--jobs", "2000", "--periods", "1"]
+    base = ["simulate", "--jobs", "800", "--periods", "1"]
     for more in (
         [],
         ["--seed", "1"],
