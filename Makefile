@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs load clean test lint lock
+.PHONY: help up down status logs load simulate clean test lint lock
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -24,6 +24,10 @@ logs: ## follow what everything writes
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"
 	@deploy/run load $(ARGS)
+
+simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10 --session 2-5"
+	@deploy/local/bootstrap
+	@$(PYTHON) -m load_test simulate $(ARGS)
 
 clean: ## stop everything and remove data, passwords and .venv
 	@deploy/run clean

@@ -18,7 +18,7 @@ from typing import Final
 
 from dispatcher import policy as policies
 from dispatcher.acknowledger import Acknowledger
-from dispatcher.ledger import Account, Ledger
+from dispatcher.ledger import Ledger
 from dispatcher.parking import Parking
 from dispatcher.policy import Candidate, Policy
 from dispatcher.telemetry import Metrics
@@ -108,19 +108,8 @@ class Dispatcher:
 
     def candidates(self) -> list[Candidate]:
         """Give every substation as a decision would see it now."""
-        now = self._now()
-        return [self._candidate(each, now) for each in self._ledger.accounts.values()]
-
-    def _candidate(self, account: Account, now: float) -> Candidate:
-        return Candidate(
-            account.substation,
-            account.load,
-            account.connectors,
-            self._ledger.ineligible(account, now),
-            account.gauge,
-            account.age(now),
-            account.outstanding,
-        )
+        now, ledger = self._now(), self._ledger
+        return [policies.candidate(each, ledger, now) for each in ledger.accounts.values()]
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
@@ -252,7 +241,7 @@ class Dispatcher:
         detail = policies.record(self._policy.name, reason, seen, chosen, named)
         self._assign(job, chosen.substation, {"requested_at": job.request.requested_at, **detail})
         account = self._ledger.accounts[chosen.substation]
-        candidates[chosen.substation] = self._candidate(account, self._now())
+        candidates[chosen.substation] = policies.candidate(account, self._ledger, self._now())
         return True
 
     def _assign(self, job: Job, substation: str, decision: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.ledger import Ledger
-from dispatcher.policy import LeastLoaded
+from dispatcher.policy import policy
 from dispatcher.queues import QueueKeeper
 from dispatcher.scraper import Scraper, TargetFile
 from dispatcher.settings import DispatcherSettings
@@ -40,7 +40,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
     queues = QueueKeeper(ledger, declarer, now)
     dispatcher = Dispatcher(
         ledger,
-        LeastLoaded(),
+        policy(settings.policy),
         publisher,
         events,
         metrics,

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from dispatcher import policy as policies
+from grid.errors import ConfigurationError
 from grid.settings import Port, PositiveSeconds, Settings
+
+
+def _known(policy: str) -> str:
+    try:
+        return policies.policy(policy).name
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error  # reported with all else that is wrong
 
 
 class DispatcherSettings(Settings):
@@ -22,6 +31,7 @@ class DispatcherSettings(Settings):
         default=50, alias="DEFAULT_CONNECTORS"
     )
     prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
+    policy: Annotated[str, AfterValidator(_known)] = Field(default=policies.DEFAULT, alias="POLICY")
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:

@@ -15,6 +15,7 @@ from typing import Final
 
 from grid import settings
 from grid.errors import ConfigurationError, GridError
+from load_test import simulation
 from load_test.board import Board
 from load_test.client import Api
 from load_test.outcome import DEFAULT_TIMEOUT
@@ -41,6 +42,7 @@ examples:
   python -m load_test --requests 5000 --concurrency 100 --quiet --json run.json
   AMQP_USER=load_test AMQP_PASSWORD_FILE=.secrets/load_test \\
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
+  python -m load_test simulate --help                       policies compared in virtual time
 
 environment: API_URL (see --url); for --via amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
 
@@ -72,7 +74,10 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return _report(run, options.json)
 
 
-_COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] = {"run": _load}
+_COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] = {
+    "run": _load,
+    "simulate": lambda argv, _: simulation.main(argv),
+}
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:

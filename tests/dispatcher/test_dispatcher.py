@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from dispatcher import acknowledger, parking
+from dispatcher import policy as policies
 from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, Dispatcher
 from dispatcher.ledger import Ledger
 from dispatcher.parking import REASON_HEADER
-from dispatcher.policy import LeastLoaded
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.watch import SubstationWatch, Turn
@@ -40,7 +41,13 @@ class Bench:
     Its wall clock stands still; the ledger's moves on with every page.
     """
 
-    def __init__(self, publisher: FakePublisher, *names: str, connectors: int = 10) -> None:
+    def __init__(
+        self,
+        publisher: FakePublisher,
+        *names: str,
+        connectors: int = 10,
+        policy: str = policies.DEFAULT,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.publisher = publisher
@@ -49,7 +56,7 @@ class Bench:
         self.missing: list[str] = []
         self.dispatcher = Dispatcher(
             self.ledger,
-            LeastLoaded(),
+            policies.policy(policy),
             publisher,
             EventWriter(publisher, "test"),
             self.metrics,
@@ -131,6 +138,23 @@ async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -
     exchanges = [each.exchange for each in bench.publisher.sent]
     assert exchanges == [topology.EVENTS, SUBSTATIONS, SUBSTATIONS, SUBSTATIONS]
     assert [each.job for each in bench.publisher.events()] == ["j0", "j1", "j2"]
+
+
+@pytest.mark.parametrize("policy", policies.POLICIES)
+async def test_full_means_wait_whatever_the_policy(policy: str) -> None:
+    """No substation is sent more than it can charge, and the rest waits until one has room."""
+    bench = Bench(confirming(), "s1", "s2", "s3", connectors=2, policy=policy)
+    for number in range(10):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    await turns()
+    sent = Counter(each.key for each in bench.publisher.to(SUBSTATIONS))
+    assert sent == {"s1": 2, "s2": 2, "s3": 2}
+    assert bench.dispatcher.waiting == 4
+    assert {event.detail["policy"] for event in bench.publisher.events()} == {policy}
+    bench.read("s2", 1)
+    await turns()
+    assert bench.publisher.to(SUBSTATIONS)[6].key == "s2"
+    assert bench.dispatcher.waiting == 3
 
 
 async def test_a_decision_is_on_its_way_before_its_job() -> None:

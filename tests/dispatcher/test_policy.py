@@ -16,6 +16,7 @@ from dispatcher.policy import (
     NOT_NAMED,
     Candidate,
     LeastLoaded,
+    candidate,
     record,
     usable,
     why_not,
@@ -25,7 +26,7 @@ from dispatcher.readings import Reading
 POLICY = LeastLoaded()
 
 
-def candidate(name: str, load: float = 0, connectors: float = 10, **more: str) -> Candidate:
+def seen(name: str, load: float = 0, connectors: float = 10, **more: str) -> Candidate:
     """Make a substation as a decision sees it; ``problem`` says why it cannot be chosen."""
     return Candidate(name, load, connectors, more.get("problem"), load, 0.1, 0)
 
@@ -38,11 +39,11 @@ def choose(*candidates: Candidate, seed: int = 0) -> str:
 @pytest.mark.parametrize(
     ("candidates", "chosen"),
     [
-        ([candidate("a", 1), candidate("b", 0), candidate("c", 2)], "b"),
-        ([candidate("a", 4, 10), candidate("b", 5, 100)], "b"),
-        ([candidate("a", 0, 2), candidate("b", 1, 10)], "b"),  # 1/2 after it against 2/10
-        ([candidate("a", 0.5), candidate("b", 0.6)], "a"),
-        ([candidate("a", 9)], "a"),
+        ([seen("a", 1), seen("b", 0), seen("c", 2)], "b"),
+        ([seen("a", 4, 10), seen("b", 5, 100)], "b"),
+        ([seen("a", 0, 2), seen("b", 1, 10)], "b"),  # 1/2 after it against 2/10
+        ([seen("a", 0.5), seen("b", 0.6)], "a"),
+        ([seen("a", 9)], "a"),
     ],
 )
 def test_the_lowest_utilisation_after_placing_wins(
@@ -54,7 +55,7 @@ def test_the_lowest_utilisation_after_placing_wins(
 
 def test_the_reason_says_what_decided() -> None:
     """The figure that won is told, and whether it was by lot."""
-    one, other = candidate("a", 1), candidate("b", 3)
+    one, other = seen("a", 1), seen("b", 3)
     assert POLICY.choose([one, other], Random(0))[1] == (  # noqa: S311
         "lowest utilisation after placing it: 0.2"
     )
@@ -67,8 +68,8 @@ def test_the_reason_says_what_decided() -> None:
 def test_ties_are_fair(tied: int) -> None:
     """Each of the tied wins equally often, wherever it stands in the list; no other ever does."""
     draws = 700 * tied
-    heavier = candidate("heavier", 5)
-    candidates = [heavier, *(candidate(f"s{n}", 1) for n in range(tied)), heavier]
+    heavier = seen("heavier", 5)
+    candidates = [heavier, *(seen(f"s{n}", 1) for n in range(tied)), heavier]
     random = Random(7)  # noqa: S311
     wins = Counter(POLICY.choose(candidates, random)[0].substation for _ in range(draws))
     assert len(wins) == tied
@@ -110,13 +111,13 @@ def test_what_is_chosen_may_be_chosen(
 @pytest.mark.parametrize(
     ("one", "named", "why"),
     [
-        (candidate("a", 9), [], None),
-        (candidate("a", 9.5), [], FULL),
-        (candidate("a", 10), [], FULL),
-        (candidate("a", 0, 10, problem="stale"), [], "stale"),
-        (candidate("a", 10, 10, problem="stale"), [], "stale"),
-        (candidate("a"), ["b"], NOT_NAMED),
-        (candidate("a"), ["b", "a"], None),
+        (seen("a", 9), [], None),
+        (seen("a", 9.5), [], FULL),
+        (seen("a", 10), [], FULL),
+        (seen("a", 0, 10, problem="stale"), [], "stale"),
+        (seen("a", 10, 10, problem="stale"), [], "stale"),
+        (seen("a"), ["b"], NOT_NAMED),
+        (seen("a"), ["b", "a"], None),
     ],
 )
 def test_why_a_substation_cannot_be_chosen(
@@ -130,19 +131,7 @@ def place(ledger: Ledger, requests: int, random: Random, now: float = 1) -> Coun
     """Place requests with no new word of any substation; gives how many went where."""
     placed: Counter[str] = Counter()
     for _ in range(requests):
-        accounts = ledger.accounts.values()
-        candidates = [
-            Candidate(
-                each.substation,
-                each.load,
-                each.connectors,
-                ledger.ineligible(each, now),
-                each.gauge,
-                each.age(now),
-                each.outstanding,
-            )
-            for each in accounts
-        ]
+        candidates = [candidate(each, ledger, now) for each in ledger.accounts.values()]
         if not (open_to := usable(candidates, ())):
             break
         chosen = POLICY.choose(open_to, random)[0].substation
@@ -197,7 +186,7 @@ def test_substations_that_begin_uneven_are_evened_out() -> None:
 @pytest.mark.parametrize(("count", "listed"), [(3, 3), (20, 20), (21, 20), (500, 20)])
 def test_the_record_lists_the_lightest_and_the_chosen(count: int, listed: int) -> None:
     """A decision among very many is explained by the 20 lightest, and never without the chosen."""
-    candidates = [candidate(f"s{n}", n, 1000) for n in range(count)]
+    candidates = [seen(f"s{n}", n, 1000) for n in range(count)]
     kept = record("least-loaded", "why", candidates, candidates[0], ())
     names = [each["substation"] for each in kept["candidates"]]
     assert names == [f"s{n}" for n in range(listed)]
@@ -211,7 +200,7 @@ def test_the_record_lists_the_lightest_and_the_chosen(count: int, listed: int) -
 def test_the_record_says_of_each_candidate_what_was_known_and_why_not() -> None:
     """Gauge, its age, what was outstanding, utilisation, and why one was not eligible."""
     chosen = Candidate("a", 3, 10, None, 2, 0.12345, 1)
-    others = [Candidate("b", 0, 10, "stale", 0, None, 0), candidate("c"), candidate("d", 10)]
+    others = [Candidate("b", 0, 10, "stale", 0, None, 0), seen("c"), seen("d", 10)]
     kept = record("p", "r", [chosen, *others], chosen, ["a", "b", "d"])
     by_name = {each["substation"]: each for each in kept["candidates"]}
     assert by_name["a"] == {

@@ -13,6 +13,7 @@ def test_only_the_file_must_be_given() -> None:
     """Everything else has the documented default."""
     found = parse(DispatcherSettings, FILE)
     assert (found.port, found.prefetch, found.default_connectors) == (6000, 1000, 50)
+    assert found.policy == "least-loaded"
     assert (found.scrape_period, found.scrape_timeout, found.stale_after) == (0.5, 0.4, 2)
 
 
@@ -43,6 +44,10 @@ def test_a_staleness_of_two_periods_or_more_is_taken(stale: str, period: str) ->
         ({"SCRAPE_PERIOD_SECONDS": "nan"}, ["SCRAPE_PERIOD_SECONDS='nan'"]),
         ({"STALE_AFTER_SECONDS": "inf"}, ["STALE_AFTER_SECONDS='inf'"]),
         ({"STALE_AFTER_SECONDS": "soon"}, ["STALE_AFTER_SECONDS='soon'"]),
+        (
+            {"POLICY": "heaviest"},
+            ["POLICY='heaviest'", "choose of least-loaded, least-gauge, power-of-two"],
+        ),
         ({"PREFETCH": "0"}, ["PREFETCH='0'"]),
         ({"PREFETCH": "2001"}, ["PREFETCH='2001'"]),
         ({"DEFAULT_CONNECTORS": "0"}, ["DEFAULT_CONNECTORS='0'"]),

@@ -1,0 +1,80 @@
+"""Policies side by side: each over the same arrivals and durations, at each period. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.policy import LeastLoaded, policy
+from load_test.simulate.engine import Simulation
+from load_test.simulate.figures import Figures, Floor, figures, floor
+from load_test.simulate.scenario import Demand, Setting
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The figures of all runs, beside the floor of the trace they have in common."""
+
+    floor: Floor
+    runs: Sequence[Figures]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give all figures, ready for JSON."""
+        least = {"mean_wait": self.floor.mean_wait, "p99_wait": self.floor.p99_wait}
+        return {"floor": least, "runs": [each.as_json() for each in self.runs]}
+
+    def as_table(self) -> str:
+        """Give a line for each run; waits and T in mean session times."""
+        least = f"{'floor':<14}{'':>7}{self.floor.mean_wait:>11.3f}{self.floor.p99_wait:>10.2f}"
+        titles = ("mean wait", "p99 wait", "÷ floor", "misroutes", "spread")
+        head = f"{'policy':<14}{'T':>7}" + "".join(
+            f"{title:>{width}}" for title, width in zip(titles, (11, 10, 9, 11, 8), strict=True)
+        )
+        return "\n".join([head, least, *map(_line, self.runs)])
+
+
+def setting_of(name: str, setting: Setting) -> Setting:
+    """Give what holds for a policy: only ``least-loaded`` has counters and a central queue.
+
+    The others are what it is compared with, as they are known: a request goes to a substation at
+    once, and waits there; all the dispatcher knows is a gauge that counts what is there.
+    """
+    if name == LeastLoaded.name:
+        return setting
+    return replace(setting, counters=False, waits=False)
+
+
+def compare(
+    names: Iterable[str],
+    periods: Sequence[float],
+    setting: Setting,
+    demand: Demand,
+    chance: Callable[[str], Random],
+) -> Comparison:
+    """Run each policy at each period, in s, over one trace.
+
+    ``chance`` makes a generator for what its argument names, the same each time, so that no run
+    depends on those before it.
+    """
+    connectors, session = sum(setting.connectors), demand.durations.mean
+    trace = demand.trace(connectors, chance("trace"))
+    least = floor(trace, connectors, session)
+    runs = []
+    for name in names:
+        for period in periods:
+            found = replace(setting_of(name, setting), period=period)
+            outcome = Simulation(found, trace, policy(name), chance("run")).run()
+            runs.append(figures(name, period, outcome, least, session))
+    return Comparison(least, runs)
+
+
+def _line(run: Figures) -> str:
+    ratio = "–" if run.ratio is None else f"{run.ratio:.3f}"
+    return (
+        f"{run.policy:<14}{run.period:>7.3g}{run.mean_wait:>11.3f}{run.p99_wait:>10.2f}"
+        f"{ratio:>9}{100 * run.misroutes:>9.1f} %{run.spread:>8.1f}"
+    )

@@ -1,0 +1,217 @@
+"""The simulation: substations in virtual time, driven by the dispatcher's own policy and ledger.
+
+Pure. What happens is a heap of moments, and jobs are numbers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from dispatcher.ledger import Ledger
+from dispatcher.policy import Candidate, Policy, candidate, usable
+from dispatcher.readings import Reading
+from grid.events import Counts
+from load_test.simulate.judge import Judge
+from load_test.simulate.scenario import Setting, Trace
+from load_test.simulate.substation import Substation
+
+if TYPE_CHECKING:
+    from random import Random
+
+_UNREADABLE: Final = "no answer"
+
+# what happens, in the order it does at one instant
+_DONE, _FALL, _RISE, _EVENT, _ASK, _PAGE = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run: each job's wait from arrival to the last start of its session, in s.
+
+    ``misroutes`` are jobs sent to a substation when another was truly lighter; ``spread`` is the
+    largest difference of loads when a job was sent, in sessions of a mean size; ``restarts`` are
+    the sessions that an outage broke off.
+    """
+
+    waits: list[float]
+    misroutes: int
+    spread: float
+    restarts: int
+
+
+class Simulation:
+    """One run of one policy over one trace."""
+
+    def __init__(self, setting: Setting, trace: Trace, policy: Policy, random: Random) -> None:
+        self._setting = setting
+        self._arrivals, self._durations = trace
+        self._policy = policy
+        self._random = random
+        self._stations = [
+            Substation(f"substation{number}", connectors)
+            for number, connectors in enumerate(setting.connectors, 1)
+        ]
+        self._numbers = {each.name: number for number, each in enumerate(self._stations)}
+        self._ledger = Ledger(stale_after=inf, default_connectors=1)
+        self._ledger.keep({each.name: float(each.connectors) for each in self._stations})
+        self._accounts = list(self._ledger.accounts.values())
+        self._seen: list[Candidate] = []
+        self._now = 0.0
+        self._heap: list[tuple[float, int, int, Any]] = []
+        self._handlers = (
+            self._done, self._fall, self._rise, self._event, self._ask, self._page,
+        )  # fmt: skip
+        self._waiting: deque[int] = deque()
+        self._open = len(self._arrivals)
+        self._judge = Judge(self._stations)
+        self._waits = [0.0] * self._open
+        self._restarts = 0
+
+    def run(self) -> Outcome:
+        """Run it until every job is completed."""
+        self._begin()
+        for job, arrival in enumerate(self._arrivals):
+            self._until(arrival)
+            self._now = arrival
+            self._waiting.append(job)
+            self._route()
+        while self._open:
+            self._until(self._heap[0][0])
+        return Outcome(self._waits, self._judge.misroutes, self._judge.spread, self._restarts)
+
+    def _begin(self) -> None:
+        self._seen = [candidate(each, self._ledger, 0.0) for each in self._accounts]
+        for number in range(len(self._stations)):
+            self._page(number, (self._reading(number), 0.0))
+            if period := self._setting.period:
+                phase = 0.0 if self._setting.in_step else self._random.random()
+                heappush(self._heap, (phase * period, _ASK, number, None))
+        if outage := self._setting.outage:
+            heappush(self._heap, (outage.at, _FALL, outage.substation, None))
+            heappush(self._heap, (outage.back, _RISE, outage.substation, None))
+
+    def _until(self, time: float) -> None:
+        heap, handlers = self._heap, self._handlers
+        while heap and heap[0][0] <= time:
+            self._now, kind, number, detail = heappop(heap)
+            handlers[kind](number, detail)
+
+    # what the dispatcher does
+
+    def _route(self) -> None:
+        """Send what waits, the oldest first, as long as there is where to."""
+        while self._waiting:
+            if self._setting.waits:
+                open_to = usable(self._seen, ())
+            else:
+                open_to = [each for each in self._seen if each.problem is None]
+            if not open_to:
+                return
+            chosen, _ = self._policy.choose(open_to, self._random)
+            self._send(self._waiting.popleft(), self._numbers[chosen.substation])
+
+    def _send(self, job: int, number: int) -> None:
+        station = self._stations[number]
+        self._judge.sent(station)
+        self._ledger.dispatch(station.name, self._now)
+        self._look(number)
+        station.queue.append(job)
+        self._start(number)
+        if not self._setting.period:
+            self._read(number)
+
+    def _look(self, number: int) -> None:
+        self._seen[number] = candidate(self._accounts[number], self._ledger, self._now)
+
+    def _read(self, number: int) -> None:
+        self._page(number, (self._reading(number), self._now))
+
+    def _reading(self, number: int) -> Reading | None:
+        station = self._stations[number]
+        if station.down:
+            return None
+        if self._setting.counters:
+            return Reading(len(station.charging), station.connectors, counts=station.counts())
+        return Reading(station.in_hand, station.connectors)
+
+    # what happens to it
+
+    def _ask(self, number: int, _: None) -> None:
+        page = (self._reading(number), self._now)
+        if self._setting.page_latency:
+            heappush(self._heap, (self._now + self._setting.page_latency, _PAGE, number, page))
+        else:
+            self._page(number, page)
+        heappush(self._heap, (self._now + self._setting.period, _ASK, number, None))
+
+    def _page(self, number: int, page: tuple[Reading | None, float]) -> None:
+        reading, asked_at = page
+        account = self._accounts[number]
+        if reading is None:
+            self._ledger.fail(account.substation, _UNREADABLE)
+        else:
+            self._ledger.read(account.substation, reading, asked_at)
+            if not account.anchored:
+                self._anchor(number)
+        self._look(number)
+        self._route()
+
+    def _anchor(self, number: int) -> None:
+        """Set the ledger's scale as the keeper of the queues does, but at once."""
+        station = self._stations[number]
+        if (reading := self._reading(number)) is not None:
+            self._ledger.ask_depth(station.name)
+            self._ledger.depth(station.name, len(station.queue), self._now)
+            self._ledger.read(station.name, reading, self._now)
+
+    def _event(self, number: int, counts: Counts) -> None:
+        self._ledger.report(self._accounts[number].substation, counts)
+        self._look(number)
+        self._route()
+
+    # what happens at a substation
+
+    def _start(self, number: int) -> None:
+        """Begin what can begin; what has changed is told and, with a period of 0, read."""
+        station = self._stations[number]
+        while (job := station.next()) is not None:
+            self._waits[job] = self._now - self._arrivals[job]
+            end = self._now + self._durations[job]
+            heappush(self._heap, (end, _DONE, number, (job, station.run)))
+            self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        latency = self._setting.event_latency
+        if latency is not None and self._setting.counters:
+            counts = self._stations[number].counts()
+            heappush(self._heap, (self._now + latency, _EVENT, number, counts))
+
+    def _done(self, number: int, session: tuple[int, int]) -> None:
+        job, run = session
+        station = self._stations[number]
+        if job not in station.charging or run != station.run:
+            return  # an outage broke it off
+        station.finish(job)
+        self._open -= 1
+        self._tell(number)
+        self._start(number)
+        if not self._setting.period:
+            self._read(number)
+
+    def _fall(self, number: int, _: None) -> None:
+        station = self._stations[number]
+        self._restarts += len(station.charging)
+        station.fall()
+        if not self._setting.period:
+            self._read(number)
+
+    def _rise(self, number: int, _: None) -> None:
+        station = self._stations[number]
+        station.rise()
+        self._start(number)
+        if not self._setting.period:
+            self._read(number)

@@ -1,0 +1,39 @@
+"""Was each choice right? Judged as the truth was, just before the job arrives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Final
+
+from load_test.simulate.substation import Substation
+
+_ROUNDING: Final = 1e-9
+
+
+class Judge:
+    """Sees the substations as they are; one that is down is compared with none.
+
+    ``misroutes`` counts jobs sent to a substation when, with the job placed, another's utilisation
+    would truly have been lower.
+    """
+
+    def __init__(self, stations: Sequence[Substation]) -> None:
+        self._stations = stations
+        self._mean_size = fmean(each.connectors for each in stations)
+        self._widest = 0.0
+        self.misroutes = 0
+
+    @property
+    def spread(self) -> float:
+        """The largest difference of loads when a job was sent, in sessions of a mean size."""
+        return self._widest * self._mean_size
+
+    def sent(self, chosen: Substation) -> None:
+        """Judge a job that is sent there now."""
+        hands = [(each.in_hand, each.connectors) for each in self._stations if not each.down]
+        after = (chosen.in_hand + 1) / chosen.connectors
+        lightest = min([(hand + 1) / room for hand, room in hands], default=after)
+        self.misroutes += after > lightest + _ROUNDING
+        loads = [hand / room for hand, room in hands]
+        self._widest = max(self._widest, max(loads, default=after) - min(loads, default=after))

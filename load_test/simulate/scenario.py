@@ -1,0 +1,128 @@
+"""What is simulated: the substations, what arrives, and what is known of it when. Pure.
+
+Times are in seconds of virtual time; chance is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from grid.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Trace(NamedTuple):
+    """When each job arrives, never falling, and how long it charges, in seconds."""
+
+    arrivals: list[float]
+    durations: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long sessions take: exponential of mean ``low``, or uniform from ``low`` to ``high``."""
+
+    low: float
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.low <= (self.high or self.low) and isfinite(self.high or self.low)):
+            raise ConfigurationError(f"durations must be above 0, and rise, got {self}")
+
+    @property
+    def mean(self) -> float:
+        """The mean session time, in seconds."""
+        return self.low if self.high is None else (self.low + self.high) / 2
+
+    def draw(self, random: Random) -> float:
+        """Give one session's duration, in seconds."""
+        if self.high is None:
+            return random.expovariate(1 / self.low)
+        return random.uniform(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """``jobs`` jobs that keep the connectors busy for ``utilisation`` of the time on average.
+
+    They arrive in bursts of ``burst`` at one instant; the bursts are a Poisson process.
+    """
+
+    jobs: int
+    utilisation: float
+    durations: Durations
+    burst: int = 1
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or self.burst < 1:
+            raise ConfigurationError(f"jobs and burst must be at least 1, got {self}")
+        if not 0 < self.utilisation < 1:
+            raise ConfigurationError(
+                f"utilisation must be above 0 and below 1, got {self.utilisation:g}: "
+                "at 1 and above there is no mean wait"
+            )
+
+    def trace(self, connectors: int, random: Random) -> Trace:
+        """Draw arrivals and durations for so many connectors in all."""
+        arrivals = list(islice(self._arrivals(connectors, random), self.jobs))
+        return Trace(arrivals, [self.durations.draw(random) for _ in arrivals])
+
+    def _arrivals(self, connectors: int, random: Random) -> Iterator[float]:
+        bursts_a_second = self.utilisation * connectors / self.durations.mean / self.burst
+        now = 0.0
+        while True:
+            now += random.expovariate(bursts_a_second)
+            for _ in range(self.burst):
+                yield now
+
+
+class Outage(NamedTuple):
+    """The substation of that index fails at ``at`` and is back at ``back``.
+
+    What it charged goes back to its queue, and is charged from the beginning once it is back.
+    """
+
+    substation: int
+    at: float
+    back: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The substations, and what the dispatcher learns of them.
+
+    ``connectors`` has one number for each substation. A page is read every ``period``, each
+    substation's at its own phase or all ``in_step``, and arrives ``page_latency`` later; with a
+    period of 0 every change is read at once. Events arrive ``event_latency`` after what they tell
+    of, or, at None, never. With ``counters`` a page has the session counters and its gauge counts
+    sessions; without, a substation takes in whatever it is sent, and its gauge counts all of that.
+    With ``waits`` requests wait centrally while all is full; without, each is sent at once.
+    """
+
+    connectors: tuple[int, ...]
+    period: float
+    event_latency: float | None = 0.01
+    page_latency: float = 0.0
+    counters: bool = True
+    waits: bool = True
+    in_step: bool = False
+    outage: Outage | None = None
+
+    def __post_init__(self) -> None:
+        if not self.connectors or min(self.connectors) < 1:
+            raise ConfigurationError(f"each substation has a connector or more: {self.connectors}")
+        for name in ("period", "page_latency", "event_latency"):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value >= 0):
+                raise ConfigurationError(f"{name} must be 0 s or more, got {value}")
+        if self.outage is not None and not (
+            0 <= self.outage.substation < len(self.connectors)
+            and 0 <= self.outage.at < self.outage.back
+        ):
+            raise ConfigurationError(f"no substation can be away so: {self.outage}")

@@ -1,0 +1,60 @@
+"""A simulated substation with its queue. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from grid.events import Counts
+
+
+@dataclass(slots=True)
+class Substation:
+    """What it charges, by the jobs' numbers, what waits in its queue, and its counters.
+
+    ``run`` counts its restarts; while it is ``down`` nothing begins.
+    """
+
+    name: str
+    connectors: int
+    charging: set[int] = field(default_factory=set)
+    queue: deque[int] = field(default_factory=deque)
+    accepted: int = 0
+    completed: int = 0
+    run: int = 0
+    down: bool = False
+
+    @property
+    def in_hand(self) -> int:
+        """Every job that was sent here and is not over."""
+        return len(self.charging) + len(self.queue)
+
+    def counts(self) -> Counts:
+        """Give what it says of itself."""
+        return Counts(len(self.charging), self.accepted, self.completed, 0, self.run)
+
+    def next(self) -> int | None:
+        """Begin to charge the first job of the queue, if there is one and a connector for it."""
+        if self.down or not self.queue or len(self.charging) >= self.connectors:
+            return None
+        job = self.queue.popleft()
+        self.charging.add(job)
+        self.accepted += 1
+        return job
+
+    def finish(self, job: int) -> None:
+        """End a session."""
+        self.charging.remove(job)
+        self.completed += 1
+
+    def fall(self) -> None:
+        """Fail: what is charged goes back to the head of the queue, in its order."""
+        self.down = True
+        self.queue.extendleft(sorted(self.charging, reverse=True))
+        self.charging.clear()
+        self.accepted = self.completed = 0
+
+    def rise(self) -> None:
+        """Come back, as a new run of the process."""
+        self.down = False
+        self.run += 1

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.policy import POLICIES, policy
+from grid.errors import ConfigurationError
+from load_test.simulate.engine import Outcome, Simulation
+from load_test.simulate.figures import floor_waits
+from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Trace
+
+EXPONENTIAL = Durations(1.0)
+
+
+def simulate(setting: Setting, trace: Trace, name: str = "least-loaded") -> Outcome:
+    """Run a policy over a trace."""
+    return Simulation(setting, trace, policy(name), Random(1)).run()  # noqa: S311
+
+
+def trace_of(jobs: int, connectors: int, utilisation: float = 0.9, burst: int = 1) -> Trace:
+    """Draw a trace."""
+    return Demand(jobs, utilisation, EXPONENTIAL, burst).trace(connectors, Random(1))  # noqa: S311
+
+
+def test_the_floor_is_one_queue_in_front_of_all_connectors() -> None:
+    """The oldest takes the connector that is free first."""
+    trace = Trace([0, 0, 1, 2, 9], [4, 2, 3, 1, 1])
+    assert floor_waits(trace, 2) == [0, 0, 1, 2, 0]
+    assert floor_waits(trace, 1) == [0, 4, 5, 7, 1]
+
+
+SETTINGS = st.builds(
+    Setting,
+    connectors=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    period=st.just(0.0),
+    event_latency=st.none() | st.floats(0, 3),
+)
+
+
+@given(SETTINGS, st.sampled_from([0.5, 0.95]), st.integers(1, 5))
+def test_who_always_knows_waits_no_longer_than_the_floor(
+    setting: Setting, utilisation: float, burst: int
+) -> None:
+    """With every change read at once, least-loaded is the central queue, job by job."""
+    connectors = sum(setting.connectors)
+    trace = trace_of(150, connectors, utilisation, burst)
+    outcome = simulate(setting, trace)
+    assert outcome.waits == pytest.approx(floor_waits(trace, connectors), abs=1e-9)
+    assert outcome.misroutes == 0
+
+
+@given(st.floats(0.1, 5), st.floats(0, 1))
+def test_events_without_delay_are_as_good_as_pages_at_once(period: float, latency: float) -> None:
+    """However seldom and late pages are read, the events alone keep the ledger right."""
+    trace = trace_of(150, 7)
+    setting = Setting((1, 2, 4), period, event_latency=0.0, page_latency=latency)
+    outcome = simulate(setting, trace)
+    assert outcome.waits == pytest.approx(floor_waits(trace, 7), abs=1e-9)
+    assert outcome.misroutes == 0
+
+
+def test_a_late_event_costs_what_it_is_late() -> None:
+    """One connector, two jobs: the second is sent when the end of the first is known."""
+    trace = Trace([0.0, 0.0], [1.0, 1.0])
+    assert simulate(Setting((1,), 50, event_latency=0.25), trace).waits == [0, 1.25]
+    assert simulate(Setting((1,), 50, event_latency=0.25, waits=False), trace).waits == [0, 1]
+
+
+def test_without_events_a_request_waits_for_the_next_page() -> None:
+    """The end of a session is seen where its substation is read, and when the page arrives."""
+    trace = Trace([0.0, 0.0], [1.0, 1.0])
+    setting = Setting((1,), 2.0, event_latency=None, in_step=True)
+    assert simulate(setting, trace).waits == [0, 2]
+    later = Setting((1,), 2.0, event_latency=None, in_step=True, page_latency=0.5)
+    assert simulate(later, trace).waits == [0, 2.5]
+
+
+def test_the_baselines_send_at_once_and_see_the_gauge_as_read() -> None:
+    """Between two pages all goes where it looked lightest; the gauge counts what waits there."""
+    trace = Trace([0.0, 0.5, 0.6, 0.7], [9.0, 1.0, 1.0, 1.0])
+    setting = Setting((1, 1), 0.4, counters=False, waits=False, in_step=True)
+    outcome = simulate(setting, trace, "least-gauge")
+    assert outcome.waits == pytest.approx([0, 0, 0.9, 1.8])
+    assert outcome.misroutes == 1  # the last: two are there, and one at the other
+    assert outcome.spread == 1
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("period", [0.0, 0.7])
+def test_an_outage_loses_no_job(name: str, period: float) -> None:
+    """What a substation charged when it failed is charged from the beginning when it is back."""
+    trace = trace_of(2000, 12, 0.8)
+    waits = name == "least-loaded"
+    setting = Setting((4, 4, 4), period, counters=waits, waits=waits, outage=Outage(1, 50, 70))
+    outcome = simulate(setting, trace, name)
+    assert 0 < outcome.restarts <= 4
+    assert max(outcome.waits) >= 70 - 50
+    assert len(outcome.waits) == 2000
+
+
+def test_after_an_outage_the_ledger_is_right_again() -> None:
+    """Whoever comes a while after the substation is back waits as if it had never been away."""
+    trace = trace_of(6000, 12, 0.6)
+    back = 80.0
+    setting = Setting((4, 4, 4), 0.5, event_latency=0.0, outage=Outage(1, 50, back))
+    rows = zip(trace.arrivals, simulate(setting, trace).waits, floor_waits(trace, 12), strict=True)
+    later = [(wait, least) for at, wait, least in rows if at > back + 40]
+    assert [wait for wait, _ in later] == pytest.approx([least for _, least in later], abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    """Chance is an argument: nothing else makes two runs differ."""
+    trace = trace_of(500, 8)
+    setting = Setting((1,) * 8, 1.0)
+    assert simulate(setting, trace) == simulate(setting, trace)
+
+
+@given(st.integers(1, 5), st.integers(1, 40))
+def test_bursts_come_at_one_instant(burst: int, jobs: int) -> None:
+    """So many jobs have one arrival; arrivals never fall, and each job has a duration."""
+    arrivals, durations = trace_of(jobs, 3, burst=burst)
+    assert len(arrivals) == len(durations) == jobs
+    assert arrivals == sorted(arrivals)
+    assert len(set(arrivals)) == -(-jobs // burst)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Demand(0, 0.5, EXPONENTIAL), "jobs and burst must be at least 1"),
+        (lambda: Demand(1, 1.0, EXPONENTIAL), "below 1, got 1"),
+        (lambda: Setting((), 1), "a connector or more"),
+        (lambda: Setting((1, 0), 1), "a connector or more"),
+        (lambda: Setting((1,), -1), "period must be 0 s or more, got -1"),
+        (lambda: Setting((1,), 1, event_latency=nan), "event_latency must be 0 s or more, got nan"),
+        (lambda: Setting((1,), 1, outage=Outage(1, 0, 1)), "no substation can be away"),
+        (lambda: Setting((1,), 1, outage=Outage(0, 2, 1)), "no substation can be away"),
+        (lambda: Durations(0.0), "above 0"),
+        (lambda: Durations(3.0, 2.0), "rise"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(make: Callable[[], object], words: str) -> None:
+    """The error names the value."""
+    with pytest.raises(ConfigurationError, match=words):
+        make()
