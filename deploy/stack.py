@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final, Self
@@ -71,15 +71,24 @@ class Note:
 def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
     """Give each variable's port: as the environment says, else as it runs, else the usual one.
 
-    Raises ``ConfigurationError`` for a variable that is not a port, or two of one port.
+    Raises ``ConfigurationError`` for a variable that is not a port.
     """
     usual = {**PORTS, **(running.ports if running else {})}
-    ports = {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
-    by_port: dict[int, str] = {}
-    for name, port in ports.items():
-        if (other := by_port.setdefault(port, name)) != name:
-            raise ConfigurationError(f"{other} and {name} are both {port}: each needs its own")
-    return ports
+    return {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
+
+
+def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Give what moves each port that is wanted.
+
+    Raises ``ConfigurationError`` where two programs would have the same one.
+    """
+    found: dict[int, str] = {}
+    for port, hint in wanted:
+        if port in found:
+            hints = " or ".join(dict.fromkeys([found[port], hint]))
+            raise ConfigurationError(f"port {port} is wanted twice: {hints}")
+        found[port] = hint
+    return found
 
 
 def check_free(wanted: Mapping[int, str], running: Note | None) -> None:

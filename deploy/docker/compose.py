@@ -77,10 +77,9 @@ class Compose:
     def listening(self) -> dict[int, str]:
         """Give every port that is published, and how to move each."""
         names = ALWAYS if self.outside else (*ALWAYS, *OWN_BROKER)
-        ports = {self.ports[name]: stack.move_with(name) for name in names}
-        return ports | dict.fromkeys(
-            self.substations().values(), stack.move_with(stack.SUBSTATIONS)
-        )
+        ports = [(self.ports[name], stack.move_with(name)) for name in names]
+        hint = stack.move_with(stack.SUBSTATIONS)
+        return stack.once_each(ports + [(port, hint) for port in self.substations().values()])
 
     def note(self) -> stack.Note:
         """Give the note to leave of this."""

@@ -65,9 +65,9 @@ class Setup:
             used += [stack.RABBITMQ, stack.MANAGEMENT, stack.RABBITMQ_METRICS]
         if grafana_server():
             used.append(stack.GRAFANA)
-        ports = {self.layout.ports[name]: stack.move_with(name) for name in used}
+        ports = [(self.layout.ports[name], stack.move_with(name)) for name in used]
         hint = stack.move_with(stack.SUBSTATIONS)
-        return ports | dict.fromkeys(self.layout.substations.values(), hint)
+        return stack.once_each(ports + [(port, hint) for port in self.layout.substations.values()])
 
     def note(self) -> stack.Note:
         """Give the note to leave of this."""

@@ -216,7 +216,11 @@ def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> N
     assert "127.0.0.1:9106" in substations.moved(file, 19101)
 
 
-def test_two_ports_must_differ() -> None:
-    """One port for two services is told before either starts."""
-    with pytest.raises(ConfigurationError, match="API_PORT and DISPATCHER_METRICS_PORT"):
-        stack.choose_ports({"API_PORT": "6000"}, None)
+@pytest.mark.parametrize("other", [stack.DISPATCHER, stack.SUBSTATIONS])
+def test_a_port_wanted_twice_is_named(other: str) -> None:
+    """Two programs on one port are refused before anything starts, be one of them a substation."""
+    both = {stack.API: "8103", other: "8102" if other == stack.SUBSTATIONS else "8103"}
+    with pytest.raises(
+        ConfigurationError, match=f"port 8103 is wanted twice.*{stack.API}.*{other}"
+    ):
+        Compose.decide(both, None).listening()

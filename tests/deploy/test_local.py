@@ -112,7 +112,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     before = clone.processes()
 
     clone.add_substation("substation4", 9104)
-    again = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    again = clone.call("up")  # it keeps what it was told
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(before) < set(clone.processes())  # nothing was restarted
     assert "substation4" in [each["id"] for each in clone.fetch("/substations")["substations"]]
@@ -156,3 +156,38 @@ def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
     assert "dispatcher is not ready" in failed.stdout
     assert "the dispatcher is broken" in failed.stdout
     assert clone.processes() == {}
+
+
+def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
+    """Where a program cannot run as it was asked, all of it gets the settings from before."""
+    module = clone.folder / "dispatcher" / "__main__.py"
+    broken = "import os\nif os.environ.get('PREFETCH') == '7': raise SystemExit('not with 7')\n"
+    module.write_text(
+        module.read_text().replace("import annotations\n", f"import annotations\n{broken}")
+    )
+    first = clone.call("up", CONNECTORS="5")
+    assert first.returncode == 0, first.stdout + first.stderr
+
+    failed = clone.call("up", PREFETCH="7", CONNECTORS="6")
+    assert failed.returncode == 1
+    assert "not with 7" in failed.stdout
+    assert "with the settings from before" in failed.stdout
+
+    again = clone.call("up")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert clone.fetch("/charge", "POST")["details"]["routed_to"]
+    connectors = {each["connectors"] for each in clone.fetch("/substations")["substations"]}
+    assert connectors == {5}
+
+
+def test_an_outside_broker_that_does_not_answer_changes_nothing(clone: Clone) -> None:
+    """What runs is left alone, and so is what is noted of it."""
+    assert clone.call("up").returncode == 0
+    before = clone.processes()
+    [nobody] = free_ports(1)
+    secret = "a-secret-of-the-broker"  # noqa: S105
+    refused = clone.call("up", AMQP_URL=f"amqp://somebody:{secret}@{HOST}:{nobody}/")
+    assert refused.returncode == 1
+    assert secret not in refused.stdout + refused.stderr
+    assert clone.processes() == before
+    assert clone.call("status").returncode == 0
