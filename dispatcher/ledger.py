@@ -12,67 +12,24 @@ sent there, what was ever dispatched is what was taken and what still waits in t
 more be taken than was counted (a broken link sent a job twice, or the broker held jobs back for a
 consumer that was gone), then what was taken is what was dispatched.
 A substation without counters is taken at its gauge, plus what was sent since that was asked for.
+Power goes the same way: what its sessions draw is told, and what is on its way is the power of the
+jobs sent last, as many as are outstanding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from typing import Final
 
-from dispatcher.readings import Reading
+from dispatcher.account import Account, Depth, Gauge, progress, taken
+from dispatcher.readings import LOAD, Reading
 from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
 
-DOUBT_SECONDS = 5.0  # jobs that are on their way for so long may be gone from the queue
-NO_READING = "its load has not been read yet"
-NO_CONSUMER = "nobody takes the jobs in its queue"
-NO_ANCHOR = "what waits in its queue is not known yet"
-
-
-@dataclass(slots=True)
-class Depth:
-    """How many jobs waited in a queue, between a count of what was taken and a time."""
-
-    taken_before: float
-    ready: float | None = None
-    known_at: float = 0.0
-
-
-@dataclass(slots=True)
-class Account:
-    """One substation's line in the ledger.
-
-    ``in_file`` is how many connectors it has where its page does not say.
-    """
-
-    substation: str
-    in_file: float
-    connectors: float
-    gauge: float = 0.0
-    read_at: float | None = None
-    problem: str | None = NO_READING
-    counts: Counts | None = None
-    anchored: bool = False
-    depth: Depth | None = None
-    dispatched: float = 0.0
-    sent_at: list[float] = field(default_factory=list)
-    ready: float = 0.0  # in its queue, where it has no counters
-    unserved: bool = False  # nobody takes jobs from that queue
-    unmoved: tuple[float, float] = (0.0, 0.0)  # jobs outstanding, and since when just as many
-
-    @property
-    def outstanding(self) -> float:
-        """Jobs sent there that its sessions do not show yet."""
-        if self.counts is None:
-            return max(self.ready, float(len(self.sent_at)))
-        return max(0.0, self.dispatched - _taken(self.counts))
-
-    @property
-    def load(self) -> float:
-        """Sessions in progress and jobs on their way, as of now."""
-        return (self.gauge if self.counts is None else self.counts.load) + self.outstanding
-
-    def age(self, now: float) -> float | None:
-        """How long ago the gauge was asked for, in seconds; None if it never was."""
-        return None if self.read_at is None else now - self.read_at
+DOUBT_SECONDS: Final = 5.0  # jobs that are on their way for so long may be gone from the queue
+NO_CONSUMER: Final = "nobody takes the jobs in its queue"
+NO_ANCHOR: Final = "what waits in its queue is not known yet"
+DRAINED: Final = "drained by an operator"
 
 
 class Ledger:
@@ -83,8 +40,10 @@ class Ledger:
     """
 
     def __init__(self, stale_after: float, default_connectors: float) -> None:
-        self._stale_after = stale_after
+        self.stale_after = stale_after
         self._default_connectors = default_connectors
+        self._changed: dict[str, Account] = {}
+        self._controls: dict[str, tuple[bool, float | None]] = {}
         self.accounts: dict[str, Account] = {}
 
     def keep(self, connectors: dict[str, float | None]) -> None:
@@ -93,21 +52,43 @@ class Ledger:
             del self.accounts[gone]
         for name, count in connectors.items():
             known = count or self._default_connectors
-            self.accounts.setdefault(name, Account(name, known, known)).in_file = known
+            account = self.accounts.setdefault(name, Account(name, known))
+            account.in_file = known
+            self._change(account)
+            self._apply_control(account)
+
+    def take_changed(self) -> list[Account]:
+        """Give the accounts that have changed since this was last asked."""
+        changed = list(self._changed.values())
+        self._changed.clear()
+        return changed
+
+    def touch(self, account: Account) -> None:
+        """Count an account as changed: time alone will change what follows from it."""
+        self._change(account)
+
+    # what is heard of a substation
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Take in a page that was asked for at ``asked_at``."""
-        if (account := self.accounts.get(substation)) is None:
+        if (account := self._of(substation)) is None:
             return
-        account.gauge, account.read_at, account.problem = reading.load, asked_at, None
-        account.connectors = reading.connectors or account.in_file
+        new_run = _is_new_run(account, reading.counts)
+        _take_gauges(account, reading, asked_at, afresh=new_run)
+        account.problem = account.refusal = account.failing_since = None
+        account.session_seconds = reading.session_seconds or account.session_seconds
         account.sent_at = [sent for sent in account.sent_at if sent >= asked_at]
         if reading.counts is None:
             account.counts, account.anchored = None, True
         else:
+            if new_run and account.counts is not None:
+                account.health.fall(asked_at)
             _count(account, reading.counts)
+            _owe(account, reading.counts, asked_at, afresh=new_run)
             _doubt(account, asked_at)
             _anchor(account, reading.counts, asked_at)
+        account.health.rise(asked_at, account.load)
+        _trim(account)
 
     def report(self, substation: str, counts: Counts) -> None:
         """Take in counters that came with an event of the substation."""
@@ -117,17 +98,59 @@ class Ledger:
         # only a page makes a new run known: an event may be from a run that is over
         if counts.started_at == account.counts.started_at:
             _count(account, counts)
+            _told(account, counts)
+            _trim(account)
+            self._change(account)
 
-    def fail(self, substation: str, problem: str) -> None:
-        """Note that a substation's load is not to be had, or that its queue takes nothing."""
-        if (account := self.accounts.get(substation)) is not None:
-            account.problem = problem
+    def fail(self, substation: str, problem: str, now: float) -> None:
+        """Note that a substation's page gives no load; once for long, it has failed."""
+        if (account := self._of(substation)) is None:
+            return
+        account.problem = problem
+        if account.failing_since is None:
+            account.failing_since = now
+        if now - account.failing_since >= self.stale_after:
+            account.health.fall(now)
 
-    def let_go(self) -> None:
-        """Have every scale set anew: another dispatcher has sent jobs meanwhile."""
-        for account in self.accounts.values():
+    def refuse(self, substation: str, problem: str, now: float) -> None:
+        """Note that a substation's queue takes no jobs, until its page is read again."""
+        if (account := self._of(substation)) is not None:
+            account.refusal = problem
+            account.health.fall(now)
+
+    def control(self, substation: str, *, drained: bool, limit: float | None) -> None:
+        """Note what an operator has set, whether or not the substation is known yet."""
+        self._controls[substation] = drained, limit
+        if (account := self._of(substation)) is not None:
+            self._apply_control(account)
+
+    # what is sent there
+
+    def dispatch(self, substation: str, now: float, power_kw: float = DEFAULT_POWER_KW) -> None:
+        """Note that a job is being sent there whose session draws so much power."""
+        account = self.accounts[substation]
+        account.dispatched += 1
+        account.sent_at.append(now)
+        account.way.append(power_kw)
+        self._change(account)
+
+    def undo(self, substation: str) -> None:
+        """Note that a job sent there did not arrive."""
+        if (account := self._of(substation)) is not None:
+            account.dispatched -= 1
+            for sent in (account.sent_at, account.way):
+                if sent:
+                    sent.pop()
+
+    # what waits in its queue
+
+    def let_go(self, substation: str | None = None) -> None:
+        """Have the scale of one, or of each, set anew: others put jobs there, or took some away."""
+        accounts = self.accounts.values() if substation is None else [self.accounts[substation]]
+        for account in accounts:
             if account.counts is not None:
                 account.anchored, account.depth = False, None
+                self._change(account)
 
     def uncounted(self) -> list[str]:
         """Name those without counters: only their queue tells what they have not begun."""
@@ -135,9 +158,10 @@ class Ledger:
         return [each.substation for each in accounts if each.anchored and each.counts is None]
 
     def queued(self, substation: str, ready: float, consumers: int) -> None:
-        """Note the jobs ready in the queue of a substation without counters, and who takes them."""
-        if (account := self.accounts.get(substation)) is not None:
-            account.ready, account.unserved = ready, consumers == 0
+        """Note the jobs ready in a substation's queue, and how many consumers that has."""
+        if (account := self._of(substation)) is not None:
+            account.consumers = consumers
+            account.ready = ready if account.counts is None else 0.0
 
     def unanchored(self) -> list[str]:
         """Name the substations whose queue's depth is to be asked for."""
@@ -152,7 +176,7 @@ class Ledger:
         """Note that a queue's depth is being asked for; nothing may be on its way there."""
         account = self.accounts.get(substation)
         if account is not None and account.counts is not None:
-            account.depth = Depth(_taken(account.counts))
+            account.depth = Depth(taken(account.counts))
 
     def depth(self, substation: str, ready: float | None, now: float) -> None:
         """Note the answer: so many jobs were ready in the queue; None if there is no answer."""
@@ -164,43 +188,103 @@ class Ledger:
         else:
             account.depth.ready, account.depth.known_at = ready, now
 
-    def dispatch(self, substation: str, now: float) -> None:
-        """Note that a job is being sent there."""
-        account = self.accounts[substation]
-        account.dispatched += 1
-        account.sent_at.append(now)
-
-    def undo(self, substation: str) -> None:
-        """Note that a job sent there did not arrive."""
-        if (account := self.accounts.get(substation)) is not None:
-            account.dispatched -= 1
-            if account.sent_at:
-                account.sent_at.pop()
+    # what follows
 
     def ineligible(self, account: Account, now: float) -> str | None:
         """Say why nothing may be sent to a substation, or None where it may."""
+        return self.unreadable(account, now) or self.barred(account, now)
+
+    def unreadable(self, account: Account, now: float) -> str | None:
+        """Say why a substation's load is unknown by its page, or None where it is known."""
         if account.problem is not None:
             return account.problem
-        age = account.age(now)
-        if age is None or age > self._stale_after:
-            return f"its load was read {age or 0:.1f} s ago: that is too old"
-        if account.unserved and account.counts is None:
+        if now - account.oldest > self.stale_after:
+            name, gauge = min(account.gauges.items(), key=lambda each: each[1].asked_at)
+            what = "its load" if name == LOAD else name
+            return f"{what} was read {now - gauge.asked_at:.1f} s ago: that is too old"
+        return None
+
+    def barred(self, account: Account, now: float) -> str | None:
+        """Say why nothing may be sent to a substation whatever its page says, or None."""
+        if account.drained:
+            return DRAINED
+        if account.refusal is not None:
+            return account.refusal
+        if account.consumers == 0:
             return NO_CONSUMER
+        if account.health.ejected(now):
+            rest = account.health.ejected_until - now
+            return f"ejected for another {rest:.0f} s: it failed again and again"
         return None if account.anchored else NO_ANCHOR
 
+    def _of(self, substation: str) -> Account | None:
+        """Give an account that is about to change."""
+        if (account := self.accounts.get(substation)) is not None:
+            self._change(account)
+        return account
 
-def _taken(counts: Counts) -> float:
-    return counts.accepted + counts.duplicates
+    def _change(self, account: Account) -> None:
+        self._changed[account.substation] = account
+
+    def _apply_control(self, account: Account) -> None:
+        drained, limit = self._controls.get(account.substation, (False, None))
+        account.drained, account.limit = drained, limit
+
+
+def stale(accounts: Iterable[Account], ledger: Ledger, now: float) -> bool:
+    """Tell whether there are substations, and not one of them can be read."""
+    reasons = [ledger.unreadable(each, now) for each in accounts]
+    return bool(reasons) and None not in reasons
+
+
+def _is_new_run(account: Account, counts: Counts | None) -> bool:
+    known = account.counts
+    if counts is None or known is None:
+        return counts is not None
+    return known.started_at != counts.started_at
+
+
+def _take_gauges(account: Account, reading: Reading, asked_at: float, *, afresh: bool) -> None:
+    """Note each gauge with its own age; one that is missing now keeps the age it has.
+
+    Only another run of the substation may have fewer.
+    """
+    if afresh:
+        account.gauges.clear()
+    for name, value in reading.gauges().items():
+        account.gauges[name] = Gauge(value, asked_at)
+    account.oldest = min(each.asked_at for each in account.gauges.values())
 
 
 def _count(account: Account, counts: Counts) -> None:
     known = account.counts
     if known is None or known.started_at != counts.started_at:
         account.counts, account.anchored, account.depth = counts, False, None
-        account.dispatched = _taken(counts)  # until the scale is set, its sessions are all we know
-    elif sum(counts[1:4]) >= sum(known[1:4]):  # counters only grow: the larger sum is the newer
+        account.dispatched = taken(counts)  # until the scale is set, its sessions are all we know
+        account.way.clear()
+    elif progress(counts) >= progress(known):
         account.counts = counts
-        account.dispatched = max(account.dispatched, _taken(counts))
+        account.dispatched = max(account.dispatched, taken(counts))
+
+
+def _told(account: Account, counts: Counts) -> None:
+    account.told = max(account.told, progress(counts))
+    if account.owed is not None and account.told >= account.owed[0]:
+        account.owed = None
+
+
+def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> None:
+    """Note what the event log has to tell still, since a page shows it."""
+    if afresh:
+        account.told, account.owed = progress(page), None
+    elif progress(page) > account.told and account.owed is None:
+        account.owed = progress(page), asked_at
+
+
+def _trim(account: Account) -> None:
+    """Forget the powers of jobs that have arrived: the first that were sent."""
+    while len(account.way) > account.outstanding:
+        account.way.popleft()
 
 
 def _anchor(account: Account, page: Counts, asked_at: float) -> None:
@@ -208,8 +292,8 @@ def _anchor(account: Account, page: Counts, asked_at: float) -> None:
     depth = account.depth
     if account.anchored or depth is None or depth.ready is None or asked_at < depth.known_at:
         return
-    if depth.ready == 0 or _taken(page) == depth.taken_before:
-        account.dispatched, account.anchored = _taken(page) + depth.ready, True
+    if depth.ready == 0 or taken(page) == depth.taken_before:
+        account.dispatched, account.anchored = taken(page) + depth.ready, True
     account.depth = None
 
 
@@ -218,8 +302,8 @@ def _doubt(account: Account, now: float) -> None:
 
     They wait in the queue, or somebody took them out of it: only its depth can tell.
     """
-    outstanding, since = account.unmoved
-    if account.outstanding != outstanding or not outstanding:
-        account.unmoved = (account.outstanding, now)
-    elif account.anchored and now - since >= DOUBT_SECONDS:
-        account.anchored, account.unmoved = False, (account.outstanding, now)
+    state = account.dispatched, taken(account.counts) if account.counts else 0.0
+    if account.unmoved != state or not account.outstanding:
+        account.unmoved, account.unmoved_since = state, now
+    elif account.anchored and now - account.unmoved_since >= DOUBT_SECONDS:
+        account.anchored, account.unmoved_since = False, now

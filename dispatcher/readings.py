@@ -28,8 +28,12 @@ ACCEPTED: Final = "ev_charging_sessions_accepted_total"
 COMPLETED: Final = "ev_charging_sessions_completed_total"
 DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
 STARTED: Final = "process_start_time_seconds"
-_GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
-_WANTED: Final = (*_GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED)
+SESSION_SECONDS: Final = "ev_charging_session_seconds_sum"
+SESSIONS_TIMED: Final = "ev_charging_session_seconds_count"
+GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
+_WANTED: Final = (
+    *GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED, SESSION_SECONDS, SESSIONS_TIMED,
+)  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
 
@@ -38,8 +42,8 @@ _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
 class Reading:
     """What a substation's page says, all of one instant; what the page does not say is None.
 
-    ``load`` is sessions in progress, power is in kW. ``counts`` is there if the page has the
-    session counters and the process's start.
+    ``load`` is sessions in progress, power is in kW, ``session_seconds`` how long a session took on
+    average. ``counts`` is there if the page has the session counters and the process's start.
     """
 
     load: float
@@ -48,6 +52,16 @@ class Reading:
     rated_power_kw: float | None = None
     background_power_kw: float | None = None
     counts: Counts | None = None
+    session_seconds: float | None = None
+
+    def gauges(self) -> dict[str, float]:
+        """Give the gauges that are there, by their names on the page."""
+        values = (
+            self.load, self.connectors, self.power_kw,
+            self.rated_power_kw, self.background_power_kw,
+        )  # fmt: skip
+        found = zip(GAUGES, values, strict=True)
+        return {name: value for name, value in found if value is not None}
 
 
 def parse(page: str) -> Reading:
@@ -66,8 +80,10 @@ def parse(page: str) -> Reading:
         raise MalformedReading(f"the page has no {LOAD}")
     if found.get(CONNECTORS, 1) < 1:
         raise MalformedReading(f"{CONNECTORS} is {found[CONNECTORS]:g}: it must be 1 or more")
-    connectors, power, rated, background = (found.get(name) for name in _GAUGES[1:])
-    return Reading(found[LOAD], connectors, power, rated, background, _counts(found))
+    connectors, power, rated, background = (found.get(name) for name in GAUGES[1:])
+    return Reading(
+        found[LOAD], connectors, power, rated, background, _counts(found), _session_seconds(found)
+    )
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -94,5 +110,15 @@ def _counts(found: dict[str, float]) -> Counts | None:
     if not {ACCEPTED, COMPLETED, STARTED} <= found.keys():
         return None
     return Counts(
-        found[LOAD], found[ACCEPTED], found[COMPLETED], found.get(DUPLICATES, 0.0), found[STARTED]
+        found[LOAD],
+        found[ACCEPTED],
+        found[COMPLETED],
+        found.get(DUPLICATES, 0.0),
+        found[STARTED],
+        found.get(POWER),
     )
+
+
+def _session_seconds(found: dict[str, float]) -> float | None:
+    total, sessions = found.get(SESSION_SECONDS, 0.0), found.get(SESSIONS_TIMED, 0.0)
+    return total / sessions if total and sessions else None

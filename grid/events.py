@@ -43,7 +43,8 @@ class Counts(NamedTuple):
 
     ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
     ``duplicates`` second copies of a job that were not charged again, since ``started_at`` (Unix
-    seconds), which tells one run of the process from the next.
+    seconds), which tells one run of the process from the next. ``power_kw`` is what its sessions
+    draw together, or None where it does not say.
     """
 
     load: float
@@ -51,6 +52,7 @@ class Counts(NamedTuple):
     completed: float
     duplicates: float
     started_at: float
+    power_kw: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _counts(value: object) -> Counts | None:
     if value is None:
         return None
     counts = Counts(*value)  # type: ignore[misc]  # a wrong shape is the TypeError that is caught
-    if not all(map(_is_number, counts)):
+    if not all(map(_is_number, counts[:-1])) or not _is_number(counts.power_kw or 0):
         raise TypeError(f"counts are {shown(value)}")
     return counts
 

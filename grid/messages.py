@@ -21,6 +21,7 @@ MAX_VEHICLE_ID: Final = 64
 MAX_ENERGY_KWH: Final = 10_000.0
 MAX_POWER_KW: Final = 4_000.0  # the megawatt charging system ends at 3.75 MW
 MAX_PRIORITY: Final = 9
+DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: what a request that names no power draws
 MAX_ELIGIBLE: Final = 100
 MAX_UNIX_TIME: Final = 253_402_300_799.0  # the last second of the year 9999
 
@@ -54,6 +55,22 @@ class ChargeRequest:
             value = getattr(self, name)
             if value is not None and (problem := check(value)) is not None:
                 raise InvalidField(name, f"{problem}, got {shown(value)}")
+
+    @property
+    def power_kw(self) -> float:
+        """The power its session draws, in kW."""
+        return self.requested_power_kw or DEFAULT_POWER_KW
+
+    @property
+    def latest_start(self) -> float | None:
+        """When charging must begin to be done by the departure, in Unix seconds; None without one.
+
+        A request that names no energy is taken to need no time.
+        """
+        if self.departure_time is None:
+            return None
+        hours = (self.requested_energy_kwh or 0.0) / self.power_kw
+        return self.departure_time - 3600.0 * hours
 
     def fields(self) -> dict[str, Any]:
         """Give the fields that are set, as JSON-ready values."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
 
-DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: what a request that names no power draws
+POWER_DIGITS: Final = 6  # of kW: sums of fractions have no more that mean anything
 REMEMBERED: Final = 100_000  # ids of completed jobs, to know a second copy by
 
 
@@ -43,7 +44,12 @@ class Station:
     def counts(self) -> Counts:
         """Give load and counters as of one instant."""
         return Counts(
-            len(self.sessions), self.accepted, self.completed, self.duplicates, self.started_at
+            len(self.sessions),
+            self.accepted,
+            self.completed,
+            self.duplicates,
+            self.started_at,
+            round(self.charging_power_kw, POWER_DIGITS),
         )
 
     def start(self, job: str, power_kw: float | None) -> None:

@@ -5,15 +5,19 @@ Pure. What happens is a heap of moments, and jobs are numbers.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from dispatcher.fleet import Fleet
 from dispatcher.ledger import Ledger
-from dispatcher.policy import Candidate, Policy, candidate, usable
+from dispatcher.line import Line, Wish
+from dispatcher.policy import Policy
 from dispatcher.readings import Reading
+from dispatcher.router import Choice, Router
+from grid.messages import DEFAULT_POWER_KW
 from grid.events import Counts
 from load_test.simulate.judge import Judge
 from load_test.simulate.scenario import Setting, Trace
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from random import Random
 
 _UNREADABLE: Final = "no answer"
+_ENDLESS: Final = 1e9  # as many times the places, where nothing waits centrally
 
 # what happens, in the order it does at one instant
 _DONE, _FALL, _RISE, _EVENT, _ASK, _PAGE = range(6)
@@ -43,13 +48,18 @@ class Outcome:
     restarts: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    job: int
+    wish: Wish
+
+
 class Simulation:
     """One run of one policy over one trace."""
 
     def __init__(self, setting: Setting, trace: Trace, policy: Policy, random: Random) -> None:
         self._setting = setting
         self._arrivals, self._durations = trace
-        self._policy = policy
         self._random = random
         self._stations = [
             Substation(f"substation{number}", connectors)
@@ -57,15 +67,21 @@ class Simulation:
         ]
         self._numbers = {each.name: number for number, each in enumerate(self._stations)}
         self._ledger = Ledger(stale_after=inf, default_connectors=1)
-        self._ledger.keep({each.name: float(each.connectors) for each in self._stations})
+        self._places = 1.0 if setting.waits else _ENDLESS
+        self._ledger.keep({each.name: each.connectors * self._places for each in self._stations})
         self._accounts = list(self._ledger.accounts.values())
-        self._seen: list[Candidate] = []
+        self._router: Router[_Request] = Router(
+            self._ledger,
+            Fleet(self._ledger, setting.period, slow_start=2 * setting.period),
+            policy,
+            random,
+        )
         self._now = 0.0
         self._heap: list[tuple[float, int, int, Any]] = []
         self._handlers = (
             self._done, self._fall, self._rise, self._event, self._ask, self._page,
         )  # fmt: skip
-        self._waiting: deque[int] = deque()
+        self._line: Line[_Request] = Line()
         self._open = len(self._arrivals)
         self._judge = Judge(self._stations)
         self._waits = [0.0] * self._open
@@ -77,14 +93,14 @@ class Simulation:
         for job, arrival in enumerate(self._arrivals):
             self._until(arrival)
             self._now = arrival
-            self._waiting.append(job)
+            wish = Wish((0.0, inf, arrival, ""), (), DEFAULT_POWER_KW, inf)
+            self._line.join(_Request(job, wish))
             self._route()
         while self._open:
             self._until(self._heap[0][0])
         return Outcome(self._waits, self._judge.misroutes, self._judge.spread, self._restarts)
 
     def _begin(self) -> None:
-        self._seen = [candidate(each, self._ledger, 0.0) for each in self._accounts]
         for number in range(len(self._stations)):
             self._page(number, (self._reading(number), 0.0))
             if period := self._setting.period:
@@ -103,29 +119,22 @@ class Simulation:
     # what the dispatcher does
 
     def _route(self) -> None:
-        """Send what waits, the oldest first, as long as there is where to."""
-        while self._waiting:
-            if self._setting.waits:
-                open_to = usable(self._seen, ())
-            else:
-                open_to = [each for each in self._seen if each.problem is None]
-            if not open_to:
-                return
-            chosen, _ = self._policy.choose(open_to, self._random)
-            self._send(self._waiting.popleft(), self._numbers[chosen.substation])
+        """Send what waits, as long as there is where to."""
+        if not len(self._line):
+            return
+        reached: set[int] = set()
+        self._router.round(self._line, self._now, partial(self._send, reached))
+        if not self._setting.period:
+            for number in sorted(reached):
+                self._read(number)
 
-    def _send(self, job: int, number: int) -> None:
+    def _send(self, reached: set[int], one: _Request, choice: Choice) -> None:
+        number = self._numbers[choice.substation]
         station = self._stations[number]
         self._judge.sent(station)
-        self._ledger.dispatch(station.name, self._now)
-        self._look(number)
-        station.queue.append(job)
+        station.queue.append(one.job)
         self._start(number)
-        if not self._setting.period:
-            self._read(number)
-
-    def _look(self, number: int) -> None:
-        self._seen[number] = candidate(self._accounts[number], self._ledger, self._now)
+        reached.add(number)
 
     def _read(self, number: int) -> None:
         self._page(number, (self._reading(number), self._now))
@@ -135,8 +144,13 @@ class Simulation:
         if station.down:
             return None
         if self._setting.counters:
-            return Reading(len(station.charging), station.connectors, counts=station.counts())
-        return Reading(station.in_hand, station.connectors)
+            return Reading(
+                len(station.charging),
+                station.connectors * self._places,
+                counts=station.counts(),
+                session_seconds=station.mean_session,
+            )
+        return Reading(station.in_hand, station.connectors * self._places)
 
     # what happens to it
 
@@ -152,12 +166,11 @@ class Simulation:
         reading, asked_at = page
         account = self._accounts[number]
         if reading is None:
-            self._ledger.fail(account.substation, _UNREADABLE)
+            self._ledger.fail(account.substation, _UNREADABLE, self._now)
         else:
             self._ledger.read(account.substation, reading, asked_at)
             if not account.anchored:
                 self._anchor(number)
-        self._look(number)
         self._route()
 
     def _anchor(self, number: int) -> None:
@@ -170,7 +183,6 @@ class Simulation:
 
     def _event(self, number: int, counts: Counts) -> None:
         self._ledger.report(self._accounts[number].substation, counts)
-        self._look(number)
         self._route()
 
     # what happens at a substation
@@ -195,7 +207,7 @@ class Simulation:
         station = self._stations[number]
         if job not in station.charging or run != station.run:
             return  # an outage broke it off
-        station.finish(job)
+        station.finish(job, self._durations[job])
         self._open -= 1
         self._tell(number)
         self._start(number)

@@ -21,6 +21,7 @@ class Substation:
     queue: deque[int] = field(default_factory=deque)
     accepted: int = 0
     completed: int = 0
+    session_seconds: float = 0.0  # of all that are completed, together
     run: int = 0
     down: bool = False
 
@@ -42,10 +43,16 @@ class Substation:
         self.accepted += 1
         return job
 
-    def finish(self, job: int) -> None:
-        """End a session."""
+    def finish(self, job: int, seconds: float) -> None:
+        """End a session that took so long."""
         self.charging.remove(job)
         self.completed += 1
+        self.session_seconds += seconds
+
+    @property
+    def mean_session(self) -> float | None:
+        """How long a session took on average, in s."""
+        return self.session_seconds / self.completed if self.completed else None
 
     def fall(self) -> None:
         """Fail: what is charged goes back to the head of the queue, in its order."""
@@ -53,6 +60,7 @@ class Substation:
         self.queue.extendleft(sorted(self.charging, reverse=True))
         self.charging.clear()
         self.accepted = self.completed = 0
+        self.session_seconds = 0.0
 
     def rise(self) -> None:
         """Come back, as a new run of the process."""

@@ -1,0 +1,161 @@
+"""One substation's line in the ledger, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Final, NamedTuple
+
+from dispatcher import readings
+from dispatcher.health import Health
+from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
+
+NO_READING: Final = "its load has not been read yet"
+DEAF_SECONDS: Final = 1.0  # without the events that must have come, the event log is taken as cut
+AHEAD_PERIODS: Final = 2.0  # where it is cut: a page may be missed before the next comes
+
+
+class Gauge(NamedTuple):
+    """A gauge's value, and when the page was asked for that gave it."""
+
+    value: float
+    asked_at: float
+
+
+@dataclass(slots=True)
+class Depth:
+    """How many jobs waited in a queue, between a count of what was taken and a time."""
+
+    taken_before: float
+    ready: float | None = None
+    known_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of one substation; times are in the ledger's seconds, power in kW.
+
+    ``in_file`` is how many connectors it has where its page does not say; ``way`` are the powers of
+    the jobs on their way there, the newest last.
+    """
+
+    substation: str
+    in_file: float
+    gauges: dict[str, Gauge] = field(default_factory=dict)
+    oldest: float = -inf  # when the oldest of the gauges was asked for
+    problem: str | None = NO_READING  # why its page gives no load
+    failing_since: float | None = None
+    refusal: str | None = None  # why its queue takes no jobs
+    consumers: int | None = None  # of its queue, when that was last looked at
+    counts: Counts | None = None
+    anchored: bool = False
+    depth: Depth | None = None
+    dispatched: float = 0.0
+    way: deque[float] = field(default_factory=deque)
+    sent_at: list[float] = field(default_factory=list)
+    ready: float = 0.0  # in its queue, where it has no counters
+    unmoved: tuple[float, float] = (0.0, 0.0)  # jobs dispatched and taken, while some are out
+    unmoved_since: float = 0.0
+    told: float = 0.0  # how far the event log has told of its counters
+    owed: tuple[float, float] | None = None  # how far a page has, beyond that, and since when
+    session_seconds: float | None = None
+    drained: bool = False  # by an operator
+    limit: float | None = None  # sessions at most, by an operator
+    health: Health = field(default_factory=Health)
+
+    def gauge(self, name: str) -> float | None:
+        """Give the last value of a gauge, or None where its page never had it."""
+        found = self.gauges.get(name)
+        return None if found is None else found.value
+
+    @property
+    def connectors(self) -> float:
+        """How many vehicles it can charge at once."""
+        return self.gauge(readings.CONNECTORS) or self.in_file
+
+    @property
+    def places(self) -> float:
+        """How many it may charge at once: an operator may have set a lower limit."""
+        return self.connectors if self.limit is None else min(self.connectors, self.limit)
+
+    @property
+    def sessions(self) -> float:
+        """Sessions in progress, as last heard."""
+        return (self.gauge(readings.LOAD) or 0.0) if self.counts is None else self.counts.load
+
+    @property
+    def outstanding(self) -> float:
+        """Jobs sent there that its sessions do not show yet."""
+        if self.counts is None:
+            return max(self.ready, float(len(self.sent_at)))
+        return max(0.0, self.dispatched - taken(self.counts))
+
+    @property
+    def load(self) -> float:
+        """Sessions in progress and jobs on their way, as of now."""
+        return self.sessions + self.outstanding
+
+    @property
+    def power_kw(self) -> float:
+        """What its sessions, the jobs on their way and other consumers draw together, in kW."""
+        charging = self.counts.power_kw if self.counts is not None else None
+        if charging is None:
+            charging = self.gauge(readings.POWER)
+        if charging is None:  # a session whose power nobody tells is taken as the usual one
+            charging = self.sessions * DEFAULT_POWER_KW
+        return (self.gauge(readings.BACKGROUND_POWER) or 0.0) + charging + self._way_kw()
+
+    @property
+    def rated_power_kw(self) -> float | None:
+        """What its transformer is built for, in kW; None where its page does not say."""
+        return self.gauge(readings.RATED_POWER)
+
+    @property
+    def utilisation(self) -> float:
+        """The larger of load ÷ places and power ÷ rated power, as of now."""
+        return max(self.load / self.places, self.power_share)
+
+    @property
+    def power_share(self) -> float:
+        """Power ÷ rated power; 0 where the rating is unknown."""
+        rated = self.rated_power_kw
+        if rated is None:
+            return 0.0
+        return self.power_kw / rated if rated else inf
+
+    def age(self, now: float) -> float | None:
+        """How long ago the load gauge was asked for, in seconds; None if it never was."""
+        found = self.gauges.get(readings.LOAD)
+        return None if found is None else now - found.asked_at
+
+    def deaf(self, now: float) -> bool:
+        """Tell whether no events come of what happens there: then only its pages tell."""
+        if self.counts is None:
+            return True
+        return self.owed is not None and now - self.owed[1] > DEAF_SECONDS
+
+    def ahead(self, period: float) -> float:
+        """Give how many jobs may wait there where only pages tell, so that it is never idle.
+
+        As many as it can complete in ``AHEAD_PERIODS`` of ``period`` seconds between two pages.
+        """
+        if not self.session_seconds:
+            return self.places
+        return ceil(self.places * AHEAD_PERIODS * period / self.session_seconds)
+
+    def _way_kw(self) -> float:
+        """Give the power of the jobs on their way: of those not known, the usual one."""
+        unknown = self.outstanding - len(self.way)
+        return sum(self.way) + max(0.0, unknown) * DEFAULT_POWER_KW
+
+
+def taken(counts: Counts) -> float:
+    """Give how many jobs a substation has taken from its queue."""
+    return counts.accepted + counts.duplicates
+
+
+def progress(counts: Counts) -> float:
+    """Give how far a run has come: its counters only grow, so the larger is the newer."""
+    return counts.accepted + counts.completed + counts.duplicates

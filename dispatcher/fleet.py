@@ -1,0 +1,220 @@
+"""All substations side by side, as a decision needs them: a row for each figure. Pure.
+
+The rows follow from the ledger's accounts and are kept up to date as those change, so that one
+decision among a thousand substations is a few operations on whole rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dispatcher.account import Account
+from dispatcher.ledger import Ledger
+from dispatcher.readings import LOAD
+
+Row: TypeAlias = NDArray[np.float64]
+Numbers: TypeAlias = NDArray[np.intp]
+
+DIGITS: Final = 9  # of a share of power: what two sums differ by beyond is no difference
+FULL: Final = 1.0 + 10.0**-DIGITS
+
+
+class Rows:
+    """The figures of ``count`` substations.
+
+    ``share`` is (load + 1) ÷ places, infinite where nothing may be sent; ``blind`` is the same
+    where no page can be read at all. A job may be sent up to a share of ``most``, or of ``ahead``
+    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW.
+    ``gauge`` is the load as read, ``headroom`` the power left in kW, ``asked_at`` the age of what
+    is known, in the ledger's seconds.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.share: Row = np.full(count, inf)
+        self.blind: Row = np.full(count, inf)
+        self.most: Row = np.zeros(count)
+        self.ahead: Row = np.zeros(count)
+        self.power: Row = np.zeros(count)
+        self.per_kw: Row = np.zeros(count)
+        self.gauge: Row = np.zeros(count)
+        self.headroom: Row = np.zeros(count)
+        self.asked_at: Row = np.full(count, nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The substations that a request may be sent to now, at least one, each at its place.
+
+    ``after`` is the utilisation with the request placed there, ``numbers`` which of all ``names``
+    each place is. ``blind`` says that no gauge is current, and the ledger alone decides; ``ahead``
+    that all have their connectors taken, and the request is to be the next at one of them.
+    """
+
+    names: Sequence[str]
+    numbers: Numbers
+    after: Row
+    rows: Rows
+    blind: bool
+    ahead: bool
+
+    @property
+    def gauge(self) -> Row:
+        """The load of each as its page said."""
+        return self.rows.gauge[self.numbers]
+
+    @property
+    def headroom(self) -> Row:
+        """The power left at each, without the request, in kW."""
+        return self.rows.headroom[self.numbers]
+
+    def name(self, place: int) -> str:
+        """Give the substation at a place."""
+        return self.names[int(self.numbers[place])]
+
+
+class Fleet:
+    """The substations of a ledger.
+
+    ``period`` is the time between two pages and ``slow_start`` how long one that comes back ramps
+    up, both in seconds.
+    """
+
+    def __init__(self, ledger: Ledger, period: float, slow_start: float) -> None:
+        self._ledger = ledger
+        self._period = period
+        self._slow_start = slow_start
+        self._begin()
+
+    def __len__(self) -> int:
+        """Give how many substations there are."""
+        return len(self._ledger.accounts)
+
+    def open_to(
+        self, power_kw: float, named: Sequence[str], now: float, *, ahead: bool = False
+    ) -> Open | None:
+        """Give the substations with room for a request of that power, or None where none has.
+
+        ``named`` are the only ones it may go to, or none where any will do. With ``ahead``, where
+        all have their connectors taken, those count at which it would be the next.
+        """
+        self._refresh(now)
+        rows, (share, blind) = self._rows, self._judged(now)
+        after, power_fits = share, None
+        if self._powered:
+            power = rows.power + power_kw * rows.per_kw
+            after, power_fits = np.maximum(share, power), power <= FULL
+        elsewhere = self._elsewhere(named)
+        for most in (rows.most, rows.ahead) if ahead else (rows.most,):
+            fits = share <= most
+            if power_fits is not None:
+                fits &= power_fits
+            if elsewhere is not None:
+                fits[elsewhere] = False
+            numbers = fits.nonzero()[0]
+            if numbers.size:
+                sent_ahead = most is rows.ahead
+                return Open(self._names, numbers, after[numbers], rows, blind, sent_ahead)
+        return None
+
+    def has_room(self, now: float, *, ahead: bool = False) -> bool:
+        """Tell whether there is any substation that could take a request of hardly any power."""
+        return self.open_to(0.0, (), now, ahead=ahead) is not None
+
+    def blind(self, now: float) -> bool:
+        """Tell whether not one substation's gauges are current: then the ledger alone decides."""
+        self._refresh(now)
+        return self._judged(now)[1]
+
+    def lightest(self, most: int, now: float) -> list[str]:
+        """Name the substations of the lowest utilisation, at most so many."""
+        self._refresh(now)
+        after = np.maximum(self._judged(now)[0], self._rows.power)
+        numbers = np.arange(len(after))
+        if len(after) > most:
+            numbers = np.argpartition(after, most)[:most]
+        numbers = numbers[np.argsort(after[numbers], kind="stable")]
+        return [self._names[number] for number in numbers]
+
+    def _judged(self, now: float) -> tuple[Row, bool]:
+        """Give the shares by what is known of each now, and whether that is the ledger alone."""
+        rows = self._rows
+        if now <= self._current_until:
+            return rows.share, False
+        current = rows.asked_at >= now - self._ledger.stale_after
+        if not current.any():
+            return rows.blind, True
+        oldest = np.min(rows.asked_at, where=current, initial=inf)
+        if current.all() or not np.any(~current & (rows.share < inf)):
+            self._current_until = float(oldest) + self._ledger.stale_after
+            return rows.share, False
+        return np.where(current, rows.share, inf), False
+
+    def _elsewhere(self, named: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Tell which substations a request may not go to; None where it may go to all."""
+        if not named:
+            return None
+        elsewhere = np.ones(len(self._names), dtype=np.bool_)
+        for name in named:
+            if (number := self._numbers.get(name)) is not None:
+                elsewhere[number] = False
+        return elsewhere
+
+    def _refresh(self, now: float) -> None:
+        """Bring the rows up to what has changed in the ledger."""
+        changed = self._ledger.take_changed()
+        if not changed:
+            return
+        accounts = self._ledger.accounts
+        if len(self._names) != len(accounts) or not all(
+            each.substation in self._numbers for each in changed
+        ):
+            self._begin()
+            changed = list(accounts.values())
+        for account in changed:
+            self._write(account, now)
+
+    def _begin(self) -> None:
+        self._names = sorted(self._ledger.accounts)
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._rows = Rows(len(self._names))
+        self._powered = False
+        self._current_until = -inf  # when the first of the pages is too old
+
+    def _write(self, account: Account, now: float) -> None:
+        number = self._numbers.get(account.substation)
+        if number is None or self._ledger.accounts.get(account.substation) is not account:
+            return  # it left, and another of its name may have come
+        rows, places, deaf = self._rows, account.places, account.deaf(now)
+        barred = self._ledger.barred(account, now) is not None
+        share = inf if barred else (account.load + 1.0) / places
+        room = account.health.ramp(places, now, self._slow_start)
+        rows.share[number] = inf if account.problem is not None else share
+        rows.blind[number] = share if account.consumers else inf
+        rows.most[number] = (room + account.ahead(self._period) if deaf else room) / places
+        rows.ahead[number] = (room + 1.0) / places
+        rows.gauge[number] = account.gauge(LOAD) or 0.0
+        self._write_power(account, number)
+        asked_at = nan if account.problem is not None else account.oldest
+        if asked_at != rows.asked_at[number]:
+            rows.asked_at[number] = asked_at
+            self._current_until = -inf
+        if account.health.unsteady(now) or (account.owed is not None and not deaf):
+            self._ledger.touch(account)
+
+    def _write_power(self, account: Account, number: int) -> None:
+        rows, rated = self._rows, account.rated_power_kw
+        if rated is None:
+            rows.power[number] = rows.per_kw[number] = 0.0
+            rows.headroom[number] = -inf
+            return
+        power = account.power_kw
+        self._powered = True
+        rows.power[number] = round(power / rated, DIGITS) if rated else inf
+        rows.per_kw[number] = 1.0 / rated if rated else 0.0
+        rows.headroom[number] = rated - power

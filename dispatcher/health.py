@@ -1,0 +1,66 @@
+"""How far a substation can be trusted that fails and comes back. Pure: time is an argument.
+
+One that comes back ramps up instead of swallowing the backlog at once (slow start). One that keeps
+failing is left out for a while after it comes back, longer each time (ejection); a time without a
+failure makes up for one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FREE_FALLS: Final = 3  # falls that are forgiven without an ejection: restarts happen
+FORGIVEN_SECONDS: Final = 30.0  # without a fall, until one fewer counts
+EJECTED_SECONDS: Final = 5.0  # the first time, and twice as long each time after
+EJECTED_MOST_SECONDS: Final = 300.0
+
+
+@dataclass(slots=True)
+class Health:
+    """What is remembered of one substation's failures. Times are in the ledger's seconds."""
+
+    fallen_at: float | None = None  # since when it cannot be used; None while it can
+    falls: float = 0.0  # that count still, as of `counted_at`
+    counted_at: float = 0.0
+    ejected_until: float = 0.0
+    back_at: float | None = None  # the ramp began then, with as many sessions:
+    back_with: float = 0.0
+
+    def fall(self, now: float) -> None:
+        """Note that it failed; while it stays away, that is one failure."""
+        if self.fallen_at is None:
+            self.fallen_at = now
+            self.falls = max(0.0, self.falls - (now - self.counted_at) / FORGIVEN_SECONDS) + 1
+            self.counted_at = now
+
+    def rise(self, now: float, sessions: float) -> None:
+        """Note that it can be used again; it ramps up from the sessions it has."""
+        if self.fallen_at is None:
+            return
+        self.fallen_at, self.back_at, self.back_with = None, now, sessions
+        if (beyond := int(self.falls) - FREE_FALLS) > 0:
+            seconds = min(EJECTED_MOST_SECONDS, EJECTED_SECONDS * 2.0 ** (beyond - 1))
+            self.ejected_until = now + seconds
+
+    def ejected(self, now: float) -> bool:
+        """Tell whether it is left out though it could be used."""
+        return now < self.ejected_until
+
+    def ramp(self, places: float, now: float, slow_start: float) -> float:
+        """Give how many of its places may be taken, while it ramps up over ``slow_start`` s.
+
+        What it had when it came back may stay; of the rest at least one is open.
+        """
+        if self.back_at is None:
+            return places
+        share = (now - self.back_at) / slow_start if slow_start else 1.0
+        if share >= 1.0:
+            self.back_at = None
+            return places
+        rest = max(0.0, places - self.back_with)
+        return min(places, self.back_with + max(1.0, rest * share))
+
+    def unsteady(self, now: float) -> bool:
+        """Tell whether the mere passing of time will change something."""
+        return self.back_at is not None or self.ejected(now)

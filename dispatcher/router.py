@@ -1,0 +1,77 @@
+"""Who goes where, and who waits: one round over the line. Pure: time and chance are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Final, Generic
+
+from dispatcher.fleet import Fleet, Open
+from dispatcher.ledger import Ledger
+from dispatcher.line import Line, W
+from dispatcher.policy import Policy
+
+if TYPE_CHECKING:
+    from random import Random
+
+BEHIND = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where a request goes, and why; ``open_to`` is what was to be chosen from."""
+
+    substation: str
+    reason: str
+    open_to: Open
+
+
+class Router(Generic[W]):
+    """Sends those in line to substations with room.
+
+    While others wait as well, one job may be sent ahead to each substation that is full: it begins
+    there as soon as a connector is free, without waiting for the word of that to arrive here.
+    """
+
+    def __init__(self, ledger: Ledger, fleet: Fleet, policy: Policy, random: Random) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._policy = policy
+        self._random = random
+
+    def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
+        """Send all that some substation has room for, each told to ``place`` just before.
+
+        ``now`` is in the ledger's seconds. Tells whether there is room left for others.
+        """
+        shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
+        room = True
+
+        def takes(one: W, behind: int) -> bool | None:
+            nonlocal room
+            wish = one.wish
+            if wish.power_kw >= shut.get(wish.named, inf):
+                return False
+            choice = self.choose(one, now, ahead=behind >= (BEHIND or len(self._fleet)))
+            if choice is not None:
+                place(one, choice)
+                self._ledger.dispatch(choice.substation, now, wish.power_kw)
+                return True
+            shut[wish.named] = wish.power_kw
+            room = self._fleet.has_room(now, ahead=behind >= (BEHIND or len(self._fleet)))
+            return False if room else None
+
+        line.serve(takes)
+        return room
+
+    def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
+        """Choose where one goes; None where no substation has room for it."""
+        wish, fleet = one.wish, self._fleet
+        open_to = fleet.open_to(wish.power_kw, wish.named, now)
+        if open_to is None and ahead:
+            open_to = fleet.open_to(wish.power_kw, wish.named, now, ahead=True)
+        if open_to is None:
+            return None
+        place, reason = self._policy.choose(open_to, self._random)
+        return Choice(open_to.name(place), reason, open_to)
