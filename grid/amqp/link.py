@@ -111,9 +111,9 @@ class Link:
         waited: set[asyncio.Future[Any]] = {task, broken}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return await task
-            raise ConnectionError(broken.result())
+            if broken.done():  # whatever the work gave belongs to a channel that is gone
+                raise ConnectionError(broken.result())
+            return await task
         finally:
             task.cancel()
 
