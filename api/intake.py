@@ -89,7 +89,12 @@ class Intake:
     async def _publish(self, request: ChargeRequest) -> Job:
         requests = topology.REQUESTS
         await self._publisher.confirmed(
-            requests, requests, request.encode(), id=request.id, timeout=self._confirm_timeout
+            requests,
+            requests,
+            request.encode(),
+            id=request.id,
+            timeout=self._confirm_timeout,
+            priority=request.priority,
         )
         queued = Event(State.QUEUED, request.requested_at, job=request.id, detail=request.fields())
         job = self._log.note(queued)

@@ -126,6 +126,7 @@ class AmqpPublisher:
             request.encode(),
             id=job,
             timeout=CONFIRM_SECONDS,
+            priority=request.priority,
         )
         routed_to, loads = await self._decision(job)
         return Accepted(job, routed_to, loads, "")

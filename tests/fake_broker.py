@@ -47,9 +47,12 @@ class FakePublisher(Publisher):
         *,
         id: str,
         headers: Mapping[str, Any] | None = None,
+        priority: int = 0,
     ) -> Publication:
         """Record a message."""
-        publication = super().publish(exchange, key, body, done, id=id, headers=headers)
+        publication = super().publish(
+            exchange, key, body, done, id=id, headers=headers, priority=priority
+        )
         self.headers[id] = headers or {}
         self.sent.append(publication)
         self.waiting.append(publication)

@@ -7,10 +7,12 @@ All of it belongs to one asyncio loop. Sources: the documentation of pika; Rabbi
 confirms, consumers and streams.
 """
 
-from grid.amqp.consumer import Consumer, Delivery, StreamReader
+from grid.amqp.consumer import Consumer, StreamReader
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.link import Link, Watch
 from grid.amqp.publisher import Outcome, Publication, Publisher
+from grid.amqp.receiver import Delivery
+from grid.amqp.taker import Taker
 
 __all__ = [
     "Consumer",
@@ -22,6 +24,7 @@ __all__ = [
     "Publisher",
     "QueueState",
     "StreamReader",
+    "Taker",
     "Watch",
     "declare_topology",
 ]

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
-from grid.amqp.link import Link, Watch, future, guarded, settle
+from grid.amqp.link import Watch, future, guarded, settle
+from grid.amqp.receiver import Delivery, Receiver, received
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 STREAM_PREFETCH: Final = 500
 
 
-class Delivery(NamedTuple):
-    """A message from a queue; ``tag`` is good until the link breaks."""
-
-    tag: int
-    body: bytes
-    id: str | None
-    redelivered: bool
-    headers: Mapping[str, Any]
-
-
-class Consumer(Link):
+class Consumer(Receiver):
     """Hands each message of a queue to ``deliver``, which sees to it that it is acknowledged.
 
     ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
@@ -45,27 +36,11 @@ class Consumer(Link):
         deliver: Callable[[Delivery], None],
         forget: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(name, urls, watch)
+        super().__init__(name, urls, watch, forget=forget)
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
-        self._forget = forget
         self._tags: list[str] = []
-
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge one delivery, or with ``multiple`` every one up to it."""
-        if (channel := self._usable()) is not None:
-            channel.basic_ack(tag, multiple)
-
-    def requeue(self, tag: int) -> None:
-        """Give one delivery back to the queue."""
-        if (channel := self._usable()) is not None:
-            channel.basic_nack(tag, requeue=True)
-
-    def reject(self, tag: int) -> None:
-        """Refuse one delivery for good: it goes where the queue sends what is dead."""
-        if (channel := self._usable()) is not None:
-            channel.basic_nack(tag, requeue=False)
 
     def stop(self) -> None:
         """Take nothing new; what was delivered can still be acknowledged or given back."""
@@ -101,17 +76,13 @@ class Consumer(Link):
     def _on_message(
         self, _channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        tag, headers = method.delivery_tag, properties.headers or {}
-        delivery = Delivery(tag, body, properties.message_id, method.redelivered, headers)
+        delivery = received(method, properties, body)
         if not guarded(self._deliver, delivery):
-            self.reject(tag)  # it goes where poison goes, not to those that come after it
+            self.reject(delivery.tag)  # it goes where poison goes, not to those that come after it
 
     def _on_cancel(self, _frame: object) -> None:
         """Start afresh when RabbitMQ ends the consumer: its queue is gone, or an ack timed out."""
         settle(self._broken, f"RabbitMQ cancelled the consumer of {self._queue}")
-
-    def _lost(self) -> None:
-        self._forget()
 
 
 class StreamReader(Consumer):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pika.channel import Channel
-from pika.exceptions import AMQPError
 
 from grid import topology
 from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle
 from grid.errors import BrokerUnavailable
-
-T = TypeVar("T")
 
 
 class QueueState(NamedTuple):
@@ -29,23 +26,15 @@ class Declarer(Link):
 
     async def exchange(self, name: str) -> None:
         """Declare a durable direct exchange. Raises ``BrokerUnavailable`` if that fails."""
-        await self._do(name, lambda channel: _declare_exchange(channel, name))
+        await self._do(f"declare {name}", lambda channel: _declare_exchange(channel, name))
 
     async def queue(self, queue: topology.Queue) -> QueueState:
         """Declare a queue with its binding; gives its state.
 
         Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
         """
-        return await self._do(queue.name, lambda channel: _declare_queue(channel, queue))
-
-    async def _do(self, name: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
-        if (channel := self._usable()) is None:
-            raise BrokerUnavailable(f"cannot declare {name}: not connected to RabbitMQ")
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                return await self._unless_broken(work(channel))
-        except (OSError, AMQPError) as error:
-            raise BrokerUnavailable(f"cannot declare {name}: {error}") from error
+        what = f"declare {queue.name}"
+        return await self._do(what, lambda channel: _declare_queue(channel, queue))
 
 
 async def declare_topology(urls: Sequence[str], watch: Watch) -> None:

@@ -21,6 +21,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from grid.errors import BrokerUnavailable
+
 T = TypeVar("T")
 Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
 
@@ -92,15 +94,26 @@ class Link:
         self._opened(connection, channel)
         return connection
 
+    async def _do(self, what: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
+        """Work on the channel, if there is one and it lasts. Raises ``BrokerUnavailable``."""
+        if (channel := self._usable()) is None:
+            raise BrokerUnavailable(f"cannot {what}: not connected to RabbitMQ")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await self._unless_broken(work(channel))
+        except (OSError, AMQPError) as error:
+            raise BrokerUnavailable(f"cannot {what}: {error}") from error
+
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that would never end if the channel closed meanwhile: then say why."""
         task = asyncio.ensure_future(work)
-        waited: set[asyncio.Future[Any]] = {task, self._broken}
+        broken = self._broken  # by the time it is told, the next connection may have its own
+        waited: set[asyncio.Future[Any]] = {task, broken}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return await task
-            raise ConnectionError(self._broken.result())
+            if broken.done():  # whatever the work gave belongs to a channel that is gone
+                raise ConnectionError(broken.result())
+            return await task
         finally:
             task.cancel()
 

@@ -81,14 +81,20 @@ class Publisher(Link):
         *,
         id: str,  # message_id in AMQP
         headers: Mapping[str, Any] | None = None,
+        priority: int = 0,
     ) -> Publication:
         """Publish now, or as soon as the link is up; the answer comes through ``done``.
+
+        A ``priority`` above 4 overtakes in a quorum queue of RabbitMQ 4; before, none does.
 
         A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
         and over and over again.
         """
         properties = BasicProperties(
-            message_id=id, delivery_mode=DeliveryMode.Persistent, headers=dict(headers or {})
+            message_id=id,
+            delivery_mode=DeliveryMode.Persistent,
+            headers=dict(headers or {}),
+            priority=priority or None,
         )
         publication = Publication(exchange, key, body, properties, done)
         if len(body) > BODY_MOST:
@@ -109,6 +115,7 @@ class Publisher(Link):
         *,
         id: str,
         timeout: float,
+        priority: int = 0,
     ) -> None:
         """Publish and wait for the confirm.
 
@@ -116,7 +123,8 @@ class Publisher(Link):
         seconds. After the latter the message may still have arrived.
         """
         answer: asyncio.Future[Outcome] = future()
-        publication = self.publish(exchange, key, body, partial(settle, answer), id=id)
+        done = partial(settle, answer)
+        publication = self.publish(exchange, key, body, done, id=id, priority=priority)
         try:
             async with asyncio.timeout(timeout):
                 outcome = await answer

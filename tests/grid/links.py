@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TypeVar
+
+from pika import BasicProperties, BlockingConnection, URLParameters
 
 from grid.amqp import Consumer, Delivery, Link, StreamReader
 
@@ -61,6 +63,17 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE:g} s: {what}") from None
+
+
+def properties(url: str, queue: str, count: int) -> list[BasicProperties]:
+    """Consume so many messages of a queue, for good, as RabbitMQ brings them; blocks."""
+    found: list[BasicProperties] = []
+    with closing(BlockingConnection(URLParameters(url))) as connection:
+        for _, each, _ in connection.channel().consume(queue, True, inactivity_timeout=PATIENCE):  # noqa: FBT003
+            found.append(each)
+            if len(found) == count:
+                break
+    return found
 
 
 class Taker:

@@ -16,7 +16,7 @@ from grid.amqp.publisher import BODY_MOST
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import Seen, Taker, eventually, running, started
+from tests.grid.links import Seen, Taker, eventually, properties, running, started
 
 pytestmark = pytest.mark.integration
 
@@ -74,6 +74,18 @@ async def test_a_message_is_confirmed_and_arrives_whole(
     (found,) = taker.deliveries
     assert (found.body, found.id, found.redelivered) == (b"\x00body\xff", "a", False)
     assert found.headers == {"x-why": "moved", "attempt": 2}
+
+
+async def test_a_priority_arrives_as_rabbitmq_reads_it(
+    vhost: VirtualHost, publisher: Publisher
+) -> None:
+    """The property ``priority`` says how urgent a message is, and is absent where none is given."""
+    publisher.publish(*REQUESTS, b"", lambda _: None, id="urgent", priority=9)
+    await publisher.confirmed(*REQUESTS, b"", id="rather", timeout=10, priority=4)
+    await publisher.confirmed(*REQUESTS, b"", id="any", timeout=10)
+    found = await asyncio.to_thread(properties, vhost.url("dispatcher"), topology.REQUESTS, 3)
+    priorities = {each.message_id: each.priority for each in found}
+    assert priorities == {"urgent": 9, "rather": 4, "any": None}
 
 
 async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:

@@ -13,6 +13,7 @@ from grid.errors import BrokerUnavailable
 from grid.messages import decode
 from load_test.publisher import AmqpPublisher, Clock, Sender, connected
 from tests.broker import VirtualHost
+from tests.grid.links import properties
 
 pytestmark = pytest.mark.integration
 CLOCK = Clock(time.monotonic, time.time, asyncio.sleep)
@@ -47,6 +48,15 @@ async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
     request = decode(message.body)
     assert message.id == request.id == "one"
     assert request.vehicle_id == "EV-1"
+
+
+async def test_a_request_travels_with_its_priority(vhost: VirtualHost) -> None:
+    """RabbitMQ sees how urgent a request is without reading it."""
+    async with connected((vhost.url("load_test"),)) as link:
+        send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
+        await send.send({"priority": 7}, CLOCK.steady())
+    (found,) = await asyncio.to_thread(properties, vhost.url("dispatcher"), topology.REQUESTS, 1)
+    assert found.priority == 7
 
 
 async def test_a_request_that_finds_no_queue_is_not_accepted(vhost: VirtualHost) -> None:

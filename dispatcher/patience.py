@@ -1,0 +1,93 @@
+"""When a substation's queue is to be emptied. Pure: time is an argument, in seconds of one clock.
+
+A substation whose page cannot be read may be dead, or alive and cut off from here alone: then its
+vehicles go on charging, and RabbitMQ has its consumer. One that has neither page nor consumer is
+dead. Where no page at all can be read, it is the dispatcher that is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Final, NamedTuple
+
+DEAD_LOOKS: Final = 2  # in a row: one may fall between a consumer's end and its successor
+DEAD: Final = "neither its page nor a consumer of its queue is there"
+UNREACHABLE: Final = "its page has not been readable for {:g} s"
+UNSERVED: Final = "nobody has taken the jobs in its queue for {:g} s"
+
+
+class Look(NamedTuple):
+    """What is seen of a substation: whether its page can be read, and its queue's consumers.
+
+    ``consumers`` is None where that is not known, which never counts as none.
+    """
+
+    reachable: bool
+    consumers: int | None
+
+
+class Verdict(NamedTuple):
+    """Why a queue is to be emptied, and whether the substation may be alive all the same."""
+
+    why: str
+    alive: bool
+
+
+@dataclass(slots=True)
+class _Record:
+    unreachable_since: float | None = None
+    unserved_since: float | None = None
+    dead_looks: int = 0
+
+
+class Patience:
+    """Judges all substations, look by look; waits ``rescue_after`` seconds where there is doubt."""
+
+    def __init__(self, rescue_after: float) -> None:
+        self._rescue_after = rescue_after
+        self._records: dict[str, _Record] = {}
+        self._pardoned_until = -inf
+
+    def pardon(self, now: float) -> None:
+        """Give all consumers ``rescue_after`` seconds to come back: RabbitMQ itself was away."""
+        self._pardoned_until = now + self._rescue_after
+
+    def due(self, looks: Mapping[str, Look], now: float) -> dict[str, Verdict]:
+        """Take in one look at all substations there are; gives those whose queues are due."""
+        blind = not any(each.reachable for each in looks.values())
+        self._records = {name: self._records.get(name) or _Record() for name in looks}
+        verdicts = {}
+        for name, look in looks.items():
+            seen = look if now >= self._pardoned_until else look._replace(consumers=None)
+            if (why := self._judge(self._records[name], seen, blind, now)) is not None:
+                verdicts[name] = Verdict(why, seen.reachable or seen.consumers != 0)
+        return verdicts
+
+    def _judge(self, record: _Record, look: Look, blind: bool, now: float) -> str | None:  # noqa: FBT001
+        unserved = look.consumers == 0
+        dead = unserved and not look.reachable
+        record.dead_looks = record.dead_looks + 1 if dead else 0
+        # what was unreachable while nothing was to be seen starts afresh once something is
+        record.unreachable_since = _since(
+            record.unreachable_since, now, holds=not look.reachable and not blind
+        )
+        record.unserved_since = _since(record.unserved_since, now, holds=unserved)
+        if record.dead_looks >= DEAD_LOOKS:
+            return DEAD
+        if self._for_long(record.unreachable_since, now):
+            return UNREACHABLE.format(self._rescue_after)
+        if look.reachable and self._for_long(record.unserved_since, now):
+            return UNSERVED.format(self._rescue_after)
+        return None
+
+    def _for_long(self, since: float | None, now: float) -> bool:
+        return since is not None and now - since >= self._rescue_after
+
+
+def _since(before: float | None, now: float, *, holds: bool) -> float | None:
+    """Since when something holds without a break, or None where it does not."""
+    if not holds:
+        return None
+    return now if before is None else before

@@ -1,0 +1,96 @@
+"""What the event log says of single jobs, as far as the dispatcher has to know it. Pure.
+
+The answers do not depend on the order in which events are read, nor on how often; only what was
+forgotten is missing. Memory is bounded: what was told first is forgotten first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import inf
+from typing import TypeVar
+
+from grid.events import ENDED, Event, State
+
+V = TypeVar("V")
+Assigned = tuple[float, int, str]  # when, which attempt, where
+
+
+class Progress:
+    """The jobs that events were read of; of each kind of news at most ``most`` are remembered."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        # the latest assignment, and when the latest to any other substation was
+        self._assigned: OrderedDict[str, tuple[Assigned, float]] = OrderedDict()
+        self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
+
+    def take(self, event: Event) -> None:
+        """Take in an event; those that are no news of a job's way are passed over."""
+        kind = event.kind
+        if kind == State.ASSIGNED:
+            self._assign(event)
+        elif kind == State.CHARGING:
+            self._charge(event)
+        elif kind in ENDED:
+            self._charging.pop(event.job, None)
+            self._keep(self._ended, event.job, None)
+
+    def ended(self, job: str) -> bool:
+        """Tell whether nothing more happens to a job."""
+        return job in self._ended
+
+    def sent_to(self, job: str) -> str | None:
+        """Name the substation a job was last assigned to, if that was told."""
+        known = self._assigned.get(job)
+        return None if known is None else known[0][2]
+
+    def charging_at(self, job: str) -> str | None:
+        """Name the substation that charges a job now, as far as is told.
+
+        A session is over when its job has ended, or was assigned elsewhere after it began.
+        """
+        session = self._charging.get(job)
+        if session is None:
+            return None
+        since, where = session
+        moved = self._elsewhere_at(job, where)
+        return None if moved > since else where
+
+    def _elsewhere_at(self, job: str, substation: str) -> float:
+        """When a job was last assigned to any other substation; before all time if never."""
+        known = self._assigned.get(job)
+        if known is None:
+            return -inf
+        (at, _, where), elsewhere = known
+        return elsewhere if where == substation else at
+
+    def _assign(self, event: Event) -> None:
+        if not event.substation:
+            return
+        new: Assigned = (event.at, event.attempt, event.substation)
+        known = self._assigned.get(event.job)
+        if known is None:
+            self._keep(self._assigned, event.job, (new, -inf))
+            return
+        latest, elsewhere = known
+        if latest[2] == new[2]:
+            latest = max(latest, new)
+        elif new > latest:
+            latest, elsewhere = new, latest[0]
+        else:
+            elsewhere = max(elsewhere, new[0])
+        self._keep(self._assigned, event.job, (latest, elsewhere))
+
+    def _charge(self, event: Event) -> None:
+        if not event.substation or event.job in self._ended:
+            return
+        new = (event.at, event.substation)
+        known = self._charging.get(event.job)
+        self._keep(self._charging, event.job, new if known is None else max(known, new))
+
+    def _keep(self, memory: OrderedDict[str, V], job: str, value: V) -> None:
+        memory[job] = value
+        if len(memory) > self._most:
+            memory.popitem(last=False)

@@ -1,0 +1,225 @@
+"""Taking back the jobs that wait for a substation which does not take them, each once.
+
+A job taken stays unacknowledged in the substation's queue until it is safe elsewhere (``done``);
+whatever breaks before, RabbitMQ has it back, and it is taken again. What a living substation
+charges is left to it: such a job is kept here, out of nobody's way, and given back as soon as the
+queue is no longer due. Giving it back each time it is met would end in ``charge.parked``: RabbitMQ
+counts how often a message comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import count
+from typing import Final
+
+from dispatcher.patience import Look, Patience, Verdict
+from dispatcher.progress import Progress
+from grid.amqp import Delivery, QueueState, Taker
+from grid.errors import BrokerUnavailable
+from grid.topology import substation_queue
+from grid.waiting import within
+
+log = logging.getLogger(__name__)
+
+MOST: Final = 100  # jobs in hand at once, and of one substation's own sessions
+PERIOD_SECONDS: Final = 1.0
+
+TakeBack = Callable[[str, Delivery], bool]
+
+
+class Rescue:
+    """Looks at every substation each second, and empties the queues that are due.
+
+    ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
+    state of one's queue, or None where that is not to be had. ``take_back`` is handed each job and
+    the substation it waited for, and tells whether it sees to it: then ``done`` with the tag of the
+    delivery follows, maybe at once. ``anywhere_else`` tells whether a job of that substation could
+    go to another now. ``forget`` is called when the link breaks: what was handed over and is not
+    done comes again. ``rescued`` is told the substation of each job that is done. ``now`` gives
+    seconds.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        patience: Patience,
+        *,
+        reachable: Callable[[], Mapping[str, bool]],
+        look: Callable[[str], Awaitable[QueueState | None]],
+        take_back: TakeBack,
+        anywhere_else: Callable[[str], bool],
+        forget: Callable[[], None],
+        rescued: Callable[[str], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._progress = progress
+        self._patience = patience
+        self._reachable = reachable
+        self._look = look
+        self._take_back = take_back
+        self._anywhere_else = anywhere_else
+        self._forget = forget
+        self._rescued = rescued
+        self._now = now
+        self._numbers: Iterator[int] = count(1)  # RabbitMQ counts from 1 again on each new channel
+        self._hand: dict[int, tuple[int, str]] = {}  # by our number: RabbitMQ's, and the substation
+        self._room = asyncio.Event()
+        self._room.set()
+        self._spared: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
+        self._taken: dict[str, int] = {}  # where it has begun, and how many so far
+        self._interrupted = True  # RabbitMQ was away, as far as we know
+        self._problem = ""
+        self._taker: Taker
+
+    def connect(self, taker: Taker) -> None:
+        """Give it the link that takes, which is to call ``forget`` when it breaks."""
+        self._taker = taker
+
+    @property
+    def in_hand(self) -> int:
+        """How many jobs were taken and are not safe elsewhere yet."""
+        return len(self._hand)
+
+    def done(self, tag: int) -> None:
+        """Acknowledge a job that is safe elsewhere. A tag from before a break is passed over."""
+        if (held := self._let_go(tag)) is not None:
+            number, substation = held
+            self._taker.ack(number)
+            self._rescued(substation)
+
+    def forget(self) -> None:
+        """Let go of all deliveries: the link broke, and RabbitMQ has them back."""
+        self._hand.clear()
+        self._room.set()
+        self._spared.clear()
+        self._interrupted = True
+        self._forget()
+
+    async def run(self) -> None:
+        """Take jobs back wherever that is due, until the task is cancelled."""
+        time = asyncio.get_running_loop().time
+        while True:
+            await self._taker.up.wait()
+            until = time() + PERIOD_SECONDS
+            await self._empty(await self._judge(), until)
+            await asyncio.sleep(until - time())
+
+    async def _judge(self) -> dict[str, Verdict]:
+        """Look at all substations; gives those whose queues are due and not known to be empty."""
+        if self._interrupted:
+            self._interrupted = False
+            self._patience.pardon(self._now())
+        states = {name: await self._look(name) for name in self._reachable()}
+        reachable = self._reachable()  # a look may take a while
+        looks = {
+            name: Look(reachable[name], None if state is None else state.consumers)
+            for name, state in states.items()
+            if name in reachable
+        }
+        due = self._patience.due(looks, self._now())
+        empty = {name for name, state in states.items() if state is not None and not state.ready}
+        self._review(due)
+        for name in [each for each in self._taken if each not in due or each in empty]:
+            self._finish(name)
+        return {name: verdict for name, verdict in due.items() if name not in empty}
+
+    def _review(self, due: Mapping[str, Verdict]) -> None:
+        """Acknowledge the spared jobs that have ended, and give back those not to be spared now."""
+        for name, deliveries in list(self._spared.items()):
+            verdict = due.get(name)
+            self._spared[name] = []
+            for each in deliveries:
+                if self._progress.ended(each.id or ""):
+                    self._taker.ack(each.tag)
+                elif verdict is not None and self._is_own(name, each, verdict):
+                    self._spared[name].append(each)
+                else:
+                    self._taker.requeue(each.tag)
+            if not self._spared[name]:
+                del self._spared[name]
+
+    async def _empty(self, due: Mapping[str, Verdict], until: float) -> None:
+        """Take some jobs of each queue in turn, for as long as there are more and there is time."""
+        time = asyncio.get_running_loop().time
+        names = deque(due)
+        try:
+            while names:
+                name = names.popleft()
+                if await self._take_some(name, due[name], until) and time() < until:
+                    names.append(name)
+        except BrokerUnavailable as error:
+            self._say(str(error))
+        else:
+            self._say("")
+
+    async def _take_some(self, name: str, verdict: Verdict, until: float) -> bool:
+        """Take up to ``MOST`` jobs of a queue; tells whether there may be more to take now."""
+        queue = substation_queue(name).name
+        for _ in range(MOST):
+            if len(self._spared.get(name, ())) >= MOST or not await self._has_room(until):
+                return False
+            if not self._anywhere_else(name):
+                return False
+            delivery = await self._taker.take(queue)
+            if delivery is None:
+                self._finish(name)
+                return False
+            if not self._see_to(name, delivery, verdict):
+                return False
+        return True
+
+    async def _has_room(self, until: float) -> bool:
+        remaining = until - asyncio.get_running_loop().time()
+        return self._room.is_set() or await within(remaining, self._room.wait())
+
+    def _see_to(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
+        """Do with a job what is right for it; tells whether to go on."""
+        if self._progress.ended(delivery.id or ""):
+            self._taker.ack(delivery.tag)
+            return True
+        if self._is_own(name, delivery, verdict):
+            self._spared.setdefault(name, []).append(delivery)
+            return True
+        return self._hand_over(name, delivery, verdict)
+
+    def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
+        """Tell whether a job is in progress at the very substation, which may be alive."""
+        return verdict.alive and self._progress.charging_at(delivery.id or "") == name
+
+    def _hand_over(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
+        if name not in self._taken:
+            self._taken[name] = 0
+            log.warning("taking back the jobs that wait for %s: %s", name, verdict.why)
+        number = next(self._numbers)
+        self._hand[number] = (delivery.tag, name)
+        if len(self._hand) >= MOST:
+            self._room.clear()
+        try:
+            taken = self._take_back(name, delivery._replace(tag=number))
+        except Exception:
+            self._taker.reject(delivery.tag)  # it goes where poison goes, not round and round
+            raise
+        if taken:
+            self._taken[name] += 1
+        elif self._let_go(number) is not None:
+            self._taker.requeue(delivery.tag)
+        return taken
+
+    def _let_go(self, number: int) -> tuple[int, str] | None:
+        held = self._hand.pop(number, None)
+        if len(self._hand) < MOST:
+            self._room.set()
+        return held
+
+    def _finish(self, name: str) -> None:
+        if (taken := self._taken.pop(name, None)) is not None:
+            log.warning("took back %d jobs that waited for %s", taken, name)
+
+    def _say(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("no jobs are taken back: %s", problem)
+        self._problem = problem

@@ -1,0 +1,71 @@
+"""Taking single messages, from any queue, when they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.spec import Basic
+
+from grid.amqp.link import Watch, future, settle
+from grid.amqp.receiver import Delivery, Receiver, received
+
+
+class Taker(Receiver):
+    """Takes a message from a queue without consuming it; each is to be acknowledged or given back.
+
+    ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
+    has back what they stood for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        watch: Watch,
+        *,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name, urls, watch, forget=forget)
+        self._turn = asyncio.Lock()  # pika knows one question at a time; its answer gives it back
+        self._asked: asyncio.Future[Delivery | None]
+
+    async def take(self, queue: str) -> Delivery | None:
+        """Take the first message that is ready in a queue; None where there is none.
+
+        Raises ``BrokerUnavailable`` where the link is down, or breaks over it: RabbitMQ closes it
+        where there is no such queue, and with it goes whatever else was taken and not acknowledged.
+        """
+        return await self._do(f"take from {queue}", lambda channel: self._get(channel, queue))
+
+    async def _get(self, channel: Channel, queue: str) -> Delivery | None:
+        await self._turn.acquire()
+        asked: asyncio.Future[Delivery | None] = future()
+        self._asked = asked
+        channel.basic_get(queue, partial(self._on_message, asked))
+        return await asked
+
+    async def _set_up(self, channel: Channel) -> None:
+        self._turn = asyncio.Lock()
+        channel.add_callback(self._on_empty, [Basic.GetEmpty], one_shot=False)
+
+    def _on_message(
+        self,
+        asked: asyncio.Future[Delivery | None],
+        channel: Channel,
+        method: Basic.GetOk,
+        properties: BasicProperties,
+        body: bytes,
+    ) -> None:
+        self._turn.release()
+        if asked.done():  # nobody waits for it any more
+            channel.basic_nack(method.delivery_tag, requeue=True)
+        else:
+            asked.set_result(received(method, properties, body))
+
+    def _on_empty(self, _frame: object) -> None:
+        self._turn.release()
+        settle(self._asked, None)

@@ -1,0 +1,191 @@
+"""Taking single messages from a real RabbitMQ: none is lost, none is taken from under another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from grid import topology
+from grid.amqp import Declarer, Delivery, Publisher, Taker
+from grid.errors import BrokerUnavailable
+from tests.broker import VirtualHost
+from tests.grid import links
+from tests.grid.gate import gate
+from tests.grid.links import Seen, eventually, running, started
+
+pytestmark = pytest.mark.integration
+
+QUEUE = topology.substation_queue("substation1")
+OTHER = topology.substation_queue("substation2")
+
+
+@pytest.fixture
+async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
+    """Give a link that declares, with the queues of two substations declared."""
+    async with running(Declarer("declarer", [vhost.url()], Seen())) as link:
+        for each in (QUEUE, OTHER):
+            assert (await link.queue(each)).ready == 0
+        yield link
+
+
+async def send(vhost: VirtualHost, *ids: str, queue: topology.Queue = QUEUE) -> None:
+    """Put messages into a substation's queue."""
+    async with running(Publisher("publisher", [vhost.url()], Seen())) as link:
+        for each in ids:
+            headers = {"x-of": each}
+            body = each.encode()
+            link.publish(queue.exchange, queue.key, body, lambda _: None, id=each, headers=headers)
+        await asyncio.wait_for(link.drained(), 20)
+
+
+def taker(vhost: VirtualHost) -> Taker:
+    """Give a taker with the dispatcher's rights."""
+    return Taker("taker", [vhost.url("dispatcher")], Seen())
+
+
+async def taken(link: Taker, queue: str = QUEUE.name) -> Delivery:
+    """Take a message that must be there."""
+    found = await link.take(queue)
+    assert found is not None
+    return found
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) -> None:
+    """Each is whole, and marked as delivered for the first time; after the last there is none."""
+    await send(vhost, "a", "b")
+    async with running(taker(vhost)) as link:
+        first, second = await taken(link), await taken(link)
+        assert await link.take(QUEUE.name) is None
+        assert await link.take(QUEUE.name) is None
+    assert (first.id, first.body, first.redelivered, first.headers["x-of"]) == (
+        "a",
+        b"a",
+        False,
+        "a",
+    )
+    assert second.id == "b"
+    assert second.tag != first.tag
+
+
+async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Acknowledged is done for good; what is given back can be taken again, at once."""
+    await send(vhost, "a", "b", "c")
+    async with running(taker(vhost)) as link:
+        a, b, c = [await taken(link) for _ in range(3)]
+        assert (await declarer.queue(QUEUE)).ready == 0
+        link.ack(b.tag)
+        link.requeue(a.tag)
+        again = await taken(link)
+        assert (again.id, again.redelivered) == ("a", True)
+        link.ack(again.tag)
+        link.ack(c.tag)
+    assert (await declarer.queue(QUEUE)).ready == 0
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
+    vhost: VirtualHost,
+) -> None:
+    """The service is told to forget its tags; RabbitMQ has the messages again."""
+    await send(vhost, "a", "b", "c")
+    forgotten: list[bool] = []
+    async with gate(vhost.url("dispatcher")) as way:
+        link = Taker("taker", [way.url], Seen(), forget=lambda: forgotten.append(True))
+        async with running(link):
+            for _ in range(2):
+                await taken(link)
+            assert forgotten == []
+            await way.reopen()
+            await eventually(lambda: forgotten and link.connected, "the link is back")
+            found = [await taken(link) for _ in range(3)]
+            assert await link.take(QUEUE.name) is None
+    assert sorted(str(each.id) for each in found) == ["a", "b", "c"]
+    assert sorted(str(each.id) for each in found if each.redelivered) == ["a", "b"]
+
+
+async def test_what_another_has_in_hand_is_not_taken(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """A job that a living consumer has not acknowledged stays its own; only what waits is taken."""
+    await send(vhost, "charging", "waiting")
+    worker = links.Taker(vhost.url("substation"), QUEUE.name, ack=False, prefetch=1)
+    async with running(worker.link), running(taker(vhost)) as link:
+        await eventually(lambda: worker.ids == ["charging"], "the consumer has its job")
+        found = await taken(link)
+        assert found.id == "waiting"
+        assert await link.take(QUEUE.name) is None
+        link.ack(found.tag)
+        worker.link.ack(worker.deliveries[0].tag)
+        await asyncio.sleep(0)
+    assert (await declarer.queue(QUEUE)).ready == 0
+    assert worker.ids == ["charging"]
+
+
+async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer) -> None:
+    """It is told as such, and the link is back by itself, with all it had in hand returned."""
+    await send(vhost, "a")
+    async with running(taker(vhost)) as link:
+        await taken(link)
+        with pytest.raises(BrokerUnavailable, match=r"cannot take from substation\.x: .*NOT_FOUND"):
+            await link.take("substation.x")
+        await eventually(lambda: link.connected, "the link is back")
+        assert (await taken(link)).redelivered
+    assert (await declarer.queue(QUEUE)).ready == 1
+
+
+async def test_without_a_link_nothing_is_taken() -> None:
+    """Nobody waits for a message that cannot come."""
+    link = Taker("taker", ["amqp://127.0.0.1:1/"], Seen())
+    async with started(link):
+        with pytest.raises(BrokerUnavailable, match=r"cannot take from a: not connected"):
+            await link.take("a")
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_several_may_ask_at_once(vhost: VirtualHost) -> None:
+    """Questions to one link wait for each other; each gets the answer of its own queue."""
+    await send(vhost, "a1", "a2")
+    await send(vhost, "b1", queue=OTHER)
+    async with running(taker(vhost)) as link:
+        names = [QUEUE.name, OTHER.name, OTHER.name, QUEUE.name, QUEUE.name]
+        found = await asyncio.gather(*map(link.take, names))
+    assert [each and each.id for each in found] == ["a1", "b1", None, "a2", None]
+
+
+@pytest.mark.usefixtures("declarer")
+@pytest.mark.parametrize("ids", [["a"], []], ids=["full", "empty"])
+async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids: list[str]) -> None:
+    """A message that comes too late is given back, and the next question has its own answer."""
+    await send(vhost, *ids)
+    async with running(taker(vhost)) as link:
+        late = asyncio.create_task(link.take(QUEUE.name))
+        await asyncio.sleep(0)  # begun
+        await asyncio.sleep(0)  # and asked
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+        found = await asyncio.gather(*[link.take(QUEUE.name) for _ in range(2)])
+    assert [each.id for each in found if each] == ids
+    assert all(each.redelivered for each in found if each)
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_break_ends_every_question(vhost: VirtualHost) -> None:
+    """All that wait for an answer are told when the link breaks, and the next link is as new."""
+    async with (
+        gate(vhost.url("dispatcher")) as way,
+        running(Taker("taker", [way.url], Seen())) as link,
+    ):
+        way.deaf = True
+        asked = [asyncio.create_task(link.take(QUEUE.name)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        await way.reopen()
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in told] == [BrokerUnavailable] * 3
+        await send(vhost, "a")
+        await eventually(lambda: link.connected, "the link is back")
+        assert (await taken(link)).id == "a"
