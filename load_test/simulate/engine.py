@@ -90,7 +90,7 @@ class Simulation:
             if period := self._setting.period:
                 phase = 0.0 if self._setting.in_step else self._random.random()
                 heappush(self._heap, (phase * period, _ASK, number, None))
-        if outage := self._setting.outage:
+        for outage in self._setting.outages:
             heappush(self._heap, (outage.at, _FALL, outage.substation, None))
             heappush(self._heap, (outage.back, _RISE, outage.substation, None))
 
