@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from uuid import uuid4
 
 from api.projection import Job, Projection
 from api.telemetry import Metrics
 from grid import events
 from grid.errors import MalformedMessage
-from grid.event_log import EventWriter
-from grid.events import ENDED, MARKER, Event, State
-from grid.waiting import within
+from grid.event_log import EventWriter, Mark
+from grid.events import ENDED, Event, State
 
 log = logging.getLogger(__name__)
-
-MARK_AGAIN_SECONDS = 5.0
 
 
 class EventLog:
@@ -36,10 +32,13 @@ class EventLog:
         self._projection = projection
         self._writer = writer
         self._metrics = metrics
-        self._clock = clock
-        self._mark = uuid4().hex
+        self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self.caught_up = asyncio.Event()
+
+    @property
+    def caught_up(self) -> asyncio.Event:
+        """Set once all that was written before this start has been read."""
+        return self._mark.passed
 
     def read(self, body: bytes) -> None:
         """Take in one message of the stream."""
@@ -58,10 +57,8 @@ class EventLog:
 
     async def mark(self) -> None:
         """Write the mark, again and again until it was read."""
-        while not self.caught_up.is_set():
-            await self._writer.until_connected()
-            self._writer.write(Event(MARKER, self._clock(), job=self._mark))
-            await within(MARK_AGAIN_SECONDS, self.caught_up.wait())
+        await self._mark.write()
+        self._metrics.caught_up.set(1)
         log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
 
     async def decided(self, job: Job, seconds: float) -> None:
@@ -79,9 +76,7 @@ class EventLog:
                 self._waiting.pop(job.id, None)
 
     def _take(self, event: Event) -> None:
-        if event.kind == MARKER and event.job == self._mark:
-            self.caught_up.set()
-            self._metrics.caught_up.set(1)
+        self._mark.see(event)
         known = self._projection.get(event.job)
         duplicates = known.duplicates if known is not None else 0
         job = self._projection.apply(event)

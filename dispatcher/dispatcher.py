@@ -2,114 +2,146 @@
 
 A request stays unacknowledged in ``charge.requests`` until RabbitMQ has confirmed its job on the
 substation's queue and the decision in the event log. Whatever breaks before, RabbitMQ delivers it
-again, and the job's id tells whether it had been sent.
+again, and the job's id tells whether it had been sent. A job taken back from a substation that does
+not take it goes the same way, and stays unacknowledged in that substation's queue meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from time import perf_counter
 from typing import Final
 
-from dispatcher import policy as policies
 from dispatcher.acknowledger import Acknowledger
-from dispatcher.ledger import Ledger
+from dispatcher.decision import explain
+from dispatcher.decision.explain import Candidate
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.line import Line
+from dispatcher.decision.policy import Policy
+from dispatcher.decision.router import Choice, Router
+from dispatcher.jobs import Job, Sent, Source
 from dispatcher.parking import Parking
-from dispatcher.policy import Candidate, Policy
+from dispatcher.progress import Progress
+from dispatcher.sender import Sender
+from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
-from grid import messages, topology
+from grid import messages
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 
-REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
-HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
-SET_BACK: Final = 0.25  # of the prefetch, at once
-SET_BACK_SECONDS: Final = 1.0  # between two times: what comes around again may still fit nowhere
+TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
 SHOWN: Final = 5  # names that a reason repeats
 NO_SUCH_SUBSTATION: Final = "no such substation"
+TOO_POWERFUL: Final = "more power than any has"
 MALFORMED: Final = "malformed"
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request in hand; ``tag`` is its delivery, or None since the link broke."""
-
-    request: ChargeRequest
-    body: bytes
-    tag: int | None
-    substation: str = ""  # where it is being sent
-    attempt: int = 0
-    sent: bool = False
-    unrecorded: int = 0  # decisions on their way to the event log
-    returning: bool = False  # on its way back to the queue
+DEPARTED: Final = "its departure time passed while it waited"
+SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
 
 
 class Dispatcher:
-    """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds."""
+    """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
+
+    ``progress`` is what the event log tells of single jobs. Nothing is decided before ``begin``.
+    """
 
     def __init__(
         self,
-        ledger: Ledger,
+        fleet: Fleet,
         policy: Policy,
         publisher: Publisher,
         events: EventWriter,
-        metrics: Metrics,
+        progress: Progress,
         *,
+        metrics: Metrics,
         random: Random,
         clock: Callable[[], float],
         now: Callable[[], float],
         on_missing_queue: Callable[[str], None],
         on_delivery: Callable[[], None] = lambda: None,
     ) -> None:
-        self._ledger = ledger
+        self._ledger = fleet.ledger
+        self._fleet = fleet
         self._policy = policy
+        self._router: Router[Job] = Router(fleet, policy, random)
         self._publisher = publisher
         self._events = events
+        self._progress = progress
         self._metrics = metrics
-        self._random = random
         self._clock = clock
         self._now = now
         self._on_missing_queue = on_missing_queue
         self._on_delivery = on_delivery
         self._jobs: dict[str, Job] = {}
-        self._waiting: deque[Job] = deque()
-        self._placed: list[Job] = []  # decided in this turn, about to be published
+        self._line: Line[Job] = Line()
+        self._early: list[Delivery] | None = []  # delivered before anything may be decided
+        self._decided_at = 0.0
         self._route_due = False
         self._stopping = False
-        self._set_back_at = 0.0
+        self._sent = Sent()
+        self._acks = Acknowledger()
+        self._sender = Sender(
+            publisher,
+            events,
+            metrics,
+            clock=clock,
+            sent=self._on_sent,
+            refused=self._on_refused,
+        )
+        self._requests = self._source(self._acks.done)
+        self._set_back = SetBack(self._line, publisher, self._on_set_back, now)
+        self._taken_back: Source
         self._consumer: Consumer
         self._prefetch: int
-        self._sending: Counter[str] = Counter()  # by substation
-        self._sent: OrderedDict[str, None] = OrderedDict()
-        self._acks = Acknowledger()
-        self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._acks.done)
 
     def connect(self, consumer: Consumer, prefetch: int) -> None:
         """Give it the link that delivers, which holds at most ``prefetch`` requests here."""
         self._consumer = self._acks.consumer = consumer
         self._prefetch = prefetch
 
+    def connect_rescue(self, done: Callable[[int], None]) -> None:
+        """Give it what acknowledges a job that was taken back from a substation's queue."""
+        self._taken_back = self._source(done)
+
     @property
     def waiting(self) -> int:
         """How many requests wait for room."""
-        return len(self._waiting)
+        return len(self._line)
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
-        return self._sending[substation]
+        return self._sender.under_way(substation)
 
     def candidates(self) -> list[Candidate]:
         """Give every substation as a decision would see it now."""
-        now, ledger = self._now(), self._ledger
-        return [policies.candidate(each, ledger, now) for each in ledger.accounts.values()]
+        now, fleet = self._now(), self._fleet
+        return [explain.candidate(each, fleet, now) for each in self._ledger.accounts.values()]
+
+    def begin(self) -> None:
+        """Decide from now on: what operators have set, and what was sent before, is known."""
+        early, self._early = self._early or [], None
+        for delivery in early:
+            self._take(delivery)
+
+    async def run(self) -> None:
+        """See to what time alone has changed, again and again, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.tick()
+
+    def tick(self) -> None:
+        """See to what time alone has changed: departures, ramps, what was held for long."""
+        if self._stopping or self._early is not None:
+            return
+        for job in self._line.take(lambda job: self._hopeless(job) is not None):
+            self._park(job)
+        self._set_back.renew()
+        self.route()
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
@@ -117,25 +149,45 @@ class Dispatcher:
         self._on_delivery()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
+        if self._early is not None:
+            self._early.append(delivery)
+        else:
+            self._take(delivery)
+
+    def take_back(self, substation: str, delivery: Delivery) -> bool:
+        """Take a job that waits at a substation in vain; tells whether it is seen to.
+
+        One that was sent elsewhere since is acknowledged; one that is in hand stays where it is.
+        """
+        source = self._taken_back
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
-            self._parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
-            return
-        if not self._known(request.id, delivery):
-            self._jobs[request.id] = job = Job(request, delivery.body, delivery.tag)
-            self._waiting.append(job)
-            self._route_soon()
+            source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
+            return True
+        if request.id in self._jobs:
+            return False
+        if self._sent.where(request.id) not in (None, substation):
+            source.done(delivery.tag)
+            return True
+        self._sent.forget(request.id)
+        self._ledger.let_go(substation)
+        job = self._new(request, delivery, source)
+        job.origin, job.attempt = substation, 1
+        self._join(job)
+        return True
 
     def forget(self) -> None:
-        """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
+        """Let go of all requests delivered: the link broke, and RabbitMQ will bring them again."""
         self._acks.forget()
-        self._parking.forget()
-        for job in self._waiting:
-            del self._jobs[job.request.id]
-        self._waiting.clear()
-        for job in self._jobs.values():
-            job.tag = None
+        if self._early is not None:
+            self._early.clear()
+        self._forget(self._requests)
+
+    def forget_taken_back(self) -> None:
+        """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
+        for job in self._forget(self._taken_back):
+            self._sent.note(job.id, job.origin)
 
     async def stop(self) -> None:
         """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
@@ -145,30 +197,23 @@ class Dispatcher:
         self._acks.finish()
 
     def route(self) -> None:
-        """Send every waiting request that some substation has room for, the oldest first.
-
-        The decisions go out before the jobs, all in one message, so that the event log has a job's
-        decision before its substation's first word of it.
-        """
+        """Send every waiting request that some substation has room for."""
         self._route_due = False
-        if self._stopping:
+        if self._stopping or self._early is not None:
             return
-        candidates = {each.substation: each for each in self.candidates()}
-        passed: list[Job] = []
-        no_room: set[tuple[str, ...]] = set()  # for requests that name these
-        while self._waiting and () not in no_room:
-            job = self._waiting.popleft()
-            named = job.request.eligible_substations
-            if named in no_room or not self._place(job, candidates):
-                no_room.add(named)
-                passed.append(job)
-        self._waiting.extendleft(reversed(passed))
-        self._events.flush()
-        placed, self._placed = self._placed, []
-        for job in placed:
-            self._publish(job)
-        if () not in no_room and len(self._waiting) > HELD_FULL * self._prefetch:
-            self._set_back()
+        for job in self._line.departed(self._clock()):
+            self._expire(job)
+        self._decided_at = perf_counter()
+        room = self._router.round(self._line, self._now(), self._place) if self._line else True
+        self._sender.flush()
+        if room:
+            self._set_back.make_way(self._prefetch)
+
+    def _source(self, done: Callable[[int], None]) -> Source:
+        parking = Parking(
+            self._publisher, self._events, self._metrics, clock=self._clock, parked=done
+        )
+        return Source(done, parking)
 
     def _route_soon(self) -> None:
         """Route what one turn of the loop has brought all at once."""
@@ -176,136 +221,153 @@ class Dispatcher:
             self._route_due = True
             asyncio.get_running_loop().call_soon(self.route)
 
-    def _set_back(self) -> None:
-        """Put the oldest of those that fit nowhere now behind all that are in the queue.
+    # what comes in
 
-        There is room for others, and no more can be held here to look for them. A request is
-        published again before its delivery is acknowledged; its id tells one copy from two.
-        """
-        if self._now() < self._set_back_at:
+    def _take(self, delivery: Delivery) -> None:
+        try:
+            request = messages.decode(delivery.body)
+        except MalformedMessage as error:
+            reason = str(error)
+            self._requests.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, reason)
             return
-        self._set_back_at = self._now() + SET_BACK_SECONDS
-        for _ in range(max(1, int(SET_BACK * self._prefetch))):
-            job = self._waiting.popleft()
-            job.returning = True
-            done, requests = partial(self._on_set_back, job), topology.REQUESTS
-            self._publisher.publish(requests, requests, job.body, done, id=job.request.id)
+        if self._known(request.id, delivery):
+            return
+        job = self._new(request, delivery, self._requests)
+        before = self._sent_before(request.id) if delivery.redelivered else None
+        if before is None:
+            self._join(job)
+        else:
+            self._send_again(job, before)
 
-    def _on_set_back(self, job: Job, outcome: Outcome) -> None:
-        job.returning = False
-        unique = self._jobs.get(job.request.id) is job  # no copy of it has come yet
-        if outcome is not Outcome.CONFIRMED and unique and job.tag is not None:
-            self._waiting.appendleft(job)
-            return
-        if unique:
-            del self._jobs[job.request.id]
-        if job.tag is not None:
-            self._acks.done(job.tag)
+    def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
+        job = Job(request, delivery.body, source, delivery.tag, self._now())
+        self._jobs[request.id] = job
+        return job
+
+    def _join(self, job: Job) -> None:
+        if self._hopeless(job) is not None:
+            self._park(job)
+        else:
+            self._line.join(job)
+            self._route_soon()
 
     def _known(self, id: str, delivery: Delivery) -> bool:
-        """See to a request whose job is in hand, or was sent before."""
+        """See to a request whose job is in hand, or was sent before, or has ended."""
         job = self._jobs.get(id)
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
         if job is None and id not in self._sent:
-            return False
-        if job is not None and job.tag is None:
-            job.tag = delivery.tag
+            if not (delivery.redelivered and self._progress.ended(id)):
+                return False
+        elif job is not None and job.tag is None:
+            job.source, job.tag = self._requests, delivery.tag
             return True
-        if not delivery.redelivered:
+        elif not delivery.redelivered:
             self._metrics.duplicates.inc()
         self._acks.done(delivery.tag)
         return True
 
-    def _hopeless(self, job: Job) -> bool:
-        """Tell whether a request names substations, and none of them exists."""
-        known, named = self._ledger.accounts.keys(), job.request.eligible_substations
-        return bool(known and named) and known.isdisjoint(named)
+    def _sent_before(self, id: str) -> str | None:
+        """Name the substation that another dispatcher decided on, as the event log has it."""
+        where = self._progress.charging_at(id) or self._progress.sent_to(id)
+        account = self._ledger.accounts.get(where or "")
+        if account is None or self._ledger.unreadable(account, self._now()) is not None:
+            return None
+        return where
 
-    def _place(self, job: Job, candidates: dict[str, Candidate]) -> bool:
-        """Send a request, or park it where no substation it names exists; else leave it waiting."""
-        named = job.request.eligible_substations
-        if self._hopeless(job):
-            del self._jobs[job.request.id]
-            more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-            reason = f"{NO_SUCH_SUBSTATION}: {', '.join(named[:SHOWN])}{more}"
-            self._parking.park(job.tag, job.body, job.request.id, NO_SUCH_SUBSTATION, reason)
-            return True
-        began = perf_counter()
-        seen = list(candidates.values())
-        open_to = policies.usable(seen, named)
-        if not open_to:
-            return False
-        chosen, reason = self._policy.choose(open_to, self._random)
-        self._metrics.decision_seconds.observe(perf_counter() - began)
-        detail = policies.record(self._policy.name, reason, seen, chosen, named)
-        self._assign(job, chosen.substation, {"requested_at": job.request.requested_at, **detail})
-        account = self._ledger.accounts[chosen.substation]
-        candidates[chosen.substation] = policies.candidate(account, self._ledger, self._now())
-        return True
+    def _forget(self, source: Source) -> list[Job]:
+        """Void the deliveries of a source; gives the jobs that were let go with them."""
+        source.parking.forget()
+        gone = self._line.take(lambda job: job.source is source)
+        for job in gone:
+            del self._jobs[job.id]
+        for job in self._jobs.values():
+            if job.source is source:
+                job.tag = None
+        return gone
 
-    def _assign(self, job: Job, substation: str, decision: dict[str, object]) -> None:
-        job.substation, job.attempt = substation, job.attempt + 1
-        self._ledger.dispatch(substation, self._now())
-        self._sending[substation] += 1
-        job.unrecorded += 1
-        self._events.write(
-            Event(
-                State.ASSIGNED,
-                self._clock(),
-                job=job.request.id,
-                substation=substation,
-                attempt=job.attempt,
-                detail=decision,
-            ),
-            partial(self._on_recorded, job),
+    # what ends here
+
+    def _hopeless(self, job: Job) -> tuple[str, str] | None:
+        """Say why no substation can ever take a request, in a word and in full; None if one may."""
+        known, wish = self._ledger.accounts.keys(), job.wish
+        if known and wish.named and known.isdisjoint(wish.named):
+            return NO_SUCH_SUBSTATION, f"{NO_SUCH_SUBSTATION}: {_some(wish.named)}"
+        if job.request.requested_power_kw is None:
+            return None
+        if wish.power_kw <= (most := self._fleet.largest_rating(wish.named)):
+            return None
+        return TOO_POWERFUL, f"{TOO_POWERFUL}: {wish.power_kw:g} kW, the largest has {most:g} kW"
+
+    def _park(self, job: Job) -> None:
+        kind, reason = self._hopeless(job) or ("", "")
+        del self._jobs[job.id]
+        job.source.parking.park(job.tag, job.body, job.id, kind, reason)
+
+    def _expire(self, job: Job) -> None:
+        """End a request whose vehicle has left; it is acknowledged once that is on record."""
+        event = Event(
+            State.EXPIRED, self._clock(), job=job.id, attempt=job.attempt, reason=DEPARTED
         )
-        self._placed.append(job)
+        self._events.write(event, partial(self._on_expired, job))
 
-    def _publish(self, job: Job) -> None:
-        self._publisher.publish(
-            topology.SUBSTATIONS_EXCHANGE,
-            job.substation,
-            job.body,
-            partial(self._on_answer, job),
-            id=job.request.id,
-        )
-
-    def _on_answer(self, job: Job, outcome: Outcome) -> None:
-        self._sending[job.substation] -= 1
-        if outcome is Outcome.CONFIRMED:
-            job.sent = True
-            self._metrics.decisions.labels(job.substation).inc()
-            self._metrics.wait_seconds.observe(max(0, self._clock() - job.request.requested_at))
-            self._close(job)
-        else:
-            self._take_back(job, outcome)
-
-    def _take_back(self, job: Job, outcome: Outcome) -> None:
-        """Let a job that a substation's queue did not take go elsewhere."""
-        self._ledger.undo(job.substation)
-        self._ledger.fail(job.substation, f"its queue does not take jobs: {outcome.value}")
-        self._metrics.refused.labels(job.substation).inc()
-        if outcome is Outcome.UNROUTABLE:
-            self._on_missing_queue(job.substation)
-        if job.tag is None:
-            del self._jobs[job.request.id]  # RabbitMQ delivers it again
-        else:
-            self._waiting.appendleft(job)
-            self._route_soon()
-
-    def _on_recorded(self, job: Job, written: bool) -> None:  # noqa: FBT001
-        job.unrecorded -= 1
+    def _on_expired(self, job: Job, written: bool) -> None:  # noqa: FBT001
         if not written:
             self._metrics.events_lost.inc()
-        self._close(job)
-
-    def _close(self, job: Job) -> None:
-        if not job.sent or job.unrecorded:
+            self._line.join(job)  # and its departure is past: it is tried again
             return
-        del self._jobs[job.request.id]
-        self._sent[job.request.id] = None
-        if len(self._sent) > REMEMBERED:
-            self._sent.popitem(last=False)
-        if job.tag is not None:
-            self._acks.done(job.tag)
+        self._metrics.expired.inc()
+        del self._jobs[job.id]
+        self._sent.note(job.id, "")
+        job.done()
+
+    def _on_set_back(self, job: Job, outcome: Outcome) -> None:
+        job.returning = False
+        unique = self._jobs.get(job.id) is job  # no copy of it has come yet
+        if outcome is not Outcome.CONFIRMED and unique and job.tag is not None:
+            self._line.join(job)
+            return
+        if unique:
+            del self._jobs[job.id]
+        job.done()
+
+    # what is sent
+
+    def _place(self, job: Job, choice: Choice) -> None:
+        """Put a decision on record, and its job among those to be published."""
+        now = self._now()
+        detail = explain.record(self._policy.name, choice, job.wish, self._fleet, now)
+        self._sender.assign(job, choice.substation, detail)
+        before, self._decided_at = self._decided_at, perf_counter()
+        self._metrics.decision_seconds.observe(self._decided_at - before)
+
+    def _send_again(self, job: Job, substation: str) -> None:
+        """Send a job where it may be already: a second copy there is known as one."""
+        self._sender.assign(
+            job, substation, {"policy": self._policy.name, "reason": SENT_AGAIN, "candidates": []}
+        )
+        self._ledger.dispatch(substation, self._now(), job.wish.power_kw)
+        self._route_soon()
+
+    def _on_sent(self, job: Job) -> None:
+        del self._jobs[job.id]
+        self._sent.note(job.id, job.substation)
+        job.done()
+
+    def _on_refused(self, job: Job, outcome: Outcome) -> None:
+        """Let a job that a substation's queue did not take go elsewhere."""
+        where = job.substation
+        self._ledger.undo(where)
+        self._ledger.refuse(where, f"its queue does not take jobs: {outcome.value}", self._now())
+        if outcome is Outcome.UNROUTABLE:
+            self._on_missing_queue(where)
+        if job.tag is None:
+            del self._jobs[job.id]  # RabbitMQ delivers it again
+        else:
+            self._line.join(job)
+            self._route_soon()
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from math import inf
 
-from dispatcher.ledger import Ledger
+from dispatcher.decision.ledger import Ledger
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
@@ -14,7 +15,8 @@ from grid.errors import BrokerUnavailable
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 0.1
-POLL_SECONDS = 1.0  # between two looks at the queue of a substation without counters
+POLL_SECONDS = 0.5  # between two looks at the queue of a substation that needs them
+LOOKS_MOST = 50  # a second at the queues of those that need none
 PAUSE_SECONDS = 1.0  # after a failure
 
 
@@ -32,7 +34,8 @@ class QueueKeeper:
         self._now = now
         self._missing: set[str] = set()
         self._problems: dict[str, str] = {}
-        self._poll_at = 0.0
+        self._looked_at: dict[str, float] = {}
+        self._states: dict[str, QueueState] = {}
         self.sending: Callable[[str], int]
         self.hurry: Callable[[str], None]
 
@@ -40,15 +43,17 @@ class QueueKeeper:
         """Note that a substation's queue is to be made."""
         self._missing.add(substation)
 
+    def state(self, substation: str) -> QueueState | None:
+        """Give the state of a substation's queue, as last seen; None where it is not known."""
+        return self._states.get(substation)
+
     async def run(self) -> None:
         """Keep the queues until the task is cancelled."""
         while True:
             before = dict(self._problems)
             await self._declare_missing()
             await self._ask_depths()
-            if self._now() >= self._poll_at:
-                self._poll_at = self._now() + POLL_SECONDS
-                await self._poll_uncounted()
+            await self._poll()
             failed = before or self._problems
             await asyncio.sleep(PAUSE_SECONDS if failed else PERIOD_SECONDS)
 
@@ -66,10 +71,27 @@ class QueueKeeper:
             self._ledger.depth(name, None if state is None else state.ready, self._now())
             self.hurry(name)
 
-    async def _poll_uncounted(self) -> None:
-        for name in self._ledger.uncounted():
-            if (state := await self._look(name)) is not None:
-                self._ledger.queued(name, state.ready, state.consumers)
+    async def _poll(self) -> None:
+        for name in list(self._ledger.accounts):
+            if self._now() - self._looked_at.get(name, -inf) >= self._pause(name):
+                await self._look(name)
+
+    def _pause(self, name: str) -> float:
+        """Give how long to leave a queue alone.
+
+        Only its queue tells of a substation that is cut off, has no consumer or no counters; of the
+        others, some are looked at each second.
+        """
+        account = self._ledger.accounts.get(name)
+        if account is None:
+            return inf
+        needy = (
+            not account.consumers
+            or account.counts is None
+            or self._ledger.unreadable(account, self._now()) is not None
+        )
+        others = len(self._ledger.accounts) / LOOKS_MOST
+        return POLL_SECONDS if needy else max(POLL_SECONDS, others)
 
     async def _look(self, name: str) -> QueueState | None:
         """Declare a substation's queue; gives its state, or None where that is not to be had.
@@ -77,17 +99,21 @@ class QueueKeeper:
         One queue that cannot be had must not keep the others from being looked at.
         """
         await self._declarer.up.wait()
+        self._looked_at[name] = self._now()
         try:
             state = await self._declarer.queue(topology.substation_queue(name))
         except BrokerUnavailable as error:
             self._note(name, str(error))
+            self._states.pop(name, None)
             await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
             return None
         self._problems.pop(name, None)
+        self._states[name] = state
+        self._ledger.queued(name, state.ready, state.consumers)
         return state
 
     def _note(self, name: str, problem: str) -> None:
-        self._ledger.fail(name, problem)
+        self._ledger.refuse(name, problem, self._now())
         if self._problems.get(name) != problem:
             self._problems[name] = problem
             log.warning("nothing goes to %s: %s", name, problem)

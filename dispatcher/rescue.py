@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -49,7 +49,7 @@ class Rescue:
         patience: Patience,
         *,
         reachable: Callable[[], Mapping[str, bool]],
-        look: Callable[[str], Awaitable[QueueState | None]],
+        look: Callable[[str], QueueState | None],
         take_back: TakeBack,
         anywhere_else: Callable[[str], bool],
         forget: Callable[[], None],
@@ -105,20 +105,19 @@ class Rescue:
         while True:
             await self._taker.up.wait()
             until = time() + PERIOD_SECONDS
-            await self._empty(await self._judge(), until)
+            await self._empty(self._judge(), until)
             await asyncio.sleep(until - time())
 
-    async def _judge(self) -> dict[str, Verdict]:
+    def _judge(self) -> dict[str, Verdict]:
         """Look at all substations; gives those whose queues are due and not known to be empty."""
         if self._interrupted:
             self._interrupted = False
             self._patience.pardon(self._now())
-        states = {name: await self._look(name) for name in self._reachable()}
-        reachable = self._reachable()  # a look may take a while
+        reachable = self._reachable()
+        states = {name: self._look(name) for name in reachable}
         looks = {
             name: Look(reachable[name], None if state is None else state.consumers)
             for name, state in states.items()
-            if name in reachable
         }
         due = self._patience.due(looks, self._now())
         empty = {name for name, state in states.items() if state is not None and not state.ready}

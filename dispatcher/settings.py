@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dispatcher import policy as policies
+from dispatcher.decision import policy as policies
 from grid.errors import ConfigurationError
-from grid.settings import Port, PositiveSeconds, Settings
+from grid.settings import Port, PositiveSeconds, Seconds, Settings
 
 
 def _known(policy: str) -> str:
@@ -30,6 +30,8 @@ class DispatcherSettings(Settings):
     default_connectors: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=50, alias="DEFAULT_CONNECTORS"
     )
+    slow_start: Seconds = Field(default=1, alias="SLOW_START_SECONDS")
+    rescue_after: PositiveSeconds = Field(default=10, alias="RESCUE_AFTER_SECONDS")
     prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
     policy: Annotated[str, AfterValidator(_known)] = Field(default=policies.DEFAULT, alias="POLICY")
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dispatcher.policy import Candidate
+from dispatcher.decision.explain import Candidate
 
 DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 SCRAPE_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -28,6 +28,12 @@ class Metrics:
         self.decisions = counter("decisions", "Requests sent to a substation", ["substation"])
         self.refused = counter(
             "refused_jobs", "Jobs that a substation's queue did not take", ["substation"]
+        )
+        self.expired = counter("expired", "Requests whose departure passed while they waited")
+        self.rescued = counter(
+            "rescued_jobs",
+            "Jobs taken back that waited at a substation in vain",
+            ["substation"],
         )
         self.parked = counter("parked", "Messages that cannot be processed, parked", ["reason"])
         self.redelivered = counter("redelivered", "Requests delivered again by RabbitMQ")
@@ -52,10 +58,14 @@ class LedgerCollector(Collector):
     """Gives what the dispatcher knows of each substation, as of the moment it is asked."""
 
     def __init__(
-        self, candidates: Callable[[], list[Candidate]], waiting: Callable[[], int]
+        self,
+        candidates: Callable[[], list[Candidate]],
+        waiting: Callable[[], int],
+        blind: Callable[[], bool],
     ) -> None:
         self._candidates = candidates
         self._waiting = waiting
+        self._blind = blind
 
     def collect(self) -> Iterable[Metric]:
         """Give the figures of this instant."""
@@ -70,12 +80,19 @@ class LedgerCollector(Collector):
             "Largest less smallest load of the eligible substations",
             _spread([each.load for each in candidates if each.problem is None]),
         )
+        yield GaugeMetricFamily(
+            "dispatcher_gauges_all_stale",
+            "Whether no substation's gauges are current, so that the ledger alone decides",
+            self._blind(),
+        )
         yield _family("load", "Sessions in progress and on their way", candidates, "load")
-        yield _family("utilisation", "Load per connector", candidates, "utilisation")
+        yield _family("utilisation", "Share of places or power taken", candidates, "utilisation")
         yield _family(
             "outstanding", "Jobs sent that no session shows yet", candidates, "outstanding"
         )
         yield _family("gauge_age_seconds", "Age of the load gauge", candidates, "gauge_age")
+        yield _family("power_kw", "Power drawn and on its way", candidates, "power_kw")
+        yield _family("ejected", "Whether it is left out for failing", candidates, "ejected")
         eligible = _labelled("eligible", "Whether jobs may be sent there")
         for each in candidates:
             eligible.add_metric([each.substation], each.problem is None)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.ledger import Ledger
-from dispatcher.policy import Candidate, explain
+from dispatcher.decision.ledger import Ledger
+from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from dispatcher.telemetry import Metrics
 from grid import events
 from grid.errors import MalformedMessage
-from grid.event_log import EventWriter
-from grid.events import SUBSTATIONS, Event
+from grid.event_log import Mark
+from grid.events import SUBSTATIONS
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_SECONDS: Final = 1.0
-SNAPSHOT_LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
-STAND_BY_SECONDS: Final = 2.5 * SNAPSHOT_LEAST_EVERY  # without a word, the other one is gone
+STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
 
 
 class SubstationWatch:
@@ -33,14 +30,20 @@ class SubstationWatch:
         route: Callable[[], None],
         declare: Callable[[str], None],
         metrics: Metrics,
+        *,
+        mark: Mark,
+        progress: Progress,
         turn: Turn,
+        now: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._route = route
         self._declare = declare
         self._metrics = metrics
+        self._mark = mark
+        self._progress = progress
         self._turn = turn
-        self._problems: dict[str, str | None] = {}
+        self._now = now
 
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Have exactly these substations."""
@@ -48,22 +51,20 @@ class SubstationWatch:
             self._declare(name)
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
         self._ledger.keep({name: target.connectors for name, target in targets.items()})
-        self._problems = {name: self._problems.get(name) for name in targets}
         for name in targets:
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
+            self._metrics.rescued.labels(name)
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Take in a substation's page."""
         self._metrics.scrapes.labels(substation, "ok").inc()
-        self._note(substation, None)
         self._ledger.read(substation, reading, asked_at)
         self._route()
 
     def on_failure(self, substation: str, problem: str) -> None:
         """Take in that a substation's page gives no load."""
         self._metrics.scrapes.labels(substation, "failed").inc()
-        self._note(substation, problem)
-        self._ledger.fail(substation, problem)
+        self._ledger.fail(substation, problem, self._now())
 
     def on_events(self, body: bytes) -> None:
         """Take in one message of the event log."""
@@ -73,6 +74,8 @@ class SubstationWatch:
             log.warning("passed over in the event log: %s", error)
             return
         for each in found:
+            self._mark.see(each)
+            self._progress.take(each)
             if each.kind == SUBSTATIONS:
                 self._turn.heard(each.detail.get("dispatcher"))
         counted = [each for each in found if each.counts is not None]
@@ -81,15 +84,6 @@ class SubstationWatch:
                 self._ledger.report(each.substation, each.counts)
         if counted:
             self._route()
-
-    def _note(self, substation: str, problem: str | None) -> None:
-        if self._problems.get(substation) == problem:
-            return
-        self._problems[substation] = problem
-        if problem is None:
-            log.info("%s can be read again", substation)
-        else:
-            log.warning("nothing goes to %s: %s", substation, problem)
 
 
 class Turn:
@@ -119,25 +113,3 @@ class Turn:
         was_standing_by = self._other_heard_at is not None
         self._other_heard_at = None
         return was_standing_by
-
-
-async def publish_snapshots(
-    candidates: Callable[[], list[Candidate]],
-    writer: EventWriter,
-    turn: Turn,
-    clock: Callable[[], float],
-) -> None:
-    """Write what is known of all substations to the event log, when it has changed."""
-    before: list[tuple[str, float, float, str | None]] = []
-    unwritten = 0
-    while True:
-        found = candidates()
-        seen = [(each.substation, each.load, each.connectors, each.problem) for each in found]
-        unwritten += 1
-        due = seen != before or unwritten >= SNAPSHOT_LEAST_EVERY
-        # an old snapshot is worth nothing: none is kept for later
-        if due and writer.connected and not turn.standing_by:
-            detail = {"dispatcher": turn.name, "substations": [explain(each) for each in found]}
-            writer.write(Event(SUBSTATIONS, clock(), detail=detail))
-            before, unwritten = seen, 0
-        await asyncio.sleep(SNAPSHOT_SECONDS)

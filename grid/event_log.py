@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Final
+from uuid import uuid4
 
 from grid import events, topology
 from grid.amqp import Outcome, Publisher
-from grid.events import Event
+from grid.events import MARKER, Event
 from grid.waiting import within
 
 Done = Callable[[bool], None]
@@ -20,6 +21,9 @@ RETRY_SECONDS: Final = 0.25
 TRIES: Final = 12
 FINISH_SECONDS: Final = 4.0
 MESSAGE_EVENTS: Final = 500  # at most in one message, which RabbitMQ must be able to take
+
+
+MARK_AGAIN_SECONDS: Final = 5.0
 
 
 class EventWriter:
@@ -95,3 +99,29 @@ class EventWriter:
                 each(outcome is Outcome.CONFIRMED)
 
         self._publisher.publish(topology.EVENTS, topology.EVENTS, body, answer, id=next(self._ids))
+
+
+class Mark:
+    """A mark of one's own in the event log, by which a reader knows that it has read all there was.
+
+    A stream does not tell where it ends. ``passed`` is set once the mark was read. ``clock`` gives
+    Unix seconds.
+    """
+
+    def __init__(self, writer: EventWriter, clock: Callable[[], float]) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._name = uuid4().hex
+        self.passed = asyncio.Event()
+
+    def see(self, event: Event) -> None:
+        """Look at an event that was read: it may be the mark."""
+        if event.kind == MARKER and event.job == self._name:
+            self.passed.set()
+
+    async def write(self) -> None:
+        """Write the mark, again and again until it was read."""
+        while not self.passed.is_set():
+            await self._writer.until_connected()
+            self._writer.write(Event(MARKER, self._clock(), job=self._name))
+            await within(MARK_AGAIN_SECONDS, self.passed.wait())

@@ -118,6 +118,16 @@ def choosable(before: Iterable[Substation], after: Iterable[Substation]) -> dict
 
     Where one does not say how many it has, none counts: all are taken for equal.
     """
-    eligible = {one.id: one.connectors for one in (*before, *after) if one.eligible}
+    eligible = _eligible(before, after)
     known = {name: count for name, count in eligible.items() if count}
     return known if len(known) == len(eligible) else dict.fromkeys(eligible, 1.0)
+
+
+def capacity(before: Iterable[Substation], after: Iterable[Substation]) -> int | None:
+    """Give the connectors of all those together; None where one does not say how many it has."""
+    counts = _eligible(before, after).values()
+    return int(sum(count for count in counts if count)) if counts and all(counts) else None
+
+
+def _eligible(before: Iterable[Substation], after: Iterable[Substation]) -> dict[str, float | None]:
+    return {one.id: one.connectors for one in (*before, *after) if one.eligible}

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from grid.events import State
 from load_test import text
 from load_test.records import Answer, Job
 from load_test.truth import judge
+from load_test.waits import Percentiles, beside_ideal, percentiles
 
 _COUNTS: Final = (
     "requests", "accepted", "refused", "unanswered", "retries", "completed", "cancelled",
@@ -25,7 +26,8 @@ class Run:
 
     ``answers`` stand in the order of sending, None where Ctrl-C came before the answer. ``jobs``
     are all jobs that were seen by their ids, other clients' too, oldest first: they make load as
-    well. ``connectors`` holds the substations that could be chosen. Times are in seconds.
+    well. ``connectors`` holds the substations that could be chosen; ``capacity`` is what those have
+    together, None where one does not say. Times are in seconds.
     """
 
     answers: Sequence[Answer | None]
@@ -35,14 +37,7 @@ class Run:
     total_seconds: float
     interrupted: bool = False
     trouble: str = ""  # why the last look at the jobs failed, if it did
-
-
-class Percentiles(NamedTuple):
-    """Three percentiles, in seconds."""
-
-    p50: float
-    p95: float
-    p99: float
+    capacity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,8 @@ class Summary:
     """The figures of a run; a figure that nothing was measured for is None.
 
     ``lost`` were accepted and came to no end in the time given; ``unfinished`` are those of a run
-    that was broken off. Shares are from 0 to 1, spreads in sessions, times in seconds.
+    that was broken off. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
     requests: int
@@ -72,6 +68,9 @@ class Summary:
     request_to_assignment: Percentiles | None
     request_to_charging: Percentiles | None
     request_to_answer: Percentiles | None
+    mean_wait: float | None
+    ideal_wait: float | None
+    wait_above_ideal: float | None
     sending_seconds: float
     total_seconds: float
     requests_per_second: float
@@ -115,9 +114,15 @@ class Summary:
             ("request to assignment", text.percentiles(self.request_to_assignment)),
             ("request to charging", text.percentiles(self.request_to_charging)),
             ("request to answer", text.percentiles(self.request_to_answer)),
+            ("wait above the ideal", self._above_ideal()),
             ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
             ("in all", f"{total}, {self.completed_per_second:.1f} completed a second"),
         ]
+
+    def _above_ideal(self) -> str:
+        parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)
+        above, mean, ideal = ("–" if one is None else text.seconds(one) for one in parts)
+        return f"{above} (mean {mean}, ideal {ideal})"
 
 
 def summarise(run: Run) -> Summary:
@@ -130,6 +135,7 @@ def summarise(run: Run) -> Summary:
     routed = Counter(job.substation for job in own if job.substation is not None)
     verdicts = judge(run.jobs.values(), run.connectors)
     figures = [verdicts[job.id] for job in own if job.id in verdicts]
+    waits = beside_ideal(accepted, run.jobs.values(), run.capacity)
     return Summary(
         requests=len(run.answers),
         accepted=len(accepted),
@@ -147,9 +153,12 @@ def summarise(run: Run) -> Summary:
         share_least_loaded=_mean(verdict.least_loaded for verdict in figures),
         spread_largest=max((verdict.spread for verdict in figures), default=None),
         spread_mean=_mean(verdict.spread for verdict in figures),
-        request_to_assignment=_waits((job.queued, job.assigned) for job in own),
-        request_to_charging=_waits((job.queued, job.charging) for job in own),
+        request_to_assignment=_passed((job.queued, job.assigned) for job in own),
+        request_to_charging=_passed((job.queued, job.charging) for job in own),
         request_to_answer=percentiles([one.seconds for one in answers if one.job is not None]),
+        mean_wait=waits.mean,
+        ideal_wait=waits.ideal,
+        wait_above_ideal=waits.above,
         sending_seconds=run.sending_seconds,
         total_seconds=run.total_seconds,
         requests_per_second=_rate(len(answers), run.sending_seconds),
@@ -157,20 +166,7 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def percentiles(values: Sequence[float]) -> Percentiles | None:
-    """Give the percentiles, between two values in proportion; None where there is no value."""
-    ordered = sorted(values)
-    return Percentiles(*(_quantile(ordered, q) for q in (0.50, 0.95, 0.99))) if ordered else None
-
-
-def _quantile(ordered: Sequence[float], q: float) -> float:
-    place = q * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-
-def _waits(pairs: Iterable[tuple[float | None, float | None]]) -> Percentiles | None:
+def _passed(pairs: Iterable[tuple[float | None, float | None]]) -> Percentiles | None:
     known = ((begin, end) for begin, end in pairs if begin is not None and end is not None)
     return percentiles([end - begin for begin, end in known])
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from load_test.board import Board
 from load_test.client import Api, Substation, TryAgain
-from load_test.outcome import Follower, choosable
+from load_test.outcome import Follower, capacity, choosable
 from load_test.plan import Plan, bodies, offsets
 from load_test.publisher import Clock, Sender
 from load_test.records import UnexpectedAnswer
@@ -51,14 +51,16 @@ class Runner:
         await follower.look_back()
         start = self.clock.steady()
         sent, finished = await self._through(board, follower, start)
+        total, after = self.clock.steady() - start, await self._substations()
         return Run(
             answers=board.answers,
             jobs=follower.jobs,
-            connectors=choosable(before, await self._substations()),
+            connectors=choosable(before, after),
             sending_seconds=sent - start,
-            total_seconds=self.clock.steady() - start,
+            total_seconds=total,
             interrupted=not finished,
             trouble=follower.trouble,
+            capacity=capacity(before, after),
         )
 
     async def _through(self, board: Board, follower: Follower, start: float) -> tuple[float, bool]:

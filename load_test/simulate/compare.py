@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.policy import LeastLoaded, policy
+from dispatcher.decision.policy import LeastLoaded, policy
 from load_test.simulate.engine import Simulation
 from load_test.simulate.figures import Figures, Floor, figures, floor
 from load_test.simulate.scenario import Demand, Setting
 
 if TYPE_CHECKING:
     from random import Random
+
+    from load_test.trace import Traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def compare(
     names: Iterable[str],
     periods: Sequence[float],
     setting: Setting,
-    demand: Demand,
+    demand: Demand | Traced,
     chance: Callable[[str], Random],
 ) -> Comparison:
     """Run each policy at each period, in s, over one trace.
@@ -60,7 +62,7 @@ def compare(
     ``chance`` makes a generator for what its argument names, the same each time, so that no run
     depends on those before it.
     """
-    connectors, session = sum(setting.connectors), demand.durations.mean
+    connectors, session = sum(setting.connectors), demand.session
     trace = demand.trace(connectors, chance("trace"))
     least = floor(trace, connectors, session)
     runs = []

@@ -11,14 +11,14 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from dispatcher.fleet import Fleet
-from dispatcher.ledger import Ledger
-from dispatcher.line import Line, Wish
-from dispatcher.policy import Policy
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.ledger import Ledger
+from dispatcher.decision.line import Line, Wish
+from dispatcher.decision.policy import Policy
+from dispatcher.decision.router import Choice, Router
 from dispatcher.readings import Reading
-from dispatcher.router import Choice, Router
-from grid.messages import DEFAULT_POWER_KW
 from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
 from load_test.simulate.judge import Judge
 from load_test.simulate.scenario import Setting, Trace
 from load_test.simulate.substation import Substation
@@ -71,7 +71,6 @@ class Simulation:
         self._ledger.keep({each.name: each.connectors * self._places for each in self._stations})
         self._accounts = list(self._ledger.accounts.values())
         self._router: Router[_Request] = Router(
-            self._ledger,
             Fleet(self._ledger, setting.period, slow_start=2 * setting.period),
             policy,
             random,
@@ -106,7 +105,7 @@ class Simulation:
             if period := self._setting.period:
                 phase = 0.0 if self._setting.in_step else self._random.random()
                 heappush(self._heap, (phase * period, _ASK, number, None))
-        if outage := self._setting.outage:
+        for outage in self._setting.outages:
             heappush(self._heap, (outage.at, _FALL, outage.substation, None))
             heappush(self._heap, (outage.back, _RISE, outage.substation, None))
 

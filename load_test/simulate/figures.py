@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from heapq import heapreplace
 from statistics import fmean
 from typing import Any
 
+from load_test.central import floor_waits
 from load_test.simulate.engine import Outcome
 from load_test.simulate.scenario import Trace
 
@@ -40,17 +40,6 @@ class Floor:
 
     mean_wait: float
     p99_wait: float
-
-
-def floor_waits(trace: Trace, connectors: int) -> list[float]:
-    """Give each job's wait, in s, with one queue in front of all connectors, told at once."""
-    free_at = [0.0] * connectors
-    waits = []
-    for arrival, duration in zip(*trace, strict=True):
-        start = max(arrival, free_at[0])
-        heapreplace(free_at, start + duration)
-        waits.append(start - arrival)
-    return waits
 
 
 def floor(trace: Trace, connectors: int, session: float) -> Floor:

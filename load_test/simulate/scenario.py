@@ -6,10 +6,10 @@ Times are in seconds of virtual time; chance is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import islice, pairwise
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grid.errors import ConfigurationError
 
@@ -62,11 +62,16 @@ class Demand:
     def __post_init__(self) -> None:
         if self.jobs < 1 or self.burst < 1:
             raise ConfigurationError(f"jobs and burst must be at least 1, got {self}")
-        if not 0 < self.utilisation < 1:
-            raise ConfigurationError(
-                f"utilisation must be above 0 and below 1, got {self.utilisation:g}: "
-                "at 1 and above there is no mean wait"
-            )
+        check_utilisation(self.utilisation)
+
+    @property
+    def session(self) -> float:
+        """The mean session time, in seconds."""
+        return self.durations.mean
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what it asks for, ready for JSON."""
+        return {**asdict(self), "session_seconds": self.session}
 
     def trace(self, connectors: int, random: Random) -> Trace:
         """Draw arrivals and durations for so many connectors in all."""
@@ -80,6 +85,15 @@ class Demand:
             now += random.expovariate(bursts_a_second)
             for _ in range(self.burst):
                 yield now
+
+
+def check_utilisation(utilisation: float) -> None:
+    """Raise ``ConfigurationError`` for a utilisation that has no mean wait."""
+    if not 0 < utilisation < 1:
+        raise ConfigurationError(
+            f"utilisation must be above 0 and below 1, got {utilisation:g}: "
+            "at 1 and above there is no mean wait"
+        )
 
 
 class Outage(NamedTuple):
@@ -112,7 +126,7 @@ class Setting:
     counters: bool = True
     waits: bool = True
     in_step: bool = False
-    outage: Outage | None = None
+    outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.connectors or min(self.connectors) < 1:
@@ -121,8 +135,18 @@ class Setting:
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= 0):
                 raise ConfigurationError(f"{name} must be 0 s or more, got {value}")
-        if self.outage is not None and not (
-            0 <= self.outage.substation < len(self.connectors)
-            and 0 <= self.outage.at < self.outage.back
-        ):
-            raise ConfigurationError(f"no substation can be away so: {self.outage}")
+        for outage in self.outages:
+            known = 0 <= outage.substation < len(self.connectors)
+            if not (known and 0 <= outage.at < outage.back and isfinite(outage.back)):
+                raise ConfigurationError(f"no substation can be away so: {outage}")
+        for one, other in pairwise(sorted(self.outages)):
+            if one.substation == other.substation and other.at <= one.back:
+                raise ConfigurationError(
+                    f"one outage of a substation must be over before the next: {one}, {other}"
+                )
+
+    def as_json(self) -> dict[str, Any]:
+        """Give all of it but the period, ready for JSON; substations are numbered from 1."""
+        values = {name: value for name, value in asdict(self).items() if name != "period"}
+        outages = [{**each._asdict(), "substation": each.substation + 1} for each in self.outages]
+        return values | {"outages": outages}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from dispatcher import acknowledger, parking
-from dispatcher import policy as policies
+from dispatcher.decision import policy as policies
 from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, Dispatcher
-from dispatcher.ledger import Ledger
+from dispatcher.decision.ledger import Ledger
 from dispatcher.parking import REASON_HEADER
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.ledger import NO_ANCHOR, NO_READING, Account, Ledger
+from dispatcher.decision.ledger import NO_ANCHOR, NO_READING, Account, Ledger
 from dispatcher.readings import Reading
 from grid.events import Counts
 

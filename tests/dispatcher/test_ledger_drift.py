@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dispatcher.ledger import DOUBT_SECONDS, Ledger
+from dispatcher.decision.ledger import DOUBT_SECONDS, Ledger
 from dispatcher.readings import Reading
 from grid.events import Counts
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.policy import DEFAULT, POLICIES, Candidate, policy, usable
+from dispatcher.decision.policy import DEFAULT, POLICIES, Candidate, policy, usable
 from grid.errors import ConfigurationError
 
 NAMES = ["least-loaded", "least-gauge", "power-of-two", "round-robin", "random"]

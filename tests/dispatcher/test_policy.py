@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.ledger import Ledger
-from dispatcher.policy import (
+from dispatcher.decision.ledger import Ledger
+from dispatcher.decision.policy import (
     FULL,
     LISTED,
     NOT_NAMED,

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from dispatcher import queues
-from dispatcher.ledger import NO_CONSUMER, Ledger
+from dispatcher.decision.ledger import NO_CONSUMER, Ledger
 from dispatcher.queues import QueueKeeper
 from dispatcher.readings import Reading
 from grid.amqp import Declarer, QueueState

@@ -117,7 +117,7 @@ class Bench:
         self.taker = FakeTaker(self.rescue.forget)
         self.rescue.connect(self.taker)
 
-    async def _look(self, name: str) -> QueueState | None:
+    def _look(self, name: str) -> QueueState | None:
         self.looks += 1
         consumers = self.consumers[name]
         if consumers is None:
@@ -489,8 +489,12 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
     queue = topology.substation_queue("s1")
     handed: list[Delivery] = []
 
-    async def look(_: str) -> QueueState | None:
-        return await declarer.queue(queue)
+    seen: list[QueueState] = []
+
+    async def watch() -> None:
+        while True:
+            seen[:] = [await declarer.queue(queue)]
+            await asyncio.sleep(0.05)
 
     def take_back(_: str, delivery: Delivery) -> bool:
         handed.append(delivery)
@@ -500,7 +504,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         Progress(10),
         Patience(0.0),
         reachable=lambda: {"s1": False, "s2": True},
-        look=look,
+        look=lambda _: seen[0] if seen else None,
         take_back=take_back,
         anywhere_else=lambda _: True,
         forget=lambda: None,
@@ -522,7 +526,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         async with running(worker.link):
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
             async with running(taker):
-                work = asyncio.create_task(rescue.run())
+                work = asyncio.gather(rescue.run(), watch())
                 await eventually(lambda: len(handed) == 2, "the others are taken back")
                 assert [each.id for each in handed] == ["a", "b"]
                 await way.reopen()

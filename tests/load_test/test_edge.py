@@ -14,7 +14,7 @@ from deploy.local.ports import free_ports
 from grid.errors import BrokerUnavailable
 from load_test.board import Board
 from load_test.client import Accepted, Api, Substation, TryAgain
-from load_test.outcome import Follower, choosable
+from load_test.outcome import Follower, capacity, choosable
 from load_test.plan import Plan
 from load_test.publisher import ApiPublisher, Clock, Sender
 from load_test.records import Answer
@@ -233,3 +233,12 @@ def test_substations_that_could_be_chosen() -> None:
     assert choosable([up, down], [up]) == {"a": 50}
     assert choosable([up, down], [down._replace(eligible=True)]) == {"a": 50, "b": 4}
     assert choosable([up], [plain]) == {"a": 1, "c": 1}
+
+
+def test_the_connectors_of_all_that_could_be_chosen() -> None:
+    """They are added up, each substation once; one that does not say makes the sum unknown."""
+    up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
+    assert capacity([up, down], [up]) == 50
+    assert capacity([up, down], [up, down._replace(eligible=True)]) == 54
+    assert capacity([up], [Substation("c", None, eligible=True)]) is None
+    assert capacity([down], [down]) is None

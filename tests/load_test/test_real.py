@@ -39,6 +39,9 @@ def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: 
             figures = json.loads(file.read_text())
             assert (figures["completed"], figures["lost"], figures["duplicates"]) == (40, 0, 0)
             assert set(figures["share_per_substation"]) == set(system.substations)
+            assert 0 < figures["mean_wait"] < 1
+            assert figures["ideal_wait"] == 0  # there is a connector for everyone
+            assert "wait above the ideal   " in run.stdout
             assert (
                 figures["share_least_loaded"] >= 0.8
             )  # a completion takes its time to be heard of

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from statistics import quantiles
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from grid.events import State
 from load_test.records import Answer, Job
-from load_test.report import Percentiles, Run, percentiles, summarise
+from load_test.report import Run, summarise
+from load_test.waits import Percentiles
 
 
 def accepted(job: str, seconds: float = 0.01) -> Answer:
@@ -26,10 +24,17 @@ def done(id: str, substation: str, at: float) -> Job:
     return Job(id, State.COMPLETED, substation, *times)
 
 
-def run(answers: Sequence[Answer | None], jobs: list[Job], *, interrupted: bool = False) -> Run:
+def run(
+    answers: Sequence[Answer | None],
+    jobs: list[Job],
+    *,
+    interrupted: bool = False,
+    capacity: int | None = 100,
+) -> Run:
     """Make a run of 10 s on two substations."""
     connectors = {"s1": 50.0, "s2": 50.0}
-    return Run(answers, {job.id: job for job in jobs}, connectors, 5.0, 10.0, interrupted)
+    by_id = {job.id: job for job in jobs}
+    return Run(answers, by_id, connectors, 5.0, 10.0, interrupted, capacity=capacity)
 
 
 def test_a_run_without_a_fault() -> None:
@@ -79,12 +84,31 @@ def test_jobs_of_other_clients_make_load_and_are_not_counted() -> None:
     assert summary.share_least_loaded == 0.0
 
 
+@pytest.mark.parametrize(
+    ("capacity", "line", "above"),
+    [
+        (100, "wait above the ideal   20.0 ms (mean 20.0 ms, ideal 0.0 ms)", 0.02),
+        (1, "wait above the ideal   -1.22 s (mean 20.0 ms, ideal 1.24 s)", -1.22),
+        (None, "wait above the ideal   – (mean 20.0 ms, ideal –)", None),
+    ],
+)
+def test_the_wait_beside_the_ideal(capacity: int | None, line: str, above: float | None) -> None:
+    """The same is told in words and in figures; without the connectors there is no ideal."""
+    jobs = [done("x", "s1", 99.5), done("1", "s2", 100), done("2", "s1", 110)]
+    summary = summarise(run([accepted("1"), accepted("2")], jobs, capacity=capacity))
+    assert line in summary.as_table().splitlines()
+    values = summary.as_json()
+    assert values["mean_wait"] == pytest.approx(0.02)
+    assert values["wait_above_ideal"] == pytest.approx(above)
+
+
 def test_nothing_accepted_is_not_kept() -> None:
     """A run that got nothing through has shown nothing, and has no figure to divide by."""
     summary = summarise(run([Answer(None, 1.0, reason="503")], []))
     assert not summary.kept
     assert summary.share_least_loaded is None
     assert summary.request_to_answer is None
+    assert (summary.mean_wait, summary.ideal_wait, summary.wait_above_ideal) == (None,) * 3
     assert "to a least-loaded one  –" in summary.as_table()
 
 
@@ -99,16 +123,3 @@ def test_the_table_is_aligned_and_says_what_the_json_says() -> None:
     values = json.loads(json.dumps(summary.as_json()))
     assert values["completed"] == 10
     assert set(values["request_to_charging"]) == set(Percentiles._fields)
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=300))
-def test_percentiles_are_those_of_the_standard_library(values: list[float]) -> None:
-    """Between two values a percentile lies in proportion, as in ``statistics.quantiles``."""
-    cuts = quantiles(values, n=100, method="inclusive")
-    assert percentiles(values) == pytest.approx((cuts[49], cuts[94], cuts[98]))
-
-
-def test_percentiles_of_next_to_nothing() -> None:
-    """One value is each of its percentiles; no value has none."""
-    assert percentiles([2.0]) == (2.0, 2.0, 2.0)
-    assert percentiles([]) is None

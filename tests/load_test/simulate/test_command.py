@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,10 @@ def test_it_prints_a_table_and_writes_the_same_as_json(
     file = tmp_path / "figures.json"
     more = ["--policies", "least-loaded,round-robin", "--json", str(file)]
     assert cli.main([*SMALL, *more], {}) == cli.OK
-    lines = capsys.readouterr().out.splitlines()
+    about, *lines = capsys.readouterr().out.splitlines()
+    assert about == (
+        "2,000 jobs, 8 connectors at 8 substations, utilisation 0.9, mean session 3.50 s, seed 0"
+    )
     assert " ".join(lines[0].split()) == "policy T mean wait p99 wait ÷ floor misroutes spread"
     assert [line.split()[0] for line in lines[1:]] == [
         "floor", *["least-loaded"] * 3, *["round-robin"] * 3,
@@ -30,6 +36,128 @@ def test_it_prints_a_table_and_writes_the_same_as_json(
     ]  # fmt: skip
     assert found["runs"][0]["mean_wait"] == pytest.approx(found["floor"]["mean_wait"])
     assert found["runs"][0]["ratio"] == pytest.approx(1)
+
+
+def test_the_json_says_what_its_figures_follow_from(tmp_path: Path) -> None:
+    """Seed, substations and demand are there, so that the run can be repeated."""
+    file = tmp_path / "figures.json"
+    more = ["--outage", "2:10:60", "--outage", "1:70:80", "--seed", "7", "--session", "2-5"]
+    assert cli.main([*SMALL, *more, "--connectors", "3x2", "--json", str(file)], {}) == cli.OK
+    found = json.loads(file.read_text())
+    assert found["seed"] == 7
+    assert found["setting"] == {
+        "connectors": [2, 2, 2],
+        "event_latency": 0.01,
+        "page_latency": 0.0,
+        "counters": True,
+        "waits": True,
+        "in_step": False,
+        "outages": [
+            {"substation": 2, "at": 10, "back": 60},
+            {"substation": 1, "at": 70, "back": 80},
+        ],
+    }
+    assert found["demand"] == {
+        "jobs": 2000,
+        "utilisation": 0.9,
+        "durations": {"low": 2, "high": 5},
+        "burst": 1,
+        "session_seconds": 3.5,
+    }
+
+
+def table(tmp_path: Path) -> Path:
+    """Write a table of sessions: 50 that come every 10 s, and take 10 and 20 s in turn."""
+    rows = [f"{1000 + 10 * number},{10 + 10 * (number % 2)}\n" for number in range(50)]
+    file = tmp_path / "table.csv.gz"
+    file.write_bytes(gzip.compress(("arrival_seconds,duration_seconds\n" + "".join(rows)).encode()))
+    return file
+
+
+def test_a_trace_gives_the_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """T and waits are in its own mean session times; a utilisation stretches it, jobs cut it."""
+    trace, file = str(table(tmp_path)), tmp_path / "figures.json"
+    base = ["simulate", "--connectors", "2x1", "--trace", trace, "--json", str(file)]
+    options = [*base, "--periods", "0,1,30s", "--policies", "least-loaded"]
+    assert cli.main(options, {}) == cli.OK
+    about = "50 jobs, 2 connectors at 2 substations, utilisation 0.765, mean session 15.00 s, seed"
+    assert capsys.readouterr().out.startswith(about)
+    found = json.loads(file.read_text())
+    assert [each["period"] for each in found["runs"]] == [0, 1, 2]
+    assert found["floor"]["mean_wait"] == 0
+    assert found["demand"] == {
+        "jobs": 50,
+        "utilisation": pytest.approx(750 / 980),
+        "session_seconds": 15,
+        "trace": trace,
+        "power_kw": 7.4,
+    }
+    assert cli.main([*options, "--utilisation", "0.95", "--jobs", "41"], {}) == cli.OK
+    found = json.loads(file.read_text())
+    assert (found["demand"]["jobs"], found["demand"]["utilisation"]) == (41, 0.95)
+    assert found["floor"]["mean_wait"] > 0
+
+
+def test_a_trace_of_energies_is_charged_at_the_power(tmp_path: Path) -> None:
+    """Half the power makes sessions of twice the length; a plain file is read as a gzipped one."""
+    trace, file = tmp_path / "acn.csv", tmp_path / "figures.json"
+    stay = "2019-05-01 08:00:00-07:00,2019-05-01 18:00:00-07:00"
+    trace.write_text(f"arrival,departure,delivered_energy (kWh)\n{stay},14.8\n", "utf-8-sig")
+    base = ["simulate", "--trace", str(trace), "--periods", "0", "--json", str(file)]
+    sessions = []
+    for more in ([], ["--power", "3.7"]):
+        assert cli.main([*base, *more], {}) == cli.OK
+        sessions.append(json.loads(file.read_text())["demand"]["session_seconds"])
+    assert sessions == pytest.approx([7200, 14400])
+
+
+def test_it_draws_a_picture(tmp_path: Path) -> None:
+    """The file of --png is one."""
+    file = tmp_path / "figure.png"
+    assert cli.main([*SMALL, "--policies", "random", "--png", str(file)], {}) == cli.OK
+    assert file.read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_without_matplotlib_a_picture_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    """The error says what to install, before anything is simulated; the table needs none."""
+    hide = "import sys; sys.modules['matplotlib'] = None; from load_test.cli import main; "
+    for more, status, words in (
+        (["--png", str(tmp_path / "x.png")], cli.USAGE, "--png needs matplotlib: pip install"),
+        ([], cli.OK, ""),
+    ):
+        run = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", f"{hide}sys.exit(main(sys.argv[1:], {{}}))", *SMALL, *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert run.returncode == status, run.stderr
+        assert words in run.stderr
+        assert bool(run.stdout) == (status == cli.OK)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"arrival_seconds,duration_seconds\n1,long\n", "table: line 2: duration_seconds must be"),
+        (b"\xff", "table: it cannot be read: "),
+        (b"\x1f\x8bnot", "table: it cannot be read: "),
+        (gzip.compress(b"arrival" * 99)[:-9], "table: it cannot be read: "),
+        (None, "table: it cannot be read: "),
+    ],
+)
+def test_a_wrong_trace_is_refused_with_its_name(
+    content: bytes | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong with a file, it is named, and there is no traceback."""
+    file = tmp_path / "table"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["simulate", "--trace", str(file)], {})
+    assert stop.value.code == cli.USAGE
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -44,7 +172,12 @@ def test_it_prints_a_table_and_writes_the_same_as_json(
         (["--periods", "0,often"], "a period is a number, or one with an s: 'often'"),
         (["--outage", "9:1:2"], "no substation can be away so"),
         (["--outage", "soon"], "--outage"),
+        (["--outage", "1:1:5", "--outage", "1:4:9"], "must be over before the next"),
         (["--json", "/no/such/folder/x"], "there is no folder /no/such/folder"),
+        (["--png", "/no/such/folder/x"], "there is no folder /no/such/folder to write --png to"),
+        (["--power", "11"], "--power makes durations of the energies in a --trace"),
+        (["--trace", "x", "--session", "3"], "--session is for jobs by chance"),
+        (["--trace", "x", "--burst", "2"], "--burst is for jobs by chance"),
     ],
 )
 def test_wrong_usage_is_refused_with_its_value(
@@ -77,7 +210,10 @@ def test_every_option_reaches_the_simulation(capsys: pytest.CaptureFixture[str])
         ["--no-events"],
         ["--send-at-once"],
         ["--outage", "2:10:60"],
+        ["--outage", "2:10:60", "--outage", "3:10:60"],
     ):
         assert cli.main([*base, *more], {}) == cli.OK
-        tables.add(capsys.readouterr().out)
-    assert len(tables) == 13
+        about, figures = capsys.readouterr().out.split("\n", 1)
+        assert about.startswith("800 jobs, ")
+        tables.add(figures)
+    assert len(tables) == 14

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.policy import POLICIES, policy
+from dispatcher.decision.policy import POLICIES, policy
 from grid.errors import ConfigurationError
+from load_test.central import floor_waits
 from load_test.simulate.engine import Outcome, Simulation
-from load_test.simulate.figures import floor_waits
 from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Trace
 
 EXPONENTIAL = Durations(1.0)
@@ -96,7 +96,7 @@ def test_an_outage_loses_no_job(name: str, period: float) -> None:
     """What a substation charged when it failed is charged from the beginning when it is back."""
     trace = trace_of(2000, 12, 0.8)
     waits = name == "least-loaded"
-    setting = Setting((4, 4, 4), period, counters=waits, waits=waits, outage=Outage(1, 50, 70))
+    setting = Setting((4, 4, 4), period, counters=waits, waits=waits, outages=(Outage(1, 50, 70),))
     outcome = simulate(setting, trace, name)
     assert 0 < outcome.restarts <= 4
     assert max(outcome.waits) >= 70 - 50
@@ -107,7 +107,7 @@ def test_after_an_outage_the_ledger_is_right_again() -> None:
     """Whoever comes a while after the substation is back waits as if it had never been away."""
     trace = trace_of(6000, 12, 0.6)
     back = 80.0
-    setting = Setting((4, 4, 4), 0.5, event_latency=0.0, outage=Outage(1, 50, back))
+    setting = Setting((4, 4, 4), 0.5, event_latency=0.0, outages=(Outage(1, 50, back),))
     rows = zip(trace.arrivals, simulate(setting, trace).waits, floor_waits(trace, 12), strict=True)
     later = [(wait, least) for at, wait, least in rows if at > back + 40]
     assert [wait for wait, _ in later] == pytest.approx([least for _, least in later], abs=1e-9)
@@ -138,8 +138,10 @@ def test_bursts_come_at_one_instant(burst: int, jobs: int) -> None:
         (lambda: Setting((1, 0), 1), "a connector or more"),
         (lambda: Setting((1,), -1), "period must be 0 s or more, got -1"),
         (lambda: Setting((1,), 1, event_latency=nan), "event_latency must be 0 s or more, got nan"),
-        (lambda: Setting((1,), 1, outage=Outage(1, 0, 1)), "no substation can be away"),
-        (lambda: Setting((1,), 1, outage=Outage(0, 2, 1)), "no substation can be away"),
+        (lambda: Setting((1,), 1, outages=(Outage(1, 0, 1),)), "no substation can be away"),
+        (lambda: Setting((1,), 1, outages=(Outage(0, 2, 1),)), "no substation can be away"),
+        (lambda: Setting((1,), 1, outages=(Outage(0, 5, 9), Outage(0, 1, 5))), "over before"),
+        (lambda: Setting((1,), 1, outages=(Outage(0, 1, inf),)), "no substation can be away"),
         (lambda: Durations(0.0), "above 0"),
         (lambda: Durations(3.0, 2.0), "rise"),
     ],

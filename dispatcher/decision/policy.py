@@ -1,7 +1,7 @@
 """The decision: which substation takes a request. Pure: chance is an argument.
 
-What may be chosen is settled before (``dispatcher.fleet``): neither a full nor an ineligible
-substation, whatever the policy. A policy sees those that are left, and only ``least-loaded`` and
+What may be chosen is settled before, by the fleet: neither a full nor an ineligible substation,
+whatever the policy. A policy sees those that are left, and only ``least-loaded`` and
 ``most-headroom`` look at what the ledger knows. The others are what they are compared with: they
 see the gauge as read, or nothing.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from dispatcher.fleet import Open, Row
+from dispatcher.decision.fleet import Open, Row
 from grid.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -118,5 +118,3 @@ class Line(Generic[W]):
 
 def _rank(one: Waiting) -> Rank:
     return one.wish.rank
-
-

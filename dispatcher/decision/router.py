@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Final, Generic
+from typing import TYPE_CHECKING, Generic
 
-from dispatcher.fleet import Fleet, Open
-from dispatcher.ledger import Ledger
-from dispatcher.line import Line, W
-from dispatcher.policy import Policy
+from dispatcher.decision.fleet import Fleet, Open
+from dispatcher.decision.line import Line, W
+from dispatcher.decision.policy import Policy
 
 if TYPE_CHECKING:
     from random import Random
-
-BEHIND = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +27,13 @@ class Choice:
 class Router(Generic[W]):
     """Sends those in line to substations with room.
 
-    While others wait as well, one job may be sent ahead to each substation that is full: it begins
-    there as soon as a connector is free, without waiting for the word of that to arrive here.
+    While at least as many others wait as there are substations, one job is sent ahead to each that
+    is full: it begins there as soon as a connector is free, without waiting for the word of that to
+    arrive here, and whichever connector is free first, there is somebody left for it.
     """
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, policy: Policy, random: Random) -> None:
-        self._ledger = ledger
+    def __init__(self, fleet: Fleet, policy: Policy, random: Random) -> None:
+        self._ledger = fleet.ledger
         self._fleet = fleet
         self._policy = policy
         self._random = random
@@ -53,13 +51,14 @@ class Router(Generic[W]):
             wish = one.wish
             if wish.power_kw >= shut.get(wish.named, inf):
                 return False
-            choice = self.choose(one, now, ahead=behind >= (BEHIND or len(self._fleet)))
+            ahead = behind >= len(self._fleet)
+            choice = self.choose(one, now, ahead=ahead)
             if choice is not None:
                 place(one, choice)
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
             shut[wish.named] = wish.power_kw
-            room = self._fleet.has_room(now, ahead=behind >= (BEHIND or len(self._fleet)))
+            room = self._fleet.has_room(now, ahead=ahead)
             return False if room else None
 
         line.serve(takes)
@@ -67,10 +66,8 @@ class Router(Generic[W]):
 
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
         """Choose where one goes; None where no substation has room for it."""
-        wish, fleet = one.wish, self._fleet
-        open_to = fleet.open_to(wish.power_kw, wish.named, now)
-        if open_to is None and ahead:
-            open_to = fleet.open_to(wish.power_kw, wish.named, now, ahead=True)
+        wish = one.wish
+        open_to = self._fleet.open_to(wish.power_kw, wish.named, now, ahead=ahead)
         if open_to is None:
             return None
         place, reason = self._policy.choose(open_to, self._random)

@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dispatcher.account import Account
-from dispatcher.ledger import Ledger
+from dispatcher.decision.account import Account
+from dispatcher.decision.ledger import Ledger
 from dispatcher.readings import LOAD
 
 Row: TypeAlias = NDArray[np.float64]
@@ -86,14 +86,15 @@ class Fleet:
     """
 
     def __init__(self, ledger: Ledger, period: float, slow_start: float) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._period = period
         self._slow_start = slow_start
+        self._current_until = -inf  # when the first of the pages is too old
         self._begin()
 
     def __len__(self) -> int:
         """Give how many substations there are."""
-        return len(self._ledger.accounts)
+        return len(self.ledger.accounts)
 
     def open_to(
         self, power_kw: float, named: Sequence[str], now: float, *, ahead: bool = False
@@ -131,10 +132,24 @@ class Fleet:
         self._refresh(now)
         return self._judged(now)[1]
 
-    def lightest(self, most: int, now: float) -> list[str]:
-        """Name the substations of the lowest utilisation, at most so many."""
+    def room(self, account: Account, now: float) -> float:
+        """Give how far a substation's load may go by what is known of it, nobody sent ahead."""
+        room = account.health.ramp(account.places, now, self._slow_start)
+        return room + account.ahead(self._period) if account.deaf(now) else room
+
+    def largest_rating(self, named: Sequence[str]) -> float:
+        """Give the highest rated power in kW that a request may ever find; infinite if unknown."""
+        accounts = self.ledger.accounts
+        wanted = [accounts[name] for name in named or accounts if name in accounts]
+        ratings = [each.rated_power_kw for each in wanted]
+        return max((inf if each is None else each for each in ratings), default=inf)
+
+    def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
+        """Name the substations of the lowest utilisation, at most so many; those named first."""
         self._refresh(now)
         after = np.maximum(self._judged(now)[0], self._rows.power)
+        if (elsewhere := self._elsewhere(named)) is not None:
+            after[elsewhere] = inf
         numbers = np.arange(len(after))
         if len(after) > most:
             numbers = np.argpartition(after, most)[:most]
@@ -146,12 +161,12 @@ class Fleet:
         rows = self._rows
         if now <= self._current_until:
             return rows.share, False
-        current = rows.asked_at >= now - self._ledger.stale_after
+        current = rows.asked_at >= now - self.ledger.stale_after
         if not current.any():
             return rows.blind, True
         oldest = np.min(rows.asked_at, where=current, initial=inf)
         if current.all() or not np.any(~current & (rows.share < inf)):
-            self._current_until = float(oldest) + self._ledger.stale_after
+            self._current_until = float(oldest) + self.ledger.stale_after
             return rows.share, False
         return np.where(current, rows.share, inf), False
 
@@ -167,10 +182,10 @@ class Fleet:
 
     def _refresh(self, now: float) -> None:
         """Bring the rows up to what has changed in the ledger."""
-        changed = self._ledger.take_changed()
+        changed = self.ledger.take_changed()
         if not changed:
             return
-        accounts = self._ledger.accounts
+        accounts = self.ledger.accounts
         if len(self._names) != len(accounts) or not all(
             each.substation in self._numbers for each in changed
         ):
@@ -180,24 +195,24 @@ class Fleet:
             self._write(account, now)
 
     def _begin(self) -> None:
-        self._names = sorted(self._ledger.accounts)
+        self._names = sorted(self.ledger.accounts)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._rows = Rows(len(self._names))
         self._powered = False
-        self._current_until = -inf  # when the first of the pages is too old
+        self._current_until = -inf
 
     def _write(self, account: Account, now: float) -> None:
         number = self._numbers.get(account.substation)
-        if number is None or self._ledger.accounts.get(account.substation) is not account:
+        if number is None or self.ledger.accounts.get(account.substation) is not account:
             return  # it left, and another of its name may have come
         rows, places, deaf = self._rows, account.places, account.deaf(now)
-        barred = self._ledger.barred(account, now) is not None
+        barred = self.ledger.barred(account, now) is not None
         share = inf if barred else (account.load + 1.0) / places
-        room = account.health.ramp(places, now, self._slow_start)
         rows.share[number] = inf if account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
-        rows.most[number] = (room + account.ahead(self._period) if deaf else room) / places
-        rows.ahead[number] = (room + 1.0) / places
+        room = self.room(account, now)
+        rows.most[number] = room / places
+        rows.ahead[number] = (room if deaf else room + 1.0) / places
         rows.gauge[number] = account.gauge(LOAD) or 0.0
         self._write_power(account, number)
         asked_at = nan if account.problem is not None else account.oldest
@@ -205,7 +220,7 @@ class Fleet:
             rows.asked_at[number] = asked_at
             self._current_until = -inf
         if account.health.unsteady(now) or (account.owed is not None and not deaf):
-            self._ledger.touch(account)
+            self.ledger.touch(account)
 
     def _write_power(self, account: Account, number: int) -> None:
         rows, rated = self._rows, account.rated_power_kw

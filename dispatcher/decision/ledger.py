@@ -18,10 +18,9 @@ jobs sent last, as many as are outstanding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-from dispatcher.account import Account, Depth, Gauge, progress, taken
+from dispatcher.decision.account import Account, Depth, Gauge, progress, taken
 from dispatcher.readings import LOAD, Reading
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
@@ -152,11 +151,6 @@ class Ledger:
                 account.anchored, account.depth = False, None
                 self._change(account)
 
-    def uncounted(self) -> list[str]:
-        """Name those without counters: only their queue tells what they have not begun."""
-        accounts = self.accounts.values()
-        return [each.substation for each in accounts if each.anchored and each.counts is None]
-
     def queued(self, substation: str, ready: float, consumers: int) -> None:
         """Note the jobs ready in a substation's queue, and how many consumers that has."""
         if (account := self._of(substation)) is not None:
@@ -217,6 +211,16 @@ class Ledger:
             return f"ejected for another {rest:.0f} s: it failed again and again"
         return None if account.anchored else NO_ANCHOR
 
+    def readable(self, now: float) -> dict[str, bool]:
+        """Tell of each substation whether its page gives its load."""
+        accounts = self.accounts.items()
+        return {name: self.unreadable(each, now) is None for name, each in accounts}
+
+    def another(self, substation: str, now: float) -> bool:
+        """Tell whether anything may be sent to another substation than that one."""
+        others = (each for each in self.accounts.values() if each.substation != substation)
+        return any(self.ineligible(each, now) is None for each in others)
+
     def _of(self, substation: str) -> Account | None:
         """Give an account that is about to change."""
         if (account := self.accounts.get(substation)) is not None:
@@ -229,12 +233,6 @@ class Ledger:
     def _apply_control(self, account: Account) -> None:
         drained, limit = self._controls.get(account.substation, (False, None))
         account.drained, account.limit = drained, limit
-
-
-def stale(accounts: Iterable[Account], ledger: Ledger, now: float) -> bool:
-    """Tell whether there are substations, and not one of them can be read."""
-    reasons = [ledger.unreadable(each, now) for each in accounts]
-    return bool(reasons) and None not in reasons
 
 
 def _is_new_run(account: Account, counts: Counts | None) -> bool:

@@ -8,7 +8,7 @@ from math import ceil, inf
 from typing import Final, NamedTuple
 
 from dispatcher import readings
-from dispatcher.health import Health
+from dispatcher.decision.health import Health
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 

@@ -1,0 +1,1 @@
+"""The decision: what is known of each substation, who waits, and who goes where. Pure."""

@@ -1,0 +1,91 @@
+"""What the dispatcher tells of the substations: to the event log each second, and to its own log.
+
+The log of the process says a thing once, when it begins and when it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from dispatcher.decision.explain import Candidate, explain
+from dispatcher.decision.ledger import NO_ANCHOR
+from dispatcher.watch import Turn
+from grid.event_log import EventWriter
+from grid.events import SUBSTATIONS, Event
+
+log = logging.getLogger(__name__)
+
+PERIOD_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.25  # a page that cannot be read once is told as well
+LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
+_FIGURES: Final = re.compile(r"[\d.]+")
+
+Candidates = Callable[[], list[Candidate]]
+
+
+async def publish_snapshots(
+    candidates: Candidates, writer: EventWriter, turn: Turn, clock: Callable[[], float]
+) -> None:
+    """Write what is known of all substations to the event log, when it has changed."""
+    before: list[Candidate] = []
+    unwritten = 0
+    while True:
+        found = candidates()
+        seen = [_without_age(each) for each in found]
+        unwritten += 1
+        due = seen != before or unwritten >= LEAST_EVERY
+        # an old snapshot is worth nothing: none is kept for later
+        if due and writer.connected and not turn.standing_by:
+            detail = {"dispatcher": turn.name, "substations": [explain(each) for each in found]}
+            writer.write(Event(SUBSTATIONS, clock(), detail=detail))
+            before, unwritten = seen, 0
+        await asyncio.sleep(PERIOD_SECONDS)
+
+
+async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
+    """Log what changes, again and again until the task is cancelled."""
+    announcer = Announcer()
+    while True:
+        announcer.look(candidates(), blind=blind())
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+class Announcer:
+    """Logs when a substation can no longer be chosen, and when it can again."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+        self._blind = False
+
+    def look(self, candidates: Iterable[Candidate], *, blind: bool) -> None:
+        """Say what has changed since the last look."""
+        if blind != self._blind:
+            self._blind = blind
+            if blind:
+                log.error("no substation's gauges are current: the ledger alone decides")
+            else:
+                log.info("gauges are current again")
+        for each in candidates:
+            self._look(each.substation, each.problem)
+
+    def _look(self, substation: str, problem: str | None) -> None:
+        if problem == NO_ANCHOR:  # it passes within moments, and nobody has to do anything
+            return
+        kind = _FIGURES.sub("", problem or "")
+        if kind == self._said.get(substation, ""):
+            return
+        self._said[substation] = kind
+        if problem is None:
+            log.info("%s can be chosen again", substation)
+        else:
+            log.warning("nothing goes to %s: %s", substation, problem)
+
+
+def _without_age(candidate: Candidate) -> Candidate:
+    """Give what is worth writing again when it changes: the age of a gauge always does."""
+    return replace(candidate, gauge_age=None)

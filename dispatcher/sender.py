@@ -1,0 +1,101 @@
+"""Sending jobs: the decision and the job go out together, and both are answered for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from dispatcher.jobs import Job
+from dispatcher.telemetry import Metrics
+from grid import topology
+from grid.amqp import Outcome, Publisher
+from grid.event_log import EventWriter
+from grid.events import Event, State
+
+
+class Sender:
+    """Sends each job to the queue of a substation, and its decision to the event log.
+
+    ``sent`` is told of a job once RabbitMQ has both, ``refused`` of one that the queue did not
+    take. ``clock`` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        events: EventWriter,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        sent: Callable[[Job], None],
+        refused: Callable[[Job, Outcome], None],
+    ) -> None:
+        self._publisher = publisher
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._on_sent = sent
+        self._on_refused = refused
+        self._placed: list[Job] = []  # decided in this turn, about to be published
+        self._under_way: Counter[str] = Counter()
+
+    def under_way(self, substation: str) -> int:
+        """How many jobs are on their way to a substation's queue, not confirmed yet."""
+        return self._under_way[substation]
+
+    def assign(self, job: Job, substation: str, detail: Mapping[str, object]) -> None:
+        """Put a decision on record, and the job among those that ``flush`` publishes."""
+        job.substation, job.attempt = substation, job.attempt + 1
+        job.unrecorded += 1
+        self._under_way[substation] += 1
+        self._events.write(
+            Event(
+                State.ASSIGNED,
+                self._clock(),
+                job=job.id,
+                substation=substation,
+                attempt=job.attempt,
+                detail={"requested_at": job.request.requested_at, **detail},
+            ),
+            partial(self._on_recorded, job),
+        )
+        self._placed.append(job)
+
+    def flush(self) -> None:
+        """Send what was assigned.
+
+        The decisions go out before the jobs, all in one message, so that the event log has a job's
+        decision before its substation's first word of it.
+        """
+        self._events.flush()
+        placed, self._placed = self._placed, []
+        for job in placed:
+            self._publisher.publish(
+                topology.SUBSTATIONS_EXCHANGE,
+                job.substation,
+                job.body,
+                partial(self._on_answer, job),
+                id=job.id,
+            )
+
+    def _on_answer(self, job: Job, outcome: Outcome) -> None:
+        self._under_way[job.substation] -= 1
+        if outcome is not Outcome.CONFIRMED:
+            self._metrics.refused.labels(job.substation).inc()
+            self._on_refused(job, outcome)
+            return
+        job.sent = True
+        self._metrics.decisions.labels(job.substation).inc()
+        self._metrics.wait_seconds.observe(max(0, self._clock() - job.request.requested_at))
+        self._close(job)
+
+    def _on_recorded(self, job: Job, written: bool) -> None:  # noqa: FBT001
+        job.unrecorded -= 1
+        if not written:
+            self._metrics.events_lost.inc()
+        self._close(job)
+
+    def _close(self, job: Job) -> None:
+        if job.sent and not job.unrecorded:
+            self._on_sent(job)

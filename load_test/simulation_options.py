@@ -1,0 +1,146 @@
+"""The options of ``python -m load_test simulate``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final
+
+from dispatcher.decision.policy import POLICIES
+from load_test.simulate.scenario import Durations, Outage
+from load_test.trace import DEFAULT_POWER_KW
+
+_EXAMPLES: Final = """
+examples:
+  python -m load_test simulate                              8 connectors, one at each substation
+  python -m load_test simulate --connectors 3x10 --session 2-5 --utilisation 0.98
+  python -m load_test simulate --connectors 2,4,8,16 --burst 16 --policies least-loaded
+  python -m load_test simulate --no-events --send-at-once   what the pages alone are good for
+  python -m load_test simulate --trace sessions.csv.gz --connectors 5x10 --png figure.png
+
+The floor is one queue in front of all connectors, for the same arrivals and durations: no policy
+that does not know durations has a shorter mean wait. Waits and T are in mean session times. All
+policies but least-loaded send at once, and know no more than the gauge of the last page.
+
+A trace is CSV, plain or gzipped, with a header: arrival_seconds,duration_seconds (the latter what a
+session takes), or sessions as ACN-Data has them: arrival, departure, delivered_energy (kWh). These
+charge at --power, at most until they leave. The first arrival is at 0 s of the simulation.
+"""
+_EQUAL: Final = re.compile(r"(\d+)x(\d+)")
+_RANGE: Final = re.compile(r"([\d.]+)-([\d.]+)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser; what may be left out in favour of a ``--trace`` is None then."""
+    parser = argparse.ArgumentParser(
+        prog="python -m load_test simulate",
+        description="Compares policies in virtual time: the dispatcher's own policy and ledger "
+        "send jobs to simulated substations.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_demand(parser)
+    _add_setting(parser)
+    group = parser.add_argument_group("what is compared")
+    group.add_argument(
+        "--policies", type=_names, default=list(POLICIES), metavar="NAMES", help="default all"
+    )
+    group.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the figures there as well, with all they follow from",
+    )
+    group.add_argument(
+        "--png", type=Path, metavar="FILE", help="draw the mean waits there (needs matplotlib)"
+    )
+    return parser
+
+
+def _add_demand(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what arrives")
+    group.add_argument(
+        "-n", "--jobs", type=int, metavar="N", help="100000, or with --trace the first N of it"
+    )
+    group.add_argument(
+        "--utilisation",
+        type=float,
+        metavar="SHARE",
+        help="0.9; with --trace its arrivals are stretched by one factor to make it so, "
+        "or else left as they are",
+    )
+    group.add_argument(
+        "--session",
+        type=_durations,
+        metavar="SECONDS",
+        help="exponential of that mean, or LOW-HIGH for a uniform draw (default 3.5)",
+    )
+    group.add_argument("--burst", type=int, metavar="N", help="so many at one instant (1)")
+    group.add_argument(
+        "--trace", type=Path, metavar="FILE", help="arrivals and durations of a table instead"
+    )
+    group.add_argument(
+        "--power",
+        type=float,
+        metavar="KW",
+        help=f"at a connector, where the table has energies ({DEFAULT_POWER_KW:g})",
+    )
+    group.add_argument("--seed", type=int, default=0, help="the same seed, the same figures (0)")
+
+
+def _add_setting(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the substations, and what is known of them")
+    group.add_argument(
+        "--connectors",
+        type=_connectors,
+        default=(1,) * 8,
+        metavar="LIST",
+        help="SUBSTATIONSxCONNECTORS, or the connectors of each: 2,4,8,16 (default 8x1)",
+    )
+    group.add_argument(
+        "--periods",
+        type=lambda text: text.split(","),
+        default=["0", "0.5", "1", "2", "5", "10"],
+        metavar="LIST",
+        help="between two pages, in mean session times, or with an s in seconds; 0: always known "
+        "(default 0,0.5,1,2,5,10)",
+    )
+    group.add_argument("--in-step", action="store_true", help="all pages at the same instant")
+    group.add_argument("--page-latency", type=float, default=0.0, metavar="SECONDS", help="0")
+    group.add_argument("--event-latency", type=float, default=0.01, metavar="SECONDS", help="0.01")
+    group.add_argument("--no-events", action="store_true", help="the event log is cut off")
+    group.add_argument(
+        "--send-at-once", action="store_true", help="least-loaded does not wait centrally either"
+    )
+    group.add_argument(
+        "--outage",
+        type=_outage,
+        action="append",
+        default=[],
+        metavar="N:AT:BACK",
+        help="substation N, from 1, is away from second AT to BACK; may be given several times",
+    )
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in POLICIES]:
+        raise argparse.ArgumentTypeError(f"no policy {unknown[0]!r}: one of {', '.join(POLICIES)}")
+    return names
+
+
+def _durations(text: str) -> Durations:
+    limits = _RANGE.fullmatch(text)
+    return Durations(float(limits[1]), float(limits[2])) if limits else Durations(float(text))
+
+
+def _connectors(text: str) -> tuple[int, ...]:
+    if equal := _EQUAL.fullmatch(text):
+        return (int(equal[2]),) * int(equal[1])
+    return tuple(map(int, text.split(",")))
+
+
+def _outage(text: str) -> Outage:
+    number, at, back = text.split(":")
+    return Outage(int(number) - 1, float(at), float(back))

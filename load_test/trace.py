@@ -1,0 +1,150 @@
+"""Arrivals and durations from a table of charging sessions instead of from chance. Pure.
+
+A table is CSV with a header: either ``arrival_seconds,duration_seconds``, or sessions as ACN-Data
+has them, of which the power at a connector makes durations.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
+from math import isfinite
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final
+
+from grid.errors import ConfigurationError
+from load_test.simulate.scenario import Trace, check_utilisation
+
+if TYPE_CHECKING:
+    from random import Random
+
+PLAIN: Final = ("arrival_seconds", "duration_seconds")
+ACN: Final = ("arrival", "departure", "delivered_energy (kWh)")
+DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A
+
+_Row = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The jobs of a table, and the utilisation they make, None where all arrive at one instant."""
+
+    given: Trace
+    utilisation: float | None
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are."""
+        return len(self.given.arrivals)
+
+    @property
+    def session(self) -> float:
+        """The mean session time, in seconds."""
+        return fmean(self.given.durations)
+
+    def trace(self, connectors: int, random: Random) -> Trace:  # noqa: ARG002  # as a Demand does
+        """Give arrivals and durations; nothing is left to chance."""
+        return self.given
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what it asks for, ready for JSON."""
+        return {
+            "jobs": self.jobs,
+            "utilisation": self.utilisation,
+            "session_seconds": self.session,
+        }
+
+
+def traced(given: Trace, connectors: int, utilisation: float | None = None) -> Traced:
+    """Give the jobs for so many connectors in all, as they are or at that utilisation.
+
+    For the latter all arrivals are moved apart, or together, by one factor. Utilisation is the time
+    that all sessions take, to that of all connectors between the first arrival and the last. Raises
+    ``ConfigurationError`` where that cannot be had.
+    """
+    offered = _offered(given, connectors)
+    if utilisation is None:
+        return Traced(given, offered)
+    check_utilisation(utilisation)
+    if offered is None:
+        raise ConfigurationError("all jobs arrive at one instant: they make no utilisation")
+    factor = offered / utilisation
+    return Traced(given._replace(arrivals=[at * factor for at in given.arrivals]), utilisation)
+
+
+def parse(text: str, power_kw: float = DEFAULT_POWER_KW, jobs: int | None = None) -> Trace:
+    """Read a table; the first arrival is at 0, and only the first ``jobs`` are kept, or all.
+
+    A session of ACN-Data charges the energy delivered at ``power_kw``, and at most until it leaves.
+    A time without its offset from UTC is taken for UTC. Raises ``ConfigurationError`` with the
+    line and the value that is wrong.
+    """
+    if not (isfinite(power_kw) and power_kw > 0):
+        raise ConfigurationError(f"power must be above 0 kW, got {power_kw:g}")
+    if jobs is not None and jobs < 1:
+        raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
+    found = sorted(_sessions(text, power_kw), key=lambda session: session[0])[:jobs]
+    if not any(seconds for _, seconds in found):
+        raise ConfigurationError("there is no session in it that takes any time")
+    start = found[0][0]
+    return Trace([at - start for at, _ in found], [seconds for _, seconds in found])
+
+
+def _offered(given: Trace, connectors: int) -> float | None:
+    span = given.arrivals[-1] - given.arrivals[0]
+    return sum(given.durations) / (span * connectors) if span else None
+
+
+def _sessions(text: str, power_kw: float) -> Iterator[tuple[float, float]]:
+    rows = csv.DictReader(StringIO(text, newline=""), strict=True)
+    try:
+        read = _reader(tuple(rows.fieldnames or ()), power_kw)
+        for row in rows:
+            yield read(row)
+    except (csv.Error, ConfigurationError) as error:
+        raise ConfigurationError(f"line {max(rows.reader.line_num, 1)}: {error}") from error
+
+
+def _reader(names: tuple[str, ...], power_kw: float) -> Callable[[_Row], tuple[float, float]]:
+    if set(PLAIN) <= set(names):
+        return _plain
+    if set(ACN) <= set(names):
+        return lambda row: _acn(row, power_kw)
+    ways = " nor ".join(", ".join(columns) for columns in (PLAIN, ACN))
+    raise ConfigurationError(f"it has neither the columns {ways}: {', '.join(names) or 'none'}")
+
+
+def _plain(row: _Row) -> tuple[float, float]:
+    arrival, duration = PLAIN
+    return _number(row, arrival), _number(row, duration)
+
+
+def _acn(row: _Row, power_kw: float) -> tuple[float, float]:
+    arrival, departure, energy = ACN
+    at = _moment(row, arrival)
+    stay = _moment(row, departure) - at
+    if stay <= 0:
+        raise ConfigurationError(f"departure must be after arrival, got {row[departure]!r}")
+    return at, min(_number(row, energy) / power_kw * 3600, stay)
+
+
+def _number(row: _Row, name: str) -> float:
+    try:
+        value = float(row[name] or "")
+    except ValueError:
+        value = float("nan")
+    if not (isfinite(value) and value >= 0):
+        raise ConfigurationError(f"{name} must be a number, 0 or more, got {row[name]!r}")
+    return value
+
+
+def _moment(row: _Row, name: str) -> float:
+    try:
+        moment = datetime.fromisoformat(row[name] or "")
+    except ValueError as error:
+        wanted = "a time like 2019-05-01 06:33:14-07:00"
+        raise ConfigurationError(f"{name} must be {wanted}, got {row[name]!r}") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
