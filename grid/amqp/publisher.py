@@ -113,7 +113,7 @@ class Publisher(Link):
         """Publish and wait for the confirm.
 
         Raises ``BrokerUnavailable`` where RabbitMQ refuses, or has not confirmed within ``timeout``
-        seconds. After the latter the message may still have arrived.
+        seconds. After the latter the message may still have arrived, but is not sent any more.
         """
         answer: asyncio.Future[Outcome] = future()
         publication = self.publish(exchange, key, body, partial(settle, answer), id=id)
@@ -121,10 +121,11 @@ class Publisher(Link):
             async with asyncio.timeout(timeout):
                 outcome = await answer
         except TimeoutError:
-            publication.withdrawn = True
             raise BrokerUnavailable(
                 f"RabbitMQ has not confirmed {id} on {exchange} within {timeout:g} s"
             ) from None
+        finally:
+            publication.withdrawn = True  # also where the caller was cancelled
         if outcome is not Outcome.CONFIRMED:
             raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}")
 
