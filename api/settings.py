@@ -10,6 +10,7 @@ from pydantic import Field
 from api import keys
 from api.keys import Keys
 from grid.errors import ConfigurationError
+from grid.files import text_of
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
 
 
@@ -29,12 +30,8 @@ class ApiSettings(Settings):
         """
         if self.api_keys_file is None:
             return Keys()
+        text = text_of("API_KEYS_FILE", self.api_keys_file)
         try:
-            return keys.parse(self.api_keys_file.read_text(encoding="utf-8"))
-        except OSError as error:
-            why = f"cannot be read: {error.strerror}"
-        except UnicodeDecodeError:
-            why = "cannot be read: not UTF-8"
+            return keys.parse(text)
         except ConfigurationError as error:
-            why = str(error)
-        raise ConfigurationError(f"API_KEYS_FILE={self.api_keys_file}: {why}")
+            raise ConfigurationError(f"API_KEYS_FILE={self.api_keys_file}: {error}") from None
