@@ -71,7 +71,9 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         links = publisher, reader, setter, controls_reader
-        async with background(*(link.run() for link in links), log.mark(), controls.run()):
+        async with background(
+            *(link.run() for link in links), log.mark(), controls.run(controls_reader.up)
+        ):
             yield
             await writer.finish()
 

@@ -27,8 +27,8 @@ class ControlLog:
     """Follows what operators have set, and sets it; ``on_change`` is told each control that is new.
 
     Whatever it writes it waits to read back: then everything before has been read as well. Hand
-    ``read`` and ``forget`` to the stream's reader, and keep ``run`` running. ``name`` tells this
-    writer from all others.
+    ``read`` and ``forget`` to the stream's reader, and keep ``run(reader.up)`` running. ``name``
+    tells this writer from all others.
     """
 
     def __init__(self, publisher: Publisher, name: str, on_change: OnChange) -> None:
@@ -69,17 +69,20 @@ class ControlLog:
         self._told, self._since = Controls(), 0
         self._behind.set()
 
-    async def run(self) -> None:
-        """Read to the stream's end, and have the stream tell all; again after each break."""
+    async def run(self, reading: asyncio.Event) -> None:
+        """Read to the stream's end, and have the stream tell all; again after each break.
+
+        ``reading`` is set while the reader's link is up: without, nothing would be read back.
+        """
         while True:
             await self._behind.wait()
             self._behind.clear()
-            await self._insist(Controls())
+            await self._insist(Controls(), reading)
             if not self.caught_up.is_set():
                 log.info("the controls are read: %d substations", len(self._known.all()))
                 self.caught_up.set()
             if self._told.all() != self._known.all() or self._since > RESTATE_AFTER:
-                await self._insist(self._known)
+                await self._insist(self._known, reading)
 
     async def set(
         self, substation: str, state: Availability, limit: int | None, timeout: float
@@ -106,9 +109,10 @@ class ControlLog:
                 f"{substation}: was not read back from {topology.CONTROLS} within {timeout:g} s"
             ) from None
 
-    async def _insist(self, known: Controls) -> None:
+    async def _insist(self, known: Controls, reading: asyncio.Event) -> None:
         """Write controls, or none as a mark, again and again until they were read back."""
         while True:
+            await reading.wait()
             try:
                 async with asyncio.timeout(MARK_AGAIN_SECONDS):
                     await self._write(known.all(), MARK_AGAIN_SECONDS)

@@ -35,6 +35,8 @@ class Stream:
 
     def __init__(self) -> None:
         self.publisher = FakePublisher()
+        self.reading = asyncio.Event()
+        self.reading.set()
         self.changes: list[Control] = []
         self.log = ControlLog(self.publisher, "test", self._changed)
 
@@ -66,7 +68,7 @@ class Stream:
 async def followed() -> AsyncIterator[Stream]:
     """Give a stream whose log has caught up."""
     stream = Stream()
-    async with background(stream.log.run()):
+    async with background(stream.log.run(stream.reading)):
         await stream.echo()
         yield stream
 
@@ -74,7 +76,7 @@ async def followed() -> AsyncIterator[Stream]:
 async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
     """Neither its being confirmed nor another's mark says that all before was read."""
     stream = Stream()
-    async with background(stream.log.run()):
+    async with background(stream.log.run(stream.reading)):
         await turns()
         assert stream.sent() == [()]
         stream.publisher.answer(CONTROLS)
@@ -94,7 +96,7 @@ async def test_a_mark_that_does_not_come_back_is_written_again(
     monkeypatch.setattr(control_log, "MARK_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(control_log, "RETRY_SECONDS", 0)
     stream = Stream()
-    async with background(stream.log.run()):
+    async with background(stream.log.run(stream.reading)):
         await turns()
         stream.publisher.answer(CONTROLS, Outcome.UNROUTABLE)
         await eventually(lambda: len(stream.publisher.sent) >= 4, "more marks")
@@ -104,6 +106,18 @@ async def test_a_mark_that_does_not_come_back_is_written_again(
         assert not stream.log.caught_up.is_set()  # nobody waits for the first one any more
         while not stream.log.caught_up.is_set():
             await stream.echo()
+
+
+async def test_no_mark_is_written_that_nobody_would_read() -> None:
+    """While the reader's link is down, as at a broker that has no such stream."""
+    stream = Stream()
+    stream.reading.clear()
+    async with background(stream.log.run(stream.reading)):
+        await turns()
+        assert stream.sent() == []
+        stream.reading.set()
+        await stream.echo()
+        assert stream.log.caught_up.is_set()
 
 
 async def test_nothing_is_set_before_all_is_read() -> None:
@@ -224,7 +238,7 @@ async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
     stream.bring(*known)
     for _ in range(RESTATE_AFTER - 1 + more):
         stream.bring(marker="a start of some service")
-    async with background(stream.log.run()):
+    async with background(stream.log.run(stream.reading)):
         await stream.echo()
         if more:
             assert (await stream.echo()).controls == known
@@ -279,7 +293,9 @@ class Follower:
     @asynccontextmanager
     async def follow(self) -> AsyncIterator[Follower]:
         """Run it, from the moment it has caught up."""
-        async with background(self.publisher.run(), self.reader.run(), self.log.run()):
+        async with background(
+            self.publisher.run(), self.reader.run(), self.log.run(self.reader.up)
+        ):
             await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
             yield self
 
