@@ -53,6 +53,7 @@ _AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
 _LARGE: Final = _problem(413, "The body is too long.")
 _NOT_JSON: Final = _problem(415, "The body is not declared as JSON.")
 _UNKNOWN: Final = _problem(404, "There is no such job.")
+_TAKING: Final = {**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON}
 
 
 def create(
@@ -62,11 +63,15 @@ def create(
     metrics: Metrics,
     registry: CollectorRegistry,
     *,
+    operating: APIRouter,
     decision_wait: float,
     not_ready: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """Make the app; ``decision_wait`` is how many seconds an answer waits for the decision."""
+    """Make the app; ``decision_wait`` is how many seconds an answer waits for the decision.
+
+    ``operating`` are the routes that need a key (see ``api.operators``).
+    """
     app = FastAPI(
         title="Smart grid dispatcher",
         description="Sends charge requests to the least-loaded substation.",
@@ -75,6 +80,7 @@ def create(
     )
     app.include_router(_taking(intake, log, decision_wait))
     app.include_router(_telling(log, projection))
+    app.include_router(operating, responses=_TAKING, dependencies=[Depends(_check_json)])
     app.include_router(telemetry.router(registry, not_ready))
     app.add_middleware(
         BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
@@ -87,7 +93,7 @@ def create(
 def _taking(intake: Intake, log: EventLog, decision_wait: float) -> APIRouter:
     routes = APIRouter(
         tags=["charging"],
-        responses={**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON},
+        responses=_TAKING,
         dependencies=[Depends(_check_json)],
     )
 

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from api.projection import Job
 from grid import messages
+from grid.controls import Availability
 from grid.events import State
 from grid.messages import ChargeRequest
 
@@ -146,6 +147,8 @@ class Substation(BaseModel):
     outstanding: float
     eligible: bool
     reason: str | None
+    state: Availability = Availability.AVAILABLE
+    limit: int | None = Field(default=None, description="The most sessions an operator allows.")
 
 
 class SubstationList(BaseModel):

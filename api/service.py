@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from api import app
+from api import app, operators
 from api.intake import Intake
 from api.log import EventLog
 from api.projection import Projection
@@ -17,6 +17,7 @@ from api.settings import ApiSettings
 from api.telemetry import JobsCollector, Metrics
 from grid import topology
 from grid.amqp import Publisher, StreamReader
+from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import STILL_READING
 from grid.runtime import background
@@ -32,7 +33,8 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     projection = Projection(settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS)
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
-    writer = EventWriter(publisher, f"api-{uuid4().hex[:8]}")
+    name = f"api-{uuid4().hex[:8]}"
+    writer = EventWriter(publisher, name)
     log = EventLog(projection, writer, metrics, clock)
     reader = StreamReader(
         "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read
@@ -45,6 +47,21 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         new_id=new_id,
         known=projection.known_substations,
     )
+    # a link of their own: at a broker that was not given the controls yet, requests go on
+    setter = Publisher("api-controls-out", urls, watch)
+    controls = ControlLog(setter, name, lambda *_: None)
+    controls_reader = StreamReader(
+        "api-controls",
+        urls,
+        watch,
+        queue=topology.CONTROLS,
+        start="first",
+        read=controls.read,
+        forget=controls.forget,
+    )
+    operating = operators.router(
+        controls, settings.api_keys(), projection.known_substations, settings.confirm_timeout
+    )
 
     def problems() -> list[str]:
         behind = [] if log.caught_up.is_set() else [STILL_READING]
@@ -53,7 +70,10 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with background(publisher.run(), reader.run(), log.mark()):
+        links = publisher, reader, setter, controls_reader
+        async with background(
+            *(link.run() for link in links), log.mark(), controls.run(controls_reader.up)
+        ):
             yield
             await writer.finish()
 
@@ -63,6 +83,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         projection,
         metrics,
         registry,
+        operating=operating,
         decision_wait=settings.decision_wait,
         not_ready=problems,
         lifespan=lifespan,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -14,6 +16,12 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
         file.write(text)
     draft.chmod(mode)
     draft.replace(path)
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Give what tells whether one of these files has changed; one that is not there is empty."""
+    found = (path.read_bytes() for path in paths if path.exists())
+    return hashlib.sha256(b"".join(found)).hexdigest()
 
 
 def own_folder(path: Path) -> Path:

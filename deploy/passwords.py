@@ -1,19 +1,30 @@
-"""Passwords: made once, one file per user, in a folder that only its owner can enter."""
+"""Passwords and keys: made once, a file each, in a folder that only its owner can enter."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from api import keys
+from api.keys import Scope
+from deploy import told
 from deploy.files import own_folder, write
 from deploy.rabbitmq import definitions
 from grid.errors import ConfigurationError
+from grid.files import text_of
 
 USERS: Final = (*definitions.USERS, "grafana")
 DEFINITIONS_FILE: Final = "rabbitmq-definitions.json"
 OUTSIDE_BROKER: Final = "outside-broker"
+OPERATOR: Final = "operator"
+KEYS_FILE: Final = "api-keys"
+OUTSIDE_KEYS: Final = "outside-api-keys"
+KEYS_REMARK: Final = "# written by `make up`; for your own, set API_KEYS_FILE to another file\n"
+PASSWORD_BYTES, KEY_BYTES = 24, 32
 
 
 def ensure(folder: Path, *, for_containers: bool = False) -> dict[str, str]:
@@ -38,21 +49,53 @@ def write_definitions(folder: Path, passwords: dict[str, str]) -> Path:
     return path
 
 
-def copy_for_containers(source: str, folder: Path) -> Path:
-    """Copy the password of an outside broker to where containers can read it, and nobody else.
+def ensure_keys(folder: Path, *, for_containers: bool = False) -> Path:
+    """Make the operator's key, where there is none yet, and write the file that the api reads.
 
-    Raises ``ConfigurationError`` where it cannot be read.
+    That holds its hash alone, so containers may read it; they never see the key.
     """
-    path = own_folder(folder) / OUTSIDE_BROKER
-    try:
-        write(path, Path(source).read_text(encoding="utf-8"), mode=0o644)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"AMQP_PASSWORD_FILE={source}: cannot be read: {why}") from error
+    key = _password(own_folder(folder) / OPERATOR, KEY_BYTES)
+    line = f"{OPERATOR} {Scope.OPERATOR} {hashlib.sha256(key.encode()).hexdigest()}\n"
+    path = folder / KEYS_FILE
+    write(path, KEYS_REMARK + line, mode=0o644 if for_containers else 0o600)
     return path
 
 
-def _password(path: Path) -> str:
+def check_keys(source: str) -> None:
+    """See that the caller's file of keys can be used. Raises ``ConfigurationError``."""
+    text = text_of(told.API_KEYS_FILE, Path(source))
+    try:
+        keys.parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
+
+
+def write_for_containers(folder: Path, settings: Mapping[str, str]) -> None:
+    """Write all that containers read, also the files that the caller named in ``settings``.
+
+    Raises ``ConfigurationError`` where one of those cannot be read.
+    """
+    write_definitions(folder, ensure(folder, for_containers=True))
+    ensure_keys(folder, for_containers=True)
+    for variable, name, source in (
+        (told.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, told.broker(settings)),
+        (told.API_KEYS_FILE, OUTSIDE_KEYS, settings),
+    ):
+        if file := source.get(variable):
+            copy_for_containers(variable, file, folder, name)
+
+
+def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> Path:
+    """Copy the caller's file that a variable names to where containers can read it, and no others.
+
+    Raises ``ConfigurationError`` where it cannot be read.
+    """
+    path = own_folder(folder) / name
+    write(path, text_of(variable, Path(source)), mode=0o644)
+    return path
+
+
+def _password(path: Path, size: int = PASSWORD_BYTES) -> str:
     if not path.exists():
-        write(path, secrets.token_urlsafe(24) + "\n")
+        write(path, secrets.token_urlsafe(size) + "\n")
     return path.read_text().strip()

@@ -30,6 +30,7 @@ def lines(
     substations: Mapping[str, int],
     *,
     own_broker: bool = True,
+    own_keys: bool = True,
     no_grafana: str | None = None,
 ) -> list[Line]:
     """Give the rows; ``substations`` maps each id to its metrics' port on this machine.
@@ -38,6 +39,11 @@ def lines(
     """
     return [
         Line("api", _url(ports[stack.API]), "/docs describes it; POST /charge"),
+        Line(
+            "  operators",
+            "PUT /substations/<id>",
+            "key in .secrets/operator" if own_keys else "the keys of API_KEYS_FILE",
+        ),
         Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
         *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
         *_broker(ports, own=own_broker),

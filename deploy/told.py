@@ -13,6 +13,7 @@ AMQP_URL: Final = "AMQP_URL"
 AMQP_USER: Final = "AMQP_USER"
 AMQP_PASSWORD_FILE: Final = "AMQP_PASSWORD_FILE"  # noqa: S105 - a variable's name
 BROKER: Final = (AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE)
+API_KEYS_FILE: Final = "API_KEYS_FILE"
 GRACE: Final = "GRACE_SECONDS"
 
 # Every variable of the caller that is passed on or followed, but for the ports (see `stack.PORTS`)
@@ -25,6 +26,7 @@ VARIABLES: Final = (
     "DECISION_WAIT_SECONDS",
     "CONFIRM_TIMEOUT_SECONDS",
     "MAX_JOBS",
+    API_KEYS_FILE,
     "SCRAPE_PERIOD_SECONDS",
     "SCRAPE_TIMEOUT_SECONDS",
     "STALE_AFTER_SECONDS",

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from grid.errors import ConfigurationError
+from grid.files import text_of
 from grid.messages import shown
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -63,13 +64,7 @@ class Settings(BaseModel):
     def _password(self) -> str | None:
         if self.amqp_password_file is None:
             return None
-        try:
-            password = self.amqp_password_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ConfigurationError(
-                f"AMQP_PASSWORD_FILE={self.amqp_password_file}: cannot be read: {why}"
-            ) from error
+        password = text_of("AMQP_PASSWORD_FILE", self.amqp_password_file).strip()
         if not password:
             raise ConfigurationError(f"AMQP_PASSWORD_FILE={self.amqp_password_file}: is empty")
         return password

@@ -14,6 +14,7 @@ from typing import Any, Final
 REQUESTS: Final = "charge.requests"
 PARKED: Final = "charge.parked"
 EVENTS: Final = "charge.events"
+CONTROLS: Final = "charge.controls"
 SUBSTATIONS_EXCHANGE: Final = "charge.substations"
 SUBSTATION_QUEUE_PREFIX: Final = "substation."
 
@@ -26,6 +27,8 @@ PARKED_MAX_LENGTH: Final = 1_000_000
 EVENTS_MAX_AGE_SECONDS: Final = 24 * 3600
 EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
+CONTROLS_MAX_BYTES: Final = 20_000_000
+CONTROLS_SEGMENT_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,20 @@ EVENTS_STREAM: Final = Queue(
         "x-stream-max-segment-size-bytes": EVENTS_SEGMENT_BYTES,
     },
 )
+CONTROLS_STREAM: Final = Queue(
+    CONTROLS,
+    CONTROLS,
+    CONTROLS,
+    # no age: what was set a year ago still holds
+    {
+        "x-queue-type": "stream",
+        "x-max-length-bytes": CONTROLS_MAX_BYTES,
+        "x-stream-max-segment-size-bytes": CONTROLS_SEGMENT_BYTES,
+    },
+)
 
-QUEUES: Final = (PARKED_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM)
-EXCHANGES: Final = (PARKED, REQUESTS, EVENTS, SUBSTATIONS_EXCHANGE)  # all direct and durable
+QUEUES: Final = (PARKED_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM, CONTROLS_STREAM)
+EXCHANGES: Final = (PARKED, REQUESTS, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE)  # direct, durable
 
 
 def substation_queue(substation: str) -> Queue:

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from deploy import passwords, ready, stack, summary, told
 from deploy.docker import containers
-from deploy.files import own_folder
+from deploy.files import digest, own_folder
 from deploy.local.ports import HOST
 from grid.errors import GridError
 
@@ -53,6 +53,8 @@ class Compose:
             stack.choose_ports(environment, running), told.settings(environment, running), build
         )
         told.stop_seconds(compose.settings)  # better to hear of a wrong value now
+        if told.API_KEYS_FILE in compose.settings:
+            passwords.check_keys(compose.settings[told.API_KEYS_FILE])
         return compose
 
     @property
@@ -86,11 +88,8 @@ class Compose:
         return stack.Note("docker", self.ports, self.settings, list(self.listening()))
 
     def write_files(self) -> None:
-        """Write the passwords and definitions that the containers read."""
-        users = passwords.ensure(stack.SECRETS, for_containers=True)
-        passwords.write_definitions(stack.SECRETS, users)
-        if file := self.outside.get(told.AMQP_PASSWORD_FILE):
-            passwords.copy_for_containers(file, stack.SECRETS)
+        """Write the passwords, keys and definitions that the containers read."""
+        passwords.write_for_containers(stack.SECRETS, self.settings)
         own_folder(stack.STATE)
         USED.touch()
 
@@ -143,6 +142,7 @@ class Compose:
             self.ports,
             self.substations(),
             own_broker=not self.outside,
+            own_keys=told.API_KEYS_FILE not in self.settings,
             no_grafana=None if "grafana" in self.services else "left out by SERVICES",
         )
         return summary.text(rows, self.ports)
@@ -178,7 +178,20 @@ class Compose:
         rest = {name: value for name, value in caller.items() if name not in told.VARIABLES}
         settings = {name: one for name, one in self.settings.items() if name not in told.BROKER}
         stop = {"SUBSTATION_STOP_SECONDS": str(told.stop_seconds(self.settings))}
-        return {**rest, **ports, **settings, **stop, **self._broker()}
+        return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
+
+    def _files(self) -> dict[str, str]:
+        """Say which file of keys is mounted, and give what makes Compose see a change of a file.
+
+        A container goes on with the file that it was made with, until it is made anew.
+        """
+        own = told.API_KEYS_FILE not in self.settings
+        keys = passwords.KEYS_FILE if own else passwords.OUTSIDE_KEYS
+        return {
+            "API_KEYS_SECRET": keys,
+            "API_KEYS_DIGEST": digest([stack.SECRETS / keys]),
+            "DEFINITIONS_DIGEST": digest([stack.SECRETS / passwords.DEFINITIONS_FILE]),
+        }
 
     def _broker(self) -> dict[str, str]:
         """Give the variables by which an outside broker's address and user replace our own's.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from api.settings import ApiSettings
-from deploy import stack, told
+from deploy import passwords, stack, told
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from dispatcher.settings import DispatcherSettings
@@ -27,7 +27,7 @@ GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
 class Program:
     """One process for the supervisor: ``environment`` is all it gets beside ``PATH`` and the like.
 
-    A change of the file ``reads`` restarts it, as a change of its command does.
+    A change of the files it ``reads`` restarts it, as a change of its command does.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Program:
     priority: int = SERVICES
     stop_seconds: int = told.STOP_MARGIN_SECONDS
     ready_url: str | None = None
-    reads: Path | None = None
+    reads: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,12 @@ class Layout:
         """Give every program. Raises ``ConfigurationError``: not installed, or a wrong setting."""
         return [*self._broker(), *self._services(), *self._observers()]
 
+    @property
+    def keys_file(self) -> Path:
+        """The file of the api's keys: the caller's, or our own."""
+        told_file = self.settings.get(told.API_KEYS_FILE)
+        return Path(told_file).resolve() if told_file else stack.SECRETS / passwords.KEYS_FILE
+
     def _broker(self) -> Iterator[Program]:
         if self.node is None:
             return
@@ -65,11 +71,15 @@ class Layout:
             priority=BROKER,
             stop_seconds=60,
             ready_url=f"http://{HOST}:{self.ports[stack.MANAGEMENT]}/",
-            reads=self.node.folder / "rabbitmq.conf",
+            reads=self.node.files,
         )
 
     def _services(self) -> Iterator[Program]:
-        yield self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API])
+        keys = self.keys_file
+        api = self._service(
+            "api", "api", ApiSettings, stack.API, self.ports[stack.API], API_KEYS_FILE=str(keys)
+        )
+        yield replace(api, reads=[keys])
         yield self._service(
             "dispatcher",
             "dispatcher",
@@ -137,7 +147,7 @@ class Layout:
             ],
             priority=OBSERVERS,
             ready_url=f"http://{HOST}:{prometheus}/-/ready",
-            reads=stack.STATE / "prometheus.yml",
+            reads=[stack.STATE / "prometheus.yml"],
         )
         if grafana := grafana_server():
             yield self._grafana(grafana)

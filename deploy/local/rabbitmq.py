@@ -53,6 +53,11 @@ class Node:
         write(self.folder / "advanced.config", "[].\n")
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What it reads when it starts, and never again."""
+        return self.folder / "rabbitmq.conf", self._definitions
+
+    @property
     def _definitions(self) -> Path:
         return self.folder / "definitions.json"
 

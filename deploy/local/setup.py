@@ -46,6 +46,8 @@ class Setup:
         if running is None:
             ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
         settings = told.settings(environment, running)
+        if told.API_KEYS_FILE in settings:
+            passwords.check_keys(settings[told.API_KEYS_FILE])
         source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).resolve()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
@@ -82,6 +84,7 @@ class Setup:
         """Write everything that the programs read."""
         own_folder(stack.STATE)
         users = passwords.ensure(stack.SECRETS)
+        passwords.ensure_keys(stack.SECRETS)
         if self.layout.node:
             self.layout.node.prepare(definitions.render(users))
         if self.layout.substations_file != self.source:
@@ -146,6 +149,7 @@ class Setup:
             self.layout.ports,
             self.layout.substations,
             own_broker=self.layout.node is not None,
+            own_keys=told.API_KEYS_FILE not in self.layout.settings,
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
         return summary.text(rows, self.layout.ports)

@@ -18,7 +18,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from deploy import stack
-from deploy.files import own_folder, write
+from deploy.files import digest, own_folder, write
 from deploy.local.programs import Program
 from grid.errors import ConfigurationError, GridError
 
@@ -83,7 +83,7 @@ def _section(program: Program) -> str:
     command = " ".join(map(_quoted, program.command))
     variables = dict(program.environment)
     if program.reads:  # the supervisor sees a change of the environment, but none of a file
-        variables["CONFIG_DIGEST"] = hashlib.sha256(program.reads.read_bytes()).hexdigest()
+        variables["CONFIG_DIGEST"] = digest(program.reads)
     environment = ",".join(_variable(name, value) for name, value in variables.items())
     return f"""\
 [program:{program.name}]

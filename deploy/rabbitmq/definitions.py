@@ -33,8 +33,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "admin": EVERYTHING,
     "api": Permission(
         configure=r"^$",
-        write=r"^(charge\.requests|charge\.events)$",
-        read=r"^charge\.events$",
+        write=r"^(charge\.requests|charge\.events|charge\.controls)$",
+        read=r"^(charge\.events|charge\.controls)$",
     ),
     # It sets requests back that fit nowhere now, and declares the substations' queues: one with a
     # dead-letter target needs read on the queue and write on the target; binding needs write on the
@@ -43,9 +43,12 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
         configure=r"^substation\..+$",
         write=(
             r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
-            r"|substation\..+)$"
+            r"|charge\.controls|substation\..+)$"
         ),
-        read=r"^(charge\.requests|charge\.events|charge\.substations|charge\.parked|substation\..+)$",
+        read=(
+            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
+            r"|charge\.controls|substation\..+)$"
+        ),
     ),
     "substation": Permission(configure=r"^$", write=r"^charge\.events$", read=r"^substation\..+$"),
     "load_test": Permission(

@@ -90,6 +90,8 @@ class StreamReader(Consumer):
 
     ``start`` is a stream offset as RabbitMQ takes it: ``first``, ``last``, ``next``, a number.
     After ``next``, a link that breaks before its first message may bring some older ones.
+    With ``forget``, which is called at each break, all is read again instead: a stream that was
+    made anew meanwhile would have nothing at the old position.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class StreamReader(Consumer):
         queue: str,
         start: str | int,
         read: Callable[[bytes], None],
+        forget: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
             name, urls, watch, queue=queue, prefetch=STREAM_PREFETCH, deliver=self._on_record
         )
+        self._forget_all = forget
         self._start = start
         self._next: str | int = start
         self._began: float | None = None
@@ -126,6 +130,12 @@ class StreamReader(Consumer):
         self._next = delivery.headers["x-stream-offset"] + 1
         self.ack(delivery.tag)
         self._read(delivery.body)
+
+    def _lost(self) -> None:
+        super()._lost()
+        if self._forget_all is not None:
+            self._next = self._start
+            self._forget_all()
 
     def _on_cancel(self, frame: object) -> None:
         self._next = self._start  # a stream made anew counts from 0 again

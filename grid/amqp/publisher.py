@@ -120,7 +120,7 @@ class Publisher(Link):
         """Publish and wait for the confirm.
 
         Raises ``BrokerUnavailable`` where RabbitMQ refuses, or has not confirmed within ``timeout``
-        seconds. After the latter the message may still have arrived.
+        seconds. After the latter the message may still have arrived, but is not sent any more.
         """
         answer: asyncio.Future[Outcome] = future()
         done = partial(settle, answer)
@@ -129,10 +129,11 @@ class Publisher(Link):
             async with asyncio.timeout(timeout):
                 outcome = await answer
         except TimeoutError:
-            publication.withdrawn = True
             raise BrokerUnavailable(
                 f"RabbitMQ has not confirmed {id} on {exchange} within {timeout:g} s"
             ) from None
+        finally:
+            publication.withdrawn = True  # also where the caller was cancelled
         if outcome is not Outcome.CONFIRMED:
             raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}")
 

@@ -15,14 +15,16 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
-from api import app
+from api import app, operators
 from api.intake import Intake
+from api.keys import Keys
 from api.log import EventLog
 from api.projection import Projection
 from api.telemetry import JobsCollector, Metrics
 from deploy.local.ports import HOST
 from grid import events
-from grid.amqp import Outcome
+from grid.amqp import Outcome, Publication
+from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import Event
 from tests.fake_broker import FakePublisher
@@ -40,10 +42,26 @@ class Answer(NamedTuple):
     body: Any
 
 
+class Controls(FakePublisher):
+    """Has what is confirmed be read from the stream at once."""
+
+    def __init__(self) -> None:
+        super().__init__(charge_controls=Outcome.CONFIRMED)
+        self.log = ControlLog(self, "test", lambda *_: None)
+        self.log.caught_up.set()
+
+    def _answer_one(self, publication: Publication, outcome: Outcome) -> None:
+        super()._answer_one(publication, outcome)
+        if outcome is Outcome.CONFIRMED:
+            self.log.read(publication.body)
+
+
 class Bench:
     """An api that works; its clock stands still at ``AT``, its ids count up."""
 
-    def __init__(self, *, decision_wait: float = 0, confirm_timeout: float = 5) -> None:
+    def __init__(
+        self, *, decision_wait: float = 0, confirm_timeout: float = 5, keys: Keys | None = None
+    ) -> None:
         self.publisher = FakePublisher(
             charge_requests=Outcome.CONFIRMED, charge_events=Outcome.CONFIRMED
         )
@@ -55,6 +73,7 @@ class Bench:
         writer = EventWriter(self.publisher, "test")
         self.log = EventLog(self.projection, writer, metrics, lambda: AT)
         self.log.caught_up.set()
+        self.controls = Controls()
         ids = count(1)
         intake = Intake(
             self.publisher,
@@ -70,6 +89,12 @@ class Bench:
             self.projection,
             metrics,
             self.registry,
+            operating=operators.router(
+                self.controls.log,
+                keys or Keys(),
+                self.projection.known_substations,
+                confirm_timeout,
+            ),
             decision_wait=decision_wait,
             not_ready=lambda: self.problems,
             lifespan=_no_lifespan,

@@ -516,12 +516,16 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "outstanding": 1.0,
             "eligible": True,
             "reason": None,
+            "state": "draining",
+            "limit": 7,
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         told = [each | {"substation": each["id"]} for each in (one, never)]
+        del told[1]["state"], told[1]["limit"]  # by a dispatcher that heeds none yet
         bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
         answer = await bench.get("/substations")
         assert answer.status == 200
+        never |= {"state": "available", "limit": None}
         assert answer.body == {"as_of": "2026-01-01T00:00:00Z", "substations": [one, never]}
 
 
@@ -626,6 +630,7 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
         "GET /charge/{id}",
         "GET /charges",
         "GET /substations",
+        "PUT /substations/{id}",
         "GET /metrics",
         "GET /healthz",
         "GET /readyz",

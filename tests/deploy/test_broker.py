@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 
+from deploy.rabbitmq import definitions
 from deploy.rabbitmq.definitions import USERS
 from grid import topology
 from tests.broker import Broker, VirtualHost
@@ -61,6 +66,8 @@ def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
         ("api", topology.SUBSTATIONS_EXCHANGE),
         ("substation", topology.REQUESTS),
         ("load_test", topology.EVENTS),
+        ("load_test", topology.CONTROLS),
+        ("substation", topology.CONTROLS),
         ("substation", topology.PARKED),
         ("dispatcher", ""),
     ],
@@ -83,6 +90,51 @@ def test_consuming_requests_is_the_dispatchers_alone(vhost: VirtualHost, user: s
         with pytest.raises(ChannelClosedByBroker) as refused:
             channel.basic_consume(topology.REQUESTS, lambda *_: None)
     assert refused.value.reply_code == FORBIDDEN
+
+
+@pytest.mark.parametrize("user", ["substation", "load_test"])
+def test_what_operators_set_is_read_by_those_who_heed_it(vhost: VirtualHost, user: str) -> None:
+    """Api and dispatcher read it (see the control log's tests), and nobody else."""
+    with connect(vhost.url(user)) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=1)
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            channel.basic_consume(
+                topology.CONTROLS, lambda *_: None, arguments={"x-stream-offset": "first"}
+            )
+    assert refused.value.reply_code == FORBIDDEN
+
+
+def test_a_node_of_before_is_given_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started again over its old data with newer definitions, a node has all of these."""
+    monkeypatch.setattr("tests.broker.render", lambda users: older(definitions.render(users)))
+    with closing(Broker(tmp_path)) as broker:
+        broker.start()
+        names = {each["name"] for each in broker.request("GET", "/api/queues")}
+        assert names == {queue.name for queue in topology.QUEUES} - {topology.CONTROLS}
+        broker.stop()
+        monkeypatch.undo()
+        broker.start()
+        with connect(broker.url("api")) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish(topology.CONTROLS, topology.CONTROLS, b"{}", mandatory=True)
+            channel.basic_qos(prefetch_count=1)
+            first = {"x-stream-offset": "first"}
+            _, _, body = next(channel.consume(topology.CONTROLS, arguments=first))
+        assert body == b"{}"
+
+
+def older(rendered: dict[str, Any]) -> dict[str, Any]:
+    """Give definitions as they were before there was anything to set."""
+    text = json.dumps(rendered).replace(r"|charge\\.controls", "")
+    found: dict[str, Any] = json.loads(text)
+    for kind, name in (("exchanges", "name"), ("queues", "name"), ("bindings", "source")):
+        found[kind] = [each for each in found[kind] if each[name] != topology.CONTROLS]
+    assert topology.CONTROLS not in json.dumps(found)
+    return found
 
 
 def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:

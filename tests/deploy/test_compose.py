@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,12 @@ COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "docker-compose.yml").read_te
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SUBSTATIONS = [name for name in SERVICES if name.startswith("substation")]
 OURS = ["api", "dispatcher", *SUBSTATIONS]
-FIXED = {"HTTP_HOST", "SUBSTATIONS_FILE", "SUBSTATION_ID"}  # what holds inside a container
+FIXED = {
+    "HTTP_HOST",
+    "SUBSTATIONS_FILE",
+    "SUBSTATION_ID",
+    "API_KEYS_FILE",
+}  # what holds inside a container
 
 
 def substituted(text: str, variables: dict[str, str]) -> str:
@@ -135,14 +142,49 @@ def test_each_service_sees_its_own_password_only() -> None:
     """The secret a service mounts is that of its own user, and `make up` writes it."""
     for name in OURS:
         user = re.sub(r"\d+$", "", name)
-        assert SERVICES[name]["secrets"] == [user]
+        assert SERVICES[name]["secrets"] == [user] + ["api-keys"] * (user == "api")
         variables = resolved(name, {})
         assert variables["AMQP_URL"] == "amqp://rabbitmq:5672/"
         assert variables["AMQP_USER"] == user
         assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{user}"
     files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
-    assert files == {"api", "dispatcher", "substation", "grafana", passwords.DEFINITIONS_FILE}
-    assert files <= {*passwords.USERS, passwords.DEFINITIONS_FILE}
+    others = {passwords.DEFINITIONS_FILE, passwords.KEYS_FILE}
+    assert files == {"api", "dispatcher", "substation", "grafana", *others}
+    assert files <= {*passwords.USERS, *others}
+
+
+def test_the_api_reads_our_keys_or_the_callers(tmp_path: Path) -> None:
+    """Whichever it is, it is mounted at the same place; the operator's key itself is not."""
+    own = tmp_path / "keys"
+    own.write_text(f"depot operator {'a' * 64}\n")
+    for told_keys, name in (({}, "api-keys"), ({"API_KEYS_FILE": str(own)}, "outside-api-keys")):
+        variables = Compose.decide(told_keys, None).environment({})
+        assert secret_file("api-keys", variables) == name
+        assert resolved("api", variables)["API_KEYS_FILE"] == "/run/secrets/api-keys"
+    assert "operator" not in {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
+
+
+def test_a_changed_file_makes_its_container_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label tells Compose, which does not look into files: of definitions, and of keys."""
+    monkeypatch.setattr(stack, "SECRETS", tmp_path)
+
+    def labels() -> list[str]:
+        variables = Compose().environment({})
+        return [
+            substituted(SERVICES[name]["labels"]["reads"], variables)
+            for name in ("rabbitmq", "api")
+        ]
+
+    seen = [labels()]
+    for name in (passwords.DEFINITIONS_FILE, passwords.KEYS_FILE):
+        (tmp_path / name).write_text("changed")
+        seen.append(labels())
+    assert [[x != y for x, y in zip(a, b, strict=True)] for a, b in pairwise(seen)] == [
+        [True, False],
+        [False, True],
+    ]
 
 
 def test_a_stray_user_does_not_reach_our_own_broker() -> None:
@@ -173,7 +215,7 @@ def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
     }
     variables = Compose.decide(told_by_caller, None).environment(told_by_caller)
     found = resolved(name, variables)
-    [secret] = SERVICES[name]["secrets"]
+    secret = SERVICES[name]["secrets"][0]
     assert found["AMQP_URL"] == "amqp://rabbit.example:5671/"
     assert found["AMQP_USER"] == "grid"
     assert found["AMQP_PASSWORD_FILE"] == f"/run/secrets/{secret}"

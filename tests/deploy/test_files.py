@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import yaml
 from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
-from deploy import passwords, stack
+from api import keys
+from deploy import files, passwords, stack
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.programs import Program
-from deploy.local.setup import Setup
+from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
 from grid.errors import ConfigurationError
 
@@ -73,11 +75,81 @@ def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) ->
     """The copy is readable inside a folder that is not; a file that is not there is named."""
     source = tmp_path / "mine"
     source.write_text("secret\n")
-    copy = passwords.copy_for_containers(str(source), tmp_path / "secrets")
+    outside = {"AMQP_URL": "amqp://x/", "AMQP_PASSWORD_FILE": str(source)}
+    folder = tmp_path / "secrets"
+    passwords.write_for_containers(folder, outside)
+    copy = folder / passwords.OUTSIDE_BROKER
     assert copy.read_text() == "secret\n"
-    assert (mode(copy), mode(copy.parent)) == ("0o644", "0o700")
+    assert (mode(copy), mode(folder)) == ("0o644", "0o700")
     with pytest.raises(ConfigurationError, match=f"AMQP_PASSWORD_FILE={source}x: cannot be read"):
-        passwords.copy_for_containers(f"{source}x", tmp_path / "secrets")
+        passwords.write_for_containers(folder, {**outside, "AMQP_PASSWORD_FILE": f"{source}x"})
+
+
+def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Path) -> None:
+    """The file that the api reads knows the key and does not hold it; both are their owner's."""
+    folder = tmp_path / "secrets"
+    file = passwords.ensure_keys(folder)
+    secret = (folder / "operator").read_text().strip()
+    assert len(secret) >= 43  # 32 bytes
+    assert secret not in file.read_text()
+    assert [each.scope for each in keys.parse(file.read_text()).of(secret.encode())] == ["operator"]
+    assert (mode(folder), mode(folder / "operator"), mode(file)) == ("0o700", "0o600", "0o600")
+    before = file.read_text()
+    assert passwords.ensure_keys(folder).read_text() == before
+    assert (folder / "operator").read_text().strip() == secret
+
+
+def test_containers_read_the_keys_hash_and_never_the_key(tmp_path: Path) -> None:
+    """The file of hashes is open to them, inside a folder that is not; the key stays closed."""
+    file = passwords.ensure_keys(tmp_path / "secrets", for_containers=True)
+    assert mode(file) == "0o644"
+    assert mode(file.parent / "operator") == "0o600"
+
+
+def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
+    """As an outside broker's password is."""
+    source = tmp_path / "mine"
+    source.write_text(f"depot operator {'a' * 64}\n")
+    folder = tmp_path / "secrets"
+    passwords.write_for_containers(folder, {"API_KEYS_FILE": str(source)})
+    copy = folder / passwords.OUTSIDE_KEYS
+    assert copy.read_text() == source.read_text()
+    assert mode(copy) == "0o644"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("depot\n", "line 1: must be"), (None, "cannot be read")]
+)
+@pytest.mark.parametrize("decide", [Setup.decide, Compose.decide])
+def test_a_wrong_file_of_keys_is_told_before_anything_starts(
+    tmp_path: Path, decide: Callable[..., object], content: str | None, words: str
+) -> None:
+    """In either mode, with the variable, the file and the line."""
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match=f"API_KEYS_FILE={file}: {words}"):
+        decide({"API_KEYS_FILE": str(file)}, None)
+
+
+def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
+    """RabbitMQ's definitions and the api's keys count: both are read at the start alone."""
+    ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672)}
+    running = stack.Note("local", ports, {}, [*range(1024, 65536)])
+    programs = {each.name: each for each in Setup.decide({}, running).programs}
+    assert [file.name for file in programs["rabbitmq"].reads] == [
+        "rabbitmq.conf",
+        "definitions.json",
+    ]
+    assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE]
+    assert programs["api"].environment["API_KEYS_FILE"] == str(programs["api"].reads[0])
+    own = tmp_path / "keys"
+    own.write_text(f"depot operator {'a' * 64}\n")
+    told = {each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs}
+    assert told["api"].reads == [own]
+    before = files.digest([own, tmp_path / "not there"])
+    own.write_text("# none\n")
+    assert files.digest([own, tmp_path / "not there"]) != before
 
 
 def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:

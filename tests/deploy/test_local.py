@@ -51,6 +51,18 @@ class Clone:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             return json.load(answer)
 
+    def drain(self, substation: str) -> Any:  # noqa: ANN401 - JSON
+        """Drain a substation with the operator's key."""
+        key = (self.folder / ".secrets" / "operator").read_text().strip()
+        request = urllib.request.Request(
+            f"http://{HOST}:{self.ports[stack.API]}/substations/{substation}",
+            b'{"state": "draining"}',
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+
     def processes(self) -> dict[int, str]:
         """Give the command line of every process that belongs to this copy, by process id."""
         found = {}
@@ -107,6 +119,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert f":{clone.ports[stack.MANAGEMENT]}" in first.stdout
     assert ".secrets/admin" in first.stdout
+    assert ".secrets/operator" in first.stdout
     job = clone.fetch("/charge", "POST")
     assert job["details"]["routed_to"] in {"substation1", "substation2", "substation3"}
     before = clone.processes()
@@ -118,6 +131,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     assert "substation4" in [each["id"] for each in clone.fetch("/substations")["substations"]]
     assert clone.fetch(f"/charge/{job['id']}")["status"] == "completed"
     assert clone.call("status").returncode == 0
+    assert clone.drain("substation4") == {"id": "substation4", "state": "draining", "limit": None}
 
     passwords = [file.read_text().strip() for file in (clone.folder / ".secrets").iterdir()]
     assert not [line for line in clone.processes().values() for each in passwords if each in line]

@@ -109,10 +109,16 @@ class Taker:
 
 
 class Listener:
-    """Reads a stream from its start, its end, or any offset."""
+    """Reads a stream from its start, its end, or any offset; all anew after a break if told so."""
 
-    def __init__(self, url: str, queue: str, start: str | int) -> None:
+    def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
         self.bodies: list[bytes] = []
         self.link = StreamReader(
-            "listener", [url], Seen(), queue=queue, start=start, read=self.bodies.append
+            "listener",
+            [url],
+            Seen(),
+            queue=queue,
+            start=start,
+            read=self.bodies.append,
+            forget=self.bodies.clear if anew else None,
         )

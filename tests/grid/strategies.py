@@ -1,4 +1,4 @@
-"""What Hypothesis draws: requests and events of every allowed shape, and bytes of every shape."""
+"""What Hypothesis draws: all that travels, in every allowed shape, and bytes of every shape."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from grid import events, messages
+from grid.controls import MAX_LIMIT, Availability, Control, Message
 from grid.events import Counts, Event, State
 from grid.messages import ChargeRequest
 
@@ -72,6 +73,17 @@ snapshots = st.builds(
     detail=details,
 )
 all_events = job_events | snapshots
+
+set_controls = st.builds(
+    Control,
+    substation=st.sampled_from(["s1", "s2"]) | substation_ids,
+    state=st.sampled_from(Availability),
+    limit=st.none() | st.integers(1, MAX_LIMIT),
+    version=st.integers(1, 4) | st.integers(1, 2**53),
+)
+control_messages = st.builds(
+    Message, controls=st.lists(set_controls, max_size=4).map(tuple), marker=st.text()
+)
 
 
 def bodies(fields: list[str]) -> st.SearchStrategy[bytes]:

@@ -78,6 +78,20 @@ async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> No
     assert one.bodies == writer.written
 
 
+async def test_who_forgets_reads_all_again(writer: Writer, way: Gate) -> None:
+    """After a break all comes once more from the start, and what was read before was forgotten."""
+    await writer.write(10)
+    one = Listener(way.url, EVENTS, "first", anew=True)
+    async with running(one.link):
+        await eventually(lambda: len(one.bodies) == 10, "what was there")
+        await way.close()
+        await eventually(lambda: one.bodies == [], "it is forgotten")
+        await writer.write(5)
+        await way.open()
+        await eventually(lambda: len(one.bodies) == 15, "all of it")
+    assert one.bodies == writer.written
+
+
 async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
     """From ``next`` on, what was there before is not read, and after a break nothing is missing."""
     await writer.write(5)

@@ -75,12 +75,21 @@ def test_the_event_log_is_a_bounded_stream() -> None:
     assert not unknown_to_streams & arguments.keys()
 
 
+def test_what_operators_set_is_forgotten_by_no_age() -> None:
+    """A substation drained a year ago still is; the bound drops what newer messages repeat."""
+    arguments = topology.CONTROLS_STREAM.arguments
+    assert arguments["x-queue-type"] == "stream"
+    assert "x-max-age" not in arguments
+    assert arguments["x-max-length-bytes"] >= 10 * arguments["x-stream-max-segment-size-bytes"]
+
+
 def test_names_are_the_contract() -> None:
     """Operators, dashboards and permissions name these."""
     assert {queue.name for queue in topology.QUEUES} == {
         "charge.requests",
         "charge.parked",
         "charge.events",
+        "charge.controls",
     }
     queue = substation_queue("substation1")
     assert (queue.name, queue.exchange, queue.key) == (

@@ -1,0 +1,113 @@
+"""What operators may do: drain a substation, or cap it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Set
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Path
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.keys import Key, Keys, Scope
+from api.problems import NotFound, Problem
+from grid.control_log import ControlLog
+from grid.controls import MAX_LIMIT, Availability
+from grid.messages import SUBSTATION_PATTERN
+
+log = logging.getLogger(__name__)
+
+NO_KEYS: Final = (
+    "no key is configured: give the api a file of them in API_KEYS_FILE, a line each: "
+    "<name> operator <SHA-256 of the key>"
+)
+NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
+WRONG_KEY: Final = "the key of the header Authorization is not one of those in API_KEYS_FILE"
+
+_BEARER: Final = HTTPBearer(
+    scheme_name="key", description="A key of API_KEYS_FILE.", auto_error=False
+)
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Problem, "description": "The key is missing, or not known."},
+    403: {"model": Problem, "description": "The key does not have the scope operator."},
+    404: {"model": Problem, "description": "There is no such substation."},
+}
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True)]
+
+
+class ControlIn(BaseModel):
+    """What shall hold for a substation: all of it, so what is left out is as if never set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Availability = Field(
+        default=Availability.AVAILABLE,
+        description="A substation that is draining gets no new jobs, and finishes those it has.",
+    )
+    limit: Limit | None = Field(
+        default=None, description="The most sessions at once, if fewer than its connectors."
+    )
+
+
+class ControlOut(BaseModel):
+    """What holds for a substation now."""
+
+    id: str
+    state: Availability
+    limit: int | None
+
+
+def router(
+    controls: ControlLog, keys: Keys, known: Callable[[], Set[str]], timeout: float
+) -> APIRouter:
+    """Make the routes that need an operator's key.
+
+    ``known`` gives the substations there are, or none while that is not known; ``timeout`` is how
+    many seconds RabbitMQ may take.
+    """
+    routes = APIRouter(tags=["operating"], responses=_ERRORS)
+
+    def operator(credentials: Credentials) -> Key:
+        return _allowed(keys, credentials, Scope.OPERATOR)
+
+    needed = Depends(operator)  # an annotation would not see a name of this function
+
+    @routes.put("/substations/{id}")
+    async def control(
+        id: Id,
+        wanted: ControlIn,
+        by: Key = needed,
+    ) -> ControlOut:
+        """Drain a substation, cap it, or make it available again.
+
+        Answered once RabbitMQ has it: it holds from then on, whatever is started again.
+        """
+        there = known()
+        if there and id not in there:
+            raise NotFound(f"there is no substation {id}")
+        await controls.set(id, wanted.state, wanted.limit, timeout)
+        limit = wanted.limit or "none"
+        log.info('operator "%s" set %s %s, limit %s', by.name, id, wanted.state, limit)
+        return ControlOut(id=id, state=wanted.state, limit=wanted.limit)
+
+    return routes
+
+
+def _allowed(keys: Keys, credentials: HTTPAuthorizationCredentials | None, scope: Scope) -> Key:
+    """Give the entry of the caller's key that allows this. Raises ``HTTPException``: 401, 403."""
+    # a header comes as Latin-1, whatever its bytes meant
+    found = keys.of(credentials.credentials.encode("latin-1")) if credentials else []
+    if not found:
+        why = NO_KEYS if not keys else WRONG_KEY if credentials else NO_KEY
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
+    for each in found:
+        if each.scope is scope:
+            return each
+    raise HTTPException(
+        HTTPStatus.FORBIDDEN, f'the key "{found[0].name}" does not have the scope {scope}'
+    )

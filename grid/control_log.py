@@ -1,0 +1,135 @@
+"""Both ends of ``charge.controls``: what operators have set is read from its start, and written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Final
+from uuid import uuid4
+
+from grid import controls, topology
+from grid.amqp import Publisher
+from grid.controls import Availability, Control, Controls, Message
+from grid.errors import BrokerUnavailable, MalformedMessage
+
+log = logging.getLogger(__name__)
+
+OnChange = Callable[[str, Control], None]
+
+MARK_AGAIN_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 0.25  # after RabbitMQ said no: its stream may be there in a moment
+RESTATE_AFTER: Final = 100  # messages since the newest that tells all, before it is told again
+
+
+class ControlLog:
+    """Follows what operators have set, and sets it; ``on_change`` is told each control that is new.
+
+    Whatever it writes it waits to read back: then everything before has been read as well. Hand
+    ``read`` and ``forget`` to the stream's reader, and keep ``run(reader.up)`` running. ``name``
+    tells this writer from all others.
+    """
+
+    def __init__(self, publisher: Publisher, name: str, on_change: OnChange) -> None:
+        self._publisher = publisher
+        self._ids = (f"{name}-control-{number}" for number in count())
+        self._on_change = on_change
+        self._known = Controls()
+        self._told = Controls()  # by the stream, since its reader last began
+        self._since = 0  # messages since the newest with controls
+        self._awaited: dict[str, asyncio.Future[frozenset[Control]]] = {}
+        self._setting = asyncio.Lock()
+        self._behind = asyncio.Event()
+        self._behind.set()
+        self.caught_up = asyncio.Event()
+
+    def get(self, substation: str) -> Control:
+        """Give what holds for a substation, as far as the stream was read."""
+        return self._known.get(substation)
+
+    def read(self, body: bytes) -> None:
+        """Take in one message of the stream."""
+        try:
+            message = controls.decode(body)
+        except MalformedMessage as error:
+            log.warning("passed over in the controls: %s", error)
+            return
+        self._since = 0 if message.controls else self._since + 1
+        self._told.merge(message.controls)
+        for control in self._known.merge(message.controls):
+            self._on_change(control.substation, control)
+        back = self._awaited.get(message.marker)
+        if back is not None and not back.done():
+            # to be found out now: what is read after it may replace it again
+            back.set_result(frozenset(message.controls) & set(self._known.all()))
+
+    def forget(self) -> None:
+        """Take note that the stream is read from its start again: it may be another one."""
+        self._told, self._since = Controls(), 0
+        self._behind.set()
+
+    async def run(self, reading: asyncio.Event) -> None:
+        """Read to the stream's end, and have the stream tell all; again after each break.
+
+        ``reading`` is set while the reader's link is up: without, nothing would be read back.
+        """
+        while True:
+            await self._behind.wait()
+            self._behind.clear()
+            await self._insist(Controls(), reading)
+            if not self.caught_up.is_set():
+                log.info("the controls are read: %d substations", len(self._known.all()))
+                self.caught_up.set()
+            if self._told.all() != self._known.all() or self._since > RESTATE_AFTER:
+                await self._insist(self._known, reading)
+
+    async def set(
+        self, substation: str, state: Availability, limit: int | None, timeout: float
+    ) -> Control:
+        """Set what holds for a substation; gives it once RabbitMQ has it and it was read back.
+
+        Raises ``BrokerUnavailable`` where that does not succeed within ``timeout`` seconds, or not
+        all was read yet. It may then have arrived all the same.
+        """
+        if not self.caught_up.is_set():
+            raise BrokerUnavailable("what operators have set is still being read")
+        if not self._publisher.connected or self._publisher.blocked:
+            raise BrokerUnavailable("RabbitMQ is away, or takes no messages now")
+        try:
+            async with asyncio.timeout(timeout), self._setting:
+                while True:
+                    wanted = self._known.changed(substation, state, limit)
+                    others = (each for each in self._known.all() if each.substation != substation)
+                    # where it lost to a version not read before, that one is known now
+                    if wanted in await self._write([*others, wanted], timeout):
+                        return wanted
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"{substation}: was not read back from {topology.CONTROLS} within {timeout:g} s"
+            ) from None
+
+    async def _insist(self, known: Controls, reading: asyncio.Event) -> None:
+        """Write controls, or none as a mark, again and again until they were read back."""
+        while True:
+            await reading.wait()
+            try:
+                async with asyncio.timeout(MARK_AGAIN_SECONDS):
+                    await self._write(known.all(), MARK_AGAIN_SECONDS)
+                return
+            except TimeoutError:
+                continue
+            except BrokerUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _write(self, several: Iterable[Control], timeout: float) -> frozenset[Control]:
+        """Write a message and wait until it was read back; gives those of it that hold then."""
+        mark = uuid4().hex
+        back: asyncio.Future[frozenset[Control]] = asyncio.get_running_loop().create_future()
+        self._awaited[mark] = back
+        body, name = controls.encode(Message(tuple(several), mark)), topology.CONTROLS
+        try:
+            await self._publisher.confirmed(name, name, body, id=next(self._ids), timeout=timeout)
+            return await back
+        finally:
+            del self._awaited[mark]

@@ -1,0 +1,94 @@
+"""The file of keys: what it may say, and that no error shows a key."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from api.keys import Keys, Scope, parse
+from api.settings import ApiSettings
+from grid.errors import ConfigurationError
+from grid.settings import parse as parse_settings
+
+SECRET = "kq3-a-key-that-nobody-may-see"  # noqa: S105
+DIGEST = sha256(SECRET.encode()).hexdigest()
+
+
+def found(keys: Keys, secret: str = SECRET) -> list[tuple[str, Scope]]:
+    """Give name and scope of each entry of a key."""
+    return [(each.name, each.scope) for each in keys.of(secret.encode())]
+
+
+def test_a_key_is_known_by_its_hash() -> None:
+    """Comments, empty lines and the hash's letters do not matter; other keys are not known."""
+    other = sha256(b"other").hexdigest()
+    keys = parse(f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}")
+    assert found(keys) == [("depot", Scope.OPERATOR)]
+    assert found(keys, "other") == [("fleet", Scope.CLIENT)]
+    for wrong in ("", SECRET[:-1], SECRET + " ", DIGEST, "depot"):
+        assert found(keys, wrong) == []
+
+
+def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
+    """A line for each; so a key can be replaced without a time when neither is taken."""
+    new = sha256(b"new").hexdigest()
+    keys = parse(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
+    assert found(keys) == [("a", Scope.OPERATOR), ("a", Scope.CLIENT)]
+    assert found(keys, "new") == [("a", Scope.OPERATOR)]
+
+
+def test_a_file_without_keys_has_none() -> None:
+    """It is no error, and no key is taken."""
+    for keys in (parse(""), parse("# nobody yet\n"), Keys()):
+        assert not keys
+        assert found(keys) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("depot operator", "got 2 words"),
+        (f"depot {SECRET}", "got 2 words"),
+        (f"the depot operator {DIGEST}", "got 4 words"),
+        (f"depot operator {SECRET}", f"SHA-256 of the key.*got {len(SECRET)} characters"),
+        (f"depot {SECRET} operator", "SHA-256 of the key"),
+        (f"depot operator {DIGEST[:-1]}", "got 63 characters"),
+        (f"depot operator {DIGEST[:-1]}g", "SHA-256 of the key"),
+        (f"de/pot operator {DIGEST}", "name must be .* got 'de/pot'"),
+        (f"depot admin {DIGEST}", "scope must be one of operator, client, got 'admin'"),
+        (f"depot OPERATOR {DIGEST}", "got 'OPERATOR'"),
+    ],
+)
+def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:
+    """The number and what is wrong; what might be the key itself is not repeated."""
+    with pytest.raises(ConfigurationError, match=f"^line 3: .*{words}") as wrong:
+        parse(f"# keys\ndepot operator {DIGEST}\n{line}\n")
+    assert SECRET not in str(wrong.value)
+
+
+def settings(path: Path) -> ApiSettings:
+    """Give the settings of an api that is told this file."""
+    return parse_settings(ApiSettings, {"API_KEYS_FILE": str(path)})
+
+
+def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
+    """Without the variable there are no keys; a file that is wrong is named with its line."""
+    path = tmp_path / "keys"
+    path.write_text(f"depot operator {DIGEST}\n")
+    assert found(settings(path).api_keys()) == [("depot", Scope.OPERATOR)]
+    assert not parse_settings(ApiSettings, {}).api_keys()
+    path.write_text("depot\n")
+    with pytest.raises(ConfigurationError, match=rf"^API_KEYS_FILE={path}: line 1: .*got 1 words"):
+        settings(path).api_keys()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """One that is missing, and one that is no text."""
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=rf"^API_KEYS_FILE={path}: cannot be read: "):
+        settings(path).api_keys()

@@ -1,0 +1,239 @@
+"""Draining and capping a substation over HTTP, with an operator's key."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from api import keys
+from grid import controls, topology
+from grid.amqp import Outcome
+from grid.controls import MAX_LIMIT, Availability, Control
+from grid.events import SUBSTATIONS, Event
+from tests.api.bench import AT, JSON, PROBLEM, Answer, Bench
+
+CONTROLS = topology.CONTROLS
+SECRET, CLIENT = "the-depots-kéy", "the-fleets-key"
+
+
+def line(name: str, scope: str, secret: str) -> str:
+    """Give a line of the file of keys."""
+    return f"{name} {scope} {sha256(secret.encode()).hexdigest()}\n"
+
+
+KEYS = keys.parse(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
+
+
+def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
+    """Give an api that knows the keys."""
+    return Bench(keys=KEYS, **more)
+
+
+async def put(
+    api: Bench, body: object, id: str = "s1", *, key: str | None = SECRET, scheme: str = "Bearer"
+) -> Answer:
+    """Ask for a substation to be set so."""
+    named = [] if key is None else [("Authorization", f"{scheme} {key}")]
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    return await api.ask("PUT", f"/substations/{id}", data, [JSON, *named])
+
+
+def problem(answer: Answer, status: int) -> str:
+    """Check that an answer is a problem document of this status; gives its detail."""
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert answer.body["status"] == status
+    return str(answer.body["detail"])
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "limit"),
+    [
+        ({"state": "draining"}, "draining", None),
+        ({"state": "available", "limit": 1}, "available", 1),
+        ({"state": "draining", "limit": MAX_LIMIT}, "draining", MAX_LIMIT),
+        ({"limit": None}, "available", None),
+        ({}, "available", None),
+    ],
+)
+async def test_what_an_operator_sets_is_in_the_stream(
+    body: dict[str, object], state: str, limit: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """200 with what holds now; what was left out is as if never set. The log names the key once."""
+    caplog.set_level(logging.INFO)
+    async with bench().serve() as api:
+        await put(api, {"state": "draining", "limit": 9}, "s2")
+        caplog.clear()
+        answer = await put(api, body)
+        assert (answer.status, answer.body) == (200, {"id": "s1", "state": state, "limit": limit})
+        (_, sent) = api.controls.to(CONTROLS)
+        assert sent.key == CONTROLS
+        assert set(controls.decode(sent.body).controls) == {
+            Control("s1", Availability(state), limit, 1),
+            Control("s2", Availability.DRAINING, 9, 1),
+        }
+    said = [each.getMessage() for each in caplog.records if each.name == "api.operators"]
+    assert said == [f'operator "depot" set s1 {state}, limit {limit or "none"}']
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"state": "full"}, "state", 'got "full"'),
+        ({"state": None}, "state", "got null"),
+        ({"limit": 0}, "limit", "got 0"),
+        ({"limit": -1}, "limit", "got -1"),
+        ({"limit": 1.5}, "limit", "got 1.5"),
+        ({"limit": "3"}, "limit", 'got "3"'),
+        ({"limit": True}, "limit", "got true"),
+        ({"limit": MAX_LIMIT + 1}, "limit", str(MAX_LIMIT)),
+        ({"status": "draining"}, "status", "no such field"),
+        ([], "body", "must be a JSON object"),
+        (b"", "body", "missing"),
+        (b"{", "body", "not JSON"),
+    ],
+)
+async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: str) -> None:
+    """422 as for every other request, and nothing is set."""
+    async with bench().serve() as api:
+        answer = await put(api, body)
+        assert words in problem(answer, 422)
+        assert [each["field"] for each in answer.body["errors"]] == [field]
+        assert api.controls.sent == []
+
+
+async def test_a_name_that_no_substation_can_have_is_refused() -> None:
+    """422 naming the id, whether the dispatcher has told of any or not."""
+    async with bench().serve() as api:
+        assert "id" in problem(await put(api, {}, "a.b"), 422)
+
+
+async def test_a_substation_that_nobody_knows_is_refused() -> None:
+    """404 once the dispatcher has told which there are; before that any may be."""
+    async with bench().serve() as api:
+        assert (await put(api, {}, "s9")).status == 200
+        api.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
+        assert "no substation s9" in problem(await put(api, {}, "s9"), 404)
+        assert (await put(api, {}, "s1")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme", "words"),
+    [
+        (None, "", "Authorization: Bearer"),
+        ("", "Bearer", "Authorization: Bearer"),
+        (SECRET, "Basic", "Authorization: Bearer"),
+        ("another", "Bearer", "not one of those"),
+        (SECRET[:-1], "Bearer", "not one of those"),
+        (sha256(SECRET.encode()).hexdigest(), "Bearer", "not one of those"),
+    ],
+)
+async def test_without_a_key_that_is_known_nothing_is_set(
+    key: str | None, scheme: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """401 that says how to send one, before anything is said of the body; the key is not logged."""
+    caplog.set_level(logging.DEBUG)
+    async with bench().serve() as api:
+        answer = await put(api, {"limit": 0}, key=key, scheme=scheme)
+        assert words in problem(answer, 401)
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert api.controls.sent == []
+        if key:
+            assert key not in caplog.text + str(answer.body)
+
+
+async def test_without_any_keys_the_answer_says_how_to_have_some() -> None:
+    """401 that names the variable, whatever key is sent."""
+    async with Bench().serve() as api:
+        for key in (None, SECRET):
+            answer = await put(api, {}, key=key)
+            assert "no key is configured" in problem(answer, 401)
+            assert "API_KEYS_FILE" in answer.body["detail"]
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_key_for_something_else_is_not_enough() -> None:
+    """403 naming whose key it is, and the scope that it lacks."""
+    async with bench().serve() as api:
+        detail = problem(await put(api, {}, key=CLIENT), 403)
+        assert '"fleet"' in detail
+        assert "operator" in detail
+        assert api.controls.sent == []
+
+
+async def test_everything_else_needs_no_key() -> None:
+    """Charging, and looking at it, is as open as it was."""
+    async with bench().serve() as api:
+        assert (await api.post()).status == 202
+        assert (await api.get("/substations")).status == 200
+
+
+async def test_a_body_that_is_not_declared_as_json_is_told_the_header() -> None:
+    """415, as for every other body."""
+    async with bench().serve() as api:
+        named = [("Authorization", f"Bearer {SECRET}"), ("Content-Type", "text/plain")]
+        problem(await api.ask("PUT", "/substations/s1", b"{}", named), 415)
+
+
+def away(api: Bench) -> None:
+    """RabbitMQ cannot be reached."""
+    api.controls.up.clear()
+
+
+def behind(api: Bench) -> None:
+    """What was set before is not all read yet."""
+    api.controls.log.caught_up.clear()
+
+
+def refused(api: Bench) -> None:
+    """RabbitMQ says no."""
+    api.controls.automatic[CONTROLS] = Outcome.REFUSED
+
+
+def silent(api: Bench) -> None:
+    """RabbitMQ does not answer."""
+    del api.controls.automatic[CONTROLS]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [(away, "away"), (behind, "still being read"), (refused, "refused"), (silent, "within 0.05 s")],
+)
+async def test_what_rabbitmq_does_not_have_is_not_set(
+    trouble: Callable[[Bench], None], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503 with Retry-After and the reason; no change is logged. The rest of the api works."""
+    caplog.set_level(logging.INFO)
+    async with bench(confirm_timeout=0.05).serve() as api:
+        trouble(api)
+        answer = await put(api, {"state": "draining"})
+        assert words in problem(answer, 503)
+        assert answer.headers["Retry-After"]
+        assert "operator" not in caplog.text
+        assert (await api.get("/readyz")).status == 200
+        assert (await api.post()).status == 202
+
+
+async def test_the_openapi_document_says_what_is_needed() -> None:
+    """The bearer scheme is declared and asked for there alone, and every error described."""
+    async with bench().serve() as api:
+        document = (await api.get("/openapi.json")).body
+    schemes = document["components"]["securitySchemes"]
+    assert [(each["type"], each["scheme"]) for each in schemes.values()] == [("http", "bearer")]
+    secured = {
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("security")
+    }
+    assert secured == {"PUT /substations/{id}"}
+    answers = document["paths"]["/substations/{id}"]["put"]["responses"]
+    assert answers.keys() == {"200", "401", "403", "404", "413", "415", "422", "503"}
+    for status, answer in answers.items():
+        assert list(answer["content"]) == [PROBLEM if status != "200" else "application/json"]

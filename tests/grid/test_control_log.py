@@ -1,0 +1,366 @@
+"""What operators set: with a scripted stream the order of things, with a real one that it stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import quote
+
+import pytest
+
+from grid import control_log, controls, topology
+from grid.amqp import Declarer, Outcome, Publisher, StreamReader
+from grid.control_log import RESTATE_AFTER, ControlLog
+from grid.controls import Availability, Control, Message
+from grid.errors import BrokerUnavailable
+from grid.runtime import background
+from tests.broker import VirtualHost
+from tests.fake_broker import FakePublisher, turns
+from tests.grid.gate import gate
+from tests.grid.links import PATIENCE, Listener, Seen, eventually, running
+
+AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
+CONTROLS = topology.CONTROLS
+MARK = Message()
+
+
+def drained(substation: str, version: int = 1) -> Control:
+    """Give the control of a substation that drains."""
+    return Control(substation, DRAINING, None, version)
+
+
+class Stream:
+    """A stream without RabbitMQ: what one log publishes it reads back, when the test says so."""
+
+    def __init__(self) -> None:
+        self.publisher = FakePublisher()
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.changes: list[Control] = []
+        self.log = ControlLog(self.publisher, "test", self._changed)
+
+    def _changed(self, substation: str, control: Control) -> None:
+        assert control.substation == substation
+        self.changes.append(control)
+
+    def bring(self, *several: Control, marker: str = "") -> None:
+        """Have a message of another writer be read."""
+        self.log.read(controls.encode(Message(several, marker)))
+
+    async def echo(self) -> Message:
+        """Confirm the oldest message that waits, and have it be read; gives it."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.publisher.waiting:  # noqa: ASYNC110  # nothing tells of a publish
+                await asyncio.sleep(0)
+        body = self.publisher.waiting[0].body
+        self.publisher.answer(CONTROLS)
+        self.log.read(body)
+        await turns()
+        return controls.decode(body)
+
+    def sent(self) -> list[tuple[Control, ...]]:
+        """Give the controls of each message published."""
+        return [controls.decode(each.body).controls for each in self.publisher.to(CONTROLS)]
+
+
+@asynccontextmanager
+async def followed() -> AsyncIterator[Stream]:
+    """Give a stream whose log has caught up."""
+    stream = Stream()
+    async with background(stream.log.run(stream.reading)):
+        await stream.echo()
+        yield stream
+
+
+async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
+    """Neither its being confirmed nor another's mark says that all before was read."""
+    stream = Stream()
+    async with background(stream.log.run(stream.reading)):
+        await turns()
+        assert stream.sent() == [()]
+        stream.publisher.answer(CONTROLS)
+        stream.bring(drained("s1"), marker="another's")
+        await turns()
+        assert not stream.log.caught_up.is_set()
+        stream.log.read(stream.publisher.sent[0].body)
+        await turns()
+        assert stream.log.caught_up.is_set()
+    assert stream.changes == [drained("s1")]
+
+
+async def test_a_mark_that_does_not_come_back_is_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that RabbitMQ returned, or never brings, is followed by another."""
+    monkeypatch.setattr(control_log, "MARK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(control_log, "RETRY_SECONDS", 0)
+    stream = Stream()
+    async with background(stream.log.run(stream.reading)):
+        await turns()
+        stream.publisher.answer(CONTROLS, Outcome.UNROUTABLE)
+        await eventually(lambda: len(stream.publisher.sent) >= 4, "more marks")
+        assert not stream.log.caught_up.is_set()
+        stream.log.read(stream.publisher.sent[0].body)
+        await turns()
+        assert not stream.log.caught_up.is_set()  # nobody waits for the first one any more
+        while not stream.log.caught_up.is_set():
+            await stream.echo()
+
+
+async def test_no_mark_is_written_that_nobody_would_read() -> None:
+    """While the reader's link is down, as at a broker that has no such stream."""
+    stream = Stream()
+    stream.reading.clear()
+    async with background(stream.log.run(stream.reading)):
+        await turns()
+        assert stream.sent() == []
+        stream.reading.set()
+        await stream.echo()
+        assert stream.log.caught_up.is_set()
+
+
+async def test_nothing_is_set_before_all_is_read() -> None:
+    """A change that knows only half would be a version too old."""
+    stream = Stream()
+    with pytest.raises(BrokerUnavailable, match="still being read"):
+        await stream.log.set("s1", DRAINING, None, 1)
+    assert stream.sent() == []
+
+
+async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
+    """The newest message alone tells everything, also what was taken back."""
+    async with followed() as stream:
+        stream.bring(drained("s1"), Control("s2", AVAILABLE, None, 4))
+        setting = asyncio.create_task(stream.log.set("s2", AVAILABLE, 7, 5))
+        message = await stream.echo()
+        assert message.controls == (drained("s1"), Control("s2", AVAILABLE, 7, 5))
+        assert await setting == stream.log.get("s2") == stream.changes[-1]
+
+
+async def test_a_change_counts_once_it_is_read_back() -> None:
+    """RabbitMQ's confirm alone does not tell whether another's change came before."""
+    async with followed() as stream:
+        setting = asyncio.create_task(stream.log.set("s1", DRAINING, None, 5))
+        await turns()
+        stream.publisher.answer(CONTROLS)
+        await turns()
+        assert not setting.done()
+        assert stream.changes == []
+        stream.log.read(stream.publisher.sent[-1].body)
+        assert await setting == drained("s1")
+
+
+async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
+    """Who was behind does not answer that it is done before it is."""
+    async with followed() as stream:
+        setting = asyncio.create_task(stream.log.set("s1", AVAILABLE, 5, 5))
+        await turns()
+        stream.bring(drained("s1", 8))
+        await stream.echo()
+        assert not setting.done()
+        await stream.echo()
+        assert await setting == Control("s1", AVAILABLE, 5, 9)
+
+
+async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same() -> None:
+    """It is not made again over the later one."""
+    async with followed() as stream:
+        setting = asyncio.create_task(stream.log.set("s1", AVAILABLE, 5, 5))
+        await turns()
+        stream.publisher.answer(CONTROLS)
+        stream.log.read(stream.publisher.sent[-1].body)
+        stream.bring(drained("s1", 2))
+        assert await setting == Control("s1", AVAILABLE, 5, 1)
+        assert stream.log.get("s1") == drained("s1", 2)
+
+
+async def test_changes_of_one_writer_wait_for_each_other() -> None:
+    """The second has the first in it, so that it tells everything as well."""
+    async with followed() as stream:
+        both = [
+            asyncio.create_task(stream.log.set(name, DRAINING, None, 5)) for name in ("s1", "s2")
+        ]
+        assert (await stream.echo()).controls == (drained("s1"),)
+        assert (await stream.echo()).controls == (drained("s1"), drained("s2"))
+        await asyncio.gather(*both)
+
+
+def away(stream: Stream) -> None:
+    """RabbitMQ cannot be reached."""
+    stream.publisher.up.clear()
+
+
+def blocked(stream: Stream) -> None:
+    """RabbitMQ is short of memory."""
+    stream.publisher.blocked = True
+
+
+def refused(stream: Stream) -> None:
+    """RabbitMQ says no."""
+    stream.publisher.automatic[CONTROLS] = Outcome.REFUSED
+
+
+def not_read(stream: Stream) -> None:
+    """RabbitMQ has it, but the reader does not."""
+    stream.publisher.automatic[CONTROLS] = Outcome.CONFIRMED
+
+
+def silent(_: Stream) -> None:
+    """RabbitMQ does not answer."""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (away, "away"),
+        (blocked, "no messages now"),
+        (refused, "refused"),
+        (not_read, "s1: was not read back"),
+        (silent, "within 0.05 s"),
+    ],
+)
+async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], words: str) -> None:
+    """One error with the reason; and nothing is published later that was answered with a no."""
+    async with followed() as stream:
+        trouble(stream)
+        with pytest.raises(BrokerUnavailable, match=words):
+            await stream.log.set("s1", DRAINING, None, 0.05)
+        assert all(each.withdrawn for each in stream.publisher.waiting)
+        assert stream.changes == []
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
+    """Where the newest message with controls is far back, all of it is written once more."""
+    stream = Stream()
+    known = drained("s1"), Control("s2", AVAILABLE, None, 2)
+    stream.bring(*known)
+    for _ in range(RESTATE_AFTER - 1 + more):
+        stream.bring(marker="a start of some service")
+    async with background(stream.log.run(stream.reading)):
+        await stream.echo()
+        if more:
+            assert (await stream.echo()).controls == known
+        await turns()
+        assert not stream.publisher.waiting
+    assert len(stream.changes) == 2
+
+
+async def test_a_stream_that_may_be_new_is_told_all_again() -> None:
+    """After a break of the reader's link; what the new one tells already is not repeated."""
+    async with followed() as stream:
+        stream.bring(drained("s1"), drained("s2"))
+        stream.log.forget()
+        stream.bring(drained("s1"))
+        assert (await stream.echo()).controls == ()
+        assert (await stream.echo()).controls == (drained("s1"), drained("s2"))
+        stream.log.forget()
+        stream.bring(drained("s1"), drained("s2"))
+        assert (await stream.echo()).controls == ()
+        await turns()
+        assert not stream.publisher.waiting
+        assert stream.log.caught_up.is_set()
+
+
+async def test_what_is_malformed_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """One bad message in a stream that keeps its messages for good must not end every service."""
+    async with followed() as stream:
+        stream.log.read(b"nonsense")
+        assert "passed over in the controls" in caplog.text
+        stream.bring(drained("s1"))
+        assert stream.changes == [drained("s1")]
+
+
+class Follower:
+    """A control log at a real RabbitMQ, as a service has it."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.seen = Seen()
+        self.known: dict[str, Control] = {}
+        self.publisher = Publisher(f"{name}-out", [url], self.seen)
+        self.log = ControlLog(self.publisher, name, self.known.__setitem__)
+        self.reader = StreamReader(
+            name,
+            [url],
+            self.seen,
+            queue=CONTROLS,
+            start="first",
+            read=self.log.read,
+            forget=self.log.forget,
+        )
+
+    @asynccontextmanager
+    async def follow(self) -> AsyncIterator[Follower]:
+        """Run it, from the moment it has caught up."""
+        async with background(
+            self.publisher.run(), self.reader.run(), self.log.run(self.reader.up)
+        ):
+            await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
+            yield self
+
+
+@pytest.mark.integration
+async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) -> None:
+    """Two apis set different substations at once; a dispatcher started later knows both."""
+    one, other = (Follower(vhost.url("api"), name) for name in ("api-1", "api-2"))
+    async with one.follow(), other.follow():
+        await asyncio.gather(
+            one.log.set("s1", DRAINING, None, PATIENCE),
+            other.log.set("s2", AVAILABLE, 3, PATIENCE),
+        )
+        expected = {"s1": drained("s1"), "s2": Control("s2", AVAILABLE, 3, 1)}
+        await eventually(lambda: one.known == other.known == expected, "both know both")
+        async with Follower(vhost.url("dispatcher"), "dispatcher").follow() as late:
+            assert late.known == expected
+            back = await other.log.set("s1", AVAILABLE, None, PATIENCE)
+            await eventually(lambda: late.known["s1"] == one.known["s1"] == back, "all know")
+            assert back == Control("s1", AVAILABLE, None, 2)
+        assert [seen for each in (one, other, late) for seen in each.seen.ups()] == [True] * 6
+
+
+@pytest.mark.integration
+async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
+    """A restart of the node keeps it, and who follows goes on by itself."""
+    async with Follower(vhost.url("api"), "api-1").follow() as one:
+        await one.log.set("s1", DRAINING, None, PATIENCE)
+        await asyncio.to_thread(vhost.broker.restart)
+        await asyncio.wait_for(one.publisher.up.wait(), PATIENCE)
+        async with AsyncExitStack() as stack:
+            new = Follower(vhost.url("dispatcher"), "dispatcher")
+            async with asyncio.timeout(PATIENCE):
+                await stack.enter_async_context(new.follow())
+            assert new.known == {"s1": drained("s1")}
+            await asyncio.wait_for(one.reader.up.wait(), PATIENCE)
+            await one.log.set("s1", AVAILABLE, 2, PATIENCE)
+            await eventually(lambda: new.known["s1"].limit == 2, "the new one knows")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("cut_off", [False, True])
+async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_off: bool) -> None:  # noqa: FBT001
+    """Deleted under a running system, it is told again by who knows, also if that was cut off."""
+    listener = Listener(vhost.url("api"), CONTROLS, "first")
+    async with (
+        gate(vhost.url("api")) as way,
+        Follower(way.url, "api-1").follow() as one,
+        running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
+    ):
+        for _ in range(3):
+            await one.log.set("s1", DRAINING, None, PATIENCE)
+        if cut_off:
+            await way.close()
+        path = f"/api/queues/{quote(vhost.name)}/{CONTROLS}"
+        await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+        await eventually(lambda: not one.reader.connected, "the link breaks")
+        await declarer.queue(topology.CONTROLS_STREAM)
+        if cut_off:
+            await way.open()
+        async with running(listener.link):
+            told = encode_of(drained("s1", 3))
+            await eventually(lambda: any(told in each for each in listener.bodies), "it is told")
+
+
+def encode_of(control: Control) -> bytes:
+    """Give how a control stands in a message."""
+    return controls.encode(Message((control,)))[len(b'{"controls":[') : -len(b"]}")]

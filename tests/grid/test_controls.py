@@ -1,0 +1,168 @@
+"""What operators have set: merged alike by every reader, written and read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from grid.controls import (
+    MAX_LIMIT,
+    Availability,
+    Control,
+    Controls,
+    Message,
+    decode,
+    encode,
+)
+from grid.errors import MalformedMessage
+from tests.grid.strategies import THOROUGH, bodies, control_messages, nested, set_controls
+
+AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
+FIELDS = ["controls", "marker"]
+GOOD: dict[str, Any] = {"substation": "s1", "state": "draining", "limit": 3, "version": 1}
+
+
+def body(**fields: object) -> bytes:
+    """Give the bytes of a message with one control, whose fields are changed."""
+    return json.dumps({"controls": [{**GOOD, **fields}]}).encode()
+
+
+def merged(*messages: Message) -> tuple[Control, ...]:
+    """Give what a reader knows that read these."""
+    known = Controls()
+    for each in messages:
+        known.merge(each.controls)
+    return known.all()
+
+
+@THOROUGH
+@given(control_messages)
+@example(Message())
+def test_what_is_encoded_is_decoded(message: Message) -> None:
+    """Any message comes back as it was."""
+    assert decode(encode(message)) == message
+
+
+@THOROUGH
+@given(bodies(FIELDS) | bodies(list(GOOD)).map(lambda each: b'{"controls":[' + each + b"]}"))
+@example(b'{"controls":{}}')
+@example(b'{"controls":""}')
+@example(b'{"controls":[{"substation":"a","state":[],"limit":null,"version":1}]}')
+def test_any_bytes_give_a_message_or_one_error(content: bytes) -> None:
+    """Whatever lies in the stream, its reader gets a message or ``MalformedMessage``."""
+    try:
+        found = decode(content)
+    except MalformedMessage:
+        return
+    assert decode(encode(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("substation", [None, "", "a b", "a.b", "x" * 65, 1, []]),
+        ("state", [None, "", "full", 1, [], {}, ["draining"]]),
+        ("limit", [0, -1, 1.0, True, "3", [], MAX_LIMIT + 1]),
+        ("version", [None, 0, -1, 1.0, True, "1", 10**400]),
+    ],
+)
+def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
+    """A control of another shape is refused: the dispatcher reckons with it unchecked."""
+    assert decode(body())
+    for value in wrong:
+        with pytest.raises(MalformedMessage, match="not what operators have set"):
+            decode(body(**{field: value}))
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_control_is_whole(field: str) -> None:
+    """One that lacks a field is refused, and the whole message with it."""
+    rest = {name: value for name, value in GOOD.items() if name != field}
+    with pytest.raises(MalformedMessage):
+        decode(json.dumps({"controls": [GOOD, rest]}).encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"null", b"[]", b"7", b"\xff", b"{}", b'{"controls":[],"marker":1}', nested(30_000)],
+)
+def test_what_is_no_message_is_refused(content: bytes) -> None:
+    """What is not even an object with controls is refused the same way."""
+    with pytest.raises(MalformedMessage, match="not what operators have set"):
+        decode(content)
+
+
+def test_an_error_repeats_little() -> None:
+    """A long value is cut where the error repeats it: it goes to a log."""
+    with pytest.raises(MalformedMessage) as wrong:
+        decode(body(state="x" * 10_000))
+    assert len(str(wrong.value)) < 300
+
+
+def test_the_form_on_the_wire() -> None:
+    """One JSON object; what a newer writer adds is passed over."""
+    message = Message((Control("s1", DRAINING, None, 2),), "mark")
+    text = '{"substation":"s1","state":"draining","limit":null,"version":2}'
+    assert encode(message) == f'{{"controls":[{text}],"marker":"mark"}}'.encode()
+    newer = json.dumps({"controls": [{**GOOD, "by": "depot"}], "at": 1}).encode()
+    assert decode(newer) == Message((Control("s1", DRAINING, 3, 1),))
+
+
+def test_without_a_word_a_substation_is_available_without_limit() -> None:
+    """That is what holds for one that no operator ever set anything for."""
+    assert Controls().get("s1") == Control("s1", AVAILABLE, None, 0)
+    assert Controls().all() == ()
+
+
+def test_a_change_wins_over_what_it_replaces_and_taking_it_back_over_the_change() -> None:
+    """However late the older messages come, and however often."""
+    known = Controls()
+    drained = known.changed("s1", DRAINING, None)
+    assert known.merge([drained]) == [drained]
+    back = known.changed("s1", AVAILABLE, None)
+    assert known.merge([back]) == [back]
+    assert known.merge([drained, back]) == []
+    assert known.get("s1") == Control("s1", AVAILABLE, None, 2)
+    assert known.all() == (back,)
+
+
+def test_two_writers_at_once_lose_nothing_of_different_substations() -> None:
+    """Neither message has the other's change; who read both has both."""
+    one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s2", AVAILABLE, 3)
+    assert merged(Message((one,)), Message((other,))) == (one, other)
+
+
+def test_of_two_changes_at_once_the_later_in_the_stream_counts() -> None:
+    """Both have the same version; every reader sees them in the same order."""
+    one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s1", AVAILABLE, 3)
+    assert merged(Message((one,)), Message((other,))) == (other,)
+    assert merged(Message((other,)), Message((one,))) == (one,)
+
+
+@THOROUGH
+@given(st.lists(control_messages, max_size=6), st.integers(0, 6))
+def test_one_message_of_all_that_is_known_tells_as_much_as_all_before(
+    messages: list[Message], after: int
+) -> None:
+    """So retention may drop what came before it, and telling it again changes nothing."""
+    all_told = Message(merged(*messages[:after]))
+    rest = messages[after:]
+    assert (
+        merged(all_told, *rest) == merged(*messages[:after], all_told, *rest) == merged(*messages)
+    )
+
+
+@THOROUGH
+@given(st.lists(set_controls, max_size=8))
+def test_what_changed_is_told_and_nothing_else(controls: list[Control]) -> None:
+    """A reader that is told each change knows what one knows that asks."""
+    known, told = Controls(), dict[str, Control]()
+    for each in controls:
+        for changed in known.merge([each]):
+            assert told.get(changed.substation) != changed
+            told[changed.substation] = changed
+    assert tuple(told[name] for name in sorted(told)) == known.all()
