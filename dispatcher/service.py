@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -27,7 +27,8 @@ from dispatcher.settings import DispatcherSettings
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.watch import SubstationWatch, Turn
 from grid import topology
-from grid.amqp import Consumer, Declarer, Publisher, StreamReader, Taker
+from grid.amqp import Consumer, Declarer, Link, Publisher, StreamReader, Taker
+from grid.control_log import ControlLog
 from grid.event_log import EventWriter, Mark
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
@@ -37,112 +38,191 @@ log = logging.getLogger(__name__)
 
 LOG_READ_BACK: Final = "5m"  # of the event log, when it starts: what was sent just before
 LOG_SECONDS: Final = 5.0  # to read that, before deciding all the same
+NOT_BEGUN: Final = f"what operators have set ({topology.CONTROLS}) is still being read"
+
+AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
     """Wire a dispatcher; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
-    urls = settings.broker_urls()
-    registry, now = new_registry(), monotonic
-    metrics = Metrics(registry)
-    broker = BrokerWatch(registry, logging.getLogger("dispatcher"))
-    ledger = Ledger(settings.stale_after, settings.default_connectors)
-    fleet = Fleet(ledger, settings.scrape_period, settings.slow_start)
-    publisher = Publisher("dispatcher-jobs", urls, broker)
-    name = f"dispatcher-{uuid4().hex[:8]}"
-    events, turn = EventWriter(publisher, name), Turn(name, now)
-    mark, progress = Mark(events, clock), Progress(REMEMBERED)
-    declarer = Declarer("dispatcher-queues", urls, broker)
-    queues = QueueKeeper(ledger, declarer, now)
-    dispatcher = Dispatcher(
-        fleet,
-        policy(settings.policy),
-        publisher,
-        events,
-        progress,
-        metrics=metrics,
-        random=random,
-        clock=clock,
-        now=now,
-        on_missing_queue=queues.missing,
-        on_delivery=lambda: ledger.let_go() if turn.take() else None,
-    )
-    queues.sending = dispatcher.sending
-    consumer = Consumer(
-        "dispatcher-requests",
-        urls,
-        broker,
-        queue=topology.REQUESTS,
-        prefetch=settings.prefetch,
-        deliver=dispatcher.deliver,
-        forget=dispatcher.forget,
-    )
-    dispatcher.connect(consumer, settings.prefetch)
-    rescue = Rescue(
-        progress,
-        Patience(settings.rescue_after),
-        reachable=lambda: ledger.readable(now()),
-        look=queues.state,
-        take_back=dispatcher.take_back,
-        anywhere_else=lambda name: not turn.standing_by and ledger.another(name, now()),
-        forget=dispatcher.forget_taken_back,
-        rescued=lambda name: metrics.rescued.labels(name).inc(),
-        now=now,
-    )
-    taker = Taker("dispatcher-rescue", urls, broker, forget=rescue.forget)
-    rescue.connect(taker)
-    dispatcher.connect_rescue(rescue.done)
-    watch = SubstationWatch(
-        ledger,
-        dispatcher.route,
-        queues.missing,
-        metrics,
-        mark=mark,
-        progress=progress,
-        turn=turn,
-        now=now,
-    )
-    reader = StreamReader(
-        "dispatcher-events",
-        urls,
-        broker,
-        queue=topology.EVENTS,
-        start=LOG_READ_BACK,
-        read=watch.on_events,
-    )
-    file = TargetFile(settings.substations_file)
-    scraper = Scraper(
-        file,
-        settings.scrape_period,
-        settings.scrape_timeout,
-        on_targets=watch.on_targets,
-        on_reading=watch.on_reading,
-        on_failure=watch.on_failure,
-    )
-    queues.hurry = scraper.hurry
-    registry.register(
-        LedgerCollector(
-            dispatcher.candidates, lambda: dispatcher.waiting, lambda: fleet.blind(now())
+    return _Service(settings, random, clock).app()
+
+
+class _Service:
+    """Every part of one dispatcher; each method wires what belongs to one purpose."""
+
+    def __init__(
+        self, settings: DispatcherSettings, random: Random, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._urls = settings.broker_urls()
+        self._clock, self._now = clock, monotonic
+        self._registry = new_registry()
+        self._metrics = Metrics(self._registry)
+        self._broker = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
+        self._links: list[Link] = []
+        self._ledger = Ledger(settings.stale_after, settings.default_connectors)
+        self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
+        self._progress = Progress(REMEMBERED)
+        self._name = f"dispatcher-{uuid4().hex[:8]}"
+        self._turn = Turn(self._name, self._now)
+        publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
+        self._events = EventWriter(publisher, self._name)
+        self._mark = Mark(self._events, clock)
+        self._queues = QueueKeeper(
+            self._ledger,
+            self._link(Declarer("dispatcher-queues", self._urls, self._broker)),
+            self._now,
         )
-    )
-    links = [publisher, declarer, consumer, reader, taker]
+        self._dispatcher = self._deciding(publisher, random)
+        self._rescue = self._rescuing()
+        self._scraper = self._watching()
+        self._controls, self._controls_up = self._controlling()
 
-    async def begin() -> None:
-        await events.until_connected()
-        if not await within(LOG_SECONDS, mark.write()):
+    def app(self) -> FastAPI:
+        """Give the app in whose lifespan all of it works."""
+        return operations_app("Dispatcher", self._registry, self._problems, self._lifespan)
+
+    def _link(self, link: AnyLink) -> AnyLink:
+        self._links.append(link)
+        return link
+
+    def _deciding(self, publisher: Publisher, random: Random) -> Dispatcher:
+        """Wire the requests to the decision, and that to the substations' queues."""
+        settings = self._settings
+        dispatcher = Dispatcher(
+            self._fleet,
+            policy(settings.policy),
+            publisher,
+            self._events,
+            self._progress,
+            metrics=self._metrics,
+            random=random,
+            clock=self._clock,
+            now=self._now,
+            on_missing_queue=self._queues.missing,
+            on_delivery=lambda: self._ledger.let_go() if self._turn.take() else None,
+        )
+        self._queues.sending = dispatcher.sending
+        consumer = Consumer(
+            "dispatcher-requests",
+            self._urls,
+            self._broker,
+            queue=topology.REQUESTS,
+            prefetch=settings.prefetch,
+            deliver=dispatcher.deliver,
+            forget=dispatcher.forget,
+        )
+        dispatcher.connect(self._link(consumer), settings.prefetch)
+        self._registry.register(
+            LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
+        )
+        return dispatcher
+
+    def _rescuing(self) -> Rescue:
+        """Wire the taking back of jobs that wait at a substation in vain."""
+        ledger, dispatcher = self._ledger, self._dispatcher
+        rescue = Rescue(
+            self._progress,
+            Patience(self._settings.rescue_after),
+            reachable=lambda: ledger.readable(self._now()),
+            look=self._queues.state,
+            take_back=dispatcher.take_back,
+            anywhere_else=lambda name: (
+                not self._turn.standing_by and ledger.another(name, self._now())
+            ),
+            forget=dispatcher.forget_taken_back,
+            rescued=lambda name: self._metrics.rescued.labels(name).inc(),
+            now=self._now,
+        )
+        taker = Taker("dispatcher-rescue", self._urls, self._broker, forget=rescue.forget)
+        rescue.connect(self._link(taker))
+        dispatcher.connect_rescue(rescue.done)
+        return rescue
+
+    def _watching(self) -> Scraper:
+        """Wire the pages and the event log to the ledger."""
+        settings = self._settings
+        watch = SubstationWatch(
+            self._ledger,
+            self._dispatcher.route,
+            self._queues.missing,
+            self._metrics,
+            mark=self._mark,
+            progress=self._progress,
+            turn=self._turn,
+            now=self._now,
+        )
+        reader = StreamReader(
+            "dispatcher-events",
+            self._urls,
+            self._broker,
+            queue=topology.EVENTS,
+            start=LOG_READ_BACK,
+            read=watch.on_events,
+        )
+        self._link(reader)
+        self._file = TargetFile(settings.substations_file)
+        scraper = Scraper(
+            self._file,
+            settings.scrape_period,
+            settings.scrape_timeout,
+            on_targets=watch.on_targets,
+            on_reading=watch.on_reading,
+            on_failure=watch.on_failure,
+        )
+        self._queues.hurry = scraper.hurry
+        return scraper
+
+    def _controlling(self) -> tuple[ControlLog, StreamReader]:
+        """Wire what operators set to the ledger.
+
+        A link of its own writes the marks: at a broker without that stream it breaks again and
+        again, and must not take the jobs with it.
+        """
+        publisher = Publisher("dispatcher-controls-out", self._urls, self._broker)
+        controls = ControlLog(self._link(publisher), self._name, self._ledger.control)
+        reader = StreamReader(
+            "dispatcher-controls",
+            self._urls,
+            self._broker,
+            queue=topology.CONTROLS,
+            start="first",
+            read=controls.read,
+            forget=controls.forget,
+        )
+        return controls, self._link(reader)
+
+    def _blind(self) -> bool:
+        return self._fleet.blind(self._now())
+
+    async def _begin(self) -> None:
+        """Decide once it is known what operators have set, and what was sent before."""
+        await self._controls.caught_up.wait()
+        await self._events.until_connected()
+        if not await within(LOG_SECONDS, self._mark.write()):
             log.warning("the event log is not read yet: a job sent just before may be sent twice")
-        dispatcher.begin()
+        self._dispatcher.begin()
 
-    def problems() -> list[str]:
-        return links_down(links) + ([file.problem] if file.problem else [])
+    def _problems(self) -> list[str]:
+        down = links_down(self._links)
+        begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
+        return down + begun + ([self._file.problem] if self._file.problem else [])
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        snapshots = publish_snapshots(dispatcher.candidates, events, turn, clock)
-        work = [link.run() for link in links]
-        announcing = announce(dispatcher.candidates, lambda: fleet.blind(now()))
-        deciding = (begin(), dispatcher.run(), rescue.run())
-        async with background(*work, queues.run(), scraper.run(), *deciding, snapshots, announcing):
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        candidates = self._dispatcher.candidates
+        work = [
+            *(link.run() for link in self._links),
+            self._queues.run(),
+            self._scraper.run(),
+            self._controls.run(self._controls_up.up),
+            self._begin(),
+            self._dispatcher.run(),
+            self._rescue.run(),
+            publish_snapshots(candidates, self._events, self._turn, self._clock),
+            announce(candidates, self._blind),
+        ]
+        async with background(*work):
             yield
-            await dispatcher.stop()
-
-    return operations_app("Dispatcher", registry, problems, lifespan)
+            await self._dispatcher.stop()

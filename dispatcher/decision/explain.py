@@ -11,6 +11,7 @@ from dispatcher.decision.fleet import FULL, Fleet
 from dispatcher.decision.line import Wish
 from dispatcher.decision.router import Choice
 from dispatcher.readings import LOAD
+from grid.controls import Availability
 
 TAKEN: Final = "full"
 NO_POWER: Final = "not enough power left"
@@ -97,7 +98,7 @@ def explain(candidate: Candidate, wish: Wish | None = None) -> dict[str, Any]:
         "outstanding": candidate.outstanding,
         "power_kw": round(candidate.power_kw, 3),
         "rated_power_kw": candidate.rated_power_kw,
-        "state": "draining" if candidate.drained else "available",
+        "state": Availability.DRAINING if candidate.drained else Availability.AVAILABLE,
         "limit": candidate.limit,
         "eligible": problem is None,
         "reason": problem,

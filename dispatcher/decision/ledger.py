@@ -22,6 +22,7 @@ from typing import Final
 
 from dispatcher.decision.account import Account, Depth, Gauge, progress, taken
 from dispatcher.readings import LOAD, Reading
+from grid.controls import Availability, Control
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 
@@ -42,7 +43,7 @@ class Ledger:
         self.stale_after = stale_after
         self._default_connectors = default_connectors
         self._changed: dict[str, Account] = {}
-        self._controls: dict[str, tuple[bool, float | None]] = {}
+        self._controls: dict[str, Control] = {}
         self.accounts: dict[str, Account] = {}
 
     def keep(self, connectors: dict[str, float | None]) -> None:
@@ -117,9 +118,9 @@ class Ledger:
             account.refusal = problem
             account.health.fall(now)
 
-    def control(self, substation: str, *, drained: bool, limit: float | None) -> None:
+    def control(self, substation: str, control: Control) -> None:
         """Note what an operator has set, whether or not the substation is known yet."""
-        self._controls[substation] = drained, limit
+        self._controls[substation] = control
         if (account := self._of(substation)) is not None:
             self._apply_control(account)
 
@@ -231,8 +232,9 @@ class Ledger:
         self._changed[account.substation] = account
 
     def _apply_control(self, account: Account) -> None:
-        drained, limit = self._controls.get(account.substation, (False, None))
-        account.drained, account.limit = drained, limit
+        if (control := self._controls.get(account.substation)) is not None:
+            account.drained = control.state is Availability.DRAINING
+            account.limit = control.limit
 
 
 def _is_new_run(account: Account, counts: Counts | None) -> bool:
