@@ -48,7 +48,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         urls,
         watch,
         queue=topology.substation_queue(name).name,
-        prefetch=settings.connectors,
+        prefetch=settings.connectors + 1,  # the one sent ahead begins without waiting for RabbitMQ
         deliver=worker.deliver,
         forget=worker.forget,
     )

@@ -45,6 +45,7 @@ def test_a_burst_between_two_scrapes_spreads_evenly(vhost: VirtualHost, tmp_path
         "SCRAPE_PERIOD_SECONDS": "20",
         "STALE_AFTER_SECONDS": "60",
         "CONNECTORS": "150",
+        "RATED_POWER_KW": "2000",
         "CHARGE_SECONDS_MIN": "30",
         "CHARGE_SECONDS_MAX": "30",
         "GRACE_SECONDS": "0",
@@ -58,7 +59,7 @@ def test_a_burst_between_two_scrapes_spreads_evenly(vhost: VirtualHost, tmp_path
 
 
 def test_requests_wait_centrally_when_all_is_full(vhost: VirtualHost, tmp_path: Path) -> None:
-    """What exceeds the connectors waits in charge.requests, and no substation gets more."""
+    """What exceeds the connectors waits in charge.requests; a substation gets one ahead at most."""
     few = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.4", "CHARGE_SECONDS_MAX": "0.5"}
     with System(vhost, tmp_path, environment=few) as system:
         status, answer = system.post([{}] * 20, path="/charges")
@@ -66,11 +67,15 @@ def test_requests_wait_centrally_when_all_is_full(vhost: VirtualHost, tmp_path: 
         jobs = system.wait_completed({job["id"] for job in answer["jobs"]})
         for name in system.substations:
             there = [job["times"] for job in jobs if job["substation"] == name]
-            at_once = [
-                sum(t["assigned"] <= other["assigned"] < t["completed"] for t in there)
-                for other in there
-            ]
-            assert max(at_once) <= 2, (name, there)
+            assert most_at_once(there, "charging") <= 2, (name, there)
+            assert most_at_once(there, "assigned") <= 2 + 1, (name, there)
+
+
+def most_at_once(jobs: list[dict[str, str]], since: str) -> int:
+    """Give how many jobs were between that state and their completion at one instant."""
+    return max(
+        sum(each[since] <= other[since] < each["completed"] for each in jobs) for other in jobs
+    )
 
 
 def test_a_substation_is_added_without_a_restart(vhost: VirtualHost, tmp_path: Path) -> None:
