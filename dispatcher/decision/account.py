@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import ceil, exp, inf
 from typing import Final, NamedTuple
 
 from dispatcher import readings
@@ -61,6 +61,8 @@ class Account:
     told: float = 0.0  # how far the event log has told of its counters
     owed: tuple[float, float] | None = None  # how far a page has, beyond that, and since when
     session_seconds: float | None = None
+    expected: float = 0.0  # its load, by the last page and what is to be expected since
+    expected_at: float = 0.0
     drained: bool = False  # by an operator
     limit: float | None = None  # sessions at most, by an operator
     health: Health = field(default_factory=Health)
@@ -135,6 +137,22 @@ class Account:
         if self.counts is None:
             return True
         return self.owed is not None and now - self.owed[1] > DEAF_SECONDS
+
+    def expect(self, now: float, change: float = 0.0) -> float:
+        """Bring what is expected of its load up to now, and by a change; gives it.
+
+        Each session in progress ends with a rate of one in ``session_seconds``.
+        """
+        mean, places = self.session_seconds, self.places
+        rest = max(0.0, now - self.expected_at)
+        if mean and rest:
+            load = self.expected
+            full = min(rest, max(0.0, load - places) * mean / places)  # so long all places are taken
+            load -= full * places / mean
+            self.expected = load * exp(-(rest - full) / mean)
+        self.expected += change
+        self.expected_at = now
+        return self.expected
 
     def ahead(self, period: float) -> float:
         """Give how many jobs may wait there where only pages tell, so that it is never idle.

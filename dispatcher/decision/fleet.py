@@ -23,6 +23,7 @@ Numbers: TypeAlias = NDArray[np.intp]
 
 DIGITS: Final = 9  # of a share of power: what two sums differ by beyond is no difference
 FULL: Final = 1.0 + 10.0**-DIGITS
+RENEW_SECONDS: Final = 0.05  # between two looks at what time alone changes
 
 
 class Rows:
@@ -90,6 +91,8 @@ class Fleet:
         self._period = period
         self._slow_start = slow_start
         self._current_until = -inf  # when the first of the pages is too old
+        self._passing: dict[str, Account] = {}  # what follows from these changes with time
+        self._renew_at = -inf
         self._begin()
 
     def __len__(self) -> int:
@@ -123,8 +126,13 @@ class Fleet:
                 return Open(self._names, numbers, after[numbers], rows, blind, sent_ahead)
         return None
 
-    def has_room(self, now: float, *, ahead: bool = False) -> bool:
-        """Tell whether there is any substation that could take a request of hardly any power."""
+    def has_room(self, named: Sequence[str], now: float, *, ahead: bool = False) -> bool:
+        """Tell whether any substation has room for hardly any power, though a request found none.
+
+        Where that one might go anywhere and power counts nowhere, there is none to be found.
+        """
+        if not named and not self._powered:
+            return False
         return self.open_to(0.0, (), now, ahead=ahead) is not None
 
     def blind(self, now: float) -> bool:
@@ -182,6 +190,11 @@ class Fleet:
 
     def _refresh(self, now: float) -> None:
         """Bring the rows up to what has changed in the ledger."""
+        if self._passing and now >= self._renew_at:
+            self._renew_at = now + RENEW_SECONDS
+            for account in self._passing.values():
+                self.ledger.touch(account)
+            self._passing.clear()
         changed = self.ledger.take_changed()
         if not changed:
             return
@@ -207,7 +220,8 @@ class Fleet:
             return  # it left, and another of its name may have come
         rows, places, deaf = self._rows, account.places, account.deaf(now)
         barred = self.ledger.barred(account, now) is not None
-        share = inf if barred else (account.load + 1.0) / places
+        load = account.expect(now) if deaf else account.load
+        share = inf if barred else (load + 1.0) / places
         rows.share[number] = inf if account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
         room = self.room(account, now)
@@ -219,8 +233,8 @@ class Fleet:
         if asked_at != rows.asked_at[number]:
             rows.asked_at[number] = asked_at
             self._current_until = -inf
-        if account.health.unsteady(now) or (account.owed is not None and not deaf):
-            self.ledger.touch(account)
+        if deaf or account.health.unsteady(now) or account.owed is not None:
+            self._passing[account.substation] = account
 
     def _write_power(self, account: Account, number: int) -> None:
         rows, rated = self._rows, account.rated_power_kw

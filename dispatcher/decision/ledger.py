@@ -88,6 +88,7 @@ class Ledger:
             _doubt(account, asked_at)
             _anchor(account, reading.counts, asked_at)
         account.health.rise(asked_at, account.load)
+        account.expected, account.expected_at = account.load, asked_at
         _trim(account)
 
     def report(self, substation: str, counts: Counts) -> None:
@@ -132,6 +133,7 @@ class Ledger:
         account.dispatched += 1
         account.sent_at.append(now)
         account.way.append(power_kw)
+        account.expect(now, 1.0)
         self._change(account)
 
     def undo(self, substation: str) -> None:

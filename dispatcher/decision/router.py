@@ -58,7 +58,7 @@ class Router(Generic[W]):
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
             shut[wish.named] = wish.power_kw
-            room = self._fleet.has_room(now, ahead=ahead)
+            room = self._fleet.has_room(wish.named, now, ahead=ahead)
             return False if room else None
 
         line.serve(takes)
