@@ -6,16 +6,21 @@ Sessions take 3.5 s on average and events 10 ms, where nothing else is said.
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
-from load_test.simulate.scenario import Demand, Durations, Setting
-from tests.load_test.simulate.runs import run, runs
+from dispatcher.decision.policy import policy
+from load_test.central import floor_waits
+from load_test.simulate.engine import Simulation
+from load_test.simulate.scenario import Demand, Durations, Outage, Setting
+from tests.load_test.simulate.runs import chance, run, runs
 
 EXPONENTIAL = Durations(3.5)
 UNIFORM = Durations(2.0, 5.0)
 SINGLE = Setting((1,) * 8, 3.5)
 TENS = Setting((10,) * 3, 2.0)
+HUNDRED = Setting((4,) * 100, 3.5)
 GOAL = 1.05
 
 
@@ -31,49 +36,86 @@ def ratio(setting: Setting, demand: Demand) -> float:
 def test_single_connectors(sessions: float, utilisation: float) -> None:
     """It does not matter how old the gauges are, as long as the events come."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean)
-    assert ratio(setting, Demand(40_000, utilisation, EXPONENTIAL)) <= GOAL
+    assert ratio(setting, Demand(15_000, utilisation, EXPONENTIAL)) <= GOAL
 
 
 @pytest.mark.parametrize("period", [0.5, 10.0])
-def test_three_substations_of_ten(period: float) -> None:
-    """The same with the system's own sessions, of 2 to 5 s."""
+@pytest.mark.parametrize("utilisation", [0.9, 0.98])
+def test_three_substations_of_ten(period: float, utilisation: float) -> None:
+    """The same with the system's own sessions, of 2 to 5 s, even when they are nearly full."""
     setting = replace(TENS, period=period)
-    assert ratio(setting, Demand(40_000, 0.9, UNIFORM)) <= GOAL
-
-
-def test_three_substations_of_ten_nearly_full_with_events_of_2_ms() -> None:
-    """What is missing there is the hand-over: at a fifth of it the goal is reached."""
-    setting = replace(TENS, event_latency=0.002)
-    assert ratio(setting, Demand(50_000, 0.98, UNIFORM)) <= GOAL
+    assert ratio(setting, Demand(15_000, utilisation, UNIFORM)) <= GOAL
 
 
 @pytest.mark.parametrize(
-    ("connectors", "jobs", "burst"),
+    ("connectors", "burst"),
     [
-        pytest.param((2, 4, 8, 16), 50_000, 16, id="unequal, bursts"),
-        pytest.param((1,) * 8, 50_000, 16, id="single, bursts"),
-        pytest.param((10,) * 3, 50_000, 16, id="three of ten, bursts"),
+        pytest.param((2, 4, 8, 16), 1, id="unequal"),
+        pytest.param((2, 4, 8, 16), 16, id="unequal, bursts"),
+        pytest.param((1,) * 8, 16, id="single, bursts"),
+        pytest.param((10,) * 3, 16, id="three of ten, bursts"),
     ],
 )
-def test_other_substations_and_arrivals(connectors: tuple[int, ...], jobs: int, burst: int) -> None:
+def test_other_substations_and_arrivals(connectors: tuple[int, ...], burst: int) -> None:
     """Unequal substations, and jobs that come 16 at a time."""
-    assert ratio(Setting(connectors, 3.5), Demand(jobs, 0.9, EXPONENTIAL, burst)) <= GOAL
+    assert ratio(Setting(connectors, 3.5), Demand(15_000, 0.9, EXPONENTIAL, burst)) <= GOAL
 
 
-@pytest.mark.parametrize(("connectors", "jobs"), [((4,) * 100, 20_000), ((2, 4, 8, 16), 50_000)])
-def test_other_substations_with_events_of_1_ms(connectors: tuple[int, ...], jobs: int) -> None:
-    """Here too it is the hand-over: where little waits, 10 ms are much of it."""
-    setting = Setting(connectors, 3.5, event_latency=0.001)
-    assert ratio(setting, Demand(jobs, 0.9, EXPONENTIAL)) <= GOAL
+def test_a_hundred_substations_of_four_lose_only_what_the_events_are_late() -> None:
+    """Hardly anybody waits there, so 10 ms are much: the floor itself, had each session 10 ms more.
+
+    No policy could tell a connector that has become free from one that has not before the event.
+    """
+    demand = Demand(15_000, 0.9, EXPONENTIAL)
+    trace = demand.trace(400, chance("trace"))
+    later = trace._replace(durations=[each + 0.01 for each in trace.durations])
+    least = fmean(floor_waits(later, 400)) / fmean(floor_waits(trace, 400))
+    assert ratio(HUNDRED, demand) <= least * 1.02
+    assert ratio(replace(HUNDRED, event_latency=0.002), demand) <= GOAL
 
 
-CUT_OFF = replace(SINGLE, event_latency=None)
-
-
-def test_events_cut_off_sent_at_once() -> None:
-    """Not waiting for pages is the remedy: 1.8 is reached where all pages are read in step."""
-    setting = replace(CUT_OFF, waits=False, in_step=True)
-    ours, theirs = runs(["least-loaded", "round-robin"], setting, Demand(100_000, 0.9, EXPONENTIAL))
-    assert ours.ratio is not None
-    assert ours.ratio <= 1.8
+@pytest.mark.parametrize("sessions", [1, 10])
+@pytest.mark.parametrize("utilisation", [0.7, 0.9])
+def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -> None:
+    """By pages alone it is better than round robin, however old they are."""
+    setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean, event_latency=None)
+    demand = Demand(15_000, utilisation, EXPONENTIAL)
+    ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait
+    if sessions == 1 and utilisation == 0.9:
+        assert ours.ratio is not None
+        assert ours.ratio <= 1.8
+
+
+@pytest.mark.parametrize(
+    ("utilisation", "period", "margin"), [(0.9, 0.5, 1), (0.9, 10, 1.02), (0.98, 10, 1)]
+)
+def test_events_cut_off_three_of_ten(utilisation: float, period: float, margin: float) -> None:
+    """Here round robin is hard to beat: where the pages are three sessions old, it is equalled."""
+    setting = replace(TENS, period=period, event_latency=None)
+    demand = Demand(30_000, utilisation, UNIFORM)
+    ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
+    assert ours.mean_wait <= theirs.mean_wait * margin
+
+
+def test_after_an_outage_waits_are_soon_as_short_as_they_can_be() -> None:
+    """Three scrapes after a substation is back, jobs wait as if all had always been known."""
+    period, back = 2.0, 40.0
+    over = []
+    for seed in range(20):
+        trace = Demand(600, 0.6, UNIFORM).trace(30, chance(f"trace {seed}"))
+        outage = (Outage(1, 20, back),)
+        ours, best = (
+            Simulation(
+                Setting(TENS.connectors, each, outages=outage),
+                trace,
+                policy("least-loaded"),
+                chance("run"),
+            )
+            .run()
+            .waits
+            for each in (period, 0.0)
+        )
+        rows = zip(trace.arrivals, ours, best, strict=True)
+        over += [wait - least for at, wait, least in rows if at > back + 3 * period]
+    assert fmean(over) <= 0.01
