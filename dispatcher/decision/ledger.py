@@ -49,7 +49,7 @@ class Ledger:
     def keep(self, connectors: dict[str, float | None]) -> None:
         """Have exactly these substations, with the connectors their target file names."""
         for gone in self.accounts.keys() - connectors.keys():
-            del self.accounts[gone]
+            self._change(self.accounts.pop(gone))
         for name, count in connectors.items():
             known = count or self._default_connectors
             account = self.accounts.setdefault(name, Account(name, known))
@@ -58,7 +58,7 @@ class Ledger:
             self._apply_control(account)
 
     def take_changed(self) -> list[Account]:
-        """Give the accounts that have changed since this was last asked."""
+        """Give the accounts that have changed, or are gone, since this was last asked."""
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
@@ -146,9 +146,8 @@ class Ledger:
 
     def let_go(self, substation: str | None = None) -> None:
         """Have the scale of one, or of each, set anew: others put jobs there, or took some away."""
-        accounts = self.accounts.values() if substation is None else [self.accounts[substation]]
-        for account in accounts:
-            if account.counts is not None:
+        for name, account in self.accounts.items():
+            if substation in (None, name) and account.counts is not None:
                 account.anchored, account.depth = False, None
                 self._change(account)
 
