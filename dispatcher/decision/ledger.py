@@ -132,6 +132,8 @@ class Ledger:
         account.dispatched += 1
         account.sent_at.append(now)
         account.way.append(power_kw)
+        if not account.anchored:
+            account.depth = None  # whether that counted this one, nobody can tell
         self._change(account)
 
     def undo(self, substation: str) -> None:
