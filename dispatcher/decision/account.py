@@ -159,3 +159,8 @@ def taken(counts: Counts) -> float:
 def progress(counts: Counts) -> float:
     """Give how far a run has come: its counters only grow, so the larger is the newer."""
     return counts.accepted + counts.completed + counts.duplicates
+
+
+def written(counts: Counts) -> float:
+    """Give how many events of its sessions a run has written; of second copies there are none."""
+    return counts.accepted + counts.completed

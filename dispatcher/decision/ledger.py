@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dispatcher.decision.account import Account, Depth, Gauge, progress, taken
+from dispatcher.decision.account import Account, Depth, Gauge, progress, taken, written
 from dispatcher.readings import LOAD, Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
@@ -269,7 +269,7 @@ def _count(account: Account, counts: Counts) -> None:
 
 
 def _told(account: Account, counts: Counts) -> None:
-    account.told = max(account.told, progress(counts))
+    account.told = max(account.told, written(counts))
     if account.owed is not None and account.told >= account.owed[0]:
         account.owed = None
 
@@ -277,9 +277,9 @@ def _told(account: Account, counts: Counts) -> None:
 def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> None:
     """Note what the event log has to tell still, since a page shows it."""
     if afresh:
-        account.told, account.owed = progress(page), None
-    elif progress(page) > account.told and account.owed is None:
-        account.owed = progress(page), asked_at
+        account.told, account.owed = written(page), None
+    elif written(page) > account.told and account.owed is None:
+        account.owed = written(page), asked_at
 
 
 def _trim(account: Account) -> None:
