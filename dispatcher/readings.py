@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from grid.errors import MalformedReading
-from grid.events import Counts
+from grid.events import MAX_FIGURE, Counts
 from grid.messages import shown
 
 LOAD: Final = "ev_charging_load"
@@ -35,7 +35,6 @@ _WANTED: Final = (
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
-_FIGURE_MOST: Final = 1e15  # beyond, one session more or less would be lost in the rounding
 _SESSION_LEAST: Final = 0.001  # seconds; who says that sessions take less does not know
 
 
@@ -74,8 +73,8 @@ def parse(page: str) -> Reading:
     for name, labels, value in _samples(page):
         if name in found or labels:
             raise MalformedReading(f"{name} has several samples or labels: it must be one, without")
-        if not 0 <= value <= _FIGURE_MOST:  # NaN compares false
-            raise MalformedReading(f"{name} is {value:g}: it must be from 0 to {_FIGURE_MOST:g}")
+        if not 0 <= value <= MAX_FIGURE:  # NaN compares false
+            raise MalformedReading(f"{name} is {value:g}: it must be from 0 to {MAX_FIGURE:g}")
         found[name] = value
     if LOAD not in found:
         raise MalformedReading(f"the page has no {LOAD}")
