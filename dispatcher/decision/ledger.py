@@ -283,8 +283,11 @@ def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> No
 
 
 def _trim(account: Account) -> None:
-    """Forget the powers of jobs that have arrived: the first that were sent."""
-    while len(account.way) > account.outstanding:
+    """Forget the powers of jobs that have arrived: the first that were sent.
+
+    Without a scale it may be others that have arrived, which nobody has counted.
+    """
+    while account.anchored and len(account.way) > account.outstanding:
         account.way.popleft()
 
 
