@@ -208,7 +208,7 @@ def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noq
 def test_a_failure_holds_until_the_next_page() -> None:
     """A page that cannot be read makes the substation ineligible at once, with the reason."""
     ledger, account = anchored()
-    ledger.fail(A, "ev_charging_load is nan")
+    ledger.fail(A, "ev_charging_load is nan", 0)
     assert ledger.ineligible(account, 0) == "ev_charging_load is nan"
     ledger.read(A, page(0), 1)
     assert ledger.ineligible(account, 1) is None
@@ -231,7 +231,7 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     ledger = ledger_of("b")
     ledger.read(A, page(1), 0)
     ledger.report(A, Counts(1, 1, 0, 0, RUN))
-    ledger.fail(A, "gone")
+    ledger.fail(A, "gone", 0)
     ledger.ask_depth(A)
     ledger.depth(A, 3, 0)
     ledger.undo(A)
