@@ -7,7 +7,6 @@ and a page can be made of such lines, or be long for good reasons.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from grid.errors import MalformedReading
-from grid.events import Counts
+from grid.events import MAX_FIGURE, Counts
 from grid.messages import shown
 
 LOAD: Final = "ev_charging_load"
@@ -36,6 +35,7 @@ _WANTED: Final = (
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
+_SESSION_LEAST: Final = 0.001  # seconds; who says that sessions take less does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def parse(page: str) -> Reading:
     for name, labels, value in _samples(page):
         if name in found or labels:
             raise MalformedReading(f"{name} has several samples or labels: it must be one, without")
-        if not (math.isfinite(value) and value >= 0):
-            raise MalformedReading(f"{name} is {value:g}: it must be a finite number, 0 or more")
+        if not 0 <= value <= MAX_FIGURE:  # NaN compares false
+            raise MalformedReading(f"{name} is {value:g}: it must be from 0 to {MAX_FIGURE:g}")
         found[name] = value
     if LOAD not in found:
         raise MalformedReading(f"the page has no {LOAD}")
@@ -121,4 +121,5 @@ def _counts(found: dict[str, float]) -> Counts | None:
 
 def _session_seconds(found: dict[str, float]) -> float | None:
     total, sessions = found.get(SESSION_SECONDS, 0.0), found.get(SESSIONS_TIMED, 0.0)
-    return total / sessions if total and sessions else None
+    mean = total / sessions if sessions else 0.0
+    return mean if mean >= _SESSION_LEAST else None

@@ -7,7 +7,6 @@ pays for one publish where it has many events at once. A reader must take the sa
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -34,6 +33,8 @@ ENDED: Final = frozenset({State.COMPLETED, State.CANCELLED, State.EXPIRED, State
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
 STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
+
+MAX_FIGURE: Final = 1e15  # beyond, one session more or less would be lost in the rounding
 
 _KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
 
@@ -114,7 +115,8 @@ def _counts(value: object) -> Counts | None:
     if value is None:
         return None
     counts = Counts(*value)  # type: ignore[misc]  # a wrong shape is the TypeError that is caught
-    if not all(map(_is_number, counts[:-1])) or not _is_number(counts.power_kw or 0):
+    known = counts[:-1] if counts.power_kw is None else counts
+    if not all(_is_figure(each, MAX_FIGURE) for each in known):
         raise TypeError(f"counts are {shown(value)}")
     return counts
 
@@ -123,8 +125,7 @@ def _sound(event: Event) -> bool:
     return (
         isinstance(event.kind, str)
         and event.kind in _KINDS
-        and _is_number(event.at)
-        and 0 <= event.at <= MAX_UNIX_TIME
+        and _is_figure(event.at, MAX_UNIX_TIME)
         and (valid_job_id(event.job) or (event.kind == SUBSTATIONS and event.job == ""))
         and isinstance(event.substation, str)
         and isinstance(event.reason, str)
@@ -133,7 +134,7 @@ def _sound(event: Event) -> bool:
     )
 
 
-def _is_number(value: object) -> bool:
+def _is_figure(value: object, most: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) <= sys.float_info.max  # NaN compares false
+    return 0 <= value <= most  # NaN compares false

@@ -102,12 +102,8 @@ class Account:
     @property
     def power_kw(self) -> float:
         """What its sessions, the jobs on their way and other consumers draw together, in kW."""
-        charging = self.counts.power_kw if self.counts is not None else None
-        if charging is None:
-            charging = self.gauge(readings.POWER)
-        if charging is None:  # a session whose power nobody tells is taken as the usual one
-            charging = self.sessions * DEFAULT_POWER_KW
-        return (self.gauge(readings.BACKGROUND_POWER) or 0.0) + charging + self._way_kw()
+        background = self.gauge(readings.BACKGROUND_POWER) or 0.0
+        return background + self._charging_kw() + self._way_kw()
 
     @property
     def rated_power_kw(self) -> float | None:
@@ -163,6 +159,16 @@ class Account:
             return self.places
         return ceil(self.places * AHEAD_PERIODS * period / self.session_seconds)
 
+    def _charging_kw(self) -> float:
+        """Give the power of the sessions: a session whose power nobody tells draws the usual."""
+        if self.counts is not None and self.counts.power_kw is not None:
+            return self.counts.power_kw
+        told = self.gauge(readings.POWER)
+        if told is None:
+            return self.sessions * DEFAULT_POWER_KW
+        begun = self.sessions - (self.gauge(readings.LOAD) or 0.0)  # since the page
+        return told + max(0.0, begun) * DEFAULT_POWER_KW
+
     def _way_kw(self) -> float:
         """Give the power of the jobs on their way: of those not known, the usual one."""
         unknown = self.outstanding - len(self.way)
@@ -177,3 +183,8 @@ def taken(counts: Counts) -> float:
 def progress(counts: Counts) -> float:
     """Give how far a run has come: its counters only grow, so the larger is the newer."""
     return counts.accepted + counts.completed + counts.duplicates
+
+
+def written(counts: Counts) -> float:
+    """Give how many events of its sessions a run has written; of second copies there are none."""
+    return counts.accepted + counts.completed

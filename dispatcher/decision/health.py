@@ -8,12 +8,14 @@ failure makes up for one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 FREE_FALLS: Final = 3  # falls that are forgiven without an ejection: restarts happen
 FORGIVEN_SECONDS: Final = 30.0  # without a fall, until one fewer counts
 EJECTED_SECONDS: Final = 5.0  # the first time, and twice as long each time after
 EJECTED_MOST_SECONDS: Final = 300.0
+FALLS_MOST: Final = FREE_FALLS + 7.0  # then the ejection is the longest; no more are counted
 
 
 @dataclass(slots=True)
@@ -31,17 +33,22 @@ class Health:
         """Note that it failed; while it stays away, that is one failure."""
         if self.fallen_at is None:
             self.fallen_at = now
-            self.falls = max(0.0, self.falls - (now - self.counted_at) / FORGIVEN_SECONDS) + 1
+            left = max(0.0, self.falls - (now - self.counted_at) / FORGIVEN_SECONDS)
+            self.falls = min(FALLS_MOST, left + 1.0)
             self.counted_at = now
 
     def rise(self, now: float, sessions: float) -> None:
-        """Note that it can be used again; it ramps up from the sessions it has."""
+        """Note that it can be used again; it ramps up from the sessions it has.
+
+        Where it is ejected, that begins once it is no longer.
+        """
         if self.fallen_at is None:
             return
-        self.fallen_at, self.back_at, self.back_with = None, now, sessions
-        if (beyond := int(self.falls) - FREE_FALLS) > 0:
+        self.fallen_at, self.back_with = None, sessions
+        if (beyond := ceil(self.falls) - FREE_FALLS) > 0:
             seconds = min(EJECTED_MOST_SECONDS, EJECTED_SECONDS * 2.0 ** (beyond - 1))
-            self.ejected_until = now + seconds
+            self.ejected_until = max(self.ejected_until, now + seconds)
+        self.back_at = max(now, self.ejected_until)
 
     def ejected(self, now: float) -> bool:
         """Tell whether it is left out though it could be used."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dispatcher.decision.account import Account, Depth, Gauge, progress, taken
+from dispatcher.decision.account import Account, Depth, Gauge, progress, taken, written
 from dispatcher.readings import LOAD, Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
@@ -49,7 +49,7 @@ class Ledger:
     def keep(self, connectors: dict[str, float | None]) -> None:
         """Have exactly these substations, with the connectors their target file names."""
         for gone in self.accounts.keys() - connectors.keys():
-            del self.accounts[gone]
+            self._change(self.accounts.pop(gone))
         for name, count in connectors.items():
             known = count or self._default_connectors
             account = self.accounts.setdefault(name, Account(name, known))
@@ -58,7 +58,7 @@ class Ledger:
             self._apply_control(account)
 
     def take_changed(self) -> list[Account]:
-        """Give the accounts that have changed since this was last asked."""
+        """Give the accounts that have changed, or are gone, since this was last asked."""
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
@@ -134,6 +134,8 @@ class Ledger:
         account.sent_at.append(now)
         account.way.append(power_kw)
         account.expect(now, 1.0)
+        if not account.anchored:
+            account.depth = None  # whether that counted this one, nobody can tell
         self._change(account)
 
     def undo(self, substation: str) -> None:
@@ -148,9 +150,8 @@ class Ledger:
 
     def let_go(self, substation: str | None = None) -> None:
         """Have the scale of one, or of each, set anew: others put jobs there, or took some away."""
-        accounts = self.accounts.values() if substation is None else [self.accounts[substation]]
-        for account in accounts:
-            if account.counts is not None:
+        for name, account in self.accounts.items():
+            if substation in (None, name) and account.counts is not None:
                 account.anchored, account.depth = False, None
                 self._change(account)
 
@@ -270,7 +271,7 @@ def _count(account: Account, counts: Counts) -> None:
 
 
 def _told(account: Account, counts: Counts) -> None:
-    account.told = max(account.told, progress(counts))
+    account.told = max(account.told, written(counts))
     if account.owed is not None and account.told >= account.owed[0]:
         account.owed = None
 
@@ -278,14 +279,17 @@ def _told(account: Account, counts: Counts) -> None:
 def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> None:
     """Note what the event log has to tell still, since a page shows it."""
     if afresh:
-        account.told, account.owed = progress(page), None
-    elif progress(page) > account.told and account.owed is None:
-        account.owed = progress(page), asked_at
+        account.told, account.owed = written(page), None
+    elif written(page) > account.told and account.owed is None:
+        account.owed = written(page), asked_at
 
 
 def _trim(account: Account) -> None:
-    """Forget the powers of jobs that have arrived: the first that were sent."""
-    while len(account.way) > account.outstanding:
+    """Forget the powers of jobs that have arrived: the first that were sent.
+
+    Without a scale it may be others that have arrived, which nobody has counted.
+    """
+    while account.anchored and len(account.way) > account.outstanding:
         account.way.popleft()
 
 

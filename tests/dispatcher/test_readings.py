@@ -28,6 +28,8 @@ ev_charging_sessions_completed_total 5
 ev_charging_duplicate_deliveries_total 1
 process_start_time_seconds 1.7e9
 ev_charging_session_seconds_bucket{le="+Inf"} 5
+ev_charging_session_seconds_sum 17.5
+ev_charging_session_seconds_count 5
 python_info{version="3.11"} 1
 """
 COUNTERS = ("sessions_accepted_total", "sessions_completed_total", "duplicate_deliveries_total")
@@ -47,7 +49,9 @@ LINE = st.tuples(
 
 def test_a_whole_page_is_read() -> None:
     """Every figure arrives where it belongs; what is not ours on the page does no harm."""
-    assert parse(FULL_PAGE) == Reading(2, 50, 14.8, 400, 0, Counts(2, 7, 5, 1, 1.7e9))
+    assert parse(FULL_PAGE) == Reading(
+        2, 50, 14.8, 400, 0, Counts(2, 7, 5, 1, 1.7e9, 14.8), session_seconds=3.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,7 @@ def test_a_page_with_nothing_but_the_load_is_enough(page: str, load: float) -> N
         ("ev_charging_load +Inf\n", "ev_charging_load is inf"),
         ("ev_charging_load -Inf\n", "ev_charging_load is -inf"),
         ("ev_charging_load -1\n", "ev_charging_load is -1"),
+        ("ev_charging_load 1e16\n", "ev_charging_load is 1e[+]16: it must be from 0 to 1e[+]15"),
         ("ev_charging_load\n", "not a line"),
         ("ev_charging_load two\n", "not a line"),
         ("ev_charging_load 1\nev_charging_load 1\n", "several samples"),
@@ -94,6 +99,10 @@ def test_a_page_with_nothing_but_the_load_is_enough(page: str, load: float) -> N
         ("ev_charging_load 1\nev_charging_connectors NaN\n", "ev_charging_connectors is nan"),
         ("ev_charging_load 1\nev_charging_sessions_accepted_total -3\n", "_accepted_total is -3"),
         ("ev_charging_load 1\nprocess_start_time_seconds NaN\n", "start_time_seconds is nan"),
+        ("ev_charging_load 1\nev_charging_power_kw NaN\n", "ev_charging_power_kw is nan"),
+        ("ev_charging_load 1\nev_charging_rated_power_kw +Inf\n", "rated_power_kw is inf"),
+        ("ev_charging_load 1\nev_charging_background_power_kw -2\n", "background_power_kw is -2"),
+        ("ev_charging_load 1\nev_charging_session_seconds_sum NaN\n", "seconds_sum is nan"),
     ],
 )
 def test_a_page_that_gives_no_load_is_refused(page: str, words: str) -> None:
@@ -120,7 +129,40 @@ def test_counters_count_only_together(missing: str) -> None:
 def test_a_page_without_duplicates_has_had_none() -> None:
     """The counter of duplicates may be missing: a simple substation never has one."""
     page = FULL_PAGE.replace("ev_charging_duplicate_deliveries_total", "something_else")
-    assert parse(page).counts == Counts(2, 7, 5, 0, 1.7e9)
+    assert parse(page).counts == Counts(2, 7, 5, 0, 1.7e9, 14.8)
+
+
+@pytest.mark.parametrize(
+    ("total", "sessions", "seconds"),
+    [
+        ("14", "4", 3.5),
+        ("0", "0", None),
+        ("0", "4", None),
+        ("14", None, None),
+        (None, "4", None),
+        ("1e-300", "1e9", None),
+    ],
+)
+def test_how_long_a_session_takes_is_the_mean(
+    total: str | None, sessions: str | None, seconds: float | None
+) -> None:
+    """The histogram's sum by its count; where either tells nothing, it is not known."""
+    page = "ev_charging_load 1\n"
+    page += "" if total is None else f"ev_charging_session_seconds_sum {total}\n"
+    page += "" if sessions is None else f"ev_charging_session_seconds_count {sessions}\n"
+    assert parse(page).session_seconds == seconds
+
+
+def test_a_reading_names_the_gauges_it_has() -> None:
+    """The gauges that are on a page, by their names there, and no others."""
+    assert parse(FULL_PAGE).gauges() == {
+        "ev_charging_load": 2,
+        "ev_charging_connectors": 50,
+        "ev_charging_power_kw": 14.8,
+        "ev_charging_rated_power_kw": 400,
+        "ev_charging_background_power_kw": 0,
+    }
+    assert Reading(0).gauges() == {"ev_charging_load": 0}
 
 
 @given(st.one_of(st.text(), st.lists(LINE).map("".join)))
@@ -141,9 +183,9 @@ def test_any_text_is_a_reading_or_refused(page: str) -> None:
 
 @given(st.floats())
 def test_a_number_is_taken_if_it_can_be_a_load(value: float) -> None:
-    """A finite number from 0 on is read exactly; any other is refused."""
+    """A number from 0 on is read exactly, as long as one more makes a difference; else refused."""
     page = f"ev_charging_load {value!r}\n"
-    if math.isfinite(value) and value >= 0:
+    if 0 <= value <= 1e15:
         assert parse(page).load == value
     else:
         with pytest.raises(MalformedReading):
@@ -179,7 +221,8 @@ def test_a_substation_s_own_page_says_what_the_station_holds(
         station.charging_power_kw,
         station.rated_power_kw,
         station.background_power_kw,
-        station.counts(),
+        station.counts()._replace(power_kw=station.charging_power_kw),  # an event's is rounded
+        session_seconds=2,
     )
 
 

@@ -51,6 +51,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     max_leaves=10,
 )
 finite = st.floats(allow_nan=False, allow_infinity=False)
+figures = st.floats(min_value=0, max_value=events.MAX_FIGURE)
 details = st.dictionaries(
     st.text(), st.none() | st.booleans() | st.text() | st.integers() | finite, max_size=4
 )
@@ -63,7 +64,7 @@ job_events = st.builds(
     substation=st.just("") | substation_ids,
     attempt=st.integers(0, 1_000),
     reason=st.text(),
-    counts=st.none() | st.builds(Counts, finite, finite, finite, finite, finite),
+    counts=st.none() | st.builds(Counts, *[figures] * 5, power_kw=st.none() | figures),
     detail=details,
 )
 snapshots = st.builds(

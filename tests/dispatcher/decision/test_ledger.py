@@ -4,36 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.decision.ledger import NO_ANCHOR, NO_READING, Account, Ledger
+from dispatcher.decision.account import NO_READING
+from dispatcher.decision.ledger import DOUBT_SECONDS, NO_ANCHOR
 from dispatcher.readings import Reading
 from grid.events import Counts
-
-A = "a"
-RUN = 1000.0  # when a substation's process started
-
-
-def ledger_of(*names: str, connectors: float | None = None) -> Ledger:
-    """Make a ledger of some substations, stale after 2 s."""
-    ledger = Ledger(stale_after=2, default_connectors=50)
-    ledger.keep(dict.fromkeys(names or (A,), connectors))
-    return ledger
-
-
-def page(load: float, accepted: float = 0, completed: float = 0, run: float = RUN) -> Reading:
-    """Give a page with counters."""
-    return Reading(load, 50, counts=Counts(load, accepted, completed, 0, run))
-
-
-def anchored(load: float = 0, accepted: float = 0, ready: float = 0) -> tuple[Ledger, Account]:
-    """Make a ledger that knows substation a at 0 s, and its scale."""
-    ledger = ledger_of()
-    ledger.read(A, page(load, accepted, accepted - load), 0)
-    ledger.ask_depth(A)
-    ledger.depth(A, ready, 0)
-    ledger.read(A, page(load, accepted, accepted - load), 0)
-    account = ledger.accounts[A]
-    assert account.anchored
-    return ledger, account
+from tests.dispatcher.decision.ledgers import RUN, A, anchored, ledger_of, page
 
 
 def test_a_substation_never_read_is_not_idle() -> None:
@@ -195,25 +170,6 @@ def test_counters_that_come_or_go_are_noticed() -> None:
     assert (account.load, ledger.ineligible(account, 2)) == (4, NO_ANCHOR)
 
 
-@pytest.mark.parametrize(("age", "eligible"), [(0, True), (2, True), (2.001, False), (3600, False)])
-def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noqa: FBT001
-    """A load that was asked for too long ago makes a substation ineligible, whatever it was."""
-    ledger, account = anchored()
-    ledger.report(A, Counts(0, 0, 0, 0, RUN))  # an event does not refresh the gauge
-    why = ledger.ineligible(account, age)
-    assert (why is None) == eligible
-    assert eligible or f"{age:.1f} s ago" in str(why)
-
-
-def test_a_failure_holds_until_the_next_page() -> None:
-    """A page that cannot be read makes the substation ineligible at once, with the reason."""
-    ledger, account = anchored()
-    ledger.fail(A, "ev_charging_load is nan")
-    assert ledger.ineligible(account, 0) == "ev_charging_load is nan"
-    ledger.read(A, page(0), 1)
-    assert ledger.ineligible(account, 1) is None
-
-
 def test_exactly_the_substations_of_the_file_are_kept() -> None:
     """One that is gone is forgotten, one that stays keeps its account, one that is back is new."""
     ledger, account = anchored(load=2, accepted=2)
@@ -231,7 +187,10 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     ledger = ledger_of("b")
     ledger.read(A, page(1), 0)
     ledger.report(A, Counts(1, 1, 0, 0, RUN))
-    ledger.fail(A, "gone")
+    ledger.fail(A, "gone", 0)
+    ledger.refuse(A, "gone", 0)
+    ledger.queued(A, 3, 0)
+    ledger.let_go(A)
     ledger.ask_depth(A)
     ledger.depth(A, 3, 0)
     ledger.undo(A)
@@ -239,23 +198,83 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     assert ledger.accounts["b"].load == 0
 
 
-def test_connectors_come_from_the_page_else_the_file_else_the_default() -> None:
-    """The substation knows best; a change of the file is taken over where its page is silent."""
+def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
+    """A job may be sent again where no scale is set: the depth may not have counted it."""
     ledger = ledger_of()
+    ledger.read(A, page(0), 0)
+    ledger.ask_depth(A)
+    ledger.dispatch(A, 0.5)
+    ledger.depth(A, 0, 1)
+    ledger.read(A, page(0), 2)
     account = ledger.accounts[A]
-    assert account.connectors == 50
-    ledger.read(A, Reading(0), 0)
-    ledger.keep({A: 8})
-    ledger.read(A, Reading(0), 1)
-    assert account.connectors == 8
-    ledger.read(A, Reading(0, connectors=3), 2)
-    assert account.connectors == 3
-    ledger.keep({A: 9})
-    ledger.read(A, Reading(0, connectors=3), 3)
-    assert account.connectors == 3
-    ledger.keep({A: None})
-    ledger.read(A, Reading(0), 4)
-    assert account.connectors == 50
+    assert (account.anchored, account.load) == (False, 1)
+    assert ledger.unanchored() == [A]
+
+
+def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
+    """A job taken back from one substation has its queue's depth asked for, and no other's."""
+    ledger = ledger_of(A, "b", "c")
+    for name in (A, "b"):
+        ledger.read(name, page(0), 0)
+        ledger.ask_depth(name)
+        ledger.depth(name, 2, 0)
+        ledger.read(name, page(0), 0)
+    ledger.read("c", Reading(0), 0)
+    ledger.let_go(A)
+    assert ledger.unanchored() == [A]
+    assert ledger.ineligible(ledger.accounts[A], 0) == NO_ANCHOR
+    assert ledger.accounts[A].load == 2, "until then, what was known holds"
+    ledger.let_go("gone")
+    ledger.let_go()
+    assert ledger.unanchored() == [A, "b"], "one without counters has no scale to set"
+    assert ledger.ineligible(ledger.accounts["c"], 0) is None
+
+
+def test_a_depth_that_was_asked_for_before_others_took_some_is_void() -> None:
+    """An answer that may have counted what is gone by now proves nothing."""
+    ledger, account = anchored(ready=3)
+    ledger.let_go(A)
+    ledger.ask_depth(A)
+    ledger.let_go(A)
+    ledger.depth(A, 3, 0)
+    ledger.read(A, page(0), 1)
+    assert not account.anchored
+    assert ledger.unanchored() == [A]
+
+
+def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
+    """Somebody may have taken them out of the queue: only its depth can tell."""
+    ledger, account = anchored()
+    ledger.dispatch(A, 1)
+    ledger.read(A, page(0), 1)
+    ledger.read(A, page(0), 0.9 + DOUBT_SECONDS)
+    assert account.anchored
+    ledger.read(A, page(0), 1 + DOUBT_SECONDS)
+    assert (account.anchored, account.load) == (False, 1)
+    ledger.ask_depth(A)
+    ledger.depth(A, 0, 7)
+    ledger.read(A, page(0), 7)
+    assert (account.anchored, account.load) == (True, 0)
+
+
+def test_without_counters_what_waits_in_the_queue_counts() -> None:
+    """Jobs that were sent before the page and have not begun are in the queue alone."""
+    ledger = ledger_of()
+    ledger.read(A, Reading(4), 0)
+    ledger.queued(A, ready=3, consumers=1)
+    account = ledger.accounts[A]
+    assert (account.load, account.outstanding) == (7, 3)
+    ledger.dispatch(A, 1)
+    assert account.load == 7, "it may be among the three"
+    ledger.queued(A, ready=0, consumers=1)
+    assert account.load == 5, "or not"
+
+
+def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
+    """What waits is dispatched and not taken: it must not count twice."""
+    ledger, account = anchored(load=1, accepted=1, ready=2)
+    ledger.queued(A, ready=2, consumers=1)
+    assert account.load == 3
 
 
 @given(st.lists(st.sampled_from(["dispatch", "undo", "read", "lighter", "event"]), max_size=40))

@@ -1,0 +1,119 @@
+"""Whether the event log tells of a substation; where it does not, only its pages do."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.decision.account import DEAF_SECONDS
+from dispatcher.readings import Reading
+from grid.events import Counts
+from tests.dispatcher.decision.ledgers import RUN, A, anchored, ledger_of, page
+
+LATE = DEAF_SECONDS + 0.1
+
+
+def test_a_page_ahead_of_the_events_makes_it_deaf_in_a_while() -> None:
+    """A page may overtake an event; one that does not follow has been cut off."""
+    ledger, account = anchored()
+    ledger.read(A, page(1, 1), 10)
+    assert not account.deaf(10)
+    assert not account.deaf(10 + DEAF_SECONDS)
+    assert account.deaf(10 + LATE)
+
+
+def test_the_time_counts_from_the_first_page_that_was_ahead() -> None:
+    """Further pages, each ahead of what was told, do not put it off."""
+    ledger, account = anchored()
+    for number in range(1, 5):
+        ledger.read(A, page(number, number), 10 + number / 2)
+    assert account.deaf(10.5 + LATE)
+
+
+def test_an_event_that_catches_up_ends_it() -> None:
+    """The event log is heard as soon as it has told what the page showed."""
+    ledger, account = anchored()
+    ledger.read(A, page(2, 2), 10)
+    ledger.report(A, Counts(1, 1, 0, 0, RUN))
+    assert account.deaf(20), "that is half of it"
+    ledger.report(A, Counts(2, 2, 0, 0, RUN))
+    assert not account.deaf(20)
+
+
+def test_events_that_are_always_a_little_late_are_heard() -> None:
+    """On a busy substation each page is ahead of the last event, and none for long."""
+    ledger, account = anchored()
+    for number in range(1, 20):
+        ledger.read(A, page(number, number), number / 2)
+        assert not account.deaf(number / 2)
+        ledger.report(A, Counts(number, number, 0, 0, RUN))
+        assert not account.deaf(number / 2 + 100)
+
+
+def test_an_idle_substation_is_never_deaf() -> None:
+    """Where nothing happens there is nothing to tell, however long that lasts."""
+    ledger, account = anchored(load=3, accepted=9)
+    for second in range(100):
+        ledger.read(A, page(3, 9, 6), second)
+    assert not account.deaf(1000)
+
+
+def test_a_second_copy_that_was_dropped_has_no_event() -> None:
+    """No event tells of it, so none is owed."""
+    ledger, account = anchored()
+    ledger.read(A, Reading(0, 50, counts=Counts(0, 0, 0, 1, RUN)), 1)
+    assert not account.deaf(100)
+
+
+@pytest.mark.parametrize("run", [RUN, RUN + 1])
+def test_the_first_page_of_a_run_owes_nothing(run: float) -> None:
+    """What happened before it was read was told before, or never will be."""
+    ledger = ledger_of()
+    ledger.read(A, page(7, 70, 63), 0)
+    ledger.read(A, page(8, 71, 63), 1)
+    account = ledger.accounts[A]
+    ledger.read(A, page(8, 71, 63, run=run), 2)
+    assert account.deaf(2 + LATE) == (run == RUN)
+
+
+def test_an_event_of_a_run_that_is_over_tells_nothing() -> None:
+    """Its counters are on another scale."""
+    ledger, account = anchored()
+    ledger.read(A, page(1, 1), 1)
+    ledger.report(A, Counts(9, 99, 90, 0, RUN - 1))
+    assert account.deaf(1 + LATE)
+
+
+def test_a_substation_without_counters_is_deaf() -> None:
+    """Its events, if there are any, say nothing of its load."""
+    ledger = ledger_of()
+    account = ledger.accounts[A]
+    assert account.deaf(0)
+    ledger.read(A, Reading(0), 0)
+    assert account.deaf(0)
+
+
+@pytest.mark.parametrize(
+    ("session_seconds", "period", "jobs"),
+    [
+        (None, 0.5, 50),  # as many as it has connectors
+        (50.0, 0.5, 1),  # 50 complete one a second
+        (3.5, 0.5, 15),  # 14.3, and a part of one is one
+        (0.5, 0.5, 100),
+        (3600.0, 0.5, 1),
+    ],
+)
+def test_where_only_pages_tell_as_many_are_sent_ahead_as_complete_meanwhile(
+    session_seconds: float | None, period: float, jobs: float
+) -> None:
+    """In two periods, one of which may bring no page; the connectors are never idle."""
+    ledger = ledger_of()
+    ledger.read(A, Reading(0, 50, session_seconds=session_seconds), 0)
+    assert ledger.accounts[A].ahead(period) == jobs
+
+
+def test_how_long_sessions_take_is_remembered() -> None:
+    """A page that does not say takes nothing away."""
+    ledger = ledger_of()
+    ledger.read(A, Reading(0, 50, session_seconds=50), 0)
+    ledger.read(A, Reading(0, 50), 1)
+    assert ledger.accounts[A].ahead(0.5) == 1

@@ -1,0 +1,180 @@
+"""The ledger against a true substation, driven through any order of things that can happen."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+
+from dispatcher.decision.ledger import DOUBT_SECONDS
+from dispatcher.readings import Reading
+from grid.events import Counts
+from tests.dispatcher.decision.world import CONNECTORS, A, World
+
+BACKGROUND_KW = 3.0
+
+
+class Drift(World):
+    """What is heard of it comes late, twice, out of order or never, and must not mislead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_scale()
+
+    # what is heard
+
+    @rule(data=st.data(), again=st.booleans())
+    @precondition(lambda self: self.events)
+    def hear_event(self, data: st.DataObject, again: bool) -> None:  # noqa: FBT001
+        """An event arrives, not always for the last time."""
+        index = data.draw(st.integers(0, len(self.events) - 1))
+        counts = self.events[index] if again else self.events.pop(index)
+        was = self.account.anchored
+        self.ledger.report(A, counts)
+        assert self.account.anchored == was, "an event sets and unsets no scale"
+        self.settle(counts)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.events)
+    def lose_event(self, data: st.DataObject) -> None:
+        """An event never arrives."""
+        self.events.pop(data.draw(st.integers(0, len(self.events) - 1)))
+
+    @rule()
+    @precondition(lambda self: self.page is None)
+    def ask_page(self) -> None:
+        """A scrape begins."""
+        self.now += 1
+        self.page = self.truth.counts, self.now
+
+    @rule()
+    @precondition(lambda self: self.page)
+    def read_page(self) -> None:
+        """Its answer arrives, however late."""
+        assert self.page is not None
+        (counts, asked_at), self.page = self.page, None
+        before, was = self.account.counts, self.account.anchored
+        reading = Reading(
+            counts.load,
+            CONNECTORS,
+            counts.power_kw,
+            background_power_kw=BACKGROUND_KW,
+            counts=counts,
+        )
+        self.ledger.read(A, reading, asked_at)
+        if before is None or before.started_at != counts.started_at:
+            self.truth.forget_powers()
+        if self.account.anchored and not was:
+            self.hidden, self.gone = self.hidden_at_depth, self.gone - self.gone_at_depth
+        self.settle(counts, from_page=True)
+
+    @rule()
+    @precondition(lambda self: self.asking is None and not self.truth.sent)
+    def ask_depth(self) -> None:
+        """The dispatcher wants to know how much waits in the queue."""
+        if A in self.ledger.unanchored():
+            self.ledger.ask_depth(A)
+            self.asking = self.measure
+
+    def measure(self) -> None:
+        """The broker counts what is ready; the answer is on its way."""
+        ready = len(self.truth.ready) + self.truth.copies
+        self.hidden_at_depth = len(self.truth.held) + self.truth.copies
+        self.gone_at_depth = self.gone
+        self.asking = lambda: self.ledger.depth(A, ready, self.now)
+
+    @rule(lost=st.booleans())
+    @precondition(lambda self: self.asking)
+    def go_on_asking(self, lost: bool) -> None:  # noqa: FBT001
+        """The question for the depth comes one step further."""
+        assert self.asking is not None
+        self.now += 1
+        going_on, self.asking = self.asking, None
+        if lost:
+            self.ledger.depth(A, None, self.now)
+        else:
+            going_on()
+
+    @rule()
+    def scrape(self) -> None:
+        """Ask for a page and get it at once."""
+        self.page = None
+        self.ask_page()
+        self.read_page()
+
+    @rule()
+    @precondition(lambda self: not self.truth.sent)
+    def set_scale(self) -> None:
+        """Go through all steps of it, with nothing in between."""
+        for _ in range(3):  # a page may call a scale in doubt that has just been set
+            self.scrape()
+            if self.asking is None:
+                self.ask_depth()
+            while self.asking is not None:
+                self.go_on_asking(lost=False)
+            self.scrape()
+            if self.account.anchored:
+                return
+        raise AssertionError("the scale is never set")
+
+    def settle(self, heard: Counts, *, from_page: bool = False) -> None:
+        """Note what the ledger must know by now: the latest, and then that nothing is hidden."""
+        truth, counts = self.truth, self.account.counts
+        known = counts is not None and counts.started_at == truth.started_at
+        if heard == truth.counts and (from_page or known):
+            self.latest = heard
+        if self.latest == truth.counts and not truth.on_the_way and not truth.copies:
+            self.hidden, self.blurred = 0, False
+
+    # what must hold
+
+    @property
+    def clear(self) -> bool:
+        """Tell whether what the ledger counts is all there is."""
+        unseen = self.hidden or self.gone or self.truth.copies
+        return self.account.anchored and not unseen and not self.blurred
+
+    @invariant()
+    def is_never_negative(self) -> None:
+        """No substation looks lighter than empty."""
+        account = self.account
+        assert account.load >= 0
+        assert account.outstanding >= 0
+        assert account.power_kw >= 0
+
+    @invariant()
+    def is_never_lighter_than_the_truth(self) -> None:
+        """Old news makes a substation look heavier, never lighter."""
+        if self.account.anchored:
+            assert self.account.load >= self.truth.load - self.hidden
+        if self.clear:
+            assert self.account.power_kw >= self.truth.least_kw + BACKGROUND_KW - 1e-6
+
+    @invariant()
+    def is_the_truth_once_all_is_heard(self) -> None:
+        """With the newest counters taken in, nothing counts twice."""
+        if self.latest != self.truth.counts:
+            return
+        assert self.account.counts == self.latest
+        if self.account.anchored:
+            assert self.account.load <= self.truth.load + self.truth.copies + self.gone
+        if self.clear:
+            assert self.account.load == self.truth.load
+            assert self.account.power_kw == pytest.approx(self.truth.power_kw + BACKGROUND_KW)
+
+    def teardown(self) -> None:
+        """Within one question and one page after all is quiet, the ledger is right again."""
+        while self.truth.sent:
+            self.truth.arrive()
+        self.truth.give_back()
+        self.scrape()
+        self.now += DOUBT_SECONDS
+        self.set_scale()
+        assert self.truth.load - self.hidden <= self.account.load
+        assert self.account.load <= self.truth.load + self.truth.copies
+        self.is_the_truth_once_all_is_heard()
+
+
+Drift.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestDrift = Drift.TestCase
