@@ -208,7 +208,9 @@ class Fleet:
         rows, places, deaf = self._rows, account.places, account.deaf(now)
         barred = self.ledger.barred(account, now) is not None
         share = inf if barred else (account.load + 1.0) / places
-        rows.share[number] = inf if account.problem is not None else share
+        # one that is too old is closed here, too: `_judged` looks again only when another becomes so
+        too_old = now - account.oldest > self.ledger.stale_after
+        rows.share[number] = inf if too_old or account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
         room = self.room(account, now)
         rows.most[number] = room / places
