@@ -182,10 +182,9 @@ class Fleet:
 
     def _refresh(self, now: float) -> None:
         """Bring the rows up to what has changed in the ledger."""
-        changed = self.ledger.take_changed()
-        if not changed:
+        changed, accounts = self.ledger.take_changed(), self.ledger.accounts
+        if not changed and len(self._names) == len(accounts):
             return
-        accounts = self.ledger.accounts
         if len(self._names) != len(accounts) or not all(
             each.substation in self._numbers for each in changed
         ):
