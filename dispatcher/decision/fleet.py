@@ -134,8 +134,9 @@ class Fleet:
 
     def room(self, account: Account, now: float) -> float:
         """Give how far a substation's load may go by what is known of it, nobody sent ahead."""
-        room = account.health.ramp(account.places, now, self._slow_start)
-        return room + account.ahead(self._period) if account.deaf(now) else room
+        places = account.places
+        room = account.health.ramp(places, now, self._slow_start)
+        return room + account.ahead(self._period) * room / places if account.deaf(now) else room
 
     def largest_rating(self, named: Sequence[str]) -> float:
         """Give the highest rated power in kW that a request may ever find; infinite if unknown."""
