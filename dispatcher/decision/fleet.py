@@ -150,7 +150,7 @@ class Fleet:
         self._refresh(now)
         after = np.maximum(self._judged(now)[0], self._rows.power)
         if (elsewhere := self._elsewhere(named)) is not None:
-            after[elsewhere] = inf
+            after[elsewhere] = nan  # which sorts behind even those that are closed
         numbers = np.arange(len(after))
         if len(after) > most:
             numbers = np.argpartition(after, most)[:most]
