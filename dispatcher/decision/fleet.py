@@ -30,9 +30,9 @@ class Rows:
 
     ``share`` is (load + 1) ÷ places, infinite where nothing may be sent; ``blind`` is the same
     where no page can be read at all. A job may be sent up to a share of ``most``, or of ``ahead``
-    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW.
-    ``gauge`` is the load as read, ``headroom`` the power left in kW, ``asked_at`` the age of what
-    is known, in the ledger's seconds.
+    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW;
+    ``rated`` is that in kW, infinite where unknown. ``gauge`` is the load as read, ``headroom`` the
+    power left in kW, ``asked_at`` the age of what is known, in the ledger's seconds.
     """
 
     def __init__(self, count: int) -> None:
@@ -42,6 +42,7 @@ class Rows:
         self.ahead: Row = np.zeros(count)
         self.power: Row = np.zeros(count)
         self.per_kw: Row = np.zeros(count)
+        self.rated: Row = np.full(count, inf)
         self.gauge: Row = np.zeros(count)
         self.headroom: Row = np.zeros(count)
         self.asked_at: Row = np.full(count, nan)
@@ -138,12 +139,13 @@ class Fleet:
         room = account.health.ramp(places, now, self._slow_start)
         return room + account.ahead(self._period) * room / places if account.deaf(now) else room
 
-    def largest_rating(self, named: Sequence[str]) -> float:
+    def largest_rating(self, named: Sequence[str], now: float) -> float:
         """Give the highest rated power in kW that a request may ever find; infinite if unknown."""
-        accounts = self.ledger.accounts
-        wanted = [accounts[name] for name in named or accounts if name in accounts]
-        ratings = [each.rated_power_kw for each in wanted]
-        return max((inf if each is None else each for each in ratings), default=inf)
+        self._refresh(now)
+        rated = self._rows.rated
+        if named:
+            rated = rated[[self._numbers[name] for name in named if name in self._numbers]]
+        return float(rated.max()) if rated.size else inf
 
     def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
         """Name the substations of the lowest utilisation, at most so many; those named first."""
@@ -226,6 +228,7 @@ class Fleet:
 
     def _write_power(self, account: Account, number: int) -> None:
         rows, rated = self._rows, account.rated_power_kw
+        rows.rated[number] = inf if rated is None else rated
         if rated is None:
             rows.power[number] = rows.per_kw[number] = 0.0
             rows.headroom[number] = -inf
