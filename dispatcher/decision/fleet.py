@@ -210,7 +210,7 @@ class Fleet:
         rows, places, deaf = self._rows, account.places, account.deaf(now)
         barred = self.ledger.barred(account, now) is not None
         share = inf if barred else (account.load + 1.0) / places
-        # one that is too old is closed here, too: `_judged` looks again only when another becomes so
+        # closed here, too: `_judged` looks again only when the page of another grows too old
         too_old = now - account.oldest > self.ledger.stale_after
         rows.share[number] = inf if too_old or account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
