@@ -138,6 +138,14 @@ def test_why_one_cannot_take_a_request(row: Row, wanted: Wish | None, why: str |
     assert why_not(candidate(fleet.ledger.accounts["a"], fleet, NOW), wanted) == why
 
 
+@pytest.mark.parametrize(("each", "jobs", "rated"), [(0.1, 3, 0.3), (1.1, 3, 3.3)])
+def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rated: float) -> None:
+    """Though a sum of such numbers is a little more than it should be."""
+    row = Row("a", places=1000, rated=rated, way=(each,) * (jobs - 1))
+    assert sum(row.way) + each > rated
+    assert reasons(recorded(fleet_of(row), wish(each))) == {"a": None}
+
+
 @given(CHANGES, POWERS, NAMED)
 def test_what_is_shown_as_eligible_is_what_is_open(
     changes: list[Change], requested: float, named: list[str]

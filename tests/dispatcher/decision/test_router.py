@@ -128,6 +128,14 @@ def test_it_tells_whether_room_is_left_beside_those_that_wait(
     assert Routing(Row("a", 8, rated=80), Row("full", 10), *MANY).round(*ones) == room
 
 
+def test_room_for_one_to_go_ahead_is_room() -> None:
+    """While those that wait may not have it, others may."""
+    routing = Routing(Row("a", 10), Row("b", 10))
+    assert routing.round(*(ask(name, 7, "nowhere") for name in "123"))
+    assert not routing.round(ask("4"), ask("5"))
+    assert {where for _, where in routing.sent} == {"a", "b"}
+
+
 def test_nothing_is_sent_where_nobody_is() -> None:
     """Without a substation all wait."""
     routing = Routing()
