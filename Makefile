@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs load simulate clean test lint lock
+.PHONY: help up down status logs load simulate bench clean test lint lock
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -28,6 +28,10 @@ load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rat
 simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10 --session 2-5"
 	@deploy/local/bootstrap
 	@$(PYTHON) -m load_test simulate $(ARGS)
+
+bench: ## how long one decision takes, of each policy, among 3 and 1,000 substations
+	@deploy/local/bootstrap
+	@$(PYTHON) -m bench.policy $(ARGS)
 
 clean: ## stop everything and remove data, passwords and .venv
 	@deploy/run clean

@@ -295,7 +295,8 @@ class Dispatcher:
             return NO_SUCH_SUBSTATION, f"{NO_SUCH_SUBSTATION}: {_some(wish.named)}"
         if job.request.requested_power_kw is None:
             return None
-        if wish.power_kw <= (most := self._fleet.largest_rating(wish.named)):
+        most = self._fleet.largest_rating(wish.named, self._now())
+        if wish.power_kw <= most:
             return None
         return TOO_POWERFUL, f"{TOO_POWERFUL}: {wish.power_kw:g} kW, the largest has {most:g} kW"
 

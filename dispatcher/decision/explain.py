@@ -49,9 +49,9 @@ class Candidate:
 def candidate(account: Account, fleet: Fleet, now: float) -> Candidate:
     """Give what is known of a substation at ``now``, in the ledger's seconds."""
     ledger = fleet.ledger
-    problem = ledger.barred(account, now)
-    if problem is None and not (account.consumers and fleet.blind(now)):
-        problem = ledger.unreadable(account, now)
+    problem = ledger.ineligible(account, now)
+    if problem is not None and account.consumers and fleet.blind(now):
+        problem = problem if ledger.barred(account, now) else None
     return Candidate(
         account.substation,
         account.load,

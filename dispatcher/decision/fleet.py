@@ -31,9 +31,9 @@ class Rows:
 
     ``share`` is (load + 1) ÷ places, infinite where nothing may be sent; ``blind`` is the same
     where no page can be read at all. A job may be sent up to a share of ``most``, or of ``ahead``
-    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW.
-    ``gauge`` is the load as read, ``headroom`` the power left in kW, ``asked_at`` the age of what
-    is known, in the ledger's seconds.
+    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW;
+    ``rated`` is that in kW, infinite where unknown. ``gauge`` is the load as read, ``headroom`` the
+    power left in kW, ``asked_at`` the age of what is known, in the ledger's seconds.
     """
 
     def __init__(self, count: int) -> None:
@@ -43,6 +43,7 @@ class Rows:
         self.ahead: Row = np.zeros(count)
         self.power: Row = np.zeros(count)
         self.per_kw: Row = np.zeros(count)
+        self.rated: Row = np.full(count, inf)
         self.gauge: Row = np.zeros(count)
         self.headroom: Row = np.zeros(count)
         self.asked_at: Row = np.full(count, nan)
@@ -142,22 +143,24 @@ class Fleet:
 
     def room(self, account: Account, now: float) -> float:
         """Give how far a substation's load may go by what is known of it, nobody sent ahead."""
-        room = account.health.ramp(account.places, now, self._slow_start)
-        return room + account.ahead(self._period) if account.deaf(now) else room
+        places = account.places
+        room = account.health.ramp(places, now, self._slow_start)
+        return room + account.ahead(self._period) * room / places if account.deaf(now) else room
 
-    def largest_rating(self, named: Sequence[str]) -> float:
+    def largest_rating(self, named: Sequence[str], now: float) -> float:
         """Give the highest rated power in kW that a request may ever find; infinite if unknown."""
-        accounts = self.ledger.accounts
-        wanted = [accounts[name] for name in named or accounts if name in accounts]
-        ratings = [each.rated_power_kw for each in wanted]
-        return max((inf if each is None else each for each in ratings), default=inf)
+        self._refresh(now)
+        rated = self._rows.rated
+        if named:
+            rated = rated[[self._numbers[name] for name in named if name in self._numbers]]
+        return float(rated.max()) if rated.size else inf
 
     def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
         """Name the substations of the lowest utilisation, at most so many; those named first."""
         self._refresh(now)
         after = np.maximum(self._judged(now)[0], self._rows.power)
         if (elsewhere := self._elsewhere(named)) is not None:
-            after[elsewhere] = inf
+            after[elsewhere] = nan  # which sorts behind even those that are closed
         numbers = np.arange(len(after))
         if len(after) > most:
             numbers = np.argpartition(after, most)[:most]
@@ -195,10 +198,9 @@ class Fleet:
             for account in self._passing.values():
                 self.ledger.touch(account)
             self._passing.clear()
-        changed = self.ledger.take_changed()
+        changed, accounts = self.ledger.take_changed(), self.ledger.accounts
         if not changed:
             return
-        accounts = self.ledger.accounts
         if len(self._names) != len(accounts) or not all(
             each.substation in self._numbers for each in changed
         ):
@@ -222,7 +224,9 @@ class Fleet:
         barred = self.ledger.barred(account, now) is not None
         load = account.expect(now) if deaf else account.load
         share = inf if barred else (load + 1.0) / places
-        rows.share[number] = inf if account.problem is not None else share
+        # closed here, too: `_judged` looks again only when the page of another grows too old
+        too_old = now - account.oldest > self.ledger.stale_after
+        rows.share[number] = inf if too_old or account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
         room = self.room(account, now)
         rows.most[number] = room / places
@@ -238,6 +242,7 @@ class Fleet:
 
     def _write_power(self, account: Account, number: int) -> None:
         rows, rated = self._rows, account.rated_power_kw
+        rows.rated[number] = inf if rated is None else rated
         if rated is None:
             rows.power[number] = rows.per_kw[number] = 0.0
             rows.headroom[number] = -inf

@@ -72,11 +72,11 @@ class PowerOfTwo:
 
     def choose(self, open_to: Open, random: Random) -> tuple[int, str]:
         """Draw two, or all where there are no two, and choose by their gauges."""
-        count = len(open_to.numbers)
+        gauge, count = open_to.gauge, len(open_to.numbers)
         drawn = random.sample(range(count), min(2, count))
         # the draw is in random order: at a tie the first is as good as a second draw
-        chosen = min(drawn, key=lambda place: open_to.gauge[place])
-        gauges = " and ".join(f"{open_to.name(each)} ({open_to.gauge[each]:g})" for each in drawn)
+        chosen = min(drawn, key=lambda place: gauge[place])
+        gauges = " and ".join(f"{open_to.name(each)} ({gauge[each]:g})" for each in drawn)
         return chosen, f"lower gauge of two drawn: {gauges}"
 
 

@@ -41,7 +41,8 @@ class Router(Generic[W]):
     def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
         """Send all that some substation has room for, each told to ``place`` just before.
 
-        ``now`` is in the ledger's seconds. Tells whether there is room left for others.
+        ``now`` is in the ledger's seconds. Tells whether there is room left that none of those
+        that wait still can take; true where none waits.
         """
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
         room = True
@@ -62,7 +63,10 @@ class Router(Generic[W]):
             return False if room else None
 
         line.serve(takes)
-        return room
+        if not (room and line):
+            return room
+        # one that was served behind another that was passed over may have had the last of it
+        return self._fleet.has_room(now, ahead=len(line) >= len(self._fleet))
 
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
         """Choose where one goes; None where no substation has room for it."""

@@ -1,0 +1,1 @@
+"""What is measured of single parts, each beside its goal; nothing else imports it."""

@@ -1,0 +1,158 @@
+"""How long one decision takes, of each policy: ``python -m bench.policy``; see ``--help``.
+
+A decision is what the dispatcher's router does for each request: ask the fleet what is open, and
+have a policy choose. Beside it stands the least that plain Python would do for the same: the lowest
+utilisation of a list of accounts, without a look at what may be used or has room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from random import Random
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+from dispatcher.decision.account import Account
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.ledger import Ledger
+from dispatcher.decision.policy import POLICIES, Policy, policy
+from dispatcher.readings import Reading
+from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
+
+GOALS: Final = {3: 20.0, 1000: 60.0}  # microseconds a decision, by the number of substations
+NOW: Final = 100.0  # when the pages were read, in the ledger's seconds
+NAIVE_SHARE: Final = 0.1  # of the decisions: a thousand accounts take plain Python long
+HEADER: Final = (
+    "substations  state           policy             µs  one changed   goal    naive  naive ÷ µs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How often what is measured is done: ``decisions`` in a row, ``repeats`` times."""
+
+    decisions: int
+    repeats: int
+
+    def median_us(self, work: Callable[[], object]) -> float:
+        """Give how long one takes in µs: the median of the repeats' medians, after a warm-up.
+
+        Each is timed alone: one that the machine's other work falls into is then only one.
+        """
+        return median([self._once(work) for _ in range(self.repeats + 1)][1:])
+
+    def _once(self, work: Callable[[], object]) -> float:
+        return median(_seconds(work) for _ in range(self.decisions)) * 1e6
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = perf_counter()
+    work()
+    return perf_counter() - begun
+
+
+def equal(_: Random) -> Reading:
+    """Give a page of a substation like all others, with nothing to do."""
+    return _page(0, 50, 400, 0)
+
+
+def mixed(random: Random) -> Reading:
+    """Give a page of a substation of any size and load, full ones among them."""
+    connectors = random.choice([10, 20, 50])
+    rated = random.choice([None, 150.0, 250.0, 400.0])
+    return _page(random.randint(0, connectors), connectors, rated, random.uniform(0, 50))
+
+
+STATES: Final[dict[str, Callable[[Random], Reading]]] = {
+    "idle and equal": equal,
+    "mixed": mixed,
+}
+
+
+def _page(load: int, connectors: int, rated: float | None, background: float) -> Reading:
+    counts = Counts(load, load, 0, 0, NOW, load * DEFAULT_POWER_KW)
+    return Reading(load, connectors, None, rated, background, counts)
+
+
+def fleet_of(count: int, page: Callable[[Random], Reading], random: Random) -> Fleet:
+    """Make a fleet of so many substations, all of which may be used."""
+    ledger = Ledger(stale_after=2, default_connectors=50)
+    ledger.keep({f"substation{number}": None for number in range(count)})
+    for name in ledger.accounts:
+        reading = page(random)
+        ledger.queued(name, 0, 1)
+        ledger.read(name, reading, NOW)
+        ledger.ask_depth(name)
+        ledger.depth(name, 0, NOW)
+        ledger.read(name, reading, NOW)
+    return Fleet(ledger, period=0.5, slow_start=1)
+
+
+def decide(fleet: Fleet, chooser: Policy, random: Random) -> str | None:
+    """Decide once, as the router does."""
+    found = fleet.open_to(DEFAULT_POWER_KW, (), NOW)
+    if found is None:
+        return None
+    place, _ = chooser.choose(found, random)
+    return found.name(place)
+
+
+def decide_anew(
+    fleet: Fleet, chooser: Policy, random: Random, accounts: Iterator[Account]
+) -> str | None:
+    """Decide once, when something has been heard of one substation since the last time."""
+    fleet.ledger.touch(next(accounts))
+    return decide(fleet, chooser, random)
+
+
+def naive(accounts: Sequence[Account], power_kw: float) -> str:
+    """Name the lowest utilisation after placing a request of that power."""
+
+    def after(account: Account) -> float:
+        share, rated = (account.load + 1.0) / account.places, account.rated_power_kw
+        return max(share, (account.power_kw + power_kw) / rated) if rated else share
+
+    return min(accounts, key=after).substation
+
+
+def measure(count: int, state: str, times: Times) -> Iterator[str]:
+    """Measure each policy for so many substations in a state; gives the lines of the table."""
+    random = Random(count)  # noqa: S311 - nothing here is secret
+    fleet = fleet_of(count, STATES[state], random)
+    accounts = list(fleet.ledger.accounts.values())
+    fewer = Times(max(1, int(times.decisions * NAIVE_SHARE)), times.repeats)
+    plain = fewer.median_us(partial(naive, accounts, DEFAULT_POWER_KW))
+    for name in POLICIES:
+        chooser = policy(name)
+        still = times.median_us(partial(decide, fleet, chooser, random))
+        anew = times.median_us(partial(decide_anew, fleet, chooser, random, cycle(accounts)))
+        yield (
+            f"{count:>11}  {state:<14}  {name:<13} {still:>7.1f} {anew:>12.1f} {GOALS[count]:>6.0f}"
+            f" {plain:>8.1f} {plain / still:>11.2f}"
+        )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure everything, and write it as a table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
+    parser.add_argument("--decisions", type=int, default=500, help="in a row (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=9, help="of these (%(default)s)")
+    told = parser.parse_args(arguments)
+    times = Times(max(1, told.decisions), max(1, told.repeats))
+    sys.stdout.write(f"{HEADER}\n")
+    for count in GOALS:
+        for state in STATES:
+            for line in measure(count, state, times):
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

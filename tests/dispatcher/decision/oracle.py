@@ -1,0 +1,84 @@
+"""What must come out, by plain arithmetic on one substation at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from math import ceil, inf
+
+from dispatcher.decision.account import Account
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.ledger import Ledger
+from dispatcher.readings import BACKGROUND_POWER, CONNECTORS, LOAD, POWER, RATED_POWER
+from grid.messages import DEFAULT_POWER_KW
+from tests.dispatcher.decision.fleets import PERIOD
+
+NEARLY = 1e-8  # of a share: less is no difference
+
+
+def load(account: Account) -> float:
+    """Give the sessions in progress and on their way."""
+    if account.counts is None:
+        sent = max(account.ready, len(account.sent_at))
+        return (account.gauge(LOAD) or 0) + sent
+    counts = account.counts
+    return counts.load + max(0, account.dispatched - counts.accepted - counts.duplicates)
+
+
+def places(account: Account) -> float:
+    """Give the sessions it may have at once."""
+    connectors = account.gauge(CONNECTORS) or account.in_file
+    return min(connectors, account.limit or inf)
+
+
+def power(account: Account) -> float:
+    """Give what is drawn there and on its way, in kW."""
+    sessions = account.counts.load if account.counts else account.gauge(LOAD) or 0
+    charging = account.counts.power_kw if account.counts else None
+    if charging is None:
+        charging = account.gauge(POWER)
+    if charging is None:
+        charging = DEFAULT_POWER_KW * sessions
+    way = sum(account.way) + DEFAULT_POWER_KW * max(0, load(account) - sessions - len(account.way))
+    return (account.gauge(BACKGROUND_POWER) or 0) + charging + way
+
+
+def share(account: Account, requested: float) -> float:
+    """Give the utilisation with a request of so much power placed there."""
+    by_places = (load(account) + 1) / places(account)
+    rated = account.gauge(RATED_POWER)
+    if rated is None:
+        return by_places
+    return max(by_places, (power(account) + requested) / rated if rated else inf)
+
+
+def has_room(account: Account, requested: float, now: float, slow_start: float) -> bool:
+    """Tell whether it has room for a request of so much power, nobody sent ahead."""
+    most = places(account)
+    room = deepcopy(account.health).ramp(most, now, slow_start)
+    deaf = account.counts is None or (account.owed is not None and now - account.owed[1] > 1)
+    if deaf:
+        session = account.session_seconds
+        waiting = ceil(most * 2 * PERIOD / session) if session else most
+        room += waiting * room / most
+    rated = account.gauge(RATED_POWER)
+    fits = rated is None or (rated > 0 and (power(account) + requested) / rated <= 1 + NEARLY)
+    return load(account) + 1 <= room and fits
+
+
+def usable(ledger: Ledger, named: Sequence[str], now: float) -> tuple[list[Account], bool]:
+    """Give those that may be used at all, and whether that is without any current page."""
+    accounts = [each for each in ledger.accounts.values() if not named or each.substation in named]
+    everybody = ledger.accounts.values()
+    if any(ledger.unreadable(each, now) is None for each in everybody):
+        return [each for each in accounts if ledger.ineligible(each, now) is None], False
+    found = [each for each in accounts if each.consumers and ledger.barred(each, now) is None]
+    return found, True
+
+
+def open_names(
+    fleet: Fleet, requested: float, named: Sequence[str], now: float, slow_start: float
+) -> set[str]:
+    """Name all that a request may be sent to."""
+    accounts, _ = usable(fleet.ledger, named, now)
+    return {each.substation for each in accounts if has_room(each, requested, now, slow_start)}

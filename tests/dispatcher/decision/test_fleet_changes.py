@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.decision.fleet import Fleet
+from dispatcher.readings import Reading
+from grid.controls import Availability, Control
+from grid.events import Counts
+from tests.dispatcher.decision.fleets import (
+    NOW,
+    PERIOD,
+    RUN,
+    STALE,
+    Row,
+    after,
+    enter,
+    fleet_of,
+    names,
+    read,
+)
+
+
+def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
+    """Nothing is heard of it, and nothing changes elsewhere; a new page opens it."""
+    fleet = fleet_of(Row("a"), Row("b"))
+    fleet.ledger.read("b", Row("b").page(), NOW + 1)
+    assert names(fleet, 7, NOW + STALE) == ["a", "b"]
+    assert names(fleet, 7, NOW + STALE + 0.01) == ["b"]
+    fleet.ledger.read("a", Row("a").page(), NOW + STALE + 0.5)
+    assert names(fleet, 7, NOW + STALE + 0.6) == ["a", "b"]
+
+
+@pytest.mark.parametrize("closed", ["drained", "no consumer"])
+def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
+    """That its page grew too old while it was closed anyway is not forgotten."""
+    fleet = fleet_of(Row("a", closed=closed), Row("b"))
+    later = NOW + STALE + 1
+    fleet.ledger.read("b", Row("b").page(), later)
+    assert names(fleet, 7, later) == ["b"]
+    fleet.ledger.control("a", Control("a", Availability.AVAILABLE, None, 2))
+    fleet.ledger.queued("a", 0, 1)
+    assert names(fleet, 7, later) == ["b"]
+    fleet.ledger.read("a", Row("a").page(), later)
+    assert names(fleet, 7, later) == ["a", "b"]
+
+
+def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
+    """A page that has lost its power must not have that counted as it was for ever."""
+    row = Row("a", hearing=False, rated=100, power=10)
+    fleet = fleet_of(row, Row("b"))
+    for asked_at in (NOW + 1, NOW + STALE + 1):
+        fleet.ledger.read("a", Reading(0, 10, rated_power_kw=100), asked_at)
+        fleet.ledger.read("b", Row("b").page(), asked_at)
+    assert names(fleet, 7, NOW + STALE) == ["a", "b"]
+    assert names(fleet, 7, NOW + STALE + 1) == ["b"]
+
+
+def come_back(row: Row, slow_start: float) -> Fleet:
+    """Make a fleet of one that failed for long and is read again at ``NOW``."""
+    fleet = fleet_of(row, slow_start=slow_start)
+    fleet.ledger.fail(row.name, "no answer", NOW - STALE - 1)
+    fleet.ledger.fail(row.name, "no answer", NOW)
+    read(fleet.ledger, row, NOW)
+    return fleet
+
+
+def fill(fleet: Fleet, now: float) -> int:
+    """Send all that is open at once; gives how many that is."""
+    sent = 0
+    while (found := fleet.open_to(1, (), now)) is not None:
+        fleet.ledger.dispatch(found.name(0), now, 1)
+        sent += 1
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "load", "sent"),
+    [(0, 0, 1), (1, 0, 1), (3, 0, 3), (9.9, 0, 9), (10, 0, 10), (0, 4, 1), (5, 4, 3), (0, 10, 0)],
+)
+def test_one_that_comes_back_ramps_up(seconds: float, load: float, sent: int) -> None:
+    """What it has may stay, one more is open at once, and the rest in the time it is given."""
+    fleet = come_back(Row("a", load), slow_start=10)
+    fleet.ledger.read("a", Row("a", load).page(), NOW + seconds)
+    assert fill(fleet, NOW + seconds) == sent
+
+
+def test_time_alone_ramps_up() -> None:
+    """Nothing is heard of it meanwhile."""
+    fleet = come_back(Row("a", places=8), slow_start=1)
+    sent = [fill(fleet, NOW + eighths / 8) for eighths in range(10)]
+    assert sent == [1, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("session", "seconds", "sent"),
+    [(5, 0, 1), (5, 5, 6), (5, 10, 12), (None, 0, 2), (None, 5, 10), (None, 10, 20)],
+)
+def test_what_may_wait_where_only_pages_tell_ramps_up_too(
+    session: float | None, seconds: float, sent: int
+) -> None:
+    """One without counters that comes back is not given all it may ever have at once."""
+    row = Row("a", hearing=False, session=session)
+    fleet = come_back(row, slow_start=10)
+    fleet.ledger.read("a", row.page(), NOW + seconds)
+    assert fill(fleet, NOW + seconds) == sent
+
+
+@pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 1), (5, 2), (2, 5)])
+def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
+    """As many as can be completed in two periods between pages; as it has places if unknown."""
+    row = Row("a", hearing=False, session=session)
+    fleet = fleet_of(row)
+    assert fleet.room(fleet.ledger.accounts["a"], NOW) == 10 + waiting
+    assert fill(fleet, NOW) == 10 + waiting
+    assert fleet.open_to(1, (), NOW, ahead=True) is None, "that is all, whoever waits"
+
+
+def test_time_alone_tells_that_events_do_not_come() -> None:
+    """A page shows what no event has told: after a second, jobs may wait there; the event ends it.
+
+    No event told of the one that was taken, so it is the pages that tell.
+    """
+    fleet = fleet_of(Row("a", 10, session=5))
+    fleet.ledger.read("a", Row("a", 10, session=5).page(), NOW)
+    completed = Counts(10, 12, 2, 0, RUN)
+    fleet.ledger.read("a", Reading(10, 10, counts=completed), NOW + 1)
+    assert names(fleet, 1, NOW + 2) == []
+    assert names(fleet, 1, NOW + 2.01) == ["a"]
+    fleet.ledger.report("a", completed)
+    assert names(fleet, 1, NOW + 2.01) == []
+
+
+def test_substations_come_and_go() -> None:
+    """Those that leave are closed, those that come are closed until they are read."""
+    fleet = fleet_of(Row("a", 1), Row("b", 2))
+    ledger = fleet.ledger
+    assert (names(fleet), len(fleet)) == (["a", "b"], 2)
+    ledger.keep({"b": None})
+    assert (names(fleet), len(fleet)) == (["b"], 1)
+    ledger.keep({"c": None})  # as many, of another name
+    assert names(fleet) == []
+    enter(ledger, Row("c", 3))
+    assert after(fleet.open_to(7, (), NOW)) == {"c": pytest.approx(0.4)}
+    ledger.keep({"b": None, "c": None})
+    enter(ledger, Row("b", 4))
+    assert names(fleet) == ["b", "c"]
+    ledger.keep({})
+    assert names(fleet) == []
+    assert len(fleet) == 0
+    assert fleet.lightest(20, (), NOW) == []
+
+
+def test_one_that_left_and_came_back_begins_anew() -> None:
+    """Whether or not a decision was made meanwhile, nothing is known of it any more."""
+    fleet = fleet_of(Row("a"), Row("b"))
+    assert names(fleet) == ["a", "b"]
+    fleet.ledger.keep({"b": None})
+    fleet.ledger.keep({"a": None, "b": None})
+    assert names(fleet) == ["b"]
+    enter(fleet.ledger, Row("a", 6))
+    assert after(fleet.open_to(7, (), NOW))["a"] == pytest.approx(0.7)
+
+
+def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
+    """Before any target file was read there is nobody, and nobody is open."""
+    fleet = fleet_of()
+    assert (names(fleet), fleet.has_room(NOW)) == ([], False)
+    fleet.ledger.keep({"a": None})
+    enter(fleet.ledger, Row("a"))
+    assert names(fleet) == ["a"]
+
+
+def test_changes_are_seen_without_being_told() -> None:
+    """Each thing that the ledger hears shows in the very next decision."""
+    fleet = fleet_of(Row("a", 2, session=5), Row("b"))
+    ledger = fleet.ledger
+
+    def seen() -> float | None:
+        return after(fleet.open_to(7, (), NOW)).get("a")
+
+    assert seen() == pytest.approx(0.3)
+    ledger.dispatch("a", NOW)
+    assert seen() == pytest.approx(0.4)
+    ledger.undo("a")
+    assert seen() == pytest.approx(0.3)
+    ledger.report("a", Counts(1, 2, 1, 0, RUN))
+    assert seen() == pytest.approx(0.2)
+    ledger.control("a", Control("a", Availability.AVAILABLE, 4, 1))
+    assert seen() == pytest.approx(0.5)
+    ledger.control("a", Control("a", Availability.DRAINING, None, 2))
+    assert seen() is None
+    ledger.control("a", Control("a", Availability.AVAILABLE, None, 3))
+    assert seen() == pytest.approx(0.2)
+    ledger.queued("a", 0, 0)
+    assert seen() is None
+    ledger.queued("a", 0, 1)
+    ledger.let_go("a")
+    assert seen() is None
+    read(ledger, Row("a", 5), NOW)
+    assert seen() == pytest.approx(0.6)
+    ledger.fail("a", "no answer", NOW)
+    assert seen() is None
+    ledger.read("a", Row("a", 5).page(), NOW)
+    assert seen() == pytest.approx(0.6)
+    ledger.refuse("a", "unroutable", NOW)
+    assert seen() is None
+
+
+def test_an_ejection_ends_with_time_alone() -> None:
+    """Nothing is heard of it in between but its pages."""
+    fleet = fleet_of(Row("a", closed="ejected"), Row("b"))
+    until = fleet.ledger.accounts["a"].health.ejected_until
+    fleet.ledger.read("a", Row("a").page(), until - PERIOD)
+    assert names(fleet, 7, until - 0.01) == []
+    assert names(fleet, 7, until) == ["a"]
