@@ -90,6 +90,49 @@ async def test_parking_of_a_link_that_broke_acknowledges_nothing() -> None:
     assert bench.queue.acked == []
 
 
+async def test_nothing_is_on_record_as_parked_before_it_is_there() -> None:
+    """A request that comes again, and has ended by the log, is dropped: so it must be parked."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(body("j1", "s9"), "j1")
+    await turns()
+    bench.tell(*bench.publisher.events())
+    bench.publisher.answer(topology.PARKED, Outcome.REFUSED)
+    bench.queue.break_link()
+    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    await turns()
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert [each.kind for each in bench.publisher.events()] == [State.PARKED]
+
+
+async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
+    """Parked in the meantime, it is on record though the link broke, and known when it comes."""
+    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(body("j1", "s9"), "j1")
+    await turns()
+    assert bench.queue.acked == []
+    bench.queue.break_link()
+    bench.publisher.answer(topology.EVENTS)
+    bench.tell(*bench.publisher.events())
+    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert len(bench.publisher.to(topology.PARKED)) == 1
+
+
+async def test_a_record_that_the_log_refuses_holds_no_parking_up() -> None:
+    """The message is where somebody can look; the event that is lost is counted."""
+    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(b"?", "bad")
+    await turns()
+    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.count("events_lost_total") == 1
+
+
 async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
     """A request that names none of the substations there are could wait forever."""
     bench = Bench(confirming(), "s1", "s2")
