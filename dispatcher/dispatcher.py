@@ -281,7 +281,8 @@ class Dispatcher:
         gone = self._line.take(lambda job: job.source is source)
         for job in gone:
             del self._jobs[job.id]
-        for job in self._jobs.values():
+        # the copy of one that is being set back may have taken its name already
+        for job in self._set_back.under_way.union(self._jobs.values()):
             if job.source is source:
                 job.tag = None
         return gone

@@ -37,6 +37,7 @@ class SetBack:
         self._returned = returned
         self._now = now
         self._due_at = 0.0
+        self.under_way: set[Job] = set()  # whose copy is published, and not answered for
 
     def make_way(self, prefetch: int) -> None:
         """Put back those that would be served last, where no more can be held."""
@@ -54,11 +55,16 @@ class SetBack:
 
     def _publish(self, job: Job) -> None:
         job.returning = True
+        self.under_way.add(job)
         self._publisher.publish(
             topology.REQUESTS,
             topology.REQUESTS,
             job.body,
-            partial(self._returned, job),
+            partial(self._on_answer, job),
             id=job.id,
             priority=job.request.priority,
         )
+
+    def _on_answer(self, job: Job, outcome: Outcome) -> None:
+        self.under_way.discard(job)
+        self._returned(job, outcome)

@@ -146,6 +146,21 @@ async def test_a_request_set_back_whose_link_breaks_is_there_once() -> None:
     assert bench.dispatcher.waiting == 1
 
 
+async def test_a_link_that_breaks_after_its_copy_has_come_voids_its_old_delivery() -> None:
+    """Its confirm must not acknowledge what has the same tag on the new link."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.now += HELD_MOST_SECONDS
+    bench.dispatcher.tick()
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.queue.break_link()
+    bench.queue.bring(body("other", "s2"), "other")
+    bench.publisher.answer(topology.REQUESTS)
+    await turns()
+    assert bench.queue.acked == []
+    assert bench.dispatcher.waiting == 1
+
+
 async def test_a_request_that_is_not_set_back_and_has_no_delivery_is_let_go() -> None:
     """Refused after its link broke, it is RabbitMQ's to deliver again."""
     bench = without_s2(recording())
