@@ -113,6 +113,11 @@ class Dispatcher:
         """How many requests wait for room."""
         return len(self._line)
 
+    @property
+    def deciding(self) -> bool:
+        """Tell whether requests are routed: once it has begun, until it is to stop."""
+        return self._early is None and not self._stopping
+
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
         return self._sender.under_way(substation)
@@ -136,7 +141,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """See to what time alone has changed: departures, ramps, what was held for long."""
-        if self._stopping or self._early is not None:
+        if not self.deciding:
             return
         for job in self._line.take(lambda job: self._hopeless(job) is not None):
             self._park(job)
@@ -157,16 +162,19 @@ class Dispatcher:
     def take_back(self, substation: str, delivery: Delivery) -> bool:
         """Take a job that waits at a substation in vain; tells whether it is seen to.
 
-        One that was sent elsewhere since is acknowledged; one that is in hand stays where it is.
+        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
+        acknowledged; one that is being sent to that very substation stays where it is.
         """
+        if not self.deciding:
+            return False
         source = self._taken_back
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
             source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
             return True
-        if request.id in self._jobs:
-            return False
+        if (held := self._jobs.get(request.id)) is not None:
+            return self._take_copy(held, substation, delivery.tag)
         if self._sent.where(request.id) not in (None, substation):
             source.done(delivery.tag)
             return True
@@ -199,7 +207,7 @@ class Dispatcher:
     def route(self) -> None:
         """Send every waiting request that some substation has room for."""
         self._route_due = False
-        if self._stopping or self._early is not None:
+        if not self.deciding:
             return
         for job in self._line.departed(self._clock()):
             self._expire(job)
@@ -265,6 +273,16 @@ class Dispatcher:
         elif not delivery.redelivered:
             self._metrics.duplicates.inc()
         self._acks.done(delivery.tag)
+        return True
+
+    def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
+        """See to what waits at a substation of a job that is in hand."""
+        if job.substation == substation:
+            return False  # it may be the very one whose confirm is on its way
+        if job.source is self._taken_back and job.origin == substation and job.tag is None:
+            job.tag = tag  # what was in hand of it went with the link
+        else:
+            self._taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True
 
     def _sent_before(self, id: str) -> str | None:

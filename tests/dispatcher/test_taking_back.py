@@ -77,6 +77,40 @@ async def test_one_that_is_being_sent_there_stays_there() -> None:
     assert bench.rescue.acked == []
 
 
+async def test_the_copy_of_one_that_waits_here_is_acknowledged() -> None:
+    """It is in the queue of requests still; its copy must not keep those behind it stranded.
+
+    Given back each time it is met, it would end in charge.parked.
+    """
+    bench = with_s1_dead(confirming(), "s2")
+    bench.read("s2", load=2)
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.rescue.bring("s1", body("j2"), "j2")
+    assert bench.rescue.bring("s1", body("j2"), "j2"), "a second copy in the same queue"
+    assert bench.rescue.acked == [1, 3]
+    bench.read("s2", load=0)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2"), ("j2", "s2")]
+    assert bench.queue.acked == [1]
+    assert bench.rescue.acked == [1, 3, 2]
+
+
+async def test_nothing_is_taken_back_before_it_begins_or_once_it_is_to_stop() -> None:
+    """What operators have set, and what is charged where, is not known, or not for long."""
+    bench = Bench(confirming(), "s1", "s2", begun=False)
+    bench.lose("s1")
+    assert not bench.rescue.bring("s1", body("j1"), "j1")
+    assert not bench.rescue.bring("s1", b"?", "bad")
+    bench.dispatcher.begin()
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    await turns()
+    await bench.dispatcher.stop()
+    assert not bench.rescue.bring("s1", body("j2"), "j2")
+    assert bench.publisher.to(topology.PARKED) == []
+
+
 async def test_it_waits_for_room_like_any_request() -> None:
     """Taken back before another substation has room, it is held, and goes when there is some."""
     bench = with_s1_dead(confirming(), "s2")
@@ -177,6 +211,21 @@ async def test_a_link_that_breaks_while_it_is_published_sends_it_once() -> None:
     await turns()
     assert bench.rescue.acked == [2]
     assert bench.publisher.routed() == [("j1", "s2")]
+
+
+async def test_taken_again_before_its_confirm_it_is_acknowledged_by_its_new_tag() -> None:
+    """The job that is on its way is the same one: it is sent once, and leaves its queue then."""
+    bench = with_s1_dead(recording(), "s2")
+    bench.rescue.bring("s1", body("j1"), "j1")
+    await turns()
+    bench.rescue.break_link()
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    await turns()
+    assert bench.rescue.acked == []
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
+    assert bench.rescue.acked == [2]
 
 
 async def test_one_refused_after_the_link_broke_is_taken_again() -> None:
