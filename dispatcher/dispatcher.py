@@ -17,6 +17,7 @@ from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
 from dispatcher.decision import explain
+from dispatcher.decision.account import NO_READING
 from dispatcher.decision.explain import Candidate
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.line import Line
@@ -286,12 +287,16 @@ class Dispatcher:
         return True
 
     def _sent_before(self, id: str) -> str | None:
-        """Name the substation that another dispatcher decided on, as the event log has it."""
+        """Name the substation that another dispatcher decided on, as the event log has it.
+
+        None where that cannot be read now; one whose first page is still to come is not given up.
+        """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)
         account = self._ledger.accounts.get(where or "")
-        if account is None or self._ledger.unreadable(account, self._now()) is not None:
+        if account is None:
             return None
-        return where
+        problem = self._ledger.unreadable(account, self._now())
+        return where if problem in (None, NO_READING) else None
 
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""

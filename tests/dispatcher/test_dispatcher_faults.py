@@ -229,6 +229,18 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
     assert bench.queue.acked == [1]
 
 
+async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:
+    """A dispatcher that has just started must not charge twice what it could not look at yet."""
+    bench = Bench(confirming(), "s2", begun=False)
+    bench.ledger.keep({"s1": None, "s2": None})
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    assert bench.queue.acked == [1]
+
+
 async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
     """The queue it was sent to before does not take it: any other will do."""
     bench = Bench(recording(), "s1", "s2", begun=False)
