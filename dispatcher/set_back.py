@@ -49,8 +49,11 @@ class SetBack:
 
     def renew(self) -> None:
         """Put back those that were held for long."""
+        if self._now() < self._due_at:
+            return
         latest = self._now() - HELD_MOST_SECONDS
         for job in self._line.take(lambda job: job.since <= latest):
+            self._due_at = self._now() + PAUSE_SECONDS
             self._publish(job)
 
     def _publish(self, job: Job) -> None:

@@ -169,6 +169,21 @@ async def test_a_state_is_known_until_it_cannot_be_had() -> None:
     assert bench.keeper.state("s1") is None
 
 
+async def test_a_substation_that_left_is_let_go() -> None:
+    """Its queue is neither made nor looked at, and slows down nothing; back, it is seen afresh."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
+    bench = Bench(declarer, "s1", "s2", "s3")
+    bench.keeper.missing("s3")
+    await bench.run()
+    bench.ledger.keep({"s1": None})
+    await bench.run()
+    declarer.asked.clear()
+    bench.now += queues.POLL_SECONDS
+    await bench.run()
+    assert set(declarer.asked) == {"s1"}
+    assert bench.keeper.state("s2") is None
+
+
 async def test_only_those_that_need_it_are_looked_at_often() -> None:
     """A dead one, and one without consumer or counters, twice a second; of the others, some."""
     names = [f"s{number:03}" for number in range(100)]

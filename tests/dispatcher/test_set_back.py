@@ -183,6 +183,8 @@ async def test_a_request_that_is_not_set_back_waits_on() -> None:
     assert bench.dispatcher.waiting == 0
     bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
     assert bench.dispatcher.waiting == 1
+    bench.dispatcher.tick()
+    assert set_back(bench) == ["j1"], "tried again after a pause only"
     bench.read("s2")
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
