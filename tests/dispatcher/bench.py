@@ -107,6 +107,7 @@ class Bench:
             clock=lambda: self.at,
             now=lambda: self.now,
             on_missing_queue=self.missing.append,
+            on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )
         self.queue = FakeConsumer(self.dispatcher.deliver, self.dispatcher.forget)
         self.dispatcher.connect(self.queue, PREFETCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,14 +42,28 @@ def candidate(problem: str | None = None, substation: str = "s1") -> Candidate:
     )
 
 
+class Lines(logging.Handler):
+    """Keeps what is logged, as it comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(f"{record.levelname} {record.getMessage()}")
+
+
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give what is logged, as it comes."""
-    caplog.set_level(logging.INFO, logger=report.__name__)
-    lines: list[str] = []
-    handler = caplog.handler
-    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
-    return lines
+def said() -> Iterator[list[str]]:
+    """Give what the dispatcher's log says."""
+    log, handler = logging.getLogger(report.__name__), Lines()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield handler.lines
+    log.removeHandler(handler)
+    log.setLevel(before)
 
 
 def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> None:

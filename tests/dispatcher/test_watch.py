@@ -39,11 +39,22 @@ def test_who_hears_another_and_has_no_request_stands_by() -> None:
 
 
 async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
-    """It has not counted what the other dispatcher sent meanwhile."""
-    bench = Bench(FakePublisher(), "s1")
-    assert bench.ledger.unanchored() == []
-    bench.ledger.let_go()
+    """It has not counted what the other dispatcher sent meanwhile: nothing goes out until then."""
+    bench = Bench(confirming(), "s1")
+    bench.turn.heard("other")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
     assert bench.ledger.unanchored() == ["s1"]
+    assert bench.routed() == []
+    bench.ledger.ask_depth("s1")
+    bench.ledger.depth("s1", 2, bench.now)
+    bench.read("s1")
+    await turns()
+    assert bench.routed() == ["j1"]
+    assert bench.ledger.accounts["s1"].load == 3
+    bench.queue.bring(body("j2"), "j2")
+    await turns()
+    assert bench.routed() == ["j1", "j2"], "once is enough"
 
 
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
