@@ -79,7 +79,7 @@ async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(fir
 
 
 async def test_nothing_is_decided_before_it_begins() -> None:
-    """What was delivered before is routed then, in order; only what operators set is known now."""
+    """What was delivered before is seen to then, in order; until then nothing is sent or parked."""
     bench = Bench(confirming(), "s1", begun=False)
     for job in ("j0", "j1", "j2"):
         bench.queue.bring(body(job), job)
