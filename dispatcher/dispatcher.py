@@ -17,6 +17,7 @@ from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
 from dispatcher.decision import explain
+from dispatcher.decision.account import NO_READING
 from dispatcher.decision.explain import Candidate
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.line import Line
@@ -113,6 +114,11 @@ class Dispatcher:
         """How many requests wait for room."""
         return len(self._line)
 
+    @property
+    def deciding(self) -> bool:
+        """Tell whether requests are routed: once it has begun, until it is to stop."""
+        return self._early is None and not self._stopping
+
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
         return self._sender.under_way(substation)
@@ -136,7 +142,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """See to what time alone has changed: departures, ramps, what was held for long."""
-        if self._stopping or self._early is not None:
+        if not self.deciding:
             return
         for job in self._line.take(lambda job: self._hopeless(job) is not None):
             self._park(job)
@@ -157,16 +163,19 @@ class Dispatcher:
     def take_back(self, substation: str, delivery: Delivery) -> bool:
         """Take a job that waits at a substation in vain; tells whether it is seen to.
 
-        One that was sent elsewhere since is acknowledged; one that is in hand stays where it is.
+        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
+        acknowledged; one that is being sent to that very substation stays where it is.
         """
+        if not self.deciding:
+            return False
         source = self._taken_back
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
             source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
             return True
-        if request.id in self._jobs:
-            return False
+        if (held := self._jobs.get(request.id)) is not None:
+            return self._take_copy(held, substation, delivery.tag)
         if self._sent.where(request.id) not in (None, substation):
             source.done(delivery.tag)
             return True
@@ -199,7 +208,7 @@ class Dispatcher:
     def route(self) -> None:
         """Send every waiting request that some substation has room for."""
         self._route_due = False
-        if self._stopping or self._early is not None:
+        if not self.deciding:
             return
         for job in self._line.departed(self._clock()):
             self._expire(job)
@@ -267,13 +276,27 @@ class Dispatcher:
         self._acks.done(delivery.tag)
         return True
 
+    def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
+        """See to what waits at a substation of a job that is in hand."""
+        if job.substation == substation:
+            return False  # it may be the very one whose confirm is on its way
+        if job.source is self._taken_back and job.origin == substation and job.tag is None:
+            job.tag = tag  # what was in hand of it went with the link
+        else:
+            self._taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
+        return True
+
     def _sent_before(self, id: str) -> str | None:
-        """Name the substation that another dispatcher decided on, as the event log has it."""
+        """Name the substation that another dispatcher decided on, as the event log has it.
+
+        None where that cannot be read now; one whose first page is still to come is not given up.
+        """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)
         account = self._ledger.accounts.get(where or "")
-        if account is None or self._ledger.unreadable(account, self._now()) is not None:
+        if account is None:
             return None
-        return where
+        problem = self._ledger.unreadable(account, self._now())
+        return where if problem in (None, NO_READING) else None
 
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""
@@ -281,7 +304,8 @@ class Dispatcher:
         gone = self._line.take(lambda job: job.source is source)
         for job in gone:
             del self._jobs[job.id]
-        for job in self._jobs.values():
+        # the copy of one that is being set back may have taken its name already
+        for job in self._set_back.under_way.union(self._jobs.values()):
             if job.source is source:
                 job.tag = None
         return gone

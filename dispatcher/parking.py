@@ -1,4 +1,7 @@
-"""Putting aside what cannot be processed: to ``charge.parked``, unchanged, with the reason."""
+"""Putting aside what cannot be processed: to ``charge.parked``, unchanged, with the reason.
+
+The event log is told afterwards: whoever reads there that a job is parked must be able to find it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ REASON_HEADER: Final = "x-parked-reason"
 
 
 class Parking:
-    """Parks messages; ``parked`` is told the tag of each that RabbitMQ has there."""
+    """Parks messages; ``parked`` is told the tag of each that RabbitMQ has there, on record."""
 
     def __init__(
         self,
@@ -44,7 +47,6 @@ class Parking:
         name = messages.name_of(id, body)
         log.warning("parked %s: %s", name, reason)
         self._metrics.parked.labels(kind).inc()
-        self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))
         self._publish(self._epoch, tag, body, name, reason)
 
     def forget(self) -> None:
@@ -53,13 +55,18 @@ class Parking:
 
     def _publish(self, epoch: int, tag: int | None, body: bytes, name: str, reason: str) -> None:
         def answer(outcome: Outcome) -> None:
-            if epoch != self._epoch:
-                return
-            if outcome is not Outcome.CONFIRMED:
+            if outcome is Outcome.CONFIRMED:
+                event = Event(State.PARKED, self._clock(), job=name, reason=reason)
+                self._events.write(event, partial(self._on_recorded, epoch, tag))
+            elif epoch == self._epoch:
                 again = partial(self._publish, epoch, tag, body, name, reason)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
-            elif tag is not None:
-                self._parked(tag)
 
         parked, headers = topology.PARKED, {REASON_HEADER: reason}
         self._publisher.publish(parked, parked, body, answer, id=name, headers=headers)
+
+    def _on_recorded(self, epoch: int, tag: int | None, written: bool) -> None:  # noqa: FBT001
+        if not written:
+            self._metrics.events_lost.inc()
+        if tag is not None and epoch == self._epoch:
+            self._parked(tag)

@@ -54,6 +54,7 @@ class QueueKeeper:
             await self._declare_missing()
             await self._ask_depths()
             await self._poll()
+            self._forget_gone()
             failed = before or self._problems
             await asyncio.sleep(PAUSE_SECONDS if failed else PERIOD_SECONDS)
 
@@ -75,6 +76,13 @@ class QueueKeeper:
         for name in list(self._ledger.accounts):
             if self._now() - self._looked_at.get(name, -inf) >= self._pause(name):
                 await self._look(name)
+
+    def _forget_gone(self) -> None:
+        """Let go of the substations that left: what was seen of one is not true when it is back."""
+        for seen in (self._problems, self._states, self._looked_at):
+            for gone in seen.keys() - self._ledger.accounts.keys():
+                del seen[gone]
+        self._missing &= self._ledger.accounts.keys()
 
     def _pause(self, name: str) -> float:
         """Give how long to leave a queue alone.

@@ -129,7 +129,9 @@ class _Service:
             look=self._queues.state,
             take_back=dispatcher.take_back,
             anywhere_else=lambda name: (
-                not self._turn.standing_by and ledger.another(name, self._now())
+                dispatcher.deciding
+                and not self._turn.standing_by
+                and ledger.another(name, self._now())
             ),
             forget=dispatcher.forget_taken_back,
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),

@@ -37,6 +37,7 @@ class SetBack:
         self._returned = returned
         self._now = now
         self._due_at = 0.0
+        self.under_way: set[Job] = set()  # whose copy is published, and not answered for
 
     def make_way(self, prefetch: int) -> None:
         """Put back those that would be served last, where no more can be held."""
@@ -48,17 +49,25 @@ class SetBack:
 
     def renew(self) -> None:
         """Put back those that were held for long."""
+        if self._now() < self._due_at:
+            return
         latest = self._now() - HELD_MOST_SECONDS
         for job in self._line.take(lambda job: job.since <= latest):
+            self._due_at = self._now() + PAUSE_SECONDS
             self._publish(job)
 
     def _publish(self, job: Job) -> None:
         job.returning = True
+        self.under_way.add(job)
         self._publisher.publish(
             topology.REQUESTS,
             topology.REQUESTS,
             job.body,
-            partial(self._returned, job),
+            partial(self._on_answer, job),
             id=job.id,
             priority=job.request.priority,
         )
+
+    def _on_answer(self, job: Job, outcome: Outcome) -> None:
+        self.under_way.discard(job)
+        self._returned(job, outcome)

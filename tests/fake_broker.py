@@ -84,6 +84,8 @@ class FakePublisher(Publisher):
 
     def _answer_one(self, publication: Publication, outcome: Outcome) -> None:
         self.waiting.remove(publication)
+        if not self.waiting:
+            self._idle.set()
         publication.done(outcome)
 
 

@@ -1,6 +1,9 @@
+"""Substations' queues are made where they are missing, and looked at as often as they need it."""
+
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import cast
 
 import pytest
@@ -15,6 +18,8 @@ from grid.events import Counts
 from grid.topology import Queue
 from tests.fake_broker import turns
 
+COUNTS = Counts(0, 3, 3, 0, 1.0)
+
 
 class FakeDeclarer:
     """Gives each queue's state, or an error where there is none."""
@@ -28,42 +33,58 @@ class FakeDeclarer:
     async def queue(self, queue: Queue) -> QueueState:
         """Declare a queue."""
         self.asked.append(queue.key)
+        await asyncio.sleep(0)
         if queue.key not in self.states:
             raise BrokerUnavailable(f"cannot declare {queue.name}: it is of another kind")
         return self.states[queue.key]
 
 
 class Bench:
-    """A keeper of the queues of some substations; its clock is the number of what was asked."""
+    """A keeper of the queues of some substations; its clock goes only when it is told to."""
 
     def __init__(self, declarer: FakeDeclarer, *names: str) -> None:
         self.declarer = declarer
         self.ledger = Ledger(stale_after=1e9, default_connectors=10)
         self.ledger.keep(dict.fromkeys(names))
         self.hurried: list[str] = []
-        self.keeper = QueueKeeper(self.ledger, cast(Declarer, declarer), lambda: 5.0)
-        self.keeper.sending = lambda _: 0
+        self.under_way: Counter[str] = Counter()
+        self.now = 5.0
+        self.keeper = QueueKeeper(self.ledger, cast(Declarer, declarer), lambda: self.now)
+        self.keeper.sending = lambda name: self.under_way[name]
         self.keeper.hurry = self.hurried.append
 
-    async def run(self) -> None:
+    async def run(self, count: int = 100) -> None:
         """Let it work for some turns of the loop."""
         task = asyncio.create_task(self.keeper.run())
-        await turns(100)
+        await turns(count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     def why_not(self, name: str) -> str | None:
         """Tell why nothing may be sent to a substation."""
-        return self.ledger.ineligible(self.ledger.accounts[name], 5.0)
+        return self.ledger.ineligible(self.ledger.accounts[name], self.now)
+
+    def anchor(self, name: str) -> None:
+        """Have a substation known in full: it needs nobody to look at its queue."""
+        self.ledger.read(name, Reading(0, counts=COUNTS), self.now)
+        self.ledger.ask_depth(name)
+        self.ledger.depth(name, 0, self.now)
+        self.ledger.read(name, Reading(0, counts=COUNTS), self.now)
+        self.ledger.queued(name, 0, 1)
+
+    async def asked_in(self, seconds: float, step: float = 0.25) -> Counter[str]:
+        """Count how often each queue is looked at while the clock goes on."""
+        self.declarer.asked.clear()
+        for _ in range(int(seconds / step)):
+            self.now += step
+            await self.run(20 + 3 * len(self.ledger.accounts))
+        return Counter(self.declarer.asked)
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PERIOD_SECONDS", "POLL_SECONDS", "PAUSE_SECONDS"):
+    for name in ("PERIOD_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(queues, name, 0)
-
-
-COUNTS = Counts(0, 3, 3, 0, 1.0)
 
 
 async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
@@ -81,12 +102,14 @@ async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
 
 
 async def test_a_queue_that_can_be_had_again_is() -> None:
-    """What is missing is tried until it is there."""
+    """What is missing is tried until it is there, and then left alone."""
     declarer = FakeDeclarer()
     bench = Bench(declarer, "s1")
     bench.keeper.missing("s1")
     await bench.run()
+    assert len(declarer.asked) > 1
     declarer.states["s1"] = QueueState(0, 1)
+    bench.anchor("s1")
     await bench.run()
     before = len(declarer.asked)
     await bench.run()
@@ -101,9 +124,98 @@ async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
     await bench.run()
     assert bench.ledger.accounts["s1"].load == 6
     assert bench.why_not("s1") is None
-    declarer.states["s1"] = QueueState(4, 0)
+    for state, reason in ((QueueState(4, 0), NO_CONSUMER), (QueueState(0, 1), None)):
+        declarer.states["s1"] = state
+        bench.now += queues.POLL_SECONDS
+        await bench.run()
+        assert bench.why_not("s1") == reason
+
+
+async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() -> None:
+    """A living substation that takes nothing from its queue gets no jobs."""
+    bench = Bench(FakeDeclarer(s1=QueueState(7, 0)), "s1")
+    bench.anchor("s1")
+    bench.now += queues.POLL_SECONDS
     await bench.run()
+    assert bench.ledger.accounts["s1"].consumers == 0
     assert bench.why_not("s1") == NO_CONSUMER
-    declarer.states["s1"] = QueueState(0, 1)
+    assert bench.ledger.accounts["s1"].load == 0, "its counters tell that"
+
+
+async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
+    """A job that may or may not have arrived would be counted twice, or not at all."""
+    bench = Bench(FakeDeclarer(s1=QueueState(2, 1)), "s1")
+    bench.ledger.read("s1", Reading(0, counts=COUNTS), bench.now)
+    bench.under_way["s1"] = 1
     await bench.run()
-    assert bench.why_not("s1") is None
+    assert bench.hurried == []
+    bench.under_way["s1"] = 0
+    await bench.run()
+    assert bench.hurried == ["s1"], "once: its page completes it"
+    bench.ledger.read("s1", Reading(0, counts=COUNTS), bench.now)
+    assert bench.ledger.accounts["s1"].load == 2
+
+
+async def test_a_state_is_known_until_it_cannot_be_had() -> None:
+    """What was seen of a queue that is away now must not count as what is there."""
+    declarer = FakeDeclarer(s1=QueueState(3, 1))
+    bench = Bench(declarer, "s1")
+    assert bench.keeper.state("s1") is None
+    await bench.run()
+    assert bench.keeper.state("s1") == QueueState(3, 1)
+    declarer.states.clear()
+    bench.now += queues.POLL_SECONDS
+    await bench.run()
+    assert bench.keeper.state("s1") is None
+
+
+async def test_a_substation_that_left_is_let_go() -> None:
+    """Its queue is neither made nor looked at, and slows down nothing; back, it is seen afresh."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
+    bench = Bench(declarer, "s1", "s2", "s3")
+    bench.keeper.missing("s3")
+    await bench.run()
+    bench.ledger.keep({"s1": None})
+    await bench.run()
+    declarer.asked.clear()
+    bench.now += queues.POLL_SECONDS
+    await bench.run()
+    assert set(declarer.asked) == {"s1"}
+    assert bench.keeper.state("s2") is None
+
+
+async def test_only_those_that_need_it_are_looked_at_often() -> None:
+    """A dead one, and one without consumer or counters, twice a second; of the others, some."""
+    names = [f"s{number:03}" for number in range(100)]
+    declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
+    bench = Bench(declarer, *names)
+    for name in names[3:]:
+        bench.anchor(name)
+    bench.anchor("s000")
+    bench.ledger.fail("s000", "away", bench.now)
+    bench.anchor("s001")
+    declarer.states["s001"] = QueueState(0, 0)
+    bench.ledger.read("s002", Reading(0), bench.now)
+    await bench.run(500)
+    asked = await bench.asked_in(6.0)
+    needy = {"s000", "s001", "s002"}
+    assert {asked[name] for name in needy} == {12}
+    assert {asked[name] for name in names if name not in needy} == {3}
+
+
+async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None:
+    """Half a second is enough for anybody."""
+    bench = Bench(FakeDeclarer(s1=QueueState(0, 1)), "s1")
+    bench.anchor("s1")
+    await bench.run()
+    assert await bench.asked_in(4.0) == {"s1": 8}
+
+
+async def test_nothing_is_asked_while_the_link_is_down() -> None:
+    """A broker that is away is no reason to give up a substation."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1))
+    declarer.up.clear()
+    bench = Bench(declarer, "s1")
+    await bench.run()
+    assert declarer.asked == []
+    assert bench.ledger.accounts["s1"].refusal is None

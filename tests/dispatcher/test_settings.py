@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.decision.policy import POLICIES
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
@@ -15,6 +16,15 @@ def test_only_the_file_must_be_given() -> None:
     assert (found.port, found.prefetch, found.default_connectors) == (6000, 1000, 50)
     assert found.policy == "least-loaded"
     assert (found.scrape_period, found.scrape_timeout, found.stale_after) == (0.5, 0.4, 2)
+    assert (found.slow_start, found.rescue_after) == (1, 10)
+
+
+def test_how_it_treats_failures_can_be_told() -> None:
+    """A slow start of no length is none; a rescue without any patience is not to be had."""
+    found = parse(DispatcherSettings, FILE | {"SLOW_START_SECONDS": "0"})
+    assert found.slow_start == 0
+    found = parse(DispatcherSettings, FILE | {"RESCUE_AFTER_SECONDS": "2.5"})
+    assert found.rescue_after == 2.5
 
 
 @pytest.mark.parametrize(("stale", "period"), [("2", "1"), ("1", "0.5"), ("60", "5")])
@@ -46,8 +56,14 @@ def test_a_staleness_of_two_periods_or_more_is_taken(stale: str, period: str) ->
         ({"STALE_AFTER_SECONDS": "soon"}, ["STALE_AFTER_SECONDS='soon'"]),
         (
             {"POLICY": "heaviest"},
-            ["POLICY='heaviest'", "choose of least-loaded, least-gauge, power-of-two"],
+            ["POLICY='heaviest'", f"choose of {', '.join(POLICIES)}"],
         ),
+        ({"SLOW_START_SECONDS": "-1"}, ["SLOW_START_SECONDS='-1'"]),
+        ({"SLOW_START_SECONDS": "nan"}, ["SLOW_START_SECONDS='nan'"]),
+        ({"SLOW_START_SECONDS": "inf"}, ["SLOW_START_SECONDS='inf'"]),
+        ({"RESCUE_AFTER_SECONDS": "0"}, ["RESCUE_AFTER_SECONDS='0'"]),
+        ({"RESCUE_AFTER_SECONDS": "-1"}, ["RESCUE_AFTER_SECONDS='-1'"]),
+        ({"RESCUE_AFTER_SECONDS": "never"}, ["RESCUE_AFTER_SECONDS='never'"]),
         ({"PREFETCH": "0"}, ["PREFETCH='0'"]),
         ({"PREFETCH": "2001"}, ["PREFETCH='2001'"]),
         ({"DEFAULT_CONNECTORS": "0"}, ["DEFAULT_CONNECTORS='0'"]),

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
 from substation import station as module
-from substation.station import DEFAULT_POWER_KW, Station
+from substation.station import Station
 
 
 def station(connectors: int = 3) -> Station:

@@ -1,0 +1,176 @@
+"""A dispatcher between a queue, a publisher, substations and a rescue that are all scripted."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from dispatcher.decision import policy as policies
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.ledger import Ledger
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.progress import Progress
+from dispatcher.readings import Reading
+from dispatcher.telemetry import LedgerCollector, Metrics
+from dispatcher.watch import SubstationWatch, Turn
+from grid import events, topology
+from grid.amqp import Delivery, Outcome
+from grid.event_log import EventWriter, Mark
+from grid.events import Counts, Event
+from grid.messages import ChargeRequest
+from tests.fake_broker import FakeConsumer, FakePublisher
+
+SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
+AT = 1_000.0
+PREFETCH = 20
+
+
+def body(id: str, *eligible: str, **fields: Any) -> bytes:  # noqa: ANN401
+    """Give a request's bytes."""
+    return ChargeRequest(id, AT - 1, eligible_substations=eligible, **fields).encode()
+
+
+def confirming() -> FakePublisher:
+    """Make a publisher whose broker confirms everything at once."""
+    return FakePublisher(
+        charge_substations=Outcome.CONFIRMED,
+        charge_events=Outcome.CONFIRMED,
+        charge_parked=Outcome.CONFIRMED,
+        charge_requests=Outcome.CONFIRMED,
+    )
+
+
+class FakeRescue:
+    """Takes jobs from substations' queues and records their end; none ends twice."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._tag = 0
+        self.outstanding: dict[int, tuple[str, Delivery]] = {}
+        self.acked: list[int] = []
+
+    def bring(self, substation: str, body: bytes, id: str | None = None) -> bool:
+        """Hand over a job that waited for a substation; tells whether it was taken on."""
+        self._tag += 1
+        delivery = Delivery(self._tag, body, id, redelivered=False, headers={})
+        self.outstanding[self._tag] = substation, delivery
+        taken = self._dispatcher.take_back(substation, delivery)
+        if not taken:
+            del self.outstanding[delivery.tag]
+        return taken
+
+    def break_link(self) -> list[tuple[str, Delivery]]:
+        """Lose the channel; gives what RabbitMQ has back, and where."""
+        lost, self.outstanding = list(self.outstanding.values()), {}
+        self._dispatcher.forget_taken_back()
+        return lost
+
+    def done(self, tag: int) -> None:
+        """Record an acknowledgement; like the real one, pass over a tag from before a break."""
+        if self.outstanding.pop(tag, None) is not None:
+            self.acked.append(tag)
+
+
+class Bench:
+    """A dispatcher whose two clocks are scripted: ``at`` on the wall, and ``now`` of the ledger.
+
+    Each page that is read moves the ledger's on by a second. ``begun`` tells whether it decides.
+    """
+
+    def __init__(
+        self,
+        publisher: FakePublisher,
+        *names: str,
+        connectors: float = 10,
+        policy: str = policies.DEFAULT,
+        begun: bool = True,
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.publisher = publisher
+        self.at, self.now = AT, 0.0
+        self.ledger = Ledger(stale_after=1e9, default_connectors=connectors)
+        self.fleet = Fleet(self.ledger, period=0.5, slow_start=0.0)
+        self.progress = Progress(1_000)
+        self.missing: list[str] = []
+        self.writer = EventWriter(publisher, "test")
+        self.dispatcher = Dispatcher(
+            self.fleet,
+            policies.policy(policy),
+            publisher,
+            self.writer,
+            self.progress,
+            metrics=self.metrics,
+            random=Random(1),  # noqa: S311
+            clock=lambda: self.at,
+            now=lambda: self.now,
+            on_missing_queue=self.missing.append,
+            on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
+        )
+        self.queue = FakeConsumer(self.dispatcher.deliver, self.dispatcher.forget)
+        self.dispatcher.connect(self.queue, PREFETCH)
+        self.rescue = FakeRescue(self.dispatcher)
+        self.dispatcher.connect_rescue(self.rescue.done)
+        self.mark = Mark(self.writer, lambda: self.at)
+        self.turn = Turn("this", lambda: self.now)
+        self.watch = SubstationWatch(
+            self.ledger,
+            self.dispatcher.route,
+            self.missing.append,
+            self.metrics,
+            mark=self.mark,
+            progress=self.progress,
+            turn=self.turn,
+            now=lambda: self.now,
+        )
+        self.registry.register(
+            LedgerCollector(
+                self.dispatcher.candidates,
+                lambda: self.dispatcher.waiting,
+                lambda: self.fleet.blind(self.now),
+            )
+        )
+        self._rated: dict[str, float] = {}
+        self.ledger.keep(dict.fromkeys(names))
+        for name in names:
+            self.arrive(name)
+        if begun:
+            self.dispatcher.begin()
+
+    def arrive(self, name: str, rated_power_kw: float | None = None) -> None:
+        """Have a substation known in full: its page, and that its queue is empty."""
+        if rated_power_kw is not None:
+            self._rated[name] = rated_power_kw
+        self.read(name)
+        self.ledger.ask_depth(name)
+        self.ledger.depth(name, 0, self.now)
+        self.read(name)
+
+    def read(self, name: str, load: float = 0) -> None:
+        """Have a substation read: it has taken all that was sent, and so many sessions are left."""
+        self.now += 1
+        account = self.ledger.accounts[name]
+        before = account.counts or Counts(0, 0, 0, 0, 1.0)
+        accepted = max(account.dispatched, before.accepted + load)
+        counts = Counts(load, accepted, accepted - load, 0, 1.0, power_kw=0.0)
+        self.ledger.report(name, counts)  # the event log tells the same: it is not cut off
+        page = Reading(load, power_kw=0.0, rated_power_kw=self._rated.get(name), counts=counts)
+        self.watch.on_reading(name, page, self.now)
+
+    def lose(self, name: str, problem: str = "away") -> None:
+        """Have a substation's page fail."""
+        self.watch.on_failure(name, problem)
+
+    def tell(self, *told: Event) -> None:
+        """Have something read in the event log."""
+        self.watch.on_events(events.encode(told))
+
+    def count(self, name: str, **labels: str) -> float:
+        """Give a metric's value."""
+        return self.registry.get_sample_value(f"dispatcher_{name}", labels) or 0.0
+
+    def routed(self) -> list[str]:
+        """Name the jobs that were sent, in their order."""
+        return [job for job, _ in self.publisher.routed()]

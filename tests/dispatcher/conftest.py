@@ -1,0 +1,20 @@
+"""Fixtures that the tests of the dispatcher share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dispatcher import acknowledger, parking
+from grid import event_log
+
+
+@pytest.fixture(scope="module")
+def no_pauses() -> Iterator[None]:
+    """Have what the dispatcher puts off done in the next turn of the loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acknowledger, "GAP_SECONDS", 0)
+        patch.setattr(parking, "RETRY_SECONDS", 0)
+        patch.setattr(event_log, "TRIES", 1)
+        yield

@@ -1,0 +1,198 @@
+"""The promises hold in whatever order things happen, links break and the dispatcher ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grid import events, topology
+from grid.amqp import Outcome, Publication
+from grid.events import State
+from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+KINDS: dict[str, Callable[[str], bytes]] = {
+    "new": body,
+    "nowhere": lambda job: body(job, "s9"),
+    "pinned": lambda job: body(job, "s2"),
+    "leaves": lambda job: body(job, departure_time=AT + 5),
+    "bad": lambda _: b"?",
+}
+ANSWERS = {
+    "confirm": (SUBSTATIONS, Outcome.CONFIRMED),
+    "refuse": (SUBSTATIONS, Outcome.REFUSED),
+    "miss": (SUBSTATIONS, Outcome.UNROUTABLE),
+    "record": (topology.EVENTS, Outcome.CONFIRMED),
+    "lose": (topology.EVENTS, Outcome.REFUSED),
+    "park": (topology.PARKED, Outcome.CONFIRMED),
+    "not parked": (topology.PARKED, Outcome.REFUSED),
+    "back": (topology.REQUESTS, Outcome.CONFIRMED),
+    "not back": (topology.REQUESTS, Outcome.REFUSED),
+}
+
+
+class Story:
+    """RabbitMQ, substations that charge nothing, and a dispatcher to which anything happens."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.stations: dict[str, list[str]] = {"s1": [], "s2": []}  # what waits in their queues
+        self.back: list[str] = []  # set back, and not delivered yet
+        self.early: set[Publication] = set()  # delivered before they were confirmed
+        self.ended: set[str] = set()  # parked, or on record as expired
+        self.log: list[bytes] = []
+        self.start()
+        self.steps: dict[str, Callable[[], None]] = {
+            **{name: partial(self.request, name) for name in KINDS},
+            **{name: partial(self.answer, *answer) for name, answer in ANSWERS.items()},
+            "copy": self.copy,
+            "early copy": self.early_copy,
+            "break": self.break_requests,
+            "break rescue": self.break_rescue,
+            "dead": self.take_back,
+            "crash": self.crash,
+            "crash late": partial(self.crash, late=True),
+            "read": self.read,
+            "lost": lambda: self.bench.lose("s2"),
+            "second": self.second,
+            "hour": self.hour,
+        }
+
+    def start(self) -> None:
+        """Have a dispatcher that has read the event log."""
+        self.bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
+        for each in self.log:
+            self.bench.watch.on_events(each)
+
+    def request(self, kind: str) -> None:
+        """Have a new request delivered."""
+        job = f"{kind}{len(self.bodies)}"
+        self.bodies[job] = KINDS[kind](job)
+        self.bench.queue.bring(self.bodies[job], job)
+
+    def answer(self, exchange: str, outcome: Outcome) -> None:
+        """Answer the oldest message that waits for it on an exchange, if there is one."""
+        if waiting := self.bench.publisher.to(exchange, self.bench.publisher.waiting):
+            if outcome is Outcome.CONFIRMED:
+                self.keep(waiting[0])
+            if outcome is Outcome.CONFIRMED or waiting[0] not in self.early:
+                self.bench.publisher.answer(exchange, outcome)
+
+    def keep(self, message: Publication) -> None:
+        """Have what was published where it belongs."""
+        job = str(message.properties.message_id)
+        if message.exchange == SUBSTATIONS:
+            self.stations[message.key].append(job)
+        elif message.exchange == topology.PARKED:
+            self.ended.add(job)
+        elif message.exchange == topology.EVENTS:
+            self.log.append(message.body)
+            found = events.decode(message.body)
+            self.ended |= {each.job for each in found if each.kind == State.EXPIRED}
+            self.bench.watch.on_events(message.body)
+        elif message not in self.early:
+            self.back.append(job)
+
+    def copy(self) -> None:
+        """Deliver the copy of a request that was set back."""
+        if self.back:
+            job = self.back.pop(0)
+            self.bench.queue.bring(self.bodies[job], job)
+
+    def early_copy(self) -> None:
+        """Deliver the copy of a request before the dispatcher hears that it was set back."""
+        for each in self.bench.publisher.to(topology.REQUESTS, self.bench.publisher.waiting):
+            if each not in self.early:
+                self.early.add(each)
+                job = str(each.properties.message_id)
+                self.bench.queue.bring(self.bodies[job], job)
+                return
+
+    def break_requests(self) -> None:
+        """Break the link of the requests: what is not acknowledged is delivered again."""
+        for each in self.bench.queue.break_link():
+            self.bench.queue.bring(each.body, each.id, again=True)
+
+    def take_back(self) -> None:
+        """Take back the first job that waits at a substation."""
+        if self.stations["s1"]:
+            job = self.stations["s1"].pop(0)
+            if not self.bench.rescue.bring("s1", self.bodies[job], job):
+                self.stations["s1"].insert(0, job)
+
+    def break_rescue(self) -> None:
+        """Break the link of the rescue: what is not acknowledged is in its queue again."""
+        for name, each in self.bench.rescue.break_link():
+            self.stations[name].append(str(each.id))
+
+    def crash(self, *, late: bool = False) -> None:
+        """End the dispatcher; with ``late`` RabbitMQ has what is on its way, else it never came."""
+        if late:
+            for message in self.bench.publisher.waiting:
+                self.keep(message)
+        lost = self.bench.queue.break_link()
+        self.break_rescue()
+        self.start()
+        for each in lost:
+            self.bench.queue.bring(each.body, each.id, again=True)
+
+    def read(self) -> None:
+        """Have both substations read."""
+        self.bench.read("s1")
+        self.bench.read("s2")
+
+    def second(self) -> None:
+        """Let a second pass on the wall, which may be somebody's departure."""
+        self.bench.at += 1.0
+        self.bench.dispatcher.tick()
+
+    def hour(self) -> None:
+        """Let an hour pass, which nothing may be held for."""
+        self.bench.now += 3_600.0
+        self.bench.dispatcher.tick()
+
+    def check(self) -> None:
+        """Check that every request is in RabbitMQ's hands, before or behind the dispatcher."""
+        bench = self.bench
+        waiting = {str(each.id) for each in bench.queue.outstanding.values()}
+        taken = {str(each.id) for _, each in bench.rescue.outstanding.values()}
+        sent = {job for jobs in self.stations.values() for job in jobs}
+        held = waiting | taken | sent | self.ended | set(self.back)
+        assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
+
+
+STEPS = [*Story().steps, "new", "leaves", "hour", "second", "dead", "confirm", "record"]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(STEPS), max_size=60))
+def test_no_order_of_things_loses_a_request(steps: list[str]) -> None:
+    """Whatever happens in any order: each request ends sent, parked or expired, and then acked."""
+    asyncio.run(_go_through(steps))
+
+
+async def _go_through(steps: list[str]) -> None:
+    story = Story()
+    for step in steps:
+        await _step(story, step)
+    while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
+        for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
+            await _step(story, step)
+    bench = story.bench
+    assert bench.queue.outstanding == {}
+    assert bench.rescue.outstanding == {}
+    assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
+    assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
+
+
+async def _step(story: Story, step: str) -> None:
+    story.steps[step]()
+    await turns(3)
+    story.check()

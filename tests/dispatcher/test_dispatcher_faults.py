@@ -1,0 +1,262 @@
+"""The way of a request through the dispatcher where links break, and RabbitMQ refuses or repeats.
+
+What is not acknowledged is RabbitMQ's to deliver again; what was sent must not be sent twice.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.dispatcher import SENT_AGAIN
+from grid import topology
+from grid.amqp import Outcome
+from grid.events import Event, State
+from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def recording() -> FakePublisher:
+    """Make a publisher whose broker takes every event, and leaves the rest to be answered."""
+    return FakePublisher(charge_events=Outcome.CONFIRMED)
+
+
+def assigned(job: str, substation: str) -> Event:
+    """Give the record of a decision of an earlier dispatcher."""
+    return Event(State.ASSIGNED, AT - 1, job=job, substation=substation, attempt=1)
+
+
+async def test_a_decision_that_the_log_refuses_holds_nothing_up() -> None:
+    """An event that is lost is counted; the job goes on."""
+    bench = Bench(FakePublisher(charge_substations=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.count("events_lost_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "declared"), [(Outcome.REFUSED, []), (Outcome.UNROUTABLE, [True])]
+)
+async def test_a_job_that_a_queue_does_not_take_goes_elsewhere(
+    outcome: Outcome, declared: list[bool]
+) -> None:
+    """A full queue and a missing one cost a second attempt; the missing one is declared."""
+    bench = Bench(recording(), "s1", "s2")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.publisher.answer(SUBSTATIONS, outcome)
+    await turns()
+    (_, first), (_, second) = bench.publisher.routed()
+    assert {first, second} == {"s1", "s2"}
+    assert bench.missing == [first] * len(declared)
+    assert bench.ledger.accounts[first].load == 0
+    assert outcome.value in str(bench.ledger.accounts[first].refusal)
+    assert bench.queue.acked == []
+    assert [each.attempt for each in bench.publisher.events()] == [1, 2]
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.count("refused_jobs_total", substation=first) == 1
+    assert bench.count("decisions_total", substation=first) == 0
+
+
+async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
+    """Refused everywhere, it stays in hand, and goes as soon as a substation is read again."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert len(bench.publisher.routed()) == 1
+    assert bench.dispatcher.waiting == 1
+    bench.read("s1")
+    await turns()
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert bench.queue.acked == [1]
+
+
+async def test_a_job_in_flight_is_not_sent_twice_after_the_link_broke() -> None:
+    """Delivered again while its confirm is on the way, it is acknowledged by its new tag."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(body("j0", "s9"), "j0")  # so that the tags differ
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.queue.break_link()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    assert bench.queue.acked == [1]
+    assert bench.count("redelivered_total") == 1
+
+
+async def test_a_job_confirmed_after_the_link_broke_is_known_when_it_comes_again() -> None:
+    """Its acknowledgement was lost, not its job: the second delivery is acknowledged, no more."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.queue.break_link()
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    assert bench.queue.acked == [1]
+    assert bench.count("duplicate_requests_total") == 0
+
+
+async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() -> None:
+    """What no longer has a delivery is left to RabbitMQ, which delivers it again."""
+    bench = Bench(recording(), "s1", "s2")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.queue.break_link()
+    bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert len(bench.publisher.routed()) == 1
+    assert bench.dispatcher.waiting == 0
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert len(bench.publisher.routed()) == 2
+    assert bench.queue.acked == [1]
+
+
+async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() -> None:
+    """A request held for room is held once, whatever the link does."""
+    bench = Bench(confirming(), "s1", connectors=1)
+    bench.read("s1", load=1)
+    bench.queue.bring(body("j1"), "j1")
+    for _ in range(3):
+        assert bench.dispatcher.waiting == 1
+        bench.queue.break_link()
+        assert bench.dispatcher.waiting == 0
+        bench.queue.bring(body("j1"), "j1", again=True)
+    bench.read("s1", load=0)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    assert bench.queue.acked == [1]
+
+
+async def test_a_link_that_breaks_before_it_begins_leaves_nothing_behind() -> None:
+    """What was delivered too early comes again, and is sent once, acknowledged by its new tag."""
+    bench = Bench(confirming(), "s1", begun=False)
+    bench.queue.bring(body("j0"), "j0")
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.break_link()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.routed() == ["j1"]
+    assert bench.queue.acked == [1]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+async def test_the_same_id_twice_is_one_job(confirmed: bool) -> None:  # noqa: FBT001
+    """A second request of the same id is dropped and counted, in flight or long sent."""
+    bench = Bench(confirming() if confirmed else FakePublisher(), "s1", "s2")
+    bench.queue.bring(body("j1"), "j1")
+    if confirmed:
+        await turns()
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert len(bench.publisher.routed()) == 1
+    assert 2 in bench.queue.acked
+    assert bench.count("duplicate_requests_total") == 1
+
+
+@pytest.mark.parametrize("last", [State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED])
+async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> None:
+    """Its acknowledgement went with another dispatcher; the event log says how it ended."""
+    bench = Bench(confirming(), "s1", begun=False)
+    bench.tell(assigned("j1", "s1"), Event(last, AT, job="j1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.sent == []
+    assert bench.queue.acked == [1]
+
+
+async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation() -> None:
+    """A copy that may be there already is known as one there; elsewhere it would charge twice."""
+    bench = Bench(recording(), "s1", "s2", connectors=2, begun=False)
+    bench.read("s1", load=2)  # full, and so the worst choice
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    (event,) = bench.publisher.events()
+    assert (event.kind, event.substation) == (State.ASSIGNED, "s1")
+    assert event.detail["reason"] == SENT_AGAIN
+    assert bench.ledger.accounts["s1"].load == 3
+    bench.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert bench.queue.acked == [1]
+
+
+async def test_one_that_charges_goes_where_it_charges() -> None:
+    """A session in progress tells more than the last decision, which may not have arrived."""
+    bench = Bench(confirming(), "s1", "s2", begun=False)
+    charging = Event(State.CHARGING, AT + 1, job="j1", substation="s2", attempt=1)
+    bench.tell(charging, assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
+
+
+@pytest.mark.parametrize("where", ["dead", "gone"])
+async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str) -> None:
+    """What waits at a dead substation is for the rescue; the request goes to a living one."""
+    bench = Bench(confirming(), "s1", "s2", begun=False)
+    if where == "dead":
+        bench.lose("s1")
+    else:
+        bench.ledger.keep({"s2": None})
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
+    assert bench.queue.acked == [1]
+
+
+async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:
+    """A dispatcher that has just started must not charge twice what it could not look at yet."""
+    bench = Bench(confirming(), "s2", begun=False)
+    bench.ledger.keep({"s1": None, "s2": None})
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    assert bench.queue.acked == [1]
+
+
+async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
+    """The queue it was sent to before does not take it: any other will do."""
+    bench = Bench(recording(), "s1", "s2", begun=False)
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
+
+
+async def test_a_new_request_is_not_looked_up_in_the_event_log() -> None:
+    """Only what RabbitMQ delivers again was perhaps sent: a client may use an id again."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(Event(State.COMPLETED, AT, job="j1"))
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert bench.routed() == ["j1"]

@@ -1,0 +1,222 @@
+"""What cannot be processed is put aside with the reason; it is there before anybody says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, TOO_POWERFUL
+from dispatcher.parking import REASON_HEADER
+from grid import topology
+from grid.amqp import Outcome
+from grid.events import State
+from grid.messages import MAX_BODY_BYTES
+from tests.dispatcher.bench import Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def recording() -> FakePublisher:
+    """Make a publisher whose broker takes every event, and leaves the rest to be answered."""
+    return FakePublisher(charge_events=Outcome.CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\x00", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"version":2,"id":"j1","requested_at":1}', "version is 2"),
+        (b'{"version":1,"id":"j1","requested_at":1,"priority":"high"}', "priority"),
+        (b'{"version":1,"requested_at":1}', "id is missing"),
+        (b" " * (MAX_BODY_BYTES + 1), f"{MAX_BODY_BYTES + 1} bytes"),
+    ],
+)
+async def test_what_cannot_be_processed_is_parked(text: bytes, why: str) -> None:
+    """It goes to charge.parked with the reason, and is acknowledged once it is there."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(text, "bad")
+    await turns()
+    (parked,) = bench.publisher.to(topology.PARKED)
+    assert parked.body == text
+    assert why in bench.publisher.headers["bad"][REASON_HEADER]
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == [1]
+    (event,) = bench.publisher.events(State.PARKED)
+    assert event.job == "bad"
+    assert why in event.reason
+    assert bench.count("parked_total", reason=MALFORMED) == 1
+    bench.queue.bring(body("good"), "good")
+    await turns()
+    assert bench.publisher.routed() == [("good", "s1")]
+
+
+@pytest.mark.parametrize("id", [None, "", "not an id", "x" * 65])
+async def test_what_is_parked_has_a_name(id: str | None) -> None:
+    """A message without a usable id is given one, so that the event log can name it."""
+    bench = Bench(confirming(), "s1")
+    bench.queue.bring(b"?", id)
+    await turns()
+    (event,) = bench.publisher.events(State.PARKED)
+    assert event.job.startswith("unnamed-")
+    assert bench.queue.acked == [1]
+
+
+async def test_parking_is_tried_again_until_it_is_confirmed() -> None:
+    """While charge.parked takes nothing, the message is neither lost nor acknowledged."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(b"?", "bad")
+    for _ in range(3):
+        bench.publisher.answer(topology.PARKED, Outcome.REFUSED)
+        await turns()
+    assert len(bench.publisher.to(topology.PARKED)) == 4
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == [1]
+
+
+async def test_parking_of_a_link_that_broke_acknowledges_nothing() -> None:
+    """A tag of an older link means another message now."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(b"?", "bad")
+    bench.queue.break_link()
+    bench.queue.bring(body("j1"), "j1")  # it has the same tag
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == []
+
+
+async def test_nothing_is_on_record_as_parked_before_it_is_there() -> None:
+    """A request that comes again, and has ended by the log, is dropped: so it must be parked."""
+    bench = Bench(recording(), "s1")
+    bench.queue.bring(body("j1", "s9"), "j1")
+    await turns()
+    bench.tell(*bench.publisher.events())
+    bench.publisher.answer(topology.PARKED, Outcome.REFUSED)
+    bench.queue.break_link()
+    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    await turns()
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert [each.kind for each in bench.publisher.events()] == [State.PARKED]
+
+
+async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
+    """Parked in the meantime, it is on record though the link broke, and known when it comes."""
+    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(body("j1", "s9"), "j1")
+    await turns()
+    assert bench.queue.acked == []
+    bench.queue.break_link()
+    bench.publisher.answer(topology.EVENTS)
+    bench.tell(*bench.publisher.events())
+    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert len(bench.publisher.to(topology.PARKED)) == 1
+
+
+async def test_a_record_that_the_log_refuses_holds_no_parking_up() -> None:
+    """The message is where somebody can look; the event that is lost is counted."""
+    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(b"?", "bad")
+    await turns()
+    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.count("events_lost_total") == 1
+
+
+async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
+    """A request that names none of the substations there are could wait forever."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.queue.bring(body("j1", "s9", "s8"), "j1")
+    await turns()
+    (event,) = bench.publisher.events()
+    assert (event.kind, event.job) == (State.PARKED, "j1")
+    assert event.reason == f"{NO_SUCH_SUBSTATION}: s9, s8"
+    assert bench.count("parked_total", reason=NO_SUCH_SUBSTATION) == 1
+    assert bench.queue.acked == [1]
+    assert bench.publisher.routed() == []
+    bench.queue.bring(body("j2", "s9", "s2"), "j2")
+    await turns()
+    assert bench.publisher.routed() == [("j2", "s2")]
+
+
+async def test_a_reason_names_only_some_of_many_substations() -> None:
+    """A request may name a hundred, and its reason goes into a header."""
+    bench = Bench(confirming(), "s1")
+    bench.queue.bring(body("j1", *(f"x{number}" for number in range(100))), "j1")
+    await turns()
+    (event,) = bench.publisher.events()
+    assert event.reason == f"{NO_SUCH_SUBSTATION}: x0, x1, x2, x3, x4 and 95 more"
+
+
+async def test_before_the_substations_are_known_nothing_is_parked() -> None:
+    """A dispatcher that has not read its target file yet holds what names substations."""
+    bench = Bench(confirming())
+    bench.queue.bring(body("j1", "s1", requested_power_kw=300.0), "j1")
+    bench.dispatcher.tick()
+    await turns()
+    assert bench.dispatcher.waiting == 1
+    bench.ledger.keep({"s1": None})
+    bench.arrive("s1", rated_power_kw=500.0)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+
+
+async def test_more_power_than_any_substation_has_is_a_reason_to_park() -> None:
+    """It could wait for ever; the reason names the largest rating that might have done."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.arrive("s1", rated_power_kw=100.0)
+    bench.arrive("s2", rated_power_kw=50.0)
+    bench.queue.bring(body("j1", requested_power_kw=150.0), "j1")
+    bench.queue.bring(body("j2", "s2", requested_power_kw=60.0), "j2")
+    await turns()
+    one, two = bench.publisher.events(State.PARKED)
+    assert one.reason == f"{TOO_POWERFUL}: 150 kW, the largest has 100 kW"
+    assert two.reason == f"{TOO_POWERFUL}: 60 kW, the largest has 50 kW"
+    assert bench.count("parked_total", reason=TOO_POWERFUL) == 2
+    assert bench.queue.acked == [1, 2]
+    bench.queue.bring(body("j3", requested_power_kw=100.0), "j3")
+    bench.queue.bring(body("j4", "s2", requested_power_kw=50.0), "j4")
+    await turns()
+    assert bench.publisher.routed() == [("j3", "s1"), ("j4", "s2")], "exactly that much fits"
+
+
+async def test_a_rating_that_nobody_tells_may_be_enough() -> None:
+    """Nothing is parked for its power while one substation does not say what it is built for."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.arrive("s1", rated_power_kw=100.0)
+    bench.queue.bring(body("j1", requested_power_kw=150.0), "j1")
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
+
+
+async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
+    """A request that waits for a full substation must not wait for one that was taken away."""
+    bench = Bench(confirming(), "s1", "s2", connectors=1)
+    bench.arrive("s1", rated_power_kw=50.0)
+    bench.arrive("s2", rated_power_kw=400.0)
+    bench.read("s2", load=1)
+    bench.queue.bring(body("named", "s2"), "named")
+    bench.queue.bring(body("strong", requested_power_kw=300.0), "strong")
+    bench.dispatcher.tick()
+    await turns()
+    assert bench.dispatcher.waiting == 2
+    bench.ledger.keep({"s1": None})
+    bench.dispatcher.tick()
+    await turns()
+    reasons = {each.job: each.reason for each in bench.publisher.events(State.PARKED)}
+    assert reasons == {
+        "named": f"{NO_SUCH_SUBSTATION}: s2",
+        "strong": f"{TOO_POWERFUL}: 300 kW, the largest has 50 kW",
+    }
+    assert bench.queue.acked == [1, 2]
+    assert bench.dispatcher.waiting == 0

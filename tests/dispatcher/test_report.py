@@ -1,0 +1,204 @@
+"""What the dispatcher tells: to the event log what has changed, to its own log each thing once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dispatcher import report
+from dispatcher.decision.explain import Candidate
+from dispatcher.decision.ledger import DRAINED, NO_ANCHOR
+from dispatcher.report import LEAST_EVERY, Announcer, announce, publish_snapshots
+from grid.controls import Availability, Control
+from grid.events import SUBSTATIONS
+from tests.dispatcher.bench import AT, Bench, confirming
+from tests.fake_broker import turns
+
+STALE = "its load was read {} s ago: that is too old"
+
+
+def candidate(problem: str | None = None, substation: str = "s1") -> Candidate:
+    """Give a substation as a decision sees it."""
+    return Candidate(
+        substation,
+        load=1.0,
+        connectors=10.0,
+        room=10.0,
+        utilisation=0.1,
+        gauge=1.0,
+        gauge_age=0.5,
+        outstanding=0.0,
+        power_kw=7.4,
+        rated_power_kw=None,
+        drained=False,
+        limit=None,
+        ejected=False,
+        problem=problem,
+    )
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged, as it comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(f"{record.levelname} {record.getMessage()}")
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Give what the dispatcher's log says."""
+    log, handler = logging.getLogger(report.__name__), Lines()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield handler.lines
+    log.removeHandler(handler)
+    log.setLevel(before)
+
+
+def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> None:
+    """A log that repeats itself each quarter of a second is read by nobody."""
+    announcer = Announcer()
+    for problem in (None, None, "away", "away", None, None, "away"):
+        announcer.look([candidate(problem)], blind=False)
+    assert said == [
+        "WARNING nothing goes to s1: away",
+        "INFO s1 can be chosen again",
+        "WARNING nothing goes to s1: away",
+    ]
+
+
+def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
+    """The age of a load grows with each look; that its page is gone is news."""
+    announcer = Announcer()
+    for problem in (STALE.format(2.1), STALE.format(12), "its page is gone"):
+        announcer.look([candidate(problem)], blind=False)
+    assert said == [
+        f"WARNING nothing goes to s1: {STALE.format(2.1)}",
+        "WARNING nothing goes to s1: its page is gone",
+    ]
+
+
+def test_each_substation_is_said_for_itself(said: list[str]) -> None:
+    """What was said of one says nothing of another."""
+    announcer = Announcer()
+    announcer.look([candidate("away", "s1"), candidate("away", "s2")], blind=False)
+    announcer.look([candidate(None, "s1"), candidate("away", "s2")], blind=False)
+    assert said[2:] == ["INFO s1 can be chosen again"]
+
+
+def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
+    """That a queue is being asked for its depth is no trouble, and the end of none."""
+    announcer = Announcer()
+    for problem in (NO_ANCHOR, None, "away", NO_ANCHOR, "away", NO_ANCHOR, None):
+        announcer.look([candidate(problem)], blind=False)
+    assert said == ["WARNING nothing goes to s1: away", "INFO s1 can be chosen again"]
+
+
+def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[str]) -> None:
+    """Then the ledger alone decides: somebody should look."""
+    announcer = Announcer()
+    for blind in (False, True, True, False, False):
+        announcer.look([], blind=blind)
+    assert said == [
+        "ERROR no substation's gauges are current: the ledger alone decides",
+        "INFO gauges are current again",
+    ]
+
+
+async def test_the_announcer_looks_again_and_again(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be said is found without anybody asking."""
+    monkeypatch.setattr(report, "LOOK_SECONDS", 0)
+    problems: list[str | None] = [None]
+    task = asyncio.create_task(announce(lambda: [candidate(problems[0])], lambda: False))
+    await turns()
+    problems[0] = "away"
+    await turns()
+    task.cancel()
+    assert said == ["WARNING nothing goes to s1: away"]
+
+
+class OverError(Exception):
+    """There is nothing more to be seen."""
+
+
+async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
+    """Show so many looks, one a period; gives the details of the snapshots written."""
+    looks = iter(seen)
+
+    def look() -> list[Candidate]:
+        if (found := next(looks, None)) is None:
+            raise OverError
+        return found
+
+    with pytest.raises(OverError):
+        await publish_snapshots(look, bench.writer, bench.turn, lambda: bench.at)
+    await turns()
+    return [dict(each.detail) for each in bench.publisher.events(SUBSTATIONS)]
+
+
+@pytest.fixture
+def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PERIOD_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_a_snapshot_has_a_row_for_each_substation() -> None:
+    """It says who it is from, and of each substation what it has, what it may, and why not."""
+    bench = Bench(confirming())
+    bench.ledger.keep({"s1": None, "s2": None})
+    bench.arrive("s1", rated_power_kw=100.0)
+    bench.arrive("s2")
+    bench.ledger.control("s2", Control("s2", Availability.DRAINING, 4, 1))
+    bench.ledger.dispatch("s1", bench.now, 11.0)
+    (detail,) = await written(bench, bench.dispatcher.candidates())
+    assert detail["dispatcher"] == "this"
+    one, two = detail["substations"]
+    assert (one["substation"], one["state"], one["limit"]) == ("s1", "available", None)
+    assert (one["load"], one["power_kw"], one["rated_power_kw"]) == (1, 11.0, 100.0)
+    assert (one["eligible"], one["reason"]) == (True, None)
+    assert (two["substation"], two["state"], two["limit"]) == ("s2", "draining", 4)
+    assert (two["eligible"], two["reason"]) == (False, DRAINED)
+    (event,) = bench.publisher.events(SUBSTATIONS)
+    assert event.at == AT
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_a_snapshot_is_written_when_something_has_changed() -> None:
+    """The age of a gauge always changes, which is no news; its problem is."""
+    bench = Bench(confirming())
+    older = replace(candidate(), gauge_age=1.5)
+    looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
+    assert len(await written(bench, *looks)) == 2
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_a_snapshot_is_written_now_and_then_though_nothing_changes() -> None:
+    """Who reads the log from its middle must not wait for ever, nor take the writer for gone."""
+    bench = Bench(confirming())
+    assert len(await written(bench, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by() -> None:
+    """An old one is worth nothing, and that of a dispatcher without requests is wrong."""
+    bench = Bench(confirming())
+    bench.publisher.up.clear()
+    assert await written(bench, [candidate()], [candidate("away")]) == []
+    bench.publisher.up.set()
+    bench.turn.heard("other")
+    assert await written(bench, [candidate()]) == []
+    bench.turn.take()
+    assert len(await written(bench, [candidate()])) == 1

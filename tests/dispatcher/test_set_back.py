@@ -1,0 +1,190 @@
+"""Requests go back into the queue where they would keep out others, or were held for too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.set_back import HELD_MOST_SECONDS, PAUSE_SECONDS
+from grid import topology
+from grid.amqp import Outcome
+from tests.dispatcher.bench import PREFETCH, Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def recording() -> FakePublisher:
+    """Make a publisher whose broker takes every event, and leaves the rest to be answered."""
+    return FakePublisher(charge_events=Outcome.CONFIRMED)
+
+
+def set_back(bench: Bench) -> list[str]:
+    """Name the jobs that were put back into the queue."""
+    return [str(each.properties.message_id) for each in bench.publisher.to(topology.REQUESTS)]
+
+
+def without_s2(publisher: FakePublisher) -> Bench:
+    """Make a bench where nothing can go to one of two substations."""
+    bench = Bench(publisher, "s1", "s2", connectors=100)
+    bench.now = 10.0
+    bench.lose("s2")
+    return bench
+
+
+async def test_those_that_fit_nowhere_do_not_keep_out_the_others() -> None:
+    """With all that can be held pinned to one full substation, some go behind those that fit."""
+    bench = without_s2(confirming())
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"pinned{number:02}", "s2"), f"pinned{number:02}")
+    await turns()
+    last = [f"pinned{number}" for number in range(15, 20)]
+    assert set_back(bench) == last
+    assert [each.body for each in bench.publisher.to(topology.REQUESTS)] == [
+        body(job, "s2") for job in last
+    ]
+    assert sorted(bench.queue.acked) == [16, 17, 18, 19, 20]
+    bench.queue.bring(body("free"), "free")
+    bench.queue.bring(body("pinned15", "s2"), "pinned15")
+    await turns()
+    assert bench.publisher.routed() == [("free", "s1")]
+    bench.read("s2")
+    await turns()
+    expected = {"free", *(f"pinned{number:02}" for number in range(16))}
+    assert set(bench.routed()) == expected
+
+
+async def test_those_served_last_make_way() -> None:
+    """The urgent and the oldest stay; what goes back keeps its priority in the queue."""
+    bench = without_s2(confirming())
+    for number in range(PREFETCH):
+        job = f"p{number:02}"
+        bench.queue.bring(body(job, "s2", priority=number % 10), job)
+    await turns()
+    assert set_back(bench) == ["p12", "p01", "p11", "p00", "p10"]
+    sent = bench.publisher.to(topology.REQUESTS)
+    assert [each.properties.priority for each in sent] == [2, 1, 1, None, None]
+
+
+async def test_nothing_makes_way_where_nothing_would_fit() -> None:
+    """While all substations are full, to set back would only turn the queue around."""
+    bench = Bench(confirming(), "s1", "s2", connectors=1)
+    bench.lose("s1")
+    bench.lose("s2")
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"p{number}"), f"p{number}")
+    await turns()
+    assert set_back(bench) == []
+    assert bench.dispatcher.waiting == PREFETCH
+
+
+async def test_way_is_made_once_a_second_at_most() -> None:
+    """What comes around again may still fit nowhere: that must not go round and round."""
+    bench = without_s2(recording())
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"p{number:02}", "s2"), f"p{number:02}")
+    await turns()
+    for number in range(20, 25):
+        bench.queue.bring(body(f"p{number}", "s2"), f"p{number}")
+    await turns()
+    assert len(set_back(bench)) == 5
+    bench.now += PAUSE_SECONDS
+    bench.dispatcher.tick()
+    assert len(set_back(bench)) == 10
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_request_set_back_is_there_once(early: bool) -> None:  # noqa: FBT001
+    """Its copy may come before the confirm or after it: one of the two is kept, and sent once."""
+    bench = without_s2(recording())
+    for number in range(PREFETCH):
+        bench.queue.bring(body(f"p{number:02}", "s2"), f"p{number:02}")
+    await turns()
+    if early:
+        bench.queue.bring(body("p15", "s2"), "p15")
+    bench.publisher.answer(topology.REQUESTS)
+    await turns()
+    assert bench.queue.acked == [16]
+    if not early:
+        bench.queue.bring(body("p15", "s2"), "p15")
+    bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)  # p16 stays
+    bench.read("s2")
+    await turns()
+    assert bench.routed().count("p15") == 1
+    assert bench.routed().count("p16") == 1
+
+
+async def test_what_was_held_for_long_is_set_back() -> None:
+    """RabbitMQ takes a delivery away that is held for half an hour: it goes back in good time."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("old", "s2"), "old")
+    bench.now += HELD_MOST_SECONDS - 1
+    bench.queue.bring(body("young", "s2"), "young")
+    bench.dispatcher.tick()
+    assert set_back(bench) == []
+    bench.now += 1
+    bench.dispatcher.tick()
+    assert set_back(bench) == ["old"]
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.REQUESTS)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.dispatcher.waiting == 1
+
+
+async def test_a_request_set_back_whose_link_breaks_is_there_once() -> None:
+    """Copy and original are both delivered then: one is kept, the other acknowledged."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.now += HELD_MOST_SECONDS
+    bench.dispatcher.tick()
+    bench.queue.break_link()
+    bench.queue.bring(body("j1", "s2"), "j1", again=True)
+    bench.publisher.answer(topology.REQUESTS)
+    bench.queue.bring(body("j1", "s2"), "j1")
+    await turns()
+    assert bench.queue.acked == [2]
+    assert bench.dispatcher.waiting == 1
+
+
+async def test_a_link_that_breaks_after_its_copy_has_come_voids_its_old_delivery() -> None:
+    """Its confirm must not acknowledge what has the same tag on the new link."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.now += HELD_MOST_SECONDS
+    bench.dispatcher.tick()
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.queue.break_link()
+    bench.queue.bring(body("other", "s2"), "other")
+    bench.publisher.answer(topology.REQUESTS)
+    await turns()
+    assert bench.queue.acked == []
+    assert bench.dispatcher.waiting == 1
+
+
+async def test_a_request_that_is_not_set_back_and_has_no_delivery_is_let_go() -> None:
+    """Refused after its link broke, it is RabbitMQ's to deliver again."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.now += HELD_MOST_SECONDS
+    bench.dispatcher.tick()
+    bench.queue.break_link()
+    bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
+    assert bench.dispatcher.waiting == 0
+    bench.queue.bring(body("j1", "s2"), "j1", again=True)
+    assert bench.dispatcher.waiting == 1
+
+
+async def test_a_request_that_is_not_set_back_waits_on() -> None:
+    """A queue that takes nothing at the moment is no reason to lose the place in the line."""
+    bench = without_s2(recording())
+    bench.queue.bring(body("j1", "s2"), "j1")
+    bench.now += HELD_MOST_SECONDS
+    bench.dispatcher.tick()
+    assert bench.dispatcher.waiting == 0
+    bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
+    assert bench.dispatcher.waiting == 1
+    bench.dispatcher.tick()
+    assert set_back(bench) == ["j1"], "tried again after a pause only"
+    bench.read("s2")
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]

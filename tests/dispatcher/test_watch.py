@@ -1,0 +1,128 @@
+"""What is heard of substations and of other dispatchers, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.readings import Reading
+from dispatcher.targets import Target
+from dispatcher.watch import STAND_BY_SECONDS, Turn
+from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
+from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def target(name: str, connectors: float | None = None) -> Target:
+    """Give a line of the target file."""
+    return Target(name, f"http://{name}.invalid/metrics", connectors)
+
+
+def test_who_hears_another_and_has_no_request_stands_by() -> None:
+    """RabbitMQ gives the requests to one of several; a request ends a time of standing by."""
+    now = 0.0
+    turn = Turn("this", lambda: now)
+    assert not turn.standing_by
+    turn.heard("this")
+    assert not turn.standing_by
+    turn.heard("other")
+    assert turn.standing_by
+    assert turn.take()
+    assert not turn.standing_by
+    assert not turn.take()
+    turn.heard("other")
+    now = STAND_BY_SECONDS
+    assert not turn.standing_by, "the other one is gone"
+
+
+async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
+    """It has not counted what the other dispatcher sent meanwhile: nothing goes out until then."""
+    bench = Bench(confirming(), "s1")
+    bench.turn.heard("other")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert bench.ledger.unanchored() == ["s1"]
+    assert bench.routed() == []
+    bench.ledger.ask_depth("s1")
+    bench.ledger.depth("s1", 2, bench.now)
+    bench.read("s1")
+    await turns()
+    assert bench.routed() == ["j1"]
+    assert bench.ledger.accounts["s1"].load == 3
+    bench.queue.bring(body("j2"), "j2")
+    await turns()
+    assert bench.routed() == ["j1", "j2"], "once is enough"
+
+
+async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
+    """Its snapshots tell that it is at work; one's own do not."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.tell(Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []}))
+    assert not bench.turn.standing_by
+    bench.tell(Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []}))
+    assert bench.turn.standing_by
+
+
+async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
+    """By it the dispatcher knows that it has read all that was sent before."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(Event(MARKER, AT, job="other"))
+    assert not bench.mark.passed.is_set()
+    task = asyncio.create_task(bench.mark.write())
+    await turns()
+    bench.tell(*bench.publisher.events(MARKER))
+    await task
+    assert bench.mark.passed.is_set()
+
+
+async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_nothing() -> None:
+    """One that is known already is not declared again."""
+    bench = Bench(FakePublisher())
+    bench.watch.on_targets({"s1": target("s1", 3)})
+    assert bench.missing == ["s1"]
+    assert bench.ledger.accounts["s1"].connectors == 3
+    assert bench.registry.get_sample_value("dispatcher_decisions_total", {"substation": "s1"}) == 0
+    assert (
+        bench.registry.get_sample_value("dispatcher_rescued_jobs_total", {"substation": "s1"}) == 0
+    )
+    bench.watch.on_targets({"s1": target("s1", 4), "s2": target("s2")})
+    assert bench.missing == ["s1", "s2"]
+    assert bench.ledger.accounts["s1"].connectors == 4
+    bench.watch.on_targets({})
+    assert bench.ledger.accounts == {}
+
+
+async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledger() -> None:
+    """One message carries both; counters of a substation whose page was not read say nothing."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.ledger.keep({"s1": None, "s2": None})
+    counts = bench.ledger.accounts["s1"].counts
+    assert counts is not None
+    more = counts._replace(load=1, accepted=counts.accepted + 1)
+    bench.tell(
+        Event(State.CHARGING, AT, job="j1", substation="s1", attempt=1, counts=more),
+        Event(
+            State.CHARGING, AT, job="j2", substation="s2", attempt=1, counts=Counts(1, 1, 0, 0, 1)
+        ),
+    )
+    assert bench.progress.charging_at("j1") == "s1"
+    assert bench.progress.charging_at("j2") == "s2"
+    assert bench.ledger.accounts["s1"].load == 1
+    assert bench.ledger.accounts["s2"].counts is None
+
+
+async def test_a_page_that_is_read_serves_those_that_wait() -> None:
+    """Pages are counted by how they end; a good one may mean room."""
+    bench = Bench(confirming(), "s1", connectors=1)
+    bench.lose("s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert bench.dispatcher.waiting == 1
+    bench.watch.on_reading("s1", Reading(0), bench.now + 1)
+    await turns()
+    assert bench.routed() == ["j1"]
+    assert bench.count("scrapes_total", substation="s1", outcome="failed") == 1
+    assert bench.count("scrapes_total", substation="s1", outcome="ok") == 3
