@@ -29,17 +29,13 @@ class Station:
     accepted: int = 0
     completed: int = 0
     duplicates: int = 0
+    charging_power_kw: float = 0.0  # what all sessions draw together
     _done: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     @property
     def full(self) -> bool:
         """Tell whether every connector is taken."""
         return len(self.sessions) >= self.connectors
-
-    @property
-    def charging_power_kw(self) -> float:
-        """The power all sessions draw together, in kW."""
-        return sum(self.sessions.values())
 
     def counts(self) -> Counts:
         """Give load and counters as of one instant."""
@@ -49,17 +45,18 @@ class Station:
             self.completed,
             self.duplicates,
             self.started_at,
-            round(self.charging_power_kw, POWER_DIGITS),
+            self.charging_power_kw,
         )
 
     def start(self, job: str, power_kw: float | None) -> None:
         """Begin to charge a job that is not in hand, on a connector that is free."""
         self.sessions[job] = power_kw or DEFAULT_POWER_KW
+        self._draw(self.sessions[job])
         self.accepted += 1
 
     def finish(self, job: str) -> None:
         """End a session that has charged its vehicle."""
-        del self.sessions[job]
+        self._draw(-self.sessions.pop(job))
         self.completed += 1
         self._done[job] = None
         if len(self._done) > REMEMBERED:
@@ -67,8 +64,12 @@ class Station:
 
     def interrupt(self, job: str) -> None:
         """End a session whose vehicle is to be charged elsewhere."""
-        del self.sessions[job]
+        self._draw(-self.sessions.pop(job))
 
     def has_done(self, job: str) -> bool:
         """Tell whether a job was completed here, as far as it is remembered."""
         return job in self._done
+
+    def _draw(self, power_kw: float) -> None:
+        # rounded each time, so that nothing is left over of sums that cannot be exact
+        self.charging_power_kw = round(self.charging_power_kw + power_kw, POWER_DIGITS)

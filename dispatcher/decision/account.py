@@ -61,8 +61,7 @@ class Account:
     told: float = 0.0  # how far the event log has told of its counters
     owed: tuple[float, float] | None = None  # how far a page has, beyond that, and since when
     session_seconds: float | None = None
-    expected: float = 0.0  # its load, by the last page and what is to be expected since
-    expected_at: float = 0.0
+    expected: tuple[float, float] = (0.0, 0.0)  # its load by the last page and what was sent; when
     drained: bool = False  # by an operator
     limit: float | None = None  # sessions at most, by an operator
     health: Health = field(default_factory=Health)
@@ -110,10 +109,9 @@ class Account:
         """What its transformer is built for, in kW; None where its page does not say."""
         return self.gauge(readings.RATED_POWER)
 
-    @property
-    def utilisation(self) -> float:
-        """The larger of load ÷ places and power ÷ rated power, as of now."""
-        return max(self.load / self.places, self.power_share)
+    def utilisation(self, now: float) -> float:
+        """The larger of load ÷ places and power ÷ rated power, as a decision goes by."""
+        return max(self.load_at(now) / self.places, self.power_share)
 
     @property
     def power_share(self) -> float:
@@ -134,21 +132,21 @@ class Account:
             return True
         return self.owed is not None and now - self.owed[1] > DEAF_SECONDS
 
-    def expect(self, now: float, change: float = 0.0) -> float:
-        """Bring what is expected of its load up to now, and by a change; gives it.
+    def load_at(self, now: float) -> float:
+        """Give the load that a decision goes by: where only pages tell, what is to be expected."""
+        return self.expected_load(now) if self.deaf(now) else self.load
+
+    def expected_load(self, now: float) -> float:
+        """Give the load that is to be expected, where only pages tell, since the last one came.
 
         Each session in progress ends with a rate of one in ``session_seconds``.
         """
         mean, places = self.session_seconds, self.places
-        rest = max(0.0, now - self.expected_at)
-        if mean and rest:
-            load = self.expected
-            full = min(rest, max(0.0, load - places) * mean / places)  # so long all places are taken
-            load -= full * places / mean
-            self.expected = load * exp(-(rest - full) / mean)
-        self.expected += change
-        self.expected_at = now
-        return self.expected
+        load, since = self.expected
+        if mean is None or (rest := now - since) <= 0.0:
+            return load
+        full = min(rest, max(0.0, load - places) * mean / places)  # so long no place is free
+        return (load - full * places / mean) * exp(-(rest - full) / mean)
 
     def ahead(self, period: float) -> float:
         """Give how many jobs may wait there where only pages tell, so that it is never idle.

@@ -25,7 +25,8 @@ AHEAD: Final = "; sent ahead, the next to be charged there"
 class Candidate:
     """A substation as a decision sees it; ``problem`` says why it cannot be chosen, or None.
 
-    ``load`` counts sessions in progress and on their way, ``connectors`` what it can charge at
+    ``load`` counts sessions in progress and on their way, as far as is known or, where only pages
+    tell, to be expected; ``connectors`` what it can charge at
     once, ``room`` how far the load may go. ``gauge`` is what its page said ``gauge_age`` seconds
     ago, ``outstanding`` the jobs that no session shows yet. Power is in kW.
     """
@@ -54,10 +55,10 @@ def candidate(account: Account, fleet: Fleet, now: float) -> Candidate:
         problem = problem if ledger.barred(account, now) else None
     return Candidate(
         account.substation,
-        account.load,
+        account.load_at(now),
         account.connectors,
         fleet.room(account, now),
-        account.utilisation,
+        account.utilisation(now),
         account.gauge(LOAD) or 0.0,
         account.age(now),
         account.outstanding,

@@ -127,14 +127,14 @@ class Fleet:
                 return Open(self._names, numbers, after[numbers], rows, blind, sent_ahead)
         return None
 
-    def has_room(self, named: Sequence[str], now: float, *, ahead: bool = False) -> bool:
-        """Tell whether any substation has room for hardly any power, though a request found none.
+    @property
+    def powered(self) -> bool:
+        """Tell whether any substation says what power it is built for."""
+        return self._powered
 
-        Where that one might go anywhere and power counts nowhere, there is none to be found.
-        """
-        if not named and not self._powered:
-            return False
-        return self.open_to(0.0, (), now, ahead=ahead) is not None
+    def has_room(self, now: float, *, power_kw: float = 0.0, ahead: bool = False) -> bool:
+        """Tell whether any substation has room for a request of that power."""
+        return self.open_to(power_kw, (), now, ahead=ahead) is not None
 
     def blind(self, now: float) -> bool:
         """Tell whether not one substation's gauges are current: then the ledger alone decides."""
@@ -222,8 +222,7 @@ class Fleet:
             return  # it left, and another of its name may have come
         rows, places, deaf = self._rows, account.places, account.deaf(now)
         barred = self.ledger.barred(account, now) is not None
-        load = account.expect(now) if deaf else account.load
-        share = inf if barred else (load + 1.0) / places
+        share = inf if barred else (account.load_at(now) + 1.0) / places
         # closed here, too: `_judged` looks again only when the page of another grows too old
         too_old = now - account.oldest > self.ledger.stale_after
         rows.share[number] = inf if too_old or account.problem is not None else share

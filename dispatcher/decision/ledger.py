@@ -88,7 +88,7 @@ class Ledger:
             _doubt(account, asked_at)
             _anchor(account, reading.counts, asked_at)
         account.health.rise(asked_at, account.load)
-        account.expected, account.expected_at = account.load, asked_at
+        account.expected = account.load, asked_at
         _trim(account)
 
     def report(self, substation: str, counts: Counts) -> None:
@@ -133,7 +133,7 @@ class Ledger:
         account.dispatched += 1
         account.sent_at.append(now)
         account.way.append(power_kw)
-        account.expect(now, 1.0)
+        account.expected = account.expected_load(now) + 1.0, now
         if not account.anchored:
             account.depth = None  # whether that counted this one, nobody can tell
         self._change(account)

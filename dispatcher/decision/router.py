@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic
 from dispatcher.decision.fleet import Fleet, Open
 from dispatcher.decision.line import Line, W
 from dispatcher.decision.policy import Policy
+from grid.messages import DEFAULT_POWER_KW
 
 if TYPE_CHECKING:
     from random import Random
@@ -41,8 +42,8 @@ class Router(Generic[W]):
     def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
         """Send all that some substation has room for, each told to ``place`` just before.
 
-        ``now`` is in the ledger's seconds. Tells whether there is room left that none of those
-        that wait still can take; true where none waits.
+        ``now`` is in the ledger's seconds. Tells whether there is room left for a usual request
+        that none of those that wait still can take; true where none waits.
         """
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
         room = True
@@ -59,14 +60,16 @@ class Router(Generic[W]):
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
             shut[wish.named] = wish.power_kw
-            room = self._fleet.has_room(wish.named, now, ahead=ahead)
+            others = bool(wish.named) or self._fleet.powered  # who might find room all the same
+            room = others and self._fleet.has_room(now, ahead=ahead)
             return False if room else None
 
         line.serve(takes)
         if not (room and line):
             return room
         # one that was served behind another that was passed over may have had the last of it
-        return self._fleet.has_room(now, ahead=len(line) >= len(self._fleet))
+        ahead = len(line) >= len(self._fleet)
+        return self._fleet.has_room(now, power_kw=DEFAULT_POWER_KW, ahead=ahead)
 
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
         """Choose where one goes; None where no substation has room for it."""

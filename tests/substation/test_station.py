@@ -22,7 +22,7 @@ def test_a_station_counts_what_it_does() -> None:
     one.finish("a")
     one.start("c", 22)
     one.interrupt("c")
-    assert one.counts() == Counts(1, 3, 1, 0, 1000.0)
+    assert one.counts() == Counts(1, 3, 1, 0, 1000.0, 7.4)
     assert one.charging_power_kw == DEFAULT_POWER_KW
     assert one.has_done("a")
     assert not one.has_done("b")

@@ -73,8 +73,8 @@ async def test_a_job_is_charged_reported_and_acknowledged() -> None:
     charging, completed = bench.publisher.events()
     assert (charging.kind, charging.job, charging.substation) == (State.CHARGING, "j1", "s1")
     assert (charging.attempt, charging.at) == (1, AT)
-    assert charging.counts == Counts(1, 1, 0, 0, AT)
-    assert (completed.kind, completed.counts) == (State.COMPLETED, Counts(0, 1, 1, 0, AT))
+    assert charging.counts == Counts(1, 1, 0, 0, AT, 7.4)
+    assert (completed.kind, completed.counts) == (State.COMPLETED, Counts(0, 1, 1, 0, AT, 0))
     assert len(bench.observed) == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_completion_that_is_refused_is_written_again(
         assert bench.queue.acked == []
     bench.publisher.answer("charge.events")
     assert bench.queue.acked == [1]
-    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
 
 async def test_the_attempt_is_told_by_rabbitmq() -> None:
@@ -161,7 +161,7 @@ async def test_a_session_outlives_the_link() -> None:
     bench.queue.bring(body("j1"), "j1", again=True)
     await until(lambda: len(bench.queue.acked) == 1)
     assert bench.queue.acked == [1]
-    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
     assert bench.kinds() == [("bad", "parked"), ("j1", "charging"), ("j1", "completed")]
 
 
@@ -212,7 +212,7 @@ async def test_stopping_finishes_what_charges() -> None:
     assert not stopping.done()
     await asyncio.wait_for(stopping, 10)
     assert bench.queue.acked == [1]
-    assert bench.station.counts() == Counts(0, 1, 1, 0, AT)
+    assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
 
 async def test_stopping_gives_back_what_takes_too_long() -> None:
@@ -251,7 +251,7 @@ async def test_thousands_of_sessions_at_once() -> None:
         bench.queue.bring(body(f"j{number}"), f"j{number}")
     assert len(bench.station.sessions) == 5_000
     await until(lambda: not bench.queue.outstanding)
-    assert bench.station.counts() == Counts(0, 5_000, 5_000, 0, AT)
+    assert bench.station.counts() == Counts(0, 5_000, 5_000, 0, AT, 0)
     assert len(bench.queue.acked) == 5_000
     assert len(bench.publisher.sent) < 100, "events of one turn of the loop go out as one message"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from math import ceil, inf
+from math import ceil, exp, inf
 
 from dispatcher.decision.account import Account
 from dispatcher.decision.fleet import Fleet
@@ -25,6 +25,28 @@ def load(account: Account) -> float:
     return counts.load + max(0, account.dispatched - counts.accepted - counts.duplicates)
 
 
+def deaf(account: Account, now: float) -> bool:
+    """Tell whether only its pages tell of it."""
+    return account.counts is None or (account.owed is not None and now - account.owed[1] > 1)
+
+
+def expected(account: Account, now: float) -> float:
+    """Give the load a decision goes by: fewer as time passes, where only pages tell."""
+    if not deaf(account, now):
+        return load(account)
+    left, since = account.expected
+    seconds = now - since
+    if not account.session_seconds or seconds <= 0:
+        return left
+    leaving = places(account) / account.session_seconds  # a second, while every place is taken
+    while left > places(account) and seconds > 0:
+        step = min(seconds, (left - places(account)) / leaving)
+        left, seconds = left - step * leaving, seconds - step
+        if step < 1e-12:
+            break
+    return left * exp(-seconds / account.session_seconds)
+
+
 def places(account: Account) -> float:
     """Give the sessions it may have at once."""
     connectors = account.gauge(CONNECTORS) or account.in_file
@@ -43,9 +65,9 @@ def power(account: Account) -> float:
     return (account.gauge(BACKGROUND_POWER) or 0) + charging + way
 
 
-def share(account: Account, requested: float) -> float:
+def share(account: Account, requested: float, now: float) -> float:
     """Give the utilisation with a request of so much power placed there."""
-    by_places = (load(account) + 1) / places(account)
+    by_places = (expected(account, now) + 1) / places(account)
     rated = account.gauge(RATED_POWER)
     if rated is None:
         return by_places
@@ -56,14 +78,13 @@ def has_room(account: Account, requested: float, now: float, slow_start: float) 
     """Tell whether it has room for a request of so much power, nobody sent ahead."""
     most = places(account)
     room = deepcopy(account.health).ramp(most, now, slow_start)
-    deaf = account.counts is None or (account.owed is not None and now - account.owed[1] > 1)
-    if deaf:
+    if deaf(account, now):
         session = account.session_seconds
         waiting = ceil(most * 2 * PERIOD / session) if session else most
         room += waiting * room / most
     rated = account.gauge(RATED_POWER)
     fits = rated is None or (rated > 0 and (power(account) + requested) / rated <= 1 + NEARLY)
-    return load(account) + 1 <= room and fits
+    return expected(account, now) + 1 <= room and fits
 
 
 def usable(ledger: Ledger, named: Sequence[str], now: float) -> tuple[list[Account], bool]:

@@ -51,7 +51,7 @@ def test_an_operator_s_limit_lowers_the_places(limit: int | None, places: float)
     ledger, account = anchored(load=4, accepted=4)
     ledger.control(A, Control(A, limit=limit, version=1))
     assert (account.connectors, account.places) == (50, places)
-    assert account.utilisation == 4 / places
+    assert account.utilisation(0) == 4 / places
     ledger.control(A, Control(A, version=2))
     assert account.places == 50
 

@@ -31,7 +31,7 @@ def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
     ledger.dispatch(A, 1)
     assert account.power_kw == pytest.approx(280 + USUAL)
     assert account.power_share == pytest.approx((280 + USUAL) / 400)
-    assert account.utilisation == account.power_share > account.load / account.places
+    assert account.utilisation(0) == account.power_share > account.load / account.places
 
 
 def test_connectors_weigh_where_there_is_power_enough() -> None:
@@ -39,7 +39,7 @@ def test_connectors_weigh_where_there_is_power_enough() -> None:
     ledger, account = powered()
     for _ in range(10):
         ledger.dispatch(A, 1, 1)
-    assert account.utilisation == 10 / 50
+    assert account.utilisation(0) == 10 / 50
 
 
 def test_the_newest_word_of_the_sessions_power_holds() -> None:
@@ -155,4 +155,4 @@ def test_a_rating_is_what_power_is_measured_by(rated: float | None, share: float
     account = ledger.accounts[A]
     assert account.rated_power_kw == rated
     assert account.power_share == share
-    assert account.utilisation == share
+    assert account.utilisation(0) == share

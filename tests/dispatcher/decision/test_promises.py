@@ -51,8 +51,8 @@ def test_the_lightest_of_all_that_may_be_used_is_chosen(
     assert found.blind == blind
     place, _ = LeastLoaded().choose(found, random)
     chosen = next(each for each in room if each.substation == found.name(place))
-    lowest = min(oracle.share(each, requested) for each in room)
-    assert oracle.share(chosen, requested) <= lowest + oracle.NEARLY
+    lowest = min(oracle.share(each, requested, NOW) for each in room)
+    assert oracle.share(chosen, requested, NOW) <= lowest + oracle.NEARLY
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -83,7 +83,7 @@ def test_the_rows_follow_whatever_happens(
         found = after(fleet.open_to(requested, named, now))
         assert found.keys() == oracle.open_names(fleet, requested, named, now, SLOW_START)
         for name, value in found.items():
-            expected = oracle.share(fleet.ledger.accounts[name], requested)
+            expected = oracle.share(fleet.ledger.accounts[name], requested, now)
             assert value == pytest.approx(expected, abs=oracle.NEARLY)
 
 
