@@ -65,11 +65,12 @@ class Dispatcher:
         now: Callable[[], float],
         on_missing_queue: Callable[[str], None],
         on_delivery: Callable[[], None] = lambda: None,
+        send_ahead: bool = True,
     ) -> None:
         self._ledger = fleet.ledger
         self._fleet = fleet
         self._policy = policy
-        self._router: Router[Job] = Router(fleet, policy, random)
+        self._router: Router[Job] = Router(fleet, policy, random, send_ahead=send_ahead)
         self._publisher = publisher
         self._events = events
         self._progress = progress

@@ -102,6 +102,7 @@ class _Service:
             now=self._now,
             on_missing_queue=self._queues.missing,
             on_delivery=lambda: self._ledger.let_go() if self._turn.take() else None,
+            send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
         consumer = Consumer(

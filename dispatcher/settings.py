@@ -31,6 +31,7 @@ class DispatcherSettings(Settings):
         default=50, alias="DEFAULT_CONNECTORS"
     )
     slow_start: Seconds = Field(default=1, alias="SLOW_START_SECONDS")
+    send_ahead: bool = Field(default=True, alias="SEND_AHEAD")
     rescue_after: PositiveSeconds = Field(default=10, alias="RESCUE_AFTER_SECONDS")
     prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
     policy: Annotated[str, AfterValidator(_known)] = Field(default=policies.DEFAULT, alias="POLICY")

@@ -133,6 +133,7 @@ def _setting(options: argparse.Namespace) -> Setting:
         event_latency=None if options.no_events else options.event_latency,
         page_latency=options.page_latency,
         waits=not options.send_at_once,
+        send_ahead=not options.nobody_ahead,
         in_step=options.in_step,
         outages=tuple(options.outage),
     )

@@ -111,6 +111,11 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--event-latency", type=float, default=0.01, metavar="SECONDS", help="0.01")
     group.add_argument("--no-events", action="store_true", help="the event log is cut off")
     group.add_argument(
+        "--nobody-ahead",
+        action="store_true",
+        help="all wait centrally: none is sent ahead to a substation that is full",
+    )
+    group.add_argument(
         "--send-at-once", action="store_true", help="least-loaded does not wait centrally either"
     )
     group.add_argument(

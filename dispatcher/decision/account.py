@@ -65,21 +65,22 @@ class Account:
     drained: bool = False  # by an operator
     limit: float | None = None  # sessions at most, by an operator
     health: Health = field(default_factory=Health)
+    connectors: float = field(init=False)  # how many vehicles it can charge at once
+    places: float = field(init=False)  # how many it may: an operator may have set a lower limit
+
+    def __post_init__(self) -> None:
+        self.size()
+
+    def size(self) -> None:
+        """Work out connectors and places anew, from what the page, the file and operators say."""
+        self.connectors = self.gauge(readings.CONNECTORS) or self.in_file
+        limit = inf if self.limit is None else self.limit
+        self.places = min(self.connectors, limit)
 
     def gauge(self, name: str) -> float | None:
         """Give the last value of a gauge, or None where its page never had it."""
         found = self.gauges.get(name)
         return None if found is None else found.value
-
-    @property
-    def connectors(self) -> float:
-        """How many vehicles it can charge at once."""
-        return self.gauge(readings.CONNECTORS) or self.in_file
-
-    @property
-    def places(self) -> float:
-        """How many it may charge at once: an operator may have set a lower limit."""
-        return self.connectors if self.limit is None else min(self.connectors, self.limit)
 
     @property
     def sessions(self) -> float:

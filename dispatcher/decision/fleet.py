@@ -143,9 +143,7 @@ class Fleet:
 
     def room(self, account: Account, now: float) -> float:
         """Give how far a substation's load may go by what is known of it, nobody sent ahead."""
-        places = account.places
-        room = account.health.ramp(places, now, self._slow_start)
-        return room + account.ahead(self._period) * room / places if account.deaf(now) else room
+        return self._room(account, now, deaf=account.deaf(now))
 
     def largest_rating(self, named: Sequence[str], now: float) -> float:
         """Give the highest rated power in kW that a request may ever find; infinite if unknown."""
@@ -222,12 +220,13 @@ class Fleet:
             return  # it left, and another of its name may have come
         rows, places, deaf = self._rows, account.places, account.deaf(now)
         barred = self.ledger.barred(account, now) is not None
-        share = inf if barred else (account.load_at(now) + 1.0) / places
+        load = account.expected_load(now) if deaf else account.load
+        share = inf if barred else (load + 1.0) / places
         # closed here, too: `_judged` looks again only when the page of another grows too old
         too_old = now - account.oldest > self.ledger.stale_after
         rows.share[number] = inf if too_old or account.problem is not None else share
         rows.blind[number] = share if account.consumers else inf
-        room = self.room(account, now)
+        room = self._room(account, now, deaf=deaf)
         rows.most[number] = room / places
         rows.ahead[number] = (room if deaf else room + 1.0) / places
         rows.gauge[number] = account.gauge(LOAD) or 0.0
@@ -236,11 +235,20 @@ class Fleet:
         if asked_at != rows.asked_at[number]:
             rows.asked_at[number] = asked_at
             self._current_until = -inf
-        if deaf or account.health.unsteady(now) or account.owed is not None:
+        fades = deaf and account.session_seconds is not None
+        if fades or account.owed is not None or account.health.unsteady(now):
             self._passing[account.substation] = account
+
+    def _room(self, account: Account, now: float, *, deaf: bool) -> float:
+        room = places = account.places
+        if account.health.back_at is not None:
+            room = account.health.ramp(places, now, self._slow_start)
+        return room + account.ahead(self._period) * room / places if deaf else room
 
     def _write_power(self, account: Account, number: int) -> None:
         rows, rated = self._rows, account.rated_power_kw
+        if rated is None and not self._powered:
+            return  # nobody has told of power yet
         rows.rated[number] = inf if rated is None else rated
         if rated is None:
             rows.power[number] = rows.per_kw[number] = 0.0

@@ -238,6 +238,7 @@ class Ledger:
         if (control := self._controls.get(account.substation)) is not None:
             account.drained = control.state is Availability.DRAINING
             account.limit = control.limit
+        account.size()
 
 
 def _is_new_run(account: Account, counts: Counts | None) -> bool:
@@ -257,6 +258,7 @@ def _take_gauges(account: Account, reading: Reading, asked_at: float, *, afresh:
     for name, value in reading.gauges().items():
         account.gauges[name] = Gauge(value, asked_at)
     account.oldest = min(each.asked_at for each in account.gauges.values())
+    account.size()
 
 
 def _count(account: Account, counts: Counts) -> None:

@@ -30,14 +30,18 @@ class Router(Generic[W]):
 
     While at least as many others wait as there are substations, one job is sent ahead to each that
     is full: it begins there as soon as a connector is free, without waiting for the word of that to
-    arrive here, and whichever connector is free first, there is somebody left for it.
+    arrive here, and whichever connector is free first, there is somebody left for it. Unless
+    ``send_ahead`` is off: then all wait centrally.
     """
 
-    def __init__(self, fleet: Fleet, policy: Policy, random: Random) -> None:
+    def __init__(
+        self, fleet: Fleet, policy: Policy, random: Random, *, send_ahead: bool = True
+    ) -> None:
         self._ledger = fleet.ledger
         self._fleet = fleet
         self._policy = policy
         self._random = random
+        self._send_ahead = send_ahead
 
     def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
         """Send all that some substation has room for, each told to ``place`` just before.
@@ -53,7 +57,7 @@ class Router(Generic[W]):
             wish = one.wish
             if wish.power_kw >= shut.get(wish.named, inf):
                 return False
-            ahead = behind >= len(self._fleet)
+            ahead = self._ahead(behind)
             choice = self.choose(one, now, ahead=ahead)
             if choice is not None:
                 place(one, choice)
@@ -68,7 +72,7 @@ class Router(Generic[W]):
         if not (room and line):
             return room
         # one that was served behind another that was passed over may have had the last of it
-        ahead = len(line) >= len(self._fleet)
+        ahead = self._ahead(len(line))
         return self._fleet.has_room(now, power_kw=DEFAULT_POWER_KW, ahead=ahead)
 
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
@@ -79,3 +83,7 @@ class Router(Generic[W]):
             return None
         place, reason = self._policy.choose(open_to, self._random)
         return Choice(open_to.name(place), reason, open_to)
+
+    def _ahead(self, others: int) -> bool:
+        """Tell whether enough others wait for one to be sent ahead."""
+        return self._send_ahead and others >= len(self._fleet)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.decision.policy import LeastLoaded, policy
+from dispatcher.decision.policy import LeastLoaded, MostHeadroom, policy
 from load_test.simulate.engine import Simulation
 from load_test.simulate.figures import Figures, Floor, figures, floor
 from load_test.simulate.scenario import Demand, Setting
@@ -47,6 +47,8 @@ def setting_of(name: str, setting: Setting) -> Setting:
     """
     if name == LeastLoaded.name:
         return setting
+    if name == MostHeadroom.name:
+        return replace(setting, power=True)
     return replace(setting, counters=False, waits=False)
 
 

@@ -74,6 +74,7 @@ class Simulation:
             Fleet(self._ledger, setting.period, slow_start=2 * setting.period),
             policy,
             random,
+            send_ahead=setting.send_ahead,
         )
         self._now = 0.0
         self._heap: list[tuple[float, int, int, Any]] = []
@@ -142,14 +143,18 @@ class Simulation:
         station = self._stations[number]
         if station.down:
             return None
-        if self._setting.counters:
-            return Reading(
-                len(station.charging),
-                station.connectors * self._places,
-                counts=station.counts(),
-                session_seconds=station.mean_session,
-            )
-        return Reading(station.in_hand, station.connectors * self._places)
+        places = station.connectors * self._places
+        if not self._setting.counters:
+            return Reading(station.in_hand, places)
+        rated = DEFAULT_POWER_KW * places if self._setting.power else None
+        return Reading(
+            len(station.charging),
+            places,
+            rated_power_kw=rated,
+            counts=station.counts(),
+            # what is sent at once is not held back by what is to be expected either
+            session_seconds=station.mean_session if self._setting.waits else None,
+        )
 
     # what happens to it
 

@@ -116,7 +116,9 @@ class Setting:
     period of 0 every change is read at once. Events arrive ``event_latency`` after what they tell
     of, or, at None, never. With ``counters`` a page has the session counters and its gauge counts
     sessions; without, a substation takes in whatever it is sent, and its gauge counts all of that.
-    With ``waits`` requests wait centrally while all is full; without, each is sent at once.
+    With ``waits`` requests wait centrally while all is full; without, each is sent at once. With
+    ``send_ahead``, while many wait, one is sent ahead to each substation that is full. With
+    ``power`` each says what its sessions draw, and what it is built for: enough for all at once.
     """
 
     connectors: tuple[int, ...]
@@ -125,7 +127,9 @@ class Setting:
     page_latency: float = 0.0
     counters: bool = True
     waits: bool = True
+    send_ahead: bool = True
     in_step: bool = False
+    power: bool = False
     outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ def test_it_prints_a_table_and_writes_the_same_as_json(
 ) -> None:
     """One line for each policy and period, after the floor; the same figures are in the file."""
     file = tmp_path / "figures.json"
-    more = ["--policies", "least-loaded,round-robin", "--json", str(file)]
+    more = ["--policies", "least-loaded,round-robin", "--nobody-ahead", "--json", str(file)]
     assert cli.main([*SMALL, *more], {}) == cli.OK
     about, *lines = capsys.readouterr().out.splitlines()
     assert about == (
@@ -51,7 +51,9 @@ def test_the_json_says_what_its_figures_follow_from(tmp_path: Path) -> None:
         "page_latency": 0.0,
         "counters": True,
         "waits": True,
+        "send_ahead": True,
         "in_step": False,
+        "power": False,
         "outages": [
             {"substation": 2, "at": 10, "back": 60},
             {"substation": 1, "at": 70, "back": 80},
@@ -209,6 +211,7 @@ def test_every_option_reaches_the_simulation(capsys: pytest.CaptureFixture[str])
         ["--event-latency", "1"],
         ["--no-events"],
         ["--send-at-once"],
+        ["--nobody-ahead"],
         ["--outage", "2:10:60"],
         ["--outage", "2:10:60", "--outage", "3:10:60"],
     ):
@@ -216,4 +219,4 @@ def test_every_option_reaches_the_simulation(capsys: pytest.CaptureFixture[str])
         about, figures = capsys.readouterr().out.split("\n", 1)
         assert about.startswith("800 jobs, ")
         tables.add(figures)
-    assert len(tables) == 14
+    assert len(tables) == 15

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf, nan
 from random import Random
 
@@ -38,7 +39,7 @@ SETTINGS = st.builds(
     Setting,
     connectors=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
     period=st.just(0.0),
-    event_latency=st.none() | st.floats(0, 3),
+    event_latency=st.floats(0, 3),
 )
 
 
@@ -49,7 +50,7 @@ def test_who_always_knows_waits_no_longer_than_the_floor(
     """With every change read at once, least-loaded is the central queue, job by job."""
     connectors = sum(setting.connectors)
     trace = trace_of(150, connectors, utilisation, burst)
-    outcome = simulate(setting, trace)
+    outcome = simulate(replace(setting, send_ahead=False), trace)
     assert outcome.waits == pytest.approx(floor_waits(trace, connectors), abs=1e-9)
     assert outcome.misroutes == 0
 
@@ -58,7 +59,7 @@ def test_who_always_knows_waits_no_longer_than_the_floor(
 def test_events_without_delay_are_as_good_as_pages_at_once(period: float, latency: float) -> None:
     """However seldom and late pages are read, the events alone keep the ledger right."""
     trace = trace_of(150, 7)
-    setting = Setting((1, 2, 4), period, event_latency=0.0, page_latency=latency)
+    setting = Setting((1, 2, 4), period, event_latency=0.0, page_latency=latency, send_ahead=False)
     outcome = simulate(setting, trace)
     assert outcome.waits == pytest.approx(floor_waits(trace, 7), abs=1e-9)
     assert outcome.misroutes == 0
@@ -69,6 +70,15 @@ def test_a_late_event_costs_what_it_is_late() -> None:
     trace = Trace([0.0, 0.0], [1.0, 1.0])
     assert simulate(Setting((1,), 50, event_latency=0.25), trace).waits == [0, 1.25]
     assert simulate(Setting((1,), 50, event_latency=0.25, waits=False), trace).waits == [0, 1]
+
+
+def test_one_is_sent_ahead_while_as_many_others_wait_as_there_are_substations() -> None:
+    """It begins when the connector is free, and not when that is known; the last two wait."""
+    trace = Trace([0.0] * 5, [1.0] * 5)
+    setting = Setting((1,), 50, event_latency=0.25)
+    assert simulate(setting, trace).waits == [0, 1, 2, 3, 4.25]
+    later = replace(setting, send_ahead=False)
+    assert simulate(later, trace).waits == [0, 1.25, 2.5, 3.75, 5]
 
 
 def test_without_events_a_request_waits_for_the_next_page() -> None:
@@ -107,7 +117,9 @@ def test_after_an_outage_the_ledger_is_right_again() -> None:
     """Whoever comes a while after the substation is back waits as if it had never been away."""
     trace = trace_of(6000, 12, 0.6)
     back = 80.0
-    setting = Setting((4, 4, 4), 0.5, event_latency=0.0, outages=(Outage(1, 50, back),))
+    setting = Setting(
+        (4, 4, 4), 0.5, event_latency=0.0, send_ahead=False, outages=(Outage(1, 50, back),)
+    )
     rows = zip(trace.arrivals, simulate(setting, trace).waits, floor_waits(trace, 12), strict=True)
     later = [(wait, least) for at, wait, least in rows if at > back + 40]
     assert [wait for wait, _ in later] == pytest.approx([least for _, least in later], abs=1e-9)

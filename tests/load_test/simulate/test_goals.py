@@ -79,7 +79,7 @@ def test_a_hundred_substations_of_four_lose_only_what_the_events_are_late() -> N
 def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -> None:
     """By pages alone it is better than round robin, however old they are."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean, event_latency=None)
-    demand = Demand(15_000, utilisation, EXPONENTIAL)
+    demand = Demand(40_000 if sessions == 1 else 15_000, utilisation, EXPONENTIAL)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait
     if sessions == 1 and utilisation == 0.9:
@@ -93,7 +93,7 @@ def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -
 def test_events_cut_off_three_of_ten(utilisation: float, period: float, margin: float) -> None:
     """Here round robin is hard to beat: where the pages are three sessions old, it is equalled."""
     setting = replace(TENS, period=period, event_latency=None)
-    demand = Demand(30_000, utilisation, UNIFORM)
+    demand = Demand(40_000, utilisation, UNIFORM)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait * margin
 
