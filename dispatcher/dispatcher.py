@@ -214,7 +214,10 @@ class Dispatcher:
         for job in self._line.departed(self._clock()):
             self._expire(job)
         self._decided_at = perf_counter()
-        room = self._router.round(self._line, self._now(), self._place) if self._line else True
+        settling = self._ledger.settling(self._now())
+        room = True
+        if self._line and not settling:
+            room = self._router.round(self._line, self._now(), self._place)
         self._sender.flush()
         if room:
             self._set_back.make_way(self._prefetch)

@@ -73,16 +73,20 @@ class QueueKeeper:
             self.hurry(name)
 
     async def _poll(self) -> None:
-        for name in list(self._ledger.accounts):
+        for name in self._known():
             if self._now() - self._looked_at.get(name, -inf) >= self._pause(name):
                 await self._look(name)
 
     def _forget_gone(self) -> None:
         """Let go of the substations that left: what was seen of one is not true when it is back."""
         for seen in (self._problems, self._states, self._looked_at):
-            for gone in seen.keys() - self._ledger.accounts.keys():
+            for gone in seen.keys() - self._known():
                 del seen[gone]
         self._missing &= self._ledger.accounts.keys()
+
+    def _known(self) -> set[str]:
+        """Name all substations there are, and those that left and may have left jobs behind."""
+        return self._ledger.accounts.keys() | self._ledger.former
 
     def _pause(self, name: str) -> float:
         """Give how long to leave a queue alone.
@@ -92,7 +96,7 @@ class QueueKeeper:
         """
         account = self._ledger.accounts.get(name)
         if account is None:
-            return inf
+            return POLL_SECONDS
         needy = (
             not account.consumers
             or account.counts is None
@@ -111,7 +115,10 @@ class QueueKeeper:
         try:
             state = await self._declarer.queue(topology.substation_queue(name))
         except BrokerUnavailable as error:
-            self._note(name, str(error))
+            if name in self._ledger.former:
+                self._ledger.former.discard(name)  # it may be gone with its queue
+            else:
+                self._note(name, str(error))
             self._states.pop(name, None)
             await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
             return None

@@ -26,12 +26,13 @@ BACKGROUND_POWER: Final = "ev_charging_background_power_kw"
 ACCEPTED: Final = "ev_charging_sessions_accepted_total"
 COMPLETED: Final = "ev_charging_sessions_completed_total"
 DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
+EXPIRED: Final = "ev_charging_expired_deliveries_total"
 STARTED: Final = "process_start_time_seconds"
 SESSION_SECONDS: Final = "ev_charging_session_seconds_sum"
 SESSIONS_TIMED: Final = "ev_charging_session_seconds_count"
 GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
 _WANTED: Final = (
-    *GAUGES, ACCEPTED, COMPLETED, DUPLICATES, STARTED, SESSION_SECONDS, SESSIONS_TIMED,
+    *GAUGES, ACCEPTED, COMPLETED, DUPLICATES, EXPIRED, STARTED, SESSION_SECONDS, SESSIONS_TIMED,
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
@@ -113,7 +114,7 @@ def _counts(found: dict[str, float]) -> Counts | None:
         found[LOAD],
         found[ACCEPTED],
         found[COMPLETED],
-        found.get(DUPLICATES, 0.0),
+        found.get(DUPLICATES, 0.0) + found.get(EXPIRED, 0.0),
         found[STARTED],
         found.get(POWER),
     )

@@ -101,7 +101,7 @@ class _Service:
             clock=self._clock,
             now=self._now,
             on_missing_queue=self._queues.missing,
-            on_delivery=lambda: self._ledger.let_go() if self._turn.take() else None,
+            on_delivery=self._on_delivery,
             send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
@@ -199,12 +199,19 @@ class _Service:
     def _blind(self) -> bool:
         return self._fleet.blind(self._now())
 
+    def _on_delivery(self) -> None:
+        """Take over from another dispatcher where this is the first request: it has sent jobs."""
+        if self._turn.take():
+            self._ledger.let_go()
+            self._ledger.settle(self._now())
+
     async def _begin(self) -> None:
         """Decide once it is known what operators have set, and what was sent before."""
         await self._controls.caught_up.wait()
         await self._events.until_connected()
         if not await within(LOG_SECONDS, self._mark.write()):
             log.warning("the event log is not read yet: a job sent just before may be sent twice")
+        self._ledger.settle(self._now())
         self._dispatcher.begin()
 
     def _problems(self) -> list[str]:

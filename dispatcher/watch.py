@@ -14,7 +14,8 @@ from dispatcher.telemetry import Metrics
 from grid import events
 from grid.errors import MalformedMessage
 from grid.event_log import Mark
-from grid.events import SUBSTATIONS
+from grid.events import SUBSTATIONS, Event
+from grid.messages import valid_substation_id
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,14 @@ class SubstationWatch:
         self._metrics.scrapes.labels(substation, "failed").inc()
         self._ledger.fail(substation, problem, self._now())
 
+    def _on_snapshot(self, event: Event) -> None:
+        if self._mark.passed.is_set():  # else it was said by one that may be gone
+            self._turn.heard(event.detail.get("dispatcher"))
+            return
+        rows = event.detail.get("substations")
+        names = [each.get("substation") for each in rows] if isinstance(rows, list) else []
+        self._ledger.recall(filter(valid_substation_id, names))
+
     def on_events(self, body: bytes) -> None:
         """Take in one message of the event log."""
         try:
@@ -77,7 +86,7 @@ class SubstationWatch:
             self._mark.see(each)
             self._progress.take(each)
             if each.kind == SUBSTATIONS:
-                self._turn.heard(each.detail.get("dispatcher"))
+                self._on_snapshot(each)
         counted = [each for each in found if each.counts is not None]
         for each in counted:
             if each.counts is not None:

@@ -43,15 +43,15 @@ class Counts(NamedTuple):
     """What a substation has in hand, all read at one instant.
 
     ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
-    ``duplicates`` second copies of a job that were not charged again, since ``started_at`` (Unix
-    seconds), which tells one run of the process from the next. ``power_kw`` is what its sessions
-    draw together, or None where it does not say.
+    ``dropped`` what was taken from the queue and not charged (second copies of a job, vehicles that
+    had left), since ``started_at`` (Unix seconds), which tells one run of the process from the
+    next. ``power_kw`` is what its sessions draw together, or None where it does not say.
     """
 
     load: float
     accepted: float
     completed: float
-    duplicates: float
+    dropped: float
     started_at: float
     power_kw: float | None = None
 

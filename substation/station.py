@@ -29,6 +29,7 @@ class Station:
     accepted: int = 0
     completed: int = 0
     duplicates: int = 0
+    expired: int = 0
     charging_power_kw: float = 0.0  # what all sessions draw together
     _done: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
@@ -43,7 +44,7 @@ class Station:
             len(self.sessions),
             self.accepted,
             self.completed,
-            self.duplicates,
+            self.duplicates + self.expired,
             self.started_at,
             self.charging_power_kw,
         )
@@ -58,17 +59,25 @@ class Station:
         """End a session that has charged its vehicle."""
         self._draw(-self.sessions.pop(job))
         self.completed += 1
-        self._done[job] = None
-        if len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
+        self._remember(job)
 
     def interrupt(self, job: str) -> None:
         """End a session whose vehicle is to be charged elsewhere."""
         self._draw(-self.sessions.pop(job))
 
+    def expire(self, job: str) -> None:
+        """Note a job that is not charged any more, since its vehicle has left."""
+        self.expired += 1
+        self._remember(job)
+
     def has_done(self, job: str) -> bool:
-        """Tell whether a job was completed here, as far as it is remembered."""
+        """Tell whether a job has ended here, as far as it is remembered."""
         return job in self._done
+
+    def _remember(self, job: str) -> None:
+        self._done[job] = None
+        if len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
 
     def _draw(self, power_kw: float) -> None:
         # rounded each time, so that nothing is left over of sums that cannot be exact

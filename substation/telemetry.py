@@ -35,6 +35,10 @@ class StationCollector(Collector):
         counters = {
             "sessions_accepted": ("Charging sessions begun", station.accepted),
             "sessions_completed": ("Charging sessions completed", station.completed),
+            "expired_deliveries": (
+                "Jobs not charged since their vehicle had left before its turn came",
+                station.expired,
+            ),
             "duplicate_deliveries": (
                 "Second copies of a job, acknowledged without charging again",
                 station.duplicates,

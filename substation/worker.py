@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from grid import messages, topology
@@ -25,6 +25,7 @@ from substation.station import Station
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
+DEPARTED = "its departure time passed before its turn came"
 DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
 
 
@@ -109,15 +110,25 @@ class Worker:
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
         if self._stopping:
             self.consumer.requeue(delivery.tag)
+        elif request.departure_time is not None and request.departure_time <= self._clock():
+            self._expire(request, delivery)
         elif self._station.full:
             self._waiting.append(delivery)
         else:
             self._start(request, delivery)
 
+    def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
+        """End a job whose vehicle has left; like a completion, once that is on record."""
+        session = Session(request, _attempt(delivery), 0.0, delivery.tag)
+        self._empty.clear()
+        self._in_hand[request.id] = session
+        self._station.expire(request.id)
+        event = self._event(State.EXPIRED, session)
+        self._report(session, replace(event, reason=DEPARTED))
+
     def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
-        attempt = int(delivery.headers.get(DELIVERY_COUNT) or 0) + 1
         seconds = self._random.uniform(*self._charge_seconds)
-        session = Session(request, attempt, seconds, delivery.tag)
+        session = Session(request, _attempt(delivery), seconds, delivery.tag)
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
@@ -134,7 +145,7 @@ class Worker:
             self.deliver(self._waiting.popleft())
 
     def _report(self, session: Session, event: Event) -> None:
-        """Put a completion on record; only then is the job acknowledged."""
+        """Put an end on record; only then is the job acknowledged."""
 
         def answer(written: bool) -> None:  # noqa: FBT001
             if written:
@@ -176,3 +187,7 @@ class Worker:
             attempt=session.attempt,
             counts=self._station.counts(),
         )
+
+
+def _attempt(delivery: Delivery) -> int:
+    return int(delivery.headers.get(DELIVERY_COUNT) or 0) + 1

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ from tests.broker import VirtualHost
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+STANDBY = "standby"
+MODULES = {STANDBY: "dispatcher"}  # of services whose module is not their name
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class System:
     """One api, one dispatcher and some substations; each can be ended and started again.
+
+    A service named ``STANDBY`` is a second dispatcher; a test starts it itself.
 
     ``environment`` is given to every service; names like ``substation1`` may have their own in
     ``special``. Close it, or use it as a context.
@@ -45,7 +49,8 @@ class System:
         self._special = dict(special or {})
         self.substations = [f"substation{number}" for number in range(1, substations + 1)]
         self.services = ["api", "dispatcher", *self.substations]
-        self.ports = dict(zip(self.services, free_ports(len(self.services)), strict=True))
+        names = [*self.services, STANDBY]
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.targets = folder / "substations.json"
         self.write_targets(self.substations)
@@ -75,7 +80,7 @@ class System:
 
     def start(self, name: str) -> None:
         """Start a service."""
-        module = "substation" if name in self.substations else name
+        module = "substation" if name in self.substations else MODULES.get(name, name)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", module],
@@ -113,11 +118,15 @@ class System:
         """Give what a service has logged."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def wait_ready(self, *names: str) -> None:
-        """Wait until these services, or all that run, say that they are ready."""
+    def wait_ready(self, *names: str, eligible: Iterable[str] | None = None) -> None:
+        """Wait until these services, or all that run, say that they are ready.
+
+        And until jobs may be sent to the substations that are ``eligible``: else all that run.
+        """
         for name in names or list(self.processes):
             self.until(lambda name=name: self.get(name, "/readyz")[0] == 200, f"{name} is ready")  # type: ignore[misc]
-        self.until(self._all_eligible, "the dispatcher may use every substation")
+        wanted = [*self.substations] if eligible is None else [*eligible]
+        self.until(lambda: self._eligible(wanted), "the dispatcher may use every substation")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
         """Wait for something to become true; fails with the services' logs if it does not."""
@@ -185,11 +194,11 @@ class System:
         self.until(lambda: not unfinished(), f"{len(ids)} jobs are completed", seconds)
         return [each for each in self.all_charges() if each["id"] in ids]
 
-    def _all_eligible(self) -> bool:
+    def _eligible(self, names: list[str]) -> bool:
         if "dispatcher" not in self.processes:
             return True
         _, page = self.get("dispatcher", "/metrics")
-        wanted = [name for name in self.substations if name in self.processes]
+        wanted = [name for name in names if name in self.processes]
         return all(
             f'dispatcher_substation_eligible{{substation="{n}"}} 1.0' in page for n in wanted
         )

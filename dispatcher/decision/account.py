@@ -97,7 +97,10 @@ class Account:
     @property
     def load(self) -> float:
         """Sessions in progress and jobs on their way, as of now."""
-        return self.sessions + self.outstanding
+        counts = self.counts
+        if counts is None:
+            return self.sessions + self.outstanding
+        return counts.load + max(0.0, self.dispatched - counts.accepted - counts.dropped)
 
     @property
     def power_kw(self) -> float:
@@ -176,12 +179,12 @@ class Account:
 
 def taken(counts: Counts) -> float:
     """Give how many jobs a substation has taken from its queue."""
-    return counts.accepted + counts.duplicates
+    return counts.accepted + counts.dropped
 
 
 def progress(counts: Counts) -> float:
     """Give how far a run has come: its counters only grow, so the larger is the newer."""
-    return counts.accepted + counts.completed + counts.duplicates
+    return counts.accepted + counts.completed + counts.dropped
 
 
 def written(counts: Counts) -> float:

@@ -16,37 +16,15 @@ from numpy.typing import NDArray
 
 from dispatcher.decision.account import Account
 from dispatcher.decision.ledger import Ledger
+from dispatcher.decision.rows import Figures, Row, Rows
 from dispatcher.readings import LOAD
 
-Row: TypeAlias = NDArray[np.float64]
 Numbers: TypeAlias = NDArray[np.intp]
 
 DIGITS: Final = 9  # of a share of power: what two sums differ by beyond is no difference
 FULL: Final = 1.0 + 10.0**-DIGITS
+BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nobody is sent ahead
 RENEW_SECONDS: Final = 0.05  # between two looks at what time alone changes
-
-
-class Rows:
-    """The figures of ``count`` substations.
-
-    ``share`` is (load + 1) ÷ places, infinite where nothing may be sent; ``blind`` is the same
-    where no page can be read at all. A job may be sent up to a share of ``most``, or of ``ahead``
-    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW;
-    ``rated`` is that in kW, infinite where unknown. ``gauge`` is the load as read, ``headroom`` the
-    power left in kW, ``asked_at`` the age of what is known, in the ledger's seconds.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.share: Row = np.full(count, inf)
-        self.blind: Row = np.full(count, inf)
-        self.most: Row = np.zeros(count)
-        self.ahead: Row = np.zeros(count)
-        self.power: Row = np.zeros(count)
-        self.per_kw: Row = np.zeros(count)
-        self.rated: Row = np.full(count, inf)
-        self.gauge: Row = np.zeros(count)
-        self.headroom: Row = np.zeros(count)
-        self.asked_at: Row = np.full(count, nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +72,7 @@ class Fleet:
         self._current_until = -inf  # when the first of the pages is too old
         self._passing: dict[str, Account] = {}  # what follows from these changes with time
         self._renew_at = -inf
+        self._opened = True
         self._begin()
 
     def __len__(self) -> int:
@@ -135,6 +114,12 @@ class Fleet:
     def has_room(self, now: float, *, power_kw: float = 0.0, ahead: bool = False) -> bool:
         """Tell whether any substation has room for a request of that power."""
         return self.open_to(power_kw, (), now, ahead=ahead) is not None
+
+    def opened(self, now: float) -> bool:
+        """Tell whether there may be more room anywhere than when this was last asked."""
+        self._refresh(now)
+        opened, self._opened = self._opened or now > self._current_until, False
+        return opened
 
     def blind(self, now: float) -> bool:
         """Tell whether not one substation's gauges are current: then the ledger alone decides."""
@@ -213,31 +198,45 @@ class Fleet:
         self._rows = Rows(len(self._names))
         self._powered = False
         self._current_until = -inf
+        self._opened = True
 
     def _write(self, account: Account, now: float) -> None:
         number = self._numbers.get(account.substation)
         if number is None or self.ledger.accounts.get(account.substation) is not account:
             return  # it left, and another of its name may have come
-        rows, places, deaf = self._rows, account.places, account.deaf(now)
+        deaf = account.deaf(now)
+        figures, before = self._figures(account, now, deaf=deaf), self._rows.figures[number]
+        if figures != before:
+            self._rows.write(number, figures)
+            self._opened = self._opened or figures.opens(before)
+            self._powered = self._powered or figures.rated < inf
+            if figures.asked_at != before.asked_at:
+                self._current_until = -inf
+        fades = deaf and account.session_seconds is not None
+        if fades or account.owed is not None or account.health.unsteady(now):
+            self._passing[account.substation] = account
+
+    def _figures(self, account: Account, now: float, *, deaf: bool) -> Figures:
+        places, rated = account.places, account.rated_power_kw
         barred = self.ledger.barred(account, now) is not None
         load = account.expected_load(now) if deaf else account.load
         share = inf if barred else (load + 1.0) / places
         # closed here, too: `_judged` looks again only when the page of another grows too old
-        too_old = now - account.oldest > self.ledger.stale_after
-        rows.share[number] = inf if too_old or account.problem is not None else share
-        rows.blind[number] = share if account.consumers else inf
+        unreadable = account.problem is not None or now - account.oldest > self.ledger.stale_after
         room = self._room(account, now, deaf=deaf)
-        rows.most[number] = room / places
-        rows.ahead[number] = (room if deaf else room + 1.0) / places
-        rows.gauge[number] = account.gauge(LOAD) or 0.0
-        self._write_power(account, number)
-        asked_at = nan if account.problem is not None else account.oldest
-        if asked_at != rows.asked_at[number]:
-            rows.asked_at[number] = asked_at
-            self._current_until = -inf
-        fades = deaf and account.session_seconds is not None
-        if fades or account.owed is not None or account.health.unsteady(now):
-            self._passing[account.substation] = account
+        power = 0.0 if rated is None else account.power_kw
+        return Figures(
+            inf if unreadable else share,
+            share if account.consumers else inf,
+            room / places,
+            (room if deaf or not _is_brief(account) else room + 1.0) / places,
+            _share_of(power, rated),
+            1.0 / rated if rated else 0.0,
+            inf if rated is None else rated,
+            account.gauge(LOAD) or 0.0,
+            -inf if rated is None else rated - power,
+            nan if account.problem is not None else account.oldest,
+        )
 
     def _room(self, account: Account, now: float, *, deaf: bool) -> float:
         room = places = account.places
@@ -245,17 +244,13 @@ class Fleet:
             room = account.health.ramp(places, now, self._slow_start)
         return room + account.ahead(self._period) * room / places if deaf else room
 
-    def _write_power(self, account: Account, number: int) -> None:
-        rows, rated = self._rows, account.rated_power_kw
-        if rated is None and not self._powered:
-            return  # nobody has told of power yet
-        rows.rated[number] = inf if rated is None else rated
-        if rated is None:
-            rows.power[number] = rows.per_kw[number] = 0.0
-            rows.headroom[number] = -inf
-            return
-        power = account.power_kw
-        self._powered = True
-        rows.power[number] = round(power / rated, DIGITS) if rated else inf
-        rows.per_kw[number] = 1.0 / rated if rated else 0.0
-        rows.headroom[number] = rated - power
+
+def _is_brief(account: Account) -> bool:
+    """Tell whether sessions are so short that a hand-over without a pause is worth something."""
+    return account.session_seconds is not None and account.session_seconds <= BRIEF_SECONDS
+
+
+def _share_of(power_kw: float, rated: float | None) -> float:
+    if rated is None:
+        return 0.0
+    return round(power_kw / rated, DIGITS) if rated else inf

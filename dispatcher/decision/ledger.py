@@ -18,14 +18,17 @@ jobs sent last, as many as are outstanding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
 from typing import Final
 
-from dispatcher.decision.account import Account, Depth, Gauge, progress, taken, written
+from dispatcher.decision.account import NO_READING, Account, Depth, Gauge, progress, taken, written
 from dispatcher.readings import LOAD, Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 
+SETTLE_SECONDS: Final = 1.0  # at most, until every scale is set and the first is chosen among all
 DOUBT_SECONDS: Final = 5.0  # jobs that are on their way for so long may be gone from the queue
 NO_CONSUMER: Final = "nobody takes the jobs in its queue"
 NO_ANCHOR: Final = "what waits in its queue is not known yet"
@@ -44,18 +47,26 @@ class Ledger:
         self._default_connectors = default_connectors
         self._changed: dict[str, Account] = {}
         self._controls: dict[str, Control] = {}
+        self._settled_at = -inf
         self.accounts: dict[str, Account] = {}
+        self.former: set[str] = set()  # they have left, and jobs may still wait in their queues
 
     def keep(self, connectors: dict[str, float | None]) -> None:
         """Have exactly these substations, with the connectors their target file names."""
         for gone in self.accounts.keys() - connectors.keys():
             self._change(self.accounts.pop(gone))
+            self.former.add(gone)
+        self.former -= connectors.keys()
         for name, count in connectors.items():
             known = count or self._default_connectors
             account = self.accounts.setdefault(name, Account(name, known))
             account.in_file = known
             self._change(account)
             self._apply_control(account)
+
+    def recall(self, substations: Iterable[str]) -> None:
+        """Take note of substations there were before this start."""
+        self.former.update(set(substations) - self.accounts.keys())
 
     def take_changed(self) -> list[Account]:
         """Give the accounts that have changed, or are gone, since this was last asked."""
@@ -98,10 +109,13 @@ class Ledger:
             return
         # only a page makes a new run known: an event may be from a run that is over
         if counts.started_at == account.counts.started_at:
+            load, owed = account.load, account.owed
             _count(account, counts)
             _told(account, counts)
             _trim(account)
-            self._change(account)
+            # a session that begins moves a job from one side of the sum to the other
+            if load != account.load or owed != account.owed or account.rated_power_kw is not None:
+                self._change(account)
 
     def fail(self, substation: str, problem: str, now: float) -> None:
         """Note that a substation's page gives no load; once for long, it has failed."""
@@ -148,6 +162,17 @@ class Ledger:
 
     # what waits in its queue
 
+    def settle(self, now: float) -> None:
+        """Begin to wait a little until every scale is set: the first of them would get all jobs."""
+        self._settled_at = now + SETTLE_SECONDS
+
+    def settling(self, now: float) -> bool:
+        """Tell whether it is better to wait: some substation is about to be known."""
+        if now < self._settled_at and any(map(_coming, self.accounts.values())):
+            return True
+        self._settled_at = -inf
+        return False
+
     def let_go(self, substation: str | None = None) -> None:
         """Have the scale of one, or of each, set anew: others put jobs there, or took some away."""
         for name, account in self.accounts.items():
@@ -160,6 +185,8 @@ class Ledger:
         if (account := self._of(substation)) is not None:
             account.consumers = consumers
             account.ready = ready if account.counts is None else 0.0
+        elif not ready and not consumers:
+            self.former.discard(substation)
 
     def unanchored(self) -> list[str]:
         """Name the substations whose queue's depth is to be asked for."""
@@ -216,9 +243,9 @@ class Ledger:
         return None if account.anchored else NO_ANCHOR
 
     def readable(self, now: float) -> dict[str, bool]:
-        """Tell of each substation whether its page gives its load."""
-        accounts = self.accounts.items()
-        return {name: self.unreadable(each, now) is None for name, each in accounts}
+        """Tell of each substation whether its page gives its load; one that has left gives none."""
+        readable = {n: self.unreadable(each, now) is None for n, each in self.accounts.items()}
+        return dict.fromkeys(self.former, False) | readable
 
     def another(self, substation: str, now: float) -> bool:
         """Tell whether anything may be sent to another substation than that one."""
@@ -239,6 +266,11 @@ class Ledger:
             account.drained = control.state is Availability.DRAINING
             account.limit = control.limit
         account.size()
+
+
+def _coming(account: Account) -> bool:
+    """Tell whether a substation is not known yet, and nothing says that it will not be."""
+    return account.problem == NO_READING or (account.problem is None and not account.anchored)
 
 
 def _is_new_run(account: Account, counts: Counts | None) -> bool:
@@ -291,8 +323,9 @@ def _trim(account: Account) -> None:
 
     Without a scale it may be others that have arrived, which nobody has counted.
     """
-    while account.anchored and len(account.way) > account.outstanding:
-        account.way.popleft()
+    if account.way and account.anchored:
+        for _ in range(int(len(account.way) - account.outstanding)):
+            account.way.popleft()
 
 
 def _anchor(account: Account, page: Counts, asked_at: float) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from dispatcher.decision.fleet import Open, Row
+from dispatcher.decision.fleet import Open
+from dispatcher.decision.rows import Row
 from grid.errors import ConfigurationError
 
 if TYPE_CHECKING:

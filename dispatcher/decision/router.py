@@ -29,9 +29,9 @@ class Router(Generic[W]):
     """Sends those in line to substations with room.
 
     While at least as many others wait as there are substations, one job is sent ahead to each that
-    is full: it begins there as soon as a connector is free, without waiting for the word of that to
-    arrive here, and whichever connector is free first, there is somebody left for it. Unless
-    ``send_ahead`` is off: then all wait centrally.
+    is full and whose sessions are brief: it begins there as soon as a connector is free, without
+    waiting for the word of that to arrive here, and whichever connector is free first, there is
+    somebody left for it. Unless ``send_ahead`` is off: then all wait centrally.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Router(Generic[W]):
         self._policy = policy
         self._random = random
         self._send_ahead = send_ahead
+        self._shut: bool | None = None  # nobody had room, be it ahead or not, when last looked
 
     def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
         """Send all that some substation has room for, each told to ``place`` just before.
@@ -49,6 +50,10 @@ class Router(Generic[W]):
         ``now`` is in the ledger's seconds. Tells whether there is room left for a usual request
         that none of those that wait still can take; true where none waits.
         """
+        opened, shut_before, self._shut = self._fleet.opened(now), self._shut, None
+        if not opened and shut_before is not None and self._ahead(len(line) - 1) <= shut_before:
+            self._shut = shut_before
+            return False
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
         room = True
 
@@ -66,6 +71,8 @@ class Router(Generic[W]):
             shut[wish.named] = wish.power_kw
             others = bool(wish.named) or self._fleet.powered  # who might find room all the same
             room = others and self._fleet.has_room(now, ahead=ahead)
+            if not room:
+                self._shut = ahead
             return False if room else None
 
         line.serve(takes)

@@ -156,7 +156,13 @@ class Bench:
         accepted = max(account.dispatched, before.accepted + load)
         counts = Counts(load, accepted, accepted - load, 0, 1.0, power_kw=0.0)
         self.ledger.report(name, counts)  # the event log tells the same: it is not cut off
-        page = Reading(load, power_kw=0.0, rated_power_kw=self._rated.get(name), counts=counts)
+        page = Reading(
+            load,
+            power_kw=0.0,
+            rated_power_kw=self._rated.get(name),
+            counts=counts,
+            session_seconds=3.5,
+        )
         self.watch.on_reading(name, page, self.now)
 
     def lose(self, name: str, problem: str = "away") -> None:

@@ -170,7 +170,7 @@ async def test_a_state_is_known_until_it_cannot_be_had() -> None:
 
 
 async def test_a_substation_that_left_is_let_go() -> None:
-    """Its queue is neither made nor looked at, and slows down nothing; back, it is seen afresh."""
+    """Its queue is looked at while jobs may wait there; one that cannot be had is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     bench = Bench(declarer, "s1", "s2", "s3")
     bench.keeper.missing("s3")
@@ -180,6 +180,14 @@ async def test_a_substation_that_left_is_let_go() -> None:
     declarer.asked.clear()
     bench.now += queues.POLL_SECONDS
     await bench.run()
+    assert set(declarer.asked) == {"s1", "s2"}
+    assert bench.keeper.state("s2") == QueueState(3, 0)
+    assert bench.ledger.readable(bench.now) == {"s1": False, "s2": False}
+    declarer.states["s2"] = QueueState(0, 0)
+    for _ in range(2):
+        declarer.asked.clear()
+        bench.now += queues.POLL_SECONDS
+        await bench.run()
     assert set(declarer.asked) == {"s1"}
     assert bench.keeper.state("s2") is None
 

@@ -58,11 +58,16 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
 
 
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
-    """Its snapshots tell that it is at work; one's own do not."""
+    """Its snapshots tell that it is at work; one's own do not, nor those from before this start."""
     bench = Bench(FakePublisher(), "s1")
-    bench.tell(Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []}))
+    own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
+    other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
+    bench.tell(own, other)
     assert not bench.turn.standing_by
-    bench.tell(Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []}))
+    bench.mark.passed.set()
+    bench.tell(own)
+    assert not bench.turn.standing_by
+    bench.tell(other)
     assert bench.turn.standing_by
 
 

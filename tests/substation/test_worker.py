@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grid import topology
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
 from grid.events import Counts, State
@@ -41,13 +42,14 @@ class Bench:
         )
         self.station = Station(connectors, 400, 0, AT)
         self.observed: list[float] = []
+        self.at = AT
         self.worker = Worker(
             "s1",
             self.station,
             EventWriter(self.publisher, "test"),
             charge_seconds=seconds,
             random=Random(3),  # noqa: S311
-            clock=lambda: AT,
+            clock=lambda: self.at,
             observe=self.observed.append,
         )
         self.queue = FakeConsumer(self.worker.deliver, self.worker.forget)
@@ -150,6 +152,36 @@ async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None
     assert 2 in bench.queue.acked
     assert bench.station.accepted == 1
     assert bench.station.duplicates == 1
+
+
+async def test_a_vehicle_that_has_left_is_not_charged() -> None:
+    """Its job expires, on record before it is acknowledged, and a second copy is dropped."""
+    bench = Bench(recorded=False)
+    late = ChargeRequest("late", AT - 9, departure_time=AT).encode()
+    bench.queue.bring(late, "late")
+    await turns()
+    [event] = bench.publisher.events()
+    assert (event.kind, event.job, event.substation) == (State.EXPIRED, "late", "s1")
+    assert "departure" in event.reason
+    assert event.counts == Counts(0, 0, 0, 1, AT, 0)
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.EVENTS)
+    assert bench.queue.acked == [1]
+    bench.queue.bring(late, "late")
+    assert bench.queue.acked == [1, 2]
+    assert (bench.station.accepted, bench.station.duplicates, bench.station.expired) == (0, 1, 1)
+
+
+async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charged() -> None:
+    """It is looked at again when its turn comes."""
+    bench = Bench(connectors=1, seconds=(0.02, 0.02))
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(ChargeRequest("late", AT - 9, departure_time=AT + 1).encode(), "late")
+    bench.queue.bring(body("j3"), "j3")
+    bench.at = AT + 1
+    await until(lambda: sorted(bench.queue.acked) == [1, 2, 3])
+    kinds = dict(bench.kinds())  # the last of each job
+    assert kinds == {"j1": State.COMPLETED, "late": State.EXPIRED, "j3": State.COMPLETED}
 
 
 async def test_a_session_outlives_the_link() -> None:

@@ -18,11 +18,15 @@ STALE: Final = 2.0
 RUN: Final = 1000.0  # when the substations' processes started
 
 
+BRIEF: Final = 3.5  # seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One substation: what its page says, the powers on their way there, and what was set.
 
-    One that is not ``hearing`` has no counters, so that no events come. ``closed`` is a key of
+    One that is not ``hearing`` has no counters, so that no events come; of the others sessions are
+    ``BRIEF``, unless it is said how long they take. ``closed`` is a key of
     ``CLOSED``.
     """
 
@@ -43,9 +47,8 @@ class Row:
         """Give its page, perhaps with another load."""
         load = self.load if load is None else load
         counts = Counts(load, load, 0, 0, RUN, self.power) if self.hearing else None
-        return Reading(
-            load, self.places, self.power, self.rated, self.background, counts, self.session
-        )
+        session = self.session or (BRIEF if self.hearing else None)
+        return Reading(load, self.places, self.power, self.rated, self.background, counts, session)
 
 
 def _ejected(ledger: Ledger, row: Row) -> None:

@@ -22,7 +22,7 @@ def load(account: Account) -> float:
         sent = max(account.ready, len(account.sent_at))
         return (account.gauge(LOAD) or 0) + sent
     counts = account.counts
-    return counts.load + max(0, account.dispatched - counts.accepted - counts.duplicates)
+    return counts.load + max(0, account.dispatched - counts.accepted - counts.dropped)
 
 
 def deaf(account: Account, now: float) -> bool:

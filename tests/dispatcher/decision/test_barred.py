@@ -125,7 +125,7 @@ def test_each_change_is_told_once() -> None:
     assert ledger.take_changed() == []
     steps: list[Callable[[], None]] = [
         lambda: ledger.read(A, page(0), 0),
-        lambda: ledger.report(A, Counts(0, 0, 0, 0, RUN)),
+        lambda: ledger.report(A, Counts(1, 1, 0, 0, RUN)),
         lambda: ledger.fail(A, "late", 0),
         lambda: ledger.refuse(A, "full", 0),
         lambda: ledger.control(A, DRAINING),
