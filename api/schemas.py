@@ -145,6 +145,10 @@ class Substation(BaseModel):
     gauge: float
     gauge_age_seconds: float | None
     outstanding: float
+    power_kw: float | None = Field(
+        default=None, description="Drawn by all consumers and on its way, in kW."
+    )
+    rated_power_kw: float | None = None
     eligible: bool
     reason: str | None
     state: Availability = Availability.AVAILABLE

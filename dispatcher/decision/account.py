@@ -14,7 +14,7 @@ from grid.messages import DEFAULT_POWER_KW
 
 NO_READING: Final = "its load has not been read yet"
 DEAF_SECONDS: Final = 1.0  # without the events that must have come, the event log is taken as cut
-AHEAD_PERIODS: Final = 2.0  # where it is cut: a page may be missed before the next comes
+AHEAD_PERIODS: Final = 3.0  # where it is cut: pages are late, and sessions may be short by chance
 
 
 class Gauge(NamedTuple):

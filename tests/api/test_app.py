@@ -514,6 +514,8 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "gauge": 1.0,
             "gauge_age_seconds": 0.2,
             "outstanding": 1.0,
+            "power_kw": 14.8,
+            "rated_power_kw": 400.0,
             "eligible": True,
             "reason": None,
             "state": "draining",
@@ -521,11 +523,12 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         told = [each | {"substation": each["id"]} for each in (one, never)]
-        del told[1]["state"], told[1]["limit"]  # by a dispatcher that heeds none yet
+        for newer in ("state", "limit", "power_kw", "rated_power_kw"):
+            del told[1][newer]  # by a dispatcher of an older version
         bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
         answer = await bench.get("/substations")
         assert answer.status == 200
-        never |= {"state": "available", "limit": None}
+        never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
         assert answer.body == {"as_of": "2026-01-01T00:00:00Z", "substations": [one, never]}
 
 

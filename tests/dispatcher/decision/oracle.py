@@ -80,7 +80,7 @@ def has_room(account: Account, requested: float, now: float, slow_start: float) 
     room = deepcopy(account.health).ramp(most, now, slow_start)
     if deaf(account, now):
         session = account.session_seconds
-        waiting = ceil(most * 2 * PERIOD / session) if session else most
+        waiting = ceil(most * 3 * PERIOD / session) if session else most
         room += waiting * room / most
     rated = account.gauge(RATED_POWER)
     fits = rated is None or (rated > 0 and (power(account) + requested) / rated <= 1 + NEARLY)

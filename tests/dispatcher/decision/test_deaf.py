@@ -96,16 +96,16 @@ def test_a_substation_without_counters_is_deaf() -> None:
     ("session_seconds", "period", "jobs"),
     [
         (None, 0.5, 50),  # as many as it has connectors
-        (50.0, 0.5, 1),  # 50 complete one a second
-        (3.5, 0.5, 15),  # 14.3, and a part of one is one
-        (0.5, 0.5, 100),
+        (50.0, 0.5, 2),  # 50 complete one a second, and a part of one is one
+        (3.5, 0.5, 22),
+        (0.5, 0.5, 150),
         (3600.0, 0.5, 1),
     ],
 )
 def test_where_only_pages_tell_as_many_are_sent_ahead_as_complete_meanwhile(
     session_seconds: float | None, period: float, jobs: float
 ) -> None:
-    """In two periods, one of which may bring no page; the connectors are never idle."""
+    """In three periods, so that the connectors are hardly ever idle."""
     ledger = ledger_of()
     ledger.read(A, Reading(0, 50, session_seconds=session_seconds), 0)
     assert ledger.accounts[A].ahead(period) == jobs
@@ -116,4 +116,4 @@ def test_how_long_sessions_take_is_remembered() -> None:
     ledger = ledger_of()
     ledger.read(A, Reading(0, 50, session_seconds=50), 0)
     ledger.read(A, Reading(0, 50), 1)
-    assert ledger.accounts[A].ahead(0.5) == 1
+    assert ledger.accounts[A].ahead(0.5) == 2

@@ -93,7 +93,7 @@ def test_time_alone_ramps_up() -> None:
 
 @pytest.mark.parametrize(
     ("session", "seconds", "sent"),
-    [(5, 0, 1), (5, 5, 6), (5, 10, 12), (None, 0, 2), (None, 5, 10), (None, 10, 20)],
+    [(5, 0, 1), (5, 5, 6), (5, 10, 13), (None, 0, 2), (None, 5, 10), (None, 10, 20)],
 )
 def test_what_may_wait_where_only_pages_tell_ramps_up_too(
     session: float | None, seconds: float, sent: int
@@ -105,9 +105,9 @@ def test_what_may_wait_where_only_pages_tell_ramps_up_too(
     assert fill(fleet, NOW + seconds) == sent
 
 
-@pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 1), (5, 2), (2, 5)])
+@pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 2), (5, 3), (2, 8)])
 def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
-    """As many as can be completed in two periods between pages; as it has places if unknown."""
+    """As many as can be completed in three periods between pages; as it has places if unknown."""
     row = Row("a", hearing=False, session=session)
     fleet = fleet_of(row)
     assert fleet.room(fleet.ledger.accounts["a"], NOW) == 10 + waiting
