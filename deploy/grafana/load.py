@@ -21,7 +21,7 @@ def now() -> list[Panel]:
     return [
         number(
             "Eligible substations",
-            "Substations that may be given a charge request: their load is known and fresh.",
+            "Substations that may be given a charge request now.",
             Line("sum(max by (substation) (dispatcher_substation_eligible))"),
             steps=SOME_IS_GOOD,
         ),
