@@ -92,6 +92,7 @@ class LedgerCollector(Collector):
         )
         yield _family("gauge_age_seconds", "Age of the load gauge", candidates, "gauge_age")
         yield _family("power_kw", "Power drawn and on its way", candidates, "power_kw")
+        yield _family("drained", "Whether an operator drains it", candidates, "drained")
         yield _family("ejected", "Whether it is left out for failing", candidates, "ejected")
         eligible = _labelled("eligible", "Whether jobs may be sent there")
         for each in candidates:

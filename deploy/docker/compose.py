@@ -19,6 +19,8 @@ FOLDER: Final = stack.ROOT / "deploy"
 FILES: Final = ("docker-compose.yml",)
 OUTSIDE_FILES: Final = (*FILES, "docker-compose.outside-broker.yml")
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
+# what Prometheus reads at its start alone; it follows the substations by itself
+PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
 USED: Final = stack.STATE / "docker"  # says to `make clean` that there may be volumes
 LOG_LINES: Final = "15"
 # what answers 200 when a service is ready; every other one is a substation
@@ -183,7 +185,7 @@ class Compose:
     def _files(self) -> dict[str, str]:
         """Say which file of keys is mounted, and give what makes Compose see a change of a file.
 
-        A container goes on with the file that it was made with, until it is made anew.
+        A container goes on with what it read at its start, until it is made anew.
         """
         own = told.API_KEYS_FILE not in self.settings
         keys = passwords.KEYS_FILE if own else passwords.OUTSIDE_KEYS
@@ -191,6 +193,7 @@ class Compose:
             "API_KEYS_SECRET": keys,
             "API_KEYS_DIGEST": digest([stack.SECRETS / keys]),
             "DEFINITIONS_DIGEST": digest([stack.SECRETS / passwords.DEFINITIONS_FILE]),
+            "PROMETHEUS_DIGEST": digest(PROMETHEUS_FILES),
         }
 
     def _broker(self) -> dict[str, str]:

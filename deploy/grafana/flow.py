@@ -10,7 +10,7 @@ _QUEUES: Final = 'queue=~"charge[.](requests|parked)|substation[.].+"'  # not th
 
 
 def requests() -> list[Panel]:
-    """Give what becomes of requests: how fast, how many, how many more than once."""
+    """Give what becomes of requests: how fast, how many, how many otherwise than planned."""
     return [
         graph(
             "From request to charging",
@@ -36,7 +36,7 @@ def requests() -> list[Panel]:
             "Sessions completed per second",
             "By substation.",
             [Line(rate("ev_charging_sessions_completed_total", "substation"), "{{substation}}")],
-            width=6,
+            width=8,
             unit="ops",
             stacked=True,
         ),
@@ -51,7 +51,26 @@ def requests() -> list[Panel]:
                 Line("sum(dispatcher_parked_total) or vector(0)", "parked"),
                 Line("sum(dispatcher_events_lost_total)", "missing from the event log"),
             ],
-            width=6,
+            width=8,
+        ),
+        graph(
+            "Taken back",
+            "Jobs taken back from each substation since they waited there in vain, for others to "
+            "charge. Counted since each process started: a step is a substation that failed.",
+            [Line("sum by (substation) (dispatcher_rescued_jobs_total)", "{{substation}}")],
+            width=8,
+        ),
+        graph(
+            "Expired",
+            "Requests whose vehicle had to depart before its turn came: those that waited in the "
+            "dispatcher, and those at a substation. Counted since each process started.",
+            [
+                Line("sum(dispatcher_expired_total)", "dispatcher"),
+                Line(
+                    "sum by (substation) (ev_charging_expired_deliveries_total)", "{{substation}}"
+                ),
+            ],
+            width=8,
         ),
         graph(
             "Requests to the api",
@@ -60,14 +79,14 @@ def requests() -> list[Panel]:
                 Line(rate("api_requests_total", "status"), "{{status}}"),
                 Line(rate('api_requests_total{status=~"5.."}') + " or vector(0)", "errors"),
             ],
-            width=6,
+            width=8,
             unit="reqps",
         ),
         graph(
             "The api's answer time",
             "95th percentile by route. POST /charge waits up to a second for the decision.",
             [quantiles("api_request_seconds", "route")[1]],
-            width=6,
+            width=8,
             unit="s",
         ),
     ]

@@ -20,14 +20,6 @@ def health() -> list[Panel]:
             words=("down", "up"),
         ),
         states(
-            "Eligibility",
-            "Whether the dispatcher may choose the substation. A gauge that is missing, stale or "
-            "no number makes it ineligible; GET /substations on the api gives the reason.",
-            [Line("max by (substation) (dispatcher_substation_eligible)", "{{substation}}")],
-            width=8,
-            words=("ineligible", "eligible"),
-        ),
-        states(
             "Connections and event log",
             "Each service's connections to RabbitMQ, and whether the api has read the event log.",
             [
@@ -40,6 +32,31 @@ def health() -> list[Panel]:
             width=8,
             words=("away", "connected"),
         ),
+        states(
+            "Gauges as a whole",
+            "Whether any substation's gauges are current. With none, the dispatcher decides by its "
+            "ledger alone: by what it sent and what the event log tells.",
+            [Line("1 - min(dispatcher_gauges_all_stale)", "gauges")],
+            width=8,
+            words=("all stale", "current"),
+        ),
+        states(
+            "Eligibility",
+            "Whether the dispatcher may choose the substation. Not where a gauge is missing, stale "
+            "or no number, or nobody consumes its queue, nor while it is ejected or drained; "
+            "GET /substations on the api gives the reason.",
+            [Line("max by (substation) (dispatcher_substation_eligible)", "{{substation}}")],
+            width=8,
+            words=("ineligible", "eligible"),
+        ),
+        states(
+            "Ejection",
+            "Whether the substation is passed over since it failed again and again, longer each "
+            "time. It comes back by itself.",
+            [Line("1 - max by (substation) (dispatcher_substation_ejected)", "{{substation}}")],
+            width=8,
+            words=("ejected", "in use"),
+        ),
         graph(
             "Age of the gauges",
             "Time since each substation's load was read; dashed, the age from which it is stale.",
@@ -49,7 +66,7 @@ def health() -> list[Panel]:
                     "{{substation}}",
                 )
             ],
-            width=6,
+            width=8,
             unit="s",
             limit=STALE_AFTER,
         ),
@@ -57,7 +74,7 @@ def health() -> list[Panel]:
             "The dispatcher's scrapes",
             "Reads of the substations' metrics pages, by outcome.",
             [Line(rate("dispatcher_scrapes_total", "outcome"), "{{outcome}}")],
-            width=6,
+            width=8,
             unit="ops",
             stacked=True,
         ),
@@ -65,7 +82,7 @@ def health() -> list[Panel]:
             "Time per decision",
             "Computing time of one decision, without waiting.",
             quantiles("dispatcher_decision_seconds"),
-            width=6,
+            width=8,
             unit="s",
         ),
         graph(
@@ -84,7 +101,7 @@ def health() -> list[Panel]:
                     "disk",
                 ),
             ],
-            width=6,
+            width=8,
             unit="percentunit",
             limit=1,
         ),

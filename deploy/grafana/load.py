@@ -21,7 +21,7 @@ def now() -> list[Panel]:
     return [
         number(
             "Eligible substations",
-            "Substations that may be given a charge request: their load is known and fresh.",
+            "Substations that may be given a charge request now.",
             Line("sum(max by (substation) (dispatcher_substation_eligible))"),
             steps=SOME_IS_GOOD,
         ),
@@ -79,14 +79,25 @@ def substations() -> list[Panel]:
                 Line("sum by (substation) (ev_charging_load)", "{{substation}}"),
                 Line("sum by (substation) (ev_charging_connectors)", LIMIT + "{{substation}}"),
             ],
-            width=12,
+            width=8,
+        ),
+        graph(
+            "Power per substation",
+            "What its sessions, the jobs on their way to it and its other consumers draw together, "
+            "as the dispatcher counts it; dashed, what its transformer is rated for.",
+            [
+                Line("max by (substation) (dispatcher_substation_power_kw)", "{{substation}}"),
+                Line("sum by (substation) (ev_charging_rated_power_kw)", LIMIT + "{{substation}}"),
+            ],
+            width=8,
+            unit="kwatt",
         ),
         graph(
             "Utilisation per substation",
-            "Load as a share of connectors, as the dispatcher counts it: the last gauge plus what "
-            "was sent since and less what completed since. The dispatcher keeps these equal.",
+            "The larger of two shares, as the dispatcher counts them: of the connectors taken, and "
+            "of the rated power. The dispatcher keeps these equal.",
             [Line("max by (substation) (dispatcher_substation_utilisation)", "{{substation}}")],
-            width=12,
+            width=8,
             unit="percentunit",
             limit=1,
         ),

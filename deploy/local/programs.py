@@ -11,6 +11,7 @@ from typing import Final
 
 from api.settings import ApiSettings
 from deploy import passwords, stack, told
+from deploy.local import prometheus
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from dispatcher.settings import DispatcherSettings
@@ -136,18 +137,18 @@ class Layout:
         }
 
     def _observers(self) -> Iterator[Program]:
-        prometheus = self.ports[stack.PROMETHEUS]
+        port = self.ports[stack.PROMETHEUS]
         yield Program(
             "prometheus",
             [
                 _installed("prometheus", "prometheus"),
                 f"--config.file={stack.STATE}/prometheus.yml",
                 f"--storage.tsdb.path={stack.STATE}/prometheus",
-                f"--web.listen-address={HOST}:{prometheus}",
+                f"--web.listen-address={HOST}:{port}",
             ],
             priority=OBSERVERS,
-            ready_url=f"http://{HOST}:{prometheus}/-/ready",
-            reads=[stack.STATE / "prometheus.yml"],
+            ready_url=f"http://{HOST}:{port}/-/ready",
+            reads=[stack.STATE / "prometheus.yml", prometheus.ALERTS],
         )
         if grafana := grafana_server():
             yield self._grafana(grafana)

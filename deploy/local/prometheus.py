@@ -12,6 +12,7 @@ from deploy import stack
 from deploy.local.ports import HOST
 
 FOLDER: Final = stack.ROOT / "deploy" / "prometheus"
+ALERTS: Final = FOLDER / "alerts.yml"  # read from where it is
 BROKER_JOBS: Final = "rabbitmq"  # the beginning of their names
 
 

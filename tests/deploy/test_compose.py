@@ -13,7 +13,7 @@ import yaml
 
 from api.settings import ApiSettings
 from deploy import passwords, ready, stack, told
-from deploy.docker import containers
+from deploy.docker import compose, containers
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
@@ -167,23 +167,26 @@ def test_the_api_reads_our_keys_or_the_callers(tmp_path: Path) -> None:
 def test_a_changed_file_makes_its_container_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A label tells Compose, which does not look into files: of definitions, and of keys."""
+    """A label tells Compose, which does not look into files: of definitions, keys and alerts."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
+    assert {file.name for file in compose.PROMETHEUS_FILES} == {"prometheus.yml", "alerts.yml"}
+    monkeypatch.setattr(compose, "PROMETHEUS_FILES", [tmp_path / "alerts.yml"])
 
     def labels() -> list[str]:
         variables = Compose().environment({})
         return [
             substituted(SERVICES[name]["labels"]["reads"], variables)
-            for name in ("rabbitmq", "api")
+            for name in ("rabbitmq", "api", "prometheus")
         ]
 
     seen = [labels()]
-    for name in (passwords.DEFINITIONS_FILE, passwords.KEYS_FILE):
+    for name in (passwords.DEFINITIONS_FILE, passwords.KEYS_FILE, "alerts.yml"):
         (tmp_path / name).write_text("changed")
         seen.append(labels())
     assert [[x != y for x, y in zip(a, b, strict=True)] for a, b in pairwise(seen)] == [
-        [True, False],
-        [False, True],
+        [True, False, False],
+        [False, True, False],
+        [False, False, True],
     ]
 
 

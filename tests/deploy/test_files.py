@@ -133,7 +133,7 @@ def test_a_wrong_file_of_keys_is_told_before_anything_starts(
 
 
 def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
-    """RabbitMQ's definitions and the api's keys count: both are read at the start alone."""
+    """What is read at the start alone counts: RabbitMQ's definitions, the api's keys, alerts."""
     ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672)}
     running = stack.Note("local", ports, {}, [*range(1024, 65536)])
     programs = {each.name: each for each in Setup.decide({}, running).programs}
@@ -141,6 +141,7 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
         "rabbitmq.conf",
         "definitions.json",
     ]
+    assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
     assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE]
     assert programs["api"].environment["API_KEYS_FILE"] == str(programs["api"].reads[0])
     own = tmp_path / "keys"

@@ -48,6 +48,16 @@ async def test_a_substation_that_is_left_out_for_failing_is_shown() -> None:
     assert bench.count("substation_ejected", substation="s2") == 0
 
 
+async def test_a_substation_that_is_drained_is_shown() -> None:
+    """That it gets no jobs is then as an operator wants it, and nothing to be alarmed at."""
+    bench = Bench(confirming(), "s1", "s2")
+    assert bench.count("substation_drained", substation="s1") == 0
+    bench.ledger.control("s1", Control("s1", Availability.DRAINING, None, 1))
+    assert bench.count("substation_drained", substation="s1") == 1
+    assert bench.count("substation_eligible", substation="s1") == 0
+    assert bench.count("substation_drained", substation="s2") == 0
+
+
 async def test_it_is_shown_that_no_gauge_is_current() -> None:
     """Then the ledger alone decides; one page that is read ends it."""
     bench = Bench(confirming(), "s1", "s2")
