@@ -8,7 +8,7 @@ from dispatcher.dispatcher import DEPARTED, MALFORMED, NO_SUCH_SUBSTATION
 from dispatcher.set_back import HELD_MOST_SECONDS
 from grid import topology
 from grid.amqp import Outcome
-from grid.events import State
+from grid.events import Event, State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -289,3 +289,45 @@ async def test_one_that_is_set_back_is_a_request_again() -> None:
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
     assert bench.queue.acked == [1]
+
+
+async def test_the_only_copy_of_one_that_another_dispatcher_sent_there_is_taken_back() -> None:
+    """What is remembered here may be old: acknowledged as a copy, the job would be nowhere."""
+    bench = Bench(confirming(), "s1", "s2", "s3")
+    bench.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    for at, where in ((AT, "s1"), (AT + 5, "s2")):  # the second is what another one did
+        bench.tell(Event(State.ASSIGNED, at, job="j1", substation=where, attempt=2))
+    bench.lose("s2")
+    assert bench.rescue.bring("s2", body("j1", "s1", "s3"), "j1")
+    assert bench.rescue.acked == []
+    await turns()
+    assert len(bench.publisher.routed()) == 2
+    assert bench.rescue.acked == [1]
+
+
+async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> None:
+    """That a job was here before it was sent on is no news of where it is."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.queue.bring(body("j1", "s2"), "j1")
+    await turns()
+    bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
+    assert bench.rescue.bring("s1", body("j1", "s2"), "j1")
+    await turns()
+    assert bench.rescue.acked == [1]
+    assert len(bench.publisher.routed()) == 1
+
+
+async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_behind_it() -> None:
+    """It waits here for room elsewhere: given back each second, the copy would end parked."""
+    bench = Bench(recording(), "s1", "s2")
+    bench.read("s2", load=10)
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert bench.dispatcher.waiting == 1
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.rescue.acked == [1]
