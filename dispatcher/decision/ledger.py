@@ -185,8 +185,6 @@ class Ledger:
         if (account := self._of(substation)) is not None:
             account.consumers = consumers
             account.ready = ready if account.counts is None else 0.0
-        elif not ready and not consumers:
-            self.former.discard(substation)
 
     def unanchored(self) -> list[str]:
         """Name the substations whose queue's depth is to be asked for."""
