@@ -23,7 +23,7 @@ from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.line import Line
 from dispatcher.decision.policy import Policy
 from dispatcher.decision.router import Choice, Router
-from dispatcher.jobs import Job, Sent, Source
+from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Sent, Source
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -267,6 +267,8 @@ class Dispatcher:
     def _known(self, id: str, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before, or has ended."""
         job = self._jobs.get(id)
+        if (where := self._sent.where(id)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
+            self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
         if job is None and id not in self._sent:

@@ -12,6 +12,7 @@ from dispatcher.decision.line import Wish, wish
 from dispatcher.parking import Parking
 from grid.messages import ChargeRequest
 
+TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
 
 
