@@ -75,8 +75,9 @@ class Ledger:
         return changed
 
     def touch(self, account: Account) -> None:
-        """Count an account as changed: time alone will change what follows from it."""
-        self._change(account)
+        """Count an account as changed, unless it left: time alone changes what follows from it."""
+        if self.accounts.get(account.substation) is account:
+            self._change(account)
 
     # what is heard of a substation
 
@@ -317,13 +318,15 @@ def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> No
 
 
 def _trim(account: Account) -> None:
-    """Forget the powers of jobs that have arrived: the first that were sent.
+    """Forget jobs that have arrived, and their powers: the first that were sent.
 
     Without a scale it may be others that have arrived, which nobody has counted.
     """
-    if account.way and account.anchored:
+    if account.anchored:
         for _ in range(int(len(account.way) - account.outstanding)):
             account.way.popleft()
+        if account.counts is not None:
+            del account.sent_at[: max(0, int(len(account.sent_at) - account.outstanding))]
 
 
 def _anchor(account: Account, page: Counts, asked_at: float) -> None:

@@ -270,6 +270,20 @@ def test_without_counters_what_waits_in_the_queue_counts() -> None:
     assert account.load == 5, "or not"
 
 
+def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
+    """With every page away for hours, events tell that jobs arrive: memory does not grow."""
+    ledger, account = anchored()
+    for number in range(1, 101):
+        ledger.dispatch(A, number)
+        ledger.dispatch(A, number)
+        ledger.report(A, Counts(1, 2 * number - 1, 2 * number - 2, 0, RUN))
+        ledger.report(A, Counts(1, 2 * number, 2 * number - 1, 0, RUN))
+    assert len(account.sent_at) == len(account.way) == 0
+    ledger.dispatch(A, 101)
+    ledger.read(A, Reading(1), 100.5)
+    assert account.load == 2, "a page without counters may be older than what was sent"
+
+
 def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
     """What waits is dispatched and not taken: it must not count twice."""
     ledger, account = anchored(load=1, accepted=1, ready=2)
