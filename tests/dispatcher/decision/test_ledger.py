@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.decision.account import NO_READING
-from dispatcher.decision.ledger import DOUBT_SECONDS, NO_ANCHOR
+from dispatcher.decision.hearing import DOUBT_SECONDS
+from dispatcher.decision.ledger import NO_ANCHOR
 from dispatcher.readings import Reading
 from grid.events import Counts
 from tests.dispatcher.decision.ledgers import RUN, A, anchored, ledger_of, page
