@@ -71,6 +71,8 @@ def _key(number: int, words: list[str]) -> Key:
             f"line {number}: the third word must be the SHA-256 of the key, 64 hexadecimal digits "
             f"(printf %s KEY | sha256sum), got {len(digest)} characters"
         )
+    if digest.lower() in (sha256(word.encode()).hexdigest() for word in (name, scope)):
+        raise ConfigurationError(f"line {number}: the key itself stands there, not just its hash")
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"line {number}: the name must be 1 to 64 letters, digits or . _ -, got {shown(name)}"

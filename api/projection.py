@@ -99,7 +99,8 @@ class Projection:
     def apply(self, event: Event) -> Job | None:
         """Take in one event; gives the job it changed."""
         if event.kind == SUBSTATIONS:
-            if self.substations is None or event.at >= self.substations.at:
+            newer = self.substations is None or event.at >= self.substations.at
+            if newer and _names_substations(event):
                 self.substations = event
             return None
         if event.kind not in _TAKEN:
@@ -158,6 +159,14 @@ class Projection:
         job = self._ended.popleft() if self._ended else next(iter(self._jobs.values()))
         del self._jobs[job.id]
         self.by_status[job.status] -= 1
+
+
+def _names_substations(event: Event) -> bool:
+    """Tell whether an event is a snapshot of substations; whoever writes events could send it."""
+    rows = event.detail.get("substations")
+    return isinstance(rows, list) and all(
+        isinstance(each, dict) and isinstance(each.get("substation"), str) for each in rows
+    )
 
 
 def _take(job: Job, kind: State, event: Event) -> None:

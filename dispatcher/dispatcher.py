@@ -23,7 +23,7 @@ from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.line import Line
 from dispatcher.decision.policy import Policy
 from dispatcher.decision.router import Choice, Router
-from dispatcher.jobs import Job, Sent, Source
+from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Sent, Source
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -177,7 +177,7 @@ class Dispatcher:
             return True
         if (held := self._jobs.get(request.id)) is not None:
             return self._take_copy(held, substation, delivery.tag)
-        if self._sent.where(request.id) not in (None, substation):
+        if self._went_elsewhere(request.id, substation):
             source.done(delivery.tag)
             return True
         self._sent.forget(request.id)
@@ -197,7 +197,7 @@ class Dispatcher:
     def forget_taken_back(self) -> None:
         """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
         for job in self._forget(self._taken_back):
-            self._sent.note(job.id, job.origin)
+            self._sent.note(job.id, job.origin, job.assigned_at)
 
     async def stop(self) -> None:
         """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
@@ -267,6 +267,8 @@ class Dispatcher:
     def _known(self, id: str, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before, or has ended."""
         job = self._jobs.get(id)
+        if (where := self._sent.where(id)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
+            self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
         if job is None and id not in self._sent:
@@ -289,6 +291,16 @@ class Dispatcher:
         else:
             self._taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True
+
+    def _went_elsewhere(self, id: str, substation: str) -> bool:
+        """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.
+
+        What was remembered here is not the last word where another dispatcher sent it there later.
+        """
+        where = self._sent.where(id)
+        if where in (None, substation):
+            return False
+        return not where or not self._progress.sent_since(id, substation, self._sent.since(id))
 
     def _sent_before(self, id: str) -> str | None:
         """Name the substation that another dispatcher decided on, as the event log has it.
@@ -347,7 +359,7 @@ class Dispatcher:
             return
         self._metrics.expired.inc()
         del self._jobs[job.id]
-        self._sent.note(job.id, "")
+        self._sent.note(job.id, "", self._clock())
         job.done()
 
     def _on_set_back(self, job: Job, outcome: Outcome) -> None:
@@ -380,12 +392,12 @@ class Dispatcher:
 
     def _on_sent(self, job: Job) -> None:
         del self._jobs[job.id]
-        self._sent.note(job.id, job.substation)
+        self._sent.note(job.id, job.substation, job.assigned_at)
         job.done()
 
     def _on_refused(self, job: Job, outcome: Outcome) -> None:
         """Let a job that a substation's queue did not take go elsewhere."""
-        where = job.substation
+        where, job.substation = job.substation, ""
         self._ledger.undo(where)
         self._ledger.refuse(where, f"its queue does not take jobs: {outcome.value}", self._now())
         if outcome is Outcome.UNROUTABLE:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from dispatcher.decision.line import Wish, wish
 from dispatcher.parking import Parking
 from grid.messages import ChargeRequest
 
+TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
 
 
@@ -40,6 +42,7 @@ class Job:
     since: float
     origin: str = ""
     substation: str = ""  # where it is being sent
+    assigned_at: float = 0.0  # when that was decided, in Unix seconds
     attempt: int = 0
     sent: bool = False
     unrecorded: int = 0  # decisions on their way to the event log
@@ -65,7 +68,7 @@ class Sent:
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
-        self._where: OrderedDict[str, str] = OrderedDict()
+        self._where: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def __contains__(self, id: object) -> bool:
         """Tell whether a job was sent, or ended here."""
@@ -73,11 +76,17 @@ class Sent:
 
     def where(self, id: str) -> str | None:
         """Name the substation a job was sent to; empty where it ended here, None if unknown."""
-        return self._where.get(id)
+        known = self._where.get(id)
+        return None if known is None else known[0]
 
-    def note(self, id: str, substation: str) -> None:
-        """Note where a job was sent."""
-        self._where[id] = substation
+    def since(self, id: str) -> float:
+        """Give when that was decided, in Unix seconds; before all time if unknown."""
+        known = self._where.get(id)
+        return -inf if known is None else known[1]
+
+    def note(self, id: str, substation: str, at: float) -> None:
+        """Note where a job was sent, and when that was decided, in Unix seconds."""
+        self._where[id] = substation, at
         if len(self._where) > self._most:
             self._where.popitem(last=False)
 

@@ -46,6 +46,11 @@ class Progress:
         known = self._assigned.get(job)
         return None if known is None else known[0][2]
 
+    def sent_since(self, job: str, substation: str, at: float) -> bool:
+        """Tell whether a job was last assigned to that substation, after ``at`` (Unix seconds)."""
+        known = self._assigned.get(job)
+        return known is not None and known[0][2] == substation and known[0][0] > at
+
     def charging_at(self, job: str) -> str | None:
         """Name the substation that charges a job now, as far as is told.
 

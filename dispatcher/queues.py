@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 0.1
 POLL_SECONDS = 0.5  # between two looks at the queue of a substation that needs them
 LOOKS_MOST = 50  # a second at the queues of those that need none
+GONE_SECONDS = 10.0  # between two looks at a queue that cannot be had, of one that left
+EMPTY_SECONDS = 60.0  # RabbitMQ notices sooner that a link broke, and has back what that held
 PAUSE_SECONDS = 1.0  # after a failure
 
 
@@ -24,8 +26,9 @@ class QueueKeeper:
     """Declares each substation's queue, and tells the ledger how much waits in it.
 
     ``sending`` tells how many jobs are on their way to a substation's queue: its depth means
-    something only while there are none. ``hurry`` asks for a substation's page, which completes
-    what the depth began. ``now`` gives the ledger's seconds.
+    something only while there are none. ``holding`` tells whether jobs are in hand that were taken
+    back from there. ``hurry`` asks for a substation's page, which completes what the depth began.
+    ``now`` gives the ledger's seconds.
     """
 
     def __init__(self, ledger: Ledger, declarer: Declarer, now: Callable[[], float]) -> None:
@@ -36,7 +39,9 @@ class QueueKeeper:
         self._problems: dict[str, str] = {}
         self._looked_at: dict[str, float] = {}
         self._states: dict[str, QueueState] = {}
+        self._empty_since: dict[str, float] = {}  # of those that left
         self.sending: Callable[[str], int]
+        self.holding: Callable[[str], bool]
         self.hurry: Callable[[str], None]
 
     def missing(self, substation: str) -> None:
@@ -79,7 +84,7 @@ class QueueKeeper:
 
     def _forget_gone(self) -> None:
         """Let go of the substations that left: what was seen of one is not true when it is back."""
-        for seen in (self._problems, self._states, self._looked_at):
+        for seen in (self._problems, self._states, self._looked_at, self._empty_since):
             for gone in seen.keys() - self._known():
                 del seen[gone]
         self._missing &= self._ledger.accounts.keys()
@@ -96,7 +101,7 @@ class QueueKeeper:
         """
         account = self._ledger.accounts.get(name)
         if account is None:
-            return POLL_SECONDS
+            return POLL_SECONDS if name in self._states else GONE_SECONDS
         needy = (
             not account.consumers
             or account.counts is None
@@ -115,9 +120,7 @@ class QueueKeeper:
         try:
             state = await self._declarer.queue(topology.substation_queue(name))
         except BrokerUnavailable as error:
-            if name in self._ledger.former:
-                self._ledger.former.discard(name)  # it may be gone with its queue
-            else:
+            if name not in self._ledger.former:
                 self._note(name, str(error))
             self._states.pop(name, None)
             await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
@@ -125,7 +128,19 @@ class QueueKeeper:
         self._problems.pop(name, None)
         self._states[name] = state
         self._ledger.queued(name, state.ready, state.consumers)
+        self._see_off(name, state)
         return state
+
+    def _see_off(self, name: str, state: QueueState) -> None:
+        """Let go of a substation that left once nothing has been in its queue for a while.
+
+        What was taken back from it comes back where a link breaks before it is safe elsewhere.
+        """
+        former = self._ledger.former
+        if name not in former or state.ready or state.consumers or self.holding(name):
+            self._empty_since.pop(name, None)
+        elif self._now() - self._empty_since.setdefault(name, self._now()) >= EMPTY_SECONDS:
+            former.discard(name)
 
     def _note(self, name: str, problem: str) -> None:
         self._ledger.refuse(name, problem, self._now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Final
 
@@ -29,19 +29,30 @@ Candidates = Callable[[], list[Candidate]]
 
 
 async def publish_snapshots(
-    candidates: Candidates, writer: EventWriter, turn: Turn, clock: Callable[[], float]
+    candidates: Candidates,
+    former: Set[str],
+    writer: EventWriter,
+    turn: Turn,
+    clock: Callable[[], float],
 ) -> None:
-    """Write what is known of all substations to the event log, when it has changed."""
-    before: list[Candidate] = []
+    """Write what is known of all substations to the event log, when it has changed.
+
+    ``former`` are those that left and whose queues are still looked at: who starts next must, too.
+    """
+    before: object = None
     unwritten = 0
     while True:
         found = candidates()
-        seen = [_without_age(each) for each in found]
+        seen = [_without_age(each) for each in found], sorted(former)
         unwritten += 1
         due = seen != before or unwritten >= LEAST_EVERY
         # an old snapshot is worth nothing: none is kept for later
         if due and writer.connected and not turn.standing_by:
-            detail = {"dispatcher": turn.name, "substations": [explain(each) for each in found]}
+            detail = {
+                "dispatcher": turn.name,
+                "substations": [explain(each) for each in found],
+                "former": sorted(former),
+            }
             writer.write(Event(SUBSTATIONS, clock(), detail=detail))
             before, unwritten = seen, 0
         await asyncio.sleep(PERIOD_SECONDS)

@@ -84,6 +84,12 @@ class Rescue:
         """How many jobs were taken and are not safe elsewhere yet."""
         return len(self._hand)
 
+    def holds(self, substation: str) -> bool:
+        """Tell whether jobs are in hand, or spared, that were taken from a substation's queue."""
+        return substation in self._spared or any(
+            where == substation for _, where in self._hand.values()
+        )
+
     def done(self, tag: int) -> None:
         """Acknowledge a job that is safe elsewhere. A tag from before a break is passed over."""
         if (held := self._let_go(tag)) is not None:

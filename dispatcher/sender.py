@@ -47,12 +47,13 @@ class Sender:
     def assign(self, job: Job, substation: str, detail: Mapping[str, object]) -> None:
         """Put a decision on record, and the job among those that ``flush`` publishes."""
         job.substation, job.attempt = substation, job.attempt + 1
+        job.assigned_at = self._clock()
         job.unrecorded += 1
         self._under_way[substation] += 1
         self._events.write(
             Event(
                 State.ASSIGNED,
-                self._clock(),
+                job.assigned_at,
                 job=job.id,
                 substation=substation,
                 attempt=job.attempt,

@@ -141,6 +141,7 @@ class _Service:
         taker = Taker("dispatcher-rescue", self._urls, self._broker, forget=rescue.forget)
         rescue.connect(self._link(taker))
         dispatcher.connect_rescue(rescue.done)
+        self._queues.holding = rescue.holds
         return rescue
 
     def _watching(self) -> Scraper:
@@ -230,7 +231,9 @@ class _Service:
             self._begin(),
             self._dispatcher.run(),
             self._rescue.run(),
-            publish_snapshots(candidates, self._events, self._turn, self._clock),
+            publish_snapshots(
+                candidates, self._ledger.former, self._events, self._turn, self._clock
+            ),
             announce(candidates, self._blind),
         ]
         async with background(*work):

@@ -1,8 +1,9 @@
 """Putting requests back into ``charge.requests``, behind all that are there.
 
 What fits nowhere now must not keep out what would fit, and nothing may be held for so long that
-RabbitMQ takes the dispatcher for hanging. A request is published again before its delivery is
-acknowledged; its id tells one copy from two.
+RabbitMQ takes the dispatcher for hanging; nor must a job that was taken back keep out others that
+are to be. A request is published again before its delivery is acknowledged; its id tells one copy
+from two, and a header that a job was taken back from where some dispatcher remembers it to be.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from functools import partial
 from typing import Final
 
 from dispatcher.decision.line import Line
-from dispatcher.jobs import Job
+from dispatcher.jobs import TAKEN_BACK_HEADER, Job
 from grid import topology
 from grid.amqp import Outcome, Publisher
 
 HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
 SHARE: Final = 0.25  # of the prefetch, at once
 PAUSE_SECONDS: Final = 1.0  # between two times: what comes around again may still fit nowhere
+TAKEN_BACK_SECONDS: Final = 5.0  # for a job that was taken back to find room, where there is some
 HELD_MOST_SECONDS: Final = 1200.0  # RabbitMQ's own patience ends at 30 minutes, unless it was told
 
 
@@ -36,15 +38,26 @@ class SetBack:
         self._publisher = publisher
         self._returned = returned
         self._now = now
-        self._due_at = 0.0
+        self._due_at = self._look_at = 0.0
         self.under_way: set[Job] = set()  # whose copy is published, and not answered for
 
     def make_way(self, prefetch: int) -> None:
-        """Put back those that would be served last, where no more can be held."""
+        """Put back what room that is left does not serve, where it keeps out others."""
+        self._free_hand()
         if len(self._line) <= HELD_FULL * prefetch or self._now() < self._due_at:
             return
         self._due_at = self._now() + PAUSE_SECONDS
         for job in self._line.take_last(max(1, int(SHARE * prefetch))):
+            self._publish(job)
+
+    def _free_hand(self) -> None:
+        """Put back the jobs that were taken back in vain: no more than some are in hand at once."""
+        now = self._now()
+        if now < self._look_at or not len(self._line):
+            return
+        self._look_at = now + PAUSE_SECONDS
+        latest = now - TAKEN_BACK_SECONDS
+        for job in self._line.take(lambda job: job.origin != "" and job.since <= latest):
             self._publish(job)
 
     def renew(self) -> None:
@@ -65,6 +78,7 @@ class SetBack:
             job.body,
             partial(self._on_answer, job),
             id=job.id,
+            headers={TAKEN_BACK_HEADER: job.origin} if job.origin else None,
             priority=job.request.priority,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from dispatcher.decision.ledger import Ledger
 from dispatcher.progress import Progress
@@ -71,9 +71,9 @@ class SubstationWatch:
         if self._mark.passed.is_set():  # else it was said by one that may be gone
             self._turn.heard(event.detail.get("dispatcher"))
             return
-        rows = event.detail.get("substations")
-        names = [each.get("substation") for each in rows] if isinstance(rows, list) else []
-        self._ledger.recall(filter(valid_substation_id, names))
+        rows, former = (_list(event.detail.get(name)) for name in ("substations", "former"))
+        names = [each.get("substation") for each in rows if isinstance(each, dict)]
+        self._ledger.recall(filter(valid_substation_id, names + former))
 
     def on_events(self, body: bytes) -> None:
         """Take in one message of the event log."""
@@ -93,6 +93,11 @@ class SubstationWatch:
                 self._ledger.report(each.substation, each.counts)
         if counted:
             self._route()
+
+
+def _list(value: object) -> list[Any]:
+    """Give what somebody wrote as a list, or an empty one where it is none."""
+    return value if isinstance(value, list) else []
 
 
 class Turn:

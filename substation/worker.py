@@ -64,6 +64,7 @@ class Worker:
         self._in_hand: dict[str, Session] = {}  # charging, or completed and not yet on record
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
         self._stopping = False
+        self._gives_back = False  # what comes after the stop, on the link that was stopped
         self._empty = asyncio.Event()
         self.consumer: Consumer
 
@@ -85,12 +86,14 @@ class Worker:
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
         self._waiting.clear()
+        self._gives_back = False
         for session in self._in_hand.values():
             session.tag = None
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing new, finish what charges within the grace period, give the rest back."""
         self._stopping = True
+        self._gives_back = self.consumer.connected
         self.consumer.stop()
         while self._waiting:
             self.consumer.requeue(self._waiting.popleft().tag)
@@ -109,13 +112,22 @@ class Worker:
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
         if self._stopping:
-            self.consumer.requeue(delivery.tag)
+            self._turn_away(delivery)
         elif request.departure_time is not None and request.departure_time <= self._clock():
             self._expire(request, delivery)
         elif self._station.full:
             self._waiting.append(delivery)
         else:
             self._start(request, delivery)
+
+    def _turn_away(self, delivery: Delivery) -> None:
+        """Give back what comes too late.
+
+        A link made anew consumes again, and would bring it again at once, until RabbitMQ took it
+        for poison: such a job goes back when that link ends.
+        """
+        if self._gives_back:
+            self.consumer.requeue(delivery.tag)
 
     def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
         """End a job whose vehicle has left; like a completion, once that is on record."""

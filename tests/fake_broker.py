@@ -102,6 +102,7 @@ class FakeConsumer(Consumer):
             deliver=deliver,
             forget=forget,
         )
+        self.up.set()
         self._take, self._drop = deliver, forget
         self._tag = 0
         self.outstanding: dict[int, Delivery] = {}

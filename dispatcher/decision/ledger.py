@@ -22,14 +22,14 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
-from dispatcher.decision.account import NO_READING, Account, Depth, Gauge, progress, taken, written
+from dispatcher.decision.account import NO_READING, Account, Depth, taken
+from dispatcher.decision.hearing import hear_event, hear_page
 from dispatcher.readings import LOAD, Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 
 SETTLE_SECONDS: Final = 1.0  # at most, until every scale is set and the first is chosen among all
-DOUBT_SECONDS: Final = 5.0  # jobs that are on their way for so long may be gone from the queue
 NO_CONSUMER: Final = "nobody takes the jobs in its queue"
 NO_ANCHOR: Final = "what waits in its queue is not known yet"
 DRAINED: Final = "drained by an operator"
@@ -75,47 +75,22 @@ class Ledger:
         return changed
 
     def touch(self, account: Account) -> None:
-        """Count an account as changed: time alone will change what follows from it."""
-        self._change(account)
+        """Count an account as changed, unless it left: time alone changes what follows from it."""
+        if self.accounts.get(account.substation) is account:
+            self._change(account)
 
     # what is heard of a substation
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Take in a page that was asked for at ``asked_at``."""
-        if (account := self._of(substation)) is None:
-            return
-        new_run = _is_new_run(account, reading.counts)
-        _take_gauges(account, reading, asked_at, afresh=new_run)
-        account.problem = account.refusal = account.failing_since = None
-        account.session_seconds = reading.session_seconds or account.session_seconds
-        account.sent_at = [sent for sent in account.sent_at if sent >= asked_at]
-        if reading.counts is None:
-            account.counts, account.anchored = None, True
-        else:
-            if new_run and account.counts is not None:
-                account.health.fall(asked_at)
-            _count(account, reading.counts)
-            _owe(account, reading.counts, asked_at, afresh=new_run)
-            _doubt(account, asked_at)
-            _anchor(account, reading.counts, asked_at)
-        account.health.rise(asked_at, account.load)
-        account.expected = account.load, asked_at
-        _trim(account)
+        if (account := self._of(substation)) is not None:
+            hear_page(account, reading, asked_at)
 
     def report(self, substation: str, counts: Counts) -> None:
         """Take in counters that came with an event of the substation."""
         account = self.accounts.get(substation)
-        if account is None or account.counts is None:
-            return
-        # only a page makes a new run known: an event may be from a run that is over
-        if counts.started_at == account.counts.started_at:
-            load, owed = account.load, account.owed
-            _count(account, counts)
-            _told(account, counts)
-            _trim(account)
-            # a session that begins moves a job from one side of the sum to the other
-            if load != account.load or owed != account.owed or account.rated_power_kw is not None:
-                self._change(account)
+        if account is not None and hear_event(account, counts):
+            self._change(account)
 
     def fail(self, substation: str, problem: str, now: float) -> None:
         """Note that a substation's page gives no load; once for long, it has failed."""
@@ -185,8 +160,6 @@ class Ledger:
         if (account := self._of(substation)) is not None:
             account.consumers = consumers
             account.ready = ready if account.counts is None else 0.0
-        elif not ready and not consumers:
-            self.former.discard(substation)
 
     def unanchored(self) -> list[str]:
         """Name the substations whose queue's depth is to be asked for."""
@@ -271,80 +244,3 @@ class Ledger:
 def _coming(account: Account) -> bool:
     """Tell whether a substation is not known yet, and nothing says that it will not be."""
     return account.problem == NO_READING or (account.problem is None and not account.anchored)
-
-
-def _is_new_run(account: Account, counts: Counts | None) -> bool:
-    known = account.counts
-    if counts is None or known is None:
-        return counts is not None
-    return known.started_at != counts.started_at
-
-
-def _take_gauges(account: Account, reading: Reading, asked_at: float, *, afresh: bool) -> None:
-    """Note each gauge with its own age; one that is missing now keeps the age it has.
-
-    Only another run of the substation may have fewer.
-    """
-    if afresh:
-        account.gauges.clear()
-    for name, value in reading.gauges().items():
-        account.gauges[name] = Gauge(value, asked_at)
-    account.oldest = min(each.asked_at for each in account.gauges.values())
-    account.size()
-
-
-def _count(account: Account, counts: Counts) -> None:
-    known = account.counts
-    if known is None or known.started_at != counts.started_at:
-        account.counts, account.anchored, account.depth = counts, False, None
-        account.dispatched = taken(counts)  # until the scale is set, its sessions are all we know
-        account.way.clear()
-    elif progress(counts) >= progress(known):
-        account.counts = counts
-        account.dispatched = max(account.dispatched, taken(counts))
-
-
-def _told(account: Account, counts: Counts) -> None:
-    account.told = max(account.told, written(counts))
-    if account.owed is not None and account.told >= account.owed[0]:
-        account.owed = None
-
-
-def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> None:
-    """Note what the event log has to tell still, since a page shows it."""
-    if afresh:
-        account.told, account.owed = written(page), None
-    elif written(page) > account.told and account.owed is None:
-        account.owed = written(page), asked_at
-
-
-def _trim(account: Account) -> None:
-    """Forget the powers of jobs that have arrived: the first that were sent.
-
-    Without a scale it may be others that have arrived, which nobody has counted.
-    """
-    if account.way and account.anchored:
-        for _ in range(int(len(account.way) - account.outstanding)):
-            account.way.popleft()
-
-
-def _anchor(account: Account, page: Counts, asked_at: float) -> None:
-    """Set the scale, if nothing was taken while the depth was asked for; else ask again."""
-    depth = account.depth
-    if account.anchored or depth is None or depth.ready is None or asked_at < depth.known_at:
-        return
-    if depth.ready == 0 or taken(page) == depth.taken_before:
-        account.dispatched, account.anchored = taken(page) + depth.ready, True
-    account.depth = None
-
-
-def _doubt(account: Account, now: float) -> None:
-    """Have the scale set anew where jobs are on their way and none arrives.
-
-    They wait in the queue, or somebody took them out of it: only its depth can tell.
-    """
-    state = account.dispatched, taken(account.counts) if account.counts else 0.0
-    if account.unmoved != state or not account.outstanding:
-        account.unmoved, account.unmoved_since = state, now
-    elif account.anchored and now - account.unmoved_since >= DOUBT_SECONDS:
-        account.anchored, account.unmoved_since = False, now

@@ -59,6 +59,8 @@ def test_a_file_without_keys_has_none() -> None:
         (f"de/pot operator {DIGEST}", "name must be .* got 'de/pot'"),
         (f"depot admin {DIGEST}", "scope must be one of operator, client, got 'admin'"),
         (f"depot OPERATOR {DIGEST}", "got 'OPERATOR'"),
+        (f"operator {SECRET} {DIGEST}", "the key itself stands there"),
+        (f"{SECRET} operator {DIGEST.upper()}", "the key itself stands there"),
     ],
 )
 def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:

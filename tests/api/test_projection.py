@@ -219,12 +219,12 @@ def test_a_page_after_an_unknown_job_is_refused() -> None:
 def test_the_latest_word_on_the_substations_holds() -> None:
     """An older one that comes later changes nothing; a marker changes nothing at all."""
     projection = after(
-        Event(SUBSTATIONS, 2, detail={"substations": [2]}),
-        Event(SUBSTATIONS, 1, detail={"substations": [1]}),
+        Event(SUBSTATIONS, 2, detail={"substations": [{"substation": "s2"}]}),
+        Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]}),
         Event(MARKER, 3, "mark"),
     )
     assert projection.substations is not None
-    assert projection.substations.detail == {"substations": [2]}
+    assert projection.known_substations() == {"s2"}
     assert projection.get("mark") is None
 
 
@@ -237,3 +237,11 @@ def test_what_ended_long_ago_is_forgotten() -> None:
     projection.apply(Event(State.QUEUED, 12.5, job="new"))
     assert [job.id for job in projection.after(None)] == ["j3", "j4", "new"]
     assert projection.by_status[State.COMPLETED] == 2
+
+
+@pytest.mark.parametrize("rows", [None, 1, [1], [{}], [{"substation": 1}]])
+def test_what_names_no_substations_is_passed_over(rows: object) -> None:
+    """Others write to the event log, too: what was known before holds."""
+    good = Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]})
+    projection = after(good, Event(SUBSTATIONS, 2, detail={"substations": rows}))
+    assert projection.known_substations() == {"s1"}

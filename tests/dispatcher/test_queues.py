@@ -51,6 +51,8 @@ class Bench:
         self.now = 5.0
         self.keeper = QueueKeeper(self.ledger, cast(Declarer, declarer), lambda: self.now)
         self.keeper.sending = lambda name: self.under_way[name]
+        self.held: set[str] = set()
+        self.keeper.holding = lambda name: name in self.held
         self.keeper.hurry = self.hurried.append
 
     async def run(self, count: int = 100) -> None:
@@ -170,7 +172,7 @@ async def test_a_state_is_known_until_it_cannot_be_had() -> None:
 
 
 async def test_a_substation_that_left_is_let_go() -> None:
-    """Its queue is looked at while jobs may wait there; one that cannot be had is forgotten."""
+    """Its queue is looked at until nothing has been there for long: a job may come back to it."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     bench = Bench(declarer, "s1", "s2", "s3")
     bench.keeper.missing("s3")
@@ -182,14 +184,35 @@ async def test_a_substation_that_left_is_let_go() -> None:
     await bench.run()
     assert set(declarer.asked) == {"s1", "s2"}
     assert bench.keeper.state("s2") == QueueState(3, 0)
-    assert bench.ledger.readable(bench.now) == {"s1": False, "s2": False}
+    assert set(bench.ledger.readable(bench.now)) == {"s1", "s2", "s3"}
     declarer.states["s2"] = QueueState(0, 0)
-    for _ in range(2):
-        declarer.asked.clear()
-        bench.now += queues.POLL_SECONDS
+    bench.held.add("s2")
+    for former in ({"s2", "s3"}, {"s2", "s3"}):
+        bench.now += queues.EMPTY_SECONDS
         await bench.run()
-    assert set(declarer.asked) == {"s1"}
+        assert bench.ledger.former == former, "what was taken from it is in hand"
+    bench.held.clear()
+    for former in ({"s2", "s3"}, {"s3"}):
+        assert bench.ledger.former == {"s2", "s3"}
+        bench.now += queues.EMPTY_SECONDS
+        await bench.run()
+        assert bench.ledger.former == former
     assert bench.keeper.state("s2") is None
+
+
+async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
+    """A broker that is away for a moment must not strand its jobs; but the others come first."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1))
+    bench = Bench(declarer, "s1", "s2")
+    bench.ledger.keep({"s1": None})
+    await bench.run()
+    asked = await bench.asked_in(2 * queues.GONE_SECONDS)
+    assert asked["s2"] == 2
+    assert asked["s1"] == 2 * queues.GONE_SECONDS / queues.POLL_SECONDS
+    declarer.states["s2"] = QueueState(3, 0)
+    bench.now += queues.GONE_SECONDS
+    await bench.run()
+    assert bench.keeper.state("s2") == QueueState(3, 0)
 
 
 async def test_only_those_that_need_it_are_looked_at_often() -> None:

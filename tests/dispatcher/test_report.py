@@ -17,7 +17,7 @@ from dispatcher.report import LEAST_EVERY, Announcer, announce, publish_snapshot
 from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
 from tests.dispatcher.bench import AT, Bench, confirming
-from tests.fake_broker import turns
+from tests.fake_broker import FakePublisher, turns
 
 STALE = "its load was read {} s ago: that is too old"
 
@@ -144,7 +144,9 @@ async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
         return found
 
     with pytest.raises(OverError):
-        await publish_snapshots(look, bench.writer, bench.turn, lambda: bench.at)
+        await publish_snapshots(
+            look, bench.ledger.former, bench.writer, bench.turn, lambda: bench.at
+        )
     await turns()
     return [dict(each.detail) for each in bench.publisher.events(SUBSTATIONS)]
 
@@ -171,6 +173,7 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
     assert (one["eligible"], one["reason"]) == (True, None)
     assert (two["substation"], two["state"], two["limit"]) == ("s2", "draining", 4)
     assert (two["eligible"], two["reason"]) == (False, DRAINED)
+    assert detail["former"] == []
     (event,) = bench.publisher.events(SUBSTATIONS)
     assert event.at == AT
 
@@ -182,6 +185,18 @@ async def test_a_snapshot_is_written_when_something_has_changed() -> None:
     older = replace(candidate(), gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
     assert len(await written(bench, *looks)) == 2
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_a_snapshot_names_those_that_left() -> None:
+    """Jobs may wait there still when this dispatcher ends: the next is to look for them."""
+    bench = Bench(confirming())
+    bench.ledger.recall(["s9", "s8"])
+    (detail,) = await written(bench, [candidate()])
+    assert detail["former"] == ["s8", "s9"]
+    next_one = Bench(FakePublisher(), "s9")
+    next_one.tell(*bench.publisher.events(SUBSTATIONS))
+    assert next_one.ledger.former == {"s1", "s8"}
 
 
 @pytest.mark.usefixtures("_no_periods")

@@ -238,6 +238,22 @@ async def test_no_more_are_in_hand_than_agreed() -> None:
     assert len(set(bench.jobs())) == 40
 
 
+async def test_it_tells_whose_jobs_are_in_hand() -> None:
+    """Their queue may look empty, and is not done with: a link that breaks puts them back there."""
+    bench = Bench("s1", "s2", "s3")
+    bench.taker.put("s1", "a")
+    bench.taker.put("s2", "charging")
+    bench.progress.take(Event(State.CHARGING, 1.0, job="charging", substation="s2", attempt=1))
+    bench.kill("s1")
+    bench.state("s2", reachable=False, consumers=1)
+    async with at_work(bench):
+        await eventually(lambda: len(bench.taker.outstanding) == 2, "both are taken")
+        held = [bench.rescue.holds(name) for name in ("s1", "s2", "s3")]
+        assert held == [True, True, False]
+        bench.rescue.done(bench.tags()[0])
+        assert not bench.rescue.holds("s1")
+
+
 async def test_queues_are_emptied_in_turn() -> None:
     """A long queue does not keep a short one waiting until it is empty."""
     bench = Bench("s1", "s2", "s3")

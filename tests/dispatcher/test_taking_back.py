@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.dispatcher import DEPARTED, MALFORMED, NO_SUCH_SUBSTATION
-from dispatcher.set_back import HELD_MOST_SECONDS
+from dispatcher.jobs import TAKEN_BACK_HEADER
+from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
 from grid import topology
 from grid.amqp import Outcome
-from grid.events import State
+from grid.events import Event, State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -289,3 +290,95 @@ async def test_one_that_is_set_back_is_a_request_again() -> None:
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
     assert bench.queue.acked == [1]
+
+
+async def test_the_only_copy_of_one_that_another_dispatcher_sent_there_is_taken_back() -> None:
+    """What is remembered here may be old: acknowledged as a copy, the job would be nowhere."""
+    bench = Bench(confirming(), "s1", "s2", "s3")
+    bench.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    for at, where in ((AT, "s1"), (AT + 5, "s2")):  # the second is what another one did
+        bench.tell(Event(State.ASSIGNED, at, job="j1", substation=where, attempt=2))
+    bench.lose("s2")
+    assert bench.rescue.bring("s2", body("j1", "s1", "s3"), "j1")
+    assert bench.rescue.acked == []
+    await turns()
+    assert len(bench.publisher.routed()) == 2
+    assert bench.rescue.acked == [1]
+
+
+async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> None:
+    """That a job was here before it was sent on is no news of where it is."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.queue.bring(body("j1", "s2"), "j1")
+    await turns()
+    bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
+    assert bench.rescue.bring("s1", body("j1", "s2"), "j1")
+    await turns()
+    assert bench.rescue.acked == [1]
+    assert len(bench.publisher.routed()) == 1
+
+
+async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_behind_it() -> None:
+    """It waits here for room elsewhere: given back each second, the copy would end parked."""
+    bench = Bench(recording(), "s1", "s2")
+    bench.read("s2", load=10)
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
+    bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert bench.dispatcher.waiting == 1
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.rescue.acked == [1]
+
+
+async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() -> None:
+    """Only so many are in hand at once: they wait in the queue of requests, and serve as before."""
+    bench = with_s1_dead(recording(), "s2")
+    bench.rescue.bring("s1", body("pinned", "s1"), "pinned")
+    await turns()
+    bench.now += TAKEN_BACK_SECONDS - 0.5
+    bench.dispatcher.tick()
+    assert bench.publisher.to(topology.REQUESTS) == []
+    bench.now += 1.5
+    bench.dispatcher.tick()
+    bench.publisher.answer(topology.REQUESTS)
+    assert bench.rescue.acked == [1]
+    headers = bench.publisher.headers["pinned"]
+    assert headers == {TAKEN_BACK_HEADER: "s1"}
+    bench.queue.bring(body("pinned", "s1"), "pinned", headers=headers)
+    bench.now += 10 * TAKEN_BACK_SECONDS
+    bench.dispatcher.tick()
+    assert len(bench.publisher.to(topology.REQUESTS)) == 1, "it does not go round and round"
+    bench.read("s1")
+    bench.ledger.ask_depth("s1")
+    bench.ledger.depth("s1", 0, bench.now)
+    bench.read("s1")
+    await turns()
+    assert bench.publisher.routed() == [("pinned", "s1")]
+
+
+async def test_while_all_are_full_those_taken_back_keep_their_place() -> None:
+    """Behind all others in the queue of requests, the oldest would be served last."""
+    bench = with_s1_dead(recording(), "s2")
+    bench.read("s2", load=2)
+    bench.rescue.bring("s1", body("j1"), "j1")
+    await turns()
+    bench.now += 2 * TAKEN_BACK_SECONDS
+    bench.dispatcher.tick()
+    assert bench.publisher.to(topology.REQUESTS) == []
+
+
+async def test_what_another_dispatcher_took_back_is_no_copy_of_what_was_sent_from_here() -> None:
+    """It comes through the queue of requests under a known id; once sent on, it is a copy again."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    bench.lose("s1")
+    for _ in range(2):
+        bench.queue.bring(body("j1"), "j1", headers={TAKEN_BACK_HEADER: "s1"})
+        await turns()
+    assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
+    assert sorted(bench.queue.acked) == [1, 2, 3]

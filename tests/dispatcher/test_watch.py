@@ -131,3 +131,14 @@ async def test_a_page_that_is_read_serves_those_that_wait() -> None:
     assert bench.routed() == ["j1"]
     assert bench.count("scrapes_total", substation="s1", outcome="failed") == 1
     assert bench.count("scrapes_total", substation="s1", outcome="ok") == 3
+
+
+@pytest.mark.parametrize("written", [[1, None, "s2"], {"s2": 1}, "s2", None])
+async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
+    """Others write to the event log, too: what they get wrong must not end the dispatcher."""
+    bench = Bench(FakePublisher(), "s1")
+    detail = {"dispatcher": "other", "substations": written, "former": 3}
+    bench.tell(Event(SUBSTATIONS, AT, detail=detail))
+    bench.mark.passed.set()
+    bench.tell(Event(SUBSTATIONS, AT, detail=detail))
+    assert bench.ledger.former == set()

@@ -247,6 +247,27 @@ async def test_stopping_finishes_what_charges() -> None:
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_stopping_without_the_link_it_had_gives_nothing_back_in_vain(when: str) -> None:
+    """A new link brings again what is given back, and again, until RabbitMQ takes it for poison."""
+    bench = Bench(connectors=1, seconds=(0.05, 0.05))
+    bench.queue.bring(body("j1"), "j1")
+    if when == "before":
+        bench.queue.break_link()
+        bench.queue.up.clear()
+    stopping = asyncio.create_task(bench.worker.stop(grace_seconds=20))
+    await turns()
+    if when == "meanwhile":
+        bench.queue.break_link()
+    bench.queue.up.set()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.queue.bring(body("j2"), "j2")
+    await asyncio.wait_for(stopping, 10)
+    assert bench.queue.requeued == []
+    assert bench.queue.acked == [1], "what charges is finished all the same"
+    assert list(bench.queue.outstanding) == [2], "it goes back when the link ends"
+
+
 async def test_stopping_gives_back_what_takes_too_long() -> None:
     """After the grace period every job that is not over is given back, and none ends later."""
     bench = Bench(connectors=3, seconds=LONG)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.fleet import RENEW_SECONDS, Fleet
 from dispatcher.readings import Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
@@ -159,6 +159,15 @@ def test_one_that_left_and_came_back_begins_anew() -> None:
     assert names(fleet) == ["b"]
     enter(fleet.ledger, Row("a", 6))
     assert after(fleet.open_to(7, (), NOW))["a"] == pytest.approx(0.7)
+
+
+def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
+    """What time was to change of the one that left must not hide that another has come."""
+    fleet = come_back(Row("a"), slow_start=10)
+    assert names(fleet) == ["a"]
+    fleet.ledger.keep({})
+    fleet.ledger.keep({"a": None})
+    assert names(fleet, 7, NOW + RENEW_SECONDS) == []
 
 
 def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:

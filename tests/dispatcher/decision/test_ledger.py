@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.decision.account import NO_READING
-from dispatcher.decision.ledger import DOUBT_SECONDS, NO_ANCHOR
+from dispatcher.decision.hearing import DOUBT_SECONDS
+from dispatcher.decision.ledger import NO_ANCHOR
 from dispatcher.readings import Reading
 from grid.events import Counts
 from tests.dispatcher.decision.ledgers import RUN, A, anchored, ledger_of, page
@@ -268,6 +269,20 @@ def test_without_counters_what_waits_in_the_queue_counts() -> None:
     assert account.load == 7, "it may be among the three"
     ledger.queued(A, ready=0, consumers=1)
     assert account.load == 5, "or not"
+
+
+def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
+    """With every page away for hours, events tell that jobs arrive: memory does not grow."""
+    ledger, account = anchored()
+    for number in range(1, 101):
+        ledger.dispatch(A, number)
+        ledger.dispatch(A, number)
+        ledger.report(A, Counts(1, 2 * number - 1, 2 * number - 2, 0, RUN))
+        ledger.report(A, Counts(1, 2 * number, 2 * number - 1, 0, RUN))
+    assert len(account.sent_at) == len(account.way) == 0
+    ledger.dispatch(A, 101)
+    ledger.read(A, Reading(1), 100.5)
+    assert account.load == 2, "a page without counters may be older than what was sent"
 
 
 def test_with_counters_the_queue_s_depth_adds_nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from dispatcher.decision.ledger import DOUBT_SECONDS
+from dispatcher.decision.hearing import DOUBT_SECONDS
 from dispatcher.readings import Reading
 from grid.events import Counts
 from tests.dispatcher.decision.world import CONNECTORS, A, World

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.decision.account import DEAF_SECONDS
 from dispatcher.decision.policy import POLICIES, policy
 from grid.errors import ConfigurationError
 from load_test.central import floor_waits
@@ -39,7 +40,7 @@ SETTINGS = st.builds(
     Setting,
     connectors=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
     period=st.just(0.0),
-    event_latency=st.floats(0, 3),
+    event_latency=st.floats(0, DEAF_SECONDS),  # later, the event log is taken as cut off
 )
 
 
@@ -73,12 +74,15 @@ def test_a_late_event_costs_what_it_is_late() -> None:
 
 
 def test_one_is_sent_ahead_while_as_many_others_wait_as_there_are_substations() -> None:
-    """It begins when the connector is free, and not when that is known; the last two wait."""
-    trace = Trace([0.0] * 5, [1.0] * 5)
-    setting = Setting((1,), 50, event_latency=0.25)
-    assert simulate(setting, trace).waits == [0, 1, 2, 3, 4.25]
+    """It begins when the connector is free, and not when that is known; the last two wait.
+
+    Nobody is sent ahead before a page has told, here at 50 s, that sessions are brief.
+    """
+    trace = Trace([0.0, 0.0] + [60.0] * 5, [1.0] * 7)
+    setting = Setting((1,), 50, event_latency=0.25, in_step=True)
+    assert simulate(setting, trace).waits == [0, 1.25, 0, 1, 2, 3, 4.25]
     later = replace(setting, send_ahead=False)
-    assert simulate(later, trace).waits == [0, 1.25, 2.5, 3.75, 5]
+    assert simulate(later, trace).waits == [0, 1.25, 0, 1.25, 2.5, 3.75, 5]
 
 
 def test_without_events_a_request_waits_for_the_next_page() -> None:
