@@ -333,8 +333,6 @@ class Dispatcher:
         known, wish = self._ledger.accounts.keys(), job.wish
         if known and wish.named and known.isdisjoint(wish.named):
             return NO_SUCH_SUBSTATION, f"{NO_SUCH_SUBSTATION}: {_some(wish.named)}"
-        if job.request.requested_power_kw is None:
-            return None
         most = self._fleet.largest_rating(wish.named, self._now())
         if wish.power_kw <= most:
             return None

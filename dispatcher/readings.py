@@ -27,12 +27,14 @@ ACCEPTED: Final = "ev_charging_sessions_accepted_total"
 COMPLETED: Final = "ev_charging_sessions_completed_total"
 DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
 EXPIRED: Final = "ev_charging_expired_deliveries_total"
+WAITING: Final = "ev_charging_waiting"
 STARTED: Final = "process_start_time_seconds"
 SESSION_SECONDS: Final = "ev_charging_session_seconds_sum"
 SESSIONS_TIMED: Final = "ev_charging_session_seconds_count"
 GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
 _WANTED: Final = (
-    *GAUGES, ACCEPTED, COMPLETED, DUPLICATES, EXPIRED, STARTED, SESSION_SECONDS, SESSIONS_TIMED,
+    *GAUGES, ACCEPTED, COMPLETED, DUPLICATES, EXPIRED, WAITING, STARTED,
+    SESSION_SECONDS, SESSIONS_TIMED,
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
@@ -117,6 +119,7 @@ def _counts(found: dict[str, float]) -> Counts | None:
         found.get(DUPLICATES, 0.0) + found.get(EXPIRED, 0.0),
         found[STARTED],
         found.get(POWER),
+        found.get(WAITING, 0.0),
     )
 
 

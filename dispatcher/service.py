@@ -38,7 +38,10 @@ log = logging.getLogger(__name__)
 
 LOG_READ_BACK: Final = "5m"  # of the event log, when it starts: what was sent just before
 LOG_SECONDS: Final = 5.0  # to read that, before deciding all the same
-NOT_BEGUN: Final = f"what operators have set ({topology.CONTROLS}) is still being read"
+NOT_BEGUN: Final = (
+    f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
+    "`python -m grid declare` makes what is missing"
+)
 
 AnyLink = TypeVar("AnyLink", bound=Link)
 
@@ -156,6 +159,7 @@ class _Service:
             progress=self._progress,
             turn=self._turn,
             now=self._now,
+            clock=self._clock,
         )
         reader = StreamReader(
             "dispatcher-events",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
 from dispatcher.decision.ledger import Ledger
@@ -19,6 +20,7 @@ from grid.messages import valid_substation_id
 
 log = logging.getLogger(__name__)
 
+SPOKEN_WITHIN_SECONDS: Final = 12.0  # the one at work speaks every 10 s at least
 STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
 
 
@@ -36,6 +38,7 @@ class SubstationWatch:
         progress: Progress,
         turn: Turn,
         now: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._route = route
@@ -45,6 +48,7 @@ class SubstationWatch:
         self._progress = progress
         self._turn = turn
         self._now = now
+        self._clock = clock
 
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Have exactly these substations."""
@@ -68,9 +72,11 @@ class SubstationWatch:
         self._ledger.fail(substation, problem, self._now())
 
     def _on_snapshot(self, event: Event) -> None:
-        if self._mark.passed.is_set():  # else it was said by one that may be gone
-            self._turn.heard(event.detail.get("dispatcher"))
+        speaker = event.detail.get("dispatcher")
+        if self._mark.passed.is_set():
+            self._turn.heard(speaker)
             return
+        self._turn.heard_before(speaker, self._clock() - event.at)
         rows, former = (_list(event.detail.get(name)) for name in ("substations", "former"))
         names = [each.get("substation") for each in rows if isinstance(each, dict)]
         self._ledger.recall(filter(valid_substation_id, names + former))
@@ -103,27 +109,35 @@ def _list(value: object) -> list[Any]:
 class Turn:
     """Which of several dispatchers speaks: the one that RabbitMQ gives the requests to.
 
-    ``name`` is this one's. One that hears another, and has had no request since, stands by.
+    ``name`` is this one's. One that hears another, and has had no request since, stands by; so does
+    one that has just started, until another that may still be at work must have spoken.
     """
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
         self.name = name
         self._now = now
         self._other_heard_at: float | None = None
+        self._listening_until = -inf
 
     @property
     def standing_by(self) -> bool:
         """Tell whether another dispatcher is at work."""
-        heard = self._other_heard_at
-        return heard is not None and self._now() - heard < STAND_BY_SECONDS
+        heard, now = self._other_heard_at, self._now()
+        return now < self._listening_until or (heard is not None and now - heard < STAND_BY_SECONDS)
 
     def heard(self, name: object) -> None:
         """Note the word of a dispatcher, perhaps one's own."""
         if name != self.name:
             self._other_heard_at = self._now()
 
+    def heard_before(self, name: object, seconds: float) -> None:
+        """Note the word of a dispatcher from before this start, so many seconds ago."""
+        if name != self.name:
+            rest = SPOKEN_WITHIN_SECONDS - max(0.0, seconds)
+            self._listening_until = max(self._listening_until, self._now() + rest)
+
     def take(self) -> bool:
         """Note a request of one's own; tells whether it ends a time of standing by."""
         was_standing_by = self._other_heard_at is not None
-        self._other_heard_at = None
+        self._other_heard_at, self._listening_until = None, -inf
         return was_standing_by

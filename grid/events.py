@@ -45,7 +45,8 @@ class Counts(NamedTuple):
     ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
     ``dropped`` what was taken from the queue and not charged (second copies of a job, vehicles that
     had left), since ``started_at`` (Unix seconds), which tells one run of the process from the
-    next. ``power_kw`` is what its sessions draw together, or None where it does not say.
+    next. ``power_kw`` is what its sessions draw together, or None where it does not say;
+    ``waiting`` counts the jobs it has been brought while every connector is taken.
     """
 
     load: float
@@ -54,6 +55,7 @@ class Counts(NamedTuple):
     dropped: float
     started_at: float
     power_kw: float | None = None
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def _counts(value: object) -> Counts | None:
     if value is None:
         return None
     counts = Counts(*value)  # type: ignore[misc]  # a wrong shape is the TypeError that is caught
-    known = counts[:-1] if counts.power_kw is None else counts
+    known = counts._replace(power_kw=0.0) if counts.power_kw is None else counts
     if not all(_is_figure(each, MAX_FIGURE) for each in known):
         raise TypeError(f"counts are {shown(value)}")
     return counts

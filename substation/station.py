@@ -31,6 +31,7 @@ class Station:
     duplicates: int = 0
     expired: int = 0
     charging_power_kw: float = 0.0  # what all sessions draw together
+    waiting: int = 0  # jobs brought while every connector is taken
     _done: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     @property
@@ -47,6 +48,7 @@ class Station:
             self.duplicates + self.expired,
             self.started_at,
             self.charging_power_kw,
+            self.waiting,
         )
 
     def start(self, job: str, power_kw: float | None) -> None:

@@ -24,6 +24,7 @@ class StationCollector(Collector):
         station = self._station
         gauges = {
             "load": ("Charging sessions in progress", len(station.sessions)),
+            "waiting": ("Jobs brought while every connector is taken", station.waiting),
             "connectors": ("Vehicles that can charge at once", station.connectors),
             "power_kw": ("Power all sessions draw together, in kW", station.charging_power_kw),
             "rated_power_kw": ("Power the transformer is built for, in kW", station.rated_power_kw),

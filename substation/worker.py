@@ -86,6 +86,7 @@ class Worker:
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
         self._waiting.clear()
+        self._station.waiting = 0
         self._gives_back = False
         for session in self._in_hand.values():
             session.tag = None
@@ -96,7 +97,7 @@ class Worker:
         self._gives_back = self.consumer.connected
         self.consumer.stop()
         while self._waiting:
-            self.consumer.requeue(self._waiting.popleft().tag)
+            self.consumer.requeue(self._next_waiting().tag)
         if self._in_hand:
             log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
             await within(grace_seconds, self._empty.wait())
@@ -117,6 +118,7 @@ class Worker:
             self._expire(request, delivery)
         elif self._station.full:
             self._waiting.append(delivery)
+            self._station.waiting = len(self._waiting)
         else:
             self._start(request, delivery)
 
@@ -154,7 +156,12 @@ class Worker:
         self._observe(session.seconds)
         self._report(session, self._event(State.COMPLETED, session))
         while self._waiting and not self._station.full:
-            self.deliver(self._waiting.popleft())
+            self.deliver(self._next_waiting())
+
+    def _next_waiting(self) -> Delivery:
+        delivery = self._waiting.popleft()
+        self._station.waiting = len(self._waiting)
+        return delivery
 
     def _report(self, session: Session, event: Event) -> None:
         """Put an end on record; only then is the job acknowledged."""

@@ -26,9 +26,9 @@ class Gauge(NamedTuple):
 
 @dataclass(slots=True)
 class Depth:
-    """How many jobs waited in a queue, between a count of what was taken and a time."""
+    """How many jobs waited in a queue, between a count of what had left it and a time."""
 
-    taken_before: float
+    brought_before: float
     ready: float | None = None
     known_at: float = 0.0
 
@@ -180,6 +180,11 @@ class Account:
 def taken(counts: Counts) -> float:
     """Give how many jobs a substation has taken from its queue."""
     return counts.accepted + counts.dropped
+
+
+def brought(counts: Counts) -> float:
+    """Give how many jobs have left a substation's queue: those it has not begun count as well."""
+    return taken(counts) + counts.waiting
 
 
 def progress(counts: Counts) -> float:

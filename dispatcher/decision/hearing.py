@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dispatcher.decision.account import Account, Gauge, progress, taken, written
+from dispatcher.decision.account import Account, Gauge, brought, progress, taken, written
 from dispatcher.readings import Reading
 from grid.events import Counts
 
@@ -26,7 +26,7 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
     else:
         _count(account, counts)
         _owe(account, counts, asked_at, afresh=new_run)
-        _doubt(account, asked_at)
+        _doubt(account, counts, asked_at)
         _anchor(account, counts, asked_at)
     account.health.rise(asked_at, account.load)
     account.expected = account.load, asked_at
@@ -76,7 +76,7 @@ def _count(account: Account, counts: Counts) -> None:
         account.way.clear()
     elif progress(counts) >= progress(known):
         account.counts = counts
-        account.dispatched = max(account.dispatched, taken(counts))
+        account.dispatched = max(account.dispatched, brought(counts))
 
 
 def _told(account: Account, counts: Counts) -> None:
@@ -110,18 +110,19 @@ def _anchor(account: Account, page: Counts, asked_at: float) -> None:
     depth = account.depth
     if account.anchored or depth is None or depth.ready is None or asked_at < depth.known_at:
         return
-    if depth.ready == 0 or taken(page) == depth.taken_before:
-        account.dispatched, account.anchored = taken(page) + depth.ready, True
+    if depth.ready == 0 or brought(page) == depth.brought_before:
+        account.dispatched, account.anchored = brought(page) + depth.ready, True
     account.depth = None
 
 
-def _doubt(account: Account, now: float) -> None:
+def _doubt(account: Account, page: Counts, now: float) -> None:
     """Have the scale set anew where jobs are on their way and none arrives.
 
-    They wait in the queue, or somebody took them out of it: only its depth can tell.
+    They wait in the queue, or somebody took them out of it: only its depth can tell. Those that the
+    substation says it has are not in doubt.
     """
-    state = account.dispatched, taken(account.counts) if account.counts else 0.0
-    if account.unmoved != state or not account.outstanding:
+    state = account.dispatched, taken(page)
+    if account.unmoved != state or account.outstanding <= page.waiting:
         account.unmoved, account.unmoved_since = state, now
     elif account.anchored and now - account.unmoved_since >= DOUBT_SECONDS:
         account.anchored, account.unmoved_since = False, now

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
-from dispatcher.decision.account import NO_READING, Account, Depth, taken
+from dispatcher.decision.account import NO_READING, Account, Depth, brought
 from dispatcher.decision.hearing import hear_event, hear_page
 from dispatcher.readings import LOAD, Reading
 from grid.controls import Availability, Control
@@ -174,7 +174,7 @@ class Ledger:
         """Note that a queue's depth is being asked for; nothing may be on its way there."""
         account = self.accounts.get(substation)
         if account is not None and account.counts is not None:
-            account.depth = Depth(taken(account.counts))
+            account.depth = Depth(brought(account.counts))
 
     def depth(self, substation: str, ready: float | None, now: float) -> None:
         """Note the answer: so many jobs were ready in the queue; None if there is no answer."""

@@ -111,10 +111,6 @@ class Line(Generic[W]):
         self._line = [each for each in self._line if not wanted(each)]
         return found
 
-    def clear(self) -> None:
-        """Forget all that wait."""
-        self._line.clear()
-
 
 def _rank(one: Waiting) -> Rank:
     return one.wish.rank

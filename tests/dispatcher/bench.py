@@ -124,6 +124,7 @@ class Bench:
             progress=self.progress,
             turn=self.turn,
             now=lambda: self.now,
+            clock=lambda: self.at,
         )
         self.registry.register(
             LedgerCollector(

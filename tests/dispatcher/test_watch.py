@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
-from dispatcher.watch import STAND_BY_SECONDS, Turn
+from dispatcher.watch import SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Turn
 from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
 from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
@@ -57,12 +58,29 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     assert bench.routed() == ["j1", "j2"], "once is enough"
 
 
+def test_one_that_has_just_started_listens_first() -> None:
+    """Until another that was at work must have spoken; a request of its own ends that at once."""
+    now = 100.0
+    turn = Turn("this", lambda: now)
+    turn.heard_before("this", 0)
+    turn.heard_before("other", 60)
+    assert not turn.standing_by, "it would have spoken since"
+    turn.heard_before("other", 2)
+    assert turn.standing_by
+    now += SPOKEN_WITHIN_SECONDS - 2
+    assert not turn.standing_by
+    turn.heard_before("other", -5)  # its clock is ahead
+    assert turn.standing_by
+    assert not turn.take(), "nobody else has sent anything meanwhile, as far as is known"
+    assert not turn.standing_by
+
+
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
     """Its snapshots tell that it is at work; one's own do not, nor those from before this start."""
     bench = Bench(FakePublisher(), "s1")
     own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
     other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
-    bench.tell(own, other)
+    bench.tell(own, replace(other, at=AT - 60))
     assert not bench.turn.standing_by
     bench.mark.passed.set()
     bench.tell(own)

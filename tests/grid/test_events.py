@@ -79,8 +79,11 @@ def test_what_the_substations_look_like_needs_no_job() -> None:
         ("substation", [1, [], {}, True]),
         ("attempt", ["1", 1.0, True, []]),
         ("reason", [1, [], True]),
-        ("counts", [1, "abcde", [], [1, 1, 1, 1], [1] * 7, ["1"] * 5, [True] * 5, {}]),
-        ("counts", [[-1, 1, 1, 1, 1], [1, 1e16, 1, 1, 1], [1] * 5 + [-1], [1] * 5 + [""]]),
+        ("counts", [1, "abcde", [], [1, 1, 1, 1], [1] * 8, ["1"] * 5, [True] * 5, {}]),
+        (
+            "counts",
+            [[-1, 1, 1, 1, 1], [1, 1e16, 1, 1, 1], [1] * 5 + [-1], [1] * 6 + [-1], [1] * 5 + [""]],
+        ),
         ("counts", [[float("nan"), 1, 1, 1, 1], [1, float("inf"), 1, 1, 1], [10**400] * 5]),
         ("detail", [1, "a", [], True]),
     ],

@@ -184,6 +184,16 @@ async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charg
     assert kinds == {"j1": State.COMPLETED, "late": State.EXPIRED, "j3": State.COMPLETED}
 
 
+async def test_what_waits_for_a_connector_is_told() -> None:
+    """It has left the queue and is not charged: nobody else could know of it."""
+    bench = Bench(connectors=1, seconds=LONG)
+    for number in range(3):
+        bench.queue.bring(body(f"j{number}"), f"j{number}")
+    assert bench.station.counts().waiting == 2
+    bench.queue.break_link()
+    assert bench.station.counts().waiting == 0
+
+
 async def test_a_session_outlives_the_link() -> None:
     """Delivered again, a job that still charges goes on, and is acknowledged by its new tag."""
     bench = Bench(seconds=(0.02, 0.02))

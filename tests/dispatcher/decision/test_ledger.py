@@ -313,3 +313,23 @@ def test_a_load_is_never_negative(steps: list[str]) -> None:
                 ledger.report(A, Counts(0, taken, taken, 0, RUN))
         assert account.load >= 0
         assert account.outstanding >= 0
+
+
+def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
+    """It is neither in the queue nor taken, and a scale without it would be one short."""
+    counts = Counts(3, 10, 7, 0, RUN, waiting=2)
+    ledger = ledger_of()
+    ledger.read(A, Reading(3, 3, counts=counts), 0)
+    ledger.ask_depth(A)
+    ledger.depth(A, 1, 0)
+    ledger.read(A, Reading(3, 3, counts=counts), 0)
+    account = ledger.accounts[A]
+    assert (account.anchored, account.load, account.outstanding) == (True, 6, 3)
+    for now in range(1, 20):  # the one in the queue may be gone: it is looked for again and again
+        ledger.read(A, Reading(3, 3, counts=counts), now)
+    assert not account.anchored
+    ledger.ask_depth(A)
+    ledger.depth(A, 0, 20)
+    for now in range(20, 60):
+        ledger.read(A, Reading(3, 3, counts=counts), now)
+    assert (account.anchored, account.load) == (True, 5), "what it says it has is in no doubt"

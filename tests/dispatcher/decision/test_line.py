@@ -151,5 +151,3 @@ def test_those_wanted_are_taken_out() -> None:
     line = line_of(*(one(name) for name in "abcd"))
     assert names(line.take(lambda each: each.name in "db")) == "bd"
     assert names(line) == "ac"
-    line.clear()
-    assert (names(line), len(line)) == ("", 0)
