@@ -9,7 +9,7 @@ not take it goes the same way, and stays unacknowledged in that substation's que
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from time import perf_counter
@@ -17,13 +17,14 @@ from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
 from dispatcher.decision import explain
-from dispatcher.decision.account import NO_READING
 from dispatcher.decision.explain import Candidate
 from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.hopeless import hopeless
 from dispatcher.decision.line import Line
 from dispatcher.decision.policy import Policy
 from dispatcher.decision.router import Choice, Router
-from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Sent, Source
+from dispatcher.history import History
+from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Source
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -37,9 +38,6 @@ from grid.events import Event, State
 from grid.messages import ChargeRequest
 
 TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
-SHOWN: Final = 5  # names that a reason repeats
-NO_SUCH_SUBSTATION: Final = "no such substation"
-TOO_POWERFUL: Final = "more power than any has"
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
@@ -73,7 +71,6 @@ class Dispatcher:
         self._router: Router[Job] = Router(fleet, policy, random, send_ahead=send_ahead)
         self._publisher = publisher
         self._events = events
-        self._progress = progress
         self._metrics = metrics
         self._clock = clock
         self._now = now
@@ -85,7 +82,8 @@ class Dispatcher:
         self._decided_at = 0.0
         self._route_due = False
         self._stopping = False
-        self._sent = Sent()
+        self._history = History(fleet.ledger, progress, now)
+        self._sent = self._history.sent
         self._acks = Acknowledger()
         self._sender = Sender(
             publisher,
@@ -170,14 +168,11 @@ class Dispatcher:
         if not self.deciding:
             return False
         source = self._taken_back
-        try:
-            request = messages.decode(delivery.body)
-        except MalformedMessage as error:
-            source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
+        if (request := self._read(delivery, source)) is None:
             return True
         if (held := self._jobs.get(request.id)) is not None:
             return self._take_copy(held, substation, delivery.tag)
-        if self._went_elsewhere(request.id, substation):
+        if self._history.went_elsewhere(request.id, substation):
             source.done(delivery.tag)
             return True
         self._sent.forget(request.id)
@@ -237,20 +232,23 @@ class Dispatcher:
     # what comes in
 
     def _take(self, delivery: Delivery) -> None:
-        try:
-            request = messages.decode(delivery.body)
-        except MalformedMessage as error:
-            reason = str(error)
-            self._requests.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, reason)
-            return
-        if self._known(request.id, delivery):
+        request = self._read(delivery, self._requests)
+        if request is None or self._known(request.id, delivery):
             return
         job = self._new(request, delivery, self._requests)
-        before = self._sent_before(request.id) if delivery.redelivered else None
+        before = self._history.sent_before(request.id) if delivery.redelivered else None
         if before is None:
             self._join(job)
         else:
             self._send_again(job, before)
+
+    def _read(self, delivery: Delivery, source: Source) -> ChargeRequest | None:
+        """Give the request that was delivered; what is none is parked."""
+        try:
+            return messages.decode(delivery.body)
+        except MalformedMessage as error:
+            source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
+            return None
 
     def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
         job = Job(request, delivery.body, source, delivery.tag, self._now())
@@ -271,13 +269,12 @@ class Dispatcher:
             self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
-        if job is None and id not in self._sent:
-            if not (delivery.redelivered and self._progress.ended(id)):
-                return False
-        elif job is not None and job.tag is None:
+        if job is None and not self._history.is_over(id, redelivered=delivery.redelivered):
+            return False
+        if job is not None and job.tag is None:
             job.source, job.tag = self._requests, delivery.tag
             return True
-        elif not delivery.redelivered:
+        if not delivery.redelivered:
             self._metrics.duplicates.inc()
         self._acks.done(delivery.tag)
         return True
@@ -291,28 +288,6 @@ class Dispatcher:
         else:
             self._taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True
-
-    def _went_elsewhere(self, id: str, substation: str) -> bool:
-        """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.
-
-        What was remembered here is not the last word where another dispatcher sent it there later.
-        """
-        where = self._sent.where(id)
-        if where in (None, substation):
-            return False
-        return not where or not self._progress.sent_since(id, substation, self._sent.since(id))
-
-    def _sent_before(self, id: str) -> str | None:
-        """Name the substation that another dispatcher decided on, as the event log has it.
-
-        None where that cannot be read now; one whose first page is still to come is not given up.
-        """
-        where = self._progress.charging_at(id) or self._progress.sent_to(id)
-        account = self._ledger.accounts.get(where or "")
-        if account is None:
-            return None
-        problem = self._ledger.unreadable(account, self._now())
-        return where if problem in (None, NO_READING) else None
 
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""
@@ -329,14 +304,7 @@ class Dispatcher:
     # what ends here
 
     def _hopeless(self, job: Job) -> tuple[str, str] | None:
-        """Say why no substation can ever take a request, in a word and in full; None if one may."""
-        known, wish = self._ledger.accounts.keys(), job.wish
-        if known and wish.named and known.isdisjoint(wish.named):
-            return NO_SUCH_SUBSTATION, f"{NO_SUCH_SUBSTATION}: {_some(wish.named)}"
-        most = self._fleet.largest_rating(wish.named, self._now())
-        if wish.power_kw <= most:
-            return None
-        return TOO_POWERFUL, f"{TOO_POWERFUL}: {wish.power_kw:g} kW, the largest has {most:g} kW"
+        return hopeless(job.wish, self._fleet, self._now())
 
     def _park(self, job: Job) -> None:
         kind, reason = self._hopeless(job) or ("", "")
@@ -405,8 +373,3 @@ class Dispatcher:
         else:
             self._line.join(job)
             self._route_soon()
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

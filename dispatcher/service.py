@@ -16,7 +16,7 @@ from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.jobs import REMEMBERED
+from dispatcher.history import REMEMBERED
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.dispatcher import MALFORMED, NO_SUCH_SUBSTATION, TOO_POWERFUL
+from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION, TOO_POWERFUL
+from dispatcher.dispatcher import MALFORMED
 from dispatcher.parking import REASON_HEADER
 from grid import topology
 from grid.amqp import Outcome

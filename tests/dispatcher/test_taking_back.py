@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.dispatcher import DEPARTED, MALFORMED, NO_SUCH_SUBSTATION
+from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION
+from dispatcher.dispatcher import DEPARTED, MALFORMED
 from dispatcher.jobs import TAKEN_BACK_HEADER
 from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
 from grid import topology

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from dispatcher.jobs import Sent
+from dispatcher.history import Sent
 
 
 def test_where_a_job_was_sent_is_known_until_it_is_taken_back() -> None:

@@ -1,0 +1,85 @@
+"""What became of a job before: what was sent from here, and what the event log tells of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from dispatcher.decision.account import NO_READING
+from dispatcher.decision.ledger import Ledger
+from dispatcher.progress import Progress
+
+REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
+
+
+class Sent:
+    """Where each job was sent last, as far as is remembered; what ended here is sent nowhere."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._where: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def __contains__(self, id: object) -> bool:
+        """Tell whether a job was sent, or ended here."""
+        return id in self._where
+
+    def where(self, id: str) -> str | None:
+        """Name the substation a job was sent to; empty where it ended here, None if unknown."""
+        known = self._where.get(id)
+        return None if known is None else known[0]
+
+    def since(self, id: str) -> float:
+        """Give when that was decided, in Unix seconds; before all time if unknown."""
+        known = self._where.get(id)
+        return -inf if known is None else known[1]
+
+    def note(self, id: str, substation: str, at: float) -> None:
+        """Note where a job was sent, and when that was decided, in Unix seconds."""
+        self._where[id] = substation, at
+        if len(self._where) > self._most:
+            self._where.popitem(last=False)
+
+    def forget(self, id: str) -> None:
+        """Note that a job was taken back."""
+        self._where.pop(id, None)
+
+
+class History:
+    """Judges a job by both: its own memory, and ``progress``, which knows of other dispatchers.
+
+    ``now`` gives the ledger's seconds.
+    """
+
+    def __init__(self, ledger: Ledger, progress: Progress, now: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self._now = now
+        self.sent = Sent()
+
+    def is_over(self, id: str, *, redelivered: bool) -> bool:
+        """Tell whether a request that comes needs nothing more: its job was sent, or has ended."""
+        return id in self.sent or (redelivered and self._progress.ended(id))
+
+    def went_elsewhere(self, id: str, substation: str) -> bool:
+        """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.
+
+        What was remembered here is not the last word where another dispatcher sent it there later.
+        """
+        where = self.sent.where(id)
+        if where in (None, substation):
+            return False
+        return not where or not self._progress.sent_since(id, substation, self.sent.since(id))
+
+    def sent_before(self, id: str) -> str | None:
+        """Name the substation that another dispatcher decided on, as the event log has it.
+
+        None where that cannot be read now; one whose first page is still to come is not given up.
+        """
+        where = self._progress.charging_at(id) or self._progress.sent_to(id)
+        account = self._ledger.accounts.get(where or "")
+        if account is None:
+            return None
+        problem = self._ledger.unreadable(account, self._now())
+        return where if problem in (None, NO_READING) else None
