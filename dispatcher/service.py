@@ -43,6 +43,8 @@ NOT_BEGUN: Final = (
     "`python -m grid declare` makes what is missing"
 )
 
+SETTLING: Final = "the substations are still being read for the first time"
+
 AnyLink = TypeVar("AnyLink", bound=Link)
 
 
@@ -222,7 +224,9 @@ class _Service:
     def _problems(self) -> list[str]:
         down = links_down(self._links)
         begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
-        return down + begun + ([self._file.problem] if self._file.problem else [])
+        file = [self._file.problem] if self._file.problem else []
+        settling = [SETTLING] if self._ledger.settling(self._now()) else []
+        return down + begun + file + settling
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:

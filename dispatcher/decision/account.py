@@ -77,6 +77,11 @@ class Account:
         limit = inf if self.limit is None else self.limit
         self.places = min(self.connectors, limit)
 
+    @property
+    def capped(self) -> bool:
+        """Tell whether an operator allows fewer sessions than it has connectors."""
+        return self.places < self.connectors
+
     def gauge(self, name: str) -> float | None:
         """Give the last value of a gauge, or None where its page never had it."""
         found = self.gauges.get(name)

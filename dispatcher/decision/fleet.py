@@ -229,7 +229,7 @@ class Fleet:
             inf if unreadable else share,
             share if account.consumers else inf,
             room / places,
-            (room if deaf or not _is_brief(account) else room + 1.0) / places,
+            (room + 1.0 if not deaf and _may_queue(account) else room) / places,
             _share_of(power, rated),
             1.0 / rated if rated else 0.0,
             inf if rated is None else rated,
@@ -242,12 +242,20 @@ class Fleet:
         room = places = account.places
         if account.health.back_at is not None:
             room = account.health.ramp(places, now, self._slow_start)
-        return room + account.ahead(self._period) * room / places if deaf else room
+        if not deaf or account.capped:
+            return room
+        return room + account.ahead(self._period) * room / places
 
 
-def _is_brief(account: Account) -> bool:
-    """Tell whether sessions are so short that a hand-over without a pause is worth something."""
-    return account.session_seconds is not None and account.session_seconds <= BRIEF_SECONDS
+def _may_queue(account: Account) -> bool:
+    """Tell whether one may be sent ahead to a substation that is full.
+
+    Not where an operator has capped it or it ramps up: connectors are free there, and it would be
+    charged at once. Nor where sessions take so long that a hand-over without a pause is nothing.
+    """
+    session = account.session_seconds
+    brief = session is not None and session <= BRIEF_SECONDS
+    return brief and not account.capped and account.health.back_at is None
 
 
 def _share_of(power_kw: float, rated: float | None) -> float:

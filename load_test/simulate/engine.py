@@ -103,8 +103,10 @@ class Simulation:
     def _begin(self) -> None:
         for number in range(len(self._stations)):
             self._page(number, (self._reading(number), 0.0))
+            phase = self._random.random()  # drawn in any case: what follows is the same chance
+            if self._setting.in_step:
+                phase = 0.0
             if period := self._setting.period:
-                phase = 0.0 if self._setting.in_step else self._random.random()
                 heappush(self._heap, (phase * period, _ASK, number, None))
         for outage in self._setting.outages:
             heappush(self._heap, (outage.at, _FALL, outage.substation, None))

@@ -35,6 +35,6 @@ def test_what_it_measures_is_a_decision(count: int, state: str) -> None:
     plain = bench.naive(list(accounts.values()), DEFAULT_POWER_KW)
     assert first is not None
     assert again is not None
-    lightest = {accounts[name].utilisation for name in (first, again, plain)}
+    lightest = {accounts[name].utilisation(0) for name in (first, again, plain)}
     assert len(accounts) == count
     assert len(lightest) == 1

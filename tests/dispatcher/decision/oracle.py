@@ -78,7 +78,7 @@ def has_room(account: Account, requested: float, now: float, slow_start: float) 
     """Tell whether it has room for a request of so much power, nobody sent ahead."""
     most = places(account)
     room = deepcopy(account.health).ramp(most, now, slow_start)
-    if deaf(account, now):
+    if deaf(account, now) and most == (account.gauge(CONNECTORS) or account.in_file):
         session = account.session_seconds
         waiting = ceil(most * 3 * PERIOD / session) if session else most
         room += waiting * room / most

@@ -222,3 +222,19 @@ def test_an_ejection_ends_with_time_alone() -> None:
     fleet.ledger.read("a", Row("a").page(), until - PERIOD)
     assert names(fleet, 7, until - 0.01) == []
     assert names(fleet, 7, until) == ["a"]
+
+
+@pytest.mark.parametrize("hearing", [True, False])
+def test_a_cap_is_never_exceeded(*, hearing: bool) -> None:
+    """Connectors are free there, so whoever was sent ahead would be charged at once."""
+    fleet = fleet_of(Row("a", 0, places=10, limit=2, hearing=hearing))
+    for _ in range(2):
+        fleet.ledger.dispatch("a", NOW)
+    assert fleet.open_to(7, (), NOW, ahead=True) is None
+
+
+def test_nobody_is_sent_ahead_where_it_ramps_up() -> None:
+    """It would be one more than the ramp allows."""
+    fleet = come_back(Row("a", places=8), slow_start=8)
+    fleet.ledger.dispatch("a", NOW)
+    assert fleet.open_to(7, (), NOW, ahead=True) is None
