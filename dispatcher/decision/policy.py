@@ -110,7 +110,7 @@ class ByLot:
     def choose(self, open_to: Open, random: Random) -> tuple[int, str]:
         """Draw one."""
         count = len(open_to.numbers)
-        return random.randrange(count), f"by lot among {count}"
+        return random.randrange(count), f"drawn among {count}"
 
 
 _ALL: Final[tuple[type[Policy], ...]] = (
@@ -137,4 +137,4 @@ def _lowest(values: Row, random: Random) -> tuple[int, float, str]:
     if len(tied) == 1:
         return int(tied[0]), float(lowest), ""
     place = int(tied[random.randrange(len(tied))])
-    return place, float(lowest), f", by lot among {len(tied)}"
+    return place, float(lowest), f", drawn among {len(tied)}"

@@ -180,10 +180,10 @@ def test_the_record_never_lacks_the_chosen() -> None:
     fleet = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = fleet.open_to(7, (), NOW)
     assert found is not None
-    kept = record("random", Choice("s099", "by lot among 100", found), wish(), fleet, NOW)
+    kept = record("random", Choice("s099", "drawn among 100", found), wish(), fleet, NOW)
     names = [each["substation"] for each in kept["candidates"]]
     assert names == [*(f"s{n:03}" for n in range(20)), "s099"]
-    assert (kept["policy"], kept["reason"]) == ("random", "by lot among 100")
+    assert (kept["policy"], kept["reason"]) == ("random", "drawn among 100")
 
 
 def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:

@@ -93,9 +93,9 @@ def test_the_reason_says_whether_it_was_by_lot() -> None:
     """And among how many; drawing lots alone says so, too."""
     tied = open_of(Row("a", 1), Row("b", 1), Row("c", 2))
     assert choose("least-loaded", tied)[1] == (
-        "lowest utilisation after placing it: 0.2, by lot among 2"
+        "lowest utilisation after placing it: 0.2, drawn among 2"
     )
-    assert choose("random", tied)[1] == "by lot among 3"
+    assert choose("random", tied)[1] == "drawn among 3"
 
 
 def test_one_that_does_not_tell_its_rating_has_no_headroom() -> None:
