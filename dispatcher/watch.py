@@ -93,11 +93,12 @@ class SubstationWatch:
             self._progress.take(each)
             if each.kind == SUBSTATIONS:
                 self._on_snapshot(each)
-        counted = [each for each in found if each.counts is not None]
-        for each in counted:
-            if each.counts is not None:
-                self._ledger.report(each.substation, each.counts)
-        if counted:
+        heard = [
+            self._ledger.report(each.substation, each.counts)
+            for each in found
+            if each.counts is not None
+        ]
+        if any(heard):
             self._route()
 
 

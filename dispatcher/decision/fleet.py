@@ -7,9 +7,8 @@ decision among a thousand substations is a few operations on whole rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf, nan
-from typing import Final, TypeAlias
+from math import inf, isnan, nan
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,7 @@ BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nobody is sent
 RENEW_SECONDS: Final = 0.05  # between two looks at what time alone changes
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """The substations that a request may be sent to now, at least one, each at its place.
 
     ``after`` is the utilisation with the request placed there, ``numbers`` which of all ``names``
@@ -210,8 +208,10 @@ class Fleet:
             self._rows.write(number, figures)
             self._opened = self._opened or figures.opens(before)
             self._powered = self._powered or figures.rated < inf
-            if figures.asked_at != before.asked_at:
-                self._current_until = -inf
+            # a page that cannot be read closes its substation by itself
+            if not isnan(figures.asked_at):
+                current_until = figures.asked_at + self.ledger.stale_after
+                self._current_until = min(self._current_until, current_until)
         fades = deaf and account.session_seconds is not None
         if fades or account.owed is not None or account.health.unsteady(now):
             self._passing[account.substation] = account

@@ -98,11 +98,13 @@ def _trim(account: Account) -> None:
 
     Without a scale it may be others that have arrived, which nobody has counted.
     """
-    if account.anchored:
-        for _ in range(int(len(account.way) - account.outstanding)):
-            account.way.popleft()
-        if account.counts is not None:
-            del account.sent_at[: max(0, int(len(account.sent_at) - account.outstanding))]
+    if not account.anchored or not (account.way or account.sent_at):
+        return
+    outstanding = account.outstanding
+    for _ in range(int(len(account.way) - outstanding)):
+        account.way.popleft()
+    if account.counts is not None:
+        del account.sent_at[: max(0, int(len(account.sent_at) - outstanding))]
 
 
 def _anchor(account: Account, page: Counts, asked_at: float) -> None:

@@ -86,11 +86,13 @@ class Ledger:
         if (account := self._of(substation)) is not None:
             hear_page(account, reading, asked_at)
 
-    def report(self, substation: str, counts: Counts) -> None:
-        """Take in counters that came with an event of the substation."""
+    def report(self, substation: str, counts: Counts) -> bool:
+        """Take in counters that came with an event; tells whether anything follows from them."""
         account = self.accounts.get(substation)
-        if account is not None and hear_event(account, counts):
-            self._change(account)
+        if account is None or not hear_event(account, counts):
+            return False
+        self._change(account)
+        return True
 
     def fail(self, substation: str, problem: str, now: float) -> None:
         """Note that a substation's page gives no load; once for long, it has failed."""

@@ -132,9 +132,10 @@ def policy(name: str) -> Policy:
 
 def _lowest(values: Row, random: Random) -> tuple[int, float, str]:
     """Draw one place of the lowest value, and say so if there are several."""
-    lowest = values.min()
-    tied = np.flatnonzero(values == lowest)
+    first = int(values.argmin())
+    lowest = values[first]
+    tied = (values == lowest).nonzero()[0]
     if len(tied) == 1:
-        return int(tied[0]), float(lowest), ""
+        return first, float(lowest), ""
     place = int(tied[random.randrange(len(tied))])
     return place, float(lowest), f", drawn among {len(tied)}"

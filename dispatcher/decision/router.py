@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from dispatcher.decision.fleet import Fleet, Open
 from dispatcher.decision.line import Line, W
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from random import Random
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Where a request goes, and why; ``open_to`` is what was to be chosen from."""
 
     substation: str

@@ -188,8 +188,8 @@ class Simulation:
             self._ledger.read(station.name, reading, self._now)
 
     def _event(self, number: int, counts: Counts) -> None:
-        self._ledger.report(self._accounts[number].substation, counts)
-        self._route()
+        if self._ledger.report(self._accounts[number].substation, counts):
+            self._route()
 
     # what happens at a substation
 

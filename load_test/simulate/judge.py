@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from statistics import fmean
 from typing import Final
 
@@ -31,9 +32,13 @@ class Judge:
 
     def sent(self, chosen: Substation) -> None:
         """Judge a job that is sent there now."""
-        hands = [(each.in_hand, each.connectors) for each in self._stations if not each.down]
         after = (chosen.in_hand + 1) / chosen.connectors
-        lightest = min([(hand + 1) / room for hand, room in hands], default=after)
+        lightest, lowest, highest = after, inf, 0.0
+        for each in self._stations:
+            if not each.down:
+                hand = len(each.charging) + len(each.queue)
+                load = hand / each.connectors
+                lightest = min(lightest, (hand + 1) / each.connectors)
+                lowest, highest = min(lowest, load), max(highest, load)
         self.misroutes += after > lightest + _ROUNDING
-        loads = [hand / room for hand, room in hands]
-        self._widest = max(self._widest, max(loads, default=after) - min(loads, default=after))
+        self._widest = max(self._widest, highest - lowest)

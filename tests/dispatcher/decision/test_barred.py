@@ -123,7 +123,7 @@ def test_each_change_is_told_once() -> None:
     a, b = ledger.accounts[A], ledger.accounts["b"]
     assert ledger.take_changed() == [a, b]
     assert ledger.take_changed() == []
-    steps: list[Callable[[], None]] = [
+    steps: list[Callable[[], object]] = [
         lambda: ledger.read(A, page(0), 0),
         lambda: ledger.report(A, Counts(1, 1, 0, 0, RUN)),
         lambda: ledger.fail(A, "late", 0),
