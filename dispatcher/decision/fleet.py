@@ -208,8 +208,9 @@ class Fleet:
             self._rows.write(number, figures)
             self._opened = self._opened or figures.opens(before)
             self._powered = self._powered or figures.rated < inf
-            # a page that cannot be read closes its substation by itself
-            if not isnan(figures.asked_at):
+            if isnan(figures.asked_at):  # it may have been the last that could be read
+                self._current_until = -inf
+            else:
                 current_until = figures.asked_at + self.ledger.stale_after
                 self._current_until = min(self._current_until, current_until)
         fades = deaf and account.session_seconds is not None
