@@ -15,6 +15,7 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
     """Take in a page that was asked for at ``asked_at``."""
     counts, known = reading.counts, account.counts
     new_run = _is_new_run(account, counts)
+    foreseen = account.expected_load(asked_at) if account.deaf(asked_at) and known else None
     _take_gauges(account, reading, asked_at, afresh=new_run)
     account.problem = account.refusal = account.failing_since = None
     account.session_seconds = reading.session_seconds or account.session_seconds
@@ -29,7 +30,7 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
         _doubt(account, counts, asked_at)
         _anchor(account, counts, asked_at)
     account.health.rise(asked_at, account.load)
-    account.expected = account.load, asked_at
+    account.expected = _expected(account, None if new_run else foreseen), asked_at
     _trim(account)
 
 
@@ -91,6 +92,19 @@ def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> No
         account.told, account.owed = written(page), None
     elif written(page) > account.told and account.owed is None:
         account.owed = written(page), asked_at
+
+
+def _expected(account: Account, foreseen: float | None) -> float:
+    """Give what to go by until the next page, where only pages tell.
+
+    The more connectors, the more a page shows of what will soon be over by itself: then what was
+    foreseen counts as well, up to a half. With one connector the page is all. Found by simulation:
+    with the page alone, three substations of ten did worse than by round robin.
+    """
+    if foreseen is None:
+        return account.load
+    weight = 0.5 + 0.5 / account.places
+    return foreseen + weight * (account.load - foreseen)
 
 
 def _trim(account: Account) -> None:

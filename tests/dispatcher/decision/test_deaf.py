@@ -117,3 +117,22 @@ def test_how_long_sessions_take_is_remembered() -> None:
     ledger.read(A, Reading(0, 50, session_seconds=50), 0)
     ledger.read(A, Reading(0, 50), 1)
     assert ledger.accounts[A].ahead(0.5) == 2
+
+
+@pytest.mark.parametrize(("connectors", "expected"), [(1, 0.0), (10, 3.6)])
+def test_a_page_of_many_connectors_is_not_all_there_is_to_go_by(
+    connectors: float, expected: float
+) -> None:
+    """8 charge, and the next page shows none: with one connector that holds, with ten not quite."""
+    ledger = ledger_of()
+
+    def told(load: float, completed: float) -> Reading:
+        counts = Counts(load, 8, completed, 0, RUN)
+        return Reading(load, connectors, counts=counts, session_seconds=1e9)
+
+    ledger.read(A, told(8, 0), 0)
+    ledger.read(A, told(8 if connectors > 1 else 0, 8), 1)  # no event tells of what has completed
+    ledger.read(A, told(0, 8), 1 + LATE)
+    account = ledger.accounts[A]
+    assert account.deaf(1 + LATE)
+    assert account.load_at(1 + LATE) == pytest.approx(expected)

@@ -87,15 +87,13 @@ def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -
         assert ours.ratio <= 1.8
 
 
-@pytest.mark.parametrize(
-    ("utilisation", "period", "margin"), [(0.9, 0.5, 1), (0.9, 10, 1.02), (0.98, 10, 1)]
-)
-def test_events_cut_off_three_of_ten(utilisation: float, period: float, margin: float) -> None:
+@pytest.mark.parametrize(("utilisation", "period"), [(0.9, 0.5), (0.9, 10.0), (0.98, 10.0)])
+def test_events_cut_off_three_of_ten(utilisation: float, period: float) -> None:
     """Here round robin is hard to beat: where the pages are three sessions old, it is equalled."""
     setting = replace(TENS, period=period, event_latency=None)
     demand = Demand(40_000, utilisation, UNIFORM)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
-    assert ours.mean_wait <= theirs.mean_wait * margin
+    assert ours.mean_wait <= theirs.mean_wait
 
 
 def test_after_an_outage_waits_are_soon_as_short_as_they_can_be() -> None:
