@@ -26,9 +26,9 @@ class Candidate:
     """A substation as a decision sees it; ``problem`` says why it cannot be chosen, or None.
 
     ``load`` counts sessions in progress and on their way, as far as is known or, where only pages
-    tell, to be expected; ``connectors`` what it can charge at
-    once, ``room`` how far the load may go. ``gauge`` is what its page said ``gauge_age`` seconds
-    ago, ``outstanding`` the jobs that no session shows yet. Power is in kW.
+    tell, to be expected; ``connectors`` what it can charge at once, ``room`` how far the load may
+    go. ``gauge`` is what its page said ``gauge_age`` seconds ago, ``outstanding`` the jobs that no
+    session shows yet. Power is in kW.
     """
 
     substation: str
