@@ -15,7 +15,7 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
     """Take in a page that was asked for at ``asked_at``."""
     counts, known = reading.counts, account.counts
     new_run = _is_new_run(account, counts)
-    foreseen = account.expected_load(asked_at) if account.deaf(asked_at) and known else None
+    foreseen = _foreseen(account, asked_at)
     _take_gauges(account, reading, asked_at, afresh=new_run)
     account.problem = account.refusal = account.failing_since = None
     account.session_seconds = reading.session_seconds or account.session_seconds
@@ -92,6 +92,13 @@ def _owe(account: Account, page: Counts, asked_at: float, *, afresh: bool) -> No
         account.told, account.owed = written(page), None
     elif written(page) > account.told and account.owed is None:
         account.owed = written(page), asked_at
+
+
+def _foreseen(account: Account, now: float) -> float | None:
+    """Give the load that was to be expected by now, where only pages tell and that can be said."""
+    if account.counts is None or account.session_seconds is None or not account.deaf(now):
+        return None
+    return account.expected_load(now)
 
 
 def _expected(account: Account, foreseen: float | None) -> float:
