@@ -42,7 +42,6 @@ NOT_BEGUN: Final = (
     f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
     "`python -m grid declare` makes what is missing"
 )
-
 SETTLING: Final = "the substations are still being read for the first time"
 
 AnyLink = TypeVar("AnyLink", bound=Link)

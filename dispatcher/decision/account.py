@@ -105,6 +105,7 @@ class Account:
         counts = self.counts
         if counts is None:
             return self.sessions + self.outstanding
+        # the same sum written out: it is asked for at every event
         return counts.load + max(0.0, self.dispatched - counts.accepted - counts.dropped)
 
     @property
@@ -126,9 +127,7 @@ class Account:
     def power_share(self) -> float:
         """Power ÷ rated power; 0 where the rating is unknown."""
         rated = self.rated_power_kw
-        if rated is None:
-            return 0.0
-        return self.power_kw / rated if rated else inf
+        return 0.0 if rated is None else share_of(self.power_kw, rated)
 
     def age(self, now: float) -> float | None:
         """How long ago the load gauge was asked for, in seconds; None if it never was."""
@@ -180,6 +179,11 @@ class Account:
         """Give the power of the jobs on their way: of those not known, the usual one."""
         unknown = self.outstanding - len(self.way)
         return sum(self.way) + max(0.0, unknown) * DEFAULT_POWER_KW
+
+
+def share_of(power_kw: float, rated_kw: float) -> float:
+    """Give power ÷ rated power; a transformer that is built for nothing is always full."""
+    return power_kw / rated_kw if rated_kw else inf
 
 
 def taken(counts: Counts) -> float:

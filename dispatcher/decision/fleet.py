@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dispatcher.decision.account import Account
+from dispatcher.decision.account import Account, share_of
 from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.rows import Figures, Row, Rows
 from dispatcher.readings import LOAD
@@ -231,7 +231,7 @@ class Fleet:
             share if account.consumers else inf,
             room / places,
             (room + 1.0 if not deaf and _may_queue(account) else room) / places,
-            _share_of(power, rated),
+            0.0 if rated is None else round(share_of(power, rated), DIGITS),
             1.0 / rated if rated else 0.0,
             inf if rated is None else rated,
             account.gauge(LOAD) or 0.0,
@@ -257,9 +257,3 @@ def _may_queue(account: Account) -> bool:
     session = account.session_seconds
     brief = session is not None and session <= BRIEF_SECONDS
     return brief and not account.capped and account.health.back_at is None
-
-
-def _share_of(power_kw: float, rated: float | None) -> float:
-    if rated is None:
-        return 0.0
-    return round(power_kw / rated, DIGITS) if rated else inf
