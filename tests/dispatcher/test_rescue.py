@@ -21,7 +21,7 @@ from tests.broker import VirtualHost
 from tests.fake_broker import NOWHERE
 from tests.grid import links
 from tests.grid.gate import gate
-from tests.grid.links import Seen, eventually, running
+from tests.grid.links import Seen, eventually, running, waits_in
 
 PERIOD = 0.01
 BOUND = 5
@@ -533,7 +533,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         running(Declarer("declarer", [vhost.url("dispatcher")], Seen())) as declarer,
         running(Publisher("publisher", [vhost.url("dispatcher")], Seen())) as publisher,
     ):
-        assert (await declarer.queue(queue)).ready == 0
+        await waits_in(declarer, queue, 0)
         for job in ("charging", "a", "b"):
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
@@ -553,9 +553,9 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 assert rescue.in_hand == 0
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
-            assert (await declarer.queue(queue)).ready == 0
+            await waits_in(declarer, queue, 0)
         await eventually(lambda: not worker.link.connected, "the worker is gone")
         async with running(links.Taker(vhost.url("substation"), queue.name).link) as rest:
             await eventually(lambda: rest.connected, "what is left is delivered")
-        assert (await declarer.queue(queue)).ready == 0
+        await waits_in(declarer, queue, 0)
         assert worker.ids == ["charging"]

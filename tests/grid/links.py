@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from pika import BasicProperties, BlockingConnection, URLParameters
 
-from grid.amqp import Consumer, Delivery, Link, StreamReader
+from grid.amqp import Consumer, Declarer, Delivery, Link, StreamReader
+from grid.topology import Queue
 
 PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
 POLL_SECONDS = 0.01
@@ -63,6 +64,17 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE:g} s: {what}") from None
+
+
+async def waits_in(declarer: Declarer, queue: Queue, count: int) -> None:
+    """Wait until so many messages wait in a queue: RabbitMQ returns and removes in its own time."""
+    ready = -1
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while (ready := (await declarer.queue(queue)).ready) != count:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"{ready} wait in {queue.name}, not {count}") from None
 
 
 def properties(url: str, queue: str, count: int) -> list[BasicProperties]:

@@ -12,7 +12,7 @@ from grid import topology
 from grid.amqp import Consumer, Declarer, Delivery, Publisher
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import Seen, Taker, eventually, running
+from tests.grid.links import Seen, Taker, eventually, running, waits_in
 
 pytestmark = pytest.mark.integration
 
@@ -46,10 +46,10 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
     one = taker(vhost, prefetch=2_050)
     async with running(one.link):
         await eventually(lambda: len(one.deliveries) == 2_050, "the prefetch is delivered")
-        assert (await declarer.queue(QUEUE)).ready == 50
+        await waits_in(declarer, QUEUE, 50)
         one.link.ack(one.deliveries[9].tag, multiple=True)
         await eventually(lambda: len(one.deliveries) == 2_060, "as many more as acknowledged")
-        assert (await declarer.queue(QUEUE)).ready == 40
+        await waits_in(declarer, QUEUE, 40)
     assert len(set(one.ids)) == 2_060
 
 
@@ -83,7 +83,7 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
     other = taker(vhost)
     async with running(other.link):
         await eventually(lambda: other.ids, "the rest is delivered")
-        assert (await declarer.queue(QUEUE)).ready == 0
+        await waits_in(declarer, QUEUE, 0)
     assert other.ids == ["c"]
 
 
@@ -131,7 +131,7 @@ async def test_stopping_lets_what_was_taken_be_finished(
     other = taker(vhost)
     async with running(other.link):
         await eventually(lambda: len(other.ids) == 2, "the others are delivered elsewhere")
-        assert (await declarer.queue(QUEUE)).ready == 0
+        await waits_in(declarer, QUEUE, 0)
     assert one.ids == ["a", "b"]
     assert sorted(map(str, other.ids)) == ["b", "c"]
 
@@ -166,7 +166,7 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
         one.link.ack(one.deliveries[2].tag)
     assert one.ids == ["a", "b", "b"]
     assert "PRECONDITION_FAILED" in one.seen.reasons()[1]
-    assert (await declarer.queue(QUEUE)).ready == 0
+    await waits_in(declarer, QUEUE, 0)
 
 
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
@@ -210,7 +210,7 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
     await send(vhost, "a", "poison", "b")
     async with running(link):
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
-    assert (await declarer.queue(QUEUE)).ready == 0
+    await waits_in(declarer, QUEUE, 0)
     assert list(map(repr, told)) == ["KeyError('some mistake')"]
     parked = Taker(vhost.url(), topology.PARKED)
     async with running(parked.link):

@@ -13,7 +13,7 @@ from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid import links
 from tests.grid.gate import gate
-from tests.grid.links import Seen, eventually, running, started
+from tests.grid.links import Seen, eventually, running, started, waits_in
 
 pytestmark = pytest.mark.integration
 
@@ -77,14 +77,14 @@ async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
     await send(vhost, "a", "b", "c")
     async with running(taker(vhost)) as link:
         a, b, c = [await taken(link) for _ in range(3)]
-        assert (await declarer.queue(QUEUE)).ready == 0
+        await waits_in(declarer, QUEUE, 0)
         link.ack(b.tag)
         link.requeue(a.tag)
         again = await taken(link)
         assert (again.id, again.redelivered) == ("a", True)
         link.ack(again.tag)
         link.ack(c.tag)
-    assert (await declarer.queue(QUEUE)).ready == 0
+    await waits_in(declarer, QUEUE, 0)
 
 
 @pytest.mark.usefixtures("declarer")
@@ -122,7 +122,7 @@ async def test_what_another_has_in_hand_is_not_taken(
         link.ack(found.tag)
         worker.link.ack(worker.deliveries[0].tag)
         await asyncio.sleep(0)
-    assert (await declarer.queue(QUEUE)).ready == 0
+    await waits_in(declarer, QUEUE, 0)
     assert worker.ids == ["charging"]
 
 
@@ -135,7 +135,7 @@ async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer)
             await link.take("substation.x")
         await eventually(lambda: link.connected, "the link is back")
         assert (await taken(link)).redelivered
-    assert (await declarer.queue(QUEUE)).ready == 1
+    await waits_in(declarer, QUEUE, 1)
 
 
 async def test_without_a_link_nothing_is_taken() -> None:
