@@ -36,9 +36,9 @@ bench: ## how long one decision takes, of each policy, among 3 and 1,000 substat
 clean: ## stop everything and remove data, passwords and .venv
 	@deploy/run clean
 
-test: ## every test, against a RabbitMQ node of their own; e.g. ARGS="-k policy"
+test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: ## style, types, and who may import whom
 	@deploy/local/bootstrap
