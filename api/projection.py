@@ -9,29 +9,39 @@ from __future__ import annotations
 import json
 import zlib
 from bisect import bisect_right
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from grid import parking
 from grid.events import ENDED, SUBSTATIONS, Event, State
 
 _TAKEN: Final = frozenset(State)
+_FINAL: Final = frozenset({State.COMPLETED, State.EXPIRED})  # from the others a job may be replayed
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
 
 
 class Visit(NamedTuple):
-    """When a job came to a state, in Unix seconds, at which substation, and why."""
+    """When a job came to a state, in Unix seconds, at which substation, and why.
+
+    ``replays`` is how often an operator had replayed it by then.
+    """
 
     at: float
     substation: str
     reason: str
+    replays: int = 0
 
 
 class Assignment(NamedTuple):
-    """When and where a job was sent; ``record`` is the decision, packed to a tenth of its size."""
+    """When and where a job was sent; ``record`` is the decision, packed to a tenth of its size.
 
+    Of two the later replay's is the later one.
+    """
+
+    replays: int
     at: float
     attempt: int
     substation: str
@@ -44,7 +54,8 @@ class Job:
     """One job as far as the log tells. ``times`` has each state's time in Unix seconds.
 
     All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
-    and charged more than once), the first of each of the ``ends``, and all ``completions``.
+    and charged more than once), the first of each of the ``ends``, and all ``completions``. What
+    was before the latest of its ``replays`` is over.
     """
 
     id: str
@@ -55,6 +66,8 @@ class Job:
     times: dict[State, float] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    replays: int = 0
+    replayed: Visit | None = None
     queued: Event | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
@@ -91,7 +104,7 @@ class Projection:
         self._oldest = oldest
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._order: list[Job] = []
-        self._ended: deque[Job] = deque()
+        self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
         self._named = 0
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
@@ -141,7 +154,7 @@ class Projection:
         self.by_status[job.status] += 1
         if len(self._jobs) > self._most:
             self._drop_one()
-        while self._ended and _ended_at(self._ended[0]) < event.at - self._oldest:
+        while self._ended and _ended_at(next(iter(self._ended.values()))) < event.at - self._oldest:
             self._drop_one()
         if len(self._order) > SLACK * len(self._jobs) + FEW:
             self._order = list(self._jobs.values())
@@ -152,11 +165,15 @@ class Projection:
             return
         self.by_status[before] -= 1
         self.by_status[job.status] += 1
-        if job.status in ENDED and before not in ENDED:
-            self._ended.append(job)
+        if job.status not in ENDED:
+            self._ended.pop(job.id, None)
+        elif before not in ENDED:
+            self._ended[job.id] = job
 
     def _drop_one(self) -> None:
-        job = self._ended.popleft() if self._ended else next(iter(self._jobs.values()))
+        first = self._ended or self._jobs
+        job = next(iter(first.values()))
+        self._ended.pop(job.id, None)
         del self._jobs[job.id]
         self.by_status[job.status] -= 1
 
@@ -172,8 +189,12 @@ def _names_substations(event: Event) -> bool:
 def _take(job: Job, kind: State, event: Event) -> None:
     """Note an event, so that neither the order of events nor their repetition matters."""
     job.attempt = max(job.attempt, event.attempt)
-    visit = Visit(event.at, event.substation, event.reason)
-    if kind is State.QUEUED:
+    replays = parking.replays(event.detail)
+    visit = Visit(event.at, event.substation, event.reason, replays)
+    job.replays = max(job.replays, replays)
+    if kind is State.QUEUED and replays:
+        job.replayed = _later_replay(visit, job.replayed or visit)
+    elif kind is State.QUEUED:
         job.queued = event
     elif kind is State.ASSIGNED:
         assignment = _assignment(event)
@@ -181,14 +202,20 @@ def _take(job: Job, kind: State, event: Event) -> None:
     elif kind is State.CHARGING:
         job.charging = max(visit, job.charging or visit)
     else:
-        job.ends[kind] = min(visit, job.ends.get(kind, visit))
+        job.ends[kind] = _later_replay(visit, job.ends.get(kind, visit))
         if kind is State.COMPLETED:
             job.completions.add((event.substation, event.at))
+
+
+def _later_replay(one: Visit, other: Visit) -> Visit:
+    """Give the one of the later replay; of the same, the earlier."""
+    return min(one, other, key=lambda visit: (-visit.replays, visit))
 
 
 def _assignment(event: Event) -> Assignment:
     asked_at = event.detail.get("requested_at")
     return Assignment(
+        parking.replays(event.detail),
         event.at,
         event.attempt,
         event.substation,
@@ -203,7 +230,9 @@ def _ended_at(job: Job) -> float:
 
 def _conclude(job: Job) -> None:
     """Set what follows from the events that are known."""
-    assigned, charging, end = job.assigned, job.charging, _end(job)
+    assigned, charging, end = _since_replay(job), job.charging, _end(job)
+    if charging and job.replays and charging.at < _aside_until(job):
+        charging = None
     if assigned and charging and assigned.substation != charging.substation:
         # it did not stay where it charged: it was sent elsewhere since, and does not charge yet
         charging = charging if charging.at >= assigned.at else None
@@ -212,7 +241,7 @@ def _conclude(job: Job) -> None:
     )
     last = job.ends[end] if end is State.COMPLETED else charging or assigned
     job.substation = last.substation if last else None
-    job.reason = job.ends[end].reason or None if end else None
+    job.reason = _reason(job, end)
     job.request = job.queued.detail if job.queued else {}
     times = {
         State.QUEUED: _asked(job),
@@ -223,9 +252,36 @@ def _conclude(job: Job) -> None:
     job.times = {state: at for state, at in times.items() if at is not None}
 
 
+def _reason(job: Job, end: State | None) -> str | None:
+    """Tell why it ended so; else, where an operator replayed it, what was said of that."""
+    said = (job.ends[end] if end else None, job.replayed)
+    return next((each.reason for each in said if each is not None and each.reason), None)
+
+
+def _since_replay(job: Job) -> Assignment | None:
+    """Give the assignment, unless the job was replayed since."""
+    known = job.assigned
+    return known if known is not None and known.replays == job.replays else None
+
+
+def _aside_until(job: Job) -> float:
+    """Tell when a job was put aside, for all that is known; before all time if never."""
+    return max((job.ends[state].at for state in job.ends.keys() - _FINAL), default=-inf)
+
+
 def _end(job: Job) -> State | None:
-    """Tell which end came first, and so is the one that counts."""
-    return min(job.ends, key=lambda state: (job.ends[state], state)) if job.ends else None
+    """Tell which end came first, and so is the one that counts.
+
+    From where it was put aside it may have been replayed, or cancelled.
+    """
+    ends = {
+        state: visit
+        for state, visit in job.ends.items()
+        if state in _FINAL or visit.replays == job.replays
+    }
+    if State.CANCELLED in ends:
+        ends.pop(State.PARKED, None)
+    return min(ends, key=lambda state: (ends[state], state)) if ends else None
 
 
 def _asked(job: Job) -> float | None:

@@ -30,7 +30,7 @@ from dispatcher.progress import Progress
 from dispatcher.sender import Sender
 from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
-from grid import messages
+from grid import messages, parking, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
@@ -168,7 +168,8 @@ class Dispatcher:
         if not self.deciding:
             return False
         source = self._taken_back
-        if (request := self._read(delivery, source)) is None:
+        queue = topology.substation_queue(substation).name
+        if (request := self._read(delivery, source, queue)) is None:
             return True
         if (held := self._jobs.get(request.id)) is not None:
             return self._take_copy(held, substation, delivery.tag)
@@ -192,7 +193,7 @@ class Dispatcher:
     def forget_taken_back(self) -> None:
         """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
         for job in self._forget(self._taken_back):
-            self._sent.note(job.id, job.origin, job.assigned_at)
+            self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
 
     async def stop(self) -> None:
         """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
@@ -232,7 +233,7 @@ class Dispatcher:
     # what comes in
 
     def _take(self, delivery: Delivery) -> None:
-        request = self._read(delivery, self._requests)
+        request = self._read(delivery, self._requests, topology.REQUESTS)
         if request is None or self._known(request.id, delivery):
             return
         job = self._new(request, delivery, self._requests)
@@ -242,16 +243,25 @@ class Dispatcher:
         else:
             self._send_again(job, before)
 
-    def _read(self, delivery: Delivery, source: Source) -> ChargeRequest | None:
+    def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
         """Give the request that was delivered; what is none is parked."""
         try:
             return messages.decode(delivery.body)
         except MalformedMessage as error:
-            source.parking.park(delivery.tag, delivery.body, delivery.id, MALFORMED, str(error))
+            source.parking.park(
+                delivery.tag,
+                delivery.body,
+                delivery.id,
+                MALFORMED,
+                str(error),
+                queue=queue,
+                headers=delivery.headers,
+            )
             return None
 
     def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
-        job = Job(request, delivery.body, source, delivery.tag, self._now())
+        replays = parking.replays(delivery.headers)
+        job = Job(request, delivery.body, source, delivery.tag, self._now(), replays)
         self._jobs[request.id] = job
         return job
 
@@ -269,7 +279,8 @@ class Dispatcher:
             self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
-        if job is None and not self._history.is_over(id, redelivered=delivery.redelivered):
+        replays, again = parking.replays(delivery.headers), delivery.redelivered
+        if job is None and not self._history.is_over(id, replays, redelivered=again):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self._requests, delivery.tag
@@ -309,7 +320,9 @@ class Dispatcher:
     def _park(self, job: Job) -> None:
         kind, reason = self._hopeless(job) or ("", "")
         del self._jobs[job.id]
-        job.source.parking.park(job.tag, job.body, job.id, kind, reason)
+        job.source.parking.park(
+            job.tag, job.body, job.id, kind, reason, queue=job.queue, headers=job.headers
+        )
 
     def _expire(self, job: Job) -> None:
         """End a request whose vehicle has left; it is acknowledged once that is on record."""
@@ -325,7 +338,7 @@ class Dispatcher:
             return
         self._metrics.expired.inc()
         del self._jobs[job.id]
-        self._sent.note(job.id, "", self._clock())
+        self._sent.note(job.id, "", self._clock(), job.replays)
         job.done()
 
     def _on_set_back(self, job: Job, outcome: Outcome) -> None:
@@ -358,7 +371,7 @@ class Dispatcher:
 
     def _on_sent(self, job: Job) -> None:
         del self._jobs[job.id]
-        self._sent.note(job.id, job.substation, job.assigned_at)
+        self._sent.note(job.id, job.substation, job.assigned_at, job.replays)
         job.done()
 
     def _on_refused(self, job: Job, outcome: Outcome) -> None:

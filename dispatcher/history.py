@@ -19,11 +19,12 @@ class Sent:
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
-        self._where: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._where: OrderedDict[str, tuple[str, float, int]] = OrderedDict()
 
-    def __contains__(self, id: object) -> bool:
-        """Tell whether a job was sent, or ended here."""
-        return id in self._where
+    def has(self, id: str, replays: int = 0) -> bool:
+        """Tell whether a job was sent, or ended here, since it was replayed so often."""
+        known = self._where.get(id)
+        return known is not None and known[2] >= replays
 
     def where(self, id: str) -> str | None:
         """Name the substation a job was sent to; empty where it ended here, None if unknown."""
@@ -35,9 +36,9 @@ class Sent:
         known = self._where.get(id)
         return -inf if known is None else known[1]
 
-    def note(self, id: str, substation: str, at: float) -> None:
+    def note(self, id: str, substation: str, at: float, replays: int = 0) -> None:
         """Note where a job was sent, and when that was decided, in Unix seconds."""
-        self._where[id] = substation, at
+        self._where[id] = substation, at, replays
         if len(self._where) > self._most:
             self._where.popitem(last=False)
 
@@ -58,9 +59,12 @@ class History:
         self._now = now
         self.sent = Sent()
 
-    def is_over(self, id: str, *, redelivered: bool) -> bool:
-        """Tell whether a request that comes needs nothing more: its job was sent, or has ended."""
-        return id in self.sent or (redelivered and self._progress.ended(id))
+    def is_over(self, id: str, replays: int, *, redelivered: bool) -> bool:
+        """Tell whether a request that comes needs nothing more: its job was sent, or has ended.
+
+        What was before an operator replayed it does not count.
+        """
+        return self.sent.has(id, replays) or (redelivered and self._progress.ended(id, replays))
 
     def went_elsewhere(self, id: str, substation: str) -> bool:
         """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.

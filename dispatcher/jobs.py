@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from dispatcher.decision.line import Wish, wish
 from dispatcher.parking import Parking
+from grid import parking, topology
 from grid.messages import ChargeRequest
 
 TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
@@ -29,7 +30,8 @@ class Job:
     """A request in hand.
 
     ``tag`` is its delivery from ``source``, or None since that link broke; ``origin`` the
-    substation whose queue it was taken back from; ``since`` when it came, in the ledger's seconds.
+    substation whose queue it was taken back from; ``since`` when it came, in the ledger's seconds;
+    ``replays`` how often an operator sent it again after it was parked.
     """
 
     request: ChargeRequest
@@ -37,6 +39,7 @@ class Job:
     source: Source
     tag: int | None
     since: float
+    replays: int = 0
     origin: str = ""
     substation: str = ""  # where it is being sent
     assigned_at: float = 0.0  # when that was decided, in Unix seconds
@@ -53,6 +56,16 @@ class Job:
     def id(self) -> str:
         """Its name."""
         return self.request.id
+
+    @property
+    def queue(self) -> str:
+        """The queue it was delivered from."""
+        return topology.substation_queue(self.origin).name if self.origin else topology.REQUESTS
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """What goes with it wherever it goes."""
+        return parking.marked(self.replays)
 
     def done(self) -> None:
         """Acknowledge its delivery, where that is still good."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from dispatcher.telemetry import Metrics
-from grid import messages, topology
+from grid import messages, parking, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -20,7 +20,6 @@ from grid.events import Event, State
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message
-REASON_HEADER: Final = "x-parked-reason"
 
 
 class Parking:
@@ -42,28 +41,56 @@ class Parking:
         self._parked = parked
         self._epoch = 0  # of the consuming link: a tag of an older one means nothing
 
-    def park(self, tag: int | None, body: bytes, id: str | None, kind: str, reason: str) -> None:
-        """Put a message aside; ``id`` may be anything a stranger wrote there."""
+    def park(
+        self,
+        tag: int | None,
+        body: bytes,
+        id: str | None,
+        kind: str,
+        reason: str,
+        *,
+        queue: str,
+        headers: Mapping[str, Any],
+    ) -> None:
+        """Put aside a message of a queue; ``id`` may be anything a stranger wrote there.
+
+        ``kind`` is the reason in a word or two, one of few.
+        """
         name = messages.name_of(id, body)
         log.warning("parked %s: %s", name, reason)
         self._metrics.parked.labels(kind).inc()
-        self._publish(self._epoch, tag, body, name, reason)
+        label = parking.label(kind, reason, queue, self._clock(), headers)
+        self._publish(self._epoch, tag, body, name, label)
 
     def forget(self) -> None:
         """Let go of all deliveries: RabbitMQ delivers them again, and they are parked again."""
         self._epoch += 1
 
-    def _publish(self, epoch: int, tag: int | None, body: bytes, name: str, reason: str) -> None:
+    def _publish(
+        self, epoch: int, tag: int | None, body: bytes, name: str, label: Mapping[str, Any]
+    ) -> None:
         def answer(outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
-                event = Event(State.PARKED, self._clock(), job=name, reason=reason)
+                event = self._event(name, label)
                 self._events.write(event, partial(self._on_recorded, epoch, tag))
             elif epoch == self._epoch:
-                again = partial(self._publish, epoch, tag, body, name, reason)
+                again = partial(self._publish, epoch, tag, body, name, label)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
 
-        parked, headers = topology.PARKED, {REASON_HEADER: reason}
-        self._publisher.publish(parked, parked, body, answer, id=name, headers=headers)
+        self._publisher.publish(
+            topology.PARKED, topology.PARKED_KEY, body, answer, id=name, headers=label
+        )
+
+    def _event(self, name: str, label: Mapping[str, Any]) -> Event:
+        queue = label[parking.FROM_HEADER]
+        return Event(
+            State.PARKED,
+            label[parking.AT_HEADER],
+            job=name,
+            substation=topology.substation_of(queue) or "",
+            reason=label[parking.REASON_HEADER],
+            detail=parking.noted(parking.replays(label)),
+        )
 
     def _on_recorded(self, epoch: int, tag: int | None, written: bool) -> None:  # noqa: FBT001
         if not written:

@@ -10,10 +10,14 @@ from collections import OrderedDict
 from math import inf
 from typing import TypeVar
 
-from grid.events import ENDED, Event, State
+from grid import parking
+from grid.events import Event, State
 
 V = TypeVar("V")
 Assigned = tuple[float, int, str]  # when, which attempt, where
+
+FINAL = frozenset({State.COMPLETED, State.EXPIRED})
+ASIDE = frozenset({State.PARKED, State.CANCELLED})  # an operator may replay it after that
 
 
 class Progress:
@@ -22,6 +26,8 @@ class Progress:
     def __init__(self, most: int) -> None:
         self._most = most
         self._ended: OrderedDict[str, None] = OrderedDict()
+        # after how many replays, and when, it was put aside the last time
+        self._aside: OrderedDict[str, tuple[int, float]] = OrderedDict()
         # the latest assignment, and when the latest to any other substation was
         self._assigned: OrderedDict[str, tuple[Assigned, float]] = OrderedDict()
         self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
@@ -33,13 +39,16 @@ class Progress:
             self._assign(event)
         elif kind == State.CHARGING:
             self._charge(event)
-        elif kind in ENDED:
+        elif kind in FINAL:
             self._charging.pop(event.job, None)
             self._keep(self._ended, event.job, None)
+        elif kind in ASIDE:
+            self._put_aside(event)
 
-    def ended(self, job: str) -> bool:
-        """Tell whether nothing more happens to a job."""
-        return job in self._ended
+    def ended(self, job: str, replays: int = 0) -> bool:
+        """Tell whether nothing more happens to a job that was replayed so often."""
+        aside = self._aside.get(job)
+        return job in self._ended or (aside is not None and aside[0] >= replays)
 
     def sent_to(self, job: str) -> str | None:
         """Name the substation a job was last assigned to, if that was told."""
@@ -54,14 +63,16 @@ class Progress:
     def charging_at(self, job: str) -> str | None:
         """Name the substation that charges a job now, as far as is told.
 
-        A session is over when its job has ended, or was assigned elsewhere after it began.
+        A session is over when its job has ended, or was put aside or assigned elsewhere after it
+        began.
         """
         session = self._charging.get(job)
         if session is None:
             return None
         since, where = session
-        moved = self._elsewhere_at(job, where)
-        return None if moved > since else where
+        _, aside_at = self._aside.get(job, (0, -inf))
+        over = aside_at >= since or self._elsewhere_at(job, where) > since
+        return None if over else where
 
     def _elsewhere_at(self, job: str, substation: str) -> float:
         """When a job was last assigned to any other substation; before all time if never."""
@@ -87,6 +98,11 @@ class Progress:
         else:
             elsewhere = max(elsewhere, new[0])
         self._keep(self._assigned, event.job, (latest, elsewhere))
+
+    def _put_aside(self, event: Event) -> None:
+        replays, at = self._aside.get(event.job, (0, -inf))
+        latest = max(replays, parking.replays(event.detail)), max(at, event.at)
+        self._keep(self._aside, event.job, latest)
 
     def _charge(self, event: Event) -> None:
         if not event.substation or event.job in self._ended:

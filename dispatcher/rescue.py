@@ -18,6 +18,7 @@ from typing import Final
 
 from dispatcher.patience import Look, Patience, Verdict
 from dispatcher.progress import Progress
+from grid import parking
 from grid.amqp import Delivery, QueueState, Taker
 from grid.errors import BrokerUnavailable
 from grid.topology import substation_queue
@@ -138,7 +139,7 @@ class Rescue:
             verdict = due.get(name)
             self._spared[name] = []
             for each in deliveries:
-                if self._progress.ended(each.id or ""):
+                if self._ended(each):
                     self._taker.ack(each.tag)
                 elif verdict is not None and self._is_own(name, each, verdict):
                     self._spared[name].append(each)
@@ -183,13 +184,16 @@ class Rescue:
 
     def _see_to(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
         """Do with a job what is right for it; tells whether to go on."""
-        if self._progress.ended(delivery.id or ""):
+        if self._ended(delivery):
             self._taker.ack(delivery.tag)
             return True
         if self._is_own(name, delivery, verdict):
             self._spared.setdefault(name, []).append(delivery)
             return True
         return self._hand_over(name, delivery, verdict)
+
+    def _ended(self, delivery: Delivery) -> bool:
+        return self._progress.ended(delivery.id or "", parking.replays(delivery.headers))
 
     def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
         """Tell whether a job is in progress at the very substation, which may be alive."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from dispatcher.jobs import Job
 from dispatcher.telemetry import Metrics
-from grid import topology
+from grid import parking, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -57,7 +57,11 @@ class Sender:
                 job=job.id,
                 substation=substation,
                 attempt=job.attempt,
-                detail={"requested_at": job.request.requested_at, **detail},
+                detail={
+                    "requested_at": job.request.requested_at,
+                    **parking.noted(job.replays),
+                    **detail,
+                },
             ),
             partial(self._on_recorded, job),
         )
@@ -78,6 +82,7 @@ class Sender:
                 job.body,
                 partial(self._on_answer, job),
                 id=job.id,
+                headers=job.headers,
             )
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:

@@ -78,7 +78,7 @@ class SetBack:
             job.body,
             partial(self._on_answer, job),
             id=job.id,
-            headers={TAKEN_BACK_HEADER: job.origin} if job.origin else None,
+            headers={**job.headers, **({TAKEN_BACK_HEADER: job.origin} if job.origin else {})},
             priority=job.request.priority,
         )
 

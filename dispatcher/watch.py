@@ -15,7 +15,7 @@ from dispatcher.telemetry import Metrics
 from grid import events
 from grid.errors import MalformedMessage
 from grid.event_log import Mark
-from grid.events import SUBSTATIONS, Event
+from grid.events import SUBSTATIONS, Event, State
 from grid.messages import valid_substation_id
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,8 @@ class SubstationWatch:
             self._progress.take(each)
             if each.kind == SUBSTATIONS:
                 self._on_snapshot(each)
+            elif each.kind == State.PARKED and each.substation:
+                self._ledger.let_go(each.substation)  # its queue has one less, and none charged it
         heard = [
             self._ledger.report(each.substation, each.counts)
             for each in found

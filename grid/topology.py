@@ -13,6 +13,10 @@ from typing import Any, Final
 
 REQUESTS: Final = "charge.requests"
 PARKED: Final = "charge.parked"
+PARKED_KEY: Final = "parked"  # of what comes with its reason
+DEAD: Final = "charge.dead"
+# of what RabbitMQ gives up: the queues of before say so, and no queue can be changed
+DEAD_KEY: Final = PARKED
 EVENTS: Final = "charge.events"
 CONTROLS: Final = "charge.controls"
 SUBSTATIONS_EXCHANGE: Final = "charge.substations"
@@ -24,6 +28,7 @@ DELIVERY_LIMIT: Final = (
 REQUESTS_MAX_LENGTH: Final = 500_000
 SUBSTATION_MAX_LENGTH: Final = 100_000
 PARKED_MAX_LENGTH: Final = 1_000_000
+PARKED_DELIVERY_LIMIT: Final = 1_000_000  # without one of its own, RabbitMQ 4 drops at 20
 EVENTS_MAX_AGE_SECONDS: Final = 24 * 3600
 EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
@@ -42,7 +47,7 @@ class Queue:
 
 
 def _quorum(max_length: int, **more: object) -> dict[str, Any]:
-    """Give the arguments of a quorum queue that refuses when full and parks what is poison.
+    """Give the arguments of a quorum queue that refuses when full, and puts aside what is poison.
 
     ``x-overflow`` is what makes dead-lettering at-least-once possible.
     """
@@ -52,7 +57,7 @@ def _quorum(max_length: int, **more: object) -> dict[str, Any]:
         "x-max-length": max_length,
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": PARKED,
-        "x-dead-letter-routing-key": PARKED,
+        "x-dead-letter-routing-key": DEAD_KEY,
         "x-dead-letter-strategy": "at-least-once",
         **more,
     }
@@ -64,14 +69,26 @@ REQUESTS_QUEUE: Final = Queue(
 PARKED_QUEUE: Final = Queue(
     PARKED,
     PARKED,
-    PARKED,
-    # looking at a parked message delivers it: without a limit of its own, RabbitMQ 4 drops it at 20
+    PARKED_KEY,
     {
         "x-queue-type": "quorum",
-        "x-delivery-limit": 1_000_000,
+        "x-delivery-limit": PARKED_DELIVERY_LIMIT,  # looking at a parked message delivers it
         "x-max-length": PARKED_MAX_LENGTH,
         "x-overflow": "reject-publish",
     },
+)
+DEAD_QUEUE: Final = Queue(
+    DEAD,
+    PARKED,
+    DEAD_KEY,
+    # the dispatcher parks what is here; where it fails over a message, that is parked as it is
+    _quorum(
+        PARKED_MAX_LENGTH,
+        **{
+            "x-delivery-limit": PARKED_DELIVERY_LIMIT,
+            "x-dead-letter-routing-key": PARKED_KEY,
+        },
+    ),
 )
 EVENTS_STREAM: Final = Queue(
     EVENTS,
@@ -96,8 +113,14 @@ CONTROLS_STREAM: Final = Queue(
     },
 )
 
-QUEUES: Final = (PARKED_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM, CONTROLS_STREAM)
+QUEUES: Final = (PARKED_QUEUE, DEAD_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM, CONTROLS_STREAM)
 EXCHANGES: Final = (PARKED, REQUESTS, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE)  # direct, durable
+
+
+def substation_of(queue: str) -> str | None:
+    """Name the substation whose queue this is; None where it is another queue."""
+    name = queue.removeprefix(SUBSTATION_QUEUE_PREFIX)
+    return name if name != queue else None
 
 
 def substation_queue(substation: str) -> Queue:

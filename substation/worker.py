@@ -105,10 +105,8 @@ class Worker:
             self._interrupt(session)
 
     def _refuse(self, delivery: Delivery, reason: str) -> None:
-        """Have RabbitMQ move what is no job to ``charge.parked``, and put on record why."""
-        log.warning("a message that is no job goes to %s: %s", topology.PARKED, reason)
-        name = messages.name_of(delivery.id, delivery.body)
-        self._events.write(Event(State.PARKED, self._clock(), job=name, reason=reason))
+        """Have RabbitMQ put aside what is no job; a dispatcher parks it, and says so on record."""
+        log.warning("a message that is no job goes to %s: %s", topology.DEAD, reason)
         self.consumer.reject(delivery.tag)
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:

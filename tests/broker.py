@@ -45,6 +45,7 @@ class Broker:
         self.node = Node(folder, NodePorts(*free_ports(5)))
         self.log_file = folder / "output.log"
         self._declared = 0.0
+        self._starts = 0
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -75,6 +76,7 @@ class Broker:
         self.node.prepare(render(self.passwords))
         if self._epmd is None:
             self._epmd = self._spawn(self.node.epmd_command())
+        self._starts += 1
         self._server = self._spawn(self.node.server_command())
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.node.ports.amqp):
@@ -135,10 +137,13 @@ class Broker:
     def vhost(self, *, topology: bool = True) -> Iterator[VirtualHost]:
         """Make a virtual host of its own for one test, with every user's permissions; then drop it.
 
-        ``topology`` says whether exchanges, queues and bindings are there from the start.
+        ``topology`` says whether exchanges, queues and bindings are there from the start. One that
+        the node was started over is left to go with the node: RabbitMQ that drops queues which it
+        is still recovering may end up unable to dead-letter, or to declare any that do.
         """
         name = f"test-{secrets.token_hex(4)}"
         path = quote(name, safe="")
+        starts = self._starts
         self.request("PUT", f"/api/vhosts/{path}")
         try:
             for user, permission in PERMISSIONS.items():
@@ -148,7 +153,7 @@ class Broker:
                 self._declared = time.monotonic()
             yield VirtualHost(self, name)
         finally:
-            if self._server is not None:
+            if self._server is not None and self._starts == starts:
                 self.request("DELETE", f"/api/vhosts/{path}")
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:

@@ -46,13 +46,19 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
             r"|charge\.controls|substation\..+)$"
         ),
         read=(
-            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
+            r"^(charge\.requests|charge\.substations|charge\.dead|charge\.events"
             r"|charge\.controls|substation\..+)$"
         ),
     ),
     "substation": Permission(configure=r"^$", write=r"^charge\.events$", read=r"^substation\..+$"),
     "load_test": Permission(
         configure=r"^$", write=r"^(charge\.requests)$", read=r"^charge\.events$"
+    ),
+    # an operator's tool, `python -m grid.parked`
+    "parked": Permission(
+        configure=r"^$",
+        write=r"^(charge\.requests|charge\.events)$",
+        read=r"^charge\.parked$",
     ),
 }
 USERS: Final = tuple(PERMISSIONS)

@@ -115,6 +115,7 @@ class Publisher(Link):
         *,
         id: str,
         timeout: float,
+        headers: Mapping[str, Any] | None = None,
         priority: int = 0,
     ) -> None:
         """Publish and wait for the confirm.
@@ -124,7 +125,9 @@ class Publisher(Link):
         """
         answer: asyncio.Future[Outcome] = future()
         done = partial(settle, answer)
-        publication = self.publish(exchange, key, body, done, id=id, priority=priority)
+        publication = self.publish(
+            exchange, key, body, done, id=id, headers=headers, priority=priority
+        )
         try:
             async with asyncio.timeout(timeout):
                 outcome = await answer

@@ -12,13 +12,17 @@ from grid.amqp.link import Link, Watch
 
 
 class Delivery(NamedTuple):
-    """A message from a queue; ``tag`` is good until the link breaks."""
+    """A message from a queue; ``tag`` is good until the link breaks.
+
+    ``behind`` is how many others were ready behind one that was asked for.
+    """
 
     tag: int
     body: bytes
     id: str | None
     redelivered: bool
     headers: Mapping[str, Any]
+    behind: int = 0
 
 
 class Receiver(Link):
@@ -58,4 +62,7 @@ def received(
 ) -> Delivery:
     """Give a message as pika brings it in the form the services see."""
     headers = properties.headers or {}
-    return Delivery(method.delivery_tag, body, properties.message_id, method.redelivered, headers)
+    behind = method.message_count if isinstance(method, Basic.GetOk) else 0
+    return Delivery(
+        method.delivery_tag, body, properties.message_id, method.redelivered, headers, behind
+    )

@@ -69,6 +69,8 @@ def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
         ("load_test", topology.CONTROLS),
         ("substation", topology.CONTROLS),
         ("substation", topology.PARKED),
+        ("parked", topology.PARKED),
+        ("parked", topology.SUBSTATIONS_EXCHANGE),
         ("dispatcher", ""),
     ],
 )
@@ -82,7 +84,7 @@ def test_publishing_elsewhere_is_refused(vhost: VirtualHost, user: str, exchange
     assert refused.value.reply_code == FORBIDDEN
 
 
-@pytest.mark.parametrize("user", ["api", "substation", "load_test"])
+@pytest.mark.parametrize("user", ["api", "substation", "load_test", "parked"])
 def test_consuming_requests_is_the_dispatchers_alone(vhost: VirtualHost, user: str) -> None:
     """Nobody but the dispatcher may take requests."""
     with connect(vhost.url(user)) as connection:
@@ -90,6 +92,18 @@ def test_consuming_requests_is_the_dispatchers_alone(vhost: VirtualHost, user: s
         with pytest.raises(ChannelClosedByBroker) as refused:
             channel.basic_consume(topology.REQUESTS, lambda *_: None)
     assert refused.value.reply_code == FORBIDDEN
+
+
+@pytest.mark.parametrize("user", ["api", "dispatcher", "substation", "load_test"])
+def test_looking_at_what_is_parked_is_an_operators_alone(vhost: VirtualHost, user: str) -> None:
+    """No service reads charge.parked; who has the tool's password does."""
+    with connect(vhost.url(user)) as connection:
+        channel = connection.channel()
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            channel.basic_get(topology.PARKED)
+    assert refused.value.reply_code == FORBIDDEN
+    with connect(vhost.url("parked")) as connection:
+        assert connection.channel().basic_get(topology.PARKED) == (None, None, None)
 
 
 @pytest.mark.parametrize("user", ["substation", "load_test"])

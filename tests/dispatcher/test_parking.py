@@ -6,11 +6,11 @@ import pytest
 
 from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION, TOO_POWERFUL
 from dispatcher.dispatcher import MALFORMED
-from dispatcher.parking import REASON_HEADER
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State
 from grid.messages import MAX_BODY_BYTES
+from grid.parking import REASON_HEADER
 from tests.dispatcher.bench import Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 

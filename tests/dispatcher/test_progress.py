@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.progress import Progress
+from dispatcher.progress import ASIDE, FINAL, Progress
 from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
 
 PLENTY = 1_000
@@ -23,9 +23,9 @@ def charging(where: str, at: float, job: str = "j") -> Event:
     return Event(State.CHARGING, at, job=job, substation=where)
 
 
-def ended(kind: str = State.COMPLETED, at: float = 9, job: str = "j") -> Event:
-    """A job came to its end."""
-    return Event(kind, at, job=job)
+def ended(kind: str = State.COMPLETED, at: float = 9, job: str = "j", replays: int = 0) -> Event:
+    """A job came to its end, after so many replays."""
+    return Event(kind, at, job=job, detail={"replays": replays})
 
 
 def told(*events: Event, most: int = PLENTY) -> Progress:
@@ -75,6 +75,28 @@ def test_every_end_is_one(kind: str) -> None:
     assert answers(told(*reversed(events))) == (None, "a", True)
 
 
+@pytest.mark.parametrize("kind", [State.PARKED, State.CANCELLED])
+def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
+    """Not until it is parked again; but what was completed is over for good."""
+    progress = told(ended(kind, 5))
+    assert progress.ended("j", 0)
+    assert not progress.ended("j", 1)
+    for again in (ended(kind, 7, replays=1), ended(kind, 5)):
+        progress.take(again)
+        assert progress.ended("j", 0)
+        assert progress.ended("j", 1)
+        assert not progress.ended("j", 2)
+    assert told(ended(kind, 5), ended(State.COMPLETED, 8)).ended("j", 1)
+
+
+def test_a_replay_that_charges_is_known_to() -> None:
+    """A living substation is left what it charges: that the job was parked before is no end."""
+    told_of = [charging("a", 2), ended(State.PARKED, 3), assigned("b", 4), charging("b", 5)]
+    assert told(*told_of).charging_at("j") == "b"
+    assert told(*reversed(told_of)).charging_at("j") == "b"
+    assert told(*told_of[:3]).charging_at("j") is None
+
+
 def test_one_job_says_nothing_of_another() -> None:
     """Each job has its own news."""
     progress = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
@@ -99,8 +121,9 @@ def test_memory_is_bounded() -> None:
         job = f"j{number}"
         for event in (charging("a", 2, job), assigned("a", 1, job=job), ended(job=job)):
             progress.take(event)
+            progress.take(ended(State.PARKED, job=job))
             progress.take(charging("a", 2, f"late{number}"))
-    memories = [getattr(progress, name) for name in ("_ended", "_assigned", "_charging")]
+    memories = [getattr(progress, name) for name in ("_ended", "_aside", "_assigned", "_charging")]
     assert all(len(each) <= 10 for each in memories)
     assert progress.ended("j999")
     assert not progress.ended("j0")
@@ -116,7 +139,11 @@ NEWS = st.one_of(
     ),
     st.builds(charging, st.sampled_from("abc"), st.integers(1, 5), st.sampled_from(["j", "k"])),
     st.builds(
-        ended, st.sampled_from(sorted(ENDED)), st.integers(1, 5), st.sampled_from(["j", "k"])
+        ended,
+        st.sampled_from(sorted(ENDED)),
+        st.integers(1, 5),
+        st.sampled_from(["j", "k"]),
+        st.integers(0, 2),
     ),
 )
 
@@ -128,6 +155,13 @@ def test_neither_order_nor_repetition_matters(news: list[Event], random: Random)
     random.shuffle(again)
     for job in ("j", "k"):
         assert answers(told(*again), job) == by_the_rules(news, job)
+        assert told(*again).ended(job, 1) == over(news, job, 1)
+
+
+def over(news: list[Event], job: str, replays: int) -> bool:
+    """Tell from the whole log whether nothing more happens to a job that was replayed so often."""
+    own = [each for each in news if each.job == job and each.kind in ENDED]
+    return any(e.kind in FINAL or e.detail["replays"] >= replays for e in own)
 
 
 def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, bool]:
@@ -135,12 +169,14 @@ def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, b
     own = [each for each in news if each.job == job]
     sent = [(e.at, e.attempt, e.substation) for e in own if e.kind == State.ASSIGNED]
     begun = [(e.at, e.substation) for e in own if e.kind == State.CHARGING]
-    over = any(e.kind in ENDED for e in own)
+    aside = [e.at for e in own if e.kind in ASIDE]
     where = None
-    if begun and not over:
+    if begun and not any(e.kind in FINAL for e in own):
         since, at = max(begun)
-        where = None if any(e[0] > since and e[2] != at for e in sent) else at
-    return where, max(sent)[2] if sent else None, over
+        gone = any(each >= since for each in aside)
+        gone = gone or any(e[0] > since and e[2] != at for e in sent)
+        where = None if gone else at
+    return where, max(sent)[2] if sent else None, over(news, job, 0)
 
 
 def test_it_is_cheap() -> None:

@@ -100,16 +100,16 @@ async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_job_refused_is_parked(vhost: VirtualHost) -> None:
-    """``reject`` sends one delivery to ``charge.parked``, whole, with where and why it died."""
+async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
+    """``reject`` sends one delivery to ``charge.dead``, whole, with where and why it died."""
     await send(vhost, "bad")
-    parked = Taker(vhost.url("dispatcher"), topology.PARKED)
+    dead = Taker(vhost.url("dispatcher"), topology.DEAD)
     one = taker(vhost)
-    async with running(one.link), running(parked.link):
+    async with running(one.link), running(dead.link):
         await eventually(lambda: one.deliveries, "it is delivered")
         one.link.reject(one.deliveries[0].tag)
-        await eventually(lambda: parked.deliveries, "it is parked")
-    (found,) = parked.deliveries
+        await eventually(lambda: dead.deliveries, "it is put aside")
+    (found,) = dead.deliveries
     assert (found.id, found.body) == ("bad", b"bad")
     (death,) = found.headers["x-death"]
     assert (death["reason"], death["queue"]) == ("rejected", QUEUE.name)
@@ -193,7 +193,7 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
 async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Poison goes to charge.parked, not round and round; the loop's handler ends the service."""
+    """Poison goes to charge.dead, not round and round; the loop's handler ends the service."""
     told: list[object] = []
     handler = lambda _, context: told.append(context["exception"])  # noqa: E731
     asyncio.get_running_loop().set_exception_handler(handler)
@@ -212,6 +212,6 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
     await waits_in(declarer, QUEUE, 0)
     assert list(map(repr, told)) == ["KeyError('some mistake')"]
-    parked = Taker(vhost.url(), topology.PARKED)
-    async with running(parked.link):
-        await eventually(lambda: parked.ids == ["poison"], "it is parked")
+    dead = Taker(vhost.url(), topology.DEAD)
+    async with running(dead.link):
+        await eventually(lambda: dead.ids == ["poison"], "it is put aside")

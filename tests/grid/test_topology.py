@@ -19,10 +19,11 @@ from tests.broker import VirtualHost
 from tests.grid.links import Seen, eventually, running
 
 KEPT = [topology.REQUESTS_QUEUE, substation_queue("substation1")]  # queues that hold jobs
+ASIDE = [topology.PARKED_QUEUE, topology.DEAD_QUEUE]  # and those of what was put aside
 DEFAULT_OF_RABBITMQ_4 = 20  # deliveries, after which it drops a message
 
 
-@pytest.mark.parametrize("queue", [*KEPT, topology.PARKED_QUEUE], ids=lambda each: each.name)
+@pytest.mark.parametrize("queue", [*KEPT, *ASIDE], ids=lambda each: each.name)
 def test_what_holds_jobs_is_a_quorum_queue(queue: Queue) -> None:
     """Only a quorum queue confirms once a majority of nodes has the message on disk."""
     assert queue.arguments["x-queue-type"] == "quorum"
@@ -35,17 +36,33 @@ def test_a_full_queue_refuses(queue: Queue) -> None:
     assert queue.arguments["x-max-length"] >= 100_000
 
 
-@pytest.mark.parametrize("queue", KEPT, ids=lambda each: each.name)
-def test_a_dead_job_is_parked_for_certain(queue: Queue) -> None:
+@pytest.mark.parametrize(
+    ("queue", "target"),
+    [
+        *((each, topology.DEAD_QUEUE) for each in KEPT),
+        (topology.DEAD_QUEUE, topology.PARKED_QUEUE),
+    ],
+    ids=lambda each: each.name,
+)
+def test_a_dead_job_is_put_aside_for_certain(queue: Queue, target: Queue) -> None:
     """At-least-once dead-lettering needs a target, ``reject-publish`` and a quorum queue."""
     assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
     assert queue.arguments["x-overflow"] == "reject-publish"
-    target = queue.arguments["x-dead-letter-exchange"], queue.arguments["x-dead-letter-routing-key"]
-    assert target == (topology.PARKED_QUEUE.exchange, topology.PARKED_QUEUE.key)
-    assert topology.PARKED_QUEUE.name == "charge.parked"
+    goes_to = (
+        queue.arguments["x-dead-letter-exchange"],
+        queue.arguments["x-dead-letter-routing-key"],
+    )
+    assert goes_to == (target.exchange, target.key)
 
 
-@pytest.mark.parametrize("queue", [*KEPT, topology.PARKED_QUEUE], ids=lambda each: each.name)
+def test_what_is_dead_and_what_is_parked_are_told_apart() -> None:
+    """Only what comes with its reason goes to charge.parked."""
+    dead, parked = topology.DEAD_QUEUE, topology.PARKED_QUEUE
+    assert dead.exchange == parked.exchange
+    assert dead.key != parked.key
+
+
+@pytest.mark.parametrize("queue", [*KEPT, *ASIDE], ids=lambda each: each.name)
 def test_restarts_do_not_use_up_a_jobs_deliveries(queue: Queue) -> None:
     """A limit is set, and above RabbitMQ 4's own, at which it drops what has nowhere to go."""
     assert queue.arguments["x-delivery-limit"] > DEFAULT_OF_RABBITMQ_4
@@ -88,10 +105,13 @@ def test_names_are_the_contract() -> None:
     assert {queue.name for queue in topology.QUEUES} == {
         "charge.requests",
         "charge.parked",
+        "charge.dead",
         "charge.events",
         "charge.controls",
     }
     queue = substation_queue("substation1")
+    assert topology.substation_of(queue.name) == "substation1"
+    assert topology.substation_of("charge.requests") is None
     assert (queue.name, queue.exchange, queue.key) == (
         "substation.substation1",
         "charge.substations",

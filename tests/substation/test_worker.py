@@ -204,7 +204,7 @@ async def test_a_session_outlives_the_link() -> None:
     await until(lambda: len(bench.queue.acked) == 1)
     assert bench.queue.acked == [1]
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
-    assert bench.kinds() == [("bad", "parked"), ("j1", "charging"), ("j1", "completed")]
+    assert bench.kinds() == [("j1", "charging"), ("j1", "completed")]
 
 
 async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() -> None:
@@ -232,7 +232,7 @@ async def test_what_waited_when_the_link_broke_comes_again_once() -> None:
 
 
 async def test_what_is_no_job_is_refused_for_good() -> None:
-    """RabbitMQ parks it; the next job is charged."""
+    """A dispatcher parks it, and says so; the next job is charged."""
     bench = Bench()
     bench.queue.bring(b"?", "bad")
     bench.queue.bring(body("j1"), "j1")

@@ -1,0 +1,75 @@
+"""What RabbitMQ gave up: parked like all that cannot be processed, with the reason, and on record.
+
+A queue gives up what its consumer rejects, and what it delivered too often. RabbitMQ moves that to
+``charge.dead``, and nowhere else: so whatever is parked has a reason, and the event log names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dispatcher.parking import Parking
+from dispatcher.telemetry import Metrics
+from grid import messages, parking, topology
+from grid.amqp import Consumer, Delivery, Publisher
+from grid.errors import MalformedMessage
+from grid.event_log import EventWriter
+
+PREFETCH: Final = 50
+NO_DEATH: Final = parking.Death("", parking.UNKNOWN, f"nobody said why it came to {topology.DEAD}")
+
+
+class DeadLetters:
+    """Parks what comes from ``charge.dead``. Each of several dispatchers may do so.
+
+    ``clock`` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        events: EventWriter,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._done)
+        self._consumer: Consumer
+
+    def connect(self, consumer: Consumer) -> None:
+        """Give it the link that delivers."""
+        self._consumer = consumer
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take what RabbitMQ gave up."""
+        death = parking.death(delivery.headers) or NO_DEATH
+        self._parking.park(
+            delivery.tag,
+            delivery.body,
+            delivery.id,
+            death.kind,
+            _reason(death, delivery.body),
+            queue=death.queue,
+            headers=delivery.headers,
+        )
+
+    def forget(self) -> None:
+        """Let go of all deliveries: the link broke, and RabbitMQ will bring them again."""
+        self._parking.forget()
+
+    def _done(self, tag: int) -> None:
+        self._consumer.ack(tag)
+
+
+def _reason(death: parking.Death, body: bytes) -> str:
+    """Say why, and what is wrong with a body that was rejected.
+
+    One that was delivered too often is not looked at: it may be what ended all who did.
+    """
+    if death.kind != parking.REJECTED:
+        return death.reason
+    try:
+        messages.decode(body)
+    except MalformedMessage as error:
+        return f"{death.reason}: {error}"
+    return death.reason

@@ -1,0 +1,37 @@
+"""``python -m grid.parked``: list, show, replay, discard what is in ``charge.parked``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+
+from grid.errors import GridError
+from grid.parked.cli import arguments, run
+from grid.parked.desk import Desk
+from grid.settings import Settings, parse
+
+
+def main() -> int:
+    """Do what the command line says at ``AMQP_URL``; gives the exit status."""
+    wanted = arguments(sys.argv[1:])
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links say what there is to say
+    try:
+        desk = Desk(parse(Settings, os.environ).broker_urls(), _say, time.time)
+        return asyncio.run(run(wanted, desk, sys.stdout, sys.stderr))
+    except GridError as error:
+        sys.stderr.write(f"{error}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted: what is not named as done is in charge.parked as before.\n")
+    return 1
+
+
+def _say(_link: str, up: bool, why: str) -> None:  # noqa: FBT001  # grid.amqp.Watch
+    if not up:
+        sys.stderr.write(f"RabbitMQ: {why}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""The command line: which messages are meant, and what is to be done with them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TextIO
+
+from grid.parked.desk import Desk, Held
+from grid.parked.text import HEADING, as_json, row, slug, whole
+from grid.parking import Parked
+
+LIST_MOST: Final = 1_000
+PAGE, PAGE_BYTES = 100, 4_000_000  # messages under way at once: so many, or so large together
+
+Command = Callable[[argparse.Namespace, Desk, TextIO, TextIO], Awaitable[int]]
+Act = Callable[[Held], Awaitable[None]]
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; ends the program where it makes no sense."""
+    parser = argparse.ArgumentParser(
+        prog="python -m grid.parked",
+        description="Looks at charge.parked, and decides what becomes of what is there.",
+        epilog="What is looked at is put back at the end; it may be in another order then. What "
+        "another operator looks at meanwhile is not seen.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="a line for each message, the oldest first")
+    listing.add_argument("--json", action="store_true", help="a JSON object a line")
+    listing.add_argument(
+        "--limit", type=_count, default=LIST_MOST, help="0: all; default %(default)s"
+    )
+    _add_kind(listing)
+    showing = commands.add_parser("show", help="all there is of a message")
+    showing.add_argument("ids", metavar="ID", nargs=1)
+    replaying = commands.add_parser("replay", help="send messages to charge.requests again")
+    replaying.add_argument("--force", action="store_true", help="also what is no request")
+    discarding = commands.add_parser("discard", help="give messages up, for good")
+    discarding.add_argument("--why", default="", help="goes on record with them")
+    discarding.add_argument("--yes", action="store_true", help="without, nothing is done but shown")
+    for several in (replaying, discarding):
+        several.add_argument("ids", metavar="ID", nargs="*")
+        several.add_argument("--all", action="store_true")
+        _add_kind(several)
+    found = parser.parse_args(words)
+    if found.command in ("replay", "discard") and bool(found.ids) == found.all:
+        parser.error(f"{found.command}: which ones? IDs, or --all")
+    return found
+
+
+async def run(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
+    """Do what is wanted; gives the exit status: 1 where not all that was named could be done.
+
+    Raises ``BrokerUnavailable``; what was done until then is named, the rest is as it was.
+    """
+    async with desk.open():
+        return await COMMANDS[wanted.command](wanted, desk, out, err)
+
+
+async def _list(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
+    count = 0
+    if not wanted.json:
+        _say(out, HEADING)
+    async for held in desk.messages():
+        if not _is_meant(wanted, held.parked):
+            continue
+        count += 1
+        if wanted.limit and count > wanted.limit:
+            _say(err, f"and more: --limit {wanted.limit} are shown")
+            break
+        _say(out, as_json(held.parked) if wanted.json else row(held.parked))
+    return 0
+
+
+async def _show(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
+    found = 0
+    async for held in desk.messages():
+        if _is_meant(wanted, held.parked):
+            found += 1
+            _say(out, whole(held.parked))
+    return 0 if found else _missing(wanted.ids, err)
+
+
+async def _replay(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
+    def refuse(held: Held) -> str | None:
+        problem = None if wanted.force else held.problem
+        return problem and f"it would be parked again (--force, to replay it): {problem}"
+
+    return await _settle(wanted, desk, out, err, act=desk.replay, done="replayed", refuse=refuse)
+
+
+async def _discard(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
+    async def act(held: Held) -> None:
+        await desk.discard(held, wanted.why)
+
+    def refuse(_: Held) -> str | None:
+        return None if wanted.yes else "--yes, to discard it"
+
+    return await _settle(wanted, desk, out, err, act=act, done="discarded", refuse=refuse)
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "list": _list,
+    "show": _show,
+    "replay": _replay,
+    "discard": _discard,
+}
+
+
+async def _settle(
+    wanted: argparse.Namespace,
+    desk: Desk,
+    out: TextIO,
+    err: TextIO,
+    *,
+    act: Act,
+    done: str,
+    refuse: Callable[[Held], str | None],
+) -> int:
+    """Do the same with every message that is meant, some at once."""
+    seen: set[str] = set()
+    refused = 0
+    page: list[Held] = []
+    async for held in desk.messages():
+        if not _is_meant(wanted, held.parked):
+            continue
+        seen.update({held.parked.id} & set(wanted.ids))
+        if (why := refuse(held)) is not None:
+            refused += 1
+            _say(err, f"not {done}  {held.parked.id}: {why}")
+            continue
+        page.append(held)
+        if len(page) >= PAGE or sum(len(each.parked.body) for each in page) >= PAGE_BYTES:
+            await _do(page, act, done, out)
+            page = []
+    await _do(page, act, done, out)
+    missing = [each for each in wanted.ids if each not in seen]
+    return _missing(missing, err) if missing else min(refused, 1)
+
+
+async def _do(page: Sequence[Held], act: Act, done: str, out: TextIO) -> None:
+    """Do it with some messages at once; says which were done, before it raises what went wrong."""
+    results = await asyncio.gather(*map(act, page), return_exceptions=True)
+    for held, result in zip(page, results, strict=True):
+        if result is None:
+            _say(out, f"{done}  {held.parked.id}")
+    for result in results:
+        if result is not None:
+            raise result
+
+
+def _is_meant(wanted: argparse.Namespace, parked: Parked) -> bool:
+    ids, kind = getattr(wanted, "ids", []), getattr(wanted, "reason", None)
+    return (not ids or parked.id in ids) and kind in (None, slug(parked.kind))
+
+
+def _missing(ids: Sequence[str], err: TextIO) -> int:
+    for each in ids:
+        _say(err, f"not in charge.parked, or in another operator's hands now: {each}")
+    return 1
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reason",
+        type=slug,
+        metavar="KIND",
+        help="only what was parked for this, as `list` has it",
+    )
+
+
+def _count(word: str) -> int:
+    count = int(word)
+    if count < 0:
+        raise ValueError(word)
+    return count
+
+
+def _say(where: TextIO, text: str) -> None:
+    where.write(text + "\n")
+    where.flush()

@@ -1,0 +1,139 @@
+"""``charge.parked`` before one operator: messages are taken up one by one, and put back at the end.
+
+Whatever is not settled stays RabbitMQ's: when the connection ends, however it ends, it is in the
+queue again. A message is settled last of all: until its replay is confirmed and on record, it is
+where it was. So a tool that is killed leaves a second copy at worst, which the dispatcher knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from grid import messages, parking, topology
+from grid.amqp import Link, Publisher, Taker, Watch
+from grid.errors import BrokerUnavailable, MalformedMessage
+from grid.event_log import EventWriter
+from grid.events import Event, State
+from grid.parking import Parked
+from grid.waiting import within
+
+CONNECT_SECONDS: Final = 15.0
+CONFIRM_SECONDS: Final = 30.0
+REPLAYED: Final = "replayed by an operator"
+DISCARDED: Final = "discarded by an operator"
+BROKEN: Final = (
+    "the connection to RabbitMQ broke: what is not named as done is as it was; try again"
+)
+
+
+class Held(NamedTuple):
+    """A parked message in hand; ``tag`` is its delivery."""
+
+    tag: int
+    parked: Parked
+
+    @property
+    def problem(self) -> str | None:
+        """Say why it would be parked again at once; None for a request of this version."""
+        try:
+            messages.decode(self.parked.body)
+        except MalformedMessage as error:
+            return str(error)
+        return None
+
+
+class Desk:
+    """Takes messages up, and replays or discards them. ``clock`` gives Unix seconds.
+
+    Use it within ``open``. All that fails raises ``BrokerUnavailable``.
+    """
+
+    def __init__(self, urls: Sequence[str], watch: Watch, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._taker = Taker("parked-in", urls, watch, forget=self._on_broken)
+        self._publisher = Publisher("parked-out", urls, watch)
+        self._events = EventWriter(self._publisher, f"parked-{uuid4().hex[:8]}")
+        self._opened = self._broken = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be connected while the context lasts; then RabbitMQ has back what is not settled."""
+        links: list[Link] = [self._taker, self._publisher]
+        tasks = [asyncio.create_task(link.run()) for link in links]
+        try:
+            for link in links:
+                if not await within(CONNECT_SECONDS, link.up.wait()):
+                    raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_SECONDS:g} s")
+            self._opened = True
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def messages(self) -> AsyncIterator[Held]:
+        """Take up every message that is there now, the oldest first, each once.
+
+        What comes meanwhile is left alone: it may be what was replayed, and parked again.
+        """
+        left: int | None = None
+        while left is None or left > 0:
+            delivery = await self._taker.take(topology.PARKED)
+            if delivery is None:
+                return
+            left = delivery.behind if left is None else left - 1
+            yield Held(delivery.tag, parking.read(delivery.id, delivery.body, delivery.headers))
+
+    async def replay(self, held: Held) -> None:
+        """Send a message to ``charge.requests`` again, under its id; then it is parked no more."""
+        parked = held.parked
+        replays = parked.replays + 1
+        await self._publisher.confirmed(
+            topology.REQUESTS,
+            topology.REQUESTS,
+            parked.body,
+            id=parked.id,
+            timeout=CONFIRM_SECONDS,
+            headers=parking.marked(replays),
+            priority=_priority(parked.body),
+        )
+        reason = f"{REPLAYED}; it was parked: {parked.reason}"
+        await self._record(State.QUEUED, parked, reason, parking.noted(replays))
+        self._settle(held)
+
+    async def discard(self, held: Held, why: str) -> None:
+        """Put on record that a message is given up, and why; then remove it."""
+        parked = held.parked
+        reason = f"{DISCARDED}: {why}" if why else DISCARDED
+        reason = f"{reason}; it was parked: {parked.reason}"
+        await self._record(State.CANCELLED, parked, reason, parking.noted(parked.replays))
+        self._settle(held)
+
+    async def _record(
+        self, kind: State, parked: Parked, reason: str, detail: dict[str, Any]
+    ) -> None:
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        event = Event(kind, self._clock(), job=parked.id, reason=reason, detail=detail)
+        self._events.write(event, lambda ok: None if written.done() else written.set_result(ok))
+        await asyncio.wait({written}, timeout=CONFIRM_SECONDS)
+        if not written.done() or not written.result():
+            raise BrokerUnavailable(f"{parked.id}: the event log does not take what becomes of it")
+
+    def _settle(self, held: Held) -> None:
+        if self._broken:  # the tag would mean another message by now
+            raise BrokerUnavailable(BROKEN)
+        self._taker.ack(held.tag)
+
+    def _on_broken(self) -> None:
+        self._broken = self._opened
+
+
+def _priority(body: bytes) -> int:
+    try:
+        return messages.decode(body).priority
+    except MalformedMessage:
+        return 0

@@ -1,0 +1,122 @@
+"""What a parked message says of itself, and what goes with it when it is replayed. Pure.
+
+How often a message was replayed goes with it wherever it goes (``REPLAYS_HEADER``), and stands in
+the events about it. By it, two copies of one replay are known for the same, and a replay is not
+taken for what was parked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from grid.messages import name_of, shown
+
+REASON_HEADER: Final = "x-parked-reason"
+KIND_HEADER: Final = "x-parked-kind"  # the reason in a word or two
+FROM_HEADER: Final = "x-parked-from"  # the queue it was in
+AT_HEADER: Final = "x-parked-at"  # Unix seconds
+REPLAYS_HEADER: Final = "x-replays"
+DEATHS_HEADER: Final = "x-death"  # RabbitMQ's own word on what it gave up
+
+REPLAYS: Final = "replays"  # in an event's detail
+MAX_REPLAYS: Final = 1_000_000
+
+REJECTED: Final = "rejected"
+DELIVERY_LIMIT: Final = "delivery limit"
+DEAD: Final = "dead"
+UNKNOWN: Final = "unknown"
+
+_KEPT: Final = (REPLAYS_HEADER, DEATHS_HEADER)  # of the headers a message had
+_KEPT_MOST: Final = 4_000  # characters of one: all headers together must fit in one AMQP frame
+_WHY_DEAD: Final[Mapping[str, tuple[str, str]]] = {
+    "rejected": (REJECTED, "had a consumer that rejected it"),
+    "delivery_limit": (DELIVERY_LIMIT, "delivered it again and again, always in vain"),
+}
+
+
+class Death(NamedTuple):
+    """How RabbitMQ came to give a message up: in which queue, the reason in a word, and in full."""
+
+    queue: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A message of ``charge.parked``. ``at`` is when it was parked, in Unix seconds, where known.
+
+    ``queue`` is the one it was in before, empty where that is not known.
+    """
+
+    id: str
+    body: bytes
+    headers: Mapping[str, Any]
+    at: float | None
+    kind: str
+    reason: str
+    queue: str
+    replays: int
+
+
+def read(id: str | None, body: bytes, headers: Mapping[str, Any]) -> Parked:
+    """Read a parked message; whatever anybody wrote into its headers does no harm."""
+    died = death(headers)
+    at = headers.get(AT_HEADER)
+    return Parked(
+        name_of(id, body),
+        body,
+        headers,
+        at if isinstance(at, int | float) and not isinstance(at, bool) else None,
+        _text(headers, KIND_HEADER) or (died.kind if died else UNKNOWN),
+        _text(headers, REASON_HEADER) or (died.reason if died else "nobody said why"),
+        _text(headers, FROM_HEADER) or (died.queue if died else ""),
+        replays(headers),
+    )
+
+
+def replays(headers: Mapping[str, Any]) -> int:
+    """Tell how often a message was replayed, by its headers or by an event's detail."""
+    found = headers.get(REPLAYS_HEADER, headers.get(REPLAYS))
+    return found if type(found) is int and 0 <= found <= MAX_REPLAYS else 0
+
+
+def death(headers: Mapping[str, Any]) -> Death | None:
+    """Tell how RabbitMQ came to give a message up the last time; None where it never did."""
+    deaths = headers.get(DEATHS_HEADER)
+    if not isinstance(deaths, list) or not deaths or not isinstance(deaths[0], dict):
+        return None
+    queue, word = _text(deaths[0], "queue"), _text(deaths[0], "reason")
+    kind, what = _WHY_DEAD.get(word, (DEAD, f"gave it up: {shown(word)}"))
+    return Death(queue, kind, f"{queue} {what}")
+
+
+def marked(replays: int) -> dict[str, Any]:
+    """Give the headers of a message that was replayed so often; none where it never was."""
+    return {REPLAYS_HEADER: replays} if replays else {}
+
+
+def noted(replays: int) -> dict[str, Any]:
+    """Give the same for the detail of an event."""
+    return {REPLAYS: replays} if replays else {}
+
+
+def label(
+    kind: str, reason: str, queue: str, at: float, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the headers of a message that is parked; ``before`` are those it had."""
+    kept = {name: before[name] for name in _KEPT if name in before}
+    return {
+        **{name: value for name, value in kept.items() if len(repr(value)) <= _KEPT_MOST},
+        KIND_HEADER: kind,
+        REASON_HEADER: reason,
+        FROM_HEADER: queue,
+        AT_HEADER: at,
+    }
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
