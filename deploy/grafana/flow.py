@@ -6,7 +6,7 @@ from typing import Final
 
 from deploy.grafana.panels import Line, Panel, graph, quantiles, rate
 
-_QUEUES: Final = 'queue=~"charge[.](requests|parked)|substation[.].+"'  # not the event log
+_QUEUES: Final = 'queue=~"charge[.](requests|parked|dead)|substation[.].+"'  # not the event log
 
 
 def requests() -> list[Panel]:
@@ -98,7 +98,7 @@ def queues() -> list[Panel]:
         graph(
             "Queue depth",
             "Messages ready to be delivered. Requests wait in charge.requests; a substation's own "
-            "queue stays near empty.",
+            "queue stays near empty, as does charge.dead, from where the dispatcher parks.",
             [
                 Line(
                     f"max by (queue) (rabbitmq_detailed_queue_messages_ready{{{_QUEUES}}})",

@@ -56,7 +56,8 @@ def now() -> list[Panel]:
         ),
         number(
             "Parked",
-            f"Requests in {PARKED}: they could not be processed, and wait for a person.",
+            f"Requests in {PARKED}: they could not be processed, and wait for a person. "
+            "`make parked ARGS=list` shows why.",
             Line(_messages(PARKED)),
             steps=NONE_IS_GOOD,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.settings import ApiSettings
-from deploy import load, stack, told
+from deploy import load, login, parked, passwords, stack, told
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from substation.settings import SubstationSettings
@@ -70,6 +70,16 @@ def test_the_load_test_logs_in_where_the_stack_does() -> None:
     assert OUTSIDE.items() <= outside.items()
     other = load.environment(running(OUTSIDE), {"AMQP_URL": "amqp://other.example/"})
     assert "AMQP_USER" not in other
+
+
+def test_the_tool_for_what_is_parked_logs_in_as_its_own_user() -> None:
+    """Its password is a file of its own, made with the others; an outside broker has its own."""
+    own = login.broker(parked.USER, running({}), {"PATH": "/bin"})
+    assert own["AMQP_USER"] == "parked"
+    assert own["AMQP_PASSWORD_FILE"] == str(stack.SECRETS / "parked")
+    assert own["PATH"] == "/bin"
+    assert "parked" in passwords.USERS
+    assert OUTSIDE.items() <= login.broker(parked.USER, running(OUTSIDE), {}).items()
 
 
 @pytest.mark.parametrize(("grace", "seconds"), [(None, 25), ("0", 15), ("0.5", 16), ("60", 75)])

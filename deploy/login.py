@@ -1,0 +1,25 @@
+"""How a tool that is started by hand logs in at the running stack's broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deploy import stack, told
+from deploy.local.ports import HOST
+
+
+def broker(user: str, note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
+    """Give address, user and password file, with all the caller says, which counts more.
+
+    At our own broker, in containers or not, that is ``user``; at an outside one, the stack's own.
+    """
+    ports = note.ports if note else dict(stack.PORTS)
+    caller = {name: value for name, value in caller.items() if value}
+    if told.AMQP_URL in caller:  # another broker: the caller says how to log in
+        return caller
+    own = {
+        told.AMQP_URL: f"amqp://{HOST}:{ports[stack.RABBITMQ]}/",
+        told.AMQP_USER: user,
+        told.AMQP_PASSWORD_FILE: str(stack.SECRETS / user),
+    }
+    return {**(told.broker(note.settings if note else {}) or own), **caller}
