@@ -85,7 +85,7 @@ class Parking:
         queue = label[parking.FROM_HEADER]
         return Event(
             State.PARKED,
-            label[parking.AT_HEADER],
+            self._clock(),
             job=name,
             substation=topology.substation_of(queue) or "",
             reason=label[parking.REASON_HEADER],

@@ -7,6 +7,7 @@ taken for what was parked before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -16,7 +17,8 @@ from grid.messages import name_of, shown
 REASON_HEADER: Final = "x-parked-reason"
 KIND_HEADER: Final = "x-parked-kind"  # the reason in a word or two
 FROM_HEADER: Final = "x-parked-from"  # the queue it was in
-AT_HEADER: Final = "x-parked-at"  # Unix seconds
+AT_HEADER: Final = "x-parked-at"  # Unix seconds, whole ones: pika writes no others
+DEATHS_TOLD_HEADER: Final = "x-parked-deaths"  # what RabbitMQ said of it, as JSON
 REPLAYS_HEADER: Final = "x-replays"
 DEATHS_HEADER: Final = "x-death"  # RabbitMQ's own word on what it gave up
 
@@ -28,8 +30,7 @@ DELIVERY_LIMIT: Final = "delivery limit"
 DEAD: Final = "dead"
 UNKNOWN: Final = "unknown"
 
-_KEPT: Final = (REPLAYS_HEADER, DEATHS_HEADER)  # of the headers a message had
-_KEPT_MOST: Final = 4_000  # characters of one: all headers together must fit in one AMQP frame
+_TOLD_MOST: Final = 4_000  # characters: all headers together must fit in one AMQP frame
 _WHY_DEAD: Final[Mapping[str, tuple[str, str]]] = {
     "rejected": (REJECTED, "had a consumer that rejected it"),
     "delivery_limit": (DELIVERY_LIMIT, "delivered it again and again, always in vain"),
@@ -106,14 +107,19 @@ def noted(replays: int) -> dict[str, Any]:
 def label(
     kind: str, reason: str, queue: str, at: float, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give the headers of a message that is parked; ``before`` are those it had."""
-    kept = {name: before[name] for name in _KEPT if name in before}
+    """Give the headers of a message that is parked; ``before`` are those it had.
+
+    Of these it has what is known here alone: anybody may have written anything there.
+    """
+    deaths = before.get(DEATHS_HEADER)
+    told = {DEATHS_TOLD_HEADER: json.dumps(deaths, default=str)[:_TOLD_MOST]} if deaths else {}
     return {
-        **{name: value for name, value in kept.items() if len(repr(value)) <= _KEPT_MOST},
+        **marked(replays(before)),
+        **told,
         KIND_HEADER: kind,
         REASON_HEADER: reason,
         FROM_HEADER: queue,
-        AT_HEADER: at,
+        AT_HEADER: int(at),
     }
 
 
