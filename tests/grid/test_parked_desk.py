@@ -1,0 +1,277 @@
+"""The tool on a real broker: nothing is lost whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grid import events, messages, parking, topology
+from grid.amqp import Declarer, Publisher
+from grid.errors import BrokerUnavailable
+from grid.events import Event, State
+from grid.messages import ChargeRequest
+from grid.parked import desk as module
+from grid.parked.cli import arguments, run
+from grid.parked.desk import Desk, Held
+from grid.parked.text import HEADING
+from tests.broker import VirtualHost
+from tests.grid.links import Listener, Seen, Taker, eventually, running, waits_in
+
+pytestmark = pytest.mark.integration
+
+AT = 1_700_000_000.0
+ROOT = Path(__file__).resolve().parents[2]
+MANY = 250  # more than are done at once
+
+
+@pytest.fixture
+async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
+    """Give a link that can look at queues."""
+    async with running(Declarer("test", [vhost.url()], Seen())) as link:
+        yield link
+
+
+def desk(vhost: VirtualHost) -> Desk:
+    """Make a desk for an operator, who has the tool's own rights and no others."""
+    return Desk([vhost.url("parked")], Seen(), lambda: AT)
+
+
+async def do(vhost: VirtualHost, *words: str) -> tuple[int, str, str]:
+    """Run the tool; gives status, output and what it says besides."""
+    out, err = io.StringIO(), io.StringIO()
+    status = await run(arguments(words), desk(vhost), out, err)
+    return status, out.getvalue(), err.getvalue()
+
+
+async def park(vhost: VirtualHost, declarer: Declarer, *ids: str, **more: Any) -> None:  # noqa: ANN401
+    """Park requests, as the dispatcher does."""
+    async with running(Publisher("test", [vhost.url("dispatcher")], Seen())) as publisher:
+        label = {
+            **parking.label("no such substation", "none: s9", "charge.requests", AT, {}),
+            **more,
+        }
+        for id in ids:  # noqa: A001
+            body = b"{" if id.startswith("bad") else ChargeRequest(id, AT, priority=3).encode()
+            await publisher.confirmed(
+                topology.PARKED, topology.PARKED_KEY, body, id=id, timeout=20, headers=label
+            )
+    await waits_in(declarer, topology.PARKED_QUEUE, len(ids))
+
+
+async def told(vhost: VirtualHost, count: int) -> list[Event]:
+    """Read so many events."""
+    listener = Listener(vhost.url(), topology.EVENTS, "first")
+
+    def found() -> list[Event]:
+        return [each for body in listener.bodies for each in events.decode(body)]
+
+    async with running(listener.link):
+        await eventually(lambda: len(found()) >= count, "the events are read")
+    return found()
+
+
+async def requested(vhost: VirtualHost, count: int) -> Taker:
+    """Take so many requests."""
+    requests = Taker(vhost.url(), topology.REQUESTS)
+    async with running(requests.link):
+        await eventually(lambda: len(requests.ids) >= count, "the requests are there")
+    return requests
+
+
+async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer: Declarer) -> None:
+    """A list and a whole message: the oldest first, and all of it is back afterwards."""
+    assert await do(vhost, "list") == (0, HEADING + "\n", "")
+    await park(vhost, declarer, "j1", "j2", "bad")
+    status, out, err = await do(vhost, "list")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == ["ID", "j1", "j2", "bad"]
+    await waits_in(declarer, topology.PARKED_QUEUE, 3)
+    _, out, err = await do(vhost, "list", "--json", "--limit", "2")
+    assert (len(out.splitlines()), err) == (2, "and more: --limit 2 are shown\n")
+    await waits_in(declarer, topology.PARKED_QUEUE, 3)
+    status, out, _ = await do(vhost, "show", "j2")
+    assert status == 0
+    assert '"id":"j2"' in out
+    await waits_in(declarer, topology.PARKED_QUEUE, 3)
+    status, _, err = await do(vhost, "show", "j9")
+    assert (status, "j9" in err) == (1, True)
+
+
+async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer: Declarer) -> None:
+    """Under the same id, body and priority, counted; the others stay."""
+    await park(vhost, declarer, "j1", "j2", **{parking.REPLAYS_HEADER: 4})
+    status, out, err = await do(vhost, "replay", "j2", "j7")
+    assert (status, out) == (1, "replayed  j2\n")
+    assert "j7" in err
+    await waits_in(declarer, topology.PARKED_QUEUE, 1)
+    (sent,) = (await requested(vhost, 1)).deliveries
+    assert (sent.id, messages.decode(sent.body).id) == ("j2", "j2")
+    assert sent.headers == {parking.REPLAYS_HEADER: 5}
+    (event,) = await told(vhost, 1)
+    assert (event.kind, event.job, event.detail) == (State.QUEUED, "j2", {parking.REPLAYS: 5})
+    assert event.reason == f"{module.REPLAYED}; it was parked: none: s9"
+
+
+async def test_many_are_replayed_and_what_is_no_request_is_not(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Thousands are only more of the same; each is named, in pages, and none twice."""
+    ids = [f"j{number}" for number in range(MANY)]
+    await park(vhost, declarer, *ids, "bad")
+    assert (await do(vhost, "replay", "--all", "--reason", "malformed"))[:2] == (0, "")
+    await waits_in(declarer, topology.PARKED_QUEUE, MANY + 1)
+    status, out, err = await do(vhost, "replay", "--all", "--reason", "no-such-substation")
+    assert status == 1
+    assert sorted(out.splitlines()) == sorted(f"replayed  {each}" for each in ids)
+    assert err.startswith("not replayed  bad: it would be parked again")
+    await waits_in(declarer, topology.PARKED_QUEUE, 1)
+    assert sorted((await requested(vhost, MANY)).ids) == sorted(ids)  # put back, in another order
+    assert len(await told(vhost, MANY)) == MANY
+    status, out, err = await do(vhost, "replay", "--all", "--force")
+    assert (status, out, err) == (0, "replayed  bad\n", "")
+
+
+async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """A replay that is parked again at once is not replayed for ever."""
+    await park(vhost, declarer, "j1", "j2")
+    one = desk(vhost)
+    seen = []
+    async with one.open():
+        async for held in one.messages():
+            seen.append(held.parked.id)
+            async with running(Publisher("test", [vhost.url()], Seen())) as publisher:
+                await publisher.confirmed(
+                    topology.PARKED, topology.PARKED_KEY, b"{}", id="new", timeout=20
+                )
+    assert seen == ["j1", "j2"]
+
+
+async def test_discarding_is_asked_for_twice_and_on_record(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Without ``--yes`` nothing is done; with it, the event log says who gave it up, and why."""
+    await park(vhost, declarer, "j1", "j2")
+    status, out, err = await do(vhost, "discard", "--all")
+    assert (status, out) == (1, "")
+    assert err.splitlines() == [
+        f"not discarded  {each}: --yes, to discard it" for each in ("j1", "j2")
+    ]
+    await waits_in(declarer, topology.PARKED_QUEUE, 2)
+    assert (await do(vhost, "discard", "j1", "--yes", "--why", "a test"))[0] == 0
+    await waits_in(declarer, topology.PARKED_QUEUE, 1)
+    (event,) = await told(vhost, 1)
+    assert (event.kind, event.job) == (State.CANCELLED, "j1")
+    assert event.reason == f"{module.DISCARDED}: a test; it was parked: none: s9"
+
+
+async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) -> None:
+    """What one has in hand the other does not see; each message is replayed once."""
+    await park(vhost, declarer, *(f"j{number}" for number in range(30)))
+    results = await asyncio.gather(do(vhost, "replay", "--all"), do(vhost, "replay", "--all"))
+    replayed = [line for _, out, _ in results for line in out.splitlines()]
+    assert len(replayed) == len(set(replayed))
+    await waits_in(declarer, topology.PARKED_QUEUE, 30 - len(replayed))
+    await do(vhost, "replay", "--all")
+    assert len(set((await requested(vhost, 30)).ids)) == 30
+
+
+@pytest.mark.parametrize("step", ["confirmed", "_record", "_settle"])
+async def test_what_was_not_finished_stays_parked(
+    vhost: VirtualHost, declarer: Declarer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the confirm, the record or the acknowledgement: the original stays, under its id."""
+    await park(vhost, declarer, "j1")
+
+    def fail(*_: object, **__: object) -> None:
+        raise BrokerUnavailable("gone")
+
+    monkeypatch.setattr(Publisher if step == "confirmed" else Desk, step, fail)
+    with pytest.raises(BrokerUnavailable, match="gone"):
+        await do(vhost, "replay", "j1")
+    await waits_in(declarer, topology.PARKED_QUEUE, 1)
+    monkeypatch.undo()
+    assert (await do(vhost, "replay", "j1"))[0] == 0
+    found = await requested(vhost, 1 if step == "confirmed" else 2)
+    assert set(found.ids) == {"j1"}
+    assert all(each.headers == {parking.REPLAYS_HEADER: 1} for each in found.deliveries)
+
+
+async def test_a_connection_that_breaks_settles_nothing(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """The link comes back by itself, and the old tags mean other messages then: all stay."""
+    await park(vhost, declarer, "j1", "j2")
+    one = desk(vhost)
+    async with one.open():
+        held: list[Held] = [each async for each in one.messages()]
+        one._taker._broken.set_result("cut")  # noqa: SLF001  # as RabbitMQ would
+        await eventually(lambda: one._broken and one._taker.connected, "it is back")  # noqa: SLF001
+        with pytest.raises(BrokerUnavailable, match="broke"):
+            await one.discard(held[0], "")
+    await waits_in(declarer, topology.PARKED_QUEUE, 2)
+
+
+async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for ever, as a service does."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
+    one = Desk(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
+    with pytest.raises(BrokerUnavailable, match="gave no connection"):
+        await run(arguments(["list"]), one, io.StringIO(), io.StringIO())
+
+
+async def test_killed_in_the_middle_it_loses_nothing(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """``kill -9`` while it replays: every job is in charge.requests, or parked still, or both."""
+    ids = [f"j{number}" for number in range(MANY)]
+    await park(vhost, declarer, *ids)
+    tool = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-m", "grid.parked", "replay", "--all"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "AMQP_URL": vhost.url("parked")},
+        stdout=subprocess.PIPE,
+    )
+    assert tool.stdout is not None
+    await asyncio.to_thread(tool.stdout.readline)
+    tool.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(tool.communicate)
+    requests = Taker(vhost.url(), topology.REQUESTS)
+    async with running(requests.link):
+        while set(requests.ids) != set(ids):
+            status, _, err = await do(vhost, "replay", "--all")
+            assert status == 0, err
+            await asyncio.sleep(0.05)
+    await waits_in(declarer, topology.PARKED_QUEUE, 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("replay",),
+        ("replay", "j1", "--all"),
+        ("discard", "--yes"),
+        ("list", "--limit", "-1"),
+        ("show",),
+        ("burn", "--all"),
+    ],
+)
+def test_a_command_that_is_not_clear_is_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is done by half a command."""
+    with pytest.raises(SystemExit) as ended:
+        arguments(words)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err

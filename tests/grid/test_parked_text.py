@@ -1,0 +1,87 @@
+"""A parked message is shown whole, and cannot steer the terminal it is shown on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.parked import text
+from grid.parking import Parked, read
+
+ESCAPE = "\x1b[2J"
+
+
+def parked(body: bytes = b"{}", **changes: Any) -> Parked:  # noqa: ANN401
+    """Make a message that was parked."""
+    values: dict[str, Any] = {
+        "id": "j1",
+        "body": body,
+        "headers": {"x-parked-kind": "no such substation"},
+        "at": 1_700_000_000,
+        "kind": "no such substation",
+        "reason": "no such substation: s9",
+        "queue": "charge.requests",
+        "replays": 1,
+    }
+    return Parked(**(values | changes))
+
+
+def test_a_line_of_the_list_has_it_all() -> None:
+    """Id, when, kind as one word, queue, size, replays, reason; below its heading."""
+    line = text.row(parked(b"12345"))
+    assert line.split() == [
+        *("j1", "2023-11-14T22:13:20Z", "no-such-substation", "charge.requests", "5", "1"),
+        *("no", "such", "substation:", "s9"),
+    ]
+    assert line.index("no such") == text.HEADING.index("REASON")
+
+
+@pytest.mark.parametrize("at", [None, -1, float("nan"), 1e300])
+def test_a_time_that_is_none_is_a_dash(at: float | None) -> None:
+    """A header that no dispatcher wrote ends no list."""
+    assert text.moment(at) == "-"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'{"id": "caf\xc3\xa9"}', '{"id": "café"}'),
+        (b"two\nlines", "two\nlines"),
+        (b"\xff\x00", "ff 00"),
+        (ESCAPE.encode(), "1b 5b 32 4a"),
+        (b"", ""),
+    ],
+)
+def test_a_body_is_text_where_it_is_and_hex_where_not(body: bytes, shown: str) -> None:
+    """All of it, either way."""
+    assert text.whole(parked(body)).endswith(shown)
+
+
+def test_a_long_body_in_hex_is_whole() -> None:
+    """32 bytes a line, every one of them."""
+    lines = text.whole(parked(bytes(range(256)))).splitlines()
+    lines = lines[lines.index("body, in hex") + 1 :]
+    assert len(lines) == 8
+    assert bytes.fromhex("".join(lines)) == bytes(range(256))
+
+
+def test_json_is_one_line_and_has_the_body() -> None:
+    """For another program to read, also where the body is no text."""
+    found = json.loads(text.as_json(parked(b'{"a": 1}')))
+    assert (found["id"], found["kind"], found["body"]) == ("j1", "no-such-substation", '{"a": 1}')
+    assert json.loads(text.as_json(parked(b"\xff")))["body_hex"] == "ff"
+
+
+@given(st.binary(), st.text(), st.text())
+def test_nothing_steers_the_terminal(body: bytes, reason: str, queue: str) -> None:
+    """Whatever strangers wrote, what is shown is printable, and the list one line each."""
+    headers = {"x-parked-reason": reason + ESCAPE, "x-parked-from": queue + "\r", "x-other": body}
+    found = read(reason, body, headers)
+    assert text.row(found).isprintable()
+    assert "\n" not in text.as_json(found)
+    lines = text.whole(found).replace("\n", "").replace("\t", "")
+    assert lines.isprintable()
