@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from api import schemas
 from api.projection import Job, Projection
+from grid import parking
 from grid.events import MARKER, SUBSTATIONS, Event, State
 
 S1, S2 = "s1", "s2"
@@ -19,9 +20,12 @@ def queued(at: float = 1, job: str = "j", **fields: object) -> Event:
     return Event(State.QUEUED, at, job, detail={"id": job, "requested_at": at, **fields})
 
 
-def assigned(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
+def assigned(
+    at: float, substation: str = S1, attempt: int = 1, job: str = "j", replays: int = 0
+) -> Event:
     """A decision; its record is a function of it."""
     detail = {"requested_at": 1, "reason": f"{at} {substation} {attempt}", "candidates": []}
+    detail |= parking.noted(replays)
     return Event(State.ASSIGNED, at, job, substation, attempt, detail=detail)
 
 
@@ -35,9 +39,19 @@ def completed(at: float, substation: str = S1, attempt: int = 1, job: str = "j")
     return Event(State.COMPLETED, at, job, substation, attempt)
 
 
-def parked(at: float, reason: str = "why", job: str = "j") -> Event:
+def parked(at: float, reason: str = "why", job: str = "j", replays: int = 0) -> Event:
     """A request was put aside."""
-    return Event(State.PARKED, at, job, reason=reason)
+    return Event(State.PARKED, at, job, reason=reason, detail=parking.noted(replays))
+
+
+def replayed(at: float, replays: int = 1, reason: str = "replayed", job: str = "j") -> Event:
+    """An operator sent it again."""
+    return Event(State.QUEUED, at, job, reason=reason, detail=parking.noted(replays))
+
+
+def cancelled(at: float, replays: int = 0, job: str = "j") -> Event:
+    """It was given up."""
+    return Event(State.CANCELLED, at, job, reason="given up", detail=parking.noted(replays))
 
 
 def after(*events: Event, most: int = 100) -> Projection:
@@ -106,6 +120,42 @@ def seen(job: Job) -> str:
         ([queued(), parked(2)], "parked", None, {"queued": 1, "parked": 2}),
         ([completed(8), parked(7)], "parked", None, {"completed": 8, "parked": 7}),
         ([completed(7), parked(8)], "completed", S1, {"completed": 7, "parked": 8}),
+        # replayed: what was before is over
+        ([queued(), parked(2), replayed(3)], "queued", None, {"queued": 1, "parked": 2}),
+        (
+            [queued(), assigned(2), charging(3), parked(4), replayed(5)],
+            "queued",
+            None,
+            {"queued": 1, "parked": 4},
+        ),
+        (
+            [queued(), assigned(2), parked(4), replayed(5), assigned(6, S2, replays=1)],
+            "assigned",
+            S2,
+            {"queued": 1, "assigned": 6, "parked": 4},
+        ),
+        # the tool was killed before it wrote that
+        (
+            [queued(), parked(4), assigned(6, replays=1), charging(7), completed(8)],
+            "completed",
+            S1,
+            {"queued": 1, "assigned": 6, "charging": 7, "completed": 8, "parked": 4},
+        ),
+        (
+            [queued(), parked(2), replayed(3), parked(4, replays=1)],
+            "parked",
+            None,
+            {"queued": 1, "parked": 4},
+        ),
+        # given up where it was parked, and not where it was replayed after that
+        ([parked(2), cancelled(3)], "cancelled", None, {"cancelled": 3, "parked": 2}),
+        ([parked(2), cancelled(3), replayed(4)], "queued", None, {"cancelled": 3, "parked": 2}),
+        (
+            [parked(2), replayed(4), completed(5), cancelled(6, 1)],
+            "completed",
+            S1,
+            {"cancelled": 6, "completed": 5, "parked": 2},
+        ),
     ],
 )
 def test_a_job_is_what_its_events_say(
@@ -124,6 +174,9 @@ def test_a_job_tells_its_request_its_decision_and_its_reason() -> None:
     assert job.decision == assigned(3, S2, 2).detail
     assert (job.attempt, job.reason) == (2, None)
     assert job_after(queued(), parked(3, "second"), parked(2, "first")).reason == "first"
+    assert job_after(parked(2), replayed(4, 1, "again"), replayed(3, 1, "first")).reason == "first"
+    assert job_after(parked(2), replayed(3), completed(4)).reason == "replayed"
+    assert job_after(parked(2), replayed(3), parked(4, "still", replays=1)).reason == "still"
 
 
 EVENT = st.one_of(
@@ -132,7 +185,10 @@ EVENT = st.one_of(
     st.builds(charging, st.integers(1, 6), st.sampled_from([S1, S2]), st.integers(1, 3)),
     st.builds(completed, st.integers(1, 6), st.sampled_from([S1, S2]), st.integers(1, 3)),
     st.builds(parked, st.integers(1, 6), st.sampled_from(["", "a", "b"])),
-    st.builds(lambda at: Event(State.CANCELLED, at, "j"), st.integers(1, 6)),
+    st.builds(cancelled, st.integers(1, 6), st.integers(0, 2)),
+    st.builds(replayed, st.integers(1, 6), st.integers(1, 2), st.sampled_from(["", "a", "b"])),
+    st.builds(parked, st.integers(1, 6), st.just("again"), replays=st.integers(1, 2)),
+    st.builds(assigned, st.integers(1, 6), st.just(S2), replays=st.integers(1, 2)),
 )
 
 
@@ -161,7 +217,8 @@ ANY = st.one_of(
     st.builds(queued, st.integers(1, 99), JOBS),
     st.builds(assigned, st.integers(1, 99), job=JOBS),
     st.builds(completed, st.integers(1, 99), job=JOBS),
-    st.builds(parked, st.integers(1, 99), job=JOBS),
+    st.builds(parked, st.integers(1, 99), job=JOBS, replays=st.integers(0, 1)),
+    st.builds(replayed, st.integers(1, 99), job=JOBS),
 )
 
 
@@ -195,6 +252,17 @@ def test_a_job_that_ended_in_two_ways_is_forgotten_once() -> None:
     first = [completed(8, job="a"), parked(7, job="a"), completed(9, job="b")]
     projection = after(*first, queued(1, "c"), queued(2, "d"), most=2)
     assert [job.id for job in projection.after(None)] == ["c", "d"]
+
+
+def test_a_job_that_is_replayed_is_under_way_again() -> None:
+    """It is not forgotten for having ended once; nor twice for ending twice."""
+    first = [parked(1, job="a"), replayed(2, job="a"), parked(3, job="b"), queued(4, "c")]
+    projection = after(*first, most=3)
+    projection.apply(queued(5, "d"))
+    assert [job.id for job in projection.after(None)] == ["a", "c", "d"]
+    for event in (completed(6, job="a"), queued(7, "e"), queued(8, "f")):
+        projection.apply(event)
+    assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
 
 
 @given(st.lists(ANY, max_size=80), st.integers(1, 7), st.integers(3, 40))

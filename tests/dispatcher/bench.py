@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -51,10 +52,16 @@ class FakeRescue:
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
 
-    def bring(self, substation: str, body: bytes, id: str | None = None) -> bool:
+    def bring(
+        self,
+        substation: str,
+        body: bytes,
+        id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Hand over a job that waited for a substation; tells whether it was taken on."""
         self._tag += 1
-        delivery = Delivery(self._tag, body, id, redelivered=False, headers={})
+        delivery = Delivery(self._tag, body, id, redelivered=False, headers=headers or {})
         self.outstanding[self._tag] = substation, delivery
         taken = self._dispatcher.take_back(substation, delivery)
         if not taken:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from dispatcher import rescue as rescues
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.rescue import Rescue
-from grid import topology
+from grid import parking, topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
@@ -40,6 +41,7 @@ class FakeTaker(Taker):
         self.rejected: list[str | None] = []
         self.asked: list[str] = []
         self.problem = ""
+        self.headers: dict[str, dict[str, Any]] = {}  # by job, of those that have some
         self._tag = 0
 
     def put(self, substation: str, *ids: str | None) -> None:
@@ -58,7 +60,8 @@ class FakeTaker(Taker):
         self._tag += 1
         job = self.queues[name].popleft()
         self.outstanding[self._tag] = (name, job)
-        return Delivery(self._tag, str(job).encode(), job, redelivered=False, headers={})
+        headers = self.headers.get(str(job), {})
+        return Delivery(self._tag, str(job).encode(), job, redelivered=False, headers=headers)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Record an acknowledgement."""
@@ -288,6 +291,19 @@ async def test_sessions_of_a_living_substation_are_left_to_it() -> None:
         assert bench.taker.requeued == ["charging"]
         await bench.rounds()
     assert bench.taker.requeued == ["charging"]
+
+
+async def test_a_replayed_job_is_not_over_for_having_been_parked() -> None:
+    """It waits for a dead substation like any other; one that was parked from there is a copy."""
+    bench = Bench("s1", "s2")
+    bench.taker.put("s1", "parked", "replayed")
+    bench.taker.headers["replayed"] = parking.marked(1)
+    for job in ("parked", "replayed"):
+        bench.progress.take(Event(State.PARKED, 1, job=job))
+    bench.kill("s1")
+    async with at_work(bench):
+        await bench.rounds()
+    assert (bench.taker.acked, bench.jobs()) == (["parked"], ["replayed"])
 
 
 async def test_a_session_that_ends_meanwhile_is_acknowledged() -> None:

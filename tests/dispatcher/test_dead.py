@@ -1,0 +1,128 @@
+"""What RabbitMQ gave up is parked with the reason, and on record, before it is acknowledged."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from pika import BlockingConnection, URLParameters
+from prometheus_client import CollectorRegistry
+
+from dispatcher.dead import PREFETCH, DeadLetters
+from dispatcher.telemetry import Metrics
+from grid import events, parking, topology
+from grid.amqp import Consumer, Outcome, Publisher
+from grid.event_log import EventWriter
+from grid.events import State
+from tests.broker import VirtualHost
+from tests.dispatcher.bench import body
+from tests.fake_broker import FakeConsumer, FakePublisher, turns
+from tests.grid.links import Listener, Seen, Taker, eventually, running
+
+AT = 1_700_000_000.0
+REJECTED = {"reason": "rejected", "queue": "substation.s1"}
+TOO_OFTEN = {"reason": "delivery_limit", "queue": topology.REQUESTS}
+
+
+class Bench:
+    """Dead letters between a scripted queue and a scripted publisher."""
+
+    def __init__(self, publisher: FakePublisher) -> None:
+        self.publisher = publisher
+        metrics = Metrics(CollectorRegistry())
+        dead = DeadLetters(publisher, EventWriter(publisher, "test"), metrics, lambda: AT)
+        self.queue = FakeConsumer(dead.deliver, dead.forget)
+        dead.connect(self.queue)
+
+
+@pytest.mark.parametrize(
+    ("death", "text", "kind", "reason", "substation"),
+    [
+        (REJECTED, b"{", "rejected", "had a consumer that rejected it: the body is not JSON", "s1"),
+        (REJECTED, body("j1"), "rejected", "substation.s1 had a consumer that rejected it", "s1"),
+        (TOO_OFTEN, b"{", "delivery limit", "again and again, always in vain", ""),
+        (None, b"{", "unknown", "nobody said why it came to charge.dead", ""),
+    ],
+)
+async def test_it_is_parked_with_the_reason(
+    death: dict[str, str] | None, text: bytes, kind: str, reason: str, substation: str
+) -> None:
+    """Whole, with kind, queue and replays; first parked, then on record, then acknowledged."""
+    bench = Bench(FakePublisher())
+    headers = {"x-death": [death], parking.REPLAYS_HEADER: 2} if death else None
+    bench.queue.bring(text, "j1", headers=headers)
+    await turns()
+    (sent,) = bench.publisher.to(topology.PARKED)
+    parked = parking.read("j1", sent.body, bench.publisher.headers["j1"])
+    assert (sent.key, sent.body, parked.kind) == (topology.PARKED_KEY, text, kind)
+    assert reason in parked.reason
+    assert bench.publisher.events() == []
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    (event,) = bench.publisher.events()
+    assert (event.kind, event.job, event.substation) == (State.PARKED, "j1", substation)
+    assert event.reason == parked.reason
+    assert event.detail == parking.noted(2 if death else 0)
+    assert bench.queue.acked == []
+    bench.publisher.answer(topology.EVENTS)
+    assert bench.queue.acked == [1]
+
+
+async def test_a_link_that_breaks_brings_it_again() -> None:
+    """A tag of before means nothing then: it is parked twice, and lost never."""
+    bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED))
+    bench.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
+    (lost,) = bench.queue.break_link()
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == []
+    bench.queue.bring(lost.body, lost.id, again=True, headers=lost.headers)
+    bench.publisher.answer(topology.PARKED)
+    await turns()
+    assert bench.queue.acked == [1]
+
+
+@pytest.mark.integration
+async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: VirtualHost) -> None:
+    """RabbitMQ moves it to charge.dead at its limit; from there it is parked, with the reason."""
+    url = [vhost.url("dispatcher")]
+    parked = Taker(vhost.url(), topology.PARKED)
+    log = Listener(vhost.url(), topology.EVENTS, "first")
+    publisher = Publisher("test", url, Seen())
+    metrics = Metrics(CollectorRegistry())
+    dead = DeadLetters(publisher, EventWriter(publisher, "test"), metrics, lambda: AT)
+    consumer = Consumer(
+        "dead",
+        url,
+        Seen(),
+        queue=topology.DEAD,
+        prefetch=PREFETCH,
+        deliver=dead.deliver,
+        forget=dead.forget,
+    )
+    dead.connect(consumer)
+    async with running(publisher), running(parked.link), running(log.link), running(consumer):
+        await publisher.confirmed(
+            topology.REQUESTS, topology.REQUESTS, body("j1"), id="j1", timeout=20
+        )
+        give_back(vhost.url(), topology.DELIVERY_LIMIT + 1)
+        await eventually(lambda: parked.deliveries, "it is parked")
+        await eventually(lambda: log.bodies, "it is on record")
+    (found,) = parked.deliveries
+    assert (found.id, found.body) == ("j1", body("j1"))
+    assert parking.read(found.id, found.body, found.headers).kind == parking.DELIVERY_LIMIT
+    (event,) = events.decode(log.bodies[0])
+    assert (event.kind, event.job) == (State.PARKED, "j1")
+    assert event.reason.startswith("charge.requests delivered it again and again")
+
+
+def give_back(url: str, times: int) -> None:
+    """Take the request and give it back so many times; blocks."""
+    with closing(BlockingConnection(URLParameters(url))) as connection:
+        channel = connection.channel()
+        brought = channel.consume(topology.REQUESTS, inactivity_timeout=60)
+        for time, (method, _, _) in enumerate(brought, start=1):
+            assert method is not None, f"it did not come for the {time}th time"
+            channel.basic_nack(method.delivery_tag, requeue=True)
+            if time == times:
+                return

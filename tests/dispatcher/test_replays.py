@@ -1,0 +1,101 @@
+"""A replayed request goes on its way, whatever was known of it; a second copy of it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from grid import parking, topology
+from grid.events import Event, State
+from tests.dispatcher.bench import Bench, body, confirming
+from tests.fake_broker import turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+ONCE, TWICE = parking.marked(1), parking.marked(2)
+
+
+def parked(job: str = "j1", replays: int = 0, substation: str = "") -> Event:
+    """A job was parked."""
+    detail = parking.noted(replays)
+    return Event(State.PARKED, 1, job=job, substation=substation, detail=detail)
+
+
+async def test_it_goes_on_though_it_was_sent_before() -> None:
+    """A job that a substation's queue gave up is remembered as sent there: it is there no more."""
+    bench = Bench(confirming(), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.queue.bring(body("j1"), "j1", headers=ONCE)
+    await turns()
+    assert bench.routed() == ["j1", "j1"]
+    assert bench.publisher.headers["j1"] == ONCE, "its next reader must know it for a replay, too"
+    assert bench.publisher.events(State.ASSIGNED)[1].detail[parking.REPLAYS] == 1
+    assert bench.queue.acked == [1, 2]
+
+
+@pytest.mark.parametrize("copy", [None, ONCE])
+async def test_a_second_copy_of_a_replay_is_known(copy: dict[str, int] | None) -> None:
+    """The tool may have died before it acknowledged; an older copy is no news either."""
+    bench = Bench(confirming(), "s1")
+    bench.queue.bring(body("j1"), "j1", headers=ONCE)
+    await turns()
+    bench.queue.bring(body("j1"), "j1", headers=copy)
+    await turns()
+    assert bench.routed() == ["j1"]
+    assert bench.queue.acked == [1, 2]
+    assert bench.count("duplicate_requests_total") == 1
+    bench.queue.bring(body("j1"), "j1", headers=TWICE)
+    await turns()
+    assert bench.routed() == ["j1", "j1"]
+
+
+async def test_delivered_again_it_goes_on_though_it_was_parked() -> None:
+    """A dispatcher died over it: the log has the job as parked, but that was before the replay."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(parked())
+    bench.queue.bring(body("j1"), "j1", again=True, headers=ONCE)
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.routed() == ["j1"]
+    bench.tell(parked("j2"), parked("j2", 1))
+    bench.queue.bring(body("j2"), "j2", again=True, headers=ONCE)
+    await turns()
+    assert bench.routed() == ["j1"], "the replay itself is parked"
+    assert sorted(bench.queue.acked) == [1, 2, 3]
+
+
+async def test_parked_again_it_counts_its_replays() -> None:
+    """Else the next replay would be taken for a copy of this one."""
+    bench = Bench(confirming(), "s1")
+    bench.queue.bring(body("j1", "s9"), "j1", headers=ONCE)
+    bench.queue.bring(b"{", "j2", headers=TWICE)
+    await turns()
+    assert parking.replays(bench.publisher.headers["j1"]) == 1
+    assert parking.replays(bench.publisher.headers["j2"]) == 2
+    assert [each.detail for each in bench.publisher.events(State.PARKED)] == [
+        parking.noted(1),
+        parking.noted(2),
+    ]
+
+
+async def test_taken_back_it_is_a_replay_still() -> None:
+    """It carries the count through a substation's queue and back, and where it was parked from."""
+    bench = Bench(confirming(), "s1", "s2", connectors=1)
+    bench.queue.bring(body("j1", "s1"), "j1", headers=ONCE)
+    await turns()
+    bench.lose("s1")
+    assert bench.rescue.bring("s1", body("j1", "s1"), "j1", headers=ONCE)
+    bench.ledger.keep({"s2": None})
+    bench.dispatcher.tick()
+    await turns()
+    found = parking.read("j1", b"", bench.publisher.headers["j1"])
+    assert (found.replays, found.queue) == (1, topology.substation_queue("s1").name)
+
+
+async def test_what_a_substation_gave_up_is_not_expected_there() -> None:
+    """Each job sent and never begun would take a place there for ever: it is counted anew."""
+    bench = Bench(confirming(), "s1", connectors=1)
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.tell(parked(substation="s1"))
+    assert bench.ledger.unanchored() == ["s1"]
