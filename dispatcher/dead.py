@@ -6,13 +6,13 @@ A queue gives up what its consumer rejects, and what it delivered too often. Rab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dispatcher.parking import Parking
 from dispatcher.telemetry import Metrics
 from grid import messages, parking, topology
-from grid.amqp import Consumer, Delivery, Publisher
+from grid.amqp import Consumer, Delivery, Publisher, Watch
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 
@@ -36,8 +36,22 @@ class DeadLetters:
         self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._done)
         self._consumer: Consumer
 
+    def link(self, urls: Sequence[str], watch: Watch) -> Consumer:
+        """Make the link that delivers; keep it running."""
+        consumer = Consumer(
+            "dispatcher-dead",
+            urls,
+            watch,
+            queue=topology.DEAD,
+            prefetch=PREFETCH,
+            deliver=self.deliver,
+            forget=self.forget,
+        )
+        self.connect(consumer)
+        return consumer
+
     def connect(self, consumer: Consumer) -> None:
-        """Give it the link that delivers."""
+        """Give it what acknowledges."""
         self._consumer = consumer
 
     def deliver(self, delivery: Delivery) -> None:

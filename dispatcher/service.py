@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from dispatcher.dead import PREFETCH, DeadLetters
+from dispatcher.dead import DeadLetters
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.policy import policy
@@ -80,7 +80,8 @@ class _Service:
             self._now,
         )
         self._dispatcher = self._deciding(publisher, random)
-        self._bury(publisher)
+        dead = DeadLetters(publisher, self._events, self._metrics, clock)
+        self._link(dead.link(self._urls, self._broker))
         self._rescue = self._rescuing()
         self._scraper = self._watching()
         self._controls, self._controls_up = self._controlling()
@@ -149,20 +150,6 @@ class _Service:
         dispatcher.connect_rescue(rescue.done)
         self._queues.holding = rescue.holds
         return rescue
-
-    def _bury(self, publisher: Publisher) -> None:
-        """Wire what RabbitMQ gave up to where it is parked."""
-        dead = DeadLetters(publisher, self._events, self._metrics, self._clock)
-        consumer = Consumer(
-            "dispatcher-dead",
-            self._urls,
-            self._broker,
-            queue=topology.DEAD,
-            prefetch=PREFETCH,
-            deliver=dead.deliver,
-            forget=dead.forget,
-        )
-        dead.connect(self._link(consumer))
 
     def _watching(self) -> Scraper:
         """Wire the pages and the event log to the ledger."""

@@ -8,10 +8,10 @@ import pytest
 from pika import BlockingConnection, URLParameters
 from prometheus_client import CollectorRegistry
 
-from dispatcher.dead import PREFETCH, DeadLetters
+from dispatcher.dead import DeadLetters
 from dispatcher.telemetry import Metrics
 from grid import events, parking, topology
-from grid.amqp import Consumer, Outcome, Publisher
+from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import State
 from tests.broker import VirtualHost
@@ -91,16 +91,7 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     publisher = Publisher("test", url, Seen())
     metrics = Metrics(CollectorRegistry())
     dead = DeadLetters(publisher, EventWriter(publisher, "test"), metrics, lambda: AT)
-    consumer = Consumer(
-        "dead",
-        url,
-        Seen(),
-        queue=topology.DEAD,
-        prefetch=PREFETCH,
-        deliver=dead.deliver,
-        forget=dead.forget,
-    )
-    dead.connect(consumer)
+    consumer = dead.link(url, Seen())
     async with running(publisher), running(parked.link), running(log.link), running(consumer):
         await publisher.confirmed(
             topology.REQUESTS, topology.REQUESTS, body("j1"), id="j1", timeout=20

@@ -28,7 +28,7 @@ def recording() -> FakePublisher:
         (b"", "not JSON"),
         (b"\xff\x00", "not JSON"),
         (b"[]", "not a JSON object"),
-        (b'{"version":2,"id":"j1","requested_at":1}', "version is 2"),
+        (b'{"version":2,"id":"j1","requested_at":1}', "version is 2, this reader knows 1"),
         (b'{"version":1,"id":"j1","requested_at":1,"priority":"high"}', "priority"),
         (b'{"version":1,"requested_at":1}', "id is missing"),
         (b" " * (MAX_BODY_BYTES + 1), f"{MAX_BODY_BYTES + 1} bytes"),
