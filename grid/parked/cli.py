@@ -12,7 +12,9 @@ from grid.parked.text import HEADING, as_json, row, slug, whole
 from grid.parking import Parked
 
 LIST_MOST: Final = 1_000
-PAGE, PAGE_BYTES = 100, 4_000_000  # messages under way at once: so many, or so large together
+# Messages under way at once: so many, or so large together. Of what a channel acknowledges RabbitMQ
+# passes on 32 and holds back the others until it has caught up; those go with the channel's end.
+PAGE, PAGE_BYTES = 16, 4_000_000
 
 Command = Callable[[argparse.Namespace, Desk, TextIO, TextIO], Awaitable[int]]
 Act = Callable[[Held], Awaitable[None]]
