@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from grid.errors import MalformedMessage
 from grid.messages import MAX_UNIX_TIME, shown, valid_job_id
@@ -29,6 +29,8 @@ class State(StrEnum):
 
 
 ENDED: Final = frozenset({State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED})
+FINAL: Final = frozenset({State.COMPLETED, State.EXPIRED})
+ASIDE: Final = ENDED - FINAL  # an operator may replay a job after that
 
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
@@ -77,9 +79,6 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS: Final = frozenset(Event.__dataclass_fields__)  # a reader ignores those it does not know
-
-
 def encode(events: Iterable[Event]) -> bytes:
     """Give the bytes of one message that carries these events, in their order."""
     return b"\n".join(map(_encode_one, events))
@@ -103,23 +102,40 @@ def _encode_one(event: Event) -> bytes:
 
 def _decode_one(line: bytes) -> Event:
     try:
-        value = json.loads(line)
-        known = {name: value[name] for name in _FIELDS & value.keys()}
-        event = Event(**(known | {"counts": _counts(value.get("counts"))}))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        event = _event(json.loads(line))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
     if not _sound(event):
         raise MalformedMessage(f"not an event: {shown(line)}: a field is missing or wrong")
     return event
 
 
-def _counts(value: object) -> Counts | None:
-    if value is None:
-        return None
-    counts = Counts(*value)  # type: ignore[misc]  # a wrong shape is the TypeError that is caught
+def _event(value: dict[str, Any]) -> Event:
+    """Give the event of a JSON object; what it has besides is ignored.
+
+    One by one, and by their places: a service that starts reads very many.
+    """
+    get = value.get
+    counts = get("counts")
+    return Event(
+        value["kind"],
+        value["at"],
+        get("job", ""),
+        get("substation", ""),
+        get("attempt", 0),
+        get("reason", ""),
+        None if counts is None else _counts(counts),
+        get("detail", {}),
+    )
+
+
+def _counts(value: Iterable[Any]) -> Counts:
+    """Read counts. Raises ``TypeError`` for another shape, and for what is no figure."""
+    counts = Counts(*value)
     known = counts._replace(power_kw=0.0) if counts.power_kw is None else counts
-    if not all(_is_figure(each, MAX_FIGURE) for each in known):
-        raise TypeError(f"counts are {shown(value)}")
+    for each in known:
+        if not _is_figure(each, MAX_FIGURE):
+            raise TypeError(f"counts are {shown(value)}")
     return counts
 
 
@@ -127,7 +143,7 @@ def _sound(event: Event) -> bool:
     return (
         isinstance(event.kind, str)
         and event.kind in _KINDS
-        and _is_figure(event.at, MAX_UNIX_TIME)
+        and is_time(event.at)
         and (valid_job_id(event.job) or (event.kind == SUBSTATIONS and event.job == ""))
         and isinstance(event.substation, str)
         and isinstance(event.reason, str)
@@ -136,7 +152,11 @@ def _sound(event: Event) -> bool:
     )
 
 
+def is_time(value: object) -> TypeGuard[float]:
+    """Tell whether it is a time in Unix seconds that can be given as a date."""
+    return _is_figure(value, MAX_UNIX_TIME)
+
+
 def _is_figure(value: object, most: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value <= most  # NaN compares false
+    kind = type(value)  # JSON has these two, and true is none
+    return (kind is float or kind is int) and 0 <= value <= most  # type: ignore[operator]  # NaN compares false

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from grid.messages import name_of, shown
+from grid.trace import STATE_MOST, TRACEPARENT, TRACESTATE
 
 REASON_HEADER: Final = "x-parked-reason"
 KIND_HEADER: Final = "x-parked-kind"  # the reason in a word or two
@@ -30,6 +31,7 @@ DELIVERY_LIMIT: Final = "delivery limit"
 DEAD: Final = "dead"
 UNKNOWN: Final = "unknown"
 
+_TRACE: Final = (TRACEPARENT, TRACESTATE)
 _TOLD_MOST: Final = 4_000  # characters: all headers together must fit in one AMQP frame
 _WHY_DEAD: Final[Mapping[str, tuple[str, str]]] = {
     "rejected": (REJECTED, "had a consumer that rejected it"),
@@ -99,6 +101,12 @@ def marked(replays: int) -> dict[str, Any]:
     return {REPLAYS_HEADER: replays} if replays else {}
 
 
+def sent_again(parked: Parked) -> dict[str, Any]:
+    """Give the headers of a parked message that is replayed: it stays in its trace."""
+    trace = {name: text for name in _TRACE if (text := _text(parked.headers, name))}
+    return {**trace, **marked(parked.replays + 1)}
+
+
 def noted(replays: int) -> dict[str, Any]:
     """Give the same for the detail of an event."""
     return {REPLAYS: replays} if replays else {}
@@ -111,9 +119,11 @@ def label(
 
     Of these it has what is known here alone: anybody may have written anything there.
     """
+    trace = {name: text for name in _TRACE if (text := _text(before, name)[:STATE_MOST])}
     deaths = before.get(DEATHS_HEADER)
     told = {DEATHS_TOLD_HEADER: json.dumps(deaths, default=str)[:_TOLD_MOST]} if deaths else {}
     return {
+        **trace,
         **marked(replays(before)),
         **told,
         KIND_HEADER: kind,

@@ -14,9 +14,11 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
+from grid import logs
+from grid.connections import patient_for
 from grid.errors import ConfigurationError
 from grid.settings import Settings
-from grid.telemetry import Problems, configure_logging, router
+from grid.telemetry import Problems, router
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         app, settings, port = service()
     except ConfigurationError as error:
         sys.exit(f"cannot start: {error}")
-    configure_logging(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format)
     # process_start_time_seconds says as much, in one series
     disable_created_metrics()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
@@ -73,6 +75,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         access_log=False,
         lifespan="on",
         server_header=False,
+        http=patient_for(settings.http_timeout, settings.http_connections),
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
     # uvicorn ends in good order, and then raises the signal again: it has done its work by then

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from grid import tls
 from grid.errors import ConfigurationError
 from grid.files import text_of
 from grid.messages import shown
@@ -27,7 +28,7 @@ class Settings(BaseModel):
 
     ``AMQP_URL`` may list several addresses, separated by commas, tried in turn. The password may
     stand in a file instead, ``AMQP_PASSWORD_FILE``, so that it is in no environment and no list of
-    processes.
+    processes. What TLS needs (``amqps://``) are files too: see ``grid.tls``.
     """
 
     # an input that is wrong may hold a password
@@ -38,7 +39,12 @@ class Settings(BaseModel):
     )
     amqp_user: str | None = Field(default=None, alias="AMQP_USER")
     amqp_password_file: Path | None = Field(default=None, alias="AMQP_PASSWORD_FILE")
+    amqp_ca_file: Path | None = Field(default=None, alias=tls.CA_FILE)
+    amqp_certificate_file: Path | None = Field(default=None, alias=tls.CERTIFICATE_FILE)
+    amqp_key_file: Path | None = Field(default=None, alias=tls.KEY_FILE)
     http_host: str = Field(default="127.0.0.1", alias="HTTP_HOST")
+    http_timeout: PositiveSeconds = Field(default=20, alias="HTTP_TIMEOUT_SECONDS")
+    http_connections: Annotated[int, Field(ge=1)] = Field(default=800, alias="HTTP_CONNECTIONS")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", alias="LOG_LEVEL"
     )
@@ -53,13 +59,31 @@ class Settings(BaseModel):
                 )
         return self
 
-    def broker_urls(self) -> tuple[str, ...]:
-        """Give the broker's addresses with user and password filled in.
+    @model_validator(mode="after")
+    def _check_tls_is_used(self) -> Self:
+        """See that what was given for TLS protects every address, and not just some."""
+        given = {
+            tls.CA_FILE: self.amqp_ca_file,
+            tls.CERTIFICATE_FILE: self.amqp_certificate_file,
+            tls.KEY_FILE: self.amqp_key_file,
+        }
+        named = [name for name, path in given.items() if path is not None]
+        if named and any(urlsplit(url).scheme != tls.SCHEME for url in self.amqp_urls):
+            raise ValueError(
+                f"{' and '.join(named)} set, but an address of AMQP_URL is amqp://, without TLS: "
+                "write amqps:// (usually port 5671)"
+            )
+        return self
 
-        Raises ``ConfigurationError`` where the password's file cannot be read.
+    def broker_urls(self) -> tuple[str, ...]:
+        """Give the broker's addresses with user, password and the files for TLS filled in.
+
+        Raises ``ConfigurationError`` where a file cannot be used.
         """
         password = self._password()
-        return tuple(_with_credentials(url, self.amqp_user, password) for url in self.amqp_urls)
+        files = tls.TlsFiles(self.amqp_ca_file, self.amqp_certificate_file, self.amqp_key_file)
+        urls = [_with_credentials(url, self.amqp_user, password) for url in self.amqp_urls]
+        return tuple(_with_tls(url, files) for url in urls)
 
     def _password(self) -> str | None:
         if self.amqp_password_file is None:
@@ -120,3 +144,11 @@ def _with_credentials(url: str, user: str | None, password: str | None) -> str:
     where = f"{host}:{parts.port}" if parts.port else host
     netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{where}"
     return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _with_tls(url: str, files: tls.TlsFiles) -> str:
+    if urlsplit(url).scheme != tls.SCHEME:
+        return url
+    whole = tls.with_files(url, files)
+    tls.split(whole)[1].context()  # better to hear of a wrong file now
+    return whole

@@ -1,12 +1,9 @@
-"""What every service shows of itself: logs, metrics, and whether it is alive and ready."""
+"""What every service shows of itself: metrics, and whether it is alive and ready."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -17,33 +14,6 @@ from prometheus_client.process_collector import ProcessCollector
 from grid.amqp import Link
 
 Problems = Callable[[], list[str]]  # what keeps a service from being ready
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, for machines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Give a record as JSON: time, level, logger, message, and the error where there is one."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def configure_logging(level: str, form: str) -> None:
-    """Send all logs to standard error, as ``text`` or as ``json`` lines."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if form == "json" else text)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # pika reports each layer of a failed connection; the link says it once, when the state changes
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
 
 
 class BrokerWatch:

@@ -7,11 +7,12 @@ All of it belongs to one asyncio loop. Sources: the documentation of pika; Rabbi
 confirms, consumers and streams.
 """
 
-from grid.amqp.consumer import Consumer, StreamReader
+from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.link import Link, Watch
 from grid.amqp.publisher import Outcome, Publication, Publisher
 from grid.amqp.receiver import Delivery
+from grid.amqp.stream import ReadBack, StreamReader
 from grid.amqp.taker import Taker
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Publication",
     "Publisher",
     "QueueState",
+    "ReadBack",
     "StreamReader",
     "Taker",
     "Watch",

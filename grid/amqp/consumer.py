@@ -1,4 +1,4 @@
-"""Consuming: from a queue with acknowledgements, and from a stream."""
+"""Consuming from a queue, with acknowledgements."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from typing import Any, Final
 
 from pika import BasicProperties
 from pika.channel import Channel
+from pika.connection import Connection
 from pika.spec import Basic
 
+from grid.amqp.declarer import QueueState
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import Delivery, Receiver, received
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
-STREAM_PREFETCH: Final = 500
+LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue
 
 
 class Consumer(Receiver):
     """Hands each message of a queue to ``deliver``, which sees to it that it is acknowledged.
 
     ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
-    delivers again what they stood for.
+    delivers again what they stood for. Before it, ``gone`` is called where the queue was deleted:
+    then nothing comes again.
+
+    One that is alone at its queue says by ``idle`` when it has nothing in hand. Where it is brought
+    nothing then, though messages wait, or the queue has no consumer at all, the link is made anew:
+    after a queue was deleted and made again, RabbitMQ 3.10 may count a consumer and never serve it,
+    or not tell one that it is none any more.
     """
 
     def __init__(
@@ -35,15 +43,22 @@ class Consumer(Receiver):
         prefetch: int,
         deliver: Callable[[Delivery], None],
         forget: Callable[[], None] = lambda: None,
+        gone: Callable[[], None] = lambda: None,
+        idle: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(name, urls, watch, forget=forget)
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
+        self._gone = gone
+        self._idle = idle
+        self._delivered = 0
         self._tags: list[str] = []
+        self._looking: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take nothing new; what was delivered can still be acknowledged or given back."""
+        self._look_no_more()
         if (channel := self._usable()) is not None:
             for tag in self._tags:
                 channel.basic_cancel(tag)
@@ -58,9 +73,8 @@ class Consumer(Receiver):
         self._tags = [await self._consume(channel, share) for share in shares]
 
     async def _consume(self, channel: Channel, prefetch: int) -> str:
-        granted, consuming = future(), future()
-        channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
-        await granted
+        consuming = future()
+        await grant(channel, prefetch)
         tag = channel.basic_consume(
             self._queue,
             self._on_message,
@@ -76,67 +90,59 @@ class Consumer(Receiver):
     def _on_message(
         self, _channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
+        self._delivered += 1
         delivery = received(method, properties, body)
         if not guarded(self._deliver, delivery):
             self.reject(delivery.tag)  # it goes where poison goes, not to those that come after it
 
     def _on_cancel(self, _frame: object) -> None:
-        """Start afresh when RabbitMQ ends the consumer: its queue is gone, or an ack timed out."""
+        """Start afresh when RabbitMQ ends the consumer: its queue is gone."""
+        guarded(self._gone)
         settle(self._broken, f"RabbitMQ cancelled the consumer of {self._queue}")
 
-
-class StreamReader(Consumer):
-    """Reads a stream from ``start`` on, and after a break goes on with the next message.
-
-    ``start`` is a stream offset as RabbitMQ takes it: ``first``, ``last``, ``next``, a number.
-    After ``next``, a link that breaks before its first message may bring some older ones.
-    With ``forget``, which is called at each break, all is read again instead: a stream that was
-    made anew meanwhile would have nothing at the old position.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        urls: Sequence[str],
-        watch: Watch,
-        *,
-        queue: str,
-        start: str | int,
-        read: Callable[[bytes], None],
-        forget: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(
-            name, urls, watch, queue=queue, prefetch=STREAM_PREFETCH, deliver=self._on_record
-        )
-        self._forget_all = forget
-        self._start = start
-        self._next: str | int = start
-        self._began: float | None = None
-        self._read = read
-
-    async def _set_up(self, channel: Channel) -> None:
-        await super()._set_up(channel)
-        if self._began is None:
-            self._began = asyncio.get_running_loop().time()
-
-    def _arguments(self) -> dict[str, Any]:
-        if self._next != "next" or self._began is None:
-            return {"x-stream-offset": self._next}
-        # nothing read, so no position: all since then, by RabbitMQ's clock, in whole seconds
-        seconds = int(asyncio.get_running_loop().time() - self._began) + 2
-        return {"x-stream-offset": f"{seconds}s"}
-
-    def _on_record(self, delivery: Delivery) -> None:
-        self._next = delivery.headers["x-stream-offset"] + 1
-        self.ack(delivery.tag)
-        self._read(delivery.body)
+    def _opened(self, connection: Connection, channel: Channel) -> None:
+        super()._opened(connection, channel)
+        if self._idle is not None:
+            self._looking = asyncio.create_task(self._look(channel, self._idle, self._broken))
 
     def _lost(self) -> None:
+        self._look_no_more()
         super()._lost()
-        if self._forget_all is not None:
-            self._next = self._start
-            self._forget_all()
 
-    def _on_cancel(self, frame: object) -> None:
-        self._next = self._start  # a stream made anew counts from 0 again
-        super()._on_cancel(frame)
+    def _look_no_more(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(
+        self, channel: Channel, idle: Callable[[], bool], broken: asyncio.Future[str]
+    ) -> None:
+        """End a link that at two looks in a row is brought nothing, or is not known as one."""
+        before = ""
+        while True:
+            delivered, was_idle = self._delivered, idle()
+            await asyncio.sleep(LOOK_SECONDS)
+            found = await _state(channel, self._queue)
+            nothing_came = was_idle and idle() and self._delivered == delivered
+            now = ""
+            if not found.consumers:
+                now = f"RabbitMQ knows no consumer of {self._queue}"
+            elif found.ready and nothing_came:
+                now = f"RabbitMQ brings nothing of {self._queue}, though messages wait"
+            if now and before:
+                settle(broken, now)
+                return
+            before = now
+
+
+async def grant(channel: Channel, prefetch: int) -> None:
+    """Have RabbitMQ bring at most so many messages to whoever consumes from now on."""
+    granted = future()
+    channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
+    await granted
+
+
+async def _state(channel: Channel, queue: str) -> QueueState:
+    """Give the state of a queue; closes the channel where there is none."""
+    found = future()
+    channel.queue_declare(queue, passive=True, callback=partial(settle, found))
+    return QueueState.told((await found).method)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pika.channel import Channel
+from pika.spec import Queue
 
 from grid import topology
 from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle
@@ -19,6 +20,11 @@ class QueueState(NamedTuple):
 
     ready: int
     consumers: int
+
+    @classmethod
+    def told(cls, answer: Queue.DeclareOk) -> QueueState:
+        """Read it from RabbitMQ's answer to a declaration."""
+        return cls(answer.message_count, answer.consumer_count)
 
 
 class Declarer(Link):
@@ -45,7 +51,7 @@ async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
     link = Declarer("declare", urls, watch)
     task = asyncio.create_task(link.run())
     try:
-        await _until_connected(link)
+        await _until_connected(link, 2 * CONNECT_SECONDS * len(urls))
         for name in topology.EXCHANGES:
             await link.exchange(name)
         for queue in topology.QUEUES:
@@ -55,12 +61,12 @@ async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_connected(link: Link) -> None:
+async def _until_connected(link: Link, seconds: float) -> None:
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(seconds):
             await link.up.wait()
     except TimeoutError:
-        raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_SECONDS} s") from None
+        raise BrokerUnavailable(f"RabbitMQ gave no connection in {seconds:g} s") from None
 
 
 async def _declare_exchange(channel: Channel, name: str) -> None:
@@ -77,7 +83,7 @@ async def _declare_queue(channel: Channel, queue: topology.Queue) -> QueueState:
         arguments=dict(queue.arguments),
         callback=partial(settle, declared),
     )
-    found = (await declared).method
+    state = QueueState.told((await declared).method)
     channel.queue_bind(queue.name, queue.exchange, queue.key, callback=partial(settle, bound))
     await bound
-    return QueueState(found.message_count, found.consumer_count)
+    return state

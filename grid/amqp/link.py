@@ -9,11 +9,11 @@ from functools import partial
 from itertools import cycle
 from typing import Any, Final, TypeVar, cast
 
-from pika import URLParameters
+from pika import SSLOptions, URLParameters
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.connection import Connection, Parameters
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, IncompatibleProtocolError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -21,13 +21,15 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from grid.errors import BrokerUnavailable
+from grid import tls
+from grid.errors import BrokerUnavailable, ConfigurationError
 
 T = TypeVar("T")
 Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
 
 HEARTBEAT_SECONDS: Final = 10  # below 5 s a busy machine looks like a dead one
-CONNECT_SECONDS: Final = 10
+CONNECT_SECONDS: Final = 5  # an address that says nothing is left for the next one
+ANSWER_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 2
 BACKOFF_MOST_SECONDS: Final = 3
 LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not made anew before
@@ -70,7 +72,8 @@ class Link:
     async def _open_with_patience(self) -> AsyncioConnection:
         retrying = AsyncRetrying(
             wait=wait_random_exponential(multiplier=0.2, max=BACKOFF_MOST_SECONDS),
-            retry=retry_if_exception_type((AMQPError, OSError)),
+            # a file for TLS may be replaced just now
+            retry=retry_if_exception_type((AMQPError, OSError, ConfigurationError)),
             before_sleep=self._say_failed,
         )
         return await cast(Awaitable[AsyncioConnection], retrying(self._open))
@@ -99,7 +102,7 @@ class Link:
         if (channel := self._usable()) is None:
             raise BrokerUnavailable(f"cannot {what}: not connected to RabbitMQ")
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._unless_broken(work(channel))
         except (OSError, AMQPError) as error:
             raise BrokerUnavailable(f"cannot {what}: {error}") from error
@@ -152,13 +155,17 @@ async def _connect(parameters: Parameters, broken: asyncio.Future[str]) -> Async
     connection = AsyncioConnection(
         parameters,
         on_open_callback=partial(settle, opened),
-        on_open_error_callback=lambda _, error: _fail(opened, error),
+        on_open_error_callback=lambda _, error: _fail(opened, _refusal(error, parameters)),
         on_close_callback=lambda _, error: settle(broken, _reason(error)),
     )
     try:
-        await opened
-    except asyncio.CancelledError:
+        # pika's own limits say more, but leave out the time in which a name is looked up
+        async with asyncio.timeout(CONNECT_SECONDS + 1):
+            await opened
+    except (asyncio.CancelledError, TimeoutError) as error:
         connection.add_on_open_callback(lambda late: late.close())
+        if isinstance(error, TimeoutError):
+            raise ConnectionError(f"no connection in {CONNECT_SECONDS + 1:g} s") from None
         raise
     return connection
 
@@ -182,7 +189,11 @@ async def _close(connection: AsyncioConnection | None) -> None:
 
 
 def _parameters(url: str, name: str) -> URLParameters:
-    parameters = URLParameters(url)
+    address, files = tls.split(url)
+    parameters = URLParameters(address)
+    if parameters.ssl_options is not None:
+        # read anew for each connection: certificates are renewed while a service runs
+        parameters.ssl_options = SSLOptions(files.context(), parameters.host)
     parameters.heartbeat = HEARTBEAT_SECONDS
     parameters.socket_timeout = CONNECT_SECONDS / 2
     parameters.stack_timeout = CONNECT_SECONDS
@@ -217,16 +228,29 @@ def settle(future: asyncio.Future[Any], value: object) -> None:
         future.set_result(value)
 
 
-def _fail(future: asyncio.Future[Any], error: object) -> None:
+def _fail(future: asyncio.Future[Any], why: str) -> None:
     if not future.done():
-        future.set_exception(ConnectionError(_reason(error)))
+        future.set_exception(ConnectionError(why))
+
+
+def _refusal(error: object, parameters: Parameters) -> str:
+    """Say why there is no connection; a port for TLS ends one that comes without, with no word."""
+    without_a_word = isinstance(_innermost(error), IncompatibleProtocolError)
+    if without_a_word and parameters.ssl_options is None:
+        return f"{_reason(error)}; if this port is for TLS, write amqps://"
+    return _reason(error)
 
 
 def _reason(error: object) -> str:
     """Give the reason of a broken link: the innermost one, since pika wraps several layers."""
+    found = _innermost(error)
+    return str(found) or repr(found)
+
+
+def _innermost(error: object) -> object:
     while (inner := _inner(error)) is not None:
         error = inner
-    return str(error) or repr(error)
+    return error
 
 
 def _inner(error: object) -> BaseException | None:

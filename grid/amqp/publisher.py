@@ -18,10 +18,12 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from grid.amqp.link import Link, Watch, future, guarded, settle
+from grid.amqp.suspicion import Refusals, Suspicion, Target
 from grid.errors import BrokerUnavailable
 
 Name = tuple[str, str, str | None]  # exchange, routing key, message id
 
+LOOK_SECONDS: Final = 1.0  # how often it looks whether an answer is overdue
 BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
 
@@ -31,6 +33,7 @@ class Outcome(Enum):
     CONFIRMED = "confirmed"
     REFUSED = "refused"  # RabbitMQ said no: the queue is at its limit, or lost its leader
     UNROUTABLE = "unroutable"  # no queue is bound there
+    ABANDONED = "abandoned"  # in doubt when a link broke, and not wanted any more by then
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +47,7 @@ class Publication:
     done: Callable[[Outcome], None]
     returned: bool = False
     withdrawn: bool = False
+    wanted: Callable[[], bool] = lambda: True  # asked before it is published again
 
     @property
     def name(self) -> Name:
@@ -54,7 +58,9 @@ class Publication:
 class Publisher(Link):
     """Publishes persistent messages with confirms, and again those a broken link left in doubt.
 
-    So a message may arrive twice, always under the same id, and never silently not at all.
+    So a message may arrive twice, always under the same id, and never silently not at all. A link
+    on which an answer is overdue, or everything for one queue refused, is made anew, by the next
+    address.
     """
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
@@ -64,6 +70,9 @@ class Publisher(Link):
         self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
+        self._suspicion = Suspicion()
+        self._refusals = Refusals()
+        self._looking: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -82,10 +91,13 @@ class Publisher(Link):
         id: str,  # message_id in AMQP
         headers: Mapping[str, Any] | None = None,
         priority: int = 0,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Publication:
         """Publish now, or as soon as the link is up; the answer comes through ``done``.
 
         A ``priority`` above 4 overtakes in a quorum queue of RabbitMQ 4; before, none does.
+
+        What a broken link left in doubt is published again if ``wanted`` still, else abandoned.
 
         A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
         and over and over again.
@@ -96,7 +108,7 @@ class Publisher(Link):
             headers=dict(headers or {}),
             priority=priority or None,
         )
-        publication = Publication(exchange, key, body, properties, done)
+        publication = Publication(exchange, key, body, properties, done, wanted=wanted)
         if len(body) > BODY_MOST:
             asyncio.get_running_loop().call_soon(done, Outcome.REFUSED)
             return publication
@@ -154,9 +166,11 @@ class Publisher(Link):
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))  # noqa: FBT003
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))  # noqa: FBT003
         self._number = 0
+        self._suspicion.begin()
+        self._refusals.begin()
+        self._looking = asyncio.create_task(self._look(self._broken))
         while self._unsent:
-            if not self._unsent[0].withdrawn:
-                self._send(channel, self._unsent[0])
+            self._send_if_wanted(channel, self._unsent[0])
             self._unsent.popleft()
         if not self._sent:
             self._idle.set()
@@ -166,6 +180,15 @@ class Publisher(Link):
         self._unsent.extendleft(reversed(self._sent.values()))
         self._sent.clear()
         self._returnable.clear()
+
+    async def _look(self, broken: asyncio.Future[str]) -> None:
+        """End a link on which a message stays without answer, while the link lasts."""
+        time = asyncio.get_running_loop().time
+        while not (await asyncio.wait({broken}, timeout=LOOK_SECONDS))[0]:
+            oldest = next(iter(self._sent), None)
+            waited = self._suspicion.look(oldest, time(), blocked=self.blocked)
+            if waited is not None:
+                settle(broken, f"RabbitMQ has not answered for a message in {waited:.0f} s")
 
     def _set_blocked(self, blocked: bool) -> None:  # noqa: FBT001
         self.blocked = blocked
@@ -183,6 +206,14 @@ class Publisher(Link):
         publication.returned = False
         self._sent[self._number] = publication
         self._returnable.setdefault(publication.name, []).append(publication)
+
+    def _send_if_wanted(self, channel: Channel, publication: Publication) -> None:
+        if publication.withdrawn:
+            return
+        if publication.wanted():
+            self._send(channel, publication)
+        else:
+            asyncio.get_running_loop().call_soon(publication.done, Outcome.ABANDONED)
 
     def _on_return(
         self, _: object, method: Basic.Return, properties: BasicProperties, _body: bytes
@@ -207,12 +238,23 @@ class Publisher(Link):
         if publication is None:
             return
         self._forget(publication)
+        self._judge((publication.exchange, publication.key), accepted=accepted)
         if not self.backlog:
             self._idle.set()
         if publication.withdrawn:
             return
         confirmed = Outcome.UNROUTABLE if publication.returned else Outcome.CONFIRMED
         guarded(publication.done, confirmed if accepted else Outcome.REFUSED)
+
+    def _judge(self, target: Target, *, accepted: bool) -> None:
+        """End a link on which all for one target is refused: another may find its queue."""
+        if accepted:
+            self._refusals.confirmed(target)
+            return
+        waited = self._refusals.refused(target, asyncio.get_running_loop().time())
+        if waited is not None:
+            where = " ".join(target)
+            settle(self._broken, f"RabbitMQ has refused all for {where} for {waited:.0f} s")
 
     def _forget(self, publication: Publication) -> None:
         same = self._returnable[publication.name]

@@ -98,7 +98,7 @@ class Desk:
             parked.body,
             id=parked.id,
             timeout=CONFIRM_SECONDS,
-            headers=parking.marked(replays),
+            headers=parking.sent_again(parked),
             priority=_priority(parked.body),
         )
         reason = f"{REPLAYED}; it was parked: {parked.reason}"

@@ -1,0 +1,82 @@
+"""When an answer is so late that it may never come. Pure: time is an argument."""
+
+from __future__ import annotations
+
+from typing import Final
+
+Target = tuple[str, str]  # exchange, routing key
+
+PATIENCE_SECONDS: Final = (
+    5.0  # a quorum queue confirms in milliseconds, or finds a leader within 5 s
+)
+PATIENCE_MOST_SECONDS: Final = 60.0
+REFUSED_SECONDS: Final = 1.0
+
+
+class Suspicion:
+    """Looks at the oldest message that RabbitMQ has not answered for.
+
+    In a cluster whose node was killed, what was sent to a queue it led may never be answered, while
+    the connection lives. A broker that is only slow must not be asked ever more over it, so each
+    suspicion makes the next come later, until messages are answered again.
+    """
+
+    def __init__(self) -> None:
+        self._patience = PATIENCE_SECONDS
+        self._oldest: int | None = None
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """Begin with a new connection, whose messages are numbered anew."""
+        self._oldest = None
+
+    def look(self, oldest: int | None, now: float, *, blocked: bool) -> float | None:
+        """Give the seconds for which nothing was heard of the oldest, once those are too many.
+
+        ``oldest`` is its number, None where all are answered for. While RabbitMQ ``blocked`` says
+        that it will answer later, nothing is suspected.
+        """
+        if oldest is None or blocked:
+            self._oldest = None
+            return None
+        if oldest != self._oldest:
+            if self._oldest is not None:  # that one was answered for
+                self._patience = PATIENCE_SECONDS
+            self._oldest, self._since = oldest, now
+            return None
+        waited = now - self._since
+        if waited < self._patience:
+            return None
+        self._patience = min(2 * self._patience, PATIENCE_MOST_SECONDS)
+        return waited
+
+
+class Refusals:
+    """Notices that whatever is sent to one target is refused, for a while.
+
+    The queue may be at its limit. But on a connection made just as a node dies, RabbitMQ 3.10 may
+    refuse for as long as that lasts, while the queue has a leader again and another connection
+    finds it. For one target each suspicion makes the next come later, until it takes something.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[Target, float] = {}
+        self._patience: dict[Target, float] = {}
+
+    def begin(self) -> None:
+        """Begin with a new connection."""
+        self._since.clear()
+
+    def confirmed(self, target: Target) -> None:
+        """Note that a message was taken."""
+        self._since.pop(target, None)
+        self._patience.pop(target, None)
+
+    def refused(self, target: Target, now: float) -> float | None:
+        """Note a refusal; gives the seconds for which all were refused, once those are too many."""
+        waited = now - self._since.setdefault(target, now)
+        patience = self._patience.get(target, REFUSED_SECONDS)
+        if waited < patience:
+            return None
+        self._patience[target] = min(2 * patience, PATIENCE_MOST_SECONDS)
+        return waited

@@ -1,0 +1,106 @@
+"""HTTP connections that must get on: a request arrives in time, and its answer is taken in time.
+
+uvicorn itself ends a connection that idles between two requests, and no other. It could refuse what
+is too much as well, but logs each refusal: a service under load would be busy with that.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle, Transport
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_ARRIVED: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
+
+
+TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to hear that it is
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Retry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+def patient_for(seconds: float, connections: int) -> type[H11Protocol]:
+    """Give the protocol that waits so long for a request, and for its answer to be taken.
+
+    A request on a connection beyond so many is answered 503, before anything of it is looked at.
+    """
+
+    class Patient(_LimitedPatience):
+        patience = seconds
+        most = connections
+
+    return Patient
+
+
+class _LimitedPatience(H11Protocol):
+    """Closes a connection whose client is too slow: it may be one of very many."""
+
+    patience: float
+    most: int
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  # uvicorn's own
+        super().__init__(*arguments, **more)
+        self._arrival = _Deadline(self)
+        self._taking = _Deadline(self)
+        self._too_many = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._too_many = len(self.connections) > self.most
+        self._arrival.begin(min(TOO_MANY_SECONDS, self.patience) if self._too_many else None)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what arrived; a request must be complete soon after its first byte."""
+        if self._too_many:
+            self.transport.write(_FULL)
+            self.transport.close()
+            return
+        self._arrival.begin()
+        super().data_received(data)
+        if self.conn.their_state in _ARRIVED:
+            self._arrival.end()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to take what it asked for."""
+        super().pause_writing()
+        self._taking.begin()
+
+    def resume_writing(self) -> None:
+        """Go on: the client took it."""
+        super().resume_writing()
+        self._taking.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._arrival.end()
+        self._taking.end()
+        super().connection_lost(exc)
+
+
+class _Deadline:
+    """A time by which something must have ended, or the connection ends."""
+
+    def __init__(self, protocol: _LimitedPatience) -> None:
+        self._protocol = protocol
+        self._timer: TimerHandle | None = None
+
+    def begin(self, seconds: float | None = None) -> None:
+        """Begin to wait, unless it has begun: so long, or as long as the protocol does."""
+        if self._timer is None:
+            one = self._protocol
+            time = one.patience if seconds is None else seconds
+            self._timer = one.loop.call_later(time, self._expire)
+
+    def end(self) -> None:
+        """Wait no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._protocol.transport.abort()
