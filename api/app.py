@@ -10,7 +10,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
 from prometheus_client import CollectorRegistry
 
-from api import problems, schemas
+from api import docs, problems, schemas
+from api.admission import Door
+from api.door import AtTheDoor, caller
+from api.headers import SecurityHeaders
+from api.idempotency import KEY_PATTERN, job_id
 from api.intake import Intake
 from api.limits import BodyLimit
 from api.log import EventLog
@@ -23,15 +27,14 @@ from api.schemas import (
     Charge,
     ChargeIn,
     ChargeList,
-    Substation,
     SubstationList,
     Wanted,
 )
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
-from grid.errors import InvalidField
 from grid.events import STILL_READING
 from grid.messages import ID_PATTERN, shown
+from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 BODY_BYTES: Final = 64 * 1024
 LIST_BYTES: Final = 1024 * 1024
@@ -41,6 +44,23 @@ Id = Annotated[str, Path(pattern=ID_PATTERN)]
 Prefer = Annotated[
     list[str] | None,
     Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
+]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=KEY_PATTERN,
+        description="A name for this request, by the client's choice: sent again with it, the "
+        "request is the same job.",
+    ),
+]
+
+TraceParent = Annotated[
+    list[str] | None,
+    Header(description="W3C Trace Context: the caller's span, carried on and logged."),
+]
+TraceState = Annotated[
+    list[str] | None, Header(description="W3C Trace Context: carried on with the traceparent.")
 ]
 
 
@@ -64,50 +84,80 @@ def create(
     registry: CollectorRegistry,
     *,
     operating: APIRouter,
+    door: Door,
+    now: Callable[[], float],
+    chance: Chance,
     decision_wait: float,
     not_ready: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """Make the app; ``decision_wait`` is how many seconds an answer waits for the decision.
 
-    ``operating`` are the routes that need a key (see ``api.operators``).
+    ``operating`` are the routes that need an operator's key (see ``api.operators``), ``now`` gives
+    the steady seconds by which ``door`` knows who asks too often, ``chance`` the bits of which new
+    names in a trace are made.
     """
     app = FastAPI(
         title="Smart grid dispatcher",
         description="Sends charge requests to the least-loaded substation.",
         version="1",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own load scripts from elsewhere
+        redoc_url=None,
     )
-    app.include_router(_taking(intake, log, decision_wait))
+    app.include_router(_taking(intake, log, decision_wait, chance))
     app.include_router(_telling(log, projection))
     app.include_router(operating, responses=_TAKING, dependencies=[Depends(_check_json)])
     app.include_router(telemetry.router(registry, not_ready))
     app.add_middleware(
         BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
     )
+    app.add_middleware(problems.Unforeseen, new_id=lambda: f"{chance(64):016x}")
+    app.add_middleware(AtTheDoor, door=door, registry=registry, now=now)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
-    problems.install(app)
+    docs.install(app)
+    problems.install(app, door.closed)
     return app
 
 
-def _taking(intake: Intake, log: EventLog, decision_wait: float) -> APIRouter:
+def _taking(intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> APIRouter:
     routes = APIRouter(
         tags=["charging"],
         responses=_TAKING,
         dependencies=[Depends(_check_json)],
     )
 
+    # not a plain function: FastAPI would hand each call of it to a thread
+    async def trace_of(
+        response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
+    ) -> Trace:
+        """Give the span in which a request is seen to: one of the caller's trace, if it has one."""
+        [parent] = traceparent if traceparent and len(traceparent) == 1 else [None]
+        own = carried({TRACEPARENT: parent, TRACESTATE: ",".join(tracestate or ())}, chance)
+        response.headers["traceresponse"] = own.headers()[TRACEPARENT]
+        return own
+
+    of_request = Depends(trace_of)  # an annotation would not see a name of this function
+
     @routes.post("/charge", status_code=202)
     async def charge(
+        request: Request,
         response: Response,
         wanted: Annotated[ChargeIn | None, Body()] = None,
+        *,
         prefer: Prefer = None,
+        idempotency_key: IdempotencyKey = None,
+        trace: Trace = of_request,
     ) -> Accepted:
         """Ask for a vehicle to be charged.
 
         Answered once RabbitMQ has the request, and usually with the substation it was sent to.
         """
-        job = await intake.accept(wanted or ChargeIn())
+        named = job_id(caller(request), idempotency_key) if idempotency_key else None
+        job, again = await intake.accept(wanted or ChargeIn(), trace, named)
+        if again:
+            response.headers["Idempotency-Replayed"] = "true"
         response.headers["Location"] = f"/charge/{job.id}"
         if _respond_async(prefer):
             response.headers["Preference-Applied"] = "respond-async"
@@ -117,10 +167,20 @@ def _taking(intake: Intake, log: EventLog, decision_wait: float) -> APIRouter:
 
     @routes.post("/charges", status_code=202)
     async def charge_several(
+        request: Request,
         wanted: Annotated[list[ChargeIn], Body(min_length=1, max_length=LIST_MOST)],
+        idempotency_key: IdempotencyKey = None,
+        trace: Trace = of_request,
     ) -> AcceptedList:
-        """Ask for several vehicles to be charged; answered once RabbitMQ has all requests."""
-        jobs = await intake.accept_all(wanted)
+        """Ask for several vehicles to be charged; answered once RabbitMQ has all requests.
+
+        Sent again with the same key, what was accepted of it the first time is the same jobs.
+        """
+        ids = None
+        if idempotency_key:
+            who = caller(request)
+            ids = [job_id(who, idempotency_key, number) for number in range(1, len(wanted) + 1)]
+        jobs = await intake.accept_all(wanted, trace, ids)
         return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
 
     return routes
@@ -142,7 +202,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
             raise NotFound(f"there is no job {id} in the event log")
         return schemas.charge(found)
 
-    @routes.get("/charges")
+    @routes.get("/charges", responses=_UNKNOWN)
     async def jobs(wanted: Annotated[Wanted, Query()]) -> ChargeList:
         """List the jobs, the oldest first."""
         check_caught_up()
@@ -151,8 +211,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
                 islice(filter(wanted.has, projection.after(wanted.after)), wanted.limit + 1)
             )
         except KeyError:
-            problem = f"there is no such job, got {shown(wanted.after)}"
-            raise InvalidField("after", problem) from None
+            raise NotFound(f"after: there is no such job, got {shown(wanted.after)}") from None
         page = found[: wanted.limit]
         return ChargeList(
             charges=[schemas.listed(job) for job in page],
@@ -166,8 +225,8 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         event = projection.substations
         if event is None:
             return SubstationList(as_of=None, substations=[])
-        found = [Substation.model_validate(each) for each in event.detail["substations"]]
-        return SubstationList(as_of=schemas.moment(event.at), substations=found)
+        rows = schemas.substations(event)
+        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
 
     return routes
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence, Set
+from typing import NamedTuple
 
+from api.idempotency import check_same
+from api.job import Job
 from api.log import EventLog
-from api.problems import PartlyAccepted
-from api.projection import Job
+from api.problems import NotCaughtUp, PartlyAccepted
 from api.schemas import ChargeIn
 from grid import topology
 from grid.amqp import Publisher
 from grid.errors import BrokerUnavailable, InvalidField
-from grid.events import Event, State
+from grid.events import STILL_READING, Event, State
+from grid.logs import tell
 from grid.messages import ChargeRequest, shown
+from grid.trace import Trace
+
+log = logging.getLogger(__name__)
 
 BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
+
+
+class Taken(NamedTuple):
+    """A request that is a job now; ``again`` says that it was one before."""
+
+    job: Job
+    again: bool
 
 
 class Intake:
@@ -41,21 +55,29 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._known = known
+        self._under_way: dict[str, asyncio.Future[Job]] = {}
 
-    async def accept(self, wanted: ChargeIn) -> Job:
-        """Take one request. Raises ``BrokerUnavailable``, ``InvalidField``."""
-        self._check_broker()
-        return await self._publish(self._request(wanted, ""))
+    async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
+        """Take one request; one whose ``id`` follows from its key is taken once.
 
-    async def accept_all(self, wanted: Sequence[ChargeIn]) -> list[Job]:
-        """Take several requests, in their order.
+        Raises ``BrokerUnavailable``, ``InvalidField``; with an id also ``NotCaughtUp``.
+        """
+        return await self._take(self._prepared(wanted, id, ""), trace)
+
+    async def accept_all(
+        self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
+    ) -> list[Job]:
+        """Take several requests, in their order; with ``ids`` only those not taken before.
 
         Raises ``InvalidField`` before any is published, ``PartlyAccepted`` where RabbitMQ confirmed
         some and not the others, ``BrokerUnavailable`` where it confirmed none.
         """
-        self._check_broker()
-        requests = [self._request(each, f"{number}.") for number, each in enumerate(wanted)]
-        results = await asyncio.gather(*map(self._publish, requests), return_exceptions=True)
+        ready = [
+            self._prepared(each, ids[number] if ids else None, f"{number}.")
+            for number, each in enumerate(wanted)
+        ]
+        tasks = [self._take_job(each, trace) for each in ready]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         jobs = [each for each in results if isinstance(each, Job)]
         for each in results:
             if isinstance(each, BrokerUnavailable) and jobs:
@@ -64,7 +86,40 @@ class Intake:
                 raise each
         return jobs
 
-    def _request(self, wanted: ChargeIn, where: str) -> ChargeRequest:
+    def _prepared(self, wanted: ChargeIn, id: str | None, where: str) -> Job | ChargeRequest:
+        """Give the job that a request was taken as before, else the request to publish."""
+        if id is not None:
+            if (known := self._log.job(id)) is not None:
+                check_same(self._request(wanted, id, where), known.request, where)
+                return known
+            if not self._log.caught_up.is_set():
+                raise NotCaughtUp(STILL_READING)
+        self._check_broker()
+        self._check_wishes(wanted, where)
+        return self._request(wanted, id or self._new_id(), where)
+
+    async def _take_job(self, ready: Job | ChargeRequest, trace: Trace) -> Job:
+        return (await self._take(ready, trace)).job
+
+    async def _take(self, ready: Job | ChargeRequest, trace: Trace) -> Taken:
+        if isinstance(ready, Job):
+            return Taken(ready, again=True)
+        under_way = self._under_way.get(ready.id)
+        if under_way is not None:  # the same key a moment ago
+            job = await asyncio.shield(under_way)
+            check_same(ready, job.request)
+            return Taken(job, again=True)
+        task = self._under_way[ready.id] = asyncio.ensure_future(self._publish(ready, trace))
+        task.add_done_callback(lambda _: self._under_way.pop(ready.id))
+        return Taken(await asyncio.shield(task), again=False)
+
+    def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
+        try:
+            return wanted.request(id, self._clock())
+        except InvalidField as error:
+            raise InvalidField(where + error.field, error.problem) from None
+
+    def _check_wishes(self, wanted: ChargeIn, where: str) -> None:
         now, leaves = self._clock(), wanted.departure_time
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
@@ -73,10 +128,6 @@ class Intake:
         if named and known and known.isdisjoint(named):
             problem = f"there is no such substation, got {shown(named)}"
             raise InvalidField(f"{where}eligible_substations", problem)
-        try:
-            return wanted.request(self._new_id(), now)
-        except InvalidField as error:
-            raise InvalidField(where + error.field, error.problem) from None
 
     def _check_broker(self) -> None:
         if not self._publisher.connected:
@@ -86,7 +137,7 @@ class Intake:
         if self._publisher.backlog >= BACKLOG_MOST:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 
-    async def _publish(self, request: ChargeRequest) -> Job:
+    async def _publish(self, request: ChargeRequest, trace: Trace) -> Job:
         requests = topology.REQUESTS
         await self._publisher.confirmed(
             requests,
@@ -94,8 +145,10 @@ class Intake:
             request.encode(),
             id=request.id,
             timeout=self._confirm_timeout,
+            headers=trace.headers(),
             priority=request.priority,
         )
+        tell(log, request.id, trace, "accepted")
         queued = Event(State.QUEUED, request.requested_at, job=request.id, detail=request.fields())
         job = self._log.note(queued)
         assert job is not None, "a queued event always names a job"  # noqa: S101

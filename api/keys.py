@@ -13,6 +13,7 @@ from typing import Final
 from grid.errors import ConfigurationError
 from grid.messages import shown
 
+NOBODY: Final = "none"  # the name of who shows no key
 FORM: Final = "<name> <scope> <SHA-256 of the key, 64 hexadecimal digits>"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
@@ -22,7 +23,7 @@ class Scope(StrEnum):
     """What a key allows."""
 
     OPERATOR = "operator"  # to drain and cap substations
-    CLIENT = "client"  # what nothing asks a key for yet
+    CLIENT = "client"  # to ask for charging, and what became of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class Keys:
 
     def __bool__(self) -> bool:
         return bool(self._keys)
+
+    def have(self, scope: Scope) -> bool:
+        """Tell whether any key has this scope."""
+        return any(each.scope is scope for each in self._keys)
+
+    def and_those_of(self, other: Keys) -> Keys:
+        """Give these keys and the others."""
+        return Keys(self._keys + other._keys)
 
     def of(self, secret: bytes) -> list[Key]:
         """Give the entries of a key, one for each scope it has; none where it is not known.
@@ -73,9 +82,10 @@ def _key(number: int, words: list[str]) -> Key:
         )
     if digest.lower() in (sha256(word.encode()).hexdigest() for word in (name, scope)):
         raise ConfigurationError(f"line {number}: the key itself stands there, not just its hash")
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == NOBODY:
         raise ConfigurationError(
-            f"line {number}: the name must be 1 to 64 letters, digits or . _ -, got {shown(name)}"
+            f"line {number}: the name must be 1 to 64 letters, digits or . _ - and not {NOBODY}, "
+            f"got {shown(name)}"
         )
     if scope not in set(Scope):
         raise ConfigurationError(

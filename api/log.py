@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from api.projection import Job, Projection
+from api.job import Job
+from api.projection import Projection
 from api.telemetry import Metrics
 from grid import events
 from grid.errors import MalformedMessage
@@ -55,6 +56,10 @@ class EventLog:
         self._writer.write(event)
         return self._projection.apply(event)
 
+    def job(self, id: str) -> Job | None:
+        """Give a job, or None where the log does not name it so far."""
+        return self._projection.get(id)
+
     async def mark(self) -> None:
         """Write the mark, again and again until it was read."""
         await self._mark.write()
@@ -83,8 +88,8 @@ class EventLog:
         if job is None or not self.caught_up.is_set():
             return
         self._metrics.duplicates.inc(job.duplicates - duplicates)
-        if event.kind == State.CHARGING and State.QUEUED in job.times:
-            self._metrics.charging_seconds.observe(max(0, event.at - job.times[State.QUEUED]))
+        if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
+            self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         if _decided(job):
             self._wake(job.id)
 

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import problems
 from api.keys import Key, Keys, Scope
 from api.problems import NotFound, Problem
+from api.schemas import WHOLE
 from grid.control_log import ControlLog
 from grid.controls import MAX_LIMIT, Availability
 from grid.messages import SUBSTATION_PATTERN
@@ -20,14 +22,13 @@ from grid.messages import SUBSTATION_PATTERN
 log = logging.getLogger(__name__)
 
 NO_KEYS: Final = (
-    "no key is configured: give the api a file of them in API_KEYS_FILE, a line each: "
-    "<name> operator <SHA-256 of the key>"
+    "no key is configured: `python -m api.new_key NAME operator` makes one, and the line of it for "
+    "a file that API_KEYS_FILE names"
 )
 NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
-WRONG_KEY: Final = "the key of the header Authorization is not one of those in API_KEYS_FILE"
 
 _BEARER: Final = HTTPBearer(
-    scheme_name="key", description="A key of API_KEYS_FILE.", auto_error=False
+    scheme_name=problems.SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
 )
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": Problem, "description": "The key is missing, or not known."},
@@ -37,7 +38,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
 
 class ControlIn(BaseModel):
@@ -72,7 +73,7 @@ def router(
     """
     routes = APIRouter(tags=["operating"], responses=_ERRORS)
 
-    def operator(credentials: Credentials) -> Key:
+    async def operator(credentials: Credentials) -> Key:
         return _allowed(keys, credentials, Scope.OPERATOR)
 
     needed = Depends(operator)  # an annotation would not see a name of this function
@@ -103,7 +104,7 @@ def _allowed(keys: Keys, credentials: HTTPAuthorizationCredentials | None, scope
     # a header comes as Latin-1, whatever its bytes meant
     found = keys.of(credentials.credentials.encode("latin-1")) if credentials else []
     if not found:
-        why = NO_KEYS if not keys else WRONG_KEY if credentials else NO_KEY
+        why = NO_KEY if keys else NO_KEYS
         raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
     for each in found:
         if each.scope is scope:

@@ -13,11 +13,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.admission import OPEN_PATHS
 from grid.errors import BrokerUnavailable, GridError, InvalidField
 from grid.messages import shown
 
 log = logging.getLogger(__name__)
+
+SCHEME: Final = "key"  # the document's name for the keys
+_AT_THE_DOOR: Final = {
+    "401": ("A key is needed, or the key is not known.", "WWW-Authenticate"),
+    "429": ("The key asks too often: try again after Retry-After.", "Retry-After"),
+}
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -77,21 +86,43 @@ def respond(
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of an app with a problem document, and document it so."""
+def install(app: FastAPI, closed: bool) -> None:  # noqa: FBT001
+    """Answer every error of an app with a problem document, and document it so.
+
+    ``closed`` says that nobody comes in without a key, but to ``OPEN_PATHS``.
+    """
     for kind, answer in _ANSWERS.items():
         app.exception_handler(kind)(answer)
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = plain()
-        operations = (each for path in document["paths"].values() for each in path.values())
-        for operation in operations:
-            for answer in operation["responses"].values():
-                _declare(answer)
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _declare_door(path, operation, closed)
+                for answer in operation["responses"].values():
+                    _declare(answer)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _declare_door(path: str, operation: dict[str, Any], closed: bool) -> None:  # noqa: FBT001
+    """Document what the door answers, before the app is asked at all."""
+    if path in OPEN_PATHS:
+        return
+    if closed:
+        operation["security"] = [{SCHEME: []}]
+    for status, (description, header) in _AT_THE_DOOR.items():
+        operation["responses"].setdefault(status, _problem_answer(description, header))
+
+
+def _problem_answer(description: str, header: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": {header: {"schema": {"type": "string"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
 
 
 def _declare(answer: dict[str, Any]) -> None:
@@ -139,12 +170,47 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
         HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs shows what there is",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not know the method {shown(method)}",
     }.get(HTTPStatus(error.status_code), error.detail)
-    return respond(HTTPStatus(error.status_code), detail, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return respond(HTTPStatus(error.status_code), detail, headers)
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed; its log says how.")
+def _methods(request: Request) -> set[str]:
+    """Give the methods that a path knows; Starlette names those of its first route alone."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    there = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return {method for each in there for method in each.methods or ()}
+
+
+class Unforeseen:
+    """Middleware that answers 500 where an error was foreseen by nobody, and logs it once.
+
+    Starlette would answer outside of all other middleware, and have the server log it again.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
+        self._app = app
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; an error after the answer has begun can only end the connection."""
+        begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                raise
+            name = self._new_id()
+            log.error("%s %s failed: %s", scope["method"], scope["path"], name, exc_info=error)
+            detail = f"The server failed; its log says how, under {name}."
+            await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -185,5 +251,4 @@ _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResp
     NotFound: _not_found,
     NotJson: _not_json,
     HTTPException: _http,
-    Exception: _unforeseen,
 }

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
-from api.projection import Job
+from api.job import Job
 from grid import messages
 from grid.controls import Availability
-from grid.events import State
+from grid.events import MAX_FIGURE, Event, State, is_time
 from grid.messages import ChargeRequest
 
 LIST_MOST: Final = 1000
@@ -28,11 +36,17 @@ def _with_offset(value: object) -> object:
     raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
 
 
+def _whole(value: object) -> object:
+    """Give a number without a fraction as the whole number that it is in JSON, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Moment = Annotated[AwareDatetime, BeforeValidator(_with_offset)]
 VehicleId = Annotated[str, Field(min_length=1, max_length=messages.MAX_VEHICLE_ID)]
 Energy = Annotated[float, Field(gt=0, le=messages.MAX_ENERGY_KWH, strict=True)]
 Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
-Priority = Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True)]
+WHOLE: Final = BeforeValidator(_whole)
+Priority = Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True), WHOLE]
 SubstationId = Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)]
 SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=messages.MAX_ELIGIBLE)]
 
@@ -165,13 +179,40 @@ class SubstationList(BaseModel):
 def accepted(job: Job) -> Accepted:
     """Give a job as the answer to its request."""
     decision = job.decision or {}
-    candidates = decision.get("candidates") or []
     details = Details(
         routed_to=job.substation,
-        loads={each["substation"]: each["load"] for each in candidates},
-        reason=job.reason or decision.get("reason"),
+        loads=_loads(decision.get("candidates")),
+        reason=job.reason or _text(decision.get("reason")),
     )
     return Accepted(id=job.id, status=job.status, details=details)
+
+
+def _loads(candidates: object) -> dict[str, float]:
+    """Give the candidates' loads; what else somebody wrote into the log is passed over."""
+    rows = (
+        [each for each in candidates if isinstance(each, dict)]
+        if isinstance(candidates, list)
+        else []
+    )
+    pairs = ((each.get("substation"), each.get("load")) for each in rows)
+    return {
+        name: load
+        for name, load in pairs
+        if isinstance(name, str) and isinstance(load, int | float) and abs(load) <= MAX_FIGURE
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def substations(event: Event) -> list[Substation]:
+    """Give the substations of a dispatcher's word; a row that is none is passed over."""
+    found = []
+    for row in event.detail["substations"]:
+        with suppress(ValidationError):
+            found.append(Substation.model_validate(row))
+    return found
 
 
 def charge(job: Job) -> Charge:
@@ -204,9 +245,10 @@ def _listed(job: Job) -> dict[str, Any]:
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Give the client's own fields as the client wrote them."""
     shown = {name: fields[name] for name in ChargeIn.model_fields if name in fields}
-    if "departure_time" in shown:
-        shown["departure_time"] = moment(shown["departure_time"])
-    return shown
+    leaves = shown.get("departure_time")
+    if is_time(leaves):
+        shown["departure_time"] = moment(leaves)
+    return shown  # whatever else somebody wrote into the log is shown as it is
 
 
 def moment(at: float) -> datetime:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import SystemRandom
+from time import monotonic
 from uuid import uuid4
 
 from fastapi import FastAPI
 
 from api import app, operators
+from api.admission import Door
 from api.intake import Intake
 from api.log import EventLog
 from api.projection import Projection
+from api.rates import Rates
 from api.settings import ApiSettings
 from api.telemetry import JobsCollector, Metrics
 from grid import topology
@@ -59,8 +63,10 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         read=controls.read,
         forget=controls.forget,
     )
+    keys = settings.api_keys()
+    door = Door(keys, closed=settings.closed(), rates=Rates(settings.rate_limit))
     operating = operators.router(
-        controls, settings.api_keys(), projection.known_substations, settings.confirm_timeout
+        controls, keys, projection.known_substations, settings.confirm_timeout
     )
 
     def problems() -> list[str]:
@@ -84,6 +90,9 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         metrics,
         registry,
         operating=operating,
+        door=door,
+        now=monotonic,
+        chance=SystemRandom().getrandbits,
         decision_wait=settings.decision_wait,
         not_ready=problems,
         lifespan=lifespan,

@@ -1,0 +1,57 @@
+"""Who may come in: decided from the key that a request shows. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from api.keys import NOBODY, Key, Keys
+from api.rates import Rates
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for whoever watches the api
+
+
+class Outcome(StrEnum):
+    """What became of a request at the door."""
+
+    ADMITTED = "admitted"
+    NO_KEY = "no key"
+    WRONG_KEY = "wrong key"
+    TOO_OFTEN = "too often"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer at the door; ``name`` is the key's, ``wait`` seconds until it may ask again."""
+
+    outcome: Outcome
+    name: str = NOBODY
+    wait: float = 0.0
+
+
+class Door:
+    """Open, it asks for no key, but knows a wrong one; closed, nobody passes without a right one.
+
+    With ``rates``, a key is admitted only so often.
+    """
+
+    def __init__(self, keys: Keys, *, closed: bool, rates: Rates | None) -> None:
+        self._keys = keys
+        self.closed = closed
+        self._rates = rates
+
+    def admit(self, path: str, secret: bytes | None, now: float) -> Admission:
+        """Decide over a request at ``now`` (seconds); ``secret`` is the key it shows, or None."""
+        if path in OPEN_PATHS:
+            return Admission(Outcome.ADMITTED)
+        if secret is None:
+            return Admission(Outcome.NO_KEY if self.closed else Outcome.ADMITTED)
+        found = self._keys.of(secret)
+        if not found:
+            return Admission(Outcome.WRONG_KEY if self._keys else Outcome.ADMITTED)
+        return self._often(found[0], now)
+
+    def _often(self, key: Key, now: float) -> Admission:
+        wait = self._rates.take(key.name, now) if self._rates else 0.0
+        return Admission(Outcome.TOO_OFTEN if wait else Outcome.ADMITTED, key.name, wait)

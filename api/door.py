@@ -1,0 +1,76 @@
+"""The door of the api: a key is looked at before anything else of a request is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from math import ceil
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import problems
+from api.admission import Admission, Door, Outcome
+
+NO_KEY: Final = "send a key with the header Authorization: Bearer <key>"
+WRONG_KEY: Final = "the key of the header Authorization is not one that this api knows"
+_SCHEME: Final = "bearer"
+_CALLER: Final = "grid.caller"  # in the scope of a request that was admitted
+
+
+class AtTheDoor:
+    """Middleware that admits a request or answers 401 or 429; ``now`` gives steady seconds."""
+
+    def __init__(
+        self, app: ASGIApp, door: Door, registry: CollectorRegistry, now: Callable[[], float]
+    ) -> None:
+        self._app = app
+        self._door = door
+        self._now = now
+        self._admissions = Counter(
+            "api_admissions",
+            "Requests at the door, by the name of their key and what became of them",
+            ["key", "outcome"],
+            registry=registry,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or send it away."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        admission = self._door.admit(scope["path"], bearer(Headers(scope=scope)), self._now())
+        self._admissions.labels(admission.name, admission.outcome).inc()
+        if admission.outcome is Outcome.ADMITTED:
+            scope[_CALLER] = admission.name
+            await self._app(scope, receive, send)
+        else:
+            await _answer(admission)(scope, receive, send)
+
+
+def caller(request: Request) -> str:
+    """Give the name of the key by which a request came in."""
+    return str(request.scope[_CALLER])
+
+
+def bearer(headers: Headers) -> bytes | None:
+    """Give the key that a request shows; None where it shows none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    # a header comes as Latin-1, whatever its bytes meant
+    return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None
+
+
+def _answer(admission: Admission) -> Response:
+    if admission.outcome is Outcome.TOO_OFTEN:
+        seconds = ceil(admission.wait)
+        return problems.respond(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f'the key "{admission.name}" asks too often: try again after {seconds} s',
+            {"Retry-After": str(seconds)},
+        )
+    why = NO_KEY if admission.outcome is Outcome.NO_KEY else WRONG_KEY
+    return problems.respond(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,204 @@
+"""One job as the event log tells of it. Pure.
+
+Its events arrive in any order, and any of them twice: what follows from them is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Final, NamedTuple
+
+from grid import parking
+from grid.events import ASIDE, FINAL, Event, State, is_time
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Visit(NamedTuple):
+    """When a job came to a state, in Unix seconds, at which substation, and why.
+
+    ``replays`` is how often an operator had replayed it by then.
+    """
+
+    at: float
+    substation: str
+    reason: str
+    replays: int = 0
+
+
+class Assignment(NamedTuple):
+    """When and where a job was sent; ``record`` is the decision, packed to a tenth of its size.
+
+    Of two the later replay's is the later one.
+    """
+
+    replays: int
+    at: float
+    attempt: int
+    substation: str
+    record: bytes
+
+
+@dataclass(slots=True)
+class Job:
+    """One job as far as the log tells.
+
+    All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
+    and charged more than once), the first of each of the ``ends``, and all ``completions``. What
+    was before the latest of its ``replays`` is over. ``status`` is kept, since the jobs are counted
+    by it; the rest is worked out when somebody asks, since the log names very many jobs.
+    """
+
+    id: str
+    number: int
+    status: State = State.QUEUED
+    attempt: int = 0
+    replays: int = 0
+    replayed: Visit | None = None
+    queued: Event | None = None
+    assigned: Assignment | None = None
+    charging: Visit | None = None
+    ends: dict[State, Visit] = field(default_factory=dict)
+    completions: set[tuple[str, float]] = field(default_factory=set)
+
+    def take(self, kind: State, event: Event) -> None:
+        """Take in an event, so that neither the order of events nor their repetition matters."""
+        replays = parking.replays(event.detail) if event.detail else 0
+        self.attempt = max(self.attempt, event.attempt)
+        self.replays = max(self.replays, replays)
+        if kind is State.ASSIGNED:
+            assignment = _assignment(event, replays)
+            self.assigned = max(assignment, self.assigned or assignment)
+        elif kind is State.QUEUED and not replays:
+            # two apis may have taken it at once, each with a record of its own
+            self.queued = min(event, self.queued or event, key=lambda each: each.at)
+        else:
+            self._visit(kind, Visit(event.at, event.substation, event.reason, replays))
+        self.status = self._status()
+
+    @property
+    def substation(self) -> str | None:
+        """Where it charges or charged, or else where it was sent."""
+        if self.status is State.COMPLETED:
+            return self.ends[State.COMPLETED].substation
+        last = self._charges() or self._sent()
+        return last.substation if last else None
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """What was asked for; empty where the log does not tell."""
+        return self.queued.detail if self.queued else _NOTHING
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended so; else, where an operator replayed it, what was said of that."""
+        said = (self.ends.get(self.status), self.replayed)
+        return next((each.reason for each in said if each is not None and each.reason), None)
+
+    @property
+    def times(self) -> dict[State, float]:
+        """When it came to each of its states, in Unix seconds, in the order of a job's life."""
+        sent, charges = self._sent(), self._charges()
+        times = {
+            State.QUEUED: self.asked_at,
+            State.ASSIGNED: sent.at if sent else None,
+            State.CHARGING: charges.at if charges else None,
+            **{state: self.ends[state].at for state in sorted(self.ends)},
+        }
+        return {state: at for state, at in times.items() if at is not None}
+
+    @property
+    def asked_at(self) -> float | None:
+        """When the request came, in Unix seconds: by its own event, else by the decision's."""
+        if self.queued is not None:
+            return self.queued.at
+        said = (self.decision or _NOTHING).get("requested_at")
+        return said if is_time(said) else None
+
+    @property
+    def ended_at(self) -> float:
+        """When it first ended, in Unix seconds; never, if it has not."""
+        return min((visit.at for visit in self.ends.values()), default=inf)
+
+    @property
+    def decided(self) -> bool:
+        """Tell whether it was ever sent anywhere."""
+        return self.assigned is not None
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """The record of the decision by which it was last sent."""
+        if self.assigned is None:
+            return None
+        record: Mapping[str, Any] = json.loads(zlib.decompress(self.assigned.record))
+        return record
+
+    @property
+    def duplicates(self) -> int:
+        """How often it was completed beyond the first time."""
+        return max(0, len(self.completions) - 1)
+
+    def _visit(self, kind: State, visit: Visit) -> None:
+        if kind is State.QUEUED:
+            self.replayed = _later_replay(visit, self.replayed)
+        elif kind is State.CHARGING:
+            self.charging = max(visit, self.charging or visit)
+        else:
+            self.ends[kind] = _later_replay(visit, self.ends.get(kind))
+            if kind is State.COMPLETED:
+                self.completions.add((visit.substation, visit.at))
+
+    def _status(self) -> State:
+        if self.ends and (end := self._end()) is not None:
+            return end
+        if self._charges():
+            return State.CHARGING
+        return State.ASSIGNED if self._sent() else State.QUEUED
+
+    def _end(self) -> State | None:
+        """Tell which end came first, and so is the one that counts.
+
+        From where it was put aside it may have been replayed, or cancelled.
+        """
+        ends = {
+            state: visit
+            for state, visit in self.ends.items()
+            if state in FINAL or visit.replays == self.replays
+        }
+        if State.CANCELLED in ends:
+            ends.pop(State.PARKED, None)
+        return min(ends, key=lambda state: (ends[state], state)) if ends else None
+
+    def _sent(self) -> Assignment | None:
+        """Give the assignment, unless the job was replayed since."""
+        known = self.assigned
+        return known if known is not None and known.replays == self.replays else None
+
+    def _charges(self) -> Visit | None:
+        """Give the session that counts, unless the job was replayed or sent elsewhere since."""
+        charging, sent = self.charging, self._sent()
+        if charging is None or (self.replays and charging.at < self._aside_until()):
+            return None
+        if sent and sent.substation != charging.substation and charging.at < sent.at:
+            return None
+        return charging
+
+    def _aside_until(self) -> float:
+        """Tell when it was put aside, for all that is known; before all time if never."""
+        return max((self.ends[state].at for state in self.ends.keys() & ASIDE), default=-inf)
+
+
+def _later_replay(one: Visit, other: Visit | None) -> Visit:
+    """Give the one of the later replay; of the same, the earlier."""
+    if other is None:
+        return one
+    return min(one, other, key=lambda visit: (-visit.replays, visit))
+
+
+def _assignment(event: Event, replays: int) -> Assignment:
+    record = zlib.compress(json.dumps(event.detail).encode(), level=1)
+    return Assignment(replays, event.at, event.attempt, event.substation, record)
