@@ -9,6 +9,7 @@ not take it goes the same way, and stays unacknowledged in that substation's que
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -23,29 +24,34 @@ from dispatcher.decision.hopeless import hopeless
 from dispatcher.decision.line import Line
 from dispatcher.decision.policy import Policy
 from dispatcher.decision.router import Choice, Router
+from dispatcher.doubt import ReadLog
 from dispatcher.history import History
-from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Source
+from dispatcher.intake import Intake
+from dispatcher.jobs import Job, Source
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
 from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
-from grid import messages, parking, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
-from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
-from grid.messages import ChargeRequest
+from grid.logs import tell
+from grid.trace import Chance
+
+log = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
-MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
+NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
+NO_TAG: Final = 0  # of what waits for no acknowledgement
 
 
 class Dispatcher:
     """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
 
+    ``read_log`` reads the event log as far as it is written: what comes again waits for that.
     ``progress`` is what the event log tells of single jobs. Nothing is decided before ``begin``.
     """
 
@@ -59,10 +65,13 @@ class Dispatcher:
         *,
         metrics: Metrics,
         random: Random,
+        chance: Chance,
         clock: Callable[[], float],
         now: Callable[[], float],
         on_missing_queue: Callable[[str], None],
         on_delivery: Callable[[], None] = lambda: None,
+        on_sent: Callable[[Job], None] = lambda _: None,
+        read_log: ReadLog | None = None,
         send_ahead: bool = True,
     ) -> None:
         self._ledger = fleet.ledger
@@ -75,10 +84,9 @@ class Dispatcher:
         self._clock = clock
         self._now = now
         self._on_missing_queue = on_missing_queue
-        self._on_delivery = on_delivery
+        self._tell_sent = on_sent
         self._jobs: dict[str, Job] = {}
         self._line: Line[Job] = Line()
-        self._early: list[Delivery] | None = []  # delivered before anything may be decided
         self._decided_at = 0.0
         self._route_due = False
         self._stopping = False
@@ -93,9 +101,22 @@ class Dispatcher:
             sent=self._on_sent,
             refused=self._on_refused,
         )
-        self._requests = self._source(self._acks.done)
+        self.intake = Intake(
+            self._jobs,
+            self._history,
+            self._acks,
+            fleet.ledger,
+            metrics,
+            requests=self._source(self._acks.done),
+            chance=chance,
+            now=now,
+            join=self._join,
+            send_again=partial(self._send_again, reason=SENT_AGAIN),
+            on_delivery=on_delivery,
+            read_log=read_log,
+        )
+        self._once_more = self._source(lambda _: None)
         self._set_back = SetBack(self._line, publisher, self._on_set_back, now)
-        self._taken_back: Source
         self._consumer: Consumer
         self._prefetch: int
 
@@ -106,7 +127,7 @@ class Dispatcher:
 
     def connect_rescue(self, done: Callable[[int], None]) -> None:
         """Give it what acknowledges a job that was taken back from a substation's queue."""
-        self._taken_back = self._source(done)
+        self.intake.taken_back = self._source(done)
 
     @property
     def waiting(self) -> int:
@@ -116,7 +137,7 @@ class Dispatcher:
     @property
     def deciding(self) -> bool:
         """Tell whether requests are routed: once it has begun, until it is to stop."""
-        return self._early is None and not self._stopping
+        return self.intake.begun and not self._stopping
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
@@ -129,9 +150,7 @@ class Dispatcher:
 
     def begin(self) -> None:
         """Decide from now on: what operators have set, and what was sent before, is known."""
-        early, self._early = self._early or [], None
-        for delivery in early:
-            self._take(delivery)
+        self.intake.begin()
 
     async def run(self) -> None:
         """See to what time alone has changed, again and again, until the task is cancelled."""
@@ -148,51 +167,27 @@ class Dispatcher:
         self._set_back.renew()
         self.route()
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Take a request from ``charge.requests``."""
-        self._acks.delivered(delivery.tag)
-        self._on_delivery()
-        if delivery.redelivered:
-            self._metrics.redelivered.inc()
-        if self._early is not None:
-            self._early.append(delivery)
-        else:
-            self._take(delivery)
-
     def take_back(self, substation: str, delivery: Delivery) -> bool:
-        """Take a job that waits at a substation in vain; tells whether it is seen to.
+        """Take a job that waits at a substation in vain; tells whether it is seen to."""
+        return self.deciding and self.intake.take_back(substation, delivery)
 
-        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
-        acknowledged; one that is being sent to that very substation stays where it is.
-        """
-        if not self.deciding:
-            return False
-        source = self._taken_back
-        queue = topology.substation_queue(substation).name
-        if (request := self._read(delivery, source, queue)) is None:
-            return True
-        if (held := self._jobs.get(request.id)) is not None:
-            return self._take_copy(held, substation, delivery.tag)
-        if self._history.went_elsewhere(request.id, substation):
-            source.done(delivery.tag)
-            return True
-        self._sent.forget(request.id)
-        self._ledger.let_go(substation)
-        job = self._new(request, delivery, source)
-        job.origin, job.attempt = substation, 1
-        self._join(job)
-        return True
+    def send_once_more(self, job: Job) -> None:
+        """Send a job that was sent from here, and of which nothing was heard, to the same place."""
+        if not self.deciding or job.id in self._jobs or self._sent.where(job.id) != job.substation:
+            return
+        job.source, job.tag, job.sent = self._once_more, NO_TAG, False
+        job.once_more += 1
+        self._jobs[job.id] = job
+        self._send_again(job, job.substation, NOT_BEGUN)
 
     def forget(self) -> None:
         """Let go of all requests delivered: the link broke, and RabbitMQ will bring them again."""
-        self._acks.forget()
-        if self._early is not None:
-            self._early.clear()
-        self._forget(self._requests)
+        self.intake.forget()
+        self._forget(self.intake.requests)
 
     def forget_taken_back(self) -> None:
         """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
-        for job in self._forget(self._taken_back):
+        for job in self._forget(self.intake.taken_back):
             self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
 
     async def stop(self) -> None:
@@ -230,75 +225,12 @@ class Dispatcher:
             self._route_due = True
             asyncio.get_running_loop().call_soon(self.route)
 
-    # what comes in
-
-    def _take(self, delivery: Delivery) -> None:
-        request = self._read(delivery, self._requests, topology.REQUESTS)
-        if request is None or self._known(request.id, delivery):
-            return
-        job = self._new(request, delivery, self._requests)
-        before = self._history.sent_before(request.id) if delivery.redelivered else None
-        if before is None:
-            self._join(job)
-        else:
-            self._send_again(job, before)
-
-    def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
-        """Give the request that was delivered; what is none is parked."""
-        try:
-            return messages.decode(delivery.body)
-        except MalformedMessage as error:
-            source.parking.park(
-                delivery.tag,
-                delivery.body,
-                delivery.id,
-                MALFORMED,
-                str(error),
-                queue=queue,
-                headers=delivery.headers,
-            )
-            return None
-
-    def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
-        replays = parking.replays(delivery.headers)
-        job = Job(request, delivery.body, source, delivery.tag, self._now(), replays)
-        self._jobs[request.id] = job
-        return job
-
     def _join(self, job: Job) -> None:
         if self._hopeless(job) is not None:
             self._park(job)
         else:
             self._line.join(job)
             self._route_soon()
-
-    def _known(self, id: str, delivery: Delivery) -> bool:
-        """See to a request whose job is in hand, or was sent before, or has ended."""
-        job = self._jobs.get(id)
-        if (where := self._sent.where(id)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
-            self._sent.forget(id)  # another dispatcher took it back
-        if job is not None and job.returning:
-            return False  # the copy that was set back is here before the confirm
-        replays, again = parking.replays(delivery.headers), delivery.redelivered
-        if job is None and not self._history.is_over(id, replays, redelivered=again):
-            return False
-        if job is not None and job.tag is None:
-            job.source, job.tag = self._requests, delivery.tag
-            return True
-        if not delivery.redelivered:
-            self._metrics.duplicates.inc()
-        self._acks.done(delivery.tag)
-        return True
-
-    def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
-        """See to what waits at a substation of a job that is in hand."""
-        if job.substation == substation:
-            return False  # it may be the very one whose confirm is on its way
-        if job.source is self._taken_back and job.origin == substation and job.tag is None:
-            job.tag = tag  # what was in hand of it went with the link
-        else:
-            self._taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
-        return True
 
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""
@@ -337,6 +269,7 @@ class Dispatcher:
             self._line.join(job)  # and its departure is past: it is tried again
             return
         self._metrics.expired.inc()
+        tell(log, job.id, job.trace, DEPARTED)
         del self._jobs[job.id]
         self._sent.note(job.id, "", self._clock(), job.replays)
         job.done()
@@ -361,10 +294,10 @@ class Dispatcher:
         before, self._decided_at = self._decided_at, perf_counter()
         self._metrics.decision_seconds.observe(self._decided_at - before)
 
-    def _send_again(self, job: Job, substation: str) -> None:
+    def _send_again(self, job: Job, substation: str, reason: str) -> None:
         """Send a job where it may be already: a second copy there is known as one."""
         self._sender.assign(
-            job, substation, {"policy": self._policy.name, "reason": SENT_AGAIN, "candidates": []}
+            job, substation, {"policy": self._policy.name, "reason": reason, "candidates": []}
         )
         self._ledger.dispatch(substation, self._now(), job.wish.power_kw)
         self._route_soon()
@@ -372,16 +305,24 @@ class Dispatcher:
     def _on_sent(self, job: Job) -> None:
         del self._jobs[job.id]
         self._sent.note(job.id, job.substation, job.assigned_at, job.replays)
+        tell(log, job.id, job.trace, f"sent to {job.substation}", substation=job.substation)
         job.done()
+        self._tell_sent(job)
 
     def _on_refused(self, job: Job, outcome: Outcome) -> None:
         """Let a job that a substation's queue did not take go elsewhere."""
         where, job.substation = job.substation, ""
         self._ledger.undo(where)
-        self._ledger.refuse(where, f"its queue does not take jobs: {outcome.value}", self._now())
+        if outcome is not Outcome.ABANDONED:
+            problem = f"its queue does not take jobs: {outcome.value}"
+            self._ledger.refuse(where, problem, self._now())
         if outcome is Outcome.UNROUTABLE:
             self._on_missing_queue(where)
-        if job.tag is None:
+        if job.source is self._once_more:
+            del self._jobs[job.id]
+            job.substation = where
+            self._tell_sent(job)  # and it may be there all the same: nowhere else
+        elif job.tag is None:
             del self._jobs[job.id]  # RabbitMQ delivers it again
         else:
             self._line.join(job)

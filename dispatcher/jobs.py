@@ -10,6 +10,7 @@ from dispatcher.decision.line import Wish, wish
 from dispatcher.parking import Parking
 from grid import parking, topology
 from grid.messages import ChargeRequest
+from grid.trace import Trace
 
 TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 
@@ -31,7 +32,8 @@ class Job:
 
     ``tag`` is its delivery from ``source``, or None since that link broke; ``origin`` the
     substation whose queue it was taken back from; ``since`` when it came, in the ledger's seconds;
-    ``replays`` how often an operator sent it again after it was parked.
+    ``trace`` the span in which it is seen to; ``replays`` how often an operator sent it again after
+    it was parked; ``once_more`` how often it was sent again since nothing was heard of it.
     """
 
     request: ChargeRequest
@@ -39,6 +41,7 @@ class Job:
     source: Source
     tag: int | None
     since: float
+    trace: Trace
     replays: int = 0
     origin: str = ""
     substation: str = ""  # where it is being sent
@@ -47,6 +50,7 @@ class Job:
     sent: bool = False
     unrecorded: int = 0  # decisions on their way to the event log
     returning: bool = False  # on its way back to the queue
+    once_more: int = 0
     wish: Wish = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +69,7 @@ class Job:
     @property
     def headers(self) -> dict[str, Any]:
         """What goes with it wherever it goes."""
-        return parking.marked(self.replays)
+        return {**self.trace.headers(), **parking.marked(self.replays)}
 
     def done(self) -> None:
         """Acknowledge its delivery, where that is still good."""

@@ -11,13 +11,10 @@ from math import inf
 from typing import TypeVar
 
 from grid import parking
-from grid.events import Event, State
+from grid.events import ASIDE, FINAL, Event, State
 
 V = TypeVar("V")
 Assigned = tuple[float, int, str]  # when, which attempt, where
-
-FINAL = frozenset({State.COMPLETED, State.EXPIRED})
-ASIDE = frozenset({State.PARKED, State.CANCELLED})  # an operator may replay it after that
 
 
 class Progress:

@@ -52,6 +52,19 @@ class QueueKeeper:
         """Give the state of a substation's queue, as last seen; None where it is not known."""
         return self._states.get(substation)
 
+    async def takes_jobs(self, substation: str) -> bool:
+        """Tell whether whatever was put into a substation's queue a while ago must have begun.
+
+        Only where its queue is empty and consumed, its page is read, and its events come.
+        """
+        account = self._ledger.accounts.get(substation)
+        if account is None or account.deaf(self._now()):
+            return False
+        if self._ledger.unreadable(account, self._now()) is not None:
+            return False
+        state = await self._look(substation)
+        return state is not None and state.consumers > 0 and not state.ready
+
     async def run(self) -> None:
         """Keep the queues until the task is cancelled."""
         while True:

@@ -83,12 +83,14 @@ class Sender:
                 partial(self._on_answer, job),
                 id=job.id,
                 headers=job.headers,
+                wanted=partial(_is_ours, job),
             )
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:
         self._under_way[job.substation] -= 1
         if outcome is not Outcome.CONFIRMED:
-            self._metrics.refused.labels(job.substation).inc()
+            if outcome is not Outcome.ABANDONED:
+                self._metrics.refused.labels(job.substation).inc()
             self._on_refused(job, outcome)
             return
         job.sent = True
@@ -105,3 +107,12 @@ class Sender:
     def _close(self, job: Job) -> None:
         if job.sent and not job.unrecorded:
             self._on_sent(job)
+
+
+def _is_ours(job: Job) -> bool:
+    """Tell whether a job whose sending is in doubt is to be sent again from here.
+
+    Where its delivery went with a link, RabbitMQ brings the request again, perhaps to another
+    dispatcher, which may send it elsewhere.
+    """
+    return job.tag is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import Random
+from random import Random, SystemRandom
 from time import monotonic
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -17,6 +17,7 @@ from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.doubt import LOG_SECONDS, NOT_READ
 from dispatcher.history import REMEMBERED
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
@@ -26,19 +27,21 @@ from dispatcher.rescue import Rescue
 from dispatcher.scraper import Scraper, TargetFile
 from dispatcher.settings import DispatcherSettings
 from dispatcher.telemetry import LedgerCollector, Metrics
+from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
 from grid import topology
-from grid.amqp import Consumer, Declarer, Link, Publisher, StreamReader, Taker
+from grid.amqp import Consumer, Declarer, Link, Publisher, ReadBack, StreamReader, Taker
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter, Mark
+from grid.events import STILL_READING
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-LOG_READ_BACK: Final = "5m"  # of the event log, when it starts: what was sent just before
-LOG_SECONDS: Final = 5.0  # to read that, before deciding all the same
+# of the event log, when it starts: what was sent just before another dispatcher ended
+LOG_READ_BACK: Final = ReadBack(messages=20_000, seconds=20)
 NOT_BEGUN: Final = (
     f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
     "`python -m grid declare` makes what is missing"
@@ -79,6 +82,7 @@ class _Service:
             self._link(Declarer("dispatcher-queues", self._urls, self._broker)),
             self._now,
         )
+        self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(publisher, random)
         dead = DeadLetters(publisher, self._events, self._metrics, clock)
         self._link(dead.link(self._urls, self._broker))
@@ -105,20 +109,24 @@ class _Service:
             self._progress,
             metrics=self._metrics,
             random=random,
+            chance=SystemRandom().getrandbits,
             clock=self._clock,
             now=self._now,
             on_missing_queue=self._queues.missing,
             on_delivery=self._on_delivery,
+            on_sent=self._unbegun.note,
+            read_log=self._read_log,
             send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
+        self._unbegun.send = dispatcher.send_once_more
         consumer = Consumer(
             "dispatcher-requests",
             self._urls,
             self._broker,
             queue=topology.REQUESTS,
             prefetch=settings.prefetch,
-            deliver=dispatcher.deliver,
+            deliver=dispatcher.intake.deliver,
             forget=dispatcher.forget,
         )
         dispatcher.connect(self._link(consumer), settings.prefetch)
@@ -154,7 +162,7 @@ class _Service:
     def _watching(self) -> Scraper:
         """Wire the pages and the event log to the ledger."""
         settings = self._settings
-        watch = SubstationWatch(
+        watch = self._watch = SubstationWatch(
             self._ledger,
             self._dispatcher.route,
             self._queues.missing,
@@ -219,16 +227,34 @@ class _Service:
         await self._controls.caught_up.wait()
         await self._events.until_connected()
         if not await within(LOG_SECONDS, self._mark.write()):
-            log.warning("the event log is not read yet: a job sent just before may be sent twice")
+            log.warning(NOT_READ)
         self._ledger.settle(self._now())
         self._dispatcher.begin()
+        await self._mark.write()  # one that has not read the log is no standby to rely on
+
+    async def _read_log(self) -> None:
+        """Read the event log as far as it is written now."""
+        mark = Mark(self._events, self._clock)
+        self._watch.marks.add(mark)
+        try:
+            await mark.write()
+        finally:
+            self._watch.marks.discard(mark)
+
+    async def _takes_jobs(self, substation: str) -> bool:
+        """Tell whether a job sent there must have begun by now; where another is at work, nothing.
+
+        That one may have taken the job back, and have it in hand.
+        """
+        return not self._turn.standing_by and await self._queues.takes_jobs(substation)
 
     def _problems(self) -> list[str]:
         down = links_down(self._links)
         begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
+        reading = [] if self._mark.passed.is_set() else [STILL_READING]
         file = [self._file.problem] if self._file.problem else []
         settling = [SETTLING] if self._ledger.settling(self._now()) else []
-        return down + begun + file + settling
+        return down + begun + reading + file + settling
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -240,7 +266,9 @@ class _Service:
             self._controls.run(self._controls_up.up),
             self._begin(),
             self._dispatcher.run(),
+            self._dispatcher.intake.run(),
             self._rescue.run(),
+            self._unbegun.run(),
             publish_snapshots(
                 candidates, self._ledger.former, self._events, self._turn, self._clock
             ),

@@ -45,6 +45,7 @@ class SubstationWatch:
         self._declare = declare
         self._metrics = metrics
         self._mark = mark
+        self.marks: set[Mark] = set()  # others that are looked for
         self._progress = progress
         self._turn = turn
         self._now = now
@@ -89,7 +90,8 @@ class SubstationWatch:
             log.warning("passed over in the event log: %s", error)
             return
         for each in found:
-            self._mark.see(each)
+            for mark in (self._mark, *self.marks):
+                mark.see(each)
             self._progress.take(each)
             if each.kind == SUBSTATIONS:
                 self._on_snapshot(each)

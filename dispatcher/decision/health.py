@@ -2,7 +2,7 @@
 
 One that comes back ramps up instead of swallowing the backlog at once (slow start). One that keeps
 failing is left out for a while after it comes back, longer each time (ejection); a time without a
-failure makes up for one.
+failure makes up for one. It is for the ledger to say whether it can be spared.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ class Health:
             seconds = min(EJECTED_MOST_SECONDS, EJECTED_SECONDS * 2.0 ** (beyond - 1))
             self.ejected_until = max(self.ejected_until, now + seconds)
         self.back_at = max(now, self.ejected_until)
+
+    def pardon(self, now: float) -> None:
+        """End its ejection: it is needed. It ramps up from now on; its falls still count."""
+        self.ejected_until = self.back_at = now
 
     def ejected(self, now: float) -> bool:
         """Tell whether it is left out though it could be used."""

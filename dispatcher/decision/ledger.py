@@ -85,6 +85,8 @@ class Ledger:
         """Take in a page that was asked for at ``asked_at``."""
         if (account := self._of(substation)) is not None:
             hear_page(account, reading, asked_at)
+            if account.health.ejected(asked_at) and not self._spares(account, asked_at):
+                account.health.pardon(asked_at)
 
     def report(self, substation: str, counts: Counts) -> bool:
         """Take in counters that came with an event; tells whether anything follows from them."""
@@ -226,6 +228,17 @@ class Ledger:
         """Tell whether anything may be sent to another substation than that one."""
         others = (each for each in self.accounts.values() if each.substation != substation)
         return any(self.ineligible(each, now) is None for each in others)
+
+    def _spares(self, account: Account, now: float) -> bool:
+        """Tell whether the others that can be chosen have half of all connectors, or more.
+
+        What an operator has drained counts for neither.
+        """
+        known = [each for each in self.accounts.values() if not each.drained]
+        others = (
+            each for each in known if each is not account and self.ineligible(each, now) is None
+        )
+        return 2 * sum(each.connectors for each in others) >= sum(each.connectors for each in known)
 
     def _of(self, substation: str) -> Account | None:
         """Give an account that is about to change."""

@@ -1,0 +1,190 @@
+"""What comes in: requests from ``charge.requests``, and jobs taken back from substations.
+
+The job's id tells what is new from a second copy, and from what was sent before already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dispatcher.acknowledger import Acknowledger
+from dispatcher.decision.ledger import Ledger
+from dispatcher.doubt import Doubt, ReadLog
+from dispatcher.history import History
+from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Source
+from dispatcher.telemetry import Metrics
+from grid import messages, parking, topology
+from grid.amqp import Delivery
+from grid.errors import MalformedMessage
+from grid.messages import ChargeRequest
+from grid.trace import Chance, carried
+
+MALFORMED: Final = "malformed"
+
+
+class Intake:
+    """Takes requests in, and hands on those that something is to be done about.
+
+    ``jobs`` are those in hand, by their id. ``join`` is given each that is to be decided on,
+    ``send_again`` one that another dispatcher has sent, and where. ``read_log`` reads the event log
+    as far as it is written: what comes again waits for that. Nothing is handed on before ``begin``.
+    """
+
+    def __init__(
+        self,
+        jobs: dict[str, Job],
+        history: History,
+        acks: Acknowledger,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        requests: Source,
+        chance: Chance,
+        now: Callable[[], float],
+        join: Callable[[Job], None],
+        send_again: Callable[[Job, str], None],
+        on_delivery: Callable[[], None],
+        read_log: ReadLog | None,
+    ) -> None:
+        self._jobs = jobs
+        self._history = history
+        self._sent = history.sent
+        self._acks = acks
+        self._ledger = ledger
+        self._metrics = metrics
+        self._chance = chance
+        self._now = now
+        self._join = join
+        self._send_again = send_again
+        self._on_delivery = on_delivery
+        self._early: list[Delivery] | None = []  # delivered before anything may be decided
+        self._doubt = None if read_log is None else Doubt(read_log, self._take)
+        self.requests = requests
+        self.taken_back: Source
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether what comes is handed on."""
+        return self._early is None
+
+    def begin(self) -> None:
+        """Hand on what comes, and what has come: what was sent before is known now."""
+        early, self._early = self._early or [], None
+        for delivery in early:
+            self._take(delivery)
+
+    async def run(self) -> None:
+        """See to what comes again, until the task is cancelled."""
+        if self._doubt is not None:
+            await self._doubt.run()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a request from ``charge.requests``."""
+        self._acks.delivered(delivery.tag)
+        self._on_delivery()
+        if delivery.redelivered:
+            self._metrics.redelivered.inc()
+        if self._early is not None:
+            self._early.append(delivery)
+        elif self._doubt is not None and delivery.redelivered and not self._is_mine(delivery):
+            self._doubt.hold(delivery)
+        else:
+            self._take(delivery)
+
+    def take_back(self, substation: str, delivery: Delivery) -> bool:
+        """Take a job that waits at a substation in vain; tells whether it is seen to.
+
+        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
+        acknowledged; one that is being sent to that very substation stays where it is.
+        """
+        source = self.taken_back
+        queue = topology.substation_queue(substation).name
+        if (request := self._read(delivery, source, queue)) is None:
+            return True
+        if (held := self._jobs.get(request.id)) is not None:
+            return self._take_copy(held, substation, delivery.tag)
+        if self._history.went_elsewhere(request.id, substation):
+            source.done(delivery.tag)
+            return True
+        self._sent.forget(request.id)
+        self._ledger.let_go(substation)
+        job = self._new(request, delivery, source)
+        job.origin, job.attempt = substation, 1
+        self._join(job)
+        return True
+
+    def forget(self) -> None:
+        """Let go of what was not handed on: the link broke, and RabbitMQ will bring it again."""
+        self._acks.forget()
+        if self._doubt is not None:
+            self._doubt.forget()
+        if self._early is not None:
+            self._early.clear()
+
+    def _take(self, delivery: Delivery) -> None:
+        request = self._read(delivery, self.requests, topology.REQUESTS)
+        if request is None or self._known(request.id, delivery):
+            return
+        job = self._new(request, delivery, self.requests)
+        before = self._history.sent_before(request.id) if delivery.redelivered else None
+        if before is None:
+            self._join(job)
+        else:
+            self._send_again(job, before)
+
+    def _is_mine(self, delivery: Delivery) -> bool:
+        """Tell whether a request is known here, so that nobody else has to be asked."""
+        name = delivery.id or ""
+        return name in self._jobs or self._sent.has(name, parking.replays(delivery.headers))
+
+    def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
+        """Give the request that was delivered; what is none is parked."""
+        try:
+            return messages.decode(delivery.body)
+        except MalformedMessage as error:
+            source.parking.park(
+                delivery.tag,
+                delivery.body,
+                delivery.id,
+                MALFORMED,
+                str(error),
+                queue=queue,
+                headers=delivery.headers,
+            )
+            return None
+
+    def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
+        replays = parking.replays(delivery.headers)
+        trace = carried(delivery.headers, self._chance)
+        job = Job(request, delivery.body, source, delivery.tag, self._now(), trace, replays)
+        self._jobs[request.id] = job
+        return job
+
+    def _known(self, id: str, delivery: Delivery) -> bool:
+        """See to a request whose job is in hand, or was sent before, or has ended."""
+        job = self._jobs.get(id)
+        if (where := self._sent.where(id)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
+            self._sent.forget(id)  # another dispatcher took it back
+        if job is not None and job.returning:
+            return False  # the copy that was set back is here before the confirm
+        replays, again = parking.replays(delivery.headers), delivery.redelivered
+        if job is None and not self._history.is_over(id, replays, redelivered=again):
+            return False
+        if job is not None and job.tag is None:
+            job.source, job.tag = self.requests, delivery.tag
+            return True
+        if not delivery.redelivered:
+            self._metrics.duplicates.inc()
+        self._acks.done(delivery.tag)
+        return True
+
+    def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
+        """See to what waits at a substation of a job that is in hand."""
+        if job.substation == substation:
+            return False  # it may be the very one whose confirm is on its way
+        if job.source is self.taken_back and job.origin == substation and job.tag is None:
+            job.tag = tag  # what was in hand of it went with the link
+        else:
+            self.taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
+        return True
