@@ -15,6 +15,7 @@ from typing import Final
 
 from grid import settings
 from grid.errors import ConfigurationError, GridError
+from grid.files import text_of
 from load_test import simulation
 from load_test.board import Board
 from load_test.client import Api
@@ -44,7 +45,8 @@ examples:
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
   python -m load_test simulate --help                       policies compared in virtual time
 
-environment: API_URL (see --url); for --via amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
+environment: API_URL (see --url), API_KEY_FILE (with the key, where the api asks for one); for --via
+amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
 
 exit status: 0 every accepted request came to its end; 1 one was lost, or none was accepted;
 2 wrong usage; 130 broken off by Ctrl-C, after the summary of what is known by then.
@@ -169,9 +171,19 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(options.requests, rate, options.concurrency, options.poisson)
 
 
+def _key(environ: Mapping[str, str]) -> str | None:
+    """Give the key for the api, from the file that a variable names; None without one."""
+    file = environ.get("API_KEY_FILE")
+    return text_of("API_KEY_FILE", Path(file)).strip() if file else None
+
+
 async def _run(plan: Plan, options: argparse.Namespace, environ: Mapping[str, str]) -> Run:
     clock = Clock(time.monotonic, time.time, asyncio.sleep)
-    async with Api(options.url) as api, _publisher(api, clock, options, environ) as publisher:
+    key = _key(environ)
+    async with (
+        Api(options.url, key=key) as api,
+        _publisher(api, clock, options, environ) as publisher,
+    ):
         sender = Sender(publisher, lambda: uuid.uuid4().hex, clock, options.patience)
         runner = Runner(plan, options.seed, sender, api, clock, options.timeout)
         board = Board(plan.requests, quiet=options.quiet, out=sys.stdout, err=sys.stderr)

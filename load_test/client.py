@@ -53,17 +53,22 @@ class Substation(NamedTuple):
 class Api:
     """A connection pool to the api at ``url``; use it as an asynchronous context manager.
 
+    ``key`` is shown with every request, where the api asks for one.
+
     Every method raises ``TryAgain`` where the api is away or overloaded, and
     ``UnexpectedAnswer`` where what it says is not of this contract.
     """
 
-    def __init__(self, url: str, *, connections: int = 500) -> None:
+    def __init__(self, url: str, *, key: str | None = None, connections: int = 500) -> None:
         self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connections = connections
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE_SECONDS)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=_TIMEOUT, headers=self._headers
+        )
         return self
 
     async def __aexit__(

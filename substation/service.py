@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import Random
+from random import Random, SystemRandom
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -40,6 +40,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         events,
         charge_seconds=(settings.charge_seconds_min, settings.charge_seconds_max),
         random=random,
+        chance=SystemRandom().getrandbits,
         clock=clock,
         observe=session_seconds(registry).observe,
     )
@@ -51,6 +52,8 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         prefetch=settings.connectors + 1,  # the one sent ahead begins without waiting for RabbitMQ
         deliver=worker.deliver,
         forget=worker.forget,
+        gone=worker.keep,
+        idle=worker.idle,
     )
 
     @asynccontextmanager

@@ -18,7 +18,9 @@ from grid.amqp import Consumer, Delivery
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
+from grid.logs import tell
 from grid.messages import ChargeRequest
+from grid.trace import Chance, Trace, carried
 from grid.waiting import within
 from substation.station import Station
 
@@ -37,6 +39,7 @@ class Session:
     attempt: int
     seconds: float
     tag: int | None
+    trace: Trace
     timer: asyncio.TimerHandle | None = None
 
 
@@ -51,6 +54,7 @@ class Worker:
         *,
         charge_seconds: tuple[float, float],
         random: Random,
+        chance: Chance,
         clock: Callable[[], float],
         observe: Callable[[float], None],
     ) -> None:
@@ -59,13 +63,16 @@ class Worker:
         self._events = log_events
         self._charge_seconds = charge_seconds
         self._random = random
+        self._chance = chance
         self._clock = clock
         self._observe = observe
         self._in_hand: dict[str, Session] = {}  # charging, or completed and not yet on record
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
+        self._kept: deque[Delivery] = deque()  # of a queue that is gone: they are nowhere else
         self._stopping = False
         self._gives_back = False  # what comes after the stop, on the link that was stopped
         self._empty = asyncio.Event()
+        self._empty.set()
         self.consumer: Consumer
 
     def deliver(self, delivery: Delivery) -> None:
@@ -86,10 +93,21 @@ class Worker:
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
         self._waiting.clear()
-        self._station.waiting = 0
+        self._count_waiting()
         self._gives_back = False
         for session in self._in_hand.values():
             session.tag = None
+
+    def keep(self) -> None:
+        """Keep what waits: its queue was deleted, and RabbitMQ will not deliver it again."""
+        if self._waiting:
+            log.warning("the queue is gone: %d jobs of it are kept here", len(self._waiting))
+        self._kept.extend(self._waiting)
+        self._waiting.clear()
+
+    def idle(self) -> bool:
+        """Tell whether there is no job in hand."""
+        return self._empty.is_set() and not self._waiting
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing new, finish what charges within the grace period, give the rest back."""
@@ -116,9 +134,9 @@ class Worker:
             self._expire(request, delivery)
         elif self._station.full:
             self._waiting.append(delivery)
-            self._station.waiting = len(self._waiting)
+            self._count_waiting()
         else:
-            self._start(request, delivery)
+            self._start(request, delivery, delivery.tag)
 
     def _turn_away(self, delivery: Delivery) -> None:
         """Give back what comes too late.
@@ -131,35 +149,56 @@ class Worker:
 
     def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
         """End a job whose vehicle has left; like a completion, once that is on record."""
-        session = Session(request, _attempt(delivery), 0.0, delivery.tag)
+        session = self._session(request, delivery, delivery.tag, 0.0)
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.expire(request.id)
+        tell(log, request.id, session.trace, DEPARTED, substation=self._name)
         event = self._event(State.EXPIRED, session)
         self._report(session, replace(event, reason=DEPARTED))
 
-    def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
+    def _start(self, request: ChargeRequest, delivery: Delivery, tag: int | None) -> None:
         seconds = self._random.uniform(*self._charge_seconds)
-        session = Session(request, _attempt(delivery), seconds, delivery.tag)
+        session = self._session(request, delivery, tag, seconds)
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
         self._events.write(self._event(State.CHARGING, session))
+        tell(log, request.id, session.trace, "charging", substation=self._name)
         loop = asyncio.get_running_loop()
         session.timer = loop.call_later(session.seconds, self._finish, session)
+
+    def _session(
+        self, request: ChargeRequest, delivery: Delivery, tag: int | None, seconds: float
+    ) -> Session:
+        trace = carried(delivery.headers, self._chance)
+        return Session(request, _attempt(delivery), seconds, tag, trace)
 
     def _finish(self, session: Session) -> None:
         session.timer = None
         self._station.finish(session.request.id)
+        tell(log, session.request.id, session.trace, "charged", substation=self._name)
         self._observe(session.seconds)
         self._report(session, self._event(State.COMPLETED, session))
+        while self._kept and not self._station.full:
+            self._start_kept(self._kept.popleft())
         while self._waiting and not self._station.full:
             self.deliver(self._next_waiting())
 
+    def _start_kept(self, delivery: Delivery) -> None:
+        """Charge a job of a queue that is gone: there is nothing to acknowledge."""
+        request = messages.decode(delivery.body)  # as it was when it came
+        self._count_waiting()
+        if request.id not in self._in_hand and not self._station.has_done(request.id):
+            self._start(request, delivery, None)
+
     def _next_waiting(self) -> Delivery:
         delivery = self._waiting.popleft()
-        self._station.waiting = len(self._waiting)
+        self._count_waiting()
         return delivery
+
+    def _count_waiting(self) -> None:
+        self._station.waiting = len(self._waiting) + len(self._kept)
 
     def _report(self, session: Session, event: Event) -> None:
         """Put an end on record; only then is the job acknowledged."""
