@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs load simulate bench clean test lint lock
+.PHONY: help up down status logs load simulate parked bench clean test faults fuzz audit lint lock
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -29,6 +29,9 @@ simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10
 	@deploy/local/bootstrap
 	@$(PYTHON) -m load_test simulate $(ARGS)
 
+parked: ## what could not be processed: ARGS="list", "show ID", "replay ID", "discard ID --yes"
+	@deploy/run parked $(ARGS)
+
 bench: ## how long one decision takes, of each policy, among 3 and 1,000 substations
 	@deploy/local/bootstrap
 	@$(PYTHON) -m bench.policy $(ARGS)
@@ -37,8 +40,20 @@ clean: ## stop everything and remove data, passwords and .venv
 	@deploy/run clean
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
-	@deploy/local/bootstrap rabbitmq-server prometheus
+	@deploy/local/bootstrap rabbitmq-server prometheus faketime
 	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+faults: ## the long form of the fault tests, half an hour; writes the table of docs/reliability.md
+	@deploy/local/bootstrap rabbitmq-server prometheus faketime
+	@FAULTS=long $(PYTHON) -m pytest -s tests/faults $(ARGS)
+
+fuzz: ## a million inputs to everything that reads bytes; e.g. ARGS="pages --inputs 50000"
+	@deploy/local/bootstrap
+	@$(PYTHON) -m fuzz $(ARGS)
+
+audit: ## is anything in the lock files known to be vulnerable? 1: yes, 2: nobody could say
+	@deploy/local/bootstrap
+	@$(PYTHON) -m deploy.audit
 
 lint: ## style, types, and who may import whom
 	@deploy/local/bootstrap

@@ -20,6 +20,9 @@ class Setup(Protocol):
     def write_files(self) -> None:
         """Write everything that it reads."""
 
+    def load_definitions(self) -> None:
+        """Give our own broker, where it runs, its users and topology. Raises ``GridError``."""
+
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
 
@@ -44,6 +47,7 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     """
     try:
         wanted.write_files()
+        wanted.load_definitions()
         wanted.declare_at_outside_broker()
         wanted.note().write()
         wanted.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +14,15 @@ from api.keys import Scope
 from deploy import told
 from deploy.files import own_folder, write
 from deploy.rabbitmq import definitions
+from deploy.rabbitmq.users import permissions
 from grid.errors import ConfigurationError
 from grid.files import text_of
 
-USERS: Final = (*definitions.USERS, "grafana")
+GRAFANA: Final = "grafana"
 DEFINITIONS_FILE: Final = "rabbitmq-definitions.json"
+COOKIE: Final = "erlang-cookie"  # by which RabbitMQ's nodes know each other
 OUTSIDE_BROKER: Final = "outside-broker"
+OUTSIDE_TLS: Final = "outside-broker-tls"  # a folder
 OPERATOR: Final = "operator"
 KEYS_FILE: Final = "api-keys"
 OUTSIDE_KEYS: Final = "outside-api-keys"
@@ -27,7 +30,9 @@ KEYS_REMARK: Final = "# written by `make up`; for your own, set API_KEYS_FILE to
 PASSWORD_BYTES, KEY_BYTES = 24, 32
 
 
-def ensure(folder: Path, *, for_containers: bool = False) -> dict[str, str]:
+def ensure(
+    folder: Path, substations: Iterable[str], *, for_containers: bool = False
+) -> dict[str, str]:
     """Give each user's password, having made and written those that were not there yet.
 
     A container sees a file as it is here, owner and mode included, and our image's user is not its
@@ -36,16 +41,19 @@ def ensure(folder: Path, *, for_containers: bool = False) -> dict[str, str]:
     """
     own_folder(folder)
     mode = 0o644 if for_containers else 0o600
-    passwords = {user: _password(folder / user) for user in USERS}
-    for user in USERS:
+    users = (*permissions(substations), GRAFANA)
+    passwords = {user: _password(folder / user) for user in users}
+    for user in users:
         (folder / user).chmod(mode)
     return passwords
 
 
-def write_definitions(folder: Path, passwords: dict[str, str]) -> Path:
+def write_definitions(
+    folder: Path, passwords: Mapping[str, str], substations: Iterable[str]
+) -> Path:
     """Write RabbitMQ's definitions where the node in the container can read them."""
     path = folder / DEFINITIONS_FILE
-    write(path, json.dumps(definitions.render(passwords), indent=1), mode=0o644)
+    write(path, json.dumps(definitions.render(passwords, substations), indent=1), mode=0o644)
     return path
 
 
@@ -70,15 +78,22 @@ def check_keys(source: str) -> None:
         raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
 
 
-def write_for_containers(folder: Path, settings: Mapping[str, str]) -> None:
+def write_for_containers(
+    folder: Path, settings: Mapping[str, str], substations: Collection[str]
+) -> None:
     """Write all that containers read, also the files that the caller named in ``settings``.
 
     Raises ``ConfigurationError`` where one of those cannot be read.
     """
-    write_definitions(folder, ensure(folder, for_containers=True))
+    write_definitions(folder, ensure(folder, substations, for_containers=True), substations)
     ensure_keys(folder, for_containers=True)
+    _password(folder / COOKIE)
+    (folder / COOKIE).chmod(0o644)
+    broker = told.broker(settings)
+    own_folder(folder / OUTSIDE_TLS).chmod(0o755)  # mounted as it is: others get no further than us
     for variable, name, source in (
-        (told.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, told.broker(settings)),
+        (told.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, broker),
+        *((variable, f"{OUTSIDE_TLS}/{variable}", broker) for variable in told.TLS_FILES),
         (told.API_KEYS_FILE, OUTSIDE_KEYS, settings),
     ):
         if file := source.get(variable):
@@ -90,7 +105,7 @@ def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> 
 
     Raises ``ConfigurationError`` where it cannot be read.
     """
-    path = own_folder(folder) / name
+    path = folder / name
     write(path, text_of(variable, Path(source)), mode=0o644)
     return path
 

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from deploy import stack
+from grid import tls
 from grid.errors import ConfigurationError
 
 AMQP_URL: Final = "AMQP_URL"
 AMQP_USER: Final = "AMQP_USER"
 AMQP_PASSWORD_FILE: Final = "AMQP_PASSWORD_FILE"  # noqa: S105 - a variable's name
-BROKER: Final = (AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE)
+TLS_FILES: Final = (tls.CA_FILE, tls.CERTIFICATE_FILE, tls.KEY_FILE)
+BROKER: Final = (AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE, *TLS_FILES)
+CLUSTER: Final = "CLUSTER"
 API_KEYS_FILE: Final = "API_KEYS_FILE"
 GRACE: Final = "GRACE_SECONDS"
 
@@ -21,12 +24,16 @@ GRACE: Final = "GRACE_SECONDS"
 VARIABLES: Final = (
     *BROKER,
     "SUBSTATIONS_FILE",
+    "HTTP_TIMEOUT_SECONDS",
+    "HTTP_CONNECTIONS",
     "LOG_LEVEL",
     "LOG_FORMAT",
     "DECISION_WAIT_SECONDS",
     "CONFIRM_TIMEOUT_SECONDS",
     "MAX_JOBS",
     API_KEYS_FILE,
+    "API_KEYS",
+    "RATE_LIMIT",
     "SCRAPE_PERIOD_SECONDS",
     "SCRAPE_TIMEOUT_SECONDS",
     "STALE_AFTER_SECONDS",
@@ -42,6 +49,7 @@ VARIABLES: Final = (
     "RATED_POWER_KW",
     "BACKGROUND_POWER_KW",
     GRACE,
+    CLUSTER,
     "SERVICES",
     "BUILD_NETWORK",
 )
@@ -52,8 +60,8 @@ STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after th
 def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
     """Give each variable that is set: by the environment, else when the running stack was started.
 
-    An empty variable counts as not set. Address, user and password of a broker belong together:
-    another address comes without the user and password of the one before.
+    An empty variable counts as not set. Address, user, password and the files for TLS of a broker
+    belong together: another address comes without those of the one before.
     """
     before = running.settings if running else {}
     if environment.get(AMQP_URL):
@@ -67,6 +75,16 @@ def broker(settings: Mapping[str, str]) -> dict[str, str]:
     if not settings.get(AMQP_URL):
         return {}
     return {name: settings[name] for name in BROKER if name in settings}
+
+
+def clustered(settings: Mapping[str, str]) -> bool:
+    """Tell whether RabbitMQ is to run as three nodes. Raises ``ConfigurationError``."""
+    value = settings.get(CLUSTER, "0")
+    if value not in {"0", "1"}:
+        raise ConfigurationError(f"{CLUSTER}={value}: must be 1 (three RabbitMQ nodes) or 0 (one)")
+    if value == "1" and settings.get(AMQP_URL):
+        raise ConfigurationError(f"{CLUSTER}=1 and {AMQP_URL}: the nodes are our own, or yours")
+    return value == "1"
 
 
 def stop_seconds(settings: Mapping[str, str]) -> int:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from deploy import commands, stack, summary
-from deploy.docker.compose import USED, Compose
+from deploy import commands, stack, summary, told
+from deploy.docker.compose import USED, Compose, used_as_cluster
 from deploy.files import own_folder
 
 
@@ -42,15 +42,16 @@ def status() -> int:
 
 def logs() -> int:
     """Follow what the containers write."""
-    return Compose().run("logs", "--follow", "--tail", "20")
+    return Compose.decide({}, stack.Note.read()).run("logs", "--follow", "--tail", "20")
 
 
 def clean() -> int:
     """Remove the containers and their data."""
     own_folder(stack.SECRETS)  # the compose file names files in there
+    settings = {told.CLUSTER: "1"} if used_as_cluster() else {}
     for path in (stack.NOTE, USED):
         path.unlink(missing_ok=True)
-    return Compose().run("down", "--volumes", "--remove-orphans")
+    return Compose(settings=settings).run("down", "--volumes", "--remove-orphans")
 
 
 def running() -> int:

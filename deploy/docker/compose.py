@@ -13,14 +13,18 @@ from deploy import passwords, ready, stack, summary, told
 from deploy.docker import containers
 from deploy.files import digest, own_folder
 from deploy.local.ports import HOST
+from deploy.rabbitmq import definitions, live
 from grid.errors import GridError
 
 FOLDER: Final = stack.ROOT / "deploy"
 FILES: Final = ("docker-compose.yml",)
 OUTSIDE_FILES: Final = (*FILES, "docker-compose.outside-broker.yml")
+CLUSTER_FILES: Final = (*FILES, "docker-compose.cluster.yml")
+NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 # what Prometheus reads at its start alone; it follows the substations by itself
 PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
+TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # says to `make clean` that there may be volumes
 LOG_LINES: Final = "15"
 # what answers 200 when a service is ready; every other one is a substation
@@ -33,6 +37,11 @@ PAGES: Final[Mapping[str, tuple[str, str]]] = {
 }
 OWN_BROKER: Final = (stack.RABBITMQ, stack.MANAGEMENT, stack.RABBITMQ_METRICS)
 ALWAYS: Final = (stack.API, stack.DISPATCHER, stack.PROMETHEUS, stack.GRAFANA)
+
+
+def used_as_cluster() -> bool:
+    """Tell whether there may be volumes of a cluster."""
+    return USED.exists() and USED.read_text() == told.CLUSTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Compose:
             stack.choose_ports(environment, running), told.settings(environment, running), build
         )
         told.stop_seconds(compose.settings)  # better to hear of a wrong value now
+        told.clustered(compose.settings)
         if told.API_KEYS_FILE in compose.settings:
             passwords.check_keys(compose.settings[told.API_KEYS_FILE])
         return compose
@@ -65,11 +75,18 @@ class Compose:
         return told.broker(self.settings)
 
     @property
+    def nodes(self) -> tuple[str, ...]:
+        """Our own RabbitMQ nodes."""
+        if self.outside:
+            return ()
+        return NODES if told.clustered(self.settings) else NODES[:1]
+
+    @property
     def services(self) -> tuple[str, ...]:
         """What runs: ``SERVICES`` leaves the others out by naming those that shall."""
         named = self.settings.get("SERVICES", "").split()
-        known = [name for name in PAGES if name != "rabbitmq" or not self.outside]
-        return tuple(named or [*known, *self.substations()])
+        known = [name for name in PAGES if name not in NODES]
+        return tuple(named or [*known, *self.nodes, *self.substations()])
 
     def substations(self) -> dict[str, int]:
         """Give each substation's metrics port on this machine."""
@@ -91,9 +108,17 @@ class Compose:
 
     def write_files(self) -> None:
         """Write the passwords, keys and definitions that the containers read."""
-        passwords.write_for_containers(stack.SECRETS, self.settings)
+        passwords.write_for_containers(stack.SECRETS, self.settings, self.substations())
         own_folder(stack.STATE)
-        USED.touch()
+        clustered = len(self.nodes) > 1 or used_as_cluster()
+        USED.write_text(told.CLUSTER if clustered else "")
+
+    def load_definitions(self) -> None:
+        """Give our own node, where it runs, its users and topology. Raises ``GridError``."""
+        if not self.outside:
+            names = self.substations()
+            users = passwords.ensure(stack.SECRETS, names, for_containers=True)
+            live.load(self.ports[stack.MANAGEMENT], users, definitions.render(users, names))
 
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
@@ -150,7 +175,8 @@ class Compose:
         return summary.text(rows, self.ports)
 
     def _page(self, name: str) -> str:
-        port, path = PAGES.get(name, ("", "/readyz"))
+        known = NODES[0] if name in NODES else name  # the others' pages are published nowhere
+        port, path = PAGES.get(known, ("", "/readyz"))
         number = self.ports[port] if port else self.substations().get(name, 0)
         return f"http://{HOST}:{number}{path}"
 
@@ -162,7 +188,8 @@ class Compose:
     def _call(
         self, arguments: Iterable[str], output: int | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        names = OUTSIDE_FILES if self.outside else FILES
+        clustered = CLUSTER_FILES if len(self.nodes) > 1 else FILES
+        names = OUTSIDE_FILES if self.outside else clustered
         files = [option for name in names for option in ("-f", str(FOLDER / name))]
         return subprocess.run(  # noqa: S603
             ["docker", "compose", *files, *arguments],  # noqa: S607 - whichever is in the PATH
@@ -192,18 +219,21 @@ class Compose:
         return {
             "API_KEYS_SECRET": keys,
             "API_KEYS_DIGEST": digest([stack.SECRETS / keys]),
-            "DEFINITIONS_DIGEST": digest([stack.SECRETS / passwords.DEFINITIONS_FILE]),
             "PROMETHEUS_DIGEST": digest(PROMETHEUS_FILES),
         }
 
     def _broker(self) -> dict[str, str]:
-        """Give the variables by which an outside broker's address and user replace our own's.
+        """Give the variables by which other addresses and users replace those of our one node.
 
-        Its password's file is mounted in the place of each service's own.
+        An outside broker's password's file is mounted in the place of each service's own, its
+        files for TLS beside.
         """
+        if len(self.nodes) > 1:
+            return {told.AMQP_URL: ",".join(f"amqp://{node}:5672/" for node in self.nodes)}
         if not self.outside:
             return {}
         found = {told.AMQP_USER: "", **self.outside}
+        found |= {name: f"{TLS_FOLDER}/{name}" for name in told.TLS_FILES if name in found}
         if told.AMQP_PASSWORD_FILE not in found:
             return {**found, told.AMQP_PASSWORD_FILE: ""}
         del found[told.AMQP_PASSWORD_FILE]

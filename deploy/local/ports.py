@@ -9,7 +9,7 @@ from typing import Final
 HOST: Final = "127.0.0.1"
 # Below the range from which Linux takes the ports of outgoing connections: a free port from there
 # stays free while its server restarts.
-FIRST, LAST = 20_000, 32_000
+FIRST, LAST = 20_000, 22_000
 
 
 def is_free(port: int) -> bool:
@@ -35,7 +35,13 @@ def free_ports(count: int) -> list[int]:
     """Give so many different ports, all free now."""
     found: set[int] = set()
     while len(found) < count:
-        port = FIRST + secrets.randbelow(LAST - FIRST)
-        if is_free(port):
-            found.add(port)
+        found.update(free_row(1))
     return list(found)
+
+
+def free_row(count: int, first: int = FIRST, last: int = LAST) -> range:
+    """Give so many ports in a row between two, all free now."""
+    while True:
+        begin = first + secrets.randbelow(last - first - count + 1)
+        if all(map(is_free, row := range(begin, begin + count))):
+            return row

@@ -14,6 +14,7 @@ from deploy import passwords, stack, told
 from deploy.local import prometheus
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
+from deploy.rabbitmq.users import substation_user
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from grid.settings import Settings, parse
@@ -96,6 +97,7 @@ class Layout:
                 SubstationSettings,
                 "SUBSTATION_METRICS_PORT",
                 port,
+                user=substation_user(name),
                 SUBSTATION_ID=name,
             )
 
@@ -106,11 +108,13 @@ class Layout:
         settings: type[Settings],
         port_variable: str,
         port: int,
+        *,
+        user: str | None = None,
         **more: str,
     ) -> Program:
         environment = {
             **self._tuned(settings),
-            **self._credentials(module),
+            **self._credentials(user or module),
             "HTTP_HOST": HOST,
             port_variable: str(port),
             **more,
@@ -126,7 +130,7 @@ class Layout:
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:
         """Give what the caller tells this service, e.g. ``CONNECTORS``."""
-        known = {field.alias for field in settings.model_fields.values()}
+        known = {field.alias for field in settings.model_fields.values()} - {*told.BROKER}
         return {name: value for name, value in self.settings.items() if name in known}
 
     def _credentials(self, user: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from deploy.local.ports import HOST
 
 FOLDER: Final = stack.ROOT / "deploy" / "prometheus"
 ALERTS: Final = FOLDER / "alerts.yml"  # read from where it is
+BROKER: Final = "rabbitmq:15692"
 BROKER_JOBS: Final = "rabbitmq"  # the beginning of their names
 
 
@@ -24,7 +25,7 @@ def render(ports: Mapping[str, int], substations: Path, *, own_broker: bool) -> 
     moved = {
         "api:7000": ports[stack.API],
         "dispatcher:6000": ports[stack.DISPATCHER],
-        "rabbitmq:15692": ports[stack.RABBITMQ_METRICS],
+        BROKER: ports[stack.RABBITMQ_METRICS],
         "localhost:9090": ports[stack.PROMETHEUS],
     }
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
@@ -40,6 +41,9 @@ def render(ports: Mapping[str, int], substations: Path, *, own_broker: bool) -> 
 def _job(job: dict[str, Any], moved: Mapping[str, int], substations: Path) -> dict[str, Any]:
     for group in job.get("static_configs", []):
         group["targets"] = [f"{HOST}:{moved[address]}" for address in group["targets"]]
+    if job["job_name"].startswith(BROKER_JOBS):  # its addresses are in a file of the containers
+        del job["file_sd_configs"]
+        job["static_configs"] = [{"targets": [f"{HOST}:{moved[BROKER]}"]}]
     for files in job.get("file_sd_configs", []):
         files["files"] = [str(substations)]
     return job

@@ -42,6 +42,7 @@ class Node:
 
     folder: Path
     ports: NodePorts
+    name: str = "grid@localhost"
 
     def prepare(self, definitions: Mapping[str, Any]) -> None:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
@@ -54,8 +55,8 @@ class Node:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What it reads when it starts, and never again."""
-        return self.folder / "rabbitmq.conf", self._definitions
+        """What it reads when it starts, and never again; definitions are loaded while it runs."""
+        return (self.folder / "rabbitmq.conf",)
 
     @property
     def _definitions(self) -> Path:
@@ -66,7 +67,7 @@ class Node:
         folder = str(self.folder)
         return {
             "HOME": folder,  # the Erlang cookie
-            "RABBITMQ_NODENAME": "grid@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_MNESIA_BASE": f"{folder}/data",
             "RABBITMQ_LOG_BASE": f"{folder}/log",
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",

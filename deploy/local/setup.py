@@ -17,8 +17,8 @@ from deploy.local.ports import HOST, free_ports
 from deploy.local.programs import Layout, Program, grafana_server
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.supervisor import Supervisor, log_file
-from deploy.rabbitmq import definitions
-from grid.errors import GridError
+from deploy.rabbitmq import definitions, live
+from grid.errors import ConfigurationError, GridError
 
 SUBSTATIONS_FILE: Final = stack.ROOT / "deploy" / "local" / "substations.json"
 MOVED_SUBSTATIONS_FILE: Final = stack.STATE / "substations.json"
@@ -46,6 +46,8 @@ class Setup:
         if running is None:
             ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
         settings = told.settings(environment, running)
+        if told.clustered(settings):
+            raise ConfigurationError(f"{told.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if told.API_KEYS_FILE in settings:
             passwords.check_keys(settings[told.API_KEYS_FILE])
         source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).resolve()
@@ -83,10 +85,10 @@ class Setup:
     def write_files(self) -> None:
         """Write everything that the programs read."""
         own_folder(stack.STATE)
-        users = passwords.ensure(stack.SECRETS)
+        users = passwords.ensure(stack.SECRETS, self.layout.substations)
         passwords.ensure_keys(stack.SECRETS)
         if self.layout.node:
-            self.layout.node.prepare(definitions.render(users))
+            self.layout.node.prepare(definitions.render(users, self.layout.substations))
         if self.layout.substations_file != self.source:
             first = self.layout.ports[stack.SUBSTATIONS]
             write(self.layout.substations_file, substations.moved(self.source, first))
@@ -94,6 +96,13 @@ class Setup:
             self.layout.ports, self.layout.substations_file, own_broker=bool(self.layout.node)
         )
         write(stack.STATE / "prometheus.yml", text)
+
+    def load_definitions(self) -> None:
+        """Give our own node, where it runs, its users and topology. Raises ``GridError``."""
+        if self.layout.node:
+            users = passwords.ensure(stack.SECRETS, self.layout.substations)
+            rendered = definitions.render(users, self.layout.substations)
+            live.load(self.layout.ports[stack.MANAGEMENT], users, rendered)
 
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology; our own has it from its definitions.

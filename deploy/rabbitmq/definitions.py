@@ -1,81 +1,33 @@
 """RabbitMQ's definitions: users, their permissions, and the topology, loaded when a node boots.
 
-Each service may do what it does and nothing else: publish through its exchanges, consume its
-queues, and declare only what it has to. There is no ``guest``.
+There is no ``guest``. What a user may do stands in ``users.py``.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
+from deploy.rabbitmq.users import Permission, permissions
 from grid import topology
 
 VHOST: Final = "/"
 SALT_BYTES: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """Regular expressions over names of queues and exchanges; ``^$`` allows none."""
-
-    configure: str
-    write: str
-    read: str
-
-
-EVERYTHING: Final = Permission(".*", ".*", ".*")
-
-PERMISSIONS: Final[Mapping[str, Permission]] = {
-    "admin": EVERYTHING,
-    "api": Permission(
-        configure=r"^$",
-        write=r"^(charge\.requests|charge\.events|charge\.controls)$",
-        read=r"^(charge\.events|charge\.controls)$",
-    ),
-    # It sets requests back that fit nowhere now, and declares the substations' queues: one with a
-    # dead-letter target needs read on the queue and write on the target; binding needs write on the
-    # queue, read on the exchange.
-    "dispatcher": Permission(
-        configure=r"^substation\..+$",
-        write=(
-            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
-            r"|charge\.controls|substation\..+)$"
-        ),
-        read=(
-            r"^(charge\.requests|charge\.substations|charge\.dead|charge\.events"
-            r"|charge\.controls|substation\..+)$"
-        ),
-    ),
-    "substation": Permission(configure=r"^$", write=r"^charge\.events$", read=r"^substation\..+$"),
-    "load_test": Permission(
-        configure=r"^$", write=r"^(charge\.requests)$", read=r"^charge\.events$"
-    ),
-    # an operator's tool, `python -m grid.parked`
-    "parked": Permission(
-        configure=r"^$",
-        write=r"^(charge\.requests|charge\.events)$",
-        read=r"^charge\.parked$",
-    ),
-}
-USERS: Final = tuple(PERMISSIONS)
-
-
-def render(passwords: Mapping[str, str]) -> dict[str, Any]:
+def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str, Any]:
     """Give the whole of the definitions, ready for JSON; ``passwords`` maps each user to its own.
 
-    Raises ``KeyError`` where a user has no password.
+    Each of the substations has a user of its own. Raises ``KeyError`` where a user has no password.
     """
+    allowed = permissions(substations)
     return {
-        "users": [_user(name, passwords[name]) for name in USERS],
+        "users": [_user(name, passwords[name]) for name in allowed],
         "vhosts": [{"name": VHOST}],
-        "permissions": [
-            {"user": user, "vhost": VHOST, **permission_body(permission)}
-            for user, permission in PERMISSIONS.items()
-        ],
+        "permissions": render_permissions(VHOST, allowed),
         **{
             kind: [{"vhost": VHOST, **one} for one in many]
             for kind, many in render_topology().items()
@@ -119,13 +71,9 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def permission_body(permission: Permission) -> dict[str, str]:
-    """Give a permission as the management API and the definitions write it."""
-    return {
-        "configure": permission.configure,
-        "write": permission.write,
-        "read": permission.read,
-    }
+def render_permissions(vhost: str, allowed: Mapping[str, Permission]) -> list[dict[str, str]]:
+    """Give what each user may do in a virtual host."""
+    return [{"user": user, "vhost": vhost, **asdict(each)} for user, each in allowed.items()]
 
 
 def hash_password(password: str, salt: bytes) -> str:

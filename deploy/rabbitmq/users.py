@@ -1,0 +1,78 @@
+"""RabbitMQ's users, and what each may do: what its service does, and nothing else.
+
+Source of what an operation needs: RabbitMQ's guide on access control.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from grid import topology
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Regular expressions over names of queues and exchanges; ``^$`` allows none."""
+
+    configure: str
+    write: str
+    read: str
+
+
+EVERYTHING: Final = Permission(".*", ".*", ".*")
+
+SERVICES: Final[Mapping[str, Permission]] = {
+    "admin": EVERYTHING,
+    "api": Permission(
+        configure=r"^$",
+        write=r"^(charge\.requests|charge\.events|charge\.controls)$",
+        read=r"^(charge\.events|charge\.controls)$",
+    ),
+    # It sets requests back that fit nowhere now, and declares the substations' queues: one with a
+    # dead-letter target needs read on the queue and write on the target; binding needs write on the
+    # queue, read on the exchange.
+    "dispatcher": Permission(
+        configure=r"^substation\..+$",
+        write=(
+            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
+            r"|charge\.controls|substation\..+)$"
+        ),
+        read=(
+            r"^(charge\.requests|charge\.substations|charge\.dead|charge\.events"
+            r"|charge\.controls|substation\..+)$"
+        ),
+    ),
+    "load_test": Permission(
+        configure=r"^$", write=r"^(charge\.requests)$", read=r"^charge\.events$"
+    ),
+    # an operator's tool, `python -m grid.parked`
+    "parked": Permission(
+        configure=r"^$",
+        write=r"^(charge\.requests|charge\.events)$",
+        read=r"^charge\.parked$",
+    ),
+}
+
+
+def substation_user(substation: str) -> str:
+    """Name the user of one substation: as its queue is named."""
+    return topology.substation_queue(substation).name
+
+
+def permissions(substations: Iterable[str]) -> dict[str, Permission]:
+    """Give every user's permission; each of these substations has a user of its own.
+
+    It reads its own queue, and no other substation's jobs.
+    """
+    own = {
+        substation_user(each): Permission(
+            configure=r"^$",
+            write=r"^charge\.events$",
+            read=f"^{re.escape(topology.substation_queue(each).name)}$",
+        )
+        for each in substations
+    }
+    return {**SERVICES, **own}
