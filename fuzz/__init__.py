@@ -1,0 +1,1 @@
+"""Very many inputs to everything that reads bytes from outside, guided by what they reach."""

@@ -1,0 +1,33 @@
+"""``python -m fuzz.one READER [libFuzzer's options]``: fuzz one reader, until an input is wrong."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+import atheris
+
+# what is imported now counts what an input reaches, and guides the next ones there
+with atheris.instrument_imports(include=["grid", "dispatcher", "prometheus_client"]):
+    from fuzz.readers import READERS, Reader
+
+
+def main(arguments: list[str]) -> None:
+    """Run libFuzzer on a reader; it ends the process with a status of its own."""
+    name, *options = arguments
+    run(name, READERS[name], options)
+
+
+def run(name: str, reader: Reader, options: list[str]) -> None:
+    """Run libFuzzer on this reader."""
+
+    def try_one(data: bytes) -> None:
+        with suppress(reader.error):
+            reader.read(data)
+
+    atheris.Setup([f"fuzz-{name}", *options], try_one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

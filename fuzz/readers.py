@@ -1,0 +1,64 @@
+"""What is fuzzed: each reader, the one error it may raise, and inputs it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from dispatcher import readings
+from dispatcher.readings import GAUGES
+from grid import controls, events, messages
+from grid.controls import Availability, Control, Message
+from grid.errors import GridError, MalformedMessage, MalformedReading
+from grid.events import SUBSTATIONS, Counts, Event, State
+from grid.messages import ChargeRequest
+
+AT: Final = 1_767_225_600.0
+
+
+class Reader(NamedTuple):
+    """Something that reads bytes: it gives a value, or raises ``error``, and nothing else."""
+
+    read: Callable[[bytes], object]
+    error: type[GridError]
+    seeds: tuple[bytes, ...]
+
+
+def _page(body: bytes) -> object:
+    """Read a page as the scraper does."""
+    return readings.parse(body.decode("utf-8", errors="replace"))
+
+
+_REQUEST: Final = ChargeRequest(
+    "job-1", AT, "bus-7", 40.5, 22.0, AT + 3600, 9, ("substation1", "substation2")
+)
+_COUNTS: Final = Counts(3, 20, 17, 1, AT, 66.0, 2)
+_EVENTS: Final = (
+    Event(State.QUEUED, AT, "job-1", detail=_REQUEST.fields()),
+    Event(State.ASSIGNED, AT, "job-1", "substation1", 1, detail={"candidates": [{"load": 1.0}]}),
+    Event(State.COMPLETED, AT, "job-1", "substation1", 1, "done", _COUNTS),
+    Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "substation1"}]}),
+)
+_CONTROLS: Final = Message((Control("substation1", Availability.DRAINING, 3, 2),), "mark")
+_PAGE: Final = b"# HELP ev_charging_load Sessions\n# TYPE ev_charging_load gauge\n" + b"".join(
+    b"%s 2.0\n" % name.encode() for name in GAUGES
+)
+
+READERS: Final = {
+    "requests": Reader(
+        messages.decode,
+        MalformedMessage,
+        (_REQUEST.encode(), ChargeRequest("job-1", AT).encode()),
+    ),
+    "events": Reader(
+        events.decode,
+        MalformedMessage,
+        (events.encode(_EVENTS), *(events.encode([each]) for each in _EVENTS)),
+    ),
+    "controls": Reader(controls.decode, MalformedMessage, (controls.encode(_CONTROLS),)),
+    "pages": Reader(
+        _page,
+        MalformedReading,
+        (_PAGE, b'ev_charging_load{a="b"} 1e3 1\n', b"ev_charging_load NaN\n"),
+    ),
+}

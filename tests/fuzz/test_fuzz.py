@@ -1,0 +1,44 @@
+"""A short fuzz of everything that reads bytes, and that the fuzzer would see what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fuzz import __main__ as command
+from fuzz.readers import READERS
+
+INPUTS = 3_000
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_any_bytes_give_a_value_or_the_one_error(name: str, tmp_path: Path) -> None:
+    """Thousands of inputs, guided by what they reach; `make fuzz` gives it a million."""
+    found = command.fuzz(name, INPUTS, tmp_path, seed=1)
+    assert found.clean, found.output[-3000:]
+    assert found.inputs >= INPUTS
+    assert found.edges > 20
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_examples_to_start_from_are_read(name: str) -> None:
+    """Each reader takes its first example: the fuzz begins at what is right, not at noise."""
+    reader = READERS[name]
+    assert reader.read(reader.seeds[0])
+
+
+def test_a_reader_that_is_wrong_is_found(tmp_path: Path) -> None:
+    """One that raises something else ends the run, and the input that did it is kept."""
+    found = command.fuzz("requests", INPUTS, tmp_path, seed=1, program="tests.fuzz.wrong")
+    assert not found.clean
+    assert "KeyError" in found.output
+    assert list(tmp_path.glob("requests-crash-*"))
+
+
+def test_a_reader_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status is that of a wrong command line, and all readers are listed."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(["nothing"])
+    assert ended.value.code == 2
+    assert "requests" in capsys.readouterr().err
