@@ -17,32 +17,37 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deploy.local.ports import HOST, answers, free_ports
+from deploy.local.ports import HOST, answers
 from deploy.local.rabbitmq import Node, NodePorts
-from deploy.rabbitmq.definitions import (
-    PERMISSIONS,
-    USERS,
-    permission_body,
-    render,
-    render_topology,
-)
+from deploy.rabbitmq.definitions import render, render_permissions, render_topology
+from deploy.rabbitmq.users import permissions
+from tests.ports import free_ports
 
-START_SECONDS = 60.0
+SUBSTATIONS = ("substation1", "substation2", "substation3", "another")  # that have a user
+START_SECONDS = 120.0  # three at once, on a busy machine
 STOP_SECONDS = 30.0
 # RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
 # killed within it comes back with a queue that finds no leader.
 DECLARED_FOR_GOOD_SECONDS = 3.0
 
 
+def new_passwords() -> dict[str, str]:
+    """Make a password for each of the project's users."""
+    return {user: secrets.token_urlsafe(12) for user in permissions(SUBSTATIONS)}
+
+
 class Broker:
     """One node and its port mapper. Start it, and stop or kill it as often as a test likes.
 
+    ``node`` and ``passwords`` are its own unless it is given some, as a member of a cluster is.
     All methods block; from a coroutine use ``asyncio.to_thread``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.passwords = {user: secrets.token_urlsafe(12) for user in USERS}
-        self.node = Node(folder, NodePorts(*free_ports(5)))
+    def __init__(
+        self, folder: Path, node: Node | None = None, passwords: dict[str, str] | None = None
+    ) -> None:
+        self.passwords = passwords or new_passwords()
+        self.node = node or Node(folder, NodePorts(*free_ports(5)))
         self.log_file = folder / "output.log"
         self._declared = 0.0
         self._starts = 0
@@ -73,11 +78,20 @@ class Broker:
         """
         if self._server is not None and self._server.poll() is None:
             return
-        self.node.prepare(render(self.passwords))
-        if self._epmd is None:
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Start the node, and do not wait for it."""
+        self.node.prepare(render(self.passwords, SUBSTATIONS))
+        if self._epmd is None and not answers(self.node.ports.epmd):  # a member's may run already
             self._epmd = self._spawn(self.node.epmd_command())
         self._starts += 1
         self._server = self._spawn(self.node.server_command())
+
+    def wait(self) -> None:
+        """Wait until the node that was started accepts clients."""
+        assert self._server is not None, "the node was not started"
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.node.ports.amqp):
             assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
@@ -96,6 +110,11 @@ class Broker:
         """
         time.sleep(max(0.0, self._declared + DECLARED_FOR_GOOD_SECONDS - time.monotonic()))
         self._end_server(signal.SIGKILL)
+
+    def tell(self, what: signal.Signals) -> None:
+        """Send the server a signal, and go on."""
+        assert self._server is not None, "the node does not run"
+        self._server.send_signal(what)
 
     def restart(self) -> None:
         """Stop in good order, then start again on the same ports with the same data."""
@@ -146,8 +165,8 @@ class Broker:
         starts = self._starts
         self.request("PUT", f"/api/vhosts/{path}")
         try:
-            for user, permission in PERMISSIONS.items():
-                self.request("PUT", f"/api/permissions/{path}/{user}", permission_body(permission))
+            allowed = render_permissions(name, permissions(SUBSTATIONS))
+            self.request("POST", "/api/definitions", {"permissions": allowed})
             if topology:
                 self.request("POST", f"/api/definitions/{path}", render_topology())
                 self._declared = time.monotonic()
@@ -190,10 +209,13 @@ class VirtualHost:
 
     def queue(self, name: str) -> dict[str, Any]:
         """Give what the management API tells of a queue; its counts are up to 5 s old."""
-        path = f"/api/queues/{quote(self.name)}/{quote(name)}"
+        path = f"/api/queues/{quote(self.name, safe='')}/{quote(name)}"
         found: dict[str, Any] = self.broker.request("GET", path)
         return found
 
     def queues(self) -> list[str]:
         """Give the names of the queues."""
-        return [q["name"] for q in self.broker.request("GET", f"/api/queues/{quote(self.name)}")]
+        return [
+            q["name"]
+            for q in self.broker.request("GET", f"/api/queues/{quote(self.name, safe='')}")
+        ]

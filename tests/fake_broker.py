@@ -48,10 +48,11 @@ class FakePublisher(Publisher):
         id: str,
         headers: Mapping[str, Any] | None = None,
         priority: int = 0,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Publication:
         """Record a message."""
         publication = super().publish(
-            exchange, key, body, done, id=id, headers=headers, priority=priority
+            exchange, key, body, done, id=id, headers=headers, priority=priority, wanted=wanted
         )
         self.headers[id] = headers or {}
         self.sent.append(publication)

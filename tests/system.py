@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
+from deploy.rabbitmq.users import substation_user
 from tests.broker import VirtualHost
+from tests.ports import free_ports
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 STANDBY = "standby"
-MODULES = {STANDBY: "dispatcher"}  # of services whose module is not their name
+DISPATCHERS = ("dispatcher", STANDBY)
+OTHER_API = "other-api"
+MODULES = {STANDBY: "dispatcher", OTHER_API: "api"}  # of services whose module is not their name
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,8 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 class System:
     """One api, one dispatcher and some substations; each can be ended and started again.
 
-    A service named ``STANDBY`` is a second dispatcher; a test starts it itself.
+    A service named ``STANDBY`` is a second dispatcher, ``OTHER_API`` a second api; a test starts
+    them itself.
 
+    ``way`` turns each service's address of the broker into the one it is given.
     ``environment`` is given to every service; names like ``substation1`` may have their own in
     ``special``. Close it, or use it as a context.
     """
@@ -42,14 +48,16 @@ class System:
         substations: int = 3,
         environment: dict[str, str] | None = None,
         special: dict[str, dict[str, str]] | None = None,
+        way: Callable[[str], str] = str,
     ) -> None:
         self.folder = folder
+        self._way = way
         self._vhost = vhost
         self._environment = environment or {}
         self._special = dict(special or {})
         self.substations = [f"substation{number}" for number in range(1, substations + 1)]
         self.services = ["api", "dispatcher", *self.substations]
-        names = [*self.services, STANDBY]
+        names = [*self.services, *MODULES]
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.targets = folder / "substations.json"
@@ -98,9 +106,16 @@ class System:
 
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
         """End a service and wait for it; gives its exit status."""
-        process = self.processes.pop(name)
-        process.send_signal(how)
-        return process.wait(STOP_SECONDS)
+        self.tell(name, how)
+        return self.ended(name)
+
+    def tell(self, name: str, what: signal.Signals) -> None:
+        """Send a service a signal, and go on."""
+        self.processes[name].send_signal(what)
+
+    def ended(self, name: str) -> int:
+        """Wait for a service that was told to end; gives its exit status."""
+        return self.processes.pop(name).wait(STOP_SECONDS)
 
     def kill(self, name: str) -> None:
         """End a service as `kill -9` does."""
@@ -209,9 +224,10 @@ class System:
             "dispatcher": "DISPATCHER_METRICS_PORT",
             "substation": "SUBSTATION_METRICS_PORT",
         }[module]
+        user = substation_user(name) if module == "substation" else module
         return {
             "PATH": os.environ["PATH"],
-            "AMQP_URL": self._vhost.url(module),
+            "AMQP_URL": self._way(self._vhost.url(user)),
             port: str(self.ports[name]),
             "SUBSTATIONS_FILE": str(self.targets),
             "SUBSTATION_ID": name,

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
+from random import Random
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -16,22 +17,33 @@ from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from api import app, operators
+from api.admission import Door
 from api.intake import Intake
 from api.keys import Keys
 from api.log import EventLog
 from api.projection import Projection
+from api.rates import Rates
 from api.telemetry import JobsCollector, Metrics
 from deploy.local.ports import HOST
-from grid import events
+from grid import events, topology
 from grid.amqp import Outcome, Publication
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
-from grid.events import Event
+from grid.events import Event, State
 from tests.fake_broker import FakePublisher
 
 AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 PROBLEM = "application/problem+json"
 JSON = ("Content-Type", "application/json")
+REQUESTS = topology.REQUESTS
+FULL = {
+    "vehicle_id": "bus-7",
+    "requested_energy_kwh": 40.5,
+    "requested_power_kw": 22,
+    "departure_time": "2026-06-01T08:00:00+02:00",
+    "priority": 9,
+    "eligible_substations": ["s1", "s2"],
+}
 
 
 class Answer(NamedTuple):
@@ -57,11 +69,19 @@ class Controls(FakePublisher):
 
 
 class Bench:
-    """An api that works; its clock stands still at ``AT``, its ids count up."""
+    """An api that works; its clock stands still at ``at``, its ids count up."""
 
     def __init__(
-        self, *, decision_wait: float = 0, confirm_timeout: float = 5, keys: Keys | None = None
+        self,
+        *,
+        decision_wait: float = 0,
+        confirm_timeout: float = 5,
+        keys: Keys | None = None,
+        closed: bool = False,
+        rate: float | None = None,
     ) -> None:
+        self.now = 0.0
+        self.at = AT
         self.publisher = FakePublisher(
             charge_requests=Outcome.CONFIRMED, charge_events=Outcome.CONFIRMED
         )
@@ -79,7 +99,7 @@ class Bench:
             self.publisher,
             self.log,
             confirm_timeout,
-            clock=lambda: AT,
+            clock=lambda: self.at,
             new_id=lambda: f"job{next(ids)}",
             known=self.projection.known_substations,
         )
@@ -95,6 +115,9 @@ class Bench:
                 self.projection.known_substations,
                 confirm_timeout,
             ),
+            door=Door(keys or Keys(), closed=closed, rates=Rates(rate) if rate else None),
+            now=lambda: self.now,
+            chance=Random(1).getrandbits,  # noqa: S311
             decision_wait=decision_wait,
             not_ready=lambda: self.problems,
             lifespan=_no_lifespan,
@@ -169,3 +192,21 @@ class Bench:
 @asynccontextmanager
 async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
+
+
+def problem(answer: Answer, status: int) -> dict[str, Any]:
+    """Check that an answer is a problem document of this status; gives it."""
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert answer.body["status"] == status
+    assert answer.body["title"]
+    assert answer.body["detail"]
+    found: dict[str, Any] = answer.body
+    return found
+
+
+def assigned(job: str, substation: str = "s1", **loads: float) -> Event:
+    """A decision, as the dispatcher writes it."""
+    candidates = [{"substation": name, "load": load} for name, load in loads.items()]
+    detail = {"requested_at": AT, "reason": "lightest", "candidates": candidates}
+    return Event(State.ASSIGNED, AT + 1, job, substation, 1, detail=detail)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from api import keys
+from api.admission import OPEN_PATHS
 from grid import controls, topology
 from grid.amqp import Outcome
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.events import SUBSTATIONS, Event
-from tests.api.bench import AT, JSON, PROBLEM, Answer, Bench
+from tests.api.bench import AT, JSON, PROBLEM, Answer, Bench, problem
 
 CONTROLS = topology.CONTROLS
 SECRET, CLIENT = "the-depots-kéy", "the-fleets-key"
@@ -41,14 +42,6 @@ async def put(
     named = [] if key is None else [("Authorization", f"{scheme} {key}")]
     data = body if isinstance(body, bytes) else json.dumps(body)
     return await api.ask("PUT", f"/substations/{id}", data, [JSON, *named])
-
-
-def problem(answer: Answer, status: int) -> str:
-    """Check that an answer is a problem document of this status; gives its detail."""
-    assert answer.status == status, answer.body
-    assert answer.headers["Content-Type"] == PROBLEM
-    assert answer.body["status"] == status
-    return str(answer.body["detail"])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +96,7 @@ async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: s
     """422 as for every other request, and nothing is set."""
     async with bench().serve() as api:
         answer = await put(api, body)
-        assert words in problem(answer, 422)
+        assert words in problem(answer, 422)["detail"]
         assert [each["field"] for each in answer.body["errors"]] == [field]
         assert api.controls.sent == []
 
@@ -111,7 +104,7 @@ async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: s
 async def test_a_name_that_no_substation_can_have_is_refused() -> None:
     """422 naming the id, whether the dispatcher has told of any or not."""
     async with bench().serve() as api:
-        assert "id" in problem(await put(api, {}, "a.b"), 422)
+        assert "id" in problem(await put(api, {}, "a.b"), 422)["detail"]
 
 
 async def test_a_substation_that_nobody_knows_is_refused() -> None:
@@ -119,7 +112,7 @@ async def test_a_substation_that_nobody_knows_is_refused() -> None:
     async with bench().serve() as api:
         assert (await put(api, {}, "s9")).status == 200
         api.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
-        assert "no substation s9" in problem(await put(api, {}, "s9"), 404)
+        assert "no substation s9" in problem(await put(api, {}, "s9"), 404)["detail"]
         assert (await put(api, {}, "s1")).status == 200
 
 
@@ -129,9 +122,9 @@ async def test_a_substation_that_nobody_knows_is_refused() -> None:
         (None, "", "Authorization: Bearer"),
         ("", "Bearer", "Authorization: Bearer"),
         (SECRET, "Basic", "Authorization: Bearer"),
-        ("another", "Bearer", "not one of those"),
-        (SECRET[:-1], "Bearer", "not one of those"),
-        (sha256(SECRET.encode()).hexdigest(), "Bearer", "not one of those"),
+        ("another", "Bearer", "not one that this api knows"),
+        (SECRET[:-1], "Bearer", "not one that this api knows"),
+        (sha256(SECRET.encode()).hexdigest(), "Bearer", "not one that this api knows"),
     ],
 )
 async def test_without_a_key_that_is_known_nothing_is_set(
@@ -141,7 +134,7 @@ async def test_without_a_key_that_is_known_nothing_is_set(
     caplog.set_level(logging.DEBUG)
     async with bench().serve() as api:
         answer = await put(api, {"limit": 0}, key=key, scheme=scheme)
-        assert words in problem(answer, 401)
+        assert words in problem(answer, 401)["detail"]
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert api.controls.sent == []
         if key:
@@ -153,7 +146,7 @@ async def test_without_any_keys_the_answer_says_how_to_have_some() -> None:
     async with Bench().serve() as api:
         for key in (None, SECRET):
             answer = await put(api, {}, key=key)
-            assert "no key is configured" in problem(answer, 401)
+            assert "no key is configured" in problem(answer, 401)["detail"]
             assert "API_KEYS_FILE" in answer.body["detail"]
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
@@ -161,7 +154,7 @@ async def test_without_any_keys_the_answer_says_how_to_have_some() -> None:
 async def test_a_key_for_something_else_is_not_enough() -> None:
     """403 naming whose key it is, and the scope that it lacks."""
     async with bench().serve() as api:
-        detail = problem(await put(api, {}, key=CLIENT), 403)
+        detail = problem(await put(api, {}, key=CLIENT), 403)["detail"]
         assert '"fleet"' in detail
         assert "operator" in detail
         assert api.controls.sent == []
@@ -213,7 +206,7 @@ async def test_what_rabbitmq_does_not_have_is_not_set(
     async with bench(confirm_timeout=0.05).serve() as api:
         trouble(api)
         answer = await put(api, {"state": "draining"})
-        assert words in problem(answer, 503)
+        assert words in problem(answer, 503)["detail"]
         assert answer.headers["Retry-After"]
         assert "operator" not in caplog.text
         assert (await api.get("/readyz")).status == 200
@@ -221,7 +214,15 @@ async def test_what_rabbitmq_does_not_have_is_not_set(
 
 
 async def test_the_openapi_document_says_what_is_needed() -> None:
-    """The bearer scheme is declared and asked for there alone, and every error described."""
+    """The bearer scheme is declared and asked for there alone, and every error described.
+
+    Behind a closed door it is asked for everywhere, but by whoever watches the api.
+    """
+    async with bench(closed=True).serve() as api:
+        key = [("Authorization", f"Bearer {CLIENT}")]
+        paths = (await api.ask("GET", "/openapi.json", None, key)).body["paths"]
+        open_to_all = {path for path, each in paths.items() if "security" not in str(each)}
+        assert open_to_all == OPEN_PATHS
     async with bench().serve() as api:
         document = (await api.get("/openapi.json")).body
     schemes = document["components"]["securitySchemes"]
@@ -234,6 +235,6 @@ async def test_the_openapi_document_says_what_is_needed() -> None:
     }
     assert secured == {"PUT /substations/{id}"}
     answers = document["paths"]["/substations/{id}"]["put"]["responses"]
-    assert answers.keys() == {"200", "401", "403", "404", "413", "415", "422", "503"}
+    assert answers.keys() == {*("200", "401", "403", "404", "413", "415", "422", "429", "503")}
     for status, answer in answers.items():
         assert list(answer["content"]) == [PROBLEM if status != "200" else "application/json"]

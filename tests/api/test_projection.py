@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import schemas
-from api.projection import Job, Projection
+from api.job import Job
+from api.projection import Projection
 from grid import parking
 from grid.events import MARKER, SUBSTATIONS, Event, State
 

@@ -12,13 +12,13 @@ import pika
 import pytest
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 
-from deploy.rabbitmq import definitions
-from deploy.rabbitmq.definitions import USERS
+from deploy.rabbitmq import definitions, live
+from deploy.rabbitmq.users import permissions
 from grid import topology
-from tests.broker import Broker, VirtualHost
+from grid.errors import GridError
+from tests.broker import SUBSTATIONS, Broker, VirtualHost
 
 pytestmark = pytest.mark.integration
-FORBIDDEN = 403
 
 
 def connect(url: str) -> pika.BlockingConnection:
@@ -26,7 +26,7 @@ def connect(url: str) -> pika.BlockingConnection:
     return pika.BlockingConnection(pika.URLParameters(url))
 
 
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("user", permissions(SUBSTATIONS))
 def test_every_user_logs_in(broker: Broker, user: str) -> None:
     """Each user's salted hash, loaded at boot, is that of its password."""
     connect(broker.url(user)).close()
@@ -60,70 +60,11 @@ def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
     assert queue.name in vhost.queues()
 
 
-@pytest.mark.parametrize(
-    ("user", "exchange"),
-    [
-        ("api", topology.SUBSTATIONS_EXCHANGE),
-        ("substation", topology.REQUESTS),
-        ("load_test", topology.EVENTS),
-        ("load_test", topology.CONTROLS),
-        ("substation", topology.CONTROLS),
-        ("substation", topology.PARKED),
-        ("parked", topology.PARKED),
-        ("parked", topology.SUBSTATIONS_EXCHANGE),
-        ("dispatcher", ""),
-    ],
-)
-def test_publishing_elsewhere_is_refused(vhost: VirtualHost, user: str, exchange: str) -> None:
-    """A user publishes where its service publishes, and nowhere else."""
-    with connect(vhost.url(user)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        with pytest.raises(ChannelClosedByBroker) as refused:
-            channel.basic_publish(exchange, topology.REQUESTS, b"")
-    assert refused.value.reply_code == FORBIDDEN
-
-
-@pytest.mark.parametrize("user", ["api", "substation", "load_test", "parked"])
-def test_consuming_requests_is_the_dispatchers_alone(vhost: VirtualHost, user: str) -> None:
-    """Nobody but the dispatcher may take requests."""
-    with connect(vhost.url(user)) as connection:
-        channel = connection.channel()
-        with pytest.raises(ChannelClosedByBroker) as refused:
-            channel.basic_consume(topology.REQUESTS, lambda *_: None)
-    assert refused.value.reply_code == FORBIDDEN
-
-
-@pytest.mark.parametrize("user", ["api", "dispatcher", "substation", "load_test"])
-def test_looking_at_what_is_parked_is_an_operators_alone(vhost: VirtualHost, user: str) -> None:
-    """No service reads charge.parked; who has the tool's password does."""
-    with connect(vhost.url(user)) as connection:
-        channel = connection.channel()
-        with pytest.raises(ChannelClosedByBroker) as refused:
-            channel.basic_get(topology.PARKED)
-    assert refused.value.reply_code == FORBIDDEN
-    with connect(vhost.url("parked")) as connection:
-        assert connection.channel().basic_get(topology.PARKED) == (None, None, None)
-
-
-@pytest.mark.parametrize("user", ["substation", "load_test"])
-def test_what_operators_set_is_read_by_those_who_heed_it(vhost: VirtualHost, user: str) -> None:
-    """Api and dispatcher read it (see the control log's tests), and nobody else."""
-    with connect(vhost.url(user)) as connection:
-        channel = connection.channel()
-        channel.basic_qos(prefetch_count=1)
-        with pytest.raises(ChannelClosedByBroker) as refused:
-            channel.basic_consume(
-                topology.CONTROLS, lambda *_: None, arguments={"x-stream-offset": "first"}
-            )
-    assert refused.value.reply_code == FORBIDDEN
-
-
 def test_a_node_of_before_is_given_what_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Started again over its old data with newer definitions, a node has all of these."""
-    monkeypatch.setattr("tests.broker.render", lambda users: older(definitions.render(users)))
+    monkeypatch.setattr("tests.broker.render", lambda *users: older(definitions.render(*users)))
     with closing(Broker(tmp_path)) as broker:
         broker.start()
         names = {each["name"] for each in broker.request("GET", "/api/queues")}
@@ -182,3 +123,22 @@ def test_messages_outlive_the_server(
     with connect(vhost.url("dispatcher")) as connection:
         _, _, body = next(connection.channel().consume(topology.REQUESTS))
     assert body == b"kept"
+
+
+def test_a_node_that_runs_is_given_a_new_user(broker: Broker) -> None:
+    """A substation that is added can log in, with its own permissions, and nothing is restarted."""
+    names = (*SUBSTATIONS, "added")
+    passwords = {**broker.passwords, "substation.added": "a password"}
+    url = (
+        broker.url()
+        .replace(broker.passwords["admin"], "a password")
+        .replace("admin", "substation.added")
+    )
+    with pytest.raises(ProbableAuthenticationError):
+        connect(url)
+    live.load(broker.node.ports.management, passwords, definitions.render(passwords, names))
+    with connect(url) as connection, pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+        connection.channel().basic_get(topology.REQUESTS)
+    with pytest.raises(GridError, match="another password for admin: make down"):
+        live.load(broker.node.ports.management, {"admin": "wrong"}, {})
+    live.load(1, passwords, {})  # where nothing runs there is nothing to do

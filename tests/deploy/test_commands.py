@@ -45,6 +45,9 @@ class Script:
         """Note it."""
         self._do("declare")
 
+    def load_definitions(self) -> None:
+        """Nothing: no node of ours runs."""
+
     def start(self) -> None:
         """Note it."""
         self._do("start")

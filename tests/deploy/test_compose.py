@@ -15,6 +15,7 @@ from api.settings import ApiSettings
 from deploy import passwords, ready, stack, told
 from deploy.docker import compose, containers
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
+from deploy.rabbitmq.users import substation_user
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from grid.settings import Settings
@@ -29,6 +30,7 @@ FIXED = {
     "SUBSTATIONS_FILE",
     "SUBSTATION_ID",
     "API_KEYS_FILE",
+    "API_ADDRESS",
 }  # what holds inside a container
 
 
@@ -67,6 +69,34 @@ def test_our_services_may_do_little(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_may_do_much(name: str) -> None:
+    """None keeps a capability, gains a privilege, or writes to its image.
+
+    But RabbitMQ, whose packages write where they please: its own user may, and no other.
+    """
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("read_only", False) is (name != "rabbitmq")
+    assert service.get("privileged", False) is False
+    assert "cap_add" not in service
+
+
+def test_a_substation_reaches_the_broker_and_no_other_service() -> None:
+    """Services meet where they have to: on networks by which nothing gets out of this machine."""
+    joined = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    meets = {name: {other for other in joined if joined[name] & joined[other]} for name in joined}
+    observed = {"dispatcher", "rabbitmq", "prometheus"}
+    assert all(meets[name] == {*SUBSTATIONS, *observed} for name in SUBSTATIONS)
+    assert meets["api"] == {"api", *observed}
+    assert meets["grafana"] == {"grafana", "prometheus"}
+    masquerade = "com.docker.network.bridge.enable_ip_masquerade"
+    assert all(
+        each["driver_opts"] == {masquerade: "false"} for each in COMPOSE["networks"].values()
+    )
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -118,7 +148,8 @@ def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) 
     assert set(environment) == known - own_port
     passed_on = {each for each, value in environment.items() if value is None}
     replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
-    assert replaced == set(told.BROKER)
+    assert replaced == {*told.BROKER, "LOG_FORMAT"}
+    assert environment["LOG_FORMAT"] == "${LOG_FORMAT:-json}"
     assert passed_on == set(environment) - replaced - FIXED
 
 
@@ -141,16 +172,17 @@ def test_the_api_has_time_to_read_its_event_log() -> None:
 def test_each_service_sees_its_own_password_only() -> None:
     """The secret a service mounts is that of its own user, and `make up` writes it."""
     for name in OURS:
-        user = re.sub(r"\d+$", "", name)
-        assert SERVICES[name]["secrets"] == [user] + ["api-keys"] * (user == "api")
+        user = substation_user(name) if name in SUBSTATIONS else name
+        assert SERVICES[name]["secrets"] == [name] + ["api-keys"] * (name == "api")
+        assert secret_file(name, {}) == user
         variables = resolved(name, {})
         assert variables["AMQP_URL"] == "amqp://rabbitmq:5672/"
         assert variables["AMQP_USER"] == user
-        assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{user}"
+        assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{name}"
     files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
     others = {passwords.DEFINITIONS_FILE, passwords.KEYS_FILE}
-    assert files == {"api", "dispatcher", "substation", "grafana", *others}
-    assert files <= {*passwords.USERS, *others}
+    substations = {*map(substation_user, SUBSTATIONS)}
+    assert files == {"api", "dispatcher", *substations, passwords.GRAFANA, *others}
 
 
 def test_the_api_reads_our_keys_or_the_callers(tmp_path: Path) -> None:
@@ -167,7 +199,7 @@ def test_the_api_reads_our_keys_or_the_callers(tmp_path: Path) -> None:
 def test_a_changed_file_makes_its_container_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A label tells Compose, which does not look into files: of definitions, keys and alerts."""
+    """A label tells Compose, which does not look into files: of keys and alerts."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
     assert {file.name for file in compose.PROMETHEUS_FILES} == {"prometheus.yml", "alerts.yml"}
     monkeypatch.setattr(compose, "PROMETHEUS_FILES", [tmp_path / "alerts.yml"])
@@ -176,17 +208,16 @@ def test_a_changed_file_makes_its_container_anew(
         variables = Compose().environment({})
         return [
             substituted(SERVICES[name]["labels"]["reads"], variables)
-            for name in ("rabbitmq", "api", "prometheus")
+            for name in ("api", "prometheus")
         ]
 
     seen = [labels()]
-    for name in (passwords.DEFINITIONS_FILE, passwords.KEYS_FILE, "alerts.yml"):
+    for name in (passwords.KEYS_FILE, "alerts.yml"):
         (tmp_path / name).write_text("changed")
         seen.append(labels())
     assert [[x != y for x, y in zip(a, b, strict=True)] for a, b in pairwise(seen)] == [
-        [True, False, False],
-        [False, True, False],
-        [False, False, True],
+        [True, False],
+        [False, True],
     ]
 
 
@@ -223,6 +254,20 @@ def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
     assert found["AMQP_USER"] == "grid"
     assert found["AMQP_PASSWORD_FILE"] == f"/run/secrets/{secret}"
     assert secret_file(secret, variables) == passwords.OUTSIDE_BROKER
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_outside_brokers_files_for_tls_reach_every_service(name: str) -> None:
+    """Each that is named, at its place in the container; without an outside broker none."""
+    by_caller = {"AMQP_URL": "amqps://rabbit.example/", "AMQP_CA_FILE": "/etc/grid/ca.pem"}
+    found = resolved(name, Compose.decide(by_caller, None).environment(by_caller))
+    target = f"{compose.TLS_FOLDER}/AMQP_CA_FILE"
+    assert [found[each] for each in told.TLS_FILES] == [target, "", ""]
+    mount = f"../.secrets/{passwords.OUTSIDE_TLS}:{compose.TLS_FOLDER}:ro"
+    assert mount in SERVICES[name]["volumes"]
+    stray = {"AMQP_CA_FILE": "/etc/grid/ca.pem"}
+    found = resolved(name, Compose.decide(stray, None).environment(stray))
+    assert [found[each] for each in told.TLS_FILES] == ["", "", ""]
 
 
 @pytest.mark.parametrize("name", OURS)

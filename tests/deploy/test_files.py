@@ -14,15 +14,18 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
 from api import keys
-from deploy import files, passwords, stack
+from deploy import files, passwords, stack, told
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.programs import Program
 from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
+from deploy.rabbitmq.users import permissions
 from grid.errors import ConfigurationError
 
-PASSWORDS = {user: f"secret of {user}" for user in passwords.USERS}
+SUBSTATIONS = ("north", "south")
+USERS = (*permissions(SUBSTATIONS), passwords.GRAFANA)
+PASSWORDS = {user: f"secret of {user}" for user in USERS}
 
 
 def mode(path: Path) -> str:
@@ -39,24 +42,28 @@ def test_password_hash_is_rabbitmqs() -> None:
 
 def test_definitions_change_only_with_what_they_say() -> None:
     """Rendered twice they are the same, so that a restarted node need not import them again."""
-    assert definitions.render(PASSWORDS) == definitions.render(PASSWORDS)
-    assert definitions.render(PASSWORDS) != definitions.render({**PASSWORDS, "api": "another"})
+    assert definitions.render(PASSWORDS, SUBSTATIONS) == definitions.render(PASSWORDS, SUBSTATIONS)
+    assert definitions.render(PASSWORDS, SUBSTATIONS) != definitions.render(
+        {**PASSWORDS, "api": "another"}, SUBSTATIONS
+    )
 
 
 def test_definitions_hold_no_password_and_no_guest() -> None:
     """Nobody learns a password from the file, and guest is not a user."""
-    rendered = definitions.render(PASSWORDS)
+    rendered = definitions.render(PASSWORDS, SUBSTATIONS)
     assert not any(password in str(rendered) for password in PASSWORDS.values())
-    assert {user["name"] for user in rendered["users"]} == set(definitions.USERS)
-    assert "guest" not in definitions.USERS
+    names = {user["name"] for user in rendered["users"]}
+    assert names == {*USERS} - {passwords.GRAFANA}
+    assert {"substation.north", "substation.south"} < names
+    assert "guest" not in names
 
 
 def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
     """Each user gets a password of its own, kept from then on, that only the owner reads."""
     folder = tmp_path / "secrets"
-    first = passwords.ensure(folder)
-    assert passwords.ensure(folder) == first
-    assert len(set(first.values())) == len(passwords.USERS)
+    first = passwords.ensure(folder, SUBSTATIONS)
+    assert passwords.ensure(folder, SUBSTATIONS) == first
+    assert len(set(first.values())) == len(USERS)
     assert mode(folder) == "0o700"
     assert {mode(file) for file in folder.iterdir()} == {"0o600"}
 
@@ -64,10 +71,10 @@ def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
 def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
     """For containers the files are open and the folder is not; back again, the files close."""
     folder = tmp_path / "secrets"
-    passwords.ensure(folder, for_containers=True)
+    passwords.ensure(folder, SUBSTATIONS, for_containers=True)
     assert mode(folder) == "0o700"
     assert {mode(file) for file in folder.iterdir()} == {"0o644"}
-    passwords.ensure(folder)
+    passwords.ensure(folder, SUBSTATIONS)
     assert {mode(file) for file in folder.iterdir()} == {"0o600"}
 
 
@@ -77,12 +84,30 @@ def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) ->
     source.write_text("secret\n")
     outside = {"AMQP_URL": "amqp://x/", "AMQP_PASSWORD_FILE": str(source)}
     folder = tmp_path / "secrets"
-    passwords.write_for_containers(folder, outside)
+    passwords.write_for_containers(folder, outside, SUBSTATIONS)
     copy = folder / passwords.OUTSIDE_BROKER
     assert copy.read_text() == "secret\n"
     assert (mode(copy), mode(folder)) == ("0o644", "0o700")
     with pytest.raises(ConfigurationError, match=f"AMQP_PASSWORD_FILE={source}x: cannot be read"):
-        passwords.write_for_containers(folder, {**outside, "AMQP_PASSWORD_FILE": f"{source}x"})
+        passwords.write_for_containers(
+            folder, {**outside, "AMQP_PASSWORD_FILE": f"{source}x"}, SUBSTATIONS
+        )
+
+
+def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
+    """Into one folder, that is there also where nobody named any: Compose mounts it."""
+    folder = tmp_path / "secrets"
+    passwords.write_for_containers(folder, {}, SUBSTATIONS)
+    assert list((folder / passwords.OUTSIDE_TLS).iterdir()) == []
+    files = {name: str(tmp_path / name.lower()) for name in told.TLS_FILES}
+    for name, file in files.items():
+        Path(file).write_text(name)
+    outside = {"AMQP_URL": "amqps://x/", **files}
+    passwords.write_for_containers(folder, outside, SUBSTATIONS)
+    copies = {copy.name: copy.read_text() for copy in (folder / passwords.OUTSIDE_TLS).iterdir()}
+    assert copies == {name: name for name in files}
+    assert mode(folder) == "0o700"
+    assert mode(folder / passwords.OUTSIDE_TLS) == "0o755"
 
 
 def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Path) -> None:
@@ -111,7 +136,7 @@ def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
     source = tmp_path / "mine"
     source.write_text(f"depot operator {'a' * 64}\n")
     folder = tmp_path / "secrets"
-    passwords.write_for_containers(folder, {"API_KEYS_FILE": str(source)})
+    passwords.write_for_containers(folder, {"API_KEYS_FILE": str(source)}, SUBSTATIONS)
     copy = folder / passwords.OUTSIDE_KEYS
     assert copy.read_text() == source.read_text()
     assert mode(copy) == "0o644"
@@ -133,14 +158,11 @@ def test_a_wrong_file_of_keys_is_told_before_anything_starts(
 
 
 def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
-    """What is read at the start alone counts: RabbitMQ's definitions, the api's keys, alerts."""
+    """What is read at the start alone counts: RabbitMQ's configuration, the api's keys, alerts."""
     ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672)}
     running = stack.Note("local", ports, {}, [*range(1024, 65536)])
     programs = {each.name: each for each in Setup.decide({}, running).programs}
-    assert [file.name for file in programs["rabbitmq"].reads] == [
-        "rabbitmq.conf",
-        "definitions.json",
-    ]
+    assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
     assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE]
     assert programs["api"].environment["API_KEYS_FILE"] == str(programs["api"].reads[0])
@@ -297,3 +319,9 @@ def test_a_port_wanted_twice_is_named(other: str) -> None:
         ConfigurationError, match=f"port 8103 is wanted twice.*{stack.API}.*{other}"
     ):
         Compose.decide(both, None).listening()
+
+
+def test_a_cluster_without_docker_is_refused() -> None:
+    """Processes of this machine have one node: who asks for three is told, and gets not one."""
+    with pytest.raises(ConfigurationError, match="CLUSTER=1 needs a Docker engine"):
+        Setup.decide({"CLUSTER": "1"}, None)

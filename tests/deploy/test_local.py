@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from deploy import stack
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
+from tests.ports import free_ports, free_row
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 PACKAGES = ("grid", "api", "dispatcher", "substation", "load_test", "deploy")
+SUBSTATION_PORTS = 4  # three, and one that a test adds
 DEEP = "a-folder-with-a-long-name" * 4  # a socket's path may have 108 bytes
 
 
@@ -90,10 +92,7 @@ def _read(file: Path) -> str:
 def _ports() -> dict[str, int]:
     names = [name for name in stack.PORTS if name != stack.SUBSTATIONS]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    while True:  # several in a row
-        [first] = free_ports(1)
-        if not set(range(first, first + 4)) & set(ports.values()):
-            return {**ports, stack.SUBSTATIONS: first}
+    return {**ports, stack.SUBSTATIONS: free_row(SUBSTATION_PORTS)[0]}
 
 
 @pytest.fixture

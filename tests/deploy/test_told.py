@@ -5,17 +5,26 @@ from __future__ import annotations
 import pytest
 
 from api.settings import ApiSettings
-from deploy import load, login, parked, passwords, stack, told
+from deploy import load, login, parked, stack, told
+from deploy.rabbitmq.users import permissions
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from substation.settings import SubstationSettings
 
 # what `make up` decides by itself, or moves as a port
-DECIDED = {"HTTP_HOST", "SUBSTATION_ID", "SUBSTATION_METRICS_PORT", stack.API, stack.DISPATCHER}
+DECIDED = {
+    "HTTP_HOST",
+    "API_ADDRESS",
+    "SUBSTATION_ID",
+    "SUBSTATION_METRICS_PORT",
+    stack.API,
+    stack.DISPATCHER,
+}
 OUTSIDE = {
-    "AMQP_URL": "amqp://rabbit.example/",
+    "AMQP_URL": "amqps://rabbit.example/",
     "AMQP_USER": "grid",
     "AMQP_PASSWORD_FILE": "/etc/grid/password",
+    "AMQP_CA_FILE": "/etc/grid/ca.pem",
 }
 
 
@@ -28,7 +37,7 @@ def test_every_variable_of_every_service_is_kept() -> None:
     """A service's variable that `make up` does not decide itself is one that a stack keeps."""
     kinds = (ApiSettings, DispatcherSettings, SubstationSettings)
     aliases = {field.alias for kind in kinds for field in kind.model_fields.values()}
-    assert aliases - DECIDED == set(told.VARIABLES) - {"SERVICES", "BUILD_NETWORK"}
+    assert aliases - DECIDED == set(told.VARIABLES) - {"SERVICES", "BUILD_NETWORK", "CLUSTER"}
 
 
 def test_a_running_stack_keeps_what_it_was_told() -> None:
@@ -78,7 +87,7 @@ def test_the_tool_for_what_is_parked_logs_in_as_its_own_user() -> None:
     assert own["AMQP_USER"] == "parked"
     assert own["AMQP_PASSWORD_FILE"] == str(stack.SECRETS / "parked")
     assert own["PATH"] == "/bin"
-    assert "parked" in passwords.USERS
+    assert "parked" in permissions(())
     assert OUTSIDE.items() <= login.broker(parked.USER, running(OUTSIDE), {}).items()
 
 

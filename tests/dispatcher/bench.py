@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -12,6 +12,8 @@ from dispatcher.decision import policy as policies
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.doubt import ReadLog
+from dispatcher.jobs import Job
 from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
@@ -93,6 +95,8 @@ class Bench:
         connectors: float = 10,
         policy: str = policies.DEFAULT,
         begun: bool = True,
+        read_log: ReadLog | None = None,
+        on_sent: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -111,12 +115,15 @@ class Bench:
             self.progress,
             metrics=self.metrics,
             random=Random(1),  # noqa: S311
+            chance=Random(1).getrandbits,  # noqa: S311
             clock=lambda: self.at,
             now=lambda: self.now,
             on_missing_queue=self.missing.append,
+            read_log=read_log,
+            on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )
-        self.queue = FakeConsumer(self.dispatcher.deliver, self.dispatcher.forget)
+        self.queue = FakeConsumer(self.dispatcher.intake.deliver, self.dispatcher.forget)
         self.dispatcher.connect(self.queue, PREFETCH)
         self.rescue = FakeRescue(self.dispatcher)
         self.dispatcher.connect_rescue(self.rescue.done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION, TOO_POWERFUL
-from dispatcher.dispatcher import MALFORMED
+from dispatcher.intake import MALFORMED
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State

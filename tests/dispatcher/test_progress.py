@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.progress import ASIDE, FINAL, Progress
-from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
+from dispatcher.progress import Progress
+from grid.events import ASIDE, ENDED, FINAL, MARKER, SUBSTATIONS, Event, State
 
 PLENTY = 1_000
 

@@ -518,7 +518,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
     vhost: VirtualHost,
 ) -> None:
     """Jobs come back when the link is cut before they are safe, and are gone once they are."""
-    queue = topology.substation_queue("s1")
+    queue = topology.substation_queue("substation1")
     handed: list[Delivery] = []
 
     seen: list[QueueState] = []
@@ -535,7 +535,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
     rescue = Rescue(
         Progress(10),
         Patience(0.0),
-        reachable=lambda: {"s1": False, "s2": True},
+        reachable=lambda: {"substation1": False, "substation2": True},
         look=lambda _: seen[0] if seen else None,
         take_back=take_back,
         anywhere_else=lambda _: True,
@@ -543,7 +543,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         rescued=lambda _: None,
         now=asyncio.get_running_loop().time,
     )
-    worker = links.Taker(vhost.url("substation"), queue.name, ack=False, prefetch=1)
+    worker = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False, prefetch=1)
     async with (
         gate(vhost.url("dispatcher")) as way,
         running(Declarer("declarer", [vhost.url("dispatcher")], Seen())) as declarer,
@@ -571,7 +571,9 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)
         await eventually(lambda: not worker.link.connected, "the worker is gone")
-        async with running(links.Taker(vhost.url("substation"), queue.name).link) as rest:
+        async with running(
+            links.Taker(vhost.url("substation.substation1"), queue.name).link
+        ) as rest:
             await eventually(lambda: rest.connected, "what is left is delivered")
         await waits_in(declarer, queue, 0)
         assert worker.ids == ["charging"]

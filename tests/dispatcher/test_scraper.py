@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
 from dispatcher import scraper as module
 from dispatcher.readings import Reading
 from dispatcher.scraper import Scraper, TargetFile
 from dispatcher.targets import Target
+from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
 PATIENCE = 5.0

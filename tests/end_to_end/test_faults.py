@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import free_ports
 from tests.broker import VirtualHost
+from tests.ports import free_ports
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e

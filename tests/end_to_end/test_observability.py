@@ -11,9 +11,10 @@ import pytest
 
 from deploy import stack
 from deploy.local import prometheus
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
 from tests.broker import VirtualHost
 from tests.deploy.dashboards import alerts_without_data, committed, queries_without_data
+from tests.ports import free_ports
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e

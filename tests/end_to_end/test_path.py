@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import free_ports
 from tests.broker import VirtualHost
 from tests.pages import page_cut_down
+from tests.ports import free_ports
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from deploy.local.ports import free_ports
 from grid import topology
 from grid.amqp import Publisher
 from grid.messages import ChargeRequest
 from tests.broker import VirtualHost
 from tests.end_to_end.test_bad_input import ignore
+from tests.ports import free_ports
 from tests.system import QUICK, STANDBY, System
 
 pytestmark = pytest.mark.e2e

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
+from tests.ports import free_ports
 
 CHUNK = 65536
 
@@ -15,21 +17,24 @@ CHUNK = 65536
 class Gate:
     """Passes bytes between clients and the broker at ``url``; clients use ``Gate.url``.
 
-    While ``mute`` is set, nothing goes to the broker and nothing comes back; while ``deaf`` is
-    set, the broker's answers are dropped.
+    While ``mute`` is set, nothing of a new connection goes to the broker and nothing comes back;
+    while ``deaf`` is set, the broker's answers are dropped. While it is frozen, nothing passes on
+    any connection, though all stay open. A connection that has carried ``most`` bytes breaks.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
         (self._port,) = free_ports(1)
-        self._broker = parts.port
-        self.url = urlunsplit(parts._replace(netloc=parts.netloc.replace(*self._ports())))
+        self._broker = urlsplit(url).port
+        self.url = self.through(url)
         self.mute = False
         self.deaf = False
+        self.most = math.inf
         self.accepted = 0
         self.open_connections = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
 
     async def open(self) -> None:
         """Let clients in."""
@@ -50,6 +55,19 @@ class Gate:
         await self.close()
         self.mute = self.deaf = False
         await self.open()
+
+    def freeze(self) -> None:
+        """Let nothing pass from now on, and keep every connection open."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """Let everything pass again, also what was held back."""
+        self._thawed.set()
+
+    def through(self, url: str) -> str:
+        """Give the address of the same user and virtual host by way of this gate."""
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.replace(*self._ports())))
 
     def _ports(self) -> tuple[str, str]:
         return f":{self._broker}", f":{self._port}"
@@ -73,6 +91,7 @@ class Gate:
         if self.mute:
             await reader.read()
             return
+        await self._thawed.wait()
         from_broker, to_broker = await asyncio.open_connection(HOST, self._broker)
         ways = [
             asyncio.ensure_future(self._copy(reader, to_broker, answers=False)),
@@ -89,7 +108,10 @@ class Gate:
     async def _copy(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool
     ) -> None:
-        while content := await source.read(CHUNK):
+        carried = 0
+        while carried < self.most and (content := await source.read(CHUNK)):
+            carried += len(content)
+            await self._thawed.wait()
             if answers and self.deaf:
                 continue
             target.write(content)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pika import BasicProperties, BlockingConnection, URLParameters
 
-from grid.amqp import Consumer, Declarer, Delivery, Link, StreamReader
+from grid.amqp import Consumer, Declarer, Delivery, Link, ReadBack, StreamReader
 from grid.topology import Queue
 
 PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
@@ -95,6 +95,7 @@ class Taker:
         self.seen = Seen()
         self.deliveries: list[Delivery] = []
         self.forgotten_after: list[int] = []  # how many deliveries came before
+        self.gone_after: list[int] = []  # how often it was told to forget before
         self._ack = ack
         self.link = Consumer(
             "taker",
@@ -104,6 +105,7 @@ class Taker:
             prefetch=prefetch,
             deliver=self._take,
             forget=self._forget,
+            gone=lambda: self.gone_after.append(len(self.forgotten_after)),
         )
 
     @property
@@ -123,7 +125,9 @@ class Taker:
 class Listener:
     """Reads a stream from its start, its end, or any offset; all anew after a break if told so."""
 
-    def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
+    def __init__(
+        self, url: str, queue: str, start: str | int | ReadBack, *, anew: bool = False
+    ) -> None:
         self.bodies: list[bytes] = []
         self.link = StreamReader(
             "listener",

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
+from pika.channel import Channel
 
 from grid import topology
 from grid.amqp import Consumer, Declarer, Delivery, Publisher
@@ -37,7 +38,7 @@ async def send(vhost: VirtualHost, *ids: str) -> None:
 
 def taker(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> Taker:
     """Give one that takes from the substation's queue."""
-    return Taker(vhost.url("substation"), QUEUE.name, ack=ack, prefetch=prefetch)
+    return Taker(vhost.url("substation.substation1"), QUEUE.name, ack=ack, prefetch=prefetch)
 
 
 async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: Declarer) -> None:
@@ -57,7 +58,7 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
 async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
     """When the link breaks, the service is told to forget, before it gets the same jobs again."""
     await send(vhost, "a", "b", "c")
-    async with gate(vhost.url("substation")) as way:
+    async with gate(vhost.url("substation.substation1")) as way:
         one = Taker(way.url, QUEUE.name, ack=False)
         async with running(one.link):
             await eventually(lambda: one.ids == ["a", "b", "c"], "all are delivered")
@@ -145,6 +146,7 @@ async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: 
         # a queue may still be there for a moment after its consumers were told that it is not
         await eventually(lambda: "NOT_FOUND" in one.seen.reasons()[-1], "no queue is found")
         assert one.forgotten_after
+        assert one.gone_after == [0], "it is told that the queue is gone, and then to forget"
         await declarer.queue(QUEUE)
         await eventually(lambda: one.link.connected, "the consumer is back")
         await send(vhost, "a")
@@ -205,7 +207,7 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
         taken.append(delivery.id)
         link.ack(delivery.tag)
 
-    url = [vhost.url("substation")]
+    url = [vhost.url("substation.substation1")]
     link = Consumer("taker", url, Seen(), queue=QUEUE.name, prefetch=10, deliver=deliver)
     await send(vhost, "a", "poison", "b")
     async with running(link):
@@ -215,3 +217,98 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
     dead = Taker(vhost.url(), topology.DEAD)
     async with running(dead.link):
         await eventually(lambda: dead.ids == ["poison"], "it is put aside")
+
+
+class Forsaken(Consumer):
+    """A consumer that RabbitMQ counts and does not serve: it may be brought nothing at first."""
+
+    async def _consume(self, channel: Channel, prefetch: int) -> str:
+        if self.opened > 1:
+            return await super()._consume(channel, prefetch)
+        return "nobody"
+
+    async def _set_up(self, channel: Channel) -> None:
+        self.opened += 1
+        await super()._set_up(channel)
+
+    opened = 0
+
+
+def forsaken(vhost: VirtualHost, seen: Seen, came: list[str | None], *, busy: bool) -> Consumer:
+    """Give a consumer that RabbitMQ forgot."""
+    return Forsaken(
+        "forsaken",
+        [vhost.url("substation.substation1")],
+        seen,
+        queue=QUEUE.name,
+        prefetch=5,
+        deliver=lambda delivery: came.append(delivery.id),
+        idle=lambda: not busy and not came,
+    )
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualHost) -> None:
+    """One with nothing in hand, and brought nothing though messages wait, starts afresh."""
+    held: list[str | None] = []
+    counted = Consumer(
+        "counted",
+        [vhost.url("substation.substation1")],
+        Seen(),
+        queue=QUEUE.name,
+        prefetch=1,
+        deliver=lambda delivery: held.append(delivery.id),
+    )
+    seen = Seen()
+    came: list[str | None] = []
+    async with running(counted):
+        await send(vhost, "x")
+        await eventually(lambda: held == ["x"], "the one that is counted has all it may have")
+        await send(vhost, "a", "b")
+        async with running(forsaken(vhost, seen, came, busy=False)):
+            await eventually(lambda: came == ["a", "b"], "both are brought")
+    assert seen.reasons()[:2] == [
+        "connected",
+        "RabbitMQ brings nothing of substation.substation1, though messages wait",
+    ]
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: VirtualHost) -> None:
+    """Also while it has jobs in hand, and nothing is sent: nobody would, to a queue without one."""
+    seen = Seen()
+    came: list[str | None] = []
+    async with running(forsaken(vhost, seen, came, busy=True)):
+        await eventually(lambda: len(seen.reasons()) > 2, "the link is made anew")
+        await send(vhost, "a")
+        await eventually(lambda: came == ["a"], "it is brought")
+    assert seen.reasons()[:2] == [
+        "connected",
+        "RabbitMQ knows no consumer of substation.substation1",
+    ]
+
+
+@pytest.mark.usefixtures("declarer")
+async def test_a_consumer_with_nothing_to_do_keeps_its_link(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty queue, and one whose messages are all in hand, are no reason to start afresh."""
+    monkeypatch.setattr("grid.amqp.consumer.LOOK_SECONDS", 0.05)
+    seen = Seen()
+    came: list[str | None] = []
+    link = Consumer(
+        "patient",
+        [vhost.url("substation.substation1")],
+        seen,
+        queue=QUEUE.name,
+        prefetch=1,
+        deliver=lambda delivery: came.append(delivery.id),
+        idle=lambda: not came,
+    )
+    async with running(link):
+        await asyncio.sleep(0.3)
+        await send(vhost, "a", "b")
+        await eventually(lambda: came == ["a"], "the first is brought")
+        await asyncio.sleep(0.3)
+    assert seen.reasons()[0] == "connected"
+    assert not [why for why in seen.reasons() if "RabbitMQ" in why]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -88,6 +89,42 @@ async def test_a_broker_that_is_silent_is_left(
             assert silent.accepted == 1
     assert seen.ups() == [False, True]
     assert seen.reasons()[0].startswith("cannot connect: ")
+
+
+async def test_a_name_that_is_looked_up_for_ever_is_left(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is down may have no name any more, and its network nobody who knows that."""
+    looked_up = asyncio.BaseEventLoop.getaddrinfo
+
+    async def slowly(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+        if host == "gone.example":
+            await asyncio.sleep(PATIENCE)
+        return await looked_up(loop, host, *rest, **more)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", slowly)
+    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.5)
+    seen = Seen()
+    urls = ["amqp://gone.example/", vhost.url()]
+    async with running(Publisher("publisher", urls, seen)):
+        pass
+    assert seen.reasons() == ["cannot connect: no connection in 1.5 s", "connected"]
+
+
+async def test_one_good_address_of_several_is_enough(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One where nothing listens, one that says nothing, one with a wrong password, then the one."""
+    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
+    seen = Seen()
+    async with gate(vhost.url()) as silent, gate(vhost.url()) as refusing:
+        silent.mute = True
+        wrong = refusing.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
+        link = Publisher("publisher", [NOBODY, silent.url, wrong, vhost.url()], seen)
+        async with running(link):
+            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+        assert (silent.accepted, refusing.accepted) == (1, 1)
+    assert seen.ups() == [False, True]
 
 
 async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) -> None:

@@ -207,6 +207,49 @@ async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHo
     assert seen.ups()[-1] is True
 
 
+async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: VirtualHost) -> None:
+    """It is not published again, and its sender is told so; the others are."""
+    answers: dict[str, Outcome] = {}
+    async with (
+        gate(vhost.url()) as way,
+        running(Publisher("publisher", [way.url], Seen())) as publisher,
+    ):
+        way.deaf = True
+        for name, wanted in (("kept", True), ("left", False)):
+            publisher.publish(
+                topology.REQUESTS,
+                topology.REQUESTS,
+                name.encode(),
+                partial(answers.__setitem__, name),
+                id=name,
+                wanted=partial(bool, wanted),
+            )
+        await way.reopen()
+        await eventually(lambda: len(answers) == 2, "both are answered")
+        assert answers == {"kept": Outcome.CONFIRMED, "left": Outcome.ABANDONED}
+        assert publisher.backlog == 0
+
+
+async def test_where_no_answer_comes_the_next_address_is_taken(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that lives and answers for nothing is left, and what is in doubt published again."""
+    monkeypatch.setattr("grid.amqp.suspicion.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("grid.amqp.publisher.LOOK_SECONDS", 0.1)
+    answers, seen = Answers(), Seen()
+    async with (
+        gate(vhost.url()) as deaf,
+        running(Publisher("publisher", [deaf.url, vhost.url()], seen)) as publisher,
+    ):
+        deaf.deaf = True
+        publish(publisher, ["a", "b"], answers)
+        await asyncio.wait_for(publisher.drained(), 10)
+        assert answers == [("a", Outcome.CONFIRMED), ("b", Outcome.CONFIRMED)]
+        assert seen.ups() == [True, False, True]
+        assert "has not answered for a message" in seen.reasons()[1]
+        assert deaf.accepted == 1
+
+
 async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ async def test_what_another_has_in_hand_is_not_taken(
 ) -> None:
     """A job that a living consumer has not acknowledged stays its own; only what waits is taken."""
     await send(vhost, "charging", "waiting")
-    worker = links.Taker(vhost.url("substation"), QUEUE.name, ack=False, prefetch=1)
+    worker = links.Taker(vhost.url("substation.substation1"), QUEUE.name, ack=False, prefetch=1)
     async with running(worker.link), running(taker(vhost)) as link:
         await eventually(lambda: worker.ids == ["charging"], "the consumer has its job")
         found = await taken(link)

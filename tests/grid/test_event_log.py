@@ -149,6 +149,8 @@ async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
         ("refused b", False),
         ("unroutable a", False),
         ("unroutable b", False),
+        ("abandoned a", False),
+        ("abandoned b", False),
     ]
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import HOST, answers, free_ports
+from deploy.local.ports import HOST, answers
 from grid.runtime import background
 from grid.waiting import within
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -18,8 +17,6 @@ from grid.amqp import Link
 from grid.runtime import operations_app
 from grid.telemetry import (
     BrokerWatch,
-    JsonFormatter,
-    configure_logging,
     links_down,
     new_registry,
 )
@@ -153,64 +150,3 @@ async def test_links_that_are_down_are_named() -> None:
     up, down = Link("up", ["amqp://a/"], Seen()), Link("down", ["amqp://a/"], Seen())
     up.up.set()
     assert links_down([up, down]) == ["RabbitMQ link down is down"]
-
-
-def record(message: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
-    """Give a log record of a fixed time."""
-    info = (type(error), error, error.__traceback__) if error is not None else None
-    made = logging.LogRecord("grid.test", logging.WARNING, "file", 1, message, args, info)
-    made.created = 1_700_000_000.25
-    return made
-
-
-def test_a_log_record_is_one_line_of_json() -> None:
-    """A log collector gets every record whole, whatever the message holds."""
-    line = JsonFormatter().format(record('%s said "no"\n%s', "Ä", "\x00"))
-    assert "\n" not in line
-    assert json.loads(line) == {
-        "time": "2023-11-14T22:13:20.250+00:00",
-        "level": "warning",
-        "logger": "grid.test",
-        "message": 'Ä said "no"\n\x00',
-    }
-
-
-def test_an_error_is_in_its_record() -> None:
-    """The traceback is part of the JSON object, not lines between objects."""
-    try:
-        raise ValueError("broken")
-    except ValueError as error:
-        line = JsonFormatter().format(record("failed", error=error))
-    assert "\n" not in line
-    assert json.loads(line)["error"].endswith("ValueError: broken")
-
-
-@pytest.fixture
-def own_logging() -> Iterator[None]:
-    """Put the process's logging back as it was."""
-    root, pika = logging.getLogger(), logging.getLogger("pika")
-    handlers, level, pika_level = root.handlers[:], root.level, pika.level
-    root.handlers.clear()  # or they would be closed
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    pika.setLevel(pika_level)
-
-
-@pytest.mark.usefixtures("own_logging")
-def test_logs_go_to_standard_error_in_the_form_asked_for(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One setting turns all logs into JSON; below the level, and of pika's layers, nothing."""
-    monkeypatch.setattr(sys, "stderr", sys.stderr)
-    configure_logging("warning", "json")
-    logging.getLogger("test").warning("shown")
-    logging.getLogger("test").info("not shown")
-    logging.getLogger("pika.adapters").error("not shown")
-    configure_logging("info", "text")
-    logging.getLogger("test").info("now shown")
-    out, err = capsys.readouterr()
-    first, second = err.splitlines()
-    assert out == ""
-    assert json.loads(first)["message"] == "shown"
-    assert second.endswith("INFO    test: now shown")

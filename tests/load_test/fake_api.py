@@ -25,6 +25,7 @@ class FakeApi:
 
     def __init__(self, *script: int | str, lose: tuple[int, ...] = (), page: int = 1000) -> None:
         self.url = ""
+        self.keys: list[str | None] = []
         self.posts: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
         self.pages_asked: list[dict[str, str]] = []
@@ -69,6 +70,7 @@ class FakeApi:
         return self.jobs[id]
 
     async def _charge(self, request: web.Request) -> web.Response:
+        self.keys.append(request.headers.get("Authorization"))
         self.posts.append({"body": await request.json(), "prefer": request.headers.get("Prefer")})
         says = self._script.popleft() if self._script else 202
         if says == "drop" and request.transport is not None:

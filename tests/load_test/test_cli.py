@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import free_ports
 from load_test import cli
 from tests.load_test.fake_api import HOST, FakeApi
+from tests.ports import free_ports
 
 
 async def command(*options: str, interrupt: bool = False) -> tuple[int, str, str]:
@@ -136,3 +136,16 @@ def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
     options = ["--via", "amqp", "--url", f"http://{HOST}:{port}"]
     assert cli.main(options, {"AMQP_URL": "http://x"}) == cli.USAGE
     assert "AMQP_URL" in capsys.readouterr().err
+
+
+async def test_where_the_api_asks_for_a_key_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is in the file that a variable names, so that no list of processes shows it."""
+    file = tmp_path / "key"
+    file.write_text("the-key\n")
+    monkeypatch.setenv("API_KEY_FILE", str(file))
+    async with FakeApi().serve() as fake:
+        status, _, err = await command("--url", fake.url, "-n", "2", "--rate", "200", "--quiet")
+    assert status == cli.OK, err
+    assert fake.keys == ["Bearer the-key"] * 2

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from deploy.local.ports import free_ports
 from grid.errors import BrokerUnavailable
 from load_test.board import Board
 from load_test.client import Accepted, Api, Substation, TryAgain
@@ -21,6 +20,7 @@ from load_test.records import Answer
 from load_test.report import Run, Summary, summarise
 from load_test.run import Runner
 from tests.load_test.fake_api import HOST, FakeApi
+from tests.ports import free_ports
 
 
 class FakeTime:

@@ -49,6 +49,7 @@ class Bench:
             EventWriter(self.publisher, "test"),
             charge_seconds=seconds,
             random=Random(3),  # noqa: S311
+            chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
             observe=self.observed.append,
         )
@@ -370,3 +371,23 @@ async def _go_through(steps: list[str], room: int) -> None:
             await turns(3)
     assert bench.station.accepted == bench.station.completed == len(jobs)
     assert sorted(job for job, kind in bench.kinds() if kind == "completed") == sorted(jobs)
+
+
+async def test_what_waits_of_a_queue_that_is_gone_is_charged() -> None:
+    """RabbitMQ will not deliver it again; what charges goes on as well, and nothing is double."""
+    bench = Bench(connectors=1, seconds=(0.02, 0.02))
+    for job in ("j1", "j2"):
+        bench.queue.bring(body(job), job)
+    assert bench.station.waiting == 1
+    bench.worker.keep()
+    bench.queue.break_link()
+    assert bench.station.waiting == 1
+    bench.queue.bring(body("j2"), "j2")  # somebody sent it again, to the queue made anew
+    await until(lambda: len(bench.observed) == 2)
+    await until(lambda: bench.queue.acked == [1])
+    assert bench.station.waiting == 0
+    assert [kind for kind in bench.kinds() if kind[1] == State.COMPLETED] == [
+        ("j1", State.COMPLETED),
+        ("j2", State.COMPLETED),
+    ]
+    assert bench.worker.idle()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.decision.fleet import Fleet, Open
+from dispatcher.decision.health import FREE_FALLS
 from dispatcher.decision.ledger import Ledger
 from dispatcher.readings import Reading
 from grid.controls import Availability, Control
@@ -52,9 +53,11 @@ class Row:
 
 
 def _ejected(ledger: Ledger, row: Row) -> None:
-    for _ in range(4):
-        ledger.refuse(row.name, "unroutable", NOW)
-        ledger.read(row.name, row.page(), NOW)
+    account = ledger.accounts[row.name]
+    for _ in range(FREE_FALLS + 1):
+        account.health.fall(NOW)
+        account.health.rise(NOW, row.load)
+    ledger.touch(account)
 
 
 def _drained(ledger: Ledger, row: Row) -> None:

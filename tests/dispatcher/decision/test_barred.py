@@ -7,12 +7,20 @@ from collections.abc import Callable
 import pytest
 
 from dispatcher.decision.health import FREE_FALLS
-from dispatcher.decision.ledger import DRAINED, NO_CONSUMER
+from dispatcher.decision.ledger import DRAINED, NO_CONSUMER, Ledger
+from dispatcher.readings import Reading
 from grid.controls import Availability, Control
 from grid.events import Counts
 from tests.dispatcher.decision.ledgers import RUN, A, anchored, ledger_of, page, set_scale
 
 DRAINING = Control(A, Availability.DRAINING, version=1)
+PLAIN = Reading(0, 50)  # without counters: such a substation can be chosen at once
+
+
+def fail_and_return(ledger: Ledger, name: str, now: float) -> None:
+    """Have a substation's queue refuse a job, and its page be read again."""
+    ledger.refuse(name, "its queue does not take jobs", now)
+    ledger.read(name, PLAIN, now)
 
 
 def test_a_queue_that_refuses_jobs_bars_until_the_next_page() -> None:
@@ -75,15 +83,59 @@ def test_what_an_operator_set_holds_before_it_is_known_and_when_it_is_back() -> 
 
 def test_one_that_fails_again_and_again_is_ejected_with_the_reason() -> None:
     """Its page is sound and its queue takes jobs, but not for long."""
-    ledger, account = anchored()
+    ledger = ledger_of(A, "b")
+    account = ledger.accounts[A]
     for second in range(FREE_FALLS + 1):
-        ledger.refuse(A, "its queue does not take jobs", second)
         assert not account.health.ejected(second)
-        ledger.read(A, page(0), second + 0.5)
+        ledger.read("b", PLAIN, second)
+        fail_and_return(ledger, A, second + 0.5)
     assert ledger.ineligible(account, 4) == "ejected for another 4 s: it failed again and again"
-    assert ledger.readable(4) == {A: True}
-    ledger.read(A, page(0), 9)
+    assert ledger.readable(4) == {A: True, "b": True}
+    ledger.read(A, PLAIN, 9)
     assert ledger.ineligible(account, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("fail", "drained", "ejected"),
+    [
+        (["a"], [], ["a"]),
+        (["a", "b"], [], ["a", "b"]),  # c and d have half of all connectors
+        (["a", "b", "c"], [], ["a", "b"]),
+        (["a", "b", "c", "d"], [], ["a", "b"]),
+        (["a", "b"], ["d"], ["a"]),  # c alone has a third of what is in operation
+        (["a"], ["b", "c", "d"], []),
+    ],
+)
+def test_where_everything_fails_nothing_is_left_out(
+    fail: list[str], drained: list[str], ejected: list[str]
+) -> None:
+    """One is ejected only while the others that can be chosen have half of all connectors."""
+    ledger = ledger_of("a", "b", "c", "d")
+    for name in ledger.accounts:
+        ledger.read(name, PLAIN, 0)
+    for name in drained:
+        ledger.control(name, Control(name, Availability.DRAINING, version=1))
+    for name in fail:
+        for _ in range(FREE_FALLS + 1):
+            fail_and_return(ledger, name, 0)
+    assert [name for name, each in ledger.accounts.items() if each.health.ejected(0)] == ejected
+
+
+def test_an_ejection_ends_when_the_others_fail() -> None:
+    """It is needed then; it ramps up, and failing once more counts as before."""
+    ledger = ledger_of(A, "b")
+    ledger.read("b", PLAIN, 0)
+    for _ in range(FREE_FALLS + 1):
+        fail_and_return(ledger, A, 0)
+    account = ledger.accounts[A]
+    assert account.health.ejected(1)
+    ledger.refuse("b", "its queue does not take jobs", 1)
+    ledger.read(A, PLAIN, 1)
+    assert ledger.ineligible(account, 1) is None
+    assert account.health.ramp(50, 1, 10) == 1
+    ledger.read("b", PLAIN, 2)
+    fail_and_return(ledger, A, 2)
+    assert account.health.ejected_until == 12
 
 
 def test_a_restart_is_a_failure_and_a_ramp() -> None:

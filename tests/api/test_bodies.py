@@ -1,0 +1,119 @@
+"""Bodies that are not JSON, are not declared as such, or are too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from api import limits
+from tests.api.bench import JSON, REQUESTS, Bench, problem
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"{'priority': 3}", "not JSON"),
+        (b'{"vehicle_id": "\xe9"}', "utf-8"),
+        (b"[" * 30_000, "recursion"),
+        (b'{"requested_energy_kwh": ' + b"9" * 5_000 + b"}", "digits"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_told_so(data: bytes, words: str) -> None:
+    """422 for the body as a whole, with what the reader stumbled on."""
+    async with Bench().serve() as bench:
+        found = problem(await bench.ask("POST", "/charge", data, [JSON]), 422)
+        assert [each["field"] for each in found["errors"]] == ["body"]
+        assert "not JSON" in found["detail"]
+        assert words in found["detail"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "json", None]
+)
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+async def test_a_body_that_is_not_declared_as_json_is_told_the_header(
+    kind: str | None, path: str
+) -> None:
+    """415 that says which header to send: curl declares a form unless told otherwise."""
+    async with Bench().serve() as bench:
+        headers = [("Content-Type", kind)] if kind else []
+        found = problem(await bench.ask("POST", path, b'{"priority": 3}', headers), 415)
+        assert "Content-Type: application/json" in found["detail"]
+        assert (kind or "got none") in found["detail"]
+        assert bench.publisher.sent == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"]
+)
+async def test_json_may_be_declared_in_other_ways(kind: str) -> None:
+    """Letters, parameters and derived types do not matter."""
+    async with Bench().serve() as bench:
+        answer = await bench.ask("POST", "/charge", b"{}", [("Content-Type", kind)])
+        assert answer.status == 202
+
+
+async def test_no_body_needs_no_declaration() -> None:
+    """curl -X POST -d '' declares a form that is empty: a request without wishes."""
+    async with Bench().serve() as bench:
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        assert (await bench.ask("POST", "/charge", b"", form)).status == 202
+
+
+async def chunks(size: int) -> AsyncIterator[bytes]:
+    """Give so many bytes without saying how many there will be."""
+    for _ in range(size // 1_000):
+        yield b" " * 1_000
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/charge", 64 * 1024), ("/charges", 1024 * 1024), ("/nowhere", 0)]
+)
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_body_that_is_too_long_is_refused(path: str, limit: int, counted: bool) -> None:  # noqa: FBT001
+    """413 naming the limit, whether the length is declared or not; and the answer arrives."""
+    async with Bench().serve() as bench:
+        for size in (limit + 1_000, limit + 3_000_000):
+            data = b" " * size if counted else chunks(size)
+            answer = await bench.ask("POST", path, data, [JSON])
+            if path == "/nowhere":
+                problem(answer, 404)
+            else:
+                assert f"{limit} bytes" in problem(answer, 413)["detail"]
+        assert bench.publisher.sent == []
+
+
+async def test_a_body_at_the_limit_is_read() -> None:
+    """64 KiB exactly is not too long."""
+    async with Bench().serve() as bench:
+        data = b"{" + b" " * (64 * 1024 - 2) + b"}"
+        assert (await bench.ask("POST", "/charge", data, [JSON])).status == 202
+
+
+async def test_a_length_that_is_a_lie_fools_nobody() -> None:
+    """What follows a body of the declared length is no part of it, and the server goes on."""
+    async with Bench().serve() as bench:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        head = b"POST /charge HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(head + b"Content-Length: 2\r\n\r\n{}" + b"x" * 200_000)
+        first = await reader.readuntil(b"\r\n\r\n")
+        assert first.startswith(b"HTTP/1.1 202 ")
+        writer.close()
+        assert len(bench.publisher.to(REQUESTS)) == 1
+        assert (await bench.get("/healthz")).status == 200
+
+
+async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends on after the limit is read for a while, and then answered all the same."""
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.05)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b" " * 70_000
+        await asyncio.Event().wait()
+
+    async with Bench().serve() as bench:
+        sending = bench.ask("POST", "/charge", endless(), [JSON])
+        problem(await asyncio.wait_for(sending, 5), 413)

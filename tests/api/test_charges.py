@@ -1,0 +1,180 @@
+"""What became of the jobs: one, many by pages, and the substations."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from grid.events import SUBSTATIONS, Counts, Event, State
+from tests.api.bench import AT, Bench, assigned, problem
+
+
+async def test_a_job_tells_its_whole_life() -> None:
+    """State, times, substation, attempt and the decision, as the event log has them."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        counts = Counts(1, 1, 0, 0, AT)
+        bench.hear(
+            assigned("job1", "s1", s1=0),
+            Event(State.CHARGING, AT + 2, "job1", "s1", 1, counts=counts),
+            Event(State.COMPLETED, AT + 5.5, "job1", "s1", 1, counts=counts),
+            Event(State.COMPLETED, AT + 6, "job1", "s2", 2, counts=counts),
+        )
+        answer = await bench.get("/charge/job1")
+        assert answer.status == 200
+        decision = answer.body.pop("decision")
+        assert decision["candidates"] == [{"substation": "s1", "load": 0}]
+        assert answer.body == {
+            "id": "job1",
+            "status": "completed",
+            "substation": "s1",
+            "attempt": 2,
+            "times": {
+                "queued": "2026-01-01T00:00:00Z",
+                "assigned": "2026-01-01T00:00:01Z",
+                "charging": "2026-01-01T00:00:02Z",
+                "completed": "2026-01-01T00:00:05.500000Z",
+            },
+            "duplicates": 1,
+            "request": {"priority": 0},
+            "reason": None,
+        }
+        assert bench.count("duplicate_completions_total") == 1
+        assert bench.count("request_to_charging_seconds_sum") == 2
+        assert bench.count("jobs", status="completed") == 1
+
+
+async def test_a_parked_job_tells_why() -> None:
+    """The reason is in the answer to the request, and in the job."""
+    async with Bench(decision_wait=20).serve() as bench:
+        asking = asyncio.create_task(bench.post({"eligible_substations": ["s9"]}))
+        await bench.until(lambda: bench.projection.get("job1") is not None)
+        bench.hear(Event(State.PARKED, AT + 1, "job1", reason="no such substation: s9"))
+        answer = await asking
+        assert answer.body["status"] == "parked"
+        assert answer.body["details"]["reason"] == "no such substation: s9"
+        shown = (await bench.get("/charge/job1")).body
+        assert (shown["status"], shown["reason"]) == ("parked", "no such substation: s9")
+
+
+async def fill(bench: Bench, count: int) -> None:
+    """Accept jobs, of which every second is assigned to s2 and the others to s1."""
+    await bench.post([{}] * count, "/charges")
+    bench.hear(*(assigned(f"job{n}", f"s{1 + (n % 2 == 0)}") for n in range(1, count + 1)))
+    bench.hear(*(Event(State.COMPLETED, AT + 9, f"job{n}", "s1") for n in (1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", [1, 2, 3, 4, 5, 6, 7]),
+        ("?status=completed", [1, 3]),
+        ("?status=expired", []),
+        ("?substation=s2", [2, 4, 6]),
+        ("?substation=s1&status=assigned", [5, 7]),
+        ("?substation=nobody", []),
+        ("?after=job5", [6, 7]),
+        ("?after=job7", []),
+        ("?after=job3&substation=s1", [5, 7]),
+    ],
+)
+async def test_jobs_are_listed_as_wanted(query: str, expected: list[int]) -> None:
+    """Oldest first, by state, by substation, after a job; without the decisions."""
+    async with Bench().serve() as bench:
+        await fill(bench, 7)
+        answer = await bench.get(f"/charges{query}")
+        assert answer.status == 200
+        assert [each["id"] for each in answer.body["charges"]] == [f"job{n}" for n in expected]
+        assert answer.body["next"] is None
+        assert all("decision" not in each for each in answer.body["charges"])
+
+
+@pytest.mark.parametrize(("size", "pages"), [(1, 7), (2, 4), (3, 3), (7, 1), (1_000, 1)])
+async def test_pages_follow_each_other(size: int, pages: int) -> None:
+    """Following ``next`` shows every job exactly once, and ends."""
+    async with Bench().serve() as bench:
+        await fill(bench, 7)
+        found, after, count = [], "", 0
+        while True:
+            page = (await bench.get(f"/charges?limit={size}{after}")).body
+            found += [each["id"] for each in page["charges"]]
+            count += 1
+            if page["next"] is None:
+                break
+            after = f"&after={page['next']}"
+        assert (found, count) == ([f"job{n}" for n in range(1, 8)], pages)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=many", "limit"),
+        ("status=done", "status"),
+        ("substation=a.b", "substation"),
+        ("after=%20", "after"),
+        ("state=completed", "state"),
+    ],
+)
+async def test_a_wish_for_a_list_that_is_wrong_is_named(query: str, field: str) -> None:
+    """422 with the name in the query, misspelt ones too: what is ignored would show too much."""
+    async with Bench().serve() as bench:
+        found = problem(await bench.get(f"/charges?{query}"), 422)
+        assert [each["field"] for each in found["errors"]] == [field]
+
+
+async def test_a_list_after_a_job_that_is_not_there() -> None:
+    """404 that names it: it may have been there, and be forgotten by now."""
+    async with Bench().serve() as bench:
+        found = problem(await bench.get("/charges?after=nobody"), 404)
+        assert "after: there is no such job, got 'nobody'" in found["detail"]
+
+
+async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
+    """Before its first word there are none, and no time."""
+    async with Bench().serve() as bench:
+        assert (await bench.get("/substations")).body == {"as_of": None, "substations": []}
+        one = {
+            "id": "s1",
+            "load": 2.0,
+            "connectors": 50.0,
+            "utilisation": 0.04,
+            "gauge": 1.0,
+            "gauge_age_seconds": 0.2,
+            "outstanding": 1.0,
+            "power_kw": 14.8,
+            "rated_power_kw": 400.0,
+            "eligible": True,
+            "reason": None,
+            "state": "draining",
+            "limit": 7,
+        }
+        never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
+        told = [each | {"substation": each["id"]} for each in (one, never)]
+        for newer in ("state", "limit", "power_kw", "rated_power_kw"):
+            del told[1][newer]  # by a dispatcher of an older version
+        bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
+        answer = await bench.get("/substations")
+        assert answer.status == 200
+        never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
+        assert answer.body == {"as_of": "2026-01-01T00:00:00Z", "substations": [one, never]}
+
+
+@pytest.mark.parametrize("path", ["/charge/nobody", "/charges", "/substations"])
+async def test_while_the_event_log_is_read_nothing_is_denied(path: str) -> None:
+    """503 and not 404 or an empty list: what is not known yet may well be there."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        answer = await bench.get(path)
+        assert "still being read" in problem(answer, 503)["detail"]
+        assert answer.headers["Retry-After"]
+
+
+async def test_a_job_that_is_known_is_shown_while_the_event_log_is_read() -> None:
+    """What the log has told already needs no waiting."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        bench.hear(assigned("early"))
+        assert (await bench.get("/charge/early")).status == 200

@@ -1,0 +1,49 @@
+"""Whoever may write to the event log may write anything: the api shows it, and does not fail."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from api import schemas
+from api.projection import Projection
+from api.schemas import ChargeList, SubstationList
+from grid import events
+from grid.errors import MalformedMessage
+from grid.events import SUBSTATIONS, State
+from tests.grid.strategies import json_values
+
+KINDS = st.sampled_from([*State, SUBSTATIONS])
+NAMES = st.sampled_from(
+    ["candidates", "substations", "reason", "departure_time", "priority", "requested_at", "replays"]
+)
+ROWS = st.lists(
+    st.dictionaries(st.sampled_from(["substation", "load", "eligible"]), json_values) | json_values
+)
+DETAILS = st.dictionaries(NAMES, json_values | ROWS)
+
+
+@example([(State.ASSIGNED, 0.0, {"requested_at": -62135596801}, "")])  # in the year 0
+@given(st.lists(st.tuples(KINDS, st.floats(0, 1e11), DETAILS, st.text(max_size=5)), max_size=6))
+def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, str]]) -> None:
+    """What is in an event's detail is its writer's own: every answer is made all the same."""
+    projection = Projection(10)
+    for kind, at, detail, reason in found:
+        value = {"kind": kind, "at": at, "job": "j", "detail": detail, "reason": reason}
+        try:
+            read = events.decode(json.dumps(value).encode())
+        except MalformedMessage:
+            continue
+        for event in read:
+            projection.apply(event)
+    for job in projection.after(None):
+        schemas.accepted(job).model_dump_json()
+        schemas.charge(job).model_dump_json()
+        ChargeList(charges=[schemas.listed(job)], next=None).model_dump_json()
+    if projection.substations is not None:
+        rows = schemas.substations(projection.substations)
+        SubstationList(as_of=None, substations=rows).model_dump_json()
+        assert projection.known_substations() is not None

@@ -1,0 +1,149 @@
+"""The same key gives the same job: sent twice, at once, after a restart, to another api."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api import keys
+from api.idempotency import job_id
+from grid import messages, topology
+from grid.amqp import Outcome
+from grid.events import Event, State
+from grid.messages import valid_job_id
+from tests.api.bench import AT, Bench
+
+REQUESTS = topology.REQUESTS
+BUS = {"vehicle_id": "bus-7", "priority": 3, "eligible_substations": ["s1", "s2"]}
+
+
+async def test_sent_again_it_is_the_same_job() -> None:
+    """The second answer is the first, says so, and nothing more goes to the queue."""
+    async with Bench().serve() as api:
+        first = await api.post(BUS, Idempotency_Key="a-1")
+        again = await api.post(BUS, Idempotency_Key="a-1")
+        assert (first.status, again.status) == (202, 202)
+        assert first.body["id"] == again.body["id"]
+        assert first.headers["Location"] == again.headers["Location"]
+        assert "Idempotency-Replayed" not in first.headers
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert len(api.publisher.to(REQUESTS)) == 1
+
+
+async def test_two_at_once_are_one_job() -> None:
+    """The second waits for what becomes of the first."""
+    async with Bench().serve() as api:
+        del api.publisher.automatic[REQUESTS]
+        asking = [asyncio.create_task(api.post(BUS, Idempotency_Key="a")) for _ in range(3)]
+        await api.until(lambda: len(api.publisher.to(REQUESTS)) == 1)
+        await asyncio.sleep(0.05)
+        api.publisher.answer(REQUESTS)
+        answers = await asyncio.gather(*asking)
+        assert [each.status for each in answers] == [202] * 3
+        assert len({each.body["id"] for each in answers}) == 1
+        assert len(api.publisher.to(REQUESTS)) == 1
+
+
+async def test_the_same_key_with_another_request_is_a_mistake() -> None:
+    """422 that names the header; the job stays as it is."""
+    async with Bench().serve() as api:
+        await api.post(BUS, Idempotency_Key="a")
+        answer = await api.post(BUS | {"priority": 9}, Idempotency_Key="a")
+        assert answer.status == 422
+        assert answer.body["errors"][0]["field"] == "Idempotency-Key"
+        assert len(api.publisher.to(REQUESTS)) == 1
+
+
+async def test_a_retry_after_the_departure_is_still_the_same_job() -> None:
+    """What was accepted in time is not refused later for coming late."""
+    async with Bench().serve() as api:
+        leaves = {"departure_time": "2026-01-01T00:00:01Z"}
+        first = await api.post(leaves, Idempotency_Key="a")
+        assert first.status == 202
+        api.at = AT + 60
+        assert (await api.post(leaves, Idempotency_Key="a")).body["id"] == first.body["id"]
+        assert (await api.post(leaves, Idempotency_Key="b")).status == 422
+
+
+async def test_after_a_restart_the_event_log_knows() -> None:
+    """An api that never saw the request answers with the job that another one took."""
+    named = job_id("none", "a")
+    async with Bench().serve() as api:
+        detail = messages.ChargeRequest(named, AT, vehicle_id="bus-7", priority=3).fields()
+        api.hear(
+            Event(State.QUEUED, AT, named, detail=detail),
+            Event(State.COMPLETED, AT + 9, named, "s1"),
+        )
+        same = {"vehicle_id": "bus-7", "priority": 3}
+        answer = await api.post(same, Idempotency_Key="a")
+        assert (answer.status, answer.body["id"], answer.body["status"]) == (
+            202,
+            named,
+            "completed",
+        )
+        assert (await api.post(BUS, Idempotency_Key="a")).status == 422
+        assert api.publisher.to(REQUESTS) == []
+
+
+async def test_until_the_log_is_read_nobody_can_know() -> None:
+    """503 with Retry-After for a request with a key, while others are taken."""
+    async with Bench().serve() as api:
+        api.log.caught_up.clear()
+        answer = await api.post(BUS, Idempotency_Key="a")
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        assert (await api.post(BUS)).status == 202
+
+
+async def test_refused_once_it_may_come_again() -> None:
+    """A key whose request RabbitMQ did not take is free for the next try, under the same id."""
+    async with Bench().serve() as api:
+        api.publisher.automatic[REQUESTS] = Outcome.REFUSED
+        assert (await api.post(BUS, Idempotency_Key="a")).status == 503
+        api.publisher.automatic[REQUESTS] = Outcome.CONFIRMED
+        assert (await api.post(BUS, Idempotency_Key="a")).body["id"] == job_id("none", "a")
+
+
+async def test_a_list_sent_again_is_the_same_jobs() -> None:
+    """Each of its requests is a job of its own, also where they are alike."""
+    async with Bench().serve() as api:
+        first = await api.post([BUS, BUS, {}], "/charges", Idempotency_Key="a")
+        again = await api.post([BUS, BUS, {}], "/charges", Idempotency_Key="a")
+        ids = [job["id"] for job in first.body["jobs"]]
+        assert len(set(ids)) == 3
+        assert [job["id"] for job in again.body["jobs"]] == ids
+        assert len(api.publisher.to(REQUESTS)) == 3
+
+
+async def test_callers_do_not_meet() -> None:
+    """The same word from another key is another job."""
+    words = {"one": "a word", "two": "another"}
+    lines = [f"{name} client {sha256(key.encode()).hexdigest()}" for name, key in words.items()]
+    async with Bench(keys=keys.parse("\n".join(lines)), closed=True).serve() as api:
+        ids = {
+            (await api.post(BUS, Idempotency_Key="a", Authorization=f"Bearer {key}")).body["id"]
+            for key in words.values()
+        }
+        assert len(ids) == 2
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "caf\u00e9"])
+async def test_a_key_that_is_none_is_refused(key: str) -> None:
+    """422 that names the header: 1 to 255 visible characters."""
+    async with Bench().serve() as api:
+        answer = await api.post(BUS, Idempotency_Key=key)
+        assert answer.status == 422
+        assert answer.body["errors"][0]["field"].lower() == "idempotency-key"
+        assert api.publisher.to(REQUESTS) == []
+
+
+@given(st.text(), st.text(), st.integers(0, 1000))
+def test_every_key_gives_a_jobs_id(caller: str, key: str, number: int) -> None:
+    """One that can be a message's id and a part of an address, and always the same."""
+    assert valid_job_id(job_id(caller, key, number))
+    assert job_id(caller, key, number) == job_id(caller, key, number)
+    assert job_id(caller, key, number) != job_id(caller, key + "x", number)

@@ -1,0 +1,61 @@
+"""While RabbitMQ does not keep what it is given, nothing is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from api import intake
+from grid.amqp import Outcome
+from tests.api.bench import REQUESTS, Bench, problem
+
+
+def away(bench: Bench) -> None:
+    """RabbitMQ cannot be reached."""
+    bench.publisher.up.clear()
+
+
+def blocked(bench: Bench) -> None:
+    """RabbitMQ is short of memory."""
+    bench.publisher.blocked = True
+
+
+def full(bench: Bench) -> None:
+    """charge.requests is at its limit."""
+    bench.publisher.automatic[REQUESTS] = Outcome.REFUSED
+
+
+def silent(bench: Bench) -> None:
+    """RabbitMQ does not answer."""
+    del bench.publisher.automatic[REQUESTS]
+
+
+def behind(bench: Bench) -> None:
+    """Very many requests wait for RabbitMQ's answer."""
+    for number in range(intake.BACKLOG_MOST):
+        bench.publisher.publish("x", "x", b"", lambda _: None, id=str(number))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (away, "RabbitMQ is away"),
+        (blocked, "short of memory or disk"),
+        (full, "refused"),
+        (silent, "has not confirmed"),
+        (behind, "10000 requests wait"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+async def test_what_cannot_be_kept_is_not_accepted(
+    trouble: Callable[[Bench], None], words: str, path: str
+) -> None:
+    """503 with Retry-After and the reason, while RabbitMQ does not confirm."""
+    async with Bench(confirm_timeout=0.05).serve() as bench:
+        trouble(bench)
+        answer = await bench.post([{}] if path == "/charges" else {}, path)
+        assert words in problem(answer, 503)["detail"]
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "accepted" not in answer.body
+        assert (await bench.get("/charges")).body["charges"] == []

@@ -1,0 +1,114 @@
+"""Three RabbitMQ nodes on one machine, in one cluster, with the project's users and topology."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.files import own_folder, write
+from deploy.local.ports import answers
+from deploy.local.rabbitmq import Node, NodePorts
+from deploy.rabbitmq.definitions import VHOST
+from grid import topology
+from tests.broker import START_SECONDS, Broker, VirtualHost
+from tests.ports import free_ports
+
+NAMES: Final = tuple(f"grid{number}@localhost" for number in (1, 2, 3))
+EPMD_SECONDS: Final = 10.0
+CLUSTER_CONFIG: Final = Path(__file__).parents[1] / "deploy" / "rabbitmq" / "cluster.conf"
+
+
+class Cluster:
+    """Three nodes that share a port mapper of their own. Kill and start each, then close it."""
+
+    def __init__(self, folder: Path) -> None:
+        first = Broker(folder / "1", _node(folder / "1", NAMES[0], *free_ports(5)))
+        epmd = first.node.ports.epmd
+        others = [
+            Broker(at, _node(at, name, *free_ports(4), epmd), first.passwords)
+            for at, name in ((folder / "2", NAMES[1]), (folder / "3", NAMES[2]))
+        ]
+        self.nodes = dict(zip(NAMES, (first, *others), strict=True))
+        self._ways = 0
+        cookie = secrets.token_hex(16)
+        for broker in self.nodes.values():
+            _write_files(broker.node.folder, cookie)
+
+    def start(self) -> None:
+        """Start all; comes back when every queue has a member on each of them."""
+        first, *others = self.nodes.values()
+        first.begin()
+        _until(lambda: answers(first.node.ports.epmd), "the port mapper answers", EPMD_SECONDS)
+        for each in others:
+            each.begin()
+        for each in self.nodes.values():
+            each.wait()
+        names = [queue.name for queue in topology.QUEUES]
+        _until(lambda: all(self._is_whole(name) for name in names), "every queue has three members")
+
+    def close(self) -> None:
+        """End every process."""
+        for each in reversed(self.nodes.values()):
+            each.close()
+
+    def vhost(self) -> VirtualHost:
+        """Give the virtual host ``/``, as the first node sees it."""
+        return VirtualHost(self.nodes[NAMES[0]], VHOST)
+
+    def urls(self, user: str = "admin") -> list[str]:
+        """Give the addresses of all nodes for a user."""
+        return [each.url(user) for each in self.nodes.values()]
+
+    def way(self, url: str) -> str:
+        """Give the first node's address as the addresses of all, as ``AMQP_URL`` lists them.
+
+        Each time another node is the first of the list, so that the services spread.
+        """
+        ports = deque(each.node.ports.amqp for each in self.nodes.values())
+        first = ports[0]
+        ports.rotate(self._ways)
+        self._ways += 1
+        return ",".join(url.replace(f":{first}/", f":{port}/") for port in ports)
+
+    def leader(self, queue: str) -> str:
+        """Name the node that leads a queue, as one that runs says."""
+        return str(self._queue(queue).get("leader"))
+
+    def wait_whole(self, queue: str) -> None:
+        """Wait until every member of a queue is online."""
+        _until(lambda: self._is_whole(queue), f"{queue} is whole")
+
+    def _is_whole(self, queue: str) -> bool:
+        return len(self._queue(queue).get("online", ())) == len(NAMES)
+
+    def _queue(self, name: str) -> dict[str, Any]:
+        """Give what the first node that answers tells of a queue; nothing where none does."""
+        for each in self.nodes.values():
+            with suppress(AssertionError, OSError):  # it does not run, or not yet
+                return VirtualHost(each, VHOST).queue(name)
+        return {}
+
+
+def _node(folder: Path, name: str, *ports: int) -> Node:
+    return Node(folder, NodePorts(*ports), name)
+
+
+def _write_files(folder: Path, cookie: str) -> None:
+    peers = "".join(
+        f"cluster_formation.classic_config.nodes.{number} = {name}\n"
+        for number, name in enumerate(NAMES, 1)
+    )
+    conf = own_folder(folder) / "conf.d"
+    write(own_folder(conf) / "cluster.conf", CLUSTER_CONFIG.read_text() + peers)
+    write(folder / ".erlang.cookie", cookie, mode=0o400)
+
+
+def _until(holds: Any, what: str, seconds: float = START_SECONDS) -> None:  # noqa: ANN401
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.2)

@@ -1,0 +1,58 @@
+"""Asking what is known against the versions of the lock files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from deploy import audit
+from deploy.stack import ROOT
+
+GOOD = {"name": "pika", "version": "1.3.2", "vulns": []}
+BAD = {"name": "h11", "version": "0.1", "vulns": [{"id": "X-1", "fix_versions": ["0.16"]}]}
+UNKNOWN = {"name": "lost", "skip_reason": "not found"}
+
+
+def answering(*packages: dict[str, Any]) -> str:
+    """Give pip-audit's report on these packages."""
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        (answering(GOOD), 0, "nothing known"),
+        (answering(GOOD, BAD), 1, "h11 0.1: X-1, mended in 0.16"),
+        (answering(GOOD, UNKNOWN), 2, "out of reach: 1"),
+        (answering(BAD, UNKNOWN), 1, "X-1"),
+        ("", 2, "no answer"),
+        ("{}", 2, "no answer"),
+    ],
+)
+def test_the_exit_status_says_what_is_known(
+    output: str,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """0: nothing; 1: something is known to be vulnerable; 2: nobody could say."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, output, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main() == status
+    said = capsys.readouterr().out
+    assert words in said
+    assert all(name in said for name in audit.LOCK_FILES)
+
+
+def test_the_lock_files_are_what_pip_audit_reads() -> None:
+    """It takes the files as they are, and answers in the form that is read, reached or not."""
+    for name in audit.LOCK_FILES:
+        answer = audit.ask(ROOT / name)
+        assert answer.packages > 20

@@ -1,0 +1,146 @@
+"""``CLUSTER=1``: three nodes that find each other, and services that know all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import passwords, stack, told
+from deploy.docker import compose
+from deploy.docker.compose import FOLDER, NODES, Compose
+from deploy.local import prometheus
+from grid.errors import ConfigurationError
+from grid.settings import Settings, parse
+
+
+class Loader(yaml.SafeLoader):
+    """Reads Compose's own tag as the value that stands behind it."""
+
+
+Loader.add_constructor("!reset", lambda _loader, node: [each.value for each in node.value])
+TEXT = (FOLDER / compose.CLUSTER_FILES[-1]).read_text()
+OVERRIDE: dict[str, Any] = yaml.load(TEXT, Loader)  # noqa: S506  # a safe one
+SERVICES = {name: one for name, one in OVERRIDE["services"].items() if name != "prometheus"}
+BASE: dict[str, Any] = yaml.safe_load((FOLDER / "docker-compose.yml").read_text())
+CLUSTER = {"CLUSTER": "1"}
+
+
+def environment(said: dict[str, str]) -> dict[str, str]:
+    """Give what Compose reads, given what the caller said."""
+    return Compose.decide(said, None).environment({})
+
+
+def lines(name: str) -> list[str]:
+    """Give the settings of one of RabbitMQ's files."""
+    text = (FOLDER / "rabbitmq" / name).read_text()
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_every_service_knows_every_node() -> None:
+    """All addresses are in the list that each service is given, and each keeps its own user."""
+    assert tuple(SERVICES) == NODES
+    variables = environment(CLUSTER)
+    urls = parse(Settings, {"AMQP_URL": variables["AMQP_URL"]}).amqp_urls
+    assert urls == tuple(f"amqp://{node}:5672/" for node in NODES)
+    assert "AMQP_USER" not in variables
+    assert "AMQP_PASSWORD_FILE" not in variables
+
+
+def test_nodes_are_waited_for_and_kept() -> None:
+    """`make up` comes back when all three are healthy; a second one starts no other broker."""
+    one = Compose.decide(CLUSTER, None)
+    assert set(NODES) <= set(one.services)
+    assert Compose.decide({}, one.note()) == one
+    assert set(Compose.decide({}, None).services) & set(NODES) == {"rabbitmq"}
+
+
+@pytest.mark.parametrize(
+    "said", [{"CLUSTER": "3"}, {"CLUSTER": "yes"}, {**CLUSTER, "AMQP_URL": "amqp://x/"}]
+)
+def test_a_cluster_that_cannot_be_meant_is_refused(said: dict[str, str]) -> None:
+    """Another number, and a broker of the caller's own."""
+    with pytest.raises(ConfigurationError, match=r"CLUSTER="):
+        Compose.decide(said, None)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_is_the_one_node_under_another_name(name: str) -> None:
+    """Image, health check, hardening, definitions are the single node's; its data are its own."""
+    node = SERVICES[name]
+    hostname = {**BASE["services"]["rabbitmq"], **node}["hostname"]
+    assert hostname == name  # which its data, and the other nodes, know it by
+    assert f"rabbit@{hostname}" in [line.split(" = ")[1] for line in lines("cluster-nodes.conf")]
+    if name != "rabbitmq":
+        assert node["extends"] == {"file": "docker-compose.yml", "service": "rabbitmq"}
+        assert node["ports"] == []
+    assert BASE["services"]["rabbitmq"]["user"] == "rabbitmq"  # whose the cookie must be
+    weaker = {"image", "user", "cap_add", "privileged", "security_opt", "networks", "environment"}
+    assert not weaker & set(node)
+    volume, *files = node["volumes"]
+    assert volume.split(":")[0] in OVERRIDE["volumes"]
+    assert all(Path(FOLDER, file.split(":")[0]).exists() for file in files)
+    assert all(file.endswith(":ro") for file in files)
+
+
+def test_the_nodes_data_are_apart() -> None:
+    """Three volumes, and none is that of a single node."""
+    found = [node["volumes"][0].split(":")[0] for node in SERVICES.values()]
+    assert len({*found, *BASE["volumes"]}) == len(NODES) + len(BASE["volumes"])
+
+
+def test_prometheus_scrapes_every_node() -> None:
+    """The list of one node is replaced by that of three, where Prometheus looks for it."""
+    [mount] = OVERRIDE["services"]["prometheus"]["volumes"]
+    there, here, _ = mount.split(":")
+    assert here == "/etc/prometheus/rabbitmq.json"
+    [three] = json.loads((FOLDER / there).read_text())
+    [one] = json.loads((FOLDER / "prometheus" / "rabbitmq.json").read_text())
+    assert three["targets"] == [f"{node}:15692" for node in NODES]
+    assert one["targets"] == three["targets"][:1] == [prometheus.BROKER]
+    config = yaml.safe_load((FOLDER / "prometheus" / "prometheus.yml").read_text())
+    jobs = [job for job in config["scrape_configs"] if job["job_name"].startswith("rabbitmq")]
+    assert [job["file_sd_configs"] for job in jobs] == [[{"files": ["rabbitmq.json"]}]] * 2
+
+
+def test_the_last_node_declares_the_queues_and_a_minority_stops() -> None:
+    """So that each queue has three members, and nothing is kept where it may be forgotten."""
+    assert set(lines("cluster.conf")) == {
+        "cluster_formation.peer_discovery_backend = classic_config",
+        f"cluster_formation.target_cluster_size_hint = {len(NODES)}",
+        "cluster_partition_handling = pause_minority",
+    }
+    assert len(lines("cluster-nodes.conf")) == len(NODES)
+
+
+def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
+    """It is a file, mounted as one, and in no environment; the nodes copy it for themselves."""
+    folder = tmp_path / "secrets"
+    passwords.write_for_containers(folder, {}, ())
+    cookie = (folder / passwords.COOKIE).read_text()
+    assert len(cookie.strip()) >= passwords.PASSWORD_BYTES
+    passwords.write_for_containers(folder, {}, ())
+    assert (folder / passwords.COOKIE).read_text() == cookie
+    [(secret, where)] = OVERRIDE["secrets"].items()
+    assert where == {"file": f"../.secrets/{passwords.COOKIE}"}
+    for node in SERVICES.values():
+        assert node["secrets"] == [secret]
+        assert f"/run/secrets/{secret}" in node["command"][-1]
+    variables = BASE["services"]["rabbitmq"]["environment"]
+    assert not [name for name in variables if "COOKIE" in name]
+
+
+def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one node ran since."""
+    monkeypatch.setattr(stack, "STATE", tmp_path)
+    monkeypatch.setattr(stack, "SECRETS", tmp_path / "secrets")
+    monkeypatch.setattr(compose, "USED", tmp_path / "docker")
+    Compose.decide({}, None).write_files()
+    assert not compose.used_as_cluster()
+    Compose.decide(CLUSTER, None).write_files()
+    Compose.decide({}, None).write_files()
+    assert compose.used_as_cluster()
+    assert told.clustered(CLUSTER)

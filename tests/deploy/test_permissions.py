@@ -1,0 +1,162 @@
+"""What each of RabbitMQ's users must not do: all of it is tried, on a real node."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+from itertools import product
+from typing import Final, NamedTuple
+
+import pytest
+from pika import BlockingConnection, URLParameters
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
+
+from deploy.local.ports import HOST
+from deploy.rabbitmq.users import permissions
+from grid import topology
+from grid.topology import CONTROLS, DEAD, EVENTS, PARKED, REQUESTS, SUBSTATIONS_EXCHANGE
+from tests.broker import SUBSTATIONS, Broker, VirtualHost
+
+pytestmark = pytest.mark.integration
+
+FORBIDDEN: Final = 403
+DEFAULT: Final = ""  # RabbitMQ's own exchange, which reaches every queue by its name
+OWN, OTHER = "substation.substation1", "substation.substation2"
+UNKNOWN: Final = "something.else"
+QUEUES: Final = (REQUESTS, PARKED, DEAD, EVENTS, CONTROLS, OWN, OTHER, UNKNOWN)
+EXCHANGES: Final = (*topology.EXCHANGES, DEFAULT, "amq.direct", "amq.fanout", "amq.topic", UNKNOWN)
+MAKERS: Final = ("declare queue", "delete queue", "declare exchange", "delete exchange")
+
+
+class Attempt(NamedTuple):
+    """One thing to try: an operation, and the names it is about."""
+
+    what: str
+    queue: str = ""
+    exchange: str = ""
+
+
+class Allowed(NamedTuple):
+    """What a user may do, as its service needs it; written here once more, on purpose."""
+
+    read: frozenset[str] = frozenset()  # queues and exchanges alike: RabbitMQ tells them by name
+    write: frozenset[str] = frozenset()
+    configure: frozenset[str] = frozenset()
+
+
+ALLOWED: Final = {
+    "api": Allowed(
+        read=frozenset({EVENTS, CONTROLS}), write=frozenset({REQUESTS, EVENTS, CONTROLS})
+    ),
+    "dispatcher": Allowed(
+        read=frozenset({REQUESTS, DEAD, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE, OWN, OTHER}),
+        write=frozenset({REQUESTS, PARKED, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE, OWN, OTHER}),
+        configure=frozenset({OWN, OTHER}),
+    ),
+    OWN: Allowed(read=frozenset({OWN}), write=frozenset({EVENTS})),
+    "load_test": Allowed(read=frozenset({EVENTS}), write=frozenset({REQUESTS})),
+    "parked": Allowed(read=frozenset({PARKED}), write=frozenset({REQUESTS, EVENTS})),
+}
+DO: Final[dict[str, Callable[[BlockingChannel, Attempt], object]]] = {
+    "declare queue": lambda channel, it: channel.queue_declare(it.queue, durable=True),
+    "delete queue": lambda channel, it: channel.queue_delete(it.queue),
+    "declare exchange": lambda channel, it: channel.exchange_declare(it.exchange, durable=True),
+    "delete exchange": lambda channel, it: channel.exchange_delete(it.exchange),
+    "get": lambda channel, it: channel.basic_get(it.queue),
+    "consume": lambda channel, it: channel.basic_consume(it.queue, lambda *_: None),
+    "purge": lambda channel, it: channel.queue_purge(it.queue),
+    "publish": lambda channel, it: channel.basic_publish(it.exchange, REQUESTS, b"{}"),
+    "bind": lambda channel, it: channel.queue_bind(it.queue, it.exchange, "key"),
+    "unbind": lambda channel, it: channel.queue_unbind(it.queue, it.exchange, it.queue),
+}
+
+
+def attempts() -> Iterator[Attempt]:
+    """Give all there is to try."""
+    for what, queue in product(
+        ("declare queue", "delete queue", "get", "consume", "purge"), QUEUES
+    ):
+        yield Attempt(what, queue=queue)
+    for what, exchange in product(("declare exchange", "delete exchange", "publish"), EXCHANGES):
+        if what == "publish" or exchange != DEFAULT:  # which nobody can declare or delete at all
+            yield Attempt(what, exchange=exchange)
+    for what, queue, exchange in product(("bind", "unbind"), QUEUES, EXCHANGES):
+        if exchange != DEFAULT:
+            yield Attempt(what, queue, exchange)
+
+
+def may(user: str, attempt: Attempt) -> bool:
+    """Tell whether a user is meant to do this, by RabbitMQ's rules for each operation."""
+    allowed = ALLOWED[user]
+    if attempt.what in MAKERS:
+        return (attempt.queue or attempt.exchange) in allowed.configure
+    if attempt.what == "publish":
+        return attempt.exchange in allowed.write
+    if attempt.what in ("bind", "unbind"):
+        return attempt.queue in allowed.write and attempt.exchange in allowed.read
+    return attempt.queue in allowed.read
+
+
+def outcome(connection: BlockingConnection, attempt: Attempt) -> int:
+    """Try something on a channel of its own; gives RabbitMQ's code where it refuses, else 0."""
+    channel = connection.channel()
+    try:
+        if attempt.what == "publish":
+            channel.confirm_delivery()
+        DO[attempt.what](channel, attempt)
+    except ChannelClosedByBroker as refused:
+        return int(refused.reply_code)
+    channel.close()
+    return 0
+
+
+@pytest.fixture
+def queues(vhost: VirtualHost) -> VirtualHost:
+    """Give a virtual host with the queues of two substations."""
+    with closing(BlockingConnection(URLParameters(vhost.url("dispatcher")))) as connection:
+        channel = connection.channel()
+        for queue in map(topology.substation_queue, SUBSTATIONS[:2]):
+            channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+            channel.queue_bind(queue.name, queue.exchange, queue.key)
+    return vhost
+
+
+def test_nobody_is_left_out() -> None:
+    """Every user but the administrator is tried, of the substations' one for all."""
+    others = {name for name in permissions(SUBSTATIONS) if not name.startswith("substation.")}
+    assert set(ALLOWED) == (others - {"admin"}) | {OWN}
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_what_is_not_allowed_is_refused(queues: VirtualHost, user: str) -> None:
+    """Everything but what its service does is answered 403, on every queue and exchange."""
+    forbidden = [each for each in attempts() if not may(user, each)]
+    assert len(forbidden) > 100
+    with closing(BlockingConnection(URLParameters(queues.url(user)))) as connection:
+        done = {each: outcome(connection, each) for each in forbidden}
+    assert {each: code for each, code in done.items() if code != FORBIDDEN} == {}
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_what_is_allowed_is_not_refused(queues: VirtualHost, user: str) -> None:
+    """Reading and publishing, where a service does, work; so the refusals are not for all."""
+    work = [each for each in attempts() if each.what in ("get", "publish")]
+    # a stream is only consumed: the tests of the event log and of the controls do so
+    wanted = [each for each in work if may(user, each) and each.queue not in (EVENTS, CONTROLS)]
+    assert wanted
+    with closing(BlockingConnection(URLParameters(queues.url(user)))) as connection:
+        done = {each: outcome(connection, each) for each in wanted}
+    assert FORBIDDEN not in done.values()
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_the_management_api_is_the_administrators_alone(broker: Broker, user: str) -> None:
+    """No service logs in there."""
+    token = base64.b64encode(f"{user}:{broker.passwords[user]}".encode()).decode()
+    for path in ("/api/whoami", "/api/queues", "/api/definitions", "/api/connections"):
+        with closing(HTTPConnection(HOST, broker.node.ports.management, timeout=30)) as connection:
+            connection.request("GET", path, headers={"Authorization": f"Basic {token}"})
+            assert connection.getresponse().status == 401, path

@@ -1,0 +1,160 @@
+"""Requests that come again wait until the event log tells whether another dispatcher sent them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dispatcher import doubt
+from grid.amqp import Outcome
+from grid.events import Event, State
+from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
+from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+
+class Log:
+    """An event log that is read when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.read = asyncio.Event()
+
+    async def __call__(self) -> None:
+        """Wait until it is read."""
+        self.asked += 1
+        await self.read.wait()
+        self.read.clear()
+
+
+@asynccontextmanager
+async def doubting(log: Log) -> AsyncIterator[Bench]:
+    """Give a dispatcher that has to ask the log."""
+    bench = Bench(confirming(), "s1", read_log=log)
+    task = asyncio.create_task(bench.dispatcher.intake.run())
+    try:
+        yield bench
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_another_has_sent_goes_to_the_same_place() -> None:
+    """The decision that the log brings meanwhile is followed: a second copy there is known."""
+    log = Log()
+    async with doubting(log) as bench:
+        bench.queue.bring(body("j1"), "j1", again=True)
+        await turns()
+        assert bench.routed() == []
+        bench.progress.take(Event(State.COMPLETED, AT, "j1", "s1", 1))
+        log.read.set()
+        await turns()
+        assert bench.routed() == []
+        assert bench.queue.acked == [1]
+
+
+async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
+    """And what comes for the first time does not wait for it."""
+    log = Log()
+    async with doubting(log) as bench:
+        bench.queue.bring(body("j1"), "j1", again=True)
+        bench.queue.bring(body("j2"), "j2")
+        await turns()
+        assert bench.routed() == ["j2"]
+        log.read.set()
+        await turns()
+        assert bench.routed() == ["j2", "j1"]
+
+
+async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
+    """It may have been sent after the log was asked: one reading for all that came by then."""
+    log = Log()
+    async with doubting(log) as bench:
+        for job in ("j1", "j2", "j3"):
+            bench.queue.bring(body(job), job, again=True)
+            await turns()
+        log.read.set()
+        await turns()
+        assert (bench.routed(), log.asked) == (["j1"], 2)
+        log.read.set()
+        await turns()
+        assert bench.routed() == ["j1", "j2", "j3"]
+
+
+async def test_what_is_known_here_waits_for_nobody() -> None:
+    """A job that this dispatcher sent itself is acknowledged when its request comes again."""
+    log = Log()
+    async with doubting(log) as bench:
+        bench.queue.bring(body("j1"), "j1")
+        await turns()
+        bench.queue.break_link()
+        bench.queue.bring(body("j1"), "j1", again=True)
+        await turns()
+        assert (bench.routed(), log.asked) == (["j1"], 0)
+
+
+async def test_a_link_that_breaks_takes_them_with_it() -> None:
+    """RabbitMQ delivers them again, and none is decided twice."""
+    log = Log()
+    async with doubting(log) as bench:
+        bench.queue.bring(body("j1"), "j1", again=True)
+        await turns()
+        bench.queue.break_link()
+        bench.queue.bring(body("j1"), "j1", again=True)
+        log.read.set()
+        await turns()
+        assert bench.routed() == []
+        log.read.set()
+        await turns()
+        assert bench.routed() == ["j1"]
+        assert bench.queue.acked == [1]
+
+
+async def test_a_log_that_cannot_be_read_does_not_hold_them_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are sent all the same after a while, and the log says what that may lead to."""
+    monkeypatch.setattr(doubt, "DOUBT_SECONDS", 0.01)
+    async with doubting(Log()) as bench:
+        bench.queue.bring(body("j1"), "j1", again=True)
+        async with asyncio.timeout(20):
+            while bench.routed() != ["j1"]:  # noqa: ASYNC110  # it sets no event
+                await asyncio.sleep(0.005)
+    assert doubt.NOT_READ in caplog.text
+
+
+async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
+    """RabbitMQ brings the request again: to another, or to this one, which sends it then."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    [sent] = bench.publisher.to(SUBSTATIONS_EXCHANGE)
+    assert sent.wanted()
+    bench.queue.break_link()
+    assert not sent.wanted()
+    bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
+    await turns()
+    assert bench.ledger.accounts["s1"].load == 0
+    bench.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert bench.routed() == ["j1", "j1"]
+
+
+async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
+    """The delivery that came between the break and the word of it is this job's own now."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.queue.break_link()
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
+    await turns()
+    assert bench.routed() == ["j1", "j1"]
+    bench.publisher.answer(SUBSTATIONS_EXCHANGE)
+    bench.publisher.answer(EVENTS)
+    bench.publisher.answer(EVENTS)
+    await turns()
+    assert bench.queue.acked == [1]

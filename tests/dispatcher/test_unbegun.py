@@ -1,0 +1,148 @@
+"""Jobs of which nothing is heard once they were sent are sent to the same place once more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher import dispatcher, unbegun
+from dispatcher.jobs import Job
+from dispatcher.unbegun import OVERDUE_SECONDS, Unbegun
+from grid.amqp import Outcome
+from grid.events import Event, State
+from grid.topology import SUBSTATIONS_EXCHANGE
+from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.fake_broker import turns
+
+
+class Sent:
+    """A dispatcher that has sent jobs, what it remembers of them, and what can be known."""
+
+    def __init__(self, *ids: str, names: tuple[str, ...] = ("s1",)) -> None:
+        self.log_is_read = True
+        self.takes_jobs = True
+        self.steady = 0.0
+        self.bench = Bench(confirming(), *names, on_sent=self._note)
+        self.unbegun = Unbegun(
+            self.bench.progress, self._read_log, self._takes_jobs, lambda: self.steady
+        )
+        self.unbegun.send = self.bench.dispatcher.send_once_more
+        for each in ids:
+            self.bench.queue.bring(body(each), each)
+
+    def _note(self, job: Job) -> None:
+        self.unbegun.note(job)
+
+    async def _read_log(self) -> None:
+        if not self.log_is_read:
+            await asyncio.Event().wait()
+
+    async def _takes_jobs(self, _substation: str) -> bool:
+        return self.takes_jobs
+
+    def hear(self, kind: State, job: str, substation: str = "s1") -> None:
+        """Have the event log tell something of a job."""
+        self.bench.progress.take(Event(kind, AT + 1, job, substation, 1))
+
+    async def after(self, seconds: float) -> list[str]:
+        """Let time pass and look; gives all jobs sent so far, in their order."""
+        await turns()
+        self.steady += seconds
+        await self.unbegun.look()
+        await turns()
+        publisher = self.bench.publisher
+        return [each.properties.message_id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
+
+
+async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
+    """To the same substation, and only that; its decision says why."""
+    sent = Sent("j1", "j2", names=("s1", "s2"))
+    assert await sent.after(OVERDUE_SECONDS - 0.1) == ["j1", "j2"]
+    [where] = [each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[:1]]
+    sent.hear(State.CHARGING, "j2")
+    assert await sent.after(0.2) == ["j1", "j2", "j1"]
+    last = sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[-1]
+    assert (last.key, last.body) == (where, body("j1"))
+    decision = sent.bench.publisher.events(State.ASSIGNED)[-1]
+    assert (decision.job, decision.substation, decision.attempt) == ("j1", where, 2)
+    assert decision.detail["reason"] == dispatcher.NOT_BEGUN
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        (State.CHARGING, "s1"),
+        (State.COMPLETED, "s1"),
+        (State.EXPIRED, "s1"),
+        (State.PARKED, ""),
+        (State.CANCELLED, ""),
+        (State.ASSIGNED, "s2"),
+    ],
+)
+async def test_what_was_heard_of_is_not_sent_once_more(kind: State, where: str) -> None:
+    """It has begun, has ended, or another dispatcher sent it elsewhere."""
+    sent = Sent("j1")
+    await turns()
+    sent.hear(kind, "j1", where)
+    assert await sent.after(1e6) == ["j1"]
+
+
+async def test_where_it_cannot_be_known_it_waits() -> None:
+    """While the log cannot be read, or the substation cannot be judged, and then goes."""
+    sent = Sent("j1")
+    sent.takes_jobs = False
+    for _ in range(3):
+        assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+    sent.takes_jobs = True
+    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
+
+
+async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it would tell may be that the job has begun."""
+    monkeypatch.setattr(unbegun, "LOG_SECONDS", 0.01)
+    sent = Sent("j1")
+    sent.log_is_read = False
+    assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+    sent.log_is_read = True
+    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
+
+
+async def test_each_time_it_waits_twice_as_long() -> None:
+    """Where the log never tells of a session, its substation is not sent copies for hours."""
+    sent = Sent("j1")
+    at = []
+    for second in range(1, 1000):
+        before = len(sent.bench.publisher.to(SUBSTATIONS_EXCHANGE))
+        if len(await sent.after(1)) > before and before:
+            at.append(second)
+    assert at == [5, 15, 35, 75, 155, 315, 635, 955]
+
+
+async def test_what_is_in_hand_again_is_left_alone() -> None:
+    """It was taken back from its substation meanwhile, and waits or is on its way elsewhere."""
+    sent = Sent("j1")
+    await turns()
+    sent.bench.lose("s1")
+    assert sent.bench.rescue.bring("s1", body("j1"), "j1")
+    assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+
+
+async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
+    """It may be at its substation all the same: a copy elsewhere would charge it twice."""
+    sent = Sent("j1", names=("s1", "s2"))
+    await turns()
+    where = sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[0].key
+    sent.bench.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.UNROUTABLE
+    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
+    assert sent.bench.missing[-1] == where
+    sent.bench.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.CONFIRMED
+    assert await sent.after(2 * OVERDUE_SECONDS) == ["j1", "j1", "j1"]
+    assert {each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)} == {where}
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due first is forgotten first."""
+    monkeypatch.setattr(unbegun, "MOST", 2)
+    sent = Sent("j1", "j2", "j3")
+    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j2", "j3", "j2", "j3"]

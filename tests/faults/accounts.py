@@ -1,0 +1,126 @@
+"""The account of one fault: what was accepted, what became of it, and when all was normal again.
+
+Pure: answers and events go in with their times (seconds of one steady clock), figures come out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import floor
+from typing import Final, NamedTuple
+
+from grid.events import ENDED, Event, State
+
+ACCEPTED: Final = 202
+UNAVAILABLE: Final = 503
+NORMAL_SECONDS: Final = 1.0  # a request begins to charge within this, in normal service
+STRETCH_SECONDS: Final = 0.5  # what is looked at as a whole
+STRETCHES: Final = 2  # as many in a row must be normal
+
+
+class Answer(NamedTuple):
+    """What a client got: ``status`` is 0 where no answer came, ``job`` is "" where none was named.
+
+    ``pause`` is the answer's ``Retry-After``, None where it has none.
+    """
+
+    sent: float
+    answered: float
+    status: int
+    job: str
+    pause: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of the requests answered 202.
+
+    ``duplicates`` counts the sessions beyond a job's first: vehicles that were charged twice.
+    """
+
+    accepted: int
+    ends: Mapping[str, int]
+    lost: frozenset[str]
+    duplicates: int
+
+    @property
+    def balanced(self) -> bool:
+        """Tell whether accepted = completed + cancelled + expired + parked."""
+        return self.accepted == sum(self.ends.values()) and not self.lost
+
+
+class Histories:
+    """What the event log tells of each job; a reader may bring the same event twice."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, str] = {}
+        self._sessions: dict[str, set[tuple[str, float]]] = {}
+        self.charging: dict[str, float] = {}  # when a job's first session was seen to begin
+
+    def take(self, event: Event, now: float) -> None:
+        """Take in an event that was read at ``now``."""
+        if event.kind == State.CHARGING:
+            # one session is one instant at one substation, however often it is written
+            self._sessions.setdefault(event.job, set()).add((event.substation, event.at))
+            self.charging.setdefault(event.job, now)
+        elif event.kind in ENDED:
+            self._ends[event.job] = event.kind
+
+    def open(self, jobs: Iterable[str]) -> set[str]:
+        """Give those of these jobs that have not ended."""
+        return set(jobs) - self._ends.keys()
+
+    def account(self, accepted: Collection[str], begun: Iterable[str] = ()) -> Account:
+        """Give the account of the jobs that were accepted, and of ``begun`` who was charged twice.
+
+        The latter had their first session in the time in question; some may be nobody's,
+        since their client got no answer.
+        """
+        jobs = set(accepted)
+        return Account(
+            accepted=len(jobs),
+            ends=Counter(self._ends[job] for job in jobs & self._ends.keys()),
+            lost=frozenset(self.open(jobs)),
+            duplicates=sum(len(self._sessions[job]) - 1 for job in begun),
+        )
+
+
+def accepted(answers: Iterable[Answer]) -> set[str]:
+    """Give the jobs that were answered 202."""
+    return {each.job for each in answers if each.status == ACCEPTED}
+
+
+def recovery(
+    sent: Iterable[float],
+    answers: Iterable[Answer],
+    charging: Mapping[str, float],
+    *,
+    since: float,
+    now: float,
+) -> float | None:
+    """Give the seconds from ``since`` until service was normal; None where it is not yet.
+
+    ``sent`` are the times of all requests. Service is normal from the first of two half seconds in
+    a row in which every request was answered 202 and began to charge within ``NORMAL_SECONDS``.
+    """
+    asked = Counter(_stretch(each, since) for each in sent)
+    well = Counter(_stretch(each.sent, since) for each in answers if _is_normal(each, charging))
+    known = _stretch(
+        now - NORMAL_SECONDS, since
+    )  # those from then on may still turn out either way
+    normal = {each for each in range(known) if asked[each] and well[each] == asked[each]}
+    for stretch in sorted(normal):
+        if normal.issuperset(range(stretch, stretch + STRETCHES)):
+            return stretch * STRETCH_SECONDS
+    return None
+
+
+def _stretch(at: float, since: float) -> int:
+    return floor((at - since) / STRETCH_SECONDS)
+
+
+def _is_normal(answer: Answer, charging: Mapping[str, float]) -> bool:
+    begun = charging.get(answer.job)
+    return answer.status == ACCEPTED and begun is not None and begun - answer.sent <= NORMAL_SECONDS

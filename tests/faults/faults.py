@@ -1,0 +1,207 @@
+"""The faults: what each does to the system, for how long, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from math import inf
+from time import monotonic, time
+from typing import Final
+
+from tests.broker import Broker
+from tests.faults import brokerside
+from tests.faults.accounts import ACCEPTED, UNAVAILABLE
+from tests.faults.clock import SEEN_WITHIN_SECONDS
+from tests.faults.pages import hostile_pages
+from tests.faults.processes import (
+    active,
+    hold,
+    kill_active_dispatcher,
+    kill_often,
+    terminate_all,
+)
+from tests.faults.stage import CALM_SECONDS, Kind, Stage
+from tests.system import DISPATCHERS
+
+HOUR: Final = 3600
+LIMIT: Final = 50  # requests that may wait, where that is the fault
+CUT_BYTES: Final = 100_000
+SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: ``strike`` does it, once or often, and each time says when it has ended.
+
+    Service must be normal again ``within`` so many seconds. ``twice`` says whether vehicles may be
+    charged twice over it: where a substation was killed while they charged.
+    """
+
+    name: str
+    within: float
+    strike: Callable[[Stage], None]
+    twice: bool = False
+    kind: Kind = Kind.PLAIN
+
+
+def _broker_killed(stage: Stage) -> None:
+    stage.vhost.broker.kill()
+    stage.vhost.broker.start()
+    stage.ended()
+
+
+def _broker_away(stage: Stage) -> None:
+    stage.vhost.broker.stop()
+    stage.wait(stage.length.away)
+    stage.vhost.broker.start()
+    stage.ended()
+
+
+def _connections_cut(stage: Stage) -> None:
+    for _ in range(stage.length.kills):
+        stage.at_random()
+        stage.aside.do(stage.gate.reopen())
+        stage.ended()
+
+
+def _broker_mute(stage: Stage) -> None:
+    stage.gate.freeze()
+    stage.wait(stage.length.broken)
+    stage.gate.thaw()
+    stage.ended()
+
+
+def _connections_dropped(stage: Stage) -> None:
+    stage.gate.most = CUT_BYTES
+    before = stage.gate.accepted
+    stage.aside.do(stage.gate.reopen())
+    stage.wait(stage.length.broken)
+    stage.gate.most = inf
+    stage.ended()
+    stage.note(f"{stage.gate.accepted - before} connections")
+
+
+def _alarm(raised: Callable[[Broker], AbstractContextManager[None]], stage: Stage) -> None:
+    """Check that the api refuses while the alarm lasts, and keeps nothing in its memory."""
+    with raised(stage.vhost.broker):
+        stage.until_refused(10)
+        began, before = monotonic(), _memory(stage)
+        stage.wait(stage.length.blocked)
+        statuses = {each.status for each in stage.answers(began)}
+        unnamed = [each for each in stage.answers(began) if each.pause is None]
+        grown = _memory(stage) - before
+    stage.ended()
+    assert statuses == {UNAVAILABLE}, f"during the alarm the api answered {statuses}"
+    assert not unnamed, f"503 without Retry-After: {unnamed[:3]}"
+    stage.note(f"only 503, the api's memory {grown / 1e6:+.0f} MB")
+
+
+def _memory(stage: Stage) -> float:
+    [sample] = stage.samples("api", "process_resident_memory_bytes")
+    return sample.value
+
+
+def _requests_at_limit(stage: Stage) -> None:
+    """Let requests pile up to a limit while no dispatcher takes any."""
+    with brokerside.requests_limited(stage.vhost, LIMIT), hold(stage, *DISPATCHERS):
+        stage.until_refused(30)
+        began = monotonic()
+        stage.wait(stage.length.blocked)
+        statuses = {each.status for each in stage.answers(began)}
+    stage.ended()
+    assert statuses <= {UNAVAILABLE, ACCEPTED}, f"at the limit the api answered {statuses}"
+    assert UNAVAILABLE in statuses
+
+
+def _substation_queue_deleted(stage: Stage) -> None:
+    for _ in range(stage.length.kills):
+        stage.at_random()
+        brokerside.delete_queue(stage.vhost, "substation.substation2")
+        stage.ended()
+
+
+def _events_deleted(stage: Stage) -> None:
+    """Delete the log that the account is taken by: until then, the substations' own ones tell."""
+    stage.load.recorded = True
+    stage.wait(CALM_SECONDS)
+    brokerside.delete_queue(stage.vhost, "charge.events")
+    stage.record_lost_at = time()
+    stage.load.recorded = False  # what is sent now is charged later
+    away = stage.length.broken / 2  # all asked for meanwhile waits, for whatever room is left then
+    stage.wait(away)
+    brokerside.declare_topology(stage.vhost)
+    stage.ended()
+    stage.note(f"made anew after {away:g} s")
+
+
+def _broker_held(stage: Stage) -> None:
+    with brokerside.held(stage.vhost.broker):
+        stage.wait(stage.length.held)
+    stage.ended()
+
+
+def _held(name: str, stage: Stage) -> None:
+    with hold(stage, name):
+        stage.wait(stage.length.held)
+    stage.ended()
+
+
+def _active_dispatcher_held(stage: Stage) -> None:
+    """Hold the one at work; the short form does not wait until RabbitMQ gives it up."""
+    with hold(stage, active(stage)):
+        began = monotonic()
+        taken_over = stage.until_normal(stage.length.held)
+        stage.wait(max(0.0, began + stage.length.held - monotonic()))
+    stage.ended()
+    if taken_over is not None:
+        stage.note(f"the other took over within {taken_over:.1f} s")
+
+
+def _standby_held(stage: Stage) -> None:
+    at_work = active(stage)
+    [other] = [name for name in DISPATCHERS if name != at_work]
+    _held(other, stage)
+
+
+def _clocks_stepped(stage: Stage) -> None:
+    """Step each clock an hour on and two back; what leaves in two hours must not expire."""
+    for clock in stage.clocks.values():
+        for step in (HOUR, -HOUR):
+            clock.step(step)
+            stage.wait(SEEN_WITHIN_SECONDS)
+            stage.ask(departure_time=_in_hours(2))
+            stage.wait(stage.length.broken / 2)
+        clock.step(0)
+    stage.ended()
+
+
+def _in_hours(hours: int) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+FAULTS: Final = (
+    Fault("api: kill -9", 5, partial(kill_often, ("api",))),
+    Fault("active dispatcher: kill -9", 5, kill_active_dispatcher),
+    Fault("substation: kill -9", 5, partial(kill_often, SUBSTATIONS), twice=True),
+    Fault("RabbitMQ: kill -9", 10, _broker_killed),
+    Fault("RabbitMQ: stopped for a while", 10, _broker_away),
+    Fault("memory alarm", 5, partial(_alarm, brokerside.memory_alarm)),
+    Fault("disk alarm", 5, partial(_alarm, brokerside.disk_alarm)),
+    Fault("charge.requests at its limit", 5, _requests_at_limit),
+    Fault("a substation's queue deleted", 10, _substation_queue_deleted),
+    Fault("charge.events deleted", 10, _events_deleted),
+    Fault("api: SIGSTOP, SIGCONT", 10, partial(_held, "api")),
+    Fault("active dispatcher: SIGSTOP, SIGCONT", 10, _active_dispatcher_held),
+    Fault("standby: SIGSTOP, SIGCONT", 10, _standby_held),
+    Fault("substation: SIGSTOP, SIGCONT", 10, partial(_held, "substation2"), twice=True),
+    Fault("RabbitMQ: SIGSTOP, SIGCONT", 10, _broker_held),
+    Fault("metrics pages: hostile", 5, hostile_pages),
+    Fault("SIGTERM to all, in any order", 10, terminate_all),
+    Fault("every connection cut at once", 10, _connections_cut, kind=Kind.GATED),
+    Fault("the broker accepts TCP and answers nothing", 10, _broker_mute, kind=Kind.GATED),
+    Fault("each connection breaks after 100 KB", 10, _connections_dropped, kind=Kind.GATED),
+    Fault("clocks stepped by an hour, each way", 5, _clocks_stepped, kind=Kind.CLOCKED),
+)

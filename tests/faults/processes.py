@@ -1,0 +1,76 @@
+"""What happens to processes: killed, held, told to end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+
+from tests.faults.stage import Stage
+from tests.system import DISPATCHERS
+
+
+def kill_often(names: Sequence[str], stage: Stage) -> None:
+    """Kill a process at a random moment and start it again, the named ones in turn.
+
+    Of the substations none is killed so often in a row that the dispatcher would send it little.
+    """
+    for name in islice(cycle(names), stage.length.kills):
+        stage.at_random()
+        _kill(stage, name)
+
+
+def kill_active_dispatcher(stage: Stage) -> None:
+    """Kill the dispatcher at work at a random moment, once another has read the log, and again."""
+    for _ in range(stage.length.kills):
+        name = active(stage)
+        stage.at_random()
+        _kill(stage, name)
+        stage.system.wait_ready(name, eligible=())
+
+
+def active(stage: Stage) -> str:
+    """Name the dispatcher at work: the one that decides."""
+    before = _decisions(stage)
+    stage.system.until(lambda: _decisions(stage) != before, "a dispatcher decides")
+    now = _decisions(stage)
+    return max(DISPATCHERS, key=lambda name: now[name] - before[name])
+
+
+def _decisions(stage: Stage) -> dict[str, float]:
+    return {
+        name: sum(stage.values(name, "dispatcher_decisions_total").values()) for name in DISPATCHERS
+    }
+
+
+def _kill(stage: Stage, name: str) -> None:
+    stage.system.kill(name)
+    stage.system.start(name)
+    stage.ended()
+
+
+@contextmanager
+def hold(stage: Stage, *names: str) -> Iterator[None]:
+    """Hold processes while the context lasts: zombies that come back with all they knew."""
+    for name in names:
+        stage.system.tell(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for name in names:
+            stage.system.tell(name, signal.SIGCONT)
+
+
+def terminate_all(stage: Stage) -> None:
+    """Tell everything to end, in an order that nobody chose, and start it again."""
+    names = list(stage.system.processes)
+    stage.random.shuffle(names)
+    for name in names:
+        stage.system.tell(name, signal.SIGTERM)
+        stage.wait(stage.random.uniform(0, 0.2))
+    statuses = {name: stage.system.ended(name) for name in names}
+    assert set(statuses.values()) == {0}, f"not all ended well: {statuses}"
+    for name in names:
+        stage.system.start(name)
+    stage.ended()

@@ -1,0 +1,78 @@
+"""The table of faults as text: what is printed, and kept in ``docs/reliability.md``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grid.events import State
+from tests.faults.accounts import Account
+
+BEGIN: Final = "<!-- the table: written by `make faults` -->"
+END: Final = "<!-- end of the table -->"
+HEADINGS: Final = (
+    "fault",
+    "accepted",
+    "completed",
+    "parked",
+    "lost",
+    "duplicates",
+    "not accepted",
+    "back after",
+    "allowed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault and what it led to; times in seconds.
+
+    ``refused`` counts the requests not answered 202; ``figures`` are what else was measured.
+    """
+
+    fault: str
+    account: Account
+    refused: int
+    recovered: float | None
+    within: float
+    figures: Sequence[str] = ()
+
+    def cells(self) -> tuple[str, ...]:
+        """Give the cells of the table's line."""
+        account, back = self.account, self.recovered
+        return (
+            "; ".join((self.fault, *self.figures)),
+            f"{account.accepted:,}",
+            f"{account.ends.get(State.COMPLETED, 0):,}",
+            f"{account.ends.get(State.PARKED, 0):,}",
+            f"{len(account.lost):,}",
+            f"{account.duplicates:,}",
+            f"{self.refused:,}",
+            "never" if back is None else f"{back:.1f} s",
+            f"{self.within:g} s",
+        )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Give the rows as a Markdown table, its columns aligned."""
+    lines = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(
+        f"| {' | '.join(_padded(line, widths))} |" for line in (lines[0], tuple(rule), *lines[1:])
+    )
+
+
+def with_table(document: str, content: str) -> str:
+    """Put the content between the document's two marks. Raises ``ValueError`` without them."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no lines {BEGIN} and {END} in the document: put them where it belongs")
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *others = zip(cells, widths, strict=True)
+    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]

@@ -1,0 +1,96 @@
+"""Overdue answers: suspected in time, and a slow broker is not pressed ever harder."""
+
+from __future__ import annotations
+
+from grid.amqp.suspicion import (
+    PATIENCE_MOST_SECONDS,
+    PATIENCE_SECONDS,
+    REFUSED_SECONDS,
+    Refusals,
+    Suspicion,
+)
+
+LATE = PATIENCE_SECONDS
+ONE, OTHER = ("exchange", "one"), ("exchange", "other")
+
+
+def test_the_oldest_without_answer_is_suspected() -> None:
+    """As soon as it has waited for the whole patience, and not before."""
+    suspicion = Suspicion()
+    assert suspicion.look(7, 100, blocked=False) is None
+    assert suspicion.look(7, 100 + LATE - 0.1, blocked=False) is None
+    assert suspicion.look(7, 100 + LATE, blocked=False) == LATE
+
+
+def test_as_long_as_answers_come_nothing_is_suspected() -> None:
+    """However many wait: it is the oldest that counts, and that is another one each time."""
+    suspicion = Suspicion()
+    assert all(
+        suspicion.look(number, number * (LATE - 1), blocked=False) is None
+        for number in range(1, 100)
+    )
+
+
+def test_with_nothing_to_answer_for_nothing_is_suspected() -> None:
+    """And the time without does not count for the next message, even under the same number."""
+    suspicion = Suspicion()
+    suspicion.look(1, 0, blocked=False)
+    assert suspicion.look(None, LATE, blocked=False) is None
+    assert suspicion.look(1, 2 * LATE, blocked=False) is None
+
+
+def test_under_an_alarm_nothing_is_suspected() -> None:
+    """RabbitMQ has said that it does not answer; afterwards it has the whole time again."""
+    suspicion = Suspicion()
+    suspicion.look(1, 0, blocked=False)
+    assert suspicion.look(1, 100 * LATE, blocked=True) is None
+    assert suspicion.look(1, 100 * LATE + 1, blocked=False) is None
+    assert suspicion.look(1, 101 * LATE + 1, blocked=False) == LATE
+
+
+def test_a_new_connection_counts_from_its_own_beginning() -> None:
+    """Its first message has the number of another connection's first."""
+    suspicion = Suspicion()
+    suspicion.look(1, 0, blocked=False)
+    suspicion.begin()
+    assert suspicion.look(1, 10 * LATE, blocked=False) is None
+
+
+def test_each_suspicion_makes_the_next_come_later_until_answers_come() -> None:
+    """A broker that is only slow gets the same messages again less and less often."""
+    suspicion, now, waited = Suspicion(), 0.0, []
+    for _ in range(6):
+        suspicion.begin()
+        suspicion.look(1, now, blocked=False)
+        while (found := suspicion.look(1, now, blocked=False)) is None:
+            now += 1
+        waited.append(found)
+    assert waited == [5, 10, 20, 40, PATIENCE_MOST_SECONDS, PATIENCE_MOST_SECONDS]
+    suspicion.begin()
+    suspicion.look(1, now, blocked=False)
+    suspicion.look(2, now, blocked=False)
+    assert suspicion.look(2, now + LATE, blocked=False) == LATE
+
+
+def test_a_target_that_refuses_all_for_a_while_is_noticed() -> None:
+    """Not one that refuses now and then, nor for what another refused."""
+    refusals = Refusals()
+    assert refusals.refused(ONE, 0) is None
+    assert refusals.refused(OTHER, REFUSED_SECONDS) is None
+    refusals.confirmed(OTHER)
+    assert refusals.refused(OTHER, 2 * REFUSED_SECONDS) is None
+    assert refusals.refused(ONE, 2 * REFUSED_SECONDS) == 2 * REFUSED_SECONDS
+
+
+def test_a_queue_at_its_limit_costs_a_new_connection_less_and_less_often() -> None:
+    """Until it takes something: then it is as if it had never refused."""
+    refusals, now, waited = Refusals(), 0.0, []
+    for _ in range(8):
+        refusals.begin()
+        while (found := refusals.refused(ONE, now)) is None:
+            now += 1
+        waited.append(found)
+    assert waited == [1, 2, 4, 8, 16, 32, PATIENCE_MOST_SECONDS, PATIENCE_MOST_SECONDS]
+    refusals.confirmed(ONE)
+    refusals.refused(ONE, now)
+    assert refusals.refused(ONE, now + REFUSED_SECONDS) == REFUSED_SECONDS

@@ -1,0 +1,96 @@
+"""W3C Trace Context: what callers send is carried on, and nothing they send does harm."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.trace import SAMPLED, STATE_MOST, TRACEPARENT, TRACESTATE, Trace, carried
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+anything = st.one_of(
+    st.none(), st.integers(), st.binary(), st.text(), st.lists(st.text()), st.just(PARENT)
+)
+
+
+def of(parent: object, state: object = None) -> Trace:
+    """Give what is made of two headers."""
+    headers = {TRACEPARENT: parent, TRACESTATE: state}
+    return carried({n: v for n, v in headers.items() if v is not None}, Random(7).getrandbits)  # noqa: S311
+
+
+def test_a_trace_is_carried_on() -> None:
+    """The same trace, flags and state; the caller's span becomes the parent of a new one."""
+    one = of(PARENT, "vendor=1,other=2")
+    assert (one.trace_id, one.parent, one.flags) == (TRACE, SPAN, SAMPLED)
+    assert one.span_id != SPAN
+    assert one.headers() == {
+        TRACEPARENT: f"00-{TRACE}-{one.span_id}-01",
+        TRACESTATE: "vendor=1,other=2",
+    }
+    following = carried(one.headers(), Random(8).getrandbits)  # noqa: S311
+    assert (following.trace_id, following.parent) == (TRACE, one.span_id)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        None,
+        "",
+        f"ff-{TRACE}-{SPAN}-01",  # a version that there is not
+        f"00-{TRACE}-{SPAN}-01-more",  # which this version has not
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE[1:]}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-1",
+        f"00-{TRACE}-{SPAN}",
+        f"{PARENT},{PARENT}",
+        f"{PARENT}\n",
+        PARENT.encode(),
+    ],
+)
+def test_what_is_no_trace_begins_a_new_one(parent: object) -> None:
+    """As the standard wants it; its state, which belongs to nothing then, is dropped."""
+    one = of(parent, "vendor=1")
+    assert one.trace_id != TRACE
+    assert (one.parent, one.flags, one.state) == ("", 0, "")
+
+
+@pytest.mark.parametrize("more", ["", "-what-comes-then"])
+def test_a_later_version_is_read_as_far_as_it_is_known(more: str) -> None:
+    """Its trace is carried on, in the version that is spoken here, with the flag that is known."""
+    one = of(f"cc-{TRACE}-{SPAN}-ff{more}")
+    assert (one.trace_id, one.parent) == (TRACE, SPAN)
+    assert one.headers()[TRACEPARENT].endswith("-01")
+
+
+@pytest.mark.parametrize("state", ["x" * (STATE_MOST + 1), "a=\n", b"a=1", 7])
+def test_a_state_that_cannot_be_carried_is_dropped(state: object) -> None:
+    """The trace goes on without it."""
+    assert (of(PARENT, state).trace_id, of(PARENT, state).state) == (TRACE, "")
+
+
+@given(anything, anything, st.integers(0))
+def test_whatever_comes_gives_a_trace(parent: Any, state: Any, seed: int) -> None:  # noqa: ANN401
+    """One whose headers are read back as what they are, and fit in an AMQP frame."""
+    headers = {TRACEPARENT: parent, TRACESTATE: state}
+    one = carried(headers, Random(seed).getrandbits)  # noqa: S311
+    following = carried(one.headers(), Random(seed + 1).getrandbits)  # noqa: S311
+    assert (following.trace_id, following.parent) == (one.trace_id, one.span_id)
+    assert (following.flags, following.state) == (one.flags, one.state)
+    assert sum(map(len, one.headers().values())) < 1000
+
+
+@pytest.mark.parametrize("bits", [0, 2**200 - 1])
+def test_no_id_is_all_zeros(bits: int) -> None:
+    """Whatever chance gives."""
+    one = carried({}, lambda size: bits & (2**size - 1))
+    assert int(one.trace_id, 16) > 0
+    assert int(one.span_id, 16) > 0
+    assert (len(one.trace_id), len(one.span_id)) == (32, 16)
