@@ -217,7 +217,7 @@ class _Service:
         return self._fleet.blind(self._now())
 
     def _on_delivery(self) -> None:
-        """Take over from another dispatcher where this is the first request: it has sent jobs."""
+        """Take over from another dispatcher that may have sent jobs until this request came."""
         if self._turn.take():
             self._ledger.let_go()
             self._ledger.settle(self._now())

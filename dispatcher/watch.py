@@ -121,6 +121,7 @@ class Turn:
     def __init__(self, name: str, now: Callable[[], float]) -> None:
         self.name = name
         self._now = now
+        self._taken = False
         self._other_heard_at: float | None = None
         self._listening_until = -inf
 
@@ -142,7 +143,10 @@ class Turn:
             self._listening_until = max(self._listening_until, self._now() + rest)
 
     def take(self) -> bool:
-        """Note a request of one's own; tells whether it ends a time of standing by."""
-        was_standing_by = self._other_heard_at is not None
-        self._other_heard_at, self._listening_until = None, -inf
-        return was_standing_by
+        """Note a request of one's own; tells whether another may have been at work until now.
+
+        Before the first one that is always so: another need not have spoken since this one started.
+        """
+        taken_over = not self._taken or self._other_heard_at is not None
+        self._taken, self._other_heard_at, self._listening_until = True, None, -inf
+        return taken_over

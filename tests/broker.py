@@ -97,6 +97,10 @@ class Broker:
             assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"RabbitMQ did not start:\n{self.log()}"
             time.sleep(0.05)
+        self.declared()
+
+    def declared(self) -> None:
+        """Note that quorum queues have just been declared: a kill waits until they are for good."""
         self._declared = time.monotonic()
 
     def stop(self) -> None:
@@ -104,9 +108,9 @@ class Broker:
         self._end_server(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the server at once, as `kill -9` does, though not right after a ``vhost`` was made.
+        """End the server at once, as `kill -9` does, though not right after queues were declared.
 
-        A test that declared quorum queues itself waits for ``DECLARED_FOR_GOOD_SECONDS`` before.
+        A test that declares quorum queues itself says so with ``declared``.
         """
         time.sleep(max(0.0, self._declared + DECLARED_FOR_GOOD_SECONDS - time.monotonic()))
         self._end_server(signal.SIGKILL)
@@ -169,7 +173,7 @@ class Broker:
             self.request("POST", "/api/definitions", {"permissions": allowed})
             if topology:
                 self.request("POST", f"/api/definitions/{path}", render_topology())
-                self._declared = time.monotonic()
+                self.declared()
             yield VirtualHost(self, name)
         finally:
             if self._server is not None and self._starts == starts:

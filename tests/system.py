@@ -67,6 +67,7 @@ class System:
         for name in self.services:
             self.start(name)
         self.wait_ready()
+        self._vhost.broker.declared()  # by the dispatcher: the substations' queues
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -129,6 +129,7 @@ class Bench:
         self.dispatcher.connect_rescue(self.rescue.done)
         self.mark = Mark(self.writer, lambda: self.at)
         self.turn = Turn("this", lambda: self.now)
+        self.turn.take()  # it is at work already
         self.watch = SubstationWatch(
             self.ledger,
             self.dispatcher.route,

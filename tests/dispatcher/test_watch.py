@@ -71,8 +71,15 @@ def test_one_that_has_just_started_listens_first() -> None:
     assert not turn.standing_by
     turn.heard_before("other", -5)  # its clock is ahead
     assert turn.standing_by
-    assert not turn.take(), "nobody else has sent anything meanwhile, as far as is known"
+    assert turn.take()
     assert not turn.standing_by
+
+
+def test_before_the_first_request_another_may_have_been_at_work_unheard() -> None:
+    """It speaks every few seconds only, and may have ended between this one's start and a word."""
+    turn = Turn("this", lambda: 0.0)
+    assert turn.take()
+    assert not turn.take(), "what was sent since was sent from here"
 
 
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
