@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -72,6 +72,7 @@ class Rescue:
         self._room.set()
         self._spared: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
         self._taken: dict[str, int] = {}  # where it has begun, and how many so far
+        self._last = ""  # whose turn it was last
         self._interrupted = True  # RabbitMQ was away, as far as we know
         self._problem = ""
         self._taker: Taker
@@ -151,16 +152,23 @@ class Rescue:
     async def _empty(self, due: Mapping[str, Verdict], until: float) -> None:
         """Take some jobs of each queue in turn, for as long as there are more and there is time."""
         time = asyncio.get_running_loop().time
-        names = deque(due)
+        names = deque(self._in_turn(due))
         try:
-            while names:
+            while names and time() < until:
                 name = names.popleft()
-                if await self._take_some(name, due[name], until) and time() < until:
+                if await self._take_some(name, due[name], until):
                     names.append(name)
         except BrokerUnavailable as error:
             self._say(str(error))
         else:
             self._say("")
+
+    def _in_turn(self, names: Iterable[str]) -> list[str]:
+        """Give the names in order, beginning behind the one whose turn was last.
+
+        Else a long queue whose jobs find room slowly would be the first again in every period.
+        """
+        return sorted(names, key=lambda name: (name <= self._last, name))
 
     async def _take_some(self, name: str, verdict: Verdict, until: float) -> bool:
         """Take up to ``MOST`` jobs of a queue; tells whether there may be more to take now."""
@@ -170,6 +178,7 @@ class Rescue:
                 return False
             if not self._anywhere_else(name):
                 return False
+            self._last = name
             delivery = await self._taker.take(queue)
             if delivery is None:
                 self._finish(name)
