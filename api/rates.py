@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 BURST_SECONDS: Final = 1.0  # what may come at once: as much as in this time
+ROUNDING: Final = 1e-9  # of a token: who has waited as told is not sent away again over less
 
 
 class Rates:
@@ -22,8 +23,8 @@ class Rates:
         """Take a token at ``now`` (seconds); gives 0, or how many seconds until there is one."""
         tokens, then = self._buckets.get(name, (self._most, now))
         tokens = min(self._most, tokens + max(0.0, now - then) * self._rate)
-        if tokens < 1:
+        if tokens < 1 - ROUNDING:
             self._buckets[name] = tokens, now
             return (1 - tokens) / self._rate
-        self._buckets[name] = tokens - 1, now
+        self._buckets[name] = max(0.0, tokens - 1), now
         return 0.0
