@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     NO_KEY = "no key"
     WRONG_KEY = "wrong key"
     TOO_OFTEN = "too often"
+    MISUSED = "misused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,24 @@ class Door:
         self.closed = closed
         self._rates = rates
 
-    def admit(self, path: str, secret: bytes | None, now: float) -> Admission:
-        """Decide over a request at ``now`` (seconds); ``secret`` is the key it shows, or None."""
+    def admit(
+        self, path: str, secret: bytes | None, now: float, *, misused: bool = False
+    ) -> Admission:
+        """Decide over a request at ``now`` (seconds); ``secret`` is the key it shows, or None.
+
+        ``misused`` says that a browser may be asking for a page from elsewhere: such a page has no
+        key, but needs none at an open door.
+        """
         if path in OPEN_PATHS:
             return Admission(Outcome.ADMITTED)
-        if secret is None:
-            return Admission(Outcome.NO_KEY if self.closed else Outcome.ADMITTED)
-        found = self._keys.of(secret)
-        if not found:
-            return Admission(Outcome.WRONG_KEY if self._keys else Outcome.ADMITTED)
-        return self._often(found[0], now)
+        found = [] if secret is None else self._keys.of(secret)
+        if found:
+            return self._often(found[0], now)
+        if secret is not None and self._keys:
+            return Admission(Outcome.WRONG_KEY)
+        if self.closed:
+            return Admission(Outcome.NO_KEY)
+        return Admission(Outcome.MISUSED if misused else Outcome.ADMITTED)
 
     def _often(self, key: Key, now: float) -> Admission:
         wait = self._rates.take(key.name, now) if self._rates else 0.0

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 from api.admission import Admission, Door, Outcome
+from api.browser import misuse
 
 NO_KEY: Final = "send a key with the header Authorization: Bearer <key>"
 WRONG_KEY: Final = "the key of the header Authorization is not one that this api knows"
@@ -23,7 +24,7 @@ _CALLER: Final = "grid.caller"  # in the scope of a request that was admitted
 
 
 class AtTheDoor:
-    """Middleware that admits a request or answers 401 or 429; ``now`` gives steady seconds."""
+    """Middleware that admits a request or answers 401, 403 or 429; ``now`` gives steady seconds."""
 
     def __init__(
         self, app: ASGIApp, door: Door, registry: CollectorRegistry, now: Callable[[], float]
@@ -43,13 +44,17 @@ class AtTheDoor:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        admission = self._door.admit(scope["path"], bearer(Headers(scope=scope)), self._now())
+        headers = Headers(scope=scope)
+        misused = misuse(scope["method"], headers)
+        admission = self._door.admit(
+            scope["path"], bearer(headers), self._now(), misused=misused is not None
+        )
         self._admissions.labels(admission.name, admission.outcome).inc()
         if admission.outcome is Outcome.ADMITTED:
             scope[_CALLER] = admission.name
             await self._app(scope, receive, send)
         else:
-            await _answer(admission)(scope, receive, send)
+            await _answer(admission, misused)(scope, receive, send)
 
 
 def caller(request: Request) -> str:
@@ -64,7 +69,9 @@ def bearer(headers: Headers) -> bytes | None:
     return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None
 
 
-def _answer(admission: Admission) -> Response:
+def _answer(admission: Admission, misused: str | None) -> Response:
+    if admission.outcome is Outcome.MISUSED:
+        return problems.respond(HTTPStatus.FORBIDDEN, str(misused))
     if admission.outcome is Outcome.TOO_OFTEN:
         seconds = ceil(admission.wait)
         return problems.respond(

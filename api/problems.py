@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 SCHEME: Final = "key"  # the document's name for the keys
 _AT_THE_DOOR: Final = {
     "401": ("A key is needed, or the key is not known.", "WWW-Authenticate"),
+    "403": ("A browser may be asking for a page from elsewhere.", None),
     "429": ("The key asks too often: try again after Retry-After.", "Retry-After"),
 }
 
@@ -117,10 +118,10 @@ def _declare_door(path: str, operation: dict[str, Any], closed: bool) -> None:  
         operation["responses"].setdefault(status, _problem_answer(description, header))
 
 
-def _problem_answer(description: str, header: str) -> dict[str, Any]:
+def _problem_answer(description: str, header: str | None) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": {header: {"schema": {"type": "string"}}},
+        "headers": {header: {"schema": {"type": "string"}}} if header else {},
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 

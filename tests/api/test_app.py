@@ -99,9 +99,9 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
     }
     assert all(each.get("summary") for each in operations.values())
     taking = operations["POST /charge"]["responses"]
-    assert taking.keys() == {"202", "401", "413", "415", "422", "429", "503"}
+    assert taking.keys() == {"202", "401", "403", "413", "415", "422", "429", "503"}
     assert operations["GET /charge/{id}"]["responses"].keys() == {
-        *("200", "401", "404", "422", "429", "503")
+        *("200", "401", "403", "404", "422", "429", "503")
     }
     assert operations["GET /healthz"]["responses"].keys() == {"200"}
     for status, answer in taking.items():

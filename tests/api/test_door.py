@@ -72,6 +72,28 @@ async def test_an_open_door_still_knows_a_wrong_key() -> None:
         assert (await ask(api, "/charges", "wrong")).status == 401
 
 
+async def test_a_page_from_elsewhere_may_not_use_a_visitors_browser() -> None:
+    """At an open door it is sent away, whatever it asks for; who shows a key is no such page."""
+    key = ("Authorization", f"Bearer {KEY}")
+    page = [("Origin", "https://elsewhere.example"), ("Sec-Fetch-Site", "cross-site")]
+    renamed = [("Host", "elsewhere.example:7000"), ("Sec-Fetch-Site", "same-origin")]
+    async with Bench(keys=KEYS).serve() as api:
+        for method, path, headers in [
+            ("POST", "/charge", page),
+            ("POST", "/charges", page),
+            ("PUT", "/substations/s1", page),
+            ("POST", "/charge", renamed),
+            ("GET", "/charges", renamed),
+        ]:
+            problem(await api.ask(method, path, None, headers), 403)
+        assert api.publisher.sent == []
+        assert api.count("admissions_total", key=NOBODY, outcome="misused") == 5
+        for path in OPEN_PATHS:
+            assert (await api.ask("GET", path, None, renamed)).status == 200
+        assert (await api.ask("POST", "/charge", None, [*page, key])).status == 202
+        assert (await api.ask("GET", "/charges", None, [*renamed, key])).status == 200
+
+
 async def test_a_key_that_asks_too_often_waits() -> None:
     """429 with Retry-After beyond the key's rate; after that time it is admitted again."""
     async with closed(rate=2).serve() as api:

@@ -1,0 +1,63 @@
+"""Which requests may come from a page that is not the api's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.browser import misuse
+
+HERE = "localhost:7000"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", HERE, "LOCALHOST", "127.0.0.1:7000", "[::1]:7000", "10.1.2.3", "api:7000", "a.localhost"],
+)
+def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
+    """No name of the public DNS can be made to mean another machine among these."""
+    assert misuse("GET", {"host": host}) is None
+    assert misuse("POST", {"host": host}) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:7000", "localhost.evil.example", "127.0.0.1.nip.io", "[x"],
+)
+def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> None:
+    """DNS rebinding: the browser takes the page for the api's own, and the name gives it away."""
+    own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+    assert host in str(misuse(method, own))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "cross-site", "origin": f"http://{HERE}"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "null"},
+        {"origin": ""},
+    ],
+)
+def test_a_page_from_elsewhere_may_only_read_what_it_never_sees(said: dict[str, str]) -> None:
+    """It may have nothing done; a link from there still shows the page that it leads to."""
+    assert "Origin" in str(misuse("POST", {"host": HERE, **said}))
+    assert misuse("GET", {"host": HERE, **said}) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "same-origin", "origin": f"http://{HERE}"},
+        {"origin": f"http://{HERE}"},
+        {"origin": f"HTTP://{HERE}".upper()},
+    ],
+)
+def test_a_program_or_a_page_of_its_own_may_do_all(said: dict[str, str]) -> None:
+    """curl sends neither header; a page served under the api's own name is trusted."""
+    assert misuse("POST", {"host": HERE, **said}) is None
