@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher import acknowledger, parking
+from dispatcher import acknowledger, parking, rescue
 from grid import event_log
+from tests.dispatcher.rescue_bench import BOUND, PERIOD
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +19,10 @@ def no_pauses() -> Iterator[None]:
         patch.setattr(parking, "RETRY_SECONDS", 0)
         patch.setattr(event_log, "TRIES", 1)
         yield
+
+
+@pytest.fixture
+def quick_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the rescue look often, and take few jobs at once."""
+    monkeypatch.setattr(rescue, "PERIOD_SECONDS", PERIOD)
+    monkeypatch.setattr(rescue, "MOST", BOUND)

@@ -1,0 +1,171 @@
+"""A rescue whose substations, queues and patience a test holds in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+from dispatcher.patience import Patience
+from dispatcher.progress import Progress
+from dispatcher.rescue import Rescue
+from grid import topology
+from grid.amqp import Delivery, QueueState, Taker
+from grid.errors import BrokerUnavailable
+from grid.events import Event, State
+from tests.fake_broker import NOWHERE
+from tests.grid.links import eventually
+
+PERIOD = 0.01
+BOUND = 5
+
+
+class FakeTaker(Taker):
+    """Queues by substation; RabbitMQ's rule holds that no delivery ends twice."""
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        super().__init__("fake", NOWHERE, lambda *_: None, forget=forget)
+        self.up.set()
+        self.queues: dict[str, deque[str | None]] = {}
+        self.outstanding: dict[int, tuple[str, str | None]] = {}
+        self.acked: list[str | None] = []
+        self.requeued: list[str | None] = []
+        self.rejected: list[str | None] = []
+        self.asked: list[str] = []
+        self.problem = ""
+        self.headers: dict[str, dict[str, Any]] = {}  # by job, of those that have some
+        self._tag = 0
+
+    def put(self, substation: str, *ids: str | None) -> None:
+        """Have jobs wait for a substation."""
+        self.queues.setdefault(substation, deque()).extend(ids)
+
+    async def take(self, queue: str) -> Delivery | None:
+        """Take the first."""
+        await asyncio.sleep(0)
+        name = queue.removeprefix(topology.SUBSTATION_QUEUE_PREFIX)
+        self.asked.append(name)
+        if self.problem:
+            raise BrokerUnavailable(self.problem)
+        if not self.queues.get(name):
+            return None
+        self._tag += 1
+        job = self.queues[name].popleft()
+        self.outstanding[self._tag] = (name, job)
+        headers = self.headers.get(str(job), {})
+        return Delivery(self._tag, str(job).encode(), job, redelivered=False, headers=headers)
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Record an acknowledgement."""
+        assert not multiple
+        self.acked.append(self._end(tag)[1])
+
+    def requeue(self, tag: int) -> None:
+        """Put a job back to the front of its queue."""
+        name, job = self._end(tag)
+        self.requeued.append(job)
+        self.queues[name].appendleft(job)
+
+    def reject(self, tag: int) -> None:
+        """Record what is refused for good."""
+        self.rejected.append(self._end(tag)[1])
+
+    def break_link(self) -> None:
+        """Lose the channel: all goes back, and tags begin at 1 again."""
+        for name, job in reversed(self.outstanding.values()):
+            self.queues[name].appendleft(job)
+        self.outstanding.clear()
+        self._tag = 0
+        self._lost()
+
+    def _end(self, tag: int) -> tuple[str, str | None]:
+        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        return self.outstanding.pop(tag)
+
+
+class Bench:
+    """A rescue whose patience is short, and what it sees and does."""
+
+    def __init__(self, *names: str, patience: float = 0.0) -> None:
+        self.progress = Progress(1_000)
+        self.reachable = dict.fromkeys(names, True)
+        self.consumers: dict[str, int | None] = dict.fromkeys(names, 1)
+        self.known = True  # whether RabbitMQ tells the state of a queue
+        self.elsewhere = True
+        self.willing = True
+        self.handed: list[tuple[str, Delivery]] = []
+        self.forgotten = 0
+        self.rescued: Counter[str] = Counter()
+        self.looks = 0
+        seconds = count()
+        self.rescue = Rescue(
+            self.progress,
+            Patience(patience),
+            reachable=lambda: self.reachable,
+            look=self.look,
+            take_back=self._take_back,
+            anywhere_else=lambda _: self.elsewhere,
+            forget=self._forget,
+            rescued=lambda name: self.rescued.update([name]),
+            now=lambda: float(next(seconds)),
+        )
+        self.taker = FakeTaker(self.rescue.forget)
+        self.rescue.connect(self.taker)
+
+    def look(self, name: str) -> QueueState | None:
+        """Give the state of a substation's queue."""
+        self.looks += 1
+        consumers = self.consumers[name]
+        if consumers is None:
+            return None
+        return QueueState(len(self.taker.queues.get(name, ())), consumers)
+
+    def _take_back(self, name: str, delivery: Delivery) -> bool:
+        self.handed.append((name, delivery))
+        return self.willing
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+    def state(self, name: str, *, reachable: bool, consumers: int | None) -> None:
+        """Have a substation seen so from now on."""
+        self.reachable[name], self.consumers[name] = reachable, consumers
+
+    def kill(self, name: str) -> None:
+        """Let a substation die."""
+        self.state(name, reachable=False, consumers=0)
+
+    def jobs(self) -> list[str | None]:
+        """Give the ids of what was handed over, in order."""
+        return [each.id for _, each in self.handed]
+
+    def tags(self) -> list[int]:
+        """Give the tags of what was handed over, in order."""
+        return [each.tag for _, each in self.handed]
+
+    def charges(self, job: str, where: str) -> None:
+        """Tell that a job is in progress."""
+        self.progress.take(Event(State.CHARGING, 1, job=job, substation=where))
+
+    def ends(self, job: str) -> None:
+        """Tell that a job has ended."""
+        self.progress.take(Event(State.COMPLETED, 2, job=job))
+
+    async def rounds(self, number: int = 4) -> None:
+        """Wait until every substation was looked at so many times more."""
+        until = self.looks + number * len(self.reachable)
+        await eventually(lambda: self.looks >= until, "it looks again")
+
+
+@asynccontextmanager
+async def at_work(bench: Bench) -> AsyncIterator[Bench]:
+    """Run a rescue while the context lasts."""
+    task = asyncio.create_task(bench.rescue.run())
+    try:
+        yield bench
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,85 @@
+"""Taking jobs back from the queues of a real RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.patience import Patience
+from dispatcher.progress import Progress
+from dispatcher.rescue import Rescue
+from grid import topology
+from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
+from tests.broker import VirtualHost
+from tests.grid import links
+from tests.grid.gate import gate
+from tests.grid.links import Seen, eventually, running, waits_in
+
+pytestmark = pytest.mark.usefixtures("quick_rescue")
+
+
+@pytest.mark.integration
+async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
+    vhost: VirtualHost,
+) -> None:
+    """Jobs come back when the link is cut before they are safe, and are gone once they are."""
+    queue = topology.substation_queue("substation1")
+    handed: list[Delivery] = []
+
+    seen: list[QueueState] = []
+
+    async def watch() -> None:
+        while True:
+            seen[:] = [await declarer.queue(queue)]
+            await asyncio.sleep(0.05)
+
+    def take_back(_: str, delivery: Delivery) -> bool:
+        handed.append(delivery)
+        return True
+
+    rescue = Rescue(
+        Progress(10),
+        Patience(0.0),
+        reachable=lambda: {"substation1": False, "substation2": True},
+        look=lambda _: seen[0] if seen else None,
+        take_back=take_back,
+        anywhere_else=lambda _: True,
+        forget=lambda: None,
+        rescued=lambda _: None,
+        now=asyncio.get_running_loop().time,
+    )
+    worker = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False, prefetch=1)
+    async with (
+        gate(vhost.url("dispatcher")) as way,
+        running(Declarer("declarer", [vhost.url("dispatcher")], Seen())) as declarer,
+        running(Publisher("publisher", [vhost.url("dispatcher")], Seen())) as publisher,
+    ):
+        await waits_in(declarer, queue, 0)
+        for job in ("charging", "a", "b"):
+            publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
+        await publisher.drained()
+        taker = Taker("taker", [way.url], Seen(), forget=rescue.forget)
+        rescue.connect(taker)
+        async with running(worker.link):
+            await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
+            async with running(taker):
+                work = asyncio.gather(rescue.run(), watch())
+                await eventually(lambda: len(handed) == 2, "the others are taken back")
+                assert [each.id for each in handed] == ["a", "b"]
+                await way.reopen()
+                await eventually(lambda: len(handed) == 4, "they come again")
+                assert all(each.redelivered for each in handed[2:])
+                for each in handed:
+                    rescue.done(each.tag)
+                assert rescue.in_hand == 0
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+            await waits_in(declarer, queue, 0)
+        await eventually(lambda: not worker.link.connected, "the worker is gone")
+        async with running(
+            links.Taker(vhost.url("substation.substation1"), queue.name).link
+        ) as rest:
+            await eventually(lambda: rest.connected, "what is left is delivered")
+        await waits_in(declarer, queue, 0)
+        assert worker.ids == ["charging"]
