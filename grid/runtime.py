@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid import logs
+from grid.amqp import is_lost_while_connecting
 from grid.connections import patient_for
 from grid.errors import ConfigurationError
 from grid.settings import Settings
@@ -96,6 +97,8 @@ async def _serve(server: uvicorn.Server) -> bool:
         if (error := context.get("exception")) is None:
             loop.default_exception_handler(context)
             return
+        if is_lost_while_connecting(error):
+            return  # its link tries again, and says so
         log.critical("ending: %s", context["message"], exc_info=error)
         failed = server.should_exit = True
 

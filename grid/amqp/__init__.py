@@ -9,7 +9,7 @@ confirms, consumers and streams.
 
 from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
-from grid.amqp.link import Link, Watch
+from grid.amqp.link import Link, Watch, is_lost_while_connecting
 from grid.amqp.publisher import Outcome, Publication, Publisher
 from grid.amqp.receiver import Delivery
 from grid.amqp.stream import ReadBack, StreamReader
@@ -29,4 +29,5 @@ __all__ = [
     "Taker",
     "Watch",
     "declare_topology",
+    "is_lost_while_connecting",
 ]

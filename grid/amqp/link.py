@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -220,6 +221,21 @@ def guarded(callback: Callable[..., object], *arguments: object) -> bool:
         asyncio.get_running_loop().call_exception_handler(context)
         return False
     return True
+
+
+def is_lost_while_connecting(error: BaseException) -> bool:
+    """Tell whether a loop was told of a connection that broke in the moment it was made.
+
+    pika looks at a socket once more just after connecting it, and raises out of its callback where
+    RabbitMQ was killed in between. It is nobody's mistake: the link tries again once its time for
+    connecting is over.
+    """
+    cause = error.__context__
+    return (
+        isinstance(error, ValueError)
+        and isinstance(cause, OSError)
+        and cause.errno == errno.ENOTCONN
+    )
 
 
 def settle(future: asyncio.Future[Any], value: object) -> None:

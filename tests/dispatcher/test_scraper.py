@@ -209,8 +209,9 @@ async def test_a_hostile_page_is_a_failure_and_delays_no_other(
         write(file, {"bad": bad_address, "good": good_address})
         async with scraping(file) as (heard, _):
             await heard.until(lambda: len(heard.readings.get("good", [])) >= 4)
-            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 2)
-    assert words in heard.failures["bad"][0]
+            # a busy machine may be late with any page, now and then
+            await heard.until(lambda: any(words in each for each in heard.failures.get("bad", [])))
+            await heard.until(lambda: len(heard.failures["bad"]) >= 2)
     assert "bad" not in heard.readings
     asked = [asked_at for _, asked_at in heard.readings["good"]]
     gaps = sorted(later - earlier for earlier, later in pairwise(asked))

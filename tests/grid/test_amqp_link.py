@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from grid import topology
-from grid.amqp import Consumer, Declarer, Link, Publisher, StreamReader
+from grid.amqp import (
+    Consumer,
+    Declarer,
+    Link,
+    Publisher,
+    StreamReader,
+    is_lost_while_connecting,
+)
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
@@ -62,6 +72,27 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
         said = [(up, why) for name, up, why in seen.calls if name == link.name]
         assert [up for up, _ in said] == [True, False, True]
         assert "CONNECTION_FORCED" in said[1][1]
+
+
+async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mistake(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ killed just then: pika raises where nobody catches it, and the link tries again."""
+    told: list[BaseException] = []
+    handler = lambda _, context: told.append(context["exception"])  # noqa: E731
+    asyncio.get_running_loop().set_exception_handler(handler)
+    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.5)
+    looks = count()
+    peer_of = socket.socket.getpeername
+
+    def broken_at_first(self: socket.socket) -> Any:  # noqa: ANN401  # as the socket module has it
+        if next(looks) == 0:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return peer_of(self)
+
+    monkeypatch.setattr(socket.socket, "getpeername", broken_at_first)
+    async with running(Declarer("declarer", [vhost.url()], Seen())):
+        assert [is_lost_while_connecting(each) for each in told] == [True]
 
 
 async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 
 SERVICE = """
-import asyncio, os
+import asyncio, errno, os
 from contextlib import asynccontextmanager
 from grid.runtime import background, operations_app, run
 from grid.settings import Settings, parse
@@ -46,6 +46,18 @@ def service():
 
 run(service)
 """
+BROKEN = 'raise RuntimeError("this part is broken")'
+LOST = """
+        try:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        except OSError:
+            try:
+                raise ValueError("Expected connected socket")
+            except ValueError as error:
+                told = dict(message="Exception in callback", exception=error)
+                asyncio.get_running_loop().call_exception_handler(told)
+        await asyncio.sleep(3600)
+""".strip()
 
 
 @pytest.fixture
@@ -119,11 +131,13 @@ async def test_within_gives_up_in_time() -> None:
     assert await within(5, asyncio.sleep(0)) is True
 
 
-def serve(*, fail_after: float, **environment: str) -> tuple[subprocess.Popen[str], int]:
+def serve(
+    *, fail_after: float, how: str = BROKEN, **environment: str
+) -> tuple[subprocess.Popen[str], int]:
     """Start a service of one part, as a process."""
     (port,) = free_ports(1)
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", SERVICE.format(seconds=fail_after, port=port)],
+        [sys.executable, "-c", SERVICE.format(seconds=fail_after, port=port).replace(BROKEN, how)],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},
         stdout=subprocess.PIPE,
@@ -149,6 +163,21 @@ def test_a_broken_part_ends_the_process_in_good_order() -> None:
     assert "ending: a part of the service failed" in err
     assert "RuntimeError: this part is broken" in err
     assert out.splitlines() == ["cleaned up", "said goodbye"]
+
+
+def test_a_connection_that_breaks_as_it_is_made_ends_nothing() -> None:
+    """What pika raises then is for its link to see to, and no mistake of the service's."""
+    process, port = serve(fail_after=0, how=LOST)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        out, err = end(process)
+    assert process.returncode == 0
+    assert "ending" not in err
+    assert out.splitlines() == ["said goodbye", "cleaned up"]
 
 
 def test_sigterm_ends_the_process_in_good_order() -> None:
