@@ -12,7 +12,9 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_ARRIVED: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
+# the last is where one ends that asked for another protocol; h11 documents it, and does not list it
+_SWITCH: Final = h11.MIGHT_SWITCH_PROTOCOL  # type: ignore[attr-defined]
+_ARRIVED: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR, _SWITCH})
 
 
 TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to hear that it is
@@ -63,6 +65,12 @@ class _LimitedPatience(H11Protocol):
         super().data_received(data)
         if self.conn.their_state in _ARRIVED:
             self._arrival.end()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of the next request, where its beginning had come with this one."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._arrival.begin()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to take what it asked for."""

@@ -85,7 +85,7 @@ def test_no_service_may_do_much(name: str) -> None:
     assert "cap_add" not in service
 
 
-def test_a_substation_reaches_the_broker_and_no_other_service() -> None:
+def test_a_substation_meets_the_broker_the_other_substations_and_who_scrapes_it() -> None:
     """Services meet where they have to: on networks by which nothing gets out of this machine."""
     joined = {name: set(service["networks"]) for name, service in SERVICES.items()}
     meets = {name: {other for other in joined if joined[name] & joined[other]} for name in joined}

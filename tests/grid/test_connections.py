@@ -105,6 +105,15 @@ async def test_a_second_request_must_arrive_as_well(port: int) -> None:
     writer.close()
 
 
+async def test_a_second_request_that_came_with_the_first_must_arrive_as_well(port: int) -> None:
+    """Its beginning is read while the first is answered, and no byte of it comes afterwards."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(POST + b"{}" + POST)
+    assert b"200" in await reader.readline()
+    assert await ended(reader)
+    writer.close()
+
+
 async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> None:
     """A client that asks for much and reads nothing is cut off."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1)
