@@ -77,9 +77,8 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)
         await eventually(lambda: not worker.link.connected, "the worker is gone")
-        async with running(
-            links.Taker(vhost.url("substation.substation1"), queue.name).link
-        ) as rest:
-            await eventually(lambda: rest.connected, "what is left is delivered")
-        await waits_in(declarer, queue, 0)
-        assert worker.ids == ["charging"]
+        successor = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False)
+        async with running(successor.link):
+            await eventually(lambda: successor.ids, "what is left is delivered")
+            await waits_in(declarer, queue, 0)
+            assert successor.ids == worker.ids == ["charging"]
