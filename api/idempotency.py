@@ -15,6 +15,7 @@ from grid.messages import ChargeRequest
 
 HEADER: Final = "Idempotency-Key"
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
+_PREFIX: Final = "key-"
 _ITS_OWN: Final = frozenset({"id", "requested_at"})  # fields that are not the client's
 
 
@@ -24,7 +25,12 @@ def job_id(caller: str, key: str, number: int = 0) -> str:
     Callers do not meet in each other's keys.
     """
     digest = sha256("\0".join((caller, key, str(number))).encode()).hexdigest()
-    return f"key-{digest[:32]}"
+    return f"{_PREFIX}{digest[:32]}"
+
+
+def is_keyed(id: str) -> bool:
+    """Tell whether a job's id was made of a key, so that its request may come again."""
+    return id.startswith(_PREFIX)
 
 
 def check_same(request: ChargeRequest, before: Mapping[str, Any], where: str = "") -> None:

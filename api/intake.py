@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 from api.idempotency import check_same
 from api.job import Job
@@ -32,6 +32,13 @@ class Taken(NamedTuple):
     again: bool
 
 
+class _UnderWay(NamedTuple):
+    """A request that RabbitMQ has not confirmed yet, and the job it is to be."""
+
+    request: Mapping[str, Any]
+    job: asyncio.Future[Job]
+
+
 class Intake:
     """Publishes requests, and notes each in the event log once RabbitMQ has it.
 
@@ -55,14 +62,16 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._known = known
-        self._under_way: dict[str, asyncio.Future[Job]] = {}
+        self._under_way: dict[str, _UnderWay] = {}
 
     async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
         """Take one request; one whose ``id`` follows from its key is taken once.
 
         Raises ``BrokerUnavailable``, ``InvalidField``; with an id also ``NotCaughtUp``.
         """
-        return await self._take(self._prepared(wanted, id, ""), trace)
+        ready = self._prepared(wanted, id, "")
+        job = await self._taken(ready, trace)
+        return Taken(job, again=not isinstance(ready, ChargeRequest))
 
     async def accept_all(
         self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
@@ -76,8 +85,8 @@ class Intake:
             self._prepared(each, ids[number] if ids else None, f"{number}.")
             for number, each in enumerate(wanted)
         ]
-        tasks = [self._take_job(each, trace) for each in ready]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        taking = [self._taken(each, trace) for each in ready]
+        results = await asyncio.gather(*taking, return_exceptions=True)
         jobs = [each for each in results if isinstance(each, Job)]
         for each in results:
             if isinstance(each, BrokerUnavailable) and jobs:
@@ -86,10 +95,12 @@ class Intake:
                 raise each
         return jobs
 
-    def _prepared(self, wanted: ChargeIn, id: str | None, where: str) -> Job | ChargeRequest:
-        """Give the job that a request was taken as before, else the request to publish."""
+    def _prepared(
+        self, wanted: ChargeIn, id: str | None, where: str
+    ) -> Job | _UnderWay | ChargeRequest:
+        """Give what a request was taken as before, or else the request to publish."""
         if id is not None:
-            if (known := self._log.job(id)) is not None:
+            if (known := self._log.job(id) or self._under_way.get(id)) is not None:
                 check_same(self._request(wanted, id, where), known.request, where)
                 return known
             if not self._log.caught_up.is_set():
@@ -98,20 +109,17 @@ class Intake:
         self._check_wishes(wanted, where)
         return self._request(wanted, id or self._new_id(), where)
 
-    async def _take_job(self, ready: Job | ChargeRequest, trace: Trace) -> Job:
-        return (await self._take(ready, trace)).job
+    def _taken(self, ready: Job | _UnderWay | ChargeRequest, trace: Trace) -> Awaitable[Job]:
+        """Publish what is new, at once: who asks next with the same key must see it under way."""
+        if isinstance(ready, ChargeRequest):
+            ready = self._begin(ready, trace)
+        return _job_of(ready)
 
-    async def _take(self, ready: Job | ChargeRequest, trace: Trace) -> Taken:
-        if isinstance(ready, Job):
-            return Taken(ready, again=True)
-        under_way = self._under_way.get(ready.id)
-        if under_way is not None:  # the same key a moment ago
-            job = await asyncio.shield(under_way)
-            check_same(ready, job.request)
-            return Taken(job, again=True)
-        task = self._under_way[ready.id] = asyncio.ensure_future(self._publish(ready, trace))
-        task.add_done_callback(lambda _: self._under_way.pop(ready.id))
-        return Taken(await asyncio.shield(task), again=False)
+    def _begin(self, request: ChargeRequest, trace: Trace) -> _UnderWay:
+        task = asyncio.ensure_future(self._publish(request, trace))
+        task.add_done_callback(lambda _: self._under_way.pop(request.id))
+        begun = self._under_way[request.id] = _UnderWay(request.fields(), task)
+        return begun
 
     def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
         try:
@@ -153,3 +161,8 @@ class Intake:
         job = self._log.note(queued)
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job
+
+
+async def _job_of(taken: Job | _UnderWay) -> Job:
+    """Wait until it is a job; others may wait for the same one."""
+    return taken if isinstance(taken, Job) else await asyncio.shield(taken.job)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -131,16 +131,38 @@ class Job:
 
     @property
     def decision(self) -> Mapping[str, Any] | None:
-        """The record of the decision by which it was last sent."""
+        """The record of the decision by which it was last sent, if that is known."""
         if self.assigned is None:
             return None
         record: Mapping[str, Any] = json.loads(zlib.decompress(self.assigned.record))
-        return record
+        return record or None
+
+    def events(self) -> Iterator[Event]:
+        """Give events that, with ``attempt`` and ``replays``, tell all but its decision."""
+        if self.queued is not None:
+            yield self.queued
+        if self.replayed is not None:
+            yield self._event(State.QUEUED, self.replayed)
+        if self.assigned is not None:
+            replays, at, attempt, where, _ = self.assigned
+            yield self._event(State.ASSIGNED, Visit(at, where, "", replays), attempt)
+        if self.charging is not None:
+            yield self._event(State.CHARGING, self.charging)
+        for state, visit in self.ends.items():
+            yield self._event(state, visit)
+        for where, at in self.completions:
+            yield self._event(State.COMPLETED, Visit(at, where, ""))
 
     @property
     def duplicates(self) -> int:
         """How often it was completed beyond the first time."""
         return max(0, len(self.completions) - 1)
+
+    def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
+        detail = parking.noted(visit.replays)
+        return Event(
+            kind, visit.at, self.id, visit.substation, attempt, visit.reason, detail=detail
+        )
 
     def _visit(self, kind: State, visit: Visit) -> None:
         if kind is State.QUEUED:

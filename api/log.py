@@ -48,6 +48,7 @@ class EventLog:
         except MalformedMessage as error:
             log.warning("passed over in the event log: %s", error)
             return
+        self._projection.read(len(body))
         for event in found:
             self._take(event)
 

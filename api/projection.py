@@ -1,7 +1,8 @@
 """What the event log says of every job, and of the substations: built event by event. Pure.
 
 Events of different writers arrive in any order, and any of them twice: what comes out is the same.
-The memory is bounded: what ended longest ago is forgotten first, and decisions are kept packed.
+The memory is bounded: what ended longest ago is forgotten first, and decisions are kept packed. Of
+those whose request may come again, the rest is kept for as long as the log has it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from math import inf
 from typing import Final
 
+from api.idempotency import is_keyed
 from api.job import Job
+from api.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
 
 _TAKEN: Final = frozenset(State)
@@ -22,15 +25,17 @@ SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before
 class Projection:
     """The jobs by id, in the order in which the log first named them.
 
-    At most ``most`` jobs are kept, and none that ended more than ``oldest`` seconds ago.
+    At most ``most`` jobs are kept, and none that ended more than ``oldest`` seconds ago. The log
+    has at most ``most_bytes``.
     """
 
-    def __init__(self, most: int, oldest: float = inf) -> None:
+    def __init__(self, most: int, oldest: float = inf, most_bytes: float = inf) -> None:
         self._most = most
         self._oldest = oldest
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._order: list[Job] = []
         self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
+        self._retired = Retired(most_bytes, oldest)
         self._named = 0
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
@@ -52,7 +57,11 @@ class Projection:
 
     def get(self, id: str) -> Job | None:
         """Give a job, or None where the log does not name it."""
-        return self._jobs.get(id)
+        return self._jobs.get(id) or self._retired.get(id)
+
+    def read(self, size: int) -> None:
+        """Note that so many bytes of the log were read."""
+        self._retired.read(size)
 
     def known_substations(self) -> frozenset[str]:
         """Give the ids of the substations there are, as far as the dispatcher has told."""
@@ -73,17 +82,24 @@ class Projection:
                 yield job
 
     def _new(self, event: Event) -> Job:
+        self._make_room(event.at)
         self._named += 1
-        job = self._jobs[event.job] = Job(event.job, self._named)
+        job = self._retired.take(event.job, self._named) or Job(event.job, self._named)
+        self._jobs[job.id] = job
         self._order.append(job)
         self.by_status[job.status] += 1
-        if len(self._jobs) > self._most:
-            self._drop_one()
-        while self._ended and next(iter(self._ended.values())).ended_at < event.at - self._oldest:
-            self._drop_one()
+        if job.status in ENDED:
+            self._ended[job.id] = job
+        return job
+
+    def _make_room(self, now: float) -> None:
+        """Have room for one more, and nothing that is older than the log."""
+        if len(self._jobs) >= self._most:
+            self._drop_one(now)
+        while self._ended and next(iter(self._ended.values())).ended_at < now - self._oldest:
+            self._drop_one(now)
         if len(self._order) > SLACK * len(self._jobs) + FEW:
             self._order = list(self._jobs.values())
-        return job
 
     def _count(self, job: Job, before: State) -> None:
         if job.status is before:
@@ -95,12 +111,14 @@ class Projection:
         elif before not in ENDED:
             self._ended[job.id] = job
 
-    def _drop_one(self) -> None:
+    def _drop_one(self, now: float) -> None:
         first = self._ended or self._jobs
         job = next(iter(first.values()))
         self._ended.pop(job.id, None)
         del self._jobs[job.id]
         self.by_status[job.status] -= 1
+        if is_keyed(job.id):
+            self._retired.put(job, now)
 
 
 def _names_substations(event: Event) -> bool:

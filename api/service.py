@@ -34,7 +34,9 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("api"))
     metrics = Metrics(registry)
-    projection = Projection(settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS)
+    projection = Projection(
+        settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS, topology.EVENTS_MAX_BYTES
+    )
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"

@@ -79,6 +79,7 @@ class Bench:
         keys: Keys | None = None,
         closed: bool = False,
         rate: float | None = None,
+        max_jobs: int = 1_000,
     ) -> None:
         self.now = 0.0
         self.at = AT
@@ -88,7 +89,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.problems: list[str] = []
         metrics = Metrics(self.registry)
-        self.projection = Projection(1_000)
+        self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test")
         self.log = EventLog(self.projection, writer, metrics, lambda: AT)

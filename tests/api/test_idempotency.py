@@ -48,6 +48,21 @@ async def test_two_at_once_are_one_job() -> None:
         assert len(api.publisher.to(REQUESTS)) == 1
 
 
+async def test_another_list_at_the_same_time_is_refused_as_a_whole() -> None:
+    """422 that names the place, before anything of it is published; the first list is taken."""
+    async with Bench().serve() as api:
+        del api.publisher.automatic[REQUESTS]
+        first = asyncio.create_task(api.post([BUS, BUS], "/charges", Idempotency_Key="a"))
+        await api.until(lambda: len(api.publisher.to(REQUESTS)) == 2)
+        other = await api.post([BUS, {}, {}], "/charges", Idempotency_Key="a")
+        assert other.status == 422
+        assert other.body["errors"][0]["field"] == "1.Idempotency-Key"
+        for _ in range(2):
+            api.publisher.answer(REQUESTS)
+        assert (await first).status == 202
+        assert len(api.publisher.to(REQUESTS)) == 2
+
+
 async def test_the_same_key_with_another_request_is_a_mistake() -> None:
     """422 that names the header; the job stays as it is."""
     async with Bench().serve() as api:
@@ -87,6 +102,20 @@ async def test_after_a_restart_the_event_log_knows() -> None:
         )
         assert (await api.post(BUS, Idempotency_Key="a")).status == 422
         assert api.publisher.to(REQUESTS) == []
+
+
+async def test_what_memory_had_no_room_for_is_the_same_job() -> None:
+    """Many jobs later the answer is the first one's, and another request is refused."""
+    async with Bench(max_jobs=3).serve() as api:
+        first = await api.post(BUS, Idempotency_Key="a")
+        api.hear(Event(State.COMPLETED, AT + 9, first.body["id"], "s1"))
+        for number in range(9):
+            await api.post({"vehicle_id": f"bus-{number}"})
+        again = await api.post(BUS, Idempotency_Key="a")
+        assert (again.body["id"], again.body["status"]) == (first.body["id"], "completed")
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert (await api.post({}, Idempotency_Key="a")).status == 422
+        assert len(api.publisher.to(REQUESTS)) == 10
 
 
 async def test_until_the_log_is_read_nobody_can_know() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -246,6 +248,65 @@ def test_those_that_ended_first_are_forgotten_first() -> None:
     assert [job.id for job in projection.after(None)] == ["a", "d", "e"]
     projection.apply(queued(8, "f"))
     assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
+
+
+KEYED = "key-1"  # as of an Idempotency-Key
+
+
+@given(st.lists(EVENT, min_size=1, max_size=9), st.lists(EVENT, max_size=3))
+def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
+    before: list[Event], after_it: list[Event]
+) -> None:
+    """One that memory has no room for is told of as before, and goes on when it is heard of."""
+    named = [replace(event, job=KEYED) for event in before + after_it]
+    kept, whole = Projection(1), Projection(1)
+    for event in named[: len(before)]:
+        kept.apply(event)
+    kept.apply(queued(9, "another"))
+    for event in named:
+        whole.apply(event)
+        if event is named[len(before) - 1]:
+            assert without_decision(kept) == without_decision(whole)
+    for event in named[len(before) :]:
+        kept.apply(event)
+        kept.apply(queued(9, "another"))
+    assert without_decision(kept) == without_decision(whole)
+    assert +kept.by_status == {State.QUEUED: 1}
+
+
+def without_decision(projection: Projection) -> dict[str, Any]:
+    """Give what the api tells of the job with a key, as far as it is kept."""
+    job = projection.get(KEYED)
+    assert job is not None
+    told = schemas.charge(job).model_dump()
+    if job.queued is None:
+        told["times"].pop(State.QUEUED, None)  # the decision alone had told it
+    return told | {"decision": None}
+
+
+def test_of_others_nothing_is_kept() -> None:
+    """Nobody can ask for them again by a key: that would be memory for nothing."""
+    projection = after(queued(1), queued(2, "b"), most=1)
+    assert projection.get("j") is None
+
+
+def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
+    """By its age and by its size, as the log drops it."""
+    projection = Projection(1, oldest=10, most_bytes=100)
+    for at, job in enumerate(("key-1", "key-2", "key-3")):
+        projection.apply(queued(at, job))
+        projection.apply(completed(at, job=job))
+        projection.read(40)
+    assert all(projection.get(f"key-{number}") for number in (1, 2, 3))
+    projection.read(50)
+    assert [bool(projection.get(f"key-{number}")) for number in (1, 2, 3)] == [False, True, True]
+    projection.apply(queued(11.5, "key-4"))
+    assert [bool(projection.get(f"key-{number}")) for number in (1, 2, 3, 4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_job_that_ended_in_two_ways_is_forgotten_once() -> None:
