@@ -105,7 +105,7 @@ class Dispatcher:
             self._jobs,
             self._history,
             self._acks,
-            fleet.ledger,
+            events,
             metrics,
             requests=self._source(self._acks.done),
             chance=chance,

@@ -10,8 +10,9 @@ from typing import Final
 from dispatcher.decision.account import NO_READING
 from dispatcher.decision.ledger import Ledger
 from dispatcher.progress import Progress
+from grid.events import Event
 
-REMEMBERED: Final = 200_000  # ids of jobs sent, to know a redelivered request by
+REMEMBERED: Final = 200_000  # ids of jobs sent, to know a second request by
 
 
 class Sent:
@@ -59,12 +60,21 @@ class History:
         self._now = now
         self.sent = Sent()
 
-    def is_over(self, id: str, replays: int, *, redelivered: bool) -> bool:
+    def is_over(self, id: str, replays: int) -> bool:
         """Tell whether a request that comes needs nothing more: its job was sent, or has ended.
 
         What was before an operator replayed it does not count.
         """
-        return self.sent.has(id, replays) or (redelivered and self._progress.ended(id, replays))
+        return self.sent.has(id, replays) or self._progress.ended(id, replays)
+
+    def end(self, id: str, replays: int) -> Event | None:
+        """Give the event that ended a job, where that is known and nothing came after it."""
+        return self._progress.end(id) if self._progress.ended(id, replays) else None
+
+    def take_back(self, id: str, substation: str) -> None:
+        """Note that a job was taken back from a substation, where it had been sent."""
+        self.sent.forget(id)
+        self._ledger.let_go(substation)
 
     def went_elsewhere(self, id: str, substation: str) -> bool:
         """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
-from dispatcher.decision.ledger import Ledger
 from dispatcher.doubt import Doubt, ReadLog
 from dispatcher.history import History
 from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Source
@@ -17,6 +16,8 @@ from dispatcher.telemetry import Metrics
 from grid import messages, parking, topology
 from grid.amqp import Delivery
 from grid.errors import MalformedMessage
+from grid.event_log import EventWriter
+from grid.events import Event
 from grid.messages import ChargeRequest
 from grid.trace import Chance, carried
 
@@ -36,7 +37,7 @@ class Intake:
         jobs: dict[str, Job],
         history: History,
         acks: Acknowledger,
-        ledger: Ledger,
+        events: EventWriter,
         metrics: Metrics,
         *,
         requests: Source,
@@ -51,7 +52,7 @@ class Intake:
         self._history = history
         self._sent = history.sent
         self._acks = acks
-        self._ledger = ledger
+        self._events = events
         self._metrics = metrics
         self._chance = chance
         self._now = now
@@ -107,8 +108,7 @@ class Intake:
         if self._history.went_elsewhere(request.id, substation):
             source.done(delivery.tag)
             return True
-        self._sent.forget(request.id)
-        self._ledger.let_go(substation)
+        self._history.take_back(request.id, substation)
         job = self._new(request, delivery, source)
         job.origin, job.attempt = substation, 1
         self._join(job)
@@ -168,16 +168,26 @@ class Intake:
             self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
-        replays, again = parking.replays(delivery.headers), delivery.redelivered
-        if job is None and not self._history.is_over(id, replays, redelivered=again):
+        replays = parking.replays(delivery.headers)
+        if job is None and not self._history.is_over(id, replays):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self.requests, delivery.tag
             return True
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
+        if (end := self._history.end(id, replays)) is not None:
+            self._tell_again(end)
         self._acks.done(delivery.tag)
         return True
+
+    def _tell_again(self, end: Event) -> None:
+        """Put an end on record once more: who sent the request again may not have it."""
+
+        def answer(written: bool) -> None:  # noqa: FBT001
+            self._metrics.events_lost.inc(not written)
+
+        self._events.write(end, answer)
 
     def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
         """See to what waits at a substation of a job that is in hand."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grid import parking
 from grid.events import ASIDE, FINAL, Event, State
 
 V = TypeVar("V")
 Assigned = tuple[float, int, str]  # when, which attempt, where
+End = tuple[float, str, str, str]  # when, which state, where, why
 
 
 class Progress:
@@ -22,9 +23,9 @@ class Progress:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        # after how many replays, and when, it was put aside the last time
-        self._aside: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._ended: OrderedDict[str, End] = OrderedDict()  # the first end
+        # after how many replays it was put aside the last time, and how
+        self._aside: OrderedDict[str, tuple[int, End]] = OrderedDict()
         # the latest assignment, and when the latest to any other substation was
         self._assigned: OrderedDict[str, tuple[Assigned, float]] = OrderedDict()
         self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
@@ -38,7 +39,8 @@ class Progress:
             self._charge(event)
         elif kind in FINAL:
             self._charging.pop(event.job, None)
-            self._keep(self._ended, event.job, None)
+            end = event.at, str(event.kind), event.substation, event.reason
+            self._keep(self._ended, event.job, min(end, self._ended.get(event.job, end)))
         elif kind in ASIDE:
             self._put_aside(event)
 
@@ -46,6 +48,13 @@ class Progress:
         """Tell whether nothing more happens to a job that was replayed so often."""
         aside = self._aside.get(job)
         return job in self._ended or (aside is not None and aside[0] >= replays)
+
+    def end(self, job: str) -> Event | None:
+        """Give the event that ended a job, or put it aside the last time, if that was told."""
+        aside = self._aside.get(job)
+        if (final := self._ended.get(job)) is not None:
+            return _event(job, final)
+        return None if aside is None else _event(job, aside[1], parking.noted(aside[0]))
 
     def sent_to(self, job: str) -> str | None:
         """Name the substation a job was last assigned to, if that was told."""
@@ -67,9 +76,13 @@ class Progress:
         if session is None:
             return None
         since, where = session
-        _, aside_at = self._aside.get(job, (0, -inf))
-        over = aside_at >= since or self._elsewhere_at(job, where) > since
+        over = self._aside_at(job) >= since or self._elsewhere_at(job, where) > since
         return None if over else where
+
+    def _aside_at(self, job: str) -> float:
+        """When a job was last put aside; before all time if never."""
+        known = self._aside.get(job)
+        return -inf if known is None else known[1][0]
 
     def _elsewhere_at(self, job: str, substation: str) -> float:
         """When a job was last assigned to any other substation; before all time if never."""
@@ -97,9 +110,10 @@ class Progress:
         self._keep(self._assigned, event.job, (latest, elsewhere))
 
     def _put_aside(self, event: Event) -> None:
-        replays, at = self._aside.get(event.job, (0, -inf))
-        latest = max(replays, parking.replays(event.detail)), max(at, event.at)
-        self._keep(self._aside, event.job, latest)
+        # not where: that would be read as one job less there
+        replays, end = parking.replays(event.detail), (event.at, str(event.kind), "", event.reason)
+        before, last = self._aside.get(event.job, (replays, end))
+        self._keep(self._aside, event.job, (max(before, replays), max(last, end)))
 
     def _charge(self, event: Event) -> None:
         if not event.substation or event.job in self._ended:
@@ -112,3 +126,8 @@ class Progress:
         memory[job] = value
         if len(memory) > self._most:
             memory.popitem(last=False)
+
+
+def _event(job: str, end: End, detail: dict[str, Any] | None = None) -> Event:
+    at, kind, substation, reason = end
+    return Event(kind, at, job, substation, reason=reason, detail=detail or {})

@@ -6,11 +6,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from grid.events import Counts
+from grid.events import Counts, State
 from grid.messages import DEFAULT_POWER_KW
 
 POWER_DIGITS: Final = 6  # of kW: sums of fractions have no more that mean anything
-REMEMBERED: Final = 100_000  # ids of completed jobs, to know a second copy by
+REMEMBERED: Final = 100_000  # ends of jobs, to know a second copy by
+
+End = tuple[State, float]  # how a job ended, and when, in Unix seconds
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class Station:
     expired: int = 0
     charging_power_kw: float = 0.0  # what all sessions draw together
     waiting: int = 0  # jobs brought while every connector is taken
-    _done: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _ends: OrderedDict[str, End] = field(default_factory=OrderedDict)
 
     @property
     def full(self) -> bool:
@@ -57,29 +59,29 @@ class Station:
         self._draw(self.sessions[job])
         self.accepted += 1
 
-    def finish(self, job: str) -> None:
-        """End a session that has charged its vehicle."""
+    def finish(self, job: str, at: float) -> None:
+        """End a session that has charged its vehicle; ``at`` is in Unix seconds."""
         self._draw(-self.sessions.pop(job))
         self.completed += 1
-        self._remember(job)
+        self._remember(job, (State.COMPLETED, at))
 
     def interrupt(self, job: str) -> None:
         """End a session whose vehicle is to be charged elsewhere."""
         self._draw(-self.sessions.pop(job))
 
-    def expire(self, job: str) -> None:
+    def expire(self, job: str, at: float) -> None:
         """Note a job that is not charged any more, since its vehicle has left."""
         self.expired += 1
-        self._remember(job)
+        self._remember(job, (State.EXPIRED, at))
 
-    def has_done(self, job: str) -> bool:
-        """Tell whether a job has ended here, as far as it is remembered."""
-        return job in self._done
+    def end(self, job: str) -> End | None:
+        """Tell how a job ended here, and when, as far as it is remembered."""
+        return self._ends.get(job)
 
-    def _remember(self, job: str) -> None:
-        self._done[job] = None
-        if len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
+    def _remember(self, job: str, end: End) -> None:
+        self._ends[job] = end
+        if len(self._ends) > REMEMBERED:
+            self._ends.popitem(last=False)
 
     def _draw(self, power_kw: float) -> None:
         # rounded each time, so that nothing is left over of sums that cannot be exact

@@ -85,8 +85,8 @@ class Worker:
         session = self._in_hand.get(request.id)
         if session is not None and session.tag is None:
             session.tag = delivery.tag
-        elif session is not None or self._station.has_done(request.id):
-            self._acknowledge_copy(delivery)
+        elif session is not None or self._station.end(request.id):
+            self._acknowledge_copy(request.id, delivery)
         else:
             self._take(request, delivery)
 
@@ -152,9 +152,10 @@ class Worker:
         session = self._session(request, delivery, delivery.tag, 0.0)
         self._empty.clear()
         self._in_hand[request.id] = session
-        self._station.expire(request.id)
+        at = self._clock()
+        self._station.expire(request.id, at)
         tell(log, request.id, session.trace, DEPARTED, substation=self._name)
-        event = self._event(State.EXPIRED, session)
+        event = self._event(State.EXPIRED, session, at)
         self._report(session, replace(event, reason=DEPARTED))
 
     def _start(self, request: ChargeRequest, delivery: Delivery, tag: int | None) -> None:
@@ -163,7 +164,7 @@ class Worker:
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        self._events.write(self._event(State.CHARGING, session))
+        self._events.write(self._event(State.CHARGING, session, self._clock()))
         tell(log, request.id, session.trace, "charging", substation=self._name)
         loop = asyncio.get_running_loop()
         session.timer = loop.call_later(session.seconds, self._finish, session)
@@ -176,10 +177,11 @@ class Worker:
 
     def _finish(self, session: Session) -> None:
         session.timer = None
-        self._station.finish(session.request.id)
+        at = self._clock()
+        self._station.finish(session.request.id, at)
         tell(log, session.request.id, session.trace, "charged", substation=self._name)
         self._observe(session.seconds)
-        self._report(session, self._event(State.COMPLETED, session))
+        self._report(session, self._event(State.COMPLETED, session, at))
         while self._kept and not self._station.full:
             self._start_kept(self._kept.popleft())
         while self._waiting and not self._station.full:
@@ -189,7 +191,7 @@ class Worker:
         """Charge a job of a queue that is gone: there is nothing to acknowledge."""
         request = messages.decode(delivery.body)  # as it was when it came
         self._count_waiting()
-        if request.id not in self._in_hand and not self._station.has_done(request.id):
+        if request.id not in self._in_hand and not self._station.end(request.id):
             self._start(request, delivery, None)
 
     def _next_waiting(self) -> Delivery:
@@ -227,17 +229,25 @@ class Worker:
         if session.tag is not None:
             self.consumer.requeue(session.tag)
 
-    def _acknowledge_copy(self, delivery: Delivery) -> None:
+    def _acknowledge_copy(self, id: str, delivery: Delivery) -> None:
         # The first delivery of a message that is known already is a second copy; a redelivery is
         # the same message again, whose acknowledgement did not arrive.
         if not delivery.redelivered:
             self._station.duplicates += 1
+            self._tell_again(id)
         self.consumer.ack(delivery.tag)
 
-    def _event(self, kind: State, session: Session) -> Event:
+    def _tell_again(self, id: str) -> None:
+        """Put an end on record once more: who sent the job again may not have it."""
+        if (end := self._station.end(id)) is not None and id not in self._in_hand:
+            kind, at = end
+            reason = DEPARTED if kind is State.EXPIRED else ""
+            self._events.write(Event(kind, at, job=id, substation=self._name, reason=reason))
+
+    def _event(self, kind: State, session: Session, at: float) -> Event:
         return Event(
             kind,
-            self._clock(),
+            at,
             job=session.request.id,
             substation=self._name,
             attempt=session.attempt,

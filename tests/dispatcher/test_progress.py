@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from time import perf_counter
 
@@ -156,6 +157,21 @@ def test_neither_order_nor_repetition_matters(news: list[Event], random: Random)
     for job in ("j", "k"):
         assert answers(told(*again), job) == by_the_rules(news, job)
         assert told(*again).ended(job, 1) == over(news, job, 1)
+        assert told(*again).end(job) == end(news, job)
+
+
+def end(news: list[Event], job: str) -> Event | None:
+    """Give the first end of a job from the whole log, or else when it was put aside last."""
+    own = [each for each in news if each.job == job]
+    final = [each for each in own if each.kind in FINAL]
+    if final:
+        return replace(min(final, key=lambda each: (each.at, each.kind)), detail={})
+    aside = [each for each in own if each.kind in ASIDE]
+    if not aside:
+        return None
+    replays = max(each.detail["replays"] for each in aside)
+    last = max(aside, key=lambda each: (each.at, each.kind))
+    return replace(last, detail={"replays": replays} if replays else {})
 
 
 def over(news: list[Event], job: str, replays: int) -> bool:

@@ -210,7 +210,7 @@ def test_a_substation_s_own_page_says_what_the_station_holds(
     for number, power in enumerate(powers):
         station.start(f"job{number}", power)
     for job in list(station.sessions)[:finished]:
-        station.finish(job)
+        station.finish(job, 1009)
     registry = CollectorRegistry()
     registry.register(StationCollector(station))
     session_seconds(registry).observe(2)

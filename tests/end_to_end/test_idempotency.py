@@ -42,11 +42,31 @@ def test_a_retry_anywhere_is_the_same_job(vhost: VirtualHost, tmp_path: Path) ->
         [second] = {answer["id"] for _, answer in racing}
         jobs = system.wait_completed({first["id"], second})
         assert [job["duplicates"] for job in jobs] == [0, 0]
-        pages = [str(system.get(name, "/metrics")[1]) for name in system.substations]
-        completed = [
-            float(line.split()[1])
-            for page in pages
-            for line in page.splitlines()
-            if line.startswith("ev_charging_sessions_completed_total ")
-        ]
-        assert sum(completed) == 2
+        assert sessions(system) == 2
+
+
+def test_what_no_memory_has_room_for_is_the_same_job(vhost: VirtualHost, tmp_path: Path) -> None:
+    """Many jobs and a restart of api and dispatcher later its key is known, and its end."""
+    with System(vhost, tmp_path, environment=QUICK | {"MAX_JOBS": "2"}) as system:
+        _, first = send(system, "api", "a")
+        for number in range(5):
+            assert system.call("api", "POST", "/charge", {"vehicle_id": f"car-{number}"})[0] == 202
+        system.until(lambda: sessions(system) == 6, "all are charged")
+        for name in ("api", "dispatcher"):
+            system.kill(name)
+            system.start(name)
+            system.wait_ready(name)
+        status, again = send(system, "api", "a")
+        assert (status, again["id"], again["status"]) == (202, first["id"], "completed")
+        assert sessions(system) == 6
+
+
+def sessions(system: System) -> float:
+    """Count the sessions that all substations have completed."""
+    pages = [str(system.get(name, "/metrics")[1]) for name in system.substations]
+    return sum(
+        float(line.split()[1])
+        for page in pages
+        for line in page.splitlines()
+        if line.startswith("ev_charging_sessions_completed_total ")
+    )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.events import Counts
+from grid.events import Counts, State
 from grid.messages import DEFAULT_POWER_KW
 from substation import station as module
 from substation.station import Station
@@ -19,14 +19,14 @@ def test_a_station_counts_what_it_does() -> None:
     one = station()
     one.start("a", 11)
     one.start("b", None)
-    one.finish("a")
+    one.finish("a", 1009)
     one.start("c", 22)
     one.interrupt("c")
     assert one.counts() == Counts(1, 3, 1, 0, 1000.0, 7.4)
     assert one.charging_power_kw == DEFAULT_POWER_KW
-    assert one.has_done("a")
-    assert not one.has_done("b")
-    assert not one.has_done("c")
+    assert one.end("a") == (State.COMPLETED, 1009)
+    assert one.end("b") is None
+    assert one.end("c") is None
 
 
 def test_a_station_is_full_when_every_connector_is_taken() -> None:
@@ -37,7 +37,7 @@ def test_a_station_is_full_when_every_connector_is_taken() -> None:
     assert not one.full
     one.start("b", None)
     assert one.full
-    one.finish("a")
+    one.finish("a", 1009)
     assert not one.full
 
 
@@ -46,9 +46,9 @@ def test_what_is_remembered_of_completed_jobs_is_bounded() -> None:
     one = station()
     for number in range(module.REMEMBERED + 2):
         one.start(str(number), None)
-        one.finish(str(number))
-    assert not one.has_done("1")
-    assert one.has_done("2")
+        one.finish(str(number), 1009)
+    assert one.end("1") is None
+    assert one.end("2")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["start", "finish", "interrupt"]), st.integers(0, 9))))
@@ -60,7 +60,7 @@ def test_load_is_what_was_accepted_and_is_not_over(steps: list[tuple[str, int]])
         if step == "start" and job not in one.sessions:
             one.start(job, 10)
         elif step == "finish" and job in one.sessions:
-            one.finish(job)
+            one.finish(job, 1009)
         elif step == "interrupt" and job in one.sessions:
             one.interrupt(job)
             interrupted += 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -153,6 +154,20 @@ async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None
     assert 2 in bench.queue.acked
     assert bench.station.accepted == 1
     assert bench.station.duplicates == 1
+
+
+async def test_of_a_second_copy_that_comes_late_the_end_is_told_again() -> None:
+    """Who sent it may read a log that has dropped the first word; it is the same end, not two."""
+    bench = Bench()
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.acked == [1])
+    bench.at = AT + 90_000
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.acked == [1, 2])
+    await turns()
+    _, first, again = bench.publisher.events()
+    assert again == replace(first, attempt=0, counts=None)
+    assert (again.at, again.substation) == (AT, "s1")
 
 
 async def test_a_vehicle_that_has_left_is_not_charged() -> None:
@@ -370,7 +385,9 @@ async def _go_through(steps: list[str], room: int) -> None:
             step("record")
             await turns(3)
     assert bench.station.accepted == bench.station.completed == len(jobs)
-    assert sorted(job for job, kind in bench.kinds() if kind == "completed") == sorted(jobs)
+    ends = [each for each in bench.publisher.events() if each.kind == State.COMPLETED]
+    assert sorted(each.job for each in ends if each.counts) == sorted(jobs)  # the rest repeats them
+    assert {(each.job, each.at) for each in ends} == {(job, AT) for job in jobs}
 
 
 async def test_what_waits_of_a_queue_that_is_gone_is_charged() -> None:

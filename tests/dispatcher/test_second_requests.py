@@ -1,0 +1,49 @@
+"""Requests whose job has ended already: sent again by a client, or by an operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from grid import parking, topology
+from grid.amqp import Outcome
+from grid.events import FINAL, Event, State
+from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.fake_broker import FakePublisher, turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+@pytest.mark.parametrize("last", [State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED])
+async def test_a_new_request_of_a_job_that_has_ended_is_told_how(last: State) -> None:
+    """Whoever sent it again may read a log that has dropped that: nothing is charged twice."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(Event(last, AT, job="j1", substation="s1", reason="why"))
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert bench.routed() == []
+    assert bench.queue.acked == [1]
+    (event,) = bench.publisher.events()
+    assert (event.kind, event.at, event.job, event.reason) == (last, AT, "j1", "why")
+    assert event.substation == ("s1" if last in FINAL else "")
+    assert bench.count("duplicate_requests_total") == 1
+
+
+async def test_an_end_that_the_log_refuses_is_counted() -> None:
+    """The request is acknowledged all the same: its job has ended."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.tell(Event(State.COMPLETED, AT, job="j1", substation="s1"))
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    await turns()
+    assert bench.queue.acked == [1]
+    assert bench.count("events_lost_total") == 1
+
+
+async def test_a_replay_of_what_was_parked_is_sent() -> None:
+    """What was before an operator replayed it is over."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(Event(State.PARKED, AT, job="j1"))
+    bench.queue.bring(body("j1"), "j1", headers={parking.REPLAYS_HEADER: 1})
+    await turns()
+    assert bench.routed() == ["j1"]
