@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from deploy import ready, stack, summary
+from deploy.rabbitmq.live import OwnBroker
 from grid.errors import GridError
 
 
@@ -20,8 +21,8 @@ class Setup(Protocol):
     def write_files(self) -> None:
         """Write everything that it reads."""
 
-    def load_definitions(self) -> None:
-        """Give our own broker, where it runs, its users and topology. Raises ``GridError``."""
+    def own_broker(self) -> OwnBroker | None:
+        """Give our own broker; None where an outside one is used."""
 
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
@@ -47,12 +48,15 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     """
     try:
         wanted.write_files()
-        wanted.load_definitions()
+        if (broker := wanted.own_broker()) is not None:
+            broker.load()
         wanted.declare_at_outside_broker()
         wanted.note().write()
         wanted.start()
         summary.say("Waiting until all is ready")
         problems = ready.wait(wanted.look, summary.say)
+        if broker is not None and not problems:
+            _withdraw(broker)
     except BaseException:
         _undo(before, stop)
         raise
@@ -64,6 +68,13 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         return 1
     summary.say(f"All of it runs:\n\n{wanted.summary()}")
     return 0
+
+
+def _withdraw(broker: OwnBroker) -> None:
+    """Take away the users that are nobody's now that all else runs, and their passwords."""
+    for user in broker.withdraw():
+        summary.say(f"RabbitMQ's user {user} is gone: nothing uses it any more")
+        (stack.SECRETS / user).unlink(missing_ok=True)
 
 
 def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:

@@ -13,7 +13,7 @@ from deploy import passwords, ready, stack, summary, told
 from deploy.docker import containers
 from deploy.files import digest, own_folder
 from deploy.local.ports import HOST
-from deploy.rabbitmq import definitions, live
+from deploy.rabbitmq.live import OwnBroker
 from grid.errors import GridError
 
 FOLDER: Final = stack.ROOT / "deploy"
@@ -113,12 +113,13 @@ class Compose:
         clustered = len(self.nodes) > 1 or used_as_cluster()
         USED.write_text(told.CLUSTER if clustered else "")
 
-    def load_definitions(self) -> None:
-        """Give our own node, where it runs, its users and topology. Raises ``GridError``."""
-        if not self.outside:
-            names = self.substations()
-            users = passwords.ensure(stack.SECRETS, names, for_containers=True)
-            live.load(self.ports[stack.MANAGEMENT], users, definitions.render(users, names))
+    def own_broker(self) -> OwnBroker | None:
+        """Give our own broker; None where an outside one is used."""
+        if self.outside:
+            return None
+        names = self.substations()
+        users = passwords.ensure(stack.SECRETS, names, for_containers=True)
+        return OwnBroker(self.ports[stack.MANAGEMENT], users, names)
 
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""

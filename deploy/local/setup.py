@@ -17,7 +17,8 @@ from deploy.local.ports import HOST, free_ports
 from deploy.local.programs import Layout, Program, grafana_server
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.supervisor import Supervisor, log_file
-from deploy.rabbitmq import definitions, live
+from deploy.rabbitmq import definitions
+from deploy.rabbitmq.live import OwnBroker
 from grid.errors import ConfigurationError, GridError
 
 SUBSTATIONS_FILE: Final = stack.ROOT / "deploy" / "local" / "substations.json"
@@ -97,12 +98,13 @@ class Setup:
         )
         write(stack.STATE / "prometheus.yml", text)
 
-    def load_definitions(self) -> None:
-        """Give our own node, where it runs, its users and topology. Raises ``GridError``."""
-        if self.layout.node:
-            users = passwords.ensure(stack.SECRETS, self.layout.substations)
-            rendered = definitions.render(users, self.layout.substations)
-            live.load(self.layout.ports[stack.MANAGEMENT], users, rendered)
+    def own_broker(self) -> OwnBroker | None:
+        """Give our own broker; None where an outside one is used."""
+        if not self.layout.node:
+            return None
+        names = self.layout.substations
+        users = passwords.ensure(stack.SECRETS, names)
+        return OwnBroker(self.layout.ports[stack.MANAGEMENT], users, names)
 
     def declare_at_outside_broker(self) -> None:
         """Give an outside broker the topology; our own has it from its definitions.

@@ -1,7 +1,7 @@
-"""Giving a node that runs the definitions as they are now: a new substation's user, say.
+"""Giving a node that runs the users and the topology as they are now, and taking old users away.
 
-A node reads its file when it boots. To start it again for each change would take the whole system
-with it for some seconds.
+A node reads its file when it boots, and only adds. To start it again for each change would take the
+whole system with it for some seconds.
 """
 
 from __future__ import annotations
@@ -10,38 +10,65 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from deploy.local.ports import HOST, answers
+from deploy.rabbitmq import definitions
+from deploy.rabbitmq.users import is_withdrawn
 from grid.errors import GridError
 
 TIMEOUT_SECONDS: Final = 30
 ADMIN: Final = "admin"
 
 
-def load(port: int, passwords: Mapping[str, str], definitions: Mapping[str, Any]) -> None:
-    """Load definitions by the management API on a port of this machine; if nothing answers, none.
+@dataclass(frozen=True, slots=True)
+class OwnBroker:
+    """Our own node on this machine, by its management port; ``passwords`` are by user."""
 
-    Raises ``GridError`` where the node does not take them.
-    """
-    if not answers(port):
-        return
-    token = base64.b64encode(f"{ADMIN}:{passwords[ADMIN]}".encode()).decode()
-    request = urllib.request.Request(
-        f"http://{HOST}:{port}/api/definitions",
-        data=json.dumps(definitions).encode(),
-        method="POST",
-        headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310
-            pass
-    except urllib.error.HTTPError as error:
-        raise GridError(f"RabbitMQ does not take its definitions: {_why(error)}") from error
-    except OSError as error:
-        raise GridError(f"RabbitMQ does not take its definitions: {error}") from error
+    port: int
+    passwords: Mapping[str, str]
+    substations: Collection[str]
+
+    def load(self) -> None:
+        """Load the definitions; where nothing answers, the node will read them when it boots.
+
+        Raises ``GridError`` where it does not take them.
+        """
+        if answers(self.port):
+            rendered = definitions.render(self.passwords, self.substations)
+            self._call("POST", "definitions", rendered)
+
+    def withdraw(self) -> list[str]:
+        """Take away the users of earlier versions, and of substations that are gone; names them.
+
+        What they had open, RabbitMQ closes. Others that somebody has added stay. Raises
+        ``GridError`` where the node does not answer.
+        """
+        known = [each["name"] for each in self._call("GET", "users?columns=name")]
+        old = [name for name in known if is_withdrawn(name, self.substations)]
+        for name in old:
+            self._call("DELETE", f"users/{quote(name, safe='')}")
+        return old
+
+    def _call(self, method: str, what: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        token = base64.b64encode(f"{ADMIN}:{self.passwords[ADMIN]}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://{HOST}:{self.port}/api/{what}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise GridError(f"RabbitMQ does not take {method} {what}: {_why(error)}") from error
+        except (OSError, ValueError) as error:
+            raise GridError(f"RabbitMQ does not take {method} {what}: {error}") from error
 
 
 def _why(error: urllib.error.HTTPError) -> str:

@@ -22,6 +22,8 @@ class Permission:
     read: str
 
 
+FORMER: Final = frozenset({"guest", "substation"})  # of RabbitMQ itself, and of earlier versions
+
 EVERYTHING: Final = Permission(".*", ".*", ".*")
 
 SERVICES: Final[Mapping[str, Permission]] = {
@@ -76,3 +78,10 @@ def permissions(substations: Iterable[str]) -> dict[str, Permission]:
         for each in substations
     }
     return {**SERVICES, **own}
+
+
+def is_withdrawn(user: str, substations: Iterable[str]) -> bool:
+    """Tell whether a user is one of ours that nobody is any more; others are not ours to judge."""
+    if topology.substation_of(user) is None:
+        return user in FORMER
+    return user not in map(substation_user, substations)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
-from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from pika.exceptions import (
+    AMQPConnectionError,
+    ChannelClosedByBroker,
+    ProbableAuthenticationError,
+)
 
-from deploy.rabbitmq import definitions, live
+from deploy.rabbitmq import definitions
+from deploy.rabbitmq.live import OwnBroker
 from deploy.rabbitmq.users import permissions
 from grid import topology
 from grid.errors import GridError
@@ -136,9 +142,39 @@ def test_a_node_that_runs_is_given_a_new_user(broker: Broker) -> None:
     )
     with pytest.raises(ProbableAuthenticationError):
         connect(url)
-    live.load(broker.node.ports.management, passwords, definitions.render(passwords, names))
+    own = OwnBroker(broker.node.ports.management, passwords, names)
+    own.load()
     with connect(url) as connection, pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
         connection.channel().basic_get(topology.REQUESTS)
     with pytest.raises(GridError, match="another password for admin: make down"):
-        live.load(broker.node.ports.management, {"admin": "wrong"}, {})
-    live.load(1, passwords, {})  # where nothing runs there is nothing to do
+        replace(own, passwords=passwords | {"admin": "wrong"}).load()
+    replace(own, port=1).load()  # where nothing runs there is nothing to do
+    broker.request("DELETE", "/api/users/substation.added")
+
+
+def test_a_user_of_before_is_taken_away(broker: Broker) -> None:
+    """One of an earlier version that could read every queue, and one of a substation that is gone.
+
+    What they have open is closed; a user that somebody has added, and the others, stay.
+    """
+    old = dict.fromkeys(("substation", "substation.gone", "monitoring"), "a password")
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    for user, password in old.items():
+        broker.request("PUT", f"/api/users/{user}", {"password": password, "tags": ""})
+        broker.request("PUT", f"/api/permissions/%2F/{user}", everything)
+
+    def url(user: str) -> str:
+        return broker.url().replace(f"admin:{broker.passwords['admin']}", f"{user}:{old[user]}")
+
+    connection = connect(url("substation"))
+    own = OwnBroker(broker.node.ports.management, broker.passwords, SUBSTATIONS)
+    assert sorted(own.withdraw()) == ["substation", "substation.gone"]
+    with pytest.raises(AMQPConnectionError):
+        connection.process_data_events(time_limit=30)
+    for user in ("substation", "substation.gone"):
+        with pytest.raises(ProbableAuthenticationError):
+            connect(url(user))
+    for left in (url("monitoring"), *map(broker.url, broker.passwords)):
+        connect(left).close()
+    assert own.withdraw() == []
+    broker.request("DELETE", "/api/users/monitoring")

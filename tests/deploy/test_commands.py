@@ -45,8 +45,8 @@ class Script:
         """Note it."""
         self._do("declare")
 
-    def load_definitions(self) -> None:
-        """Nothing: no node of ours runs."""
+    def own_broker(self) -> None:
+        """None: no node of ours runs."""
 
     def start(self) -> None:
         """Note it."""

@@ -74,6 +74,14 @@ class Clone:
                 found[int(process.name)] = command
         return found
 
+    def leave_out_substation(self, name: str) -> None:
+        """Take a substation out of the targets file."""
+        file = self.folder / "deploy" / "local" / "substations.json"
+        groups = json.loads(file.read_text())
+        file.write_text(
+            json.dumps([each for each in groups if each["labels"]["substation"] != name])
+        )
+
     def add_substation(self, name: str, port: int) -> None:
         """Write one more substation into the targets file."""
         file = self.folder / "deploy" / "local" / "substations.json"
@@ -131,6 +139,11 @@ def test_up_twice_then_down(clone: Clone) -> None:
     assert clone.fetch(f"/charge/{job['id']}")["status"] == "completed"
     assert clone.call("status").returncode == 0
     assert clone.drain("substation4") == {"id": "substation4", "state": "draining", "limit": None}
+    clone.leave_out_substation("substation4")
+    last = clone.call("up")
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert "user substation.substation4 is gone" in last.stdout
+    assert not (clone.folder / ".secrets" / "substation.substation4").exists()
 
     passwords = [file.read_text().strip() for file in (clone.folder / ".secrets").iterdir()]
     assert not [line for line in clone.processes().values() for each in passwords if each in line]
