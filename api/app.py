@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
 from prometheus_client import CollectorRegistry
+from pydantic import FailFast
 
 from api import docs, problems, schemas
 from api.admission import Door
@@ -168,7 +169,7 @@ def _taking(intake: Intake, log: EventLog, decision_wait: float, chance: Chance)
     @routes.post("/charges", status_code=202)
     async def charge_several(
         request: Request,
-        wanted: Annotated[list[ChargeIn], Body(min_length=1, max_length=LIST_MOST)],
+        wanted: Annotated[list[ChargeIn], FailFast(), Body(min_length=1, max_length=LIST_MOST)],
         idempotency_key: IdempotencyKey = None,
         trace: Trace = of_request,
     ) -> AcceptedList:

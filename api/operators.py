@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api import problems
 from api.keys import Key, Keys, Scope
 from api.problems import NotFound, Problem
-from api.schemas import WHOLE
+from api.schemas import WHOLE, Strict
 from grid.control_log import ControlLog
 from grid.controls import MAX_LIMIT, Availability
 from grid.messages import SUBSTATION_PATTERN
@@ -41,10 +41,8 @@ Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
 
-class ControlIn(BaseModel):
+class ControlIn(Strict):
     """What shall hold for a substation: all of it, so what is left out is as if never set."""
-
-    model_config = ConfigDict(extra="forbid")
 
     state: Availability = Field(
         default=Availability.AVAILABLE,

@@ -44,6 +44,19 @@ async def test_of_a_list_the_item_that_is_wrong_is_named(body: object, field: st
         assert bench.publisher.sent == []
 
 
+async def test_of_what_is_made_of_mistakes_the_first_is_named() -> None:
+    """One list within its size could hold a hundred thousand, and keep everybody waiting."""
+    async with Bench().serve() as bench:
+        wrong = [{f"f{n}": 1 for n in range(100)} for _ in range(1_000)]
+        found = problem(await bench.post(wrong, "/charges"), 422)
+        assert {each["field"].split(".")[0] for each in found["errors"]} == {"0"}
+        assert found["detail"].endswith("and 80 more")
+        found = problem(await bench.post([{f"f{n}": 1 for n in range(257)}], "/charges"), 422)
+        [error] = found["errors"]
+        assert error["field"] == "0"
+        assert error["problem"].startswith("must have at most 256 fields")
+
+
 async def test_a_list_that_is_accepted_in_part_says_which() -> None:
     """503 naming the ids that RabbitMQ has, so that the client can send the others again."""
     async with Bench().serve() as bench:
