@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -24,11 +25,21 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answer at the door; ``name`` is the key's, ``wait`` seconds until it may ask again."""
+    """The answer at the door.
+
+    ``keys`` are the entries of the key that was shown, ``wait`` is how many seconds until it may
+    ask again, ``why`` what is wrong with a request that is misused.
+    """
 
     outcome: Outcome
-    name: str = NOBODY
+    keys: Sequence[Key] = ()
     wait: float = 0.0
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """Whose key it is."""
+        return self.keys[0].name if self.keys else NOBODY
 
 
 class Door:
@@ -43,24 +54,25 @@ class Door:
         self._rates = rates
 
     def admit(
-        self, path: str, secret: bytes | None, now: float, *, misused: bool = False
+        self, path: str, secret: bytes | None, now: float, misuse: Callable[[], str | None]
     ) -> Admission:
         """Decide over a request at ``now`` (seconds); ``secret`` is the key it shows, or None.
 
-        ``misused`` says that a browser may be asking for a page from elsewhere: such a page has no
-        key, but needs none at an open door.
+        ``misuse`` says why a browser may be asking for a page from elsewhere, or None: such a page
+        has no key, but needs none at an open door.
         """
         if path in OPEN_PATHS:
             return Admission(Outcome.ADMITTED)
         found = [] if secret is None else self._keys.of(secret)
         if found:
-            return self._often(found[0], now)
+            return self._often(found, now)
         if secret is not None and self._keys:
             return Admission(Outcome.WRONG_KEY)
         if self.closed:
             return Admission(Outcome.NO_KEY)
-        return Admission(Outcome.MISUSED if misused else Outcome.ADMITTED)
+        why = misuse()
+        return Admission(Outcome.MISUSED, why=why) if why else Admission(Outcome.ADMITTED)
 
-    def _often(self, key: Key, now: float) -> Admission:
-        wait = self._rates.take(key.name, now) if self._rates else 0.0
-        return Admission(Outcome.TOO_OFTEN if wait else Outcome.ADMITTED, key.name, wait)
+    def _often(self, found: Sequence[Key], now: float) -> Admission:
+        wait = self._rates.take(found[0].name, now) if self._rates else 0.0
+        return Admission(Outcome.TOO_OFTEN if wait else Outcome.ADMITTED, found, wait)

@@ -26,7 +26,7 @@ def misuse(method: str, headers: Mapping[str, str]) -> str | None:
     host = headers.get("host", "")
     if not _is_local(host):
         return (
-            "without a key, ask by an address or by a name without dots, such as localhost: got "
+            "without a key, ask by localhost or by an address: another name may be anybody's, got "
             f"the Host {shown(host)}"
         )
     if method in READING or not _is_foreign(host, headers):
@@ -45,12 +45,15 @@ def _is_foreign(host: str, headers: Mapping[str, str]) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Tell whether a Host is an address, or a name that the public DNS does not have."""
+    """Tell whether a Host is an address, or a name that no DNS may give another meaning.
+
+    A name without dots is none: a local network may answer for it (search domains, LLMNR).
+    """
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    if "." not in name or name.endswith(".localhost"):
+    if name in ("", "localhost") or name.endswith(".localhost"):
         return True
     try:
         ip_address(name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from math import ceil
 from typing import Final
@@ -16,11 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import problems
 from api.admission import Admission, Door, Outcome
 from api.browser import misuse
+from api.keys import Key
 
 NO_KEY: Final = "send a key with the header Authorization: Bearer <key>"
 WRONG_KEY: Final = "the key of the header Authorization is not one that this api knows"
 _SCHEME: Final = "bearer"
-_CALLER: Final = "grid.caller"  # in the scope of a request that was admitted
+_ADMISSION: Final = "grid.admission"  # in the scope of a request that was admitted
 
 
 class AtTheDoor:
@@ -45,33 +47,42 @@ class AtTheDoor:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        misused = misuse(scope["method"], headers)
         admission = self._door.admit(
-            scope["path"], bearer(headers), self._now(), misused=misused is not None
+            scope["path"], _bearer(headers), self._now(), partial(misuse, scope["method"], headers)
         )
         self._admissions.labels(admission.name, admission.outcome).inc()
         if admission.outcome is Outcome.ADMITTED:
-            scope[_CALLER] = admission.name
+            scope[_ADMISSION] = admission
             await self._app(scope, receive, send)
         else:
-            await _answer(admission, misused)(scope, receive, send)
+            await _answer(admission)(scope, receive, send)
 
 
 def caller(request: Request) -> str:
     """Give the name of the key by which a request came in."""
-    return str(request.scope[_CALLER])
+    return _admission(request).name
 
 
-def bearer(headers: Headers) -> bytes | None:
+def keys_of(request: Request) -> Sequence[Key]:
+    """Give the entries of the key by which a request came in; none where it showed none."""
+    return _admission(request).keys
+
+
+def _admission(request: Request) -> Admission:
+    admission: Admission = request.scope[_ADMISSION]
+    return admission
+
+
+def _bearer(headers: Headers) -> bytes | None:
     """Give the key that a request shows; None where it shows none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     # a header comes as Latin-1, whatever its bytes meant
     return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None
 
 
-def _answer(admission: Admission, misused: str | None) -> Response:
+def _answer(admission: Admission) -> Response:
     if admission.outcome is Outcome.MISUSED:
-        return problems.respond(HTTPStatus.FORBIDDEN, str(misused))
+        return problems.respond(HTTPStatus.FORBIDDEN, admission.why)
     if admission.outcome is Outcome.TOO_OFTEN:
         seconds = ceil(admission.wait)
         return problems.respond(

@@ -70,6 +70,16 @@ def parse(text: str) -> Keys:
     return Keys(_key(number, words) for number, words in enumerate(lines, 1) if words)
 
 
+def parse_some(text: str) -> Keys:
+    """Read a file of keys that is to have one: an api without would let nobody in, or everybody.
+
+    Raises ``ConfigurationError`` as ``parse`` does, and where there is none.
+    """
+    if not (found := parse(text)):
+        raise ConfigurationError(f"there is no key in it: a line is {FORM}")
+    return found
+
+
 def _key(number: int, words: list[str]) -> Key:
     if len(words) != FORM.count("<"):
         raise ConfigurationError(f"line {number}: must be {FORM}, got {len(words)} words")

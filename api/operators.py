@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Path
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Security
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
 from api import problems
-from api.keys import Key, Keys, Scope
+from api.door import keys_of
+from api.keys import Key, Scope
 from api.problems import NotFound, Problem
 from api.schemas import WHOLE, Strict
 from grid.control_log import ControlLog
@@ -27,6 +28,7 @@ NO_KEYS: Final = (
 )
 NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
 
+# for the OpenAPI document: the key is looked at, once, at the door
 _BEARER: Final = HTTPBearer(
     scheme_name=problems.SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
 )
@@ -36,7 +38,6 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": Problem, "description": "There is no such substation."},
 }
 
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
@@ -62,17 +63,21 @@ class ControlOut(BaseModel):
 
 
 def router(
-    controls: ControlLog, keys: Keys, known: Callable[[], Set[str]], timeout: float
+    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, any_keys: bool
 ) -> APIRouter:
-    """Make the routes that need an operator's key.
+    """Make the routes that need an operator's key; ``any_keys`` tells whether there are some.
 
     ``known`` gives the substations there are, or none while that is not known; ``timeout`` is how
     many seconds RabbitMQ may take.
     """
-    routes = APIRouter(tags=["operating"], responses=_ERRORS)
+    routes = APIRouter(tags=["operating"], responses=_ERRORS, dependencies=[Security(_BEARER)])
 
-    async def operator(credentials: Credentials) -> Key:
-        return _allowed(keys, credentials, Scope.OPERATOR)
+    async def operator(request: Request) -> Key:
+        found = keys_of(request)
+        if not found:
+            why = NO_KEY if any_keys else NO_KEYS
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
+        return _with_scope(found, Scope.OPERATOR)
 
     needed = Depends(operator)  # an annotation would not see a name of this function
 
@@ -97,13 +102,8 @@ def router(
     return routes
 
 
-def _allowed(keys: Keys, credentials: HTTPAuthorizationCredentials | None, scope: Scope) -> Key:
-    """Give the entry of the caller's key that allows this. Raises ``HTTPException``: 401, 403."""
-    # a header comes as Latin-1, whatever its bytes meant
-    found = keys.of(credentials.credentials.encode("latin-1")) if credentials else []
-    if not found:
-        why = NO_KEY if keys else NO_KEYS
-        raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
+def _with_scope(found: Sequence[Key], scope: Scope) -> Key:
+    """Give the entry of a key that allows this. Raises ``HTTPException``: 403."""
     for each in found:
         if each.scope is scope:
             return each

@@ -66,9 +66,9 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         forget=controls.forget,
     )
     keys = settings.api_keys()
-    door = Door(keys, closed=settings.closed(), rates=Rates(settings.rate_limit))
+    door = Door(keys, closed=settings.closed, rates=Rates(settings.rate_limit))
     operating = operators.router(
-        controls, keys, projection.known_substations, settings.confirm_timeout
+        controls, projection.known_substations, settings.confirm_timeout, any_keys=bool(keys)
     )
 
     def problems() -> list[str]:

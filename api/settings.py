@@ -18,6 +18,7 @@ OPEN_TO_OTHERS: Final = (
     "an api that other machines reach needs keys: `python -m api.new_key NAME client` makes one; "
     "its line goes into the file of API_KEYS_FILE"
 )
+NO_CLIENTS: Final = "it is for operators: a client's line goes into the file of API_KEYS_FILE"
 
 
 class ApiSettings(Settings):
@@ -29,51 +30,58 @@ class ApiSettings(Settings):
     max_jobs: Annotated[int, Field(ge=1)] = Field(default=200_000, alias="MAX_JOBS")
     api_keys_file: Path | None = Field(default=None, alias="API_KEYS_FILE")
     api_keys_here: str = Field(default="", alias="API_KEYS")
+    operator_keys_file: Path | None = Field(default=None, alias="OPERATOR_KEYS_FILE")
     address: str | None = Field(default=None, alias="API_ADDRESS")
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=1000, alias="RATE_LIMIT"
     )
 
-    def api_keys(self) -> Keys:
-        """Give the keys of the variable and of the file.
-
-        Raises ``ConfigurationError`` where the file cannot be read, or a line is wrong.
-        """
-        return self._keys_here().and_those_of(self._keys_of_file())
-
+    @property
     def closed(self) -> bool:
         """Tell whether a key is needed for everything, and not just to operate.
 
-        So it is where keys are given for clients, and on an address that other machines reach.
-        Raises ``ConfigurationError`` where there is such an address and no key.
+        So it is where ``API_KEYS`` or its file is given, whatever they hold, and on an address that
+        other machines reach. The file for operators alone leaves an open api open.
         """
-        known, address = self.api_keys(), self.address or self.http_host
-        if not _only_this_machine(address) and not known:
+        return bool(self.api_keys_here or self.api_keys_file) or not self._only_this_machine
+
+    def api_keys(self) -> Keys:
+        """Give all keys.
+
+        Raises ``ConfigurationError`` where a file cannot be read, a line is wrong, there is none
+        where some are said to be, or where the address needs one.
+        """
+        here = self._of("API_KEYS", self.api_keys_here, self.api_keys_here.replace(",", "\n"))
+        of_file = self._of_file("API_KEYS_FILE", self.api_keys_file)
+        operators = self._of_file("OPERATOR_KEYS_FILE", self.operator_keys_file)
+        if operators.have(Scope.CLIENT):
+            file = self.operator_keys_file
+            raise ConfigurationError(f"OPERATOR_KEYS_FILE={file}: {NO_CLIENTS}")
+        known = here.and_those_of(of_file).and_those_of(operators)
+        if not known and not self._only_this_machine:
             name = "API_ADDRESS" if self.address else "HTTP_HOST"
-            raise ConfigurationError(f"{name}={address}: {OPEN_TO_OTHERS}")
-        if self.api_keys_here and not known:
-            raise ConfigurationError(f"API_KEYS={self.api_keys_here}: there is no key in it")
-        clients = bool(self.api_keys_here) or known.have(Scope.CLIENT)
-        return clients or not _only_this_machine(address)
+            raise ConfigurationError(f"{name}={self._address}: {OPEN_TO_OTHERS}")
+        return known
 
-    def _keys_here(self) -> Keys:
+    @property
+    def _address(self) -> str:
+        return self.address or self.http_host
+
+    @property
+    def _only_this_machine(self) -> bool:
         try:
-            return keys.parse(self.api_keys_here.replace(",", "\n"))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"API_KEYS: {error}") from None
+            return ip_address(self._address).is_loopback
+        except ValueError:
+            return self._address == "localhost"
 
-    def _keys_of_file(self) -> Keys:
-        if self.api_keys_file is None:
+    def _of_file(self, variable: str, path: Path | None) -> Keys:
+        return Keys() if path is None else self._of(variable, str(path), text_of(variable, path))
+
+    def _of(self, variable: str, value: str, text: str) -> Keys:
+        if not value:
             return Keys()
-        text = text_of("API_KEYS_FILE", self.api_keys_file)
         try:
-            return keys.parse(text)
+            return keys.parse_some(text)
         except ConfigurationError as error:
-            raise ConfigurationError(f"API_KEYS_FILE={self.api_keys_file}: {error}") from None
-
-
-def _only_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+            shown = f"{variable}={value}" if variable != "API_KEYS" else variable
+            raise ConfigurationError(f"{shown}: {error}") from None

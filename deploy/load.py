@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Mapping
 
-from deploy import login, stack
+from deploy import login, passwords, stack, told
 from deploy.local.ports import HOST
 
 
 def environment(note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
     """Give what the load test is told of the running stack; what the caller says counts more."""
     ports = note.ports if note else dict(stack.PORTS)
-    api = f"http://{HOST}:{ports[stack.API]}"
-    return {"API_URL": api, **login.broker("load_test", note, caller)}
+    own = {"API_URL": f"http://{HOST}:{ports[stack.API]}"}
+    if note and told.closed(note.settings):
+        own["API_KEY_FILE"] = str(stack.SECRETS / passwords.OPERATOR)
+    return {**own, **login.broker("load_test", note, caller)}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ OUTSIDE_TLS: Final = "outside-broker-tls"  # a folder
 OPERATOR: Final = "operator"
 KEYS_FILE: Final = "api-keys"
 OUTSIDE_KEYS: Final = "outside-api-keys"
-KEYS_REMARK: Final = "# written by `make up`; for your own, set API_KEYS_FILE to another file\n"
+KEYS_REMARK: Final = "# written by `make up`; yours go into a file that API_KEYS_FILE names\n"
 PASSWORD_BYTES, KEY_BYTES = 24, 32
 
 
@@ -73,7 +73,7 @@ def check_keys(source: str) -> None:
     """See that the caller's file of keys can be used. Raises ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
     try:
-        keys.parse(text)
+        keys.parse_some(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
 
@@ -98,6 +98,8 @@ def write_for_containers(
     ):
         if file := source.get(variable):
             copy_for_containers(variable, file, folder, name)
+    if told.API_KEYS_FILE not in settings:
+        write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose mounts it, given or not
 
 
 def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> Path:

@@ -30,20 +30,17 @@ def lines(
     substations: Mapping[str, int],
     *,
     own_broker: bool = True,
-    own_keys: bool = True,
+    closed: bool = False,
     no_grafana: str | None = None,
 ) -> list[Line]:
     """Give the rows; ``substations`` maps each id to its metrics' port on this machine.
 
-    ``no_grafana`` says why there is none.
+    ``closed`` says that the api asks everybody for a key, ``no_grafana`` why there is none.
     """
+    door = "closed: a key of API_KEYS_FILE is needed" if closed else "open to this machine"
     return [
-        Line("api", _url(ports[stack.API]), "/docs describes it; POST /charge"),
-        Line(
-            "  operators",
-            "PUT /substations/<id>",
-            "key in .secrets/operator" if own_keys else "the keys of API_KEYS_FILE",
-        ),
+        Line("api", _url(ports[stack.API]), f"/docs describes it; POST /charge; {door}"),
+        Line("  operators", "PUT /substations/<id>", "key in .secrets/operator"),
         Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
         *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
         *_broker(ports, own=own_broker),
@@ -54,8 +51,9 @@ def lines(
     ]
 
 
-def text(rows: Sequence[Line], ports: Mapping[str, int]) -> str:
-    """Lay the rows out, and say what to try first."""
+def text(rows: Sequence[Line], ports: Mapping[str, int], *, closed: bool = False) -> str:
+    """Lay the rows out, and say what to try first; ``closed`` as above."""
+    key = '-H "Authorization: Bearer $(cat .secrets/operator)" ' if closed else ""
     names = max(len(row.name) for row in rows)
     places = max(len(row.where) for row in rows if row.remark)
     table = [f"  {row.name:<{names}}  {row.where:<{places}}  {row.remark}".rstrip() for row in rows]
@@ -63,7 +61,7 @@ def text(rows: Sequence[Line], ports: Mapping[str, int]) -> str:
         [
             *table,
             "",
-            f"Try:  curl -X POST localhost:{ports[stack.API]}/charge",
+            f"Try:  curl -X POST {key}localhost:{ports[stack.API]}/charge",
             "      make load        100 requests, 2 a second",
             "      make status | make logs | make down",
         ]

@@ -17,6 +17,8 @@ TLS_FILES: Final = (tls.CA_FILE, tls.CERTIFICATE_FILE, tls.KEY_FILE)
 BROKER: Final = (AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE, *TLS_FILES)
 CLUSTER: Final = "CLUSTER"
 API_KEYS_FILE: Final = "API_KEYS_FILE"
+API_KEYS: Final = "API_KEYS"
+OPERATOR_KEYS_FILE: Final = "OPERATOR_KEYS_FILE"  # decided by `make up`: of its own key
 GRACE: Final = "GRACE_SECONDS"
 
 # Every variable of the caller that is passed on or followed, but for the ports (see `stack.PORTS`)
@@ -32,7 +34,7 @@ VARIABLES: Final = (
     "CONFIRM_TIMEOUT_SECONDS",
     "MAX_JOBS",
     API_KEYS_FILE,
-    "API_KEYS",
+    API_KEYS,
     "RATE_LIMIT",
     "SCRAPE_PERIOD_SECONDS",
     "SCRAPE_TIMEOUT_SECONDS",
@@ -60,13 +62,13 @@ STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after th
 def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
     """Give each variable that is set: by the environment, else when the running stack was started.
 
-    An empty variable counts as not set. Address, user, password and the files for TLS of a broker
+    An empty one is set no more. Address, user, password and the files for TLS of a broker
     belong together: another address comes without those of the one before.
     """
     before = running.settings if running else {}
-    if environment.get(AMQP_URL):
+    if AMQP_URL in environment:
         before = {name: value for name, value in before.items() if name not in BROKER}
-    found = {name: environment.get(name) or before.get(name) for name in VARIABLES}
+    found = {name: environment.get(name, before.get(name)) for name in VARIABLES}
     return {name: value for name, value in found.items() if value}
 
 
@@ -75,6 +77,11 @@ def broker(settings: Mapping[str, str]) -> dict[str, str]:
     if not settings.get(AMQP_URL):
         return {}
     return {name: settings[name] for name in BROKER if name in settings}
+
+
+def closed(settings: Mapping[str, str]) -> bool:
+    """Tell whether the api asks everybody for a key."""
+    return API_KEYS in settings or API_KEYS_FILE in settings
 
 
 def clustered(settings: Mapping[str, str]) -> bool:

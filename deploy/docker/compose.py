@@ -170,10 +170,10 @@ class Compose:
             self.ports,
             self.substations(),
             own_broker=not self.outside,
-            own_keys=told.API_KEYS_FILE not in self.settings,
+            closed=told.closed(self.settings),
             no_grafana=None if "grafana" in self.services else "left out by SERVICES",
         )
-        return summary.text(rows, self.ports)
+        return summary.text(rows, self.ports, closed=told.closed(self.settings))
 
     def _page(self, name: str) -> str:
         known = NODES[0] if name in NODES else name  # the others' pages are published nowhere
@@ -206,20 +206,21 @@ class Compose:
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
         }
         rest = {name: value for name, value in caller.items() if name not in told.VARIABLES}
-        settings = {name: one for name, one in self.settings.items() if name not in told.BROKER}
+        elsewhere = (*told.BROKER, told.API_KEYS_FILE)
+        settings = {name: one for name, one in self.settings.items() if name not in elsewhere}
         stop = {"SUBSTATION_STOP_SECONDS": str(told.stop_seconds(self.settings))}
         return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
 
     def _files(self) -> dict[str, str]:
-        """Say which file of keys is mounted, and give what makes Compose see a change of a file.
+        """Name the caller's keys in the container, and have Compose see a change of a file.
 
         A container goes on with what it read at its start, until it is made anew.
         """
-        own = told.API_KEYS_FILE not in self.settings
-        keys = passwords.KEYS_FILE if own else passwords.OUTSIDE_KEYS
+        keys = [stack.SECRETS / name for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS)]
+        given = told.API_KEYS_FILE in self.settings
         return {
-            "API_KEYS_SECRET": keys,
-            "API_KEYS_DIGEST": digest([stack.SECRETS / keys]),
+            told.API_KEYS_FILE: f"/run/secrets/{passwords.OUTSIDE_KEYS}" if given else "",
+            "API_KEYS_DIGEST": digest(keys),
             "PROMETHEUS_DIGEST": digest(PROMETHEUS_FILES),
         }
 

@@ -55,12 +55,6 @@ class Layout:
         """Give every program. Raises ``ConfigurationError``: not installed, or a wrong setting."""
         return [*self._broker(), *self._services(), *self._observers()]
 
-    @property
-    def keys_file(self) -> Path:
-        """The file of the api's keys: the caller's, or our own."""
-        told_file = self.settings.get(told.API_KEYS_FILE)
-        return Path(told_file).resolve() if told_file else stack.SECRETS / passwords.KEYS_FILE
-
     def _broker(self) -> Iterator[Program]:
         if self.node is None:
             return
@@ -77,11 +71,7 @@ class Layout:
         )
 
     def _services(self) -> Iterator[Program]:
-        keys = self.keys_file
-        api = self._service(
-            "api", "api", ApiSettings, stack.API, self.ports[stack.API], API_KEYS_FILE=str(keys)
-        )
-        yield replace(api, reads=[keys])
+        yield self._api()
         yield self._service(
             "dispatcher",
             "dispatcher",
@@ -100,6 +90,14 @@ class Layout:
                 user=substation_user(name),
                 SUBSTATION_ID=name,
             )
+
+    def _api(self) -> Program:
+        keys = {told.OPERATOR_KEYS_FILE: stack.SECRETS / passwords.KEYS_FILE}
+        if file := self.settings.get(told.API_KEYS_FILE):
+            keys[told.API_KEYS_FILE] = Path(file).resolve()
+        more = {name: str(path) for name, path in keys.items()}
+        api = self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API], **more)
+        return replace(api, reads=[*keys.values()])
 
     def _service(
         self,

@@ -160,10 +160,10 @@ class Setup:
             self.layout.ports,
             self.layout.substations,
             own_broker=self.layout.node is not None,
-            own_keys=told.API_KEYS_FILE not in self.layout.settings,
+            closed=told.closed(self.layout.settings),
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
-        return summary.text(rows, self.layout.ports)
+        return summary.text(rows, self.layout.ports, closed=told.closed(self.layout.settings))
 
 
 def _environment() -> dict[str, str]:

@@ -112,9 +112,9 @@ class Bench:
             self.registry,
             operating=operators.router(
                 self.controls.log,
-                keys or Keys(),
                 self.projection.known_substations,
                 confirm_timeout,
+                any_keys=bool(keys),
             ),
             door=Door(keys or Keys(), closed=closed, rates=Rates(rate) if rate else None),
             now=lambda: self.now,

@@ -11,10 +11,10 @@ HERE = "localhost:7000"
 
 @pytest.mark.parametrize(
     "host",
-    ["", HERE, "LOCALHOST", "127.0.0.1:7000", "[::1]:7000", "10.1.2.3", "api:7000", "a.localhost"],
+    ["", HERE, "LOCALHOST", "127.0.0.1:7000", "[::1]:7000", "10.1.2.3", "a.localhost"],
 )
 def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
-    """No name of the public DNS can be made to mean another machine among these."""
+    """None of these can be made to mean another machine."""
     assert misuse("GET", {"host": host}) is None
     assert misuse("POST", {"host": host}) is None
 
@@ -22,7 +22,14 @@ def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:7000", "localhost.evil.example", "127.0.0.1.nip.io", "[x"],
+    [
+        "evil.example",
+        "evil.example:7000",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "printer:7000",
+        "[x",
+    ],
 )
 def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> None:
     """DNS rebinding: the browser takes the page for the api's own, and the name gives it away."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api import keys, new_key
 from api.admission import OPEN_PATHS
 from api.headers import HEADERS
-from api.keys import NOBODY
+from api.keys import NOBODY, Scope
 from api.rates import Rates
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
@@ -159,32 +159,50 @@ def settings(**values: str) -> ApiSettings:
 )
 def test_the_door_is_open_on_this_machine_alone(values: dict[str, str], closed: bool) -> None:  # noqa: FBT001
     """Closed with keys of API_KEYS, and on an address that other machines reach."""
-    assert settings(**values).closed() is closed
+    assert settings(**values).closed is closed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "depot.example"])  # noqa: S104
 def test_an_api_that_others_reach_does_not_start_without_keys(host: str) -> None:
     """The error names the variable, and how to make a key."""
     with pytest.raises(ConfigurationError, match=f"HTTP_HOST={host}: .*api.new_key"):
-        settings(HTTP_HOST=host).closed()
+        settings(HTTP_HOST=host).api_keys()
 
 
-def test_a_file_closes_the_door_where_it_has_clients(tmp_path: Path) -> None:
-    """The operator's key that `make up` makes leaves charging open on this machine."""
+def test_a_file_of_keys_closes_the_door_whatever_is_left_in_it(tmp_path: Path) -> None:
+    """Taking the last client's line out lets nobody in; a file without a line is a mistake."""
     file = tmp_path / "keys"
-    for content, expected in ((OPERATOR_LINE, False), (f"{OPERATOR_LINE}\n{CLIENT_LINE}", True)):
+    for content in (OPERATOR_LINE, f"{OPERATOR_LINE}\n{CLIENT_LINE}", "# nobody\n"):
         file.write_text(content)
-        assert settings(API_KEYS_FILE=str(file)).closed() is expected
+        assert settings(API_KEYS_FILE=str(file)).closed
+    with pytest.raises(ConfigurationError, match=f"API_KEYS_FILE={file}: there is no key in it"):
+        settings(API_KEYS_FILE=str(file)).api_keys()
+
+
+def test_the_file_for_operators_alone_leaves_the_door_open(tmp_path: Path) -> None:
+    """The key that `make up` makes leaves charging open on this machine; a client's does not go."""
+    file = tmp_path / "operators"
+    file.write_text(OPERATOR_LINE)
+    told = settings(OPERATOR_KEYS_FILE=str(file))
+    assert not told.closed
+    assert told.api_keys().have(Scope.OPERATOR)
+    both = settings(OPERATOR_KEYS_FILE=str(file), API_KEYS=CLIENT_LINE)
+    assert both.closed
+    assert both.api_keys().have(Scope.CLIENT)
+    assert both.api_keys().have(Scope.OPERATOR)
+    file.write_text(CLIENT_LINE)
+    with pytest.raises(ConfigurationError, match=f"OPERATOR_KEYS_FILE={file}: it is for operators"):
+        told.api_keys()
 
 
 def test_a_wrong_key_among_the_variables_is_named() -> None:
     """The error says which line is wrong, or that there is none."""
     with pytest.raises(ConfigurationError, match="API_KEYS: line 2: must be"):
-        settings(API_KEYS=f"{CLIENT_LINE},oops").closed()
+        settings(API_KEYS=f"{CLIENT_LINE},oops").api_keys()
     with pytest.raises(ConfigurationError, match="no key in it"):
-        settings(API_KEYS=",").closed()
+        settings(API_KEYS=",").api_keys()
     with pytest.raises(ConfigurationError, match="not none, got 'none'"):
-        settings(API_KEYS=f"none client {'a' * 64}").closed()
+        settings(API_KEYS=f"none client {'a' * 64}").api_keys()
 
 
 def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ FIXED = {
     "HTTP_HOST",
     "SUBSTATIONS_FILE",
     "SUBSTATION_ID",
-    "API_KEYS_FILE",
+    "OPERATOR_KEYS_FILE",
     "API_ADDRESS",
 }  # what holds inside a container
 
@@ -148,7 +148,8 @@ def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) 
     assert set(environment) == known - own_port
     passed_on = {each for each, value in environment.items() if value is None}
     replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
-    assert replaced == {*told.BROKER, "LOG_FORMAT"}
+    keys = {told.API_KEYS_FILE} if name == "api" else set()
+    assert replaced == {*told.BROKER, "LOG_FORMAT", *keys}
     assert environment["LOG_FORMAT"] == "${LOG_FORMAT:-json}"
     assert passed_on == set(environment) - replaced - FIXED
 
@@ -173,26 +174,30 @@ def test_each_service_sees_its_own_password_only() -> None:
     """The secret a service mounts is that of its own user, and `make up` writes it."""
     for name in OURS:
         user = substation_user(name) if name in SUBSTATIONS else name
-        assert SERVICES[name]["secrets"] == [name] + ["api-keys"] * (name == "api")
+        keys = [passwords.KEYS_FILE, passwords.OUTSIDE_KEYS] if name == "api" else []
+        assert SERVICES[name]["secrets"] == [name, *keys]
         assert secret_file(name, {}) == user
         variables = resolved(name, {})
         assert variables["AMQP_URL"] == "amqp://rabbitmq:5672/"
         assert variables["AMQP_USER"] == user
         assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{name}"
     files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
-    others = {passwords.DEFINITIONS_FILE, passwords.KEYS_FILE}
+    others = {passwords.DEFINITIONS_FILE, passwords.KEYS_FILE, passwords.OUTSIDE_KEYS}
     substations = {*map(substation_user, SUBSTATIONS)}
     assert files == {"api", "dispatcher", *substations, passwords.GRAFANA, *others}
 
 
-def test_the_api_reads_our_keys_or_the_callers(tmp_path: Path) -> None:
-    """Whichever it is, it is mounted at the same place; the operator's key itself is not."""
+def test_the_api_reads_our_key_and_the_callers(tmp_path: Path) -> None:
+    """Ours always, theirs where they are given; the operator's key itself is not mounted."""
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
-    for told_keys, name in (({}, "api-keys"), ({"API_KEYS_FILE": str(own)}, "outside-api-keys")):
+    for told_keys, file in (({}, ""), ({"API_KEYS_FILE": str(own)}, "outside-api-keys")):
         variables = Compose.decide(told_keys, None).environment({})
-        assert secret_file("api-keys", variables) == name
-        assert resolved("api", variables)["API_KEYS_FILE"] == "/run/secrets/api-keys"
+        found = resolved("api", variables)
+        assert found["OPERATOR_KEYS_FILE"] == "/run/secrets/api-keys"
+        assert found["API_KEYS_FILE"] == (file and f"/run/secrets/{file}")
+    for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS):
+        assert secret_file(name, {}) == name
     assert "operator" not in {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
 
 
@@ -212,10 +217,11 @@ def test_a_changed_file_makes_its_container_anew(
         ]
 
     seen = [labels()]
-    for name in (passwords.KEYS_FILE, "alerts.yml"):
+    for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS, "alerts.yml"):
         (tmp_path / name).write_text("changed")
         seen.append(labels())
     assert [[x != y for x, y in zip(a, b, strict=True)] for a, b in pairwise(seen)] == [
+        [True, False],
         [True, False],
         [False, True],
     ]

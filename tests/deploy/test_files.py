@@ -140,10 +140,17 @@ def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
     copy = folder / passwords.OUTSIDE_KEYS
     assert copy.read_text() == source.read_text()
     assert mode(copy) == "0o644"
+    passwords.write_for_containers(folder, {}, SUBSTATIONS)
+    assert copy.read_text() == ""
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("depot\n", "line 1: must be"), (None, "cannot be read")]
+    ("content", "words"),
+    [
+        ("depot\n", "line 1: must be"),
+        (None, "cannot be read"),
+        ("# nobody\n", "there is no key in it"),
+    ],
 )
 @pytest.mark.parametrize("decide", [Setup.decide, Compose.decide])
 def test_a_wrong_file_of_keys_is_told_before_anything_starts(
@@ -165,11 +172,13 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
     assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE]
-    assert programs["api"].environment["API_KEYS_FILE"] == str(programs["api"].reads[0])
+    assert programs["api"].environment["OPERATOR_KEYS_FILE"] == str(programs["api"].reads[0])
+    assert "API_KEYS_FILE" not in programs["api"].environment
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
     told = {each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs}
-    assert told["api"].reads == [own]
+    assert told["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own]
+    assert told["api"].environment["API_KEYS_FILE"] == str(own)
     before = files.digest([own, tmp_path / "not there"])
     own.write_text("# none\n")
     assert files.digest([own, tmp_path / "not there"]) != before

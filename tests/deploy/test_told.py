@@ -15,6 +15,7 @@ from substation.settings import SubstationSettings
 DECIDED = {
     "HTTP_HOST",
     "API_ADDRESS",
+    "OPERATOR_KEYS_FILE",
     "SUBSTATION_ID",
     "SUBSTATION_METRICS_PORT",
     stack.API,
@@ -41,9 +42,10 @@ def test_every_variable_of_every_service_is_kept() -> None:
 
 
 def test_a_running_stack_keeps_what_it_was_told() -> None:
-    """What the environment does not say, or leaves empty, stays; what it says counts more."""
+    """What the environment does not say stays; what it says counts more; empty ends a setting."""
     before = running({"CONNECTORS": "5", "LOG_LEVEL": "debug"})
-    assert told.settings({"CONNECTORS": ""}, before) == before.settings
+    assert told.settings({}, before) == before.settings
+    assert told.settings({"CONNECTORS": ""}, before) == {"LOG_LEVEL": "debug"}
     assert told.settings({"CONNECTORS": "7"}, before) == {"CONNECTORS": "7", "LOG_LEVEL": "debug"}
 
 
@@ -55,6 +57,13 @@ def test_a_stack_that_does_not_run_keeps_nothing() -> None:
 def test_an_outside_broker_keeps_its_user_and_password() -> None:
     """The second `make up` logs in as the first did."""
     assert told.broker(told.settings({}, running(OUTSIDE))) == OUTSIDE
+
+
+def test_an_empty_address_leads_back_to_our_own_broker() -> None:
+    """Without user, password or files of the one before."""
+    assert told.settings({"AMQP_URL": ""}, running({**OUTSIDE, "CONNECTORS": "5"})) == {
+        "CONNECTORS": "5"
+    }
 
 
 def test_another_broker_does_not_get_the_password_of_the_one_before() -> None:

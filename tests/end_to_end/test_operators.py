@@ -21,7 +21,7 @@ def api_alone(vhost: VirtualHost, folder: Path) -> System:
     """Give a system of which only the api runs, and knows a key."""
     file = folder / "keys"
     file.write_text(f"depot operator {sha256(SECRET.encode()).hexdigest()}\n")
-    system = System(vhost, folder, environment={"API_KEYS_FILE": str(file)})
+    system = System(vhost, folder, environment={"OPERATOR_KEYS_FILE": str(file)})
     system.start("api")
     system.wait_ready("api")
     return system

@@ -37,7 +37,7 @@ def operated(folder: Path) -> dict[str, str]:
     """Give what makes an api know the operator's key."""
     file = folder / "keys"
     file.write_text(f"depot operator {sha256(b'secret').hexdigest()}\n")
-    return {"API_KEYS_FILE": str(file)}
+    return {"OPERATOR_KEYS_FILE": str(file)}
 
 
 def put(system: System, name: str, **body: object) -> None:
