@@ -209,7 +209,8 @@ class Unforeseen:
             if scope["type"] != "http" or begun:
                 raise
             name = self._new_id()
-            log.error("%s %s failed: %s", scope["method"], scope["path"], name, exc_info=error)
+            path = shown(scope["path"])  # it may hold a line's end
+            log.error("%s %s failed: %s", scope["method"], path, name, exc_info=error)
             detail = f"The server failed; its log says how, under {name}."
             await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
 

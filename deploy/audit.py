@@ -50,8 +50,10 @@ def ask(lock_file: Path) -> Answer:
 
 
 def read(report: Mapping[str, Any]) -> Answer:
-    """Read pip-audit's report. Raises ``LookupError`` or ``TypeError`` where it is none."""
+    """Read pip-audit's report. Raises ``LookupError`` or ``TypeError`` where it is none or empty."""
     packages = report["dependencies"]
+    if not packages:
+        raise LookupError("its report names no package")
     vulnerable = tuple(
         f"{each['name']} {each['version']}: {found['id']}, "
         f"mended in {', '.join(found['fix_versions']) or 'no version yet'}"

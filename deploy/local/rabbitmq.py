@@ -10,6 +10,7 @@ the user ``rabbitmq``, who often may not read this folder.
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from grid.errors import ConfigurationError
 SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's and RabbitMQ's packages
 PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
 COMMON_CONFIG: Final = Path(__file__).parents[1] / "rabbitmq" / "common.conf"
+COOKIE_BYTES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,17 @@ class Node:
         write(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
         write(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
         write(self.folder / "advanced.config", "[].\n")
+        if not self._cookie.exists():  # Erlang's own is easily guessed
+            write(self._cookie, secrets.token_urlsafe(COOKIE_BYTES), mode=0o400)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What it reads when it starts, and never again; definitions are loaded while it runs."""
         return (self.folder / "rabbitmq.conf",)
+
+    @property
+    def _cookie(self) -> Path:
+        return self.folder / ".erlang.cookie"
 
     @property
     def _definitions(self) -> Path:

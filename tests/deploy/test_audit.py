@@ -30,6 +30,7 @@ def answering(*packages: dict[str, Any]) -> str:
         (answering(BAD, UNKNOWN), 1, "X-1"),
         ("", 2, "no answer"),
         ("{}", 2, "no answer"),
+        (answering(), 2, "no answer"),
     ],
 )
 def test_the_exit_status_says_what_is_known(

@@ -124,13 +124,13 @@ def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
     assert len(cookie.strip()) >= passwords.PASSWORD_BYTES
     passwords.write_for_containers(folder, {}, ())
     assert (folder / passwords.COOKIE).read_text() == cookie
-    [(secret, where)] = OVERRIDE["secrets"].items()
-    assert where == {"file": f"../.secrets/{passwords.COOKIE}"}
-    for node in SERVICES.values():
-        assert node["secrets"] == [secret]
-        assert f"/run/secrets/{secret}" in node["command"][-1]
-    variables = BASE["services"]["rabbitmq"]["environment"]
-    assert not [name for name in variables if "COOKIE" in name]
+    assert BASE["secrets"][passwords.COOKIE] == {"file": f"../.secrets/{passwords.COOKIE}"}
+    node = BASE["services"]["rabbitmq"]
+    assert passwords.COOKIE in node["secrets"]
+    assert f"/run/secrets/{passwords.COOKIE}" in node["command"][-1]
+    assert not [name for name in node["environment"] if "COOKIE" in name]
+    for other in SERVICES.values():
+        assert not {"secrets", "command", "environment"} & set(other)
 
 
 def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,11 +73,13 @@ def test_our_services_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_may_do_much(name: str) -> None:
-    """None keeps a capability, gains a privilege, or writes to its image.
+    """None is root, keeps a capability, gains a privilege, fills the disk, or writes to its image.
 
     But RabbitMQ, whose packages write where they please: its own user may, and no other.
     """
     service = SERVICES[name]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    assert {"max-size", "max-file"} <= set(service["logging"]["options"])
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service.get("read_only", False) is (name != "rabbitmq")
@@ -182,7 +184,12 @@ def test_each_service_sees_its_own_password_only() -> None:
         assert variables["AMQP_USER"] == user
         assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{name}"
     files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
-    others = {passwords.DEFINITIONS_FILE, passwords.KEYS_FILE, passwords.OUTSIDE_KEYS}
+    others = {
+        passwords.DEFINITIONS_FILE,
+        passwords.COOKIE,
+        passwords.KEYS_FILE,
+        passwords.OUTSIDE_KEYS,
+    }
     substations = {*map(substation_user, SUBSTATIONS)}
     assert files == {"api", "dispatcher", *substations, passwords.GRAFANA, *others}
 

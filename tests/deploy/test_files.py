@@ -18,6 +18,7 @@ from deploy import files, passwords, stack, told
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.programs import Program
+from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import permissions
@@ -46,6 +47,19 @@ def test_definitions_change_only_with_what_they_say() -> None:
     assert definitions.render(PASSWORDS, SUBSTATIONS) != definitions.render(
         {**PASSWORDS, "api": "another"}, SUBSTATIONS
     )
+
+
+def test_a_nodes_cookie_is_made_once_and_by_chance(tmp_path: Path) -> None:
+    """Whoever knows it may do everything there; Erlang's own would be easily guessed."""
+    nodes = [Node(tmp_path / name, NodePorts(1, 2, 3, 4, 5)) for name in ("one", "other")]
+    found = []
+    for node in (*nodes, nodes[0]):
+        node.prepare({})
+        file = node.folder / ".erlang.cookie"
+        assert mode(file) == "0o400"
+        found.append(file.read_text())
+    assert found[0] == found[2] != found[1]
+    assert len(found[0]) >= 32
 
 
 def test_definitions_hold_no_password_and_no_guest() -> None:
