@@ -50,7 +50,7 @@ def ask(lock_file: Path) -> Answer:
 
 
 def read(report: Mapping[str, Any]) -> Answer:
-    """Read pip-audit's report; raises ``LookupError`` or ``TypeError`` where it is none or empty."""
+    """Read pip-audit's report: ``LookupError`` or ``TypeError`` where it is none, or is empty."""
     packages = report["dependencies"]
     if not packages:
         raise LookupError("its report names no package")
