@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Final
 
-from dispatcher.decision.explain import Candidate, explain
+from dispatcher.decision.explain import KEPT, Candidate, explain
 from dispatcher.decision.ledger import NO_ANCHOR
 from dispatcher.watch import Turn
 from grid.event_log import EventWriter
@@ -82,7 +82,7 @@ class Announcer:
             else:
                 log.info("gauges are current again")
         for each in candidates:
-            self._look(each.substation, each.problem)
+            self._look(each.substation, each.problem or (KEPT if each.kept else None))
 
     def _look(self, substation: str, problem: str | None) -> None:
         if problem == NO_ANCHOR:  # it passes within moments, and nobody has to do anything

@@ -114,6 +114,12 @@ class Account:
         background = self.gauge(readings.BACKGROUND_POWER) or 0.0
         return background + self._charging_kw() + self._way_kw()
 
+    def takes_alone(self, power_kw: float) -> bool:
+        """Tell whether a session of that power fits beside the other consumers alone."""
+        rated = self.rated_power_kw
+        background = self.gauge(readings.BACKGROUND_POWER) or 0.0
+        return rated is None or background + power_kw <= rated
+
     @property
     def rated_power_kw(self) -> float | None:
         """What its transformer is built for, in kW; None where its page does not say."""

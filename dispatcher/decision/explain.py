@@ -18,6 +18,7 @@ NO_POWER: Final = "not enough power left"
 NOT_NAMED: Final = "not among the request's eligible substations"
 LISTED: Final = 20  # candidates that the record of a decision names
 BLIND: Final = "; no gauge is current, so by the ledger alone"
+KEPT: Final = "kept for a request that has waited for power"
 AHEAD: Final = "; sent ahead, the next to be charged there"
 
 
@@ -28,7 +29,7 @@ class Candidate:
     ``load`` counts sessions in progress and on their way, as far as is known or, where only pages
     tell, to be expected; ``connectors`` what it can charge at once, ``room`` how far the load may
     go. ``gauge`` is what its page said ``gauge_age`` seconds ago, ``outstanding`` the jobs that no
-    session shows yet. Power is in kW.
+    session shows yet. ``kept`` says that it is kept for one request. Power is in kW.
     """
 
     substation: str
@@ -44,6 +45,7 @@ class Candidate:
     drained: bool
     limit: float | None
     ejected: bool
+    kept: bool
     problem: str | None
 
 
@@ -67,6 +69,7 @@ def candidate(account: Account, fleet: Fleet, now: float) -> Candidate:
         account.drained,
         account.limit,
         account.health.ejected(now),
+        account.substation == fleet.kept,
         problem,
     )
 
@@ -77,6 +80,8 @@ def why_not(candidate: Candidate, wish: Wish | None = None) -> str | None:
         return NOT_NAMED
     if candidate.problem is not None:
         return candidate.problem
+    if candidate.kept:
+        return KEPT
     if candidate.load + 1.0 > candidate.room:
         return TAKEN
     rated, more = candidate.rated_power_kw, 0.0 if wish is None else wish.power_kw

@@ -60,11 +60,12 @@ class Fleet:
     """The substations of a ledger.
 
     ``period`` is the time between two pages and ``slow_start`` how long one that comes back ramps
-    up, both in seconds.
+    up, both in seconds. ``kept`` is the substation that is kept for one request, if any is.
     """
 
     def __init__(self, ledger: Ledger, period: float, slow_start: float) -> None:
         self.ledger = ledger
+        self.kept: str | None = None
         self._period = period
         self._slow_start = slow_start
         self._current_until = -inf  # when the first of the pages is too old
@@ -78,12 +79,19 @@ class Fleet:
         return len(self.ledger.accounts)
 
     def open_to(
-        self, power_kw: float, named: Sequence[str], now: float, *, ahead: bool = False
+        self,
+        power_kw: float,
+        named: Sequence[str],
+        now: float,
+        *,
+        ahead: bool = False,
+        kept_too: bool = False,
     ) -> Open | None:
         """Give the substations with room for a request of that power, or None where none has.
 
         ``named`` are the only ones it may go to, or none where any will do. With ``ahead``, where
-        all have their connectors taken, those count at which it would be the next.
+        all have their connectors taken, those count at which it would be the next. The one that is
+        ``kept`` is open only with ``kept_too``.
         """
         self._refresh(now)
         rows, (share, blind) = self._rows, self._judged(now)
@@ -92,12 +100,15 @@ class Fleet:
             power = rows.power + power_kw * rows.per_kw
             after, power_fits = np.maximum(share, power), power <= FULL
         elsewhere = self._elsewhere(named)
+        kept = None if kept_too or self.kept is None else self._numbers.get(self.kept)
         for most in (rows.most, rows.ahead) if ahead else (rows.most,):
             fits = share <= most
             if power_fits is not None:
                 fits &= power_fits
             if elsewhere is not None:
                 fits[elsewhere] = False
+            if kept is not None:
+                fits[kept] = False
             numbers = fits.nonzero()[0]
             if numbers.size:
                 sent_ahead = most is rows.ahead
@@ -135,6 +146,25 @@ class Fleet:
         if named:
             rated = rated[[self._numbers[name] for name in named if name in self._numbers]]
         return float(rated.max()) if rated.size else inf
+
+    def soonest(
+        self, power_kw: float, named: Sequence[str], now: float, first: str | None
+    ) -> str | None:
+        """Name the substation where the least power must become free for a request to fit.
+
+        None where that will not do anywhere, since other consumers draw too much; ``first`` where
+        it will do there.
+        """
+        names = named or self._names
+        accounts = [each for name in names if (each := self.ledger.accounts.get(name)) is not None]
+        lacking = {
+            each.substation: each.power_kw + power_kw - (each.rated_power_kw or inf)
+            for each in accounts
+            if self.ledger.ineligible(each, now) is None and each.takes_alone(power_kw)
+        }
+        if first in lacking:
+            return first
+        return min(lacking, key=lambda name: (lacking[name], name), default=None)
 
     def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
         """Name the substations of the lowest utilisation, at most so many; those named first."""

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from dispatcher.decision.fleet import Fleet, Open
+from dispatcher.decision.hold import Hold
 from dispatcher.decision.line import Line, W
 from dispatcher.decision.policy import Policy
 from grid.messages import DEFAULT_POWER_KW
@@ -29,7 +30,8 @@ class Router(Generic[W]):
     While at least as many others wait as there are substations, one job is sent ahead to each that
     is full and whose sessions are brief: it begins there as soon as a connector is free, without
     waiting for the word of that to arrive here, and whichever connector is free first, there is
-    somebody left for it. Unless ``send_ahead`` is off: then all wait centrally.
+    somebody left for it. Unless ``send_ahead`` is off: then all wait centrally. For the first that
+    is overtaken for long, since it needs more power than is free anywhere, a substation is kept.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Router(Generic[W]):
         self._policy = policy
         self._random = random
         self._send_ahead = send_ahead
+        self._hold: Hold[W] = Hold(fleet)
         self._shut: bool | None = None  # nobody had room, be it ahead or not, when last looked
 
     def round(self, line: Line[W], now: float, place: Callable[[W, Choice], None]) -> bool:
@@ -49,24 +52,30 @@ class Router(Generic[W]):
         that none of those that wait still can take; true where none waits.
         """
         opened, shut_before, self._shut = self._fleet.opened(now), self._shut, None
+        opened = self._hold.review(line) or opened
         if not opened and shut_before is not None and self._ahead(len(line) - 1) <= shut_before:
             self._shut = shut_before
             return False
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
-        room = True
+        room, overtaken = True, False
 
         def takes(one: W, behind: int) -> bool | None:
-            nonlocal room
+            nonlocal room, overtaken
             wish = one.wish
-            if wish.power_kw >= shut.get(wish.named, inf):
+            if wish.power_kw >= shut.get(wish.named, inf) and not self._hold.is_for(one):
                 return False
             ahead = self._ahead(behind)
             choice = self.choose(one, now, ahead=ahead)
             if choice is not None:
+                if self._hold.is_for(one):
+                    self._hold.release()
                 place(one, choice)
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
-            shut[wish.named] = wish.power_kw
+            shut[wish.named] = min(wish.power_kw, shut.get(wish.named, inf))
+            if not overtaken and self._fleet.open_to(0.0, wish.named, now, kept_too=True):
+                overtaken = True
+                self._hold.passed_over(one, now)
             others = bool(wish.named) or self._fleet.powered  # who might find room all the same
             room = others and self._fleet.has_room(now, ahead=ahead)
             if not room:
@@ -83,7 +92,10 @@ class Router(Generic[W]):
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
         """Choose where one goes; None where no substation has room for it."""
         wish = one.wish
-        open_to = self._fleet.open_to(wish.power_kw, wish.named, now, ahead=ahead)
+        kept_too = self._hold.is_for(one)
+        open_to = self._fleet.open_to(
+            wish.power_kw, wish.named, now, ahead=ahead, kept_too=kept_too
+        )
         if open_to is None:
             return None
         place, reason = self._policy.choose(open_to, self._random)

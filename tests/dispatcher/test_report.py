@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dispatcher import report
-from dispatcher.decision.explain import Candidate
+from dispatcher.decision.explain import KEPT, Candidate
 from dispatcher.decision.ledger import DRAINED, NO_ANCHOR
 from dispatcher.report import LEAST_EVERY, Announcer, announce, publish_snapshots
 from grid.controls import Availability, Control
@@ -22,7 +22,9 @@ from tests.fake_broker import FakePublisher, turns
 STALE = "its load was read {} s ago: that is too old"
 
 
-def candidate(problem: str | None = None, substation: str = "s1") -> Candidate:
+def candidate(
+    problem: str | None = None, substation: str = "s1", *, kept: bool = False
+) -> Candidate:
     """Give a substation as a decision sees it."""
     return Candidate(
         substation,
@@ -38,6 +40,7 @@ def candidate(problem: str | None = None, substation: str = "s1") -> Candidate:
         drained=False,
         limit=None,
         ejected=False,
+        kept=kept,
         problem=problem,
     )
 
@@ -76,6 +79,14 @@ def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> Non
         "INFO s1 can be chosen again",
         "WARNING nothing goes to s1: away",
     ]
+
+
+def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
+    """Why else would nothing go where there is room?"""
+    announcer = Announcer()
+    for kept in (False, True, True, False):
+        announcer.look([candidate(kept=kept)], blind=False)
+    assert said == [f"WARNING nothing goes to s1: {KEPT}", "INFO s1 can be chosen again"]
 
 
 def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:

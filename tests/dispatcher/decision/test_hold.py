@@ -1,0 +1,202 @@
+"""A request that needs more power than is ever free at once is not overtaken without end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.decision import hold
+from dispatcher.decision.explain import KEPT, candidate, why_not
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.hold import PATIENCE_SECONDS
+from dispatcher.decision.ledger import Ledger
+from dispatcher.decision.line import Line, Wish
+from dispatcher.decision.policy import LeastLoaded
+from dispatcher.decision.router import Choice, Router
+from dispatcher.readings import Reading
+from grid.events import Counts
+from tests.dispatcher.decision.fleets import RUN
+
+STEP = 0.5  # seconds
+RATED = 100.0  # kW
+SMALL, LARGE = 10.0, 70.0
+SESSION = 3.0  # seconds
+
+
+@dataclass(eq=False)
+class One:
+    """Whoever waits."""
+
+    wish: Wish
+
+
+@dataclass
+class Station:
+    """A substation: when each of its sessions ends, and what that draws."""
+
+    background: float = 0.0
+    sessions: list[tuple[float, float]] = field(default_factory=list)
+    accepted: int = 0
+
+    def page(self, now: float) -> Reading:
+        """Give its page, with what has ended until now taken off."""
+        self.sessions = [each for each in self.sessions if each[0] > now]
+        load, power = len(self.sessions), sum(power for _, power in self.sessions)
+        counts = Counts(load, self.accepted, self.accepted - load, 0, RUN, power)
+        return Reading(load, 50, power, RATED, self.background, counts, SESSION)
+
+
+class Depot:
+    """Substations that charge what they are sent at once, a line, and the rounds over it."""
+
+    def __init__(self, **background: float) -> None:
+        self.now = 0.0
+        self.stations = {name: Station(kw) for name, kw in background.items()}
+        self.ledger = Ledger(2.0, default_connectors=50)
+        self.ledger.keep(dict.fromkeys(self.stations))
+        self.fleet = Fleet(self.ledger, STEP, 0.0)
+        self.line: Line[One] = Line()
+        self.router: Router[One] = Router(self.fleet, LeastLoaded(), Random(1))  # noqa: S311
+        self.placed: dict[One, tuple[str, float]] = {}
+        for name in self.stations:
+            self.ledger.queued(name, 0, 1)
+            self.ledger.read(name, self.stations[name].page(0.0), 0.0)
+            self.ledger.ask_depth(name)
+            self.ledger.depth(name, 0, 0.0)
+        self.step()
+
+    def ask(self, power_kw: float, *named: str, rank: float = 0.0) -> One:
+        """Have one join the line."""
+        one = One(Wish((rank, 0.0, self.now, str(len(self.placed))), named, power_kw, inf))
+        self.line.join(one)
+        return one
+
+    def step(self, small: int = 0, power_kw: float = SMALL) -> None:
+        """Let half a second pass: sessions end, pages are read, small ones come, all are routed."""
+        self.now += STEP
+        for name, station in self.stations.items():
+            self.ledger.read(name, station.page(self.now), self.now)
+        for _ in range(small):
+            self.ask(power_kw)
+        self.router.round(self.line, self.now, self._place)
+
+    def _place(self, one: One, choice: Choice) -> None:
+        name, power = choice.substation, one.wish.power_kw
+        station = self.stations[name]
+        station.accepted += 1
+        station.sessions.append((self.now + SESSION, power))
+        drawn = station.background + sum(each for _, each in station.sessions)
+        assert drawn <= RATED + 1e-6
+        self.placed[one] = name, self.now
+
+
+def busy(**background: float) -> Depot:
+    """Give a depot where small ones have taken all the power there is, and keep coming."""
+    depot = Depot(**(background or {"a": 0.0, "b": 0.0}))
+    for _ in range(8):
+        depot.step(6)
+    return depot
+
+
+def wait(depot: Depot, one: One, seconds: float = 60.0) -> float:
+    """Go on until one is placed, or so long; gives how long that took."""
+    since = depot.now
+    while one not in depot.placed and depot.now - since < seconds:
+        depot.step(6)
+    return depot.now - since
+
+
+def test_without_it_a_large_one_would_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kilowatt that becomes free goes to a smaller one behind it."""
+    monkeypatch.setattr(hold, "PATIENCE_SECONDS", inf)
+    depot = busy()
+    large = depot.ask(LARGE, rank=-9)
+    assert wait(depot, large) == 60
+    assert len(depot.placed) > 300
+
+
+def test_a_large_one_waits_for_some_seconds_and_one_session() -> None:
+    """Then a substation is kept until it fits there; the others go on as before."""
+    depot = busy()
+    large = depot.ask(LARGE, rank=-9)
+    before = len(depot.placed)
+    assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 2 * STEP
+    assert len(depot.placed) - before > 20, "small ones are charged meanwhile"
+    assert depot.fleet.kept is None
+    depot.step(6)
+    where, _ = depot.placed[large]
+    assert any(name == where for name, at in depot.placed.values() if at == depot.now)
+
+
+def test_what_is_kept_is_shown_and_said_why() -> None:
+    """Every decision can be explained: nobody else may go there."""
+    depot = busy()
+    depot.ask(LARGE, rank=-9)
+    while depot.fleet.kept is None:
+        depot.step(6)
+    accounts = depot.ledger.accounts
+    seen = {name: candidate(each, depot.fleet, depot.now) for name, each in accounts.items()}
+    assert [name for name, each in seen.items() if each.kept] == [depot.fleet.kept]
+    assert why_not(seen[depot.fleet.kept]) == KEPT
+    assert depot.fleet.open_to(1.0, [depot.fleet.kept], depot.now) is None
+
+
+def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:
+    """Its vehicle has left, say: others go there at once."""
+    depot = busy()
+    large = depot.ask(LARGE, rank=-9)
+    while depot.fleet.kept is None:
+        depot.step(6)
+    kept = depot.fleet.kept
+    depot.line.take(lambda one: one is large)
+    depot.now += SESSION
+    depot.step(6)
+    assert depot.fleet.kept is None
+    assert kept in {where for where, at in depot.placed.values() if at == depot.now}
+
+
+def test_one_is_kept_where_it_can_fit_at_all() -> None:
+    """Not where others than vehicles draw too much, nor where it may not go; else nothing is."""
+    depot = busy(a=40.0, b=0.0, c=0.0)
+    large = depot.ask(LARGE, "a", "c", rank=-9)
+    assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 2 * STEP
+    assert depot.placed[large][0] == "c"
+    never = depot.ask(LARGE, "a", rank=-9)
+    assert wait(depot, never) == 60
+    assert depot.fleet.kept is None
+
+
+def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
+    """The substation is drained, or its page is away: the wait goes on elsewhere."""
+    depot = busy(a=0.0, b=0.0, c=0.0)
+    large = depot.ask(LARGE, rank=-9)
+    while depot.fleet.kept is None:
+        depot.step(6)
+    first = depot.fleet.kept
+    depot.ledger.refuse(first, "refused", depot.now)
+    del depot.stations[first]  # whose page is not read any more
+    assert wait(depot, large) <= SESSION + 2 * STEP
+    assert depot.placed[large][0] != first
+
+
+@given(
+    st.lists(st.sampled_from([20.0, 50.0, LARGE, RATED]), min_size=1, max_size=4),
+    st.integers(0, 12),
+    st.sampled_from([5.0, 10.0, 30.0]),
+)
+def test_nobody_waits_for_more_than_those_before_it(
+    powers: list[float], small: int, power_kw: float
+) -> None:
+    """Whatever comes: each large one is charged in time, one after the other at the latest."""
+    depot = busy()
+    larges = [depot.ask(power, rank=-9) for power in powers]
+    since = depot.now
+    limit = len(larges) * (PATIENCE_SECONDS + SESSION + 3 * STEP)
+    while depot.now - since < limit:
+        depot.step(small, power_kw)
+    assert all(one in depot.placed for one in larges)
