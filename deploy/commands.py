@@ -55,8 +55,6 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         wanted.start()
         summary.say("Waiting until all is ready")
         problems = ready.wait(wanted.look, summary.say)
-        if broker is not None and not problems:
-            _withdraw(broker)
     except BaseException:
         _undo(before, stop)
         raise
@@ -67,11 +65,16 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         _undo(before, stop)
         return 1
     summary.say(f"All of it runs:\n\n{wanted.summary()}")
+    if broker is not None:
+        _withdraw(broker)
     return 0
 
 
 def _withdraw(broker: OwnBroker) -> None:
-    """Take away the users that are nobody's now that all else runs, and their passwords."""
+    """Take away the users that are nobody's now that all else runs, and their passwords.
+
+    Raises ``GridError`` where RabbitMQ does not let them go: what runs goes on.
+    """
     for user in broker.withdraw():
         summary.say(f"RabbitMQ's user {user} is gone: nothing uses it any more")
         (stack.SECRETS / user).unlink(missing_ok=True)

@@ -60,12 +60,15 @@ class History:
         self._now = now
         self.sent = Sent()
 
-    def is_over(self, id: str, replays: int) -> bool:
+    def is_over(self, id: str, replays: int, *, redelivered: bool) -> bool:
         """Tell whether a request that comes needs nothing more: its job was sent, or has ended.
 
-        What was before an operator replayed it does not count.
+        What was before an operator replayed it does not count. Nor does it for a new request that
+        one of its id was put aside: its sender may have mended it.
         """
-        return self.sent.has(id, replays) or self._progress.ended(id, replays)
+        progress = self._progress
+        over = progress.ended(id, replays) if redelivered else progress.finished(id)
+        return over or self.sent.has(id, replays)
 
     def end(self, id: str, replays: int) -> Event | None:
         """Give the event that ended a job, where that is known and nothing came after it."""

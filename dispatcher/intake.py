@@ -168,8 +168,8 @@ class Intake:
             self._sent.forget(id)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
-        replays = parking.replays(delivery.headers)
-        if job is None and not self._history.is_over(id, replays):
+        replays, again = parking.replays(delivery.headers), delivery.redelivered
+        if job is None and not self._history.is_over(id, replays, redelivered=again):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self.requests, delivery.tag

@@ -49,6 +49,10 @@ class Progress:
         aside = self._aside.get(job)
         return job in self._ended or (aside is not None and aside[0] >= replays)
 
+    def finished(self, job: str) -> bool:
+        """Tell whether a job has ended for good, however often it was replayed."""
+        return job in self._ended
+
     def end(self, job: str) -> Event | None:
         """Give the event that ended a job, or put it aside the last time, if that was told."""
         aside = self._aside.get(job)

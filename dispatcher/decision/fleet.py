@@ -147,24 +147,27 @@ class Fleet:
             rated = rated[[self._numbers[name] for name in named if name in self._numbers]]
         return float(rated.max()) if rated.size else inf
 
-    def soonest(
-        self, power_kw: float, named: Sequence[str], now: float, first: str | None
-    ) -> str | None:
+    def soonest(self, power_kw: float, named: Sequence[str], now: float) -> str | None:
         """Name the substation where the least power must become free for a request to fit.
 
-        None where that will not do anywhere, since other consumers draw too much; ``first`` where
-        it will do there.
+        None where it would not fit anywhere even alone, since other consumers draw too much.
         """
-        names = named or self._names
-        accounts = [each for name in names if (each := self.ledger.accounts.get(name)) is not None]
+        accounts = self.ledger.accounts
         lacking = {
-            each.substation: each.power_kw + power_kw - (each.rated_power_kw or inf)
-            for each in accounts
-            if self.ledger.ineligible(each, now) is None and each.takes_alone(power_kw)
+            name: accounts[name].power_kw - (accounts[name].rated_power_kw or inf)
+            for name in named or self._names
+            if self.would_take(name, power_kw, now)
         }
-        if first in lacking:
-            return first
         return min(lacking, key=lambda name: (lacking[name], name), default=None)
+
+    def would_take(self, name: str, power_kw: float, now: float) -> bool:
+        """Tell whether a request may go to a substation, and would fit there alone."""
+        account = self.ledger.accounts.get(name)
+        return (
+            account is not None
+            and self.ledger.ineligible(account, now) is None
+            and account.takes_alone(power_kw)
+        )
 
     def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
         """Name the substations of the lowest utilisation, at most so many; those named first."""

@@ -57,10 +57,10 @@ class Router(Generic[W]):
             self._shut = shut_before
             return False
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
-        room, overtaken = True, False
+        room, watched = True, False
 
         def takes(one: W, behind: int) -> bool | None:
-            nonlocal room, overtaken
+            nonlocal room, watched
             wish = one.wish
             if wish.power_kw >= shut.get(wish.named, inf) and not self._hold.is_for(one):
                 return False
@@ -73,9 +73,8 @@ class Router(Generic[W]):
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
             shut[wish.named] = min(wish.power_kw, shut.get(wish.named, inf))
-            if not overtaken and self._fleet.open_to(0.0, wish.named, now, kept_too=True):
-                overtaken = True
-                self._hold.passed_over(one, now)
+            if not watched and self._fleet.open_to(0.0, wish.named, now, kept_too=True):
+                watched = self._hold.passed_over(one, now)
             others = bool(wish.named) or self._fleet.powered  # who might find room all the same
             room = others and self._fleet.has_room(now, ahead=ahead)
             if not room:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from deploy import commands, stack
+from deploy.rabbitmq.live import OwnBroker
 from deploy.ready import Look
 from grid.errors import GridError
 
@@ -14,13 +16,32 @@ READY = Look()
 ENDED = Look({"api": "refused"}, ["api"])
 
 
+class OldBroker(OwnBroker):
+    """A broker of ours with a user that is nobody's."""
+
+    def load(self) -> None:
+        """Nothing."""
+
+    def withdraw(self) -> list[str]:
+        """Name the one, or fail where there is no port."""
+        if not self.port:
+            raise GridError("it stays")
+        return ["substation"]
+
+
 class Script:
     """A setup that writes down what is done with it."""
 
     def __init__(
-        self, name: str, done: list[str], seen: Look = READY, failing: str | None = None
+        self,
+        name: str,
+        done: list[str],
+        seen: Look = READY,
+        failing: str | None = None,
+        broker: OwnBroker | None = None,
     ) -> None:
         self.name, self.done, self.seen, self.failing = name, done, seen, failing
+        self.broker = broker
 
     def _do(self, what: str) -> None:
         self.done.append(f"{self.name} {what}")
@@ -45,8 +66,9 @@ class Script:
         """Note it."""
         self._do("declare")
 
-    def own_broker(self) -> None:
-        """None: no node of ours runs."""
+    def own_broker(self) -> OwnBroker | None:
+        """Give the one of the test."""
+        return self.broker
 
     def start(self) -> None:
         """Note it."""
@@ -81,6 +103,25 @@ def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert up(done, Script("new", done), None) == 0
     assert done == ["new files", "new declare", "new note", "new start"]
     assert "a summary" in capsys.readouterr().out
+
+
+def test_users_of_before_go_once_all_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With their passwords; where they do not go, that is an error, and what runs goes on."""
+    monkeypatch.setattr(stack, "SECRETS", tmp_path)
+    for name in ("substation", "api"):
+        (tmp_path / name).write_text("a password")
+    done: list[str] = []
+    assert up(done, Script("new", done, ENDED, broker=OldBroker(1, {}, ())), None) == 1
+    assert (tmp_path / "substation").exists()
+    assert up(done, Script("new", done, broker=OldBroker(1, {}, ())), None) == 0
+    assert "user substation is gone" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["api"]
+    done.clear()
+    with pytest.raises(GridError, match="it stays"):
+        up(done, Script("new", done, broker=OldBroker(0, {}, ())), None)
+    assert done[-1] == "new start"
 
 
 def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from grid import parking, topology
 from grid.amqp import Outcome
-from grid.events import FINAL, Event, State
+from grid.events import ASIDE, FINAL, Event, State
 from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-@pytest.mark.parametrize("last", [State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED])
+@pytest.mark.parametrize("last", sorted(FINAL))
 async def test_a_new_request_of_a_job_that_has_ended_is_told_how(last: State) -> None:
     """Whoever sent it again may read a log that has dropped that: nothing is charged twice."""
     bench = Bench(confirming(), "s1")
@@ -24,7 +24,7 @@ async def test_a_new_request_of_a_job_that_has_ended_is_told_how(last: State) ->
     assert bench.queue.acked == [1]
     (event,) = bench.publisher.events()
     assert (event.kind, event.at, event.job, event.reason) == (last, AT, "j1", "why")
-    assert event.substation == ("s1" if last in FINAL else "")
+    assert event.substation == "s1"
     assert bench.count("duplicate_requests_total") == 1
 
 
@@ -38,6 +38,16 @@ async def test_an_end_that_the_log_refuses_is_counted() -> None:
     await turns()
     assert bench.queue.acked == [1]
     assert bench.count("events_lost_total") == 1
+
+
+@pytest.mark.parametrize("last", sorted(ASIDE))
+async def test_a_new_request_of_a_job_that_was_put_aside_is_sent(last: State) -> None:
+    """Whoever publishes to RabbitMQ directly may have mended what was wrong with it."""
+    bench = Bench(confirming(), "s1")
+    bench.tell(Event(last, AT, job="j1", reason="why"))
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert bench.routed() == ["j1"]
 
 
 async def test_a_replay_of_what_was_parked_is_sent() -> None:

@@ -169,6 +169,8 @@ def test_one_is_kept_where_it_can_fit_at_all() -> None:
     never = depot.ask(LARGE, "a", rank=-9)
     assert wait(depot, never) == 60
     assert depot.fleet.kept is None
+    behind = depot.ask(LARGE, rank=-8)
+    assert wait(depot, behind) <= PATIENCE_SECONDS + SESSION + 2 * STEP, "it is not forgotten"
 
 
 def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
@@ -182,6 +184,19 @@ def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
     del depot.stations[first]  # whose page is not read any more
     assert wait(depot, large) <= SESSION + 2 * STEP
     assert depot.placed[large][0] != first
+
+
+def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> None:
+    """Nothing is kept for one that would not fit even alone; once it would, it is again."""
+    depot = busy(a=0.0)
+    large = depot.ask(LARGE, rank=-9)
+    while depot.fleet.kept is None:
+        depot.step(6)
+    depot.stations["a"].background = RATED - LARGE + 10
+    assert wait(depot, large) == 60
+    assert depot.fleet.kept is None
+    depot.stations["a"].background = 0.0
+    assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 4 * STEP
 
 
 @given(
