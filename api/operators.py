@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence, Set
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from api import problems
 from api.door import keys_of
@@ -17,7 +18,7 @@ from api.keys import Key, Scope
 from api.problems import NotFound, Problem
 from api.schemas import WHOLE, Strict
 from grid.control_log import ControlLog
-from grid.controls import MAX_LIMIT, Availability
+from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,29 @@ class ControlIn(Strict):
     )
 
 
+class ControlChange(Strict):
+    """What shall change for a substation; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    state: Availability = Field(default=Availability.AVAILABLE, description="As with PUT.")
+    limit: Limit | None = Field(default=None, description="As with PUT; null is none.")
+
+    @model_validator(mode="after")
+    def _check_something_is_said(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing_said", "must have state, limit or both")
+        return self
+
+    def of(self, now: Control) -> ControlIn:
+        """Give what is to hold after ``now``."""
+        said = self.model_fields_set
+        return ControlIn(
+            state=self.state if "state" in said else now.state,
+            limit=self.limit if "limit" in said else now.limit,
+        )
+
+
 class ControlOut(BaseModel):
     """What holds for a substation now."""
 
@@ -82,15 +106,22 @@ def router(
     needed = Depends(operator)  # an annotation would not see a name of this function
 
     @routes.put("/substations/{id}")
-    async def control(
-        id: Id,
-        wanted: ControlIn,
-        by: Key = needed,
-    ) -> ControlOut:
-        """Drain a substation, cap it, or make it available again.
+    async def control(id: Id, wanted: ControlIn, by: Key = needed) -> ControlOut:
+        """Drain a substation, cap it, or make it available: what is left out is as if never set.
 
         Answered once RabbitMQ has it: it holds from then on, whatever is started again.
         """
+        return await set_to(id, wanted, by)
+
+    @routes.patch("/substations/{id}")
+    async def change(id: Id, wanted: ControlChange, by: Key = needed) -> ControlOut:
+        """Drain a substation, cap it, or make it available: what is left out stays as it is.
+
+        Answered once RabbitMQ has it: it holds from then on, whatever is started again.
+        """
+        return await set_to(id, wanted.of(controls.get(id)), by)
+
+    async def set_to(id: str, wanted: ControlIn, by: Key) -> ControlOut:
         there = known()
         if there and id not in there:
             raise NotFound(f"there is no substation {id}")

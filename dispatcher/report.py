@@ -1,4 +1,4 @@
-"""What the dispatcher tells of the substations: to the event log each second, and to its own log.
+"""What the dispatcher tells of the substations as they change: to the event log, and to its own.
 
 The log of the process says a thing once, when it begins and when it is over.
 """

@@ -36,12 +36,37 @@ def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
 
 
 async def put(
-    api: Bench, body: object, id: str = "s1", *, key: str | None = SECRET, scheme: str = "Bearer"
+    api: Bench,
+    body: object,
+    id: str = "s1",
+    *,
+    key: str | None = SECRET,
+    scheme: str = "Bearer",
+    method: str = "PUT",
 ) -> Answer:
     """Ask for a substation to be set so."""
     named = [] if key is None else [("Authorization", f"{scheme} {key}")]
     data = body if isinstance(body, bytes) else json.dumps(body)
-    return await api.ask("PUT", f"/substations/{id}", data, [JSON, *named])
+    return await api.ask(method, f"/substations/{id}", data, [JSON, *named])
+
+
+async def test_a_change_leaves_the_rest_as_it_is() -> None:
+    """Capping a substation that is drained does not open it again, nor the other way round."""
+    async with bench().serve() as api:
+        for body, state, limit in [
+            ({"state": "draining"}, "draining", None),
+            ({"limit": 3}, "draining", 3),
+            ({"state": "available"}, "available", 3),
+            ({"limit": None}, "available", None),
+        ]:
+            answer = await put(api, body, method="PATCH")
+            assert answer.body == {"id": "s1", "state": state, "limit": limit}
+        answer = await put(api, {}, method="PATCH")
+        assert "must have state, limit or both" in problem(answer, 422)["detail"]
+        problem(await put(api, {"limit": 0}, method="PATCH"), 422)
+        problem(await put(api, {"limit": 1}, method="PATCH", key=None), 401)
+        problem(await put(api, {"limit": 1}, method="PATCH", key=CLIENT), 403)
+        assert len(api.controls.to(CONTROLS)) == 4
 
 
 @pytest.mark.parametrize(
@@ -233,7 +258,7 @@ async def test_the_openapi_document_says_what_is_needed() -> None:
         for method, operation in methods.items()
         if operation.get("security")
     }
-    assert secured == {"PUT /substations/{id}"}
+    assert secured == {"PUT /substations/{id}", "PATCH /substations/{id}"}
     answers = document["paths"]["/substations/{id}"]["put"]["responses"]
     assert answers.keys() == {*("200", "401", "403", "404", "413", "415", "422", "429", "503")}
     for status, answer in answers.items():
