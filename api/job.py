@@ -135,7 +135,7 @@ class Job:
         if self.assigned is None:
             return None
         record: Mapping[str, Any] = json.loads(zlib.decompress(self.assigned.record))
-        return record or None
+        return record if record.keys() - {parking.REPLAYS} else None
 
     def events(self) -> Iterator[Event]:
         """Give events that, with ``attempt`` and ``replays``, tell all but its decision."""

@@ -88,7 +88,8 @@ class EventLog:
         job = self._projection.apply(event)
         if job is None or not self.caught_up.is_set():
             return
-        self._metrics.duplicates.inc(job.duplicates - duplicates)
+        # less where its past was dropped just now, since the log has dropped it too
+        self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         if _decided(job):

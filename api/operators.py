@@ -17,7 +17,7 @@ from api.door import keys_of
 from api.keys import Key, Scope
 from api.problems import NotFound, Problem
 from api.schemas import WHOLE, Strict
-from grid.control_log import ControlLog
+from grid.control_log import Change, ControlLog
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 NO_KEYS: Final = (
     "no key is configured: `python -m api.new_key NAME operator` makes one, and the line of it for "
-    "a file that API_KEYS_FILE names"
+    "a file that OPERATOR_KEYS_FILE names, or API_KEYS_FILE, with which everybody needs a key"
 )
 NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
 
@@ -69,13 +69,11 @@ class ControlChange(Strict):
             raise PydanticCustomError("nothing_said", "must have state, limit or both")
         return self
 
-    def of(self, now: Control) -> ControlIn:
-        """Give what is to hold after ``now``."""
+    def after(self, before: Control) -> tuple[Availability, int | None]:
+        """Give state and limit after what holds now."""
         said = self.model_fields_set
-        return ControlIn(
-            state=self.state if "state" in said else now.state,
-            limit=self.limit if "limit" in said else now.limit,
-        )
+        state = self.state if "state" in said else before.state
+        return state, self.limit if "limit" in said else before.limit
 
 
 class ControlOut(BaseModel):
@@ -111,7 +109,7 @@ def router(
 
         Answered once RabbitMQ has it: it holds from then on, whatever is started again.
         """
-        return await set_to(id, wanted, by)
+        return await set_to(id, lambda _: (wanted.state, wanted.limit), by)
 
     @routes.patch("/substations/{id}")
     async def change(id: Id, wanted: ControlChange, by: Key = needed) -> ControlOut:
@@ -119,16 +117,16 @@ def router(
 
         Answered once RabbitMQ has it: it holds from then on, whatever is started again.
         """
-        return await set_to(id, wanted.of(controls.get(id)), by)
+        return await set_to(id, wanted.after, by)
 
-    async def set_to(id: str, wanted: ControlIn, by: Key) -> ControlOut:
+    async def set_to(id: str, change: Change, by: Key) -> ControlOut:
         there = known()
         if there and id not in there:
             raise NotFound(f"there is no substation {id}")
-        await controls.set(id, wanted.state, wanted.limit, timeout)
-        limit = wanted.limit or "none"
-        log.info('operator "%s" set %s %s, limit %s', by.name, id, wanted.state, limit)
-        return ControlOut(id=id, state=wanted.state, limit=wanted.limit)
+        now = await controls.set(id, change, timeout)
+        limit = now.limit or "none"
+        log.info('operator "%s" set %s %s, limit %s', by.name, id, now.state, limit)
+        return ControlOut(id=id, state=now.state, limit=now.limit)
 
     return routes
 

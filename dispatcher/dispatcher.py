@@ -207,7 +207,9 @@ class Dispatcher:
         self._decided_at = perf_counter()
         settling = self._ledger.settling(self._now())
         room = True
-        if self._line and not settling:
+        if not self._line:
+            self._router.rest()
+        elif not settling:
             room = self._router.round(self._line, self._now(), self._place)
         self._sender.flush()
         if room:

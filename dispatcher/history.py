@@ -60,19 +60,18 @@ class History:
         self._now = now
         self.sent = Sent()
 
-    def is_over(self, id: str, replays: int, *, redelivered: bool) -> bool:
+    def is_over(self, id: str, replays: int, asked_at: float) -> bool:
         """Tell whether a request that comes needs nothing more: its job was sent, or has ended.
 
-        What was before an operator replayed it does not count. Nor does it for a new request that
-        one of its id was put aside: its sender may have mended it.
+        What was before an operator replayed it does not count, nor that one of its id was put aside
+        before this one was asked for (Unix seconds).
         """
-        progress = self._progress
-        over = progress.ended(id, replays) if redelivered else progress.finished(id)
-        return over or self.sent.has(id, replays)
+        return self.sent.has(id, replays) or self._progress.ended(id, replays, asked_at)
 
-    def end(self, id: str, replays: int) -> Event | None:
-        """Give the event that ended a job, where that is known and nothing came after it."""
-        return self._progress.end(id) if self._progress.ended(id, replays) else None
+    def end(self, id: str, replays: int, asked_at: float) -> Event | None:
+        """Give the event that ended such a job, where that is known."""
+        over = self._progress.ended(id, replays, asked_at)
+        return self._progress.end(id) if over else None
 
     def take_back(self, id: str, substation: str) -> None:
         """Note that a job was taken back from a substation, where it had been sent."""

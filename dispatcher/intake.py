@@ -124,7 +124,7 @@ class Intake:
 
     def _take(self, delivery: Delivery) -> None:
         request = self._read(delivery, self.requests, topology.REQUESTS)
-        if request is None or self._known(request.id, delivery):
+        if request is None or self._known(request, delivery):
             return
         job = self._new(request, delivery, self.requests)
         before = self._history.sent_before(request.id) if delivery.redelivered else None
@@ -161,22 +161,23 @@ class Intake:
         self._jobs[request.id] = job
         return job
 
-    def _known(self, id: str, delivery: Delivery) -> bool:
+    def _known(self, request: ChargeRequest, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before, or has ended."""
-        job = self._jobs.get(id)
-        if (where := self._sent.where(id)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
-            self._sent.forget(id)  # another dispatcher took it back
+        name, asked_at = request.id, request.requested_at
+        job = self._jobs.get(name)
+        if (where := self._sent.where(name)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
+            self._sent.forget(name)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
-        replays, again = parking.replays(delivery.headers), delivery.redelivered
-        if job is None and not self._history.is_over(id, replays, redelivered=again):
+        replays = parking.replays(delivery.headers)
+        if job is None and not self._history.is_over(name, replays, asked_at):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self.requests, delivery.tag
             return True
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
-        if (end := self._history.end(id, replays)) is not None:
+        if (end := self._history.end(name, replays, asked_at)) is not None:
             self._tell_again(end)
         self._acks.done(delivery.tag)
         return True

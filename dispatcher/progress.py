@@ -44,14 +44,16 @@ class Progress:
         elif kind in ASIDE:
             self._put_aside(event)
 
-    def ended(self, job: str, replays: int = 0) -> bool:
-        """Tell whether nothing more happens to a job that was replayed so often."""
-        aside = self._aside.get(job)
-        return job in self._ended or (aside is not None and aside[0] >= replays)
+    def ended(self, job: str, replays: int = 0, asked_at: float = -inf) -> bool:
+        """Tell whether nothing more happens to a job that was replayed so often.
 
-    def finished(self, job: str) -> bool:
-        """Tell whether a job has ended for good, however often it was replayed."""
-        return job in self._ended
+        That it was put aside before it was asked for, in Unix seconds, is no end: its sender has
+        mended it.
+        """
+        if job in self._ended:
+            return True
+        aside = self._aside.get(job)
+        return aside is not None and aside[0] >= replays and aside[1][0] >= asked_at
 
     def end(self, job: str) -> Event | None:
         """Give the event that ended a job, or put it aside the last time, if that was told."""

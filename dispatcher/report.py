@@ -82,9 +82,10 @@ class Announcer:
             else:
                 log.info("gauges are current again")
         for each in candidates:
-            self._look(each.substation, each.problem or (KEPT if each.kept else None))
+            problem = each.problem or (KEPT if each.kept else None)
+            self._look(each.substation, problem, logging.INFO if each.kept else logging.WARNING)
 
-    def _look(self, substation: str, problem: str | None) -> None:
+    def _look(self, substation: str, problem: str | None, level: int) -> None:
         if problem == NO_ANCHOR:  # it passes within moments, and nobody has to do anything
             return
         kind = _FIGURES.sub("", problem or "")
@@ -94,7 +95,7 @@ class Announcer:
         if problem is None:
             log.info("%s can be chosen again", substation)
         else:
-            log.warning("nothing goes to %s: %s", substation, problem)
+            log.log(level, "nothing goes to %s: %s", substation, problem)
 
 
 def _without_age(candidate: Candidate) -> Candidate:

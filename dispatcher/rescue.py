@@ -14,13 +14,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
+from math import inf
 from typing import Final
 
 from dispatcher.patience import Look, Patience, Verdict
 from dispatcher.progress import Progress
-from grid import parking
+from grid import messages, parking
 from grid.amqp import Delivery, QueueState, Taker
-from grid.errors import BrokerUnavailable
+from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.topology import substation_queue
 from grid.waiting import within
 
@@ -202,7 +203,11 @@ class Rescue:
         return self._hand_over(name, delivery, verdict)
 
     def _ended(self, delivery: Delivery) -> bool:
-        return self._progress.ended(delivery.id or "", parking.replays(delivery.headers))
+        name, replays = delivery.id or "", parking.replays(delivery.headers)
+        # reading the body is for the few of which anything is known
+        return self._progress.ended(name, replays) and self._progress.ended(
+            name, replays, _asked_at(delivery.body)
+        )
 
     def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
         """Tell whether a job is in progress at the very substation, which may be alive."""
@@ -241,3 +246,11 @@ class Rescue:
         if problem and problem != self._problem:
             log.warning("no jobs are taken back: %s", problem)
         self._problem = problem
+
+
+def _asked_at(body: bytes) -> float:
+    """Give when a job was asked for, in Unix seconds; before all time where that is no request."""
+    try:
+        return messages.decode(body).requested_at
+    except MalformedMessage:
+        return -inf

@@ -94,7 +94,7 @@ class Unbegun:
     def _silent(self, job: Job) -> bool:
         progress = self._progress
         return (
-            not progress.ended(job.id, job.replays)
+            not progress.ended(job.id, job.replays, job.request.requested_at)
             and progress.charging_at(job.id) is None
             and progress.sent_to(job.id) in (None, job.substation)
         )

@@ -17,6 +17,7 @@ from grid.errors import BrokerUnavailable, MalformedMessage
 log = logging.getLogger(__name__)
 
 OnChange = Callable[[str, Control], None]
+Change = Callable[[Control], tuple[Availability, int | None]]
 
 MARK_AGAIN_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.25  # after RabbitMQ said no: its stream may be there in a moment
@@ -84,10 +85,10 @@ class ControlLog:
             if self._told.all() != self._known.all() or self._since > RESTATE_AFTER:
                 await self._insist(self._known, reading)
 
-    async def set(
-        self, substation: str, state: Availability, limit: int | None, timeout: float
-    ) -> Control:
+    async def set(self, substation: str, change: Change, timeout: float) -> Control:
         """Set what holds for a substation; gives it once RabbitMQ has it and it was read back.
+
+        ``change`` gives state and limit from what holds just before, also where another was faster.
 
         Raises ``BrokerUnavailable`` where that does not succeed within ``timeout`` seconds, or not
         all was read yet. It may then have arrived all the same.
@@ -99,7 +100,7 @@ class ControlLog:
         try:
             async with asyncio.timeout(timeout), self._setting:
                 while True:
-                    wanted = self._known.changed(substation, state, limit)
+                    wanted = self._known.changed(substation, *change(self.get(substation)))
                     others = (each for each in self._known.all() if each.substation != substation)
                     # where it lost to a version not read before, that one is known now
                     if wanted in await self._write([*others, wanted], timeout):

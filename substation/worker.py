@@ -234,7 +234,7 @@ class Worker:
         # the same message again, whose acknowledgement did not arrive.
         if not delivery.redelivered:
             self._station.duplicates += 1
-            self._tell_again(id)
+        self._tell_again(id)
         self.consumer.ack(delivery.tag)
 
     def _tell_again(self, id: str) -> None:

@@ -10,6 +10,7 @@ the user ``rabbitmq``, who often may not read this folder.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's and Ra
 PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
 COMMON_CONFIG: Final = Path(__file__).parents[1] / "rabbitmq" / "common.conf"
 COOKIE_BYTES: Final = 24
+ERLANGS_OWN: Final = re.compile(r"[A-Z]{20}")  # a cookie that is easily guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Node:
         write(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
         write(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
         write(self.folder / "advanced.config", "[].\n")
-        if not self._cookie.exists():  # Erlang's own is easily guessed
+        if not self._cookie.exists() or ERLANGS_OWN.fullmatch(self._cookie.read_text()):
             write(self._cookie, secrets.token_urlsafe(COOKIE_BYTES), mode=0o400)
 
     @property

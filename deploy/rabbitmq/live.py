@@ -45,9 +45,11 @@ class OwnBroker:
     def withdraw(self) -> list[str]:
         """Take away the users of earlier versions, and of substations that are gone; names them.
 
-        What they had open, RabbitMQ closes. Others that somebody has added stay. Raises
-        ``GridError`` where the node does not answer.
+        What they had open, RabbitMQ closes. Others that somebody has added stay. Where nothing
+        answers there is nothing to do; raises ``GridError`` where the node does not let them go.
         """
+        if not answers(self.port):
+            return []
         known = [each["name"] for each in self._call("GET", "users?columns=name")]
         old = [name for name in known if is_withdrawn(name, self.substations)]
         for name in old:

@@ -111,14 +111,12 @@ class Account:
     @property
     def power_kw(self) -> float:
         """What its sessions, the jobs on their way and other consumers draw together, in kW."""
-        background = self.gauge(readings.BACKGROUND_POWER) or 0.0
-        return background + self._charging_kw() + self._way_kw()
+        return self.background_kw + self._charging_kw() + self._way_kw()
 
-    def takes_alone(self, power_kw: float) -> bool:
-        """Tell whether a session of that power fits beside the other consumers alone."""
-        rated = self.rated_power_kw
-        background = self.gauge(readings.BACKGROUND_POWER) or 0.0
-        return rated is None or background + power_kw <= rated
+    @property
+    def background_kw(self) -> float:
+        """What other consumers draw, in kW."""
+        return self.gauge(readings.BACKGROUND_POWER) or 0.0
 
     @property
     def rated_power_kw(self) -> float | None:

@@ -147,27 +147,24 @@ class Fleet:
             rated = rated[[self._numbers[name] for name in named if name in self._numbers]]
         return float(rated.max()) if rated.size else inf
 
-    def soonest(self, power_kw: float, named: Sequence[str], now: float) -> str | None:
-        """Name the substation where the least power must become free for a request to fit.
+    def soonest(
+        self, power_kw: float, named: Sequence[str], now: float, first: str | None = None
+    ) -> str | None:
+        """Name the substation with a free place where the least power must become free for that.
 
-        None where it would not fit anywhere even alone, since other consumers draw too much.
+        None where it would fit at none of these even beside what other consumers draw alone;
+        ``first`` where it will do.
         """
-        accounts = self.ledger.accounts
-        lacking = {
-            name: accounts[name].power_kw - (accounts[name].rated_power_kw or inf)
-            for name in named or self._names
-            if self.would_take(name, power_kw, now)
-        }
-        return min(lacking, key=lambda name: (lacking[name], name), default=None)
-
-    def would_take(self, name: str, power_kw: float, now: float) -> bool:
-        """Tell whether a request may go to a substation, and would fit there alone."""
-        account = self.ledger.accounts.get(name)
-        return (
-            account is not None
-            and self.ledger.ineligible(account, now) is None
-            and account.takes_alone(power_kw)
-        )
+        self._refresh(now)
+        rows, share = self._rows, self._judged(now)[0]
+        good = (share <= rows.most) & (rows.alone + power_kw * rows.per_kw <= FULL)
+        if (elsewhere := self._elsewhere(named)) is not None:
+            good[elsewhere] = False
+        if first is not None and good[self._numbers.get(first, [])].any():
+            return first
+        if not good.any():
+            return None
+        return self._names[int(np.where(good, -rows.headroom, inf).argmin())]
 
     def lightest(self, most: int, named: Sequence[str], now: float) -> list[str]:
         """Name the substations of the lowest utilisation, at most so many; those named first."""
@@ -266,6 +263,7 @@ class Fleet:
             (room + 1.0 if not deaf and _may_queue(account) else room) / places,
             0.0 if rated is None else round(share_of(power, rated), DIGITS),
             1.0 / rated if rated else 0.0,
+            0.0 if rated is None else round(share_of(account.background_kw, rated), DIGITS),
             inf if rated is None else rated,
             account.gauge(LOAD) or 0.0,
             -inf if rated is None else rated - power,

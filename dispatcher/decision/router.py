@@ -52,31 +52,32 @@ class Router(Generic[W]):
         that none of those that wait still can take; true where none waits.
         """
         opened, shut_before, self._shut = self._fleet.opened(now), self._shut, None
-        opened = self._hold.review(line) or opened
+        opened = self._hold.review(line, now) or opened
         if not opened and shut_before is not None and self._ahead(len(line) - 1) <= shut_before:
             self._shut = shut_before
             return False
         shut: dict[tuple[str, ...], float] = {}  # the least power for which there was no room
-        room, watched = True, False
+        room = True
 
         def takes(one: W, behind: int) -> bool | None:
-            nonlocal room, watched
+            nonlocal room
             wish = one.wish
             if wish.power_kw >= shut.get(wish.named, inf) and not self._hold.is_for(one):
                 return False
             ahead = self._ahead(behind)
             choice = self.choose(one, now, ahead=ahead)
             if choice is not None:
-                if self._hold.is_for(one):
-                    self._hold.release()
+                self._hold.served(one)
                 place(one, choice)
                 self._ledger.dispatch(choice.substation, now, wish.power_kw)
                 return True
             shut[wish.named] = min(wish.power_kw, shut.get(wish.named, inf))
-            if not watched and self._fleet.open_to(0.0, wish.named, now, kept_too=True):
-                watched = self._hold.passed_over(one, now)
+            if self._fleet.powered:
+                self._hold.passed_over(one, now)
             others = bool(wish.named) or self._fleet.powered  # who might find room all the same
-            room = others and self._fleet.has_room(now, ahead=ahead)
+            # whoever a substation is kept for must be asked, even where nobody else has room
+            kept = self._fleet.kept is not None
+            room = kept or (others and self._fleet.has_room(now, ahead=ahead))
             if not room:
                 self._shut = ahead
             return False if room else None
@@ -87,6 +88,10 @@ class Router(Generic[W]):
         # one that was served behind another that was passed over may have had the last of it
         ahead = self._ahead(len(line))
         return self._fleet.has_room(now, power_kw=DEFAULT_POWER_KW, ahead=ahead)
+
+    def rest(self) -> None:
+        """Note that nobody waits."""
+        self._hold.release()
 
     def choose(self, one: W, now: float, *, ahead: bool) -> Choice | None:
         """Choose where one goes; None where no substation has room for it."""

@@ -16,10 +16,11 @@ class Figures(NamedTuple):
 
     ``share`` is (load + 1) ÷ places, infinite where nothing may be sent; ``blind`` is the same
     where no page can be read at all. A job may be sent up to a share of ``most``, or of ``ahead``
-    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW.
-    ``rated`` is infinite where unknown. ``gauge`` is the load as read, ``headroom`` the power left
-    in kW, ``asked_at`` when the oldest of its gauges was asked for, in the ledger's seconds, or not
-    a number where its page cannot be read.
+    while others wait. ``power`` is power ÷ rated power, to which a job adds ``per_kw`` for each kW,
+    and of which ``alone`` is drawn by other consumers; ``rated`` is infinite where unknown.
+    ``gauge`` is the load as read, ``headroom`` the power left in kW, ``asked_at`` when the oldest
+    of its gauges was asked for, in the ledger's seconds, or not a number where its page cannot be
+    read.
     """
 
     share: float = inf
@@ -28,6 +29,7 @@ class Figures(NamedTuple):
     ahead: float = 0.0
     power: float = 0.0
     per_kw: float = 0.0
+    alone: float = 0.0
     rated: float = inf
     gauge: float = 0.0
     headroom: float = -inf
@@ -52,8 +54,8 @@ class Rows:
         self.figures = [Figures()] * count
         self._rows = [np.full(count, each) for each in Figures()]
         (
-            self.share, self.blind, self.most, self.ahead, self.power,
-            self.per_kw, self.rated, self.gauge, self.headroom, self.asked_at,
+            self.share, self.blind, self.most, self.ahead, self.power, self.per_kw,
+            self.alone, self.rated, self.gauge, self.headroom, self.asked_at,
         ) = self._rows  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:

@@ -93,6 +93,7 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
         "GET /charges",
         "GET /substations",
         "PUT /substations/{id}",
+        "PATCH /substations/{id}",
         "GET /metrics",
         "GET /healthz",
         "GET /readyz",

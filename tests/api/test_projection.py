@@ -267,6 +267,9 @@ def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
         whole.apply(event)
         if event is named[len(before) - 1]:
             assert without_decision(kept) == without_decision(whole)
+            job = kept.get(KEYED)
+            assert job is not None
+            assert job.decision is None
     for event in named[len(before) :]:
         kept.apply(event)
         kept.apply(queued(9, "another"))

@@ -177,4 +177,5 @@ def test_a_user_of_before_is_taken_away(broker: Broker) -> None:
     for left in (url("monitoring"), *map(broker.url, broker.passwords)):
         connect(left).close()
     assert own.withdraw() == []
+    assert replace(own, port=1).withdraw() == []
     broker.request("DELETE", "/api/users/monitoring")

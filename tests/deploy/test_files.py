@@ -59,6 +59,9 @@ def test_a_nodes_cookie_is_made_once_and_by_chance(tmp_path: Path) -> None:
         assert mode(file) == "0o400"
         found.append(file.read_text())
     assert found[0] == found[2] != found[1]
+    files.write(nodes[0].folder / ".erlang.cookie", "ABCDEFGHIJKLMNOPQRST")
+    nodes[0].prepare({})
+    assert len((nodes[0].folder / ".erlang.cookie").read_text()) >= 32, "an earlier version's"
     assert len(found[0]) >= 32
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from grid import parking, topology
 from grid.events import Event, State
-from tests.dispatcher.bench import Bench, body, confirming
+from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -17,7 +17,7 @@ ONCE, TWICE = parking.marked(1), parking.marked(2)
 def parked(job: str = "j1", replays: int = 0, substation: str = "") -> Event:
     """A job was parked."""
     detail = parking.noted(replays)
-    return Event(State.PARKED, 1, job=job, substation=substation, detail=detail)
+    return Event(State.PARKED, AT, job=job, substation=substation, detail=detail)
 
 
 async def test_it_goes_on_though_it_was_sent_before() -> None:

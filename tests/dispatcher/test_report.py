@@ -86,7 +86,7 @@ def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
     announcer = Announcer()
     for kept in (False, True, True, False):
         announcer.look([candidate(kept=kept)], blind=False)
-    assert said == [f"WARNING nothing goes to s1: {KEPT}", "INFO s1 can be chosen again"]
+    assert said == [f"INFO nothing goes to s1: {KEPT}", "INFO s1 can be chosen again"]
 
 
 def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:

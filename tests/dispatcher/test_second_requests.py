@@ -40,12 +40,16 @@ async def test_an_end_that_the_log_refuses_is_counted() -> None:
     assert bench.count("events_lost_total") == 1
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("last", sorted(ASIDE))
-async def test_a_new_request_of_a_job_that_was_put_aside_is_sent(last: State) -> None:
+async def test_a_request_of_a_job_that_was_put_aside_before_is_sent(
+    last: State,
+    again: bool,  # noqa: FBT001
+) -> None:
     """Whoever publishes to RabbitMQ directly may have mended what was wrong with it."""
     bench = Bench(confirming(), "s1")
-    bench.tell(Event(last, AT, job="j1", reason="why"))
-    bench.queue.bring(body("j1"), "j1")
+    bench.tell(Event(last, AT - 2, job="j1", reason="why"))
+    bench.queue.bring(body("j1"), "j1", again=again)  # asked for a second later
     await turns()
     assert bench.routed() == ["j1"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from grid import control_log, controls, topology
 from grid.amqp import Declarer, Outcome, Publisher, StreamReader
-from grid.control_log import RESTATE_AFTER, ControlLog
+from grid.control_log import RESTATE_AFTER, Change, ControlLog
 from grid.controls import Availability, Control, Message
 from grid.errors import BrokerUnavailable
 from grid.runtime import background
@@ -23,6 +23,11 @@ from tests.grid.links import PATIENCE, Listener, Seen, eventually, running
 AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
 CONTROLS = topology.CONTROLS
 MARK = Message()
+
+
+def to(state: Availability, limit: int | None) -> Change:
+    """Give the change that sets all, whatever was before."""
+    return lambda _: (state, limit)
 
 
 def drained(substation: str, version: int = 1) -> Control:
@@ -124,7 +129,7 @@ async def test_nothing_is_set_before_all_is_read() -> None:
     """A change that knows only half would be a version too old."""
     stream = Stream()
     with pytest.raises(BrokerUnavailable, match="still being read"):
-        await stream.log.set("s1", DRAINING, None, 1)
+        await stream.log.set("s1", to(DRAINING, None), 1)
     assert stream.sent() == []
 
 
@@ -132,7 +137,7 @@ async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
     """The newest message alone tells everything, also what was taken back."""
     async with followed() as stream:
         stream.bring(drained("s1"), Control("s2", AVAILABLE, None, 4))
-        setting = asyncio.create_task(stream.log.set("s2", AVAILABLE, 7, 5))
+        setting = asyncio.create_task(stream.log.set("s2", to(AVAILABLE, 7), 5))
         message = await stream.echo()
         assert message.controls == (drained("s1"), Control("s2", AVAILABLE, 7, 5))
         assert await setting == stream.log.get("s2") == stream.changes[-1]
@@ -141,7 +146,7 @@ async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
 async def test_a_change_counts_once_it_is_read_back() -> None:
     """RabbitMQ's confirm alone does not tell whether another's change came before."""
     async with followed() as stream:
-        setting = asyncio.create_task(stream.log.set("s1", DRAINING, None, 5))
+        setting = asyncio.create_task(stream.log.set("s1", to(DRAINING, None), 5))
         await turns()
         stream.publisher.answer(CONTROLS)
         await turns()
@@ -154,7 +159,7 @@ async def test_a_change_counts_once_it_is_read_back() -> None:
 async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
     """Who was behind does not answer that it is done before it is."""
     async with followed() as stream:
-        setting = asyncio.create_task(stream.log.set("s1", AVAILABLE, 5, 5))
+        setting = asyncio.create_task(stream.log.set("s1", to(AVAILABLE, 5), 5))
         await turns()
         stream.bring(drained("s1", 8))
         await stream.echo()
@@ -166,7 +171,7 @@ async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
 async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same() -> None:
     """It is not made again over the later one."""
     async with followed() as stream:
-        setting = asyncio.create_task(stream.log.set("s1", AVAILABLE, 5, 5))
+        setting = asyncio.create_task(stream.log.set("s1", to(AVAILABLE, 5), 5))
         await turns()
         stream.publisher.answer(CONTROLS)
         stream.log.read(stream.publisher.sent[-1].body)
@@ -179,10 +184,26 @@ async def test_changes_of_one_writer_wait_for_each_other() -> None:
     """The second has the first in it, so that it tells everything as well."""
     async with followed() as stream:
         both = [
-            asyncio.create_task(stream.log.set(name, DRAINING, None, 5)) for name in ("s1", "s2")
+            asyncio.create_task(stream.log.set(name, to(DRAINING, None), 5))
+            for name in ("s1", "s2")
         ]
         assert (await stream.echo()).controls == (drained("s1"),)
         assert (await stream.echo()).controls == (drained("s1"), drained("s2"))
+        await asyncio.gather(*both)
+
+
+async def test_of_two_changes_at_once_neither_undoes_the_other() -> None:
+    """Each is made to what holds when its turn comes, not to what held when it was asked for."""
+    async with followed() as stream:
+        both = [
+            asyncio.create_task(stream.log.set("s1", change, 5))
+            for change in (
+                lambda before: (DRAINING, before.limit),
+                lambda before: (before.state, 3),
+            )
+        ]
+        await stream.echo()
+        assert (await stream.echo()).controls == (Control("s1", DRAINING, 3, 2),)
         await asyncio.gather(*both)
 
 
@@ -225,7 +246,7 @@ async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], wor
     async with followed() as stream:
         trouble(stream)
         with pytest.raises(BrokerUnavailable, match=words):
-            await stream.log.set("s1", DRAINING, None, 0.05)
+            await stream.log.set("s1", to(DRAINING, None), 0.05)
         assert all(each.withdrawn for each in stream.publisher.waiting)
         assert stream.changes == []
 
@@ -306,14 +327,14 @@ async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) 
     one, other = (Follower(vhost.url("api"), name) for name in ("api-1", "api-2"))
     async with one.follow(), other.follow():
         await asyncio.gather(
-            one.log.set("s1", DRAINING, None, PATIENCE),
-            other.log.set("s2", AVAILABLE, 3, PATIENCE),
+            one.log.set("s1", to(DRAINING, None), PATIENCE),
+            other.log.set("s2", to(AVAILABLE, 3), PATIENCE),
         )
         expected = {"s1": drained("s1"), "s2": Control("s2", AVAILABLE, 3, 1)}
         await eventually(lambda: one.known == other.known == expected, "both know both")
         async with Follower(vhost.url("dispatcher"), "dispatcher").follow() as late:
             assert late.known == expected
-            back = await other.log.set("s1", AVAILABLE, None, PATIENCE)
+            back = await other.log.set("s1", to(AVAILABLE, None), PATIENCE)
             await eventually(lambda: late.known["s1"] == one.known["s1"] == back, "all know")
             assert back == Control("s1", AVAILABLE, None, 2)
         assert [seen for each in (one, other, late) for seen in each.seen.ups()] == [True] * 6
@@ -323,7 +344,7 @@ async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) 
 async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
     """A restart of the node keeps it, and who follows goes on by itself."""
     async with Follower(vhost.url("api"), "api-1").follow() as one:
-        await one.log.set("s1", DRAINING, None, PATIENCE)
+        await one.log.set("s1", to(DRAINING, None), PATIENCE)
         await asyncio.to_thread(vhost.broker.restart)
         await asyncio.wait_for(one.publisher.up.wait(), PATIENCE)
         async with AsyncExitStack() as stack:
@@ -332,7 +353,7 @@ async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
                 await stack.enter_async_context(new.follow())
             assert new.known == {"s1": drained("s1")}
             await asyncio.wait_for(one.reader.up.wait(), PATIENCE)
-            await one.log.set("s1", AVAILABLE, 2, PATIENCE)
+            await one.log.set("s1", to(AVAILABLE, 2), PATIENCE)
             await eventually(lambda: new.known["s1"].limit == 2, "the new one knows")
 
 
@@ -347,7 +368,7 @@ async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_of
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
     ):
         for _ in range(3):
-            await one.log.set("s1", DRAINING, None, PATIENCE)
+            await one.log.set("s1", to(DRAINING, None), PATIENCE)
         if cut_off:
             await way.close()
         path = f"/api/queues/{quote(vhost.name)}/{CONTROLS}"

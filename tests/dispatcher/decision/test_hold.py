@@ -19,6 +19,7 @@ from dispatcher.decision.line import Line, Wish
 from dispatcher.decision.policy import LeastLoaded
 from dispatcher.decision.router import Choice, Router
 from dispatcher.readings import Reading
+from grid.controls import Availability, Control
 from grid.events import Counts
 from tests.dispatcher.decision.fleets import RUN
 
@@ -76,13 +77,13 @@ class Depot:
         self.line.join(one)
         return one
 
-    def step(self, small: int = 0, power_kw: float = SMALL) -> None:
+    def step(self, small: int = 0, power_kw: float = SMALL, rank: float = 0.0) -> None:
         """Let half a second pass: sessions end, pages are read, small ones come, all are routed."""
         self.now += STEP
         for name, station in self.stations.items():
             self.ledger.read(name, station.page(self.now), self.now)
         for _ in range(small):
-            self.ask(power_kw)
+            self.ask(power_kw, rank=rank)
         self.router.round(self.line, self.now, self._place)
 
     def _place(self, one: One, choice: Choice) -> None:
@@ -199,19 +200,73 @@ def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> No
     assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 4 * STEP
 
 
+def test_one_before_it_that_can_go_nowhere_stops_nobody() -> None:
+    """It names a substation that is drained: who a substation is kept for is asked all the same."""
+    depot = busy(a=0.0, b=0.0)
+    depot.ledger.control("b", Control("b", Availability.DRAINING, None, 1))
+    depot.ask(SMALL, "b", rank=-10)
+    large = depot.ask(LARGE, rank=-9)
+    assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 2 * STEP
+
+
+def test_more_urgent_ones_do_not_take_its_turn() -> None:
+    """They go before it while there is room; what is kept for it stays kept."""
+    depot = busy(a=0.0)
+    large = depot.ask(LARGE, rank=-9)
+    since = depot.now
+    while large not in depot.placed and depot.now - since < 60:
+        if depot.now % 3 == 0:
+            depot.ask(SMALL, rank=-10)
+        depot.step(6)
+    assert depot.now - since <= PATIENCE_SECONDS + SESSION + 2 * STEP
+
+
+def test_it_is_kept_where_a_connector_is_free() -> None:
+    """Power that becomes free where no vehicle can be plugged in helps nobody."""
+    depot = busy(a=0.0, b=0.0)
+    depot.stations["b"].sessions = [(depot.now + 3600, 10.0)]  # one for an hour
+    depot.stations["b"].accepted += 1
+    depot.ledger.control("b", Control("b", Availability.AVAILABLE, 1, 1))
+    large = depot.ask(LARGE, rank=-9)
+    assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 4 * STEP
+    assert depot.placed[large][0] == "a"
+
+
+ASKED = st.tuples(
+    st.sampled_from([SMALL, 50.0, LARGE, RATED]),
+    st.sampled_from([(), ("a",), ("b",), ("a", "c")]),
+    st.integers(-10, -8),
+)
+
+
 @given(
-    st.lists(st.sampled_from([20.0, 50.0, LARGE, RATED]), min_size=1, max_size=4),
+    st.lists(ASKED, min_size=1, max_size=5),
     st.integers(0, 12),
     st.sampled_from([5.0, 10.0, 30.0]),
+    st.sampled_from([0, -10]),
+    st.sampled_from(["", "b"]),
 )
-def test_nobody_waits_for_more_than_those_before_it(
-    powers: list[float], small: int, power_kw: float
+def test_whatever_waits_each_that_can_be_charged_is(
+    asked: list[tuple[float, tuple[str, ...], int]],
+    small: int,
+    power_kw: float,
+    rank: int,
+    drained: str,
 ) -> None:
-    """Whatever comes: each large one is charged in time, one after the other at the latest."""
-    depot = busy()
-    larges = [depot.ask(power, rank=-9) for power in powers]
+    """In time, one after the other at the latest, however many smaller come, and how urgent."""
+    depot = busy(a=40.0, b=0.0, c=0.0)
+    if drained:
+        depot.ledger.control(drained, Control(drained, Availability.DRAINING, None, 1))
+    ones = [depot.ask(power, *named, rank=at) for power, named, at in asked]
     since = depot.now
-    limit = len(larges) * (PATIENCE_SECONDS + SESSION + 3 * STEP)
+    limit = len(ones) * (PATIENCE_SECONDS + SESSION + 3 * STEP)
     while depot.now - since < limit:
-        depot.step(small, power_kw)
-    assert all(one in depot.placed for one in larges)
+        depot.step(small, power_kw, rank if small * power_kw < RATED / 4 else 0)
+    background = {name: each.background for name, each in depot.stations.items() if name != drained}
+    for one in ones:
+        possible = [
+            name
+            for name in one.wish.named or background
+            if name in background and background[name] + one.wish.power_kw <= RATED
+        ]
+        assert (one in depot.placed) == bool(possible), one.wish
