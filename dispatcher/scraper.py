@@ -101,11 +101,14 @@ class Scraper:
             ) as session,
             asyncio.TaskGroup() as group,
         ):
-            while True:
-                if (found := self._file.changed()) is not None:
-                    self._on_targets(found)
-                    self._follow(session, group, set(found.values()))
-                await asyncio.sleep(FILE_PERIOD_SECONDS)
+            try:
+                while True:
+                    if (found := self._file.changed()) is not None:
+                        self._on_targets(found)
+                        self._follow(session, group, set(found.values()))
+                    await asyncio.sleep(FILE_PERIOD_SECONDS)
+            finally:
+                self._tasks.clear()
 
     def _follow(
         self, session: aiohttp.ClientSession, group: asyncio.TaskGroup, wanted: set[Target]
@@ -116,9 +119,13 @@ class Scraper:
             self._tasks[new] = group.create_task(self._keep_scraping(session, new))
 
     async def _keep_scraping(self, session: aiohttp.ClientSession, target: Target) -> None:
-        loop = asyncio.get_running_loop()
+        """Scrape a target for as long as it is one.
+
+        aiohttp loses a cancellation that comes in the moment in which a page has taken too long.
+        """
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
         hurry = self._hurry[target.substation] = asyncio.Event()
-        while True:
+        while self._tasks.get(target) is this:
             hurry.clear()
             due = loop.time() + self._period
             await self._scrape(session, target)

@@ -218,6 +218,36 @@ async def test_a_hostile_page_is_a_failure_and_delays_no_other(
     assert gaps[len(gaps) // 2] < 2 * PERIOD
 
 
+@pytest.mark.parametrize("how", ["stopped", "taken out"])
+async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """aiohttp takes one for its own where the page has just taken too long."""
+    asked, lost = asyncio.Event(), asyncio.Event()
+
+    async def losing(*_: object) -> str:
+        asked.set()
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            lost.set()
+            raise TimeoutError from None
+        return GOOD
+
+    monkeypatch.setattr(module, "_page", losing)
+    file = tmp_path / "targets.json"
+    write(file, {"a": f"{HOST}:1"})
+    async with asyncio.timeout(PATIENCE), scraping(file):
+        await asked.wait()
+        asked.clear()
+        if how == "taken out":
+            write(file, {})
+            await lost.wait()
+            await asyncio.sleep(3 * PERIOD)
+    assert lost.is_set()
+    assert not asked.is_set(), "it asks no more"
+
+
 @pytest.mark.parametrize("address", [f"{HOST}:{{port}}", "no.such.host.invalid:1", f"{HOST}:99999"])
 async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, address: str) -> None:
     """Refused, unknown, or no port at all: it is told, and tried again."""
