@@ -18,7 +18,15 @@ from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter
 from grid.events import Event, State, decode
 from tests.broker import DECLARED_FOR_GOOD_SECONDS, Broker, VirtualHost
-from tests.grid.links import Listener, Seen, Taker, eventually, running
+from tests.grid.links import (
+    PATIENCE,
+    POLL_SECONDS,
+    Listener,
+    Seen,
+    Taker,
+    eventually,
+    running,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -124,9 +132,11 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
         await eventually(lambda: taker.ids == ["before"], "a job is taken")
         await asyncio.to_thread(alarm.__enter__)
         try:
-            # it blocks a connection only once that publishes
-            publisher.publish(*REQUESTS, b"", lambda _: None, id="last")
-            await eventually(lambda: publisher.blocked, "RabbitMQ says that it blocks")
+            async with asyncio.timeout(PATIENCE):
+                # it blocks a connection once that publishes, and has heard of the alarm by then
+                while not publisher.blocked:
+                    publisher.publish(*REQUESTS, b"", lambda _: None, id="last")
+                    await asyncio.sleep(POLL_SECONDS)
             publisher.publish(*REQUESTS, b"", answers.append, id="under")
             with pytest.raises(BrokerUnavailable, match="not confirmed given-up"):
                 await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.1)
