@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
@@ -42,8 +43,7 @@ class Retired:
         body = zlib.compress(events.encode(job.events()), level=1)
         at = min(job.ended_at, now)
         self._jobs[job.id] = _Packed(body, job.attempt, job.replays, self._read, at)
-        while self._jobs and next(iter(self._jobs.values())).at < now - self._oldest:
-            self._jobs.popitem(last=False)
+        self._drop_while(lambda first: first.at < now - self._oldest)
 
     def get(self, id: str, number: int = 0) -> Job | None:
         """Give a job as it was, numbered so; None where there is none."""
@@ -64,5 +64,8 @@ class Retired:
     def read(self, size: int) -> None:
         """Note that so many bytes more of the log were read: it drops as many at its other end."""
         self._read += size
-        while self._jobs and self._read - next(iter(self._jobs.values())).read > self._most_bytes:
+        self._drop_while(lambda first: self._read - first.read > self._most_bytes)
+
+    def _drop_while(self, old: Callable[[_Packed], bool]) -> None:
+        while self._jobs and old(next(iter(self._jobs.values()))):
             self._jobs.popitem(last=False)
