@@ -6,7 +6,7 @@ Pure: answers and events go in with their times (seconds of one steady clock), f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import floor
 from typing import Final, NamedTuple
@@ -89,24 +89,24 @@ class Histories:
 
 def accepted(answers: Iterable[Answer]) -> set[str]:
     """Give the jobs that were answered 202."""
-    return {each.job for each in answers if each.status == ACCEPTED}
+    return {each.job for each in answers if is_accepted(each)}
 
 
 def recovery(
     sent: Iterable[float],
     answers: Iterable[Answer],
-    charging: Mapping[str, float],
+    is_well: Callable[[Answer], bool],
     *,
     since: float,
     now: float,
 ) -> float | None:
-    """Give the seconds from ``since`` until service was normal; None where it is not yet.
+    """Give the seconds from ``since`` until all went well again; None where it does not yet.
 
-    ``sent`` are the times of all requests. Service is normal from the first of two half seconds in
-    a row in which every request was answered 202 and began to charge within ``NORMAL_SECONDS``.
+    ``sent`` are the times of all requests. It is from the first of two half seconds in a row in
+    which every request was answered, and each answer ``is_well``.
     """
     asked = Counter(_stretch(each, since) for each in sent)
-    well = Counter(_stretch(each.sent, since) for each in answers if _is_normal(each, charging))
+    well = Counter(_stretch(each.sent, since) for each in answers if is_well(each))
     known = _stretch(
         now - NORMAL_SECONDS, since
     )  # those from then on may still turn out either way
@@ -117,10 +117,16 @@ def recovery(
     return None
 
 
+def is_accepted(answer: Answer) -> bool:
+    """Tell whether an answer is 202."""
+    return answer.status == ACCEPTED
+
+
+def is_normal(answer: Answer, charging: Mapping[str, float]) -> bool:
+    """Tell whether one was answered 202, and began to charge within ``NORMAL_SECONDS``."""
+    begun = charging.get(answer.job)
+    return is_accepted(answer) and begun is not None and begun - answer.sent <= NORMAL_SECONDS
+
+
 def _stretch(at: float, since: float) -> int:
     return floor((at - since) / STRETCH_SECONDS)
-
-
-def _is_normal(answer: Answer, charging: Mapping[str, float]) -> bool:
-    begun = charging.get(answer.job)
-    return answer.status == ACCEPTED and begun is not None and begun - answer.sent <= NORMAL_SECONDS

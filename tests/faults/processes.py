@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
+from time import monotonic
 
 from tests.faults.stage import Stage
 from tests.system import DISPATCHERS
@@ -66,11 +67,23 @@ def terminate_all(stage: Stage) -> None:
     """Tell everything to end, in an order that nobody chose, and start it again."""
     names = list(stage.system.processes)
     stage.random.shuffle(names)
+    told = {}
     for name in names:
         stage.system.tell(name, signal.SIGTERM)
+        told[name] = monotonic()
         stage.wait(stage.random.uniform(0, 0.2))
-    statuses = {name: stage.system.ended(name) for name in names}
-    assert set(statuses.values()) == {0}, f"not all ended well: {statuses}"
+    took = _all_ended(stage, told)
     for name in names:
         stage.system.start(name)
+    stage.note(f"each had ended within {took:.1f} s")
     stage.ended()
+
+
+def _all_ended(stage: Stage, told: Mapping[str, float]) -> float:
+    """Check that all that were told to, and when, end well; gives the seconds of the slowest."""
+    statuses, took = {}, 0.0
+    for name, at in told.items():
+        statuses[name] = stage.system.ended(name)
+        took = max(took, monotonic() - at)
+    assert set(statuses.values()) == {0}, f"not all ended well: {statuses}"
+    return took

@@ -29,13 +29,14 @@ class Row:
     """One fault and what it led to; times in seconds.
 
     ``refused`` counts the requests not answered 202; ``figures`` are what else was measured.
+    ``within`` is None where no time is promised.
     """
 
     fault: str
     account: Account
     refused: int
     recovered: float | None
-    within: float
+    within: float | None
     figures: Sequence[str] = ()
 
     def cells(self) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ class Row:
             f"{account.duplicates:,}",
             f"{self.refused:,}",
             "never" if back is None else f"{back:.1f} s",
-            f"{self.within:g} s",
+            "-" if self.within is None else f"{self.within:g} s",
         )
 
 

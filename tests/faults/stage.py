@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -21,7 +23,16 @@ from dispatcher.decision.health import EJECTED_MOST_SECONDS
 from grid.events import Event, State
 from tests.broker import VirtualHost
 from tests.faults import witness
-from tests.faults.accounts import ACCEPTED, UNAVAILABLE, Account, Answer, accepted, recovery
+from tests.faults.accounts import (
+    ACCEPTED,
+    UNAVAILABLE,
+    Account,
+    Answer,
+    accepted,
+    is_accepted,
+    is_normal,
+    recovery,
+)
 from tests.faults.aside import Aside
 from tests.faults.clock import SteppedClock
 from tests.faults.journal import Journal
@@ -135,21 +146,27 @@ class Stage:
         """Say that the fault, or one of several, ends now; comes back when service is normal."""
         self.recoveries.append(self.until_normal())
 
+    def accepted_after(self, since: float) -> float | None:
+        """Give the seconds from then until every request was answered 202, None if they are not."""
+        return self._recovered(since, is_accepted)
+
     def until_normal(self, patience: float = PATIENCE) -> float | None:
         """Wait until service is normal; gives the seconds from now until then, None if it is not.
 
         It is ``patience`` s at most.
         """
-        since, first = monotonic(), len(self.load.sent)
-        while (back := self._recovered(since, first)) is None and monotonic() - since < patience:
+        since = monotonic()
+        is_well = partial(is_normal, charging=self.journal.histories.charging)
+        while (back := self._recovered(since, is_well)) is None and monotonic() - since < patience:
             time.sleep(0.2)
         return back
 
-    def _recovered(self, since: float, first: int) -> float | None:
+    def _recovered(self, since: float, is_well: Callable[[Answer], bool]) -> float | None:
+        sent = self.load.sent
         return recovery(
-            self.load.sent[first:],
+            sent[bisect_left(sent, since) :],
             self.answers(since),
-            self.journal.histories.charging,
+            is_well,
             since=since,
             now=monotonic(),
         )
@@ -184,7 +201,7 @@ class Stage:
             self._hear_witness(histories.open(jobs), self.record_lost_at)
         return histories.account(jobs, islice(histories.charging.copy(), self._first_job, None))
 
-    def row(self, fault: str, account: Account, within: float) -> Row:
+    def row(self, fault: str, account: Account, within: float | None) -> Row:
         """Give the line of the table: of several recoveries the slowest."""
         back = None if None in self.recoveries else max(filter(None, self.recoveries), default=0.0)
         refused = self._answers + len(self.asked) - account.accepted

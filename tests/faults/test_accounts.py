@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
 from grid.events import Event, State
-from tests.faults.accounts import Answer, Histories, accepted, recovery
+from tests.faults.accounts import (
+    Answer,
+    Histories,
+    accepted,
+    is_accepted,
+    is_normal,
+    recovery,
+)
 from tests.faults.report import BEGIN, END, HEADINGS, Row, table, with_table
 from tests.faults.witness import charged
 
@@ -74,7 +84,8 @@ def back(found: list[Answer], since: float, *, slow: float = 0.0, silent: int = 
     """Tell when service was normal again; ``slow`` seconds to a session, ``silent`` unanswered."""
     sent = [each.sent for each in found]
     charging = {each.job: each.sent + slow for each in found if each.status == 202}
-    return recovery(sent, found[silent:], charging, since=since, now=sent[-1])
+    is_well = partial(is_normal, charging=charging)
+    return recovery(sent, found[silent:], is_well, since=since, now=sent[-1])
 
 
 @pytest.mark.parametrize(("end", "expected"), [(0.0, 0.0), (2.0, 2.0), (2.2, 2.5), (9.5, None)])
@@ -87,6 +98,13 @@ def test_an_accepted_request_must_also_charge_soon() -> None:
     """An api that takes all, with nobody behind it, is not back."""
     assert back(answers(10), 0.0, slow=1.5) is None
     assert back(answers(10), 0.0, slow=0.9) == 0.0
+
+
+def test_when_all_are_accepted_again_is_told_too() -> None:
+    """Before what was accepted earlier has been charged."""
+    found = answers(10, refused=(0.0, 2.0))
+    sent = [each.sent for each in found]
+    assert recovery(sent, found, is_accepted, since=0.0, now=sent[-1]) == 2.0
 
 
 def test_a_request_without_an_answer_counts_against_it() -> None:
@@ -110,6 +128,7 @@ def test_the_table_is_kept_between_its_marks() -> None:
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         "a fault; a figure", "1", "1", "0", "0", "0", "3", "never", "5 s",
     ]  # fmt: skip
+    assert replace(row, within=None).cells()[-1] == "-"
     kept = with_table(f"before\n{BEGIN}\nold\n{END}\nafter\n", content)
     assert kept == f"before\n{BEGIN}\n{content}\n{END}\nafter\n"
     with pytest.raises(ValueError, match="no lines"):

@@ -79,7 +79,8 @@ def test_nothing_is_lost(fault: Fault, stages: Stages, form: Form) -> None:
     assert account.ends == {State.COMPLETED: account.accepted}
     assert fault.twice or not account.duplicates, f"{account.duplicates} vehicles charged twice"
     assert row.recovered is not None, "service is not normal again"
-    if form.is_long:  # the short form runs beside other tests, on any machine
+    # the short form runs beside other tests, on any machine
+    if form.is_long and fault.within is not None:
         assert row.recovered <= fault.within, f"service was normal after {row.recovered:.1f} s"
 
 
