@@ -24,8 +24,9 @@ from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
 from dispatcher.report import announce, publish_snapshots
 from dispatcher.rescue import Rescue
-from dispatcher.scraper import Scraper, TargetFile
+from dispatcher.scraper import Scraper
 from dispatcher.settings import DispatcherSettings
+from dispatcher.target_file import TargetFile
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn

@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
-import logging
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -17,14 +13,26 @@ from aiohttp import web
 from deploy.local.ports import HOST
 from dispatcher import scraper as module
 from dispatcher.readings import Reading
-from dispatcher.scraper import Scraper, TargetFile
+from dispatcher.scraper import Scraper
+from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
+from tests.dispatcher.served_pages import (
+    GOOD,
+    Handler,
+    answering,
+    cut_off,
+    drips,
+    endless,
+    good,
+    hangs,
+    hangs_after_half,
+    serving,
+    write,
+)
 from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
 PATIENCE = 5.0
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-GOOD = "ev_charging_load 2\n"
 
 
 class Heard:
@@ -59,35 +67,6 @@ class Heard:
                 await self._changed.wait()
 
 
-def write(file: Path, targets: dict[str, str]) -> None:
-    """Replace a target file."""
-    groups = [{"targets": [at], "labels": {"substation": name}} for name, at in targets.items()]
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(groups))
-    new.replace(file)
-
-
-@asynccontextmanager
-async def serving(*handlers: Handler) -> AsyncIterator[list[str]]:
-    """Serve metrics pages on free ports, one each; gives their addresses."""
-    runners: list[web.AppRunner] = []
-    addresses = []
-    try:
-        for handler in handlers:
-            app = web.Application()
-            app.router.add_get("/metrics", handler)
-            runners.append(
-                runner := web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
-            )
-            await runner.setup()
-            await web.TCPSite(runner, HOST, 0).start()
-            addresses.append(f"{HOST}:{runner.addresses[0][1]}")
-        yield addresses
-    finally:
-        for runner in runners:
-            await runner.cleanup()
-
-
 @asynccontextmanager
 async def scraping(
     file: Path, period: float = PERIOD, timeout: float = TIMEOUT
@@ -114,65 +93,6 @@ async def scraping(
 @pytest.fixture(autouse=True)
 def _look_at_the_file_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FILE_PERIOD_SECONDS", 0.02)
-
-
-async def good(_: web.Request) -> web.Response:
-    """Answer as a substation does."""
-    return web.Response(text=GOOD)
-
-
-def answering(body: str | bytes = GOOD, status: int = 200, **headers: str) -> Handler:
-    """Make a page that always says the same."""
-    data = body.encode() if isinstance(body, str) else body
-
-    async def handle(_: web.Request) -> web.Response:
-        return web.Response(
-            body=data, status=status, headers={n.replace("_", "-"): v for n, v in headers.items()}
-        )
-
-    return handle
-
-
-async def hangs(_: web.Request) -> web.Response:
-    """Never answer."""
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def hangs_after_half(request: web.Request) -> web.StreamResponse:
-    """Answer well, and never end."""
-    answer = web.StreamResponse()
-    await answer.prepare(request)
-    await answer.write(GOOD.encode())
-    await asyncio.Event().wait()
-    return answer
-
-
-async def drips(request: web.Request) -> web.StreamResponse:
-    """Send a byte now and then, so that no single read takes long."""
-    answer = web.StreamResponse()
-    await answer.prepare(request)
-    while True:
-        await answer.write(b"#")
-        await asyncio.sleep(TIMEOUT / 4)
-
-
-async def endless(request: web.Request) -> web.StreamResponse:
-    """Send forever, as fast as it goes."""
-    answer = web.StreamResponse()
-    await answer.prepare(request)
-    while True:
-        await answer.write(b"# nothing\n" * 6_000)
-
-
-async def cut_off(request: web.Request) -> web.StreamResponse:
-    """Break the connection in the middle of a page."""
-    answer = web.StreamResponse(headers={"Content-Length": "1000"})
-    await answer.prepare(request)
-    await answer.write(GOOD.encode())
-    assert request.transport is not None
-    request.transport.close()
-    return answer
 
 
 BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
@@ -332,85 +252,3 @@ async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
             count = len(heard.readings["a"])
             await heard.until(lambda: len(heard.readings["a"]) >= count + 3)
             assert len(heard.targets) == 1
-
-
-def found(file: TargetFile) -> list[str] | None:
-    """Give the names a file newly gives."""
-    targets = file.changed()
-    return None if targets is None else list(targets)
-
-
-def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
-    """Only a change gives targets; an empty list is one."""
-    path = tmp_path / "targets.json"
-    write(path, {"a": "h:1"})
-    file = TargetFile(path)
-    assert found(file) == ["a"]
-    assert found(file) is None
-    write(path, {"a": "h:1", "b": "h:2"})
-    assert found(file) == ["a", "b"]
-    write(path, {})
-    assert found(file) == []
-    assert file.problem is None
-
-
-def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says once what is wrong with it, readiness as long as it is wrong."""
-    caplog.set_level(logging.ERROR)
-    path = tmp_path / "targets.json"
-    path.write_text('[{"targets": ["h:1"]}]')
-    file = TargetFile(path)
-    assert [found(file) for _ in range(3)] == [None] * 3
-    assert file.problem is not None
-    assert "entry 0 needs a label substation" in file.problem
-    assert len(caplog.records) == 1
-    assert str(path) in caplog.text
-    write(path, {"a": "h:1"})
-    assert found(file) == ["a"]
-    assert file.problem is None
-
-
-def test_a_file_that_was_away_is_read_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A missing file is a problem only until it is back, be it the very same."""
-    path, away = tmp_path / "targets.json", tmp_path / "away"
-    write(path, {"a": "h:1"})
-    file = TargetFile(path)
-    assert found(file) == ["a"]
-    path.rename(away)
-    assert found(file) is None
-    assert found(file) is None
-    assert "No such file" in str(file.problem)
-    assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
-    away.rename(path)
-    assert found(file) == ["a"]
-    assert file.problem is None
-
-
-def test_a_file_that_could_not_be_read_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What hinders the reading may end without a change of the file: rights, a network folder."""
-    path = tmp_path / "targets.json"
-    write(path, {"a": "h:1"})
-    file = TargetFile(path)
-
-    def refused(*_: Any, **__: Any) -> str:  # noqa: ANN401
-        raise PermissionError(13, os.strerror(13))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", refused)
-        assert found(file) is None
-        assert "Permission denied" in str(file.problem)
-    assert found(file) == ["a"]
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"[{\xff", b"\x00", b""])
-def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) -> None:
-    """Bytes that are no text are told of like any other mistake."""
-    path = tmp_path / "targets.json"
-    path.write_bytes(content)
-    file = TargetFile(path)
-    assert found(file) is None
-    assert file.problem
