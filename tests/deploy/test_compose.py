@@ -73,16 +73,13 @@ def test_our_services_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_may_do_much(name: str) -> None:
-    """None is root, keeps a capability, gains a privilege, fills the disk, or writes to its image.
-
-    But RabbitMQ, whose packages write where they please: its own user may, and no other.
-    """
+    """None is root, keeps a capability, gains a privilege, fills the disk, or writes to its image."""
     service = SERVICES[name]
     assert service["user"].split(":")[0] not in ("", "0", "root")
     assert {"max-size", "max-file"} <= set(service["logging"]["options"])
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service.get("read_only", False) is (name != "rabbitmq")
+    assert service["read_only"] is True
     assert service.get("privileged", False) is False
     assert "cap_add" not in service
 
