@@ -73,7 +73,7 @@ def test_our_services_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_may_do_much(name: str) -> None:
-    """None is root, keeps a capability, gains a privilege, fills the disk, or writes to its image."""
+    """None is root, keeps a capability, gains a privilege, fills the disk, writes to its image."""
     service = SERVICES[name]
     assert service["user"].split(":")[0] not in ("", "0", "root")
     assert {"max-size", "max-file"} <= set(service["logging"]["options"])
