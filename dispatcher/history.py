@@ -86,16 +86,36 @@ class History:
         where = self.sent.where(id)
         if where in (None, substation):
             return False
-        return not where or not self._progress.sent_since(id, substation, self.sent.since(id))
+        return not where or not self._went_there(id, substation)
 
-    def sent_before(self, id: str) -> str | None:
+    def was_taken_back(self, id: str, substation: str) -> bool:
+        """Tell whether a job that comes as taken back from a substation was so after it was sent.
+
+        By whichever dispatcher: what is remembered here of its way does not count any more.
+        """
+        where = self.sent.where(id)
+        return bool(where) and (where == substation or self._went_there(id, substation))
+
+    def is_unclear(self, id: str, substation: str) -> bool:
+        """Tell whether only the log can say when a job was taken back from that substation."""
+        return self.sent.where(id) not in (None, "", substation)
+
+    def sent_before(self, id: str, taken_back: object = "", since: float = -inf) -> str | None:
         """Name the substation that another dispatcher decided on, as the event log has it.
 
-        None where that cannot be read now; one whose first page is still to come is not given up.
+        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
+        where that cannot be read now; one whose first page is still to come is not given up.
         """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)
+        if where == taken_back or self._progress.sent_at(id) < since:
+            return None
         account = self._ledger.accounts.get(where or "")
         if account is None:
             return None
         problem = self._ledger.unreadable(account, self._now())
         return where if problem in (None, NO_READING) else None
+
+    def _went_there(self, id: str, substation: str) -> bool:
+        """Tell whether another dispatcher sent a job there, after it was sent from here."""
+        where, at = self.sent.where(id) or "", self.sent.since(id)
+        return self._progress.sent_since(id, substation, where, at)

@@ -6,6 +6,7 @@ The job's id tells what is new from a second copy, and from what was sent before
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
@@ -88,7 +89,7 @@ class Intake:
             self._metrics.redelivered.inc()
         if self._early is not None:
             self._early.append(delivery)
-        elif self._doubt is not None and delivery.redelivered and not self._is_mine(delivery):
+        elif self._doubt is not None and self._is_unclear(delivery):
             self._doubt.hold(delivery)
         else:
             self._take(delivery)
@@ -127,11 +128,30 @@ class Intake:
         if request is None or self._known(request, delivery):
             return
         job = self._new(request, delivery, self.requests)
-        before = self._history.sent_before(request.id) if delivery.redelivered else None
+        before = self._sent_before(delivery, job)
         if before is None:
             self._join(job)
         else:
             self._send_again(job, before)
+
+    def _sent_before(self, delivery: Delivery, job: Job) -> str | None:
+        """Name the substation where a request's job is already, as far as the event log tells.
+
+        A second copy may be a fresh one: an api sends again what a broken link left in doubt. Where
+        its job was before it was asked for, or replayed, does not count.
+        """
+        if delivery.redelivered:
+            return self._history.sent_before(job.id)
+        taken_back = delivery.headers.get(TAKEN_BACK_HEADER, "")
+        since = inf if job.replays else job.request.requested_at
+        return self._history.sent_before(job.id, taken_back, since)
+
+    def _is_unclear(self, delivery: Delivery) -> bool:
+        """Tell whether the event log must be read up to here to know what became of a request."""
+        taken_back = delivery.headers.get(TAKEN_BACK_HEADER)
+        if taken_back and self._history.is_unclear(delivery.id or "", taken_back):
+            return True
+        return delivery.redelivered and not self._is_mine(delivery)
 
     def _is_mine(self, delivery: Delivery) -> bool:
         """Tell whether a request is known here, so that nobody else has to be asked."""
@@ -164,8 +184,8 @@ class Intake:
     def _known(self, request: ChargeRequest, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before, or has ended."""
         name, asked_at = request.id, request.requested_at
-        job = self._jobs.get(name)
-        if (where := self._sent.where(name)) and where == delivery.headers.get(TAKEN_BACK_HEADER):
+        job, taken_back = self._jobs.get(name), delivery.headers.get(TAKEN_BACK_HEADER)
+        if taken_back and self._history.was_taken_back(name, taken_back):
             self._sent.forget(name)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm

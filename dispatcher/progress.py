@@ -1,19 +1,22 @@
 """What the event log says of single jobs, as far as the dispatcher has to know it. Pure.
 
-The answers do not depend on the order in which events are read, nor on how often; only what was
-forgotten is missing. Memory is bounded: what was told first is forgotten first.
+The answers do not depend on the order in which events are read, nor on how often, but for what was
+sent since (``sent_since``); only what was forgotten is missing. Memory is bounded: what was told
+first is forgotten first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from grid import parking
 from grid.events import ASIDE, FINAL, Event, State
 
 V = TypeVar("V")
+TRAIL_MOST: Final = 4  # assignments of one job whose order is remembered
+
 Assigned = tuple[float, int, str]  # when, which attempt, where
 End = tuple[float, str, str, str]  # when, which state, where, why
 
@@ -28,6 +31,8 @@ class Progress:
         self._aside: OrderedDict[str, tuple[int, End]] = OrderedDict()
         # the latest assignment, and when the latest to any other substation was
         self._assigned: OrderedDict[str, tuple[Assigned, float]] = OrderedDict()
+        # when and where to, in the order in which that was first read
+        self._trail: OrderedDict[str, tuple[tuple[float, str], ...]] = OrderedDict()
         self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
 
     def take(self, event: Event) -> None:
@@ -67,10 +72,24 @@ class Progress:
         known = self._assigned.get(job)
         return None if known is None else known[0][2]
 
-    def sent_since(self, job: str, substation: str, at: float) -> bool:
-        """Tell whether a job was last assigned to that substation, after ``at`` (Unix seconds)."""
+    def sent_at(self, job: str) -> float:
+        """Give when a job was last assigned, in Unix seconds; before all time if never."""
         known = self._assigned.get(job)
-        return known is not None and known[0][2] == substation and known[0][0] > at
+        return -inf if known is None else known[0][0]
+
+    def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
+        """Tell whether a job went to that substation after it went ``where``, ``at`` (Unix seconds).
+
+        Either by the clocks of the dispatchers, which may differ, or by the order in the log, to
+        which one whose link broke writes late: where the two say otherwise, it may have gone there.
+        """
+        known, trail = self._assigned.get(job), self._trail.get(job, ())
+        if known is not None and known[0][2] == substation and known[0][0] > at:
+            return True
+        if (at, where) not in trail:
+            return False
+        later = trail[trail.index((at, where)) + 1 :]
+        return any(each[1] == substation for each in later)
 
     def charging_at(self, job: str) -> str | None:
         """Name the substation that charges a job now, as far as is told.
@@ -101,6 +120,10 @@ class Progress:
     def _assign(self, event: Event) -> None:
         if not event.substation:
             return
+        trail = self._trail.get(event.job, ())
+        if (event.at, event.substation) not in trail:
+            one = event.at, event.substation
+            self._keep(self._trail, event.job, (*trail, one)[-TRAIL_MOST:])
         new: Assigned = (event.at, event.attempt, event.substation)
         known = self._assigned.get(event.job)
         if known is None:

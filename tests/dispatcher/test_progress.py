@@ -98,6 +98,24 @@ def test_a_replay_that_charges_is_known_to() -> None:
     assert told(*told_of[:3]).charging_at("j") is None
 
 
+@pytest.mark.parametrize(
+    ("events", "since"),
+    [
+        ([assigned("a", 5)], False),
+        ([assigned("b", 3), assigned("a", 5)], False),
+        ([assigned("a", 5), assigned("b", 6)], True),
+        ([assigned("a", 5), assigned("b", 3)], True),  # its clock is behind
+        ([assigned("b", 6), assigned("a", 5)], True),  # what a broken link left came late
+        ([assigned("b", 3)], False),  # the other is not read yet
+        ([assigned("b", 3), assigned("a", 5), assigned("b", 3)], False),  # told twice
+        ([assigned("a", 5), *(assigned("c", at) for at in range(6, 12)), assigned("b", 12)], True),
+    ],
+)
+def test_whether_it_was_sent_somewhere_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
+    """By the clocks or by the order in the log: either may be wrong, and nothing may be lost."""
+    assert told(*events).sent_since("j", "b", "a", 5) is since
+
+
 def test_one_job_says_nothing_of_another() -> None:
     """Each job has its own news."""
     progress = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))

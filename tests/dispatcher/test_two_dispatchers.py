@@ -1,0 +1,109 @@
+"""Two dispatchers by turns: what one remembers, the other may have done away with since."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.jobs import TAKEN_BACK_HEADER
+from dispatcher.set_back import TAKEN_BACK_SECONDS
+from grid import topology
+from grid.events import Event, State
+from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.fake_broker import turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+HOUR = 3600.0
+
+
+class Pair:
+    """Two that read the same event log."""
+
+    def __init__(self, *substations: str) -> None:
+        self.first = Bench(confirming(), *substations)
+        self.second = Bench(confirming(), *substations)
+        self._told = {self.first: 0, self.second: 0}
+
+    async def settle(self) -> None:
+        """Let both work, and read what either has written."""
+        await turns()
+        for writer, known in self._told.items():
+            events = writer.publisher.events()
+            self._told[writer] = len(events)
+            for reader in self._told:
+                reader.tell(*events[known:])
+
+    async def sends(self, one: Bench, job: bytes) -> str:
+        """Have one of them send a new job; names where to."""
+        one.queue.bring(job, "j1")
+        await self.settle()
+        return one.publisher.routed()[-1][1]
+
+    async def moves(self, one: Bench, job: bytes, substation: str) -> str | None:
+        """Have one of them take it back from a substation that dies; names where it goes."""
+        before = len(one.publisher.routed())
+        one.lose(substation)
+        assert one.rescue.bring(substation, job, "j1")
+        await self.settle()
+        after = one.publisher.routed()
+        return after[-1][1] if len(after) > before else None
+
+
+async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
+    """Its header names a substation that is not the one remembered here: no copy is anywhere."""
+    pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2")
+    where = await pair.sends(pair.first, job)
+    other = await pair.moves(pair.second, job, where)
+    assert other not in (None, where)
+    assert await pair.moves(pair.second, job, str(other)) is None
+    pair.second.now += TAKEN_BACK_SECONDS + 1
+    pair.second.dispatcher.tick()
+    await pair.settle()
+    (back,) = pair.second.publisher.to(topology.REQUESTS)
+    pair.first.queue.bring(back.body, "j1", headers=back.properties.headers)
+    await pair.settle()
+    assert len(pair.first.publisher.routed()) == 2
+
+
+async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
+    """It names where the job was before it was sent from here."""
+    pair, job = Pair("s1", "s2"), body("j1")
+    where = await pair.sends(pair.first, job)
+    pair.second.lose(where)
+    for _ in range(2):
+        pair.second.queue.bring(job, "j1", headers={TAKEN_BACK_HEADER: where})
+        await pair.settle()
+    assert len(pair.second.publisher.routed()) == 1
+    assert sorted(pair.second.queue.acked) == [1, 2]
+
+
+@pytest.mark.parametrize("ahead", [0.0, HOUR, -AT / 2])
+async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None:
+    """Whose decision was later, the order in the log tells as well."""
+    pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2", "s3")
+    pair.first.at, pair.second.at = AT + ahead, AT + 10
+    where = await pair.sends(pair.first, job)
+    other = await pair.moves(pair.second, job, where)
+    assert other not in (None, where)
+    assert await pair.moves(pair.first, job, str(other)) not in (None, other)
+    assert pair.first.rescue.acked == [1]
+
+
+async def test_a_fresh_second_copy_goes_where_the_job_is() -> None:
+    """An api sends again what a broken link left in doubt: there it is known as a second copy."""
+    for _ in range(5):
+        bench = Bench(confirming(), "s1", "s2")
+        bench.read("s1", load=1)
+        bench.tell(Event(State.ASSIGNED, AT, job="j1", substation="s1", attempt=1))
+        bench.queue.bring(body("j1"), "j1")
+        await turns()
+        assert bench.publisher.routed() == [("j1", "s1")]
+
+
+async def test_where_a_job_was_before_it_was_asked_for_again_does_not_count() -> None:
+    """Whoever publishes under an id of its own may ask for another substation now."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
+    bench.tell(Event(State.PARKED, AT - 4, job="j1", substation="s1"))
+    bench.queue.bring(body("j1", "s2"), "j1")
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
