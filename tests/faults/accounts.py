@@ -37,54 +37,65 @@ class Answer(NamedTuple):
 class Account:
     """What became of the requests answered 202.
 
+    ``ends`` counts their ends by state, ``several`` are those that were told more than one.
     ``duplicates`` counts the sessions beyond a job's first: vehicles that were charged twice.
     """
 
     accepted: int
     ends: Mapping[str, int]
     lost: frozenset[str]
+    several: frozenset[str]
     duplicates: int
 
     @property
     def balanced(self) -> bool:
-        """Tell whether accepted = completed + cancelled + expired + parked."""
-        return self.accepted == sum(self.ends.values()) and not self.lost
+        """Tell whether accepted = completed + cancelled + expired + parked, each of them once."""
+        return self.accepted == sum(self.ends.values()) and not self.lost and not self.several
 
 
 class Histories:
     """What the event log tells of each job; a reader may bring the same event twice."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, str] = {}
+        self._ends: dict[str, set[str]] = {}
         self._sessions: dict[str, set[tuple[str, float]]] = {}
+        self.duplicates = 0  # sessions beyond a job's first
         self.charging: dict[str, float] = {}  # when a job's first session was seen to begin
 
     def take(self, event: Event, now: float) -> None:
         """Take in an event that was read at ``now``."""
         if event.kind == State.CHARGING:
-            # one session is one instant at one substation, however often it is written
-            self._sessions.setdefault(event.job, set()).add((event.substation, event.at))
+            known, session = self._sessions.setdefault(event.job, set()), _session(event)
+            self.duplicates += bool(known) and session not in known
+            known.add(session)
             self.charging.setdefault(event.job, now)
         elif event.kind in ENDED:
-            self._ends[event.job] = event.kind
+            self._ends.setdefault(event.job, set()).add(event.kind)
 
     def open(self, jobs: Iterable[str]) -> set[str]:
         """Give those of these jobs that have not ended."""
         return set(jobs) - self._ends.keys()
 
-    def account(self, accepted: Collection[str], begun: Iterable[str] = ()) -> Account:
-        """Give the account of the jobs that were accepted, and of ``begun`` who was charged twice.
+    def account(self, accepted: Collection[str], counted: int = 0) -> Account:
+        """Give the account of the jobs that were accepted, and of who was charged twice meanwhile.
 
-        The latter had their first session in the time in question; some may be nobody's,
-        since their client got no answer.
+        The latter is of all there are, but for so many ``duplicates`` that were counted before:
+        some jobs are nobody's, since their client got no answer, and some are charged again late.
         """
         jobs = set(accepted)
+        ended = jobs & self._ends.keys()
         return Account(
             accepted=len(jobs),
-            ends=Counter(self._ends[job] for job in jobs & self._ends.keys()),
+            ends=Counter(end for job in ended for end in self._ends[job]),
             lost=frozenset(self.open(jobs)),
-            duplicates=sum(len(self._sessions[job]) - 1 for job in begun),
+            several=frozenset(job for job in ended if len(self._ends[job]) > 1),
+            duplicates=self.duplicates - counted,
         )
+
+
+def _session(event: Event) -> tuple[str, float]:
+    """Give what makes a session: one instant at one substation, however often it is written."""
+    return event.substation, event.at
 
 
 def accepted(answers: Iterable[Answer]) -> set[str]:

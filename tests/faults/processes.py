@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from time import monotonic
+from typing import Final
 
 from tests.faults.stage import Stage
 from tests.system import DISPATCHERS
+
+ENDED_SECONDS: Final = 10.0  # those that charge have half of it to finish
+ACCEPTED_AGAIN_SECONDS: Final = 10.0  # after a start of everything
 
 
 def kill_often(names: Sequence[str], stage: Stage) -> None:
@@ -73,10 +77,15 @@ def terminate_all(stage: Stage) -> None:
         told[name] = monotonic()
         stage.wait(stage.random.uniform(0, 0.2))
     took = _all_ended(stage, told)
+    assert took <= ENDED_SECONDS, f"the last one ended after {took:.1f} s"
+    started = monotonic()
     for name in names:
         stage.system.start(name)
-    stage.note(f"each had ended within {took:.1f} s")
     stage.ended()
+    again = stage.accepted_after(started)
+    assert again is not None
+    assert again <= ACCEPTED_AGAIN_SECONDS, f"all were answered 202 after {again:.1f} s"
+    stage.note(f"ended within {took:.1f} s, all answered 202 again {again:.1f} s after the start")
 
 
 def _all_ended(stage: Stage, told: Mapping[str, float]) -> float:

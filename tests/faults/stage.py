@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -93,7 +92,7 @@ class Stage:
     asked: set[str] = field(default_factory=set)  # jobs accepted beside the load's
     record_lost_at: float | None = None  # when the event log was deleted, in Unix seconds
     _first_answer: int = 0
-    _first_job: int = 0
+    _duplicates: int = 0  # that have their line
     _answers: int = 0
 
     def wait(self, seconds: float) -> None:
@@ -183,7 +182,6 @@ class Stage:
     def begin(self) -> None:
         """Begin the account of another fault."""
         self._first_answer += self._answers
-        self._first_job = len(self.journal.histories.charging)
         self._answers = 0
         self.recoveries.clear()
         self.figures.clear()
@@ -199,11 +197,20 @@ class Stage:
             time.sleep(0.1)
         if self.record_lost_at is not None:
             self._hear_witness(histories.open(jobs), self.record_lost_at)
-        return histories.account(jobs, islice(histories.charging.copy(), self._first_job, None))
+        account = histories.account(jobs, self._duplicates)
+        self._duplicates += account.duplicates
+        return account
+
+    @property
+    def late_duplicates(self) -> int:
+        """How many vehicles were charged twice since the last account."""
+        return self.journal.histories.duplicates - self._duplicates
 
     def row(self, fault: str, account: Account, within: float | None) -> Row:
         """Give the line of the table: of several recoveries the slowest."""
-        back = None if None in self.recoveries else max(filter(None, self.recoveries), default=0.0)
+        assert self.recoveries, "the fault does not say when it has ended"
+        seconds = [each for each in self.recoveries if each is not None]
+        back = max(seconds) if len(seconds) == len(self.recoveries) else None
         refused = self._answers + len(self.asked) - account.accepted
         return Row(fault, account, refused, back, within, tuple(self.figures))
 

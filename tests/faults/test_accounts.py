@@ -39,11 +39,24 @@ def test_what_has_no_end_is_lost() -> None:
         (State.CHARGING, "c", "s1", 2),
         (State.COMPLETED, "nobodys", "s1", 3),
     )
-    account = log.account(["a", "b", "c"], ["a", "c"])
+    account = log.account(["a", "b", "c"])
     assert account.ends == {State.COMPLETED: 1, State.PARKED: 1}
     assert account.lost == {"c"}
     assert not account.balanced
     assert log.account(["a", "b"]).balanced
+
+
+def test_one_that_ends_in_two_ways_has_not_one_end() -> None:
+    """Told twice it has; it was not parked as well as charged."""
+    log = histories(
+        (State.COMPLETED, "a", "s1", 2),
+        (State.COMPLETED, "a", "s1", 2),
+        (State.COMPLETED, "b", "s1", 2),
+        (State.PARKED, "b", "", 3),
+    )
+    assert log.account(["a", "b"]).several == {"b"}
+    assert not log.account(["a", "b"]).balanced
+    assert log.account(["a"]).balanced
 
 
 def test_a_second_session_is_double_and_a_second_word_is_not() -> None:
@@ -55,8 +68,9 @@ def test_a_second_session_is_double_and_a_second_word_is_not() -> None:
         (State.CHARGING, "b", "s1", 5),
         (State.CHARGING, "b", "s2", 6),
     )
-    assert log.account([], ["a"]).duplicates == 0
-    assert log.account([], ["a", "b"]).duplicates == 2
+    assert log.account([]).duplicates == 2
+    log.take(Event(State.CHARGING, 7, "a", "s2"), 7)
+    assert log.account([], counted=2).duplicates == 1, "late, and once"
 
 
 def test_a_substations_log_tells_what_it_charged_by_then() -> None:

@@ -56,6 +56,7 @@ def test_a_cluster_that_loses_a_node_loses_nothing(
         row = stage.row(CLUSTER_FAULT, account, WITHIN_SECONDS)
     form.rows.append(row)
     assert not account.lost, f"lost: {sorted(account.lost)[:5]} …"
+    assert account.balanced
     assert account.ends == {State.COMPLETED: account.accepted}
     assert account.duplicates <= MOST_TWICE * account.accepted
     assert row.recovered is not None, "service is not normal again"

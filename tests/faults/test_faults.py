@@ -33,6 +33,7 @@ class Stages:
     form: Form
     _opened: ExitStack = field(default_factory=ExitStack)
     _at_work: tuple[Kind, Stage] | None = None
+    late: int = 0  # vehicles charged twice that are in no line
 
     def of(self, kind: Kind) -> Stage:
         """Give the system at work, of this kind."""
@@ -48,6 +49,8 @@ class Stages:
 
     def close(self) -> None:
         """End the system: the next fault begins with a new one."""
+        if self._at_work is not None:
+            self.late += self._at_work[1].late_duplicates
         self._opened.close()
         self._at_work = None
 
@@ -76,6 +79,7 @@ def test_nothing_is_lost(fault: Fault, stages: Stages, form: Form) -> None:
     form.rows.append(row)
     account = row.account
     assert not account.lost, f"lost: {sorted(account.lost)[:5]} …"
+    assert account.balanced
     assert account.ends == {State.COMPLETED: account.accepted}
     assert fault.twice or not account.duplicates, f"{account.duplicates} vehicles charged twice"
     assert row.recovered is not None, "service is not normal again"
@@ -91,3 +95,9 @@ def _struck(fault: Fault, at_work: Stage) -> Row:
     fault.strike(at_work)
     at_work.wait(CALM_SECONDS)
     return at_work.row(fault.name, at_work.account(), fault.within)
+
+
+def test_no_vehicle_is_charged_twice_unseen(stages: Stages) -> None:
+    """Whoever is charged again after the last account is in no line of the table."""
+    stages.close()
+    assert stages.late == 0
