@@ -125,6 +125,14 @@ class Job:
         return min((visit.at for visit in self.ends.values()), default=inf)
 
     @property
+    def last_at(self) -> float:
+        """When it ended, or was asked for where that is later: a substation's clock may be wrong.
+
+        Never, if it has not ended.
+        """
+        return max(self.ended_at, self.queued.at if self.queued else -inf)
+
+    @property
     def decided(self) -> bool:
         """Tell whether it was ever sent anywhere."""
         return self.assigned is not None

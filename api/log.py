@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from api.job import Job
 from api.projection import Projection
@@ -15,6 +16,9 @@ from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 5.0  # after RabbitMQ has refused an event for some time
+UNWRITTEN_MOST: Final = 10_000  # events that wait for that
 
 
 class EventLog:
@@ -32,9 +36,11 @@ class EventLog:
     ) -> None:
         self._projection = projection
         self._writer = writer
+        self._clock = clock
         self._metrics = metrics
         self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._unwritten = 0  # events that are tried again later
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -53,9 +59,12 @@ class EventLog:
             self._take(event)
 
     def note(self, event: Event) -> Job | None:
-        """Take in an event of the api's own, without waiting for its way through the stream."""
-        self._writer.write(event)
-        return self._projection.apply(event)
+        """Take in an event of the api's own, without waiting for its way through the stream.
+
+        Others know of it once it is written, which is tried for as long as RabbitMQ has no stream.
+        """
+        self._write(event)
+        return self._projection.apply(event, self._clock())
 
     def job(self, id: str) -> Job | None:
         """Give a job, or None where the log does not name it so far."""
@@ -81,11 +90,27 @@ class EventLog:
             if not waiters:
                 self._waiting.pop(job.id, None)
 
+    def _write(self, event: Event) -> None:
+        def answer(written: bool) -> None:  # noqa: FBT001
+            if written:
+                return
+            if self._unwritten >= UNWRITTEN_MOST:
+                self._metrics.events_lost.inc()
+                return
+            self._unwritten += 1
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_again, event)
+
+        self._writer.write(event, answer)
+
+    def _write_again(self, event: Event) -> None:
+        self._unwritten -= 1
+        self._write(event)
+
     def _take(self, event: Event) -> None:
         self._mark.see(event)
         known = self._projection.get(event.job)
         duplicates = known.duplicates if known is not None else 0
-        job = self._projection.apply(event)
+        job = self._projection.apply(event, self._clock())
         if job is None or not self.caught_up.is_set():
             return
         # less where its past was dropped just now, since the log has dropped it too

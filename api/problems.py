@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission import OPEN_PATHS
@@ -29,6 +29,7 @@ _AT_THE_DOOR: Final = {
     "429": ("The key asks too often: try again after Retry-After.", "Retry-After"),
 }
 
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 ERRORS_MOST = 20  # fields that one answer names: a body can hold very many wrong ones
@@ -179,9 +180,12 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 def _methods(request: Request) -> set[str]:
     """Give the methods that a path knows; Starlette names those of its first route alone."""
-    routes = [each for each in request.app.routes if isinstance(each, Route)]
-    there = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
-    return {method for each in there for method in each.methods or ()}
+
+    def is_known(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(each.matches(scope)[0] is Match.FULL for each in request.app.routes)
+
+    return set(filter(is_known, _METHODS))
 
 
 class Unforeseen:

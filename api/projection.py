@@ -1,6 +1,7 @@
 """What the event log says of every job, and of the substations: built event by event. Pure.
 
 Events of different writers arrive in any order, and any of them twice: what comes out is the same.
+A writer's clock may be wrong: what it dates later than now counts as of now.
 The memory is bounded: what ended longest ago is forgotten first, and decisions are kept packed. Of
 those whose request may come again, the rest is kept for as long as the log has it.
 """
@@ -39,17 +40,18 @@ class Projection:
         self._named = 0
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
+        self._told_at = -inf
 
-    def apply(self, event: Event) -> Job | None:
-        """Take in one event; gives the job it changed."""
+    def apply(self, event: Event, now: float = inf) -> Job | None:
+        """Take in one event that is read ``now``, in Unix seconds; gives the job it changed."""
+        at = min(event.at, now)
         if event.kind == SUBSTATIONS:
-            newer = self.substations is None or event.at >= self.substations.at
-            if newer and _names_substations(event):
-                self.substations = event
+            if at >= self._told_at and _names_substations(event):
+                self.substations, self._told_at = event, at
             return None
         if event.kind not in _TAKEN:
             return None
-        job = self._jobs.get(event.job) or self._new(event)
+        job = self._jobs.get(event.job) or self._new(event.job, at)
         before = job.status
         job.take(State(event.kind), event)
         self._count(job, before)
@@ -81,10 +83,10 @@ class Projection:
             if self._jobs.get(job.id) is job:
                 yield job
 
-    def _new(self, event: Event) -> Job:
-        self._make_room(event.at)
+    def _new(self, id: str, now: float) -> Job:
+        self._make_room(now)
         self._named += 1
-        job = self._retired.take(event.job, self._named) or Job(event.job, self._named)
+        job = self._retired.take(id, self._named) or Job(id, self._named)
         self._jobs[job.id] = job
         self._order.append(job)
         self.by_status[job.status] += 1
@@ -96,7 +98,7 @@ class Projection:
         """Have room for one more, and nothing that is older than the log."""
         if len(self._jobs) >= self._most:
             self._drop_one(now)
-        while self._ended and next(iter(self._ended.values())).ended_at < now - self._oldest:
+        while self._ended and next(iter(self._ended.values())).last_at < now - self._oldest:
             self._drop_one(now)
         if len(self._order) > SLACK * len(self._jobs) + FEW:
             self._order = list(self._jobs.values())

@@ -41,7 +41,7 @@ class Retired:
     def put(self, job: Job, now: float) -> None:
         """Take a job in; ``now`` is the log's time, in Unix seconds."""
         body = zlib.compress(events.encode(job.events()), level=1)
-        at = min(job.ended_at, now)
+        at = min(job.last_at, now)
         self._jobs[job.id] = _Packed(body, job.attempt, job.replays, self._read, at)
         self._drop_while(lambda first: first.at < now - self._oldest)
 

@@ -44,6 +44,9 @@ class Metrics:
         self.duplicates = Counter(
             "api_duplicate_completions", "Completions beyond a job's first", registry=registry
         )
+        self.events_lost = Counter(
+            "api_events_lost", "Events that RabbitMQ did not take", registry=registry
+        )
         self.caught_up = Gauge(
             "api_event_log_caught_up",
             "Whether the event log was read to its end",

@@ -30,6 +30,24 @@ async def test_every_error_is_a_problem_document(
         assert (status == 405) == ("Allow" in answer.headers)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/charge", "POST"),
+        ("DELETE", "/charge/x", "GET"),
+        ("PATCH", "/charges", "GET, POST"),
+        ("GET", "/substations/s1", "PATCH, PUT"),
+        ("POST", "/metrics", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
+    """Of all routes of that path."""
+    async with Bench().serve() as bench:
+        answer = await bench.ask(method, path)
+        assert answer.status == 405
+        assert answer.headers["Allow"] == allowed
+
+
 async def test_a_failure_of_the_server_tells_nothing_of_its_inside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -26,7 +26,17 @@ ROWS = st.lists(
 DETAILS = st.dictionaries(NAMES, json_values | ROWS)
 
 
+def deep(levels: int) -> object:
+    """Give a value within so many others."""
+    value: object = 1
+    for number in range(levels):
+        value = [value] if number % 2 else {"v": value}
+    return value
+
+
 @example([(State.ASSIGNED, 0.0, {"requested_at": -62135596801}, "")])  # in the year 0
+@example([(State.ASSIGNED, 0.0, {"candidates": [{"substation": "s", "load": deep(260)}]}, "")])
+@example([(State.ASSIGNED, 0.0, {"candidates": [{"substation": "s", "load": deep(28)}]}, "")])
 @given(st.lists(st.tuples(KINDS, st.floats(0, 1e11), DETAILS, st.text(max_size=5)), max_size=6))
 def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, str]]) -> None:
     """What is in an event's detail is its writer's own: every answer is made all the same."""

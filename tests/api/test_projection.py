@@ -372,6 +372,28 @@ def test_what_ended_long_ago_is_forgotten() -> None:
     assert projection.by_status[State.COMPLETED] == 2
 
 
+def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
+    """What is dated later than now is of now: no job is forgotten over it, no snapshot stays."""
+    projection = Projection(most=100, oldest=10)
+    for name in ("j1", "j2"):
+        projection.apply(Event(State.QUEUED, 1, job=name), 1)
+        projection.apply(Event(State.COMPLETED, 2, job=name, substation="s1"), 2)
+    projection.apply(Event(SUBSTATIONS, 3600, detail={"substations": [{"substation": "s1"}]}), 3)
+    projection.apply(Event(State.QUEUED, 3600, job="j3"), 3)
+    projection.apply(Event(SUBSTATIONS, 4, detail={"substations": [{"substation": "s2"}]}), 4)
+    assert [job.id for job in projection.after(None)] == ["j1", "j2", "j3"]
+    assert projection.known_substations() == {"s2"}
+
+
+def test_a_clock_that_is_behind_makes_nothing_old() -> None:
+    """A job is not older than its request, whatever the substation says of its end."""
+    projection = Projection(most=100, oldest=10)
+    projection.apply(Event(State.QUEUED, 1000, job="j1"))
+    projection.apply(Event(State.COMPLETED, 0, job="j1", substation="s1"))
+    projection.apply(Event(State.QUEUED, 1001, job="j2"))
+    assert [job.id for job in projection.after(None)] == ["j1", "j2"]
+
+
 @pytest.mark.parametrize("rows", [None, 1, [1], [{}], [{"substation": 1}]])
 def test_what_names_no_substations_is_passed_over(rows: object) -> None:
     """Others write to the event log, too: what was known before holds."""

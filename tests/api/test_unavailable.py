@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from api import intake
+from api import intake, log
+from grid import event_log, topology
 from grid.amqp import Outcome
+from grid.events import State
 from tests.api.bench import REQUESTS, Bench, problem
+from tests.fake_broker import turns
 
 
 def away(bench: Bench) -> None:
@@ -59,3 +62,36 @@ async def test_what_cannot_be_kept_is_not_accepted(
         assert int(answer.headers["Retry-After"]) >= 1
         assert "accepted" not in answer.body
         assert (await bench.get("/charges")).body["charges"] == []
+
+
+async def test_the_record_of_a_request_is_written_once_there_is_a_log_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else no other api would ever know the job, nor this one after its next start."""
+    monkeypatch.setattr(event_log, "TRIES", 1)
+    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
+    async with Bench().serve() as bench:
+        bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
+        assert (await bench.post({})).status == 202
+        await turns(50)
+        assert len(bench.publisher.events(State.QUEUED)) > 2
+        bench.publisher.automatic[topology.EVENTS] = Outcome.CONFIRMED
+        await turns(50)
+        written = len(bench.publisher.events(State.QUEUED))
+        await turns(50)
+        assert len(bench.publisher.events(State.QUEUED)) == written
+        assert bench.count("events_lost_total") == 0
+
+
+async def test_too_many_records_that_wait_for_a_log_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing gathers in memory without bound."""
+    monkeypatch.setattr(event_log, "TRIES", 1)
+    monkeypatch.setattr(log, "UNWRITTEN_MOST", 1)
+    async with Bench().serve() as bench:
+        bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
+        for _ in range(3):
+            assert (await bench.post({})).status == 202
+        await turns()
+        assert bench.count("events_lost_total") == 2
