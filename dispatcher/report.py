@@ -48,14 +48,32 @@ async def publish_snapshots(
         due = seen != before or unwritten >= LEAST_EVERY
         # an old snapshot is worth nothing: none is kept for later
         if due and writer.connected and not turn.standing_by:
-            detail = {
-                "dispatcher": turn.name,
-                "substations": [explain(each) for each in found],
-                "former": sorted(former),
-            }
-            writer.write(Event(SUBSTATIONS, clock(), detail=detail))
+            writer.write(_snapshot(found, former, turn, clock()))
             before, unwritten = seen, 0
         await asyncio.sleep(PERIOD_SECONDS)
+
+
+def take_leave(
+    candidates: Candidates,
+    former: Set[str],
+    writer: EventWriter,
+    turn: Turn,
+    clock: Callable[[], float],
+) -> None:
+    """Write a last snapshot, by which others know that this dispatcher is not at work any more."""
+    if writer.connected and not turn.standing_by:
+        last = _snapshot(candidates(), former, turn, clock())
+        writer.write(replace(last, detail={**last.detail, "leaves": True}))
+    turn.leave()
+
+
+def _snapshot(found: Iterable[Candidate], former: Set[str], turn: Turn, at: float) -> Event:
+    detail = {
+        "dispatcher": turn.name,
+        "substations": [explain(each) for each in found],
+        "former": sorted(former),
+    }
+    return Event(SUBSTATIONS, at, detail=detail)
 
 
 async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:

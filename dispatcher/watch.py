@@ -73,11 +73,11 @@ class SubstationWatch:
         self._ledger.fail(substation, problem, self._now())
 
     def _on_snapshot(self, event: Event) -> None:
-        speaker = event.detail.get("dispatcher")
+        speaker, leaves = event.detail.get("dispatcher"), event.detail.get("leaves") is True
         if self._mark.passed.is_set():
-            self._turn.heard(speaker)
+            self._turn.heard(speaker, leaves=leaves)
             return
-        self._turn.heard_before(speaker, self._clock() - event.at)
+        self._turn.heard_before(speaker, self._clock() - event.at, leaves=leaves)
         rows, former = (_list(event.detail.get(name)) for name in ("substations", "former"))
         names = [each.get("substation") for each in rows if isinstance(each, dict)]
         self._ledger.recall(filter(valid_substation_id, names + former))
@@ -115,7 +115,8 @@ class Turn:
     """Which of several dispatchers speaks: the one that RabbitMQ gives the requests to.
 
     ``name`` is this one's. One that hears another, and has had no request since, stands by; so does
-    one that has just started, until another that may still be at work must have spoken.
+    one that has just started, until another that may still be at work must have spoken. Whoever
+    ends in good order says so with its last word.
     """
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
@@ -123,24 +124,34 @@ class Turn:
         self._now = now
         self._taken = False
         self._other_heard_at: float | None = None
+        self._other_left = False
         self._listening_until = -inf
+        self._leaves = False
 
     @property
     def standing_by(self) -> bool:
-        """Tell whether another dispatcher is at work."""
+        """Tell whether another dispatcher is at work, or this one no more."""
         heard, now = self._other_heard_at, self._now()
-        return now < self._listening_until or (heard is not None and now - heard < STAND_BY_SECONDS)
+        if self._leaves or now < self._listening_until:
+            return True
+        return heard is not None and not self._other_left and now - heard < STAND_BY_SECONDS
 
-    def heard(self, name: object) -> None:
-        """Note the word of a dispatcher, perhaps one's own."""
+    def heard(self, name: object, *, leaves: bool = False) -> None:
+        """Note the word of a dispatcher, perhaps one's own; the last one, where it ``leaves``."""
         if name != self.name:
-            self._other_heard_at = self._now()
+            self._other_heard_at, self._other_left = self._now(), leaves
 
-    def heard_before(self, name: object, seconds: float) -> None:
+    def heard_before(self, name: object, seconds: float, *, leaves: bool = False) -> None:
         """Note the word of a dispatcher from before this start, so many seconds ago."""
-        if name != self.name:
+        if name != self.name and leaves:
+            self._listening_until = -inf
+        elif name != self.name:
             rest = SPOKEN_WITHIN_SECONDS - max(0.0, seconds)
             self._listening_until = max(self._listening_until, self._now() + rest)
+
+    def leave(self) -> None:
+        """Note that this one is at its end."""
+        self._leaves = True
 
     def take(self) -> bool:
         """Note a request of one's own; tells whether another may have been at work until now.

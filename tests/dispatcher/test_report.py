@@ -13,7 +13,13 @@ import pytest
 from dispatcher import report
 from dispatcher.decision.explain import KEPT, Candidate
 from dispatcher.decision.ledger import DRAINED, NO_ANCHOR
-from dispatcher.report import LEAST_EVERY, Announcer, announce, publish_snapshots
+from dispatcher.report import (
+    LEAST_EVERY,
+    Announcer,
+    announce,
+    publish_snapshots,
+    take_leave,
+)
 from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
 from tests.dispatcher.bench import AT, Bench, confirming
@@ -228,3 +234,26 @@ async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by(
     assert await written(bench, [candidate()]) == []
     bench.turn.take()
     assert len(await written(bench, [candidate()])) == 1
+
+
+async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> None:
+    """One that starts after it, or has stood by, need not wait until it must have spoken."""
+    bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
+    bench.turn.name = "the one that ends"
+    told = bench.ledger.former, bench.writer, bench.turn, lambda: bench.at
+    take_leave(bench.dispatcher.candidates, *told)
+    await turns()
+    (last,) = bench.publisher.events(SUBSTATIONS)
+    assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
+    before = replace(last, detail={**last.detail, "leaves": False})
+    standby.mark.passed.set()
+    for one in (starting, standby):
+        one.tell(before)
+        assert one.turn.standing_by
+        one.tell(last)
+        assert not one.turn.standing_by
+    assert standby.turn.take(), "it takes over all the same"
+    assert bench.turn.standing_by, "it says nothing more"
+    take_leave(bench.dispatcher.candidates, *told)
+    await turns()
+    assert len(bench.publisher.events(SUBSTATIONS)) == 1
