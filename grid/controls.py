@@ -69,13 +69,14 @@ class Controls:
     def merge(self, controls: Iterable[Control]) -> list[Control]:
         """Take in what a message says; gives those that are others now.
 
-        The higher version wins, and of equal ones the later: readers of one stream agree on that.
+        The higher version wins, and of equal ones the earlier: readers of one stream agree on that,
+        and whoever wrote the later one finds out that it does not hold.
         """
         return [each for each in controls if self._take(each)]
 
     def _take(self, control: Control) -> bool:
         held = self._newest.get(control.substation)
-        if held is not None and (held.version > control.version or held == control):
+        if held is not None and held.version >= control.version:
             return False
         self._newest[control.substation] = control
         return True

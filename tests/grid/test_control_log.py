@@ -168,6 +168,20 @@ async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
         assert await setting == Control("s1", AVAILABLE, 5, 9)
 
 
+async def test_a_change_made_at_once_with_that_of_another_api_is_made_to_it() -> None:
+    """Both wrote the same version; what each left out stays as the other has set it."""
+    async with followed() as stream:
+        change = asyncio.create_task(
+            stream.log.set("s1", lambda before: (before.state, 2), 5),
+        )
+        await turns()
+        stream.bring(drained("s1", 1))
+        await stream.echo()
+        assert not change.done()
+        await stream.echo()
+        assert await change == Control("s1", DRAINING, 2, 2)
+
+
 async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same() -> None:
     """It is not made again over the later one."""
     async with followed() as stream:

@@ -136,11 +136,11 @@ def test_two_writers_at_once_lose_nothing_of_different_substations() -> None:
     assert merged(Message((one,)), Message((other,))) == (one, other)
 
 
-def test_of_two_changes_at_once_the_later_in_the_stream_counts() -> None:
-    """Both have the same version; every reader sees them in the same order."""
+def test_of_two_changes_at_once_the_earlier_in_the_stream_counts() -> None:
+    """Both have the same version, every reader sees them in the same order, and its writer, too."""
     one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s1", AVAILABLE, 3)
-    assert merged(Message((one,)), Message((other,))) == (other,)
-    assert merged(Message((other,)), Message((one,))) == (one,)
+    assert merged(Message((one,)), Message((other,))) == (one,)
+    assert merged(Message((other,)), Message((one,))) == (other,)
 
 
 @THOROUGH
