@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from deploy.local.ports import HOST
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.live import OwnBroker
 from deploy.rabbitmq.users import permissions
@@ -150,6 +152,17 @@ def test_a_node_that_runs_is_given_a_new_user(broker: Broker) -> None:
         replace(own, passwords=passwords | {"admin": "wrong"}).load()
     replace(own, port=1).load()  # where nothing runs there is nothing to do
     broker.request("DELETE", "/api/users/substation.added")
+
+
+def test_a_proxy_sees_no_password(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's environment may name one; what runs on this machine is asked directly."""
+    with closing(socket.create_server((HOST, 0))) as proxy:
+        proxy.settimeout(0)
+        monkeypatch.setenv("http_proxy", f"http://{HOST}:{proxy.getsockname()[1]}")
+        own = OwnBroker(broker.node.ports.management, broker.passwords, SUBSTATIONS)
+        assert own.withdraw() == []
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_a_user_of_before_is_taken_away(broker: Broker) -> None:
