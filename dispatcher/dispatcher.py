@@ -1,9 +1,10 @@
 """The way of a request: delivered, decided, sent, confirmed, acknowledged.
 
 A request stays unacknowledged in ``charge.requests`` until RabbitMQ has confirmed its job on the
-substation's queue and the decision in the event log. Whatever breaks before, RabbitMQ delivers it
-again, and the job's id tells whether it had been sent. A job taken back from a substation that does
-not take it goes the same way, and stays unacknowledged in that substation's queue meanwhile.
+substation's queue, and the decision in the event log, or refused that for seconds. Whatever breaks
+before, RabbitMQ delivers it again, and the job's id tells whether it had been sent. A job taken
+back from a substation that does not take it goes the same way, and stays unacknowledged in that
+substation's queue meanwhile.
 """
 
 from __future__ import annotations

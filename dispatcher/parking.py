@@ -19,7 +19,7 @@ from grid.events import Event, State
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message
+RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message, or its record
 
 
 class Parking:
@@ -71,8 +71,7 @@ class Parking:
     ) -> None:
         def answer(outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
-                event = self._event(name, label)
-                self._events.write(event, partial(self._on_recorded, epoch, tag))
+                self._record(epoch, tag, self._event(name, label))
             elif epoch == self._epoch:
                 again = partial(self._publish, epoch, tag, body, name, label)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
@@ -92,8 +91,16 @@ class Parking:
             detail=parking.noted(parking.replays(label)),
         )
 
-    def _on_recorded(self, epoch: int, tag: int | None, written: bool) -> None:  # noqa: FBT001
-        if not written:
-            self._metrics.events_lost.inc()
-        if tag is not None and epoch == self._epoch:
-            self._parked(tag)
+    def _record(self, epoch: int, tag: int | None, event: Event) -> None:
+        """Put it on record, again and again while RabbitMQ would not bring the message again."""
+
+        def answer(written: bool) -> None:  # noqa: FBT001
+            if epoch != self._epoch:
+                self._metrics.events_lost.inc(not written)
+            elif not written:
+                again = partial(self._record, epoch, tag, event)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+            elif tag is not None:
+                self._parked(tag)
+
+        self._events.write(event, answer)

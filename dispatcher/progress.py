@@ -78,10 +78,11 @@ class Progress:
         return -inf if known is None else known[0][0]
 
     def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
-        """Tell whether a job went to that substation after it went ``where``, ``at`` (Unix seconds).
+        """Tell whether a job went to that substation after it went ``where``.
 
-        Either by the clocks of the dispatchers, which may differ, or by the order in the log, to
-        which one whose link broke writes late: where the two say otherwise, it may have gone there.
+        That was decided ``at``, in Unix seconds. Either by the clocks of the dispatchers, which may
+        differ, or by the order in the log, to which one whose link broke writes late: what one of
+        them says may be so.
         """
         known, trail = self._assigned.get(job), self._trail.get(job, ())
         if known is not None and known[0][2] == substation and known[0][0] > at:

@@ -36,6 +36,7 @@ SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substatio
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
 STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
 
+DEEPEST: Final = 32  # a value within values; a decision has four
 MAX_FIGURE: Final = 1e15  # beyond, one session more or less would be lost in the rounding
 
 _KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
@@ -105,6 +106,8 @@ def _decode_one(line: bytes) -> Event:
         event = _event(json.loads(line))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deeper(event.detail, DEEPEST):
+        raise MalformedMessage(f"not an event: {shown(line)}: more than {DEEPEST} deep")
     if not _sound(event):
         raise MalformedMessage(f"not an event: {shown(line)}: a field is missing or wrong")
     return event
@@ -150,6 +153,14 @@ def _sound(event: Event) -> bool:
         and type(event.attempt) is int
         and isinstance(event.detail, dict)
     )
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Tell whether a value of JSON has more than so many within one another: it has no end."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return False
+    return most == 0 or any(_is_deeper(each, most - 1) for each in inner)
 
 
 def is_time(value: object) -> TypeGuard[float]:

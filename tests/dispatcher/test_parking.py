@@ -123,14 +123,30 @@ async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
     assert len(bench.publisher.to(topology.PARKED)) == 1
 
 
-async def test_a_record_that_the_log_refuses_holds_no_parking_up() -> None:
-    """The message is where somebody can look; the event that is lost is counted."""
+async def test_a_record_that_the_log_refuses_is_tried_again() -> None:
+    """Acknowledged without it, the job would have no end that anybody can read."""
     bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
     bench.queue.bring(b"?", "bad")
     await turns()
-    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    for _ in range(3):
+        bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+        await turns()
+        assert bench.queue.acked == []
+    bench.publisher.answer(topology.EVENTS)
     await turns()
     assert bench.queue.acked == [1]
+    assert len(bench.publisher.to(topology.PARKED)) == 1
+
+
+async def test_a_record_that_is_refused_after_the_link_broke_is_counted() -> None:
+    """RabbitMQ brings the message again, and it is parked again."""
+    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    bench.queue.bring(b"?", "bad")
+    await turns()
+    bench.queue.break_link()
+    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    await turns()
+    assert bench.publisher.waiting == []
     assert bench.count("events_lost_total") == 1
 
 
