@@ -29,8 +29,8 @@ simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10
 	@deploy/local/bootstrap
 	@$(PYTHON) -m load_test simulate $(ARGS)
 
-parked: ## what could not be processed: ARGS="list", "show ID", "replay ID", "discard ID --yes"
-	@deploy/run parked $(ARGS)
+parked: ## what could not be processed: ARGS="list" (without any), "show ID", "replay ID", "discard ID --yes"
+	@deploy/run parked $(or $(ARGS),list)
 
 bench: ## how long one decision takes, of each policy, among 3 and 1,000 substations
 	@deploy/local/bootstrap
