@@ -91,6 +91,8 @@ def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:
         setup.write_files()
         setup.note().write()
         setup.start()
+        if (broker := setup.own_broker()) is not None:
+            _withdraw(broker)
     except GridError as error:
         summary.say(f"\nNot all became ready, nor can the settings from before be set up: {error}")
         return

@@ -134,6 +134,18 @@ def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> 
     assert "with the settings from before" in said
 
 
+def test_users_that_a_failed_start_has_brought_go_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not set up any more needs none at RabbitMQ, and no password."""
+    monkeypatch.setattr(stack, "SECRETS", tmp_path)
+    (tmp_path / "substation").write_text("a password")
+    done: list[str] = []
+    old = Script("old", done, broker=OldBroker(1, {}, ()))
+    assert up(done, Script("new", done, ENDED), old) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_set_up_again_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is claimed that is not so."""
     done: list[str] = []

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grid import events, topology
-from grid.amqp import Outcome, Publication
+from grid.amqp import Delivery, Outcome, Publication
 from grid.events import State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
 from tests.fake_broker import FakePublisher, turns
@@ -38,16 +39,25 @@ ANSWERS = {
 }
 
 
-class Story:
-    """RabbitMQ, substations that charge nothing, and a dispatcher to which anything happens."""
+Copy = tuple[str, Mapping[str, Any]]  # of a job, and its headers
 
-    def __init__(self) -> None:
+
+class Story:
+    """RabbitMQ, substations that charge nothing, and two dispatchers to which anything happens.
+
+    One is at work, the other reads the event log, too; its clock is so many seconds ``ahead``.
+    """
+
+    def __init__(self, ahead: float = 0.0) -> None:
+        self.ahead = ahead
         self.bodies: dict[str, bytes] = {}
         self.stations: dict[str, list[str]] = {"s1": [], "s2": []}  # what waits in their queues
-        self.back: list[str] = []  # set back, and not delivered yet
+        self.back: list[Copy] = []  # set back, and not delivered yet
         self.early: set[Publication] = set()  # delivered before they were confirmed
         self.ended: set[str] = set()  # parked, or on record as expired
         self.log: list[bytes] = []
+        self.standby = self.started()
+        self.standby.at += ahead
         self.start()
         self.steps: dict[str, Callable[[], None]] = {
             **{name: partial(self.request, name) for name in KINDS},
@@ -56,7 +66,9 @@ class Story:
             "early copy": self.early_copy,
             "break": self.break_requests,
             "break rescue": self.break_rescue,
-            "dead": self.take_back,
+            "dead": partial(self.take_back, "s1"),
+            "dead too": partial(self.take_back, "s2"),
+            "swap": self.swap,
             "crash": self.crash,
             "crash late": partial(self.crash, late=True),
             "read": self.read,
@@ -66,10 +78,15 @@ class Story:
         }
 
     def start(self) -> None:
-        """Have a dispatcher that has read the event log."""
-        self.bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
+        """Have one at work that has read the event log."""
+        self.bench = self.started()
+
+    def started(self) -> Bench:
+        """Give a dispatcher that has read the event log."""
+        bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
         for each in self.log:
-            self.bench.watch.on_events(each)
+            bench.watch.on_events(each)
+        return bench
 
     def request(self, kind: str) -> None:
         """Have a new request delivered."""
@@ -96,36 +113,48 @@ class Story:
             self.log.append(message.body)
             found = events.decode(message.body)
             self.ended |= {each.job for each in found if each.kind == State.EXPIRED}
-            self.bench.watch.on_events(message.body)
+            for each in (self.bench, self.standby):
+                each.watch.on_events(message.body)
         elif message not in self.early:
-            self.back.append(job)
+            self.back.append((job, message.properties.headers or {}))
 
     def copy(self) -> None:
         """Deliver the copy of a request that was set back."""
         if self.back:
-            job = self.back.pop(0)
-            self.bench.queue.bring(self.bodies[job], job)
+            job, headers = self.back.pop(0)
+            self.bench.queue.bring(self.bodies[job], job, headers=headers)
 
     def early_copy(self) -> None:
         """Deliver the copy of a request before the dispatcher hears that it was set back."""
         for each in self.bench.publisher.to(topology.REQUESTS, self.bench.publisher.waiting):
             if each not in self.early:
                 self.early.add(each)
-                job = str(each.properties.message_id)
-                self.bench.queue.bring(self.bodies[job], job)
+                job, headers = str(each.properties.message_id), each.properties.headers or {}
+                self.bench.queue.bring(self.bodies[job], job, headers=headers)
                 return
 
     def break_requests(self) -> None:
         """Break the link of the requests: what is not acknowledged is delivered again."""
-        for each in self.bench.queue.break_link():
-            self.bench.queue.bring(each.body, each.id, again=True)
+        self.bring_again(self.bench.queue.break_link())
 
-    def take_back(self) -> None:
+    def bring_again(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliver again what was not acknowledged."""
+        for each in deliveries:
+            self.bench.queue.bring(each.body, each.id, again=True, headers=each.headers)
+
+    def swap(self) -> None:
+        """Have the other one be at work, with what this one has not acknowledged."""
+        lost = self.bench.queue.break_link()
+        self.break_rescue()
+        self.bench, self.standby = self.standby, self.bench
+        self.bring_again(lost)
+
+    def take_back(self, name: str) -> None:
         """Take back the first job that waits at a substation."""
-        if self.stations["s1"]:
-            job = self.stations["s1"].pop(0)
-            if not self.bench.rescue.bring("s1", self.bodies[job], job):
-                self.stations["s1"].insert(0, job)
+        if self.stations[name]:
+            job = self.stations[name].pop(0)
+            if not self.bench.rescue.bring(name, self.bodies[job], job):
+                self.stations[name].insert(0, job)
 
     def break_rescue(self) -> None:
         """Break the link of the rescue: what is not acknowledged is in its queue again."""
@@ -140,8 +169,7 @@ class Story:
         lost = self.bench.queue.break_link()
         self.break_rescue()
         self.start()
-        for each in lost:
-            self.bench.queue.bring(each.body, each.id, again=True)
+        self.bring_again(lost)
 
     def read(self) -> None:
         """Have both substations read."""
@@ -164,24 +192,33 @@ class Story:
         waiting = {str(each.id) for each in bench.queue.outstanding.values()}
         taken = {str(each.id) for _, each in bench.rescue.outstanding.values()}
         sent = {job for jobs in self.stations.values() for job in jobs}
-        held = waiting | taken | sent | self.ended | set(self.back)
+        held = waiting | taken | sent | self.ended | {job for job, _ in self.back}
         assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
 
 
-STEPS = [*Story().steps, "new", "leaves", "hour", "second", "dead", "confirm", "record"]
+OFTEN = ["new", "pinned", "leaves", "hour", "second", "dead", *["confirm", "record"] * 2]
+STEPS = [*Story().steps, *OFTEN]
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from(STEPS), max_size=60))
-def test_no_order_of_things_loses_a_request(steps: list[str]) -> None:
+@given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
+def test_no_order_of_things_loses_a_request(steps: list[str], ahead: float) -> None:
     """Whatever happens in any order: each request ends sent, parked or expired, and then acked."""
-    asyncio.run(_go_through(steps))
+    asyncio.run(_go_through(steps, ahead))
 
 
-async def _go_through(steps: list[str]) -> None:
-    story = Story()
+async def _go_through(steps: list[str], ahead: float) -> None:
+    story = Story(ahead)
     for step in steps:
         await _step(story, step)
+    for _ in range(2):
+        await _finish(story)
+        await _step(story, "swap")
+    assert not any(job.startswith(("bad", "nowhere")) for job in story.bench.routed())
+
+
+async def _finish(story: Story) -> None:
+    """Have the one at work come to its end with everything."""
     while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
             await _step(story, step)
@@ -189,7 +226,6 @@ async def _go_through(steps: list[str]) -> None:
     assert bench.queue.outstanding == {}
     assert bench.rescue.outstanding == {}
     assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
-    assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
 
 
 async def _step(story: Story, step: str) -> None:
