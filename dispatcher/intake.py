@@ -216,6 +216,8 @@ class Intake:
             return False  # it may be the very one whose confirm is on its way
         if job.source is self.taken_back and job.origin == substation and job.tag is None:
             job.tag = tag  # what was in hand of it went with the link
+        elif job.tag is None and not job.sent:
+            return False  # its delivery is void: another dispatcher may have sent it here
         else:
             self.taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True

@@ -68,6 +68,7 @@ class Story:
             "break rescue": self.break_rescue,
             "dead": partial(self.take_back, "s1"),
             "dead too": partial(self.take_back, "s2"),
+            "settle": self.settle,
             "swap": self.swap,
             "crash": self.crash,
             "crash late": partial(self.crash, late=True),
@@ -101,6 +102,11 @@ class Story:
                 self.keep(waiting[0])
             if outcome is Outcome.CONFIRMED or waiting[0] not in self.early:
                 self.bench.publisher.answer(exchange, outcome)
+
+    def settle(self) -> None:
+        """Have RabbitMQ confirm all that waits for it."""
+        for each in list(self.bench.publisher.waiting):
+            self.answer(each.exchange, Outcome.CONFIRMED)
 
     def keep(self, message: Publication) -> None:
         """Have what was published where it belongs."""
@@ -172,9 +178,9 @@ class Story:
         self.bring_again(lost)
 
     def read(self) -> None:
-        """Have both substations read."""
-        self.bench.read("s1")
-        self.bench.read("s2")
+        """Have both substations read, page and queue."""
+        self.bench.arrive("s1")
+        self.bench.arrive("s2")
 
     def second(self) -> None:
         """Let a second pass on the wall, which may be somebody's departure."""
@@ -196,7 +202,7 @@ class Story:
         assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
 
 
-OFTEN = ["new", "pinned", "leaves", "hour", "second", "dead", *["confirm", "record"] * 2]
+OFTEN = ["new", "leaves", "hour", "second", *["dead", "dead too", "settle", "swap", "read"] * 2]
 STEPS = [*Story().steps, *OFTEN]
 
 
