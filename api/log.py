@@ -18,7 +18,7 @@ from grid.events import ENDED, Event, State
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5.0  # after RabbitMQ has refused an event for some time
-UNWRITTEN_MOST: Final = 10_000  # events that wait for that
+UNWRITTEN_MOST: Final = 10_000  # events under way: of more, those that it refuses are given up
 
 
 class EventLog:
@@ -40,7 +40,7 @@ class EventLog:
         self._metrics = metrics
         self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._unwritten = 0  # events that are tried again later
+        self._unwritten = 0
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -91,20 +91,17 @@ class EventLog:
                 self._waiting.pop(job.id, None)
 
     def _write(self, event: Event) -> None:
-        def answer(written: bool) -> None:  # noqa: FBT001
-            if written:
-                return
-            if self._unwritten >= UNWRITTEN_MOST:
-                self._metrics.events_lost.inc()
-                return
-            self._unwritten += 1
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_again, event)
+        self._unwritten += 1
+        self._writer.insist(
+            event,
+            RETRY_SECONDS,
+            self._on_written,
+            wanted=lambda: self._unwritten <= UNWRITTEN_MOST,
+        )
 
-        self._writer.write(event, answer)
-
-    def _write_again(self, event: Event) -> None:
+    def _on_written(self, written: bool) -> None:  # noqa: FBT001
         self._unwritten -= 1
-        self._write(event)
+        self._metrics.events_lost.inc(not written)
 
     def _take(self, event: Event) -> None:
         self._mark.see(event)

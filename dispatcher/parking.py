@@ -71,7 +71,12 @@ class Parking:
     ) -> None:
         def answer(outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
-                self._record(epoch, tag, self._event(name, label))
+                self._events.insist(
+                    self._event(name, label),
+                    RETRY_SECONDS,
+                    partial(self._on_recorded, epoch, tag),
+                    wanted=lambda: epoch == self._epoch,  # else RabbitMQ brings the message again
+                )
             elif epoch == self._epoch:
                 again = partial(self._publish, epoch, tag, body, name, label)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
@@ -91,16 +96,7 @@ class Parking:
             detail=parking.noted(parking.replays(label)),
         )
 
-    def _record(self, epoch: int, tag: int | None, event: Event) -> None:
-        """Put it on record, again and again while RabbitMQ would not bring the message again."""
-
-        def answer(written: bool) -> None:  # noqa: FBT001
-            if epoch != self._epoch:
-                self._metrics.events_lost.inc(not written)
-            elif not written:
-                again = partial(self._record, epoch, tag, event)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
-            elif tag is not None:
-                self._parked(tag)
-
-        self._events.write(event, answer)
+    def _on_recorded(self, epoch: int, tag: int | None, written: bool) -> None:  # noqa: FBT001
+        self._metrics.events_lost.inc(not written)
+        if written and tag is not None and epoch == self._epoch:
+            self._parked(tag)

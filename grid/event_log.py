@@ -66,6 +66,27 @@ class EventWriter:
             self._due = True
             asyncio.get_running_loop().call_soon(self.flush)
 
+    def insist(
+        self,
+        event: Event,
+        pause: float,
+        done: Done,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Write an event, and again ``pause`` seconds after RabbitMQ did not take it.
+
+        That ends, and ``done`` is told how, once it is written, or is not ``wanted`` any more.
+        """
+
+        def answer(written: bool) -> None:  # noqa: FBT001
+            if written or not wanted():
+                done(written)
+                return
+            again = partial(self.insist, event, pause, done, wanted)
+            asyncio.get_running_loop().call_later(pause, again)
+
+        self.write(event, answer)
+
     def flush(self) -> None:
         """Write now what has been collected."""
         self._due = False

@@ -204,14 +204,7 @@ class Worker:
 
     def _report(self, session: Session, event: Event) -> None:
         """Put an end on record; only then is the job acknowledged."""
-
-        def answer(written: bool) -> None:  # noqa: FBT001
-            if written:
-                self._close(session)
-            else:
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._report, session, event)
-
-        self._events.write(event, answer)
+        self._events.insist(event, RETRY_SECONDS, lambda _: self._close(session))
 
     def _close(self, session: Session) -> None:
         if self._in_hand.pop(session.request.id, None) is None:
