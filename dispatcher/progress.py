@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 from grid import parking
 from grid.events import ASIDE, FINAL, Event, State
 
-V = TypeVar("V")
 TRAIL_MOST: Final = 4  # assignments of one job whose order is remembered
 
+V = TypeVar("V")
 Assigned = tuple[float, int, str]  # when, which attempt, where
 End = tuple[float, str, str, str]  # when, which state, where, why
 
@@ -31,7 +31,7 @@ class Progress:
         self._aside: OrderedDict[str, tuple[int, End]] = OrderedDict()
         # the latest assignment, and when the latest to any other substation was
         self._assigned: OrderedDict[str, tuple[Assigned, float]] = OrderedDict()
-        # when and where to, in the order in which that was first read
+        # of those assigned more than once: when and where to, in the order of the first reading
         self._trail: OrderedDict[str, tuple[tuple[float, str], ...]] = OrderedDict()
         self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
 
@@ -121,16 +121,13 @@ class Progress:
     def _assign(self, event: Event) -> None:
         if not event.substation:
             return
-        trail = self._trail.get(event.job, ())
-        if (event.at, event.substation) not in trail:
-            one = event.at, event.substation
-            self._keep(self._trail, event.job, (*trail, one)[-TRAIL_MOST:])
         new: Assigned = (event.at, event.attempt, event.substation)
         known = self._assigned.get(event.job)
         if known is None:
             self._keep(self._assigned, event.job, (new, -inf))
             return
         latest, elsewhere = known
+        self._follow(event, latest)
         if latest[2] == new[2]:
             latest = max(latest, new)
         elif new > latest:
@@ -138,6 +135,12 @@ class Progress:
         else:
             elsewhere = max(elsewhere, new[0])
         self._keep(self._assigned, event.job, (latest, elsewhere))
+
+    def _follow(self, event: Event, latest: Assigned) -> None:
+        """Note another assignment behind those before; ``latest`` is the only one at first."""
+        trail = self._trail.get(event.job, ((latest[0], latest[2]),))
+        if (one := (event.at, event.substation)) not in trail:
+            self._keep(self._trail, event.job, (*trail, one)[-TRAIL_MOST:])
 
     def _put_aside(self, event: Event) -> None:
         # not where: that would be read as one job less there
