@@ -66,7 +66,7 @@ def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict
     belong together: another address comes without those of the one before.
     """
     before = running.settings if running else {}
-    if environment.get(AMQP_URL, before.get(AMQP_URL)) != before.get(AMQP_URL):
+    if AMQP_URL in environment and environment[AMQP_URL] != before.get(AMQP_URL):
         before = {name: value for name, value in before.items() if name not in BROKER}
     found = {name: environment.get(name, before.get(name)) for name in VARIABLES}
     return {name: value for name, value in found.items() if value}

@@ -143,11 +143,9 @@ class Turn:
 
     def heard_before(self, name: object, seconds: float, *, leaves: bool = False) -> None:
         """Note the word of a dispatcher from before this start, so many seconds ago."""
-        if name != self.name and leaves:
-            self._listening_until = -inf
-        elif name != self.name:
-            rest = SPOKEN_WITHIN_SECONDS - max(0.0, seconds)
-            self._listening_until = max(self._listening_until, self._now() + rest)
+        if name != self.name:
+            until = self._now() + SPOKEN_WITHIN_SECONDS - max(0.0, seconds)
+            self._listening_until = -inf if leaves else max(self._listening_until, until)
 
     def leave(self) -> None:
         """Note that this one is at its end."""

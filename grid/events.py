@@ -157,13 +157,9 @@ def _sound(event: Event) -> bool:
 
 def _is_deeper(value: object, most: int) -> bool:
     """Tell whether a value of JSON has more than so many within one another: it has no end."""
-    inner: Iterable[object]
-    if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list):
-        inner = value
-    else:
+    if not isinstance(value, dict | list):
         return False
+    inner = value.values() if isinstance(value, dict) else value
     return most == 0 or any(_is_deeper(each, most - 1) for each in inner)
 
 
