@@ -28,52 +28,58 @@ _FIGURES: Final = re.compile(r"[\d.]+")
 Candidates = Callable[[], list[Candidate]]
 
 
-async def publish_snapshots(
-    candidates: Candidates,
-    former: Set[str],
-    writer: EventWriter,
-    turn: Turn,
-    clock: Callable[[], float],
-) -> None:
-    """Write what is known of all substations to the event log, when it has changed.
+class Snapshots:
+    """Writes what is known of all substations to the event log.
 
     ``former`` are those that left and whose queues are still looked at: who starts next must, too.
     """
-    before: object = None
-    unwritten = 0
-    while True:
-        found = candidates()
-        seen = [_without_age(each) for each in found], sorted(former)
-        unwritten += 1
-        due = seen != before or unwritten >= LEAST_EVERY
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        former: Set[str],
+        writer: EventWriter,
+        turn: Turn,
+        clock: Callable[[], float],
+    ) -> None:
+        self._candidates = candidates
+        self._former = former
+        self._writer = writer
+        self._turn = turn
+        self._clock = clock
+
+    async def publish(self) -> None:
+        """Write a snapshot whenever something has changed, until the task is cancelled."""
+        before: object = None
+        unwritten = 0
+        while True:
+            found = self._candidates()
+            seen = [_without_age(each) for each in found], sorted(self._former)
+            unwritten += 1
+            due = seen != before or unwritten >= LEAST_EVERY
+            if due and self._may_speak():
+                self._write(found)
+                before, unwritten = seen, 0
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    def take_leave(self) -> None:
+        """Write a last one, by which others know that this dispatcher is not at work any more."""
+        if self._may_speak():
+            self._write(self._candidates(), leaves=True)
+        self._turn.leave()
+
+    def _may_speak(self) -> bool:
         # an old snapshot is worth nothing: none is kept for later
-        if due and writer.connected and not turn.standing_by:
-            writer.write(_snapshot(found, former, turn, clock()))
-            before, unwritten = seen, 0
-        await asyncio.sleep(PERIOD_SECONDS)
+        return self._writer.connected and not self._turn.standing_by
 
-
-def take_leave(
-    candidates: Candidates,
-    former: Set[str],
-    writer: EventWriter,
-    turn: Turn,
-    clock: Callable[[], float],
-) -> None:
-    """Write a last snapshot, by which others know that this dispatcher is not at work any more."""
-    if writer.connected and not turn.standing_by:
-        last = _snapshot(candidates(), former, turn, clock())
-        writer.write(replace(last, detail={**last.detail, "leaves": True}))
-    turn.leave()
-
-
-def _snapshot(found: Iterable[Candidate], former: Set[str], turn: Turn, at: float) -> Event:
-    detail = {
-        "dispatcher": turn.name,
-        "substations": [explain(each) for each in found],
-        "former": sorted(former),
-    }
-    return Event(SUBSTATIONS, at, detail=detail)
+    def _write(self, found: Iterable[Candidate], **more: object) -> None:
+        detail = {
+            "dispatcher": self._turn.name,
+            "substations": [explain(each) for each in found],
+            "former": sorted(self._former),
+            **more,
+        }
+        self._writer.write(Event(SUBSTATIONS, self._clock(), detail=detail))
 
 
 async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:

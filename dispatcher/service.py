@@ -22,7 +22,7 @@ from dispatcher.history import REMEMBERED
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
-from dispatcher.report import announce, publish_snapshots, take_leave
+from dispatcher.report import Snapshots, announce
 from dispatcher.rescue import Rescue
 from dispatcher.scraper import Scraper
 from dispatcher.settings import DispatcherSettings
@@ -260,7 +260,9 @@ class _Service:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         candidates = self._dispatcher.candidates
-        told = candidates, self._ledger.former, self._events, self._turn, self._clock
+        snapshots = Snapshots(
+            candidates, self._ledger.former, self._events, self._turn, self._clock
+        )
         work = [
             *(link.run() for link in self._links),
             self._queues.run(),
@@ -271,10 +273,10 @@ class _Service:
             self._dispatcher.intake.run(),
             self._rescue.run(),
             self._unbegun.run(),
-            publish_snapshots(*told),
+            snapshots.publish(),
             announce(candidates, self._blind),
         ]
         async with background(*work):
             yield
-            take_leave(*told)
+            snapshots.take_leave()
             await self._dispatcher.stop()

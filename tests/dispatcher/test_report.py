@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,7 @@ import pytest
 from dispatcher import report
 from dispatcher.decision.explain import KEPT, Candidate
 from dispatcher.decision.ledger import DRAINED, NO_ANCHOR
-from dispatcher.report import (
-    LEAST_EVERY,
-    Announcer,
-    announce,
-    publish_snapshots,
-    take_leave,
-)
+from dispatcher.report import LEAST_EVERY, Announcer, Snapshots, announce
 from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
 from tests.dispatcher.bench import AT, Bench, confirming
@@ -151,6 +145,11 @@ class OverError(Exception):
     """There is nothing more to be seen."""
 
 
+def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
+    """Make what writes snapshots of what is seen."""
+    return Snapshots(look, bench.ledger.former, bench.writer, bench.turn, lambda: bench.at)
+
+
 async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
     """Show so many looks, one a period; gives the details of the snapshots written."""
     looks = iter(seen)
@@ -161,9 +160,7 @@ async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
         return found
 
     with pytest.raises(OverError):
-        await publish_snapshots(
-            look, bench.ledger.former, bench.writer, bench.turn, lambda: bench.at
-        )
+        await snapshots(bench, look).publish()
     await turns()
     return [dict(each.detail) for each in bench.publisher.events(SUBSTATIONS)]
 
@@ -240,8 +237,8 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
     """One that starts after it, or has stood by, need not wait until it must have spoken."""
     bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
     bench.turn.name = "the one that ends"
-    told = bench.ledger.former, bench.writer, bench.turn, lambda: bench.at
-    take_leave(bench.dispatcher.candidates, *told)
+    ending = snapshots(bench, bench.dispatcher.candidates)
+    ending.take_leave()
     await turns()
     (last,) = bench.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
@@ -254,6 +251,6 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
         assert not one.turn.standing_by
     assert standby.turn.take(), "it takes over all the same"
     assert bench.turn.standing_by, "it says nothing more"
-    take_leave(bench.dispatcher.candidates, *told)
+    ending.take_leave()
     await turns()
     assert len(bench.publisher.events(SUBSTATIONS)) == 1
