@@ -120,17 +120,13 @@ class Job:
         return said if is_time(said) else None
 
     @property
-    def ended_at(self) -> float:
-        """When it first ended, in Unix seconds; never, if it has not."""
-        return min((visit.at for visit in self.ends.values()), default=inf)
-
-    @property
     def last_at(self) -> float:
-        """When it ended, or was asked for where that is later: a substation's clock may be wrong.
+        """When it first ended, in Unix seconds; never, if it has not.
 
-        Never, if it has not ended.
+        Or when it was asked for, where that is later: a substation's clock may be wrong.
         """
-        return max(self.ended_at, self.queued.at if self.queued else -inf)
+        ended_at = min((visit.at for visit in self.ends.values()), default=inf)
+        return max(ended_at, self.queued.at if self.queued else -inf)
 
     @property
     def decided(self) -> bool:
