@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from deploy.local.ports import HOST
+from deploy.local.ports import DIRECTLY, HOST
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def page_cut_down(port: int, beginning: str) -> Iterator[tuple[int, threading.Ev
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
+            with DIRECTLY.open(f"http://{HOST}:{port}/metrics", timeout=5) as page:
                 lines = page.read().decode().splitlines(keepends=True)
             content = "".join(line for line in lines if line.startswith(beginning)).encode()
             self.send_response(200)

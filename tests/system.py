@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy.local.ports import HOST
+from deploy.local.ports import DIRECTLY, HOST
 from deploy.rabbitmq.users import substation_user
 from tests.broker import VirtualHost
 from tests.ports import free_ports
@@ -26,7 +26,6 @@ DISPATCHERS = ("dispatcher", STANDBY)
 OTHER_API = "other-api"
 MODULES = {STANDBY: "dispatcher", OTHER_API: "api"}  # of services whose module is not their name
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
-_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -181,7 +180,7 @@ class System:
             headers={"Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with _DIRECTLY.open(request, timeout=10) as answer:
+            with DIRECTLY.open(request, timeout=10) as answer:
                 return answer.status, _content(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _content(error.read())

@@ -1,12 +1,15 @@
-"""Ports on this machine: which are free, and which are taken."""
+"""Ports on this machine: which are free, which are taken, and how to ask who answers there."""
 
 from __future__ import annotations
 
 import secrets
 import socket
+import urllib.request
 from typing import Final
 
 HOST: Final = "127.0.0.1"
+# asks what runs here: no proxy of the caller's is to see a password
+DIRECTLY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Below the range from which Linux takes the ports of outgoing connections: a free port from there
 # stays free while its server restarts.
 FIRST, LAST = 20_000, 22_000

@@ -16,15 +16,13 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-from deploy.local.ports import HOST, answers
+from deploy.local.ports import DIRECTLY, HOST, answers
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import is_withdrawn
 from grid.errors import GridError
 
 TIMEOUT_SECONDS: Final = 30
 ADMIN: Final = "admin"
-# this machine's own: no proxy of the caller's is to see the password
-_DIRECTLY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class OwnBroker:
             headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"},
         )
         try:
-            with _DIRECTLY.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            with DIRECTLY.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise GridError(f"RabbitMQ does not take {method} {what}: {_why(error)}") from error

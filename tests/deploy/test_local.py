@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from deploy import stack
-from deploy.local.ports import HOST
+from deploy.local.ports import DIRECTLY, HOST
 from tests.ports import free_ports, free_row
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
@@ -50,7 +50,7 @@ class Clone:
         request = urllib.request.Request(
             f"http://{HOST}:{self.ports[stack.API]}{path}", method=method
         )
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with DIRECTLY.open(request, timeout=5) as answer:
             return json.load(answer)
 
     def drain(self, substation: str) -> Any:  # noqa: ANN401 - JSON
@@ -62,7 +62,7 @@ class Clone:
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             method="PUT",
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with DIRECTLY.open(request, timeout=10) as answer:
             return json.load(answer)
 
     def processes(self) -> dict[int, str]:
