@@ -49,7 +49,6 @@ class Story:
     """
 
     def __init__(self, ahead: float = 0.0) -> None:
-        self.ahead = ahead
         self.bodies: dict[str, bytes] = {}
         self.stations: dict[str, list[str]] = {"s1": [], "s2": []}  # what waits in their queues
         self.back: list[Copy] = []  # set back, and not delivered yet
@@ -220,7 +219,6 @@ async def _go_through(steps: list[str], ahead: float) -> None:
     for _ in range(2):
         await _finish(story)
         await _step(story, "swap")
-    assert not any(job.startswith(("bad", "nowhere")) for job in story.bench.routed())
 
 
 async def _finish(story: Story) -> None:
@@ -232,6 +230,7 @@ async def _finish(story: Story) -> None:
     assert bench.queue.outstanding == {}
     assert bench.rescue.outstanding == {}
     assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
+    assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
 
 
 async def _step(story: Story, step: str) -> None:

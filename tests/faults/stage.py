@@ -145,9 +145,12 @@ class Stage:
         """Say that the fault, or one of several, ends now; comes back when service is normal."""
         self.recoveries.append(self.until_normal())
 
-    def accepted_after(self, since: float) -> float | None:
-        """Give the seconds from then until every request was answered 202, None if they are not."""
-        return self._recovered(since, is_accepted)
+    def check_accepted(self, since: float, within: float) -> float:
+        """Check that every request was answered 202 soon after that; gives how soon, in seconds."""
+        again = self._recovered(since, is_accepted)
+        assert again is not None, "not all are answered 202 again"
+        assert again <= within, f"all were answered 202 after {again:.1f} s"
+        return again
 
     def until_normal(self, patience: float = PATIENCE) -> float | None:
         """Wait until service is normal; gives the seconds from now until then, None if it is not.
