@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
+IN_DOUBT: Final = "sent again where it was sent when a link to RabbitMQ broke"
 NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
 NO_TAG: Final = 0  # of what waits for no acknowledgement
 
@@ -53,6 +54,8 @@ class Dispatcher:
     """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
 
     ``read_log`` reads the event log as far as it is written: what comes again waits for that.
+    ``certain`` returns whether RabbitMQ has confirmed a moment ago that what it delivered is still
+    this dispatcher's: else nothing is decided, since another may have it.
     ``progress`` is what the event log tells of single jobs. Nothing is decided before ``begin``.
     """
 
@@ -73,6 +76,7 @@ class Dispatcher:
         on_delivery: Callable[[], None] = lambda: None,
         on_sent: Callable[[Job], None] = lambda _: None,
         read_log: ReadLog | None = None,
+        certain: Callable[[], bool] = lambda: True,
         send_ahead: bool = True,
     ) -> None:
         self._ledger = fleet.ledger
@@ -86,6 +90,8 @@ class Dispatcher:
         self._now = now
         self._on_missing_queue = on_missing_queue
         self._tell_sent = on_sent
+        self._certain = certain
+        self._unsure: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
         self._jobs: dict[str, Job] = {}
         self._line: Line[Job] = Line()
         self._decided_at = 0.0
@@ -101,6 +107,7 @@ class Dispatcher:
             clock=clock,
             sent=self._on_sent,
             refused=self._on_refused,
+            certain=certain,
         )
         self.intake = Intake(
             self._jobs,
@@ -161,7 +168,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """See to what time alone has changed: departures, ramps, what was held for long."""
-        if not self.deciding:
+        if not self.deciding or not self._certain():
             return
         for job in self._line.take(lambda job: self._hopeless(job) is not None):
             self._park(job)
@@ -201,8 +208,9 @@ class Dispatcher:
     def route(self) -> None:
         """Send every waiting request that some substation has room for."""
         self._route_due = False
-        if not self.deciding:
+        if not self.deciding or not self._certain():
             return
+        self._settle_unsure()
         for job in self._line.departed(self._clock()):
             self._expire(job)
         self._decided_at = perf_counter()
@@ -229,11 +237,20 @@ class Dispatcher:
             asyncio.get_running_loop().call_soon(self.route)
 
     def _join(self, job: Job) -> None:
-        if self._hopeless(job) is not None:
+        if self._certain() and self._hopeless(job) is not None:
             self._park(job)
         else:
             self._line.join(job)
             self._route_soon()
+
+    def _settle_unsure(self) -> None:
+        """Send jobs that may be at a substation already to that one, where they are still ours."""
+        unsure, self._unsure = self._unsure, []
+        for job, substation in unsure:
+            if job.tag is None:
+                del self._jobs[job.id]  # RabbitMQ delivers it again
+            else:
+                self._send_again(job, substation, IN_DOUBT)
 
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""
@@ -327,6 +344,9 @@ class Dispatcher:
             self._tell_sent(job)  # and it may be there all the same: nowhere else
         elif job.tag is None:
             del self._jobs[job.id]  # RabbitMQ delivers it again
+        elif outcome is Outcome.ABANDONED:
+            self._unsure.append((job, where))
+            self._route_soon()
         else:
             self._line.join(job)
             self._route_soon()

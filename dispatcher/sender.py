@@ -30,6 +30,7 @@ class Sender:
         clock: Callable[[], float],
         sent: Callable[[Job], None],
         refused: Callable[[Job, Outcome], None],
+        certain: Callable[[], bool],
     ) -> None:
         self._publisher = publisher
         self._events = events
@@ -37,6 +38,7 @@ class Sender:
         self._clock = clock
         self._on_sent = sent
         self._on_refused = refused
+        self._certain = certain
         self._placed: list[Job] = []  # decided in this turn, about to be published
         self._under_way: Counter[str] = Counter()
 
@@ -83,8 +85,16 @@ class Sender:
                 partial(self._on_answer, job),
                 id=job.id,
                 headers=job.headers,
-                wanted=partial(_is_ours, job),
+                wanted=partial(self._is_ours, job),
             )
+
+    def _is_ours(self, job: Job) -> bool:
+        """Return whether a job whose sending is in doubt is to be sent again from here.
+
+        Where its delivery went with a link, RabbitMQ delivers the request again, perhaps to another
+        dispatcher, which may send it elsewhere. The link that delivered it may break last.
+        """
+        return job.tag is not None and self._certain()
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:
         self._under_way[job.substation] -= 1
@@ -107,12 +117,3 @@ class Sender:
     def _close(self, job: Job) -> None:
         if job.sent and not job.unrecorded:
             self._on_sent(job)
-
-
-def _is_ours(job: Job) -> bool:
-    """Tell whether a job whose sending is in doubt is to be sent again from here.
-
-    Where its delivery went with a link, RabbitMQ brings the request again, perhaps to another
-    dispatcher, which may send it elsewhere.
-    """
-    return job.tag is not None

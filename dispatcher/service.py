@@ -70,6 +70,7 @@ class _Service:
         self._metrics = Metrics(self._registry)
         self._broker = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
         self._links: list[Link] = []
+        self._leased: list[Consumer | Taker] = []
         self._ledger = Ledger(settings.stale_after, settings.default_connectors)
         self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
         self._progress = Progress(REMEMBERED)
@@ -117,6 +118,7 @@ class _Service:
             on_delivery=self._on_delivery,
             on_sent=self._unbegun.note,
             read_log=self._read_log,
+            certain=lambda: not any(link.lapsed for link in self._leased),
             send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
@@ -129,7 +131,9 @@ class _Service:
             prefetch=settings.prefetch,
             deliver=dispatcher.intake.deliver,
             forget=dispatcher.forget,
+            leased=True,
         )
+        self._leased.append(consumer)
         dispatcher.connect(self._link(consumer), settings.prefetch)
         self._registry.register(
             LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
@@ -154,7 +158,10 @@ class _Service:
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),
             now=self._now,
         )
-        taker = Taker("dispatcher-rescue", self._urls, self._broker, forget=rescue.forget)
+        taker = Taker(
+            "dispatcher-rescue", self._urls, self._broker, forget=rescue.forget, leased=True
+        )
+        self._leased.append(taker)
         rescue.connect(self._link(taker))
         dispatcher.connect_rescue(rescue.done)
         self._queues.holding = rescue.holds

@@ -14,7 +14,7 @@ from pika.spec import Basic
 
 from grid.amqp.declarer import QueueState
 from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.receiver import Delivery, Receiver, received
+from grid.amqp.receiver import Delivery, Receiver, grant, received
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue
@@ -45,8 +45,9 @@ class Consumer(Receiver):
         forget: Callable[[], None] = lambda: None,
         gone: Callable[[], None] = lambda: None,
         idle: Callable[[], bool] | None = None,
+        leased: bool = False,
     ) -> None:
-        super().__init__(name, urls, watch, forget=forget)
+        super().__init__(name, urls, watch, forget=forget, leased=leased)
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
@@ -68,6 +69,7 @@ class Consumer(Receiver):
         # acknowledging them must work from the first on.
         self._channel = channel
         channel.add_on_cancel_callback(self._on_cancel)
+        await super()._set_up(channel)
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
         shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
         self._tags = [await self._consume(channel, share) for share in shares]
@@ -132,13 +134,6 @@ class Consumer(Receiver):
                 settle(broken, now)
                 return
             before = now
-
-
-async def grant(channel: Channel, prefetch: int) -> None:
-    """Have RabbitMQ bring at most so many messages to whoever consumes from now on."""
-    granted = future()
-    channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
-    await granted
 
 
 async def _state(channel: Channel, queue: str) -> QueueState:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from pika import BasicProperties
+from pika.channel import Channel
+from pika.connection import Connection
 from pika.spec import Basic
 
-from grid.amqp.link import Link, Watch
+from grid.amqp.lease import RENEW_SECONDS, Lease
+from grid.amqp.link import Link, Watch, future, settle
 
 
 class Delivery(NamedTuple):
@@ -29,14 +34,31 @@ class Receiver(Link):
     """A link whose deliveries are to be acknowledged.
 
     ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
-    has back what they stood for.
+    has back what they stood for. A link that is ``leased`` asks RabbitMQ again and again whether
+    its channel is still there; ``lapsed`` says when there was no answer.
     """
 
     def __init__(
-        self, name: str, urls: Sequence[str], watch: Watch, *, forget: Callable[[], None]
+        self,
+        name: str,
+        urls: Sequence[str],
+        watch: Watch,
+        *,
+        forget: Callable[[], None],
+        leased: bool = False,
     ) -> None:
         super().__init__(name, urls, watch)
         self._forget = forget
+        self._lease = Lease() if leased else None
+        self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def lapsed(self) -> bool:
+        """Return whether another consumer may have what was delivered here.
+
+        Either the link is about to break, or RabbitMQ is about to answer.
+        """
+        return self._lease is not None and self._channel is not None and not self._lease.holds
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or with ``multiple`` every one up to it."""
@@ -53,8 +75,42 @@ class Receiver(Link):
         if (channel := self._usable()) is not None:
             channel.basic_nack(tag, requeue=False)
 
+    async def _set_up(self, channel: Channel) -> None:
+        if self._lease is not None:
+            await _renew(self._lease, channel)
+
+    def _opened(self, connection: Connection, channel: Channel) -> None:
+        super()._opened(connection, channel)
+        if self._lease is not None:
+            self._renewing = asyncio.create_task(_keep(self._lease, channel))
+
     def _lost(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._forget()
+
+
+async def grant(channel: Channel, prefetch: int) -> None:
+    """Have RabbitMQ bring at most so many messages to whoever consumes from now on."""
+    granted = future()
+    channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
+    await granted
+
+
+async def _keep(lease: Lease, channel: Channel) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        await _renew(lease, channel)
+
+
+async def _renew(lease: Lease, channel: Channel) -> None:
+    """Ask something that changes nothing: a prefetch is for consumers to come, and needs no right.
+
+    Where the channel is gone no answer comes, until the link is told and cancels this.
+    """
+    asked_at = lease.now()
+    await grant(channel, 1)
+    lease.renew(asked_at)
 
 
 def received(

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from pika.channel import Channel
 
-from grid.amqp.consumer import Consumer, grant
+from grid.amqp.consumer import Consumer
 from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.receiver import Delivery
+from grid.amqp.receiver import Delivery, grant
 
 STREAM_PREFETCH: Final = 500
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others

@@ -28,8 +28,9 @@ class Taker(Receiver):
         watch: Watch,
         *,
         forget: Callable[[], None] = lambda: None,
+        leased: bool = False,
     ) -> None:
-        super().__init__(name, urls, watch, forget=forget)
+        super().__init__(name, urls, watch, forget=forget, leased=leased)
         self._turn = asyncio.Lock()  # pika knows one question at a time; its answer gives it back
         self._asked: asyncio.Future[Delivery | None]
 
@@ -49,6 +50,7 @@ class Taker(Receiver):
         return await asked
 
     async def _set_up(self, channel: Channel) -> None:
+        await super()._set_up(channel)
         self._turn = asyncio.Lock()
         channel.add_callback(self._on_empty, [Basic.GetEmpty], one_shot=False)
 

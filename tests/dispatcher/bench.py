@@ -85,7 +85,8 @@ class FakeRescue:
 class Bench:
     """A dispatcher whose two clocks are scripted: ``at`` on the wall, and ``now`` of the ledger.
 
-    Each page that is read moves the ledger's on by a second. ``begun`` tells whether it decides.
+    Each page that is read moves the ledger's on by a second. ``begun`` tells whether it decides,
+    ``certain`` whether what was delivered is still its own.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Bench:
         self.fleet = Fleet(self.ledger, period=0.5, slow_start=0.0)
         self.progress = Progress(1_000)
         self.missing: list[str] = []
+        self.certain = True
         self.writer = EventWriter(publisher, "test")
         self.dispatcher = Dispatcher(
             self.fleet,
@@ -120,6 +122,7 @@ class Bench:
             now=lambda: self.now,
             on_missing_queue=self.missing.append,
             read_log=read_log,
+            certain=lambda: self.certain,
             on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )

@@ -75,6 +75,8 @@ class Story:
             "lost": lambda: self.bench.lose("s2"),
             "second": self.second,
             "hour": self.hour,
+            "lapse": partial(self.be_certain, certain=False),
+            "renew": partial(self.be_certain, certain=True),
         }
 
     def start(self) -> None:
@@ -191,6 +193,11 @@ class Story:
         self.bench.now += 3_600.0
         self.bench.dispatcher.tick()
 
+    def be_certain(self, *, certain: bool) -> None:
+        """Have the lease lapse, or hold again."""
+        self.bench.certain = certain
+        self.bench.dispatcher.tick()
+
     def check(self) -> None:
         """Check that every request is in RabbitMQ's hands, before or behind the dispatcher."""
         bench = self.bench
@@ -223,6 +230,7 @@ async def _go_through(steps: list[str], ahead: float) -> None:
 
 async def _finish(story: Story) -> None:
     """Have the one at work come to its end with everything."""
+    await _step(story, "renew")
     while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
             await _step(story, step)

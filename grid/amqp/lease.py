@@ -1,0 +1,43 @@
+"""For how long after RabbitMQ's last answer a delivery may be acted on.
+
+A process that is stopped and let go, or a machine that is suspended, finds the messages it was
+delivered as it left them, though RabbitMQ may have given them to another consumer since. RabbitMQ
+gives a consumer up after it has heard nothing for two heartbeats at least, so one that had an
+answer on the very channel a moment ago is still the consumer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+LEASE_SECONDS: Final = 1.0  # far below two heartbeats, in which RabbitMQ gives nobody up
+RENEW_SECONDS: Final = 0.25  # between an answer and the next question
+
+
+def boot_time() -> float:
+    """Return seconds that also pass while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """The right to act on what a channel has delivered; ``now`` returns steady seconds."""
+
+    def __init__(self, now: Callable[[], float] = boot_time) -> None:
+        self._now = now
+        self._renewed_at = -inf
+
+    @property
+    def holds(self) -> bool:
+        """Return whether RabbitMQ has answered recently enough."""
+        return self._now() - self._renewed_at <= LEASE_SECONDS
+
+    def now(self) -> float:
+        """Return the time by which the lease is measured, in seconds."""
+        return self._now()
+
+    def renew(self, asked_at: float) -> None:
+        """Renew the lease from when the question was asked that RabbitMQ has answered now."""
+        self._renewed_at = asked_at
