@@ -34,6 +34,7 @@ from dispatcher.progress import Progress
 from dispatcher.sender import Sender
 from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
+from dispatcher.unsettled import Unsettled
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -54,7 +55,8 @@ class Dispatcher:
     """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
 
     ``read_log`` reads the event log as far as it is written: what comes again waits for that.
-    ``certain`` returns whether RabbitMQ has confirmed a moment ago that what it delivered is still
+    ``position`` returns the offset up to which the event log was read,
+    ``certain`` whether RabbitMQ has confirmed a moment ago that what it delivered is still
     this dispatcher's: else nothing is decided, since another may have it.
     ``progress`` is what the event log tells of single jobs. Nothing is decided before ``begin``.
     """
@@ -77,6 +79,7 @@ class Dispatcher:
         on_sent: Callable[[Job], None] = lambda _: None,
         read_log: ReadLog | None = None,
         certain: Callable[[], bool] = lambda: True,
+        position: Callable[[], int] = lambda: 0,
         send_ahead: bool = True,
     ) -> None:
         self._ledger = fleet.ledger
@@ -91,6 +94,8 @@ class Dispatcher:
         self._on_missing_queue = on_missing_queue
         self._tell_sent = on_sent
         self._certain = certain
+        self._position = position
+        self._unsettled = Unsettled()
         self._unsure: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
         self._jobs: dict[str, Job] = {}
         self._line: Line[Job] = Line()
@@ -108,6 +113,7 @@ class Dispatcher:
             sent=self._on_sent,
             refused=self._on_refused,
             certain=certain,
+            position=position,
         )
         self.intake = Intake(
             self._jobs,
@@ -146,6 +152,21 @@ class Dispatcher:
     def deciding(self) -> bool:
         """Tell whether requests are routed: once it has begun, until it is to stop."""
         return self.intake.begun and not self._stopping
+
+    def unsettled_since(self) -> int:
+        """Return the offset of the event log from which on a successor has to read it."""
+        in_hand = (job.decided_after for job in self._jobs.values())
+        return self._unsettled.since(
+            (each for each in in_hand if each is not None),
+            self._position(),
+            self._now(),
+            answering=self._consumer.connected and self._certain(),
+            clear=self.intake.clear,
+        )
+
+    def inherit(self, offset: int) -> None:
+        """Note from which offset on another dispatcher's decisions may be unsettled."""
+        self._unsettled.inherit(offset, self._now())
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
@@ -190,11 +211,13 @@ class Dispatcher:
 
     def forget(self) -> None:
         """Let go of all requests delivered: the link broke, and RabbitMQ will bring them again."""
+        self.inherit(self.unsettled_since())
         self.intake.forget()
         self._forget(self.intake.requests)
 
     def forget_taken_back(self) -> None:
         """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
+        self.inherit(self.unsettled_since())
         for job in self._forget(self.intake.taken_back):
             self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
 
@@ -326,6 +349,8 @@ class Dispatcher:
         del self._jobs[job.id]
         self._sent.note(job.id, job.substation, job.assigned_at, job.replays)
         tell(log, job.id, job.trace, f"sent to {job.substation}", substation=job.substation)
+        if job.decided_after is not None:
+            self._unsettled.acknowledged(job.decided_after, self._now())
         job.done()
         self._tell_sent(job)
 

@@ -1,7 +1,8 @@
 """Requests that come again: another dispatcher may have sent them just before its link broke.
 
 Whether it has, the event log tells, once it is read as far as it was written when the request came.
-RabbitMQ delivers a request again at once, and the log may be read a moment later.
+RabbitMQ delivers a request again at once, and the log may be read a moment later. However long that
+takes, the requests wait: sent before, a vehicle may be charged twice.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from grid.amqp import Delivery
-from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-LOG_SECONDS: Final = 5.0  # to read the event log at the start, before deciding all the same
-DOUBT_SECONDS: Final = 15.0  # the same for what comes again: RabbitMQ's streams may be back late
+SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; beyond, the log says so
 ReadLog = Callable[[], Coroutine[Any, Any, None]]
-NOT_READ: Final = "the event log is not read yet: a job sent just before may be sent twice"
+NOT_READ: Final = (
+    "%d requests that were delivered again wait: the event log is not read up to them yet"
+)
 
 
 class Doubt:
@@ -33,6 +34,7 @@ class Doubt:
         self._take = take
         self._held: list[Delivery] = []
         self._asked = asyncio.Event()
+        self._reading = 0  # for how many the log is being read
         self._epoch = 0  # of the consuming link: a tag of an older one means nothing
 
     def hold(self, delivery: Delivery) -> None:
@@ -45,14 +47,32 @@ class Doubt:
         self._epoch += 1
         self._held.clear()
 
+    @property
+    def empty(self) -> bool:
+        """Return whether no request is held."""
+        return not self._held and not self._reading
+
     async def run(self) -> None:
         """Read the log for what is held, again and again, until the task is cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
             epoch, (held, self._held) = self._epoch, (self._held, [])
-            if held and not await within(DOUBT_SECONDS, self._read_log()):
-                log.warning(NOT_READ)
+            self._reading = len(held)
+            if held:
+                await self._read(len(held))
+            self._reading = 0
             if epoch == self._epoch:
                 for each in held:
                     self._take(each)
+
+    async def _read(self, count: int) -> None:
+        """Read the log, however long that takes."""
+        reading = asyncio.ensure_future(self._read_log())
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=SLOW_SECONDS)
+            if not done:
+                log.warning(NOT_READ, count)
+            await reading
+        finally:
+            reading.cancel()

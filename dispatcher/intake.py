@@ -70,6 +70,11 @@ class Intake:
         """Tell whether what comes is handed on."""
         return self._early is None
 
+    @property
+    def clear(self) -> bool:
+        """Return whether no request waits for the event log to be read up to it."""
+        return self._doubt is None or self._doubt.empty
+
     def begin(self) -> None:
         """Hand on what comes, and what has come: what was sent before is known now."""
         early, self._early = self._early or [], None

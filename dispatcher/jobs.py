@@ -51,6 +51,7 @@ class Job:
     unrecorded: int = 0  # decisions on their way to the event log
     returning: bool = False  # on its way back to the queue
     once_more: int = 0
+    decided_after: int | None = None  # the first decision of it stands behind this in the event log
     wish: Wish = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from dispatcher.decision.explain import KEPT, Candidate, explain
 from dispatcher.decision.ledger import NO_ANCHOR
+from dispatcher.log_start import UNSETTLED_FROM
 from dispatcher.watch import Turn
 from grid.event_log import EventWriter
 from grid.events import SUBSTATIONS, Event
@@ -32,6 +33,7 @@ class Snapshots:
     """Writes what is known of all substations to the event log.
 
     ``former`` are those that left and whose queues are still looked at: who starts next must, too.
+    ``unsettled_since`` returns from which offset on a successor has to read the event log.
     """
 
     def __init__(
@@ -40,10 +42,13 @@ class Snapshots:
         former: Set[str],
         writer: EventWriter,
         turn: Turn,
+        *,
+        unsettled_since: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         self._candidates = candidates
         self._former = former
+        self._unsettled_since = unsettled_since
         self._writer = writer
         self._turn = turn
         self._clock = clock
@@ -77,6 +82,7 @@ class Snapshots:
             "dispatcher": self._turn.name,
             "substations": [explain(each) for each in found],
             "former": sorted(self._former),
+            UNSETTLED_FROM: self._unsettled_since(),
             **more,
         }
         self._writer.write(Event(SUBSTATIONS, self._clock(), detail=detail))

@@ -18,7 +18,8 @@ class Sender:
     """Sends each job to the queue of a substation, and its decision to the event log.
 
     ``sent`` is told of a job once RabbitMQ has both, ``refused`` of one that the queue did not
-    take. ``clock`` gives Unix seconds.
+    take. ``clock`` gives Unix seconds,
+    ``position`` the offset up to which the event log was read.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Sender:
         sent: Callable[[Job], None],
         refused: Callable[[Job, Outcome], None],
         certain: Callable[[], bool],
+        position: Callable[[], int],
     ) -> None:
         self._publisher = publisher
         self._events = events
@@ -39,6 +41,7 @@ class Sender:
         self._on_sent = sent
         self._on_refused = refused
         self._certain = certain
+        self._position = position
         self._placed: list[Job] = []  # decided in this turn, about to be published
         self._under_way: Counter[str] = Counter()
 
@@ -50,6 +53,8 @@ class Sender:
         """Put a decision on record, and the job among those that ``flush`` publishes."""
         job.substation, job.attempt = substation, job.attempt + 1
         job.assigned_at = self._clock()
+        if job.decided_after is None:
+            job.decided_after = self._position()
         job.unrecorded += 1
         self._under_way[substation] += 1
         self._events.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +18,8 @@ from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
-from dispatcher.doubt import LOG_SECONDS, NOT_READ
 from dispatcher.history import REMEMBERED
+from dispatcher.log_start import find_start
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
@@ -31,22 +32,29 @@ from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
 from grid import topology
-from grid.amqp import Consumer, Declarer, Link, Publisher, ReadBack, StreamReader, Taker
+from grid.amqp import (
+    Consumer,
+    Declarer,
+    Link,
+    Publisher,
+    StreamReader,
+    StreamScanner,
+    Taker,
+)
 from grid.control_log import ControlLog
+from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter, Mark
 from grid.events import STILL_READING
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
-from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-# of the event log, when it starts: what was sent just before another dispatcher ended
-LOG_READ_BACK: Final = ReadBack(messages=20_000, seconds=20)
 NOT_BEGUN: Final = (
     f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
     "`python -m grid declare` makes what is missing"
 )
+LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
 SETTLING: Final = "the substations are still being read for the first time"
 
 AnyLink = TypeVar("AnyLink", bound=Link)
@@ -119,6 +127,7 @@ class _Service:
             on_sent=self._unbegun.note,
             read_log=self._read_log,
             certain=lambda: not any(link.lapsed for link in self._leased),
+            position=lambda: self._log.position,
             send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
@@ -134,7 +143,8 @@ class _Service:
             leased=True,
         )
         self._leased.append(consumer)
-        dispatcher.connect(self._link(consumer), settings.prefetch)
+        self._requests = consumer  # whose link begins last
+        dispatcher.connect(consumer, settings.prefetch)
         self._registry.register(
             LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
         )
@@ -178,18 +188,18 @@ class _Service:
             mark=self._mark,
             progress=self._progress,
             turn=self._turn,
+            inherit=self._dispatcher.inherit,
             now=self._now,
             clock=self._clock,
         )
-        reader = StreamReader(
+        self._log = StreamReader(
             "dispatcher-events",
             self._urls,
             self._broker,
             queue=topology.EVENTS,
-            start=LOG_READ_BACK,
             read=watch.on_events,
         )
-        self._link(reader)
+        self._scanner = self._link(StreamScanner("dispatcher-log", self._urls, self._broker))
         self._file = TargetFile(settings.substations_file)
         scraper = Scraper(
             self._file,
@@ -230,15 +240,29 @@ class _Service:
             self._ledger.let_go()
             self._ledger.settle(self._now())
 
-    async def _begin(self) -> None:
-        """Decide once it is known what operators have set, and what was sent before."""
+    async def _follow_log(self) -> None:
+        """Read the event log, from as far back as is needed, until the task is cancelled."""
+        await self._log.run_from(await self._find_start())
+
+    async def _find_start(self) -> str | int:
+        while True:
+            await self._scanner.up.wait()
+            try:
+                return await find_start(self._scanner)
+            except BrokerUnavailable as error:
+                log.info("the event log cannot be read yet: %s", error)
+                await asyncio.sleep(LOG_RETRY_SECONDS)
+
+    async def _consume(self) -> None:
+        """Ask for requests once it is known what operators have set, and what was sent before.
+
+        Not earlier: RabbitMQ gives the requests to one dispatcher, and another may be ready.
+        """
         await self._controls.caught_up.wait()
-        await self._events.until_connected()
-        if not await within(LOG_SECONDS, self._mark.write()):
-            log.warning(NOT_READ)
+        await self._mark.write()
         self._ledger.settle(self._now())
         self._dispatcher.begin()
-        await self._mark.write()  # one that has not read the log is no standby to rely on
+        await self._requests.run()
 
     async def _read_log(self) -> None:
         """Read the event log as far as it is written now."""
@@ -257,7 +281,7 @@ class _Service:
         return not self._turn.standing_by and await self._queues.takes_jobs(substation)
 
     def _problems(self) -> list[str]:
-        down = links_down(self._links)
+        down = links_down([*self._links, self._log, self._requests])
         begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
         reading = [] if self._mark.passed.is_set() else [STILL_READING]
         file = [self._file.problem] if self._file.problem else []
@@ -268,14 +292,20 @@ class _Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         candidates = self._dispatcher.candidates
         snapshots = Snapshots(
-            candidates, self._ledger.former, self._events, self._turn, self._clock
+            candidates,
+            self._ledger.former,
+            self._events,
+            self._turn,
+            unsettled_since=self._dispatcher.unsettled_since,
+            clock=self._clock,
         )
         work = [
             *(link.run() for link in self._links),
             self._queues.run(),
             self._scraper.run(),
             self._controls.run(self._controls_up.up),
-            self._begin(),
+            self._follow_log(),
+            self._consume(),
             self._dispatcher.run(),
             self._dispatcher.intake.run(),
             self._rescue.run(),

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, Final
 
 from dispatcher.decision.ledger import Ledger
+from dispatcher.log_start import UNSETTLED_FROM
 from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
@@ -37,6 +38,7 @@ class SubstationWatch:
         mark: Mark,
         progress: Progress,
         turn: Turn,
+        inherit: Callable[[int], None],
         now: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
@@ -48,6 +50,7 @@ class SubstationWatch:
         self.marks: set[Mark] = set()  # others that are looked for
         self._progress = progress
         self._turn = turn
+        self._inherit = inherit
         self._now = now
         self._clock = clock
 
@@ -74,6 +77,9 @@ class SubstationWatch:
 
     def _on_snapshot(self, event: Event) -> None:
         speaker, leaves = event.detail.get("dispatcher"), event.detail.get("leaves") is True
+        floor = event.detail.get(UNSETTLED_FROM)
+        if speaker != self._turn.name and type(floor) is int and floor >= 0:
+            self._inherit(floor)
         if self._mark.passed.is_set():
             self._turn.heard(speaker, leaves=leaves)
             return

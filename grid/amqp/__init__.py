@@ -12,7 +12,8 @@ from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.link import Link, Watch, is_lost_while_connecting
 from grid.amqp.publisher import Outcome, Publication, Publisher
 from grid.amqp.receiver import Delivery
-from grid.amqp.stream import ReadBack, StreamReader
+from grid.amqp.scanner import StreamScanner
+from grid.amqp.stream import StreamReader
 from grid.amqp.taker import Taker
 
 __all__ = [
@@ -24,8 +25,8 @@ __all__ = [
     "Publication",
     "Publisher",
     "QueueState",
-    "ReadBack",
     "StreamReader",
+    "StreamScanner",
     "Taker",
     "Watch",
     "declare_topology",

@@ -5,34 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pika.channel import Channel
 
 from grid.amqp.consumer import Consumer
-from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.receiver import Delivery, grant
+from grid.amqp.link import Watch, guarded
+from grid.amqp.receiver import Delivery
 
 STREAM_PREFETCH: Final = 500
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
-FIRST_SECONDS: Final = 0.5  # in which the first message comes, where there is one
-
-
-class ReadBack(NamedTuple):
-    """How far back a stream is read: so many messages or seconds, whichever is more.
-
-    The seconds alone would be too few where nothing was written for a while.
-    """
-
-    messages: int
-    seconds: int
 
 
 class StreamReader(Consumer):
     """Reads a stream from ``start`` on, and after a break goes on with the next message.
 
-    ``start`` is a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number), or
-    how far back from now.
+    ``start`` is a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
     After ``next``, a link that breaks before its first message may bring some older ones.
     With ``forget``, which is called at each break, all is read again instead: a stream that was
     made anew meanwhile would have nothing at the old position.
@@ -45,7 +33,7 @@ class StreamReader(Consumer):
         watch: Watch,
         *,
         queue: str,
-        start: str | int | ReadBack,
+        start: str | int = "first",
         read: Callable[[bytes], None],
         forget: Callable[[], None] | None = None,
     ) -> None:
@@ -59,35 +47,20 @@ class StreamReader(Consumer):
         self._read = read
         self._unread: deque[Delivery] = deque()
 
+    @property
+    def position(self) -> int:
+        """Return the offset of the next message to be read; 0 before the first one."""
+        return self._next if isinstance(self._next, int) else 0
+
+    async def run_from(self, start: str | int) -> None:
+        """Keep the link up and read from ``start`` on, until the task is cancelled."""
+        self._start = self._next = start
+        await self.run()
+
     async def _set_up(self, channel: Channel) -> None:
-        if isinstance(self._next, ReadBack):
-            self._next = await self._position(channel, self._next)
         await super()._set_up(channel)
         if self._began is None:
             self._began = asyncio.get_running_loop().time()
-
-    async def _position(self, channel: Channel, back: ReadBack) -> str | int:
-        """Give the position so far back; where a stream ends, only its last message tells."""
-        last = await self._first(channel, "last")
-        if last is None:
-            return "first"
-        since = await self._first(channel, f"{back.seconds}s")
-        return max(0, min(last - back.messages, last if since is None else since))
-
-    async def _first(self, channel: Channel, start: str) -> int | None:
-        """Give the position of the first message that is read from somewhere on, None if none."""
-        found = future()
-        await grant(channel, 1)
-        tag = channel.basic_consume(
-            self._queue,
-            lambda _channel, _method, properties, _body: settle(
-                found, properties.headers["x-stream-offset"]
-            ),
-            arguments={"x-stream-offset": start},
-        )
-        await asyncio.wait({found}, timeout=FIRST_SECONDS)
-        channel.basic_cancel(tag)
-        return int(found.result()) if found.done() else None
 
     def _arguments(self) -> dict[str, Any]:
         if self._next != "next" or self._began is None:
@@ -129,5 +102,6 @@ class StreamReader(Consumer):
     def _on_cancel(self, frame: object) -> None:
         while self._unread:  # they do not come again
             self._read_one()
-        self._next = self._start  # a stream made anew counts from 0 again
+        # a stream made anew counts from 0 again
+        self._next = "first" if isinstance(self._start, int) else self._start
         super()._on_cancel(frame)

@@ -107,7 +107,7 @@ class Bench:
         self.fleet = Fleet(self.ledger, period=0.5, slow_start=0.0)
         self.progress = Progress(1_000)
         self.missing: list[str] = []
-        self.certain = True
+        self.certain, self.position = True, 0
         self.writer = EventWriter(publisher, "test")
         self.dispatcher = Dispatcher(
             self.fleet,
@@ -123,6 +123,7 @@ class Bench:
             on_missing_queue=self.missing.append,
             read_log=read_log,
             certain=lambda: self.certain,
+            position=lambda: self.position,
             on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )
@@ -141,6 +142,7 @@ class Bench:
             mark=self.mark,
             progress=self.progress,
             turn=self.turn,
+            inherit=self.dispatcher.inherit,
             now=lambda: self.now,
             clock=lambda: self.at,
         )

@@ -147,7 +147,14 @@ class OverError(Exception):
 
 def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
     """Make what writes snapshots of what is seen."""
-    return Snapshots(look, bench.ledger.former, bench.writer, bench.turn, lambda: bench.at)
+    return Snapshots(
+        look,
+        bench.ledger.former,
+        bench.writer,
+        bench.turn,
+        unsettled_since=bench.dispatcher.unsettled_since,
+        clock=lambda: bench.at,
+    )
 
 
 async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:

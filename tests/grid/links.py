@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pika import BasicProperties, BlockingConnection, URLParameters
 
-from grid.amqp import Consumer, Declarer, Delivery, Link, ReadBack, StreamReader
+from grid.amqp import Consumer, Declarer, Delivery, Link, StreamReader
 from grid.topology import Queue
 
 PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
@@ -125,9 +125,7 @@ class Taker:
 class Listener:
     """Reads a stream from its start, its end, or any offset; all anew after a break if told so."""
 
-    def __init__(
-        self, url: str, queue: str, start: str | int | ReadBack, *, anew: bool = False
-    ) -> None:
+    def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
         self.bodies: list[bytes] = []
         self.link = StreamReader(
             "listener",

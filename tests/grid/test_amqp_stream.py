@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from grid import topology
-from grid.amqp import Declarer, Publisher, ReadBack
+from grid.amqp import Declarer, Publisher
 from tests.broker import VirtualHost
 from tests.grid.gate import Gate, gate
 from tests.grid.links import Listener, Seen, eventually, running
@@ -130,38 +130,6 @@ async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> Non
     async with running(one.link):
         await eventually(lambda: len(one.bodies) >= 13, "the rest")
     assert one.bodies == writer.written[7:]
-
-
-@pytest.mark.parametrize(
-    ("back", "first"),
-    [
-        (ReadBack(messages=5, seconds=1), 15),
-        (ReadBack(messages=1_000, seconds=1), 0),
-        (ReadBack(messages=5, seconds=600), 0),  # all of it is younger
-    ],
-)
-async def test_reading_so_far_back(
-    writer: Writer, vhost: VirtualHost, back: ReadBack, first: int
-) -> None:
-    """By messages or by time, whichever is more; then what is new."""
-    await writer.write(20)
-    await writer.write(1)  # RabbitMQ knows the position of what was written together
-    await asyncio.sleep(1.5)  # the age of messages goes by RabbitMQ's clock
-    one = Listener(vhost.url("api"), EVENTS, back)
-    async with running(one.link):
-        await eventually(lambda: len(one.bodies) == 21 - first, "the rest")
-        await writer.write(2)
-        await eventually(lambda: len(one.bodies) == 23 - first, "what is new")
-    assert one.bodies == writer.written[first:]
-
-
-async def test_reading_back_where_nothing_was_written(writer: Writer, vhost: VirtualHost) -> None:
-    """An empty stream has no last message; what comes is read from the first on."""
-    one = Listener(vhost.url("api"), EVENTS, ReadBack(messages=5, seconds=5))
-    async with running(one.link):
-        await writer.write(2)
-        await eventually(lambda: len(one.bodies) == 2, "what is new")
-    assert one.bodies == writer.written
 
 
 async def test_a_stream_made_anew_is_read_from_its_start(

@@ -1,0 +1,105 @@
+"""Looking into a stream: where a part of it begins, and what stands in that part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+from pika.spec import Basic
+
+from grid.amqp.link import Link, future, settle
+from grid.amqp.receiver import grant
+from grid.errors import BrokerUnavailable
+
+SCAN_PREFETCH: Final = 500
+ACK_EVERY: Final = SCAN_PREFETCH // 2
+FIRST_SECONDS: Final = 0.5  # in which the first message comes, where there is one
+SILENT_SECONDS: Final = 10.0  # without a message: the part is not there (any more)
+
+See = Callable[[int, bytes], None]  # offset, body
+
+
+class StreamScanner(Link):
+    """Reads parts of streams, on a connection of its own that has nothing else to do."""
+
+    async def first(self, stream: str, start: str) -> int | None:
+        """Return the offset of the first message from ``start`` on; None where there is none.
+
+        ``start`` is a stream offset as RabbitMQ takes it, such as ``10s`` or ``last``: the latter
+        means the last chunk, in which others may follow. Raise ``BrokerUnavailable``.
+        """
+        return await self._do(f"look into {stream}", lambda channel: _first(channel, stream, start))
+
+    async def scan(self, stream: str, start: str | int, end: int, see: See) -> None:
+        """Call ``see`` with every message from ``start`` up to the offset ``end``, exclusive.
+
+        What ``see`` raises ends the scan. Raise ``BrokerUnavailable`` where the link breaks, or no
+        message comes any more before ``end``.
+        """
+        if (channel := self._usable()) is None:
+            raise BrokerUnavailable(f"cannot read {stream}: not connected to RabbitMQ")
+        try:
+            await self._unless_broken(_scan(channel, stream, start, end, see))
+        except (OSError, AMQPError) as error:
+            raise BrokerUnavailable(f"cannot read {stream}: {error}") from error
+
+
+async def _first(channel: Channel, stream: str, start: str) -> int | None:
+    found = future()
+    await grant(channel, 1)
+    tag = channel.basic_consume(
+        stream,
+        lambda _channel, _method, properties, _body: settle(found, _offset(properties)),
+        arguments={"x-stream-offset": start},
+    )
+    try:
+        await asyncio.wait({found}, timeout=FIRST_SECONDS)
+    finally:
+        channel.basic_cancel(tag)
+    return int(found.result()) if found.done() else None
+
+
+async def _scan(channel: Channel, stream: str, start: str | int, end: int, see: See) -> None:
+    done = future()
+    seen = 0
+
+    def on_message(
+        _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        nonlocal seen
+        seen += 1
+        if done.done():
+            return
+        offset = _offset(properties)
+        try:
+            if offset < end:
+                see(offset, body)
+        except Exception as error:  # noqa: BLE001  # whoever waits for the scan is told
+            done.set_exception(error)
+            return
+        if offset + 1 >= end:
+            settle(done, None)
+        elif seen % ACK_EVERY == 0:
+            channel.basic_ack(method.delivery_tag, multiple=True)
+
+    await grant(channel, SCAN_PREFETCH)
+    arguments: dict[str, Any] = {"x-stream-offset": start}
+    tag = channel.basic_consume(stream, on_message, arguments=arguments)
+    try:
+        while not done.done():
+            before = seen
+            await asyncio.wait({done}, timeout=SILENT_SECONDS)
+            if not done.done() and seen == before:
+                raise ConnectionError(f"nothing came in {SILENT_SECONDS:g} s, before offset {end}")
+        await done
+    finally:
+        if channel.is_open:
+            channel.basic_cancel(tag)
+
+
+def _offset(properties: BasicProperties) -> int:
+    return int(properties.headers["x-stream-offset"])

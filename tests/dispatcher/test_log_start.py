@@ -1,0 +1,126 @@
+"""From where a dispatcher reads the event log when it starts, on a real stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher import log_start
+from dispatcher.log_start import UNSETTLED_FROM, find_start
+from grid import events
+from grid.amqp import Publisher, StreamScanner
+from grid.errors import BrokerUnavailable
+from grid.event_log import EventWriter
+from grid.events import SUBSTATIONS, Event, State
+from grid.topology import EVENTS
+from tests.broker import VirtualHost
+from tests.grid.links import PATIENCE, Seen, running
+
+pytestmark = pytest.mark.integration
+
+
+def snapshot(floor: object, dispatcher: str = "a") -> Event:
+    """Return a snapshot that names an offset."""
+    return Event(SUBSTATIONS, 1.0, detail={"dispatcher": dispatcher, UNSETTLED_FROM: floor})
+
+
+async def write(vhost: VirtualHost, *several: Event, pause: float = 0.0) -> None:
+    """Write events, each as a message of its own."""
+    async with running(Publisher("writer", [vhost.url()], Seen())) as publisher:
+        writer = EventWriter(publisher, "test")
+        for each in several:
+            written = asyncio.get_running_loop().create_future()
+            writer.write(each, written.set_result)
+            writer.flush()
+            assert await asyncio.wait_for(written, PATIENCE)
+            await asyncio.sleep(pause)
+
+
+def job(number: int) -> Event:
+    """Return an event that is no snapshot."""
+    return Event(State.QUEUED, 1.0, job=f"j{number}")
+
+
+async def start(vhost: VirtualHost) -> str | int:
+    """Return from where a dispatcher would read."""
+    async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:
+        return await find_start(scanner)
+
+
+async def test_log_without_a_snapshot_is_read_whole(vhost: VirtualHost) -> None:
+    """Nobody says which decisions are settled: an empty log, or one of an earlier version."""
+    assert await start(vhost) == "first"
+    await write(vhost, job(1), Event(SUBSTATIONS, 1.0, detail={"dispatcher": "a"}), snapshot("3"))
+    assert await start(vhost) == "first"
+
+
+async def test_log_is_read_from_where_the_newest_snapshot_says(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each dispatcher the newest counts, and of several dispatchers the lowest."""
+    monkeypatch.setattr(log_start, "RECENT", "1s")
+    await write(vhost, *map(job, range(10)), snapshot(2), snapshot(7), job(10), job(11))
+    await asyncio.sleep(2.5)  # the age of messages goes by RabbitMQ's clock
+    await write(vhost, job(12))
+    assert await start(vhost) == 7
+    await write(vhost, snapshot(5, "b"), job(13))
+    assert await start(vhost) == 5
+
+
+async def test_log_is_searched_further_and_further_back_for_a_snapshot(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No dispatcher was at work while the api went on writing."""
+    monkeypatch.setattr(log_start, "RECENT", "1s")
+    monkeypatch.setattr(log_start, "WINDOWS", (3, 10, 100))
+    await write(vhost, *map(job, range(5)), snapshot(4), *map(job, range(5, 25)))
+    await asyncio.sleep(2.5)
+    await write(vhost, job(25))
+    assert await start(vhost) == 4
+    monkeypatch.setattr(log_start, "WINDOWS", (3, 10))
+    assert await start(vhost) == "first"
+
+
+async def test_what_was_written_just_now_is_read_though_it_is_settled(vhost: VirtualHost) -> None:
+    """An api whose link broke sends again what may have been sent a moment ago."""
+    await write(vhost, *map(job, range(5)), snapshot(4))
+    assert await start(vhost) == 0
+
+
+async def test_offset_beyond_the_end_of_the_log_is_not_believed(vhost: VirtualHost) -> None:
+    """The log was deleted and made anew, or somebody wrote what cannot be."""
+    await write(vhost, job(1), snapshot(1_000_000))
+    begin = await start(vhost)
+    assert isinstance(begin, int)
+    assert begin <= 1
+
+
+async def test_scan_ends_before_the_offset_it_was_given(vhost: VirtualHost) -> None:
+    """And what the caller raises ends it as well."""
+    await write(vhost, *map(job, range(600)))
+    seen: list[tuple[int, str]] = []
+
+    def see(offset: int, body: bytes) -> None:
+        seen.extend((offset, each.job) for each in events.decode(body))
+
+    async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:
+        await scanner.scan(EVENTS, 3, 590, see)
+        assert seen == [(number, f"j{number}") for number in range(3, 590)]
+        with pytest.raises(ZeroDivisionError):
+            await scanner.scan(EVENTS, 0, 590, lambda offset, _: 1 // (offset - 5))  # type: ignore[arg-type, return-value]
+        await scanner.scan(EVENTS, "first", 5, see)
+        assert seen[-1] == (4, "j4")
+
+
+async def test_scan_of_what_is_not_there_says_so(
+    vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without end it would wait for what nobody writes."""
+    monkeypatch.setattr("grid.amqp.scanner.SILENT_SECONDS", 0.2)
+    await write(vhost, job(1))
+    async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:
+        with pytest.raises(BrokerUnavailable, match="before offset 10"):
+            await scanner.scan(EVENTS, 0, 10, lambda *_: None)
+    with pytest.raises(BrokerUnavailable, match="not connected"):
+        await scanner.scan(EVENTS, 0, 10, lambda *_: None)

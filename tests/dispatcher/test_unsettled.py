@@ -1,0 +1,61 @@
+"""From where on a successor has to read the event log."""
+
+from __future__ import annotations
+
+from dispatcher.unsettled import HANDED_OVER_SECONDS, SETTLED_SECONDS, Unsettled
+from tests.dispatcher.bench import Bench, body
+from tests.fake_broker import FakePublisher, turns
+
+NOW = 100.0
+
+
+def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
+    """RabbitMQ may not have the acknowledgement yet, as long as it answers nothing later."""
+    one = Unsettled()
+    assert one.since([], 90, NOW, answering=True, clear=True) == 90
+    assert one.since([70, 60], 90, NOW, answering=True, clear=True) == 60
+    one.acknowledged(50, NOW)
+    later = NOW + SETTLED_SECONDS
+    assert one.since([], 90, later - 0.1, answering=True, clear=True) == 50
+    assert one.since([], 90, later, answering=False, clear=True) == 50
+    assert one.since([], 90, later, answering=True, clear=True) == 90
+
+
+def test_what_another_left_counts_until_its_requests_are_here_and_known() -> None:
+    """They are delivered within seconds, and held until the log is read up to them."""
+    one = Unsettled()
+    one.inherit(40, NOW)
+    later = NOW + HANDED_OVER_SECONDS
+    assert one.since([], 90, later - 0.1, answering=True, clear=True) == 40
+    assert one.since([], 90, later, answering=False, clear=True) == 40
+    assert one.since([], 90, later, answering=True, clear=False) == 40
+    assert one.since([], 90, later, answering=True, clear=True) == 90
+    assert one.since([], 90, later, answering=True, clear=False) == 90
+
+
+async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision() -> None:
+    """Until RabbitMQ has the job, the decision and the acknowledgement; also after a break."""
+    bench = Bench(FakePublisher(), "s1")
+    bench.position = 10
+    assert bench.dispatcher.unsettled_since() == 10
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    bench.position = 20
+    bench.queue.bring(body("j2"), "j2")
+    await turns()
+    bench.position = 30
+    assert bench.dispatcher.unsettled_since() == 10
+    for message in list(bench.publisher.waiting):
+        bench.publisher.answer(message.exchange)
+    await turns()
+    assert bench.queue.acked
+    assert bench.dispatcher.unsettled_since() == 10
+    bench.now += SETTLED_SECONDS
+    assert bench.dispatcher.unsettled_since() == 30
+    bench.queue.bring(body("j3"), "j3")
+    await turns()
+    bench.queue.break_link()
+    bench.position = 40
+    assert bench.dispatcher.unsettled_since() == 30
+    bench.now += HANDED_OVER_SECONDS
+    assert bench.dispatcher.unsettled_since() == 30, "in doubt, and not abandoned yet"
