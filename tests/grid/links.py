@@ -129,12 +129,17 @@ class Listener:
         self, url: str, queue: str, start: str | int | ReadBack, *, anew: bool = False
     ) -> None:
         self.bodies: list[bytes] = []
+        self.writers: list[str] = []
         self.link = StreamReader(
             "listener",
             [url],
             Seen(),
             queue=queue,
             start=start,
-            read=self.bodies.append,
+            read=self._take,
             forget=self.bodies.clear if anew else None,
         )
+
+    def _take(self, body: bytes, writer: str) -> None:
+        self.bodies.append(body)
+        self.writers.append(writer)
