@@ -146,10 +146,9 @@ class Intake:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 
     async def _publish(self, request: ChargeRequest, trace: Trace) -> Job:
-        requests = topology.REQUESTS
         await self._publisher.confirmed(
-            requests,
-            requests,
+            topology.REQUESTS_EXCHANGE,
+            topology.REQUESTS,
             request.encode(),
             id=request.id,
             timeout=self._confirm_timeout,

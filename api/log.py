@@ -10,7 +10,7 @@ from typing import Final
 from api.job import Job
 from api.projection import Projection
 from api.telemetry import Metrics
-from grid import events
+from grid import event_log
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
@@ -47,10 +47,10 @@ class EventLog:
         """Set once all that was written before this start has been read."""
         return self._mark.passed
 
-    def read(self, body: bytes) -> None:
-        """Take in one message of the stream."""
+    def read(self, body: bytes, writer: str) -> None:
+        """Apply the events of one message of the stream, as far as its writer is believed."""
         try:
-            found = events.decode(body)
+            found = event_log.read(body, writer)
         except MalformedMessage as error:
             log.warning("passed over in the event log: %s", error)
             return

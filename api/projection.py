@@ -18,8 +18,10 @@ from api.idempotency import is_keyed
 from api.job import Job
 from api.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
+from grid.messages import valid_substation_id
 
 _TAKEN: Final = frozenset(State)
+MAX_SUBSTATIONS: Final = 10_000
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
 
 
@@ -124,8 +126,12 @@ class Projection:
 
 
 def _names_substations(event: Event) -> bool:
-    """Tell whether an event is a snapshot of substations; whoever writes events could send it."""
+    """Return whether an event is a snapshot of substations, and of no more than there can be."""
     rows = event.detail.get("substations")
-    return isinstance(rows, list) and all(
-        isinstance(each, dict) and isinstance(each.get("substation"), str) for each in rows
+    return (
+        isinstance(rows, list)
+        and len(rows) <= MAX_SUBSTATIONS
+        and all(
+            isinstance(each, dict) and valid_substation_id(each.get("substation")) for each in rows
+        )
     )

@@ -19,7 +19,7 @@ from api.projection import Projection
 from api.rates import Rates
 from api.settings import ApiSettings
 from api.telemetry import JobsCollector, Metrics
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Publisher, StreamReader
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
@@ -40,7 +40,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"
-    writer = EventWriter(publisher, name)
+    writer = EventWriter(publisher, name, provenance.API)
     log = EventLog(projection, writer, metrics, clock)
     reader = StreamReader(
         "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read

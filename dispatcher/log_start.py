@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from grid import events, topology
+from grid import event_log, topology
 from grid.amqp import StreamScanner
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS
@@ -55,12 +55,12 @@ class Floors:
         """Return the offset from which all decisions in question stand; None without a snapshot."""
         return min(self._by_dispatcher.values(), default=None)
 
-    def see(self, _offset: int, body: bytes) -> None:
+    def see(self, _offset: int, body: bytes, writer: str) -> None:
         """Take note of a message of the log; most are no snapshots, and are not decoded."""
         if _SNAPSHOT not in body:
             return
         try:
-            found = events.decode(body)
+            found = event_log.read(body, writer)
         except MalformedMessage:
             return
         for each in found:

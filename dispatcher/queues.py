@@ -124,19 +124,22 @@ class QueueKeeper:
         return POLL_SECONDS if needy else max(POLL_SECONDS, others)
 
     async def _look(self, name: str) -> QueueState | None:
-        """Declare a substation's queue; gives its state, or None where that is not to be had.
+        """Return the state of a substation's queue, made where it is missing; None if unknown.
 
         One queue that cannot be had must not keep the others from being looked at.
         """
         await self._declarer.up.wait()
         self._looked_at[name] = self._now()
         try:
-            state = await self._declarer.queue(topology.substation_queue(name))
+            state = await self._ask(name)
         except BrokerUnavailable as error:
             if name not in self._ledger.former:
                 self._note(name, str(error))
             self._states.pop(name, None)
             await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
+            return None
+        if state is None:
+            self._leave(name)
             return None
         self._problems.pop(name, None)
         self._states[name] = state
@@ -154,6 +157,22 @@ class QueueKeeper:
             self._empty_since.pop(name, None)
         elif self._now() - self._empty_since.setdefault(name, self._now()) >= EMPTY_SECONDS:
             former.discard(name)
+
+    async def _ask(self, name: str) -> QueueState | None:
+        """Return the state of a queue; None where that of a substation that left is gone.
+
+        Only what is in the target file makes queues. Raises ``BrokerUnavailable``.
+        """
+        queue = topology.substation_queue(name)
+        if name in self._ledger.former:
+            return await self._declarer.look(queue.name)
+        return await self._declarer.queue(queue)
+
+    def _leave(self, name: str) -> None:
+        """Forget a substation that left, whose queue is gone, unless jobs of it are in hand."""
+        self._states.pop(name, None)
+        if not self.holding(name):
+            self._ledger.former.discard(name)
 
     def _note(self, name: str, problem: str) -> None:
         self._ledger.refuse(name, problem, self._now())

@@ -31,7 +31,7 @@ from dispatcher.target_file import TargetFile
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import (
     Consumer,
     Declarer,
@@ -85,7 +85,7 @@ class _Service:
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._turn = Turn(self._name, self._now)
         publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
-        self._events = EventWriter(publisher, self._name)
+        self._events = EventWriter(publisher, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
         self._queues = QueueKeeper(
             self._ledger,

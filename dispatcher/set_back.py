@@ -73,7 +73,7 @@ class SetBack:
         job.returning = True
         self.under_way.add(job)
         self._publisher.publish(
-            topology.REQUESTS,
+            topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             job.body,
             partial(self._on_answer, job),

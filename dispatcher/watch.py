@@ -13,7 +13,7 @@ from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from dispatcher.telemetry import Metrics
-from grid import events
+from grid import event_log
 from grid.errors import MalformedMessage
 from grid.event_log import Mark
 from grid.events import SUBSTATIONS, Event, State
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SPOKEN_WITHIN_SECONDS: Final = 12.0  # the one at work speaks every 10 s at least
 STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
+MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
 
 
 class SubstationWatch:
@@ -86,12 +87,12 @@ class SubstationWatch:
         self._turn.heard_before(speaker, self._clock() - event.at, leaves=leaves)
         rows, former = (_list(event.detail.get(name)) for name in ("substations", "former"))
         names = [each.get("substation") for each in rows if isinstance(each, dict)]
-        self._ledger.recall(filter(valid_substation_id, names + former))
+        self._ledger.recall(filter(valid_substation_id, [*names, *former][:MAX_RECALLED]))
 
-    def on_events(self, body: bytes) -> None:
-        """Take in one message of the event log."""
+    def on_events(self, body: bytes, writer: str) -> None:
+        """Apply the events of one message of the event log, as far as its writer is believed."""
         try:
-            found = events.decode(body)
+            found = event_log.read(body, writer)
         except MalformedMessage as error:
             log.warning("passed over in the event log: %s", error)
             return

@@ -49,8 +49,8 @@ class ControlLog:
         """Give what holds for a substation, as far as the stream was read."""
         return self._known.get(substation)
 
-    def read(self, body: bytes) -> None:
-        """Take in one message of the stream."""
+    def read(self, body: bytes, _writer: str = "") -> None:
+        """Apply one message of the stream: whoever may write there may set anything."""
         try:
             message = controls.decode(body)
         except MalformedMessage as error:
@@ -128,9 +128,15 @@ class ControlLog:
         mark = uuid4().hex
         back: asyncio.Future[frozenset[Control]] = asyncio.get_running_loop().create_future()
         self._awaited[mark] = back
-        body, name = controls.encode(Message(tuple(several), mark)), topology.CONTROLS
+        body = controls.encode(Message(tuple(several), mark))
         try:
-            await self._publisher.confirmed(name, name, body, id=next(self._ids), timeout=timeout)
+            await self._publisher.confirmed(
+                topology.CONTROLS_EXCHANGE,
+                topology.CONTROLS,
+                body,
+                id=next(self._ids),
+                timeout=timeout,
+            )
             return await back
         finally:
             del self._awaited[mark]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Final
 from uuid import uuid4
 
-from grid import events, topology
+from grid import events, provenance, topology
 from grid.amqp import Outcome, Publisher
 from grid.events import MARKER, Event
+from grid.messages import shown
 from grid.waiting import within
+
+log = logging.getLogger(__name__)
 
 Done = Callable[[bool], None]
 
@@ -20,20 +24,38 @@ Done = Callable[[bool], None]
 RETRY_SECONDS: Final = 0.25
 TRIES: Final = 12
 FINISH_SECONDS: Final = 4.0
-MESSAGE_EVENTS: Final = 500  # at most in one message, which RabbitMQ must be able to take
-
-
+MESSAGE_EVENTS: Final = events.MAX_EVENTS
 MARK_AGAIN_SECONDS: Final = 5.0
+
+
+def read(body: bytes, writer: str) -> list[Event]:
+    """Return the events of one message that are believed of its writer.
+
+    Raises ``MalformedMessage`` where it holds anything else than events.
+    """
+    found = events.decode(body)
+    believed = provenance.believed(found, writer)
+    if len(believed) < len(found) and writer != provenance.NOBODY_KNOWN:
+        log.warning(
+            "ignored %d of %d events that %s wrote to the event log: it may not write such events",
+            len(found) - len(believed),
+            len(found),
+            shown(writer),
+        )
+    return believed
 
 
 class EventWriter:
     """Writes events to the stream in their order, each with an answer: written or not.
 
-    ``name`` tells this writer from all others: RabbitMQ's answers are matched by it.
+    ``name`` tells this writer from all others: RabbitMQ's answers are matched by it. ``writer`` is
+    whom readers believe the events of (``grid.provenance``); RabbitMQ's user must be allowed to
+    write as that.
     """
 
-    def __init__(self, publisher: Publisher, name: str) -> None:
+    def __init__(self, publisher: Publisher, name: str, writer: str) -> None:
         self._publisher = publisher
+        self._writer = writer
         self._ids = (f"{name}-{number}" for number in count())
         self._events: list[Event] = []
         self._answers: list[Done] = []
@@ -119,7 +141,9 @@ class EventWriter:
             for each in answers:
                 each(outcome is Outcome.CONFIRMED)
 
-        self._publisher.publish(topology.EVENTS, topology.EVENTS, body, answer, id=next(self._ids))
+        self._publisher.publish(
+            topology.EVENTS_EXCHANGE, self._writer, body, answer, id=next(self._ids)
+        )
 
 
 class Mark:

@@ -38,6 +38,11 @@ STILL_READING: Final = "the event log is still being read"  # why a reader of it
 
 DEEPEST: Final = 32  # a value within values; a decision has four
 MAX_FIGURE: Final = 1e15  # beyond, one session more or less would be lost in the rounding
+MAX_EVENTS: Final = 500  # that one message carries, which RabbitMQ must be able to take
+MAX_EVENTS_READ: Final = 2 * MAX_EVENTS
+MAX_REASON: Final = 2_000  # characters of a reason that are kept
+MAX_SUBSTATION: Final = 200  # characters of a substation's name
+MAX_ATTEMPT: Final = 1_000_000_000
 
 _KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
 
@@ -88,9 +93,15 @@ def encode(events: Iterable[Event]) -> bytes:
 def decode(body: bytes) -> list[Event]:
     """Read the events of one message, in their order.
 
-    Raises ``MalformedMessage`` for anything ``encode`` would not have written.
+    Raises ``MalformedMessage`` for anything ``encode`` would not have written, and for more than
+    ``MAX_EVENTS_READ`` events. Of a reason longer than ``MAX_REASON`` the beginning is kept.
     """
-    return [_decode_one(line) for line in body.splitlines()]
+    lines = body.splitlines()
+    if len(lines) > MAX_EVENTS_READ:
+        raise MalformedMessage(
+            f"not events: {shown(body[:100])}: {len(lines)} lines, more than {MAX_EVENTS_READ}"
+        )
+    return [_decode_one(line) for line in lines]
 
 
 def _encode_one(event: Event) -> bytes:
@@ -126,7 +137,7 @@ def _event(value: dict[str, Any]) -> Event:
         get("job", ""),
         get("substation", ""),
         get("attempt", 0),
-        get("reason", ""),
+        get("reason", "")[:MAX_REASON],
         None if counts is None else _counts(counts),
         get("detail", {}),
     )
@@ -149,8 +160,10 @@ def _sound(event: Event) -> bool:
         and is_time(event.at)
         and (valid_job_id(event.job) or (event.kind == SUBSTATIONS and event.job == ""))
         and isinstance(event.substation, str)
+        and len(event.substation) <= MAX_SUBSTATION
         and isinstance(event.reason, str)
         and type(event.attempt) is int
+        and 0 <= event.attempt <= MAX_ATTEMPT
         and isinstance(event.detail, dict)
     )
 

@@ -2,6 +2,9 @@
 
 Arguments of a queue cannot be changed once it exists, so they are all here from the start.
 Nobody publishes through RabbitMQ's default exchange: a right to write there reaches every queue.
+An exchange has another name than the queue behind it: RabbitMQ's permissions do not tell the two
+apart, and who may write to a queue may bind it. Only ``charge.parked`` is both: existing queues
+name it as their dead-letter exchange.
 Sources: RabbitMQ's guides on quorum queues, streams, consumers and access control.
 """
 
@@ -19,6 +22,9 @@ DEAD: Final = "charge.dead"
 DEAD_KEY: Final = PARKED
 EVENTS: Final = "charge.events"
 CONTROLS: Final = "charge.controls"
+REQUESTS_EXCHANGE: Final = "charge.requests.in"
+EVENTS_EXCHANGE: Final = "charge.events.in"  # a topic: the key names the user who publishes
+CONTROLS_EXCHANGE: Final = "charge.controls.in"
 SUBSTATIONS_EXCHANGE: Final = "charge.substations"
 SUBSTATION_QUEUE_PREFIX: Final = "substation."
 
@@ -64,7 +70,10 @@ def _quorum(max_length: int, **more: object) -> dict[str, Any]:
 
 
 REQUESTS_QUEUE: Final = Queue(
-    REQUESTS, REQUESTS, REQUESTS, _quorum(REQUESTS_MAX_LENGTH, **{"x-single-active-consumer": True})
+    REQUESTS,
+    REQUESTS_EXCHANGE,
+    REQUESTS,
+    _quorum(REQUESTS_MAX_LENGTH, **{"x-single-active-consumer": True}),
 )
 PARKED_QUEUE: Final = Queue(
     PARKED,
@@ -92,8 +101,8 @@ DEAD_QUEUE: Final = Queue(
 )
 EVENTS_STREAM: Final = Queue(
     EVENTS,
-    EVENTS,
-    EVENTS,
+    EVENTS_EXCHANGE,
+    "#",
     {
         "x-queue-type": "stream",
         "x-max-age": f"{EVENTS_MAX_AGE_SECONDS // 3600}h",
@@ -103,7 +112,7 @@ EVENTS_STREAM: Final = Queue(
 )
 CONTROLS_STREAM: Final = Queue(
     CONTROLS,
-    CONTROLS,
+    CONTROLS_EXCHANGE,
     CONTROLS,
     # no age: what was set a year ago still holds
     {
@@ -114,7 +123,14 @@ CONTROLS_STREAM: Final = Queue(
 )
 
 QUEUES: Final = (PARKED_QUEUE, DEAD_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM, CONTROLS_STREAM)
-EXCHANGES: Final = (PARKED, REQUESTS, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE)  # direct, durable
+# with their types; all are durable
+EXCHANGES: Final[Mapping[str, str]] = {
+    PARKED: "direct",
+    REQUESTS_EXCHANGE: "direct",
+    EVENTS_EXCHANGE: "topic",
+    CONTROLS_EXCHANGE: "direct",
+    SUBSTATIONS_EXCHANGE: "direct",
+}
 
 
 def substation_of(queue: str) -> str | None:

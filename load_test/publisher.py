@@ -121,7 +121,7 @@ class AmqpPublisher:
         """Send one request, once; see ``Publisher``. Sent again, it keeps its id."""
         request = ChargeRequest(id=job, requested_at=self.clock.wall(), **body)
         await self.link.confirmed(
-            topology.REQUESTS,
+            topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             request.encode(),
             id=job,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Consumer, Publisher
 from grid.event_log import EventWriter
 from grid.runtime import background, operations_app
@@ -33,7 +33,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
     )
     registry.register(StationCollector(station))
     publisher = Publisher(f"{name}-events", urls, watch)
-    events = EventWriter(publisher, f"{name}-{uuid4().hex[:8]}")
+    events = EventWriter(publisher, f"{name}-{uuid4().hex[:8]}", provenance.substation_writer(name))
     worker = Worker(
         name,
         station,

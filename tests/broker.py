@@ -170,7 +170,7 @@ class Broker:
         self.request("PUT", f"/api/vhosts/{path}")
         try:
             allowed = render_permissions(name, permissions(SUBSTATIONS))
-            self.request("POST", "/api/definitions", {"permissions": allowed})
+            self.request("POST", "/api/definitions", allowed)
             if topology:
                 self.request("POST", f"/api/definitions/{path}", render_topology())
                 self.declared()

@@ -13,6 +13,7 @@ from grid import events, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publication, Publisher
 from grid.events import Event
 
+_BEHIND = {queue.name: queue.exchange for queue in topology.QUEUES}  # the exchange of each queue
 NOWHERE = ("amqp://nowhere.invalid/",)
 
 
@@ -23,7 +24,7 @@ async def turns(count: int = 10) -> None:
 
 
 class FakePublisher(Publisher):
-    """Records what is published. ``automatic`` answers at once what an exchange is sent."""
+    """Records what is published. ``automatic`` answers at once what a queue or exchange is sent."""
 
     def __init__(self, **automatic: Outcome) -> None:
         super().__init__("fake", NOWHERE, lambda *_: None)
@@ -57,7 +58,8 @@ class FakePublisher(Publisher):
         self.headers[id] = headers or {}
         self.sent.append(publication)
         self.waiting.append(publication)
-        if (outcome := self.automatic.get(exchange)) is not None:
+        automatic = {_BEHIND.get(name, name): each for name, each in self.automatic.items()}
+        if (outcome := automatic.get(exchange)) is not None:
             asyncio.get_running_loop().call_soon(self._answer_one, publication, outcome)
         return publication
 
@@ -66,7 +68,8 @@ class FakePublisher(Publisher):
         self._answer_one(self.to(exchange, self.waiting)[0], outcome)
 
     def to(self, exchange: str, among: list[Publication] | None = None) -> list[Publication]:
-        """Give the messages sent to an exchange, in their order."""
+        """Return the messages sent to an exchange, or to the one of a queue, in their order."""
+        exchange = _BEHIND.get(exchange, exchange)
         return [
             each for each in (self.sent if among is None else among) if each.exchange == exchange
         ]

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from deploy.rabbitmq.users import Permission, permissions
+from deploy.rabbitmq.users import Permission, permissions, writers
 from grid import topology
 
 VHOST: Final = "/"
 SALT_BYTES: Final = 4
+NOTHING: Final = "^$"
 
 
 def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str
     return {
         "users": [_user(name, passwords[name]) for name in allowed],
         "vhosts": [{"name": VHOST}],
-        "permissions": render_permissions(VHOST, allowed),
+        **render_permissions(VHOST, allowed),
         **{
             kind: [{"vhost": VHOST, **one} for one in many]
             for kind, many in render_topology().items()
@@ -41,13 +42,13 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
         "exchanges": [
             {
                 "name": name,
-                "type": "direct",
+                "type": kind,
                 "durable": True,
                 "auto_delete": False,
                 "internal": False,
                 "arguments": {},
             }
-            for name in topology.EXCHANGES
+            for name, kind in topology.EXCHANGES.items()
         ],
         "queues": [
             {
@@ -71,9 +72,25 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def render_permissions(vhost: str, allowed: Mapping[str, Permission]) -> list[dict[str, str]]:
-    """Give what each user may do in a virtual host."""
-    return [{"user": user, "vhost": vhost, **asdict(each)} for user, each in allowed.items()]
+def render_permissions(
+    vhost: str, allowed: Mapping[str, Permission]
+) -> dict[str, list[dict[str, str]]]:
+    """Return what each user may do in a virtual host, and the key it has to publish events with."""
+    return {
+        "permissions": [
+            {"user": user, "vhost": vhost, **asdict(each)} for user, each in allowed.items()
+        ],
+        "topic_permissions": [
+            {
+                "user": user,
+                "vhost": vhost,
+                "exchange": topology.EVENTS_EXCHANGE,
+                "write": key,
+                "read": NOTHING,
+            }
+            for user, key in writers(allowed).items()
+        ],
+    }
 
 
 def hash_password(password: str, salt: bytes) -> str:

@@ -30,30 +30,28 @@ SERVICES: Final[Mapping[str, Permission]] = {
     "admin": EVERYTHING,
     "api": Permission(
         configure=r"^$",
-        write=r"^(charge\.requests|charge\.events|charge\.controls)$",
+        write=r"^(charge\.requests\.in|charge\.events\.in|charge\.controls\.in)$",
         read=r"^(charge\.events|charge\.controls)$",
     ),
-    # It sets requests back that fit nowhere now, and declares the substations' queues: one with a
+    # It requeues requests that fit nowhere now, and declares the substations' queues: one with a
     # dead-letter target needs read on the queue and write on the target; binding needs write on the
     # queue, read on the exchange.
     "dispatcher": Permission(
         configure=r"^substation\..+$",
         write=(
-            r"^(charge\.requests|charge\.substations|charge\.parked|charge\.events"
-            r"|charge\.controls|substation\..+)$"
+            r"^(charge\.requests\.in|charge\.substations|charge\.parked|charge\.events\.in"
+            r"|charge\.controls\.in|substation\..+)$"
         ),
         read=(
             r"^(charge\.requests|charge\.substations|charge\.dead|charge\.events"
             r"|charge\.controls|substation\..+)$"
         ),
     ),
-    "load_test": Permission(
-        configure=r"^$", write=r"^(charge\.requests)$", read=r"^charge\.events$"
-    ),
+    "load_test": Permission(configure=r"^$", write=r"^charge\.requests\.in$", read=r"^$"),
     # an operator's tool, `python -m grid.parked`
     "parked": Permission(
         configure=r"^$",
-        write=r"^(charge\.requests|charge\.events)$",
+        write=r"^(charge\.requests\.in|charge\.events\.in)$",
         read=r"^charge\.parked$",
     ),
 }
@@ -65,19 +63,27 @@ def substation_user(substation: str) -> str:
 
 
 def permissions(substations: Iterable[str]) -> dict[str, Permission]:
-    """Give every user's permission; each of these substations has a user of its own.
+    """Return every user's permission; each of these substations has a user of its own.
 
     It reads its own queue, and no other substation's jobs.
     """
     own = {
         substation_user(each): Permission(
             configure=r"^$",
-            write=r"^charge\.events$",
+            write=r"^charge\.events\.in$",
             read=f"^{re.escape(topology.substation_queue(each).name)}$",
         )
         for each in substations
     }
     return {**SERVICES, **own}
+
+
+def writers(users: Iterable[str]) -> dict[str, str]:
+    """Return the key with which each of the users may publish events: its own name.
+
+    A regular expression. RabbitMQ allows every key to a user without one, as to the administrator.
+    """
+    return {user: f"^{re.escape(user)}$" for user in users if SERVICES.get(user) != EVERYTHING}
 
 
 def is_withdrawn(user: str, substations: Iterable[str]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import NamedTuple
 
 from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
 from pika.spec import Queue
 
 from grid import topology
@@ -30,9 +32,9 @@ class QueueState(NamedTuple):
 class Declarer(Link):
     """Makes exchanges and queues, and learns how many messages wait in a queue."""
 
-    async def exchange(self, name: str) -> None:
-        """Declare a durable direct exchange. Raises ``BrokerUnavailable`` if that fails."""
-        await self._do(f"declare {name}", lambda channel: _declare_exchange(channel, name))
+    async def exchange(self, name: str, kind: str) -> None:
+        """Declare a durable exchange of a type. Raises ``BrokerUnavailable`` if that fails."""
+        await self._do(f"declare {name}", lambda channel: _declare_exchange(channel, name, kind))
 
     async def queue(self, queue: topology.Queue) -> QueueState:
         """Declare a queue with its binding; gives its state.
@@ -41,6 +43,13 @@ class Declarer(Link):
         """
         what = f"declare {queue.name}"
         return await self._do(what, lambda channel: _declare_queue(channel, queue))
+
+    async def look(self, name: str) -> QueueState | None:
+        """Return the state of a queue, which is not made where it is missing: then None.
+
+        Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
+        """
+        return await self._do(f"look at {name}", lambda channel: _look_at_queue(channel, name))
 
 
 async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
@@ -52,8 +61,8 @@ async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
     task = asyncio.create_task(link.run())
     try:
         await _until_connected(link, 2 * CONNECT_SECONDS * len(urls))
-        for name in topology.EXCHANGES:
-            await link.exchange(name)
+        for name, kind in topology.EXCHANGES.items():
+            await link.exchange(name, kind)
         for queue in topology.QUEUES:
             await link.queue(queue)
     finally:
@@ -69,10 +78,35 @@ async def _until_connected(link: Link, seconds: float) -> None:
         raise BrokerUnavailable(f"RabbitMQ gave no connection in {seconds:g} s") from None
 
 
-async def _declare_exchange(channel: Channel, name: str) -> None:
+async def _declare_exchange(channel: Channel, name: str, kind: str) -> None:
     done = future()
-    channel.exchange_declare(name, "direct", durable=True, callback=partial(settle, done))
+    channel.exchange_declare(name, kind, durable=True, callback=partial(settle, done))
     await done
+
+
+async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
+    """Ask on a channel of its own: RabbitMQ closes the one on which it names no queue."""
+    opened, found = future(), future()
+    own = channel.connection.channel(on_open_callback=partial(settle, opened))
+    own.add_on_close_callback(lambda _, why: settle(found, why))
+    await opened
+    own.queue_declare(name, passive=True, callback=partial(settle, found))
+    answer = await found
+    if not isinstance(answer, Exception):
+        own.close()
+        return QueueState.told(answer.method)
+    if _is_missing(answer):
+        return None
+    raise answer
+
+
+def _is_missing(why: Exception) -> bool:
+    """Return whether there is no such queue; one whose node is down is a 404 as well."""
+    return (
+        isinstance(why, ChannelClosedByBroker)
+        and why.reply_code == HTTPStatus.NOT_FOUND
+        and "no queue" in why.reply_text
+    )
 
 
 async def _declare_queue(channel: Channel, queue: topology.Queue) -> QueueState:

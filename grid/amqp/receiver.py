@@ -19,7 +19,8 @@ from grid.amqp.link import Link, Watch, future, settle
 class Delivery(NamedTuple):
     """A message from a queue; ``tag`` is good until the link breaks.
 
-    ``behind`` is how many others were ready behind one that was asked for.
+    ``behind`` is how many others were ready behind one that was asked for. ``exchange`` and ``key``
+    are those it was published with: a stream keeps them as well.
     """
 
     tag: int
@@ -28,6 +29,8 @@ class Delivery(NamedTuple):
     redelivered: bool
     headers: Mapping[str, Any]
     behind: int = 0
+    exchange: str = ""
+    key: str = ""
 
 
 class Receiver(Link):
@@ -120,5 +123,12 @@ def received(
     headers = properties.headers or {}
     behind = method.message_count if isinstance(method, Basic.GetOk) else 0
     return Delivery(
-        method.delivery_tag, body, properties.message_id, method.redelivered, headers, behind
+        method.delivery_tag,
+        body,
+        properties.message_id,
+        method.redelivered,
+        headers,
+        behind,
+        method.exchange,
+        method.routing_key,
     )

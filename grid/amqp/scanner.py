@@ -14,13 +14,14 @@ from pika.spec import Basic
 from grid.amqp.link import Link, future, settle
 from grid.amqp.receiver import grant
 from grid.errors import BrokerUnavailable
+from grid.provenance import writer_of
 
 SCAN_PREFETCH: Final = 500
 ACK_EVERY: Final = SCAN_PREFETCH // 2
 FIRST_SECONDS: Final = 0.5  # in which the first message comes, where there is one
 SILENT_SECONDS: Final = 10.0  # without a message: the part is not there (any more)
 
-See = Callable[[int, bytes], None]  # offset, body
+See = Callable[[int, bytes, str], None]  # offset, body, who wrote it
 
 
 class StreamScanner(Link):
@@ -77,7 +78,7 @@ async def _scan(channel: Channel, stream: str, start: str | int, end: int, see: 
         offset = _offset(properties)
         try:
             if offset < end:
-                see(offset, body)
+                see(offset, body, writer_of(method.exchange, method.routing_key))
         except Exception as error:  # noqa: BLE001  # whoever waits for the scan is told
             done.set_exception(error)
             return

@@ -12,6 +12,7 @@ from pika.channel import Channel
 from grid.amqp.consumer import Consumer
 from grid.amqp.link import Watch, guarded
 from grid.amqp.receiver import Delivery
+from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
@@ -22,6 +23,7 @@ class StreamReader(Consumer):
 
     ``start`` is a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
     After ``next``, a link that breaks before its first message may bring some older ones.
+    ``read`` is given the body of each message and, of an event, who wrote it.
     With ``forget``, which is called at each break, all is read again instead: a stream that was
     made anew meanwhile would have nothing at the old position.
     """
@@ -34,7 +36,7 @@ class StreamReader(Consumer):
         *,
         queue: str,
         start: str | int = "first",
-        read: Callable[[bytes], None],
+        read: Callable[[bytes, str], None],
         forget: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
@@ -88,7 +90,7 @@ class StreamReader(Consumer):
     def _read_one(self) -> int:
         delivery = self._unread[0]
         self._next = delivery.headers["x-stream-offset"] + 1
-        guarded(self._read, delivery.body)
+        guarded(self._read, delivery.body, writer_of(delivery.exchange, delivery.key))
         self._unread.popleft()
         return delivery.tag
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from grid import messages, parking, topology
+from grid import messages, parking, provenance, topology
 from grid.amqp import Link, Publisher, Taker, Watch
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.event_log import EventWriter
@@ -56,7 +56,9 @@ class Desk:
         self._clock = clock
         self._taker = Taker("parked-in", urls, watch, forget=self._on_broken)
         self._publisher = Publisher("parked-out", urls, watch)
-        self._events = EventWriter(self._publisher, f"parked-{uuid4().hex[:8]}")
+        self._events = EventWriter(
+            self._publisher, f"parked-{uuid4().hex[:8]}", provenance.OPERATOR
+        )
         self._opened = self._broken = False
 
     @asynccontextmanager
@@ -93,7 +95,7 @@ class Desk:
         parked = held.parked
         replays = parked.replays + 1
         await self._publisher.confirmed(
-            topology.REQUESTS,
+            topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             parked.body,
             id=parked.id,

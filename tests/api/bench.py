@@ -25,7 +25,7 @@ from api.projection import Projection
 from api.rates import Rates
 from api.telemetry import JobsCollector, Metrics
 from deploy.local.ports import HOST
-from grid import events, topology
+from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
@@ -91,7 +91,7 @@ class Bench:
         metrics = Metrics(self.registry)
         self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
-        writer = EventWriter(self.publisher, "test")
+        writer = EventWriter(self.publisher, "test", provenance.API)
         self.log = EventLog(self.projection, writer, metrics, lambda: AT)
         self.log.caught_up.set()
         self.controls = Controls()
@@ -181,9 +181,9 @@ class Bench:
             while not holds():  # noqa: ASYNC110  # what it waits for sets no event
                 await asyncio.sleep(0.001)
 
-    def hear(self, *found: Event) -> None:
-        """Have events arrive from the stream."""
-        self.log.read(events.encode(found))
+    def hear(self, *found: Event, writer: str = provenance.DISPATCHER) -> None:
+        """Have events arrive from the stream, by default of one who may write any."""
+        self.log.read(events.encode(found), writer)
 
     def count(self, name: str, **labels: str) -> float:
         """Give a metric's value."""

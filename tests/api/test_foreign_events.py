@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import schemas
-from api.projection import Projection
+from api.projection import MAX_SUBSTATIONS, Projection
 from api.schemas import ChargeList, SubstationList
 from grid import events
 from grid.errors import MalformedMessage
-from grid.events import SUBSTATIONS, State
+from grid.events import SUBSTATIONS, Event, State
+from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
+from tests.api.bench import AT, Bench
 from tests.grid.strategies import json_values
 
 KINDS = st.sampled_from([*State, SUBSTATIONS])
@@ -57,3 +60,29 @@ def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, 
         rows = schemas.substations(projection.substations)
         SubstationList(as_of=None, substations=rows).model_dump_json()
         assert projection.known_substations() is not None
+
+
+def snapshot(*names: str) -> Event:
+    """Return a snapshot of these substations."""
+    rows = [{"substation": name, "eligible": True} for name in names]
+    return Event(SUBSTATIONS, AT, detail={"dispatcher": "d", "substations": rows})
+
+
+@pytest.mark.parametrize("writer", ["substation.s1", API, OPERATOR, NOBODY_KNOWN])
+async def test_api_knows_the_substations_by_the_dispatchers_word_alone(writer: str) -> None:
+    """Whoever else writes a snapshot makes no substation known, and none unknown."""
+    bench = Bench()
+    bench.hear(snapshot("s1", "s2"), writer=DISPATCHER)
+    bench.hear(snapshot("mallory"), writer=writer)
+    assert bench.projection.known_substations() == {"s1", "s2"}
+
+
+def test_api_takes_a_snapshot_of_so_many_substations_at_most() -> None:
+    """And none with a name that is no substation's: it would go on to labels and pages."""
+    projection = Projection(10)
+    projection.apply(snapshot("s1"))
+    projection.apply(snapshot("s1", "a\nb"))
+    projection.apply(snapshot(*map(str, range(MAX_SUBSTATIONS + 1))))
+    assert projection.known_substations() == {"s1"}
+    projection.apply(snapshot(*map(str, range(MAX_SUBSTATIONS))))
+    assert len(projection.known_substations()) == MAX_SUBSTATIONS

@@ -26,7 +26,11 @@ async def test_a_request_without_a_body_is_accepted() -> None:
             "details": {"routed_to": None, "loads": {}, "reason": None},
         }
         (sent,) = bench.publisher.to(REQUESTS)
-        assert (sent.exchange, sent.key, sent.properties.message_id) == (REQUESTS, REQUESTS, "job1")
+        assert (sent.exchange, sent.key, sent.properties.message_id) == (
+            "charge.requests.in",
+            REQUESTS,
+            "job1",
+        )
         assert messages.decode(sent.body) == messages.ChargeRequest("job1", AT)
         await turns()
         (event,) = bench.publisher.events()

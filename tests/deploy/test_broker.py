@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import (
     AMQPConnectionError,
     ChannelClosedByBroker,
     ProbableAuthenticationError,
+    UnroutableError,
 )
 
 from deploy.local.ports import HOST
@@ -23,6 +27,7 @@ from deploy.rabbitmq import definitions
 from deploy.rabbitmq.live import OwnBroker
 from deploy.rabbitmq.users import permissions
 from grid import topology
+from grid.amqp.publisher import BODY_MOST
 from grid.errors import GridError
 from tests.broker import SUBSTATIONS, Broker, VirtualHost
 
@@ -52,8 +57,8 @@ def test_topology_is_there_at_boot(broker: Broker) -> None:
     """The definitions declare what ``grid.topology`` names, with the same arguments."""
     with connect(broker.url()) as connection:
         channel = connection.channel()
-        for exchange in topology.EXCHANGES:
-            channel.exchange_declare(exchange, "direct", durable=True)
+        for exchange, kind in topology.EXCHANGES.items():
+            channel.exchange_declare(exchange, kind, durable=True)
         for queue in topology.QUEUES:
             channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
 
@@ -83,20 +88,42 @@ def test_a_node_of_before_is_given_what_is_new(
         with connect(broker.url("api")) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            channel.basic_publish(topology.CONTROLS, topology.CONTROLS, b"{}", mandatory=True)
+            publish_once_it_is_there(channel, topology.CONTROLS_EXCHANGE, topology.CONTROLS)
+            publish_once_it_is_there(channel, topology.EVENTS_EXCHANGE, "api")
             channel.basic_qos(prefetch_count=1)
             first = {"x-stream-offset": "first"}
             _, _, body = next(channel.consume(topology.CONTROLS, arguments=first))
         assert body == b"{}"
 
 
+def publish_once_it_is_there(channel: BlockingChannel, exchange: str, key: str) -> None:
+    """Publish to a stream: a RabbitMQ that has just started returns what comes before it is up."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            channel.basic_publish(exchange, key, b"{}", mandatory=True)
+        except UnroutableError:
+            assert time.monotonic() < until, f"nothing takes what goes to {exchange}"
+            time.sleep(0.1)
+        else:
+            return
+
+
 def older(rendered: dict[str, Any]) -> dict[str, Any]:
-    """Give definitions as they were before there was anything to set."""
-    text = json.dumps(rendered).replace(r"|charge\\.controls", "")
-    found: dict[str, Any] = json.loads(text)
-    for kind, name in (("exchanges", "name"), ("queues", "name"), ("bindings", "source")):
-        found[kind] = [each for each in found[kind] if each[name] != topology.CONTROLS]
+    """Return definitions as they were before there was anything to set, or any writer's key.
+
+    Then each queue's exchange had its name.
+    """
+    text = re.sub(r"\|charge\\+\.controls(\\+\.in)?", "", json.dumps(rendered))
+    text = re.sub(r"(charge\\*\.(requests|events))\\*\.in", r"\1", text)
+    found: dict[str, Any] = json.loads(
+        text.replace('"topic"', '"direct"').replace('"#"', '"charge.events"')
+    )
+    for kind, name in (("exchanges", "name"), ("queues", "name"), ("bindings", "destination")):
+        found[kind] = [each for each in found[kind] if not each[name].startswith(topology.CONTROLS)]
+    del found["topic_permissions"]
     assert topology.CONTROLS not in json.dumps(found)
+    assert ".in" not in json.dumps(found)
     return found
 
 
@@ -106,7 +133,9 @@ def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:
         with connect(one.url("load_test")) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            channel.basic_publish(topology.REQUESTS, topology.REQUESTS, b"{}", mandatory=True)
+            channel.basic_publish(
+                topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"{}", mandatory=True
+            )
         with connect(one.url()) as connection:
             found = connection.channel().queue_declare(topology.REQUESTS, passive=True)
             assert found.method.message_count == 1
@@ -117,6 +146,19 @@ def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:
     assert one.name not in names
 
 
+def test_rabbitmq_takes_no_larger_message_than_ours(vhost: VirtualHost) -> None:
+    """Whoever may write events must not make their readers hold more at once."""
+    for size in (BODY_MOST, BODY_MOST + 1):
+        with connect(vhost.url("load_test")) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            refused = pytest.raises(ChannelClosedByBroker, match="larger than")
+            with nullcontext() if size == BODY_MOST else refused:
+                channel.basic_publish(
+                    topology.REQUESTS_EXCHANGE, topology.REQUESTS, b" " * size, mandatory=True
+                )
+
+
 @pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
 def test_messages_outlive_the_server(
     broker: Broker, vhost: VirtualHost, end: Callable[[Broker], None]
@@ -125,7 +167,9 @@ def test_messages_outlive_the_server(
     with connect(vhost.url("load_test")) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.basic_publish(topology.REQUESTS, topology.REQUESTS, b"kept", mandatory=True)
+        channel.basic_publish(
+            topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"kept", mandatory=True
+        )
     end(broker)
     broker.start()
     with connect(vhost.url("dispatcher")) as connection:

@@ -17,7 +17,17 @@ from pika.exceptions import ChannelClosedByBroker
 from deploy.local.ports import HOST
 from deploy.rabbitmq.users import permissions
 from grid import topology
-from grid.topology import CONTROLS, DEAD, EVENTS, PARKED, REQUESTS, SUBSTATIONS_EXCHANGE
+from grid.topology import (
+    CONTROLS,
+    CONTROLS_EXCHANGE,
+    DEAD,
+    EVENTS,
+    EVENTS_EXCHANGE,
+    PARKED,
+    REQUESTS,
+    REQUESTS_EXCHANGE,
+    SUBSTATIONS_EXCHANGE,
+)
 from tests.broker import SUBSTATIONS, Broker, VirtualHost
 
 pytestmark = pytest.mark.integration
@@ -27,7 +37,10 @@ DEFAULT: Final = ""  # RabbitMQ's own exchange, which reaches every queue by its
 OWN, OTHER = "substation.substation1", "substation.substation2"
 UNKNOWN: Final = "something.else"
 QUEUES: Final = (REQUESTS, PARKED, DEAD, EVENTS, CONTROLS, OWN, OTHER, UNKNOWN)
-EXCHANGES: Final = (*topology.EXCHANGES, DEFAULT, "amq.direct", "amq.fanout", "amq.topic", UNKNOWN)
+# those of earlier versions as well: at a broker of then they are still there
+FORMER: Final = (REQUESTS, EVENTS, CONTROLS)
+OTHERS: Final = (DEFAULT, "amq.direct", "amq.fanout", "amq.topic", UNKNOWN)
+EXCHANGES: Final = (*topology.EXCHANGES, *FORMER, *OTHERS)
 MAKERS: Final = ("declare queue", "delete queue", "declare exchange", "delete exchange")
 
 
@@ -37,6 +50,7 @@ class Attempt(NamedTuple):
     what: str
     queue: str = ""
     exchange: str = ""
+    key: str = REQUESTS
 
 
 class Allowed(NamedTuple):
@@ -49,17 +63,28 @@ class Allowed(NamedTuple):
 
 ALLOWED: Final = {
     "api": Allowed(
-        read=frozenset({EVENTS, CONTROLS}), write=frozenset({REQUESTS, EVENTS, CONTROLS})
+        read=frozenset({EVENTS, CONTROLS}),
+        write=frozenset({REQUESTS_EXCHANGE, EVENTS_EXCHANGE, CONTROLS_EXCHANGE}),
     ),
     "dispatcher": Allowed(
         read=frozenset({REQUESTS, DEAD, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE, OWN, OTHER}),
-        write=frozenset({REQUESTS, PARKED, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE, OWN, OTHER}),
+        write=frozenset(
+            {
+                *(REQUESTS_EXCHANGE, PARKED, EVENTS_EXCHANGE, CONTROLS_EXCHANGE),
+                *(SUBSTATIONS_EXCHANGE, OWN, OTHER),
+            }
+        ),
         configure=frozenset({OWN, OTHER}),
     ),
-    OWN: Allowed(read=frozenset({OWN}), write=frozenset({EVENTS})),
-    "load_test": Allowed(read=frozenset({EVENTS}), write=frozenset({REQUESTS})),
-    "parked": Allowed(read=frozenset({PARKED}), write=frozenset({REQUESTS, EVENTS})),
+    OWN: Allowed(read=frozenset({OWN}), write=frozenset({EVENTS_EXCHANGE})),
+    "load_test": Allowed(write=frozenset({REQUESTS_EXCHANGE})),
+    "parked": Allowed(
+        read=frozenset({PARKED}), write=frozenset({REQUESTS_EXCHANGE, EVENTS_EXCHANGE})
+    ),
 }
+# what may be bound beside the substations' queues: existing queues name this as their
+# dead-letter exchange, so it is an exchange and a queue at once
+BINDABLE: Final = {"dispatcher": {PARKED}}
 DO: Final[dict[str, Callable[[BlockingChannel, Attempt], object]]] = {
     "declare queue": lambda channel, it: channel.queue_declare(it.queue, durable=True),
     "delete queue": lambda channel, it: channel.queue_delete(it.queue),
@@ -68,14 +93,14 @@ DO: Final[dict[str, Callable[[BlockingChannel, Attempt], object]]] = {
     "get": lambda channel, it: channel.basic_get(it.queue),
     "consume": lambda channel, it: channel.basic_consume(it.queue, lambda *_: None),
     "purge": lambda channel, it: channel.queue_purge(it.queue),
-    "publish": lambda channel, it: channel.basic_publish(it.exchange, REQUESTS, b"{}"),
+    "publish": lambda channel, it: channel.basic_publish(it.exchange, it.key, b"{}"),
     "bind": lambda channel, it: channel.queue_bind(it.queue, it.exchange, "key"),
     "unbind": lambda channel, it: channel.queue_unbind(it.queue, it.exchange, it.queue),
 }
 
 
 def attempts() -> Iterator[Attempt]:
-    """Give all there is to try."""
+    """Yield all there is to try."""
     for what, queue in product(
         ("declare queue", "delete queue", "get", "consume", "purge"), QUEUES
     ):
@@ -83,6 +108,8 @@ def attempts() -> Iterator[Attempt]:
     for what, exchange in product(("declare exchange", "delete exchange", "publish"), EXCHANGES):
         if what == "publish" or exchange != DEFAULT:  # which nobody can declare or delete at all
             yield Attempt(what, exchange=exchange)
+    for key in (*ALLOWED, "admin", OTHER, "substation.substation1.more", ""):
+        yield Attempt("publish", exchange=EVENTS_EXCHANGE, key=key)
     for what, queue, exchange in product(("bind", "unbind"), QUEUES, EXCHANGES):
         if exchange != DEFAULT:
             yield Attempt(what, queue, exchange)
@@ -94,7 +121,8 @@ def may(user: str, attempt: Attempt) -> bool:
     if attempt.what in MAKERS:
         return (attempt.queue or attempt.exchange) in allowed.configure
     if attempt.what == "publish":
-        return attempt.exchange in allowed.write
+        known = attempt.exchange != EVENTS_EXCHANGE or attempt.key == user
+        return attempt.exchange in allowed.write and known
     if attempt.what in ("bind", "unbind"):
         return attempt.queue in allowed.write and attempt.exchange in allowed.read
     return attempt.queue in allowed.read
@@ -128,6 +156,13 @@ def test_nobody_is_left_out() -> None:
     """Every user but the administrator is tried, of the substations' one for all."""
     others = {name for name in permissions(SUBSTATIONS) if not name.startswith("substation.")}
     assert set(ALLOWED) == (others - {"admin"}) | {OWN}
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_rabbitmq_users_may_bind_no_queue_they_need_not(user: str) -> None:
+    """Write on an exchange is write on the queue of its name: none that is written to is one."""
+    queues = {each.name for each in topology.QUEUES}
+    assert ALLOWED[user].write & queues == BINDABLE.get(user, set())
 
 
 @pytest.mark.parametrize("user", ALLOWED)

@@ -18,7 +18,7 @@ from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.watch import SubstationWatch, Turn
-from grid import events, topology
+from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
 from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
@@ -108,7 +108,7 @@ class Bench:
         self.progress = Progress(1_000)
         self.missing: list[str] = []
         self.certain, self.position = True, 0
-        self.writer = EventWriter(publisher, "test")
+        self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
         self.dispatcher = Dispatcher(
             self.fleet,
             policies.policy(policy),
@@ -190,9 +190,9 @@ class Bench:
         """Have a substation's page fail."""
         self.watch.on_failure(name, problem)
 
-    def tell(self, *told: Event) -> None:
-        """Have something read in the event log."""
-        self.watch.on_events(events.encode(told))
+    def tell(self, *told: Event, writer: str = provenance.DISPATCHER) -> None:
+        """Have something read in the event log, by default of one who may write any."""
+        self.watch.on_events(events.encode(told), writer)
 
     def count(self, name: str, **labels: str) -> float:
         """Give a metric's value."""

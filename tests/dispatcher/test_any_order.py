@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grid import events, topology
+from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome, Publication
 from grid.events import State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
@@ -87,7 +87,7 @@ class Story:
         """Give a dispatcher that has read the event log."""
         bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
         for each in self.log:
-            bench.watch.on_events(each)
+            bench.watch.on_events(each, provenance.DISPATCHER)
         return bench
 
     def request(self, kind: str) -> None:
@@ -116,12 +116,12 @@ class Story:
             self.stations[message.key].append(job)
         elif message.exchange == topology.PARKED:
             self.ended.add(job)
-        elif message.exchange == topology.EVENTS:
+        elif message.exchange == topology.EVENTS_EXCHANGE:
             self.log.append(message.body)
             found = events.decode(message.body)
             self.ended |= {each.job for each in found if each.kind == State.EXPIRED}
             for each in (self.bench, self.standby):
-                each.watch.on_events(message.body)
+                each.watch.on_events(message.body, provenance.DISPATCHER)
         elif message not in self.early:
             self.back.append((job, message.properties.headers or {}))
 

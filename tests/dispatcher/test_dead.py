@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from dispatcher.dead import DeadLetters
 from dispatcher.telemetry import Metrics
-from grid import events, parking, topology
+from grid import events, parking, provenance, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import State
@@ -30,7 +30,9 @@ class Bench:
     def __init__(self, publisher: FakePublisher) -> None:
         self.publisher = publisher
         metrics = Metrics(CollectorRegistry())
-        dead = DeadLetters(publisher, EventWriter(publisher, "test"), metrics, lambda: AT)
+        dead = DeadLetters(
+            publisher, EventWriter(publisher, "test", provenance.DISPATCHER), metrics, lambda: AT
+        )
         self.queue = FakeConsumer(dead.deliver, dead.forget)
         dead.connect(self.queue)
 
@@ -90,11 +92,13 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     log = Listener(vhost.url(), topology.EVENTS, "first")
     publisher = Publisher("test", url, Seen())
     metrics = Metrics(CollectorRegistry())
-    dead = DeadLetters(publisher, EventWriter(publisher, "test"), metrics, lambda: AT)
+    dead = DeadLetters(
+        publisher, EventWriter(publisher, "test", provenance.DISPATCHER), metrics, lambda: AT
+    )
     consumer = dead.link(url, Seen())
     async with running(publisher), running(parked.link), running(log.link), running(consumer):
         await publisher.confirmed(
-            topology.REQUESTS, topology.REQUESTS, body("j1"), id="j1", timeout=20
+            topology.REQUESTS_EXCHANGE, topology.REQUESTS, body("j1"), id="j1", timeout=20
         )
         give_back(vhost.url(), topology.DELIVERY_LIMIT + 1)
         await eventually(lambda: parked.deliveries, "it is parked")

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from dispatcher.decision import policy as policies
-from grid import events, topology
+from grid import events, provenance, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
@@ -42,7 +42,7 @@ async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -
         bench.queue.bring(body(f"j{number}"), f"j{number}")
     await turns()
     exchanges = [each.exchange for each in bench.publisher.sent]
-    assert exchanges == [topology.EVENTS, SUBSTATIONS, SUBSTATIONS, SUBSTATIONS]
+    assert exchanges == [topology.EVENTS_EXCHANGE, SUBSTATIONS, SUBSTATIONS, SUBSTATIONS]
     assert [each.job for each in bench.publisher.events()] == ["j0", "j1", "j2"]
 
 
@@ -54,7 +54,7 @@ async def test_a_decision_is_on_its_way_before_its_job() -> None:
     await turns()
     written: set[str] = set()
     for each in bench.publisher.sent:
-        if each.exchange == topology.EVENTS:
+        if each.exchange == topology.EVENTS_EXCHANGE:
             written |= {event.job for event in events.decode(each.body)}
         else:
             assert each.properties.message_id in written
@@ -143,7 +143,7 @@ async def test_full_means_wait_until_a_completion_is_heard() -> None:
     await turns()
     assert bench.publisher.routed() == [("j0", "s1")]
     bench.tell(over)  # read twice
-    bench.watch.on_events(b"nonsense")
+    bench.watch.on_events(b"nonsense", provenance.DISPATCHER)
     await turns()
     assert len(bench.publisher.routed()) == 1
     assert bench.queue.acked == [1]

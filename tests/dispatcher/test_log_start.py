@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher import log_start
 from dispatcher.log_start import UNSETTLED_FROM, find_start
-from grid import events
+from grid import events, provenance
 from grid.amqp import Publisher, StreamScanner
 from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter
@@ -28,7 +28,7 @@ def snapshot(floor: object, dispatcher: str = "a") -> Event:
 async def write(vhost: VirtualHost, *several: Event, pause: float = 0.0) -> None:
     """Write events, each as a message of its own."""
     async with running(Publisher("writer", [vhost.url()], Seen())) as publisher:
-        writer = EventWriter(publisher, "test")
+        writer = EventWriter(publisher, "test", provenance.DISPATCHER)
         for each in several:
             written = asyncio.get_running_loop().create_future()
             writer.write(each, written.set_result)
@@ -101,14 +101,17 @@ async def test_scan_ends_before_the_offset_it_was_given(vhost: VirtualHost) -> N
     await write(vhost, *map(job, range(600)))
     seen: list[tuple[int, str]] = []
 
-    def see(offset: int, body: bytes) -> None:
+    def see(offset: int, body: bytes, _writer: str) -> None:
         seen.extend((offset, each.job) for each in events.decode(body))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
 
     async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:
         await scanner.scan(EVENTS, 3, 590, see)
         assert seen == [(number, f"j{number}") for number in range(3, 590)]
         with pytest.raises(ZeroDivisionError):
-            await scanner.scan(EVENTS, 0, 590, lambda offset, _: 1 // (offset - 5))  # type: ignore[arg-type, return-value]
+            await scanner.scan(EVENTS, 0, 590, fail)
         await scanner.scan(EVENTS, "first", 5, see)
         assert seen[-1] == (4, "j4")
 

@@ -12,6 +12,7 @@ from dispatcher import queues
 from dispatcher.decision.ledger import NO_CONSUMER, Ledger
 from dispatcher.queues import QueueKeeper
 from dispatcher.readings import Reading
+from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
 from grid.events import Counts
@@ -28,7 +29,9 @@ class FakeDeclarer:
         self.up = asyncio.Event()
         self.up.set()
         self.states = states
+        self.gone: set[str] = set()
         self.asked: list[str] = []
+        self.made: set[str] = set()
 
     async def queue(self, queue: Queue) -> QueueState:
         """Declare a queue."""
@@ -36,7 +39,19 @@ class FakeDeclarer:
         await asyncio.sleep(0)
         if queue.key not in self.states:
             raise BrokerUnavailable(f"cannot declare {queue.name}: it is of another kind")
+        self.made.add(queue.key)
         return self.states[queue.key]
+
+    async def look(self, name: str) -> QueueState | None:
+        """Look at a queue, without making it."""
+        key = str(topology.substation_of(name))
+        self.asked.append(key)
+        await asyncio.sleep(0)
+        if key in self.gone:
+            return None
+        if key not in self.states:
+            raise BrokerUnavailable(f"cannot look at {name}: it is of another kind")
+        return self.states[key]
 
 
 class Bench:
@@ -198,6 +213,29 @@ async def test_a_substation_that_left_is_let_go() -> None:
         await bench.run()
         assert bench.ledger.former == former
     assert bench.keeper.state("s2") is None
+
+
+async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
+    """Only the target file makes queues; of the others, one that is missing is forgotten."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
+    declarer.gone = {f"x{number}" for number in range(600)}
+    bench = Bench(declarer, "s1")
+    bench.keeper.missing("s1")
+    bench.ledger.recall({"s2", *declarer.gone})
+    await bench.run(3_000)
+    assert declarer.made == {"s1"}
+    assert bench.ledger.former == {"s2"}, "its queue is there"
+
+
+async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_hand() -> None:
+    """What was taken back from a queue that is gone is still to be sent elsewhere."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1))
+    declarer.gone = {"s2"}
+    bench = Bench(declarer, "s1")
+    bench.held.add("s2")
+    bench.ledger.recall({"s2"})
+    await bench.run()
+    assert bench.ledger.former == {"s2"}
 
 
 async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:

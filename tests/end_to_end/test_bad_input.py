@@ -36,7 +36,9 @@ async def publish(url: str, messages: Mapping[str, bytes]) -> None:
     publisher = Publisher("test", [url], ignore)
     task = asyncio.create_task(publisher.run())
     for name, body in messages.items():
-        await publisher.confirmed(topology.REQUESTS, topology.REQUESTS, body, id=name, timeout=10)
+        await publisher.confirmed(
+            topology.REQUESTS_EXCHANGE, topology.REQUESTS, body, id=name, timeout=10
+        )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

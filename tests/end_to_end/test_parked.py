@@ -100,7 +100,7 @@ def test_a_job_for_a_substation_to_come_is_replayed(vhost: VirtualHost, tmp_path
         system.write_targets(["substation1"])
         system.until(lambda: seen.substations() == ["substation1"], "the other is taken away")
         early = ChargeRequest("early", AT, eligible_substations=("substation2",)).encode()
-        publish(vhost, topology.REQUESTS, topology.REQUESTS, "early", early)
+        publish(vhost, topology.REQUESTS_EXCHANGE, topology.REQUESTS, "early", early)
         seen.wait("parked", "early")
         assert seen.job("early")["reason"] == "no such substation: substation2"
         assert "no-such-substation" in seen.says("list", of=1)
@@ -125,7 +125,7 @@ def test_what_is_no_request_is_given_up_on_record(vhost: VirtualHost, tmp_path: 
     """
     with System(vhost, tmp_path, substations=1, environment=QUICK) as system:
         seen = Seen(system, vhost)
-        publish(vhost, topology.REQUESTS, topology.REQUESTS, "broken", b"{")
+        publish(vhost, topology.REQUESTS_EXCHANGE, topology.REQUESTS, "broken", b"{")
         publish(vhost, topology.SUBSTATIONS_EXCHANGE, "substation1", "astray", b"\x00\x1b[2J")
         seen.wait("parked", "broken", "astray")
         assert seen.job("astray")["reason"].startswith(

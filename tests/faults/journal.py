@@ -27,7 +27,7 @@ class Journal:
         """Read until cancelled."""
         await self._link.run()
 
-    def _read(self, body: bytes) -> None:
+    def _read(self, body: bytes, _writer: str) -> None:
         now = monotonic()
         for event in events.decode(body):
             self.histories.take(event, now)

@@ -127,12 +127,17 @@ class Listener:
 
     def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
         self.bodies: list[bytes] = []
+        self.writers: list[str] = []
         self.link = StreamReader(
             "listener",
             [url],
             Seen(),
             queue=queue,
             start=start,
-            read=self.bodies.append,
+            read=self._take,
             forget=self.bodies.clear if anew else None,
         )
+
+    def _take(self, body: bytes, writer: str) -> None:
+        self.bodies.append(body)
+        self.writers.append(writer)

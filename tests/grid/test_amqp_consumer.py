@@ -183,7 +183,7 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
         ):
             for each in ("a", "b", "c"):
                 await publisher.confirmed(
-                    topology.REQUESTS, topology.REQUESTS, b"", id=each, timeout=20
+                    topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id=each, timeout=20
                 )
             await eventually(lambda: first.ids == ["a", "b", "c"], "the first has them all")
             assert second.ids == []

@@ -38,7 +38,7 @@ def four_links(url: str, seen: Seen) -> list[Link]:
         Declarer("declarer", [url], seen),
         Publisher("publisher", [url], seen),
         Consumer("consumer", [url], seen, queue=requests, prefetch=1, deliver=lambda _: None),
-        StreamReader("reader", [url], seen, queue=queue, start="first", read=lambda _: None),
+        StreamReader("reader", [url], seen, queue=queue, start="first", read=lambda *_: None),
     ]
 
 
@@ -116,7 +116,9 @@ async def test_a_broker_that_is_silent_is_left(
         silent.mute = True
         link = Publisher("publisher", [silent.url, vhost.url()], seen)
         async with running(link):
-            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+            await link.confirmed(
+                topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="a", timeout=10
+            )
             assert silent.accepted == 1
     assert seen.ups() == [False, True]
     assert seen.reasons()[0].startswith("cannot connect: ")
@@ -153,7 +155,9 @@ async def test_one_good_address_of_several_is_enough(
         wrong = refusing.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
         link = Publisher("publisher", [NOBODY, silent.url, wrong, vhost.url()], seen)
         async with running(link):
-            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+            await link.confirmed(
+                topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="a", timeout=10
+            )
         assert (silent.accepted, refusing.accepted) == (1, 1)
     assert seen.ups() == [False, True]
 
@@ -165,7 +169,9 @@ async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) ->
         async with running(link):
             assert (one.accepted, other.accepted) == (1, 0)
             await one.close()
-            await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+            await link.confirmed(
+                topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="a", timeout=10
+            )
             assert (one.accepted, other.accepted) == (1, 1)
 
 

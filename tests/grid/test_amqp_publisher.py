@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Declarer, Outcome, Publisher
 from grid.amqp.publisher import BODY_MOST
 from grid.errors import BrokerUnavailable
@@ -20,7 +20,7 @@ from tests.grid.links import Seen, Taker, eventually, properties, running, start
 
 pytestmark = pytest.mark.integration
 
-REQUESTS = (topology.REQUESTS, topology.REQUESTS)
+REQUESTS = (topology.REQUESTS_EXCHANGE, topology.REQUESTS)
 NOWHERE = (topology.SUBSTATIONS_EXCHANGE, "substation-that-is-not")
 
 Answers = list[tuple[str, Outcome]]
@@ -107,13 +107,16 @@ async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
 async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) -> None:
     """A message that a queue at its limit did not take is never called confirmed."""
     queue = topology.Queue(
-        "small", topology.REQUESTS, "small", {"x-max-length": 1, "x-overflow": "reject-publish"}
+        "small",
+        topology.REQUESTS_EXCHANGE,
+        "small",
+        {"x-max-length": 1, "x-overflow": "reject-publish"},
     )
     assert await waiting(vhost, queue) == 0
     answers: Answers = []
-    publish(publisher, ["first"], answers, (topology.REQUESTS, "small"))
+    publish(publisher, ["first"], answers, (topology.REQUESTS_EXCHANGE, "small"))
     await asyncio.wait_for(publisher.drained(), 10)
-    publish(publisher, ["second", "third"], answers, (topology.REQUESTS, "small"))
+    publish(publisher, ["second", "third"], answers, (topology.REQUESTS_EXCHANGE, "small"))
     await asyncio.wait_for(publisher.drained(), 10)
     assert dict(answers) == {
         "first": Outcome.CONFIRMED,
@@ -121,7 +124,7 @@ async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) ->
         "third": Outcome.REFUSED,
     }
     with pytest.raises(BrokerUnavailable, match=r"fourth on charge\.requests: refused"):
-        await publisher.confirmed(topology.REQUESTS, "small", b"", id="fourth", timeout=10)
+        await publisher.confirmed(topology.REQUESTS_EXCHANGE, "small", b"", id="fourth", timeout=10)
     assert await waiting(vhost, queue) == 1
 
 
@@ -217,7 +220,7 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
         way.deaf = True
         for name, wanted in (("kept", True), ("left", False)):
             publisher.publish(
-                topology.REQUESTS,
+                topology.REQUESTS_EXCHANGE,
                 topology.REQUESTS,
                 name.encode(),
                 partial(answers.__setitem__, name),
@@ -265,7 +268,7 @@ async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
         await eventually(lambda: way.accepted == 3, "two more attempts")
         assert monotonic() - began > 0.5
         async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
-            await declarer.exchange("not-declared-yet")
+            await declarer.exchange("not-declared-yet", "direct")
         await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [("early", Outcome.UNROUTABLE)]
 
@@ -274,7 +277,7 @@ async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher
     """A body over the limit would close the channel, and every channel after it."""
     answers: list[Outcome] = []
     body = b" " * (BODY_MOST + 1)
-    publisher.publish(topology.EVENTS, topology.EVENTS, body, answers.append, id="large")
+    publisher.publish(topology.EVENTS_EXCHANGE, provenance.API, body, answers.append, id="large")
     await eventually(lambda: bool(answers), "it is answered")
     assert answers == [Outcome.REFUSED]
     assert publisher.connected

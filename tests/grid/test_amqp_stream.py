@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Declarer, Publisher
 from tests.broker import VirtualHost
 from tests.grid.gate import Gate, gate
@@ -31,7 +31,9 @@ class Writer:
         first = len(self.written)
         bodies = [str(number).encode() for number in range(first, first + count)]
         for body in bodies:
-            self._publisher.publish(EVENTS, EVENTS, body, lambda _: None, id=body.decode())
+            self._publisher.publish(
+                topology.EVENTS_EXCHANGE, provenance.API, body, lambda _: None, id=body.decode()
+            )
         await asyncio.wait_for(self._publisher.drained(), 20)
         self.written += bodies
         return bodies

@@ -104,12 +104,12 @@ async def test_a_client_with_its_certificate_publishes(node: TlsBroker) -> None:
     renewed = node.authority.issue("renewed", "client")
     seen = Seen()
     async with running(Publisher("publisher", [node.url(renewed)], seen)) as link:
-        await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="a", timeout=10)
+        await link.confirmed(topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="a", timeout=10)
         node.authority.issue("renewed", "client")
         for each in await asyncio.to_thread(node.broker.request, "GET", "/api/connections"):
             path = f"/api/connections/{each['name'].replace(' ', '%20').replace('>', '%3E')}"
             await asyncio.to_thread(node.broker.request, "DELETE", path)
-        await link.confirmed(topology.REQUESTS, topology.REQUESTS, b"", id="b", timeout=20)
+        await link.confirmed(topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="b", timeout=20)
 
 
 async def test_a_broker_of_another_authority_is_refused(node: TlsBroker, tmp_path: Path) -> None:

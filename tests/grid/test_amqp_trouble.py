@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from deploy.local.rabbitmq import SCRIPT
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Outcome, Publisher
 from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter
@@ -30,7 +30,7 @@ from tests.grid.links import (
 
 pytestmark = pytest.mark.integration
 
-REQUESTS = (topology.REQUESTS, topology.REQUESTS)
+REQUESTS = (topology.REQUESTS_EXCHANGE, topology.REQUESTS)
 IN_FLIGHT = 300
 
 
@@ -67,7 +67,7 @@ async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: Virt
     seen = Seen()
     jobs = Publisher("jobs", [vhost.url()], seen)
     log = Publisher("log", [vhost.url()], seen)
-    writer = EventWriter(log, "test")
+    writer = EventWriter(log, "test", provenance.API)
     taker = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False, prefetch=50)
     reader = Listener(vhost.url("api"), topology.EVENTS, "first")
     published = Flood(lambda name, done: jobs.publish(*REQUESTS, b"", done, id=name))

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from grid import event_log, events, topology
+from grid import event_log, events, provenance, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -39,7 +39,7 @@ class FakePublisher:
 def writer() -> tuple[FakePublisher, EventWriter]:
     """Give a writer and the publisher it writes to."""
     fake = FakePublisher()
-    return fake, EventWriter(cast(Publisher, fake), "test")
+    return fake, EventWriter(cast(Publisher, fake), "test", provenance.API)
 
 
 def event(number: int) -> Event:
@@ -61,7 +61,7 @@ async def test_one_turn_is_one_message() -> None:
     assert fake.bodies == []
     await turn()
     assert [events.decode(body) for body in fake.bodies] == [several]
-    assert fake.targets == [(topology.EVENTS, topology.EVENTS)]
+    assert fake.targets == [(topology.EVENTS_EXCHANGE, provenance.API)]
 
 
 async def test_a_message_is_bounded() -> None:

@@ -147,7 +147,7 @@ async def test_an_empty_broker_is_given_everything(vhost: VirtualHost) -> None:
 @pytest.mark.integration
 async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
     """A queue of another shape is an error that names it; the link comes back for the others."""
-    other = Queue(topology.REQUESTS, topology.REQUESTS, topology.REQUESTS, {})
+    other = Queue(topology.REQUESTS, topology.REQUESTS_EXCHANGE, topology.REQUESTS, {})
     seen = Seen()
     async with running(Declarer("d", [vhost.url()], seen)) as declarer:
         with pytest.raises(BrokerUnavailable, match=r"charge\.requests: .*PRECONDITION_FAILED"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grid import topology
+from grid import provenance, topology
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
 from grid.events import Counts, State
@@ -47,7 +47,7 @@ class Bench:
         self.worker = Worker(
             "s1",
             self.station,
-            EventWriter(self.publisher, "test"),
+            EventWriter(self.publisher, "test", provenance.substation_writer("s1")),
             charge_seconds=seconds,
             random=Random(3),  # noqa: S311
             chance=Random(3).getrandbits,  # noqa: S311

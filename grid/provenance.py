@@ -1,0 +1,65 @@
+"""Who wrote an event, and whose events are believed. Pure.
+
+A message of the event log carries the key it was published with, and RabbitMQ lets each user
+publish with its own name as the key only (``deploy/rabbitmq/users.py``). So a reader knows the
+writer of an event, whatever the event says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from grid import topology
+from grid.events import MARKER, SUBSTATIONS, Event, State
+
+DISPATCHER: Final = "dispatcher"
+API: Final = "api"
+OPERATOR: Final = "parked"  # who replays and discards parked messages
+
+# Through another exchange: one of an earlier version, to which no user may write any more.
+NOBODY_KNOWN: Final = ""
+
+_SUBSTATION_KINDS: Final = frozenset({State.CHARGING, State.COMPLETED, State.EXPIRED})
+_KINDS: Final[Mapping[str, frozenset[str]]] = {
+    DISPATCHER: frozenset({*State, SUBSTATIONS, MARKER}),
+    API: frozenset({State.QUEUED, MARKER}),
+    OPERATOR: frozenset({State.QUEUED, State.CANCELLED}),
+    # A log of before tells of jobs, and of its substations nothing that is still true.
+    NOBODY_KNOWN: frozenset({*State, MARKER}),
+}
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+def substation_writer(substation: str) -> str:
+    """Return the name with which a substation writes events: its queue's and its user's."""
+    return topology.substation_queue(substation).name
+
+
+def writer_of(exchange: str, key: str) -> str:
+    """Return who published a message of the event log, by the exchange and key it carries."""
+    return key if exchange == topology.EVENTS_EXCHANGE else NOBODY_KNOWN
+
+
+def believed(events: list[Event], writer: str) -> list[Event]:
+    """Return those of the events that their writer may write, in their order.
+
+    A substation tells of sessions at itself, and only what a session is about.
+    """
+    if writer == DISPATCHER:
+        return events
+    substation = topology.substation_of(writer)
+    if substation is not None:
+        return [_session(each) for each in events if _is_own(each, substation)]
+    kinds = _KINDS.get(writer, _NONE)
+    return [each for each in events if each.kind in kinds]
+
+
+def _is_own(event: Event, substation: str) -> bool:
+    return event.substation == substation and event.kind in _SUBSTATION_KINDS
+
+
+def _session(event: Event) -> Event:
+    """Return a session's event without its detail: that could say the job was replayed."""
+    return replace(event, detail={}) if event.detail else event
