@@ -16,11 +16,12 @@ from api.admission import Door
 from api.intake import Intake
 from api.log import EventLog
 from api.projection import Projection
+from api.queues import QueueWatch
 from api.rates import Rates
 from api.settings import ApiSettings
 from api.telemetry import JobsCollector, Metrics
 from grid import provenance, topology
-from grid.amqp import Publisher, StreamReader
+from grid.amqp import Declarer, Publisher, StreamReader
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import STILL_READING
@@ -71,16 +72,22 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         controls, projection.known_substations, settings.confirm_timeout, any_keys=bool(keys)
     )
 
+    declarer = Declarer("api-queues", urls, watch)
+    queues = QueueWatch(declarer, publisher)
+
     def problems() -> list[str]:
         behind = [] if log.caught_up.is_set() else [STILL_READING]
         blocked = ["RabbitMQ blocks publishers"] if publisher.blocked else []
-        return links_down([publisher, reader]) + blocked + behind
+        return links_down([publisher, reader]) + queues.problems() + blocked + behind
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        links = publisher, reader, setter, controls_reader
+        links = publisher, reader, setter, controls_reader, declarer
         async with background(
-            *(link.run() for link in links), log.mark(), controls.run(controls_reader.up)
+            *(link.run() for link in links),
+            log.mark(),
+            controls.run(controls_reader.up),
+            queues.run(),
         ):
             yield
             await writer.finish()

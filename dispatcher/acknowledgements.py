@@ -23,6 +23,10 @@ class AckWindow:
         """Tell whether there is a delivery behind a gap that goes alone the next time."""
         return bool(self._passed_over)
 
+    def __len__(self) -> int:
+        """Return how many deliveries are not acknowledged."""
+        return len(self._open)
+
     def delivered(self, tag: int) -> None:
         """Note a new delivery."""
         self._open[tag] = None

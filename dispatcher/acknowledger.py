@@ -19,6 +19,10 @@ class Acknowledger:
         self._due = False
         self.consumer: Consumer
 
+    def __len__(self) -> int:
+        """Return how many deliveries are not acknowledged."""
+        return len(self._window)
+
     def delivered(self, tag: int) -> None:
         """Note a new delivery."""
         self._window.delivered(tag)

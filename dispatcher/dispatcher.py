@@ -28,7 +28,7 @@ from dispatcher.decision.router import Choice, Router
 from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
-from dispatcher.jobs import Job, Source
+from dispatcher.jobs import Hands, Job, Source
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -161,12 +161,25 @@ class Dispatcher:
             self._position(),
             self._now(),
             answering=self._consumer.connected and self._certain(),
-            clear=self.intake.clear,
+            clear=not self.intake.held,
         )
 
     def inherit(self, offset: int) -> None:
         """Note from which offset on another dispatcher's decisions may be unsettled."""
         self._unsettled.inherit(offset, self._now())
+
+    def in_hand(self) -> Hands:
+        """Return the jobs that are here: waiting, on their way, or held until the log is read."""
+        held = self.intake.held
+        requests = self.intake.requests
+        jobs = self._jobs.values()
+        tracked = sum(job.source is requests and job.tag is not None for job in jobs) + len(held)
+        ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
+        return Hands(ids, max(0, len(self._acks) - tracked))
+
+    def has_sent(self, job: str) -> bool:
+        """Return whether a job was sent from here, as far as is remembered."""
+        return self._sent.where(job) is not None
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""

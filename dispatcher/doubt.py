@@ -34,7 +34,7 @@ class Doubt:
         self._take = take
         self._held: list[Delivery] = []
         self._asked = asyncio.Event()
-        self._reading = 0  # for how many the log is being read
+        self._reading: list[Delivery] = []  # for which the log is being read
         self._epoch = 0  # of the consuming link: a tag of an older one means nothing
 
     def hold(self, delivery: Delivery) -> None:
@@ -46,11 +46,12 @@ class Doubt:
         """Let go of all: the link broke, and RabbitMQ delivers them again."""
         self._epoch += 1
         self._held.clear()
+        self._reading = []
 
     @property
-    def empty(self) -> bool:
-        """Return whether no request is held."""
-        return not self._held and not self._reading
+    def held(self) -> list[Delivery]:
+        """Return the requests that wait for the log."""
+        return [*self._reading, *self._held]
 
     async def run(self) -> None:
         """Read the log for what is held, again and again, until the task is cancelled."""
@@ -58,10 +59,10 @@ class Doubt:
             await self._asked.wait()
             self._asked.clear()
             epoch, (held, self._held) = self._epoch, (self._held, [])
-            self._reading = len(held)
+            self._reading = held
             if held:
                 await self._read(len(held))
-            self._reading = 0
+            self._reading = []
             if epoch == self._epoch:
                 for each in held:
                     self._take(each)

@@ -71,9 +71,9 @@ class Intake:
         return self._early is None
 
     @property
-    def clear(self) -> bool:
-        """Return whether no request waits for the event log to be read up to it."""
-        return self._doubt is None or self._doubt.empty
+    def held(self) -> list[Delivery]:
+        """Return the requests that wait for the event log to be read up to them."""
+        return [*(self._early or []), *(self._doubt.held if self._doubt is not None else [])]
 
     def begin(self) -> None:
         """Hand on what comes, and what has come: what was sent before is known now."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dispatcher.decision.line import Wish, wish
 from dispatcher.parking import Parking
@@ -24,6 +24,16 @@ class Source:
 
     done: Callable[[int], None]
     parking: Parking
+
+
+class Hands(NamedTuple):
+    """What a dispatcher has: the ids of its jobs, and how many other deliveries.
+
+    The others are not acknowledged yet since they are being parked, or were copies.
+    """
+
+    jobs: Set[str]
+    others: int
 
 
 @dataclass(slots=True, eq=False)

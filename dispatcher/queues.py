@@ -65,6 +65,22 @@ class QueueKeeper:
         state = await self._look(substation)
         return state is not None and state.consumers > 0 and not state.ready
 
+    async def holds_none(self, substation: str) -> bool:
+        """Return whether nothing that was sent to a substation a while ago waits there.
+
+        Where its page cannot be read, or it left, only an empty queue without a consumer says so.
+        """
+        account = self._ledger.accounts.get(substation)
+        if self.holding(substation):
+            return False
+        if account is not None and self._ledger.unreadable(account, self._now()) is None:
+            return await self.takes_jobs(substation)
+        try:
+            state = await self._declarer.look(topology.substation_queue(substation).name)
+        except BrokerUnavailable:
+            return False
+        return state is None or not (state.ready or state.consumers)
+
     async def run(self) -> None:
         """Keep the queues until the task is cancelled."""
         while True:

@@ -59,7 +59,8 @@ class Snapshots:
         unwritten = 0
         while True:
             found = self._candidates()
-            seen = [_without_age(each) for each in found], sorted(self._former)
+            # one that takes over says so at once, whatever it sees
+            seen = [_without_age(each) for each in found], sorted(self._former), self._turn.terms
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
             if due and self._may_speak():

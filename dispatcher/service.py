@@ -19,10 +19,14 @@ from dispatcher.decision.ledger import Ledger
 from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.history import REMEMBERED
+from dispatcher.jobs import Job
 from dispatcher.log_start import find_start
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.past import read_past
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
+from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
 from dispatcher.rescue import Rescue
 from dispatcher.scraper import Scraper
@@ -54,6 +58,7 @@ NOT_BEGUN: Final = (
     f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
     "`python -m grid declare` makes what is missing"
 )
+PAST_AFTER_SECONDS: Final = 10.0  # what matters at once is read by then
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
 SETTLING: Final = "the substations are still being read for the first time"
 
@@ -82,16 +87,14 @@ class _Service:
         self._ledger = Ledger(settings.stale_after, settings.default_connectors)
         self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
         self._progress = Progress(REMEMBERED)
+        self._jobs = OpenJobs()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._turn = Turn(self._name, self._now)
         publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
         self._events = EventWriter(publisher, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
-        self._queues = QueueKeeper(
-            self._ledger,
-            self._link(Declarer("dispatcher-queues", self._urls, self._broker)),
-            self._now,
-        )
+        declarer = self._link(Declarer("dispatcher-queues", self._urls, self._broker))
+        self._queues = QueueKeeper(self._ledger, declarer, self._now)
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(publisher, random)
         dead = DeadLetters(publisher, self._events, self._metrics, clock)
@@ -99,6 +102,18 @@ class _Service:
         self._rescue = self._rescuing()
         self._scraper = self._watching()
         self._controls, self._controls_up = self._controlling()
+        self._reconciler = Reconciler(
+            self._jobs,
+            self._dispatcher,
+            declarer=declarer,
+            scanner=self._scanner,
+            publisher=publisher,
+            metrics=self._metrics,
+            is_active=self._is_active,
+            lost_at=self._queues.holds_none,
+            read_log=self._read_log,
+            now=self._now,
+        )
 
     def app(self) -> FastAPI:
         """Give the app in whose lifespan all of it works."""
@@ -124,7 +139,7 @@ class _Service:
             now=self._now,
             on_missing_queue=self._queues.missing,
             on_delivery=self._on_delivery,
-            on_sent=self._unbegun.note,
+            on_sent=self._on_sent,
             read_log=self._read_log,
             certain=lambda: not any(link.lapsed for link in self._leased),
             position=lambda: self._log.position,
@@ -187,6 +202,8 @@ class _Service:
             self._metrics,
             mark=self._mark,
             progress=self._progress,
+            jobs=self._jobs,
+            position=lambda: self._log.position,
             turn=self._turn,
             inherit=self._dispatcher.inherit,
             now=self._now,
@@ -240,9 +257,39 @@ class _Service:
             self._ledger.let_go()
             self._ledger.settle(self._now())
 
+    def _on_sent(self, job: Job) -> None:
+        """Remember a job until it begins; its decision may not be read in the log yet, or never."""
+        self._unbegun.note(job)
+        self._jobs.assign(job.id, job.substation, job.replays)
+
+    def _is_active(self) -> bool:
+        """Return whether this dispatcher is the one at work, and knows all that it was given."""
+        dispatcher = self._dispatcher
+        return (
+            dispatcher.deciding
+            and self._requests.connected
+            and not self._requests.lapsed
+            and not self._turn.standing_by
+            and not dispatcher.intake.held
+        )
+
     async def _follow_log(self) -> None:
         """Read the event log, from as far back as is needed, until the task is cancelled."""
-        await self._log.run_from(await self._find_start())
+        start = await self._find_start()
+        end = start if isinstance(start, int) else 0
+        await asyncio.gather(self._log.run_from(start), self._read_past(end))
+
+    async def _read_past(self, end: int) -> None:
+        """Learn which jobs were open before; there is time for that, nothing is decided by it."""
+        if end > 0:
+            await asyncio.sleep(PAST_AFTER_SECONDS)
+        while not self._jobs.complete:
+            try:
+                self._jobs.absorb(await read_past(self._scanner, end))
+            except BrokerUnavailable as error:
+                log.info("the older part of the event log cannot be read yet: %s", error)
+                await asyncio.sleep(LOG_RETRY_SECONDS)
+        log.info("the older part of the event log is read: %d jobs wait", self._jobs.waiting)
 
     async def _find_start(self) -> str | int:
         while True:
@@ -310,6 +357,7 @@ class _Service:
             self._dispatcher.intake.run(),
             self._rescue.run(),
             self._unbegun.run(),
+            self._reconciler.run(),
             snapshots.publish(),
             announce(candidates, self._blind),
         ]

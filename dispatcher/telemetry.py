@@ -28,6 +28,11 @@ class Metrics:
         self.refused = counter(
             "refused_jobs", "Jobs that a substation's queue did not take", ["substation"]
         )
+        self.reconciled = counter(
+            "reconciled_jobs",
+            "Accepted jobs that were in no queue and in nobody's hands, by what was done",
+            ["outcome"],
+        )
         self.expired = counter("expired", "Requests whose departure passed while they waited")
         self.rescued = counter(
             "rescued_jobs",

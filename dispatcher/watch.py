@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from dispatcher.decision.ledger import Ledger
 from dispatcher.log_start import UNSETTLED_FROM
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
@@ -38,6 +39,8 @@ class SubstationWatch:
         *,
         mark: Mark,
         progress: Progress,
+        jobs: OpenJobs,
+        position: Callable[[], int],
         turn: Turn,
         inherit: Callable[[int], None],
         now: Callable[[], float],
@@ -50,6 +53,8 @@ class SubstationWatch:
         self._mark = mark
         self.marks: set[Mark] = set()  # others that are looked for
         self._progress = progress
+        self._jobs = jobs
+        self._position = position
         self._turn = turn
         self._inherit = inherit
         self._now = now
@@ -96,10 +101,12 @@ class SubstationWatch:
         except MalformedMessage as error:
             log.warning("passed over in the event log: %s", error)
             return
+        offset = self._position() - 1  # the position is behind the message that is being read
         for each in found:
             for mark in (self._mark, *self.marks):
                 mark.see(each)
             self._progress.take(each)
+            self._jobs.take(each, offset)
             if each.kind == SUBSTATIONS:
                 self._on_snapshot(each)
             elif each.kind == State.PARKED and each.substation:
@@ -130,6 +137,7 @@ class Turn:
         self.name = name
         self._now = now
         self._taken = False
+        self.terms = 0  # how often it took over
         self._other_heard_at: float | None = None
         self._other_left = False
         self._listening_until = -inf
@@ -165,4 +173,5 @@ class Turn:
         """
         taken_over = not self._taken or self._other_heard_at is not None
         self._taken, self._other_heard_at, self._listening_until = True, None, -inf
+        self.terms += taken_over
         return taken_over

@@ -93,6 +93,14 @@ def decode(body: bytes) -> ChargeRequest:
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
         raise MalformedMessage(f"version is {shown(version)}, this reader knows {VERSION}")
+    return of_fields(fields)
+
+
+def of_fields(fields: Mapping[str, Any]) -> ChargeRequest:
+    """Return the request that has these fields, as ``ChargeRequest.fields`` gives them.
+
+    Raise ``MalformedMessage`` where they are no request's.
+    """
     try:
         return ChargeRequest(**_known(fields))
     except (InvalidField, TypeError) as error:

@@ -70,6 +70,7 @@ class Publisher(Link):
         self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
+        self._returned_at: dict[Target, float] = {}  # where the last message found no queue
         self._suspicion = Suspicion()
         self._refusals = Refusals()
         self._looking: asyncio.Task[None] | None = None
@@ -80,6 +81,11 @@ class Publisher(Link):
     def backlog(self) -> int:
         """How many messages RabbitMQ has not answered for yet."""
         return len(self._sent) + len(self._unsent)
+
+    def returned_within(self, seconds: float, exchange: str, key: str) -> bool:
+        """Return whether the last message published there found no queue, so short a time ago."""
+        at = self._returned_at.get((exchange, key))
+        return at is not None and asyncio.get_running_loop().time() - at <= seconds
 
     def publish(
         self,
@@ -238,7 +244,12 @@ class Publisher(Link):
         if publication is None:
             return
         self._forget(publication)
-        self._judge((publication.exchange, publication.key), accepted=accepted)
+        target = publication.exchange, publication.key
+        if publication.returned:
+            self._returned_at[target] = asyncio.get_running_loop().time()
+        else:
+            self._returned_at.pop(target, None)
+        self._judge(target, accepted=accepted)
         if not self.backlog:
             self._idle.set()
         if publication.withdrawn:

@@ -14,6 +14,7 @@ from dispatcher.decision.ledger import Ledger
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.doubt import ReadLog
 from dispatcher.jobs import Job
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.readings import Reading
 from dispatcher.telemetry import LedgerCollector, Metrics
@@ -106,6 +107,7 @@ class Bench:
         self.ledger = Ledger(stale_after=1e9, default_connectors=connectors)
         self.fleet = Fleet(self.ledger, period=0.5, slow_start=0.0)
         self.progress = Progress(1_000)
+        self.open_jobs = OpenJobs()
         self.missing: list[str] = []
         self.certain, self.position = True, 0
         self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
@@ -141,6 +143,8 @@ class Bench:
             self.metrics,
             mark=self.mark,
             progress=self.progress,
+            jobs=self.open_jobs,
+            position=lambda: self.position,
             turn=self.turn,
             inherit=self.dispatcher.inherit,
             now=lambda: self.now,

@@ -1,0 +1,52 @@
+"""Whether the queues that requests and their records go through are there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from grid import topology
+from grid.amqp import Declarer, Publisher
+from grid.errors import BrokerUnavailable
+
+LOOK_SECONDS: Final = 2.0
+RETURNED_SECONDS: Final = 5.0  # it may be back: who is not ready is sent nothing to find out
+MISSING: Final = "the queue {} is missing; `python -m grid declare` makes it"
+
+
+class QueueWatch:
+    """Looks again and again for the queues that all services share.
+
+    From RabbitMQ 4.2.6 on the api's user may not ask for queues; there ``publisher``, which is told
+    where a request finds no queue, knows of the one that matters most.
+    """
+
+    def __init__(self, declarer: Declarer, publisher: Publisher) -> None:
+        self._declarer = declarer
+        self._publisher = publisher
+        self._missing: set[str] = set()
+
+    def problems(self) -> list[str]:
+        """Return the queues that are missing, as problems of readiness."""
+        requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS
+        returned = self._publisher.returned_within(RETURNED_SECONDS, *requests)
+        missing = self._missing | ({topology.REQUESTS} if returned else set())
+        return [MISSING.format(name) for name in sorted(missing)]
+
+    async def run(self) -> None:
+        """Look until the task is cancelled."""
+        while True:
+            await self._declarer.up.wait()
+            for queue in topology.QUEUES:
+                await self._look(queue.name)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, name: str) -> None:
+        try:
+            found = await self._declarer.look(name) is not None
+        except BrokerUnavailable:
+            found = True  # as far as is known
+        if found:
+            self._missing.discard(name)
+        else:
+            self._missing.add(name)

@@ -1,0 +1,142 @@
+"""Which jobs are accepted and have not ended, whatever part of the log is read first."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher import open_jobs
+from dispatcher.open_jobs import OpenJobs
+from grid import parking
+from grid.events import Event, State
+
+MOST = 1_000
+
+
+def told(*events: Event, first: int = 0) -> OpenJobs:
+    """Return what follows from these events, each a message of its own."""
+    jobs = OpenJobs()
+    for offset, each in enumerate(events, first):
+        jobs.take(each, offset)
+    return jobs
+
+
+def event(kind: State, job: str = "j", substation: str = "s1", replays: int = 0) -> Event:
+    """Return an event of a job."""
+    where = "" if kind == State.QUEUED else substation
+    return Event(kind, 1.0, job, where, detail=parking.noted(replays))
+
+
+QUEUED, ASSIGNED = event(State.QUEUED), event(State.ASSIGNED)
+CHARGING, COMPLETED = event(State.CHARGING), event(State.COMPLETED)
+
+
+def test_job_is_open_from_its_acceptance_to_its_end() -> None:
+    """It waits, is assigned, begins, and is gone."""
+    jobs = told(QUEUED, first=7)
+    assert (jobs.waiting, jobs.offset("j")) == (1, 7)
+    jobs.take(ASSIGNED, 8)
+    assert (jobs.waiting, jobs.assigned(), jobs.offset("j")) == (0, {"s1": ["j"]}, 7)
+    assert jobs.silent("j")
+    jobs.take(CHARGING, 9)
+    assert (jobs.waiting, jobs.assigned(), jobs.silent("j")) == (0, {}, False)
+    jobs.take(COMPLETED, 10)
+    assert jobs.offset("j") is None
+
+
+@given(st.permutations([QUEUED, ASSIGNED, CHARGING, COMPLETED]))
+def test_an_end_ends_whatever_is_read_after_it(events: list[Event]) -> None:
+    """An api writes that a job was accepted for as long as the log does not take it."""
+    jobs = told(*events)
+    assert (jobs.waiting, jobs.assigned()) == (0, {})
+
+
+@given(st.permutations([QUEUED, ASSIGNED]))
+def test_a_job_is_assigned_in_either_order(events: list[Event]) -> None:
+    """And the offset of its record is known."""
+    jobs = told(*events)
+    assert (jobs.waiting, jobs.assigned()) == (0, {"s1": ["j"]})
+    assert jobs.offset("j") == events.index(QUEUED)
+
+
+def test_parked_job_waits_again_once_it_is_replayed() -> None:
+    """How often, is known with it: else it would be taken for what was parked before."""
+    jobs = told(QUEUED, event(State.PARKED), QUEUED)
+    assert jobs.waiting == 0
+    jobs.take(event(State.QUEUED, replays=1), 3)
+    assert (jobs.waiting, jobs.replays("j")) == (1, 1)
+    jobs.take(event(State.CANCELLED, replays=1), 4)
+    assert (jobs.waiting, jobs.replays("j")) == (0, 0)
+
+
+def test_earlier_part_of_the_log_adds_what_was_open_then() -> None:
+    """Unless it was assigned, or has ended, since."""
+    earlier = told(
+        *(event(State.QUEUED, job) for job in ("a", "b", "c", "d")),
+        event(State.ASSIGNED, "d"),
+        event(State.QUEUED, "e", replays=2),
+    )
+    jobs = told(
+        event(State.COMPLETED, "a"), event(State.ASSIGNED, "b"), event(State.QUEUED, "x"), first=50
+    )
+    assert not jobs.complete
+    jobs.absorb(earlier)
+    assert jobs.complete
+    assert jobs.missing(0, (), (), MOST) == ["c", "e", "x"]
+    assert jobs.offset("b") == 1
+    assert jobs.assigned() == {"s1": ["b", "d"]}
+    assert jobs.replays("e") == 2
+
+
+@given(st.data())
+def test_log_read_in_two_parts_tells_the_same(data: st.DataObject) -> None:
+    """Wherever it is cut, and whichever part is read first."""
+    kinds = st.sampled_from([State.QUEUED, State.ASSIGNED, State.CHARGING, State.COMPLETED])
+    events = data.draw(
+        st.lists(st.builds(event, kinds, st.sampled_from("abc"), st.just("s1")), max_size=12)
+    )
+    cut = data.draw(st.integers(0, len(events)))
+    whole, later = told(*events), told(*events[cut:], first=cut)
+    later.absorb(told(*events[:cut]))
+    assert set(later.missing(0, (), (), MOST)) == set(whole.missing(0, (), (), MOST))
+    for job in "abc":
+        assert later.silent(job) == whole.silent(job)
+        assert (later.offset(job) is None) == (whole.offset(job) is None)
+
+
+def test_missing_are_the_oldest_that_no_queue_has_room_for() -> None:
+    """Queues are served in order: what is left in them is what came last."""
+    jobs = told(*(event(State.QUEUED, str(number)) for number in range(10)))
+    assert jobs.missing(10, (), (), MOST) == []
+    assert jobs.missing(7, (), (), MOST) == ["0", "1", "2"]
+    assert jobs.missing(7, (), (), 2) == ["0", "1"]
+    assert jobs.missing(5, {"0", "2", "strange"}, (), MOST) == ["1", "3", "4"]
+    jobs.take(event(State.ASSIGNED, "9"), 10)
+    assert jobs.missing(9, (), (), MOST) == []
+    assert jobs.missing(8, (), ["9"], MOST) == ["0", "1"]
+    assert jobs.missing(0, {str(number) for number in range(9)}, ["9"], MOST) == ["9"]
+    assert jobs.missing(0, {str(number) for number in range(10)}, ["9"], MOST) == []
+
+
+def test_requeued_job_waits_again_under_its_old_record() -> None:
+    """It was assigned to a substation that does not have it."""
+    jobs = told(QUEUED, ASSIGNED)
+    assert jobs.substation("j") == "s1"
+    jobs.requeue("j")
+    assert (jobs.waiting, jobs.substation("j"), jobs.offset("j")) == (1, "", 0)
+    jobs.drop("j")
+    assert jobs.waiting == 0
+
+
+def test_only_ends_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those not before the earlier part of the log was added."""
+    monkeypatch.setattr(open_jobs, "ENDS_REMEMBERED", 2)
+    jobs = told(*(event(State.COMPLETED, str(number)) for number in range(6)))
+    jobs.absorb(told(*(event(State.QUEUED, str(number)) for number in range(6))))
+    assert jobs.waiting == 0
+    jobs.take(event(State.COMPLETED, "6"), 6)
+    jobs.take(event(State.QUEUED, "6"), 7)
+    assert jobs.waiting == 0
+    jobs.take(event(State.QUEUED, "0"), 8)
+    assert jobs.waiting == 1
