@@ -30,6 +30,8 @@ LOOK_SECONDS: Final = 1.0
 MISSING_SECONDS: Final = 8.0  # messages on their way between RabbitMQ and here are in no count
 LOG_SECONDS: Final = 5.0  # to read the event log as far as it is written, before looking again
 MAX_SUSPECTS: Final = 50_000
+PUBLISHED: Final = "published"
+RECORD_LOST: Final = "record lost"
 BATCH: Final = 5_000  # jobs published at once
 
 LostAt = Callable[[str], Coroutine[Any, Any, bool]]
@@ -78,6 +80,8 @@ class Reconciler:
         self._read_log = read_log
         self._now = now
         self._missing_since: dict[str, float] = {}
+        for outcome in (PUBLISHED, RECORD_LOST):
+            metrics.reconciled.labels(outcome)  # so that its increase is seen
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
@@ -136,7 +140,7 @@ class Reconciler:
             *(self._publish_one(job, request) for job, request in requests.items())
         )
         done = sum(outcomes)
-        self._metrics.reconciled.labels("published").inc(done)
+        self._metrics.reconciled.labels(PUBLISHED).inc(done)
         log.warning(
             "%d accepted requests were in no queue and in nobody's hands, %d of them are published "
             "again: somebody deleted or purged a queue, or RabbitMQ lost it",
@@ -145,7 +149,7 @@ class Reconciler:
         )
         for job in set(jobs) - requests.keys():
             self._jobs.drop(job)
-            self._metrics.reconciled.labels("record lost").inc()
+            self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
 
     async def _publish_one(self, job: str, request: ChargeRequest) -> bool:
