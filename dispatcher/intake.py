@@ -117,7 +117,12 @@ class Intake:
         self._history.take_back(request.id, substation)
         job = self._new(request, delivery, source)
         job.origin, job.attempt = substation, 1
-        self._join(job)
+        # another dispatcher may have moved it, and ended before it was acknowledged here
+        before = self._history.sent_before(job.id, substation)
+        if before is None:
+            self._join(job)
+        else:
+            self._send_again(job, before)
         return True
 
     def forget(self) -> None:

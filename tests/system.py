@@ -23,8 +23,13 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 STANDBY = "standby"
 DISPATCHERS = ("dispatcher", STANDBY)
+THIRD = "third"  # dispatcher
 OTHER_API = "other-api"
-MODULES = {STANDBY: "dispatcher", OTHER_API: "api"}  # of services whose module is not their name
+MODULES = {
+    STANDBY: "dispatcher",
+    THIRD: "dispatcher",
+    OTHER_API: "api",
+}  # of services whose module is not their name
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,8 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class System:
     """One api, one dispatcher and some substations; each can be ended and started again.
 
-    A service named ``STANDBY`` is a second dispatcher, ``OTHER_API`` a second api; a test starts
-    them itself.
+    Services named ``STANDBY`` and ``THIRD`` are further dispatchers, ``OTHER_API`` a second api; a
+    test starts them itself.
 
     ``way`` turns each service's address of the broker into the one it is given.
     ``environment`` is given to every service; names like ``substation1`` may have their own in

@@ -30,6 +30,22 @@ def with_s1_dead(publisher: FakePublisher, *others: str) -> Bench:
     return bench
 
 
+async def test_dispatcher_sends_a_job_where_another_one_moved_it() -> None:
+    """That one ended before the copy in the dead substation's queue was acknowledged."""
+    for _ in range(5):
+        bench = Bench(confirming(), "s1", "s2", "s3")
+        bench.tell(
+            Event(State.ASSIGNED, AT, job="j1", substation="s1", attempt=1),
+            Event(State.ASSIGNED, AT + 1, job="j1", substation="s2", attempt=2),
+        )
+        bench.lose("s1")
+        bench.read("s2", load=2)
+        assert bench.rescue.bring("s1", body("j1"), "j1")
+        await turns()
+        assert bench.publisher.routed() == [("j1", "s2")]
+        assert bench.rescue.acked == [1]
+
+
 async def test_it_goes_elsewhere_and_is_acknowledged_once_it_is_there() -> None:
     """Until RabbitMQ has it in another queue, it stays in the one it was taken from."""
     bench = with_s1_dead(recording(), "s2")

@@ -11,6 +11,7 @@ from math import inf
 from time import monotonic, time
 from typing import Final
 
+from grid import topology
 from tests.broker import Broker
 from tests.faults import brokerside
 from tests.faults.accounts import ACCEPTED, UNAVAILABLE
@@ -20,6 +21,7 @@ from tests.faults.processes import (
     active,
     hold,
     kill_active_dispatcher,
+    kill_dispatchers_quickly,
     kill_often,
     terminate_all,
 )
@@ -30,6 +32,8 @@ HOUR: Final = 3600
 LIMIT: Final = 50  # requests that may wait, where that is the fault
 ACCEPTED_AGAIN_SECONDS: Final = 5.0
 TAKEN_OVER_SECONDS: Final = 60.0  # by then RabbitMQ has given up one that hangs
+DECLARED_AFTER_SECONDS: Final = 4.0
+RECONCILED_SECONDS: Final = 30.0
 CUT_BYTES: Final = 100_000
 SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 
@@ -125,6 +129,45 @@ def _requests_at_limit(stage: Stage) -> None:
     assert UNAVAILABLE in statuses
 
 
+def _requests_deleted(stage: Stage) -> None:
+    """Delete the queue while dispatchers have requests of it in hand, and make it anew."""
+    before = _reconciled(stage)
+    with hold(stage, *DISPATCHERS):
+        stage.wait(stage.length.blocked)
+        brokerside.delete_queue(stage.vhost, topology.REQUESTS)
+    stage.wait(DECLARED_AFTER_SECONDS)
+    brokerside.declare_topology(stage.vhost)
+    stage.ended()
+    _wait_reconciled(stage, before)
+
+
+def _requests_purged(stage: Stage) -> None:
+    """Purge what has gathered; the dispatchers that start then know of it from the log alone."""
+    for name in DISPATCHERS:
+        stage.system.kill(name)
+    stage.wait(stage.length.blocked)
+    brokerside.purge_queue(stage.vhost, topology.REQUESTS)
+    for name in DISPATCHERS:
+        stage.system.start(name)
+    stage.ended()
+    _wait_reconciled(stage, 0.0)
+
+
+def _wait_reconciled(stage: Stage, before: float) -> None:
+    """Wait until what was in the queue is published again, and note how long that took."""
+    began = monotonic()
+    stage.system.until(
+        lambda: _reconciled(stage) > before, "requests are published again", RECONCILED_SECONDS
+    )
+    took = monotonic() - began
+    stage.note(f"{_reconciled(stage) - before:.0f} published again {took:.1f} s after that")
+
+
+def _reconciled(stage: Stage) -> float:
+    metric = "dispatcher_reconciled_jobs_total"
+    return sum(each.value for name in DISPATCHERS for each in stage.samples(name, metric))
+
+
 def _substation_queue_deleted(stage: Stage) -> None:
     for _ in range(stage.length.kills):
         stage.at_random()
@@ -201,6 +244,9 @@ FAULTS: Final = (
     Fault("memory alarm", 5, partial(_alarm, brokerside.memory_alarm)),
     Fault("disk alarm", 5, partial(_alarm, brokerside.disk_alarm)),
     Fault("charge.requests at its limit", None, _requests_at_limit),
+    Fault("three dispatchers, the active one killed every 3 s", None, kill_dispatchers_quickly),
+    Fault("charge.requests deleted", 10, _requests_deleted),
+    Fault("charge.requests purged while no dispatcher runs", None, _requests_purged),
     Fault("a substation's queue deleted", 10, _substation_queue_deleted),
     Fault("charge.events deleted", 10, _events_deleted),
     Fault("api: SIGSTOP, SIGCONT", 10, partial(_held, "api")),

@@ -9,11 +9,19 @@ from itertools import cycle, islice
 from time import monotonic
 from typing import Final
 
+from tests.faults.backlog import write_past, write_waiting
 from tests.faults.stage import Stage
-from tests.system import DISPATCHERS
+from tests.system import DISPATCHERS, THIRD
 
 ENDED_SECONDS: Final = 10.0  # those that charge have half of it to finish
 ACCEPTED_AGAIN_SECONDS: Final = 10.0  # after a start of everything
+
+# three dispatchers, of which the one at work is killed again and again
+QUICK_SECONDS: Final = 3.0  # between two kills
+LONG_KILLS, SHORT_KILLS = 27, 3
+LONG_LOG, SHORT_LOG = 50_000, 2_000  # jobs that have ended
+LONG_BACKLOG, SHORT_BACKLOG = 30_000, 500  # requests that wait
+BACKLOG_SECONDS: Final = 300.0  # to write them
 
 
 def kill_often(names: Sequence[str], stage: Stage) -> None:
@@ -35,18 +43,48 @@ def kill_active_dispatcher(stage: Stage) -> None:
         stage.system.wait_ready(name, eligible=())
 
 
-def active(stage: Stage) -> str:
+def kill_dispatchers_quickly(stage: Stage) -> None:
+    """Kill the dispatcher at work every few seconds, whether or not the next one has started.
+
+    Of three, with a long log to read and many requests waiting: whoever takes over before it knows
+    what was sent sends it again.
+    """
+    names = (*DISPATCHERS, THIRD)
+    if stage.length.kills > 1:
+        kills, ended, waiting = LONG_KILLS, LONG_LOG, LONG_BACKLOG
+    else:
+        kills, ended, waiting = SHORT_KILLS, SHORT_LOG, SHORT_BACKLOG
+    urls = [stage.vhost.url()]
+    stage.aside.do(write_past(urls, ended), BACKLOG_SECONDS)
+    stage.system.start(THIRD)
+    stage.system.wait_ready(THIRD, eligible=())
+    stage.aside.do(write_waiting(urls, waiting), BACKLOG_SECONDS)
+    for _ in range(kills):
+        name = active(stage, names)
+        stage.system.kill(name)
+        stage.system.start(name)
+        stage.wait(QUICK_SECONDS)
+    stage.ended()
+    stage.system.end(THIRD)
+    stage.system.wait_ready(*DISPATCHERS, eligible=())
+    stage.note(f"{kills} kills, {ended:,} jobs in the log, {waiting:,} waiting")
+
+
+def active(stage: Stage, names: Sequence[str] = DISPATCHERS) -> str:
     """Name the dispatcher at work: the one that decides."""
-    before = _decisions(stage)
-    stage.system.until(lambda: _decisions(stage) != before, "a dispatcher decides")
-    now = _decisions(stage)
-    return max(DISPATCHERS, key=lambda name: now[name] - before[name])
+    before = _decisions(stage, names)
+    stage.system.until(lambda: _decides(stage, names, before), "a dispatcher decides")
+    now = _decisions(stage, names)
+    return max(names, key=lambda name: now[name] - before[name])
 
 
-def _decisions(stage: Stage) -> dict[str, float]:
-    return {
-        name: sum(stage.values(name, "dispatcher_decisions_total").values()) for name in DISPATCHERS
-    }
+def _decides(stage: Stage, names: Sequence[str], before: dict[str, float]) -> bool:
+    now = _decisions(stage, names)
+    return any(now[name] > before[name] for name in names)
+
+
+def _decisions(stage: Stage, names: Sequence[str]) -> dict[str, float]:
+    return {name: sum(stage.values(name, "dispatcher_decisions_total").values()) for name in names}
 
 
 def _kill(stage: Stage, name: str) -> None:
