@@ -35,6 +35,7 @@ from grid.amqp import Consumer, Declarer, Link, Publisher, ReadBack, StreamReade
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter, Mark
 from grid.events import STILL_READING
+from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.waiting import within
@@ -68,6 +69,7 @@ class _Service:
         self._clock, self._now = clock, monotonic
         self._registry = new_registry()
         self._metrics = Metrics(self._registry)
+        self._isolation = Isolation(self._registry)
         self._broker = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
         self._links: list[Link] = []
         self._ledger = Ledger(settings.stale_after, settings.default_connectors)
@@ -168,6 +170,7 @@ class _Service:
             self._dispatcher.route,
             self._queues.missing,
             self._metrics,
+            isolation=self._isolation,
             mark=self._mark,
             progress=self._progress,
             turn=self._turn,
@@ -183,11 +186,14 @@ class _Service:
             read=watch.on_events,
         )
         self._link(reader)
-        self._file = TargetFile(settings.substations_file)
+        self._file = file = TargetFile(settings.substations_file)
+        self._metrics.target_file_ok.set_function(lambda: file.problem is None)
         scraper = Scraper(
-            self._file,
+            file,
             settings.scrape_period,
             settings.scrape_timeout,
+            clock=self._clock,
+            isolation=self._isolation,
             on_targets=watch.on_targets,
             on_reading=watch.on_reading,
             on_failure=watch.on_failure,

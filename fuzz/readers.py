@@ -26,7 +26,7 @@ class Reader(NamedTuple):
 
 def _page(body: bytes) -> object:
     """Read a page as the scraper does."""
-    return readings.parse(body.decode("utf-8", errors="replace"))
+    return readings.parse(body.decode("utf-8", errors="replace"), AT)
 
 
 _REQUEST: Final = ChargeRequest(

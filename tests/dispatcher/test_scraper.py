@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from deploy.local.ports import HOST
 from dispatcher import scraper as module
 from dispatcher.readings import Reading
+from dispatcher.resolver import LookUp, look_up
 from dispatcher.scraper import Scraper
 from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
+from grid.isolation import Isolation
 from tests.dispatcher.served_pages import (
     GOOD,
     Handler,
@@ -69,14 +73,22 @@ class Heard:
 
 @asynccontextmanager
 async def scraping(
-    file: Path, period: float = PERIOD, timeout: float = TIMEOUT
+    file: Path,
+    period: float = PERIOD,
+    timeout: float = TIMEOUT,
+    *,
+    look_up: LookUp = look_up,
+    heard: Heard | None = None,
 ) -> AsyncIterator[tuple[Heard, Scraper]]:
     """Scrape what a target file names."""
-    heard = Heard()
+    heard = heard or Heard()
     scraper = Scraper(
         TargetFile(file),
         period,
         timeout,
+        clock=time.time,
+        isolation=Isolation(CollectorRegistry()),
+        look_up=look_up,
         on_targets=heard.on_targets,
         on_reading=heard.on_reading,
         on_failure=heard.on_failure,

@@ -73,11 +73,11 @@ def test_a_file_that_could_not_be_read_is_tried_again(
     write(path, {"a": "h:1"})
     file = TargetFile(path)
 
-    def refused(*_: Any, **__: Any) -> str:  # noqa: ANN401
+    def refused(*_: Any, **__: Any) -> int:  # noqa: ANN401
         raise PermissionError(13, os.strerror(13))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", refused)
+        patch.setattr(os, "open", refused)
         assert found(file) is None
         assert "Permission denied" in str(file.problem)
     assert found(file) == ["a"]

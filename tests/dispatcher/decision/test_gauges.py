@@ -140,7 +140,7 @@ def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  
         now += after
         run += anew and has_counters
         try:
-            reading = readings.parse(_text(content, run if has_counters else None))
+            reading = readings.parse(_text(content, run if has_counters else None), 1.7e9)
         except MalformedReading as error:
             ledger.fail(A, str(error), now)
         else:
