@@ -214,9 +214,8 @@ def _node(event: yaml.NodeEvent, anchors: dict[str, _Node]) -> _Node:
         if event.anchor not in anchors:
             raise ConfigurationError(f"*{event.anchor} stands for nothing before it")
         return anchors[event.anchor]
-    assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)  # there is no other
-    if event.tag not in _STRING_TAGS:
-        raise ConfigurationError(f"tags are not read here, give plain text; got {shown(event.tag)}")
+    if (tag := getattr(event, "tag", None)) not in _STRING_TAGS:
+        raise ConfigurationError(f"tags are not read here, give plain text; got {shown(tag)}")
     if isinstance(event, yaml.ScalarEvent):
         is_null = event.implicit[0] and event.style in (None, "") and event.value in _NULLS
         node = _Node("a value", event.value, is_null)

@@ -122,13 +122,7 @@ AGREED: Final[dict[str, str | bytes]] = {
     "line ends of Windows.yml": YAML.replace("\n", "\r\n"),
     "trailing commas.yml": '[{targets: ["h:1",], labels: {substation: a,},},]',
     "tab.yml": "\t- x",
-    "block.yml": '- targets:
-  - "h:1"
-  labels:
-    substation: a
-    x: |
-      b
-',
+    "block.yml": "- targets:\n  - 'h:1'\n  labels:\n    substation: a\n    x: |\n      b\n",
     "second document.yml": f'{YAML}---\n- targets: ["h:2"]\n  labels: {{substation: b}}\n',
     "broken second document.yml": f"{YAML}---\n][",
     "YAML 1.1.yml": f"%YAML 1.1\n---\n{YAML}",
@@ -215,9 +209,7 @@ def _with_port(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc.rpartition("]")[2].count(":"):
         return url
-    return parts._replace(
-        netloc=f"{parts.netloc}:{DEFAULT_PORTS[parts.scheme]}"
-    ).geturl()
+    return parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORTS[parts.scheme]}").geturl()
 
 
 @pytest.mark.parametrize("name", AGREED)
