@@ -33,6 +33,7 @@ from dispatcher.watch import SubstationWatch, Turn
 from grid import topology
 from grid.amqp import Consumer, Declarer, Link, Publisher, ReadBack, StreamReader, Taker
 from grid.control_log import ControlLog
+from grid.controls import Control
 from grid.event_log import EventWriter, Mark
 from grid.events import STILL_READING
 from grid.isolation import Isolation
@@ -83,6 +84,7 @@ class _Service:
         self._queues = QueueKeeper(
             self._ledger,
             self._link(Declarer("dispatcher-queues", self._urls, self._broker)),
+            self._isolation,
             self._now,
         )
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
@@ -208,17 +210,22 @@ class _Service:
         again, and must not take the jobs with it.
         """
         publisher = Publisher("dispatcher-controls-out", self._urls, self._broker)
-        controls = ControlLog(self._link(publisher), self._name, self._ledger.control)
+        controls = ControlLog(self._link(publisher), self._name, self._on_control)
         reader = StreamReader(
             "dispatcher-controls",
             self._urls,
             self._broker,
             queue=topology.CONTROLS,
             start="first",
-            read=controls.read,
+            read=self._isolation.reading("a message of the controls", controls.read),
             forget=controls.forget,
         )
         return controls, self._link(reader)
+
+    def _on_control(self, substation: str, control: Control) -> None:
+        # the controls are read from their start by every dispatcher that starts
+        with self._isolation.of(f"what operators have set for {substation}"):
+            self._ledger.control(substation, control)
 
     def _blind(self) -> bool:
         return self._fleet.blind(self._now())

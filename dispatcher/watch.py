@@ -100,7 +100,7 @@ class SubstationWatch:
             try:
                 self._on_event(each)
             except Exception as error:  # noqa: BLE001
-                self._isolation.failed(f"an event of the log, {each.kind}", error)
+                self._isolation.failed("an event of the log", error)
         heard = [self._on_counts(each) for each in found if each.counts is not None]
         if any(heard):
             self._route()
@@ -110,7 +110,7 @@ class SubstationWatch:
         try:
             return event.counts is not None and self._ledger.report(event.substation, event.counts)
         except Exception as error:  # noqa: BLE001
-            self._isolation.failed(f"the counters of {event.substation}", error)
+            self._isolation.failed("the counters in an event of the log", error)
             return False
 
     def _on_event(self, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,14 +25,16 @@ class Isolation:
             "Errors over one of many items that the code does not foresee; the others went on",
             registry=registry,
         )
-        self._known: dict[str, str] = {}
+        self._known: dict[str, tuple[type[Exception], list[traceback.FrameSummary]]] = {}
 
     def failed(self, item: str, error: Exception) -> str:
         """Return an unforeseen error over an item as a problem in words, counted and logged."""
         problem = f"{type(error).__name__}: {error}"
         self._errors.inc()
-        if self._known.get(item) != problem:
-            self._known[item] = problem
+        # the words of an error may be another's, and different each time
+        place = type(error), traceback.extract_tb(error.__traceback__)[-1:]
+        if self._known.get(item) != place:
+            self._known[item] = place
             log.error("%s failed, all else goes on: %s", item, problem, exc_info=error)
         return problem
 
@@ -39,6 +42,20 @@ class Isolation:
         """Note that nothing went wrong over an item."""
         if self._known.pop(item, None) is not None:
             log.info("%s is well again", item)
+
+    def reading(self, item: str, read: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return what reads messages of a stream, and goes on with the next where one fails.
+
+        A stream has no place to put a message aside, and is read again at the next start.
+        """
+
+        def isolated(body: bytes) -> None:
+            try:
+                read(body)
+            except Exception as error:  # noqa: BLE001
+                self.failed(item, error)
+
+        return isolated
 
     @contextmanager
     def of(self, item: str, on_problem: Callable[[str], object] = lambda _: None) -> Iterator[None]:

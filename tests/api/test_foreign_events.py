@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import schemas
+from api.job import Job
 from api.projection import Projection
 from api.schemas import ChargeList, SubstationList
 from grid import events
 from grid.errors import MalformedMessage
-from grid.events import SUBSTATIONS, State
+from grid.events import SUBSTATIONS, Event, State
+from tests.api.bench import AT, Bench
 from tests.grid.strategies import json_values
 
 KINDS = st.sampled_from([*State, SUBSTATIONS])
@@ -57,3 +60,19 @@ def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, 
         rows = schemas.substations(projection.substations)
         SubstationList(as_of=None, substations=rows).model_dump_json()
         assert projection.known_substations() is not None
+
+
+async def test_api_goes_on_when_one_event_of_the_log_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be read again at each start: the others of its message are taken in."""
+    bench = Bench()
+    real = bench.projection.apply
+
+    def apply(event: Event, now: float = 0.0) -> Job | None:
+        if event.job == "poison":
+            raise KeyError("some mistake")
+        return real(event, now)
+
+    monkeypatch.setattr(bench.projection, "apply", apply)
+    bench.log.read(events.encode([Event(State.QUEUED, AT, job=j) for j in ("poison", "j1")]))
+    assert bench.log.job("j1") is not None
+    assert bench.registry.get_sample_value("grid_unforeseen_errors_total") == 1

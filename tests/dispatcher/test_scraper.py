@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 
 from deploy.local.ports import HOST
+from dispatcher import readings
 from dispatcher import scraper as module
 from dispatcher.readings import Reading
 from dispatcher.resolver import Address, LookUp, look_up
@@ -304,14 +305,14 @@ async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The page's substation is told the error; the log has it once with its traceback."""
-    real = module.readings.parse
+    real = readings.parse
 
     def parse(page: str, asked_at: float) -> Reading:
         if "poison" in page:
             raise Mistaken("of ours")
         return real(page, asked_at)
 
-    monkeypatch.setattr(module.readings, "parse", parse)
+    monkeypatch.setattr(readings, "parse", parse)
     file = tmp_path / "targets.json"
     async with serving(answering("poison\n"), good) as (bad_address, good_address):
         write(file, {"bad": bad_address, "good": good_address})

@@ -11,6 +11,7 @@ import pytest
 
 from dispatcher import target_file as module
 from dispatcher.target_file import TargetFile
+from grid.files import content_of
 from tests.dispatcher.served_pages import write
 
 PATIENCE = 5.0
@@ -160,7 +161,7 @@ async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
     """Nothing else waits for it; once it answers, the file is taken over."""
     path, answers = tmp_path / "targets.json", threading.Event()
     write(path, {"a": "h:1"})
-    real, asked = module.content_of, 0
+    real, asked = content_of, 0
 
     def slow(path: Path, most: int) -> bytes:
         nonlocal asked
