@@ -32,7 +32,7 @@ class Prometheus:
     def __init__(self, folder: Path, files: Path) -> None:
         program = shutil.which("prometheus")
         assert program, "prometheus is not installed (apt-get install prometheus)"
-        self._files = files
+        self.files = files
         config = folder / "prometheus.yml"
         patterns = [str(files / f"*.{suffix}") for suffix in SUFFIXES]
         sd = {"files": patterns, "refresh_interval": f"{REFRESH_SECONDS:g}s"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dispatcher import targets
+from dispatcher.target_file import TargetFile
 from grid.errors import ConfigurationError
 from tests.prometheus import Prometheus
 
@@ -246,3 +248,25 @@ def test_a_target_file_of_another_name_is_refused(suffix: str, tmp_path: Path) -
     file = tmp_path / f"targets{suffix}"
     found = _dispatchers(file.name, ONE)
     assert "name must end in .json, .yml or .yaml" in str(found)
+
+
+def test_both_follow_a_link_that_is_swapped(prometheus: Prometheus, tmp_path: Path) -> None:
+    """As Kubernetes replaces a ConfigMap; of the same size, and of the same time."""
+    for number, name in enumerate("ab"):
+        folder = tmp_path / f"..{number}"
+        folder.mkdir()
+        (folder / "targets.json").write_text(group(name))
+        os.utime(folder / "targets.json", (1, 1))
+    data, link = tmp_path / "..data", prometheus.files / "swapped.json"
+    data.symlink_to("..0")
+    link.symlink_to(data / "targets.json")
+    file = TargetFile(link)
+    for name in "ab":
+        found = file.changed()
+        assert found is not None
+        assert list(found) == [name]
+        addresses = {(name, "http://h:1/metrics")}
+        prometheus.until(lambda: prometheus.targets()[link.name] == addresses)  # noqa: B023
+        new = tmp_path / "..new"
+        new.symlink_to("..1")
+        new.replace(data)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import socket
 import threading
 import time
@@ -480,3 +481,19 @@ async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None
             assert wrong in heard.failures["s2"][0]
             write(file, {"s1": first, "s2": third, "s4": nameless})
             await heard.until(lambda: "s2" in heard.readings)
+
+
+async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) -> None:
+    """Nobody ever writes to it: what the file last said goes on being scraped."""
+    file = tmp_path / "targets.json"
+    async with serving(good) as (address,):
+        write(file, {"a": address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+            os.mkfifo(tmp_path / "fifo")
+            (tmp_path / "fifo").replace(file)
+            seen = len(heard.readings["a"])
+            await heard.until(lambda: len(heard.readings["a"]) >= seen + 5)
+            file.unlink()
+            write(file, {"b": address})
+            await heard.until(lambda: "b" in heard.readings)
