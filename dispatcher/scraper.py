@@ -24,6 +24,7 @@ FILE_PERIOD_SECONDS = 1.0
 OK: Final = 200
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 REDIRECTS_MOST: Final = 3  # an app that is mounted at /metrics needs one, to /metrics/
+PROBLEM_MOST: Final = 400  # characters of a reason, which may repeat what a page wrote
 NAME_SHARE: Final = 0.5  # of a page's time: so long the answer for its host's name is waited for
 
 OnReading = Callable[[str, Reading, float], None]  # substation, reading, when it was asked for
@@ -127,7 +128,7 @@ class Scraper:
             self._isolation.succeeded(_item(name))
             self._on_reading(name, reading, asked_at)
             return
-        self._on_failure(name, problem)
+        self._on_failure(name, problem[:PROBLEM_MOST])
 
     async def _read(self, session: aiohttp.ClientSession, target: Target) -> Reading:
         asked_at = self._clock()
@@ -161,12 +162,14 @@ async def _page(session: aiohttp.ClientSession, address: str, timeout: float) ->
             return found
         if found.target.origin() != url.origin():
             raise MalformedReading(
-                f"its metrics page answers with status {found.status}, to {found.target}: that is "
-                "another host or port, which only the target file can name"
+                f"its metrics page answers with status {found.status}, to "
+                f"{shown(str(found.target))}: that is another host or port, which only the target "
+                "file can name"
             )
         url, status = found.target, found.status
     raise MalformedReading(
-        f"its metrics page answers with status {status}, to {url}, after {REDIRECTS_MOST} others"
+        f"its metrics page answers with status {status}, to {shown(str(url))}, after "
+        f"{REDIRECTS_MOST} others"
     )
 
 

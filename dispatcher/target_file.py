@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES: Final = 16 * 1024 * 1024  # some hundred thousand substations
 READ_SECONDS: Final = 5.0  # a disk that takes longer is not a disk that answers
 
+NOT_READ: Final = "the target file has not been read yet"
+
 Found = dict[str, Target] | None
 
 
@@ -32,7 +34,7 @@ class TargetFile:
         self._path = path
         self._seen: bytes | None = None
         self._looking: asyncio.Future[Found] | None = None
-        self.problem: str | None = None
+        self.problem: str | None = NOT_READ
 
     async def look(self) -> Found:
         """Return ``changed()`` without keeping the loop, or None while the disk does not answer."""

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from aiohttp import web
+from aiohttp import connector, web
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 
@@ -39,6 +40,7 @@ from tests.dispatcher.served_pages import (
     serving,
     write,
 )
+from tests.grid.certificates import Authority
 from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
@@ -497,3 +499,45 @@ async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) ->
             file.unlink()
             write(file, {"b": address})
             await heard.until(lambda: "b" in heard.readings)
+
+
+async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an authority that is trusted here vouches for the certificate, and nowhere else."""
+    authority = Authority(tmp_path)
+    files = authority.issue("page", HOST)
+    assert files.certificate is not None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    app = web.Application()
+    app.router.add_get("/metrics", good)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    (port,) = free_ports(1)
+    await web.TCPSite(runner, HOST, port, ssl_context=context).start()
+    file = tmp_path / "targets.yml"
+    file.write_text(
+        f"- targets: ['{HOST}:{port}']\n  labels: {{substation: a, __scheme__: https}}\n"
+    )
+    try:
+        async with scraping(file, timeout=2) as (heard, _):
+            await heard.until(lambda: "a" in heard.failures)
+            assert "CERTIFICATE_VERIFY_FAILED" in heard.failures["a"][0]
+            assert heard.readings == {}
+        trusting = ssl.create_default_context(cafile=authority.file)
+        monkeypatch.setattr(connector, "_SSL_CONTEXT_VERIFIED", trusting)
+        async with scraping(file, timeout=2) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Path) -> None:
+    """It goes out with every snapshot."""
+    file = tmp_path / "targets.json"
+    async with leading_to(302, f"http://elsewhere.example/{'x' * 6000}") as address:
+        write(file, {"a": address})
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: "a" in heard.failures)
+    assert len(heard.failures["a"][0]) <= module.PROBLEM_MOST
