@@ -14,6 +14,7 @@ from grid import event_log
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
+from grid.isolation import Isolation
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ class EventLog:
         writer: EventWriter,
         metrics: Metrics,
         clock: Callable[[], float],
+        isolation: Isolation,
     ) -> None:
+        self._isolation = isolation
         self._projection = projection
         self._writer = writer
         self._clock = clock
@@ -56,7 +59,11 @@ class EventLog:
             return
         self._projection.read(len(body))
         for event in found:
-            self._take(event)
+            # the log is read again at each start: one event must not end every api
+            try:
+                self._take(event)
+            except Exception as error:  # noqa: BLE001
+                self._isolation.failed("an event of the log", error)
 
     def note(self, event: Event) -> Job | None:
         """Take in an event of the api's own, without waiting for its way through the stream.

@@ -25,6 +25,7 @@ from grid.amqp import Declarer, Publisher, StreamReader
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import STILL_READING
+from grid.isolation import Isolation
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
 
@@ -42,7 +43,8 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"
     writer = EventWriter(publisher, name, provenance.API)
-    log = EventLog(projection, writer, metrics, clock)
+    isolation = Isolation(registry)
+    log = EventLog(projection, writer, metrics, clock, isolation)
     reader = StreamReader(
         "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read
     )
@@ -63,7 +65,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         watch,
         queue=topology.CONTROLS,
         start="first",
-        read=controls.read,
+        read=isolation.reading("a message of the controls", controls.read),
         forget=controls.forget,
     )
     keys = settings.api_keys()

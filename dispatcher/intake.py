@@ -61,7 +61,7 @@ class Intake:
         self._send_again = send_again
         self._on_delivery = on_delivery
         self._early: list[Delivery] | None = []  # delivered before anything may be decided
-        self._doubt = None if read_log is None else Doubt(read_log, self._take)
+        self._doubt = None if read_log is None else Doubt(read_log, self._take_held)
         self.requests = requests
         self.taken_back: Source
 
@@ -79,7 +79,7 @@ class Intake:
         """Hand on what comes, and what has come: what was sent before is known now."""
         early, self._early = self._early or [], None
         for delivery in early:
-            self._take(delivery)
+            self._take_held(delivery)
 
     async def run(self) -> None:
         """See to what comes again, until the task is cancelled."""
@@ -133,6 +133,17 @@ class Intake:
         if self._early is not None:
             self._early.clear()
 
+    def _take_held(self, delivery: Delivery) -> None:
+        """Do with a request that was held as with one that comes: an error over it rejects it.
+
+        Else RabbitMQ would deliver it to the next process, and end that as well.
+        """
+        try:
+            self._take(delivery)
+        except Exception:
+            self._acks.consumer.reject(delivery.tag)
+            raise
+
     def _take(self, delivery: Delivery) -> None:
         request = self._read(delivery, self.requests, topology.REQUESTS)
         if request is None or self._known(request, delivery):
@@ -152,13 +163,13 @@ class Intake:
         """
         if delivery.redelivered:
             return self._history.sent_before(job.id)
-        taken_back = delivery.headers.get(TAKEN_BACK_HEADER, "")
+        taken_back = _taken_back_from(delivery)
         since = inf if job.replays else job.request.requested_at
         return self._history.sent_before(job.id, taken_back, since)
 
     def _is_unclear(self, delivery: Delivery) -> bool:
         """Tell whether the event log must be read up to here to know what became of a request."""
-        taken_back = delivery.headers.get(TAKEN_BACK_HEADER)
+        taken_back = _taken_back_from(delivery)
         if taken_back and self._history.is_unclear(delivery.id or "", taken_back):
             return True
         return delivery.redelivered and not self._is_mine(delivery)
@@ -194,7 +205,7 @@ class Intake:
     def _known(self, request: ChargeRequest, delivery: Delivery) -> bool:
         """See to a request whose job is in hand, or was sent before, or has ended."""
         name, asked_at = request.id, request.requested_at
-        job, taken_back = self._jobs.get(name), delivery.headers.get(TAKEN_BACK_HEADER)
+        job, taken_back = self._jobs.get(name), _taken_back_from(delivery)
         if taken_back and self._history.was_taken_back(name, taken_back):
             self._sent.forget(name)  # another dispatcher took it back
         if job is not None and job.returning:
@@ -231,3 +242,9 @@ class Intake:
         else:
             self.taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True
+
+
+def _taken_back_from(delivery: Delivery) -> str:
+    """Return where a request's job was before; in a header, anybody may have written anything."""
+    found = delivery.headers.get(TAKEN_BACK_HEADER)
+    return found if isinstance(found, str) else ""

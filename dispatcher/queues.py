@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from math import inf
 
 from dispatcher.decision.ledger import Ledger
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
+from grid.isolation import Isolation
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,15 @@ class QueueKeeper:
     ``now`` gives the ledger's seconds.
     """
 
-    def __init__(self, ledger: Ledger, declarer: Declarer, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        declarer: Declarer,
+        isolation: Isolation,
+        now: Callable[[], float],
+    ) -> None:
         self._ledger = ledger
+        self._isolation = isolation
         self._declarer = declarer
         self._now = now
         self._missing: set[str] = set()
@@ -94,22 +104,33 @@ class QueueKeeper:
 
     async def _declare_missing(self) -> None:
         for name in list(self._missing):
-            if await self._look(name) is not None:
-                self._missing.discard(name)
+            with self._of(name):
+                if await self._look(name) is not None:
+                    self._missing.discard(name)
 
     async def _ask_depths(self) -> None:
         for name in self._ledger.unanchored():
             if self.sending(name):
                 continue
-            self._ledger.ask_depth(name)
-            state = await self._look(name)
-            self._ledger.depth(name, None if state is None else state.ready, self._now())
-            self.hurry(name)
+            with self._of(name):
+                self._ledger.ask_depth(name)
+                state = await self._look(name)
+                self._ledger.depth(name, None if state is None else state.ready, self._now())
+                self.hurry(name)
 
     async def _poll(self) -> None:
         for name in self._known():
             if self._now() - self._looked_at.get(name, -inf) >= self._pause(name):
-                await self._look(name)
+                with self._of(name):
+                    await self._look(name)
+
+    def _of(self, name: str) -> AbstractContextManager[None]:
+        """Keep what nobody foresaw over one queue from the others: its substation gets nothing."""
+        return self._isolation.of(f"the queue of {name}", partial(self._give_up, name))
+
+    def _give_up(self, name: str, problem: str) -> None:
+        self._note(name, problem)
+        self._ledger.depth(name, None, self._now())  # it is asked for again
 
     def _forget_gone(self) -> None:
         """Let go of the substations that left: what was seen of one is not true when it is back."""

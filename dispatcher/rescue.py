@@ -184,7 +184,12 @@ class Rescue:
             if delivery is None:
                 self._finish(name)
                 return False
-            if not self._see_to(name, delivery, verdict):
+            try:
+                go_on = self._see_to(name, delivery, verdict)
+            except Exception:
+                self._taker.reject(delivery.tag)  # it goes where poison goes, not round and round
+                raise
+            if not go_on:
                 return False
         return True
 
@@ -221,11 +226,7 @@ class Rescue:
         self._hand[number] = (delivery.tag, name)
         if len(self._hand) >= MOST:
             self._room.clear()
-        try:
-            taken = self._take_back(name, delivery._replace(tag=number))
-        except Exception:
-            self._taker.reject(delivery.tag)  # it goes where poison goes, not round and round
-            raise
+        taken = self._take_back(name, delivery._replace(tag=number))
         if taken:
             self._taken[name] += 1
         elif self._let_go(number) is not None:

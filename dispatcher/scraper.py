@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import aiohttp
+from yarl import URL
 
 from dispatcher import readings
 from dispatcher.readings import Reading
+from dispatcher.resolver import LookUp, Resolver, look_up
 from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
 from grid.errors import MalformedReading
+from grid.isolation import Isolation
+from grid.messages import shown
 from grid.waiting import within
 
 PAGE_BYTES = 1024 * 1024
 FILE_PERIOD_SECONDS = 1.0
+OK: Final = 200
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+REDIRECTS_MOST: Final = 3  # an app that is mounted at /metrics needs one, to /metrics/
+PROBLEM_MOST: Final = 400  # characters of a reason, which may repeat what a page wrote
+NAME_SHARE: Final = 0.5  # of a page's time: so long the answer for its host's name is waited for
 
 OnReading = Callable[[str, Reading, float], None]  # substation, reading, when it was asked for
 OnFailure = Callable[[str, str], None]  # substation, problem
 
 
 class Scraper:
-    """Scrapes every target each ``period`` seconds, giving a page at most ``timeout`` seconds."""
+    """Scrapes every target each ``period`` seconds, giving a page at most ``timeout`` seconds.
+
+    ``clock`` gives Unix seconds, by which a page's own timestamps are measured.
+    """
 
     def __init__(
         self,
@@ -30,16 +43,22 @@ class Scraper:
         period: float,
         timeout: float,
         *,
+        clock: Callable[[], float],
+        isolation: Isolation,
         on_targets: Callable[[dict[str, Target]], None],
         on_reading: OnReading,
         on_failure: OnFailure,
+        look_up: LookUp = look_up,
     ) -> None:
         self._file = file
         self._period = period
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
+        self._clock = clock
+        self._isolation = isolation
         self._on_targets = on_targets
         self._on_reading = on_reading
         self._on_failure = on_failure
+        self._look_up = look_up
         self._tasks: dict[Target, asyncio.Task[None]] = {}
         self._hurry: dict[str, asyncio.Event] = {}
 
@@ -50,18 +69,23 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until the task is cancelled."""
-        connector = aiohttp.TCPConnector(limit=0)
+        resolver = Resolver(NAME_SHARE * self._timeout, self._look_up)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            use_dns_cache=False,
+            resolver=resolver,
+        )
         async with (
-            aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, auto_decompress=False
-            ) as session,
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
             asyncio.TaskGroup() as group,
         ):
             try:
                 while True:
-                    if (found := self._file.changed()) is not None:
-                        self._on_targets(found)
-                        self._follow(session, group, set(found.values()))
+                    # a file that cannot be taken over must not end the scraping of the targets
+                    with self._isolation.of("the target file", self._file.unusable):
+                        if (found := await self._file.look()) is not None:
+                            self._on_targets(found)
+                            self._follow(session, group, set(found.values()))
                     await asyncio.sleep(FILE_PERIOD_SECONDS)
             finally:
                 self._tasks.clear()
@@ -88,24 +112,84 @@ class Scraper:
             await within(due - loop.time(), hurry.wait())
 
     async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:
-        asked_at = asyncio.get_running_loop().time()
+        name, asked_at = target.substation, asyncio.get_running_loop().time()
         try:
-            reading = readings.parse(await _page(session, target.url))
+            reading = await self._read(session, target)
         except TimeoutError:
-            problem = f"its metrics page took longer than {self._timeout.total:g} s"
-            self._on_failure(target.substation, problem)
+            problem = f"its metrics page took longer than {self._timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            self._on_failure(target.substation, f"its metrics page cannot be read: {error}")
+            problem = f"its metrics page cannot be read: {error}"
         except MalformedReading as error:
-            self._on_failure(target.substation, str(error))
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  # one page must not end the scraping of others
+            unforeseen = self._isolation.failed(_item(name), error)
+            problem = f"its metrics page cannot be read: {unforeseen}"
         else:
-            self._on_reading(target.substation, reading, asked_at)
+            self._isolation.succeeded(_item(name))
+            self._on_reading(name, reading, asked_at)
+            return
+        self._on_failure(name, problem[:PROBLEM_MOST])
+
+    async def _read(self, session: aiohttp.ClientSession, target: Target) -> Reading:
+        asked_at = self._clock()
+        reading = readings.parse(await _page(session, target.url, self._timeout), asked_at)
+        if reading.substation not in (None, target.substation):
+            raise MalformedReading(
+                f"the page at {target.url} is that of {reading.substation}, as its "
+                f"{readings.INFO} says: mend the address in the target file"
+            )
+        return reading
 
 
-async def _page(session: aiohttp.ClientSession, url: str) -> str:
+def _item(substation: str) -> str:
+    return f"the scrape of {substation}"
+
+
+class Redirect(NamedTuple):
+    """Where a page is said to be."""
+
+    status: int
+    target: URL
+
+
+async def _page(session: aiohttp.ClientSession, address: str, timeout: float) -> str:
+    """Return a metrics page, following redirects to the same host and port."""
+    time = asyncio.get_running_loop().time
+    until, url, status = time() + timeout, _url(address), OK
+    for _ in range(1 + REDIRECTS_MOST):
+        found = await _answer(session, url, until - time())
+        if isinstance(found, str):
+            return found
+        if found.target.origin() != url.origin():
+            raise MalformedReading(
+                f"its metrics page answers with status {found.status}, to "
+                f"{shown(str(found.target))}: that is another host or port, which only the target "
+                "file can name"
+            )
+        url, status = found.target, found.status
+    raise MalformedReading(
+        f"its metrics page answers with status {status}, to {shown(str(url))}, after "
+        f"{REDIRECTS_MOST} others"
+    )
+
+
+def _url(address: str) -> URL:
+    try:
+        return URL(address, encoded=True)
+    except ValueError as error:
+        raise MalformedReading(f"{address} cannot be the address of a page: {error}") from error
+
+
+async def _answer(session: aiohttp.ClientSession, url: URL, timeout: float) -> str | Redirect:
+    """Return a page, or where it is said to be."""
+    if timeout <= 0:
+        raise TimeoutError
     headers = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-    async with session.get(url, headers=headers, allow_redirects=False) as answer:
-        if answer.status != 200:  # noqa: PLR2004
+    limit = aiohttp.ClientTimeout(total=timeout)
+    async with session.get(url, headers=headers, allow_redirects=False, timeout=limit) as answer:
+        if answer.status in REDIRECTS and "Location" in answer.headers:
+            return _redirect(url, answer)
+        if answer.status != OK:
             raise MalformedReading(f"its metrics page answers with status {answer.status}")
         if answer.headers.get("Content-Encoding", "identity") != "identity":
             raise MalformedReading("its metrics page is compressed, though that was not asked for")
@@ -115,3 +199,16 @@ async def _page(session: aiohttp.ClientSession, url: str) -> str:
             if len(page) > PAGE_BYTES:
                 raise MalformedReading(f"its metrics page is longer than {PAGE_BYTES} bytes")
     return page.decode("utf-8", errors="replace")
+
+
+def _redirect(url: URL, answer: aiohttp.ClientResponse) -> Redirect:
+    location = answer.headers["Location"]
+    try:
+        target = url.join(URL(location))
+        target.origin()
+    except ValueError as error:
+        raise MalformedReading(
+            f"its metrics page answers with status {answer.status} and redirects to "
+            f"{shown(location)}, which is no address: {error}"
+        ) from error
+    return Redirect(answer.status, target)

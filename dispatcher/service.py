@@ -46,9 +46,11 @@ from grid.amqp import (
     Taker,
 )
 from grid.control_log import ControlLog
+from grid.controls import Control
 from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter, Mark
 from grid.events import STILL_READING
+from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 
@@ -81,6 +83,7 @@ class _Service:
         self._clock, self._now = clock, monotonic
         self._registry = new_registry()
         self._metrics = Metrics(self._registry)
+        self._isolation = Isolation(self._registry)
         self._broker = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
         self._links: list[Link] = []
         self._leased: list[Consumer | Taker] = []
@@ -94,7 +97,7 @@ class _Service:
         self._events = EventWriter(publisher, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
         declarer = self._link(Declarer("dispatcher-queues", self._urls, self._broker))
-        self._queues = QueueKeeper(self._ledger, declarer, self._now)
+        self._queues = QueueKeeper(self._ledger, declarer, self._isolation, self._now)
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(publisher, random)
         dead = DeadLetters(publisher, self._events, self._metrics, clock)
@@ -200,6 +203,7 @@ class _Service:
             self._dispatcher.route,
             self._queues.missing,
             self._metrics,
+            isolation=self._isolation,
             mark=self._mark,
             progress=self._progress,
             jobs=self._jobs,
@@ -217,11 +221,14 @@ class _Service:
             read=watch.on_events,
         )
         self._scanner = self._link(StreamScanner("dispatcher-log", self._urls, self._broker))
-        self._file = TargetFile(settings.substations_file)
+        self._file = file = TargetFile(settings.substations_file)
+        self._metrics.target_file_ok.set_function(lambda: file.problem is None)
         scraper = Scraper(
-            self._file,
+            file,
             settings.scrape_period,
             settings.scrape_timeout,
+            clock=self._clock,
+            isolation=self._isolation,
             on_targets=watch.on_targets,
             on_reading=watch.on_reading,
             on_failure=watch.on_failure,
@@ -236,17 +243,22 @@ class _Service:
         again, and must not take the jobs with it.
         """
         publisher = Publisher("dispatcher-controls-out", self._urls, self._broker)
-        controls = ControlLog(self._link(publisher), self._name, self._ledger.control)
+        controls = ControlLog(self._link(publisher), self._name, self._on_control)
         reader = StreamReader(
             "dispatcher-controls",
             self._urls,
             self._broker,
             queue=topology.CONTROLS,
             start="first",
-            read=controls.read,
+            read=self._isolation.reading("a message of the controls", controls.read),
             forget=controls.forget,
         )
         return controls, self._link(reader)
+
+    def _on_control(self, substation: str, control: Control) -> None:
+        # the controls are read from their start by every dispatcher that starts
+        with self._isolation.of(f"what operators have set for {substation}"):
+            self._ledger.control(substation, control)
 
     def _blind(self) -> bool:
         return self._fleet.blind(self._now())

@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
+from typing import Final
 
 from dispatcher import targets
 from dispatcher.targets import Target
 from grid.errors import ConfigurationError
+from grid.files import content_of
+from grid.threads import in_thread
 
 log = logging.getLogger(__name__)
 
+MAX_BYTES: Final = 16 * 1024 * 1024  # some hundred thousand substations
+READ_SECONDS: Final = 5.0  # a disk that takes longer is not a disk that answers
+
+NOT_READ: Final = "the target file has not been read yet"
+
+Found = dict[str, Target] | None
+
 
 class TargetFile:
-    """The target file, read again whenever it has changed."""
+    """The target file, taken over whenever its content has changed.
+
+    The content is read and compared each time: a file that a link leads to may be exchanged for
+    another of the same size and time, as Kubernetes does. ``problem`` is why it is not taken over.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, ...] = ()
-        self.problem: str | None = None
+        self._seen: bytes | None = None
+        self._looking: asyncio.Future[Found] | None = None
+        self.problem: str | None = NOT_READ
 
-    def changed(self) -> dict[str, Target] | None:
-        """Give the targets if the file has changed and is sound; else None.
+    async def look(self) -> Found:
+        """Return ``changed()`` without keeping the loop, or None while the disk does not answer."""
+        if self._looking is None:
+            self._looking = in_thread(self.changed, "target file")
+        await asyncio.wait({self._looking}, timeout=READ_SECONDS)
+        if not self._looking.done():
+            self._say(f"it could not be read in {READ_SECONDS:g} s; the disk does not answer")
+            return None
+        looking, self._looking = self._looking, None
+        return looking.result()
+
+    def changed(self) -> Found:
+        """Return the targets if the file has changed and is sound; else None.
 
         A file that is missing or wrong leaves the targets as they were: it says so once.
         """
         try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen == self._seen:
-                return None
-            text = self._path.read_text(encoding="utf-8", errors="replace")
+            content = content_of(self._path, MAX_BYTES)
         except OSError as error:
-            self._seen = ()  # it may come back just as it was
-            self._say(str(error))
+            self._seen = None  # it may come back just as it was
+            self._say(error.strerror if error.errno == 0 and error.strerror else str(error))
             return None
-        self._seen = seen
-        return self._parse(text)
+        if content == self._seen:
+            return None
+        self._seen = content
+        return self._parse(content)
 
-    def _parse(self, text: str) -> dict[str, Target] | None:
+    def unusable(self, problem: str) -> None:
+        """Note that the file's targets could not be taken over."""
+        self._seen = None
+        self._say(problem)
+
+    def _parse(self, content: bytes) -> Found:
         try:
-            found = targets.parse(text)
+            found = targets.parse(content, self._path.suffix)
         except ConfigurationError as error:
             self._say(str(error))
             return None

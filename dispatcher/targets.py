@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from reprlib import Repr
-from typing import Any, Final
+from typing import Final
+from urllib.parse import quote, urlencode
 
-import yaml
-
+from dispatcher import file_sd
+from dispatcher.file_sd import Group, shown
 from grid.errors import ConfigurationError
 from grid.messages import valid_substation_id
 
 SUBSTATION_LABEL = "substation"
 CONNECTORS_LABEL = "connectors"
 METRICS_PATH_LABEL = "__metrics_path__"
+SCHEME_LABEL: Final = "__scheme__"
+PARAMETER_LABELS: Final = "__param_"  # how their names begin
+SCHEMES: Final = ("http", "https")
+# Prometheus takes these from the file; how often the dispatcher reads a page is its own setting
+OF_THE_JOB: Final = ("__scrape_interval__", "__scrape_timeout__")
 _ADDRESS: Final = re.compile(r"[^\s/?#@]+")
-_SHORT: Final = Repr()  # references in YAML can make a small file's value too large to write out
-_SHORT.maxlevel, _SHORT.maxstring = 2, 80
-shown: Final = _SHORT.repr
+_UNESCAPED_IN_PATHS: Final = "$&+,/:;=@"  # by Go's net/url
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +34,17 @@ class Target:
     connectors: float | None = None
 
 
-def parse(text: str) -> dict[str, Target]:
-    """Read a target file, JSON or YAML; gives the targets by substation.
+def parse(content: bytes, suffix: str) -> dict[str, Target]:
+    """Return the targets of a file whose name ends in ``suffix``, by substation.
 
     Each target needs the label ``substation``; the label ``connectors`` serves a substation whose
-    page does not say. Raises ``ConfigurationError`` that says which entry is wrong.
+    page does not say. Addresses are made as Prometheus makes them.
+
+    Raises:
+        ConfigurationError: Prometheus would refuse the file, or an entry is of no use here.
     """
     targets: dict[str, Target] = {}
-    for number, group in enumerate(_groups(text)):
+    for number, group in enumerate(file_sd.parse(content, suffix)):
         where = f"entry {number}"
         for target in _group(where, group):
             if target.substation in targets:
@@ -46,57 +53,65 @@ def parse(text: str) -> dict[str, Target]:
     return targets
 
 
-def _groups(text: str) -> list[Any]:
-    try:
-        groups = yaml.safe_load(text)  # JSON is YAML too
-    # a value that is not what its tag says makes PyYAML fail in any of these ways
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(f"neither JSON nor YAML: {error}") from error
-    if not isinstance(groups, list):
-        raise ConfigurationError(f"must be a list of target groups, got {shown(groups)}")
-    return groups
-
-
-def _group(where: str, group: object) -> list[Target]:
-    if not isinstance(group, dict) or not isinstance(group.get("targets"), list):
-        raise ConfigurationError(f"{where} must have a list of targets, got {shown(group)}")
-    labels = group.get("labels") or {}
-    name = labels.get(SUBSTATION_LABEL) if isinstance(labels, dict) else None
+def _group(where: str, group: Group) -> list[Target]:
+    labels = {name: value for name, value in group.labels.items() if value}
+    name = group.labels.get(SUBSTATION_LABEL)
     if not valid_substation_id(name):
         raise ConfigurationError(
             f"{where} needs a label {SUBSTATION_LABEL} of 1 to 64 letters, digits, _ or -, "
             f"got {shown(name)}"
         )
-    path = _path(where, labels.get(METRICS_PATH_LABEL, "/metrics"))
+    for label in OF_THE_JOB:
+        if label in labels:
+            raise ConfigurationError(
+                f"{where}: the label {label} is not read here: set it for the job in prometheus.yml"
+            )
+    scheme, path = _scheme(where, labels), _path(where, labels)
     connectors = _connectors(where, labels.get(CONNECTORS_LABEL))
     return [
-        Target(str(name), f"http://{_address(where, address)}{path}", connectors)
-        for address in group["targets"]
+        Target(str(name), f"{scheme}://{_address(where, address)}{path}", connectors)
+        for address in group.targets
     ]
 
 
-def _address(where: str, address: object) -> str:
-    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+def _address(where: str, address: str) -> str:
+    if not _ADDRESS.fullmatch(address):
         raise ConfigurationError(f"{where}: a target must be host:port, got {shown(address)}")
     return address
 
 
-def _path(where: str, path: object) -> str:
-    if not isinstance(path, str) or not path.startswith("/"):
+def _scheme(where: str, labels: Mapping[str, str]) -> str:
+    scheme = labels.get(SCHEME_LABEL, SCHEMES[0])
+    if scheme not in SCHEMES:
+        raise ConfigurationError(
+            f"{where}: the label {SCHEME_LABEL} must be {' or '.join(SCHEMES)}, got {shown(scheme)}"
+        )
+    return scheme
+
+
+def _path(where: str, labels: Mapping[str, str]) -> str:
+    """Return path and query as Prometheus writes them: a ``?`` in a path is no query's."""
+    path = labels.get(METRICS_PATH_LABEL, "/metrics")
+    if not path.startswith("/"):
         raise ConfigurationError(
             f"{where}: the label {METRICS_PATH_LABEL} must begin with /, got {shown(path)}"
         )
-    return path
+    begin = len(PARAMETER_LABELS)
+    query = {
+        name[begin:]: value for name, value in labels.items() if name.startswith(PARAMETER_LABELS)
+    }
+    escaped = quote(path, safe=_UNESCAPED_IN_PATHS, errors="replace")
+    return escaped + (f"?{urlencode(sorted(query.items()), errors='replace')}" if query else "")
 
 
-def _connectors(where: str, label: object) -> float | None:
+def _connectors(where: str, label: str | None) -> float | None:
     if label is None:
         return None
     try:
-        connectors = float(label) if isinstance(label, str | int | float) else 0.0
-    except (ValueError, OverflowError):
+        connectors = float(label)
+    except ValueError:
         connectors = 0.0
-    if label is True or not 1 <= connectors < float("inf"):
+    if not 1 <= connectors < float("inf"):
         raise ConfigurationError(
             f"{where}: the label {CONNECTORS_LABEL} must be a number from 1 on, got {shown(label)}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -47,6 +47,14 @@ class Metrics:
         self.events_lost = counter("events_lost", "Events that RabbitMQ did not take")
         self.scrapes = counter(
             "scrapes", "Metrics pages asked for, by how it ended", ["substation", "outcome"]
+        )
+        self.targets = Gauge(
+            "dispatcher_targets", "Substations in the target file in force", registry=registry
+        )
+        self.target_file_ok = Gauge(
+            "dispatcher_target_file_ok",
+            "Whether the target file could be taken over as it is now",
+            registry=registry,
         )
         self.decision_seconds = histogram(
             "decision_seconds", "Time a decision took", DECISION_BUCKETS

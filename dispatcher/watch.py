@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from grid import event_log
 from grid.errors import MalformedMessage
 from grid.event_log import Mark
 from grid.events import SUBSTATIONS, Event, State
+from grid.isolation import Isolation
 from grid.messages import valid_substation_id
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class SubstationWatch:
         declare: Callable[[str], None],
         metrics: Metrics,
         *,
+        isolation: Isolation,
         mark: Mark,
         progress: Progress,
         jobs: OpenJobs,
@@ -50,6 +53,7 @@ class SubstationWatch:
         self._route = route
         self._declare = declare
         self._metrics = metrics
+        self._isolation = isolation
         self._mark = mark
         self.marks: set[Mark] = set()  # others that are looked for
         self._progress = progress
@@ -64,6 +68,7 @@ class SubstationWatch:
         """Have exactly these substations."""
         for name in targets.keys() - self._ledger.accounts.keys():
             self._declare(name)
+        self._metrics.targets.set(len(targets))
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
         self._ledger.keep({name: target.connectors for name, target in targets.items()})
         for name in targets:
@@ -71,9 +76,10 @@ class SubstationWatch:
             self._metrics.rescued.labels(name)
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
-        """Take in a substation's page."""
-        self._metrics.scrapes.labels(substation, "ok").inc()
-        self._ledger.read(substation, reading, asked_at)
+        """Note what a substation's page says."""
+        with self._isolation.of(f"the page of {substation}", partial(self.on_failure, substation)):
+            self._ledger.read(substation, reading, asked_at)
+            self._metrics.scrapes.labels(substation, "ok").inc()
         self._route()
 
     def on_failure(self, substation: str, problem: str) -> None:
@@ -103,21 +109,32 @@ class SubstationWatch:
             return
         offset = self._position() - 1  # the position is behind the message that is being read
         for each in found:
-            for mark in (self._mark, *self.marks):
-                mark.see(each)
-            self._progress.take(each)
-            self._jobs.take(each, offset)
-            if each.kind == SUBSTATIONS:
-                self._on_snapshot(each)
-            elif each.kind == State.PARKED and each.substation:
-                self._ledger.let_go(each.substation)  # its queue has one less, and none charged it
-        heard = [
-            self._ledger.report(each.substation, each.counts)
-            for each in found
-            if each.counts is not None
-        ]
+            # the log is read again at each start: one event must not end every dispatcher
+            try:
+                self._on_event(each, offset)
+            except Exception as error:  # noqa: BLE001
+                self._isolation.failed("an event of the log", error)
+        heard = [self._on_counts(each) for each in found if each.counts is not None]
         if any(heard):
             self._route()
+
+    def _on_counts(self, event: Event) -> bool:
+        """Take in a substation's counters; return whether anything follows from them."""
+        try:
+            return event.counts is not None and self._ledger.report(event.substation, event.counts)
+        except Exception as error:  # noqa: BLE001
+            self._isolation.failed("the counters in an event of the log", error)
+            return False
+
+    def _on_event(self, event: Event, offset: int) -> None:
+        for mark in (self._mark, *self.marks):
+            mark.see(event)
+        self._progress.take(event)
+        self._jobs.take(event, offset)
+        if event.kind == SUBSTATIONS:
+            self._on_snapshot(event)
+        elif event.kind == State.PARKED and event.substation:
+            self._ledger.let_go(event.substation)  # its queue has one less, and none charged it
 
 
 def _list(value: object) -> list[Any]:

@@ -26,7 +26,7 @@ class Reader(NamedTuple):
 
 def _page(body: bytes) -> object:
     """Read a page as the scraper does."""
-    return readings.parse(body.decode("utf-8", errors="replace"))
+    return readings.parse(body.decode("utf-8", errors="replace"), AT)
 
 
 _REQUEST: Final = ChargeRequest(
@@ -59,6 +59,11 @@ READERS: Final = {
     "pages": Reader(
         _page,
         MalformedReading,
-        (_PAGE, b'ev_charging_load{a="b"} 1e3 1\n', b"ev_charging_load NaN\n"),
+        (
+            _PAGE,
+            b'ev_charging_load{a="b"} 1e3 1\n',
+            b"ev_charging_load NaN\n",
+            b'ev_charging_info{substation="substation1"} 1.0\nev_charging_load 1 1767225600000\n',
+        ),
     ),
 }

@@ -15,8 +15,10 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from grid.errors import ConfigurationError
+from grid.files import content_of
 
 SCHEME: Final = "amqps"
+MAX_BYTES: Final = 16 * 1024 * 1024  # of one file: all authorities of a machine are a tenth of that
 CA_FILE: Final = "AMQP_CA_FILE"
 CERTIFICATE_FILE: Final = "AMQP_CERTIFICATE_FILE"
 KEY_FILE: Final = "AMQP_KEY_FILE"
@@ -92,7 +94,7 @@ def _query(query: str) -> list[tuple[str, str]]:
 
 def _check_readable(variable: str, path: Path) -> None:
     try:
-        path.read_bytes()
+        content_of(path, MAX_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{variable}={path}: cannot be read: {error.strerror}") from None
 

@@ -17,7 +17,7 @@ from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from substation.settings import SubstationSettings
 from substation.station import Station
-from substation.telemetry import StationCollector, session_seconds
+from substation.telemetry import StationCollector, name_page, session_seconds
 from substation.worker import Worker
 
 
@@ -31,6 +31,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
     station = Station(
         settings.connectors, settings.rated_power_kw, settings.background_power_kw, started_at
     )
+    name_page(registry, name)
     registry.register(StationCollector(station))
     publisher = Publisher(f"{name}-events", urls, watch)
     events = EventWriter(publisher, f"{name}-{uuid4().hex[:8]}", provenance.substation_writer(name))

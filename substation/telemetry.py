@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -49,6 +49,13 @@ class StationCollector(Collector):
             yield GaugeMetricFamily(f"ev_charging_{name}", text, value)
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(f"ev_charging_{name}", text, value)
+
+
+def name_page(registry: CollectorRegistry, substation: str) -> None:
+    """Have the page say whose it is: a reader may have come by another substation's address."""
+    Info("ev_charging", "The substation whose page this is", registry=registry).info(
+        {"substation": substation}
+    )
 
 
 def session_seconds(registry: CollectorRegistry) -> Histogram:

@@ -51,7 +51,7 @@ class Setup:
             raise ConfigurationError(f"{told.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if told.API_KEYS_FILE in settings:
             passwords.check_keys(settings[told.API_KEYS_FILE])
-        source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).resolve()
+        source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).absolute()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
             own = {name: first + number for number, name in enumerate(own)}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import yaml
-
 from deploy.local.ports import HOST
-from dispatcher import targets
+from dispatcher import file_sd, targets
+from dispatcher.file_sd import Group
 from grid.errors import ConfigurationError
+from grid.files import content_of
 
 OWN: Final = frozenset({HOST, "localhost", "::1"})
 STARTED: Final = "started"  # the label that says, with `elsewhere`, that `make up` starts it not
@@ -24,13 +25,14 @@ def read(path: Path) -> dict[str, int]:
     Raises ``ConfigurationError`` for a file that is not there or not a targets file.
     """
     try:
-        text = path.read_text()
-        found = targets.parse(text)
+        content = content_of(path)
+        found = targets.parse(content, path.suffix)
     except OSError as error:
         raise ConfigurationError(f"SUBSTATIONS_FILE={path}: {error.strerror}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    ours = {group["labels"][targets.SUBSTATION_LABEL] for group in _groups(text) if _ours(group)}
+    groups = file_sd.parse(content, path.suffix)
+    ours = {group.labels[targets.SUBSTATION_LABEL] for group in groups if _ours(group)}
     addresses = {name: urlsplit(each.url) for name, each in found.items() if name in ours}
     return {
         name: address.port
@@ -41,20 +43,15 @@ def read(path: Path) -> dict[str, int]:
 
 def moved(path: Path, first: int) -> str:
     """Give the same targets, those of this machine on ``first`` and the ports that follow."""
-    groups = _groups(path.read_text())
+    groups = file_sd.parse(content_of(path), path.suffix)
     port = first
     for group in filter(_ours, groups):
-        for number, address in enumerate(group["targets"]):
+        for number, address in enumerate(group.targets):
             if urlsplit(f"//{address}").hostname in OWN:
-                group["targets"][number] = f"{HOST}:{port}"
+                group.targets[number] = f"{HOST}:{port}"
                 port += 1
-    return json.dumps(groups, indent=1)
+    return json.dumps([asdict(group) for group in groups], indent=1)
 
 
-def _groups(text: str) -> list[dict[str, Any]]:
-    groups: list[dict[str, Any]] = yaml.safe_load(text)
-    return groups
-
-
-def _ours(group: dict[str, Any]) -> bool:
-    return bool(group["labels"].get(STARTED) != ELSEWHERE)
+def _ours(group: Group) -> bool:
+    return group.labels.get(STARTED) != ELSEWHERE

@@ -18,10 +18,14 @@ AHEAD_PERIODS: Final = 3.0  # where it is cut: pages are late, and sessions may 
 
 
 class Gauge(NamedTuple):
-    """A gauge's value, and when the page was asked for that gave it."""
+    """A gauge's value, and when the page was asked for that gave it.
+
+    Where the page has a timestamp for it (``stamped``), it is that, if that is earlier.
+    """
 
     value: float
     asked_at: float
+    stamped: bool = False
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dispatcher.decision.account import Account, Gauge, brought, progress, taken, written
-from dispatcher.readings import Reading
+from dispatcher.readings import LOAD, Reading
 from grid.events import Counts
 
 DOUBT_SECONDS: Final = 5.0  # jobs that are on their way for so long may be gone from the queue
@@ -19,7 +19,8 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
     _take_gauges(account, reading, asked_at, afresh=new_run)
     account.problem = account.refusal = account.failing_since = None
     account.session_seconds = reading.session_seconds or account.session_seconds
-    account.sent_at = [sent for sent in account.sent_at if sent >= asked_at]
+    shown_at = account.gauges[LOAD].asked_at  # earlier where the page has a timestamp for it
+    account.sent_at = [sent for sent in account.sent_at if sent >= shown_at]
     if new_run and known is not None:
         account.health.fall(asked_at)
     if counts is None:
@@ -28,7 +29,7 @@ def hear_page(account: Account, reading: Reading, asked_at: float) -> None:
         _count(account, counts)
         _owe(account, counts, asked_at, afresh=new_run)
         _doubt(account, counts, asked_at)
-        _anchor(account, counts, asked_at)
+        _anchor(account, counts, shown_at)
     account.health.rise(asked_at, account.load)
     account.expected = _expected(account, None if new_run else foreseen), asked_at
     _trim(account)
@@ -64,7 +65,8 @@ def _take_gauges(account: Account, reading: Reading, asked_at: float, *, afresh:
     if afresh:
         account.gauges.clear()
     for name, value in reading.gauges().items():
-        account.gauges[name] = Gauge(value, asked_at)
+        age = reading.ages.get(name)
+        account.gauges[name] = Gauge(value, asked_at - (age or 0.0), stamped=age is not None)
     account.oldest = min(each.asked_at for each in account.gauges.values())
     account.size()
 
@@ -128,10 +130,10 @@ def _trim(account: Account) -> None:
         del account.sent_at[: max(0, int(len(account.sent_at) - outstanding))]
 
 
-def _anchor(account: Account, page: Counts, asked_at: float) -> None:
+def _anchor(account: Account, page: Counts, shown_at: float) -> None:
     """Set the scale, if nothing was taken while the depth was asked for; else ask again."""
     depth = account.depth
-    if account.anchored or depth is None or depth.ready is None or asked_at < depth.known_at:
+    if account.anchored or depth is None or depth.ready is None or shown_at < depth.known_at:
         return
     if depth.ready == 0 or brought(page) == depth.brought_before:
         account.dispatched, account.anchored = brought(page) + depth.ready, True

@@ -203,7 +203,8 @@ class Ledger:
         if now - account.oldest > self.stale_after:
             name, gauge = min(account.gauges.items(), key=lambda each: each[1].asked_at)
             what = "its load" if name == LOAD else name
-            return f"{what} was read {now - gauge.asked_at:.1f} s ago: that is too old"
+            came = "has a timestamp of" if gauge.stamped else "was read"
+            return f"{what} {came} {now - gauge.asked_at:.1f} s ago: that is too old"
         return None
 
     def barred(self, account: Account, now: float) -> str | None:

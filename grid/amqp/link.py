@@ -24,6 +24,7 @@ from tenacity import (
 
 from grid import tls
 from grid.errors import BrokerUnavailable, ConfigurationError
+from grid.threads import in_thread
 
 T = TypeVar("T")
 Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
@@ -46,6 +47,7 @@ class Link:
         self._watch = watch
         self._channel: Channel | None = None
         self._broken: asyncio.Future[str]
+        self._preparing: asyncio.Future[URLParameters] | None = None
         self._said = ""
         self._failing = False
 
@@ -81,7 +83,7 @@ class Link:
 
     async def _open(self) -> AsyncioConnection:
         broken = self._broken = asyncio.get_running_loop().create_future()
-        connection = await _connect(_parameters(next(self._urls), self.name), broken)
+        connection = await _connect(await self._prepare(), broken)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 channel = await _open_channel(connection, broken)
@@ -97,6 +99,21 @@ class Link:
         self._say(up=True, why="connected")
         self._opened(connection, channel)
         return connection
+
+    async def _prepare(self) -> URLParameters:
+        """Return how to connect to the next address, with its files for TLS as they are now.
+
+        They are read in a thread: a disk that does not answer must not hold up the whole service.
+        """
+        if self._preparing is None:
+            prepare = partial(_parameters, next(self._urls), self.name)
+            self._preparing = in_thread(prepare, f"TLS files of {self.name}")
+        preparing = self._preparing
+        await asyncio.wait({preparing}, timeout=CONNECT_SECONDS)
+        if not preparing.done():
+            raise ConnectionError(f"the files for TLS could not be read in {CONNECT_SECONDS:g} s")
+        self._preparing = None
+        return preparing.result()
 
     async def _do(self, what: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
         """Work on the channel, if there is one and it lasts. Raises ``BrokerUnavailable``."""

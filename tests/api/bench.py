@@ -30,6 +30,7 @@ from grid.amqp import Outcome, Publication
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import Event, State
+from grid.isolation import Isolation
 from tests.fake_broker import FakePublisher
 
 AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -92,7 +93,7 @@ class Bench:
         self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
-        self.log = EventLog(self.projection, writer, metrics, lambda: AT)
+        self.log = EventLog(self.projection, writer, metrics, lambda: AT, Isolation(self.registry))
         self.log.caught_up.set()
         self.controls = Controls()
         ids = count(1)

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import schemas
+from api.job import Job
 from api.projection import MAX_SUBSTATIONS, Projection
 from api.schemas import ChargeList, SubstationList
 from grid import events
@@ -86,3 +87,19 @@ def test_api_takes_a_snapshot_of_so_many_substations_at_most() -> None:
     assert projection.known_substations() == {"s1"}
     projection.apply(snapshot(*map(str, range(MAX_SUBSTATIONS))))
     assert len(projection.known_substations()) == MAX_SUBSTATIONS
+
+
+async def test_api_goes_on_when_one_event_of_the_log_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be read again at each start: the others of its message are taken in."""
+    bench = Bench()
+    real = bench.projection.apply
+
+    def apply(event: Event, now: float = 0.0) -> Job | None:
+        if event.job == "poison":
+            raise KeyError("some mistake")
+        return real(event, now)
+
+    monkeypatch.setattr(bench.projection, "apply", apply)
+    bench.log.read(events.encode([Event(State.QUEUED, AT, job=j) for j in ("poison", "j1")]), API)
+    assert bench.log.job("j1") is not None
+    assert bench.registry.get_sample_value("grid_unforeseen_errors_total") == 1

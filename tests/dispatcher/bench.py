@@ -23,6 +23,7 @@ from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
 from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
+from grid.isolation import Isolation
 from grid.messages import ChargeRequest
 from tests.fake_broker import FakeConsumer, FakePublisher
 
@@ -141,6 +142,7 @@ class Bench:
             self.dispatcher.route,
             self.missing.append,
             self.metrics,
+            isolation=Isolation(self.registry),
             mark=self.mark,
             progress=self.progress,
             jobs=self.open_jobs,

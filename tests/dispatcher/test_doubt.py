@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dispatcher import doubt
+from dispatcher.jobs import TAKEN_BACK_HEADER
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
@@ -164,3 +165,47 @@ async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
     bench.publisher.answer(EVENTS)
     await turns()
     assert bench.queue.acked == [1]
+
+
+async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service ends, and the next one must not meet the same request again."""
+    log = Log()
+    bench = Bench(confirming(), "s1", read_log=log)
+    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench.queue.bring(body("poison"), "poison", again=True)
+    await turns()
+    monkeypatch.setattr(bench.dispatcher.intake, "_known", fails)
+    log.read.set()
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(task, 5)
+    assert bench.queue.rejected == [1]
+
+
+async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it came before the dispatcher had begun."""
+    bench = Bench(confirming(), "s1", begun=False)
+    bench.queue.bring(body("poison"), "poison")
+    await turns()
+    monkeypatch.setattr(bench.dispatcher.intake, "_known", fails)
+    with pytest.raises(KeyError):
+        bench.dispatcher.begin()
+    assert bench.queue.rejected == [1]
+
+
+def fails(*_: object) -> bool:
+    """Make a mistake."""
+    raise KeyError("some mistake")
+
+
+@pytest.mark.parametrize("written", [{"a": 1}, ["s1"], 7, b"s1", None])
+async def test_a_header_of_a_stranger_does_no_harm(written: object) -> None:
+    """Where a job was before is a text, or not known."""
+    log = Log()
+    async with doubting(log) as bench:
+        bench.queue.bring(body("j1"), "j1", headers={TAKEN_BACK_HEADER: written})
+        await turns()
+        assert bench.routed() == ["j1"]

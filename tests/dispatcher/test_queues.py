@@ -7,6 +7,7 @@ from collections import Counter
 from typing import cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from dispatcher import queues
 from dispatcher.decision.ledger import NO_CONSUMER, Ledger
@@ -16,6 +17,7 @@ from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
 from grid.events import Counts
+from grid.isolation import Isolation
 from grid.topology import Queue
 from tests.fake_broker import turns
 
@@ -64,7 +66,11 @@ class Bench:
         self.hurried: list[str] = []
         self.under_way: Counter[str] = Counter()
         self.now = 5.0
-        self.keeper = QueueKeeper(self.ledger, cast(Declarer, declarer), lambda: self.now)
+        self.registry = CollectorRegistry()
+        isolation = Isolation(self.registry)
+        self.keeper = QueueKeeper(
+            self.ledger, cast(Declarer, declarer), isolation, lambda: self.now
+        )
         self.keeper.sending = lambda name: self.under_way[name]
         self.held: set[str] = set()
         self.keeper.holding = lambda name: name in self.held
@@ -288,3 +294,33 @@ async def test_nothing_is_asked_while_the_link_is_down() -> None:
     await bench.run()
     assert declarer.asked == []
     assert bench.ledger.accounts["s1"].refusal is None
+
+
+async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw() -> None:
+    """That substation gets nothing, with the reason, until a look at its queue succeeds again."""
+
+    class Failing(FakeDeclarer):
+        wrong = True
+
+        async def queue(self, queue: Queue) -> QueueState:
+            found = await super().queue(queue)
+            if queue.key == "a" and self.wrong:
+                raise KeyError("some mistake")
+            return found
+
+    declarer = Failing(a=QueueState(0, 1), b=QueueState(3, 1))
+    bench = Bench(declarer, "a", "b")
+    for name in "ab":
+        bench.ledger.read(name, Reading(0, counts=COUNTS), bench.now)
+        bench.keeper.missing(name)
+    task = asyncio.create_task(bench.keeper.run())
+    await turns(100)
+    assert bench.why_not("a") == "KeyError: 'some mistake'"
+    assert bench.keeper.state("b") == QueueState(3, 1)
+    assert bench.hurried == ["b"]
+    declarer.wrong = False
+    await turns(100)
+    assert bench.keeper.state("a") == QueueState(0, 1)
+    assert bench.hurried == ["b", "a"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from dispatcher.readings import Reading, parse
+from dispatcher import readings
+from dispatcher.readings import Reading
 from grid.errors import MalformedReading
 from grid.events import Counts
 from substation.station import Station
-from substation.telemetry import StationCollector, session_seconds
+from substation.telemetry import StationCollector, name_page, session_seconds
 
 FULL_PAGE = """\
 # HELP ev_charging_load Charging sessions in progress
@@ -32,6 +33,14 @@ ev_charging_session_seconds_sum 17.5
 ev_charging_session_seconds_count 5
 python_info{version="3.11"} 1
 """
+ASKED_AT = 1_700_000_000.0
+
+
+def parse(page: str, asked_at: float = ASKED_AT) -> Reading:
+    """Return what a page says that was asked for just now."""
+    return readings.parse(page, asked_at)
+
+
 COUNTERS = ("sessions_accepted_total", "sessions_completed_total", "duplicate_deliveries_total")
 LINE = st.tuples(
     st.sampled_from(
@@ -62,7 +71,6 @@ def test_a_whole_page_is_read() -> None:
         ("ev_charging_load 0\n", 0),
         ("ev_charging_load{} 3\n", 3),
         ("\r\nev_charging_load   4.5\r\n", 4.5),
-        ("ev_charging_load 1 1395066363000\n", 1),
         ("# TYPE ev_charging_load counter\nev_charging_load 1e2\n", 100),
         ("# ev_charging_load 9\nev_charging_load 1\n", 1),
         ("ev_charging_load_by_depot 9\nev_charging_load 1\nmy_ev_charging_load NaN\n", 1),
@@ -246,3 +254,96 @@ def test_a_page_made_to_be_slow_is_read_quickly(page: str) -> None:
     except MalformedReading as error:
         assert len(str(error)) < 500  # noqa: PT017
     assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "age"),
+    [
+        (ASKED_AT, 0),
+        (ASKED_AT - 1.5, 1.5),
+        (1_395_066_363, ASKED_AT - 1_395_066_363),
+        (0, ASKED_AT),
+    ],
+)
+def test_a_sample_with_a_timestamp_has_that_age(timestamp: float, age: float) -> None:
+    """As of when the page was asked for; milliseconds on the page, seconds here."""
+    reading = parse(f"ev_charging_load 1 {timestamp * 1000:.0f}\nev_charging_power_kw 7\n")
+    assert reading == Reading(1, power_kw=7, ages={"ev_charging_load": age})
+
+
+@pytest.mark.parametrize("ahead", [0.001, 1, 60])
+def test_a_timestamp_that_is_ahead_is_no_fresher_than_now(ahead: float) -> None:
+    """Clocks differ a little."""
+    page = f"ev_charging_load 1 {(ASKED_AT + ahead) * 1000:.0f}\n"
+    assert parse(page).ages == {"ev_charging_load": 0}
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "words"),
+    [
+        (f"{(ASKED_AT + 3600) * 1000:.0f}", "ev_charging_load has a timestamp 3600 s ahead"),
+        ("9" * 30, "ahead of the dispatcher's clock: set the clock that is wrong"),
+        ("NaN", "a timestamp that is no time"),
+        ("+Inf", "a timestamp that is no time"),
+        ("-Inf", "a timestamp that is no time"),
+        ("9" * 400, "timestamp|not a line"),
+    ],
+)
+def test_a_timestamp_by_a_clock_that_is_wrong_is_refused(timestamp: str, words: str) -> None:
+    """It tells of no age, and unknown is never idle: a page that stands still would look fresh."""
+    with pytest.raises(MalformedReading, match=words):
+        parse(f"ev_charging_load 1 {timestamp}\n")
+
+
+def test_only_gauges_have_an_age() -> None:
+    """Counters only grow: an old one does no harm."""
+    page = "ev_charging_load 1\nev_charging_sessions_accepted_total 7 1000\nother 3 1000\n"
+    assert parse(page).ages == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'ev_charging_info{substation="depot-1"} 1',
+        'ev_charging_info{substation="depot-1"} 1.0 1700000000000',
+        'ev_charging_info{version="2",substation="depot-1",} 1',
+    ],
+)
+def test_a_page_may_name_its_substation(line: str) -> None:
+    """By the usual form of a metric that informs; other labels are its own business."""
+    assert parse(f"{line}\nev_charging_load 1\n") == Reading(1, substation="depot-1")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'ev_charging_info{substation="a"} 1\nev_charging_info{substation="b"} 1',
+        'ev_charging_info{substation="a"} 1\nev_charging_info{substation="a"} 1',
+        "ev_charging_info 1",
+        'ev_charging_info{station="a"} 1',
+        'ev_charging_info{substation=""} 1',
+        'ev_charging_info{substation="a.b"} 1',
+        'ev_charging_info{substation="a\\n"} 1',
+        'ev_charging_info{substation="' + "a" * 65 + '"} 1',
+        'ev_charging_info{substation="' + "a" * 2000 + '"} 1',
+        'ev_charging_info{substation="a"} 0',
+        'ev_charging_info{substation="a"} NaN',
+        'ev_charging_info{substation="a"}',
+        "ev_charging_info{",
+    ],
+)
+def test_a_page_that_names_no_substation_or_several_is_refused(lines: str) -> None:
+    """Whose page it is, is not known then."""
+    with pytest.raises(MalformedReading, match="ev_charging_info"):
+        parse(f"{lines}\nev_charging_load 1\n")
+
+
+def test_a_substation_s_own_page_names_it_beside_a_load_without_labels() -> None:
+    """``ev_charging_load`` stays one line that a simple reader finds."""
+    registry = CollectorRegistry()
+    name_page(registry, "depot-1")
+    registry.register(StationCollector(Station(2, 400, 0, 1.0)))
+    page = generate_latest(registry).decode()
+    assert 'ev_charging_info{substation="depot-1"} 1.0' in page.splitlines()
+    assert "ev_charging_load 0.0" in page.splitlines()
+    assert parse(page).substation == "depot-1"

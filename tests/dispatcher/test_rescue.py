@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from grid import parking
 from grid.amqp import Delivery, QueueState
 from grid.events import Event, State
 from tests.dispatcher.rescue_bench import BOUND, Bench, at_work
@@ -268,6 +269,23 @@ async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() ->
         raise KeyError("some mistake")
 
     bench.rescue._take_back = take_back  # noqa: SLF001
+    bench.taker.put("s1", "poison")
+    bench.kill("s1")
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(bench.rescue.run(), links.PATIENCE)
+    assert bench.taker.rejected == ["poison"]
+
+
+async def test_a_mistake_over_a_job_s_headers_puts_the_job_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also before it is handed over: it would be taken again by every process that starts."""
+
+    def replays(_: object) -> int:
+        raise KeyError("some mistake")
+
+    monkeypatch.setattr(parking, "replays", replays)
+    bench = Bench("s1", "s2")
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):

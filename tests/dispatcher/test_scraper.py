@@ -2,20 +2,31 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import socket
+import ssl
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+import uvicorn
+from aiohttp import connector, web
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 
 from deploy.local.ports import HOST
+from dispatcher import readings
 from dispatcher import scraper as module
 from dispatcher.readings import Reading
+from dispatcher.resolver import Address, LookUp, look_up
 from dispatcher.scraper import Scraper
 from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
+from grid.isolation import Isolation
 from tests.dispatcher.served_pages import (
     GOOD,
     Handler,
@@ -29,6 +40,7 @@ from tests.dispatcher.served_pages import (
     serving,
     write,
 )
+from tests.grid.certificates import Authority
 from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
@@ -69,14 +81,22 @@ class Heard:
 
 @asynccontextmanager
 async def scraping(
-    file: Path, period: float = PERIOD, timeout: float = TIMEOUT
+    file: Path,
+    period: float = PERIOD,
+    timeout: float = TIMEOUT,
+    *,
+    look_up: LookUp = look_up,
+    heard: Heard | None = None,
 ) -> AsyncIterator[tuple[Heard, Scraper]]:
     """Scrape what a target file names."""
-    heard = Heard()
+    heard = heard or Heard()
     scraper = Scraper(
         TargetFile(file),
         period,
         timeout,
+        clock=time.time,
+        isolation=Isolation(CollectorRegistry()),
+        look_up=look_up,
         on_targets=heard.on_targets,
         on_reading=heard.on_reading,
         on_failure=heard.on_failure,
@@ -252,3 +272,272 @@ async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
             count = len(heard.readings["a"])
             await heard.until(lambda: len(heard.readings["a"]) >= count + 3)
             assert len(heard.targets) == 1
+
+
+IMPOSSIBLE = [
+    "north..example:9100",
+    f"{'n' * 64}.example:9100",
+    "\u00adx:1",
+    "[::1:9100",
+    "h%zz:1",
+    ":1",
+]
+
+
+@pytest.mark.parametrize("address", IMPOSSIBLE)
+async def test_scraper_goes_on_when_a_target_has_an_impossible_host_name(
+    tmp_path: Path, address: str
+) -> None:
+    """It is that target's own failure, with the reason; the others are read as before."""
+    file = tmp_path / "targets.json"
+    async with serving(good) as (good_address,):
+        write(file, {"bad": address, "good": good_address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 2)
+            seen = len(heard.readings.get("good", []))
+            await heard.until(lambda: len(heard.readings.get("good", [])) >= seen + 2)
+    assert "bad" not in heard.readings
+    assert any(words in heard.failures["bad"][0] for words in ("cannot be read", "cannot be the"))
+
+
+class Mistaken(Exception):
+    """What nobody foresees."""
+
+
+async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page's substation is told the error; the log has it once with its traceback."""
+    real = readings.parse
+
+    def parse(page: str, asked_at: float) -> Reading:
+        if "poison" in page:
+            raise Mistaken("of ours")
+        return real(page, asked_at)
+
+    monkeypatch.setattr(readings, "parse", parse)
+    file = tmp_path / "targets.json"
+    async with serving(answering("poison\n"), good) as (bad_address, good_address):
+        write(file, {"bad": bad_address, "good": good_address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 3)
+            await heard.until(lambda: len(heard.readings.get("good", [])) >= 3)
+    assert "Mistaken: of ours" in heard.failures["bad"][0]
+    (record,) = [each for each in caplog.records if "scrape of bad" in each.message]
+    assert record.exc_info is not None
+
+
+async def test_scraper_goes_on_when_targets_cannot_be_taken_over(tmp_path: Path) -> None:
+    """An error over a new file leaves the targets as they were, until there is a better one."""
+
+    class Failing(Heard):
+        def on_targets(self, targets: dict[str, Target]) -> None:
+            if "poison" in targets:
+                self._changed.set()
+                raise Mistaken("of ours")
+            super().on_targets(targets)
+
+    file, heard = tmp_path / "targets.json", Failing()
+    async with serving(good) as (address,):
+        write(file, {"a": address})
+        async with scraping(file, heard=heard):
+            await heard.until(lambda: "a" in heard.readings)
+            write(file, {"a": address, "poison": address})
+            seen = len(heard.readings["a"])
+            await heard.until(lambda: len(heard.readings["a"]) >= seen + 5)
+            write(file, {"b": address})
+            await heard.until(lambda: "b" in heard.readings)
+    assert "poison" not in heard.readings
+
+
+@pytest.mark.parametrize("count", [12, 100])
+async def test_scraper_reads_a_page_on_time_while_other_names_hang(
+    tmp_path: Path, count: int
+) -> None:
+    """Names whose look-up takes for ever delay no page but their own, and the reason says so."""
+    file, over = tmp_path / "targets.json", threading.Event()
+    words = "the name hangs0.example has been looked up for"
+
+    def look_up(host: str, _: int) -> list[Address]:
+        if host.startswith("hangs"):
+            over.wait(PATIENCE)
+            raise OSError("no answer")
+        return [Address(socket.AF_INET, 0, HOST)]
+
+    targets = {f"s{n}": f"hangs{n}.example:1" for n in range(count)}
+    async with serving(good) as (address,):
+        port = address.rpartition(":")[2]
+        write(file, {"good": f"depot.example:{port}"} | targets)
+        try:
+            async with scraping(file, look_up=look_up) as (heard, _):
+                await heard.until(lambda: len(heard.readings.get("good", [])) >= 6)
+                # a busy machine may be late with any page, now and then
+                await heard.until(lambda: any(words in e for e in heard.failures.get("s0", [])))
+        finally:
+            over.set()
+    asked = [asked_at for _, asked_at in heard.readings["good"]]
+    gaps = sorted(later - earlier for earlier, later in pairwise(asked))
+    assert gaps[len(gaps) // 2] < 2 * PERIOD
+
+
+def leading(status: int, location: str) -> Callable[[web.Application], None]:
+    """Return what makes a page lead on, and has a good page at ``/metrics/``."""
+
+    async def lead(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": location})
+
+    def routes(app: web.Application) -> None:
+        app.router.add_get("/metrics", lead)
+        app.router.add_get("/metrics/", good)
+
+    return routes
+
+
+@asynccontextmanager
+async def leading_to(status: int, location: str) -> AsyncIterator[str]:
+    """Serve a page that leads on; ``{port}`` in the location is that of the page itself."""
+    (port,) = free_ports(1)
+    app = web.Application()
+    leading(status, location.format(port=port))(app)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+        yield f"{HOST}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["/metrics/", "metrics/", f"http://{HOST}:{{port}}/metrics/"])
+async def test_scraper_follows_a_redirect_to_the_same_host_and_port(
+    tmp_path: Path, status: int, location: str
+) -> None:
+    """As of prometheus_client's app, where it is mounted at ``/metrics``."""
+    file = tmp_path / "targets.json"
+    async with leading_to(status, location) as address:
+        write(file, {"a": address})
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings or "a" in heard.failures)
+    assert heard.failures == {}
+    assert heard.readings["a"][0][0] == Reading(2)
+
+
+async def test_scraper_reads_prometheus_client_s_own_app(tmp_path: Path) -> None:
+    """Mounted in FastAPI at ``/metrics``, it is behind a redirect to ``/metrics/``."""
+    registry = CollectorRegistry()
+    Gauge("ev_charging_load", "Sessions", registry=registry).set(2)
+    app = FastAPI()
+    app.mount("/metrics", make_asgi_app(registry))
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_config=None))
+    task = asyncio.create_task(server.serve())
+    file = tmp_path / "targets.json"
+    write(file, {"a": f"{HOST}:{port}"})
+    try:
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+    finally:
+        server.should_exit = True
+        await task
+    assert heard.readings["a"][0][0].load == 2
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"http://{HOST}:1/metrics",
+        "http://127.0.0.2:{port}/metrics/",
+        "//depot.example/metrics",
+        f"https://{HOST}:{{port}}/metrics/",
+        "file:///etc/passwd",
+        "mailto:me@depot.example",
+        "http://[",
+        "http://h:99999999/",
+    ],
+)
+async def test_scraper_follows_no_redirect_to_elsewhere(tmp_path: Path, location: str) -> None:
+    """Only the target file says where pages are; the reason says what the page answered."""
+    file = tmp_path / "targets.json"
+    async with leading_to(302, location) as address:
+        write(file, {"a": address})
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: "a" in heard.failures or "a" in heard.readings)
+    assert heard.readings == {}
+    assert "status 302" in heard.failures["a"][0]
+
+
+async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None:
+    """A page that names another substation than the target file is not believed."""
+    file = tmp_path / "targets.json"
+    pages = [
+        answering(GOOD + f'ev_charging_info{{substation="{name}"}} 1.0\n') for name in ("s1", "s2")
+    ]
+    async with serving(pages[0], pages[0], pages[1], good) as (first, wrong, third, nameless):
+        write(file, {"s1": first, "s2": wrong, "s4": nameless})
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: {"s1", "s4"} <= heard.readings.keys())
+            await heard.until(lambda: "s2" in heard.failures)
+            assert "s2" not in heard.readings
+            assert "is that of s1" in heard.failures["s2"][0]
+            assert wrong in heard.failures["s2"][0]
+            write(file, {"s1": first, "s2": third, "s4": nameless})
+            await heard.until(lambda: "s2" in heard.readings)
+
+
+async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) -> None:
+    """Nobody ever writes to it: what the file last said goes on being scraped."""
+    file = tmp_path / "targets.json"
+    async with serving(good) as (address,):
+        write(file, {"a": address})
+        async with scraping(file) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+            os.mkfifo(tmp_path / "fifo")
+            (tmp_path / "fifo").replace(file)
+            seen = len(heard.readings["a"])
+            await heard.until(lambda: len(heard.readings["a"]) >= seen + 5)
+            file.unlink()
+            write(file, {"b": address})
+            await heard.until(lambda: "b" in heard.readings)
+
+
+async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an authority that is trusted here vouches for the certificate, and nowhere else."""
+    authority = Authority(tmp_path)
+    files = authority.issue("page", HOST)
+    assert files.certificate is not None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    app = web.Application()
+    app.router.add_get("/metrics", good)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    (port,) = free_ports(1)
+    await web.TCPSite(runner, HOST, port, ssl_context=context).start()
+    file = tmp_path / "targets.yml"
+    file.write_text(
+        f"- targets: ['{HOST}:{port}']\n  labels: {{substation: a, __scheme__: https}}\n"
+    )
+    try:
+        async with scraping(file, timeout=2) as (heard, _):
+            await heard.until(lambda: "a" in heard.failures)
+            assert "CERTIFICATE_VERIFY_FAILED" in heard.failures["a"][0]
+            assert heard.readings == {}
+        trusting = ssl.create_default_context(cafile=authority.file)
+        monkeypatch.setattr(connector, "_SSL_CONTEXT_VERIFIED", trusting)
+        async with scraping(file, timeout=2) as (heard, _):
+            await heard.until(lambda: "a" in heard.readings)
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Path) -> None:
+    """It goes out with every snapshot."""
+    file = tmp_path / "targets.json"
+    async with leading_to(302, f"http://elsewhere.example/{'x' * 6000}") as address:
+        write(file, {"a": address})
+        async with scraping(file, timeout=1) as (heard, _):
+            await heard.until(lambda: "a" in heard.failures)
+    assert len(heard.failures["a"][0]) <= module.PROBLEM_MOST

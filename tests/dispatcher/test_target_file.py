@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dispatcher import target_file as module
 from dispatcher.target_file import TargetFile
+from grid.files import content_of
 from tests.dispatcher.served_pages import write
+
+PATIENCE = 5.0
 
 
 def found(file: TargetFile) -> list[str] | None:
@@ -73,11 +79,11 @@ def test_a_file_that_could_not_be_read_is_tried_again(
     write(path, {"a": "h:1"})
     file = TargetFile(path)
 
-    def refused(*_: Any, **__: Any) -> str:  # noqa: ANN401
+    def refused(*_: Any, **__: Any) -> int:  # noqa: ANN401
         raise PermissionError(13, os.strerror(13))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", refused)
+        patch.setattr(os, "open", refused)
         assert found(file) is None
         assert "Permission denied" in str(file.problem)
     assert found(file) == ["a"]
@@ -91,3 +97,90 @@ def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) ->
     file = TargetFile(path)
     assert found(file) is None
     assert file.problem
+
+
+def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+    """Its content decides: who writes in place may set the time back."""
+    path = tmp_path / "targets.json"
+    write(path, {"a": "h:1"})
+    file = TargetFile(path)
+    assert found(file) == ["a"]
+    before = path.stat()
+    path.write_text(path.read_text().replace('"a"', '"b"'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert found(file) == ["b"]
+
+
+def test_a_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
+    """As Kubernetes replaces a ConfigMap: by ``..data``, a link to a folder."""
+    for number, name in enumerate("ab"):
+        folder = tmp_path / f"..{number}"
+        folder.mkdir()
+        write(folder / "targets.json", {name: "h:1"})
+        os.utime(folder / "targets.json", (1, 1))
+    data, path = tmp_path / "..data", tmp_path / "targets.json"
+    data.symlink_to("..0")
+    path.symlink_to("..data/targets.json")
+    file = TargetFile(path)
+    assert found(file) == ["a"]
+    new = tmp_path / "..new"
+    new.symlink_to("..1")
+    new.replace(data)
+    assert found(file) == ["b"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "too long", "wrong name"])
+async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FIFO's ``open`` would wait for a writer for ever."""
+    path, words = tmp_path / "targets.json", "no regular file"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "too long":
+        monkeypatch.setattr(module, "MAX_BYTES", 10)
+        write(path, {"a": "h:1"})
+        words = "longer than 10 bytes"
+    else:
+        path = tmp_path / "targets.txt"
+        path.write_text("[]")
+        words = "name must end in .json, .yml or .yaml"
+    file = TargetFile(path)
+    async with asyncio.timeout(PATIENCE):
+        assert await file.look() is None
+    assert words in str(file.problem)
+
+
+async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else waits for it; once it answers, the file is taken over."""
+    path, answers = tmp_path / "targets.json", threading.Event()
+    write(path, {"a": "h:1"})
+    real, asked = content_of, 0
+
+    def slow(path: Path, most: int) -> bytes:
+        nonlocal asked
+        asked += 1
+        answers.wait(PATIENCE)
+        return real(path, most)
+
+    monkeypatch.setattr(module, "content_of", slow)
+    monkeypatch.setattr(module, "READ_SECONDS", 0.02)
+    file = TargetFile(path)
+    try:
+        for _ in range(3):
+            assert await file.look() is None
+            assert "the disk does not answer" in str(file.problem)
+        assert asked == 1, "one read is under way, not one a second"
+    finally:
+        answers.set()
+    monkeypatch.setattr(module, "READ_SECONDS", PATIENCE)
+    targets = await file.look()
+    assert targets is not None
+    assert list(targets) == ["a"]
+    assert file.problem is None

@@ -8,9 +8,17 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatcher.targets import Target, parse
+from dispatcher import targets
+from dispatcher.targets import Target
 from grid.errors import ConfigurationError
 from grid.messages import valid_substation_id
+
+
+def parse(text: str, suffix: str = "") -> dict[str, Target]:
+    """Return the targets of a text; without a suffix it is JSON if it looks like it, else YAML."""
+    suffix = suffix or (".json" if text[:1] in ("[", "{") else ".yml")
+    return targets.parse(text.encode("utf-8", errors="surrogatepass"), suffix)
+
 
 THREE = [
     {"targets": ["127.0.0.1:9101"], "labels": {"substation": "substation1"}},
@@ -20,7 +28,7 @@ THREE = [
     },
     {
         "targets": ["[::1]:9103"],
-        "labels": {"substation": "s3", "__metrics_path__": "/ev/metrics", "connectors": 2.5},
+        "labels": {"substation": "s3", "__metrics_path__": "/ev/metrics", "connectors": "2.5"},
     },
 ]
 FOUND = {
@@ -152,7 +160,10 @@ def test_every_sound_file_is_taken(
 ) -> None:
     """Each substation that a file names is found, with its address and its connectors."""
     groups = [
-        {"targets": [address], "labels": {"substation": name, **({"connectors": n} if n else {})}}
+        {
+            "targets": [address],
+            "labels": {"substation": name, **({"connectors": str(n)} if n else {})},
+        }
         for name, (address, n) in wanted.items()
     ]
     assert parse(write(groups)) == {

@@ -167,3 +167,83 @@ async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
     bench.mark.passed.set()
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
     assert bench.ledger.former == set()
+
+
+class Mistaken(Exception):
+    """What nobody foresees."""
+
+
+def fails(*_: object) -> bool:
+    """Do what nobody foresaw."""
+    raise Mistaken("of ours")
+
+
+async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be read again by every dispatcher that starts: the others of its message count."""
+    bench = Bench(confirming(), "s1")
+    real = bench.progress.take
+
+    def take(event: Event) -> None:
+        if event.job == "poison":
+            fails()
+        real(event)
+
+    monkeypatch.setattr(bench.progress, "take", take)
+    bench.tell(
+        *(Event(State.CHARGING, AT, job=job, substation="s1") for job in ("poison", "j1", "poison"))
+    )
+    assert bench.progress.charging_at("j1") == "s1"
+    assert bench.registry.get_sample_value("grid_unforeseen_errors_total") == 2
+    assert len([each for each in caplog.records if "Mistaken" in each.message]) == 1
+
+
+async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of another, in the same message, are taken in."""
+    bench = Bench(confirming(), "s1", "s2")
+    real = bench.ledger.report
+
+    def report(substation: str, counts: Counts) -> bool:
+        return fails() if substation == "s1" else real(substation, counts)
+
+    counts = Counts(1, 1, 0, 0, 1.0)
+    monkeypatch.setattr(bench.ledger, "report", report)
+    bench.tell(
+        *(Event(State.CHARGING, AT, job=s, substation=s, counts=counts) for s in ("s1", "s2"))
+    )
+    assert bench.ledger.accounts["s2"].counts == counts
+
+
+async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error over one page is that substation's problem; the requests go to the others."""
+    bench = Bench(confirming(), "s1", "s2")
+    real = bench.ledger.read
+
+    def read(substation: str, reading: Reading, asked_at: float) -> None:
+        if substation == "s1":
+            fails()
+        real(substation, reading, asked_at)
+
+    monkeypatch.setattr(bench.ledger, "read", read)
+    bench.watch.on_reading("s1", Reading(0), bench.now)
+    bench.watch.on_reading("s2", Reading(0), bench.now)
+    s1 = next(each for each in bench.dispatcher.candidates() if each.substation == "s1")
+    assert s1.problem == "Mistaken: of ours"
+    assert bench.count("scrapes_total", substation="s1", outcome="failed") == 1
+    bench.queue.bring(body("j1"), "j1")
+    await turns()
+    assert [where for _, where in bench.publisher.routed()] == ["s2"]
+
+
+def test_dispatcher_shows_how_many_targets_are_in_force() -> None:
+    """An alert compares it with what Prometheus has found."""
+    bench = Bench(confirming())
+    bench.watch.on_targets({name: target(name) for name in ("s1", "s2")})
+    assert bench.count("targets") == 2
+    bench.watch.on_targets({})
+    assert bench.count("targets") == 0

@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from time import monotonic
 from typing import Final
 
+from grid import topology
 from tests.faults.backlog import write_past, write_waiting
 from tests.faults.stage import Stage
 from tests.system import DISPATCHERS, THIRD
@@ -20,7 +21,7 @@ ACCEPTED_AGAIN_SECONDS: Final = 10.0  # after a start of everything
 QUICK_SECONDS: Final = 3.0  # between two kills
 LONG_KILLS, SHORT_KILLS = 27, 3
 LONG_LOG, SHORT_LOG = 50_000, 2_000  # jobs that have ended
-LONG_BACKLOG, SHORT_BACKLOG = 30_000, 500  # requests that wait
+LONG_BACKLOG, SHORT_BACKLOG = 15_000, 500  # requests that wait
 BACKLOG_SECONDS: Final = 300.0  # to write them
 
 
@@ -64,10 +65,16 @@ def kill_dispatchers_quickly(stage: Stage) -> None:
         stage.system.kill(name)
         stage.system.start(name)
         stage.wait(QUICK_SECONDS)
+    stage.system.until(lambda: not _waiting(stage), "what has waited is charged", BACKLOG_SECONDS)
     stage.ended()
     stage.system.end(THIRD)
     stage.system.wait_ready(*DISPATCHERS, eligible=())
     stage.note(f"{kills} kills, {ended:,} jobs in the log, {waiting:,} waiting")
+
+
+def _waiting(stage: Stage) -> int:
+    """Return how many requests wait, as RabbitMQ last counted them."""
+    return int(stage.vhost.queue(topology.REQUESTS).get("messages", 0))
 
 
 def active(stage: Stage, names: Sequence[str] = DISPATCHERS) -> str:

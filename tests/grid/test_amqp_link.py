@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import threading
 from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any
@@ -226,3 +227,32 @@ async def test_declaring_without_a_link_is_refused_at_once() -> None:
     async with started(Declarer("declarer", [NOBODY], Seen())) as link:
         with pytest.raises(BrokerUnavailable, match=r"cannot declare substation\.a: not connected"):
             await link.queue(topology.substation_queue("a"))
+
+
+async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Files for TLS are read anew for each connection: in a thread, one at a time."""
+    answers, asked = threading.Event(), 0
+
+    def slow(_: object) -> object:
+        nonlocal asked
+        asked += 1
+        answers.wait(PATIENCE)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr("grid.tls.TlsFiles.context", slow)
+    seen = Seen()
+    task = asyncio.create_task(Declarer("declarer", ["amqps://127.0.0.1:1/"], seen).run())
+    began = asyncio.get_running_loop().time()
+    try:
+        await eventually(lambda: bool(seen.calls), "it says so")
+        assert asyncio.get_running_loop().time() - began < PATIENCE / 2
+        await asyncio.sleep(0.5)
+        assert asked == 1
+    finally:
+        answers.set()
+        task.cancel()
+        await asyncio.wait({task})
+    assert "files for TLS could not be read" in seen.calls[0][2]

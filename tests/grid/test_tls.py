@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,18 @@ def test_files_for_tls_and_an_address_without_are_refused(url: str, authority: A
     said = refused(variables(authority.issue("client", "client"), url))
     assert "AMQP_CA_FILE and AMQP_CERTIFICATE_FILE and AMQP_KEY_FILE set" in said
     assert "amqps://" in said
+
+
+def test_a_file_that_is_no_file_is_refused_without_waiting(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """They are read anew for each connection: a FIFO without a writer would hold up all else."""
+    files = authority.issue("client", "client")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for name, wrong in (
+        ("AMQP_CA_FILE", replace(files, ca=fifo)),
+        ("AMQP_CERTIFICATE_FILE", replace(files, certificate=fifo)),
+        ("AMQP_KEY_FILE", replace(files, key=fifo)),
+    ):
+        assert f"{name}={fifo}: cannot be read: is no regular file" in refused(variables(wrong))

@@ -140,7 +140,7 @@ def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  
         now += after
         run += anew and has_counters
         try:
-            reading = readings.parse(_text(content, run if has_counters else None))
+            reading = readings.parse(_text(content, run if has_counters else None), 1.7e9)
         except MalformedReading as error:
             ledger.fail(A, str(error), now)
         else:
@@ -158,3 +158,40 @@ def _text(content: dict[str, str], run: float | None) -> str:
     if run is not None:
         lines += [f"{readings.STARTED} {run}", f"{readings.ACCEPTED} 60", f"{readings.COMPLETED} 0"]
     return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("age", "eligible"), [(0, True), (1.5, True), (2.5, False), (1e9, False)])
+def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: bool) -> None:  # noqa: FBT001
+    """A page that was read just now may say what was true long ago."""
+    ledger = ledger_of()
+    account = ledger.accounts[A]
+    ledger.read(A, Reading(0, 50, ages={readings.LOAD: age}), 10)
+    why = ledger.ineligible(account, 10)
+    assert (why is None) == eligible
+    assert eligible or why == f"its load has a timestamp of {age:.1f} s ago: that is too old"
+    assert account.age(10) == age
+    assert ledger.readable(10) == {A: eligible}
+
+
+def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
+    """One that stands still is named, though the load is fresh."""
+    ledger = ledger_of()
+    account = ledger.accounts[A]
+    ledger.read(A, Reading(0, 50, ages={readings.CONNECTORS: 3600}), 10)
+    name = readings.CONNECTORS
+    assert ledger.ineligible(account, 10) == (
+        f"{name} has a timestamp of 3600.0 s ago: that is too old"
+    )
+
+
+def test_an_old_load_shows_nothing_that_was_sent_since() -> None:
+    """Of a substation without counters: what was sent after its timestamp is still on its way."""
+    ledger = ledger_of()
+    account = ledger.accounts[A]
+    ledger.read(A, Reading(0), 9)
+    ledger.dispatch(A, 9.2)
+    ledger.dispatch(A, 9.8)
+    ledger.read(A, Reading(1, ages={readings.LOAD: 0.5}), 10)
+    assert account.load == 2
+    ledger.read(A, Reading(2, ages={readings.LOAD: 0.5}), 10.5)
+    assert account.load == 2

@@ -1,0 +1,70 @@
+"""Work on many items, of which one that fails in a way nobody foresaw must not stop the others."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter
+
+log = logging.getLogger(__name__)
+
+
+class Isolation:
+    """Counts and logs exceptions over single items, which would otherwise end the whole service.
+
+    It is for inputs: a page, a file, an event, a queue. What goes wrong over them is logged with
+    its traceback when it begins and when it changes, not each time; and when it is over.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._errors = Counter(
+            "grid_unforeseen_errors",
+            "Errors over one of many items that the code does not foresee; the others went on",
+            registry=registry,
+        )
+        self._known: dict[str, tuple[type[Exception], list[traceback.FrameSummary]]] = {}
+
+    def failed(self, item: str, error: Exception) -> str:
+        """Return an unforeseen error over an item as a problem in words, counted and logged."""
+        problem = f"{type(error).__name__}: {error}"
+        self._errors.inc()
+        # the words of an error may be another's, and different each time
+        place = type(error), traceback.extract_tb(error.__traceback__)[-1:]
+        if self._known.get(item) != place:
+            self._known[item] = place
+            log.error("%s failed, all else goes on: %s", item, problem, exc_info=error)
+        return problem
+
+    def succeeded(self, item: str) -> None:
+        """Note that nothing went wrong over an item."""
+        if self._known.pop(item, None) is not None:
+            log.info("%s is well again", item)
+
+    def reading(
+        self, item: str, read: Callable[[bytes, str], None]
+    ) -> Callable[[bytes, str], None]:
+        """Return what reads messages of a stream, and goes on with the next where one fails.
+
+        A stream has no place to put a message aside, and is read again at the next start.
+        """
+
+        def isolated(body: bytes, writer: str) -> None:
+            try:
+                read(body, writer)
+            except Exception as error:  # noqa: BLE001
+                self.failed(item, error)
+
+        return isolated
+
+    @contextmanager
+    def of(self, item: str, on_problem: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+        """Keep an exception over an item from going further; ``on_problem`` has it in words."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other items go on
+            on_problem(self.failed(item, error))
+        else:
+            self.succeeded(item)

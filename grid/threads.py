@@ -1,0 +1,49 @@
+"""Calling what may block, off the loop's thread.
+
+Each call has a daemon thread of its own: what never comes back keeps neither the loop's default
+executor from others nor the process from ending. Whoever calls bounds how many are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Return a future of what ``work`` returns or raises in a thread called ``name``.
+
+    Raises:
+        RuntimeError: the system has no thread left.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    # a failure that nobody waits for any more is no failure of the service
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def call() -> None:
+        try:
+            settled = partial(_set_result, future, work())
+        except Exception as error:  # noqa: BLE001  # whoever waits has it raised
+            settled = partial(_set_exception, future, error)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settled)
+
+    Thread(target=call, name=name, daemon=True).start()
+    return future
+
+
+def _set_result(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_exception(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,223 @@
+"""Names are looked up apart from all else, and answers are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dispatcher import resolver as module
+from dispatcher.resolver import KEPT_SECONDS, Address, Resolver, look_up
+
+PATIENCE = 5.0
+HERE = Address(socket.AF_INET, 0, "127.0.0.1")
+THERE = Address(socket.AF_INET6, 0, "::1")
+
+
+class Names:
+    """A look-up with set answers: addresses, an error, or nothing until ``over`` is set."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Address] | Exception | None] = {}
+        self.asked: list[str] = []
+        self.over = threading.Event()
+
+    def __call__(self, host: str, family: int) -> list[Address]:
+        """Look a name up, in a thread."""
+        self.asked.append(f"{host} {family}" if family else host)
+        answer = self.answers[host]
+        if answer is None:
+            self.over.wait(PATIENCE)
+            answer = [HERE]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@contextmanager
+def names(**answers: list[Address] | Exception | None) -> Iterator[Names]:
+    """Have these names; whatever hangs ends with the test."""
+    found = Names()
+    found.answers.update(answers)
+    try:
+        yield found
+    finally:
+        found.over.set()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what sets the resolver's clock forward."""
+    ahead = 0.0
+
+    def forward(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    monkeypatch.setattr(module, "_now", lambda: asyncio.get_running_loop().time() + ahead)
+    return forward
+
+
+async def hosts(resolver: Resolver, name: str) -> list[str]:
+    """Look a name up."""
+    async with asyncio.timeout(PATIENCE):
+        return [each["host"] for each in await resolver.resolve(name, 80, socket.AF_UNSPEC)]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110  # what is waited for happens in a thread
+            await asyncio.sleep(0.005)
+
+
+async def test_resolver_gives_every_address_with_its_port() -> None:
+    """As aiohttp wants them."""
+    with names(depot=[HERE, THERE]) as look_up:
+        found = await Resolver(PATIENCE, look_up).resolve("depot", 9100, socket.AF_UNSPEC)
+    assert [(each["host"], each["port"], each["family"]) for each in found] == [
+        ("127.0.0.1", 9100, socket.AF_INET),
+        ("::1", 9100, socket.AF_INET6),
+    ]
+
+
+async def test_resolver_asks_once_for_many_and_keeps_the_answer() -> None:
+    """Whoever asks while an answer is on its way has the same one."""
+    with names(depot=[HERE]) as look_up:
+        resolver = Resolver(PATIENCE, look_up)
+        await asyncio.gather(*(hosts(resolver, "depot") for _ in range(50)))
+        await hosts(resolver, "depot")
+    assert look_up.asked == ["depot"]
+
+
+async def test_resolver_uses_an_old_answer_while_it_asks_again(
+    later: Callable[[float], None],
+) -> None:
+    """Nobody waits for a name that was known; the new answer holds once it is there."""
+    with names(depot=[HERE]) as look_up:
+        resolver = Resolver(PATIENCE, look_up)
+        await hosts(resolver, "depot")
+        later(module.FRESH_SECONDS)
+        look_up.answers["depot"] = [THERE]
+        assert await hosts(resolver, "depot") == ["127.0.0.1"]
+        await until(lambda: len(look_up.asked) == 2)
+        await asyncio.sleep(0.05)
+        assert await hosts(resolver, "depot") == ["::1"]
+
+
+async def test_resolver_uses_an_answer_for_a_while_when_the_name_fails_later(
+    later: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so once, and when the name can be looked up again; not for longer than it says."""
+    caplog.set_level(logging.INFO)
+    with names(depot=[HERE]) as look_up:
+        resolver = Resolver(PATIENCE, look_up)
+        await hosts(resolver, "depot")
+        look_up.answers["depot"] = OSError("no such name")
+        for _ in range(3):
+            later(KEPT_SECONDS / 3 - 1)
+            assert await hosts(resolver, "depot") == ["127.0.0.1"]
+            await asyncio.sleep(0.05)
+        assert len(look_up.asked) == 4
+        (record,) = caplog.records
+        assert "depot cannot be looked up: no such name" in record.message
+        assert "is used for up to 300 s" in record.message
+        later(3)
+        with pytest.raises(OSError, match="depot cannot be looked up: no such name"):
+            await hosts(resolver, "depot")
+        look_up.answers["depot"] = [THERE]
+        later(module.RETRY_SECONDS)
+        assert await hosts(resolver, "depot") == ["::1"]
+    assert "depot can be looked up again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (UnicodeError("label empty or too long"), "label empty or too long"),
+        (RuntimeError("nobody foresaw this"), "nobody foresaw this"),
+        ([], "it has no address"),
+    ],
+)
+async def test_resolver_tells_a_failure_as_that_name_s_own(
+    error: Exception | list[Address], words: str
+) -> None:
+    """Whatever the look-up raises is an ``OSError`` over this name, asked for again later."""
+    with names(depot=error, other=[HERE]) as look_up:
+        resolver = Resolver(PATIENCE, look_up)
+        for _ in range(3):
+            with pytest.raises(OSError, match=words):
+                await hosts(resolver, "depot")
+        assert await hosts(resolver, "other") == ["127.0.0.1"]
+    assert look_up.asked == ["depot", "other"]
+
+
+async def test_resolver_waits_for_a_name_no_longer_than_its_patience() -> None:
+    """An answer that comes later is there for whoever asks then."""
+    with names(slow=None) as look_up:
+        resolver = Resolver(0.02, look_up)
+        for _ in range(3):
+            with pytest.raises(OSError, match=r"slow has been looked up for .* without an answer"):
+                await hosts(resolver, "slow")
+        look_up.over.set()
+        await asyncio.sleep(0.05)
+        assert await hosts(resolver, "slow") == ["127.0.0.1"]
+    assert look_up.asked == ["slow"]
+
+
+async def test_resolver_has_a_bounded_number_of_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have their turn later; a name that is known is known meanwhile."""
+    monkeypatch.setattr(module, "LOOK_UPS_MOST", 2)
+    with names(known=[HERE], a=None, b=None, c=[THERE]) as look_up:
+        resolver = Resolver(0.02, look_up)
+        await hosts(resolver, "known")
+        for name in "abc":
+            with pytest.raises(OSError, match="without an answer"):
+                await hosts(resolver, name)
+        assert await hosts(resolver, "known") == ["127.0.0.1"]
+        assert look_up.asked == ["known", "a", "b"]
+        look_up.over.set()
+        await until(lambda: look_up.asked[3:] == ["c"])
+        await asyncio.sleep(0.05)
+        assert await hosts(resolver, "c") == ["::1"]
+
+
+async def test_resolver_survives_having_no_thread_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a failure of the name, which is looked up again later."""
+
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "in_thread", none_left)
+    resolver = Resolver(PATIENCE, lambda *_: [HERE])
+    with pytest.raises(OSError, match="can't start new thread"):
+        await hosts(resolver, "depot")
+
+
+async def test_resolver_forgets_names_that_nobody_asks_for(later: Callable[[float], None]) -> None:
+    """A target file may name others every day."""
+    with names(a=[HERE], b=[HERE]) as look_up:
+        resolver = Resolver(PATIENCE, look_up)
+        await hosts(resolver, "a")
+        later(module.UNUSED_SECONDS + 1)
+        await hosts(resolver, "b")
+        await hosts(resolver, "a")
+    assert look_up.asked == ["a", "b", "a"]
+
+
+def test_the_system_s_look_up_knows_this_machine() -> None:
+    """It is that of all other programs: ``/etc/hosts`` counts."""
+    assert "127.0.0.1" in [each.host for each in look_up("localhost", socket.AF_INET)]
+
+
+@pytest.mark.parametrize("host", ["north..example", "n" * 64])
+def test_the_system_s_look_up_refuses_what_cannot_be_a_name(host: str) -> None:
+    """By the error that nobody foresaw once."""
+    with pytest.raises((UnicodeError, OSError)):
+        look_up(host, socket.AF_UNSPEC)
