@@ -6,11 +6,17 @@ is too much as well, but logs each refusal: a service under load would be busy w
 
 from __future__ import annotations
 
+import logging
 from asyncio import TimerHandle, Transport
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from grid.crowd import Crowd, Limits, client_of
+from grid.logs import Seldom
+
+log = logging.getLogger(__name__)
 
 # the last is where one ends that asked for another protocol; h11 documents it, and does not list it
 _SWITCH: Final = h11.MIGHT_SWITCH_PROTOCOL  # type: ignore[attr-defined]
@@ -24,15 +30,17 @@ _FULL: Final = (
 )
 
 
-def patient_for(seconds: float, connections: int) -> type[H11Protocol]:
-    """Give the protocol that waits so long for a request, and for its answer to be taken.
+def patient_for(seconds: float, limits: Limits) -> type[H11Protocol]:
+    """Return the protocol that waits so long for a request, and for its answer to be taken.
 
-    A request on a connection beyond so many is answered 503, before anything of it is looked at.
+    A request on a connection beyond ``limits`` is answered 503, before anything of it is looked at.
+    Before one is refused, the one that has idled longest between two requests is closed.
     """
 
     class Patient(_LimitedPatience):
         patience = seconds
-        most = connections
+        crowd: Crowd[_LimitedPatience] = Crowd(limits)
+        seldom = Seldom()
 
     return Patient
 
@@ -41,36 +49,57 @@ class _LimitedPatience(H11Protocol):
     """Closes a connection whose client is too slow: it may be one of very many."""
 
     patience: float
-    most: int
+    crowd: Crowd[_LimitedPatience]
+    seldom: Seldom
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **more)
         self._arrival = _Deadline(self)
         self._taking = _Deadline(self)
-        self._too_many = False
+        self._is_refused = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request, if there is room for the connection."""
         super().connection_made(transport)
-        self._too_many = len(self.connections) > self.most
-        self._arrival.begin(min(TOO_MANY_SECONDS, self.patience) if self._too_many else None)
+        decision = self.crowd.enter(self, client_of(self.client))
+        if decision.evicted is not None:
+            decision.evicted.close_idle()
+        if decision.refusal is None:
+            self._arrival.begin()
+            return
+        self._is_refused = True
+        if self.seldom.is_due(self.loop.time()):
+            log.warning("connections are refused: %s", decision.refusal)
+        if decision.may_wait:
+            self._arrival.begin(min(TOO_MANY_SECONDS, self.patience))
+        else:
+            transport.abort()
+
+    def close_idle(self) -> None:
+        """Close a connection that idles between two requests."""
+        self.timeout_keep_alive_handler()  # uvicorn's own way to do that
 
     def data_received(self, data: bytes) -> None:
-        """Take in what arrived; a request must be complete soon after its first byte."""
-        if self._too_many:
+        """Read what arrived; a request must be complete soon after its first byte."""
+        if self._is_refused:
             self.transport.write(_FULL)
             self.transport.close()
             return
+        self.crowd.set_idle(self, idle=False)
         self._arrival.begin()
         super().data_received(data)
         if self.conn.their_state in _ARRIVED:
             self._arrival.end()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of the next request, where its beginning had come with this one."""
+        """Wait for the next request, or for its rest where its beginning had come with this one."""
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
             self._arrival.begin()
+        elif self.conn.their_state is h11.IDLE:
+            self.crowd.set_idle(self, idle=True)
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to take what it asked for."""
@@ -84,6 +113,7 @@ class _LimitedPatience(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
+        self.crowd.leave(self)
         self._arrival.end()
         self._taking.end()
         super().connection_lost(exc)

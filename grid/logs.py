@@ -11,6 +11,21 @@ from typing import Any, Final
 from grid.trace import Trace
 
 _FIELDS: Final = "fields"  # the attribute of a record that holds what else is known
+SELDOM_SECONDS: Final = 30.0
+
+
+class Seldom:
+    """Says when to log again what happens very often once it happens at all."""
+
+    def __init__(self) -> None:
+        self._logged_at = -SELDOM_SECONDS
+
+    def is_due(self, now: float) -> bool:
+        """Return whether to log it at ``now``: it was not for ``SELDOM_SECONDS``."""
+        if now < self._logged_at + SELDOM_SECONDS:
+            return False
+        self._logged_at = now
+        return True
 
 
 class TextFormatter(logging.Formatter):
