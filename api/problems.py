@@ -179,13 +179,14 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _methods(request: Request) -> set[str]:
-    """Give the methods that a path knows; Starlette names those of its first route alone."""
+    """Return the methods of a path, HEAD with GET; Starlette names its first route's alone."""
 
     def is_known(method: str) -> bool:
         scope = {**request.scope, "method": method}
         return any(each.matches(scope)[0] is Match.FULL for each in request.app.routes)
 
-    return set(filter(is_known, _METHODS))
+    known = set(filter(is_known, _METHODS))
+    return known | {"HEAD"} if "GET" in known else known
 
 
 class Unforeseen:

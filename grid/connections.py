@@ -6,8 +6,11 @@ is too much as well, but logs each refusal: a service under load would be busy w
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from asyncio import TimerHandle, Transport
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
@@ -20,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # the last is where one ends that asked for another protocol; h11 documents it, and does not list it
 _SWITCH: Final = h11.MIGHT_SWITCH_PROTOCOL  # type: ignore[attr-defined]
+_UNANSWERED: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 _ARRIVED: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR, _SWITCH})
 
 
@@ -40,7 +44,8 @@ def patient_for(seconds: float, limits: Limits) -> type[H11Protocol]:
     class Patient(_LimitedPatience):
         patience = seconds
         crowd: Crowd[_LimitedPatience] = Crowd(limits)
-        seldom = Seldom()
+        refusals = Seldom()
+        failures = Seldom()
 
     return Patient
 
@@ -50,7 +55,8 @@ class _LimitedPatience(H11Protocol):
 
     patience: float
     crowd: Crowd[_LimitedPatience]
-    seldom: Seldom
+    refusals: Seldom
+    failures: Seldom
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **more)
@@ -68,7 +74,7 @@ class _LimitedPatience(H11Protocol):
             self._arrival.begin()
             return
         self._is_refused = True
-        if self.seldom.is_due(self.loop.time()):
+        if self.refusals.is_due(self.loop.time()):
             log.warning("connections are refused: %s", decision.refusal)
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.patience))
@@ -87,9 +93,45 @@ class _LimitedPatience(H11Protocol):
             return
         self.crowd.set_idle(self, idle=False)
         self._arrival.begin()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001  # whatever one client sends, it ends no other's
+            self._fail(error)
         if self.conn.their_state in _ARRIVED:
             self._arrival.end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that idled for too long."""
+        try:
+            super().timeout_keep_alive_handler()
+        except h11.LocalProtocolError as error:
+            self._fail(error)
+
+    def shutdown(self) -> None:
+        """Close the connection once what was asked is answered."""
+        try:
+            super().shutdown()
+        except h11.LocalProtocolError as error:
+            self._fail(error)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what h11 cannot read, with what is wrong with it; uvicorn does not say."""
+        if self.conn.our_state not in _UNANSWERED:
+            self.transport.close()  # it was answered before all of it had arrived
+            return
+        # uvicorn calls this while it handles h11's error
+        detail = f"{msg.removesuffix('.')}: {sys.exception() or 'unknown'}"
+        problem = {"title": HTTPStatus.BAD_REQUEST.phrase, "status": 400, "detail": detail}
+        body = json.dumps({"type": "about:blank", **problem}).encode()
+        headers = [
+            ("Content-Type", "application/problem+json"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+        answer = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for its rest where its beginning had come with this one."""
@@ -100,6 +142,11 @@ class _LimitedPatience(H11Protocol):
             self._arrival.begin()
         elif self.conn.their_state is h11.IDLE:
             self.crowd.set_idle(self, idle=True)
+
+    def _fail(self, error: Exception) -> None:
+        if self.failures.is_due(self.loop.time()):
+            log.error("a connection from %s failed: %r", self.client, error)
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to take what it asked for."""

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid import crowd, descriptors, logs
 from grid.amqp import is_lost_while_connecting
+from grid.asgi import HeadAsGet, TrailingSlash
 from grid.connections import patient_for
 from grid.crowd import Limits
 from grid.errors import ConfigurationError
@@ -41,8 +42,17 @@ def operations_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """Make the app of a service that serves nothing but what it shows of itself."""
-    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title=title,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.include_router(router(registry, problems))
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(TrailingSlash)
     return app
 
 
@@ -146,7 +156,7 @@ class _Handler:
     """Ends the service over an exception that nobody caught, but for those that pass by themselves.
 
     Without descriptors, asyncio stops to accept connections for a second, and a link to RabbitMQ
-    tries again once its time for connecting is over.
+    tries again once its time for connecting is over. A connection that fails is closed by asyncio.
     """
 
     def __init__(self, server: uvicorn.Server) -> None:
@@ -164,6 +174,8 @@ class _Handler:
             # asyncio of Python 3.11 says it up to a thousand times at once
             if self._exhausted.is_due(loop.time()):
                 log.error("%s: %s: going on with what there is", context["message"], error)
+        elif "transport" in context and "protocol" in context:
+            log.error("closing a connection: %s", context["message"], exc_info=error)
         else:
             log.critical("ending: %s", context["message"], exc_info=error)
             self.failed = self._server.should_exit = True

@@ -34,10 +34,10 @@ async def test_every_error_is_a_problem_document(
     ("method", "path", "allowed"),
     [
         ("PUT", "/charge", "POST"),
-        ("DELETE", "/charge/x", "GET"),
-        ("PATCH", "/charges", "GET, POST"),
+        ("DELETE", "/charge/x", "GET, HEAD"),
+        ("PATCH", "/charges", "GET, HEAD, POST"),
         ("GET", "/substations/s1", "PATCH, PUT"),
-        ("POST", "/metrics", "GET"),
+        ("POST", "/metrics", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from deploy.local.ports import HOST
@@ -180,6 +184,79 @@ async def test_connections_beyond_the_limit_that_say_nothing_are_not_kept(
     assert not any(reader.at_eof() for reader, _ in opened[:MOST])
     for _, writer in opened:
         writer.close()
+
+
+PIECES = [
+    b"GET /echo HTTP/1.1\r\n",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST /echo HTTP/1.0\r\n",
+    b"Host: x\r\n",
+    b"Host: y\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 2\r\n",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+    b"Expect: 100-continue\r\n",
+    b"\r\n",
+    b"2\r\n{}\r\n",
+    b"0\r\n\r\n",
+    b"zz\r\n",
+    b"{}",
+    b"\x00",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.booleans()), min_size=1, max_size=12))
+@example([(PIECES[2], True), (b"zz\r\n", True)])  # answered 404 before the body goes wrong
+@settings(max_examples=1000)
+def test_whatever_a_client_sends_ends_its_own_connection_at_most(
+    pieces: list[tuple[bytes, bool]],
+) -> None:
+    """In any order, with a pause for the answer or without: no error is left to the loop."""
+    told: list[dict[str, object]] = []
+
+    async def send() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with serve(Limits(9, 9, 9, 9)) as port:
+            reader, writer = await asyncio.open_connection(HOST, port)
+            with suppress(ConnectionError, TimeoutError):
+                for piece, pause in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    if pause:
+                        async with asyncio.timeout(0.02):
+                            await reader.read(65536)
+            writer.close()
+            other = await asyncio.open_connection(HOST, port)
+            assert b"200" in await answer_of(other)
+            other[1].close()
+
+    asyncio.run(send())
+    gc.collect()  # a task whose error nobody asked for says so when it goes
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (b"Host: x\r\nHost: y\r\n", "Host"),
+        (b"", "Host"),
+        (b"Host: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n", "Content-Length"),
+        (b"Host: x\r\nTransfer-Encoding: a\r\nTransfer-Encoding: b\r\n", "Transfer-Encoding"),
+    ],
+)
+async def test_a_header_that_decides_where_a_request_ends_or_goes_comes_once(
+    port: int, lines: bytes, named: str
+) -> None:
+    """400 as a problem document that names it, whatever the service."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"GET /big HTTP/1.1\r\n" + lines + b"\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert named in json.loads(body)["detail"]
+    writer.close()
 
 
 async def connect(
