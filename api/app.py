@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Requ
 from prometheus_client import CollectorRegistry
 from pydantic import FailFast
 
-from api import docs, problems, schemas
+from api import docs, document, problems, schemas
 from api.admission import Door
 from api.door import AtTheDoor, caller
 from api.headers import SecurityHeaders
@@ -20,7 +21,7 @@ from api.idempotency import KEY_PATTERN, job_id
 from api.intake import Intake
 from api.limits import BodyLimit
 from api.log import EventLog
-from api.problems import NotCaughtUp, NotFound, NotJson, Problem
+from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
 from api.projection import Projection
 from api.repeated import RepeatedHeaders
 from api.schemas import (
@@ -36,6 +37,7 @@ from api.schemas import (
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.asgi import HeadAsGet, TrailingSlash
+from grid.errors import InvalidField
 from grid.events import STILL_READING
 from grid.messages import ID_PATTERN, shown
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
@@ -76,7 +78,9 @@ def _problem(status: int, description: str) -> Responses:
 
 _WRONG: Final = _problem(422, "A field is wrong; the answer names it.")
 _AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
-_LARGE: Final = _problem(413, "The body is too long.")
+_LARGE: Final = _problem(
+    413, f"The body is longer than {BODY_BYTES} bytes, or {LIST_BYTES} where it is a list."
+)
 _NOT_JSON: Final = _problem(415, "The body is not declared as JSON.")
 _UNKNOWN: Final = _problem(404, "There is no such job.")
 _TAKING: Final = {**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON}
@@ -128,6 +132,7 @@ def create(
     app.add_middleware(TrailingSlash)
     docs.install(app)
     problems.install(app, door.closed)
+    document.install(app)
     return app
 
 
@@ -211,9 +216,9 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
             raise NotFound(f"there is no job {id} in the event log")
         return schemas.charge(found)
 
-    @routes.get("/charges", responses=_UNKNOWN)
+    @routes.get("/charges", responses=_UNKNOWN, dependencies=[Depends(_check_query)])
     async def jobs(wanted: Annotated[Wanted, Query()]) -> ChargeList:
-        """List the jobs, the oldest first."""
+        """List the jobs, the oldest first. Each parameter is given once, and no other."""
         check_caught_up()
         try:
             found = list(
@@ -238,6 +243,14 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         return SubstationList(as_of=schemas.moment(event.at), substations=rows)
 
     return routes
+
+
+async def _check_query(request: Request) -> None:
+    """Refuse a parameter that is given more than once: one of its values would be ignored."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in given.items():
+        if count > 1:
+            raise InvalidField(name[:FIELD_MOST], f"must be given once, got {count}")
 
 
 async def _check_json(request: Request) -> None:

@@ -118,11 +118,11 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
     }
     assert all(each.get("summary") for each in operations.values())
     taking = operations["POST /charge"]["responses"]
-    assert taking.keys() == {"202", "401", "403", "413", "415", "422", "429", "503"}
+    assert taking.keys() == {*("202", "400", "401", "403", "413", "415", "422", "429", "503")}
     assert operations["GET /charge/{id}"]["responses"].keys() == {
-        *("200", "401", "403", "404", "422", "429", "503")
+        *("200", "400", "401", "403", "404", "422", "429", "503")
     }
-    assert operations["GET /healthz"]["responses"].keys() == {"200"}
+    assert operations["GET /healthz"]["responses"].keys() == {"200", "400"}
     for status, answer in taking.items():
         assert list(answer["content"]) == [PROBLEM if int(status) >= 400 else "application/json"]
     fields = document["components"]["schemas"]["ChargeIn"]["properties"]
