@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import sys
 from typing import Final, NamedTuple
 
 # those after which asyncio itself pauses accepting for a second, and then goes on
@@ -26,8 +27,12 @@ def raise_limit() -> Descriptors:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):  # a system may say "unlimited" and still refuse it
-        return Descriptors(soft, soft)
-    return Descriptors(soft, hard)
+        return Descriptors(_count(soft), _count(soft))
+    return Descriptors(_count(soft), _count(hard))
+
+
+def _count(limit: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def is_exhausted(error: BaseException) -> bool:

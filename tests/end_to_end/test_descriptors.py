@@ -25,7 +25,7 @@ FEW = 1_024
 NONE_MORE = 3  # standard input, output and error are below: nothing else can be opened
 OTHER = "127.0.0.2"
 HALF = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
-PROMPTLY = 2.0  # seconds, on a busy machine; who is kept out waits 20
+PROMPTLY = 5.0  # seconds, on a busy machine; who is kept out waits 20
 
 
 @contextmanager
