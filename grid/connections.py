@@ -1,7 +1,7 @@
-"""HTTP connections that must get on: a request arrives in time, and its answer is taken in time.
+"""HTTP connections with limits: on their number, on how long a request and its answer may take.
 
-uvicorn itself ends a connection that idles between two requests, and no other. It could refuse what
-is too much as well, but logs each refusal: a service under load would be busy with that.
+uvicorn itself closes a connection that idles between two requests, and no other. It could refuse
+connections as well, but logs each refusal: a service under load would be busy with that.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from grid.crowd import Crowd, Limits, client_of
-from grid.logs import Seldom
+from grid.connection_limits import Limits, OpenConnections, client_of
+from grid.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +34,33 @@ _FULL: Final = (
 )
 
 
-def patient_for(seconds: float, limits: Limits) -> type[H11Protocol]:
-    """Return the protocol that waits so long for a request, and for its answer to be taken.
+def http_protocol(seconds: float, limits: Limits) -> type[H11Protocol]:
+    """Return a protocol that closes a connection whose request, or answer, takes too long.
+
+    Args:
+        seconds: how long a request may take to arrive, and its answer to be taken.
+        limits: how many connections there may be.
 
     A request on a connection beyond ``limits`` is answered 503, before anything of it is looked at.
     Before one is refused, the one that has idled longest between two requests is closed.
     """
 
-    class Patient(_LimitedPatience):
-        patience = seconds
-        crowd: Crowd[_LimitedPatience] = Crowd(limits)
-        refusals = Seldom()
-        failures = Seldom()
+    class Limited(_LimitedProtocol):
+        timeout = seconds
+        open_connections: OpenConnections[_LimitedProtocol] = OpenConnections(limits)
+        refusals = LogThrottle()
+        failures = LogThrottle()
 
-    return Patient
+    return Limited
 
 
-class _LimitedPatience(H11Protocol):
-    """Closes a connection whose client is too slow: it may be one of very many."""
+class _LimitedProtocol(H11Protocol):
+    """Closes a connection whose client is too slow, or fails: it may be one of very many."""
 
-    patience: float
-    crowd: Crowd[_LimitedPatience]
-    refusals: Seldom
-    failures: Seldom
+    timeout: float
+    open_connections: OpenConnections[_LimitedProtocol]
+    refusals: LogThrottle
+    failures: LogThrottle
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **more)
@@ -67,7 +71,7 @@ class _LimitedPatience(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for the first request, if there is room for the connection."""
         super().connection_made(transport)
-        decision = self.crowd.enter(self, client_of(self.client))
+        decision = self.open_connections.enter(self, client_of(self.client))
         if decision.evicted is not None:
             decision.evicted.close_idle()
         if decision.refusal is None:
@@ -77,7 +81,7 @@ class _LimitedPatience(H11Protocol):
         if self.refusals.is_due(self.loop.time()):
             log.warning("connections are refused: %s", decision.refusal)
         if decision.may_wait:
-            self._arrival.begin(min(TOO_MANY_SECONDS, self.patience))
+            self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
         else:
             transport.abort()
 
@@ -91,7 +95,7 @@ class _LimitedPatience(H11Protocol):
             self.transport.write(_FULL)
             self.transport.close()
             return
-        self.crowd.set_idle(self, idle=False)
+        self.open_connections.set_idle(self, idle=False)
         self._arrival.begin()
         try:
             super().data_received(data)
@@ -141,7 +145,7 @@ class _LimitedPatience(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
             self._arrival.begin()
         elif self.conn.their_state is h11.IDLE:
-            self.crowd.set_idle(self, idle=True)
+            self.open_connections.set_idle(self, idle=True)
 
     def _fail(self, error: Exception) -> None:
         if self.failures.is_due(self.loop.time()):
@@ -154,34 +158,34 @@ class _LimitedPatience(H11Protocol):
         self._taking.begin()
 
     def resume_writing(self) -> None:
-        """Go on: the client took it."""
+        """Stop waiting: the client has taken it."""
         super().resume_writing()
         self._taking.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self.crowd.leave(self)
+        """Stop all waiting."""
+        self.open_connections.leave(self)
         self._arrival.end()
         self._taking.end()
         super().connection_lost(exc)
 
 
 class _Deadline:
-    """A time by which something must have ended, or the connection ends."""
+    """A time by which something must have ended, or the connection is closed."""
 
-    def __init__(self, protocol: _LimitedPatience) -> None:
+    def __init__(self, protocol: _LimitedProtocol) -> None:
         self._protocol = protocol
         self._timer: TimerHandle | None = None
 
     def begin(self, seconds: float | None = None) -> None:
-        """Begin to wait, unless it has begun: so long, or as long as the protocol does."""
+        """Begin to wait, unless it has begun: so long, or the protocol's own timeout."""
         if self._timer is None:
             one = self._protocol
-            time = one.patience if seconds is None else seconds
+            time = one.timeout if seconds is None else seconds
             self._timer = one.loop.call_later(time, self._expire)
 
     def end(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

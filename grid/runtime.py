@@ -18,13 +18,13 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from grid import crowd, descriptors, logs
+from grid import connection_limits, descriptors, logs
 from grid.amqp import is_lost_while_connecting
 from grid.asgi import HeadAsGet, TrailingSlash
-from grid.connections import patient_for
-from grid.crowd import Limits
+from grid.connection_limits import Limits
+from grid.connections import http_protocol
 from grid.errors import ConfigurationError
-from grid.logs import Seldom
+from grid.logs import LogThrottle
 from grid.settings import Settings
 from grid.telemetry import Problems, router
 
@@ -95,7 +95,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         access_log=False,
         lifespan="on",
         server_header=False,
-        http=patient_for(settings.http_timeout, limits),
+        http=http_protocol(settings.http_timeout, limits),
         backlog=limits.accepted_at_once,
         timeout_keep_alive=settings.http_keep_alive,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
@@ -112,7 +112,9 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
 def _limits(settings: Settings) -> Limits:
     """Return how many HTTP connections there may be, once the process may have all it can get."""
     before, now = descriptors.raise_limit()
-    limits = crowd.limits(now, settings.http_connections, settings.http_connections_per_address)
+    limits = connection_limits.limits(
+        now, settings.http_connections, settings.http_connections_per_address
+    )
     log.info(
         "at most %d open files (the soft limit was %d), %d HTTP connections, %d of one address",
         now,
@@ -146,13 +148,13 @@ class _Server(uvicorn.Server):
 
 async def _serve(server: uvicorn.Server) -> bool:
     """Serve until the end; return whether that was a failure: any exception that nobody caught."""
-    handler = _Handler(server)
+    handler = _ExceptionHandler(server)
     asyncio.get_running_loop().set_exception_handler(handler)
     await server.serve()
     return handler.failed or not server.started
 
 
-class _Handler:
+class _ExceptionHandler:
     """Ends the service over an exception that nobody caught, but for those that pass by themselves.
 
     Without descriptors, asyncio stops to accept connections for a second, and a link to RabbitMQ
@@ -162,7 +164,7 @@ class _Handler:
     def __init__(self, server: uvicorn.Server) -> None:
         self.failed = False
         self._server = server
-        self._exhausted = Seldom()
+        self._exhausted = LogThrottle()
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Look at what the loop was told."""

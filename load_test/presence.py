@@ -1,10 +1,10 @@
-"""Which jobs make load: by the events, put right by what the substations say. Pure.
+"""Which jobs make load: by the event log, corrected by what the substations report. Pure.
 
-Events alone count a job for ever that nobody will end: whose queue was purged, whose record was
-deleted. And they know nothing of a session whose record is gone. So what the substations say is
-looked at from time to time: a job without an end that no substation has is taken to have ended by
-then, and sessions that were there before the run and are no job's are counted until they are gone.
-The judge's view of all other jobs is that of the events: the dispatcher has no part in it.
+Events alone count a job for ever whose end nobody will write, since its queue was purged. And they
+know nothing of a session whose record was deleted. So the loads that the substations report are
+sampled: a job without an end that no substation has any more is taken to have ended by then, and
+sessions from before the run that belong to no job are counted until they are gone. All other jobs
+are judged by their events alone: the dispatcher's view has no part in that.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def present(
     their own, at substations that are ``choosable`` or have jobs. Of jobs without an end those
     assigned first are taken to be gone first.
     """
-    looks = sorted({sample.at: sample for sample in samples}.values())
-    if not looks:
+    ordered = sorted({sample.at: sample for sample in samples}.values())
+    if not ordered:
         return list(jobs)
     by_substation: dict[str, list[Job]] = {name: [] for name in choosable}
     others = []
@@ -45,14 +45,14 @@ def present(
         else:
             others.append(job)
     for name, its_jobs in by_substation.items():
-        said = [(look.at, look.loads.get(name, 0.0)) for look in looks]
-        known = [(at, load) for at, load in said if load is not None]
+        reported = [(sample.at, sample.loads.get(name, 0.0)) for sample in ordered]
+        known = [(at, load) for at, load in reported if load is not None]
         others += _at_one(name, its_jobs, known)
     return others
 
 
-def _at_one(name: str, jobs: Sequence[Job], said: Sequence[tuple[float, float]]) -> list[Job]:
-    """Return the jobs of one substation, which ``said`` at each time how many it had."""
+def _at_one(name: str, jobs: Sequence[Job], reported: Sequence[tuple[float, float]]) -> list[Job]:
+    """Return the jobs of one substation; ``reported`` are times with its load."""
     begun = sorted(job.assigned or 0.0 for job in jobs if job.ended is not None)
     ended = sorted(job.ended for job in jobs if job.ended is not None)
 
@@ -63,11 +63,14 @@ def _at_one(name: str, jobs: Sequence[Job], said: Sequence[tuple[float, float]])
         (job for job in jobs if job.ended is None), key=lambda job: job.assigned or 0.0
     )
     endless = (
-        _strangers(name, endless, said[:2], open_at=[open_at(at) for at, _ in said[:2]]) + endless
+        _unknown_sessions(
+            name, endless, reported[:2], open_at=[open_at(at) for at, _ in reported[:2]]
+        )
+        + endless
     )
     found = [job for job in jobs if job.ended is not None]
-    first = said[0][0] if said else 0.0
-    for at, load in said:
+    first = reported[0][0] if reported else 0.0
+    for at, load in reported:
         there = sum((job.assigned or 0.0) <= at for job in endless)
         gone = min(there, max(0, round(open_at(at) + there - load)))
         # what was gone before the run makes no load in it
@@ -76,19 +79,22 @@ def _at_one(name: str, jobs: Sequence[Job], said: Sequence[tuple[float, float]])
     return found + endless
 
 
-def _strangers(
-    name: str, endless: Sequence[Job], said: Sequence[tuple[float, float]], open_at: Sequence[int]
+def _unknown_sessions(
+    name: str,
+    endless: Sequence[Job],
+    reported: Sequence[tuple[float, float]],
+    open_at: Sequence[int],
 ) -> list[Job]:
     """Return a job for each session from before the run that is none of the jobs.
 
-    Two looks must agree: at the first, a job that ended just before may still be counted.
+    Two samples must agree: the first may still count a job that ended just before.
     """
-    if len(said) < 2:  # noqa: PLR2004
+    if len(reported) < 2:  # noqa: PLR2004
         return []
-    start = said[0][0]
+    start = reported[0][0]
     more = (
         load - known - sum((job.assigned or 0.0) <= at for job in endless)
-        for (at, load), known in zip(said, open_at, strict=True)
+        for (at, load), known in zip(reported, open_at, strict=True)
     )
     numbers = range(1, 1 + max(0, round(min(more))))
     return [

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from deploy.local.ports import HOST
-from grid.connections import patient_for
-from grid.crowd import Limits
+from grid.connection_limits import Limits
+from grid.connections import http_protocol
 
 PATIENCE = 0.5
 MOST = 20
@@ -52,7 +52,7 @@ async def port() -> AsyncIterator[int]:
 @asynccontextmanager
 async def serve(limits: Limits, address: str = HOST) -> AsyncIterator[int]:
     """Serve on a free port for as long as the context lasts."""
-    kind = patient_for(PATIENCE, limits)
+    kind = http_protocol(PATIENCE, limits)
     config = uvicorn.Config(make_app(), log_config=None, http=kind, timeout_keep_alive=60)
     config.load()
     state = ServerState()

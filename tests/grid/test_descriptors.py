@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from grid.crowd import limits
+from grid.connection_limits import limits
 from grid.descriptors import is_exhausted, raise_limit
 
 

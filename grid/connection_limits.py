@@ -81,7 +81,7 @@ class _Client(Generic[Connection]):
     idle: dict[Connection, None] = field(default_factory=dict)  # the longest idle first
 
 
-class Crowd(Generic[Connection]):
+class OpenConnections(Generic[Connection]):
     """All open connections, counted by client, with those that are idle in order."""
 
     def __init__(self, limits: Limits) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.crowd import Crowd, Limits, client_of, limits
+from grid.connection_limits import Limits, OpenConnections, client_of, limits
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,14 @@ STEPS = st.lists(
 @given(STEPS)
 def test_no_client_ever_has_more_than_its_share(steps: list[tuple[str, int]]) -> None:
     """Whatever comes in whatever order; a new one is only refused where nobody idles."""
-    crowd: Crowd[int] = Crowd(Limits(total=5, per_address=3, waiting=2, accepted_at_once=5))
+    connections: OpenConnections[int] = OpenConnections(
+        Limits(total=5, per_address=3, waiting=2, accepted_at_once=5)
+    )
     open_, idle, number = dict[int, str](), set[int](), 0
     for what, which in steps:
         if what == "enter":
             number, client = number + 1, "abc"[which % 3]
-            decision = crowd.enter(number, client)
+            decision = connections.enter(number, client)
             own = {each for each in open_ if open_[each] == client}
             if decision.refusal is None:
                 open_[number] = client
@@ -81,22 +83,24 @@ def test_no_client_ever_has_more_than_its_share(steps: list[tuple[str, int]]) ->
         elif open_:
             chosen = sorted(open_)[which % len(open_)]
             if what == "leave":
-                crowd.leave(chosen)
+                connections.leave(chosen)
                 del open_[chosen]
                 idle.discard(chosen)
             else:
-                crowd.set_idle(chosen, idle=what == "idle")
+                connections.set_idle(chosen, idle=what == "idle")
                 (idle.add if what == "idle" else idle.discard)(chosen)
-        assert len(crowd) == len(open_) <= 5
+        assert len(connections) == len(open_) <= 5
         assert all(count <= 3 for count in Counter(open_.values()).values())
 
 
 def test_clients_that_left_are_forgotten() -> None:
     """Who comes from very many addresses, one after the other, leaves nothing behind."""
-    crowd: Crowd[int] = Crowd(Limits(total=2, per_address=2, waiting=1, accepted_at_once=2))
+    connections: OpenConnections[int] = OpenConnections(
+        Limits(total=2, per_address=2, waiting=1, accepted_at_once=2)
+    )
     for number in range(100):
-        crowd.enter(number, str(number))
-        crowd.set_idle(number, idle=True)
-        crowd.leave(number)
-    assert len(crowd) == 0
-    assert not vars(crowd)["_clients"]
+        connections.enter(number, str(number))
+        connections.set_idle(number, idle=True)
+        connections.leave(number)
+    assert len(connections) == 0
+    assert not vars(connections)["_clients"]
