@@ -20,9 +20,10 @@ class TrailingSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with one slash less at the end of its path."""
-        if scope["type"] == "http" and len(scope["path"]) > 1:
+        # a slash that was sent as %2F belongs to a name
+        if scope["type"] == "http" and scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
             scope["path"] = scope["path"].removesuffix("/")
-            scope["raw_path"] = scope.get("raw_path", b"").removesuffix(b"/")
+            scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
         await self._app(scope, receive, send)
 
 

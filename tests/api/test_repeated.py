@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.api.bench import JSON, REQUESTS, Bench, problem
@@ -104,6 +106,17 @@ async def test_a_slash_at_the_end_of_an_address_changes_nothing(
             assert (await bench.ask(method, each)).status == status
         assert (await bench.get(f"{page}//")).status == 404
         assert (await bench.get("/")).status == 404
+
+
+async def test_a_slash_within_a_name_is_not_dropped() -> None:
+    """Sent as %2F it is a part of the name, which no job has."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        assert (await bench.get("/charge/job1/")).status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        writer.write(b"GET /charge/job1%2F HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+        writer.close()
 
 
 async def test_a_slash_passes_no_limit_and_no_door() -> None:

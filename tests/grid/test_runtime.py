@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -60,6 +61,24 @@ LOST = """
                 told = dict(message="Exception in callback", exception=error)
                 asyncio.get_running_loop().call_exception_handler(told)
         await asyncio.sleep(3600)
+""".strip()
+
+WRONG_PAGE = """
+        class Page(asyncio.Protocol):
+            def data_received(self, data):
+                raise RuntimeError("this page is wrong")
+        server = await asyncio.get_running_loop().create_server(Page, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"x")
+        await reader.read()
+        print("closed", flush=True)
+        await asyncio.sleep(3600)
+""".strip()
+SLOW_END = """
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(1.5)
 """.strip()
 
 
@@ -179,6 +198,42 @@ def test_a_connection_that_breaks_as_it_is_made_ends_nothing() -> None:
             process.send_signal(signal.SIGTERM)
         out, err = end(process)
     assert process.returncode == 0
+    assert "ending" not in err
+    assert out.splitlines() == ["said goodbye", "cleaned up"]
+
+
+def test_a_connection_whose_protocol_fails_ends_alone() -> None:
+    """Whoever is at its other end, it is closed, and the service is none the worse for it."""
+    process, port = serve(fail_after=0, how=WRONG_PAGE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n"
+        assert answered(port, "GET", "/healthz").status == 200
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        _, err = end(process)
+    assert process.returncode == 0
+    assert "RuntimeError: this page is wrong" in err
+
+
+def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None:
+    """asyncio would accept again a second later, at a socket that is closed by then."""
+    process, port = serve(fail_after=0, how=SLOW_END)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        assert process.stderr is not None
+        with socket.create_connection((HOST, port), timeout=PATIENCE):
+            while "Too many open files" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            out, err = end(process)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
     assert "ending" not in err
     assert out.splitlines() == ["said goodbye", "cleaned up"]
 
