@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
@@ -11,7 +13,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Requ
 from prometheus_client import CollectorRegistry
 from pydantic import FailFast
 
-from api import docs, problems, schemas
+from api import docs, document, problems, schemas
 from api.admission import Door
 from api.door import AtTheDoor, caller
 from api.headers import SecurityHeaders
@@ -19,8 +21,9 @@ from api.idempotency import KEY_PATTERN, job_id
 from api.intake import Intake
 from api.limits import BodyLimit
 from api.log import EventLog
-from api.problems import NotCaughtUp, NotFound, NotJson, Problem
+from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
 from api.projection import Projection
+from api.repeated import RepeatedHeaders
 from api.schemas import (
     LIST_MOST,
     Accepted,
@@ -33,6 +36,8 @@ from api.schemas import (
 )
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
+from grid.asgi import HeadAsGet, TrailingSlash
+from grid.errors import InvalidField
 from grid.events import STILL_READING
 from grid.messages import ID_PATTERN, shown
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
@@ -40,10 +45,12 @@ from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 BODY_BYTES: Final = 64 * 1024
 LIST_BYTES: Final = 1024 * 1024
 
+_JSON: Final = re.compile(r"application/json|[\w!#$&^.+-]+/[\w!#$&^.+-]+\+json", re.ASCII)
+
 Responses = dict[int | str, dict[str, Any]]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
 Prefer = Annotated[
-    list[str] | None,
+    str | None,
     Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
 ]
 
@@ -52,16 +59,16 @@ IdempotencyKey = Annotated[
     Header(
         pattern=KEY_PATTERN,
         description="A name for this request, by the client's choice: sent again with it, the "
-        "request is the same job.",
+        "request is the same job. With another request than before, it is refused.",
     ),
 ]
 
 TraceParent = Annotated[
-    list[str] | None,
+    str | None,
     Header(description="W3C Trace Context: the caller's span, carried on and logged."),
 ]
 TraceState = Annotated[
-    list[str] | None, Header(description="W3C Trace Context: carried on with the traceparent.")
+    str | None, Header(description="W3C Trace Context: carried on with the traceparent.")
 ]
 
 
@@ -71,7 +78,9 @@ def _problem(status: int, description: str) -> Responses:
 
 _WRONG: Final = _problem(422, "A field is wrong; the answer names it.")
 _AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
-_LARGE: Final = _problem(413, "The body is too long.")
+_LARGE: Final = _problem(
+    413, f"The body is longer than {BODY_BYTES} bytes, or {LIST_BYTES} where it is a list."
+)
 _NOT_JSON: Final = _problem(415, "The body is not declared as JSON.")
 _UNKNOWN: Final = _problem(404, "There is no such job.")
 _TAKING: Final = {**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON}
@@ -105,20 +114,25 @@ def create(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.include_router(_taking(intake, log, decision_wait, chance))
     app.include_router(_telling(log, projection))
     app.include_router(operating, responses=_TAKING, dependencies=[Depends(_check_json)])
     app.include_router(telemetry.router(registry, not_ready))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
     )
     app.add_middleware(problems.Unforeseen, new_id=lambda: f"{chance(64):016x}")
     app.add_middleware(AtTheDoor, door=door, registry=registry, now=now)
+    app.add_middleware(RepeatedHeaders)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(TrailingSlash)
     docs.install(app)
     problems.install(app, door.closed)
+    document.install(app)
     return app
 
 
@@ -133,9 +147,8 @@ def _taking(intake: Intake, log: EventLog, decision_wait: float, chance: Chance)
     async def trace_of(
         response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
     ) -> Trace:
-        """Give the span in which a request is seen to: one of the caller's trace, if it has one."""
-        [parent] = traceparent if traceparent and len(traceparent) == 1 else [None]
-        own = carried({TRACEPARENT: parent, TRACESTATE: ",".join(tracestate or ())}, chance)
+        """Return the span of a request's handling: one of the caller's trace, if it has one."""
+        own = carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, chance)
         response.headers["traceresponse"] = own.headers()[TRACEPARENT]
         return own
 
@@ -203,9 +216,9 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
             raise NotFound(f"there is no job {id} in the event log")
         return schemas.charge(found)
 
-    @routes.get("/charges", responses=_UNKNOWN)
+    @routes.get("/charges", responses=_UNKNOWN, dependencies=[Depends(_check_query)])
     async def jobs(wanted: Annotated[Wanted, Query()]) -> ChargeList:
-        """List the jobs, the oldest first."""
+        """List the jobs, the oldest first. Each parameter is given once, and no other."""
         check_caught_up()
         try:
             found = list(
@@ -232,18 +245,26 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
     return routes
 
 
+async def _check_query(request: Request) -> None:
+    """Refuse a parameter that is given more than once: one of its values would be ignored."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in given.items():
+        if count > 1:
+            raise InvalidField(name[:FIELD_MOST], f"must be given once, got {count}")
+
+
 async def _check_json(request: Request) -> None:
     """Refuse a body that is not declared as JSON: a page of another site could send such a one."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json") and await request.body():
+    if not _JSON.fullmatch(kind) and await request.body():
         raise NotJson(
             "send the body with the header Content-Type: application/json, "
             f"got {shown(kind) if kind else 'none'}"
         )
 
 
-def _respond_async(prefer: list[str] | None) -> bool:
-    """Read RFC 7240's list of preferences, which may be spread over several headers."""
-    parts = ",".join(prefer or ()).split(",")
+def _respond_async(prefer: str | None) -> bool:
+    """Return whether RFC 7240's list of preferences has this one."""
+    parts = (prefer or "").split(",")
     names = (part.split(";")[0].strip().lower() for part in parts)
     return "respond-async" in names

@@ -43,6 +43,13 @@ Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Document a change: a client that filled in defaults would set what it did not mean to."""
+    schema["minProperties"] = 1
+    for each in schema["properties"].values():
+        each.pop("default", None)
+
+
 class ControlIn(Strict):
     """What shall hold for a substation: all of it, so what is left out is as if never set."""
 
@@ -58,7 +65,7 @@ class ControlIn(Strict):
 class ControlChange(Strict):
     """What shall change for a substation; what is left out stays as it is."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     state: Availability = Field(default=Availability.AVAILABLE, description="As with PUT.")
     limit: Limit | None = Field(default=None, description="As with PUT; null is none.")

@@ -29,6 +29,8 @@ _AT_THE_DOOR: Final = {
     "429": ("The key asks too often: try again after Retry-After.", "Retry-After"),
 }
 
+_REPEATED: Final = "It is no HTTP, or a header came more than once that must be single."
+
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -110,7 +112,8 @@ def install(app: FastAPI, closed: bool) -> None:  # noqa: FBT001
 
 
 def _declare_door(path: str, operation: dict[str, Any], closed: bool) -> None:  # noqa: FBT001
-    """Document what the door answers, before the app is asked at all."""
+    """Document what is answered before the app is asked at all."""
+    operation["responses"].setdefault("400", _problem_answer(_REPEATED, None))
     if path in OPEN_PATHS:
         return
     if closed:
@@ -179,13 +182,14 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _methods(request: Request) -> set[str]:
-    """Give the methods that a path knows; Starlette names those of its first route alone."""
+    """Return the methods of a path, HEAD with GET; Starlette names its first route's alone."""
 
     def is_known(method: str) -> bool:
         scope = {**request.scope, "method": method}
         return any(each.matches(scope)[0] is Match.FULL for each in request.app.routes)
 
-    return set(filter(is_known, _METHODS))
+    known = set(filter(is_known, _METHODS))
+    return known | {"HEAD"} if "GET" in known else known
 
 
 class Unforeseen:

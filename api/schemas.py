@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -27,25 +28,48 @@ from grid.messages import ChargeRequest
 
 LIST_MOST: Final = 1000
 FIELDS_MOST: Final = 256  # of an object that is sent
-_RFC_3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+# with its days and months right (`format: date-time`); a leap second has no Unix time of its own
+MOMENT_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-5][0-9]([.,][0-9]+)?)?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
+_MOMENT: Final = re.compile(MOMENT_PATTERN)
+_DIGITS: Final = re.compile(r"[0-9]+")
 
 
 def _with_offset(value: object) -> object:
     """Refuse what else could be taken for a time: a number, a date, a time of no known place."""
-    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
         return value
     raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
 
 
 def _whole(value: object) -> object:
-    """Give a number without a fraction as the whole number that it is in JSON, too."""
+    """Return a number without a fraction as the whole number that it is in JSON, too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_with_offset)]
-VehicleId = Annotated[str, Field(min_length=1, max_length=messages.MAX_VEHICLE_ID)]
+def _digits(value: object) -> object:
+    """Refuse what else Python takes for a whole number in a text: +5, 1_000, 5.0."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("must be a whole number, in digits alone")
+    return value
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_with_offset),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
+]
+# the pattern is checked where the request is made: it says what is wrong in words
+VehicleId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=messages.MAX_VEHICLE_ID,
+        json_schema_extra={"pattern": messages.VEHICLE_PATTERN},
+    ),
+]
 Energy = Annotated[float, Field(gt=0, le=messages.MAX_ENERGY_KWH, strict=True)]
 Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
 WHOLE: Final = BeforeValidator(_whole)
@@ -75,15 +99,22 @@ class Strict(BaseModel):
 class ChargeIn(Strict):
     """A charge request. Every field may be left out."""
 
-    vehicle_id: VehicleId | None = None
+    vehicle_id: VehicleId | None = Field(
+        default=None,
+        description="Printable characters; of spaces the plain one alone. Not half a character "
+        "(a lone surrogate).",
+    )
     requested_energy_kwh: Energy | None = None
     requested_power_kw: Power | None = None
     departure_time: Moment | None = Field(
-        default=None, description="When the vehicle leaves, with its offset from UTC (RFC 3339)."
+        default=None,
+        description="When the vehicle leaves, with its offset from UTC (RFC 3339): in the future, "
+        "and before the year 10000 in UTC.",
     )
     priority: Priority = Field(default=0, description="9 is the most urgent.")
     eligible_substations: SubstationIds | None = Field(
-        default=None, description="The only substations that may charge the vehicle."
+        default=None,
+        description="The only substations that may charge the vehicle; there must be one of them.",
     )
 
     def request(self, id: str, requested_at: float) -> ChargeRequest:
@@ -158,7 +189,7 @@ class Wanted(BaseModel):
 
     status: State | None = None
     substation: SubstationId | None = None
-    limit: int = Field(default=100, ge=1, le=LIST_MOST)
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=LIST_MOST)
     after: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = Field(
         default=None, description="The last id of the page before."
     )

@@ -11,6 +11,21 @@ from typing import Any, Final
 from grid.trace import Trace
 
 _FIELDS: Final = "fields"  # the attribute of a record that holds what else is known
+LOG_INTERVAL: Final = 30.0
+
+
+class LogThrottle:
+    """Limits how often one event is logged that may happen thousands of times a second."""
+
+    def __init__(self) -> None:
+        self._logged_at = -LOG_INTERVAL
+
+    def is_due(self, now: float) -> bool:
+        """Return whether to log it at ``now``: it was not for ``LOG_INTERVAL``."""
+        if now < self._logged_at + LOG_INTERVAL:
+            return False
+        self._logged_at = now
+        return True
 
 
 class TextFormatter(logging.Formatter):

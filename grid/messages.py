@@ -27,6 +27,17 @@ MAX_UNIX_TIME: Final = 253_402_300_799.0  # the last second of the year 9999
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 SUBSTATION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+# Control characters, spaces other than the plain one, what has no form of its own, private use.
+# Python's own idea of it (``str.isprintable``) changes with its version, and no other language has
+# it: a pattern holds for every service, and can stand in the OpenAPI document.
+_UNPRINTABLE: Final = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\ufffb"
+    r"\ufffe\uffff"
+)
+VEHICLE_PATTERN: Final = f"^[^{_UNPRINTABLE}]{{1,{MAX_VEHICLE_ID}}}$"
+# halves of a character: no JSON that another program writes has them
+_VEHICLE = re.compile(rf"[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}")
 _ID = re.compile(ID_PATTERN[:-1] + r"\Z")
 _SUBSTATION = re.compile(SUBSTATION_PATTERN[:-1] + r"\Z")
 _SHOWN = 80  # characters of a wrong value that an error repeats
@@ -168,7 +179,7 @@ def _id(value: object) -> str | None:
 
 
 def _vehicle(value: object) -> str | None:
-    fits = isinstance(value, str) and 0 < len(value) <= MAX_VEHICLE_ID and value.isprintable()
+    fits = isinstance(value, str) and _VEHICLE.fullmatch(value)
     return None if fits else f"must be 1 to {MAX_VEHICLE_ID} printable characters"
 
 

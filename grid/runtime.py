@@ -1,29 +1,38 @@
-"""Running a service: a page to look at, tasks in the background, an end that is orderly."""
+"""Running a service: a page to look at, tasks in the background, an end that is orderly.
+
+An error that nobody caught ends it, unless it is one that passes by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from grid import logs
+from grid import connection_limits, descriptors, logs
 from grid.amqp import is_lost_while_connecting
-from grid.connections import patient_for
+from grid.asgi import HeadAsGet, TrailingSlash
+from grid.connection_limits import Limits
+from grid.connections import http_protocol
 from grid.errors import ConfigurationError
+from grid.logs import LogThrottle
 from grid.settings import Settings
 from grid.telemetry import Problems, router
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_SECONDS = 2  # how long an open HTTP connection may delay the end
+BACKLOG = 2048  # connections that wait to be accepted, as with uvicorn
+_PART_FAILED: Final = "a part of the service failed"
 
 
 def operations_app(
@@ -33,8 +42,17 @@ def operations_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """Make the app of a service that serves nothing but what it shows of itself."""
-    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title=title,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.include_router(router(registry, problems))
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(TrailingSlash)
     return app
 
 
@@ -66,6 +84,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     except ConfigurationError as error:
         sys.exit(f"cannot start: {error}")
     logs.configure(settings.log_level, settings.log_format)
+    limits = _limits(settings)
     # process_start_time_seconds says as much, in one series
     disable_created_metrics()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
@@ -76,38 +95,102 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         access_log=False,
         lifespan="on",
         server_header=False,
-        http=patient_for(settings.http_timeout, settings.http_connections),
+        http=http_protocol(settings.http_timeout, limits),
+        backlog=limits.accepted_at_once,
+        timeout_keep_alive=settings.http_keep_alive,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
     # uvicorn ends in good order, and then raises the signal again: it has done its work by then
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        failed = asyncio.run(_serve(uvicorn.Server(config)))
+        failed = asyncio.run(_serve(_Server(config)))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(1 if failed else 0)
 
 
-async def _serve(server: uvicorn.Server) -> bool:
-    """Serve until the end; tells whether that was a failure: any exception that nobody caught."""
-    failed = False
+def _limits(settings: Settings) -> Limits:
+    """Return how many HTTP connections there may be, once the process may have all it can get."""
+    before, now = descriptors.raise_limit()
+    limits = connection_limits.limits(
+        now, settings.http_connections, settings.http_connections_per_address
+    )
+    log.info(
+        "at most %d open files (the soft limit was %d), %d HTTP connections, %d of one address",
+        now,
+        before,
+        limits.total,
+        limits.per_address,
+    )
+    if "http_connections" in settings.model_fields_set and limits.total < settings.http_connections:
+        log.warning(
+            "HTTP_CONNECTIONS=%d is too many for %d open files: raise the hard limit (ulimit -Hn)",
+            settings.http_connections,
+            now,
+        )
+    return limits
 
-    def end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal failed
+
+class _Server(uvicorn.Server):
+    """Lets more connections wait in the kernel than asyncio may accept in one go.
+
+    The backlog given to asyncio is both, and one that is too short costs clients a second each.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for server in self.servers if self.started else ():
+            for listening in server.sockets:
+                with listening.dup() as same:
+                    same.listen(BACKLOG)
+
+
+async def _serve(server: uvicorn.Server) -> bool:
+    """Serve until the end; return whether that was a failure: any exception that nobody caught."""
+    handler = _ExceptionHandler(server)
+    asyncio.get_running_loop().set_exception_handler(handler)
+    await server.serve()
+    return handler.failed or not server.started
+
+
+class _ExceptionHandler:
+    """Ends the service over an exception that nobody caught, but for those that pass by themselves.
+
+    Without descriptors, asyncio stops to accept connections for a second, and a link to RabbitMQ
+    tries again once its time for connecting is over. A connection that fails is closed by asyncio.
+    """
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self.failed = False
+        self._server = server
+        self._exhausted = LogThrottle()
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Look at what the loop was told."""
         if (error := context.get("exception")) is None:
             loop.default_exception_handler(context)
-            return
-        if is_lost_while_connecting(error):
-            return  # its link tries again, and says so
-        log.critical("ending: %s", context["message"], exc_info=error)
-        failed = server.should_exit = True
+        elif is_lost_while_connecting(error) or self._is_accept_after_end(loop, context):
+            pass  # a link tries again, and says so
+        elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
+            # asyncio of Python 3.11 says it up to a thousand times at once
+            if self._exhausted.is_due(loop.time()):
+                log.error("%s: %s: going on with what there is", context["message"], error)
+        elif "transport" in context and "protocol" in context:
+            log.error("closing a connection: %s", context["message"], exc_info=error)
+        else:
+            log.critical("ending: %s", context["message"], exc_info=error)
+            self.failed = self._server.should_exit = True
 
-    asyncio.get_running_loop().set_exception_handler(end)
-    await server.serve()
-    return failed or not server.started
+    def _is_accept_after_end(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> bool:
+        """Return whether asyncio would accept again at a socket that was closed in its pause."""
+        callback = getattr(context.get("handle"), "_callback", None)
+        return self._server.should_exit and callback == getattr(loop, "_start_serving", None)
 
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        context = {"message": "a part of the service failed", "exception": error}
+        context = {"message": _PART_FAILED, "exception": error}
         asyncio.get_running_loop().call_exception_handler(context)

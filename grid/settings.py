@@ -44,7 +44,11 @@ class Settings(BaseModel):
     amqp_key_file: Path | None = Field(default=None, alias=tls.KEY_FILE)
     http_host: str = Field(default="127.0.0.1", alias="HTTP_HOST")
     http_timeout: PositiveSeconds = Field(default=20, alias="HTTP_TIMEOUT_SECONDS")
-    http_connections: Annotated[int, Field(ge=1)] = Field(default=800, alias="HTTP_CONNECTIONS")
+    http_keep_alive: PositiveSeconds = Field(default=75, alias="HTTP_KEEP_ALIVE_SECONDS")
+    http_connections: Annotated[int, Field(ge=1)] = Field(default=2000, alias="HTTP_CONNECTIONS")
+    http_connections_per_address: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, alias="HTTP_CONNECTIONS_PER_ADDRESS"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", alias="LOG_LEVEL"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -11,6 +12,7 @@ import aiohttp
 from grid.errors import GridError
 from grid.messages import shown
 from load_test import records
+from load_test.presence import Sample
 from load_test.records import Job, UnexpectedAnswer
 
 PAGE: Final = 1000
@@ -18,6 +20,7 @@ _ACCEPTED, _OK, _NOT_FOUND = 202, 200, 404
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _DEFAULT_PAUSE: Final = 1.0  # seconds, where an answer says "try again" but not when
+_STALE_SECONDS: Final = 5.0  # a load that is older than that tells nothing
 _IDLE_SECONDS: Final = 3.0  # shorter than the server keeps a connection, which would race
 
 
@@ -43,11 +46,26 @@ class Accepted(NamedTuple):
 
 
 class Substation(NamedTuple):
-    """A substation as the api lists it; ``connectors`` is None where it is unknown."""
+    """A substation as the api lists it; ``connectors`` and ``load`` are None where unknown."""
 
     id: str
     connectors: float | None
     eligible: bool
+    load: float | None = None
+
+
+class Snapshot(NamedTuple):
+    """All substations ``as_of`` when the dispatcher saw them so (Unix seconds); None: never."""
+
+    as_of: float | None
+    substations: list[Substation]
+
+    @property
+    def sample(self) -> Sample | None:
+        """The jobs that each has."""
+        if self.as_of is None:
+            return None
+        return Sample(self.as_of, {one.id: one.load for one in self.substations})
 
 
 class Api:
@@ -102,10 +120,15 @@ class Api:
         page = _object(status, value)
         return [records.job(one) for one in _list(page, "charges")], page.get("next")
 
-    async def substations(self) -> list[Substation]:
-        """Give the substations that the dispatcher knows."""
+    async def snapshot(self) -> Snapshot:
+        """Return what the dispatcher knows of the substations."""
         page = _object(*await self._call("GET", "/substations"))
-        return [_substation(one) for one in _list(page, "substations")]
+        substations = [_substation(one) for one in _list(page, "substations")]
+        return Snapshot(_moment(page.get("as_of")), substations)
+
+    async def substations(self) -> list[Substation]:
+        """Return the substations that the dispatcher knows."""
+        return (await self.snapshot()).substations
 
     async def _call(self, method: str, path: str, **more: Any) -> tuple[int, object]:  # noqa: ANN401  # aiohttp's own keywords
         try:
@@ -141,9 +164,19 @@ def _accepted(value: object) -> Accepted:
 
 def _substation(value: Mapping[str, Any]) -> Substation:
     try:
-        return Substation(value["id"], value.get("connectors"), bool(value.get("eligible")))
-    except (KeyError, TypeError, AttributeError) as error:
+        age = value.get("gauge_age_seconds")
+        is_known = age is not None and age < _STALE_SECONDS
+        load = float(value["load"]) if is_known else None
+        return Substation(value["id"], value.get("connectors"), bool(value.get("eligible")), load)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a substation: {shown(value)}") from error
+
+
+def _moment(text: object) -> float | None:
+    try:
+        return None if text is None else datetime.fromisoformat(str(text)).timestamp()
+    except ValueError as error:
+        raise UnexpectedAnswer(f"not a time: {shown(text)}") from error
 
 
 def _object(status: int, value: object) -> Mapping[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from math import inf
 from typing import Final
 
 from grid.events import State
 from load_test import records
 from load_test.client import Api, Substation, TryAgain
+from load_test.presence import Sample, present
 from load_test.publisher import Clock
 from load_test.records import Job, UnexpectedAnswer
 
 DEFAULT_TIMEOUT: Final = 60.0
 _SINGLES: Final = 200  # jobs asked for one by one in one poll: what the pages did not show
+SAMPLE_SECONDS: Final = 1.0  # the dispatcher itself says no more
 _PAUSE_SECONDS: Final = 0.3
 
 
@@ -22,21 +26,42 @@ class Follower:
 
     Pages start at the first job of the run, and after what has ended by then; so a poll costs what
     is open and new, not what there is. The few that the pages miss, since they were taken before
-    the first one was, are asked for one by one.
+    the first one was, are asked for one by one. ``samples`` is what the substations said meanwhile.
     """
 
     def __init__(self, api: Api, clock: Clock) -> None:
         self.jobs: dict[str, Job] = {}
         self._api = api
         self._clock = clock
+        self.samples: list[Sample] = []
+        self._sample_due = -inf
+        self._gone: set[str] = set()
         self._after: str | None = None
         self.trouble = ""  # why the last look failed, if it did
 
     async def look_back(self) -> None:
-        """Take note of the jobs that are in progress before the run: they make load as well."""
+        """Note the jobs that are in progress before the run: they make load as well.
+
+        Unless no substation has them any more: nobody will end those, and they are not followed.
+        """
+        await self.sample()
         for status in ("assigned", "charging"):
             async for page in self._walk(None, status=status):
                 self._note(page)
+        self._gone = self.jobs.keys() - {
+            job.id for job in present(self.jobs.values(), self.samples)
+        }
+
+    async def sample(self) -> None:
+        """Note what the substations say, unless they were asked within ``SAMPLE_SECONDS``."""
+        now = self._clock.steady()
+        if now < self._sample_due:
+            return
+        self._sample_due = now + SAMPLE_SECONDS
+        with suppress(TryAgain, UnexpectedAnswer):  # the next sample will do
+            sample = (await self._api.snapshot()).sample
+            if sample is not None and (not self.samples or sample.at > self.samples[-1].at):
+                self.samples.append(sample)
 
     def open(self, accepted: Iterable[str]) -> list[str]:
         """Give those of the jobs that have not ended, as far as is known."""
@@ -64,6 +89,7 @@ class Follower:
 
     async def look(self, accepted: Sequence[str]) -> None:
         """Look once. An api that is away, or restarting, is no news: ``trouble`` says why."""
+        await self.sample()
         try:
             fresh = await self._pages(accepted)
             missed = [job for job in self._all_open(accepted) if job not in fresh]
@@ -75,7 +101,9 @@ class Follower:
             self.trouble = ""
 
     def _all_open(self, accepted: Iterable[str]) -> list[str]:
-        others = (job.id for job in self.jobs.values() if not job.has_ended)
+        others = (
+            job.id for job in self.jobs.values() if not job.has_ended and job.id not in self._gone
+        )
         return list(dict.fromkeys([*self.open(accepted), *others]))
 
     async def _pages(self, accepted: Sequence[str]) -> set[str]:

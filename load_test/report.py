@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from grid.events import State
 from load_test import text
+from load_test.presence import Sample, present
 from load_test.records import Answer, Job
 from load_test.truth import judge
 from load_test.waits import Percentiles, beside_ideal, percentiles
@@ -38,6 +39,7 @@ class Run:
     interrupted: bool = False
     trouble: str = ""  # why the last look at the jobs failed, if it did
     capacity: int | None = None
+    samples: Sequence[Sample] = ()  # what the substations said of their jobs meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,10 @@ def summarise(run: Run) -> Summary:
     ends = Counter(job.status for job in own if job.has_ended)
     open_ended = len(accepted) - ends.total()
     routed = Counter(job.substation for job in own if job.substation is not None)
-    verdicts = judge(run.jobs.values(), run.connectors)
+    jobs = present(run.jobs.values(), run.samples, run.connectors)
+    verdicts = judge(jobs, run.connectors)
     figures = [verdicts[job.id] for job in own if job.id in verdicts]
-    waits = beside_ideal(accepted, run.jobs.values(), run.capacity)
+    waits = beside_ideal(accepted, jobs, run.capacity)
     return Summary(
         requests=len(run.answers),
         accepted=len(accepted),

@@ -61,12 +61,13 @@ class Runner:
             interrupted=not finished,
             trouble=follower.trouble,
             capacity=capacity(before, after),
+            samples=follower.samples,
         )
 
     async def _through(self, board: Board, follower: Follower, start: float) -> tuple[float, bool]:
         sent = None
         try:
-            await self._send_all(board, start)
+            await self._send_all(board, follower, start)
             sent = self.clock.steady()
             await follower.follow(board.accepted, self.timeout, board.ending())
         except asyncio.CancelledError:
@@ -77,14 +78,15 @@ class Runner:
             return sent, False
         return sent, True
 
-    async def _send_all(self, board: Board, start: float) -> None:
+    async def _send_all(self, board: Board, follower: Follower, start: float) -> None:
         requests = self._requests()
         async with asyncio.TaskGroup() as group:
             if self.plan.concurrency is None:
                 async for request in self._when_due(requests, start):
-                    group.create_task(self._send(request, start + request.offset, board))
+                    due = start + request.offset
+                    group.create_task(self._send(request, due, board, follower))
             for _ in range(self.plan.concurrency or 0):
-                group.create_task(self._send_in_turn(requests, board))
+                group.create_task(self._send_in_turn(requests, board, follower))
 
     def _requests(self) -> Iterator[_Request]:
         # two generators, so that the same requests are made whatever their arrivals
@@ -102,12 +104,15 @@ class Runner:
             await self.clock.sleep(max(start + request.offset - self.clock.steady(), 0.0))
             yield request
 
-    async def _send_in_turn(self, requests: Iterator[_Request], board: Board) -> None:
+    async def _send_in_turn(
+        self, requests: Iterator[_Request], board: Board, follower: Follower
+    ) -> None:
         for request in requests:
-            await self._send(request, self.clock.steady(), board)
+            await self._send(request, self.clock.steady(), board, follower)
 
-    async def _send(self, request: _Request, due: float, board: Board) -> None:
+    async def _send(self, request: _Request, due: float, board: Board, follower: Follower) -> None:
         board.put(request.number, await self.sender.send(request.body, due))
+        await follower.sample()
 
     async def _substations(self) -> list[Substation]:
         try:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class System:
 
     ``way`` turns each service's address of the broker into the one it is given.
     ``environment`` is given to every service; names like ``substation1`` may have their own in
-    ``special``. Close it, or use it as a context.
+    ``special``. ``prefix`` is the command that runs a service's own, as ``prlimit`` does. Close
+    it, or use it as a context.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class System:
         environment: dict[str, str] | None = None,
         special: dict[str, dict[str, str]] | None = None,
         way: Callable[[str], str] = str,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self._prefix = prefix
         self._way = way
         self._vhost = vhost
         self._environment = environment or {}
@@ -97,7 +100,7 @@ class System:
         module = "substation" if name in self.substations else MODULES.get(name, name)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", module],
+                [*self._prefix, sys.executable, "-m", module],
                 cwd=ROOT,
                 env=self._variables(name, module),
                 stdin=subprocess.DEVNULL,

@@ -34,10 +34,10 @@ async def test_every_error_is_a_problem_document(
     ("method", "path", "allowed"),
     [
         ("PUT", "/charge", "POST"),
-        ("DELETE", "/charge/x", "GET"),
-        ("PATCH", "/charges", "GET, POST"),
+        ("DELETE", "/charge/x", "GET, HEAD"),
+        ("PATCH", "/charges", "GET, HEAD, POST"),
         ("GET", "/substations/s1", "PATCH, PUT"),
-        ("POST", "/metrics", "GET"),
+        ("POST", "/metrics", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
@@ -118,11 +118,11 @@ async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
     }
     assert all(each.get("summary") for each in operations.values())
     taking = operations["POST /charge"]["responses"]
-    assert taking.keys() == {"202", "401", "403", "413", "415", "422", "429", "503"}
+    assert taking.keys() == {*("202", "400", "401", "403", "413", "415", "422", "429", "503")}
     assert operations["GET /charge/{id}"]["responses"].keys() == {
-        *("200", "401", "403", "404", "422", "429", "503")
+        *("200", "400", "401", "403", "404", "422", "429", "503")
     }
-    assert operations["GET /healthz"]["responses"].keys() == {"200"}
+    assert operations["GET /healthz"]["responses"].keys() == {"200", "400"}
     for status, answer in taking.items():
         assert list(answer["content"]) == [PROBLEM if int(status) >= 400 else "application/json"]
     fields = document["components"]["schemas"]["ChargeIn"]["properties"]

@@ -260,6 +260,8 @@ async def test_the_openapi_document_says_what_is_needed() -> None:
     }
     assert secured == {"PUT /substations/{id}", "PATCH /substations/{id}"}
     answers = document["paths"]["/substations/{id}"]["put"]["responses"]
-    assert answers.keys() == {*("200", "401", "403", "404", "413", "415", "422", "429", "503")}
+    assert answers.keys() == {
+        *("200", "400", "401", "403", "404", "413", "415", "422", "429", "503")
+    }
     for status, answer in answers.items():
         assert list(answer["content"]) == [PROBLEM if status != "200" else "application/json"]

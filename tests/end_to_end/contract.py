@@ -1,8 +1,8 @@
 """What the running api's document cannot say: put right in requests that are meant to be taken.
 
 Loaded by schemathesis itself, by the variable SCHEMATHESIS_HOOKS. A departure must be in the
-future, a vehicle's name printable, of the substations that may charge it one must be there, and a
-key must not have come with another request: the api's tests hold what becomes of such requests.
+future, of the substations that may charge the vehicle one must be there, and a key must not have
+come with another request: the api's tests hold what becomes of such requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,5 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any])
 def _put_right(request: dict[str, Any]) -> None:
     if request.get("departure_time") is not None:
         request["departure_time"] = LATER
-    if not (request.get("vehicle_id") or "").isprintable():
-        request["vehicle_id"] = "bus-7"
     if request.get("eligible_substations") is not None:
         request["eligible_substations"][0] = THERE

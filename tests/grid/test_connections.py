@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from deploy.local.ports import HOST
-from grid.connections import patient_for
+from grid.connection_limits import Limits
+from grid.connections import http_protocol
 
 PATIENCE = 0.5
 MOST = 20
@@ -38,13 +44,20 @@ def make_app() -> FastAPI:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    """Serve on a free port."""
-    kind = patient_for(PATIENCE, MOST)
+    """Serve on a free port; one address may have all connections."""
+    async with serve(Limits(MOST, MOST, waiting=MOST, accepted_at_once=MOST)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def serve(limits: Limits, address: str = HOST) -> AsyncIterator[int]:
+    """Serve on a free port for as long as the context lasts."""
+    kind = http_protocol(PATIENCE, limits)
     config = uvicorn.Config(make_app(), log_config=None, http=kind, timeout_keep_alive=60)
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: kind(config=config, server_state=state, app_state={}), HOST, 0
+        lambda: kind(config=config, server_state=state, app_state={}), address, 0
     )
     async with server:
         yield server.sockets[0].getsockname()[1]
@@ -171,3 +184,153 @@ async def test_connections_beyond_the_limit_that_say_nothing_are_not_kept(
     assert not any(reader.at_eof() for reader, _ in opened[:MOST])
     for _, writer in opened:
         writer.close()
+
+
+PIECES = [
+    b"GET /echo HTTP/1.1\r\n",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST /echo HTTP/1.0\r\n",
+    b"Host: x\r\n",
+    b"Host: y\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 2\r\n",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+    b"Expect: 100-continue\r\n",
+    b"\r\n",
+    b"2\r\n{}\r\n",
+    b"0\r\n\r\n",
+    b"zz\r\n",
+    b"{}",
+    b"\x00",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.booleans()), min_size=1, max_size=12))
+@example([(PIECES[2], True), (b"zz\r\n", True)])  # answered 404 before the body goes wrong
+@settings(max_examples=100)
+def test_whatever_a_client_sends_ends_its_own_connection_at_most(
+    pieces: list[tuple[bytes, bool]],
+) -> None:
+    """In any order, with a pause for the answer or without: no error is left to the loop."""
+    told: list[dict[str, object]] = []
+
+    async def send() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with serve(Limits(9, 9, 9, 9)) as port:
+            reader, writer = await asyncio.open_connection(HOST, port)
+            with suppress(ConnectionError, TimeoutError):
+                for piece, pause in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    if pause:
+                        async with asyncio.timeout(0.02):
+                            await reader.read(65536)
+            writer.close()
+            other = await asyncio.open_connection(HOST, port)
+            assert b"200" in await answer_of(other)
+            other[1].close()
+
+    asyncio.run(send())
+    gc.collect()  # a task whose error nobody asked for says so when it goes
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (b"Host: x\r\nHost: y\r\n", "Host"),
+        (b"", "Host"),
+        (b"Host: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n", "Content-Length"),
+        (b"Host: x\r\nTransfer-Encoding: a\r\nTransfer-Encoding: b\r\n", "Transfer-Encoding"),
+    ],
+)
+async def test_a_header_that_decides_where_a_request_ends_or_goes_comes_once(
+    port: int, lines: bytes, named: str
+) -> None:
+    """400 as a problem document that names it, whatever the service."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"GET /big HTTP/1.1\r\n" + lines + b"\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert named in json.loads(body)["detail"]
+    writer.close()
+
+
+async def connect(
+    port: int, source: str = HOST
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect from an address of this machine."""
+    return await asyncio.open_connection(HOST, port, local_addr=(source, 0))
+
+
+async def answer_of(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+    """Send a request and give the answer's first line; the connection is left idle."""
+    reader, writer = stream
+    writer.write(POST + b"{}")
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"200" in head.split(b"\r\n")[0]:
+        await reader.readexactly(1)
+    return head.split(b"\r\n")[0]
+
+
+async def test_one_address_does_not_take_the_connections_of_another() -> None:
+    """Beyond its own share it is answered 503, while another address is answered 200."""
+    async with serve(Limits(total=6, per_address=4, waiting=6, accepted_at_once=6)) as port:
+        held = [await connect(port) for _ in range(4)]
+        for _, writer in held:
+            writer.write(POST)  # and no body
+        assert b"503" in await answer_of(await connect(port))
+        assert b"200" in await answer_of(await connect(port, "127.0.0.2"))
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+        assert b"200" in await answer_of(await connect(port))
+
+
+async def test_an_idle_connection_gives_its_place_to_a_new_one() -> None:
+    """The longest idle one is closed: of the same address, where that has its share already."""
+    async with serve(Limits(total=4, per_address=3, waiting=4, accepted_at_once=4)) as port:
+        other = await connect(port, "127.0.0.2")
+        assert b"200" in await answer_of(other)  # idles longest of all
+        first, second, busy = [await connect(port) for _ in range(3)]
+        busy[1].write(POST)  # and no body
+        assert b"200" in await answer_of(first)
+        assert b"200" in await answer_of(second)
+        new = await connect(port)  # the share of its address is taken
+        assert b"200" in await answer_of(new)
+        assert await first[0].read() == b""
+        third = await connect(port, "127.0.0.3")  # all are taken
+        assert b"200" in await answer_of(third)
+        assert await other[0].read() == b""
+        assert b"200" in await answer_of(second)
+        for _, writer in (second, new, busy, third):
+            writer.close()
+
+
+async def test_connections_that_are_refused_do_not_pile_up() -> None:
+    """So many wait to be told 503; what comes beside them is closed at once."""
+    async with serve(Limits(total=1, per_address=1, waiting=2, accepted_at_once=9)) as port:
+        held = await connect(port)
+        held[1].write(POST)
+        told = [await connect(port) for _ in range(2)]
+        surplus = [await connect(port) for _ in range(3)]
+        async with asyncio.timeout(PATIENCE / 2):
+            assert all([await ended(reader) for reader, _ in surplus])
+        assert [b"503" in await answer_of(each) for each in told] == [True, True]
+        held[1].close()
+
+
+async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_request(
+    port: int,
+) -> None:
+    """Where it came with the first request it is no idle connection, which may wait for long."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(POST + b"{}" + POST[:9])
+    assert b"200" in await reader.readline()
+    began = monotonic()
+    assert await ended(reader)
+    assert monotonic() - began < PATIENCE * 8  # an idle one has a minute here
+    writer.close()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from deploy.local.ports import HOST, answers
 from grid.runtime import background
+from grid.settings import Settings
 from grid.waiting import within
 from tests.ports import free_ports
 
@@ -57,6 +61,24 @@ LOST = """
                 told = dict(message="Exception in callback", exception=error)
                 asyncio.get_running_loop().call_exception_handler(told)
         await asyncio.sleep(3600)
+""".strip()
+
+WRONG_PAGE = """
+        class Page(asyncio.Protocol):
+            def data_received(self, data):
+                raise RuntimeError("this page is wrong")
+        server = await asyncio.get_running_loop().create_server(Page, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"x")
+        await reader.read()
+        print("closed", flush=True)
+        await asyncio.sleep(3600)
+""".strip()
+SLOW_END = """
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(1.5)
 """.strip()
 
 
@@ -178,6 +200,109 @@ def test_a_connection_that_breaks_as_it_is_made_ends_nothing() -> None:
     assert process.returncode == 0
     assert "ending" not in err
     assert out.splitlines() == ["said goodbye", "cleaned up"]
+
+
+def test_a_connection_whose_protocol_fails_ends_alone() -> None:
+    """Whoever is at its other end, it is closed, and the service is none the worse for it."""
+    process, port = serve(fail_after=0, how=WRONG_PAGE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n"
+        assert answered(port, "GET", "/healthz").status == 200
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        _, err = end(process)
+    assert process.returncode == 0
+    assert "RuntimeError: this page is wrong" in err
+
+
+def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None:
+    """asyncio would accept again a second later, at a socket that is closed by then."""
+    process, port = serve(fail_after=0, how=SLOW_END)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        assert process.stderr is not None
+        with socket.create_connection((HOST, port), timeout=PATIENCE):
+            while "Too many open files" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            out, err = end(process)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "ending" not in err
+    assert out.splitlines() == ["said goodbye", "cleaned up"]
+
+
+def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> None:
+    """h11 has no answer left for it then: the service is none the worse for it."""
+    process, port = serve(fail_after=3600)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+            head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            one.sendall(head)
+            assert one.recv(65536).startswith(b"HTTP/1.1 404 ")
+            one.sendall(b"zz\r\n")
+            while one.recv(65536):
+                pass
+        assert answered(port, "GET", "/healthz").status == 200
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        _, err = end(process)
+    assert process.returncode == 0
+    assert "ending" not in err
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+def test_a_page_is_asked_for_by_head_or_with_a_slash(path: str) -> None:
+    """HEAD has GET's headers and no body; a slash at the end is no other address."""
+    process, port = serve(fail_after=3600)
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        page, head = answered(port, "GET", path), answered(port, "HEAD", path)
+        assert (head.status, head.read()) == (page.status, b"")
+        assert head.headers["Content-Type"] == page.headers["Content-Type"]
+        assert int(head.headers["Content-Length"]) > 0
+        assert answered(port, "GET", f"{path}/").status == page.status
+        assert answered(port, "GET", f"{path}//").status == 404
+        assert answered(port, "HEAD", "/nowhere").status == 404
+    finally:
+        process.kill()
+        end(process)
+
+
+def test_a_connection_idles_for_as_long_as_is_set() -> None:
+    """Longer than the 60 s of most proxies, unless it is set otherwise."""
+    assert Settings().http_keep_alive > 60
+    process, port = serve(fail_after=3600, HTTP_KEEP_ALIVE_SECONDS="0.5")
+    try:
+        while not answers(port):
+            assert process.poll() is None
+        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
+            began = monotonic()
+            while one.recv(65536):  # the rest of the answer, and then the end
+                pass
+            assert 0.3 < monotonic() - began < 4
+    finally:
+        process.kill()
+        end(process)
+
+
+def answered(port: int, method: str, path: str) -> HTTPResponse:
+    """Ask over a connection of its own."""
+    connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+    connection.request(method, path)
+    return connection.getresponse()
 
 
 def test_sigterm_ends_the_process_in_good_order() -> None:

@@ -20,7 +20,7 @@ class FakeApi:
 
     ``script`` holds what it says instead, one item a request: a status, or "drop" to break the
     connection. ``lose`` are the numbers of requests, from 0, that never end; ``page`` is the most
-    jobs on one page.
+    jobs on one page. ``loads`` is what the substations say of themselves, nothing at first.
     """
 
     def __init__(self, *script: int | str, lose: tuple[int, ...] = (), page: int = 1000) -> None:
@@ -28,7 +28,9 @@ class FakeApi:
         self.keys: list[str | None] = []
         self.posts: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.loads: dict[str, float] | None = None
         self.pages_asked: list[dict[str, str]] = []
+        self.singles_asked: list[str] = []
         self._script = deque(script)
         self._lose = lose
         self._page = page
@@ -90,6 +92,7 @@ class FakeApi:
         return web.json_response(answer, status=202)
 
     async def _job(self, request: web.Request) -> web.Response:
+        self.singles_asked.append(request.match_info["id"])
         job = self.jobs.get(request.match_info["id"])
         candidates = [{"substation": name, "load": 0.0} for name in NAMES]
         if job is None:
@@ -107,4 +110,9 @@ class FakeApi:
 
     async def _substations(self, _: web.Request) -> web.Response:
         known = [{"id": name, "load": 0.0, "connectors": 50, "eligible": True} for name in NAMES]
-        return web.json_response({"as_of": None, "substations": known})
+        if self.loads is None:
+            return web.json_response({"as_of": None, "substations": known})
+        for each in known:
+            each |= {"load": self.loads[str(each["id"])], "gauge_age_seconds": 0.1}
+        as_of = datetime.now(UTC).isoformat()
+        return web.json_response({"as_of": as_of, "substations": known})

@@ -226,6 +226,39 @@ async def test_an_api_that_is_away_is_no_news() -> None:
             await api.substations()
 
 
+async def test_jobs_that_no_substation_has_any_more_are_not_counted_as_load() -> None:
+    """Those of a queue that was purged never end: the substations themselves have none of them."""
+    fake = FakeApi()
+    for number in range(643):
+        state = {"status": "assigned", "substation": "substation1"}
+        job = fake.take(f"lost{number}", **state)
+        job["times"] |= {"charging": None, "completed": None}
+    fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 0.0)
+    run, summary, _ = await carry_out(fake, Plan(9, concurrency=1))
+    assert (summary.accepted, summary.completed, summary.lost) == (9, 9, 0)
+    assert summary.spread_largest is not None
+    assert summary.spread_largest <= 1
+    assert summary.share_least_loaded == 1
+    assert len(fake.singles_asked) < 100  # nobody asks for them again and again
+    assert run.samples
+
+
+async def test_what_the_substations_say_is_asked_for_once_a_second_at_most() -> None:
+    """However many requests are sent, and whether the api can tell or not."""
+    fake = FakeApi()
+    fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 0.0)
+    async with fake.serve(), Api(fake.url) as api:
+        timer = FakeTime()
+        follower = Follower(api, timer.clock())
+        for _ in range(50):
+            await follower.sample()
+            timer.now += 0.1
+        assert 4 <= len(follower.samples) <= 6
+    timer.now += 10
+    async with Api(fake.url) as api:
+        await Follower(api, timer.clock()).sample()  # nobody answers: no news
+
+
 def test_substations_that_could_be_chosen() -> None:
     """One that was eligible before or after counts; one without connectors makes all equal."""
     up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)

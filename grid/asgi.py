@@ -1,0 +1,48 @@
+"""What holds for the addresses of every service: a slash at their end, and the method HEAD."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_FOUND: Final = ("route", "endpoint")  # what Starlette notes in a request's scope
+
+
+class TrailingSlash:
+    """Middleware that answers ``/charge/`` as ``/charge``: a redirect would lose many a POST.
+
+    It must be outside of all that decides by a request's path.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with one slash less at the end of its path."""
+        # a slash that was sent as %2F belongs to a name
+        if scope["type"] == "http" and scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
+            scope["path"] = scope["path"].removesuffix("/")
+            scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
+        await self._app(scope, receive, send)
+
+
+class HeadAsGet:
+    """Middleware that has HEAD answered wherever GET is; the server leaves the body out.
+
+    It belongs inside of what looks at a request's method.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, HEAD as GET."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        inner = {**scope, "method": "GET"}
+        try:
+            await self._app(inner, receive, send)
+        finally:
+            scope.update({name: inner[name] for name in _FOUND if name in inner})

@@ -1,0 +1,243 @@
+"""The OpenAPI document and the api say the same: what may be sent, and what may not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case
+from schemathesis.core import NotSet
+from schemathesis.generation import GenerationMode
+
+from api import keys
+from grid import messages
+from tests.api.bench import JSON, Answer, Bench, problem
+from tests.grid.strategies import json_values
+
+KEY: Final = "the depot's key"
+BEARER: Final = ("Authorization", f"Bearer {KEY}")
+KEYS: Final = keys.parse(f"depot operator {sha256(KEY.encode()).hexdigest()}")
+OPERATIONS: Final = [
+    ("POST", "/charge"),
+    ("POST", "/charges"),
+    ("GET", "/charges"),
+    ("GET", "/charge/{id}"),
+    ("PUT", "/substations/{id}"),
+    ("PATCH", "/substations/{id}"),
+]
+DOCUMENT: Final = Bench().app.openapi()
+SHAPES: Final = {"components": DOCUMENT["components"]}
+LEAP_YEAR: Final = "2996"
+NO_BREAK_SPACE: Final = "\u00a0"
+
+Ask = Callable[..., Answer]
+thorough = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+
+
+@contextmanager
+def serving() -> Iterator[Ask]:
+    """Serve an api whose answers can be waited for from a plain function."""
+    with asyncio.Runner() as runner:
+        bench = Bench(keys=KEYS)
+        stack = AsyncExitStack()
+        runner.run(stack.enter_async_context(bench.serve()))
+        try:
+            yield lambda *what: runner.run(bench.ask(*what))
+        finally:
+            runner.run(stack.aclose())
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Serve an api with an operator's key."""
+    async with Bench(keys=KEYS).serve() as found:
+        yield found
+
+
+def in_the_future(body: Any) -> Any:  # noqa: ANN401  # JSON
+    """Put right what a schema cannot say: a departure is in the future."""
+    for each in body if isinstance(body, list) else [body]:
+        if isinstance(each, dict) and each.get("departure_time") is not None:
+            each["departure_time"] = LEAP_YEAR + each["departure_time"][4:]
+    return body
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_what_the_document_allows_is_accepted(method: str, path: str) -> None:
+    """Whatever is drawn from it: body, headers, query and path; jobs may be unknown, no more."""
+    operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method]
+    with serving() as ask:
+
+        @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+        @thorough
+        def check(case: Case[Any]) -> None:
+            where = path.format(**case.path_parameters)
+            query = f"?{urlencode(case.query)}" if case.query else ""
+            headers = [
+                (name, value)
+                for name, value in case.headers.items()
+                # a key that came with another request before is refused, as its description says
+                if name.lower() not in ("authorization", "idempotency-key")
+            ]
+            data = None
+            if not isinstance(case.body, NotSet):
+                data = json.dumps(in_the_future(case.body))
+                headers.append(JSON)
+            answer = ask(method, where + query, data, [*headers, BEARER])
+            unknown = answer.status == 404 and "there is no" in answer.body["detail"]
+            assert answer.status in (200, 202) or unknown, (answer.body, data)
+
+        check()
+
+
+ODD_TEXTS: Final = st.text(st.characters(min_codepoint=0, max_codepoint=0x30FF), max_size=66)
+MOMENTS: Final = st.from_regex(
+    r"[0-9]{4}-(0[1-9]|1[0-2])-([01][1-8]|29|3[01])[Tt ]?[0-2][0-9]:[0-6][0-9]"
+    r"(:[0-6][0-9])?([.,][0-9]{0,12})?([Zz]|[+-][0-2][0-9]:[0-6][0-9])?",
+    fullmatch=True,
+)
+VALUES: Final = (
+    json_values
+    | ODD_TEXTS
+    | MOMENTS
+    | st.floats(-1, 10_001)
+    | st.integers(-1, 1_000_001)
+    | st.lists(ODD_TEXTS, max_size=3)
+    | st.lists(st.just("s1"), min_size=98, max_size=102)
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "shape"),
+    [("POST", "/charge", "ChargeIn"), ("PATCH", "/substations/s1", "ControlChange")],
+)
+def test_a_field_is_accepted_just_where_the_document_allows_it(
+    method: str, path: str, shape: str
+) -> None:
+    """Else it is refused by its name, whatever stands in it."""
+    is_allowed = jsonschema_rs.validator_for(
+        {"$ref": f"#/components/schemas/{shape}", **SHAPES}, validate_formats=False
+    ).is_valid
+    fields = sorted(DOCUMENT["components"]["schemas"][shape]["properties"])
+    with serving() as ask:
+
+        @given(st.sampled_from([*fields, "colour"]), VALUES)
+        @example("vehicle_id", f"bus{NO_BREAK_SPACE}7")
+        @example("vehicle_id", "bus\n")
+        @example("vehicle_id", "bus 7 🚗")
+        @example("departure_time", "2996-12-31T23:59:60Z")
+        @example("priority", 9.0)
+        @example("limit", 1_000_001)
+        @settings(thorough, max_examples=600)
+        def check(field: str, value: object) -> None:
+            try:
+                text = json.dumps({field: value}, allow_nan=False)
+            except ValueError:
+                return  # which is no JSON
+            body = in_the_future(json.loads(text)) if isinstance(value, str) else json.loads(text)
+            answer = ask(method, path, json.dumps(body), [JSON, BEARER])
+            if not is_allowed(body):
+                found = problem(answer, 422)
+                assert all(each["field"].startswith(field) for each in found["errors"])
+            elif field != "departure_time":  # days and hours are for `format` to say
+                assert answer.status in (200, 202), answer.body
+
+        check()
+
+
+def parameters(method: str, path: str, kind: str) -> dict[str, Callable[[Any], bool]]:
+    """Give what the document allows for each parameter of a kind."""
+    found = DOCUMENT["paths"][path][method.lower()]["parameters"]
+    return {
+        each["name"]: jsonschema_rs.validator_for({**each["schema"], **SHAPES}).is_valid
+        for each in found
+        if each["in"] == kind
+    }
+
+
+def test_a_parameter_is_accepted_just_where_the_document_allows_it() -> None:
+    """Of a query: a number is in digits, and nothing else that Python would take for one."""
+    allowed = parameters("GET", "/charges", "query")
+    texts = ODD_TEXTS | st.from_regex(r"[+ ]?[0-9_]{1,5}(\.0)?", fullmatch=True)
+    with serving() as ask:
+
+        @given(st.sampled_from(sorted(allowed)), texts)
+        @example("limit", "+5")
+        @example("limit", "1_0")
+        @example("limit", "5.0")
+        @example("limit", "\u0665")
+        @example("status", "null")
+        @settings(thorough, max_examples=300)
+        def check(name: str, text: str) -> None:
+            number = int(text) if re.fullmatch(r"[0-9]+", text) else text
+            answer = ask("GET", f"/charges?{name}={quote(text, safe='')}", None, [BEARER])
+            if allowed[name](number if name == "limit" else text):
+                assert answer.status in (200, 404)
+            else:
+                assert problem(answer, 422)["errors"][0]["field"] == name
+
+        check()
+
+
+def test_a_key_is_accepted_just_where_the_document_allows_it() -> None:
+    """Of the headers the Idempotency-Key alone has a form that is asked for."""
+    allowed = parameters("POST", "/charge", "header")
+    with serving() as ask:
+
+        @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300))
+        @thorough
+        def check(text: str) -> None:
+            text = text.strip()  # as any header is
+            answer = ask("POST", "/charge", None, [("Idempotency-Key", text), BEARER])
+            if allowed["idempotency-key"](text):
+                assert answer.status == 202
+            else:
+                assert problem(answer, 422)["errors"][0]["field"] == "idempotency-key"
+            for name in allowed.keys() - {"idempotency-key"}:
+                assert allowed[name](text)
+                assert ask("POST", "/charge", None, [(name, text), BEARER]).status == 202
+
+        check()
+
+
+async def test_a_parameter_that_is_given_twice_is_refused(bench: Bench) -> None:
+    """422 that names it: of two values one would be ignored."""
+    for query in ("limit=1&limit=2", "status=queued&limit=1&status=queued"):
+        found = problem(await bench.ask("GET", f"/charges?{query}", None, [BEARER]), 422)
+        assert "must be given once, got 2" in found["detail"]
+        assert found["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_no_parameter_of_the_document_is_a_list_or_null() -> None:
+    """A header or query holds no null, and some makers of clients leave out what has a union."""
+    for operations in DOCUMENT["paths"].values():
+        for operation in operations.values():
+            for each in operation.get("parameters", ()):
+                assert "anyOf" not in each["schema"], each["name"]
+                assert each["schema"].get("type") != "array", each["name"]
+
+
+def test_the_document_has_no_default_for_what_a_change_leaves_as_it_is() -> None:
+    """A client that fills in defaults would make a draining substation available."""
+    shape = DOCUMENT["components"]["schemas"]["ControlChange"]
+    assert not any("default" in each for each in shape["properties"].values())
+
+
+def test_whatever_python_can_print_may_name_a_vehicle() -> None:
+    """The pattern of the document refuses no name that was good before there was one."""
+    printable = [chr(code) for code in range(0x11_0000) if chr(code).isprintable()]
+    assert all(re.fullmatch(messages.VEHICLE_PATTERN, each) for each in printable)
+    assert not re.search(messages.VEHICLE_PATTERN, NO_BREAK_SPACE)
