@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import count
 from typing import Final
 
 from grid import parking
@@ -36,6 +37,8 @@ class OpenJobs:
         # how often a job had been replayed when it ended; the first told are forgotten first
         self._ended: OrderedDict[str, tuple[bool, int]] = OrderedDict()
         self._replays: dict[str, int] = {}  # of those that were replayed
+        self._numbers = count(1)
+        self._requeued: dict[str, int] = {}  # those published again, in their order
         self._complete = False
 
     @property
@@ -65,6 +68,7 @@ class OpenJobs:
             return
         known = self._assigned.get(job)
         offset = self._waiting.pop(job, known.offset if known else None)
+        self._requeued.pop(job, None)
         begun = known is not None and known.begun and known.substation == substation
         self._assigned[job] = Assigned(substation, begun, offset)
 
@@ -146,17 +150,19 @@ class OpenJobs:
         """
         held = sum(job in self._waiting for job in in_hand)
         lost = [job for job in lost_at_substations if job not in in_hand]
-        count = len(self._waiting) - held + len(lost) - elsewhere
-        if count <= 0:
+        short = len(self._waiting) - held + len(lost) - elsewhere
+        if short <= 0:
             return []
         waiting = self._waiting.items()
-        found = [(offset, job) for job, offset in waiting if job not in in_hand]
+        found = [(self._place(job), offset, job) for job, offset in waiting if job not in in_hand]
         known = ((self.offset(job), job) for job in lost)
-        found += [(offset, job) for offset, job in known if offset is not None]
-        return [job for _, job in nsmallest(min(count, most), found)]
+        found += [(self._place(job), offset, job) for offset, job in known if offset is not None]
+        return [job for _, _, job in nsmallest(min(short, most), found)]
 
     def requeue(self, job: str) -> None:
-        """Note that a job was published to ``charge.requests`` again."""
+        """Note that a job was published to ``charge.requests`` again, behind all others."""
+        self._requeued.pop(job, None)
+        self._requeued[job] = next(self._numbers)
         known = self._assigned.get(job)
         if known is not None and known.offset is not None:
             del self._assigned[job]
@@ -167,6 +173,11 @@ class OpenJobs:
         self._waiting.pop(job, None)
         self._assigned.pop(job, None)
         self._replays.pop(job, None)
+        self._requeued.pop(job, None)
+
+    def _place(self, job: str) -> int:
+        """Return a job's place among those that were published again; 0 where it was not."""
+        return self._requeued.get(job, 0)
 
     def _queue(self, event: Event, offset: int) -> None:
         replays = parking.replays(event.detail)

@@ -80,6 +80,7 @@ class Reconciler:
         self._read_log = read_log
         self._now = now
         self._missing_since: dict[str, float] = {}
+        self._fewest = 0  # missing at any look since some were
         for outcome in (PUBLISHED, RECORD_LOST):
             metrics.reconciled.labels(outcome)  # so that its increase is seen
 
@@ -97,9 +98,12 @@ class Reconciler:
         missing = await self._missing() if self._jobs.complete and self._is_active() else []
         now = self._now()
         self._missing_since = {job: self._missing_since.get(job, now) for job in missing}
+        # what is on its way at each look makes some of the oldest look missing, each time others
+        self._fewest = min(self._fewest or len(missing), len(missing))
         due = [job for job in missing if now - self._missing_since[job] >= MISSING_SECONDS]
         if due and self._is_active():
-            await self._publish(due[:BATCH])
+            await self._publish(due[: min(self._fewest, BATCH)])
+            self._fewest = 0
 
     async def _missing(self) -> list[str]:
         """Return the jobs that are missing now; none while a queue is missing itself."""
@@ -114,15 +118,16 @@ class Reconciler:
     async def _compare(self, lost: Collection[str]) -> list[str]:
         if not self._jobs.waiting and not lost:
             return []
-        elsewhere = 0
+        before, elsewhere = self._work.in_hand(), 0
         for queue in (topology.REQUESTS, topology.DEAD):
             state = await self._declarer.look(queue)
             if state is None:
                 return []
             elsewhere += state.ready
-        hands = self._work.in_hand()
-        elsewhere += hands.others
-        return self._jobs.missing(elsewhere, hands.jobs, lost, MAX_SUSPECTS)
+        after = self._work.in_hand()
+        elsewhere += max(before.others, after.others)
+        # what was delivered or given back meanwhile was in a hand at either time
+        return self._jobs.missing(elsewhere, before.jobs | after.jobs, lost, MAX_SUSPECTS)
 
     async def _lost_at_substations(self) -> list[str]:
         """Return the jobs another dispatcher sent to substations that do not have them."""

@@ -1,0 +1,271 @@
+"""Jobs that are in no queue and in nobody's hands are published again, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dispatcher import reconcile
+from dispatcher.jobs import TAKEN_BACK_HEADER, Hands
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.reconcile import MISSING_SECONDS, Reconciler
+from dispatcher.telemetry import Metrics
+from grid import events, messages, parking, provenance, topology
+from grid.amqp import Declarer, Outcome, QueueState, StreamScanner
+from grid.amqp.scanner import See
+from grid.errors import BrokerUnavailable
+from grid.events import Event, State
+from grid.messages import ChargeRequest
+from tests.fake_broker import FakePublisher
+
+REQUESTS = topology.REQUESTS
+
+
+def accepted(job: str) -> Event:
+    """Return the record of a request."""
+    fields = ChargeRequest(job, 1_000.0, priority=3).fields()
+    return Event(State.QUEUED, 1_000.0, job, detail=fields)
+
+
+class Bench:
+    """A reconciler among queues, an event log and a dispatcher that are all scripted."""
+
+    def __init__(self, *told: Event) -> None:
+        self.log = list(told)
+        self.jobs = OpenJobs()
+        for offset, event in enumerate(told):
+            self.jobs.take(event, offset)
+        self.jobs.absorb(OpenJobs())
+        self.depths: dict[str, int | None] = {REQUESTS: 0, topology.DEAD: 0}
+        self.hands = Hands(frozenset(), 0)
+        self.own: set[str] = set()
+        self.empty: set[str] = set()
+        self.active, self.now, self.log_read = True, 0.0, 0
+        self.registry = CollectorRegistry()
+        self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
+        self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
+        self.reconciler = Reconciler(
+            self.jobs,
+            self,
+            declarer=cast(Declarer, self),
+            scanner=cast(StreamScanner, self),
+            publisher=self.publisher,
+            metrics=Metrics(self.registry),
+            is_active=lambda: self.active,
+            lost_at=self.lost_at,
+            read_log=self.read_log,
+            now=lambda: self.now,
+        )
+
+    def in_hand(self) -> Hands:
+        """Return what the dispatcher has."""
+        return self.hands
+
+    def has_sent(self, job: str) -> bool:
+        """Return whether the dispatcher sent a job itself."""
+        return job in self.own
+
+    async def look(self, name: str) -> QueueState | None:
+        """Return the state of a queue."""
+        depth = self.depths[name]
+        return None if depth is None else QueueState(depth, 1)
+
+    async def scan(self, _stream: str, start: str | int, end: int, see: See) -> None:
+        """Read a part of the log."""
+        first = 0 if start == "first" else int(start)
+        for offset in range(first, min(end, len(self.log))):
+            see(offset, events.encode([self.log[offset]]), provenance.DISPATCHER)
+
+    async def lost_at(self, substation: str) -> bool:
+        """Return whether a substation does not have what was sent there."""
+        return substation in self.empty
+
+    async def read_log(self) -> None:
+        """Read the log as far as it is written."""
+        self.log_read += 1
+
+    async def after(self, seconds: float) -> list[str]:
+        """Look at once and after a while; return the jobs published so far."""
+        await self.reconciler.look()
+        self.now += seconds
+        await self.reconciler.look()
+        return self.published()
+
+    def published(self) -> list[str]:
+        """Return the jobs that were published."""
+        found = self.publisher.to(topology.REQUESTS_EXCHANGE)
+        return [str(each.properties.message_id) for each in found]
+
+    def counted(self, outcome: str) -> float:
+        """Return how many jobs the metric tells of."""
+        labels = {"outcome": outcome}
+        return self.registry.get_sample_value("dispatcher_reconciled_jobs_total", labels) or 0.0
+
+
+def of(jobs: Iterable[str]) -> list[Event]:
+    """Return the records of several requests."""
+    return [accepted(job) for job in jobs]
+
+
+async def test_requests_that_stay_missing_are_published_as_they_were() -> None:
+    """Under their ids, in their order, with all their fields."""
+    bench = Bench(*of("abc"))
+    assert await bench.after(MISSING_SECONDS - 1) == []
+    assert await bench.after(1) == ["a", "b", "c"]
+    [first, *_] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
+    assert messages.decode(first.body) == ChargeRequest("a", 1_000.0, priority=3)
+    assert (first.key, first.properties.priority) == (REQUESTS, 3)
+    assert bench.counted("published") == 3
+    bench.depths[REQUESTS] = 3
+    assert await bench.after(60) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("queue", [REQUESTS, topology.DEAD])
+async def test_requests_in_a_queue_are_left_alone(queue: str) -> None:
+    """Whether they wait to be delivered, or to be parked; the oldest is what is missing."""
+    bench = Bench(*of("abc"))
+    bench.depths[queue] = 3
+    assert await bench.after(60) == []
+    assert bench.log_read == 0
+    bench.depths[queue] = 2
+    assert await bench.after(MISSING_SECONDS) == ["a"]
+
+
+async def test_requests_in_hand_are_left_alone() -> None:
+    """Also those whose deliveries are known, and not which they are: they are being parked."""
+    bench = Bench(*of("abc"))
+    bench.hands = Hands({"a", "b"}, 1)
+    assert await bench.after(60) == []
+    bench.hands = Hands({"a", "b"}, 0)
+    assert await bench.after(MISSING_SECONDS) == ["c"]
+
+
+async def test_request_that_is_missing_for_a_moment_is_left_alone() -> None:
+    """It was on its way between RabbitMQ and the dispatcher."""
+    bench = Bench(*of("abc"))
+    for depth in (2, 3) * 10:
+        bench.depths[REQUESTS] = depth
+        assert await bench.after(MISSING_SECONDS / 3) == []
+
+
+async def test_no_more_are_published_than_were_ever_found_missing_together() -> None:
+    """At each look some are on their way, and others than before."""
+    bench = Bench(*of("abcdef"))
+    for depth in (4, 2, 5, 3):
+        bench.depths[REQUESTS] = depth
+        await bench.after(MISSING_SECONDS / 8)
+    bench.depths[REQUESTS] = 2
+    assert await bench.after(MISSING_SECONDS) == ["a"]
+
+
+async def test_nothing_is_published_while_the_queue_is_missing() -> None:
+    """It would go nowhere; the time counts from when it is back."""
+    bench = Bench(*of("ab"))
+    bench.depths[REQUESTS] = None
+    assert await bench.after(60) == []
+    bench.depths[REQUESTS] = 0
+    assert await bench.after(MISSING_SECONDS - 1) == []
+    assert await bench.after(1) == ["a", "b"]
+
+
+async def test_only_who_is_at_work_and_knows_the_whole_log_publishes() -> None:
+    """A standby knows nothing of what the other one has in hand."""
+    bench = Bench(*of("ab"))
+    bench.active = False
+    assert await bench.after(60) == []
+    later = Bench()
+    later.jobs = OpenJobs()
+    assert not later.jobs.complete
+    assert await later.after(60) == []
+
+
+async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> None:
+    """Another one may have decided on it, or it may have ended."""
+    bench = Bench(*of("ab"))
+
+    async def read_log() -> None:
+        bench.jobs.take(Event(State.ASSIGNED, 1.0, "a", "s1"), 2)
+
+    bench.read_log = read_log  # type: ignore[method-assign]
+    bench.reconciler._read_log = read_log  # noqa: SLF001
+    assert await bench.after(MISSING_SECONDS) == ["b"]
+
+
+async def test_job_that_no_substation_has_is_published_with_where_it_was() -> None:
+    """So that whoever remembers it there does not take it for a copy; once, and not by its own."""
+    bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
+    assert await bench.after(60) == []
+    bench.empty.add("s1")
+    bench.own.add("b")
+    assert await bench.after(MISSING_SECONDS) == ["a"]
+    [sent] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
+    assert (sent.properties.headers or {})[TAKEN_BACK_HEADER] == "s1"
+    bench.depths[REQUESTS] = 1
+    assert await bench.after(60) == ["a"]
+
+
+async def test_job_that_has_begun_is_left_to_its_substation() -> None:
+    """Its session is in progress, or its substation has to begin it again."""
+    bench = Bench(accepted("a"), *(Event(k, 1.0, "a", "s1") for k in ("assigned", "charging")))
+    bench.empty.add("s1")
+    assert await bench.after(60) == []
+
+
+async def test_replayed_job_is_published_as_replayed() -> None:
+    """Its request stands in an older record than the one that it was replayed."""
+    replayed = Event(State.QUEUED, 1_100.0, "a", detail=parking.noted(2))
+    bench = Bench(accepted("a"), Event(State.PARKED, 1_050.0, "a"), replayed)
+    assert await bench.after(MISSING_SECONDS) == ["a"]
+    [sent] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
+    assert parking.replays(sent.properties.headers or {}) == 2
+    assert messages.decode(sent.body).priority == 3
+
+
+async def test_job_whose_record_is_gone_is_named_and_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log was bounded by size or age; nobody knows what was asked for."""
+    bench = Bench(*of("ab"))
+    bench.log[0] = accepted("other")
+    assert await bench.after(MISSING_SECONDS) == ["b"]
+    assert "job a is in no queue" in caplog.text
+    assert bench.counted("record lost") == 1
+    assert bench.jobs.offset("a") is None
+
+
+async def test_request_that_rabbitmq_does_not_take_is_tried_again() -> None:
+    """The queue is at its limit, or missing again."""
+    bench = Bench(*of("a"))
+    bench.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.REFUSED
+    assert await bench.after(MISSING_SECONDS) == ["a"]
+    assert bench.counted("published") == 0
+    bench.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
+    assert await bench.after(MISSING_SECONDS) == ["a", "a"]
+    assert bench.counted("published") == 1
+
+
+async def test_many_are_published_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One behind the other, without waiting anew for each."""
+    monkeypatch.setattr(reconcile, "BATCH", 2)
+    bench = Bench(*of("abcde"))
+    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
+    bench.depths[REQUESTS] = 2
+    await bench.reconciler.look()
+    bench.depths[REQUESTS] = 4
+    await bench.reconciler.look()
+    assert sorted(bench.published()) == ["a", "b", "c", "d", "e"]
+
+
+async def test_broker_that_is_away_is_told_and_waited_for() -> None:
+    """Nothing is known then."""
+    bench = Bench(*of("a"))
+
+    async def fail(_: str) -> QueueState | None:
+        raise BrokerUnavailable("away")
+
+    bench.look = fail  # type: ignore[method-assign]
+    with pytest.raises(BrokerUnavailable):
+        await bench.reconciler.look()
