@@ -266,6 +266,6 @@ async def test_broker_that_is_away_is_told_and_waited_for() -> None:
     async def fail(_: str) -> QueueState | None:
         raise BrokerUnavailable("away")
 
-    bench.look = fail  # type: ignore[method-assign]
+    bench.look = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(BrokerUnavailable):
         await bench.reconciler.look()
