@@ -67,7 +67,7 @@ class Reading:
     ages: Mapping[str, float] = field(default_factory=dict)
 
     def gauges(self) -> dict[str, float]:
-        """Give the gauges that are there, by their names on the page."""
+        """Return the gauges that are there, by their names on the page."""
         values = (
             self.load, self.connectors, self.power_kw,
             self.rated_power_kw, self.background_power_kw,

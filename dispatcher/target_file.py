@@ -64,9 +64,8 @@ class TargetFile:
         return self._parse(content)
 
     def unusable(self, problem: str) -> None:
-        """Note that the file's targets could not be taken over."""
-        self._seen = None
-        self._say(problem)
+        """Note why the targets could not be taken over, which is in the log; it is tried again."""
+        self._seen, self.problem = None, problem
 
     def _parse(self, content: bytes) -> Found:
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from dispatcher import readings
+from dispatcher import readings, targets
 from dispatcher.readings import GAUGES
 from grid import controls, events, messages
 from grid.controls import Availability, Control, Message
-from grid.errors import GridError, MalformedMessage, MalformedReading
+from grid.errors import ConfigurationError, GridError, MalformedMessage, MalformedReading
 from grid.events import SUBSTATIONS, Counts, Event, State
 from grid.messages import ChargeRequest
 
@@ -29,6 +29,14 @@ def _page(body: bytes) -> object:
     return readings.parse(body.decode("utf-8", errors="replace"), AT)
 
 
+def _json_targets(body: bytes) -> object:
+    return targets.parse(body, ".json")
+
+
+def _yaml_targets(body: bytes) -> object:
+    return targets.parse(body, ".yml")
+
+
 _REQUEST: Final = ChargeRequest(
     "job-1", AT, "bus-7", 40.5, 22.0, AT + 3600, 9, ("substation1", "substation2")
 )
@@ -42,6 +50,15 @@ _EVENTS: Final = (
 _CONTROLS: Final = Message((Control("substation1", Availability.DRAINING, 3, 2),), "mark")
 _PAGE: Final = b"# HELP ev_charging_load Sessions\n# TYPE ev_charging_load gauge\n" + b"".join(
     b"%s 2.0\n" % name.encode() for name in GAUGES
+)
+
+_JSON_TARGETS: Final = (
+    b'[{"targets": ["h:1"], "labels": {"substation": "s1", "connectors": "8", "__scheme__": "https"'
+    b', "__metrics_path__": "/a?b", "__param_x": "y"}}]'
+)
+_YAML_TARGETS: Final = (
+    b"- targets: &t [h:1]\n  labels: &l {substation: 12, x: ~}\n"
+    b"- {targets: [h:2], labels: {substation: 'b', connectors: 8}}\n"
 )
 
 READERS: Final = {
@@ -66,4 +83,6 @@ READERS: Final = {
             b'ev_charging_info{substation="substation1"} 1.0\nev_charging_load 1 1767225600000\n',
         ),
     ),
+    "json-targets": Reader(_json_targets, ConfigurationError, (_JSON_TARGETS,)),
+    "yaml-targets": Reader(_yaml_targets, ConfigurationError, (_YAML_TARGETS, _JSON_TARGETS)),
 }

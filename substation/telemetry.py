@@ -14,13 +14,13 @@ BUCKETS = (0.1, 0.25, 0.5, 1, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 30, 60, 300, 1800, 
 
 
 class StationCollector(Collector):
-    """Gives the station's gauges and counters as Prometheus reads them."""
+    """Collects the station's gauges and counters as Prometheus reads them."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
 
     def collect(self) -> Iterable[Metric]:
-        """Give the figures of this instant."""
+        """Return the figures of this instant."""
         station = self._station
         gauges = {
             "load": ("Charging sessions in progress", len(station.sessions)),
@@ -59,7 +59,7 @@ def name_page(registry: CollectorRegistry, substation: str) -> None:
 
 
 def session_seconds(registry: CollectorRegistry) -> Histogram:
-    """Make the histogram of how long completed sessions took, in seconds."""
+    """Return the histogram of how long completed sessions took, in seconds."""
     return Histogram(
         "ev_charging_session_seconds",
         "Time a completed session took",

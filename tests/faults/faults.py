@@ -26,6 +26,7 @@ from tests.faults.processes import (
     terminate_all,
 )
 from tests.faults.stage import CALM_SECONDS, Kind, Stage
+from tests.faults.target_files import hostile_target_files
 from tests.system import DISPATCHERS
 
 HOUR: Final = 3600
@@ -255,6 +256,7 @@ FAULTS: Final = (
     Fault("substation: SIGSTOP, SIGCONT", 10, partial(_held, "substation2"), twice=True),
     Fault("RabbitMQ: SIGSTOP, SIGCONT", 10, _broker_held),
     Fault("metrics pages: hostile", 5, hostile_pages),
+    Fault("target file: hostile", 5, hostile_target_files),
     Fault("SIGTERM to all, in any order", None, terminate_all),
     Fault("every connection cut at once", 10, _connections_cut, kind=Kind.GATED),
     Fault("the broker accepts TCP and answers nothing", 10, _broker_mute, kind=Kind.GATED),

@@ -135,7 +135,7 @@ def hostile_pages(stage: Stage) -> None:
 
 
 def _shown(stage: Stage, enemy: Enemy, name: str) -> float:
-    """Show one page for a while; gives the greatest age of another substation's gauge."""
+    """Show one page for a while; return the greatest age of another substation's gauge."""
     enemy.page, enemy.asked = PAGES[name], 0
     stage.wait(NOTICED_SECONDS)
     before, oldest = _decisions(stage), 0.0
