@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from deploy import ready, stack, summary
@@ -55,7 +57,7 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         wanted.note().write()
         wanted.start()
         summary.say("Waiting until all is ready")
-        problems = ready.wait(wanted.look, summary.say)
+        problems = ready.wait(partial(_look, wanted, broker), summary.say)
     except BaseException:
         _undo(before, stop)
         raise
@@ -69,6 +71,14 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     if broker is not None:
         _withdraw(broker)
     return 0
+
+
+def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:
+    """See what is not ready, and give a broker of ours what it lacks now that it has booted."""
+    if broker is not None:
+        with suppress(GridError):  # it may be booting: it is looked at again
+            broker.complete()
+    return wanted.look()
 
 
 def _withdraw(broker: OwnBroker) -> None:

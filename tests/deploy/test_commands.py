@@ -105,6 +105,19 @@ def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a summary" in capsys.readouterr().out
 
 
+def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
+    """At each look: it drops new bindings of old streams where it reads them as it boots."""
+    done: list[str] = []
+
+    class Booting(OldBroker):
+        def complete(self) -> None:
+            done.append("complete")
+            raise GridError("it does not answer yet")
+
+    assert up(done, Script("new", done, broker=Booting(1, {}, ())), None) == 0
+    assert done == ["new files", "new declare", "new note", "new start", "complete"]
+
+
 def test_users_of_before_go_once_all_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
