@@ -6,11 +6,17 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
 
 from deploy import ready, stack, summary
+from deploy.rabbitmq import disk
 from deploy.rabbitmq.live import OwnBroker
 from grid.errors import GridError
+
+BROKER: Final = "rabbitmq"  # as both modes call it
 
 
 class Setup(Protocol):
@@ -51,11 +57,13 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         wanted.write_files()
         if (broker := wanted.own_broker()) is not None:
             broker.load()
+            if (short := disk.shortage(stack.ROOT)) is not None:
+                summary.say(short)
         wanted.declare_at_outside_broker()
         wanted.note().write()
         wanted.start()
         summary.say("Waiting until all is ready")
-        problems = ready.wait(wanted.look, summary.say)
+        problems = ready.wait(partial(_look, wanted, broker), summary.say)
     except BaseException:
         _undo(before, stop)
         raise
@@ -69,6 +77,17 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     if broker is not None:
         _withdraw(broker)
     return 0
+
+
+def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:
+    """See what is not ready, and give a broker of ours what it lacks now that it has booted."""
+    seen = wanted.look()
+    if broker is not None:
+        with suppress(GridError):  # it may be booting: it is looked at again
+            broker.complete()
+            if seen.waiting and (short := broker.short_of_disk()) is not None:
+                return replace(seen, waiting={**seen.waiting, BROKER: short})
+    return seen
 
 
 def _withdraw(broker: OwnBroker) -> None:

@@ -17,8 +17,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from deploy.local.ports import DIRECTLY, HOST, answers
-from deploy.rabbitmq import definitions
+from deploy.rabbitmq import definitions, disk
 from deploy.rabbitmq.users import is_withdrawn
+from grid import topology
 from grid.errors import GridError
 
 TIMEOUT_SECONDS: Final = 30
@@ -41,6 +42,34 @@ class OwnBroker:
         if answers(self.port):
             rendered = definitions.render(self.passwords, self.substations)
             self._call("POST", "definitions", rendered)
+
+    def complete(self) -> None:
+        """Load the definitions again where a node that has booted lacks one of their bindings.
+
+        RabbitMQ 3.10 reads its file before the streams of before are up, and drops a new binding of
+        one without a word. Where nothing answers there is nothing to do; raises ``GridError`` where
+        the node does not take them.
+        """
+        if not answers(self.port):
+            return
+        found = self._call("GET", f"bindings/{quote(definitions.VHOST, safe='')}")
+        known = {(each["source"], each["destination"], each["routing_key"]) for each in found}
+        wanted = {(each.exchange, each.name, each.key) for each in topology.QUEUES}
+        if wanted - known:
+            self.load()
+
+    def short_of_disk(self) -> str | None:
+        """Return what follows where a node has too little free disk, None if it has enough.
+
+        Where nothing answers there is nothing to say; raises ``GridError`` where it refuses.
+        """
+        if not answers(self.port):
+            return None
+        columns = "name,disk_free_alarm,disk_free,disk_free_limit"
+        for node in self._call("GET", f"nodes?columns={columns}"):
+            if node.get("disk_free_alarm"):
+                return disk.said(node["name"], node["disk_free"], node["disk_free_limit"])
+        return None
 
     def withdraw(self) -> list[str]:
         """Take away the users of earlier versions, and of substations that are gone; names them.

@@ -85,6 +85,8 @@ def test_a_node_of_before_is_given_what_is_new(
         broker.stop()
         monkeypatch.undo()
         broker.start()
+        own = OwnBroker(broker.node.ports.management, broker.passwords, SUBSTATIONS)
+        own.complete()  # as `make up` does
         with connect(broker.url("api")) as connection:
             channel = connection.channel()
             channel.confirm_delivery()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy import commands, stack
+from deploy.local.rabbitmq import COMMON_CONFIG
+from deploy.rabbitmq.disk import FREE_LIMIT
 from deploy.rabbitmq.live import OwnBroker
 from deploy.ready import Look
 from grid.errors import GridError
@@ -103,6 +105,44 @@ def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert up(done, Script("new", done), None) == 0
     assert done == ["new files", "new declare", "new note", "new start"]
     assert "a summary" in capsys.readouterr().out
+
+
+def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
+    """At each look: it drops new bindings of old streams where it reads them as it boots."""
+    done: list[str] = []
+
+    class Booting(OldBroker):
+        def complete(self) -> None:
+            done.append("complete")
+            raise GridError("it does not answer yet")
+
+    assert up(done, Script("new", done, broker=Booting(1, {}, ())), None) == 0
+    assert done == ["new files", "new declare", "new note", "new start", "complete"]
+
+
+def test_up_says_that_rabbitmqs_disk_is_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once, and as the reason where nothing gets ready over it."""
+    done: list[str] = []
+
+    class Short(OldBroker):
+        def short_of_disk(self) -> str | None:
+            return "the disk is short"
+
+    monkeypatch.setattr("deploy.rabbitmq.disk.FREE_LIMIT", 10**18)
+    broker = Short(1, {}, ())
+    assert up(
+        done, Script("new", done, Look({"api": "503"}, ["api", "rabbitmq"]), broker=broker), None
+    )
+    said = capsys.readouterr().out
+    assert said.index("takes no messages while it is less than") < said.index("Waiting until")
+    assert "rabbitmq is not ready: the disk is short" in said
+
+
+def test_rabbitmqs_disk_limit_is_the_one_that_up_warns_of() -> None:
+    """The same figure stands in the configuration of every node."""
+    assert f"disk_free_limit.absolute = {FREE_LIMIT // 10**6}MB\n" in COMMON_CONFIG.read_text()
 
 
 def test_users_of_before_go_once_all_is_ready(

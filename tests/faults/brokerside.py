@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from deploy.rabbitmq.definitions import render_topology
+from deploy.rabbitmq.disk import FREE_LIMIT
 from grid import topology
 from tests.broker import Broker, VirtualHost
 from tests.ports import free_ports
@@ -37,7 +38,7 @@ def disk_alarm(broker: Broker) -> Iterator[None]:
     try:
         yield
     finally:
-        _ctl(broker, "set_disk_free_limit", "50MB")
+        _ctl(broker, "set_disk_free_limit", f"{FREE_LIMIT}")
 
 
 @contextmanager

@@ -123,7 +123,7 @@ async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) ->
         "second": Outcome.REFUSED,
         "third": Outcome.REFUSED,
     }
-    with pytest.raises(BrokerUnavailable, match=r"fourth on charge\.requests: refused"):
+    with pytest.raises(BrokerUnavailable, match=r"fourth on charge\.requests\.in: refused"):
         await publisher.confirmed(topology.REQUESTS_EXCHANGE, "small", b"", id="fourth", timeout=10)
     assert await waiting(vhost, queue) == 1
 

@@ -1,0 +1,203 @@
+"""RabbitMQ whose disk fills up under load: publishers stop in time, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pika import BlockingConnection, URLParameters
+from pika.exceptions import ChannelClosedByBroker
+
+from deploy.rabbitmq.disk import FREE_LIMIT
+from deploy.rabbitmq.live import OwnBroker
+from grid import topology
+from grid.amqp import Outcome, Publisher, declare_topology
+from grid.errors import BrokerUnavailable
+from tests.broker import SUBSTATIONS, Broker
+from tests.grid.links import Seen, Taker, eventually, running
+from tests.small_disk import MEGABYTE, SmallDiskBroker, small_disk
+
+pytestmark = pytest.mark.integration
+
+DISK: Final = FREE_LIMIT + 400 * MEGABYTE
+ABOVE: Final = 80 * MEGABYTE  # what is free beyond the limit when the load begins
+NEVER_BELOW: Final = FREE_LIMIT // 2
+PUBLISHERS, WINDOW, BODY_BYTES = 4, 25, 60_000
+LOOK_SECONDS: Final = 0.02
+PATIENCE: Final = 60.0
+MESSAGES: Final = 5_000  # more than the 4,096 entries of a quorum queue's segment
+REQUESTS_TO: Final = (topology.REQUESTS_EXCHANGE, topology.REQUESTS)
+
+
+def short_of_disk(broker: OwnBroker) -> str:
+    """Return what is said of the disk; RabbitMQ's figures are up to 5 s old."""
+    until = time.monotonic() + PATIENCE
+    while (said := broker.short_of_disk()) is None:
+        assert time.monotonic() < until, "nothing is said of the disk"
+        time.sleep(0.2)
+    return said
+
+
+class Load:
+    """Publishes as fast as RabbitMQ confirms, on several connections; knows what is confirmed."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._ids = count()
+        self._stopped = False
+        self.confirmed: set[str] = set()
+        self.publishers: list[Publisher] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Publish for as long as the context lasts; at its end all is answered."""
+        async with AsyncExitStack() as stack:
+            for number in range(PUBLISHERS):
+                link = Publisher(f"load{number}", [self._broker.url("load_test")], Seen())
+                self.publishers.append(await stack.enter_async_context(running(link)))
+                for _ in range(WINDOW):
+                    self._publish(link)
+            yield
+            self._stopped = True
+            for each in self.publishers:
+                await asyncio.wait_for(each.drained(), PATIENCE)
+
+    def _publish(self, link: Publisher) -> None:
+        name = str(next(self._ids))
+
+        def answer(outcome: Outcome) -> None:
+            if outcome is Outcome.CONFIRMED:
+                self.confirmed.add(name)
+            if not self._stopped:
+                self._publish(link)
+
+        link.publish(*REQUESTS_TO, os.urandom(BODY_BYTES), answer, id=name)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SmallDiskBroker]:
+    """Start a node on a small file system, which goes with the test."""
+    folder = tmp_path / "node"
+    with (
+        small_disk(folder / "data", DISK) as disk,
+        closing(SmallDiskBroker(folder, disk)) as broker,
+    ):
+        broker.start()
+        yield broker
+
+
+async def lowest_until_still(broker: SmallDiskBroker, load: Load) -> int:
+    """Wait until nothing is confirmed any more for 3 s; return the least that was free."""
+    lowest, before, still = broker.disk.free(), -1, 0
+    async with asyncio.timeout(PATIENCE):
+        while still < 3 / LOOK_SECONDS:
+            still = still + 1 if len(load.confirmed) == before else 0
+            before = len(load.confirmed)
+            await asyncio.sleep(LOOK_SECONDS)
+            lowest = min(lowest, broker.disk.free())
+    return lowest
+
+
+async def test_rabbitmq_stops_publishers_before_its_disk_is_full(small: SmallDiskBroker) -> None:
+    """It starts again like that, goes on once there is room, and has all that it confirmed."""
+    own = OwnBroker(small.node.ports.management, small.passwords, SUBSTATIONS)
+    load, requests = Load(small), Taker(small.url("dispatcher"), topology.REQUESTS)
+    assert own.short_of_disk() is None
+    small.disk.leave(FREE_LIMIT + ABOVE)
+    async with load.running():
+        assert await lowest_until_still(small, load) > NEVER_BELOW
+        assert all(each.blocked for each in load.publishers)
+        said = await asyncio.to_thread(short_of_disk, own)
+        assert "takes no messages while it is less than 512 MB" in said
+        await asyncio.to_thread(small.restart)
+        assert await lowest_until_still(small, load) > NEVER_BELOW
+        before = len(load.confirmed)
+        small.disk.clear()
+        await eventually(lambda: len(load.confirmed) > before + 100, "it goes on")
+    async with running(requests.link):
+        await eventually(lambda: load.confirmed <= set(requests.ids), "all confirmed are there")
+
+
+async def load_definitions(broker: Broker) -> None:
+    """Make what is missing as `make up` does at a node of ours."""
+    own = OwnBroker(broker.node.ports.management, broker.passwords, SUBSTATIONS)
+    await asyncio.to_thread(own.load)
+
+
+async def declare(broker: Broker) -> None:
+    """Make what is missing as `python -m grid declare` does at another one.
+
+    Again until it goes well: a node that has just started has its streams a moment later.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await declare_topology([broker.url()], Seen())
+            except BrokerUnavailable:
+                await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("make_again", [load_definitions, declare])
+async def test_a_queue_that_rabbitmq_cannot_open_is_deleted_and_made_again(
+    tmp_path: Path, make_again: Callable[[Broker], Awaitable[None]]
+) -> None:
+    """As docs/reliability.md has it; without, what is published there is refused for good."""
+    with closing(Broker(tmp_path)) as broker:
+        await asyncio.to_thread(broker.start)
+        await publish(broker, MESSAGES)
+        await asyncio.to_thread(lose_first_segment, broker)
+        with pytest.raises((BrokerUnavailable, TimeoutError)):
+            await publish(broker, 1)
+        queue = f"/api/queues/%2F/{topology.REQUESTS}"
+        await asyncio.to_thread(broker.request, "DELETE", queue)
+        await make_again(broker)
+        await publish(broker, 1)
+
+
+async def publish(broker: Broker, number: int) -> None:
+    """Publish so many requests, all of them confirmed; ends with an error where they are not."""
+    async with running(Publisher("p", [broker.url("load_test")], Seen())) as publisher:
+        confirmed = (
+            publisher.confirmed(*REQUESTS_TO, b"{}", id=str(each), timeout=20)
+            for each in range(number)
+        )
+        await asyncio.gather(*confirmed)
+
+
+def wait_until_open(broker: Broker) -> None:
+    """Wait until every queue answers: 3.10 that is stopped before may never open a stream again."""
+    until = time.monotonic() + PATIENCE
+    left = [each.name for each in topology.QUEUES]
+    with closing(BlockingConnection(URLParameters(broker.url()))) as connection:
+        while left:
+            try:
+                connection.channel().queue_declare(left[-1], passive=True)
+            except ChannelClosedByBroker:
+                assert time.monotonic() < until, f"{left} cannot be opened"
+                time.sleep(0.2)
+            else:
+                left.pop()
+
+
+def lose_first_segment(broker: Broker) -> None:
+    """Have the node start again with a gap in the log of its largest queue.
+
+    As a full disk leaves it: ``gap_between_snapshot_and_first_index``.
+    """
+    wait_until_open(broker)
+    broker.restart()  # which writes all of its write-ahead log to the segments
+    wait_until_open(broker)
+    broker.stop()
+    folders = (broker.node.folder / "data").glob("*/quorum/*/*/")
+    largest = max(folders, key=lambda each: len(list(each.glob("*.segment"))))
+    first, *others = sorted(largest.glob("*.segment"))
+    assert others, "the queue has one segment only"
+    first.unlink()
+    broker.start()
