@@ -1,10 +1,12 @@
 # What can be done here: `make help`. Everything works in a fresh clone.
+# -p: no functions, options, CDPATH or BASH_ENV of the caller
 SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
+.SHELLFLAGS := -p -euo pipefail -c
+unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs load simulate parked bench clean test faults fuzz audit lint lock
 
-PYTHON := .venv/bin/python
+override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
 
 help: ## this list
@@ -57,15 +59,15 @@ audit: ## is anything in the lock files known to be vulnerable? 1: yes, 2: nobod
 
 lint: ## style, types, and who may import whom
 	@deploy/local/bootstrap
-	@.venv/bin/ruff check
-	@.venv/bin/ruff format --check
-	@.venv/bin/mypy
-	@.venv/bin/lint-imports
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
 	@for file in requirements.lock requirements-dev.lock; do \
 	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot'; \
-	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
 	done

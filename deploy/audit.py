@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 def ask(lock_file: Path) -> Answer:
     """Ask the database about every package of a lock file. Raises ``NoAnswer``."""
-    command = [str(Path(sys.executable).with_name("pip-audit")), "--requirement", str(lock_file)]
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock_file)]
     options = ["--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json"]
     try:
         done = subprocess.run(  # noqa: S603

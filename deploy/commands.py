@@ -14,9 +14,11 @@ from typing import Final, Protocol
 from deploy import ready, stack, summary
 from deploy.rabbitmq import disk
 from deploy.rabbitmq.live import OwnBroker
+from deploy.trial import Outcome
 from grid.errors import GridError
 
 BROKER: Final = "rabbitmq"  # as both modes call it
+INTERRUPTED: Final = 130  # as a shell's for SIGINT
 
 
 class Setup(Protocol):
@@ -39,6 +41,9 @@ class Setup(Protocol):
 
     def look(self) -> ready.Look:
         """See what is not ready."""
+
+    def try_request(self) -> Outcome:
+        """Send a request through, once all else is ready; return what became of it."""
 
     def explain(self, names: Iterable[str]) -> None:
         """Show the last lines that these have written."""
@@ -64,15 +69,18 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         wanted.start()
         summary.say("Waiting until all is ready")
         problems = ready.wait(partial(_look, wanted, broker), summary.say)
+        outcome = Outcome(problems) if problems else wanted.try_request()
     except BaseException:
         _undo(before, stop)
         raise
-    if problems:
-        for name, why in problems.items():
+    if outcome.problems:
+        for name, why in outcome.problems.items():
             summary.say(f"\n{name} is not ready: {why}")
-        wanted.explain(problems)
+        wanted.explain(outcome.problems)
         _undo(before, stop)
         return 1
+    if outcome.remark:
+        summary.say(outcome.remark)
     summary.say(f"All of it runs:\n\n{wanted.summary()}")
     if broker is not None:
         _withdraw(broker)
@@ -119,14 +127,22 @@ def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:
 
 
 def main(mode: str, commands: Mapping[str, Callable[[], int]]) -> int:
-    """Run the one command given on the command line; gives the exit status."""
+    """Run the one command given on the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog=f"python3 -m deploy.{mode}")
     parser.add_argument("command", choices=commands)
     try:
         return commands[parser.parse_args().command]()
     except GridError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _failed(str(error))
     except BrokenPipeError:  # whoever reads has seen enough, like `head`; no more at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, UnicodeError) as error:  # a full disk, another owner, a name that is no text
+        return _failed(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        return _failed("Interrupted.", INTERRUPTED)
+
+
+def _failed(why: str, status: int = 1) -> int:
+    sys.stderr.write(why.encode(errors="backslashreplace").decode() + "\n")
+    return status

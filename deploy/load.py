@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 
 from deploy import login, passwords, stack, told
@@ -20,8 +19,4 @@ def environment(note: stack.Note | None, caller: Mapping[str, str]) -> dict[str,
 
 
 if __name__ == "__main__":
-    os.execve(  # noqa: S606 - becomes the load test, so that Ctrl-C reaches it alone
-        sys.executable,
-        [sys.executable, "-m", "load_test", *sys.argv[1:]],
-        environment(stack.Note.read(), os.environ),
-    )
+    login.become("load_test", lambda note: environment(note, os.environ))

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from deploy import stack, told
 from deploy.local.ports import HOST
+from grid.errors import GridError
+
+
+def become(module: str, environment: Callable[[stack.Note | None], Mapping[str, str]]) -> NoReturn:
+    """Become a tool, so that Ctrl-C reaches it alone; end with the reason where that cannot be."""
+    try:
+        variables = environment(stack.Note.read())
+    except GridError as error:
+        sys.exit(str(error))
+    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], variables)  # noqa: S606
 
 
 def broker(user: str, note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:

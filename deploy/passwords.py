@@ -11,8 +11,8 @@ from typing import Final
 
 from api import keys
 from api.keys import Scope
-from deploy import told
-from deploy.files import own_folder, write
+from deploy import stack, told
+from deploy.files import own_folder, read, write
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import permissions
 from grid.errors import ConfigurationError
@@ -69,6 +69,11 @@ def ensure_keys(folder: Path, *, for_containers: bool = False) -> Path:
     return path
 
 
+def operator_key() -> str:
+    """Return the operator's key of the stack of this folder. Raises ``ConfigurationError``."""
+    return read(stack.SECRETS / OPERATOR).strip()
+
+
 def check_keys(source: str) -> None:
     """See that the caller's file of keys can be used. Raises ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
@@ -113,6 +118,13 @@ def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> 
 
 
 def _password(path: Path, size: int = PASSWORD_BYTES) -> str:
+    """Return the password of a file, having made it where there was none.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is empty, as after a full disk.
+    """
     if not path.exists():
         write(path, secrets.token_urlsafe(size) + "\n")
-    return path.read_text().strip()
+    if not (password := read(path).strip()):
+        raise ConfigurationError(f"{path} is empty: remove it, and  make up  writes another")
+    return password

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from typing import Final
-from urllib.parse import urlsplit
 
+from deploy import pages
+from deploy.pages import NoAnswer
 from grid.events import STILL_READING
 
-OK: Final = 200
 PERIOD_SECONDS: Final = 0.5
 READY_SECONDS: Final = 180.0
 READING_SECONDS: Final = 600.0  # the log of a busy week, on a slow machine
 TELL_SECONDS: Final = 10.0
-ELIGIBLE: Final = re.compile(r"^dispatcher_substation_eligible\{[^}]*\} 1(\.0)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +27,12 @@ class Look:
 
 
 def problem(url: str) -> str | None:
-    """Ask once; gives what is wrong, or nothing where the answer is 200."""
+    """Ask once; return what is wrong, or None where the answer is 200."""
     try:
-        status, content = _get(url)
-    except (OSError, HTTPException) as error:
-        return f"{url}: {error}"
-    return None if status == OK else f"{url}: {status} {_reason(content)}"
-
-
-def no_substation(metrics_url: str) -> str | None:
-    """Ask the dispatcher once; gives what is wrong where it can send nothing to any substation.
-
-    Its own page is asked, not the api's ``/substations``: that shows the last run's until the
-    dispatcher has spoken again.
-    """
-    try:
-        status, content = _get(metrics_url)
-    except (OSError, HTTPException) as error:
-        return f"{metrics_url}: {error}"
-    if status == OK and ELIGIBLE.search(content):
-        return None
-    return f"{metrics_url}: no substation is eligible yet"
+        status, content = pages.ask(url)
+    except NoAnswer as error:
+        return str(error)
+    return None if status == pages.OK else f"{url}: {status} {_reason(content)}"
 
 
 def wait(
@@ -84,17 +66,6 @@ def wait(
 
 def _reading(seen: Look) -> bool:
     return any(why.endswith(f" 503 {STILL_READING}") for why in seen.waiting.values())
-
-
-def _get(url: str) -> tuple[int, str]:
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=2)
-    try:
-        connection.request("GET", parts.path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace")
-    finally:
-        connection.close()
 
 
 def _reason(content: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final, Self
 
-from deploy.files import own_folder, write
+from deploy.files import own_folder, unreadable, write
 from deploy.local.ports import is_free
 from grid.errors import ConfigurationError
 
@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 STATE: Final = ROOT / ".run"
 SECRETS: Final = ROOT / ".secrets"
 NOTE: Final = STATE / "stack.json"
+NOTE_REMEDY: Final = "Stop what runs with  make down , which does not need it, then  make up"
 
 API: Final = "API_PORT"
 DISPATCHER: Final = "DISPATCHER_METRICS_PORT"
@@ -40,6 +41,10 @@ PORTS: Final[Mapping[str, int]] = {
 HIGHEST_PORT: Final = 65535
 
 
+class PortTaken(ConfigurationError):
+    """A port that the stack is to listen on belongs to another program."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What runs, noted while it runs: so that a second `make up`, `make load` and others know.
@@ -55,11 +60,24 @@ class Note:
 
     @classmethod
     def read(cls) -> Self | None:
-        """Give the note, or nothing where nothing was started."""
-        if not NOTE.exists():
+        """Return the note; None where nothing was started.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is not one.
+        """
+        try:
+            text = NOTE.read_text(encoding="utf-8")
+        except FileNotFoundError:
             return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{unreadable(NOTE, error)}. {NOTE_REMEDY}") from error
+        try:
+            noted = json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{NOTE} is not JSON: {error}. {NOTE_REMEDY}") from error
+        if not _is_note(noted):
+            raise ConfigurationError(f"{NOTE} is not a note of what runs. {NOTE_REMEDY}")
         known = {each.name for each in fields(cls)}  # another version of this may have written it
-        noted = json.loads(NOTE.read_text())
         return cls(**{name: value for name, value in noted.items() if name in known})
 
     def write(self) -> None:
@@ -92,15 +110,16 @@ def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
 
 
 def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
-    """See that every port is free, or the stack's own already; ``wanted`` says what moves each.
+    """Check that every port is free, or the stack's own already; ``wanted`` says what moves each.
 
-    Raises ``ConfigurationError`` that names all that are taken, and the variable that moves each.
+    Raises:
+        PortTaken: naming all that are taken, and the variable that moves each.
     """
     own = set(running.listening) if running else set()
     taken = [port for port in wanted if port not in own and not is_free(port)]
     if taken:
         lines = [f"port {port} is taken by another program: {wanted[port]}" for port in taken]
-        raise ConfigurationError("\n".join(lines))
+        raise PortTaken("\n".join(lines))
 
 
 def move_with(variable: str) -> str:
@@ -116,3 +135,20 @@ def _port(name: str, value: str | int) -> int:
     if not 1 <= port <= HIGHEST_PORT:
         raise ConfigurationError(f"{name}={value}: must be a port, 1 to {HIGHEST_PORT}")
     return port
+
+
+def _is_note(noted: object) -> bool:
+    """Return whether JSON has the shape of a note."""
+    if not isinstance(noted, dict):
+        return False
+    ports, settings = noted.get("ports"), noted.get("settings", {})
+    listening = noted.get("listening", [])
+    return (
+        isinstance(noted.get("mode"), str)
+        and isinstance(ports, dict)
+        and all(isinstance(port, int) for port in ports.values())
+        and isinstance(settings, dict)
+        and all(isinstance(value, str) for value in settings.values())
+        and isinstance(listening, list)
+        and all(isinstance(port, int) for port in listening)
+    )

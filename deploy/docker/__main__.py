@@ -46,8 +46,13 @@ def logs() -> int:
 
 
 def clean() -> int:
-    """Remove the containers and their data."""
+    """Remove the containers and their data.
+
+    Raises:
+        GridError: they are of another folder, or Docker does not answer.
+    """
     own_folder(stack.SECRETS)  # the compose file names files in there
+    Compose().containers()
     settings = {told.CLUSTER: "1"} if used_as_cluster() else {}
     for path in (stack.NOTE, USED):
         path.unlink(missing_ok=True)

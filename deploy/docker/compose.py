@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from deploy import passwords, ready, stack, summary, told
+from deploy import checks, passwords, ready, stack, summary, told
 from deploy.docker import containers
-from deploy.files import digest, own_folder
+from deploy.files import digest, own_folder, read, write
 from deploy.local.ports import HOST
 from deploy.rabbitmq.live import OwnBroker
-from grid.errors import GridError
+from deploy.trial import Outcome, Trial
+from grid.errors import ConfigurationError, GridError
 
 FOLDER: Final = stack.ROOT / "deploy"
 FILES: Final = ("docker-compose.yml",)
@@ -24,6 +25,7 @@ NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 # what Prometheus reads at its start alone; it follows the substations by itself
 PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
+BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # says to `make clean` that there may be volumes
 LOG_LINES: Final = "15"
@@ -40,8 +42,8 @@ ALWAYS: Final = (stack.API, stack.DISPATCHER, stack.PROMETHEUS, stack.GRAFANA)
 
 
 def used_as_cluster() -> bool:
-    """Tell whether there may be volumes of a cluster."""
-    return USED.exists() and USED.read_text() == told.CLUSTER
+    """Return whether there may be volumes of a cluster."""
+    return USED.exists() and read(USED) == told.CLUSTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,20 @@ class Compose:
         return tuple(named or [*known, *self.nodes, *self.substations()])
 
     def substations(self) -> dict[str, int]:
-        """Give each substation's metrics port on this machine."""
+        """Return each substation's metrics port on this machine.
+
+        Raises:
+            ConfigurationError: the targets file cannot be read, or is not one.
+        """
         first = self.ports[stack.SUBSTATIONS]
-        groups = json.loads(SUBSTATIONS_FILE.read_text())
-        names = [group["labels"]["substation"] for group in groups]
+        try:
+            groups = json.loads(read(SUBSTATIONS_FILE))
+            names = [str(group["labels"]["substation"]) for group in groups]
+        except (ValueError, LookupError, TypeError) as error:
+            raise ConfigurationError(
+                f"{SUBSTATIONS_FILE} must be a JSON list of objects with targets and the label "
+                f"substation: {error!r}"
+            ) from error
         return {name: first + number for number, name in enumerate(names)}
 
     def listening(self) -> dict[int, str]:
@@ -111,7 +123,7 @@ class Compose:
         passwords.write_for_containers(stack.SECRETS, self.settings, self.substations())
         own_folder(stack.STATE)
         clustered = len(self.nodes) > 1 or used_as_cluster()
-        USED.write_text(told.CLUSTER if clustered else "")
+        write(USED, told.CLUSTER if clustered else "")
 
     def own_broker(self) -> OwnBroker | None:
         """Give our own broker; None where an outside one is used."""
@@ -146,8 +158,14 @@ class Compose:
             for name in self.services
             if name not in found or not found[name].healthy
         }
-        if "dispatcher" not in waiting and (why := self._no_substation()):
-            waiting["dispatcher"] = why
+        if "dispatcher" in self.services and "dispatcher" not in waiting:
+            metrics = self._url(stack.DISPATCHER) + "/metrics"
+            api = self._url(stack.API)
+            waiting = checks.ineligible(metrics, self._started(), api, self._key()) | waiting
+        if "prometheus" in self.services and "prometheus" not in waiting:
+            url = self._url(stack.PROMETHEUS)
+            if why := checks.prometheus(url, self._scraped(), self._started()):
+                waiting["prometheus"] = why
         ended = [name for name in self.services if name in found and found[name].ended]
         return ready.Look(waiting, ended)
 
@@ -157,8 +175,19 @@ class Compose:
         self.run("logs", "--tail", LOG_LINES, *names)
 
     def containers(self) -> bool:
-        """Say whether any container of ours is there."""
-        return bool(containers.ids(self._call))
+        """Return whether any container of ours is there.
+
+        Raises:
+            GridError: Docker does not answer, or they were started from another folder, whose
+                stack they are.
+        """
+        found = containers.existing(self._call)
+        if other := containers.other_folder(found, FOLDER):
+            raise GridError(
+                f"The containers of this stack were started from {other}: stop them there, with "
+                " make down , before anything is done from here"
+            )
+        return bool(found)
 
     def run(self, *arguments: str) -> int:
         """Call Compose; gives its exit status."""
@@ -181,10 +210,26 @@ class Compose:
         number = self.ports[port] if port else self.substations().get(name, 0)
         return f"http://{HOST}:{number}{path}"
 
-    def _no_substation(self) -> str | None:
-        if "dispatcher" not in self.services or not set(self.services) & set(self.substations()):
-            return None
-        return ready.no_substation(f"http://{HOST}:{self.ports[stack.DISPATCHER]}/metrics")
+    def try_request(self) -> Outcome:
+        """Send a request through, where all that it passes runs."""
+        if not self._started() or not {"api", "dispatcher"} <= set(self.services):
+            return Outcome(remark="No request was tried: SERVICES leaves out what it needs.")
+        return Trial(self._url(stack.API), self._key()).run()
+
+    def _scraped(self) -> dict[str, int]:
+        """Return how many targets of each of Prometheus's jobs are to be up."""
+        found: dict[str, int] = {name: 1 for name in checks.SINGLE_JOBS if name in self.services}
+        nodes = sum(node in self.services for node in self.nodes)
+        return {**found, **{name: nodes for name in checks.BROKER_JOBS if nodes}}
+
+    def _started(self) -> list[str]:
+        return [name for name in self.substations() if name in self.services]
+
+    def _url(self, port: str) -> str:
+        return f"http://{HOST}:{self.ports[port]}"
+
+    def _key(self) -> str | None:
+        return passwords.operator_key() if told.closed(self.settings) else None
 
     def _call(
         self, arguments: Iterable[str], output: int | None = None
@@ -205,7 +250,7 @@ class Compose:
         ports |= {
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
         }
-        rest = {name: value for name, value in caller.items() if name not in told.VARIABLES}
+        rest = {name: value for name, value in caller.items() if not _decided_here(name)}
         elsewhere = (*told.BROKER, told.API_KEYS_FILE)
         settings = {name: one for name, one in self.settings.items() if name not in elsewhere}
         stop = {"SUBSTATION_STOP_SECONDS": str(told.stop_seconds(self.settings))}
@@ -239,4 +284,9 @@ class Compose:
         if told.AMQP_PASSWORD_FILE not in found:
             return {**found, told.AMQP_PASSWORD_FILE: ""}
         del found[told.AMQP_PASSWORD_FILE]
-        return {**found, "BROKER_SECRET": passwords.OUTSIDE_BROKER}
+        return {**found, BROKER_SECRET: passwords.OUTSIDE_BROKER}
+
+
+def _decided_here(name: str) -> bool:
+    """Return whether a variable of the caller's would change what was decided, or what is read."""
+    return name in {*told.VARIABLES, BROKER_SECRET} or name.startswith("COMPOSE_")

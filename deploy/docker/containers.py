@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from grid.errors import GridError
 
 Call = Callable[[Sequence[str], int], "subprocess.CompletedProcess[bytes]"]
 
 RESTARTS: Final = 3  # a container that ends so often will not run the next time either
+FOLDER_FORMAT: Final = '{{index .Config.Labels "com.docker.compose.project.working_dir"}}'
 FORMAT: Final = (
     '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} {{.RestartCount}} '
     "{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}"
@@ -39,7 +43,32 @@ class Container:
 def ids(compose: Call) -> list[str]:
     """Give the id of every container of ours; ``compose`` calls Compose."""
     found = compose(["ps", "--all", "--quiet"], subprocess.PIPE)
-    return found.stdout.decode().split() if found.returncode == 0 else []
+    return found.stdout.decode(errors="replace").split() if found.returncode == 0 else []
+
+
+def existing(compose: Call) -> list[str]:
+    """Return the id of every container of ours.
+
+    Raises:
+        GridError: Docker does not say.
+    """
+    found = compose(["ps", "--all", "--quiet"], subprocess.PIPE)
+    if found.returncode != 0:
+        raise GridError("Docker does not say which containers there are: see above")
+    return found.stdout.decode(errors="replace").split()
+
+
+def other_folder(ids: Sequence[str], folder: Path) -> str | None:
+    """Return the folder that containers were started from, where that is another one.
+
+    One that is there no more is the folder's former name: who else could stop them?
+    """
+    if not ids:
+        return None
+    for name in {*_inspect(FOLDER_FORMAT, ids).splitlines()}:
+        if name and Path(name).exists() and not Path(name).samefile(folder):
+            return name
+    return None
 
 
 def look(compose: Call) -> dict[str, Container]:
@@ -47,12 +76,16 @@ def look(compose: Call) -> dict[str, Container]:
     found = ids(compose)
     if not found:
         return {}
+    return parse(_inspect(FORMAT, found))
+
+
+def _inspect(form: str, ids: Sequence[str]) -> str:
     done = subprocess.run(  # noqa: S603
-        ["docker", "inspect", "--format", FORMAT, *found],  # noqa: S607
+        ["docker", "inspect", "--format", form, *ids],  # noqa: S607 - whichever is in the PATH
         stdout=subprocess.PIPE,
         check=False,
     )
-    return parse(done.stdout.decode())
+    return done.stdout.decode(errors="replace")
 
 
 def parse(text: str) -> dict[str, Container]:

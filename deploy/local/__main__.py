@@ -7,21 +7,32 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
-from deploy import commands, ready, stack, summary, told
+from deploy import commands, ready, stack, summary
+from deploy.local import processes, remains
 from deploy.local.setup import Setup
 from deploy.local.supervisor import LOGS, Supervisor
-
-# everything else is a service, which ends in good order only while these run
-INFRASTRUCTURE: Final = {"epmd", "rabbitmq", "prometheus", "grafana"}
+from grid.errors import GridError
 
 
 def up() -> int:
     """Start everything, or what is missing; comes back when all is ready."""
-    running = stack.Note.read() if Supervisor().runs() else None
-    wanted = Setup.decide(os.environ, running)
-    before = (lambda: Setup.decide({}, running)) if running else None
+    runs = Supervisor().runs()
+    left = [] if runs else processes.ours()
+    running = stack.Note.read() if runs or left else None
+    if runs and running is None:
+        raise GridError(f"{stack.NOTE}, which says how this stack runs, is gone: make down first")
+    try:
+        wanted = Setup.decide(os.environ, running)
+    except stack.PortTaken as error:
+        raise GridError(f"{error}{_others()}") from error
+    if left:
+        remains.stop()
+    if not runs:
+        remains.check_data_unused()
+    before = (lambda: Setup.decide({}, running)) if runs else None
     return commands.up(wanted, before, down)
 
 
@@ -30,21 +41,28 @@ def down() -> int:
     supervisor = Supervisor()
     if supervisor.runs():
         summary.say("Stopping: what charges may take some seconds to finish")
-        note = stack.Note.read()
         supervisor.stop(
-            first=set(supervisor.states()) - INFRASTRUCTURE,
-            seconds=told.stop_seconds(note.settings if note else {}),
+            first=set(supervisor.states()) - processes.INFRASTRUCTURE,
+            seconds=remains.stop_seconds(),
         )
         summary.say("Stopped. The data stay in .run/ until `make clean`.")
-    stack.NOTE.unlink(missing_ok=True)
-    return 0
+        stack.NOTE.unlink(missing_ok=True)
+        return 0
+    return remains.down()
 
 
 def status() -> int:
     """Show what runs; 1 where something of it is not ready."""
     supervisor = Supervisor()
     note = stack.Note.read()
-    if not supervisor.runs() or note is None:
+    if not supervisor.runs():
+        if left := processes.ours():
+            summary.say(
+                f"The supervisor is gone, these go on without it: {processes.described(left)}. "
+                "`make up` stops them and starts all anew, `make down` stops them."
+            )
+        return 1
+    if note is None:
         return 1
     setup = Setup.decide({}, note)
     states = supervisor.states()
@@ -70,15 +88,31 @@ def logs() -> int:
 
 
 def clean() -> int:
-    """Stop everything and remove its data."""
+    """Stop everything and remove its data.
+
+    Raises:
+        GridError: something does not end, or uses the data: then they stay.
+    """
     down()
+    remains.check_data_unused()
     shutil.rmtree(stack.STATE, ignore_errors=True)
     return 0
 
 
 def running() -> int:
-    """Say by the exit status whether anything runs."""
-    return 0 if Supervisor().runs() else 1
+    """Return as the exit status whether anything runs, with its supervisor or without."""
+    return 0 if Supervisor().runs() or processes.ours() else 1
+
+
+def _others() -> str:
+    """Return what to add where a port is taken: the stacks that run from other folders."""
+    by_folder: dict[Path, list[processes.Process]] = {}
+    for each in processes.of_others():
+        by_folder.setdefault(each.folder, []).append(each)
+    return "".join(
+        f"\nA stack runs from {str(folder)!r}: {processes.described(found)}"
+        for folder, found in by_folder.items()
+    )
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
@@ -87,4 +121,5 @@ COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
 
 
 if __name__ == "__main__":
+    os.chdir(stack.ROOT)  # from where the supervisor's socket is found
     sys.exit(commands.main("local", COMMANDS))

@@ -12,6 +12,7 @@ from typing import Final
 from api.settings import ApiSettings
 from deploy import passwords, stack, told
 from deploy.local import prometheus
+from deploy.local.paths import command, from_inside
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from deploy.rabbitmq.users import substation_user
@@ -52,8 +53,19 @@ class Layout:
     settings: Mapping[str, str]  # see `deploy.told`
 
     def programs(self) -> list[Program]:
-        """Give every program. Raises ``ConfigurationError``: not installed, or a wrong setting."""
-        return [*self._broker(), *self._services(), *self._observers()]
+        """Return every program.
+
+        Raises:
+            ConfigurationError: one is not installed, a setting is wrong, or two have one name.
+        """
+        found = [*self._broker(), *self._services(), *self._observers()]
+        names = [each.name for each in found]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigurationError(
+                f"SUBSTATIONS_FILE={self.substations_file}: {', '.join(sorted(twice))}: "
+                "must be another name: a program of the stack has it"
+            )
+        return found
 
     def _broker(self) -> Iterator[Program]:
         if self.node is None:
@@ -62,7 +74,7 @@ class Layout:
         yield Program("epmd", self.node.epmd_command(), environment, priority=BROKER - 1)
         yield Program(
             "rabbitmq",
-            self.node.server_command(),
+            command(self.node.server_command()),
             environment,
             priority=BROKER,
             stop_seconds=60,
@@ -78,7 +90,7 @@ class Layout:
             DispatcherSettings,
             stack.DISPATCHER,
             self.ports[stack.DISPATCHER],
-            SUBSTATIONS_FILE=str(self.substations_file),
+            SUBSTATIONS_FILE=str(from_inside(self.substations_file)),
         )
         for name, port in self.substations.items():
             yield self._service(
@@ -94,8 +106,8 @@ class Layout:
     def _api(self) -> Program:
         keys = {told.OPERATOR_KEYS_FILE: stack.SECRETS / passwords.KEYS_FILE}
         if file := self.settings.get(told.API_KEYS_FILE):
-            keys[told.API_KEYS_FILE] = Path(file).resolve()
-        more = {name: str(path) for name, path in keys.items()}
+            keys[told.API_KEYS_FILE] = Path(file).absolute()
+        more = {name: str(from_inside(path)) for name, path in keys.items()}
         api = self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API], **more)
         return replace(api, reads=[*keys.values()])
 
@@ -120,7 +132,7 @@ class Layout:
         parse(settings, environment)  # better to hear of a wrong value now than from a log
         return Program(
             name,
-            [sys.executable, "-m", module],
+            command([sys.executable, "-m", module]),
             environment,
             stop_seconds=told.stop_seconds(self.settings),
             ready_url=f"http://{HOST}:{port}/readyz",
@@ -132,20 +144,24 @@ class Layout:
         return {name: value for name, value in self.settings.items() if name in known}
 
     def _credentials(self, user: str) -> dict[str, str]:
-        return told.broker(self.settings) or {
+        outside = {
+            name: str(from_inside(Path(value))) if name in told.BROKER_FILES else value
+            for name, value in told.broker(self.settings).items()
+        }
+        return outside or {
             told.AMQP_URL: f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
             told.AMQP_USER: user,
-            told.AMQP_PASSWORD_FILE: str(stack.SECRETS / user),
+            told.AMQP_PASSWORD_FILE: str(from_inside(stack.SECRETS / user)),
         }
 
     def _observers(self) -> Iterator[Program]:
-        port = self.ports[stack.PROMETHEUS]
+        port, state = self.ports[stack.PROMETHEUS], from_inside(stack.STATE)
         yield Program(
             "prometheus",
             [
                 _installed("prometheus", "prometheus"),
-                f"--config.file={stack.STATE}/prometheus.yml",
-                f"--storage.tsdb.path={stack.STATE}/prometheus",
+                f"--config.file={state}/prometheus.yml",
+                f"--storage.tsdb.path={state}/prometheus",
                 f"--web.listen-address={HOST}:{port}",
             ],
             priority=OBSERVERS,
@@ -156,20 +172,20 @@ class Layout:
             yield self._grafana(grafana)
 
     def _grafana(self, server: str) -> Program:
-        port = self.ports[stack.GRAFANA]
-        folder = stack.ROOT / "deploy" / "grafana"
+        port, state = self.ports[stack.GRAFANA], from_inside(stack.STATE)
+        folder = from_inside(stack.ROOT / "deploy" / "grafana")
         return Program(
             "grafana",
             [server, f"--homepath={GRAFANA_HOME}"],
             {
                 "GF_SERVER_HTTP_ADDR": HOST,
                 "GF_SERVER_HTTP_PORT": str(port),
-                "GF_PATHS_DATA": f"{stack.STATE}/grafana",
-                "GF_PATHS_LOGS": f"{stack.STATE}/grafana/log",
-                "GF_PATHS_PLUGINS": f"{stack.STATE}/grafana/plugins",
+                "GF_PATHS_DATA": f"{state}/grafana",
+                "GF_PATHS_LOGS": f"{state}/grafana/log",
+                "GF_PATHS_PLUGINS": f"{state}/grafana/plugins",
                 "GF_PATHS_PROVISIONING": f"{folder}/provisioning",
                 "GF_SECURITY_ADMIN_USER": "admin",
-                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{stack.SECRETS}/grafana",
+                "GF_SECURITY_ADMIN_PASSWORD__FILE": str(from_inside(stack.SECRETS / "grafana")),
                 "GF_ANALYTICS_REPORTING_ENABLED": "false",
                 "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
                 "PROMETHEUS_URL": f"http://{HOST}:{self.ports[stack.PROMETHEUS]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,27 +10,46 @@ from typing import Any, Final
 import yaml
 
 from deploy import stack
+from deploy.files import read
+from deploy.local.paths import from_inside
 from deploy.local.ports import HOST
+from grid.errors import ConfigurationError
 
 FOLDER: Final = stack.ROOT / "deploy" / "prometheus"
 ALERTS: Final = FOLDER / "alerts.yml"  # read from where it is
 BROKER: Final = "rabbitmq:15692"
 BROKER_JOBS: Final = "rabbitmq"  # the beginning of their names
+PATTERN: Final = re.compile(r"[*?[\\]")  # what it does not take for part of a file's name
+TARGET_FILES: Final = (".json", ".yml", ".yaml")
 
 
 def render(ports: Mapping[str, int], substations: Path, *, own_broker: bool) -> str:
-    """Give the text of ``prometheus.yml``; an outside broker's metrics are its owner's business.
+    """Return the text of ``prometheus.yml``; an outside broker's metrics are its owner's business.
 
-    ``substations`` is the targets file that the dispatcher reads.
+    Args:
+        ports: by variable.
+        substations: the targets file that the dispatcher reads.
+        own_broker: whether the broker is ours.
+
+    Raises:
+        ConfigurationError: the containers' ``prometheus.yml`` cannot be read, or cannot be moved.
     """
+    source = FOLDER / "prometheus.yml"
+    try:
+        return _moved(read(source), ports, substations, own_broker=own_broker)
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{source} is not what is expected of it: {error!r}") from error
+
+
+def _moved(text: str, ports: Mapping[str, int], substations: Path, *, own_broker: bool) -> str:
     moved = {
         "api:7000": ports[stack.API],
         "dispatcher:6000": ports[stack.DISPATCHER],
         BROKER: ports[stack.RABBITMQ_METRICS],
         "localhost:9090": ports[stack.PROMETHEUS],
     }
-    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    config["rule_files"] = [str(FOLDER / name) for name in config["rule_files"]]
+    config = yaml.safe_load(text)
+    config["rule_files"] = [str(from_inside(FOLDER / name)) for name in config["rule_files"]]
     config["scrape_configs"] = [
         _job(job, moved, substations)
         for job in config["scrape_configs"]

@@ -13,18 +13,21 @@ import json
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.files import own_folder, write
+from deploy.files import own_folder, read, write
+from deploy.local import lock as locks
 from deploy.local.ports import HOST
 from grid.errors import ConfigurationError
 
 SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's and RabbitMQ's packages
 PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
 COMMON_CONFIG: Final = Path(__file__).parents[1] / "rabbitmq" / "common.conf"
+DEFINITIONS: Final = "definitions.json"
 COOKIE_BYTES: Final = 24
 ERLANGS_OWN: Final = re.compile(r"[A-Z]{20}")  # a cookie that is easily guessed
 
@@ -47,16 +50,17 @@ class Node:
     folder: Path
     ports: NodePorts
     name: str = "grid@localhost"
+    seen: Path | None = None  # the folder as the node's processes see it, where that is another
 
     def prepare(self, definitions: Mapping[str, Any]) -> None:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
         own_folder(self.folder)
         own_folder(self.folder / "conf.d")
-        write(self._definitions, json.dumps(definitions, indent=1))
-        write(self.folder / "rabbitmq.conf", config(self.ports, self._definitions))
+        write(self.folder / DEFINITIONS, json.dumps(definitions, indent=1))
+        write(self.folder / "rabbitmq.conf", config(self.ports, self._seen / DEFINITIONS))
         write(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
         write(self.folder / "advanced.config", "[].\n")
-        if not self._cookie.exists() or ERLANGS_OWN.fullmatch(self._cookie.read_text()):
+        if not self._cookie.exists() or ERLANGS_OWN.fullmatch(read(self._cookie)):
             write(self._cookie, secrets.token_urlsafe(COOKIE_BYTES), mode=0o400)
 
     @property
@@ -69,12 +73,17 @@ class Node:
         return self.folder / ".erlang.cookie"
 
     @property
-    def _definitions(self) -> Path:
-        return self.folder / "definitions.json"
+    def _seen(self) -> Path:
+        return self.seen or self.folder
+
+    @property
+    def lock(self) -> Path:
+        """What its server holds a lock on while it runs."""
+        return self.folder / "lock"
 
     def environment(self) -> dict[str, str]:
         """Give the variables of both processes, beside ``PATH``."""
-        folder = str(self.folder)
+        folder = str(self._seen)
         return {
             "HOME": folder,  # the Erlang cookie
             "RABBITMQ_NODENAME": self.name,
@@ -105,17 +114,21 @@ class Node:
         return [_program("epmd"), "-port", str(self.ports.epmd), "-address", HOST]
 
     def server_command(self) -> list[str]:
-        """Give the command of the server, to be run in the foreground.
+        """Return the command of the server, to be run in the foreground.
 
-        Raises ``ConfigurationError`` where RabbitMQ is not installed.
+        It holds a lock on the folder: two nodes would destroy each other's data.
+
+        Raises:
+            ConfigurationError: RabbitMQ is not installed.
         """
-        return [str(SCRIPT) if SCRIPT.exists() else _program("rabbitmq-server")]
+        script = str(SCRIPT) if SCRIPT.exists() else _program("rabbitmq-server")
+        return [sys.executable, "-I", locks.__file__, str(self._seen / "lock"), script]
 
 
 def config(ports: NodePorts, definitions: Path) -> str:
     """Give the text of ``rabbitmq.conf``: what all nodes are told, and where this one listens."""
     return f"""\
-{COMMON_CONFIG.read_text()}
+{COMMON_CONFIG.read_text(encoding="utf-8")}
 listeners.tcp.1 = {HOST}:{ports.amqp}
 management.tcp.ip = {HOST}
 management.tcp.port = {ports.management}

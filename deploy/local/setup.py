@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from deploy import passwords, ready, stack, summary, told
+from deploy import checks, passwords, ready, stack, summary, told
 from deploy.files import own_folder, write
-from deploy.local import prometheus, substations
+from deploy.local import prometheus, substations, supervisor
+from deploy.local.paths import from_inside
 from deploy.local.ports import HOST, free_ports
 from deploy.local.programs import Layout, Program, grafana_server
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.supervisor import Supervisor, log_file
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.live import OwnBroker
+from deploy.trial import Outcome, Trial
 from grid.errors import ConfigurationError, GridError
 
+NODE: Final = stack.STATE / "rabbitmq"
 SUBSTATIONS_FILE: Final = stack.ROOT / "deploy" / "local" / "substations.json"
 MOVED_SUBSTATIONS_FILE: Final = stack.STATE / "substations.json"
 ERLANG_PORTS: Final = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")  # any that are free
@@ -51,15 +54,17 @@ class Setup:
             raise ConfigurationError(f"{told.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if told.API_KEYS_FILE in settings:
             passwords.check_keys(settings[told.API_KEYS_FILE])
+        # not resolved: what a link leads to may change
         source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).absolute()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
             own = {name: first + number for number, name in enumerate(own)}
             file = MOVED_SUBSTATIONS_FILE
         outside = told.broker(settings)
-        node = None if outside else Node(stack.STATE / "rabbitmq", _node_ports(ports))
+        node = None if outside else Node(NODE, _node_ports(ports), seen=from_inside(NODE))
         layout = Layout(ports, own, file, node, settings)
         setup = cls(layout, layout.programs(), source)
+        supervisor.config(setup.programs)  # refuses what it cannot hold
         stack.check_free(setup.listening(), running)
         return setup
 
@@ -94,9 +99,19 @@ class Setup:
             first = self.layout.ports[stack.SUBSTATIONS]
             write(self.layout.substations_file, substations.moved(self.source, first))
         text = prometheus.render(
-            self.layout.ports, self.layout.substations_file, own_broker=bool(self.layout.node)
+            self.layout.ports, self._for_prometheus(), own_broker=bool(self.layout.node)
         )
         write(stack.STATE / "prometheus.yml", text)
+
+    def _for_prometheus(self) -> Path:
+        """Return the targets file as Prometheus can be told of it, linked where that is needed."""
+        path = from_inside(self.layout.substations_file)
+        if not prometheus.PATTERN.search(str(path)):
+            return path
+        link = stack.STATE / f"prometheus-targets{path.suffix}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        return from_inside(link)
 
     def own_broker(self) -> OwnBroker | None:
         """Give our own broker; None where an outside one is used."""
@@ -141,18 +156,36 @@ class Setup:
     def _waiting(self) -> dict[str, str]:
         urls = {each.name: each.ready_url for each in self.programs if each.ready_url}
         found = {name: why for name, url in urls.items() if (why := ready.problem(url))}
-        metrics = f"http://{HOST}:{self.layout.ports[stack.DISPATCHER]}/metrics"
-        ask = self.layout.substations and "dispatcher" not in found
-        if ask and (why := ready.no_substation(metrics)):
-            found["dispatcher"] = why
+        if "dispatcher" not in found:
+            metrics = self._url(stack.DISPATCHER) + "/metrics"
+            api = self._url(stack.API)
+            found = checks.ineligible(metrics, self.layout.substations, api, self._key()) | found
+        if "prometheus" not in found and (why := self._prometheus_problem()):
+            found["prometheus"] = why
         return found
+
+    def _prometheus_problem(self) -> str | None:
+        names = checks.SINGLE_JOBS + (checks.BROKER_JOBS if self.layout.node else ())
+        jobs = dict.fromkeys(names, 1)
+        return checks.prometheus(self._url(stack.PROMETHEUS), jobs, self.layout.substations)
+
+    def try_request(self) -> Outcome:
+        """Send a request through."""
+        if not self.layout.substations:
+            return Outcome(remark="No request was tried: no substation runs here.")
+        return Trial(self._url(stack.API), self._key()).run()
+
+    def _url(self, port: str) -> str:
+        return f"http://{HOST}:{self.layout.ports[port]}"
+
+    def _key(self) -> str | None:
+        return passwords.operator_key() if told.closed(self.layout.settings) else None
 
     def explain(self, names: Iterable[str]) -> None:
         """Show the last lines that these programs have written."""
         for name in names:
             summary.say(f"\nThe last lines of {log_file(name)}:")
-            text = log_file(name).read_text(errors="replace") if log_file(name).exists() else ""
-            summary.say("\n".join(f"  {line}" for line in text.splitlines()[-LOG_LINES:]))
+            summary.say("\n".join(f"  {line}" for line in _last_lines(log_file(name))))
 
     def summary(self) -> str:
         """Say what runs where, and how to log in."""
@@ -166,9 +199,19 @@ class Setup:
         return summary.text(rows, self.layout.ports, closed=told.closed(self.layout.settings))
 
 
+def _last_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    except FileNotFoundError:
+        return ["(nothing)"]
+    except OSError as error:
+        return [f"(it cannot be read: {error.strerror})"]
+
+
 def _environment() -> dict[str, str]:
-    """Give what every program gets of the caller's environment; the rest it is told by name."""
-    return {name: os.environ[name] for name in KEPT if name in os.environ}
+    """Return what every program gets of the caller's environment; the rest it is told by name."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {**kept, "PYTHONUTF8": "1"}  # whatever the caller's language is
 
 
 def _node_ports(ports: Mapping[str, int]) -> NodePorts:

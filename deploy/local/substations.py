@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from deploy.local.ports import HOST
+from deploy.local.prometheus import TARGET_FILES
 from dispatcher import file_sd, targets
 from dispatcher.file_sd import Group
 from grid.errors import ConfigurationError
@@ -20,29 +21,36 @@ ELSEWHERE: Final = "elsewhere"
 
 
 def read(path: Path) -> dict[str, int]:
-    """Give the metrics port of each substation to run here, by id; the others run elsewhere.
+    """Return the metrics port of each substation to run here, by id; the others run elsewhere.
 
-    Raises ``ConfigurationError`` for a file that is not there or not a targets file.
+    Raises:
+        ConfigurationError: the file cannot be read, or is not a targets file.
     """
+    if path.suffix not in TARGET_FILES:
+        raise ConfigurationError(
+            f"SUBSTATIONS_FILE={path}: must end in {', '.join(TARGET_FILES)}: "
+            "Prometheus, which reads it too, takes no other"
+        )
     try:
         content = content_of(path)
         found = targets.parse(content, path.suffix)
+        groups = file_sd.parse(content, path.suffix)
     except OSError as error:
         raise ConfigurationError(f"SUBSTATIONS_FILE={path}: {error.strerror}") from error
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    groups = file_sd.parse(content, path.suffix)
+        why = " ".join(str(error).split())  # PyYAML's has several lines
+        raise ConfigurationError(f"SUBSTATIONS_FILE={path}: {why}") from error
     ours = {group.labels[targets.SUBSTATION_LABEL] for group in groups if _ours(group)}
-    addresses = {name: urlsplit(each.url) for name, each in found.items() if name in ours}
-    return {
-        name: address.port
-        for name, address in addresses.items()
-        if address.hostname in OWN and address.port
-    }
+    try:
+        addresses = {name: urlsplit(each.url) for name, each in found.items() if name in ours}
+        ports = {name: each.port for name, each in addresses.items() if each.hostname in OWN}
+    except ValueError as error:  # a port above 65535, half an IPv6 address
+        raise ConfigurationError(f"SUBSTATIONS_FILE={path}: a target is wrong: {error}") from error
+    return {name: port for name, port in ports.items() if port}
 
 
 def moved(path: Path, first: int) -> str:
-    """Give the same targets, those of this machine on ``first`` and the ports that follow."""
+    """Return the same targets, those of this machine on ``first`` and the ports that follow."""
     groups = file_sd.parse(content_of(path), path.suffix)
     port = first
     for group in filter(_ours, groups):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException
@@ -15,42 +13,32 @@ from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from deploy import stack
 from deploy.files import digest, own_folder, write
+from deploy.local import processes
+from deploy.local.paths import WORKING_FOLDER, command, from_inside
 from deploy.local.programs import Program
 from grid.errors import ConfigurationError, GridError
 
 CONFIG: Final = stack.STATE / "supervisord.conf"
 PID_FILE: Final = stack.STATE / "supervisord.pid"
 LOGS: Final = stack.STATE / "log"
-SOCKET_PATH_LIMIT: Final = (
-    100  # the system's is 108 bytes, and the supervisor adds a few of its own
-)
+SOCKET: Final = stack.STATE / "supervisor.sock"
+SEEN_SOCKET: Final = from_inside(SOCKET)
+CALL_SECONDS: Final = 30.0  # one that is stopped or hangs never answers
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 90.0  # what RabbitMQ and the others may take
 LOG_BYTES, LOG_FILES = "10MB", 3
 
 
-def socket_path() -> Path:
-    """Give the path of the supervisor's socket: in the state folder, elsewhere if that is deep.
+def config(programs: Iterable[Program], socket: Path = SEEN_SOCKET) -> str:
+    """Return the text of ``supervisord.conf``.
 
-    Raises ``GridError`` where somebody else owns that other place.
+    Raises:
+        ConfigurationError: it cannot hold a command or a variable.
     """
-    path = stack.STATE / "supervisor.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
-        return path
-    name = hashlib.sha256(os.fsencode(stack.ROOT)).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"smart-grid-{os.getuid()}-{name}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise GridError(f"{folder} belongs to somebody else: remove it, or set TMPDIR to another")
-    return folder / "supervisor.sock"
-
-
-def config(programs: Iterable[Program], socket: Path) -> str:
-    """Give the text of ``supervisord.conf``."""
     return "\n".join([_head(socket), *map(_section, programs)])
 
 
@@ -69,32 +57,32 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{_escaped(socket)}
 
 [supervisord]
-pidfile={_escaped(PID_FILE)}
-logfile={_escaped(LOGS / "supervisord.log")}
+pidfile={_escaped(from_inside(PID_FILE))}
+logfile={_escaped(from_inside(LOGS / "supervisord.log"))}
 logfile_maxbytes={LOG_BYTES}
 logfile_backups={LOG_FILES}
-childlogdir={_escaped(LOGS)}
-directory={_escaped(stack.ROOT)}
+childlogdir={_escaped(from_inside(LOGS))}
+directory={WORKING_FOLDER}
 umask=077
 {user}"""
 
 
 def _section(program: Program) -> str:
-    command = " ".join(map(_quoted, program.command))
+    words = " ".join(map(_quoted, program.command))
     variables = dict(program.environment)
     if program.reads:  # the supervisor sees a change of the environment, but none of a file
         variables["CONFIG_DIGEST"] = digest(program.reads)
     environment = ",".join(_variable(name, value) for name, value in variables.items())
     return f"""\
 [program:{program.name}]
-command={command}
+command={words}
 environment={environment}
 priority={program.priority}
 autorestart=true
 startsecs=1
 startretries=3
 stopwaitsecs={program.stop_seconds}
-stdout_logfile={_escaped(log_file(program.name))}
+stdout_logfile={_escaped(from_inside(log_file(program.name)))}
 redirect_stderr=true
 stdout_logfile_maxbytes={LOG_BYTES}
 stdout_logfile_backups={LOG_FILES}
@@ -122,9 +110,17 @@ def _variable(name: str, value: str) -> str:
 
 
 def _check(name: str, text: str) -> None:
-    """Refuse what the file's format takes for the end of a line or for a comment."""
+    """Refuse what the file's format takes for the end of a line or for a comment, or cannot hold.
+
+    Raises:
+        ConfigurationError: it does.
+    """
     if re.search(r"[\r\n]|\s[;#]", text):
         raise ConfigurationError(f"{name}: must not hold line breaks, ' ;' or ' #'")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name}={text!a}: must be UTF-8") from None
 
 
 def log_file(name: str) -> Path:
@@ -132,76 +128,119 @@ def log_file(name: str) -> Path:
     return LOGS / f"{name}.log"
 
 
+class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # it has no types
+    """A connection to the supervisor's socket that does not wait for ever."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(CALL_SECONDS)
+
+
+class _Transport(SupervisorTransport):  # type: ignore[misc]  # it has no types
+    def __init__(self, socket: Path) -> None:
+        super().__init__(None, None, f"unix://{socket}")
+        self._socket = socket
+        self._get_connection = self._to_socket
+
+    def _to_socket(self) -> _Connection:
+        connection = _Connection("localhost")
+        connection.socketfile = str(self._socket)
+        return connection
+
+
+def _ask(method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC
+    # each time anew: a connection that failed once is of no use after
+    with ServerProxy("http://localhost", _Transport(SEEN_SOCKET)) as proxy:
+        return getattr(proxy.supervisor, method)(*arguments)
+
+
 class Supervisor:
     """The supervisor of this folder, whether it runs or not."""
 
-    def __init__(self) -> None:
-        self.socket = socket_path()
-        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
-        self._call: Any = ServerProxy("http://localhost", transport=transport).supervisor
-
     def states(self) -> dict[str, str]:
-        """Give every program's state, e.g. ``RUNNING``; nothing where no supervisor runs."""
+        """Return every program's state, e.g. ``RUNNING``; nothing where no supervisor answers."""
         try:
-            return {each["name"]: each["statename"] for each in self._call.getAllProcessInfo()}
+            found = _ask("getAllProcessInfo")
         except (OSError, HTTPException, Fault):
             return {}
+        return {each["name"]: each["statename"] for each in found}
 
     def runs(self) -> bool:
-        """Say whether it runs."""
-        return self.socket.exists() and bool(self.states())
+        """Return whether it runs, and answers."""
+        return SOCKET.exists() and bool(self.states())
 
     def failed(self) -> list[str]:
-        """Give the programs that ended again and again, until it no longer started them."""
+        """Return the programs that ended again and again, until it no longer started them."""
         return [name for name, state in self.states().items() if state == "FATAL"]
 
     def run(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
-        """Run exactly these programs: start what is new, restart what changed, stop the rest."""
+        """Run exactly these programs: start what is new, restart what changed, stop the rest.
+
+        Raises:
+            GridError: the supervisor does not start, or does not do it.
+        """
         own_folder(LOGS)
-        write(CONFIG, config(programs, self.socket))
+        write(CONFIG, config(programs))
         if not self.runs():
             self._start(environment)
             return
-        [[added, changed, removed]] = self._call.reloadConfig()
+        [[added, changed, removed]] = self._call("reloadConfig")
         for name in (*removed, *changed):
-            self._call.stopProcessGroup(name)
-            self._call.removeProcessGroup(name)
+            self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
         for name in (*added, *changed):
-            self._call.addProcessGroup(name)
+            self._call("addProcessGroup", name)
         for name, state in self.states().items():
             if state in {"STOPPED", "EXITED", "FATAL"}:
-                self._call.startProcess(name, False)  # noqa: FBT003 - do not wait for it
+                self._call("startProcess", name, False)  # noqa: FBT003 - do not wait for it
 
     def stop(self, first: Iterable[str], seconds: float) -> None:
         """Stop everything, ``first`` what needs the rest for an orderly end, all of it at once.
 
-        ``seconds`` is how long the slowest of those may take.
+        Args:
+            first: names of programs.
+            seconds: how long the slowest of those may take.
+
+        Raises:
+            GridError: the supervisor does not do it, or something does not end in time.
         """
         states = self.states()
         waiting = [name for name in first if states.get(name) in {"RUNNING", "STARTING"}]
         for name in waiting:
-            self._call.stopProcess(name, False)  # noqa: FBT003 - do not wait for it
+            self._call("stopProcess", name, False)  # noqa: FBT003 - do not wait for it
         self._until(
             lambda: not self._any(waiting, "STOPPING"),
             "the services have not stopped",
             seconds + STOP_SECONDS,
         )
-        pid = self._call.getPID()
-        self._call.shutdown()
-        self._until(lambda: _ended(pid), f"the supervisor, process {pid}, has not ended")
+        self._call("shutdown")
+        self._until(
+            lambda: not processes.ours(), "the supervisor and its programs have not all ended"
+        )
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC
+        try:
+            return _ask(method, *arguments)
+        except Fault as fault:
+            what = " ".join([method, *map(str, arguments)])
+            raise GridError(f"the supervisor refuses {what}: {fault.faultString}") from fault
+        except (OSError, HTTPException) as error:
+            raise GridError(
+                f"the supervisor does not answer: {error}. See {LOGS}/supervisord.log"
+            ) from error
 
     def _any(self, names: Iterable[str], state: str) -> bool:
         states = self.states()
         return any(states.get(name) == state for name in names)
 
     def _start(self, environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
         done = subprocess.run(  # noqa: S603
-            command,
-            env=dict(environment),
+            command([sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]),
+            env={**environment, **processes.marked()},
             cwd=stack.ROOT,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if done.returncode != 0:
@@ -219,12 +258,3 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise GridError(f"{otherwise} within {seconds:g} s")
             time.sleep(0.1)
-
-
-def _ended(pid: int) -> bool:
-    """Say whether a process has ended, be it that nobody has taken note of it (a zombie)."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return status.rpartition(")")[2].split()[0] == "Z"

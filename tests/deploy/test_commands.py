@@ -12,10 +12,12 @@ from deploy.local.rabbitmq import COMMON_CONFIG
 from deploy.rabbitmq.disk import FREE_LIMIT
 from deploy.rabbitmq.live import OwnBroker
 from deploy.ready import Look
+from deploy.trial import Outcome
 from grid.errors import GridError
 
 READY = Look()
 ENDED = Look({"api": "refused"}, ["api"])
+GONE_THROUGH = Outcome()
 
 
 class OldBroker(OwnBroker):
@@ -40,10 +42,12 @@ class Script:
         done: list[str],
         seen: Look = READY,
         failing: str | None = None,
+        *,
         broker: OwnBroker | None = None,
+        outcome: Outcome = GONE_THROUGH,
     ) -> None:
         self.name, self.done, self.seen, self.failing = name, done, seen, failing
-        self.broker = broker
+        self.broker, self.outcome = broker, outcome
 
     def _do(self, what: str) -> None:
         self.done.append(f"{self.name} {what}")
@@ -80,6 +84,11 @@ class Script:
         """Give what there is to see."""
         return self.seen
 
+    def try_request(self) -> Outcome:
+        """Return what the test wants; not even tried before all else is ready."""
+        self._do("request")
+        return self.outcome
+
     def explain(self, names: Iterable[str]) -> None:
         """Note it."""
         self._do(f"explain {' '.join(names)}")
@@ -103,7 +112,7 @@ def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started before the broker has the topology, nor without a note."""
     done: list[str] = []
     assert up(done, Script("new", done), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start"]
+    assert done == ["new files", "new declare", "new note", "new start", "new request"]
     assert "a summary" in capsys.readouterr().out
 
 
@@ -117,7 +126,7 @@ def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
             raise GridError("it does not answer yet")
 
     assert up(done, Script("new", done, broker=Booting(1, {}, ())), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start", "complete"]
+    assert done == ["new files", "new declare", "new note", "new start", "complete", "new request"]
 
 
 def test_up_says_that_rabbitmqs_disk_is_short(
@@ -145,6 +154,54 @@ def test_rabbitmqs_disk_limit_is_the_one_that_up_warns_of() -> None:
     assert f"disk_free_limit.absolute = {FREE_LIMIT // 10**6}MB\n" in COMMON_CONFIG.read_text()
 
 
+def test_up_says_that_all_runs_only_after_a_request_has_gone_through(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where none does, it says where it stopped, and nothing stays half started."""
+    done: list[str] = []
+    outcome = Outcome({"north": "no request goes through: assigned"})
+    assert up(done, Script("new", done, outcome=outcome), None) == 1
+    said = capsys.readouterr().out
+    assert "north is not ready: no request goes through: assigned" in said
+    assert "All of it runs" not in said
+    assert done[-2:] == ["new explain north", "stop"]
+
+
+def test_up_says_why_no_request_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    """A full or drained system runs all the same."""
+    assert up([], Script("new", [], outcome=Outcome(remark="all is full")), None) == 0
+    assert "all is full\nAll of it runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (PermissionError(13, "Permission denied", "/x/.run"), 1, "Permission denied: '/x/.run'"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 1, "invalid start byte"),
+        (GridError("a path with \udcff in it"), 1, "a path with \\udcff in it"),
+    ],
+)
+def test_a_command_that_fails_says_one_sentence(
+    error: BaseException,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No traceback, whatever the machine is in the way with; the exit status is not 0."""
+
+    def failing() -> int:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["deploy", "up"])
+    assert commands.main("local", {"up": failing}) == status
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
 def test_users_of_before_go_once_all_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +218,7 @@ def test_users_of_before_go_once_all_is_ready(
     done.clear()
     with pytest.raises(GridError, match="it stays"):
         up(done, Script("new", done, broker=OldBroker(0, {}, ())), None)
-    assert done[-1] == "new start"
+    assert done[-1] == "new request"
 
 
 def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:

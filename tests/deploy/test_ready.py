@@ -127,18 +127,3 @@ def test_a_page_that_is_not_ready_says_why() -> None:
     with page(500, "broken") as url:
         assert ready.problem(url) == f"{url}: 500 broken"
     assert "refused" in str(ready.problem(url))
-
-
-@pytest.mark.parametrize(
-    ("lines", "enough"),
-    [
-        (['{substation="a"} 0.0', '{substation="b"} 1.0'], True),
-        (['{substation="a"} 0.0'], False),
-        ([], False),
-    ],
-)
-def test_one_substation_has_to_be_eligible(lines: list[str], enough: bool) -> None:  # noqa: FBT001
-    """Before that the first request would wait, and its answer would name no substation."""
-    text = "".join(f"dispatcher_substation_eligible{line}\n" for line in lines)
-    with page(200, f"# HELP x y\n{text}other 1.0\n") as url:
-        assert (ready.no_substation(url) is None) == enough

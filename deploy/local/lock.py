@@ -1,0 +1,51 @@
+"""A lock on a data folder, held by the program that uses it: never two on one folder.
+
+``python -I lock.py FILE PROGRAM [ARGUMENT …]`` takes the lock and becomes the program, which holds
+it for as long as it runs, however it ends. Run by its path and with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+def holder(file: Path) -> str | None:
+    """Return the process id of who holds the lock, as it was noted; None where nobody does."""
+    try:
+        with file.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().decode(errors="replace").strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def take(file: Path) -> int | None:
+    """Take the lock for this process and what it becomes; None where another holds it."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    os.set_inheritable(handle, True)  # noqa: FBT003
+    return handle
+
+
+def main(file: Path, command: list[str]) -> NoReturn:
+    """Become the program, or end with the reason why not."""
+    if take(file) is None:
+        sys.exit(f"{file.parent} is used by process {holder(file)}: end that first")
+    os.execv(command[0], command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

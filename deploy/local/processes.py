@@ -1,0 +1,151 @@
+"""The processes of this stack, found by what each carries, whoever watches over them.
+
+Each inherits a mark in its environment from the supervisor and has this folder as its working
+folder, under whatever name: no list of process ids can be out of date, and a copy of the folder,
+another checkout, or a process that has got the id of one of ours is never taken for it. With the
+standard library alone, so that they are found without .venv too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from deploy import stack
+from grid.errors import GridError
+
+MARK: Final = "SMART_GRID_STACK"
+NAME: Final = "SUPERVISOR_PROCESS_NAME"  # which the supervisor gives each program
+SUPERVISOR: Final = "supervisor"
+# everything else is a service, which ends in good order only while these run
+INFRASTRUCTURE: Final = frozenset({"epmd", "rabbitmq", "prometheus", "grafana"})
+PERIOD_SECONDS: Final = 0.1
+KILL_SECONDS: Final = 10.0
+PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process with the mark; ``name`` is its program's, which its children share."""
+
+    pid: int
+    parent: int
+    started: int  # in clock ticks since the machine started
+    name: str
+    folder: Path  # its working folder
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it belongs to the stack of this folder."""
+        try:
+            return (PROC / str(self.pid) / "cwd").samefile(stack.ROOT)
+        except OSError:  # ended meanwhile
+            return False
+
+
+def marked() -> dict[str, str]:
+    """Return the variable by which the processes of this stack are known."""
+    # Erlang takes no environment that is not UTF-8
+    return {MARK: quote(os.fsencode(stack.ROOT))}
+
+
+def ours() -> list[Process]:
+    """Return every process of the stack of this folder."""
+    return [each for each in _all() if each.is_ours]
+
+
+def of_others() -> list[Process]:
+    """Return every process of the stack of another folder, as far as this user may see them."""
+    return [each for each in _all() if not each.is_ours]
+
+
+def described(processes: Iterable[Process]) -> str:
+    """Return the programs' names, each with the process id of the first of its processes."""
+    first: dict[str, int] = {}
+    for each in sorted(processes, key=lambda process: process.started):
+        first.setdefault(each.name, each.pid)
+    return ", ".join(f"{name} ({pid})" for name, pid in first.items())
+
+
+def stop(service_seconds: float, other_seconds: float) -> None:
+    """Stop every process of this stack: the supervisor, the services, then what these need.
+
+    Args:
+        service_seconds: how long the services may take before they are killed.
+        other_seconds: how long RabbitMQ and the others may take.
+
+    Raises:
+        GridError: one of them cannot be ended.
+    """
+    # it is not asked: it did not answer, and must start nothing again
+    _end(lambda each: each.name == SUPERVISOR, 0)
+    _end(lambda each: each.name not in INFRASTRUCTURE, service_seconds)
+    _end(lambda each: each.name != "epmd", other_seconds)
+    _end(lambda _: True, other_seconds)
+
+
+def _end(wanted: Callable[[Process], bool], seconds: float) -> None:
+    """End these processes of ours: with SIGTERM, and with SIGKILL what is left after a time."""
+    told: set[Process] = set()
+    deadline = time.monotonic() + seconds
+    while left := {*filter(wanted, ours())}:
+        late = time.monotonic() - deadline
+        if late > KILL_SECONDS:
+            raise GridError(f"not even killed they end: {described(left)}")
+        if late >= 0:
+            _send(signal.SIGKILL, left)
+        else:  # a program ends its children itself, while it is there
+            pids = {each.pid for each in left}
+            new = {each for each in left if each.parent not in pids} - told
+            _send(signal.SIGTERM, new)
+            told |= new
+        time.sleep(PERIOD_SECONDS)
+
+
+def _send(what: signal.Signals, processes: Iterable[Process]) -> None:
+    for each in processes:
+        try:
+            handle = os.pidfd_open(each.pid)
+        except OSError:  # ended meanwhile
+            continue
+        try:
+            # from here on the id is not given to another
+            if _read(each.pid) == each:
+                signal.pidfd_send_signal(handle, what)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(handle)
+
+
+def _all() -> Iterator[Process]:
+    for entry in PROC.iterdir():
+        if entry.name.isdecimal() and (found := _read(int(entry.name))):
+            yield found
+
+
+def _read(pid: int) -> Process | None:
+    """Return a process that has the mark; None for any other, and for one that has ended."""
+    folder = PROC / str(pid)
+    try:
+        environment = _environment(folder)
+        if MARK.encode() not in environment:
+            return None
+        # the name in parentheses may hold anything
+        fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+        working_folder = Path(os.readlink(folder / "cwd"))  # noqa: PTH115 - bytes may be anything
+    except OSError:  # ended meanwhile, or somebody else's
+        return None
+    name = environment.get(NAME.encode(), SUPERVISOR.encode()).decode(errors="replace")
+    return Process(pid, int(fields[1]), int(fields[19]), name, working_folder)
+
+
+def _environment(folder: Path) -> Mapping[bytes, bytes]:
+    variables = (folder / "environ").read_bytes().split(b"\0")
+    return {name: value for name, _, value in (each.partition(b"=") for each in variables)}

@@ -1,0 +1,83 @@
+"""What runs of this stack without its supervisor, and stopping it.
+
+``python3 -m deploy.local.remains running|stop``, with the standard library alone: for a folder
+without .venv.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from deploy import commands, stack, summary, told
+from deploy.local import lock, processes
+from grid.errors import GridError
+
+OTHER_SECONDS: Final = 90.0  # what RabbitMQ and the others may take
+LOCK: Final = stack.STATE / "rabbitmq" / "lock"
+
+
+def stop() -> None:
+    """Stop what runs of this stack, without its supervisor's help.
+
+    Raises:
+        GridError: it does not end, or the data are in use by somebody else.
+    """
+    if found := processes.ours():
+        summary.say(
+            f"Stopping what runs without its supervisor: {processes.described(found)}. "
+            "What charges may take some seconds to finish"
+        )
+        processes.stop(stop_seconds(), OTHER_SECONDS)
+
+
+def down() -> int:
+    """Stop what runs of this stack, or say that nothing does."""
+    if processes.ours():
+        stop()
+        summary.say("Stopped. The data stay in .run/ until `make clean`.")
+    else:
+        summary.say("Nothing runs.")
+    stack.NOTE.unlink(missing_ok=True)
+    return 0
+
+
+def check_data_unused() -> None:
+    """Raise ``GridError`` where a program that is not of this stack uses its data."""
+    if (pid := lock.holder(LOCK)) is not None:
+        raise GridError(
+            f"{LOCK.parent} is used by process {pid}, which is not of this stack: end that first"
+        )
+
+
+def clean() -> int:
+    """Stop what runs of this stack, and see that nobody uses its data."""
+    stop()
+    check_data_unused()
+    return 0
+
+
+def running() -> int:
+    """Return as the exit status whether anything of this stack runs."""
+    return 0 if processes.ours() else 1
+
+
+def stop_seconds() -> int:
+    """Return how long a service may take to end, as noted; the usual time without a note."""
+    try:
+        note = stack.Note.read()
+        return told.stop_seconds(note.settings if note else {})
+    except GridError:  # what runs is stopped all the same
+        return told.stop_seconds({})
+
+
+COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
+    "down": down,
+    "clean": clean,
+    "running": running,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(commands.main("local.remains", COMMANDS))

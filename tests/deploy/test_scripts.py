@@ -1,0 +1,229 @@
+"""The scripts under whatever people export in their shells."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.deploy.copies import copy_project
+
+PIP: Final = {
+    "PIP_USER": "1",
+    "PIP_TARGET": "{hostile}/target",
+    "PIP_PREFIX": "{hostile}/prefix",
+    "PIP_ROOT": "{hostile}/root",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PIP_DRY_RUN": "1",
+    "PIP_NO_DEPS": "1",
+    "PIP_CONSTRAINT": "{hostile}/nothing",
+    "PIP_REQUIREMENT": "{hostile}/nothing",
+    "PIP_EDITABLE": "{hostile}",
+    "PIP_PYTHON": "/bin/false",
+    "PIP_PLATFORM": "win32",
+    "PIP_LOG": "{hostile}",
+    "PIP_REPORT": "{hostile}",
+}
+HOSTILE: Final[Mapping[str, Mapping[str, str]]] = {
+    "CDPATH": {"CDPATH": "{decoy}"},
+    "CDPATH without a folder": {"CDPATH": ".:{decoy}"},
+    "BASH_ENV": {"BASH_ENV": "{hostile}/bash_env"},
+    "ENV": {"ENV": "{hostile}/bash_env"},
+    "a function": {"BASH_FUNC_cd%%": "() { builtin cd {decoy}; }"},
+    "functions": {"BASH_FUNC_rm%%": "() { :; }", "BASH_FUNC_printf%%": "() { false; }"},
+    "SHELLOPTS": {"SHELLOPTS": "noexec:noglob:nounset:posix:xtrace"},
+    "BASHOPTS": {"BASHOPTS": "failglob:nocasematch:cdable_vars:dotglob"},
+    "POSIXLY_CORRECT": {"POSIXLY_CORRECT": "1"},
+    "GLOBIGNORE": {"GLOBIGNORE": "*"},
+    "IFS": {"IFS": "/e"},
+    "GREP_OPTIONS": {"GREP_OPTIONS": "--invert-match --count", "GREP_COLORS": "nonsense"},
+    "LC_ALL": {"LC_ALL": "xx_YY.ISO-8859-1", "LANG": "xx_YY"},
+    "LC_ALL=C": {"LC_ALL": "C", "LANG": "C"},
+    "TMPDIR": {"TMPDIR": "/nonexistent", "TEMP": "/nonexistent"},
+    "PYTHONHOME": {"PYTHONHOME": "/nonexistent"},
+    "PYTHONPATH": {"PYTHONPATH": "{hostile}/modules"},
+    "PYTHONSAFEPATH": {"PYTHONSAFEPATH": "1"},
+    "PYTHONSTARTUP": {"PYTHONSTARTUP": "{hostile}/modules/json.py", "PYTHONINSPECT": "1"},
+    "PYTHONWARNINGS": {"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"},
+    "PYTHONIOENCODING": {"PYTHONIOENCODING": "utf-16", "PYTHONUTF8": "0"},
+    "PYTHON": {"PYTHON": "/bin/false", "PYTHONEXECUTABLE": "/bin/false"},
+    "MAKEFLAGS": {"MAKEFLAGS": "e", "PYTHON": "/bin/false", "SHELL": "/bin/false"},
+    "VIRTUAL_ENV": {"VIRTUAL_ENV": "/nonexistent", "CONDA_PREFIX": "/nonexistent"},
+    "GIT": {"GIT_DIR": "/nonexistent", "GIT_WORK_TREE": "/nonexistent"},
+    "proxies": dict.fromkeys(
+        ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        "http://127.0.0.1:9",
+    ),
+    "RabbitMQ and Erlang": {
+        "RABBITMQ_NODENAME": "other@nowhere",
+        "RABBITMQ_CONFIG_FILE": "/nonexistent",
+        "RABBITMQ_SERVER_START_ARGS": "-nonsense",
+        "ERL_FLAGS": "-nonsense",
+        "ERL_AFLAGS": "-nonsense",
+        "ERL_EPMD_PORT": "1",
+    },
+    "pip": PIP,
+}
+# one that cannot be set beside the others, since it ends them
+ALONE: Final = {"CDPATH without a folder", "ENV", "LC_ALL=C", "PYTHON"}
+ALL: Final = {
+    name: value
+    for kind, variables in HOSTILE.items()
+    if kind not in ALONE
+    for name, value in variables.items()
+}
+CASES: Final = {**HOSTILE, "all together": ALL}
+
+
+class Place:
+    """A copy of the project, and beside it what must stay as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = copy_project(folder / "project")
+        self.decoy, self.hostile = folder / "decoy", folder / "hostile"
+        for path in (self.project, self.decoy):
+            for name in (".run", ".secrets"):
+                (path / name).mkdir(parents=True)
+                (path / name / "kept").write_text("mine")
+        (self.decoy / ".venv").mkdir()
+        (self.project / ".venv" / "bin").mkdir(parents=True)
+        (self.project / ".venv" / "bin" / "python").symlink_to(sys.executable)
+        # a folder of this name is where CDPATH leads
+        (self.decoy / "deploy" / "local").mkdir(parents=True)
+        (self.decoy / ".ci").mkdir()
+        modules = self.hostile / "modules"
+        modules.mkdir(parents=True)
+        (self.hostile / "bash_env").write_text(f"cd {self.decoy}; set +e; exit 0\n")
+        for name in ("json.py", "deploy.py", "typing.py", "sitecustomize.py"):
+            (modules / name).write_text("raise SystemExit('a module of the caller')\n")
+
+    def run(self, *command: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy, as somebody who has exported these."""
+        known = {"decoy": str(self.decoy), "hostile": str(self.hostile)}
+        given = dict(variables)
+        for name, text in known.items():
+            given = {each: value.replace(f"{{{name}}}", text) for each, value in given.items()}
+        return subprocess.run(  # noqa: S603
+            command,
+            cwd=self.project,
+            env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **given},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=100,
+        )
+
+    def untouched(self) -> bool:
+        """Return whether all is there that is not the project's."""
+        names = {".run/kept", ".secrets/kept", ".venv"}
+        return all((self.decoy / name).exists() for name in names)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return a copy of the project and what is beside it."""
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_scripts_do_the_same_whatever_is_exported(kind: str, place: Place) -> None:
+    """Nothing runs, says status; clean removes what is the project's, and nothing else."""
+    variables = CASES[kind]
+    status = place.run("make", "status", variables=variables)
+    assert "Nothing runs: start it with  make up" in status.stderr
+    assert "Traceback" not in status.stderr
+    assert status.returncode == 2  # make's own
+    unset = place.run(
+        "deploy/python", "-c", "import json, sys; print(sys.version_info[:2])", variables=variables
+    )
+    assert unset.returncode == 0, unset.stderr
+    assert unset.stdout.startswith("(3, "), unset.stdout
+    down = place.run("make", "down", variables=variables)
+    assert (down.returncode, down.stdout) == (0, "Nothing runs.\n"), down.stderr
+    clean = place.run("make", "clean", variables=variables)
+    assert clean.returncode == 0, clean.stderr
+    assert place.untouched()
+    left = {each.name for each in place.project.iterdir()}
+    assert not left & {".run", ".secrets", ".venv"}
+    assert "Makefile" in left
+
+
+def wheel(folder: Path) -> str:
+    """Write a package that is as good as any; return its line of a lock file."""
+    file = folder / "pip_audit-1.0-py3-none-any.whl"
+    info = "pip_audit-1.0.dist-info"
+    content = {
+        "pip_audit.py": "",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: pip-audit\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    rows = []
+    for name, text in content.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        rows.append(f"{name},sha256={digest.rstrip('=')},{len(text)}")
+    content[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,"])
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    return f"pip-audit==1.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+
+
+def test_bootstrap_installs_into_venv_whatever_pip_is_told(place: Place, tmp_path: Path) -> None:
+    """By variables and by pip.conf; where to find packages is still the caller's to say."""
+    index = tmp_path / "index"
+    index.mkdir()
+    (place.project / "requirements-dev.lock").write_text(wheel(index))
+    conf = tmp_path / "pip.conf"
+    conf.write_text(f"[install]\nuser = true\ntarget = {tmp_path}/target\n")
+    needed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": str(conf)}
+    (place.project / ".venv" / "bin" / "python").unlink()
+    done = place.run("deploy/local/bootstrap", variables={**ALL, **needed})
+    assert done.returncode == 0, done.stderr
+    packages = next((place.project / ".venv" / "lib").iterdir()) / "site-packages"
+    assert (packages / "pip_audit.py").exists()
+    assert not (tmp_path / "target").exists()
+    assert {each.name for each in place.hostile.iterdir()} == {"bash_env", "modules"}
+    again = place.run("deploy/local/bootstrap", variables={**ALL, **needed})
+    assert again.returncode == 0, again.stderr
+    assert "making .venv" not in again.stderr, "nothing is to do the second time"
+
+
+def test_commands_wait_for_each_other(place: Place) -> None:
+    """Two of them at once would start, stop or remove the same."""
+    lock = ["flock", str(place.project), "sh", "-c", "echo locked; sleep 1.5; echo released"]
+    with subprocess.Popen(lock, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
+        assert holder.stdout
+        assert holder.stdout.readline() == "locked\n"
+        clean = place.run("make", "clean", variables={})
+        assert holder.stdout.readline() == "released\n"
+    assert clean.returncode == 0, clean.stderr
+    assert "Another make up, down or clean is at work here: waiting for its end" in clean.stderr
+
+
+def test_down_and_clean_do_without_venv(place: Place) -> None:
+    """What runs is found without it, here a process that has the stack's mark."""
+    (place.project / ".venv" / "bin" / "python").unlink()
+    for command in ("down", "clean"):
+        with subprocess.Popen(
+            [sys.executable, "-c", "import time; print('runs', flush=True); time.sleep(60)"],
+            cwd=place.project,
+            env={"SMART_GRID_STACK": "x", "SUPERVISOR_PROCESS_NAME": "api"},
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            done = place.run("make", command, variables={})
+            assert done.returncode == 0, done.stderr
+            assert f"api ({process.pid})" in done.stdout
+            assert process.wait() == -15
+    assert not (place.project / ".secrets").exists()
