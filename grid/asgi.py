@@ -20,10 +20,12 @@ class TrailingSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with one slash less at the end of its path."""
-        # a slash that was sent as %2F belongs to a name
-        if scope["type"] == "http" and scope["path"] != "/" and scope["raw_path"].endswith(b"/"):
-            scope["path"] = scope["path"].removesuffix("/")
-            scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
+        if scope["type"] == "http" and scope["path"] != "/":
+            # a slash that was sent as %2F belongs to a name; a server need not tell it apart
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            if raw.endswith(b"/"):
+                scope["path"] = scope["path"].removesuffix("/")
+                scope["raw_path"] = raw.removesuffix(b"/")
         await self._app(scope, receive, send)
 
 

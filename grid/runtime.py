@@ -142,8 +142,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for server in self.servers if self.started else ():
             for listening in server.sockets:
-                with listening.dup() as same:
+                same = socket.socket(fileno=listening.fileno())  # no descriptor of its own
+                try:
                     same.listen(BACKLOG)
+                finally:
+                    same.detach()
 
 
 async def _serve(server: uvicorn.Server) -> bool:
