@@ -293,3 +293,17 @@ async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) 
         )
     await eventually(lambda: len(answers) == 2, "both are answered")
     assert answers == [Outcome.UNROUTABLE] * 2
+
+
+async def test_publisher_says_for_a_while_that_a_queue_is_missing(publisher: Publisher) -> None:
+    """Until a message finds one there: whoever publishes may not ask RabbitMQ for the queue."""
+    answers: list[Outcome] = []
+    requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS
+    nowhere = topology.SUBSTATIONS_EXCHANGE, "nowhere"
+    for exchange, key in (requests, nowhere):
+        publisher.publish(exchange, key, b"{}", answers.append, id="one")
+    await eventually(lambda: len(answers) == 2, "both are answered")
+    assert publisher.returned_within(60, *nowhere)
+    assert not publisher.returned_within(60, *requests)
+    await asyncio.sleep(0.02)
+    assert not publisher.returned_within(0.01, *nowhere)

@@ -1,0 +1,69 @@
+"""The api says which of the shared queues are missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from api import queues
+from api.queues import MISSING, QueueWatch
+from grid import topology
+from grid.amqp import Declarer, QueueState
+from grid.errors import BrokerUnavailable
+from tests.fake_broker import FakePublisher, turns
+
+Answer = QueueState | BrokerUnavailable | None
+
+
+class FakeDeclarer:
+    """Answers for each queue: its state, None where it is missing, or an error."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.up = asyncio.Event()
+        self.up.set()
+        self.answers: dict[str, Answer] = {each.name: answer for each in topology.QUEUES}
+
+    async def look(self, name: str) -> QueueState | None:
+        """Look at a queue."""
+        answer = self.answers[name]
+        if isinstance(answer, BrokerUnavailable):
+            raise answer
+        return answer
+
+
+THERE = QueueState(0, 1)
+
+
+async def problems(declarer: FakeDeclarer, publisher: FakePublisher) -> list[str]:
+    """Return what the watch says after a look at all queues."""
+    watch = QueueWatch(cast(Declarer, declarer), publisher)
+    task = asyncio.create_task(watch.run())
+    await turns()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return watch.problems()
+
+
+@pytest.mark.parametrize("queue", [each.name for each in topology.QUEUES])
+async def test_each_missing_queue_is_named(queue: str) -> None:
+    """With what makes it; those that are there are not."""
+    declarer = FakeDeclarer(THERE)
+    assert await problems(declarer, FakePublisher()) == []
+    declarer.answers[queue] = None
+    assert await problems(declarer, FakePublisher()) == [MISSING.format(queue)]
+
+
+async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
+    """RabbitMQ 4.2.6 and later refuse it; what finds no queue tells of it for a while."""
+    declarer = FakeDeclarer(BrokerUnavailable("ACCESS_REFUSED"))
+    publisher = FakePublisher()
+    assert await problems(declarer, publisher) == []
+    publisher.returned_within = lambda *_: True  # type: ignore[method-assign]
+    assert await problems(declarer, publisher) == [MISSING.format(topology.REQUESTS)]
+
+
+def test_shared_queues_are_looked_at_often_enough() -> None:
+    """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
+    assert queues.LOOK_SECONDS < queues.RETURNED_SECONDS < 10
