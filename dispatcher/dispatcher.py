@@ -165,7 +165,7 @@ class Dispatcher:
         )
 
     def inherit(self, offset: int) -> None:
-        """Note from which offset on another dispatcher's decisions may be unsettled."""
+        """Record from which offset on another dispatcher's decisions may be unsettled."""
         self._unsettled.inherit(offset, self._now())
 
     def in_hand(self) -> Hands:

@@ -56,7 +56,7 @@ class Floors:
         return min(self._by_dispatcher.values(), default=None)
 
     def see(self, _offset: int, body: bytes, writer: str) -> None:
-        """Take note of a message of the log; most are no snapshots, and are not decoded."""
+        """Record what a message of the log says; most are no snapshots, and are not decoded."""
         if _SNAPSHOT not in body:
             return
         try:

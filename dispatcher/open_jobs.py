@@ -63,7 +63,7 @@ class OpenJobs:
             self._begin(event)
 
     def assign(self, job: str, substation: str, replays: int = 0) -> None:
-        """Note that a job was sent to a substation: RabbitMQ has it there."""
+        """Record that a job was sent to a substation: RabbitMQ has it there."""
         if self._is_over(job, replays):
             return
         known = self._assigned.get(job)
@@ -160,7 +160,7 @@ class OpenJobs:
         return [job for _, _, job in nsmallest(min(short, most), found)]
 
     def requeue(self, job: str) -> None:
-        """Note that a job was published to ``charge.requests`` again, behind all others."""
+        """Record that a job was published to ``charge.requests`` again, behind all others."""
         self._requeued.pop(job, None)
         self._requeued[job] = next(self._numbers)
         known = self._assigned.get(job)

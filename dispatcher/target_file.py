@@ -64,7 +64,7 @@ class TargetFile:
         return self._parse(content)
 
     def unusable(self, problem: str) -> None:
-        """Note why the targets could not be taken over, which is in the log; it is tried again."""
+        """Record why the targets could not be taken over, which is logged; it is tried again."""
         self._seen, self.problem = None, problem
 
     def _parse(self, content: bytes) -> Found:

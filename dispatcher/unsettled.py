@@ -23,11 +23,11 @@ class Unsettled:
         self._inherited: tuple[float, int] | None = None
 
     def acknowledged(self, offset: int, now: float) -> None:
-        """Note the acknowledgement of a request whose decision stands behind ``offset``."""
+        """Record the acknowledgement of a request whose decision stands behind ``offset``."""
         self._acknowledged.append((now, offset))
 
     def inherit(self, offset: int, now: float) -> None:
-        """Note that another dispatcher's decisions from ``offset`` on may be unsettled.
+        """Record that another dispatcher's decisions from ``offset`` on may be unsettled.
 
         Or one's own, of requests that RabbitMQ will deliver again.
         """

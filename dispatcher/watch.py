@@ -76,7 +76,7 @@ class SubstationWatch:
             self._metrics.rescued.labels(name)
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
-        """Note what a substation's page says."""
+        """Apply what a substation's page says."""
         with self._isolation.of(f"the page of {substation}", partial(self.on_failure, substation)):
             self._ledger.read(substation, reading, asked_at)
             self._metrics.scrapes.labels(substation, "ok").inc()
@@ -119,7 +119,7 @@ class SubstationWatch:
             self._route()
 
     def _on_counts(self, event: Event) -> bool:
-        """Take in a substation's counters; return whether anything follows from them."""
+        """Apply a substation's counters; return whether anything follows from them."""
         try:
             return event.counts is not None and self._ledger.report(event.substation, event.counts)
         except Exception as error:  # noqa: BLE001

@@ -114,7 +114,7 @@ class OpenConnections(Generic[Connection]):
         return Decision(evicted=evicted)
 
     def set_idle(self, connection: Connection, *, idle: bool) -> None:
-        """Note whether a connection idles between two requests."""
+        """Record whether a connection idles between two requests."""
         client = self._client_of.get(connection)
         if client is None:
             return

@@ -39,7 +39,7 @@ class Isolation:
         return problem
 
     def succeeded(self, item: str) -> None:
-        """Note that nothing went wrong over an item."""
+        """Record that nothing went wrong over an item."""
         if self._known.pop(item, None) is not None:
             log.info("%s is well again", item)
 

@@ -40,7 +40,7 @@ class Follower:
         self.trouble = ""  # why the last look failed, if it did
 
     async def look_back(self) -> None:
-        """Note the jobs that are in progress before the run: they make load as well.
+        """Record the jobs that are in progress before the run: they make load as well.
 
         Unless no substation has them any more: nobody will end those, and they are not followed.
         """
@@ -53,7 +53,7 @@ class Follower:
         }
 
     async def sample(self) -> None:
-        """Note what the substations say, unless they were asked within ``SAMPLE_SECONDS``."""
+        """Record what the substations say, unless they were asked within ``SAMPLE_SECONDS``."""
         now = self._clock.steady()
         if now < self._sample_due:
             return

@@ -27,7 +27,7 @@ def holder(file: Path) -> str | None:
 
 
 def take(file: Path) -> int | None:
-    """Take the lock for this process and what it becomes; None where another holds it."""
+    """Acquire the lock for this process and what it becomes; None where another holds it."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

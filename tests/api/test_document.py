@@ -159,7 +159,7 @@ def test_a_field_is_accepted_just_where_the_document_allows_it(
 
 
 def parameters(method: str, path: str, kind: str) -> dict[str, Callable[[Any], bool]]:
-    """Give what the document allows for each parameter of a kind."""
+    """Return what the document allows for each parameter of a kind."""
     found = DOCUMENT["paths"][path][method.lower()]["parameters"]
     return {
         each["name"]: jsonschema_rs.validator_for({**each["schema"], **SHAPES}).is_valid

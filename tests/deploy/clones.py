@@ -78,7 +78,7 @@ class Clone:
             return json.load(answer)
 
     def processes(self) -> dict[int, str]:
-        """Give the command line of every process that belongs to this copy, by process id."""
+        """Return the command line of every process that belongs to this copy, by process id."""
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             command = _read(process / "cmdline").replace("\0", " ")
@@ -88,7 +88,7 @@ class Clone:
         return found
 
     def leave_out_substation(self, name: str) -> None:
-        """Take a substation out of the targets file."""
+        """Remove a substation from the targets file."""
         file = self.folder / "deploy" / "local" / "substations.json"
         groups = json.loads(file.read_text())
         file.write_text(

@@ -37,7 +37,7 @@ def _reconciled(system: System, *names: str) -> float:
 
 @contextmanager
 def _without_substations(vhost: VirtualHost, folder: Path, prefetch: int) -> Iterator[System]:
-    """Give an api and a dispatcher at work, whose substations are not there yet."""
+    """Run an api and a dispatcher at work, whose substations are not there yet."""
     system = System(vhost, folder, environment={**QUICK, "PREFETCH": str(prefetch)})
     try:
         system.start("api")

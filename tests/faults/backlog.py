@@ -97,7 +97,7 @@ class _Publishing:
 
 @asynccontextmanager
 async def _publisher(urls: list[str]) -> AsyncIterator[_Publishing]:
-    """Give a link that publishes while the context lasts."""
+    """Run a link that publishes while the context lasts."""
     link = Publisher("backlog", urls, lambda *_: None)
     task = asyncio.create_task(link.run())
     try:

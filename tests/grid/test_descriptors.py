@@ -20,7 +20,7 @@ class FakeSystem:
         self._refuses = refuses
 
     def get(self, _: int) -> tuple[int, int]:
-        """Give the limits."""
+        """Return the limits."""
         return self.now
 
     def set(self, _: int, limits: tuple[int, int]) -> None:

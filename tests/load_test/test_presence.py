@@ -23,7 +23,7 @@ def said(at: float, a: float | None = 0.0, **more: float | None) -> Sample:
 
 
 def ends(jobs: list[Job]) -> dict[str, float | None]:
-    """Give each job's end."""
+    """Return each job's end."""
     return {each.id: each.ended for each in jobs}
 
 
