@@ -22,7 +22,7 @@ from dispatcher.decision import explain
 from dispatcher.decision.explain import Candidate
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.hopeless import hopeless
-from dispatcher.decision.line import Line
+from dispatcher.decision.line import Line, ServingFailed
 from dispatcher.decision.policy import Policy
 from dispatcher.decision.router import Choice, Router
 from dispatcher.doubt import ReadLog
@@ -204,7 +204,7 @@ class Dispatcher:
         """See to what time alone has changed: departures, ramps, what was held for long."""
         if not self.deciding or not self._certain():
             return
-        for job in self._line.take(lambda job: self._hopeless(job) is not None):
+        for job in self._line.take(self._is_hopeless):
             self._park(job)
         self._set_back.renew()
         self.route()
@@ -255,7 +255,11 @@ class Dispatcher:
         if not self._line:
             self._router.rest()
         elif not settling:
-            room = self._router.round(self._line, self._now(), self._place)
+            try:
+                room = self._router.round(self._line, self._now(), self._place)
+            except ServingFailed as failed:
+                self._put_aside(failed.one)
+                raise
         self._sender.flush()
         if room:
             self._set_back.make_way(self._prefetch)
@@ -301,6 +305,19 @@ class Dispatcher:
         return gone
 
     # what ends here
+
+    def _put_aside(self, one: object) -> None:
+        """Reject a request over which the code failed: it would end the next process as well."""
+        if isinstance(one, Job) and one.source is self.intake.requests and one.tag is not None:
+            self._consumer.reject(one.tag)
+            one.tag = None
+
+    def _is_hopeless(self, job: Job) -> bool:
+        try:
+            return self._hopeless(job) is not None
+        except Exception:
+            self._put_aside(job)
+            raise
 
     def _hopeless(self, job: Job) -> tuple[str, str] | None:
         return hopeless(job.wish, self._fleet, self._now())

@@ -76,7 +76,11 @@ class Scraper:
             resolver=resolver,
         )
         async with (
-            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
+            aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),  # a page could fill a true one without end
+            ) as session,
             asyncio.TaskGroup() as group,
         ):
             try:

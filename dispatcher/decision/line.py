@@ -40,6 +40,14 @@ class Waiting(Protocol):
         """What it asks for."""
 
 
+class ServingFailed(Exception):
+    """A mistake of ours over one of those that wait."""
+
+    def __init__(self, one: Waiting) -> None:
+        super().__init__("one that waits could not be decided on")
+        self.one = one
+
+
 W = TypeVar("W", bound=Waiting)
 
 
@@ -79,10 +87,17 @@ class Line(Generic[W]):
         """Offer each in turn, with how many wait behind it or were passed over.
 
         ``takes`` says True for one that is served, False for one that stays, None to end the round.
+
+        Raises:
+            ServingFailed: ``takes`` did, over one that is not in the line any more.
         """
         passed: list[W] = []
         for place, one in enumerate(self._line):
-            taken = takes(one, len(passed) + len(self._line) - place - 1)
+            try:
+                taken = takes(one, len(passed) + len(self._line) - place - 1)
+            except Exception as error:
+                self._line = passed + self._line[place + 1 :]
+                raise ServingFailed(one) from error
             if taken is None:
                 passed += self._line[place:]
                 break

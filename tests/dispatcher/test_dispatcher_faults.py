@@ -5,8 +5,14 @@ What is not acknowledged is RabbitMQ's to deliver again; what was sent must not 
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from dispatcher.decision import explain
+from dispatcher.decision.fleet import Fleet
+from dispatcher.decision.line import Wish
+from dispatcher.decision.router import Choice
 from dispatcher.dispatcher import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
@@ -253,3 +259,53 @@ async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
+
+
+class Mistaken(Exception):
+    """What nobody foresees."""
+
+
+async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process ends, and the next one does not meet it; those around it are sent, once each."""
+    bench = Bench(confirming(), "s1")
+    record = explain.record
+
+    def failing(policy: str, choice: Choice, wish: Wish, fleet: Fleet, now: float) -> object:
+        if wish.rank[-1] == "poison":
+            raise Mistaken
+        return record(policy, choice, wish, fleet, now)
+
+    monkeypatch.setattr(explain, "record", failing)
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(context["exception"].__cause__)
+    )
+    for job in ("j1", "poison", "j2"):
+        bench.queue.bring(body(job), job)
+    await turns()
+    assert [type(each) for each in told] == [Mistaken], "which ends the service"
+    assert bench.queue.rejected == [2]
+    bench.dispatcher.tick()
+    await turns()
+    assert sorted(bench.routed()) == ["j1", "j2"]
+
+
+async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of all that wait, the one over which the code fails is rejected."""
+    bench = Bench(confirming())
+    for job in ("j1", "poison", "j2"):
+        bench.queue.bring(body(job), job)
+    await turns()
+
+    def failing(wish: Wish, *_: object) -> None:
+        if wish.rank[-1] == "poison":
+            raise Mistaken
+
+    monkeypatch.setattr("dispatcher.dispatcher.hopeless", failing)
+    with pytest.raises(Mistaken):
+        bench.dispatcher.tick()
+    assert bench.queue.rejected == [2]

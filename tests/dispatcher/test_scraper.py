@@ -8,9 +8,10 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 import uvicorn
@@ -87,6 +88,7 @@ async def scraping(
     *,
     look_up: LookUp = look_up,
     heard: Heard | None = None,
+    isolation: Isolation | None = None,
 ) -> AsyncIterator[tuple[Heard, Scraper]]:
     """Scrape what a target file names."""
     heard = heard or Heard()
@@ -95,7 +97,7 @@ async def scraping(
         period,
         timeout,
         clock=time.time,
-        isolation=Isolation(CollectorRegistry()),
+        isolation=isolation or Isolation(CollectorRegistry()),
         look_up=look_up,
         on_targets=heard.on_targets,
         on_reading=heard.on_reading,
@@ -541,3 +543,87 @@ async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Pa
         async with scraping(file, timeout=1) as (heard, _):
             await heard.until(lambda: "a" in heard.failures)
     assert len(heard.failures["a"][0]) <= module.PROBLEM_MOST
+
+
+async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:
+    """A page of a host with a name could set another cookie each time, for ever."""
+    brought: list[str] = []
+
+    async def setting(request: web.Request) -> web.Response:
+        brought.append(request.headers.get("Cookie", ""))
+        answer = web.Response(text=GOOD)
+        answer.set_cookie(f"n{len(brought)}", "x" * 1000)
+        return answer
+
+    file = tmp_path / "targets.json"
+    async with serving(setting) as (address,):
+        write(file, {"a": f"depot.example:{address.rpartition(':')[2]}"})
+        async with scraping(file, look_up=lambda *_: [Address(socket.AF_INET, 0, HOST)]) as (
+            heard,
+            _,
+        ):
+            await heard.until(lambda: len(heard.readings.get("a", [])) >= 3)
+    assert set(brought) == {""}
+
+
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nev_charging_load 2\n\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nev_ch\r\n0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /metrics\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nSet-Cookie: a=b\r\n\r\n\x1f\x8b\x08",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nev_charging_load 1\n",
+    b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nxx",
+    b"\x16\x03\x01\x02\x00\x01",
+]
+
+
+def changed(answer: bytes, random: Random) -> bytes:
+    """Return an answer with some bytes exchanged, added, left out or repeated."""
+    found = bytearray(answer)
+    for _ in range(random.randrange(6)):
+        place = random.randrange(len(found) + 1)
+        match random.randrange(4):
+            case 0:
+                found[place : place + 1] = random.randbytes(1)
+            case 1:
+                found[place:place] = random.randbytes(4)
+            case 2:
+                del found[place : place + random.randrange(1, 8)]
+            case _:
+                found[place:place] = found[place : place + 20] * random.randrange(1, 200)
+    return bytes(found)
+
+
+async def test_any_answer_is_a_page_or_a_failure(tmp_path: Path) -> None:
+    """Nothing that a server may send is an error nobody foresaw, or reaches the loop's handler."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    random = Random(7)  # noqa: S311
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            asked += 1
+            data = changed(random.choice(ANSWERS), random)
+            half = random.randrange(len(data) + 1)
+            writer.write(data[:half])
+            await writer.drain()
+            writer.write(data[half:])
+            await writer.drain()
+        if asked % 3:
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    file, registry = tmp_path / "targets.json", CollectorRegistry()
+    async with await asyncio.start_server(answer, HOST, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        write(file, {f"s{number}": f"{HOST}:{port}" for number in range(20)})
+        async with scraping(file, period=0.01, isolation=Isolation(registry)) as (heard, _):
+            await heard.until(lambda: asked >= 400)
+    assert told == []
+    assert heard.failures
+    assert heard.readings
+    assert registry.get_sample_value("grid_unforeseen_errors_total") == 0

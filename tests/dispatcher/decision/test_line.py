@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.decision.line import Line, Rank, Wish, wish
+from dispatcher.decision.line import Line, Rank, ServingFailed, Wish, wish
 from grid.messages import DEFAULT_POWER_KW, ChargeRequest
 
 
@@ -109,6 +109,22 @@ def test_those_passed_over_keep_their_place() -> None:
     assert names(line) == "acef"
     line.join(one("g", 3.5))
     assert names(line) == "acgef"
+
+
+def test_one_over_which_the_serving_fails_leaves_the_line_as_it_is_without_it() -> None:
+    """Those served before are not served again, and those behind it wait on."""
+    line = line_of(*(one(name, number) for number, name in enumerate("abcde")))
+
+    def takes(each: One, _: int) -> bool:
+        if each.name == "c":
+            raise KeyError
+        return each.name == "a"
+
+    with pytest.raises(ServingFailed) as failed:
+        line.serve(takes)
+    assert failed.value.one == one("c", 2)
+    assert isinstance(failed.value.__cause__, KeyError)
+    assert names(line) == "bde"
 
 
 @pytest.mark.parametrize(("answer", "left"), [(True, ""), (False, "abc"), (None, "abc")])
