@@ -176,7 +176,7 @@ def _taking(intake: Intake, log: EventLog, decision_wait: float, chance: Chance)
         if _respond_async(prefer):
             response.headers["Preference-Applied"] = "respond-async"
         else:
-            await log.decided(job, decision_wait)
+            job = await log.decided(job, decision_wait)
         return schemas.accepted(job)
 
     @routes.post("/charges", status_code=202)
@@ -221,9 +221,8 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
         """List the jobs, the oldest first. Each parameter is given once, and no other."""
         check_caught_up()
         try:
-            found = list(
-                islice(filter(wanted.has, projection.after(wanted.after)), wanted.limit + 1)
-            )
+            jobs = projection.after(wanted.after, wanted.status, wanted.substation)
+            found = list(islice(jobs, wanted.limit + 1))
         except KeyError:
             raise NotFound(f"after: there is no such job, got {shown(wanted.after)}") from None
         page = found[: wanted.limit]

@@ -83,10 +83,13 @@ class EventLog:
         self._metrics.caught_up.set(1)
         log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
 
-    async def decided(self, job: Job, seconds: float) -> None:
-        """Wait until a job is sent to a substation, or has ended; at most so long."""
+    async def decided(self, job: Job, seconds: float) -> Job:
+        """Wait until a job is sent to a substation, or has ended; at most so long.
+
+        Returns the job as it is then: it may have been packed in the meantime.
+        """
         if _decided(job):
-            return
+            return job
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(job.id, [])
         waiters.append(waiter)
@@ -96,6 +99,7 @@ class EventLog:
             waiters.remove(waiter)
             if not waiters:
                 self._waiting.pop(job.id, None)
+        return self._projection.get(job.id) or job
 
     def _write(self, event: Event) -> None:
         self._unwritten += 1
@@ -112,13 +116,15 @@ class EventLog:
 
     def _take(self, event: Event) -> None:
         self._mark.see(event)
-        known = self._projection.get(event.job)
+        ends = event.kind == State.COMPLETED
+        known = self._projection.get(event.job) if ends else None
         duplicates = known.duplicates if known is not None else 0
         job = self._projection.apply(event, self._clock())
         if job is None or not self.caught_up.is_set():
             return
         # less where its past was dropped just now, since the log has dropped it too
-        self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
+        if ends:
+            self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         if _decided(job):

@@ -2,12 +2,15 @@
 
 Events of different writers arrive in any order, and any of them twice: what comes out is the same.
 A writer's clock may be wrong: what it dates later than now counts as of now.
-The memory is bounded: what ended longest ago is forgotten first, and decisions are kept packed. Of
-those whose request may come again, the rest is kept for as long as the log has it.
+The memory is bounded: what ended longest ago is forgotten first; of those whose request may come
+again, all but the decision is kept for as long as the log has it. A job that has not ended is never
+forgotten. Where there are too many of them, the oldest are packed, without their decisions: there
+are no more than the queues may hold.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from typing import Final
 
 from api.idempotency import is_keyed
 from api.job import Job
+from api.packed import matches, number_of, pack, unpack
 from api.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.messages import valid_substation_id
@@ -28,24 +32,26 @@ SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before
 class Projection:
     """The jobs by id, in the order in which the log first named them.
 
-    At most ``most`` jobs are kept, and none that ended more than ``oldest`` seconds ago. The log
-    has at most ``most_bytes``.
+    At most ``most`` jobs are kept in full, and none that ended more than ``oldest`` seconds ago.
+    The log has at most ``most_bytes``.
     """
 
     def __init__(self, most: int, oldest: float = inf, most_bytes: float = inf) -> None:
         self._most = most
         self._oldest = oldest
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
-        self._order: list[Job] = []
         self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
+        self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
         self._retired = Retired(most_bytes, oldest)
         self._named = 0
+        self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
+        self._ids: list[str] = []
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
         self._told_at = -inf
 
     def apply(self, event: Event, now: float = inf) -> Job | None:
-        """Take in one event that is read ``now``, in Unix seconds; gives the job it changed."""
+        """Apply one event that is read ``now``, in Unix seconds; returns the job it changed."""
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
             if at >= self._told_at and _names_substations(event):
@@ -53,57 +59,97 @@ class Projection:
             return None
         if event.kind not in _TAKEN:
             return None
-        job = self._jobs.get(event.job) or self._new(event.job, at)
+        job = self._jobs.get(event.job) or self._add(event.job, at)
         before = job.status
         job.take(State(event.kind), event)
         self._count(job, before)
         return job
 
+    @property
+    def in_full(self) -> int:
+        """How many jobs are kept in full."""
+        return len(self._jobs)
+
     def get(self, id: str) -> Job | None:
-        """Give a job, or None where the log does not name it."""
-        return self._jobs.get(id) or self._retired.get(id)
+        """Return a job, or None where the log does not name it.
+
+        One that is not kept in full is made of what is known; to change it changes nothing here.
+        """
+        if (job := self._jobs.get(id)) is not None:
+            return job
+        packed = self._packed.get(id)
+        return self._retired.get(id) if packed is None else unpack(id, packed)
 
     def read(self, size: int) -> None:
         """Note that so many bytes of the log were read."""
         self._retired.read(size)
 
     def known_substations(self) -> frozenset[str]:
-        """Give the ids of the substations there are, as far as the dispatcher has told."""
+        """Return the ids of the substations there are, as far as the dispatcher has told."""
         told = self.substations.detail.get("substations", []) if self.substations else []
         return frozenset(each["substation"] for each in told)
 
-    def after(self, id: str | None) -> Iterator[Job]:
-        """Give the jobs that came after one, or all, the oldest first.
+    def after(
+        self, id: str | None, status: State | None = None, substation: str | None = None
+    ) -> Iterator[Job]:
+        """Yield the jobs that came after one, or all, the oldest first.
 
-        Raises ``KeyError`` where the log does not name that one.
+        Only those in a state and at a substation, where these are given. Raises ``KeyError`` where
+        the log does not name that one.
         """
         start = 0
         if id is not None:
-            start = bisect_right(self._order, self._jobs[id].number, key=lambda each: each.number)
-        for index in range(start, len(self._order)):
-            job = self._order[index]
-            if self._jobs.get(job.id) is job:
-                yield job
+            if (number := self._number(id)) is None:
+                raise KeyError(id)
+            start = bisect_right(self._numbers, number)
+        for index in range(start, len(self._ids)):
+            name = self._ids[index]
+            if self._number(name) != self._numbers[index]:
+                continue
+            if (job := self._jobs.get(name)) is not None:
+                if status in (None, job.status) and substation in (None, job.substation):
+                    yield job
+            elif matches(packed := self._packed[name], status, substation):
+                yield unpack(name, packed)
 
-    def _new(self, id: str, now: float) -> Job:
+    def _number(self, id: str) -> int | None:
+        if (job := self._jobs.get(id)) is not None:
+            return job.number
+        packed = self._packed.get(id)
+        return None if packed is None else number_of(packed)
+
+    def _add(self, id: str, now: float) -> Job:
+        """Return a job that is kept in full from now on."""
         self._make_room(now)
+        packed = self._packed.pop(id, None)
+        job = self._new(id) if packed is None else unpack(id, packed)
+        self._jobs[id] = job
+        return job
+
+    def _new(self, id: str) -> Job:
         self._named += 1
         job = self._retired.take(id, self._named) or Job(id, self._named)
-        self._jobs[job.id] = job
-        self._order.append(job)
+        self._numbers.append(job.number)
+        self._ids.append(id)
         self.by_status[job.status] += 1
         if job.status in ENDED:
-            self._ended[job.id] = job
+            self._ended[id] = job
         return job
 
     def _make_room(self, now: float) -> None:
         """Have room for one more, and nothing that is older than the log."""
         if len(self._jobs) >= self._most:
-            self._drop_one(now)
+            self._reduce(now)
         while self._ended and next(iter(self._ended.values())).last_at < now - self._oldest:
-            self._drop_one(now)
-        if len(self._order) > SLACK * len(self._jobs) + FEW:
-            self._order = list(self._jobs.values())
+            self._drop(next(iter(self._ended.values())), now)
+        if len(self._ids) > SLACK * (len(self._jobs) + len(self._packed)) + FEW:
+            known = [
+                (number, name)
+                for number, name in zip(self._numbers, self._ids, strict=True)
+                if self._number(name) == number
+            ]
+            self._numbers = array("Q", (number for number, _ in known))
+            self._ids = [name for _, name in known]
 
     def _count(self, job: Job, before: State) -> None:
         if job.status is before:
@@ -115,14 +161,26 @@ class Projection:
         elif before not in ENDED:
             self._ended[job.id] = job
 
-    def _drop_one(self, now: float) -> None:
-        first = self._ended or self._jobs
-        job = next(iter(first.values()))
+    def _reduce(self, now: float) -> None:
+        """Keep one job less in full: the first that ended, else the oldest, packed."""
+        first = next(iter((self._ended or self._jobs).values()))
+        if first.status in ENDED or not _was_accepted(first):
+            self._drop(first, now)
+        else:
+            self._packed[first.id] = pack(first)
+            del self._jobs[first.id]
+
+    def _drop(self, job: Job, now: float) -> None:
         self._ended.pop(job.id, None)
         del self._jobs[job.id]
         self.by_status[job.status] -= 1
         if is_keyed(job.id):
             self._retired.put(job, now)
+
+
+def _was_accepted(job: Job) -> bool:
+    """Return whether others than a substation tell of a job: one could make up any number."""
+    return job.queued is not None or job.replayed is not None or job.decided
 
 
 def _names_substations(event: Event) -> bool:

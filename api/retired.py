@@ -1,23 +1,20 @@
-"""Jobs that memory has no room for, packed, so that a retry of one is still known. Pure."""
+"""Jobs that have ended and memory has no room for, so that a retry is still known. Pure."""
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
 from api.job import Job
-from grid import events
+from api.packed import pack, unpack
 
 
-class _Packed(NamedTuple):
-    """A job's events, how much of the log had been read then, and when it ended."""
+class _Kept(NamedTuple):
+    """A packed job, how much of the log had been read then, and when it ended."""
 
-    body: bytes
-    attempt: int
-    replays: int
+    packed: bytes
     read: int
     at: float
 
@@ -32,31 +29,24 @@ class Retired:
         self._most_bytes = most_bytes
         self._oldest = oldest
         self._read = 0
-        self._jobs: OrderedDict[str, _Packed] = OrderedDict()
+        self._jobs: OrderedDict[str, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
-        """Give how many there are."""
+        """Return how many there are."""
         return len(self._jobs)
 
     def put(self, job: Job, now: float) -> None:
-        """Take a job in; ``now`` is the log's time, in Unix seconds."""
-        body = zlib.compress(events.encode(job.events()), level=1)
-        at = min(job.last_at, now)
-        self._jobs[job.id] = _Packed(body, job.attempt, job.replays, self._read, at)
+        """Add a job; ``now`` is the log's time, in Unix seconds."""
+        self._jobs[job.id] = _Kept(pack(job), self._read, min(job.last_at, now))
         self._drop_while(lambda first: first.at < now - self._oldest)
 
     def get(self, id: str, number: int = 0) -> Job | None:
-        """Give a job as it was, numbered so; None where there is none."""
-        packed = self._jobs.get(id)
-        if packed is None:
-            return None
-        job = Job(id, number, attempt=packed.attempt, replays=packed.replays)
-        for event in events.decode(zlib.decompress(packed.body)):
-            job.take(events.State(event.kind), event)
-        return job
+        """Return a job as it was, numbered so; None where there is none."""
+        kept = self._jobs.get(id)
+        return None if kept is None else unpack(id, kept.packed, number)
 
     def take(self, id: str, number: int) -> Job | None:
-        """Give a job that is heard of again, and let go of it."""
+        """Return a job that is heard of again, and forget it here."""
         job = self.get(id, number)
         self._jobs.pop(id, None)
         return job
@@ -66,6 +56,6 @@ class Retired:
         self._read += size
         self._drop_while(lambda first: self._read - first.read > self._most_bytes)
 
-    def _drop_while(self, old: Callable[[_Packed], bool]) -> None:
+    def _drop_while(self, old: Callable[[_Kept], bool]) -> None:
         while self._jobs and old(next(iter(self._jobs.values()))):
             self._jobs.popitem(last=False)

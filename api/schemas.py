@@ -194,10 +194,6 @@ class Wanted(BaseModel):
         default=None, description="The last id of the page before."
     )
 
-    def has(self, job: Job) -> bool:
-        """Tell whether a job is wanted."""
-        return self.status in (None, job.status) and self.substation in (None, job.substation)
-
 
 class Substation(BaseModel):
     """A substation as the dispatcher sees it."""

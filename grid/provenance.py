@@ -45,21 +45,16 @@ def writer_of(exchange: str, key: str) -> str:
 def believed(events: list[Event], writer: str) -> list[Event]:
     """Return those of the events that their writer may write, in their order.
 
-    A substation tells of sessions at itself, and only what a session is about.
+    A substation tells of sessions at itself, without a detail: that could say the job was replayed.
     """
     if writer == DISPATCHER:
         return events
     substation = topology.substation_of(writer)
     if substation is not None:
-        return [_session(each) for each in events if _is_own(each, substation)]
+        return [
+            replace(each, detail={}) if each.detail else each
+            for each in events
+            if each.substation == substation and each.kind in _SUBSTATION_KINDS
+        ]
     kinds = _KINDS.get(writer, _NONE)
     return [each for each in events if each.kind in kinds]
-
-
-def _is_own(event: Event, substation: str) -> bool:
-    return event.substation == substation and event.kind in _SUBSTATION_KINDS
-
-
-def _session(event: Event) -> Event:
-    """Return a session's event without its detail: that could say the job was replayed."""
-    return replace(event, detail={}) if event.detail else event

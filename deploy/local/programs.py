@@ -17,12 +17,15 @@ from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from deploy.rabbitmq.users import substation_user
 from dispatcher.settings import DispatcherSettings
+from grid import topology
 from grid.errors import ConfigurationError
 from grid.settings import Settings, parse
 from substation.settings import SubstationSettings
 
 # what is started first and stopped last; services wait for what they need
 BROKER, SERVICES, OBSERVERS = 100, 200, 300
+# Where a service publishes: one of before an update may not write there any more.
+TOPOLOGY: Final = Path(topology.__file__)
 GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
 
 
@@ -109,7 +112,7 @@ class Layout:
             keys[told.API_KEYS_FILE] = Path(file).absolute()
         more = {name: str(from_inside(path)) for name, path in keys.items()}
         api = self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API], **more)
-        return replace(api, reads=[*keys.values()])
+        return replace(api, reads=[*keys.values(), *api.reads])
 
     def _service(
         self,
@@ -136,6 +139,7 @@ class Layout:
             environment,
             stop_seconds=told.stop_seconds(self.settings),
             ready_url=f"http://{HOST}:{port}/readyz",
+            reads=[TOPOLOGY],
         )
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:

@@ -178,3 +178,34 @@ async def test_a_job_that_is_known_is_shown_while_the_event_log_is_read() -> Non
         bench.log.caught_up.clear()
         bench.hear(assigned("early"))
         assert (await bench.get("/charge/early")).status == 200
+
+
+async def test_api_answers_for_each_of_more_waiting_jobs_than_it_keeps_in_full() -> None:
+    """The oldest is there, in the list and in the counts; of what is sent, the decision may go."""
+    async with Bench(max_jobs=3).serve() as bench:
+        for _ in range(10):
+            await bench.post({"vehicle_id": "v"})
+        assert bench.projection.in_full == 3
+        first = await bench.get("/charge/job1")
+        assert (first.status, first.body["status"]) == (200, "queued")
+        assert first.body["request"] == {"vehicle_id": "v", "priority": 0}
+        listed = (await bench.get("/charges?status=queued&limit=4&after=job3")).body
+        assert [each["id"] for each in listed["charges"]] == ["job4", "job5", "job6", "job7"]
+        assert listed["next"] == "job7"
+        assert bench.count("jobs", status="queued") == 10
+        bench.hear(assigned("job1", "s1", s1=0))
+        assert (await bench.get("/charge/job1")).body["decision"] is not None
+        bench.hear(*(assigned(f"job{number}", "s1", s1=0) for number in range(2, 5)))
+        sent = (await bench.get("/charge/job1")).body
+        assert (sent["status"], sent["substation"], sent["decision"]) == ("assigned", "s1", None)
+
+
+async def test_api_answers_with_a_decision_on_a_job_that_was_packed_meanwhile() -> None:
+    """Whoever waits for where its vehicle goes is told, whatever has come since."""
+    async with Bench(max_jobs=1, decision_wait=20).serve() as bench:
+        asking = asyncio.create_task(bench.post())
+        await bench.until(lambda: bench.projection.get("job1") is not None)
+        bench.hear(Event(State.QUEUED, AT, "another", detail={"id": "another"}))
+        bench.hear(assigned("job1", "s1", s1=0))
+        answer = await asking
+        assert (answer.body["status"], answer.body["details"]["routed_to"]) == ("assigned", "s1")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from api import schemas
 from api.job import Job
 from api.projection import Projection
+from bench.api_memory import memory_of
 from grid import parking
-from grid.events import MARKER, SUBSTATIONS, Event, State
+from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
 
 S1, S2 = "s1", "s2"
 
@@ -227,19 +228,20 @@ ANY = st.one_of(
 
 @given(st.lists(ANY, max_size=120), st.integers(1, 12))
 def test_memory_is_bounded_and_the_counts_add_up(events: list[Event], most: int) -> None:
-    """Never more jobs than allowed; the states' counts are those of the jobs; lookups agree."""
+    """Never more in full than allowed; the states' counts are those of the jobs; lookups agree."""
     projection = Projection(most)
     for event in events:
         projection.apply(event)
         jobs = list(projection.after(None))
-        assert len(jobs) <= most
+        assert projection.in_full <= most
+        assert sum(job.status in ENDED for job in jobs) <= most
         assert +projection.by_status == Counter(job.status for job in jobs)
-        assert all(projection.get(job.id) is job for job in jobs)
+        assert all(projection.get(job.id) == job for job in jobs)
         assert [job.number for job in jobs] == sorted(job.number for job in jobs)
 
 
 def test_those_that_ended_first_are_forgotten_first() -> None:
-    """A job that is under way outlives every one that is over; then the oldest goes."""
+    """A job that is under way outlives every one that is over, and is never forgotten."""
     first = [queued(1, "a"), queued(2, "b"), queued(3, "c"), completed(4, job="c")]
     projection = after(*first, completed(5, job="b"), most=3)
     projection.apply(queued(6, "d"))
@@ -247,7 +249,85 @@ def test_those_that_ended_first_are_forgotten_first() -> None:
     projection.apply(queued(7, "e"))
     assert [job.id for job in projection.after(None)] == ["a", "d", "e"]
     projection.apply(queued(8, "f"))
-    assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
+    assert [job.id for job in projection.after(None)] == ["a", "d", "e", "f"]
+
+
+def test_api_never_forgets_a_job_that_has_not_ended() -> None:
+    """With more than memory is for: each can be asked for, listed and counted, and goes on."""
+    most, number = 20, 3_000
+    projection = Projection(most)
+    for each in range(number):
+        projection.apply(queued(each, f"j{each}", vehicle_id=f"v{each}"))
+    assert projection.in_full == most
+    assert projection.by_status == {State.QUEUED: number}
+    assert [job.id for job in projection.after(None)] == [f"j{each}" for each in range(number)]
+    assert [job.id for job in islice(projection.after("j7"), 2)] == ["j8", "j9"]
+    oldest = projection.get("j0")
+    assert oldest is not None
+    assert (oldest.status, oldest.request["vehicle_id"]) == (State.QUEUED, "v0")
+    for each in range(100):
+        projection.apply(assigned(number + each, job=f"j{each}"))
+    projection.apply(charging(2 * number, job="j5"))
+    assert projection.in_full == most
+    for status, ids in {State.ASSIGNED: 99, State.CHARGING: 1, State.QUEUED: number - 100}.items():
+        assert projection.by_status[status] == ids
+        assert len(list(projection.after(None, status))) == ids
+    assert [job.id for job in projection.after(None, State.CHARGING, S1)] == ["j5"]
+    assert list(projection.after(None, None, S2)) == []
+    for each in range(number):
+        projection.apply(completed(3 * number, job=f"j{each}"))
+    assert +projection.by_status == {State.COMPLETED: most}
+    assert len(list(projection.after(None))) == most
+
+
+@given(st.lists(ANY, max_size=80), st.integers(1, 5), st.sampled_from([None, *State]))
+def test_a_packed_job_is_told_of_as_one_in_full(
+    events: list[Event], most: int, status: State | None
+) -> None:
+    """All but its decision, in a list as well as alone, and with what is told of it later.
+
+    Not of one that had ended, or of which a session was told first: that may have been forgotten.
+    """
+    small, large = Projection(most), Projection(1_000)
+    first: dict[str, str] = {}
+    for event in events:
+        small.apply(event)
+        large.apply(event)
+        first.setdefault(event.job, event.kind)
+        wanted = {
+            job.id: packed_away(job)
+            for job in large.after(None, status)
+            if not job.ends and first[job.id] in (State.QUEUED, State.ASSIGNED)
+        }
+        found = {job.id: packed_away(job) for job in small.after(None, status)}
+        assert wanted.items() <= found.items()
+        assert [name for name in found if name in wanted] == list(wanted)
+        for name, told in wanted.items():
+            assert (job := small.get(name)) is not None
+            assert packed_away(job) == told
+
+
+def packed_away(job: Job) -> dict[str, Any]:
+    """Return what the api tells of a job that may have been packed."""
+    told = schemas.charge(job).model_dump()
+    if job.queued is None:
+        told["times"].pop(State.QUEUED, None)  # the decision alone had told it
+    return told | {"decision": None}
+
+
+def test_api_forgets_jobs_that_a_substation_alone_tells_of() -> None:
+    """One that makes up sessions must not fill the memory: nobody has accepted these jobs."""
+    projection = after(queued(1), *(charging(2, job=f"x{each}") for each in range(100)), most=10)
+    assert len(list(projection.after(None))) == 11
+    assert projection.by_status == {State.QUEUED: 1, State.CHARGING: 10}
+
+
+def test_a_packed_job_takes_a_fraction_of_the_memory() -> None:
+    """Measured: 227 bytes with its id and all that finds it, of 1,007."""
+    number = 4_000
+    full, packed = (memory_of(number, most) for most in (number, 1))
+    assert packed < 400 * number
+    assert packed < full / 3
 
 
 KEYED = "key-1"  # as of an Idempotency-Key
@@ -274,7 +354,7 @@ def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
         kept.apply(event)
         kept.apply(queued(9, "another"))
     assert without_decision(kept) == without_decision(whole)
-    assert +kept.by_status == {State.QUEUED: 1}
+    assert +kept.by_status == Counter(job.status for job in kept.after(None))
 
 
 def without_decision(projection: Projection) -> dict[str, Any]:
@@ -289,7 +369,7 @@ def without_decision(projection: Projection) -> dict[str, Any]:
 
 def test_of_others_nothing_is_kept() -> None:
     """Nobody can ask for them again by a key: that would be memory for nothing."""
-    projection = after(queued(1), queued(2, "b"), most=1)
+    projection = after(queued(1), completed(2), queued(3, "b"), most=1)
     assert projection.get("j") is None
 
 
@@ -327,7 +407,7 @@ def test_a_job_that_is_replayed_is_under_way_again() -> None:
     assert [job.id for job in projection.after(None)] == ["a", "c", "d"]
     for event in (completed(6, job="a"), queued(7, "e"), queued(8, "f")):
         projection.apply(event)
-    assert [job.id for job in projection.after(None)] == ["d", "e", "f"]
+    assert [job.id for job in projection.after(None)] == ["c", "d", "e", "f"]
 
 
 @given(st.lists(ANY, max_size=80), st.integers(1, 7), st.integers(3, 40))

@@ -189,14 +189,17 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
     programs = {each.name: each for each in Setup.decide({}, running).programs}
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
-    assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE]
+    shared = stack.ROOT / "grid" / "topology.py"  # where services publish
+    for name in ("dispatcher", "substation1"):
+        assert programs[name].reads == [shared]
+    assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, shared]
     seen = str(from_inside(stack.SECRETS / passwords.KEYS_FILE))
     assert programs["api"].environment["OPERATOR_KEYS_FILE"] == seen
     assert "API_KEYS_FILE" not in programs["api"].environment
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
     told = {each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs}
-    assert told["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own]
+    assert told["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own, shared]
     assert told["api"].environment["API_KEYS_FILE"] == str(own)
     before = files.digest([own, tmp_path / "not there"])
     own.write_text("# none\n")

@@ -54,9 +54,11 @@ def test_an_api_goes_on_where_the_broker_was_not_given_the_stream(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
     """Only setting is refused at a broker from before: requests are taken, the api is ready."""
-    for kind in ("queues", "exchanges"):
-        path = f"/api/{kind}/{quote(vhost.name)}/{topology.CONTROLS}"
-        vhost.broker.request("DELETE", path)
+    for what in (
+        f"queues/{{}}/{topology.CONTROLS}",
+        f"exchanges/{{}}/{topology.CONTROLS_EXCHANGE}",
+    ):
+        vhost.broker.request("DELETE", f"/api/{what.format(quote(vhost.name))}")
     system = api_alone(vhost, tmp_path)
     try:
         system.until(lambda: "no queue 'charge.controls'" in system.log("api"), "it is said")
