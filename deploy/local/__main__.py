@@ -58,7 +58,7 @@ def status() -> int:
     if not supervisor.runs():
         if left := processes.ours():
             summary.say(
-                f"The supervisor is gone, these go on without it: {processes.described(left)}. "
+                f"No supervisor answers, but these run: {processes.described(left)}. "
                 "`make up` stops them and starts all anew, `make down` stops them."
             )
         return 1
