@@ -1,7 +1,7 @@
 """What runs of this stack without its supervisor, and stopping it.
 
-``python3 -m deploy.local.remains running|down|clean``, with the standard library alone: for a folder
-without .venv.
+``python3 -m deploy.local.remains``: down, clean, running, with the standard library alone, for a
+folder without .venv.
 """
 
 from __future__ import annotations
