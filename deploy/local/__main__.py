@@ -110,7 +110,8 @@ def _others() -> str:
     for each in processes.of_others():
         by_folder.setdefault(each.folder, []).append(each)
     return "".join(
-        f"\nA stack runs from {str(folder)!r}: {processes.described(found)}"
+        f"\nA stack runs from {str(folder)!r}: {processes.described(found)}. "
+        "Stop it there with  make down , or end these processes"
         for folder, found in by_folder.items()
     )
 
