@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def text(answer: Answer) -> str:
-    """Say what an answer means."""
+    """Return what an answer means."""
     asked = answer.packages - len(answer.unknown)
     lines = [f"{asked} of {answer.packages} packages looked up", *answer.vulnerable]
     if answer.unknown:

@@ -25,22 +25,26 @@ class Setup(Protocol):
     """All that runs, and how, as one call of `make up` decided it."""
 
     def note(self) -> stack.Note:
-        """Give the note to leave of it."""
+        """Return the note to leave of it."""
 
     def write_files(self) -> None:
         """Write everything that it reads."""
 
     def own_broker(self) -> OwnBroker | None:
-        """Give our own broker; None where an outside one is used."""
+        """Return our own broker; None where an outside one is used."""
 
     def declare_at_outside_broker(self) -> None:
-        """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
+        """Declare the topology at an outside broker.
+
+        Raises:
+            GridError: it does not take it.
+        """
 
     def start(self) -> None:
         """Run exactly this; what runs like that already is left alone. Raises ``GridError``."""
 
     def look(self) -> ready.Look:
-        """See what is not ready."""
+        """Return what is not ready."""
 
     def try_request(self) -> Outcome:
         """Send a request through, once all else is ready; return what became of it."""
@@ -49,11 +53,11 @@ class Setup(Protocol):
         """Show the last lines that these have written."""
 
     def summary(self) -> str:
-        """Say what runs where, and how to log in."""
+        """Return what runs where, and how to log in."""
 
 
 def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int]) -> int:
-    """Start what is missing; comes back when all is ready. Gives the exit status.
+    """Start what is missing; comes back when all is ready. Return the exit status.
 
     Where that fails, ``before``, which ran until now, is set up again; without one, ``stop`` leaves
     nothing half started.
@@ -99,7 +103,7 @@ def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:
 
 
 def _withdraw(broker: OwnBroker) -> None:
-    """Take away the users that are nobody's now that all else runs, and their passwords.
+    """Remove the users that are nobody's now that all else runs, and their passwords.
 
     Raises ``GridError`` where RabbitMQ does not let them go: what runs goes on.
     """

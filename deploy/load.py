@@ -10,7 +10,7 @@ from deploy.local.ports import HOST
 
 
 def environment(note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
-    """Give what the load test is told of the running stack; what the caller says counts more."""
+    """Return what the load test is told of the running stack; what the caller says counts more."""
     ports = note.ports if note else dict(stack.PORTS)
     own = {"API_URL": f"http://{HOST}:{ports[stack.API]}"}
     if note and told.closed(note.settings):

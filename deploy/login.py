@@ -22,7 +22,7 @@ def become(module: str, environment: Callable[[stack.Note | None], Mapping[str, 
 
 
 def broker(user: str, note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
-    """Give address, user and password file, with all the caller says, which counts more.
+    """Return address, user and password file, with all the caller says, which counts more.
 
     At our own broker, in containers or not, that is ``user``; at an outside one, the stack's own.
     """

@@ -33,7 +33,7 @@ PASSWORD_BYTES, KEY_BYTES = 24, 32
 def ensure(
     folder: Path, substations: Iterable[str], *, for_containers: bool = False
 ) -> dict[str, str]:
-    """Give each user's password, having made and written those that were not there yet.
+    """Return each user's password, having made and written those that were not there yet.
 
     A container sees a file as it is here, owner and mode included, and our image's user is not its
     owner: ``for_containers`` lets all users read the files. On this machine that gives nothing
@@ -75,7 +75,7 @@ def operator_key() -> str:
 
 
 def check_keys(source: str) -> None:
-    """See that the caller's file of keys can be used. Raises ``ConfigurationError``."""
+    """Check that the caller's file of keys can be used. Raises ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
     try:
         keys.parse_some(text)

@@ -42,7 +42,7 @@ def wait(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, str]:
-    """Look again and again until all is ready; gives what is not in time, and why, by name.
+    """Look again and again until all is ready; return what is not in time, and why, by name.
 
     The time in which the api reads its event log, and does not lack anything else, does not count.
     What has ended for good is not waited for any longer.
@@ -69,7 +69,7 @@ def _reading(seen: Look) -> bool:
 
 
 def _reason(content: str) -> str:
-    """Give the problems of a ``/readyz``, or the beginning of any other page."""
+    """Return the problems of a ``/readyz``, or the beginning of any other page."""
     try:
         return "; ".join(json.loads(content)["problems"])
     except (ValueError, KeyError, TypeError):

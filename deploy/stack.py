@@ -87,7 +87,7 @@ class Note:
 
 
 def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
-    """Give each variable's port: as the environment says, else as it runs, else the usual one.
+    """Return each variable's port: as the environment says, else as it runs, else the usual one.
 
     Raises ``ConfigurationError`` for a variable that is not a port.
     """
@@ -96,7 +96,7 @@ def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[s
 
 
 def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Give what moves each port that is wanted.
+    """Return what moves each port that is wanted.
 
     Raises ``ConfigurationError`` where two programs would have the same one.
     """
@@ -123,7 +123,7 @@ def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
 
 
 def move_with(variable: str) -> str:
-    """Say how a port is moved by its variable."""
+    """Return how a port is moved by its variable."""
     return f"set {variable} to one that is free"
 
 

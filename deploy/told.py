@@ -63,7 +63,7 @@ STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after th
 
 
 def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
-    """Give each variable that is set: by the environment, else when the running stack was started.
+    """Return each variable that is set: by the environment, else when what runs was started.
 
     An empty one is set no more. Address, user, password and the files for TLS of a broker
     belong together: another address comes without those of the one before.
@@ -76,19 +76,19 @@ def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict
 
 
 def broker(settings: Mapping[str, str]) -> dict[str, str]:
-    """Give what leads to an outside broker; nothing where the stack has its own."""
+    """Return what leads to an outside broker; nothing where the stack has its own."""
     if not settings.get(AMQP_URL):
         return {}
     return {name: settings[name] for name in BROKER if name in settings}
 
 
 def closed(settings: Mapping[str, str]) -> bool:
-    """Tell whether the api asks everybody for a key."""
+    """Return whether the api asks everybody for a key."""
     return API_KEYS in settings or API_KEYS_FILE in settings
 
 
 def clustered(settings: Mapping[str, str]) -> bool:
-    """Tell whether RabbitMQ is to run as three nodes. Raises ``ConfigurationError``."""
+    """Return whether RabbitMQ is to run as three nodes. Raises ``ConfigurationError``."""
     value = settings.get(CLUSTER, "0")
     if value not in {"0", "1"}:
         raise ConfigurationError(f"{CLUSTER}={value}: must be 1 (three RabbitMQ nodes) or 0 (one)")
@@ -98,7 +98,7 @@ def clustered(settings: Mapping[str, str]) -> bool:
 
 
 def stop_seconds(settings: Mapping[str, str]) -> int:
-    """Give how long a substation may take to end before it is killed.
+    """Return how long a substation may take to end before it is killed.
 
     Raises ``ConfigurationError`` where ``GRACE_SECONDS`` is not a time.
     """

@@ -60,7 +60,7 @@ def clean() -> int:
 
 
 def running() -> int:
-    """Say by the exit status whether any container is there."""
+    """Return as the exit status whether any container is there."""
     return 0 if Compose().containers() else 1
 
 

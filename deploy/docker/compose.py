@@ -108,14 +108,14 @@ class Compose:
         return {name: first + number for number, name in enumerate(names)}
 
     def listening(self) -> dict[int, str]:
-        """Give every port that is published, and how to move each."""
+        """Return every port that is published, and how to move each."""
         names = ALWAYS if self.outside else (*ALWAYS, *OWN_BROKER)
         ports = [(self.ports[name], stack.move_with(name)) for name in names]
         hint = stack.move_with(stack.SUBSTATIONS)
         return stack.once_each(ports + [(port, hint) for port in self.substations().values()])
 
     def note(self) -> stack.Note:
-        """Give the note to leave of this."""
+        """Return the note to leave of this."""
         return stack.Note("docker", self.ports, self.settings, list(self.listening()))
 
     def write_files(self) -> None:
@@ -126,7 +126,7 @@ class Compose:
         write(USED, told.CLUSTER if clustered else "")
 
     def own_broker(self) -> OwnBroker | None:
-        """Give our own broker; None where an outside one is used."""
+        """Return our own broker; None where an outside one is used."""
         if self.outside:
             return None
         names = self.substations()
@@ -134,7 +134,11 @@ class Compose:
         return OwnBroker(self.ports[stack.MANAGEMENT], users, names)
 
     def declare_at_outside_broker(self) -> None:
-        """Give an outside broker the topology. Raises ``GridError`` where it does not take it."""
+        """Declare the topology at an outside broker.
+
+        Raises:
+            GridError: it does not take it.
+        """
         if not self.outside:
             return
         command = ("python3", "-m", "grid", "declare")
@@ -151,7 +155,7 @@ class Compose:
             )
 
     def look(self) -> ready.Look:
-        """See which services are not healthy yet, and which have ended for good."""
+        """Return which services are not healthy yet, and which have ended for good."""
         found = containers.look(self._call)
         waiting = {
             name: ready.problem(self._page(name)) or "Docker has not checked it yet"
@@ -190,11 +194,11 @@ class Compose:
         return bool(found)
 
     def run(self, *arguments: str) -> int:
-        """Call Compose; gives its exit status."""
+        """Call Compose; return its exit status."""
         return self._call(arguments).returncode
 
     def summary(self) -> str:
-        """Say what runs where, and how to log in."""
+        """Return what runs where, and how to log in."""
         rows = summary.lines(
             self.ports,
             self.substations(),
@@ -245,7 +249,7 @@ class Compose:
         )
 
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
-        """Give what Compose reads: the caller's variables, and over them what was decided here."""
+        """Return what Compose reads: the caller's variables, and over them what was decided."""
         ports = {name: str(port) for name, port in self.ports.items()}
         ports |= {
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
@@ -270,7 +274,7 @@ class Compose:
         }
 
     def _broker(self) -> dict[str, str]:
-        """Give the variables by which other addresses and users replace those of our one node.
+        """Return the variables by which other addresses and users replace those of our one node.
 
         An outside broker's password's file is mounted in the place of each service's own, its
         files for TLS beside.

@@ -41,7 +41,7 @@ class Container:
 
 
 def ids(compose: Call) -> list[str]:
-    """Give the id of every container of ours; ``compose`` calls Compose."""
+    """Return the id of every container of ours; ``compose`` calls Compose."""
     found = compose(["ps", "--all", "--quiet"], subprocess.PIPE)
     return found.stdout.decode(errors="replace").split() if found.returncode == 0 else []
 
@@ -72,7 +72,7 @@ def other_folder(ids: Sequence[str], folder: Path) -> str | None:
 
 
 def look(compose: Call) -> dict[str, Container]:
-    """Give every container by its service's name."""
+    """Return every container by its service's name."""
     found = ids(compose)
     if not found:
         return {}

@@ -58,7 +58,7 @@ def status() -> int:
     if not supervisor.runs():
         if left := processes.ours():
             summary.say(
-                f"The supervisor is gone, these go on without it: {processes.described(left)}. "
+                f"No supervisor answers, but these run: {processes.described(left)}. "
                 "`make up` stops them and starts all anew, `make down` stops them."
             )
         return 1
@@ -110,7 +110,8 @@ def _others() -> str:
     for each in processes.of_others():
         by_folder.setdefault(each.folder, []).append(each)
     return "".join(
-        f"\nA stack runs from {str(folder)!r}: {processes.described(found)}"
+        f"\nA stack runs from {str(folder)!r}: {processes.described(found)}. "
+        "Stop it there with  make down , or end these processes"
         for folder, found in by_folder.items()
     )
 

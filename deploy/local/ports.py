@@ -16,7 +16,7 @@ FIRST, LAST = 20_000, 22_000
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on this port of the loopback address now."""
+    """Return whether a server could listen on this port of the loopback address now."""
     with socket.socket() as probe:
         # as servers do: a port in TIME_WAIT is free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,14 +28,14 @@ def is_free(port: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Say whether something accepts connections on this port of the loopback address."""
+    """Return whether something accepts connections on this port of the loopback address."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def free_ports(count: int) -> list[int]:
-    """Give so many different ports, all free now."""
+    """Return so many different ports, all free now."""
     found: set[int] = set()
     while len(found) < count:
         found.update(free_row(1))
@@ -43,7 +43,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_row(count: int, first: int = FIRST, last: int = LAST) -> range:
-    """Give so many ports in a row between two, all free now."""
+    """Return so many ports in a row between two, all free now."""
     while True:
         begin = first + secrets.randbelow(last - first - count + 1)
         if all(map(is_free, row := range(begin, begin + count))):

@@ -65,6 +65,15 @@ def of_others() -> list[Process]:
     return [each for each in _all() if not each.is_ours]
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended, be it that nobody has taken note of it (a zombie)."""
+    try:
+        status = (PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return True
+    return status.rpartition(b")")[2].split()[0] == b"Z"
+
+
 def described(processes: Iterable[Process]) -> str:
     """Return the programs' names, each with the process id of the first of its processes."""
     first: dict[str, int] = {}

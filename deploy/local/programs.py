@@ -143,7 +143,7 @@ class Layout:
         )
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:
-        """Give what the caller tells this service, e.g. ``CONNECTORS``."""
+        """Return what the caller tells this service, e.g. ``CONNECTORS``."""
         known = {field.alias for field in settings.model_fields.values()} - {*told.BROKER}
         return {name: value for name, value in self.settings.items() if name in known}
 
@@ -201,7 +201,7 @@ class Layout:
 
 
 def grafana_server() -> str | None:
-    """Give the path of Grafana's server, where it is installed."""
+    """Return the path of Grafana's server, where it is installed."""
     return shutil.which("grafana-server")
 
 

@@ -82,7 +82,7 @@ class Node:
         return self.folder / "lock"
 
     def environment(self) -> dict[str, str]:
-        """Give the variables of both processes, beside ``PATH``."""
+        """Return the variables of both processes, beside ``PATH``."""
         folder = str(self._seen)
         return {
             "HOME": folder,  # the Erlang cookie
@@ -107,7 +107,7 @@ class Node:
         }
 
     def epmd_command(self) -> list[str]:
-        """Give the command of Erlang's port mapper, to be started before the server.
+        """Return the command of Erlang's port mapper, to be started before the server.
 
         Raises ``ConfigurationError`` where Erlang is not installed.
         """
@@ -126,7 +126,7 @@ class Node:
 
 
 def config(ports: NodePorts, definitions: Path) -> str:
-    """Give the text of ``rabbitmq.conf``: what all nodes are told, and where this one listens."""
+    """Return the text of ``rabbitmq.conf``: what all nodes are told, and where this one listens."""
     return f"""\
 {COMMON_CONFIG.read_text(encoding="utf-8")}
 listeners.tcp.1 = {HOST}:{ports.amqp}

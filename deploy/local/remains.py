@@ -1,7 +1,7 @@
 """What runs of this stack without its supervisor, and stopping it.
 
-``python3 -m deploy.local.remains running|stop``, with the standard library alone: for a folder
-without .venv.
+``python3 -m deploy.local.remains``: down, clean, running, with the standard library alone, for a
+folder without .venv.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def stop() -> None:
     """Stop what runs of this stack, without its supervisor's help.
 
     Raises:
-        GridError: it does not end, or the data are in use by somebody else.
+        GridError: it does not end.
     """
     if found := processes.ours():
         summary.say(
-            f"Stopping what runs without its supervisor: {processes.described(found)}. "
+            f"Stopping what runs without a supervisor that answers: {processes.described(found)}. "
             "What charges may take some seconds to finish"
         )
         processes.stop(stop_seconds(), OTHER_SECONDS)
@@ -52,7 +52,11 @@ def check_data_unused() -> None:
 
 
 def clean() -> int:
-    """Stop what runs of this stack, and see that nobody uses its data."""
+    """Stop what runs of this stack.
+
+    Raises:
+        GridError: it does not end, or somebody else uses the data.
+    """
     stop()
     check_data_unused()
     return 0

@@ -69,7 +69,7 @@ class Setup:
         return setup
 
     def listening(self) -> dict[int, str]:
-        """Give every port that the stack listens on, and how to move each."""
+        """Return every port that the stack listens on, and how to move each."""
         used = [stack.API, stack.DISPATCHER, stack.PROMETHEUS]
         if self.layout.node:
             used += [stack.RABBITMQ, stack.MANAGEMENT, stack.RABBITMQ_METRICS]
@@ -80,7 +80,7 @@ class Setup:
         return stack.once_each(ports + [(port, hint) for port in self.layout.substations.values()])
 
     def note(self) -> stack.Note:
-        """Give the note to leave of this."""
+        """Return the note to leave of this."""
         return stack.Note(
             mode="local",
             ports=dict(self.layout.ports),
@@ -114,7 +114,7 @@ class Setup:
         return from_inside(link)
 
     def own_broker(self) -> OwnBroker | None:
-        """Give our own broker; None where an outside one is used."""
+        """Return our own broker; None where an outside one is used."""
         if not self.layout.node:
             return None
         names = self.layout.substations
@@ -122,7 +122,7 @@ class Setup:
         return OwnBroker(self.layout.ports[stack.MANAGEMENT], users, names)
 
     def declare_at_outside_broker(self) -> None:
-        """Give an outside broker the topology; our own has it from its definitions.
+        """Declare the topology at an outside broker; our own has it from its definitions.
 
         Raises ``GridError`` where that does not succeed.
         """
@@ -150,7 +150,7 @@ class Setup:
         Supervisor().run(self.programs, _environment())
 
     def look(self) -> ready.Look:
-        """See which programs are not ready, and which have ended for good."""
+        """Return which programs are not ready, and which have ended for good."""
         return ready.Look(self._waiting(), Supervisor().failed())
 
     def _waiting(self) -> dict[str, str]:
@@ -188,7 +188,7 @@ class Setup:
             summary.say("\n".join(f"  {line}" for line in _last_lines(log_file(name))))
 
     def summary(self) -> str:
-        """Say what runs where, and how to log in."""
+        """Return what runs where, and how to log in."""
         rows = summary.lines(
             self.layout.ports,
             self.layout.substations,

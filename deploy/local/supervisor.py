@@ -124,7 +124,7 @@ def _check(name: str, text: str) -> None:
 
 
 def log_file(name: str) -> Path:
-    """Give the file that a program writes to."""
+    """Return the file that a program writes to."""
     return LOGS / f"{name}.log"
 
 
@@ -213,9 +213,11 @@ class Supervisor:
             "the services have not stopped",
             seconds + STOP_SECONDS,
         )
+        pid = self._call("getPID")  # one that an earlier version has started has no mark
         self._call("shutdown")
         self._until(
-            lambda: not processes.ours(), "the supervisor and its programs have not all ended"
+            lambda: processes.has_ended(pid) and not processes.ours(),
+            "the supervisor and its programs have not all ended",
         )
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC

@@ -56,9 +56,9 @@ class Clone:
         """Return the variables of every process that belongs to this copy."""
         return "".join(_read(Path(f"/proc/{pid}/environ")) for pid in self.processes())
 
-    def kill_supervisor(self) -> None:
+    def kill_supervisor(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End what watches over the others as the machine's out-of-memory killer would."""
-        os.kill(int((self.folder / ".run" / "supervisord.pid").read_text()), signal.SIGKILL)
+        os.kill(int((self.folder / ".run" / "supervisord.pid").read_text()), how)
 
     def node(self) -> int:
         """Return the process id of the RabbitMQ that runs here."""

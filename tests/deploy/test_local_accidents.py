@@ -59,7 +59,7 @@ def test_what_a_killed_supervisor_leaves_is_found(clone: Clone) -> None:
     clone.kill_supervisor()
     status = clone.call("status")
     assert status.returncode == 1
-    assert "The supervisor is gone, these go on without it:" in status.stdout
+    assert "No supervisor answers, but these run:" in status.stdout
     assert f"rabbitmq ({node})" in status.stdout
     assert clone.call("running").returncode == 0
 
@@ -84,6 +84,20 @@ def test_what_a_killed_supervisor_leaves_is_found(clone: Clone) -> None:
     assert cleaned.returncode == 0, cleaned.stdout + cleaned.stderr
     assert clone.processes() == {}
     assert not (clone.folder / ".run").exists()
+
+
+def test_a_supervisor_that_hangs_is_ended_with_all_that_it_started(clone: Clone) -> None:
+    """It does not answer: nobody waits for it for ever, and nothing is left."""
+    module = clone.folder / "deploy" / "local" / "supervisor.py"
+    patient = "CALL_SECONDS: Final = 30.0"
+    assert patient in module.read_text()
+    module.write_text(module.read_text().replace(patient, "CALL_SECONDS: Final = 3.0"))
+    assert clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1").returncode == 0
+    clone.kill_supervisor(signal.SIGSTOP)
+    down = clone.call("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert "Stopping what runs without a supervisor that answers: supervisor (" in down.stdout
+    assert clone.processes() == {}
 
 
 def test_data_in_use_by_a_stranger_are_left_alone(clone: Clone) -> None:

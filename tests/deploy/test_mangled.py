@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -62,12 +62,13 @@ NOTES: Final[Mapping[str, tuple[Callable[[Path], None], str]]] = {
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Return a copy of the project in which nothing runs."""
+def project(tmp_path: Path) -> Iterator[Path]:
+    """Yield a copy of the project in which nothing runs, nor does afterwards."""
     folder = copy_project(tmp_path / "project")
     for name in (".run", ".secrets"):
         (folder / name).mkdir()
-    return folder
+    yield folder
+    call(folder, "deploy.local", "down")
 
 
 def call(

@@ -227,3 +227,21 @@ def test_down_and_clean_do_without_venv(place: Place) -> None:
             assert f"api ({process.pid})" in done.stdout
             assert process.wait() == -15
     assert not (place.project / ".secrets").exists()
+
+
+def test_notes_of_before_a_restart_of_the_machine_lead_to_nobody(place: Place) -> None:
+    """What they name is gone, and another process may have got its id."""
+    state = place.project / ".run"
+    with subprocess.Popen(["sleep", "60"], cwd=place.project) as other:  # noqa: S607
+        (state / "stack.json").write_text('{"mode": "local", "ports": {}, "listening": [7000]}')
+        (state / "supervisord.pid").write_text(f"{other.pid}\n")
+        (state / "rabbitmq").mkdir()
+        (state / "rabbitmq" / "lock").write_text(f"{other.pid}\n")
+        status = place.run("make", "status", variables={})
+        assert "Nothing runs: start it with  make up" in status.stderr
+        assert place.run("make", "down", variables={}).stdout == "Nothing runs.\n"
+        cleaned = place.run("make", "clean", variables={})
+        assert cleaned.returncode == 0, cleaned.stderr
+        assert other.poll() is None
+        other.kill()
+    assert not state.exists()
