@@ -35,6 +35,7 @@ class DeadLetters:
     ) -> None:
         self._parking = Parking(publisher, events, metrics, clock=clock, parked=self._done)
         self._consumer: Consumer
+        self.in_hand = 0  # being parked
 
     def link(self, urls: Sequence[str], watch: Watch) -> Consumer:
         """Make the link that delivers; keep it running."""
@@ -55,7 +56,8 @@ class DeadLetters:
         self._consumer = consumer
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take what RabbitMQ gave up."""
+        """Park what RabbitMQ gave up."""
+        self.in_hand += 1
         death = parking.death(delivery.headers) or NO_DEATH
         self._parking.park(
             delivery.tag,
@@ -69,9 +71,11 @@ class DeadLetters:
 
     def forget(self) -> None:
         """Let go of all deliveries: the link broke, and RabbitMQ will bring them again."""
+        self.in_hand = 0
         self._parking.forget()
 
     def _done(self, tag: int) -> None:
+        self.in_hand -= 1
         self._consumer.ack(tag)
 
 

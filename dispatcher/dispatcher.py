@@ -29,6 +29,7 @@ from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
 from dispatcher.jobs import Hands, Job, Source
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -37,9 +38,10 @@ from dispatcher.telemetry import Metrics
 from dispatcher.unsettled import Unsettled
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
-from grid.events import Event, State
+from grid.events import REQUEUED, Event, State
 from grid.logs import tell
-from grid.trace import Chance
+from grid.messages import ChargeRequest
+from grid.trace import Chance, carried
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Dispatcher:
     """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
 
     ``read_log`` reads the event log as far as it is written: what comes again waits for that.
+    ``read_all`` reads what is older as well: what a dispatcher published once more waits for that.
     ``position`` returns the offset up to which the event log was read,
     ``certain`` whether RabbitMQ has confirmed a moment ago that what it delivered is still
     this dispatcher's: else nothing is decided, since another may have it.
@@ -78,8 +81,10 @@ class Dispatcher:
         on_delivery: Callable[[], None] = lambda: None,
         on_sent: Callable[[Job], None] = lambda _: None,
         read_log: ReadLog | None = None,
+        read_all: ReadLog | None = None,
         certain: Callable[[], bool] = lambda: True,
         position: Callable[[], int] = lambda: 0,
+        open_jobs: OpenJobs,
         send_ahead: bool = True,
     ) -> None:
         self._ledger = fleet.ledger
@@ -95,6 +100,9 @@ class Dispatcher:
         self._tell_sent = on_sent
         self._certain = certain
         self._position = position
+        self._open_jobs = open_jobs
+        self._chance = chance
+        self._tell_delivered = on_delivery
         self._unsettled = Unsettled()
         self._unsure: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
         self._jobs: dict[str, Job] = {}
@@ -126,11 +134,13 @@ class Dispatcher:
             now=now,
             join=self._join,
             send_again=partial(self._send_again, reason=SENT_AGAIN),
-            on_delivery=on_delivery,
+            on_delivery=self._on_delivery,
             read_log=read_log,
+            read_all=read_all,
+            open_jobs=open_jobs,
         )
         self._once_more = self._source(lambda _: None)
-        self._set_back = SetBack(self._line, publisher, self._on_set_back, now)
+        self._set_back = SetBack(self._line, publisher, self._on_set_back, open_jobs, now)
         self._consumer: Consumer
         self._prefetch: int
 
@@ -164,9 +174,9 @@ class Dispatcher:
             clear=not self.intake.held,
         )
 
-    def inherit(self, offset: int) -> None:
-        """Record from which offset on another dispatcher's decisions may be unsettled."""
-        self._unsettled.inherit(offset, self._now())
+    def inherit(self, offset: int, dispatcher: str = "") -> None:
+        """Record from which offset on the decisions of a dispatcher may be unsettled."""
+        self._unsettled.inherit(offset, dispatcher)
 
     def in_hand(self) -> Hands:
         """Return the jobs that are here: waiting, on their way, or held until the log is read."""
@@ -177,9 +187,19 @@ class Dispatcher:
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
         return Hands(ids, max(0, len(self._acks) - tracked))
 
-    def has_sent(self, job: str) -> bool:
-        """Return whether a job was sent from here, as far as is remembered."""
-        return self._sent.where(job) is not None
+    def has_sent(self, job: str, substation: str) -> bool:
+        """Return whether a job was last sent to a substation from here, as far as is remembered."""
+        return self._sent.where(job) == substation
+
+    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
+        """Send a job once more where the event log has it, unless it is in hand."""
+        if not self.deciding or request.id in self._jobs:
+            return
+        trace = carried({}, self._chance)
+        job = Job(request, request.encode(), self._once_more, NO_TAG, self._now(), trace, replays)
+        job.attempt = 1
+        self._jobs[job.id] = job
+        self._send_again(job, substation, NOT_BEGUN)
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
@@ -270,6 +290,10 @@ class Dispatcher:
         )
         return Source(done, parking)
 
+    def _on_delivery(self) -> None:
+        self._unsettled.delivered(self._now())
+        self._tell_delivered()
+
     def _route_soon(self) -> None:
         """Route what one turn of the loop has brought all at once."""
         if not self._route_due:
@@ -355,6 +379,12 @@ class Dispatcher:
             return
         if unique:
             del self._jobs[job.id]
+        if outcome is Outcome.CONFIRMED:
+            self._open_jobs.requeue(job.id)
+            if job.origin:
+                self._events.write(
+                    Event(REQUEUED, self._clock(), job=job.id, substation=job.origin)
+                )
         job.done()
 
     # what is sent

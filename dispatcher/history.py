@@ -100,13 +100,16 @@ class History:
         """Tell whether only the log can say when a job was taken back from that substation."""
         return self.sent.where(id) not in (None, "", substation)
 
-    def sent_before(self, id: str, taken_back: object = "", since: float = -inf) -> str | None:
+    def sent_before(
+        self, id: str, taken_back: object = "", since: float = -inf, known: str = ""
+    ) -> str | None:
         """Name the substation that another dispatcher decided on, as the event log has it.
 
-        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
+        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``; where
+        the newest part of the log does not tell, it is the one that is ``known`` from before. None
         where that cannot be read now; one whose first page is still to come is not given up.
         """
-        where = self._progress.charging_at(id) or self._progress.sent_to(id)
+        where = self._progress.charging_at(id) or self._progress.sent_to(id) or known
         if where == taken_back or self._progress.sent_at(id) < since:
             return None
         account = self._ledger.accounts.get(where or "")

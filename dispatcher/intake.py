@@ -5,14 +5,17 @@ The job's id tells what is new from a second copy, and from what was sent before
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from itertools import chain
 from math import inf
 from typing import Final
 
 from dispatcher.acknowledger import Acknowledger
 from dispatcher.doubt import Doubt, ReadLog
 from dispatcher.history import History
-from dispatcher.jobs import TAKEN_BACK_HEADER, Job, Source
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job, Source
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.telemetry import Metrics
 from grid import messages, parking, topology
 from grid.amqp import Delivery
@@ -48,6 +51,8 @@ class Intake:
         send_again: Callable[[Job, str], None],
         on_delivery: Callable[[], None],
         read_log: ReadLog | None,
+        read_all: ReadLog | None,
+        open_jobs: OpenJobs,
     ) -> None:
         self._jobs = jobs
         self._history = history
@@ -60,8 +65,10 @@ class Intake:
         self._join = join
         self._send_again = send_again
         self._on_delivery = on_delivery
+        self._open_jobs = open_jobs
         self._early: list[Delivery] | None = []  # delivered before anything may be decided
         self._doubt = None if read_log is None else Doubt(read_log, self._take_held)
+        self._copies = None if read_all is None else Doubt(read_all, self._take)
         self.requests = requests
         self.taken_back: Source
 
@@ -73,7 +80,8 @@ class Intake:
     @property
     def held(self) -> list[Delivery]:
         """Return the requests that wait for the event log to be read up to them."""
-        return [*(self._early or []), *(self._doubt.held if self._doubt is not None else [])]
+        held = (each.held for each in self._doubts())
+        return [*(self._early or []), *chain.from_iterable(held)]
 
     def begin(self) -> None:
         """Hand on what comes, and what has come: what was sent before is known now."""
@@ -82,9 +90,8 @@ class Intake:
             self._take_held(delivery)
 
     async def run(self) -> None:
-        """See to what comes again, until the task is cancelled."""
-        if self._doubt is not None:
-            await self._doubt.run()
+        """Read the event log for the requests that wait for it, until the task is cancelled."""
+        await asyncio.gather(*(each.run() for each in self._doubts()))
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a request from ``charge.requests``."""
@@ -94,6 +101,8 @@ class Intake:
             self._metrics.redelivered.inc()
         if self._early is not None:
             self._early.append(delivery)
+        elif self._copies is not None and _is_copy(delivery) and not self._is_mine(delivery):
+            self._copies.hold(delivery)
         elif self._doubt is not None and self._is_unclear(delivery):
             self._doubt.hold(delivery)
         else:
@@ -128,10 +137,13 @@ class Intake:
     def forget(self) -> None:
         """Let go of what was not handed on: the link broke, and RabbitMQ will bring it again."""
         self._acks.forget()
-        if self._doubt is not None:
-            self._doubt.forget()
+        for each in self._doubts():
+            each.forget()
         if self._early is not None:
             self._early.clear()
+
+    def _doubts(self) -> list[Doubt]:
+        return [each for each in (self._doubt, self._copies) if each is not None]
 
     def _take_held(self, delivery: Delivery) -> None:
         """Do with a request that was held as with one that comes: an error over it rejects it.
@@ -162,7 +174,8 @@ class Intake:
         its job was before it was asked for, or replayed, does not count.
         """
         if delivery.redelivered:
-            return self._history.sent_before(job.id)
+            known = self._open_jobs.substation(job.id) if _is_copy(delivery) else ""
+            return self._history.sent_before(job.id, known=known)
         taken_back = _taken_back_from(delivery)
         since = inf if job.replays else job.request.requested_at
         return self._history.sent_before(job.id, taken_back, since)
@@ -211,7 +224,8 @@ class Intake:
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
         replays = parking.replays(delivery.headers)
-        if job is None and not self._history.is_over(name, replays, asked_at):
+        copy = job is None and self._is_needless_copy(delivery)
+        if job is None and not copy and not self._history.is_over(name, replays, asked_at):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self.requests, delivery.tag
@@ -222,6 +236,20 @@ class Intake:
             self._tell_again(end)
         self._acks.done(delivery.tag)
         return True
+
+    def _is_needless_copy(self, delivery: Delivery) -> bool:
+        """Return whether a request was published once more, and its job has ended or is elsewhere.
+
+        That it is elsewhere counts only the first time it is delivered: after that the decision on
+        record may be one on this very request.
+        """
+        name = delivery.id or ""
+        if not _is_copy(delivery):
+            return False
+        if name not in self._open_jobs:
+            return True
+        taken_back = _taken_back_from(delivery)
+        return not delivery.redelivered and self._open_jobs.substation(name) not in ("", taken_back)
 
     def _tell_again(self, end: Event) -> None:
         """Put an end on record once more: who sent the request again may not have it."""
@@ -242,6 +270,11 @@ class Intake:
         else:
             self.taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
         return True
+
+
+def _is_copy(delivery: Delivery) -> bool:
+    """Return whether a dispatcher published a request once more."""
+    return bool(delivery.headers.get(COPY_HEADER))
 
 
 def _taken_back_from(delivery: Delivery) -> str:

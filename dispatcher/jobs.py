@@ -12,6 +12,8 @@ from grid import parking, topology
 from grid.messages import ChargeRequest
 from grid.trace import Trace
 
+# of a request that a dispatcher published once more: its job has a record in the event log
+COPY_HEADER: Final = "x-published-again"
 TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 
 

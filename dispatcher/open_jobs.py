@@ -14,8 +14,9 @@ from itertools import count
 from typing import Final
 
 from grid import parking
-from grid.events import ENDED, FINAL, Event, State
+from grid.events import ENDED, FINAL, REQUEUED, Event, State
 
+NOWHERE: Final = -1  # the offset of a record that may be in no log any more
 ENDS_REMEMBERED: Final = 200_000  # events may be read in any order, an end before what it ends
 
 
@@ -39,6 +40,7 @@ class OpenJobs:
         self._replays: dict[str, int] = {}  # of those that were replayed
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # those published again, in their order
+        self._last = 0  # offset that was read
         self._complete = False
 
     @property
@@ -51,14 +53,23 @@ class OpenJobs:
         """Return how many jobs are accepted and not assigned."""
         return len(self._waiting)
 
+    def __contains__(self, job: object) -> bool:
+        """Return whether a job is accepted, by its record, and has not ended."""
+        return job in self._waiting or job in self._assigned
+
     def take(self, event: Event, offset: int) -> None:
         """Apply an event that was read at an offset of the log."""
+        if offset < self._last - 1:  # a reader begins again with the last message at most
+            self._forget_offsets()
+        self._last = offset
         if event.kind in ENDED:
             self._end(event)
         elif event.kind == State.QUEUED:
             self._queue(event, offset)
         elif event.kind == State.ASSIGNED and event.substation:
             self.assign(event.job, event.substation, parking.replays(event.detail))
+        elif event.kind == REQUEUED:
+            self.requeue(event.job)
         elif event.kind == State.CHARGING and event.substation:
             self._begin(event)
 
@@ -125,7 +136,7 @@ class OpenJobs:
         return known.substation if known else ""
 
     def offset(self, job: str) -> int | None:
-        """Return the offset of a job's record; None where that was not read."""
+        """Return the offset of a job's record; None where it was not read, ``NOWHERE`` if gone."""
         if (waiting := self._waiting.get(job)) is not None:
             return waiting
         known = self._assigned.get(job)
@@ -178,6 +189,12 @@ class OpenJobs:
     def _place(self, job: str) -> int:
         """Return a job's place among those that were published again; 0 where it was not."""
         return self._requeued.get(job, 0)
+
+    def _forget_offsets(self) -> None:
+        """Forget where the records stand: the log was deleted and made anew."""
+        self._waiting = dict.fromkeys(self._waiting, NOWHERE)
+        for each in self._assigned.values():
+            each.offset = NOWHERE
 
     def _queue(self, event: Event, offset: int) -> None:
         replays = parking.replays(event.detail)

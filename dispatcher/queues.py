@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from enum import Enum
 from functools import partial
 from math import inf
 
@@ -23,6 +24,14 @@ LOOKS_MOST = 50  # a second at the queues of those that need none
 GONE_SECONDS = 10.0  # between two looks at a queue that cannot be had, of one that left
 EMPTY_SECONDS = 60.0  # RabbitMQ notices sooner that a link broke, and has back what that held
 PAUSE_SECONDS = 1.0  # after a failure
+
+
+class Whereabouts(Enum):
+    """Where jobs are that were sent to a substation and have not begun."""
+
+    UNKNOWN = "in its queue, in its hands, or nobody can tell"
+    NOT_BROUGHT = "it takes jobs, and its queue is empty: it has them, or nobody has"
+    GONE = "neither its queue nor a substation at work has them"
 
 
 class QueueKeeper:
@@ -75,21 +84,27 @@ class QueueKeeper:
         state = await self._look(substation)
         return state is not None and state.consumers > 0 and not state.ready
 
-    async def holds_none(self, substation: str) -> bool:
-        """Return whether nothing that was sent to a substation a while ago waits there.
-
-        Where its page cannot be read, or it left, only an empty queue without a consumer says so.
-        """
+    async def whereabouts(self, substation: str) -> Whereabouts:
+        """Return where jobs are that were sent to a substation a while ago, and have not begun."""
         account = self._ledger.accounts.get(substation)
         if self.holding(substation):
-            return False
+            return Whereabouts.UNKNOWN
         if account is not None and self._ledger.unreadable(account, self._now()) is None:
-            return await self.takes_jobs(substation)
+            waiting = account.counts is not None and account.counts.waiting > 0
+            if not waiting and await self.takes_jobs(substation):
+                return Whereabouts.NOT_BROUGHT
+            return Whereabouts.UNKNOWN
+        name = topology.substation_queue(substation).name
         try:
-            state = await self._declarer.look(topology.substation_queue(substation).name)
+            state = await self._declarer.look(name)
+            if state is None:
+                return Whereabouts.GONE
+            # a queue without a leader is told as empty, too: only its leader hands out a message
+            if not (state.ready or state.consumers) and await self._declarer.is_empty(name):
+                return Whereabouts.GONE
         except BrokerUnavailable:
-            return False
-        return state is None or not (state.ready or state.consumers)
+            pass
+        return Whereabouts.UNKNOWN
 
     async def run(self) -> None:
         """Keep the queues until the task is cancelled."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from dispatcher.doubt import ReadLog
-from dispatcher.jobs import TAKEN_BACK_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.queues import Whereabouts
 from dispatcher.telemetry import Metrics
 from grid import event_log, messages, parking, topology
 from grid.amqp import Declarer, Outcome, Publisher, StreamScanner
@@ -28,13 +30,25 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 MISSING_SECONDS: Final = 8.0  # messages on their way between RabbitMQ and here are in no count
+OWN_SECONDS: Final = 60.0  # for a job that this dispatcher sent, and sees to itself
 LOG_SECONDS: Final = 5.0  # to read the event log as far as it is written, before looking again
 MAX_SUSPECTS: Final = 50_000
-PUBLISHED: Final = "published"
-RECORD_LOST: Final = "record lost"
 BATCH: Final = 5_000  # jobs published at once
 
-LostAt = Callable[[str], Coroutine[Any, Any, bool]]
+PUBLISHED: Final = "published"
+SENT_AGAIN: Final = "sent again"
+IN_DOUBT: Final = "in doubt"
+REFUSED: Final = "refused"
+RECORD_LOST: Final = "record lost"
+
+AskWhereabouts = Callable[[str], Coroutine[Any, Any, Whereabouts]]
+
+
+class _Silent(NamedTuple):
+    """The jobs that have not begun: those that nobody has, and those to send again, and where."""
+
+    gone: list[str]
+    resend: dict[str, str]
 
 
 class Work(Protocol):
@@ -43,16 +57,20 @@ class Work(Protocol):
     def in_hand(self) -> Hands:
         """Return what it has."""
 
-    def has_sent(self, job: str) -> bool:
-        """Return whether it sent a job itself, and so sees to it that the job begins."""
+    def has_sent(self, job: str, substation: str) -> bool:
+        """Return whether it sent a job there itself, and so sees to it that the job begins."""
+
+    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
+        """Send a job once more where it was sent before."""
 
 
 class Reconciler:
     """Looks each second, while ``is_active``, for jobs that are missing.
 
-    ``lost_at`` returns of a substation whether jobs that were sent there and have not begun are
-    nowhere. ``read_log`` comes back when all is read that was written before the call. ``now``
-    returns steady seconds.
+    ``whereabouts`` returns where jobs are that were sent to a substation and have not begun.
+    ``read_log`` comes back when all is read that was written before the call, ``position`` returns
+    the offset up to which the log was read, ``dead_in_hand`` how many dead letters are being
+    parked here. ``now`` returns steady seconds.
     """
 
     def __init__(
@@ -65,8 +83,10 @@ class Reconciler:
         publisher: Publisher,
         metrics: Metrics,
         is_active: Callable[[], bool],
-        lost_at: LostAt,
+        whereabouts: AskWhereabouts,
         read_log: ReadLog,
+        position: Callable[[], int],
+        dead_in_hand: Callable[[], int],
         now: Callable[[], float],
     ) -> None:
         self._jobs = jobs
@@ -76,12 +96,14 @@ class Reconciler:
         self._publisher = publisher
         self._metrics = metrics
         self._is_active = is_active
-        self._lost_at = lost_at
+        self._whereabouts = whereabouts
         self._read_log = read_log
+        self._position = position
+        self._dead_in_hand = dead_in_hand
         self._now = now
         self._missing_since: dict[str, float] = {}
         self._fewest = 0  # missing at any look since some were
-        for outcome in (PUBLISHED, RECORD_LOST):
+        for outcome in (PUBLISHED, SENT_AGAIN, IN_DOUBT, REFUSED, RECORD_LOST):
             metrics.reconciled.labels(outcome)  # so that its increase is seen
 
     async def run(self) -> None:
@@ -94,70 +116,100 @@ class Reconciler:
                 log.info("reconciliation waits: %s", error)
 
     async def look(self) -> None:
-        """Publish the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
-        missing = await self._missing() if self._jobs.complete and self._is_active() else []
-        now = self._now()
-        self._missing_since = {job: self._missing_since.get(job, now) for job in missing}
+        """See to the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
+        active = self._jobs.complete and self._is_active()
+        silent = await self._silent() if active else _Silent([], {})
+        missing = await self._missing(silent.gone) if active else []
+        due = self._due([*missing, *silent.resend])
+        lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
         # what is on its way at each look makes some of the oldest look missing, each time others
         self._fewest = min(self._fewest or len(missing), len(missing))
-        due = [job for job in missing if now - self._missing_since[job] >= MISSING_SECONDS]
-        if due and self._is_active():
-            await self._publish(due[: min(self._fewest, BATCH)])
+        if lost:
+            await self._publish(lost[: self._fewest])
             self._fewest = 0
+        resend = {
+            job: substation
+            for job, substation in silent.resend.items()
+            if due[job] >= self._patience(job, substation)
+        }
+        if resend:
+            await self._resend(resend)
 
-    async def _missing(self) -> list[str]:
+    def _patience(self, job: str, substation: str) -> float:
+        return OWN_SECONDS if self._work.has_sent(job, substation) else MISSING_SECONDS
+
+    def _due(self, jobs: Collection[str]) -> Mapping[str, float]:
+        """Return for how long each of these jobs has been found missing, in seconds."""
+        now = self._now()
+        self._missing_since = {job: self._missing_since.get(job, now) for job in jobs}
+        return {job: now - since for job, since in self._missing_since.items()}
+
+    async def _missing(self, gone: Collection[str]) -> list[str]:
         """Return the jobs that are missing now; none while a queue is missing itself."""
-        lost = await self._lost_at_substations()
-        if not await self._compare(lost):
+        if not await self._compare(gone):
             return []
         # The log may not have been read up to what was decided or ended meanwhile.
         if not await within(LOG_SECONDS, self._read_log()):
             return []
-        return await self._compare([job for job in lost if self._jobs.silent(job)])
+        return await self._compare([job for job in gone if self._jobs.silent(job)])
 
-    async def _compare(self, lost: Collection[str]) -> list[str]:
-        if not self._jobs.waiting and not lost:
+    async def _compare(self, gone: Collection[str]) -> list[str]:
+        if not self._jobs.waiting and not gone:
             return []
-        before, elsewhere = self._work.in_hand(), 0
+        before, elsewhere = self._work.in_hand(), self._dead_in_hand()
         for queue in (topology.REQUESTS, topology.DEAD):
             state = await self._declarer.look(queue)
-            if state is None:
+            # a queue without a leader is told as empty, and without the consumers that it has
+            if state is None or not state.consumers:
                 return []
             elsewhere += state.ready
         after = self._work.in_hand()
         elsewhere += max(before.others, after.others)
         # what was delivered or given back meanwhile was in a hand at either time
-        return self._jobs.missing(elsewhere, before.jobs | after.jobs, lost, MAX_SUSPECTS)
+        return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
 
-    async def _lost_at_substations(self) -> list[str]:
-        """Return the jobs another dispatcher sent to substations that do not have them."""
-        lost = []
+    async def _silent(self) -> _Silent:
+        """Return the jobs that have not begun, and are not where they were sent."""
+        found = _Silent([], {})
         for substation, jobs in self._jobs.assigned().items():
-            others = [job for job in jobs if not self._work.has_sent(job)]
-            if others and await self._lost_at(substation):
-                lost += others
-        return lost
+            whereabouts = await self._whereabouts(substation)
+            if whereabouts is Whereabouts.GONE:
+                found.gone.extend(jobs)
+            elif whereabouts is Whereabouts.NOT_BROUGHT:
+                found.resend.update(dict.fromkeys(jobs, substation))
+        return found
 
-    async def _publish(self, jobs: Collection[str]) -> None:
+    async def _publish(self, jobs: Sequence[str]) -> None:
         """Publish jobs again, under their ids, from what the log says of them."""
         requests = await self._requests(jobs)
-        outcomes = await asyncio.gather(
-            *(self._publish_one(job, request) for job, request in requests.items())
-        )
-        done = sum(outcomes)
-        self._metrics.reconciled.labels(PUBLISHED).inc(done)
+        if not self._is_active():  # reading takes its time
+            return
+        known = [(job, requests[job]) for job in jobs if job in requests]
+        outcomes: Counter[str] = Counter()
+        for first in range(0, len(known), BATCH):
+            publishing = (self._publish_one(*each) for each in known[first : first + BATCH])
+            outcomes.update(await asyncio.gather(*publishing))
+        for outcome, count in outcomes.items():
+            self._metrics.reconciled.labels(outcome).inc(count)
         log.warning(
-            "%d accepted requests were in no queue and in nobody's hands, %d of them are published "
-            "again: somebody deleted or purged a queue, or RabbitMQ lost it",
+            "%d accepted requests were in no queue and in nobody's hands: somebody deleted or "
+            "purged a queue, or RabbitMQ lost it. %s",
             len(jobs),
-            done,
+            ", ".join(f"{outcome}: {count}" for outcome, count in sorted(outcomes.items())),
         )
-        for job in set(jobs) - requests.keys():
-            self._jobs.drop(job)
-            self._metrics.reconciled.labels(RECORD_LOST).inc()
-            log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
 
-    async def _publish_one(self, job: str, request: ChargeRequest) -> bool:
+    async def _resend(self, jobs: Mapping[str, str]) -> None:
+        """Send jobs to the same substations once more: each knows those that it has."""
+        requests = await self._requests(list(jobs)[:BATCH])
+        if not self._is_active():
+            return
+        log.warning("%d jobs are sent to their substations once more: none began", len(requests))
+        for job, request in requests.items():
+            self._missing_since.pop(job, None)
+            self._metrics.reconciled.labels(SENT_AGAIN).inc()
+            self._work.send_recorded(request, jobs[job], self._jobs.replays(job))
+
+    async def _publish_one(self, job: str, request: ChargeRequest) -> str:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         substation = self._jobs.substation(job)
         self._publisher.publish(
@@ -167,26 +219,34 @@ class Reconciler:
             answer.set_result,
             id=job,
             headers={
+                COPY_HEADER: True,
                 **parking.marked(self._jobs.replays(job)),
                 **({TAKEN_BACK_HEADER: substation} if substation else {}),
             },
             priority=request.priority,
             wanted=lambda: False,  # in doubt it is looked for again
         )
-        published = await answer is Outcome.CONFIRMED
-        if published:
-            self._jobs.requeue(job)
+        outcome = await answer
         self._missing_since.pop(job, None)
-        return published
+        if outcome is Outcome.CONFIRMED:
+            self._jobs.requeue(job)
+            return PUBLISHED
+        return IN_DOUBT if outcome is Outcome.ABANDONED else REFUSED
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
-        """Read the requests of jobs from the log; without those whose record is gone."""
-        records = _Records(jobs)
+        """Read the requests of jobs from the log; those whose record is gone are given up."""
+        records, end = _Records(jobs), self._position()
         offsets = [at for job in jobs if (at := self._jobs.offset(job)) is not None]
-        if offsets:
-            await self._scanner.scan(topology.EVENTS, min(offsets), max(offsets) + 1, records.see)
-        if len(records.found) < len(jobs):  # what was replayed has its request in an older record
-            await self._scanner.scan(topology.EVENTS, "first", max(offsets) + 1, records.see)
+        first, last = min(offsets, default=0), min(max(offsets, default=0) + 1, end)
+        if 0 <= first < last:
+            await self._scanner.scan(topology.EVENTS, first, last, records.see)
+        if len(records.found) < len(jobs) and end:
+            # what was replayed has its request in an older record; or the log was made anew
+            await self._scanner.scan(topology.EVENTS, "first", end, records.see)
+        for job in set(jobs) - records.found.keys():
+            self._jobs.drop(job)
+            self._metrics.reconciled.labels(RECORD_LOST).inc()
+            log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
         return records.found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -53,8 +54,9 @@ class Sender:
         """Put a decision on record, and the job among those that ``flush`` publishes."""
         job.substation, job.attempt = substation, job.attempt + 1
         job.assigned_at = self._clock()
-        if job.decided_after is None:
-            job.decided_after = self._position()
+        position = self._position()  # which begins anew where the event log was made anew
+        before = position if job.decided_after is None else job.decided_after
+        job.decided_after = min(position, before)
         job.unrecorded += 1
         self._under_way[substation] += 1
         self._events.write(
@@ -83,6 +85,9 @@ class Sender:
         self._events.flush()
         placed, self._placed = self._placed, []
         for job in placed:
+            if not self._is_ours(job):  # its delivery was lost, or may be, since it was decided
+                asyncio.get_running_loop().call_soon(self._on_answer, job, Outcome.ABANDONED)
+                continue
             self._publisher.publish(
                 topology.SUBSTATIONS_EXCHANGE,
                 job.substation,

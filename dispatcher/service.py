@@ -60,6 +60,7 @@ NOT_BEGUN: Final = (
     f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
     "`python -m grid declare` makes what is missing"
 )
+TAKEOVER_SECONDS: Final = 0.25  # between two looks whether this dispatcher has taken over
 PAST_AFTER_SECONDS: Final = 10.0  # what matters at once is read by then
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
 SETTLING: Final = "the substations are still being read for the first time"
@@ -91,6 +92,8 @@ class _Service:
         self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
         self._progress = Progress(REMEMBERED)
         self._jobs = OpenJobs()
+        self._terms_read = -1
+        self._past_read = asyncio.Event()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._turn = Turn(self._name, self._now)
         publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
@@ -100,7 +103,7 @@ class _Service:
         self._queues = QueueKeeper(self._ledger, declarer, self._isolation, self._now)
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(publisher, random)
-        dead = DeadLetters(publisher, self._events, self._metrics, clock)
+        self._dead = dead = DeadLetters(publisher, self._events, self._metrics, clock)
         self._link(dead.link(self._urls, self._broker))
         self._rescue = self._rescuing()
         self._scraper = self._watching()
@@ -110,11 +113,14 @@ class _Service:
             self._dispatcher,
             declarer=declarer,
             scanner=self._scanner,
-            publisher=publisher,
+            # one that a queue without a leader breaks must not take the jobs with it
+            publisher=self._link(Publisher("dispatcher-again", self._urls, self._broker)),
             metrics=self._metrics,
             is_active=self._is_active,
-            lost_at=self._queues.holds_none,
+            whereabouts=self._queues.whereabouts,
             read_log=self._read_log,
+            position=lambda: self._log.position,
+            dead_in_hand=lambda: self._dead.in_hand,
             now=self._now,
         )
 
@@ -144,6 +150,8 @@ class _Service:
             on_delivery=self._on_delivery,
             on_sent=self._on_sent,
             read_log=self._read_log,
+            read_all=self._read_all,
+            open_jobs=self._jobs,
             certain=lambda: not any(link.lapsed for link in self._leased),
             position=lambda: self._log.position,
             send_ahead=settings.send_ahead,
@@ -180,6 +188,7 @@ class _Service:
             anywhere_else=lambda name: (
                 dispatcher.deciding
                 and not self._turn.standing_by
+                and self._terms_read == self._turn.terms
                 and ledger.another(name, self._now())
             ),
             forget=dispatcher.forget_taken_back,
@@ -281,7 +290,7 @@ class _Service:
             dispatcher.deciding
             and self._requests.connected
             and not self._requests.lapsed
-            and not self._turn.standing_by
+            and self._turn.undisputed
             and not dispatcher.intake.held
         )
 
@@ -300,7 +309,10 @@ class _Service:
                 self._jobs.absorb(await read_past(self._scanner, end))
             except BrokerUnavailable as error:
                 log.info("the older part of the event log cannot be read yet: %s", error)
+                if 0 < self._log.position < end:
+                    end = 0  # the log was made anew: there is nothing older
                 await asyncio.sleep(LOG_RETRY_SECONDS)
+        self._past_read.set()
         log.info("the older part of the event log is read: %d jobs wait", self._jobs.waiting)
 
     async def _find_start(self) -> str | int:
@@ -331,6 +343,19 @@ class _Service:
             await mark.write()
         finally:
             self._watch.marks.discard(mark)
+
+    async def _read_all(self) -> None:
+        """Read the event log as far as it is written now, and what is older."""
+        await self._past_read.wait()
+        await self._read_log()
+
+    async def _read_at_takeover(self) -> None:
+        """Read the log each time this dispatcher takes over, before it takes any job back."""
+        while True:
+            if self._terms_read != (terms := self._turn.terms):
+                await self._read_log()
+                self._terms_read = terms
+            await asyncio.sleep(TAKEOVER_SECONDS)
 
     async def _takes_jobs(self, substation: str) -> bool:
         """Tell whether a job sent there must have begun by now; where another is at work, nothing.
@@ -370,6 +395,7 @@ class _Service:
             self._rescue.run(),
             self._unbegun.run(),
             self._reconciler.run(),
+            self._read_at_takeover(),
             snapshots.publish(),
             announce(candidates, self._blind),
         ]

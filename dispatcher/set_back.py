@@ -13,7 +13,8 @@ from functools import partial
 from typing import Final
 
 from dispatcher.decision.line import Line
-from dispatcher.jobs import TAKEN_BACK_HEADER, Job
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
+from dispatcher.open_jobs import OpenJobs
 from grid import topology
 from grid.amqp import Outcome, Publisher
 
@@ -32,11 +33,13 @@ class SetBack:
         line: Line[Job],
         publisher: Publisher,
         returned: Callable[[Job, Outcome], None],
+        open_jobs: OpenJobs,
         now: Callable[[], float],
     ) -> None:
         self._line = line
         self._publisher = publisher
         self._returned = returned
+        self._open_jobs = open_jobs
         self._now = now
         self._due_at = self._look_at = 0.0
         self.under_way: set[Job] = set()  # whose copy is published, and not answered for
@@ -78,7 +81,11 @@ class SetBack:
             job.body,
             partial(self._on_answer, job),
             id=job.id,
-            headers={**job.headers, **({TAKEN_BACK_HEADER: job.origin} if job.origin else {})},
+            headers={
+                **job.headers,
+                **({TAKEN_BACK_HEADER: job.origin} if job.origin else {}),
+                **({COPY_HEADER: True} if job.id in self._open_jobs else {}),
+            },
             priority=job.request.priority,
         )
 

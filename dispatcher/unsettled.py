@@ -12,26 +12,33 @@ from collections.abc import Iterable
 from typing import Final
 
 SETTLED_SECONDS: Final = 3.0  # after an acknowledgement was handed over, on a link that answers
-HANDED_OVER_SECONDS: Final = 10.0  # in which RabbitMQ delivers again what another one had
+HANDED_OVER_SECONDS: Final = 10.0  # after its first delivery RabbitMQ has delivered all of it
 
 
 class Unsettled:
-    """Remembers what was acknowledged just now, and what another dispatcher left unsettled."""
+    """Remembers what was acknowledged just now, and what others left unsettled."""
 
     def __init__(self) -> None:
         self._acknowledged: deque[tuple[float, int]] = deque()  # when, and the offset before it
-        self._inherited: tuple[float, int] | None = None
+        self._inherited: dict[str, int] = {}  # by who left it
+        self._delivered_at: float | None = None  # the first time since something was inherited
 
     def acknowledged(self, offset: int, now: float) -> None:
         """Record the acknowledgement of a request whose decision stands behind ``offset``."""
         self._acknowledged.append((now, offset))
 
-    def inherit(self, offset: int, now: float) -> None:
-        """Record that another dispatcher's decisions from ``offset`` on may be unsettled.
+    def inherit(self, offset: int, dispatcher: str) -> None:
+        """Record that a dispatcher's decisions from ``offset`` on may be unsettled.
 
-        Or one's own, of requests that RabbitMQ will deliver again.
+        It may be this one: RabbitMQ delivers again what it had in hand when a link broke.
         """
-        self._inherited = now, offset
+        self._inherited[dispatcher] = offset
+        self._delivered_at = None
+
+    def delivered(self, now: float) -> None:
+        """Record that RabbitMQ delivers requests here: before all others those that came before."""
+        if self._delivered_at is None:
+            self._delivered_at = now
 
     def since(
         self, in_hand: Iterable[int], position: int, now: float, *, answering: bool, clear: bool
@@ -45,10 +52,10 @@ class Unsettled:
         if answering:
             while self._acknowledged and self._acknowledged[0][0] <= now - SETTLED_SECONDS:
                 self._acknowledged.popleft()
-        offsets = [position, *in_hand, *(offset for _, offset in self._acknowledged)]
-        if (known := self._inherited) is not None:
-            if answering and clear and known[0] <= now - HANDED_OVER_SECONDS:
-                self._inherited = None
-            else:
-                offsets.append(known[1])
-        return min(offsets)
+            if clear and self._is_handed_over(now):
+                self._inherited.clear()
+        acknowledged = (offset for _, offset in self._acknowledged)
+        return min([position, *in_hand, *acknowledged, *self._inherited.values()])
+
+    def _is_handed_over(self, now: float) -> bool:
+        return self._delivered_at is not None and now - self._delivered_at >= HANDED_OVER_SECONDS

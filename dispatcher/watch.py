@@ -25,6 +25,7 @@ from grid.messages import valid_substation_id
 log = logging.getLogger(__name__)
 
 SPOKEN_WITHIN_SECONDS: Final = 12.0  # the one at work speaks every 10 s at least
+GIVEN_UP_SECONDS: Final = 45.0  # without a word; RabbitMQ gives one up after two heartbeats
 STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
 MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
 
@@ -45,7 +46,7 @@ class SubstationWatch:
         jobs: OpenJobs,
         position: Callable[[], int],
         turn: Turn,
-        inherit: Callable[[int], None],
+        inherit: Callable[[int, str], None],
         now: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
@@ -91,7 +92,7 @@ class SubstationWatch:
         speaker, leaves = event.detail.get("dispatcher"), event.detail.get("leaves") is True
         floor = event.detail.get(UNSETTLED_FROM)
         if speaker != self._turn.name and type(floor) is int and floor >= 0:
-            self._inherit(floor)
+            self._inherit(floor, str(speaker))
         if self._mark.passed.is_set():
             self._turn.heard(speaker, leaves=leaves)
             return
@@ -158,7 +159,22 @@ class Turn:
         self._other_heard_at: float | None = None
         self._other_left = False
         self._listening_until = -inf
+        self._spoken_before: float | None = None  # another, before this start
         self._leaves = False
+
+    @property
+    def undisputed(self) -> bool:
+        """Return whether no other dispatcher can have requests that RabbitMQ delivered to it.
+
+        The last delivery was to this one; or nothing was heard of another for so long that RabbitMQ
+        has given it up.
+        """
+        if self._leaves:
+            return False
+        if (self._taken and self._other_heard_at is None) or self._other_left:
+            return True
+        last = self._spoken_before if self._other_heard_at is None else self._other_heard_at
+        return last is None or self._now() - last > GIVEN_UP_SECONDS
 
     @property
     def standing_by(self) -> bool:
@@ -176,7 +192,9 @@ class Turn:
     def heard_before(self, name: object, seconds: float, *, leaves: bool = False) -> None:
         """Note the word of a dispatcher from before this start, so many seconds ago."""
         if name != self.name:
-            until = self._now() + SPOKEN_WITHIN_SECONDS - max(0.0, seconds)
+            ago = max(0.0, seconds)
+            self._spoken_before = None if leaves else self._now() - ago
+            until = self._now() + SPOKEN_WITHIN_SECONDS - ago
             self._listening_until = -inf if leaves else max(self._listening_until, until)
 
     def leave(self) -> None:

@@ -33,6 +33,7 @@ FINAL: Final = frozenset({State.COMPLETED, State.EXPIRED})
 ASIDE: Final = ENDED - FINAL  # an operator may replay a job after that
 
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
+REQUEUED: Final = "requeued"  # a job was put back into charge.requests by the dispatcher
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
 STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
 
@@ -44,7 +45,7 @@ MAX_REASON: Final = 2_000  # characters of a reason that are kept
 MAX_SUBSTATION: Final = 200  # characters of a substation's name
 MAX_ATTEMPT: Final = 1_000_000_000
 
-_KINDS: Final = frozenset({*State, SUBSTATIONS, MARKER})
+_KINDS: Final = frozenset({*State, SUBSTATIONS, REQUEUED, MARKER})
 
 
 class Counts(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
-from pika.spec import Queue
+from pika.spec import Basic, Queue
 
 from grid import topology
 from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle
@@ -50,6 +50,14 @@ class Declarer(Link):
         Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
         """
         return await self._do(f"look at {name}", lambda channel: _look_at_queue(channel, name))
+
+    async def is_empty(self, name: str) -> bool:
+        """Return whether a queue has no message ready, by the word of its leader.
+
+        A message that is there is given back. Raises ``BrokerUnavailable`` where the link is down
+        or breaks over it, or there is no such queue.
+        """
+        return await self._do(f"look into {name}", lambda channel: _is_empty(channel, name))
 
 
 async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
@@ -98,6 +106,21 @@ async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
     if _is_missing(answer):
         return None
     raise answer
+
+
+async def _is_empty(channel: Channel, name: str) -> bool:
+    """Ask for a message on a channel of its own: RabbitMQ closes one on which it has no queue."""
+    opened, found = future(), future()
+    own = channel.connection.channel(on_open_callback=partial(settle, opened))
+    own.add_on_close_callback(lambda _, why: settle(found, why))
+    await opened
+    own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
+    own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
+    answer = await found
+    if isinstance(answer, Exception):
+        raise answer
+    own.close()  # which gives a message back
+    return answer is None
 
 
 def _is_missing(why: Exception) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 
 LEASE_SECONDS: Final = 1.0  # far below two heartbeats, in which RabbitMQ gives nobody up
 RENEW_SECONDS: Final = 0.25  # between an answer and the next question
+ANSWER_SECONDS: Final = 15.0  # without an answer a link is of no use: it is made anew
 
 
 def boot_time() -> float:
@@ -38,6 +39,6 @@ class Lease:
         """Return the time by which the lease is measured, in seconds."""
         return self._now()
 
-    def renew(self, asked_at: float) -> None:
-        """Renew the lease from when the question was asked that RabbitMQ has answered now."""
-        self._renewed_at = asked_at
+    def renew(self, since: float) -> None:
+        """Renew the lease from a time at which the channel was there for certain."""
+        self._renewed_at = since

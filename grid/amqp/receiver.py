@@ -12,7 +12,7 @@ from pika.channel import Channel
 from pika.connection import Connection
 from pika.spec import Basic
 
-from grid.amqp.lease import RENEW_SECONDS, Lease
+from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
 from grid.amqp.link import Link, Watch, future, settle
 
 
@@ -85,7 +85,7 @@ class Receiver(Link):
     def _opened(self, connection: Connection, channel: Channel) -> None:
         super()._opened(connection, channel)
         if self._lease is not None:
-            self._renewing = asyncio.create_task(_keep(self._lease, channel))
+            self._renewing = asyncio.create_task(_keep(self._lease, channel, self._broken))
 
     def _lost(self) -> None:
         if self._renewing is not None:
@@ -100,20 +100,35 @@ async def grant(channel: Channel, prefetch: int) -> None:
     await granted
 
 
-async def _keep(lease: Lease, channel: Channel) -> None:
-    while True:
-        await asyncio.sleep(RENEW_SECONDS)
-        await _renew(lease, channel)
+async def _keep(lease: Lease, channel: Channel, broken: asyncio.Future[str]) -> None:
+    """Renew a lease again and again; end the link where RabbitMQ does not answer any more."""
+    try:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await _renew(lease, channel)
+    except TimeoutError:
+        settle(broken, f"RabbitMQ has not answered in {ANSWER_SECONDS:g} s")
 
 
 async def _renew(lease: Lease, channel: Channel) -> None:
     """Ask something that changes nothing: a prefetch is for consumers to come, and needs no right.
 
-    Where the channel is gone no answer comes, until the link is told and cancels this.
+    The lease counts from the answer where this process ran all the while, so that it was not in a
+    buffer; else from the question. Where the channel is gone no answer comes, until the link is
+    told and cancels this. Raise ``TimeoutError`` after ``ANSWER_SECONDS``.
     """
-    asked_at = lease.now()
-    await grant(channel, 1)
-    lease.renew(asked_at)
+    asked_at = ran_at = lease.now()
+    stopped = False
+    answer = asyncio.ensure_future(grant(channel, 1))
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=RENEW_SECONDS)
+                stopped = stopped or lease.now() - ran_at > LEASE_SECONDS
+                ran_at = lease.now()
+    finally:
+        answer.cancel()
+    lease.renew(asked_at if stopped else ran_at)
 
 
 def received(

@@ -18,7 +18,7 @@ from grid.provenance import writer_of
 
 SCAN_PREFETCH: Final = 500
 ACK_EVERY: Final = SCAN_PREFETCH // 2
-FIRST_SECONDS: Final = 0.5  # in which the first message comes, where there is one
+FIRST_SECONDS: Final = 2.0  # in which the first message comes, where there is one
 SILENT_SECONDS: Final = 10.0  # without a message: the part is not there (any more)
 
 See = Callable[[int, bytes, str], None]  # offset, body, who wrote it

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pika.channel import Channel
+from pika.connection import Connection
 
 from grid.amqp.consumer import Consumer
-from grid.amqp.link import Watch, guarded
+from grid.amqp.link import Watch, guarded, settle
 from grid.amqp.receiver import Delivery
 from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
+RESUME_SECONDS: Final = 5.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
 
 
@@ -24,8 +26,9 @@ class StreamReader(Consumer):
     ``start`` is a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
     After ``next``, a link that breaks before its first message may bring some older ones.
     ``read`` is given the body of each message and, of an event, who wrote it.
-    With ``forget``, which is called at each break, all is read again instead: a stream that was
-    made anew meanwhile would have nothing at the old position.
+    With ``forget``, which is called at each break, all is read again instead. Without, it goes on
+    from the message it read last: where that is not there any more, the stream was deleted and made
+    anew meanwhile, and is read from its start.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class StreamReader(Consumer):
         self._began: float | None = None
         self._read = read
         self._unread: deque[Delivery] = deque()
+        self._resumes_at: int | None = None  # of what was read last, on a link made anew
+        self._checking: asyncio.TimerHandle | None = None
 
     @property
     def position(self) -> int:
@@ -60,11 +65,26 @@ class StreamReader(Consumer):
         await self.run()
 
     async def _set_up(self, channel: Channel) -> None:
+        read_before = self._began is not None and isinstance(self._next, int) and self._next > 0
+        self._resumes_at = int(self._next) - 1 if read_before else None
         await super()._set_up(channel)
         if self._began is None:
             self._began = asyncio.get_running_loop().time()
 
+    def _opened(self, connection: Connection, channel: Channel) -> None:
+        super()._opened(connection, channel)
+        if self._resumes_at is not None:
+            loop = asyncio.get_running_loop()
+            self._checking = loop.call_later(RESUME_SECONDS, self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Read the stream from its start: it does not have what was read before."""
+        self._next = "first"
+        settle(self._broken, f"{self._queue} was made anew: it is read from its start")
+
     def _arguments(self) -> dict[str, Any]:
+        if self._resumes_at is not None:
+            return {"x-stream-offset": self._resumes_at}
         if self._next != "next" or self._began is None:
             return {"x-stream-offset": self._next}
         # nothing read, so no position: all since then, by RabbitMQ's clock, in whole seconds
@@ -72,9 +92,32 @@ class StreamReader(Consumer):
         return {"x-stream-offset": f"{seconds}s"}
 
     def _on_record(self, delivery: Delivery) -> None:
+        if self._resumes_at is not None and not self._resumes(delivery):
+            return
         if not self._unread:
             asyncio.get_running_loop().call_soon(self._read_some)
         self._unread.append(delivery)
+
+    def _resumes(self, delivery: Delivery) -> bool:
+        """Return whether the first delivery of a link is to be read.
+
+        In the same stream it is the message that was read last, or a later one where that was
+        dropped.
+        """
+        at, last = int(delivery.headers["x-stream-offset"]), self._resumes_at
+        assert last is not None  # noqa: S101
+        self._resumes_at = None
+        self._check_no_more()
+        if at < last:
+            self._begin_anew()
+        elif at == last:
+            self.ack(delivery.tag)
+        return at > last
+
+    def _check_no_more(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
 
     def _read_some(self) -> None:
         """Read for a moment, then let others have their turn."""
@@ -96,6 +139,7 @@ class StreamReader(Consumer):
 
     def _lost(self) -> None:
         super()._lost()
+        self._check_no_more()
         self._unread.clear()  # they come again
         if self._forget_all is not None:
             self._next = self._start

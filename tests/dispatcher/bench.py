@@ -99,6 +99,7 @@ class Bench:
         policy: str = policies.DEFAULT,
         begun: bool = True,
         read_log: ReadLog | None = None,
+        read_all: ReadLog | None = None,
         on_sent: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self.registry = CollectorRegistry()
@@ -125,8 +126,10 @@ class Bench:
             now=lambda: self.now,
             on_missing_queue=self.missing.append,
             read_log=read_log,
+            read_all=read_all,
             certain=lambda: self.certain,
             position=lambda: self.position,
+            open_jobs=self.open_jobs,
             on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )

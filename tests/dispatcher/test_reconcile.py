@@ -9,15 +9,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
-from dispatcher.jobs import TAKEN_BACK_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.reconcile import MISSING_SECONDS, Reconciler
+from dispatcher.queues import Whereabouts
+from dispatcher.reconcile import MISSING_SECONDS, OWN_SECONDS, Reconciler
 from dispatcher.telemetry import Metrics
 from grid import events, messages, parking, provenance, topology
 from grid.amqp import Declarer, Outcome, QueueState, StreamScanner
 from grid.amqp.scanner import See
 from grid.errors import BrokerUnavailable
-from grid.events import Event, State
+from grid.events import REQUEUED, Event, State
 from grid.messages import ChargeRequest
 from tests.fake_broker import FakePublisher
 
@@ -42,7 +43,10 @@ class Bench:
         self.depths: dict[str, int | None] = {REQUESTS: 0, topology.DEAD: 0}
         self.hands = Hands(frozenset(), 0)
         self.own: set[str] = set()
-        self.empty: set[str] = set()
+        self.where: dict[str, Whereabouts] = {}
+        self.again: list[tuple[str, str, int]] = []
+        self.dead = 0
+        self.consumers = 1
         self.active, self.now, self.log_read = True, 0.0, 0
         self.registry = CollectorRegistry()
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
@@ -55,8 +59,10 @@ class Bench:
             publisher=self.publisher,
             metrics=Metrics(self.registry),
             is_active=lambda: self.active,
-            lost_at=self.lost_at,
+            whereabouts=self.whereabouts,
             read_log=self.read_log,
+            position=lambda: len(self.log),
+            dead_in_hand=lambda: self.dead,
             now=lambda: self.now,
         )
 
@@ -64,14 +70,18 @@ class Bench:
         """Return what the dispatcher has."""
         return self.hands
 
-    def has_sent(self, job: str) -> bool:
+    def has_sent(self, job: str, substation: str) -> bool:
         """Return whether the dispatcher sent a job itself."""
-        return job in self.own
+        return job in self.own and substation == "s1"
+
+    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
+        """Record what is sent once more."""
+        self.again.append((request.id, substation, replays))
 
     async def look(self, name: str) -> QueueState | None:
         """Return the state of a queue."""
         depth = self.depths[name]
-        return None if depth is None else QueueState(depth, 1)
+        return None if depth is None else QueueState(depth, self.consumers)
 
     async def scan(self, _stream: str, start: str | int, end: int, see: See) -> None:
         """Read a part of the log."""
@@ -79,9 +89,9 @@ class Bench:
         for offset in range(first, min(end, len(self.log))):
             see(offset, events.encode([self.log[offset]]), provenance.DISPATCHER)
 
-    async def lost_at(self, substation: str) -> bool:
-        """Return whether a substation does not have what was sent there."""
-        return substation in self.empty
+    async def whereabouts(self, substation: str) -> Whereabouts:
+        """Return where jobs are that were sent to a substation."""
+        return self.where.get(substation, Whereabouts.UNKNOWN)
 
     async def read_log(self) -> None:
         """Read the log as far as it is written."""
@@ -194,23 +204,73 @@ async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> Non
     assert await bench.after(MISSING_SECONDS) == ["b"]
 
 
-async def test_job_that_no_substation_has_is_published_with_where_it_was() -> None:
-    """So that whoever remembers it there does not take it for a copy; once, and not by its own."""
+async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> None:
+    """So that whoever remembers it there does not take it for a copy; also one's own, and once."""
     bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
     assert await bench.after(60) == []
-    bench.empty.add("s1")
+    bench.where["s1"] = Whereabouts.GONE
     bench.own.add("b")
-    assert await bench.after(MISSING_SECONDS) == ["a"]
-    [sent] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
-    assert (sent.properties.headers or {})[TAKEN_BACK_HEADER] == "s1"
+    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
+    headers = [each.properties.headers or {} for each in bench.publisher.sent]
+    assert {each[TAKEN_BACK_HEADER] for each in headers} == {"s1"}
+    assert all(each[COPY_HEADER] for each in headers)
+    bench.depths[REQUESTS] = 2
+    assert await bench.after(60) == ["a", "b"]
+    assert bench.again == []
+
+
+async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
+    """It may have it all the same, and knows it by its id; what was sent from here can wait."""
+    bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
+    bench.where["s1"] = Whereabouts.NOT_BROUGHT
+    bench.own.add("b")
+    assert await bench.after(MISSING_SECONDS) == []
+    assert bench.again == [("a", "s1", 0)]
+    bench.own.add("a")
+    await bench.after(OWN_SECONDS)
+    assert ("b", "s1", 0) in bench.again
+
+
+async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
+    """RabbitMQ tells neither its messages nor its consumers then."""
+    bench = Bench(*of("ab"))
+    bench.consumers = 0
+    assert await bench.after(60) == []
+
+
+async def test_dead_letters_that_are_being_parked_here_are_counted() -> None:
+    """They are in no queue, and will be parked."""
+    bench = Bench(*of("ab"))
+    bench.dead = 2
+    assert await bench.after(60) == []
+    assert bench.publisher.sent == []
+
+
+async def test_log_that_was_made_anew_is_searched_from_its_start() -> None:
+    """Where the records stood in the old one means nothing."""
+    bench = Bench(*of("ab"))
+    bench.log = of("b")
+    bench.jobs.take(accepted("b"), 90)
+    bench.jobs.take(accepted("c"), 0)
+    assert await bench.after(MISSING_SECONDS) == ["b"]
+    assert bench.counted("record lost") == 2
+
+
+async def test_jobs_requeued_by_another_dispatcher_are_not_sent_where_they_were() -> None:
+    """It took them back from there, and put them into the queue again."""
+    bench = Bench(
+        accepted("a"), Event(State.ASSIGNED, 1.0, "a", "s1"), Event(REQUEUED, 2.0, "a", "s1")
+    )
+    bench.where["s1"] = Whereabouts.NOT_BROUGHT
     bench.depths[REQUESTS] = 1
-    assert await bench.after(60) == ["a"]
+    assert await bench.after(60) == []
+    assert bench.again == []
 
 
 async def test_job_that_has_begun_is_left_to_its_substation() -> None:
     """Its session is in progress, or its substation has to begin it again."""
     bench = Bench(accepted("a"), *(Event(k, 1.0, "a", "s1") for k in ("assigned", "charging")))
-    bench.empty.add("s1")
+    bench.where["s1"] = Whereabouts.GONE
     assert await bench.after(60) == []
 
 
@@ -248,15 +308,24 @@ async def test_request_that_rabbitmq_does_not_take_is_tried_again() -> None:
 
 
 async def test_many_are_published_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One behind the other, without waiting anew for each."""
+    """RabbitMQ has answered for one before the next one goes out."""
     monkeypatch.setattr(reconcile, "BATCH", 2)
+    bench = Bench(*of("abcde"))
+    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
+    assert bench.counted("published") == 5
+
+
+async def test_what_was_published_again_counts_as_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is at the queue's end: what is missing then are others."""
+    monkeypatch.setattr(reconcile, "MAX_SUSPECTS", 2)
     bench = Bench(*of("abcde"))
     assert await bench.after(MISSING_SECONDS) == ["a", "b"]
     bench.depths[REQUESTS] = 2
-    await bench.reconciler.look()
+    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d"]
     bench.depths[REQUESTS] = 4
-    await bench.reconciler.look()
-    assert sorted(bench.published()) == ["a", "b", "c", "d", "e"]
+    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
 
 
 async def test_broker_that_is_away_is_told_and_waited_for() -> None:

@@ -22,15 +22,28 @@ def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
 
 
 def test_what_another_left_counts_until_its_requests_are_here_and_known() -> None:
-    """They are delivered within seconds, and held until the log is read up to them."""
+    """They are delivered before all others, and held until the log is read up to them."""
     one = Unsettled()
-    one.inherit(40, NOW)
+    one.inherit(40, "a")
+    assert one.since([], 90, NOW + 1_000, answering=True, clear=True) == 40, "not handed over yet"
+    one.delivered(NOW)
+    one.delivered(NOW + 5)
     later = NOW + HANDED_OVER_SECONDS
     assert one.since([], 90, later - 0.1, answering=True, clear=True) == 40
     assert one.since([], 90, later, answering=False, clear=True) == 40
     assert one.since([], 90, later, answering=True, clear=False) == 40
     assert one.since([], 90, later, answering=True, clear=True) == 90
     assert one.since([], 90, later, answering=True, clear=False) == 90
+
+
+def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> None:
+    """Whoever spoke last need not know of what the other one left."""
+    one = Unsettled()
+    one.inherit(10, "a")
+    one.inherit(50, "b")
+    assert one.since([], 90, NOW, answering=True, clear=True) == 10
+    one.inherit(60, "a")
+    assert one.since([], 90, NOW, answering=True, clear=True) == 50
 
 
 async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision() -> None:
@@ -58,4 +71,4 @@ async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision(
     bench.position = 40
     assert bench.dispatcher.unsettled_since() == 30
     bench.now += HANDED_OVER_SECONDS
-    assert bench.dispatcher.unsettled_since() == 30, "in doubt, and not abandoned yet"
+    assert bench.dispatcher.unsettled_since() == 30, "it was not delivered again yet"

@@ -82,6 +82,11 @@ def held(broker: Broker) -> Iterator[None]:
         broker.tell(signal.SIGCONT)
 
 
+def evaluate(broker: Broker, expression: str) -> None:
+    """Have the node's Erlang machine evaluate an expression."""
+    _ctl(broker, "eval", expression)
+
+
 def _ctl(broker: Broker, *command: str) -> None:
     (port,) = free_ports(1)
     environment = {

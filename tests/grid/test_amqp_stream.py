@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from grid import provenance, topology
-from grid.amqp import Declarer, Publisher
+from grid.amqp import Declarer, Publisher, stream
 from tests.broker import VirtualHost
 from tests.grid.gate import Gate, gate
 from tests.grid.links import Listener, Seen, eventually, running
@@ -152,3 +152,28 @@ async def test_a_stream_made_anew_is_read_from_its_start(
         new = await writer.write(3)
         await eventually(lambda: len(one.bodies) >= 13, "the new stream")
     assert one.bodies[10:] == new
+
+
+async def test_stream_made_anew_while_the_link_is_down_is_read_from_its_start(
+    writer: Writer, way: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says so: the message that was read last is not there any more."""
+    monkeypatch.setattr(stream, "RESUME_SECONDS", 1.0)
+    await writer.write(700)
+    one = Listener(way.url, EVENTS, "first")
+    async with (
+        running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
+        running(one.link),
+    ):
+        await eventually(lambda: len(one.bodies) == 700, "the old stream")
+        await way.close()
+        path = f"/api/queues/{quote(vhost.name)}/{EVENTS}"
+        await asyncio.to_thread(vhost.broker.request, "DELETE", path)
+        await declarer.queue(topology.EVENTS_STREAM)
+        new = await writer.write(3)
+        await way.open()
+        await eventually(lambda: len(one.bodies) == 703, "the new stream")
+        new += await writer.write(3)
+        await eventually(lambda: len(one.bodies) == 706, "what is new")
+    assert one.bodies[700:] == new
+    assert one.link.position == 6
