@@ -11,11 +11,13 @@ from grid.errors import BrokerUnavailable
 
 LOOK_SECONDS: Final = 2.0
 RETURNED_SECONDS: Final = 5.0  # it may be back: who is not ready is sent nothing to find out
+# not the controls: at a broker of before requests are taken, and only setting is refused
+NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
 MISSING: Final = "the queue {} is missing; `python -m grid declare` makes it"
 
 
 class QueueWatch:
-    """Looks again and again for the queues that all services share.
+    """Looks again and again for the queues that requests and their records go through.
 
     From RabbitMQ 4.2.6 on the api's user may not ask for queues; there ``publisher``, which is told
     where a request finds no queue, knows of the one that matters most.
@@ -37,7 +39,7 @@ class QueueWatch:
         """Look until the task is cancelled."""
         while True:
             await self._declarer.up.wait()
-            for queue in topology.QUEUES:
+            for queue in NEEDED:
                 await self._look(queue.name)
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from api import queues
-from api.queues import MISSING, QueueWatch
+from api.queues import MISSING, NEEDED, QueueWatch
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
@@ -46,7 +46,7 @@ async def problems(declarer: FakeDeclarer, publisher: FakePublisher) -> list[str
     return watch.problems()
 
 
-@pytest.mark.parametrize("queue", [each.name for each in topology.QUEUES])
+@pytest.mark.parametrize("queue", [each.name for each in NEEDED])
 async def test_each_missing_queue_is_named(queue: str) -> None:
     """With what makes it; those that are there are not."""
     declarer = FakeDeclarer(THERE)
