@@ -142,6 +142,11 @@ class Intake:
             raise BrokerUnavailable("RabbitMQ is away")
         if self._publisher.blocked:
             raise BrokerUnavailable("RabbitMQ takes no messages now: it is short of memory or disk")
+        if self._log.full:
+            raise BrokerUnavailable(
+                "too many accepted requests wait to be put on record in the event log "
+                f"({topology.EVENTS})"
+            )
         if self._publisher.backlog >= BACKLOG_MOST:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 

@@ -50,6 +50,11 @@ class EventLog:
         """Set once all that was written before this start has been read."""
         return self._mark.passed
 
+    @property
+    def full(self) -> bool:
+        """Whether so many events wait to be written that another one would be given up."""
+        return self._unwritten >= UNWRITTEN_MOST
+
     def read(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the stream, as far as its writer is believed."""
         try:

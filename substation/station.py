@@ -8,9 +8,11 @@ from typing import Final
 
 from grid.events import Counts, State
 from grid.messages import DEFAULT_POWER_KW
+from grid.topology import SUBSTATION_MAX_LENGTH
 
 POWER_DIGITS: Final = 6  # of kW: sums of fractions have no more that mean anything
-REMEMBERED: Final = 100_000  # ends of jobs, to know a second copy by
+# Ends of jobs, to know a second copy by: it may have waited behind a full queue of others.
+REMEMBERED: Final = 2 * SUBSTATION_MAX_LENGTH
 
 End = tuple[State, float]  # how a job ended, and when, in Unix seconds
 

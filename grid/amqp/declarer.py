@@ -99,9 +99,12 @@ async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
     own.add_on_close_callback(lambda _, why: settle(found, why))
     await opened
     own.queue_declare(name, passive=True, callback=partial(settle, found))
-    answer = await found
+    try:
+        answer = await found
+    finally:
+        if own.is_open:
+            own.close()
     if not isinstance(answer, Exception):
-        own.close()
         return QueueState.told(answer.method)
     if _is_missing(answer):
         return None

@@ -9,8 +9,8 @@ import pytest
 from api import intake, log
 from grid import event_log, topology
 from grid.amqp import Outcome
-from grid.events import State
-from tests.api.bench import REQUESTS, Bench, problem
+from grid.events import Event, State
+from tests.api.bench import AT, REQUESTS, Bench, problem
 from tests.fake_broker import turns
 
 
@@ -91,7 +91,28 @@ async def test_too_many_records_that_wait_for_a_log_are_counted(
     monkeypatch.setattr(log, "UNWRITTEN_MOST", 1)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
-        for _ in range(3):
-            assert (await bench.post({})).status == 202
+        for number in range(3):
+            bench.log.note(Event(State.QUEUED, AT, f"j{number}"))
         await turns()
         assert bench.count("events_lost_total") == 2
+
+
+async def test_api_accepts_nothing_that_it_could_not_put_on_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it answers 202 is named by the event log later; the rest is 503, until there is one."""
+    monkeypatch.setattr(event_log, "TRIES", 1)
+    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(log, "UNWRITTEN_MOST", 2)
+    async with Bench().serve() as bench:
+        bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
+        assert [(await bench.post({})).status for _ in range(3)] == [202, 202, 503]
+        answer = await bench.post({})
+        assert "wait to be put on record in the event log" in problem(answer, 503)["detail"]
+        bench.publisher.automatic[topology.EVENTS] = Outcome.CONFIRMED
+        await turns(50)
+        assert (await bench.post({})).status == 202
+        assert {each.job for each in bench.publisher.events(State.QUEUED)} == {
+            each.properties.message_id for each in bench.publisher.to(REQUESTS)
+        }
+        assert bench.count("events_lost_total") == 0

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from grid.events import Counts, State
 from grid.messages import DEFAULT_POWER_KW
+from grid.topology import SUBSTATION_MAX_LENGTH
 from substation import station as module
 from substation.station import Station
 
@@ -49,6 +50,15 @@ def test_what_is_remembered_of_completed_jobs_is_bounded() -> None:
         one.finish(str(number), 1009)
     assert one.end("1") is None
     assert one.end("2")
+
+
+def test_substation_knows_a_second_copy_behind_a_full_queue_of_others() -> None:
+    """One end is remembered while as many end as its queue holds."""
+    one = station()
+    for number in range(SUBSTATION_MAX_LENGTH + 5):
+        one.start(str(number), None)
+        one.finish(str(number), 1009)
+    assert one.end("0") == (State.COMPLETED, 1009)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["start", "finish", "interrupt"]), st.integers(0, 9))))
