@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def lines(
     closed: bool = False,
     no_grafana: str | None = None,
 ) -> list[Line]:
-    """Give the rows; ``substations`` maps each id to its metrics' port on this machine.
+    """Return the rows; ``substations`` maps each id to its metrics' port on this machine.
 
     ``closed`` says that the api asks everybody for a key, ``no_grafana`` why there is none.
     """
@@ -69,9 +70,12 @@ def text(rows: Sequence[Line], ports: Mapping[str, int], *, closed: bool = False
 
 
 def say(message: str) -> None:
-    """Print for the person who called."""
-    sys.stdout.write(message + "\n")
-    sys.stdout.flush()
+    """Print for the person who called; one who reads no more, like `head`, stops nothing."""
+    try:
+        sys.stdout.write(message + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _broker(ports: Mapping[str, int], *, own: bool) -> list[Line]:

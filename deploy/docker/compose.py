@@ -188,8 +188,8 @@ class Compose:
         found = containers.existing(self._call)
         if other := containers.other_folder(found, FOLDER):
             raise GridError(
-                f"The containers of this stack were started from {other}: stop them there, with "
-                " make down , before anything is done from here"
+                f"The containers of this stack were started from {other}: "
+                "stop them there first, with  make down"
             )
         return bool(found)
 

@@ -6,6 +6,7 @@ it for as long as it runs, however it ends. Run by its path and with the standar
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -21,6 +22,8 @@ def holder(file: Path) -> str | None:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return lock.read().decode(errors="replace").strip() or "unknown"
+            except OSError:  # a network's file system that knows no locks
+                return None
     except FileNotFoundError:
         pass
     return None
@@ -34,8 +37,11 @@ def take(file: Path) -> int | None:
     except BlockingIOError:
         os.close(handle)
         return None
-    os.truncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
+    except OSError as error:  # a network's file system that knows none
+        sys.stderr.write(f"no lock on {file}: {error.strerror}: a second program is not kept out\n")
+    with contextlib.suppress(OSError):  # a full disk keeps nobody from starting
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
     os.set_inheritable(handle, True)  # noqa: FBT003
     return handle
 

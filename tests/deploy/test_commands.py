@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -264,3 +266,25 @@ def test_a_failure_is_undone_and_told(failing: str) -> None:
     with pytest.raises(GridError, match=f"{failing} failed"):
         up(done, Script("new", done, failing=failing), Script("old", done))
     assert done[-3:] == ["old files", "old note", "old start"]
+
+
+def test_a_reader_who_has_seen_enough_stops_nothing() -> None:
+    """`make up | head -1` starts everything all the same, and says that it did."""
+    program = (
+        "from deploy import summary as s; s.say('1'); input(); s.say('2'); s.say('3'); exit(7)"
+    )
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stderr
+        assert process.stdout.readline() == b"1\n"
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 7

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from tests.deploy.copies import copy_project
 
+NOBODY: Final = 65534
 PIP: Final = {
     "PIP_USER": "1",
     "PIP_TARGET": "{hostile}/target",
@@ -143,19 +145,20 @@ def test_scripts_do_the_same_whatever_is_exported(kind: str, place: Place) -> No
     assert "Nothing runs: start it with  make up" in status.stderr
     assert "Traceback" not in status.stderr
     assert status.returncode == 2  # make's own
-    unset = place.run(
-        "deploy/python", "-c", "import json, sys; print(sys.version_info[:2])", variables=variables
-    )
-    assert unset.returncode == 0, unset.stderr
-    assert unset.stdout.startswith("(3, "), unset.stdout
-    down = place.run("make", "down", variables=variables)
-    assert (down.returncode, down.stdout) == (0, "Nothing runs.\n"), down.stderr
     clean = place.run("make", "clean", variables=variables)
     assert clean.returncode == 0, clean.stderr
     assert place.untouched()
     left = {each.name for each in place.project.iterdir()}
     assert not left & {".run", ".secrets", ".venv"}
     assert "Makefile" in left
+
+
+def test_python_and_down_do_the_same_whatever_is_exported(place: Place) -> None:
+    """The machine's own Python is found, and what it is told to run is run."""
+    version = place.run("deploy/python", "-c", "import json; print(json.dumps([1]))", variables=ALL)
+    assert (version.returncode, version.stdout) == (0, "[1]\n"), version.stderr
+    down = place.run("make", "down", variables=ALL)
+    assert (down.returncode, down.stdout) == (0, "Nothing runs.\n"), down.stderr
 
 
 def wheel(folder: Path) -> str:
@@ -227,6 +230,31 @@ def test_down_and_clean_do_without_venv(place: Place) -> None:
             assert f"api ({process.pid})" in done.stdout
             assert process.wait() == -15
     assert not (place.project / ".secrets").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "clean", "load"])
+@pytest.mark.parametrize("folder", [".run", ".secrets"])
+def test_a_folder_of_another_user_is_named(command: str, folder: str) -> None:
+    """Whose stack it may be is not said to be nothing, and nothing is done to it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        project = copy_project(Path(temporary) / "project")
+        (project / folder).mkdir()
+        (project / folder).chmod(0)
+        refused = subprocess.run(  # noqa: S603
+            [project / "deploy" / "run", command],
+            cwd=project,
+            env={"PATH": "/usr/bin:/bin"},
+            user=NOBODY if os.getuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused.returncode == 1
+        assert f"{project / folder} cannot be used by" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert (project / folder).exists()
+        (project / folder).chmod(0o700)
 
 
 def test_notes_of_before_a_restart_of_the_machine_lead_to_nobody(place: Place) -> None:
