@@ -122,6 +122,11 @@ class OpenJobs:
         known = self._assigned.get(job)
         return known is not None and not known.begun
 
+    def charging_at(self, job: str) -> str | None:
+        """Return the substation where a job's session has begun, and not ended, as far as known."""
+        known = self._assigned.get(job)
+        return known.substation if known is not None and known.begun else None
+
     def assigned(self) -> dict[str, list[str]]:
         """Return the jobs that have not begun where they were sent, by substation."""
         found: dict[str, list[str]] = {}

@@ -17,6 +17,7 @@ from itertools import count
 from math import inf
 from typing import Final
 
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.patience import Look, Patience, Verdict
 from dispatcher.progress import Progress
 from grid import messages, parking
@@ -49,6 +50,7 @@ class Rescue:
         self,
         progress: Progress,
         patience: Patience,
+        open_jobs: OpenJobs,
         *,
         reachable: Callable[[], Mapping[str, bool]],
         look: Callable[[str], QueueState | None],
@@ -60,6 +62,7 @@ class Rescue:
     ) -> None:
         self._progress = progress
         self._patience = patience
+        self._open_jobs = open_jobs
         self._reachable = reachable
         self._look = look
         self._take_back = take_back
@@ -215,8 +218,13 @@ class Rescue:
         )
 
     def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
-        """Tell whether a job is in progress at the very substation, which may be alive."""
-        return verdict.alive and self._progress.charging_at(delivery.id or "") == name
+        """Return whether a job is in progress at the very substation, which may be alive.
+
+        A session may last longer than the newest events are remembered for.
+        """
+        job = delivery.id or ""
+        begun = self._progress.charging_at(job), self._open_jobs.charging_at(job)
+        return verdict.alive and name in begun
 
     def _hand_over(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
         if name not in self._taken:

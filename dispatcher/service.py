@@ -182,6 +182,7 @@ class _Service:
         rescue = Rescue(
             self._progress,
             Patience(self._settings.rescue_after),
+            self._jobs,
             reachable=lambda: ledger.readable(self._now()),
             look=self._queues.state,
             take_back=dispatcher.take_back,

@@ -122,9 +122,9 @@ def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_sto
         (".secrets/api", content(b""), "is empty"),
         (".secrets/operator", content(b"\n"), "is empty"),
         (".run/rabbitmq/.erlang.cookie", folder_in_place, "cannot be read: Is a directory"),
-        ("deploy/local/substations.json", content(b"\xff[]"), "not UTF-8"),
-        ("deploy/local/substations.json", content(b"[{"), "neither JSON nor YAML"),
-        ("deploy/local/substations.json", folder_in_place, "Is a directory"),
+        ("deploy/local/substations.json", content(b"\xff[]"), "not JSON"),
+        ("deploy/local/substations.json", content(b"[{"), "not JSON"),
+        ("deploy/local/substations.json", folder_in_place, "is no regular file"),
         (
             "deploy/local/substations.json",
             content(b'[{"targets": ["127.0.0.1:99999"], "labels": {"substation": "a"}}]'),

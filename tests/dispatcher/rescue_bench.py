@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.rescue import Rescue
@@ -91,6 +92,7 @@ class Bench:
 
     def __init__(self, *names: str, patience: float = 0.0) -> None:
         self.progress = Progress(1_000)
+        self.open_jobs = OpenJobs()
         self.reachable = dict.fromkeys(names, True)
         self.consumers: dict[str, int | None] = dict.fromkeys(names, 1)
         self.known = True  # whether RabbitMQ tells the state of a queue
@@ -104,6 +106,7 @@ class Bench:
         self.rescue = Rescue(
             self.progress,
             Patience(patience),
+            self.open_jobs,
             reachable=lambda: self.reachable,
             look=self.look,
             take_back=self._take_back,

@@ -32,6 +32,17 @@ async def test_sessions_of_a_living_substation_are_left_to_it() -> None:
     assert bench.taker.requeued == ["charging"]
 
 
+async def test_long_session_of_a_living_substation_is_left_to_it() -> None:
+    """So many others began since that the newest events do not tell of it any more."""
+    bench = Bench("s1", "s2")
+    bench.taker.put("s1", "charging", "waiting")
+    bench.open_jobs.take(Event(State.CHARGING, 1.0, "charging", "s1"), 0)
+    bench.state("s1", reachable=True, consumers=0)
+    async with at_work(bench):
+        await bench.rounds(6)
+    assert bench.jobs() == ["waiting"]
+
+
 async def test_a_replayed_job_is_not_over_for_having_been_parked() -> None:
     """It waits for a dead substation like any other; one that was parked from there is a copy."""
     bench = Bench("s1", "s2")

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.rescue import Rescue
@@ -41,6 +42,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
     rescue = Rescue(
         Progress(10),
         Patience(0.0),
+        OpenJobs(),
         reachable=lambda: {"substation1": False, "substation2": True},
         look=lambda _: seen[0] if seen else None,
         take_back=take_back,
