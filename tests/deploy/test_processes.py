@@ -81,6 +81,11 @@ def until(holds: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def others(folder: Path) -> list[processes.Process]:
+    """Return the processes of other stacks below a folder: beside this test others may run."""
+    return [each for each in processes.of_others() if each.folder.is_relative_to(folder)]
+
+
 def stop_here(seconds: float = 10) -> None:
     """Stop what runs here, reaping what a test started."""
     processes.stop(seconds, seconds)
@@ -97,7 +102,7 @@ def test_processes_are_found_by_mark_and_folder(start: Start, tmp_path: Path) ->
         api.pid: "api",
         supervisor.pid: SUPERVISOR,
     }
-    assert [(each.pid, each.folder) for each in processes.of_others()] == [(elsewhere.pid, other)]
+    assert [(each.pid, each.folder) for each in others(tmp_path)] == [(elsewhere.pid, other)]
     assert (
         processes.described(processes.ours()) == f"api ({api.pid}), supervisor ({supervisor.pid})"
     )
@@ -109,7 +114,7 @@ def test_processes_are_found_where_their_folder_was_moved(start: Start, tmp_path
     moved = stack.ROOT.rename(tmp_path / "moved")
     stack.ROOT.mkdir()
     assert processes.ours() == []
-    [found] = processes.of_others()
+    [found] = others(tmp_path)
     assert (found.pid, found.folder) == (api.pid, moved)
     moved.rename(tmp_path / "there")
     stack.ROOT.rmdir()
