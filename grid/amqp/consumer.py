@@ -10,6 +10,7 @@ from typing import Any, Final
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.connection import Connection
+from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from grid.amqp.declarer import QueueState
@@ -123,7 +124,10 @@ class Consumer(Receiver):
         while True:
             delivered, was_idle = self._delivered, idle()
             await asyncio.sleep(LOOK_SECONDS)
-            found = await _state(channel, self._queue)
+            try:
+                found = await _state(channel, self._queue)
+            except AMQPError:
+                return  # the channel is closed, and whoever waits for that is told
             nothing_came = was_idle and idle() and self._delivered == delivered
             now = ""
             if not found.consumers:

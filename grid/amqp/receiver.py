@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.connection import Connection
+from pika.exceptions import AMQPError
 from pika.spec import Basic
 
 from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
@@ -106,6 +107,8 @@ async def _keep(lease: Lease, channel: Channel, broken: asyncio.Future[str]) -> 
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             await _renew(lease, channel)
+    except AMQPError:
+        pass  # the channel is closed, and whoever waits for that is told
     except TimeoutError:
         settle(broken, f"RabbitMQ has not answered in {ANSWER_SECONDS:g} s")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -61,3 +62,28 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
             await eventually(lambda: not link.lapsed, "the lease holds again")
             assert seen.reasons() == ["connected"]
         assert not link.lapsed
+
+
+@pytest.mark.integration
+async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHost) -> None:
+    """Whoever asks RabbitMQ now and then finds the channel closed before the link is told."""
+    unhandled: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
+        await declarer.queue(QUEUE)
+    link = Consumer(
+        "c",
+        [vhost.url()],
+        Seen(),
+        queue=QUEUE.name,
+        prefetch=5,
+        deliver=lambda _: None,
+        idle=lambda: True,
+        leased=True,
+    )
+    async with running(link):
+        assert link._channel is not None  # noqa: SLF001
+        link._channel.close()  # noqa: SLF001
+        await asyncio.sleep(2.5)
+    gc.collect()
+    assert unhandled == []
