@@ -67,6 +67,8 @@ class Work(Protocol):
 class Reconciler:
     """Looks each second, while ``is_active``, for jobs that are missing.
 
+    Where others consume the requests as well, nothing is published unless it is ``undisputed`` that
+    none of them has any.
     ``whereabouts`` returns where jobs are that were sent to a substation and have not begun.
     ``read_log`` comes back when all is read that was written before the call, ``position`` returns
     the offset up to which the log was read, ``dead_in_hand`` how many dead letters are being
@@ -83,6 +85,7 @@ class Reconciler:
         publisher: Publisher,
         metrics: Metrics,
         is_active: Callable[[], bool],
+        undisputed: Callable[[], bool],
         whereabouts: AskWhereabouts,
         read_log: ReadLog,
         position: Callable[[], int],
@@ -96,6 +99,7 @@ class Reconciler:
         self._publisher = publisher
         self._metrics = metrics
         self._is_active = is_active
+        self._undisputed = undisputed
         self._whereabouts = whereabouts
         self._read_log = read_log
         self._position = position
@@ -161,6 +165,8 @@ class Reconciler:
             state = await self._declarer.look(queue)
             # a queue without a leader is told as empty, and without the consumers that it has
             if state is None or not state.consumers:
+                return []
+            if queue == topology.REQUESTS and state.consumers > 1 and not self._undisputed():
                 return []
             elsewhere += state.ready
         after = self._work.in_hand()

@@ -117,6 +117,7 @@ class _Service:
             publisher=self._link(Publisher("dispatcher-again", self._urls, self._broker)),
             metrics=self._metrics,
             is_active=self._is_active,
+            undisputed=lambda: self._turn.undisputed,
             whereabouts=self._queues.whereabouts,
             read_log=self._read_log,
             position=lambda: self._log.position,
@@ -291,7 +292,7 @@ class _Service:
             dispatcher.deciding
             and self._requests.connected
             and not self._requests.lapsed
-            and self._turn.undisputed
+            and not self._turn.standing_by
             and not dispatcher.intake.held
         )
 

@@ -46,7 +46,7 @@ class Bench:
         self.where: dict[str, Whereabouts] = {}
         self.again: list[tuple[str, str, int]] = []
         self.dead = 0
-        self.consumers = 1
+        self.consumers, self.undisputed = 1, True
         self.active, self.now, self.log_read = True, 0.0, 0
         self.registry = CollectorRegistry()
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
@@ -59,6 +59,7 @@ class Bench:
             publisher=self.publisher,
             metrics=Metrics(self.registry),
             is_active=lambda: self.active,
+            undisputed=lambda: self.undisputed,
             whereabouts=self.whereabouts,
             read_log=self.read_log,
             position=lambda: len(self.log),
@@ -236,6 +237,18 @@ async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
     bench = Bench(*of("ab"))
     bench.consumers = 0
     assert await bench.after(60) == []
+
+
+async def test_who_may_not_be_the_one_at_work_publishes_only_if_nobody_else_consumes() -> None:
+    """Another one that is held for a while has requests in hand until RabbitMQ gives it up."""
+    bench = Bench(*of("ab"))
+    bench.consumers, bench.undisputed = 2, False
+    assert await bench.after(60) == []
+    bench.consumers = 1
+    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
+    other = Bench(*of("ab"))
+    other.consumers = 2
+    assert await other.after(MISSING_SECONDS) == ["a", "b"]
 
 
 async def test_dead_letters_that_are_being_parked_here_are_counted() -> None:

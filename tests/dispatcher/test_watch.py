@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.readings import Reading
 from dispatcher.targets import Target
-from dispatcher.watch import SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Turn
+from dispatcher.watch import GIVEN_UP_SECONDS, SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Turn
 from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
 from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
@@ -247,3 +247,24 @@ def test_dispatcher_shows_how_many_targets_are_in_force() -> None:
     assert bench.count("targets") == 2
     bench.watch.on_targets({})
     assert bench.count("targets") == 0
+
+
+def test_turn_is_undisputed_once_rabbitmq_has_given_up_any_other() -> None:
+    """The last delivery was to this one, the other one left, or has been silent for long."""
+    now = 100.0
+    turn = Turn("this", lambda: now)
+    assert turn.undisputed, "nobody was ever heard"
+    turn.heard_before("other", 5)
+    assert not turn.undisputed
+    now += GIVEN_UP_SECONDS - 4
+    assert turn.undisputed
+    turn.heard("other")
+    assert not turn.undisputed
+    turn.take()
+    assert turn.undisputed
+    turn.heard("other")
+    assert not turn.undisputed
+    turn.heard("other", leaves=True)
+    assert turn.undisputed
+    turn.leave()
+    assert not turn.undisputed
