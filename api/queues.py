@@ -13,7 +13,10 @@ LOOK_SECONDS: Final = 2.0
 RETURNED_SECONDS: Final = 5.0  # it may be back: who is not ready is sent nothing to find out
 # not the controls: at a broker of before requests are taken, and only setting is refused
 NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
-MISSING: Final = "the queue {} is missing; `python -m grid declare` makes it"
+MISSING: Final = (
+    "the queue {} is missing: `make up` makes it anew, or, at a broker of your own, "
+    "`python -m grid declare`"
+)
 
 
 class QueueWatch:

@@ -140,7 +140,7 @@ class Dispatcher:
             open_jobs=open_jobs,
         )
         self._once_more = self._source(lambda _: None)
-        self._set_back = SetBack(self._line, publisher, self._on_set_back, open_jobs, now)
+        self._set_back = SetBack(self._line, publisher, self._on_set_back, now)
         self._consumer: Consumer
         self._prefetch: int
 
@@ -381,9 +381,9 @@ class Dispatcher:
             del self._jobs[job.id]
         if outcome is Outcome.CONFIRMED:
             self._open_jobs.requeue(job.id)
-            if job.origin:
+            if job.was_at:
                 self._events.write(
-                    Event(REQUEUED, self._clock(), job=job.id, substation=job.origin)
+                    Event(REQUEUED, self._clock(), job=job.id, substation=job.was_at)
                 )
         job.done()
 
@@ -433,5 +433,6 @@ class Dispatcher:
             self._unsure.append((job, where))
             self._route_soon()
         else:
+            job.left = where
             self._line.join(job)
             self._route_soon()

@@ -100,19 +100,20 @@ class History:
         """Tell whether only the log can say when a job was taken back from that substation."""
         return self.sent.where(id) not in (None, "", substation)
 
-    def sent_before(
-        self, id: str, taken_back: object = "", since: float = -inf, known: str = ""
-    ) -> str | None:
+    def sent_before(self, id: str, taken_back: object = "", since: float = -inf) -> str | None:
         """Name the substation that another dispatcher decided on, as the event log has it.
 
-        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``; where
-        the newest part of the log does not tell, it is the one that is ``known`` from before. None
+        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
         where that cannot be read now; one whose first page is still to come is not given up.
         """
-        where = self._progress.charging_at(id) or self._progress.sent_to(id) or known
+        where = self._progress.charging_at(id) or self._progress.sent_to(id)
         if where == taken_back or self._progress.sent_at(id) < since:
             return None
-        account = self._ledger.accounts.get(where or "")
+        return self.known_there(where or "")
+
+    def known_there(self, where: str) -> str | None:
+        """Return a substation that knows a second copy which is sent there now; else None."""
+        account = self._ledger.accounts.get(where)
         if account is None:
             return None
         problem = self._ledger.unreadable(account, self._now())

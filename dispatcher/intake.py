@@ -173,9 +173,12 @@ class Intake:
         A second copy may be a fresh one: an api sends again what a broken link left in doubt. Where
         its job was before it was asked for, or replayed, does not count.
         """
+        if _is_copy(delivery):
+            where = self._open_jobs.substation(job.id)
+            is_old = where == _taken_back_from(delivery) and not delivery.redelivered
+            return None if is_old else self._history.known_there(where)
         if delivery.redelivered:
-            known = self._open_jobs.substation(job.id) if _is_copy(delivery) else ""
-            return self._history.sent_before(job.id, known=known)
+            return self._history.sent_before(job.id)
         taken_back = _taken_back_from(delivery)
         since = inf if job.replays else job.request.requested_at
         return self._history.sent_before(job.id, taken_back, since)
@@ -238,18 +241,9 @@ class Intake:
         return True
 
     def _is_needless_copy(self, delivery: Delivery) -> bool:
-        """Return whether a request was published once more, and its job has ended or is elsewhere.
-
-        That it is elsewhere counts only the first time it is delivered: after that the decision on
-        record may be one on this very request.
-        """
-        name = delivery.id or ""
-        if not _is_copy(delivery):
-            return False
-        if name not in self._open_jobs:
-            return True
-        taken_back = _taken_back_from(delivery)
-        return not delivery.redelivered and self._open_jobs.substation(name) not in ("", taken_back)
+        """Return whether a request was published once more, and its job has ended, by the log."""
+        replays = parking.replays(delivery.headers)
+        return _is_copy(delivery) and self._open_jobs.has_ended(delivery.id or "", replays)
 
     def _tell_again(self, end: Event) -> None:
         """Put an end on record once more: who sent the request again may not have it."""

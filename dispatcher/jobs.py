@@ -12,7 +12,7 @@ from grid import parking, topology
 from grid.messages import ChargeRequest
 from grid.trace import Trace
 
-# of a request that a dispatcher published once more: its job has a record in the event log
+# of a request that a dispatcher published once more: its job may have ended, or be elsewhere
 COPY_HEADER: Final = "x-published-again"
 TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 
@@ -63,6 +63,7 @@ class Job:
     unrecorded: int = 0  # decisions on their way to the event log
     returning: bool = False  # on its way back to the queue
     once_more: int = 0
+    left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log
     wish: Wish = field(init=False)
 
@@ -78,6 +79,11 @@ class Job:
     def queue(self) -> str:
         """The queue it was delivered from."""
         return topology.substation_queue(self.origin).name if self.origin else topology.REQUESTS
+
+    @property
+    def was_at(self) -> str:
+        """Return the substation that the log names for it, and that does not have it."""
+        return self.left or self.origin
 
     @property
     def headers(self) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from grid import parking
 from grid.events import ENDED, FINAL, REQUEUED, Event, State
 
 NOWHERE: Final = -1  # the offset of a record that may be in no log any more
-ENDS_REMEMBERED: Final = 200_000  # events may be read in any order, an end before what it ends
+ENDS_REMEMBERED: Final = (
+    300_000  # as many as the log has at its limit; it may tell an end before what it ends
+)
 
 
 @dataclass(slots=True)
@@ -53,9 +55,9 @@ class OpenJobs:
         """Return how many jobs are accepted and not assigned."""
         return len(self._waiting)
 
-    def __contains__(self, job: object) -> bool:
-        """Return whether a job is accepted, by its record, and has not ended."""
-        return job in self._waiting or job in self._assigned
+    def has_ended(self, job: str, replays: int) -> bool:
+        """Return whether a job has ended that was replayed so often, as far as is remembered."""
+        return self._is_over(job, replays)
 
     def take(self, event: Event, offset: int) -> None:
         """Apply an event that was read at an offset of the log."""
@@ -177,12 +179,12 @@ class OpenJobs:
 
     def requeue(self, job: str) -> None:
         """Record that a job was published to ``charge.requests`` again, behind all others."""
-        self._requeued.pop(job, None)
-        self._requeued[job] = next(self._numbers)
-        known = self._assigned.get(job)
+        known = self._assigned.pop(job, None)
         if known is not None and known.offset is not None:
-            del self._assigned[job]
             self._waiting[job] = known.offset
+        self._requeued.pop(job, None)
+        if job in self._waiting:
+            self._requeued[job] = next(self._numbers)
 
     def drop(self, job: str) -> None:
         """Forget a job whose record is gone."""

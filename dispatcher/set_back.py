@@ -14,7 +14,6 @@ from typing import Final
 
 from dispatcher.decision.line import Line
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
-from dispatcher.open_jobs import OpenJobs
 from grid import topology
 from grid.amqp import Outcome, Publisher
 
@@ -33,13 +32,11 @@ class SetBack:
         line: Line[Job],
         publisher: Publisher,
         returned: Callable[[Job, Outcome], None],
-        open_jobs: OpenJobs,
         now: Callable[[], float],
     ) -> None:
         self._line = line
         self._publisher = publisher
         self._returned = returned
-        self._open_jobs = open_jobs
         self._now = now
         self._due_at = self._look_at = 0.0
         self.under_way: set[Job] = set()  # whose copy is published, and not answered for
@@ -83,8 +80,8 @@ class SetBack:
             id=job.id,
             headers={
                 **job.headers,
-                **({TAKEN_BACK_HEADER: job.origin} if job.origin else {}),
-                **({COPY_HEADER: True} if job.id in self._open_jobs else {}),
+                COPY_HEADER: True,
+                **({TAKEN_BACK_HEADER: job.was_at} if job.was_at else {}),
             },
             priority=job.request.priority,
         )

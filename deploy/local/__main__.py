@@ -64,8 +64,14 @@ def status() -> int:
         return 1
     if note is None:
         return 1
-    setup = Setup.decide({}, note)
     states = supervisor.states()
+    try:
+        setup = Setup.decide({}, note)
+    except ConfigurationError as error:  # what runs goes on with what it read before
+        for name, state in sorted(states.items()):
+            summary.say(f"  {name:<14} {state}")
+        summary.say(f"\n{error}")
+        return 1
     bad = 0
     for program in setup.programs:
         problem = ready.problem(program.ready_url) if program.ready_url else None

@@ -13,7 +13,7 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.spec import Basic, Queue
 
 from grid import topology
-from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle
+from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle, sibling
 from grid.errors import BrokerUnavailable
 
 
@@ -94,10 +94,8 @@ async def _declare_exchange(channel: Channel, name: str, kind: str) -> None:
 
 async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
     """Ask on a channel of its own: RabbitMQ closes the one on which it names no queue."""
-    opened, found = future(), future()
-    own = channel.connection.channel(on_open_callback=partial(settle, opened))
+    found, own = future(), await sibling(channel)
     own.add_on_close_callback(lambda _, why: settle(found, why))
-    await opened
     own.queue_declare(name, passive=True, callback=partial(settle, found))
     try:
         answer = await found
@@ -113,10 +111,8 @@ async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
 
 async def _is_empty(channel: Channel, name: str) -> bool:
     """Ask for a message on a channel of its own: RabbitMQ closes one on which it has no queue."""
-    opened, found = future(), future()
-    own = channel.connection.channel(on_open_callback=partial(settle, opened))
+    found, own = future(), await sibling(channel)
     own.add_on_close_callback(lambda _, why: settle(found, why))
-    await opened
     own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
     own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
     answer = await found

@@ -206,6 +206,17 @@ async def _close(connection: AsyncioConnection | None) -> None:
     await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
 
 
+async def sibling(channel: Channel) -> Channel:
+    """Return a new channel of the same connection, for what might close the one there is.
+
+    The caller closes it. Raise what RabbitMQ says where it ends before it is open.
+    """
+    opened = future()
+    new = channel.connection.channel(on_open_callback=partial(settle, opened))
+    new.add_on_close_callback(lambda _, why: _fail(opened, _reason(why)))
+    return cast(Channel, await opened)
+
+
 def _parameters(url: str, name: str) -> URLParameters:
     address, files = tls.split(url)
     parameters = URLParameters(address)

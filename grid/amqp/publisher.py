@@ -156,7 +156,8 @@ class Publisher(Link):
         finally:
             publication.withdrawn = True  # also where the caller was cancelled
         if outcome is not Outcome.CONFIRMED:
-            raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}")
+            why = f", there is no queue for {key}" if outcome is Outcome.UNROUTABLE else ""
+            raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}{why}")
 
     async def drained(self) -> None:
         """Wait until RabbitMQ has answered for everything published so far."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from pika import BasicProperties
@@ -11,7 +12,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
-from grid.amqp.link import Link, future, settle
+from grid.amqp.link import Link, future, settle, sibling
 from grid.amqp.receiver import grant
 from grid.errors import BrokerUnavailable
 from grid.provenance import writer_of
@@ -51,16 +52,14 @@ class StreamScanner(Link):
 
 async def _first(channel: Channel, stream: str, start: str) -> int | None:
     found = future()
-    await grant(channel, 1)
-    tag = channel.basic_consume(
-        stream,
-        lambda _channel, _method, properties, _body: settle(found, _offset(properties)),
-        arguments={"x-stream-offset": start},
-    )
-    try:
+    async with _reading(channel, 1) as own:
+        _fail_with(own, found)
+        own.basic_consume(
+            stream,
+            lambda _channel, _method, properties, _body: settle(found, _offset(properties)),
+            arguments={"x-stream-offset": start},
+        )
         await asyncio.wait({found}, timeout=FIRST_SECONDS)
-    finally:
-        channel.basic_cancel(tag)
     return int(found.result()) if found.done() else None
 
 
@@ -69,7 +68,7 @@ async def _scan(channel: Channel, stream: str, start: str | int, end: int, see: 
     seen = 0
 
     def on_message(
-        _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        own: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         nonlocal seen
         seen += 1
@@ -85,21 +84,45 @@ async def _scan(channel: Channel, stream: str, start: str | int, end: int, see: 
         if offset + 1 >= end:
             settle(done, None)
         elif seen % ACK_EVERY == 0:
-            channel.basic_ack(method.delivery_tag, multiple=True)
+            own.basic_ack(method.delivery_tag, multiple=True)
 
-    await grant(channel, SCAN_PREFETCH)
-    arguments: dict[str, Any] = {"x-stream-offset": start}
-    tag = channel.basic_consume(stream, on_message, arguments=arguments)
-    try:
+    async with _reading(channel, SCAN_PREFETCH) as own:
+        _fail_with(own, done)
+        arguments: dict[str, Any] = {"x-stream-offset": start}
+        own.basic_consume(stream, on_message, arguments=arguments)
         while not done.done():
             before = seen
             await asyncio.wait({done}, timeout=SILENT_SECONDS)
             if not done.done() and seen == before:
                 raise ConnectionError(f"nothing came in {SILENT_SECONDS:g} s, before offset {end}")
         await done
+
+
+@asynccontextmanager
+async def _reading(channel: Channel, prefetch: int) -> AsyncIterator[Channel]:
+    """Open a channel to read from while the context lasts.
+
+    It is closed at the end: pika would reject what a cancelled consumer is still delivered, which
+    no stream takes, and RabbitMQ would end the connection over it.
+    """
+    own = await sibling(channel)
+    try:
+        await grant(own, prefetch)
+        yield own
     finally:
-        if channel.is_open:
-            channel.basic_cancel(tag)
+        if own.is_open:
+            own.close()
+
+
+def _fail_with(channel: Channel, waiter: asyncio.Future[Any]) -> None:
+    """Have whoever waits told where the channel closes: there is no such stream, for example."""
+
+    def closed(_: object, why: Exception) -> None:
+        if not waiter.done():
+            waiter.set_exception(ConnectionError(str(why)))
+            waiter.exception()  # nobody may wait for it any more
+
+    channel.add_on_close_callback(closed)
 
 
 def _offset(properties: BasicProperties) -> int:

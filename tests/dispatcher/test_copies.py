@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER
-from dispatcher.set_back import TAKEN_BACK_SECONDS
+from dispatcher.set_back import HELD_MOST_SECONDS
 from grid import events, topology
+from grid.amqp import Outcome
 from grid.events import Event, State
+from grid.topology import SUBSTATIONS_EXCHANGE
 from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.dispatcher.test_doubt import Log
 from tests.fake_broker import turns
@@ -64,28 +66,17 @@ async def test_copy_of_a_job_that_has_ended_is_dropped() -> None:
             assert bench.queue.acked == [1]
 
 
-async def test_copy_of_a_job_that_is_at_a_substation_is_dropped() -> None:
-    """Its queue, or the substation, has the job."""
-    log = Log()
-    async with reading(log) as bench:
-        bench.queue.bring(body("j1"), "j1", headers=COPY)
-        older(bench, QUEUED, Event(State.ASSIGNED, AT, "j1", "s1"))
-        log.read.set()
-        await turns()
-        assert bench.routed() == []
-        assert bench.queue.acked == [1]
-
-
-async def test_copy_that_comes_again_goes_where_it_was_decided_to_go() -> None:
-    """Whoever decided that may have ended before the job was published."""
-    for _ in range(5):
-        log = Log()
-        async with reading(log) as bench:
-            bench.queue.bring(body("j1"), "j1", headers=COPY, again=True)
-            older(bench, QUEUED, Event(State.ASSIGNED, AT, "j1", "s2"))
-            log.read.set()
-            await turns()
-            assert bench.publisher.routed() == [("j1", "s2")]
+async def test_copy_of_a_job_that_is_at_a_substation_goes_there() -> None:
+    """It knows a second copy; and if the decision was not carried out, it has the job now."""
+    for again in (False, True):
+        for _ in range(5):
+            log = Log()
+            async with reading(log) as bench:
+                bench.queue.bring(body("j1"), "j1", headers=COPY, again=again)
+                older(bench, QUEUED, Event(State.ASSIGNED, AT, "j1", "s2"))
+                log.read.set()
+                await turns()
+                assert bench.publisher.routed() == [("j1", "s2")]
 
 
 async def test_copy_of_a_job_that_was_taken_back_is_sent_anew() -> None:
@@ -100,24 +91,29 @@ async def test_copy_of_a_job_that_was_taken_back_is_sent_anew() -> None:
         assert bench.routed() == ["j1"]
 
 
-async def test_request_that_is_set_back_says_that_it_has_a_record() -> None:
-    """One that was published to RabbitMQ directly has none, and must not be taken for ended."""
+async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
+    """Else the log would go on to say that it is where it was taken back from, or was refused."""
     bench = Bench(confirming(), "s1", "s2")
-    older(bench, Event(State.QUEUED, AT, "known"))
-    for job in ("known", "unknown"):
-        bench.queue.bring(body(job, "s1"), job)
+    older(bench, Event(State.QUEUED, AT, "taken-back"), Event(State.QUEUED, AT, "refused"))
+    bench.queue.bring(body("taken-back", "s1"), "taken-back")
+    await turns()
+    bench.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.REFUSED
+    bench.queue.bring(body("refused", "s1"), "refused")
     await turns()
     bench.lose("s1")
-    for job in ("known", "unknown"):
-        assert bench.rescue.bring("s1", body(job, "s1"), job)
+    assert bench.rescue.bring("s1", body("taken-back", "s1"), "taken-back")
     await turns()
-    bench.now += TAKEN_BACK_SECONDS + 1
+    bench.now += HELD_MOST_SECONDS + 1
     bench.dispatcher.tick()
     await turns()
     found = {
-        str(each.properties.message_id): COPY_HEADER in (each.properties.headers or {})
+        str(each.properties.message_id): each.properties.headers or {}
         for each in bench.publisher.to(topology.REQUESTS_EXCHANGE)
     }
-    assert found == {"known": True, "unknown": False}
-    requeued = [each.job for each in bench.publisher.events(events.REQUEUED)]
-    assert requeued == ["known", "unknown"]
+    assert {job: each[TAKEN_BACK_HEADER] for job, each in found.items()} == {
+        "refused": "s1",
+        "taken-back": "s1",
+    }
+    assert all(each[COPY_HEADER] for each in found.values())
+    assert {each.job for each in bench.publisher.events(events.REQUEUED)} == found.keys()
+    assert bench.open_jobs.waiting == 2
