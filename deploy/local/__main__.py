@@ -14,7 +14,7 @@ from deploy import commands, ready, stack, summary
 from deploy.local import processes, remains
 from deploy.local.setup import Setup
 from deploy.local.supervisor import LOGS, Supervisor
-from grid.errors import GridError
+from grid.errors import ConfigurationError, GridError
 
 
 def up() -> int:

@@ -107,13 +107,18 @@ async def test_scan_ends_before_the_offset_it_was_given(vhost: VirtualHost) -> N
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:
+    told = Seen()
+    async with running(StreamScanner("log", [vhost.url("dispatcher")], told)) as scanner:
         await scanner.scan(EVENTS, 3, 590, see)
         assert seen == [(number, f"j{number}") for number in range(3, 590)]
         with pytest.raises(ZeroDivisionError):
             await scanner.scan(EVENTS, 0, 590, fail)
         await scanner.scan(EVENTS, "first", 5, see)
         assert seen[-1] == (4, "j4")
+        # what was on its way when a scan ended is not rejected: RabbitMQ would end the connection
+        await asyncio.sleep(0.2)
+        assert scanner.connected
+    assert told.reasons() == ["connected"]
 
 
 async def test_scan_of_what_is_not_there_says_so(

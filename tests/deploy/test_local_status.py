@@ -1,0 +1,40 @@
+"""What `make status` shows without Docker."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy import stack
+from deploy.local import __main__ as local
+from deploy.local.setup import Setup
+from grid.errors import ConfigurationError
+
+
+class Running:
+    """A supervisor that runs two programs."""
+
+    def runs(self) -> bool:
+        """Return that it does."""
+        return True
+
+    def states(self) -> dict[str, str]:
+        """Return what runs."""
+        return {"api": "RUNNING", "dispatcher": "RUNNING"}
+
+
+def test_status_shows_what_runs_though_the_target_file_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It runs on with what it read before; just then an operator wants to see it."""
+
+    def refuse(*_: object) -> Setup:
+        raise ConfigurationError("SUBSTATIONS_FILE=x.json: entry 3 is wrong")
+
+    monkeypatch.setattr(local, "Supervisor", Running)
+    monkeypatch.setattr(stack.Note, "read", lambda: stack.Note("local", {}))
+    monkeypatch.setattr(Setup, "decide", refuse)
+    assert local.status() == 1
+    said = capsys.readouterr().out
+    assert "api            RUNNING" in said
+    assert "dispatcher     RUNNING" in said
+    assert "SUBSTATIONS_FILE=x.json: entry 3 is wrong" in said
