@@ -177,7 +177,11 @@ class Reconciler:
     async def _silent(self) -> _Silent:
         """Return the jobs that have not begun, and are not where they were sent."""
         found = _Silent([], {})
-        for substation, jobs in self._jobs.assigned().items():
+        for substation, assigned in self._jobs.assigned().items():
+            # what was published past the api has no record, and cannot be sent from it
+            jobs = [job for job in assigned if self._jobs.offset(job) is not None]
+            if not jobs:
+                continue
             whereabouts = await self._whereabouts(substation)
             if whereabouts is Whereabouts.GONE:
                 found.gone.extend(jobs)

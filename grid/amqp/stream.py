@@ -16,7 +16,7 @@ from grid.amqp.receiver import Delivery
 from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
-RESUME_SECONDS: Final = 5.0  # in which the message comes that was read last, on a new link
+RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
 
 

@@ -232,6 +232,14 @@ async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
     assert ("b", "s1", 0) in bench.again
 
 
+async def test_job_without_a_record_is_left_to_who_sent_it() -> None:
+    """It was published to RabbitMQ past the api: nobody else knows what it asks for."""
+    bench = Bench(Event(State.ASSIGNED, 1.0, "a", "s1"))
+    bench.where["s1"] = Whereabouts.NOT_BROUGHT
+    assert await bench.after(60) == []
+    assert (bench.again, bench.counted("record lost")) == ([], 0)
+
+
 async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
     """RabbitMQ tells neither its messages nor its consumers then."""
     bench = Bench(*of("ab"))
