@@ -112,12 +112,17 @@ class Reconciler:
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
+        said = ""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            problem = ""
             try:
                 await self.look()
             except BrokerUnavailable as error:
-                log.info("reconciliation waits: %s", error)
+                problem = str(error)
+            if problem and problem != said:
+                log.warning("missing requests are not looked for: %s", problem)
+            said = problem
 
     async def look(self) -> None:
         """See to the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
