@@ -125,7 +125,7 @@ class Reconciler:
             said = problem
 
     async def look(self) -> None:
-        """See to the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
+        """Recover the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
         active = self._jobs.complete and self._is_active()
         silent = await self._silent() if active else _Silent([], {})
         missing = await self._missing(silent.gone) if active else []

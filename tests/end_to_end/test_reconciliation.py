@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from grid import topology
 from tests.broker import VirtualHost
 from tests.end_to_end.emptied import BACK_SECONDS, post, reconciled, without_substations
-from tests.faults.brokerside import declare_topology, delete_queue
+from tests.faults.brokerside import declare_topology, delete_queue, purge_queue
 from tests.system import STANDBY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -23,8 +22,7 @@ def _delete(vhost: VirtualHost) -> None:
 
 
 def _purge(vhost: VirtualHost) -> None:
-    path = f"/api/queues/{quote(vhost.name)}/{quote(topology.REQUESTS)}/contents"
-    vhost.broker.request("DELETE", path)
+    purge_queue(vhost, topology.REQUESTS)
 
 
 @pytest.mark.parametrize("strike", [_delete, _purge], ids=["deleted", "purged"])
