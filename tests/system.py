@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -221,9 +222,9 @@ class System:
     def _eligible(self, names: list[str]) -> bool:
         if "dispatcher" not in self.processes:
             return True
-        _, page = self.get("dispatcher", "/metrics")
+        status, page = self.get("dispatcher", "/metrics")
         wanted = [name for name in names if name in self.processes]
-        return all(
+        return status == HTTPStatus.OK and all(
             f'dispatcher_substation_eligible{{substation="{n}"}} 1.0' in page for n in wanted
         )
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -225,7 +225,7 @@ def test_it_is_cheap() -> None:
         )
     ]
     progress = Progress(10_000)
-    began = perf_counter()
+    began = process_time()
     for each in events:
         progress.take(each)
-    assert (perf_counter() - began) / len(events) < 20e-6
+    assert (process_time() - began) / len(events) < 20e-6

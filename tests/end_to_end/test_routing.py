@@ -260,7 +260,7 @@ def test_the_most_urgent_is_served_first(vhost: VirtualHost, tmp_path: Path) -> 
         status, answer = system.post(wishes, path="/charges")
         assert status == 202
         waiting = f"dispatcher_waiting_requests {float(len(wishes))}"
-        system.until(lambda: waiting in system.get("dispatcher", "/metrics")[1], "all wait")
+        system.until(lambda: waiting in str(system.get("dispatcher", "/metrics")[1]), "all wait")
         put(system, "substation1")
         jobs = system.wait_completed({each["id"] for each in answer["jobs"]})
         order = sorted(jobs, key=lambda each: str(each["times"]["charging"]))
