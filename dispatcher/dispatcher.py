@@ -29,7 +29,7 @@ from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
 from dispatcher.jobs import Hands, Job, Source
-from dispatcher.open_jobs import OpenJobs
+from dispatcher.open_jobs import READ_TO, OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
@@ -140,7 +140,7 @@ class Dispatcher:
             open_jobs=open_jobs,
         )
         self._once_more = self._source(lambda _: None)
-        self._set_back = SetBack(self._line, publisher, self._on_set_back, now)
+        self._set_back = SetBack(self._line, publisher, self._on_set_back, position, now)
         self._consumer: Consumer
         self._prefetch: int
 
@@ -200,6 +200,21 @@ class Dispatcher:
         job.attempt = 1
         self._jobs[job.id] = job
         self._send_again(job, substation, NOT_BEGUN)
+
+    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
+        """Put on record that a job is in ``charge.requests`` again that had been sent elsewhere.
+
+        The log was read up to the offset ``read_to`` when it was published. One that waited before
+        needs no record.
+        """
+        self._open_jobs.requeue(job, substation, read_to)
+        if substation:
+            at, detail = self._clock(), {READ_TO: read_to}
+            event = Event(REQUEUED, at, job=job, substation=substation, detail=detail)
+            self._events.write(event, self._count_lost)
+
+    def _count_lost(self, written: bool) -> None:  # noqa: FBT001
+        self._metrics.events_lost.inc(not written)
 
     def sending(self, substation: str) -> int:
         """How many jobs are on their way to a substation's queue, not confirmed yet."""
@@ -379,12 +394,8 @@ class Dispatcher:
             return
         if unique:
             del self._jobs[job.id]
-        if outcome is Outcome.CONFIRMED:
-            self._open_jobs.requeue(job.id)
-            if job.was_at:
-                self._events.write(
-                    Event(REQUEUED, self._clock(), job=job.id, substation=job.was_at)
-                )
+        if outcome is Outcome.CONFIRMED and job.tag is not None:  # else it is where it was, too
+            self.record_requeued(job.id, job.was_at, job.read_to)
         job.done()
 
     # what is sent

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from dispatcher.decision.account import NO_READING
 from dispatcher.decision.ledger import Ledger
 from dispatcher.progress import Progress
 from grid.events import Event
@@ -104,7 +103,7 @@ class History:
         """Name the substation that another dispatcher decided on, as the event log has it.
 
         Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
-        where that cannot be read now; one whose first page is still to come is not given up.
+        where that cannot be read any more; one whose first page is still to come is not given up.
         """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)
         if where == taken_back or self._progress.sent_at(id) < since:
@@ -112,12 +111,16 @@ class History:
         return self.known_there(where or "")
 
     def known_there(self, where: str) -> str | None:
-        """Return a substation that knows a second copy which is sent there now; else None."""
+        """Return a substation that knows a second copy which is sent there now; else None.
+
+        Whether it is gone is not for a single page to say that could not be read.
+        """
         account = self._ledger.accounts.get(where)
-        if account is None:
-            return None
-        problem = self._ledger.unreadable(account, self._now())
-        return where if problem in (None, NO_READING) else None
+        return where if account and not self._ledger.is_lost(account, self._now()) else None
+
+    def still_there(self, where: str) -> str | None:
+        """Return a substation that there still is, dead or not: it is taken back; else None."""
+        return where if where in self._ledger.accounts else None
 
     def _went_there(self, id: str, substation: str) -> bool:
         """Tell whether another dispatcher sent a job there, after it was sent from here."""

@@ -68,7 +68,7 @@ class Intake:
         self._open_jobs = open_jobs
         self._early: list[Delivery] | None = []  # delivered before anything may be decided
         self._doubt = None if read_log is None else Doubt(read_log, self._take_held)
-        self._copies = None if read_all is None else Doubt(read_all, self._take)
+        self._copies = None if read_all is None else Doubt(read_all, self._take_held)
         self.requests = requests
         self.taken_back: Source
 
@@ -101,7 +101,7 @@ class Intake:
             self._metrics.redelivered.inc()
         if self._early is not None:
             self._early.append(delivery)
-        elif self._copies is not None and _is_copy(delivery) and not self._is_mine(delivery):
+        elif self._copies is not None and _is_copy(delivery) and delivery.id not in self._jobs:
             self._copies.hold(delivery)
         elif self._doubt is not None and self._is_unclear(delivery):
             self._doubt.hold(delivery)
@@ -160,9 +160,12 @@ class Intake:
         request = self._read(delivery, self.requests, topology.REQUESTS)
         if request is None or self._known(request, delivery):
             return
+        in_hand = self._jobs.get(request.id)
+        is_ours = in_hand is not None and in_hand.tag is not None
         job = self._new(request, delivery, self.requests)
-        before = self._sent_before(delivery, job)
+        before = None if is_ours else self._sent_before(delivery, job)
         if before is None:
+            self._sent.forget(job.id)
             self._join(job)
         else:
             self._send_again(job, before)
@@ -174,9 +177,7 @@ class Intake:
         its job was before it was asked for, or replayed, does not count.
         """
         if _is_copy(delivery):
-            where = self._open_jobs.substation(job.id)
-            is_old = where == _taken_back_from(delivery) and not delivery.redelivered
-            return None if is_old else self._history.known_there(where)
+            return self._history.still_there(self._open_jobs.substation(job.id))
         if delivery.redelivered:
             return self._history.sent_before(job.id)
         taken_back = _taken_back_from(delivery)
@@ -227,8 +228,7 @@ class Intake:
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
         replays = parking.replays(delivery.headers)
-        copy = job is None and self._is_needless_copy(delivery)
-        if job is None and not copy and not self._history.is_over(name, replays, asked_at):
+        if job is None and not self._is_over(request, delivery):
             return False
         if job is not None and job.tag is None:
             job.source, job.tag = self.requests, delivery.tag
@@ -240,10 +240,17 @@ class Intake:
         self._acks.done(delivery.tag)
         return True
 
-    def _is_needless_copy(self, delivery: Delivery) -> bool:
-        """Return whether a request was published once more, and its job has ended, by the log."""
+    def _is_over(self, request: ChargeRequest, delivery: Delivery) -> bool:
+        """Return whether a request needs nothing more: its job was sent, or has ended.
+
+        Of one that was published once more the log says so, whatever is remembered here.
+        """
+        name, asked_at = request.id, request.requested_at
         replays = parking.replays(delivery.headers)
-        return _is_copy(delivery) and self._open_jobs.has_ended(delivery.id or "", replays)
+        if not _is_copy(delivery):
+            return self._history.is_over(name, replays, asked_at)
+        ended = self._open_jobs.has_ended(name, replays, asked_at)
+        return ended or self._history.end(name, replays, asked_at) is not None
 
     def _tell_again(self, end: Event) -> None:
         """Put an end on record once more: who sent the request again may not have it."""

@@ -62,6 +62,7 @@ class Job:
     sent: bool = False
     unrecorded: int = 0  # decisions on their way to the event log
     returning: bool = False  # on its way back to the queue
+    read_to: int = 0  # up to which offset the event log was read when it went
     once_more: int = 0
     left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log

@@ -7,47 +7,69 @@ the offset of its record in the log, from which the request can be read again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from itertools import count
-from typing import Final
+from math import inf
+from typing import Any, Final, NamedTuple
 
 from grid import parking
-from grid.events import ENDED, FINAL, REQUEUED, Event, State
+from grid.events import ENDED, FINAL, REQUEUED, Event, State, is_time
 
 NOWHERE: Final = -1  # the offset of a record that may be in no log any more
 ENDS_REMEMBERED: Final = (
     300_000  # as many as the log has at its limit; it may tell an end before what it ends
 )
+READ_TO: Final = "read_to"  # in the detail of a requeued event: up to which offset its writer knew
 
 
 @dataclass(slots=True)
 class Assigned:
-    """Where a job was last sent, whether it has begun there, and the offset of its record."""
+    """Where a job was last sent, and whether it has begun there.
+
+    ``record`` is the offset of the record of its request, ``last`` that of the latest word of the
+    job at this substation.
+    """
 
     substation: str
     begun: bool
-    offset: int | None
+    record: int | None
+    last: int
+
+
+class _End(NamedTuple):
+    """How a job ended: for good, or put aside after so many replays, and when (Unix seconds)."""
+
+    final: bool
+    replays: int
+    at: float
 
 
 class OpenJobs:
-    """Follows the event log, or a part of it."""
+    """Follows the event log, or a part of it.
 
-    def __init__(self) -> None:
+    One that begins in the midst of the log keeps what it is told until it is given what was before
+    (``absorb``), and applies it to that: what an event means may depend on what came before it.
+    """
+
+    def __init__(self, *, complete: bool = False) -> None:
         self._waiting: dict[str, int] = {}  # by id: the offset of the record that it was accepted
         self._assigned: dict[str, Assigned] = {}
-        # how often a job had been replayed when it ended; the first told are forgotten first
-        self._ended: OrderedDict[str, tuple[bool, int]] = OrderedDict()
+        self._ended: OrderedDict[str, _End] = (
+            OrderedDict()
+        )  # what was told first is forgotten first
         self._replays: dict[str, int] = {}  # of those that were replayed
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # those published again, in their order
         self._last = 0  # offset that was read
-        self._complete = False
+        self._complete = complete
+        self._told: list[Callable[[], None]] = []  # until it is complete
 
     @property
     def complete(self) -> bool:
-        """Return whether the part of the log before this one was added."""
+        """Return whether all is known that the log had before what was read here."""
         return self._complete
 
     @property
@@ -55,69 +77,55 @@ class OpenJobs:
         """Return how many jobs are accepted and not assigned."""
         return len(self._waiting)
 
-    def has_ended(self, job: str, replays: int) -> bool:
-        """Return whether a job has ended that was replayed so often, as far as is remembered."""
-        return self._is_over(job, replays)
+    def has_ended(self, job: str, replays: int, asked_at: float = -inf) -> bool:
+        """Return whether a job has ended that was replayed so often, as far as is remembered.
+
+        That it was put aside before it was asked for, in Unix seconds, is no end.
+        """
+        return self._is_over(job, replays, asked_at)
 
     def take(self, event: Event, offset: int) -> None:
         """Apply an event that was read at an offset of the log."""
         if offset < self._last - 1:  # a reader begins again with the last message at most
-            self._forget_offsets()
+            self._apply(self._forget_offsets)
         self._last = offset
+        job, where, replays = event.job, event.substation, parking.replays(event.detail)
         if event.kind in ENDED:
-            self._end(event)
+            self._apply(self._end, job, _End(event.kind in FINAL, replays, event.at))
         elif event.kind == State.QUEUED:
-            self._queue(event, offset)
-        elif event.kind == State.ASSIGNED and event.substation:
-            self.assign(event.job, event.substation, parking.replays(event.detail))
+            self._apply(self._queue, job, replays, _asked_at(event), offset)
+        elif event.kind == State.ASSIGNED and where:
+            self._apply(self._assign, job, where, replays, _asked_at(event), offset)
         elif event.kind == REQUEUED:
-            self.requeue(event.job)
-        elif event.kind == State.CHARGING and event.substation:
-            self._begin(event)
+            self.requeue(job, where, _read_to(event))
+        elif event.kind == State.CHARGING and where:
+            self._apply(self._begin, job, where, offset)
 
-    def assign(self, job: str, substation: str, replays: int = 0) -> None:
+    def assign(self, job: str, substation: str, replays: int = 0, asked_at: float = -inf) -> None:
         """Record that a job was sent to a substation: RabbitMQ has it there."""
-        if self._is_over(job, replays):
-            return
-        known = self._assigned.get(job)
-        offset = self._waiting.pop(job, known.offset if known else None)
-        self._requeued.pop(job, None)
-        begun = known is not None and known.begun and known.substation == substation
-        self._assigned[job] = Assigned(substation, begun, offset)
+        self._apply(self._assign, job, substation, replays, asked_at, self._last)
+
+    def requeue(self, job: str, substation: str = "", read_to: int | None = None) -> None:
+        """Record that a job was published to ``charge.requests`` again, behind all others.
+
+        It had been sent to ``substation``, as far as the log was read: up to the offset
+        ``read_to``. What the log says of it there from then on is newer, and holds.
+        """
+        self._apply(self._requeue, job, substation, read_to)
+
+    def drop(self, job: str) -> None:
+        """Forget a job whose record is gone."""
+        self._apply(self._drop, job)
 
     def absorb(self, earlier: OpenJobs) -> None:
-        """Add what was open at the end of the part of the log before this one."""
+        """Apply all that was told to what was open at the end of the log's part before it."""
+        told, self._told = self._told, []
+        self._waiting, self._assigned = earlier._waiting, earlier._assigned
+        self._ended, self._replays = earlier._ended, earlier._replays
+        self._requeued, self._numbers = earlier._requeued, earlier._numbers
         self._complete = True
-        for job in [*self._waiting, *self._assigned]:
-            if earlier._is_over(job, self.replays(job)):
-                self.drop(job)
-        for job, offset in earlier._waiting.items():
-            if job in self._ended or job in self._waiting:
-                continue
-            if (later := self._assigned.get(job)) is None:
-                self._waiting[job] = offset
-            elif later.offset is None:
-                later.offset = offset
-        for job, known in earlier._assigned.items():
-            if job not in self._ended and self.replays(job) <= earlier.replays(job):
-                self._add_assigned(job, known)
-        self._replays = {
-            job: replays
-            for job, replays in {**earlier._replays, **self._replays}.items()
-            if job in self._waiting or job in self._assigned
-        }
-
-    def _add_assigned(self, job: str, known: Assigned) -> None:
-        later = self._assigned.get(job)
-        if later is None:
-            offset = self._waiting.pop(job, None) if known.offset is None else known.offset
-            self._waiting.pop(job, None)
-            self._assigned[job] = Assigned(known.substation, known.begun, offset)
-            return
-        if later.offset is None:
-            later.offset = known.offset
-        if later.substation == known.substation:
-            later.begun = later.begun or known.begun
+        for change in told:
+            change()
 
     def silent(self, job: str) -> bool:
         """Return whether a job was assigned, and its session has not begun."""
@@ -147,7 +155,7 @@ class OpenJobs:
         if (waiting := self._waiting.get(job)) is not None:
             return waiting
         known = self._assigned.get(job)
-        return known.offset if known else None
+        return known.record if known else None
 
     def replays(self, job: str) -> int:
         """Return how often an operator has replayed a job."""
@@ -177,66 +185,97 @@ class OpenJobs:
         found += [(self._place(job), offset, job) for offset, job in known if offset is not None]
         return [job for _, _, job in nsmallest(min(short, most), found)]
 
-    def requeue(self, job: str) -> None:
-        """Record that a job was published to ``charge.requests`` again, behind all others."""
-        known = self._assigned.pop(job, None)
-        if known is not None and known.offset is not None:
-            self._waiting[job] = known.offset
-        self._requeued.pop(job, None)
-        if job in self._waiting:
-            self._requeued[job] = next(self._numbers)
-
-    def drop(self, job: str) -> None:
-        """Forget a job whose record is gone."""
-        self._waiting.pop(job, None)
-        self._assigned.pop(job, None)
-        self._replays.pop(job, None)
-        self._requeued.pop(job, None)
-
     def _place(self, job: str) -> int:
         """Return a job's place among those that were published again; 0 where it was not."""
         return self._requeued.get(job, 0)
+
+    def _apply(self, change: Callable[..., None], *arguments: object) -> None:
+        change(*arguments)
+        if not self._complete:
+            self._told.append(partial(change, *arguments))
 
     def _forget_offsets(self) -> None:
         """Forget where the records stand: the log was deleted and made anew."""
         self._waiting = dict.fromkeys(self._waiting, NOWHERE)
         for each in self._assigned.values():
-            each.offset = NOWHERE
+            each.record, each.last = NOWHERE, NOWHERE
 
-    def _queue(self, event: Event, offset: int) -> None:
-        replays = parking.replays(event.detail)
-        if self._is_over(event.job, replays):
+    def _queue(self, job: str, replays: int, asked_at: float, offset: int) -> None:
+        if self._is_over(job, replays, asked_at):
             return
-        self._ended.pop(event.job, None)  # it was put aside, and is replayed
+        self._ended.pop(job, None)  # it was put aside, and is replayed or asked for anew
         if replays:
-            self._replays[event.job] = max(replays, self.replays(event.job))
-        known = self._assigned.get(event.job)
+            self._replays[job] = max(replays, self.replays(job))
+        known = self._assigned.get(job)
         if known is None:
-            self._waiting.setdefault(event.job, offset)
-        elif not replays or known.offset is None:
-            known.offset = offset
+            self._waiting.setdefault(job, offset)
+        elif not replays or known.record is None:
+            known.record = offset
 
-    def _begin(self, event: Event) -> None:
-        if event.job in self._ended:
+    def _assign(
+        self, job: str, substation: str, replays: int, asked_at: float, offset: int
+    ) -> None:
+        if self._is_over(job, replays, asked_at):
             return
-        known = self._assigned.get(event.job)
-        offset = self._waiting.pop(event.job, known.offset if known else None)
-        self._assigned[event.job] = Assigned(event.substation, begun=True, offset=offset)
+        begun, last = False, offset
+        if (known := self._assigned.get(job)) is not None and known.substation == substation:
+            begun, last = known.begun, max(known.last, offset)
+        self._put(job, substation, begun=begun, last=last)
 
-    def _end(self, event: Event) -> None:
-        self.drop(event.job)
-        final, replays = event.kind in FINAL, parking.replays(event.detail)
-        if (known := self._ended.get(event.job)) is not None:
-            final, replays = final or known[0], max(replays, known[1])
-        self._ended[event.job] = final, replays
-        # until the earlier part of the log is added, all count: they end what is open there
-        while self._complete and len(self._ended) > ENDS_REMEMBERED:
+    def _begin(self, job: str, substation: str, offset: int) -> None:
+        if job not in self._ended:
+            self._put(job, substation, begun=True, last=offset)
+
+    def _put(self, job: str, substation: str, *, begun: bool, last: int) -> None:
+        known = self._assigned.get(job)
+        record = self._waiting.pop(job, known.record if known else None)
+        self._requeued.pop(job, None)
+        self._assigned[job] = Assigned(substation, begun, record, last)
+
+    def _requeue(self, job: str, substation: str, read_to: int | None) -> None:
+        if (known := self._assigned.get(job)) is not None:
+            newer = known.begun if read_to is None else known.last >= read_to
+            if known.substation != substation or newer:
+                return
+            del self._assigned[job]
+            if known.record is not None:
+                self._waiting[job] = known.record
+        self._requeued.pop(job, None)
+        if job in self._waiting:
+            self._requeued[job] = next(self._numbers)
+
+    def _drop(self, job: str) -> None:
+        tables: tuple[dict[str, Any], ...]
+        tables = self._waiting, self._assigned, self._replays, self._requeued
+        for each in tables:
+            each.pop(job, None)
+
+    def _end(self, job: str, end: _End) -> None:
+        if not end.final and end.replays < self.replays(job):
+            return  # told late, or again: it was replayed since
+        self._drop(job)
+        if (known := self._ended.get(job)) is not None:
+            final = end.final or known.final
+            end = _End(final, max(end.replays, known.replays), max(end.at, known.at))
+        self._ended[job] = end
+        while len(self._ended) > ENDS_REMEMBERED:
             self._ended.popitem(last=False)
 
-    def _is_over(self, job: str, replays: int) -> bool:
+    def _is_over(self, job: str, replays: int, asked_at: float) -> bool:
         """Return whether a job has ended that was replayed so often: it may be replayed again."""
         known = self._ended.get(job)
         if known is None:
             return False
-        final, until = known
-        return final or replays <= until
+        return known.final or (replays <= known.replays and asked_at <= known.at)
+
+
+def _asked_at(event: Event) -> float:
+    """Return when a job was asked for, in Unix seconds; before all time where nothing says so."""
+    found = event.detail.get("requested_at")
+    return float(found) if is_time(found) else -inf
+
+
+def _read_to(event: Event) -> int | None:
+    """Return up to which offset the writer of a requeued event had read the log, if it says so."""
+    found = event.detail.get(READ_TO)
+    return found if type(found) is int else None

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from dispatcher.doubt import ReadLog
@@ -60,6 +61,9 @@ class Work(Protocol):
     def has_sent(self, job: str, substation: str) -> bool:
         """Return whether it sent a job there itself, and so sees to it that the job begins."""
 
+    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
+        """Put on record that a job is in ``charge.requests`` again that had been sent elsewhere."""
+
     def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
         """Send a job once more where it was sent before."""
 
@@ -67,8 +71,10 @@ class Work(Protocol):
 class Reconciler:
     """Looks each second, while ``is_active``, for jobs that are missing.
 
-    Where others consume the requests as well, nothing is published unless it is ``undisputed`` that
-    none of them has any.
+    What was sent to a substation is looked for only while it is ``undisputed`` that no other
+    dispatcher has any jobs; and so are requests, where RabbitMQ counts several consumers of them.
+    RabbitMQ 3.10 does not count those that wait for their turn: then a request that another has is
+    published again, and the id tells that it is a second copy.
     ``whereabouts`` returns where jobs are that were sent to a substation and have not begun.
     ``read_log`` comes back when all is read that was written before the call, ``position`` returns
     the offset up to which the log was read, ``dead_in_hand`` how many dead letters are being
@@ -107,6 +113,7 @@ class Reconciler:
         self._now = now
         self._missing_since: dict[str, float] = {}
         self._fewest = 0  # missing at any look since some were
+        self._looked_at = now()
         for outcome in (PUBLISHED, SENT_AGAIN, IN_DOUBT, REFUSED, RECORD_LOST):
             metrics.reconciled.labels(outcome)  # so that its increase is seen
 
@@ -126,9 +133,14 @@ class Reconciler:
 
     async def look(self) -> None:
         """Recover the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
-        active = self._jobs.complete and self._is_active()
-        silent = await self._silent() if active else _Silent([], {})
-        missing = await self._missing(silent.gone) if active else []
+        passed, self._looked_at = self._now() - self._looked_at, self._now()
+        if not (self._jobs.complete and self._is_active()):
+            # nothing was looked for meanwhile: a moment's work must not begin the wait anew
+            self._missing_since = {j: since + passed for j, since in self._missing_since.items()}
+            return
+        # what another dispatcher has taken back is in no queue, and in no hand that is known here
+        silent = await self._silent() if self._undisputed() else _Silent([], {})
+        missing = await self._missing(silent.gone)
         due = self._due([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
         # what is on its way at each look makes some of the oldest look missing, each time others
@@ -215,23 +227,31 @@ class Reconciler:
 
     async def _resend(self, jobs: Mapping[str, str]) -> None:
         """Send jobs to the same substations once more: each knows those that it has."""
-        requests = await self._requests(list(jobs)[:BATCH])
-        if not self._is_active():
+        # the log may be read anew just now, and tell of them as they were long ago
+        if not await within(LOG_SECONDS, self._read_log()):
             return
+        silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
+        requests = await self._requests(silent[:BATCH])
+        if not self._is_active() or not self._undisputed():
+            return
+        requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
         log.warning("%d jobs are sent to their substations once more: none began", len(requests))
         for job, request in requests.items():
             self._missing_since.pop(job, None)
             self._metrics.reconciled.labels(SENT_AGAIN).inc()
             self._work.send_recorded(request, jobs[job], self._jobs.replays(job))
 
+    def _is_silent_at(self, job: str, substation: str) -> bool:
+        return self._jobs.silent(job) and self._jobs.substation(job) == substation
+
     async def _publish_one(self, job: str, request: ChargeRequest) -> str:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        substation = self._jobs.substation(job)
+        substation, read_to = self._jobs.substation(job), self._position()
         self._publisher.publish(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             request.encode(),
-            answer.set_result,
+            partial(_settle, answer),
             id=job,
             headers={
                 COPY_HEADER: True,
@@ -244,7 +264,7 @@ class Reconciler:
         outcome = await answer
         self._missing_since.pop(job, None)
         if outcome is Outcome.CONFIRMED:
-            self._jobs.requeue(job)
+            self._work.record_requeued(job, substation, read_to)
             return PUBLISHED
         return IN_DOUBT if outcome is Outcome.ABANDONED else REFUSED
 
@@ -263,6 +283,11 @@ class Reconciler:
             self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
         return records.found
+
+
+def _settle(answer: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not answer.done():  # whoever waited may be at its end
+        answer.set_result(outcome)
 
 
 class _Records:

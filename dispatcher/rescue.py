@@ -212,9 +212,10 @@ class Rescue:
 
     def _ended(self, delivery: Delivery) -> bool:
         name, replays = delivery.id or "", parking.replays(delivery.headers)
-        # reading the body is for the few of which anything is known
-        return self._progress.ended(name, replays) and self._progress.ended(
-            name, replays, _asked_at(delivery.body)
+        return any(
+            # reading the body is for the few of which anything is known
+            ended(name, replays, -inf) and ended(name, replays, _asked_at(delivery.body))
+            for ended in (self._progress.ended, self._open_jobs.has_ended)
         )
 
     def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:

@@ -53,6 +53,7 @@ from grid.events import STILL_READING
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
+from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ NOT_BEGUN: Final = (
     "`python -m grid declare` makes what is missing"
 )
 TAKEOVER_SECONDS: Final = 0.25  # between two looks whether this dispatcher has taken over
-PAST_AFTER_SECONDS: Final = 10.0  # what matters at once is read by then
+PAST_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
+PAST_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
 SETTLING: Final = "the substations are still being read for the first time"
 
@@ -93,7 +95,7 @@ class _Service:
         self._progress = Progress(REMEMBERED)
         self._jobs = OpenJobs()
         self._terms_read = -1
-        self._past_read = asyncio.Event()
+        self._past_wanted, self._past_read = asyncio.Event(), asyncio.Event()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._turn = Turn(self._name, self._now)
         publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
@@ -191,6 +193,7 @@ class _Service:
                 dispatcher.deciding
                 and not self._turn.standing_by
                 and self._terms_read == self._turn.terms
+                and self._jobs.complete
                 and ledger.another(name, self._now())
             ),
             forget=dispatcher.forget_taken_back,
@@ -293,6 +296,7 @@ class _Service:
             and self._requests.connected
             and not self._requests.lapsed
             and not self._turn.standing_by
+            and self._terms_read == self._turn.terms
             and not dispatcher.intake.held
         )
 
@@ -303,14 +307,18 @@ class _Service:
         await asyncio.gather(self._log.run_from(start), self._read_past(end))
 
     async def _read_past(self, end: int) -> None:
-        """Learn which jobs were open before; there is time for that, nothing is decided by it."""
+        """Learn which jobs were open before; most decisions need not wait for that."""
         if end > 0:
-            await asyncio.sleep(PAST_AFTER_SECONDS)
+            await within(PAST_AFTER_SECONDS, self._past_wanted.wait())
+        tries = 0
         while not self._jobs.complete:
             try:
                 self._jobs.absorb(await read_past(self._scanner, end))
             except BrokerUnavailable as error:
-                log.info("the older part of the event log cannot be read yet: %s", error)
+                tries += 1
+                if tries in (1, PAST_TRIES):
+                    level = logging.WARNING if tries == PAST_TRIES else logging.INFO
+                    log.log(level, "the older part of the event log cannot be read: %s", error)
                 if 0 < self._log.position < end:
                     end = 0  # the log was made anew: there is nothing older
                 await asyncio.sleep(LOG_RETRY_SECONDS)
@@ -348,6 +356,7 @@ class _Service:
 
     async def _read_all(self) -> None:
         """Read the event log as far as it is written now, and what is older."""
+        self._past_wanted.set()
         await self._past_read.wait()
         await self._read_log()
 

@@ -25,18 +25,23 @@ HELD_MOST_SECONDS: Final = 1200.0  # RabbitMQ's own patience ends at 30 minutes,
 
 
 class SetBack:
-    """Takes from the line those that are to go back; ``returned`` hears how it ended for each."""
+    """Takes from the line those that are to go back; ``returned`` hears how it ended for each.
+
+    ``position`` returns the offset up to which the event log was read.
+    """
 
     def __init__(
         self,
         line: Line[Job],
         publisher: Publisher,
         returned: Callable[[Job, Outcome], None],
+        position: Callable[[], int],
         now: Callable[[], float],
     ) -> None:
         self._line = line
         self._publisher = publisher
         self._returned = returned
+        self._position = position
         self._now = now
         self._due_at = self._look_at = 0.0
         self.under_way: set[Job] = set()  # whose copy is published, and not answered for
@@ -70,7 +75,7 @@ class SetBack:
             self._publish(job)
 
     def _publish(self, job: Job) -> None:
-        job.returning = True
+        job.returning, job.read_to = True, self._position()
         self.under_way.add(job)
         self._publisher.publish(
             topology.REQUESTS_EXCHANGE,
@@ -84,6 +89,8 @@ class SetBack:
                 **({TAKEN_BACK_HEADER: job.was_at} if job.was_at else {}),
             },
             priority=job.request.priority,
+            # where its delivery went with a link, RabbitMQ has it where it was
+            wanted=lambda: job.tag is not None,
         )
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:

@@ -122,14 +122,14 @@ class Ledger:
 
     def dispatch(self, substation: str, now: float, power_kw: float = DEFAULT_POWER_KW) -> None:
         """Note that a job is being sent there whose session draws so much power."""
-        account = self.accounts[substation]
+        if (account := self._of(substation)) is None:
+            return  # it has left; what may be there goes there all the same
         account.dispatched += 1
         account.sent_at.append(now)
         account.way.append(power_kw)
         account.expected = account.expected_load(now) + 1.0, now
         if not account.anchored:
             account.depth = None  # whether that counted this one, nobody can tell
-        self._change(account)
 
     def undo(self, substation: str) -> None:
         """Note that a job sent there did not arrive."""
@@ -206,6 +206,12 @@ class Ledger:
             came = "has a timestamp of" if gauge.stamped else "was read"
             return f"{what} {came} {now - gauge.asked_at:.1f} s ago: that is too old"
         return None
+
+    def is_lost(self, account: Account, now: float) -> bool:
+        """Return whether a substation's load has been unknown for so long that it may be dead."""
+        if account.failing_since is not None and now - account.failing_since >= self.stale_after:
+            return True
+        return account.problem is None and self.unreadable(account, now) is not None
 
     def barred(self, account: Account, now: float) -> str | None:
         """Say why nothing may be sent to a substation whatever its page says, or None."""

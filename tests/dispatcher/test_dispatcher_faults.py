@@ -227,6 +227,9 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
     bench = Bench(confirming(), "s1", "s2", begun=False)
     if where == "dead":
         bench.lose("s1")
+        bench.now += bench.ledger.stale_after
+        bench.lose("s1")
+        bench.read("s2")
     else:
         bench.ledger.keep({"s2": None})
     bench.tell(assigned("j1", "s1"))
@@ -235,6 +238,17 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
     assert bench.queue.acked == [1]
+
+
+async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -> None:
+    """A page that is late once says nothing of a substation that charges."""
+    bench = Bench(confirming(), "s1", "s2", begun=False)
+    bench.lose("s1")
+    bench.tell(assigned("j1", "s1"))
+    bench.queue.bring(body("j1"), "j1", again=True)
+    bench.dispatcher.begin()
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s1")]
 
 
 async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:

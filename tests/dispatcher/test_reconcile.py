@@ -45,6 +45,7 @@ class Bench:
         self.own: set[str] = set()
         self.where: dict[str, Whereabouts] = {}
         self.again: list[tuple[str, str, int]] = []
+        self.requeued: list[tuple[str, str, int]] = []
         self.dead = 0
         self.consumers, self.undisputed = 1, True
         self.active, self.now, self.log_read = True, 0.0, 0
@@ -74,6 +75,11 @@ class Bench:
     def has_sent(self, job: str, substation: str) -> bool:
         """Return whether the dispatcher sent a job itself."""
         return job in self.own and substation == "s1"
+
+    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
+        """Record what is put on record, as the log has it."""
+        self.jobs.requeue(job, substation, read_to)
+        self.requeued.append((job, substation, read_to))
 
     def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
         """Record what is sent once more."""
