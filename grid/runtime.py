@@ -19,7 +19,6 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid import connection_limits, descriptors, logs
-from grid.amqp import is_lost_while_connecting
 from grid.asgi import HeadAsGet, TrailingSlash
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
@@ -161,7 +160,7 @@ class _ExceptionHandler:
     """Ends the service over an exception that nobody caught, but for those that pass by themselves.
 
     Without descriptors, asyncio stops to accept connections for a second, and a link to RabbitMQ
-    tries again once its time for connecting is over. A connection that fails is closed by asyncio.
+    tries again by itself. A connection that fails is closed by asyncio.
     """
 
     def __init__(self, server: uvicorn.Server) -> None:
@@ -173,8 +172,8 @@ class _ExceptionHandler:
         """Look at what the loop was told."""
         if (error := context.get("exception")) is None:
             loop.default_exception_handler(context)
-        elif is_lost_while_connecting(error) or self._is_accept_after_end(loop, context):
-            pass  # a link tries again, and says so
+        elif self._is_accept_after_end(loop, context):
+            pass  # nobody is kept out by that any more
         elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
             # asyncio of Python 3.11 says it up to a thousand times at once
             if self._exhausted.is_due(loop.time()):

@@ -76,10 +76,7 @@ class FakePublisher(Publisher):
 
     def routed(self) -> list[tuple[str, str]]:
         """Give which job went to which substation."""
-        return [
-            (str(each.properties.message_id), each.key)
-            for each in self.to(topology.SUBSTATIONS_EXCHANGE)
-        ]
+        return [(str(each.id), each.key) for each in self.to(topology.SUBSTATIONS_EXCHANGE)]
 
     def events(self, kind: str = "") -> list[Event]:
         """Give the events written, or those of a kind."""

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from pika import BasicProperties
 from pika.channel import Channel
-from pika.connection import Connection
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
+from grid.amqp.connection import Connection
 from grid.amqp.declarer import QueueState
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import Delivery, Receiver, grant, received

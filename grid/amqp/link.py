@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -11,9 +10,8 @@ from itertools import cycle
 from typing import Any, Final, TypeVar, cast
 
 from pika import SSLOptions, URLParameters
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.connection import Connection, Parameters
+from pika.connection import Parameters
 from pika.exceptions import AMQPError, IncompatibleProtocolError
 from tenacity import (
     AsyncRetrying,
@@ -23,6 +21,7 @@ from tenacity import (
 )
 
 from grid import tls
+from grid.amqp.connection import Connection
 from grid.errors import BrokerUnavailable, ConfigurationError
 from grid.threads import in_thread
 
@@ -58,7 +57,7 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until the task is cancelled; then close it."""
-        connection: AsyncioConnection | None = None
+        connection: Connection | None = None
         time = asyncio.get_running_loop().time
         try:
             while True:
@@ -72,16 +71,16 @@ class Link:
             self.up.clear()
             await _close(connection)
 
-    async def _open_with_patience(self) -> AsyncioConnection:
+    async def _open_with_patience(self) -> Connection:
         retrying = AsyncRetrying(
             wait=wait_random_exponential(multiplier=0.2, max=BACKOFF_MOST_SECONDS),
             # a file for TLS may be replaced just now
             retry=retry_if_exception_type((AMQPError, OSError, ConfigurationError)),
             before_sleep=self._say_failed,
         )
-        return await cast(Awaitable[AsyncioConnection], retrying(self._open))
+        return await cast(Awaitable[Connection], retrying(self._open))
 
-    async def _open(self) -> AsyncioConnection:
+    async def _open(self) -> Connection:
         broken = self._broken = asyncio.get_running_loop().create_future()
         connection = await _connect(await self._prepare(), broken)
         try:
@@ -168,34 +167,27 @@ class Link:
         """Forget what belonged to the channel that is gone."""
 
 
-async def _connect(parameters: Parameters, broken: asyncio.Future[str]) -> AsyncioConnection:
-    opened = future()
-    connection = AsyncioConnection(
-        parameters,
-        on_open_callback=partial(settle, opened),
-        on_open_error_callback=lambda _, error: _fail(opened, _refusal(error, parameters)),
-        on_close_callback=lambda _, error: settle(broken, _reason(error)),
-    )
+async def _connect(parameters: Parameters, broken: asyncio.Future[str]) -> Connection:
     try:
-        # pika's own limits say more, but leave out the time in which a name is looked up
+        # in which the name is looked up as well
         async with asyncio.timeout(CONNECT_SECONDS + 1):
-            await opened
-    except (asyncio.CancelledError, TimeoutError) as error:
-        connection.add_on_open_callback(lambda late: late.close())
-        if isinstance(error, TimeoutError):
-            raise ConnectionError(f"no connection in {CONNECT_SECONDS + 1:g} s") from None
-        raise
-    return connection
+            return await Connection.connect(
+                parameters, lambda error: settle(broken, _reason(error))
+            )
+    except TimeoutError:
+        raise ConnectionError(f"no connection in {CONNECT_SECONDS + 1:g} s") from None
+    except (OSError, AMQPError) as error:
+        raise ConnectionError(_refusal(error, parameters)) from error
 
 
-async def _open_channel(connection: AsyncioConnection, broken: asyncio.Future[str]) -> Channel:
+async def _open_channel(connection: Connection, broken: asyncio.Future[str]) -> Channel:
     opened = future()
     channel = connection.channel(on_open_callback=partial(settle, opened))
     channel.add_on_close_callback(lambda _, error: settle(broken, _reason(error)))
     return cast(Channel, await opened)
 
 
-async def _close(connection: AsyncioConnection | None) -> None:
+async def _close(connection: Connection | None) -> None:
     """Close a connection that may be closed already, without waiting long for a dead broker."""
     if connection is None or connection.is_closed:
         return
@@ -224,8 +216,6 @@ def _parameters(url: str, name: str) -> URLParameters:
         # read anew for each connection: certificates are renewed while a service runs
         parameters.ssl_options = SSLOptions(files.context(), parameters.host)
     parameters.heartbeat = HEARTBEAT_SECONDS
-    parameters.socket_timeout = CONNECT_SECONDS / 2
-    parameters.stack_timeout = CONNECT_SECONDS
     parameters.client_properties = {"connection_name": f"{name}@{socket.gethostname()}"}
     # No blocked_connection_timeout: under an alarm every new connection is blocked as well.
     return parameters
@@ -249,21 +239,6 @@ def guarded(callback: Callable[..., object], *arguments: object) -> bool:
         asyncio.get_running_loop().call_exception_handler(context)
         return False
     return True
-
-
-def is_lost_while_connecting(error: BaseException) -> bool:
-    """Tell whether a loop was told of a connection that broke in the moment it was made.
-
-    pika looks at a socket once more just after connecting it, and raises out of its callback where
-    RabbitMQ was killed in between. It is nobody's mistake: the link tries again once its time for
-    connecting is over.
-    """
-    cause = error.__context__
-    return (
-        isinstance(error, ValueError)
-        and isinstance(cause, OSError)
-        and cause.errno == errno.ENOTCONN
-    )
 
 
 def settle(future: asyncio.Future[Any], value: object) -> None:

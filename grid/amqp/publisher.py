@@ -11,12 +11,13 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, Final
 
-from pika import BasicProperties, DeliveryMode
+from pika import BasicProperties
 from pika.channel import Channel
-from pika.connection import Connection
 from pika.frame import Method
 from pika.spec import Basic
 
+from grid.amqp import wire
+from grid.amqp.connection import Connection, send
 from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.suspicion import Refusals, Suspicion, Target
 from grid.errors import BrokerUnavailable
@@ -43,7 +44,9 @@ class Publication:
     exchange: str
     key: str
     body: bytes
-    properties: BasicProperties
+    id: str
+    headers: Mapping[str, Any]
+    priority: int
     done: Callable[[Outcome], None]
     returned: bool = False
     withdrawn: bool = False
@@ -52,7 +55,7 @@ class Publication:
     @property
     def name(self) -> Name:
         """What RabbitMQ calls it when it returns it."""
-        return self.exchange, self.key, self.properties.message_id
+        return self.exchange, self.key, self.id
 
 
 class Publisher(Link):
@@ -108,13 +111,9 @@ class Publisher(Link):
         A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
         and over and over again.
         """
-        properties = BasicProperties(
-            message_id=id,
-            delivery_mode=DeliveryMode.Persistent,
-            headers=dict(headers or {}),
-            priority=priority or None,
+        publication = Publication(
+            exchange, key, body, id, headers or {}, priority, done, wanted=wanted
         )
-        publication = Publication(exchange, key, body, properties, done, wanted=wanted)
         if len(body) > BODY_MOST:
             asyncio.get_running_loop().call_soon(done, Outcome.REFUSED)
             return publication
@@ -202,13 +201,17 @@ class Publisher(Link):
         self._say(up=True, why="RabbitMQ blocks publishers" if blocked else "connected")
 
     def _send(self, channel: Channel, publication: Publication) -> None:
-        channel.basic_publish(
+        frames = wire.publication(
+            channel.channel_number,
             publication.exchange,
             publication.key,
-            publication.body,
-            publication.properties,
-            True,  # noqa: FBT003
+            id=publication.id,
+            headers=publication.headers,
+            priority=publication.priority,
+            body=publication.body,
+            frame_most=channel.connection.params.frame_max,
         )
+        send(channel, frames)
         self._number += 1
         publication.returned = False
         self._sent[self._number] = publication

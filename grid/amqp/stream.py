@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pika.channel import Channel
-from pika.connection import Connection
 
+from grid.amqp.connection import Connection
 from grid.amqp.consumer import Consumer
 from grid.amqp.link import Watch, guarded, settle
 from grid.amqp.receiver import Delivery

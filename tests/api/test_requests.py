@@ -26,7 +26,7 @@ async def test_a_request_without_a_body_is_accepted() -> None:
             "details": {"routed_to": None, "loads": {}, "reason": None},
         }
         (sent,) = bench.publisher.to(REQUESTS)
-        assert (sent.exchange, sent.key, sent.properties.message_id) == (
+        assert (sent.exchange, sent.key, sent.id) == (
             "charge.requests.in",
             REQUESTS,
             "job1",

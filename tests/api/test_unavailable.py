@@ -113,6 +113,6 @@ async def test_api_accepts_nothing_that_it_could_not_put_on_record(
         await turns(50)
         assert (await bench.post({})).status == 202
         assert {each.job for each in bench.publisher.events(State.QUEUED)} == {
-            each.properties.message_id for each in bench.publisher.to(REQUESTS)
+            each.id for each in bench.publisher.to(REQUESTS)
         }
         assert bench.count("events_lost_total") == 0

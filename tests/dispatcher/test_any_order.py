@@ -111,7 +111,7 @@ class Story:
 
     def keep(self, message: Publication) -> None:
         """Have what was published where it belongs."""
-        job = str(message.properties.message_id)
+        job = str(message.id)
         if message.exchange == SUBSTATIONS:
             self.stations[message.key].append(job)
         elif message.exchange == topology.PARKED:
@@ -123,7 +123,7 @@ class Story:
             for each in (self.bench, self.standby):
                 each.watch.on_events(message.body, provenance.DISPATCHER)
         elif message not in self.early:
-            self.back.append((job, message.properties.headers or {}))
+            self.back.append((job, message.headers or {}))
 
     def copy(self) -> None:
         """Deliver the copy of a request that was set back."""
@@ -136,7 +136,7 @@ class Story:
         for each in self.bench.publisher.to(topology.REQUESTS, self.bench.publisher.waiting):
             if each not in self.early:
                 self.early.add(each)
-                job, headers = str(each.properties.message_id), each.properties.headers or {}
+                job, headers = str(each.id), each.headers or {}
                 self.bench.queue.bring(self.bodies[job], job, headers=headers)
                 return
 

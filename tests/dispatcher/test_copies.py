@@ -107,8 +107,7 @@ async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
     bench.dispatcher.tick()
     await turns()
     found = {
-        str(each.properties.message_id): each.properties.headers or {}
-        for each in bench.publisher.to(topology.REQUESTS_EXCHANGE)
+        str(each.id): each.headers or {} for each in bench.publisher.to(topology.REQUESTS_EXCHANGE)
     }
     assert {job: each[TAKEN_BACK_HEADER] for job, each in found.items()} == {
         "refused": "s1",

@@ -114,7 +114,7 @@ class Bench:
     def published(self) -> list[str]:
         """Return the jobs that were published."""
         found = self.publisher.to(topology.REQUESTS_EXCHANGE)
-        return [str(each.properties.message_id) for each in found]
+        return [str(each.id) for each in found]
 
     def counted(self, outcome: str) -> float:
         """Return how many jobs the metric tells of."""
@@ -134,7 +134,7 @@ async def test_requests_that_stay_missing_are_published_as_they_were() -> None:
     assert await bench.after(1) == ["a", "b", "c"]
     [first, *_] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
     assert messages.decode(first.body) == ChargeRequest("a", 1_000.0, priority=3)
-    assert (first.key, first.properties.priority) == (REQUESTS, 3)
+    assert (first.key, first.priority) == (REQUESTS, 3)
     assert bench.counted("published") == 3
     bench.depths[REQUESTS] = 3
     assert await bench.after(60) == ["a", "b", "c"]
@@ -218,7 +218,7 @@ async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> 
     bench.where["s1"] = Whereabouts.GONE
     bench.own.add("b")
     assert await bench.after(MISSING_SECONDS) == ["a", "b"]
-    headers = [each.properties.headers or {} for each in bench.publisher.sent]
+    headers = [each.headers or {} for each in bench.publisher.sent]
     assert {each[TAKEN_BACK_HEADER] for each in headers} == {"s1"}
     assert all(each[COPY_HEADER] for each in headers)
     bench.depths[REQUESTS] = 2
@@ -307,7 +307,7 @@ async def test_replayed_job_is_published_as_replayed() -> None:
     bench = Bench(accepted("a"), Event(State.PARKED, 1_050.0, "a"), replayed)
     assert await bench.after(MISSING_SECONDS) == ["a"]
     [sent] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
-    assert parking.replays(sent.properties.headers or {}) == 2
+    assert parking.replays(sent.headers or {}) == 2
     assert messages.decode(sent.body).priority == 3
 
 

@@ -20,7 +20,7 @@ def recording() -> FakePublisher:
 
 def set_back(bench: Bench) -> list[str]:
     """Name the jobs that were put back into the queue."""
-    return [str(each.properties.message_id) for each in bench.publisher.to(topology.REQUESTS)]
+    return [str(each.id) for each in bench.publisher.to(topology.REQUESTS)]
 
 
 def without_s2(publisher: FakePublisher) -> Bench:
@@ -62,7 +62,7 @@ async def test_those_served_last_make_way() -> None:
     await turns()
     assert set_back(bench) == ["p12", "p01", "p11", "p00", "p10"]
     sent = bench.publisher.to(topology.REQUESTS)
-    assert [each.properties.priority for each in sent] == [2, 1, 1, None, None]
+    assert [each.priority for each in sent] == [2, 1, 1, 0, 0]
 
 
 async def test_nothing_makes_way_where_nothing_would_fit() -> None:

@@ -59,7 +59,7 @@ async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
     pair.second.dispatcher.tick()
     await pair.settle()
     (back,) = pair.second.publisher.to(topology.REQUESTS)
-    pair.first.queue.bring(back.body, "j1", headers=back.properties.headers)
+    pair.first.queue.bring(back.body, "j1", headers=back.headers)
     await pair.settle()
     assert len(pair.first.publisher.routed()) == 2
 

@@ -52,7 +52,7 @@ class Sent:
         await self.unbegun.look()
         await turns()
         publisher = self.bench.publisher
-        return [each.properties.message_id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
+        return [each.id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
 
 
 async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:

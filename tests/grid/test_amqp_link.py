@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import threading
 from contextlib import AsyncExitStack
@@ -20,8 +19,8 @@ from grid.amqp import (
     Link,
     Publisher,
     StreamReader,
-    is_lost_while_connecting,
 )
+from grid.amqp.connection import Connection
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
@@ -78,22 +77,22 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
 async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mistake(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RabbitMQ killed just then: pika raises where nobody catches it, and the link tries again."""
-    told: list[BaseException] = []
-    handler = lambda _, context: told.append(context["exception"])  # noqa: E731
-    asyncio.get_running_loop().set_exception_handler(handler)
-    monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.5)
-    looks = count()
-    peer_of = socket.socket.getpeername
+    """RabbitMQ killed just then: the loop is told of no error, and the link tries again."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    connections = count()
+    made = Connection.connection_made
 
-    def broken_at_first(self: socket.socket) -> Any:  # noqa: ANN401  # as the socket module has it
-        if next(looks) == 0:
-            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-        return peer_of(self)
+    def broken_at_first(self: Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        if next(connections) == 0:
+            transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
-    monkeypatch.setattr(socket.socket, "getpeername", broken_at_first)
-    async with running(Declarer("declarer", [vhost.url()], Seen())):
-        assert [is_lost_while_connecting(each) for each in told] == [True]
+    monkeypatch.setattr(Connection, "connection_made", broken_at_first)
+    seen = Seen()
+    async with running(Declarer("declarer", [vhost.url()], seen)):
+        assert seen.ups() == [False, True]
+        assert told == []
 
 
 async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:

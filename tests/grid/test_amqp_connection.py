@@ -1,0 +1,187 @@
+"""pika's connection over asyncio's transport: how it sends and reads, and what it needs of pika."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pika.frame
+import pytest
+from pika import ConnectionParameters
+from pika.connection import Connection as PikaConnection
+from pika.exceptions import AMQPError, IncompatibleProtocolError
+from pika.frame import Heartbeat
+
+from grid.amqp.connection import Connection
+
+# What ``grid.amqp.connection`` overrides or calls though pika does not document it.
+PRIVATE = {
+    "_adapter_add_callback_threadsafe": ["self", "callback"],
+    "_adapter_call_later": ["self", "delay", "callback"],
+    "_adapter_connect_stream": ["self"],
+    "_adapter_disconnect_stream": ["self"],
+    "_adapter_emit_data": ["self", "data"],
+    "_adapter_remove_timeout": ["self", "timeout_id"],
+    "_on_stream_connected": ["self"],
+    "_on_stream_terminated": ["self", "error"],
+    "_process_frame": ["self", "frame_value"],
+}
+HEARTBEAT = Heartbeat().marshal()
+
+
+class Recorded(asyncio.Transport):
+    """A transport that records each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Record what is written."""
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        """Return whether it was aborted."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """Note that it was aborted."""
+        self.aborted = True
+
+
+@pytest.fixture
+async def connection() -> Connection:
+    """Return a connection whose transport is recorded."""
+    one = Connection(ConnectionParameters(), asyncio.Future(), lambda _: None)
+    one.connection_made(Recorded())
+    return one
+
+
+def recorded(connection: Connection) -> Recorded:
+    """Return the transport of a connection."""
+    transport = connection._transport  # noqa: SLF001
+    assert isinstance(transport, Recorded)
+    return transport
+
+
+def bring(connection: Connection, data: bytes) -> None:
+    """Have the transport bring bytes, as asyncio does."""
+    while data:
+        room = connection.get_buffer(-1)
+        part, data = data[: len(room)], data[len(room) :]
+        room[: len(part)] = part
+        room.release()
+        connection.buffer_updated(len(part))
+
+
+@pytest.mark.parametrize("name", sorted(PRIVATE))
+def test_pika_has_what_the_connection_overrides_or_calls(name: str) -> None:
+    """A new version of pika that moves one of these needs another look at grid.amqp.connection."""
+    assert list(inspect.signature(getattr(PikaConnection, name)).parameters) == PRIVATE[name]
+
+
+def test_the_connection_has_all_that_pika_leaves_to_an_adapter() -> None:
+    """A new version of pika may leave more to it."""
+    assert PikaConnection.__abstractmethods__ <= set(PRIVATE)
+    assert not inspect.isabstract(Connection)
+
+
+def test_pika_reads_one_frame_of_bytes_as_the_connection_expects() -> None:
+    """It returns how many bytes it has read, and the frame."""
+    size, frame = pika.frame.decode_frame(HEARTBEAT)
+    assert size == len(HEARTBEAT)
+    assert isinstance(frame, Heartbeat)
+
+
+async def test_all_frames_of_one_turn_are_one_write(connection: Connection) -> None:  # noqa: D103
+    await asyncio.sleep(0)
+    written = len(recorded(connection).writes)
+    for _ in range(5):
+        connection.send(HEARTBEAT)
+    assert len(recorded(connection).writes) == written
+    await asyncio.sleep(0)
+    assert recorded(connection).writes[written:] == [HEARTBEAT * 5]
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 8, 9, 100_000])
+async def test_frames_are_read_however_they_are_cut(connection: Connection, step: int) -> None:  # noqa: D103
+    data = HEARTBEAT * (200 if step < 100 else 100_000)
+    for at in range(0, len(data), step):
+        bring(connection, data[at : at + step])
+    assert connection.frames_received == len(data) // len(HEARTBEAT)
+    assert connection.bytes_received == len(data)
+    assert not recorded(connection).aborted
+
+
+async def test_a_frame_of_the_size_agreed_on_is_read(connection: Connection) -> None:  # noqa: D103
+    seen: list[object] = []
+    connection._process_frame = seen.append  # noqa: SLF001
+    body = pika.frame.Body(1, b"x" * (connection.params.frame_max - 8)).marshal()
+    bring(connection, HEARTBEAT + body[:100_000])
+    bring(connection, body[100_000:] + HEARTBEAT)
+    assert [type(each).__name__ for each in seen] == ["Heartbeat", "Body", "Heartbeat"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        HEARTBEAT[:-1] + b"\x00",
+        struct.pack(">BHL", 9, 0, 0) + b"\xce",
+        struct.pack(">BHLL", 1, 0, 4, 0xFFFFFFFF) + b"\xce",
+    ],
+    ids=["no AMQP", "no end", "an unknown frame", "an unknown method"],
+)
+async def test_what_is_no_amqp_ends_the_connection_alone(  # noqa: D103
+    connection: Connection, data: bytes
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    bring(connection, data)
+    assert recorded(connection).aborted
+    connection.connection_lost(None)
+    assert connection.is_closed
+    await asyncio.sleep(0)
+    assert told == []
+
+
+@asynccontextmanager
+async def answering(data: bytes) -> AsyncIterator[ConnectionParameters]:
+    """Listen on a port where each client is answered these bytes, and nothing more."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield ConnectionParameters("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
+@pytest.mark.parametrize("data", [b"", b"AMQP\x00\x00\x09\x00", b"SSH-2.0-OpenSSH_9.2\r\n"])
+async def test_what_answers_otherwise_than_rabbitmq_is_refused(data: bytes) -> None:  # noqa: D103
+    async with answering(data) as parameters:
+        with pytest.raises(IncompatibleProtocolError):
+            await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 5.0)
+
+
+async def test_a_port_where_nobody_listens_is_named() -> None:  # noqa: D103
+    with pytest.raises(OSError, match=r"Connect call failed \('127\.0\.0\.1', 1\)"):
+        await Connection.connect(ConnectionParameters("127.0.0.1", 1), lambda _: None)
+
+
+async def test_a_connection_given_up_while_it_opens_ends_quietly() -> None:
+    """Nothing is left behind, and the loop is told of no error."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(5), "127.0.0.1", 0)
+    parameters = ConnectionParameters("127.0.0.1", silent.sockets[0].getsockname()[1])
+    with pytest.raises((TimeoutError, AMQPError)):
+        await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 0.2)
+    await asyncio.sleep(0.05)
+    silent.close()
+    assert told == []

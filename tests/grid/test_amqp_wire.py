@@ -1,0 +1,114 @@
+"""The frames packed here are, byte for byte, those that pika makes of the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika import BasicProperties, DeliveryMode, spec
+from pika.exceptions import ShortStringTooLong
+from pika.frame import Body, Header, Method
+
+from grid.amqp import wire
+from tests.grid.strategies import THOROUGH
+
+FRAME_MOST = 131_072
+
+channels = st.integers(1, 2047)
+tags = st.integers(1, 2**63)
+short_texts = st.text(max_size=60)
+values = st.recursive(
+    st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.binary() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(short_texts, inner, max_size=3),
+    max_leaves=5,
+)
+tables = st.dictionaries(short_texts, values, max_size=4)
+
+
+def by_pika(
+    *, channel: int, exchange: str, key: str, properties: BasicProperties, body: bytes, most: int
+) -> bytes:
+    """Return the frames that pika sends for a mandatory message."""
+    method = spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
+    room = most - wire.FRAME_OVERHEAD
+    parts = (body[at : at + room] for at in range(0, len(body), room))
+    frames = [Method(channel, method), Header(channel, len(body), properties)]
+    return b"".join(each.marshal() for each in (*frames, *(Body(channel, part) for part in parts)))
+
+
+@THOROUGH
+@given(
+    channel=channels,
+    exchange=short_texts,
+    key=short_texts,
+    id=short_texts,
+    headers=tables,
+    priority=st.integers(0, 255),
+    body=st.binary(max_size=300),
+    frame_most=st.sampled_from([12, 100, FRAME_MOST]),
+)
+def test_a_publication_is_packed_as_pika_packs_it(  # noqa: D103
+    *,
+    channel: int,
+    exchange: str,
+    key: str,
+    id: str,
+    headers: dict[str, Any],
+    priority: int,
+    body: bytes,
+    frame_most: int,
+) -> None:
+    properties = BasicProperties(
+        message_id=id,
+        delivery_mode=DeliveryMode.Persistent,
+        headers=headers or None,
+        priority=priority or None,
+    )
+    packed = wire.publication(
+        channel,
+        exchange,
+        key,
+        id=id,
+        headers=headers,
+        priority=priority,
+        body=body,
+        frame_most=frame_most,
+    )
+    assert packed == by_pika(
+        channel=channel,
+        exchange=exchange,
+        key=key,
+        properties=properties,
+        body=body,
+        most=frame_most,
+    )
+
+
+@THOROUGH
+@given(channel=channels, tag=tags, multiple=st.booleans())
+def test_an_acknowledgement_is_packed_as_pika_packs_it(  # noqa: D103
+    channel: int,
+    tag: int,
+    multiple: bool,  # noqa: FBT001
+) -> None:
+    expected = Method(channel, spec.Basic.Ack(tag, multiple)).marshal()
+    assert wire.ack(channel, tag, multiple=multiple) == expected
+
+
+@THOROUGH
+@given(channel=channels, tag=tags, requeue=st.booleans())
+def test_a_refusal_is_packed_as_pika_packs_it(channel: int, tag: int, requeue: bool) -> None:  # noqa: D103, FBT001
+    expected = Method(channel, spec.Basic.Nack(tag, requeue=requeue)).marshal()
+    assert wire.nack(channel, tag, requeue=requeue) == expected
+
+
+@pytest.mark.parametrize("name", ["exchange", "key", "id"])
+def test_a_name_that_is_too_long_is_refused(name: str) -> None:
+    """As pika does: cut, it would be another's."""
+    names = {"exchange": "e", "key": "k", "id": "i", name: "ä" * 128}
+    pack: Callable[..., bytes] = wire.publication
+    with pytest.raises(ShortStringTooLong):
+        pack(1, **names, headers={}, priority=0, body=b"", frame_most=FRAME_MOST)
