@@ -4,7 +4,9 @@ pika leaves the transport to an adapter: the ``_adapter_…`` methods below, whi
 calls, and ``_on_stream_connected``, ``_on_stream_terminated`` and ``_process_frame``, which the
 adapter calls. pika's own adapter for asyncio makes one system call for each frame it sends, and
 reads 4 KiB at a time. This one sends whatever one turn of the loop has written at once, and reads
-as much as there is. See docs/decisions/0039.
+as much as there is. What comes once or more for each message, deliveries and confirms, goes to
+whoever asked for it without an object for each of its frames; all else is pika's.
+See docs/decisions/0039-amqp-over-asyncios-transport.md.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from pika.channel import Channel
 from pika.connection import Connection as PikaConnection
@@ -21,14 +23,28 @@ from pika.connection import Parameters
 from pika.exceptions import InvalidFrameError, StreamLostError
 from pika.frame import decode_frame
 
-from grid.amqp.wire import FRAME_OVERHEAD
+from grid.amqp import wire
+from grid.amqp.wire import Confirm, Content, Envelope
 
 NEXT_ADDRESS_SECONDS: Final = 1.0  # without an answer, before a name's next address is tried too
 
 _PREFIX: Final = struct.Struct(">BHL")  # a frame's type, channel and payload's size
+_METHOD: Final = struct.Struct(">HH")  # a method's class and number
+_BASIC: Final = 60
 _READ_BYTES: Final = 64 * 1024  # that are read at once, at least
 _PROTOCOL: Final = ord("A")  # begins "AMQP…", with which RabbitMQ refuses another protocol
 _PROTOCOL_BYTES: Final = 8
+
+OnDelivery = Callable[[Envelope, Content, bytes], None]
+OnConfirm = Callable[[Confirm, bool], None]  # and whether RabbitMQ has accepted it
+
+
+class _Arriving(NamedTuple):
+    """A message of which not every frame is there yet."""
+
+    envelope: Envelope
+    content: Content | None
+    body: list[bytes]
 
 
 class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc]  # pika has no types
@@ -43,9 +59,12 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
-        self._buffer = bytearray(parameters.frame_max + _READ_BYTES)
+        self._buffer = memoryview(bytearray(parameters.frame_max + _READ_BYTES))
         self._filled = 0  # bytes at the buffer's start that are no whole frame yet
         self._failure: BaseException | None = None
+        self._on_delivery: dict[int, OnDelivery] = {}  # by the channel's number
+        self._on_confirm: dict[int, OnConfirm] = {}
+        self._arriving: dict[int, _Arriving] = {}
         super().__init__(
             parameters,
             on_open_callback=lambda _: _settle(opened, None),
@@ -87,6 +106,17 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self.bytes_sent += len(frames)
         self._adapter_emit_data(frames)
 
+    def deliver_to(self, channel: Channel, on_delivery: OnDelivery) -> None:
+        """Have every message that consumers of a channel are brought go to ``on_delivery``."""
+        self._on_delivery[channel.channel_number] = on_delivery
+        channel.add_on_close_callback(partial(_forget, self._on_delivery))
+        channel.add_on_close_callback(partial(_forget, self._arriving))
+
+    def confirm_to(self, channel: Channel, on_confirm: OnConfirm) -> None:
+        """Have every answer for what is published on a channel go to ``on_confirm``."""
+        self._on_confirm[channel.channel_number] = on_confirm
+        channel.add_on_close_callback(partial(_forget, self._on_confirm))
+
     def abort(self, why: BaseException) -> None:
         """End the connection at once, without a word to RabbitMQ."""
         if self._transport is not None:
@@ -115,7 +145,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a guess, of no use here
         """Return where the next bytes go: behind those that are no whole frame yet."""
-        return memoryview(self._buffer)[self._filled :]
+        return self._buffer[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process every whole frame there is; whatever is wrong with one ends the connection."""
@@ -132,17 +162,61 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
     def _process(self, filled: int) -> int:
         """Process the frames in so many bytes; return how many bytes those are."""
         buffer, at = self._buffer, 0
-        while filled - at >= FRAME_OVERHEAD:
-            kind, _, size = _PREFIX.unpack_from(buffer, at)
-            whole = _PROTOCOL_BYTES if kind == _PROTOCOL else size + FRAME_OVERHEAD
+        while filled - at >= wire.FRAME_OVERHEAD:
+            kind, channel, size = _PREFIX.unpack_from(buffer, at)
+            whole = _PROTOCOL_BYTES if kind == _PROTOCOL else size + wire.FRAME_OVERHEAD
             if whole > self.params.frame_max:
                 raise InvalidFrameError(f"a frame of {whole} bytes, more than was agreed on")
             if whole > filled - at:
                 break
-            _, frame = decode_frame(bytes(buffer[at : at + whole]))
+            frame = buffer[at : at + whole].tobytes()
             at += whole
-            self._process_frame(frame)
+            if not self._process_quickly(kind, channel, frame):
+                self._process_frame(decode_frame(frame)[1])
         return at
+
+    def _process_quickly(self, kind: int, channel: int, frame: bytes) -> bool:
+        """Process a frame of a delivery or a confirm that somebody asked for, or return False."""
+        if frame[-1:] != wire.END:
+            return False  # pika says what is wrong
+        if kind == wire.METHOD:
+            return self._process_method(channel, frame)
+        arriving = self._arriving.get(channel)
+        if arriving is None:
+            return False
+        payload = frame[_PREFIX.size : -1]
+        if arriving.content is None:
+            content = wire.content(payload)
+            self._arrive(channel, _Arriving(arriving.envelope, content, []), content.size)
+        else:
+            arriving.body.append(payload)
+            left = arriving.content.size - sum(map(len, arriving.body))
+            self._arrive(channel, arriving, left)
+        return True
+
+    def _process_method(self, channel: int, frame: bytes) -> bool:
+        of_class, method = _METHOD.unpack_from(frame, _PREFIX.size)
+        if of_class != _BASIC:
+            return False
+        arguments = frame[_PREFIX.size + _METHOD.size : -1]
+        if method == wire.BASIC_DELIVER and channel in self._on_delivery:
+            self._arriving[channel] = _Arriving(wire.envelope(arguments), None, [])
+            return True
+        on_confirm = self._on_confirm.get(channel)
+        if on_confirm is None or method not in {wire.BASIC_ACK, wire.BASIC_NACK}:
+            return False
+        on_confirm(wire.confirm(arguments), method == wire.BASIC_ACK)
+        return True
+
+    def _arrive(self, channel: int, message: _Arriving, left: int) -> None:
+        """Deliver a message of which so many bytes are left to come, if none are."""
+        if left > 0:
+            self._arriving[channel] = message
+            return
+        del self._arriving[channel]
+        envelope, content, body = message
+        assert content is not None  # noqa: S101
+        self._on_delivery[channel](envelope, content, body[0] if len(body) == 1 else b"".join(body))
 
     # What pika calls.
 
@@ -174,11 +248,20 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         raise NotImplementedError("a connection is made by connect()")
 
 
-def send(channel: Channel, frames: bytes) -> None:
-    """Send frames on the connection of a channel that ``Connection.connect`` has made."""
+def connection_of(channel: Channel) -> Connection:
+    """Return the connection of a channel that was opened on one of ``Connection``."""
     connection = channel.connection
     assert isinstance(connection, Connection)  # noqa: S101
-    connection.send(frames)
+    return connection
+
+
+def _forget(by_channel: dict[int, Any], channel: Channel, _why: Exception) -> None:
+    """Forget what belongs to a channel that is closed: its number may be another's soon."""
+    by_channel.pop(channel.channel_number, None)
+
+
+def left_to_the_connection(*_: object) -> None:
+    """Stand where pika wants a callback for what ``deliver_to`` or ``confirm_to`` asked for."""
 
 
 def _settle(opened: asyncio.Future[None], error: Exception | None) -> None:

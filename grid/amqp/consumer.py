@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from pika import BasicProperties
 from pika.channel import Channel
 from pika.exceptions import AMQPError
-from pika.spec import Basic
 
-from grid.amqp.connection import Connection
+from grid.amqp.connection import Connection, connection_of, left_to_the_connection
 from grid.amqp.declarer import QueueState
 from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.receiver import Delivery, Receiver, grant, received
+from grid.amqp.receiver import Delivery, Receiver, grant
+from grid.amqp.wire import Content, Envelope
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue
@@ -56,11 +55,13 @@ class Consumer(Receiver):
         self._idle = idle
         self._delivered = 0
         self._tags: list[str] = []
+        self._stopped = False
         self._looking: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take nothing new; what was delivered can still be acknowledged or given back."""
         self._look_no_more()
+        self._stopped = True
         if (channel := self._usable()) is not None:
             for tag in self._tags:
                 channel.basic_cancel(tag)
@@ -69,6 +70,8 @@ class Consumer(Receiver):
         # Deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has:
         # acknowledging them must work from the first on.
         self._channel = channel
+        self._stopped = False
+        connection_of(channel).deliver_to(channel, self._on_message)
         channel.add_on_cancel_callback(self._on_cancel)
         await super()._set_up(channel)
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
@@ -80,7 +83,7 @@ class Consumer(Receiver):
         await grant(channel, prefetch)
         tag = channel.basic_consume(
             self._queue,
-            self._on_message,
+            left_to_the_connection,
             arguments=self._arguments(),
             callback=partial(settle, consuming),
         )
@@ -90,13 +93,17 @@ class Consumer(Receiver):
     def _arguments(self) -> dict[str, Any]:
         return {}
 
-    def _on_message(
-        self, _channel: object, method: Basic.Deliver, properties: BasicProperties, body: bytes
-    ) -> None:
+    def _on_message(self, envelope: Envelope, content: Content, body: bytes) -> None:
+        if self._stopped:  # RabbitMQ had sent it before it knew
+            self.requeue(envelope.tag)
+            return
         self._delivered += 1
-        delivery = received(method, properties, body)
+        tag, redelivered, exchange, key = envelope
+        delivery = Delivery(
+            tag, body, content.id, redelivered, content.headers, exchange=exchange, key=key
+        )
         if not guarded(self._deliver, delivery):
-            self.reject(delivery.tag)  # it goes where poison goes, not to those that come after it
+            self.reject(tag)  # it goes where poison goes, not to those that come after it
 
     def _on_cancel(self, _frame: object) -> None:
         """Start afresh when RabbitMQ ends the consumer: its queue is gone."""

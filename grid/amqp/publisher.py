@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from pika import BasicProperties
 from pika.channel import Channel
-from pika.frame import Method
 from pika.spec import Basic
 
 from grid.amqp import wire
-from grid.amqp.connection import Connection, send
+from grid.amqp.connection import Connection, connection_of, left_to_the_connection
 from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.suspicion import Refusals, Suspicion, Target
+from grid.amqp.wire import Confirm
 from grid.errors import BrokerUnavailable
 
 Name = tuple[str, str, str | None]  # exchange, routing key, message id
@@ -165,7 +165,8 @@ class Publisher(Link):
     async def _set_up(self, channel: Channel) -> None:
         confirming = future()
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(self._on_confirm, callback=partial(settle, confirming))
+        connection_of(channel).confirm_to(channel, self._on_confirm)
+        channel.confirm_delivery(left_to_the_connection, callback=partial(settle, confirming))
         await confirming
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
@@ -211,7 +212,7 @@ class Publisher(Link):
             body=publication.body,
             frame_most=channel.connection.params.frame_max,
         )
-        send(channel, frames)
+        connection_of(channel).send(frames)
         self._number += 1
         publication.returned = False
         self._sent[self._number] = publication
@@ -235,12 +236,11 @@ class Publisher(Link):
                 publication.returned = True
                 return
 
-    def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
-        number, accepted = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
-        if not frame.method.multiple:
-            self._settle(number, accepted=accepted)
+    def _on_confirm(self, confirm: Confirm, accepted: bool) -> None:  # noqa: FBT001
+        if not confirm.multiple:
+            self._settle(confirm.number, accepted=accepted)
             return
-        for each in list(takewhile(lambda sent: sent <= number, self._sent)):
+        for each in list(takewhile(lambda sent: sent <= confirm.number, self._sent)):
             self._settle(each, accepted=accepted)
 
     def _settle(self, number: int, *, accepted: bool) -> None:

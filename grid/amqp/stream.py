@@ -16,6 +16,7 @@ from grid.amqp.receiver import Delivery
 from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
+ACK_EVERY: Final = STREAM_PREFETCH // 2  # messages; an acknowledgement only makes room for more
 RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
 
@@ -51,6 +52,7 @@ class StreamReader(Consumer):
         self._began: float | None = None
         self._read = read
         self._unread: deque[Delivery] = deque()
+        self._unacknowledged = 0  # messages that were read
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
         self._checking: asyncio.TimerHandle | None = None
 
@@ -122,25 +124,27 @@ class StreamReader(Consumer):
     def _read_some(self) -> None:
         """Read for a moment, then let others have their turn."""
         loop = asyncio.get_running_loop()
-        until, last = loop.time() + SLICE_SECONDS, 0
+        until = loop.time() + SLICE_SECONDS
         while self._unread and loop.time() < until:
-            last = self._read_one()
-        if last:
-            self.ack(last, multiple=True)
+            self._read_one()
         if self._unread:
             loop.call_soon(self._read_some)
 
-    def _read_one(self) -> int:
+    def _read_one(self) -> None:
         delivery = self._unread[0]
         self._next = delivery.headers["x-stream-offset"] + 1
         guarded(self._read, delivery.body, writer_of(delivery.exchange, delivery.key))
         self._unread.popleft()
-        return delivery.tag
+        self._unacknowledged += 1
+        if self._unacknowledged >= ACK_EVERY:
+            self._unacknowledged = 0
+            self.ack(delivery.tag, multiple=True)
 
     def _lost(self) -> None:
         super()._lost()
         self._check_no_more()
         self._unread.clear()  # they come again
+        self._unacknowledged = 0
         if self._forget_all is not None:
             self._next = self._start
             self._forget_all()

@@ -9,38 +9,74 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pika import data
 from pika.exceptions import ShortStringTooLong
 from pika.spec import BasicProperties
 
 FRAME_OVERHEAD: Final = 8  # type, channel and size before the payload, the end marker after it
+METHOD, HEADER, BODY = 1, 2, 3  # types of frames
+BASIC_DELIVER, BASIC_ACK, BASIC_NACK = 60, 80, 120
 
-_METHOD, _HEADER, _BODY = 1, 2, 3
-_END: Final = b"\xce"
+END: Final = b"\xce"
 _BASIC: Final = 60
 _FRAME: Final = struct.Struct(">BHL")
 _CONTENT: Final = struct.Struct(">BHLHHQH")  # a header's frame, class, weight, body size, flags
 _CONTENT_LENGTH: Final = _CONTENT.size - _FRAME.size
 _ACK: Final = struct.Struct(">BHLHHQBc")
 _ACK_LENGTH: Final = _ACK.size - FRAME_OVERHEAD
-_ACK_METHOD, _NACK_METHOD = 80, 120
 _MULTIPLE, _REQUEUE = 1, 2
 _PERSISTENT: Final = b"\x02"
 _LONGEST: Final = 255  # bytes of a short string
 _KNOWN_TARGETS: Final = 4096
+_TAG: Final = struct.Struct(">QB")
+_HEADER_START: Final = struct.Struct(">HHQH")  # class, weight, body size, flags
+_SKIPPED_BEFORE_HEADERS: Final = (
+    BasicProperties.FLAG_CONTENT_TYPE,
+    BasicProperties.FLAG_CONTENT_ENCODING,
+)
+_SKIPPED_OCTETS: Final = (BasicProperties.FLAG_DELIVERY_MODE, BasicProperties.FLAG_PRIORITY)
+_SKIPPED_AFTER_HEADERS: Final = (
+    BasicProperties.FLAG_CORRELATION_ID,
+    BasicProperties.FLAG_REPLY_TO,
+    BasicProperties.FLAG_EXPIRATION,
+)
+
+
+class Envelope(NamedTuple):
+    """What ``basic.deliver`` says of the message that follows."""
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    key: str
+
+
+class Content(NamedTuple):
+    """What the header of a message says of it; ``size`` is that of its body, in bytes."""
+
+    size: int
+    id: str | None
+    headers: Mapping[str, Any]
+
+
+class Confirm(NamedTuple):
+    """RabbitMQ's answer for the publication ``number``, with ``multiple`` for all up to it."""
+
+    number: int
+    multiple: bool
 
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     """Return the frame that acknowledges one delivery, or with ``multiple`` all up to it."""
-    return _ACK.pack(_METHOD, channel, _ACK_LENGTH, _BASIC, _ACK_METHOD, tag, multiple, _END)
+    return _ACK.pack(METHOD, channel, _ACK_LENGTH, _BASIC, BASIC_ACK, tag, multiple, END)
 
 
 def nack(channel: int, tag: int, *, requeue: bool) -> bytes:
     """Return the frame that gives one delivery back to its queue, or refuses it for good."""
     bits = _REQUEUE if requeue else 0
-    return _ACK.pack(_METHOD, channel, _ACK_LENGTH, _BASIC, _NACK_METHOD, tag, bits, _END)
+    return _ACK.pack(METHOD, channel, _ACK_LENGTH, _BASIC, BASIC_NACK, tag, bits, END)
 
 
 def publication(
@@ -75,32 +111,67 @@ def publication(
     properties.append(_short(id))
     packed = b"".join(properties)
     length = _CONTENT_LENGTH + len(packed)
-    header = _CONTENT.pack(_HEADER, channel, length, _BASIC, 0, size, flags)
+    header = _CONTENT.pack(HEADER, channel, length, _BASIC, 0, size, flags)
     method = _publish(channel, exchange, key)
     if size <= (most := frame_most - FRAME_OVERHEAD):  # as nearly every message
-        frame = _FRAME.pack(_BODY, channel, size)
+        frame = _FRAME.pack(BODY, channel, size)
         return b"".join(
-            (method, header, packed, _END, frame, body, _END)
+            (method, header, packed, END, frame, body, END)
             if body
-            else (method, header, packed, _END)
+            else (method, header, packed, END)
         )
-    return b"".join((method, header, packed, _END, *_bodies(channel, body, most)))
+    return b"".join((method, header, packed, END, *_bodies(channel, body, most)))
 
 
 def _bodies(channel: int, body: bytes, most: int) -> Iterator[bytes]:
     for start in range(0, len(body), most):
         part = body[start : start + most]
-        yield _FRAME.pack(_BODY, channel, len(part)) + part + _END
+        yield _FRAME.pack(BODY, channel, len(part)) + part + END
 
 
 @lru_cache(_KNOWN_TARGETS)
 def _publish(channel: int, exchange: str, key: str) -> bytes:
     """Return the frame of the method ``basic.publish``, mandatory."""
     method = struct.pack(">HHH", _BASIC, 40, 0) + _short(exchange) + _short(key) + b"\x01"
-    return _FRAME.pack(_METHOD, channel, len(method)) + method + _END
+    return _FRAME.pack(METHOD, channel, len(method)) + method + END
 
 
 def _short(text: str) -> bytes:
     if len(encoded := text.encode()) > _LONGEST:
         raise ShortStringTooLong(encoded)
     return bytes((len(encoded),)) + encoded
+
+
+def envelope(arguments: bytes) -> Envelope:
+    """Return what the arguments of ``basic.deliver`` say."""
+    at = 1 + arguments[0]  # behind the consumer's tag
+    tag, bits = _TAG.unpack_from(arguments, at)
+    exchange, at = data.decode_short_string(arguments, at + _TAG.size)
+    key, _ = data.decode_short_string(arguments, at)
+    return Envelope(tag, bits & 1 == 1, exchange, key)
+
+
+def content(payload: bytes) -> Content:
+    """Return what the payload of a header frame says."""
+    _, _, size, flags = _HEADER_START.unpack_from(payload)
+    at = _HEADER_START.size
+    for flag in _SKIPPED_BEFORE_HEADERS:
+        if flags & flag:
+            at += 1 + payload[at]
+    headers: Mapping[str, Any] = {}
+    if flags & BasicProperties.FLAG_HEADERS:
+        headers, at = data.decode_table(payload, at)
+    if not flags & BasicProperties.FLAG_MESSAGE_ID:
+        return Content(size, None, headers)
+    at += sum(bool(flags & flag) for flag in _SKIPPED_OCTETS)
+    for flag in _SKIPPED_AFTER_HEADERS:
+        if flags & flag:
+            at += 1 + payload[at]
+    name, _ = data.decode_short_string(payload, at)
+    return Content(size, name, headers)
+
+
+def confirm(arguments: bytes) -> Confirm:
+    """Return what the arguments of RabbitMQ's ``basic.ack`` or ``basic.nack`` say."""
+    number, bits = _TAG.unpack_from(arguments)
+    return Confirm(number, bits & _MULTIPLE == _MULTIPLE)

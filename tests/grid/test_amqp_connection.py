@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pika.frame
 import pytest
-from pika import ConnectionParameters
+from pika import BasicProperties, ConnectionParameters, spec
+from pika.channel import Channel
 from pika.connection import Connection as PikaConnection
 from pika.exceptions import AMQPError, IncompatibleProtocolError
 from pika.frame import Heartbeat
@@ -124,6 +125,60 @@ async def test_a_frame_of_the_size_agreed_on_is_read(connection: Connection) -> 
     bring(connection, HEARTBEAT + body[:100_000])
     bring(connection, body[100_000:] + HEARTBEAT)
     assert [type(each).__name__ for each in seen] == ["Heartbeat", "Body", "Heartbeat"]
+
+
+def delivered(channel: int, tag: int, body: bytes, most: int) -> bytes:
+    """Return the frames of a delivery, its body in parts of so many bytes."""
+    frames: list[pika.frame.Frame] = [
+        pika.frame.Method(channel, spec.Basic.Deliver("c", tag, exchange="e", routing_key="k")),
+        pika.frame.Header(channel, len(body), BasicProperties(message_id=f"m{tag}")),
+        *(pika.frame.Body(channel, body[at : at + most]) for at in range(0, len(body), most)),
+    ]
+    return b"".join(each.marshal() for each in frames)
+
+
+@pytest.fixture
+def channel(connection: Connection) -> Channel:
+    """Return a channel of the connection."""
+    one = Channel(connection, 1, lambda _: None)
+    one._set_state(Channel.OPEN)  # noqa: SLF001
+    return one
+
+
+async def test_messages_are_delivered_however_their_frames_are_cut(  # noqa: D103
+    connection: Connection, channel: Channel
+) -> None:
+    got: list[tuple[int, str | None, bytes]] = []
+    connection.deliver_to(channel, lambda e, c, body: got.append((e.tag, c.id, body)))
+    bodies = [b"", b"x", b"0123456789" * 3]
+    data = b"".join(delivered(1, tag, body, 10) for tag, body in enumerate(bodies, 1))
+    for step in (1, 5, len(data)):
+        got.clear()
+        for at in range(0, len(data), step):
+            bring(connection, data[at : at + step])
+        assert got == [(tag, f"m{tag}", body) for tag, body in enumerate(bodies, 1)]
+
+
+async def test_what_comes_for_a_channel_that_is_closed_goes_nowhere(  # noqa: D103
+    connection: Connection, channel: Channel
+) -> None:
+    got: list[object] = []
+    connection.deliver_to(channel, lambda *message: got.append(message))
+    connection.confirm_to(channel, lambda *answer: got.append(answer))
+    channel._on_close_meta(ConnectionError("gone"))  # noqa: SLF001
+    bring(connection, delivered(1, 1, b"x", 10))
+    bring(connection, pika.frame.Method(1, spec.Basic.Ack(1)).marshal())
+    assert got == []
+
+
+async def test_confirms_say_whether_rabbitmq_has_accepted(  # noqa: D103
+    connection: Connection, channel: Channel
+) -> None:
+    got: list[tuple[tuple[int, bool], bool]] = []
+    connection.confirm_to(channel, lambda confirm, accepted: got.append((confirm, accepted)))
+    for method in (spec.Basic.Ack(1), spec.Basic.Nack(3, multiple=True)):
+        bring(connection, pika.frame.Method(1, method).marshal())
+    assert got == [((1, False), True), ((3, True), False)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import BasicProperties, DeliveryMode, spec
 from pika.exceptions import ShortStringTooLong
-from pika.frame import Body, Header, Method
+from pika.frame import Body, Header, Method, decode_frame
 
 from grid.amqp import wire
 from tests.grid.strategies import THOROUGH
@@ -103,6 +103,72 @@ def test_an_acknowledgement_is_packed_as_pika_packs_it(  # noqa: D103
 def test_a_refusal_is_packed_as_pika_packs_it(channel: int, tag: int, requeue: bool) -> None:  # noqa: D103, FBT001
     expected = Method(channel, spec.Basic.Nack(tag, requeue=requeue)).marshal()
     assert wire.nack(channel, tag, requeue=requeue) == expected
+
+
+@THOROUGH
+@given(
+    consumer=short_texts,
+    tag=tags,
+    redelivered=st.booleans(),
+    exchange=short_texts,
+    key=short_texts,
+)
+def test_an_envelope_says_what_pika_reads(  # noqa: D103
+    *, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
+) -> None:
+    method = spec.Basic.Deliver(consumer, tag, redelivered, exchange, key)
+    assert wire.envelope(b"".join(method.encode())) == (tag, redelivered, exchange, key)
+
+
+@THOROUGH
+@given(
+    size=st.integers(0, 2**63),
+    headers=st.none() | tables,
+    octets=st.fixed_dictionaries(
+        {},
+        optional={
+            "delivery_mode": st.sampled_from([1, 2]),
+            "priority": st.integers(0, 255),
+            "timestamp": st.integers(0, 2**63),
+        },
+    ),
+    texts=st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            (
+                "content_type",
+                "content_encoding",
+                "correlation_id",
+                "reply_to",
+                "expiration",
+                "message_id",
+                "type",
+                "user_id",
+                "app_id",
+                "cluster_id",
+            ),
+            short_texts,
+        ),
+    ),
+)
+def test_a_header_says_what_pika_reads(  # noqa: D103
+    *,
+    size: int,
+    headers: dict[str, Any] | None,
+    octets: dict[str, int],
+    texts: dict[str, str],
+) -> None:
+    frame = Header(1, size, BasicProperties(headers=headers, **octets, **texts)).marshal()
+    _, read = decode_frame(frame)
+    expected = (read.body_size, read.properties.message_id, read.properties.headers or {})
+    assert wire.content(frame[7:-1]) == expected
+
+
+@THOROUGH
+@given(tag=tags, multiple=st.booleans())
+def test_a_confirm_says_what_pika_reads(tag: int, multiple: bool) -> None:  # noqa: D103, FBT001
+    for method in (spec.Basic.Ack(tag, multiple), spec.Basic.Nack(tag, multiple)):
+        assert wire.confirm(b"".join(method.encode())) == (tag, multiple)
 
 
 @pytest.mark.parametrize("name", ["exchange", "key", "id"])
