@@ -27,6 +27,7 @@ from grid.amqp import wire
 from grid.amqp.wire import Confirm, Content, Envelope
 
 NEXT_ADDRESS_SECONDS: Final = 1.0  # without an answer, before a name's next address is tried too
+VERDICT_SECONDS: Final = 0.05  # for RabbitMQ to refuse a certificate, behind the handshake of TLS
 
 _PREFIX: Final = struct.Struct(">BHL")  # a frame's type, channel and payload's size
 _METHOD: Final = struct.Struct(">HH")  # a method's class and number
@@ -126,10 +127,21 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to speak AMQP."""
+        """Begin to speak AMQP; over TLS, once RabbitMQ has had time to refuse the certificate.
+
+        It does so behind the handshake, and is gone: whoever writes to it then is told of a reset,
+        and never reads the reason.
+        """
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
-        self._on_stream_connected()
+        if transport.get_extra_info("ssl_object") is None:
+            self._begin()
+        else:
+            self._loop.call_later(VERDICT_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        if self._transport is not None:
+            self._on_stream_connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever uses the connection why it ended."""
