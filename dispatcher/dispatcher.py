@@ -248,6 +248,16 @@ class Dispatcher:
         """Take a job that waits at a substation in vain; tells whether it is seen to."""
         return self.deciding and self.intake.take_back(substation, delivery)
 
+    def give_back(self) -> list[int]:
+        """Return the tags of the jobs taken back that wait, which are not this dispatcher's now."""
+        given = []
+        for job in self._line.take(lambda job: job.source is self.intake.taken_back):
+            del self._jobs[job.id]
+            self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
+            if job.tag is not None:
+                given.append(job.tag)
+        return given
+
     def send_once_more(self, job: Job) -> None:
         """Send a job that was sent from here, and of which nothing was heard, to the same place."""
         if not self.deciding or job.id in self._jobs or self._sent.where(job.id) != job.substation:

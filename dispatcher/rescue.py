@@ -40,10 +40,11 @@ class Rescue:
     ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
     state of one's queue, or None where that is not to be had. ``take_back`` is handed each job and
     the substation it waited for, and tells whether it sees to it: then ``done`` with the tag of the
-    delivery follows, maybe at once. ``anywhere_else`` tells whether a job of that substation could
-    go to another now. ``forget`` is called when the link breaks: what was handed over and is not
-    done comes again. ``rescued`` is told the substation of each job that is done. ``now`` gives
-    seconds.
+    delivery follows, maybe at once. While this dispatcher is not ``at_work`` those that wait here
+    go back to their queues: ``give_back`` forgets them, and returns their tags. ``anywhere_else``
+    tells whether a job of that substation could go to another now. ``forget`` is called when the
+    link breaks: what was handed over and is not done comes again. ``rescued`` is told the
+    substation of each job that is done. ``now`` gives seconds.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Rescue:
         reachable: Callable[[], Mapping[str, bool]],
         look: Callable[[str], QueueState | None],
         take_back: TakeBack,
+        give_back: Callable[[], list[int]],
+        at_work: Callable[[], bool],
         anywhere_else: Callable[[str], bool],
         forget: Callable[[], None],
         rescued: Callable[[str], None],
@@ -66,6 +69,8 @@ class Rescue:
         self._reachable = reachable
         self._look = look
         self._take_back = take_back
+        self._give_back = give_back
+        self._at_work = at_work
         self._anywhere_else = anywhere_else
         self._forget = forget
         self._rescued = rescued
@@ -117,8 +122,24 @@ class Rescue:
         while True:
             await self._taker.up.wait()
             until = time() + PERIOD_SECONDS
-            await self._empty(self._judge(), until)
+            if self._at_work():
+                await self._empty(self._judge(), until)
+            else:
+                self._return_all()
             await asyncio.sleep(until - time())
+
+    def _return_all(self) -> None:
+        """Return the jobs that are not on their way yet: another dispatcher is at work.
+
+        It cannot know of them, and would take them for lost.
+        """
+        for number in self._give_back():
+            if (held := self._let_go(number)) is not None:
+                self._taker.requeue(held[0])
+        for deliveries in self._spared.values():
+            for each in deliveries:
+                self._taker.requeue(each.tag)
+        self._spared.clear()
 
     def _judge(self) -> dict[str, Verdict]:
         """Look at all substations; gives those whose queues are due and not known to be empty."""

@@ -189,6 +189,8 @@ class _Service:
             reachable=lambda: ledger.readable(self._now()),
             look=self._queues.state,
             take_back=dispatcher.take_back,
+            give_back=dispatcher.give_back,
+            at_work=lambda: not self._turn.standing_by,
             anywhere_else=lambda name: (
                 dispatcher.deciding
                 and not self._turn.standing_by

@@ -115,10 +115,13 @@ async def _is_empty(channel: Channel, name: str) -> bool:
     own.add_on_close_callback(lambda _, why: settle(found, why))
     own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
     own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
-    answer = await found
+    try:
+        answer = await found
+    finally:
+        if own.is_open:
+            own.close()  # which returns a message, also one that RabbitMQ brings too late
     if isinstance(answer, Exception):
         raise answer
-    own.close()  # which gives a message back
     return answer is None
 
 

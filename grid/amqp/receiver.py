@@ -130,6 +130,7 @@ async def _renew(lease: Lease, channel: Channel) -> None:
                 await asyncio.wait({answer}, timeout=RENEW_SECONDS)
                 stopped = stopped or lease.now() - ran_at > LEASE_SECONDS
                 ran_at = lease.now()
+        await answer  # raise what ended the channel
     finally:
         answer.cancel()
     lease.renew(asked_at if stopped else ran_at)

@@ -54,6 +54,7 @@ class StreamReader(Consumer):
         self._unread: deque[Delivery] = deque()
         self._unacknowledged = 0  # messages that were read
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
+        self._read_last = b""
         self._checking: asyncio.TimerHandle | None = None
 
     @property
@@ -104,13 +105,13 @@ class StreamReader(Consumer):
         """Return whether the first delivery of a link is to be read.
 
         In the same stream it is the message that was read last, or a later one where that was
-        dropped.
+        dropped. One made anew may have grown as long meanwhile: its message is another one.
         """
         at, last = int(delivery.headers["x-stream-offset"]), self._resumes_at
         assert last is not None  # noqa: S101
         self._resumes_at = None
         self._check_no_more()
-        if at < last:
+        if at < last or (at == last and delivery.body != self._read_last):
             self._begin_anew()
         elif at == last:
             self.ack(delivery.tag)
@@ -133,6 +134,7 @@ class StreamReader(Consumer):
     def _read_one(self) -> None:
         delivery = self._unread[0]
         self._next = delivery.headers["x-stream-offset"] + 1
+        self._read_last = delivery.body
         guarded(self._read, delivery.body, writer_of(delivery.exchange, delivery.key))
         self._unread.popleft()
         self._unacknowledged += 1

@@ -98,6 +98,8 @@ class Bench:
         self.known = True  # whether RabbitMQ tells the state of a queue
         self.elsewhere = True
         self.willing = True
+        self.at_work = True
+        self.given_back: list[int] = []
         self.handed: list[tuple[str, Delivery]] = []
         self.forgotten = 0
         self.rescued: Counter[str] = Counter()
@@ -107,6 +109,8 @@ class Bench:
             self.progress,
             Patience(patience),
             self.open_jobs,
+            give_back=lambda: self.given_back,
+            at_work=lambda: self.at_work,
             reachable=lambda: self.reachable,
             look=self.look,
             take_back=self._take_back,

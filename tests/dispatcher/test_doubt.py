@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dispatcher import doubt
-from dispatcher.jobs import TAKEN_BACK_HEADER
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
@@ -167,14 +167,16 @@ async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
     assert bench.queue.acked == [1]
 
 
+@pytest.mark.parametrize("headers", [None, {COPY_HEADER: True}], ids=["again", "a copy"])
 async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
+    headers: dict[str, object] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The service ends, and the next one must not meet the same request again."""
     log = Log()
-    bench = Bench(confirming(), "s1", read_log=log)
+    bench = Bench(confirming(), "s1", read_log=log, read_all=log)
     task = asyncio.create_task(bench.dispatcher.intake.run())
-    bench.queue.bring(body("poison"), "poison", again=True)
+    bench.queue.bring(body("poison"), "poison", again=headers is None, headers=headers)
     await turns()
     monkeypatch.setattr(bench.dispatcher.intake, "_known", fails)
     log.read.set()

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher import open_jobs
-from dispatcher.open_jobs import OpenJobs
+from dispatcher.open_jobs import READ_TO, OpenJobs
 from grid import parking
-from grid.events import Event, State
+from grid.events import REQUEUED, Event, State
 
 MOST = 1_000
 
@@ -22,7 +22,7 @@ def told(*events: Event, first: int = 0) -> OpenJobs:
     return jobs
 
 
-def event(kind: State, job: str = "j", substation: str = "s1", replays: int = 0) -> Event:
+def event(kind: str, job: str = "j", substation: str = "s1", replays: int = 0) -> Event:
     """Return an event of a job."""
     where = "" if kind == State.QUEUED else substation
     return Event(kind, 1.0, job, where, detail=parking.noted(replays))
@@ -89,20 +89,69 @@ def test_earlier_part_of_the_log_adds_what_was_open_then() -> None:
     assert jobs.replays("e") == 2
 
 
-@given(st.data())
-def test_log_read_in_two_parts_tells_the_same(data: st.DataObject) -> None:
+# events of jobs as the log may have them, in any order
+MIXED = st.lists(
+    st.builds(
+        event,
+        st.sampled_from([*State, REQUEUED]),
+        st.sampled_from("abc"),
+        st.sampled_from(["s1", "s2"]),
+        st.sampled_from([0, 0, 1]),
+    ),
+    max_size=12,
+)
+
+
+@given(MIXED, st.data())
+def test_log_read_in_two_parts_tells_the_same(events: list[Event], data: st.DataObject) -> None:
     """Wherever it is cut, and whichever part is read first."""
-    kinds = st.sampled_from([State.QUEUED, State.ASSIGNED, State.CHARGING, State.COMPLETED])
-    events = data.draw(
-        st.lists(st.builds(event, kinds, st.sampled_from("abc"), st.just("s1")), max_size=12)
-    )
     cut = data.draw(st.integers(0, len(events)))
     whole, later = told(*events), told(*events[cut:], first=cut)
     later.absorb(told(*events[:cut]))
-    assert set(later.missing(0, (), (), MOST)) == set(whole.missing(0, (), (), MOST))
+    assert later.missing(0, (), (), MOST) == whole.missing(0, (), (), MOST)
     for job in "abc":
+        for replays in (0, 1):
+            assert later.has_ended(job, replays) == whole.has_ended(job, replays)
         assert later.silent(job) == whole.silent(job)
-        assert (later.offset(job) is None) == (whole.offset(job) is None)
+        assert later.charging_at(job) == whole.charging_at(job)
+        assert later.substation(job) == whole.substation(job)
+        assert later.offset(job) == whole.offset(job)
+        assert later.replays(job) == whole.replays(job)
+
+
+@pytest.mark.parametrize(
+    ("before", "applies"), [([ASSIGNED], True), ([ASSIGNED, CHARGING], True), ([], False)]
+)
+def test_requeued_event_takes_back_what_its_writer_had_read(  # noqa: D103
+    before: list[Event],
+    applies: bool,  # noqa: FBT001
+) -> None:
+    after = len(before) + 1
+    requeued = Event(REQUEUED, 1.0, "j", "s1", detail={READ_TO: after})
+    jobs = told(QUEUED, *before, requeued)
+    assert jobs.waiting == 1
+    late = told(QUEUED, *before, *([] if applies else [ASSIGNED]), ASSIGNED, requeued)
+    assert (late.waiting, late.substation("j")) == (0, "s1")
+    elsewhere = told(QUEUED, *before, event(State.ASSIGNED, substation="s2"), requeued)
+    assert elsewhere.substation("j") == "s2"
+
+
+def test_end_before_a_replay_that_is_told_late_ends_nothing() -> None:
+    """Whoever wrote it tries again until the log takes it."""
+    jobs = told(QUEUED, event(State.PARKED), event(State.QUEUED, replays=1), event(State.PARKED))
+    assert jobs.waiting == 1
+    assert not jobs.has_ended("j", 1)
+
+
+def test_job_put_aside_before_it_was_asked_for_anew_is_open() -> None:
+    """Its sender has mended it; the same request told again is over."""
+    asked = [Event(State.QUEUED, at, "j", detail={"requested_at": at}) for at in (1.0, 100.0)]
+    parked = Event(State.PARKED, 50.0, "j")
+    jobs = told(asked[0], parked, asked[0])
+    assert jobs.waiting == 0
+    jobs.take(asked[1], 3)
+    assert jobs.waiting == 1
+    assert not jobs.has_ended("j", 0, 100.0)
 
 
 def test_missing_are_the_oldest_that_no_queue_has_room_for() -> None:

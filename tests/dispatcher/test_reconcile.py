@@ -46,6 +46,7 @@ class Bench:
         self.where: dict[str, Whereabouts] = {}
         self.again: list[tuple[str, str, int]] = []
         self.requeued: list[tuple[str, str, int]] = []
+        self.unread: list[tuple[int, Event]] = []
         self.dead = 0
         self.consumers, self.undisputed = 1, True
         self.active, self.now, self.log_read = True, 0.0, 0
@@ -103,6 +104,9 @@ class Bench:
     async def read_log(self) -> None:
         """Read the log as far as it is written."""
         self.log_read += 1
+        unread, self.unread = self.unread, []
+        for offset, event in unread:
+            self.jobs.take(event, offset)
 
     async def after(self, seconds: float) -> list[str]:
         """Look at once and after a while; return the jobs published so far."""

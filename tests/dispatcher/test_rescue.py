@@ -92,6 +92,37 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
         assert not bench.rescue.holds("s1")
 
 
+async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work() -> None:
+    """It cannot know who has them; those on their way already stay until they are safe."""
+    bench = Bench("s1", "s2", "s3")
+    bench.taker.put("s1", "a", "b")
+    bench.taker.put("s2", "charging")
+    bench.charges("charging", "s2")
+    bench.kill("s1")
+    bench.state("s2", reachable=False, consumers=1)
+    async with at_work(bench):
+        await eventually(lambda: len(bench.taker.outstanding) == 3, "all are taken")
+        bench.given_back = bench.tags()[:1]  # the other one is on its way
+        bench.at_work = False
+        await eventually(
+            lambda: sorted(map(str, bench.taker.requeued)) == ["a", "charging"], "back"
+        )
+        assert bench.rescue.in_hand == 1
+        bench.rescue.done(bench.tags()[1])
+        assert bench.taker.acked == ["b"]
+
+
+async def test_job_that_ended_long_ago_is_acknowledged() -> None:
+    """The newest events say nothing of it any more; what the whole log tells still does."""
+    bench = Bench("s1", "s2")
+    bench.open_jobs.take(Event(State.COMPLETED, 1.0, "a", "s1"), 0)
+    bench.taker.put("s1", "a", "b")
+    bench.kill("s1")
+    async with at_work(bench):
+        await eventually(lambda: bench.jobs() == ["b"], "only the other one is handed over")
+    assert bench.taker.acked == ["a"]
+
+
 async def test_queues_are_emptied_in_turn() -> None:
     """A long queue does not keep a short one waiting until it is empty."""
     bench = Bench("s1", "s2", "s3")

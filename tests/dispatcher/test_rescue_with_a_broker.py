@@ -46,6 +46,8 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         reachable=lambda: {"substation1": False, "substation2": True},
         look=lambda _: seen[0] if seen else None,
         take_back=take_back,
+        give_back=list,
+        at_work=lambda: True,
         anywhere_else=lambda _: True,
         forget=lambda: None,
         rescued=lambda _: None,

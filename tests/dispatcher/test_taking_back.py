@@ -290,6 +290,19 @@ async def test_a_link_that_breaks_while_it_is_parked_parks_it_again() -> None:
     assert bench.rescue.acked == [2]
 
 
+async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
+    """Another dispatcher is at work: RabbitMQ has them in their queues, and it is sent nothing."""
+    bench = with_s1_dead(recording(), "s2")
+    bench.read("s2", load=2)
+    bench.queue.bring(body("mine"), "mine")
+    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.dispatcher.give_back() == [1]
+    assert bench.dispatcher.in_hand().jobs == {"mine"}
+    bench.read("s2", load=0)
+    await turns()
+    assert "j1" not in bench.routed()
+
+
 async def test_one_that_is_set_back_is_a_request_again() -> None:
     """Held for long, it goes into the queue of requests, and only then leaves the substation's."""
     bench = with_s1_dead(recording(), "s2")

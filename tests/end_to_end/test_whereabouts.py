@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from contextlib import closing
@@ -78,6 +79,13 @@ def test_queue_without_a_leader_is_not_taken_for_empty(vhost: VirtualHost, tmp_p
         assert reconciled(system, "dispatcher") == 0
 
 
+def copies_seen(system: System) -> float:
+    """Return how many second copies of requests the dispatcher has seen, and passed over."""
+    _, page = system.get("dispatcher", "/metrics")
+    found = re.search(r"^dispatcher_duplicate_requests_total (\S+)$", str(page), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 def test_request_published_once_more_is_not_charged_after_its_job_has_ended(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
@@ -101,6 +109,7 @@ def test_request_published_once_more_is_not_charged_after_its_job_has_ended(
         system.wait_ready("dispatcher")
         more = post(system, 5)
         system.wait_completed(more)
+        system.until(lambda: copies_seen(system) >= len(charges), "every copy was looked at", 60)
         system.until(
             lambda: vhost.queue(topology.REQUESTS).get("messages") == 0, "no copy waits", 60
         )

@@ -154,26 +154,28 @@ async def test_a_stream_made_anew_is_read_from_its_start(
     assert one.bodies[10:] == new
 
 
+@pytest.mark.parametrize("grown", [3, 30], ids=["shorter", "as long by now"])
 async def test_stream_made_anew_while_the_link_is_down_is_read_from_its_start(
-    writer: Writer, way: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+    grown: int, writer: Writer, way: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody says so: the message that was read last is not there any more."""
+    """Nobody says so: the message that was read last is not there any more, or is another one."""
     monkeypatch.setattr(stream, "RESUME_SECONDS", 1.0)
-    await writer.write(700)
+    before = 700 if grown == 3 else grown
+    await writer.write(before)
     one = Listener(way.url, EVENTS, "first")
     async with (
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
         running(one.link),
     ):
-        await eventually(lambda: len(one.bodies) == 700, "the old stream")
+        await eventually(lambda: len(one.bodies) == before, "the old stream")
         await way.close()
         path = f"/api/queues/{quote(vhost.name)}/{EVENTS}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
         await declarer.queue(topology.EVENTS_STREAM)
-        new = await writer.write(3)
+        new = await writer.write(grown)
         await way.open()
-        await eventually(lambda: len(one.bodies) == 703, "the new stream")
+        await eventually(lambda: len(one.bodies) == before + grown, "the new stream")
         new += await writer.write(3)
-        await eventually(lambda: len(one.bodies) == 706, "what is new")
-    assert one.bodies[700:] == new
-    assert one.link.position == 6
+        await eventually(lambda: len(one.bodies) == before + grown + 3, "what is new")
+    assert one.bodies[before:] == new
+    assert one.link.position == grown + 3
