@@ -23,8 +23,8 @@ from pika.connection import Parameters
 from pika.exceptions import InvalidFrameError, StreamLostError
 from pika.frame import decode_frame
 
-from grid.amqp import wire
-from grid.amqp.wire import Confirm, Content, Envelope
+from grid.amqp import frames
+from grid.amqp.frames import Confirm, Content, Envelope
 
 NEXT_ADDRESS_SECONDS: Final = 1.0  # without an answer, before a name's next address is tried too
 VERDICT_SECONDS: Final = 0.05  # for RabbitMQ to refuse a certificate, behind the handshake of TLS
@@ -174,9 +174,9 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
     def _process(self, filled: int) -> int:
         """Process the frames in so many bytes; return how many bytes those are."""
         buffer, at = self._buffer, 0
-        while filled - at >= wire.FRAME_OVERHEAD:
+        while filled - at >= frames.FRAME_OVERHEAD:
             kind, channel, size = _PREFIX.unpack_from(buffer, at)
-            whole = _PROTOCOL_BYTES if kind == _PROTOCOL else size + wire.FRAME_OVERHEAD
+            whole = _PROTOCOL_BYTES if kind == _PROTOCOL else size + frames.FRAME_OVERHEAD
             if whole > self.params.frame_max:
                 raise InvalidFrameError(f"a frame of {whole} bytes, more than was agreed on")
             if whole > filled - at:
@@ -189,16 +189,16 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
 
     def _process_quickly(self, kind: int, channel: int, frame: bytes) -> bool:
         """Process a frame of a delivery or a confirm that somebody asked for, or return False."""
-        if frame[-1:] != wire.END:
+        if frame[-1:] != frames.END:
             return False  # pika says what is wrong
-        if kind == wire.METHOD:
+        if kind == frames.METHOD:
             return self._process_method(channel, frame)
         arriving = self._arriving.get(channel)
         if arriving is None:
             return False
         payload = frame[_PREFIX.size : -1]
         if arriving.content is None:
-            content = wire.content(payload)
+            content = frames.content(payload)
             self._arrive(channel, _Arriving(arriving.envelope, content, []), content.size)
         else:
             arriving.body.append(payload)
@@ -211,13 +211,13 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         if of_class != _BASIC:
             return False
         arguments = frame[_PREFIX.size + _METHOD.size : -1]
-        if method == wire.BASIC_DELIVER and channel in self._on_delivery:
-            self._arriving[channel] = _Arriving(wire.envelope(arguments), None, [])
+        if method == frames.BASIC_DELIVER and channel in self._on_delivery:
+            self._arriving[channel] = _Arriving(frames.envelope(arguments), None, [])
             return True
         on_confirm = self._on_confirm.get(channel)
-        if on_confirm is None or method not in {wire.BASIC_ACK, wire.BASIC_NACK}:
+        if on_confirm is None or method not in {frames.BASIC_ACK, frames.BASIC_NACK}:
             return False
-        on_confirm(wire.confirm(arguments), method == wire.BASIC_ACK)
+        on_confirm(frames.confirm(arguments), method == frames.BASIC_ACK)
         return True
 
     def _arrive(self, channel: int, message: _Arriving, left: int) -> None:

@@ -12,9 +12,9 @@ from pika.exceptions import AMQPError
 
 from grid.amqp.connection import Connection, connection_of, left_to_the_connection
 from grid.amqp.declarer import QueueState
+from grid.amqp.frames import Content, Envelope
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import Delivery, Receiver, grant
-from grid.amqp.wire import Content, Envelope
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue

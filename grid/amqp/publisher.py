@@ -15,11 +15,11 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
-from grid.amqp import wire
+from grid.amqp import frames
 from grid.amqp.connection import Connection, connection_of, left_to_the_connection
+from grid.amqp.frames import Confirm
 from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.suspicion import Refusals, Suspicion, Target
-from grid.amqp.wire import Confirm
 from grid.errors import BrokerUnavailable
 
 Name = tuple[str, str, str | None]  # exchange, routing key, message id
@@ -202,7 +202,7 @@ class Publisher(Link):
         self._say(up=True, why="RabbitMQ blocks publishers" if blocked else "connected")
 
     def _send(self, channel: Channel, publication: Publication) -> None:
-        frames = wire.publication(
+        packed = frames.publication(
             channel.channel_number,
             publication.exchange,
             publication.key,
@@ -212,7 +212,7 @@ class Publisher(Link):
             body=publication.body,
             frame_most=channel.connection.params.frame_max,
         )
-        connection_of(channel).send(frames)
+        connection_of(channel).send(packed)
         self._number += 1
         publication.returned = False
         self._sent[self._number] = publication

@@ -12,7 +12,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
-from grid.amqp import wire
+from grid.amqp import frames
 from grid.amqp.connection import Connection, connection_of
 from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
 from grid.amqp.link import Link, Watch, future, settle
@@ -68,17 +68,17 @@ class Receiver(Link):
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or with ``multiple`` every one up to it."""
         if (channel := self._usable()) is not None:
-            connection_of(channel).send(wire.ack(channel.channel_number, tag, multiple=multiple))
+            connection_of(channel).send(frames.ack(channel.channel_number, tag, multiple=multiple))
 
     def requeue(self, tag: int) -> None:
         """Return one delivery to the queue."""
         if (channel := self._usable()) is not None:
-            connection_of(channel).send(wire.nack(channel.channel_number, tag, requeue=True))
+            connection_of(channel).send(frames.nack(channel.channel_number, tag, requeue=True))
 
     def reject(self, tag: int) -> None:
         """Refuse one delivery for good: it goes where the queue sends what is dead."""
         if (channel := self._usable()) is not None:
-            connection_of(channel).send(wire.nack(channel.channel_number, tag, requeue=False))
+            connection_of(channel).send(frames.nack(channel.channel_number, tag, requeue=False))
 
     async def _set_up(self, channel: Channel) -> None:
         if self._lease is not None:

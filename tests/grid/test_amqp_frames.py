@@ -12,7 +12,7 @@ from pika import BasicProperties, DeliveryMode, spec
 from pika.exceptions import ShortStringTooLong
 from pika.frame import Body, Header, Method, decode_frame
 
-from grid.amqp import wire
+from grid.amqp import frames
 from tests.grid.strategies import THOROUGH
 
 FRAME_MOST = 131_072
@@ -33,10 +33,10 @@ def by_pika(
 ) -> bytes:
     """Return the frames that pika sends for a mandatory message."""
     method = spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
-    room = most - wire.FRAME_OVERHEAD
+    room = most - frames.FRAME_OVERHEAD
     parts = (body[at : at + room] for at in range(0, len(body), room))
-    frames = [Method(channel, method), Header(channel, len(body), properties)]
-    return b"".join(each.marshal() for each in (*frames, *(Body(channel, part) for part in parts)))
+    first = [Method(channel, method), Header(channel, len(body), properties)]
+    return b"".join(each.marshal() for each in (*first, *(Body(channel, part) for part in parts)))
 
 
 @THOROUGH
@@ -67,7 +67,7 @@ def test_a_publication_is_packed_as_pika_packs_it(  # noqa: D103
         headers=headers or None,
         priority=priority or None,
     )
-    packed = wire.publication(
+    packed = frames.publication(
         channel,
         exchange,
         key,
@@ -95,14 +95,14 @@ def test_an_acknowledgement_is_packed_as_pika_packs_it(  # noqa: D103
     multiple: bool,  # noqa: FBT001
 ) -> None:
     expected = Method(channel, spec.Basic.Ack(tag, multiple)).marshal()
-    assert wire.ack(channel, tag, multiple=multiple) == expected
+    assert frames.ack(channel, tag, multiple=multiple) == expected
 
 
 @THOROUGH
 @given(channel=channels, tag=tags, requeue=st.booleans())
 def test_a_refusal_is_packed_as_pika_packs_it(channel: int, tag: int, requeue: bool) -> None:  # noqa: D103, FBT001
     expected = Method(channel, spec.Basic.Nack(tag, requeue=requeue)).marshal()
-    assert wire.nack(channel, tag, requeue=requeue) == expected
+    assert frames.nack(channel, tag, requeue=requeue) == expected
 
 
 @THOROUGH
@@ -117,7 +117,7 @@ def test_an_envelope_says_what_pika_reads(  # noqa: D103
     *, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
 ) -> None:
     method = spec.Basic.Deliver(consumer, tag, redelivered, exchange, key)
-    assert wire.envelope(b"".join(method.encode())) == (tag, redelivered, exchange, key)
+    assert frames.envelope(b"".join(method.encode())) == (tag, redelivered, exchange, key)
 
 
 @THOROUGH
@@ -161,20 +161,20 @@ def test_a_header_says_what_pika_reads(  # noqa: D103
     frame = Header(1, size, BasicProperties(headers=headers, **octets, **texts)).marshal()
     _, read = decode_frame(frame)
     expected = (read.body_size, read.properties.message_id, read.properties.headers or {})
-    assert wire.content(frame[7:-1]) == expected
+    assert frames.content(frame[7:-1]) == expected
 
 
 @THOROUGH
 @given(tag=tags, multiple=st.booleans())
 def test_a_confirm_says_what_pika_reads(tag: int, multiple: bool) -> None:  # noqa: D103, FBT001
     for method in (spec.Basic.Ack(tag, multiple), spec.Basic.Nack(tag, multiple)):
-        assert wire.confirm(b"".join(method.encode())) == (tag, multiple)
+        assert frames.confirm(b"".join(method.encode())) == (tag, multiple)
 
 
 @pytest.mark.parametrize("name", ["exchange", "key", "id"])
 def test_a_name_that_is_too_long_is_refused(name: str) -> None:
     """As pika does: cut, it would be another's."""
     names = {"exchange": "e", "key": "k", "id": "i", name: "ä" * 128}
-    pack: Callable[..., bytes] = wire.publication
+    pack: Callable[..., bytes] = frames.publication
     with pytest.raises(ShortStringTooLong):
         pack(1, **names, headers={}, priority=0, body=b"", frame_most=FRAME_MOST)
