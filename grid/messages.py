@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
+import msgspec
+from msgspec import Meta, Struct
+
+from grid import wire
 from grid.errors import InvalidField, MalformedMessage
 
 VERSION: Final = 1
@@ -36,36 +39,86 @@ _UNPRINTABLE: Final = (
     r"\ufffe\uffff"
 )
 VEHICLE_PATTERN: Final = f"^[^{_UNPRINTABLE}]{{1,{MAX_VEHICLE_ID}}}$"
+_ID = ID_PATTERN[:-1] + r"\Z"  # `$` would take an end of line as well
+_SUBSTATION = SUBSTATION_PATTERN[:-1] + r"\Z"
 # halves of a character: no JSON that another program writes has them
-_VEHICLE = re.compile(rf"[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}")
-_ID = re.compile(ID_PATTERN[:-1] + r"\Z")
-_SUBSTATION = re.compile(SUBSTATION_PATTERN[:-1] + r"\Z")
+_VEHICLE = rf"^[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}\Z"
 _SHOWN = 80  # characters of a wrong value that an error repeats
 
+JobId: TypeAlias = Annotated[str, Meta(pattern=_ID)]
+SubstationId: TypeAlias = Annotated[str, Meta(pattern=_SUBSTATION)]
+VehicleId: TypeAlias = Annotated[str, Meta(pattern=_VEHICLE)]
+Priority: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
+SubstationIds: TypeAlias = Annotated[tuple[SubstationId, ...], Meta(max_length=MAX_ELIGIBLE)]
 
-@dataclass(frozen=True, slots=True)
-class ChargeRequest:
+_matches_id = re.compile(_ID).match
+_matches_substation = re.compile(_SUBSTATION).match
+
+
+class _Limit(NamedTuple):
+    """What a field may hold, as msgspec checks it, and what is wrong with any other value."""
+
+    type: Any
+    problem: Callable[[object], str]
+
+
+def _number(most: float) -> _Limit:
+    def problem(value: object) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "must be a number"
+        return f"must be above 0 and at most {most:g}"
+
+    whole, other = Meta(gt=0, le=int(most)), Meta(gt=0.0, le=most)
+    return _Limit(Annotated[int, whole] | Annotated[float, other], problem)
+
+
+def _eligible(value: object) -> str:
+    if not isinstance(value, tuple) or len(value) > MAX_ELIGIBLE:
+        return f"must be a list of at most {MAX_ELIGIBLE} substations' names"
+    return "must be names of 1 to 64 letters, digits or _ -"
+
+
+_LIMITS: Final[Mapping[str, _Limit]] = {
+    "id": _Limit(JobId, lambda _: "must be 1 to 64 letters, digits or . _ ~ -"),
+    "requested_at": _number(MAX_UNIX_TIME),
+    "vehicle_id": _Limit(
+        VehicleId, lambda _: f"must be 1 to {MAX_VEHICLE_ID} printable characters"
+    ),
+    "requested_energy_kwh": _number(MAX_ENERGY_KWH),
+    "requested_power_kw": _number(MAX_POWER_KW),
+    "departure_time": _number(MAX_UNIX_TIME),
+    "priority": _Limit(Priority, lambda _: f"must be a whole number from 0 to {MAX_PRIORITY}"),
+    "eligible_substations": _Limit(SubstationIds, _eligible),
+}
+_NEEDED: Final = ("id", "requested_at")
+
+
+class ChargeRequest(
+    Struct, frozen=True, gc=False, omit_defaults=True, tag_field="version", tag=VERSION
+):
     """What a client asks for.
 
     ``id`` names the job for its whole life; ``requested_at`` is when the api took it. Times are
     Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty if any will do.
-    Raises ``InvalidField`` for a value outside the contract.
+    Raises ``InvalidField`` for a value outside the contract, wherever the value comes from.
     """
 
     id: str
-    requested_at: float
+    requested_at: int | float
     vehicle_id: str | None = None
-    requested_energy_kwh: float | None = None
-    requested_power_kw: float | None = None
-    departure_time: float | None = None
-    priority: int = 0
+    requested_energy_kwh: int | float | None = None
+    requested_power_kw: int | float | None = None
+    departure_time: int | float | None = None
+    priority: int = msgspec.field(default_factory=int)  # with a plain default, 0 were not written
     eligible_substations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            value = getattr(self, name)
-            if value is not None and (problem := check(value)) is not None:
-                raise InvalidField(name, f"{problem}, got {shown(value)}")
+        try:
+            msgspec.convert(self, _Checked, from_attributes=True)
+        except msgspec.ValidationError:
+            raise _invalid_field(self) from None
+        if type(self.eligible_substations) is not tuple:  # msgspec takes a list for one
+            raise _invalid_field(self)
 
     @property
     def power_kw(self) -> float:
@@ -84,22 +137,40 @@ class ChargeRequest:
         return self.departure_time - 3600.0 * hours
 
     def fields(self) -> dict[str, Any]:
-        """Give the fields that are set, as JSON-ready values."""
-        values = {name: getattr(self, name) for name in _CHECKS}
-        return {name: value for name, value in values.items() if value not in (None, ())}
+        """Return the fields that are set, as JSON-ready values."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        del fields["version"]
+        return fields
 
     def encode(self) -> bytes:
-        """Give the JSON form: an object with ``version`` and every field that is set."""
-        return json.dumps({"version": VERSION, **self.fields()}, separators=(",", ":")).encode()
+        """Return the JSON form: an object with ``version`` and every field that is set."""
+        return wire.encode(self)
+
+
+# How msgspec checks the fields of a request: all at once, in a sixth of the time of a loop.
+_Checked: Final = msgspec.defstruct(
+    "_Checked",
+    [
+        (name, limit.type if name in _NEEDED else limit.type | None)
+        for name, limit in _LIMITS.items()
+    ],
+)
+_HEAD: Final = f'{{"version":{VERSION},'.encode()
+_DECODER: Final = msgspec.json.Decoder(ChargeRequest)
 
 
 def decode(body: bytes) -> ChargeRequest:
-    """Read a request from the bytes of a message.
+    """Return the request that the bytes of a message hold.
 
-    Raises ``MalformedMessage`` for anything that is not a request of this version.
+    Raise ``MalformedMessage`` for anything that is not a request of this version.
     """
     if len(body) > MAX_BODY_BYTES:
         raise MalformedMessage(f"the body has {len(body)} bytes, the limit is {MAX_BODY_BYTES}")
+    if body.startswith(_HEAD):  # as `encode` writes it; msgspec does not insist on a version
+        try:
+            return _DECODER.decode(body.decode())
+        except (*wire.UNREADABLE, InvalidField):
+            pass  # it is no request, or one as other programs may write it: the slow way tells
     fields = _object(body)
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -126,12 +197,12 @@ def shown(value: object) -> str:
 
 def valid_substation_id(name: object) -> bool:
     """Tell whether a name can be a substation's: it becomes part of a queue's name."""
-    return isinstance(name, str) and _SUBSTATION.match(name) is not None
+    return isinstance(name, str) and _matches_substation(name) is not None
 
 
 def valid_job_id(name: object) -> bool:
     """Tell whether a name can be a job's id: it becomes part of an address."""
-    return isinstance(name, str) and _ID.match(name) is not None
+    return isinstance(name, str) and _matches_id(name) is not None
 
 
 def name_of(id: str | None, body: bytes) -> str:
@@ -155,54 +226,27 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
-    for name in ("id", "requested_at"):
+    for name in _NEEDED:
         if fields.get(name) is None:
             raise MalformedMessage(f"{name} is missing")
-    known = {name: fields[name] for name in _CHECKS if fields.get(name) is not None}
+    known = {name: fields[name] for name in _LIMITS if fields.get(name) is not None}
     if isinstance(known.get("eligible_substations"), list):
         known["eligible_substations"] = tuple(known["eligible_substations"])
     return known
 
 
-def _number(above: float, most: float) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return "must be a number"
-        # NaN compares false with everything, so the test is what must hold, not what must not
-        return None if above < value <= most else f"must be above {above:g} and at most {most:g}"
-
-    return check
+def _invalid_field(request: ChargeRequest) -> InvalidField:
+    """Return what is wrong with a request: its first field of a wrong value."""
+    values = {name: getattr(request, name) for name in _LIMITS}
+    name = next(name for name, value in values.items() if not _fits(name, value))
+    return InvalidField(name, f"{_LIMITS[name].problem(values[name])}, got {shown(values[name])}")
 
 
-def _id(value: object) -> str | None:
-    return None if valid_job_id(value) else "must be 1 to 64 letters, digits or . _ ~ -"
-
-
-def _vehicle(value: object) -> str | None:
-    fits = isinstance(value, str) and _VEHICLE.fullmatch(value)
-    return None if fits else f"must be 1 to {MAX_VEHICLE_ID} printable characters"
-
-
-def _priority(value: object) -> str | None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY
-    return None if fits else f"must be a whole number from 0 to {MAX_PRIORITY}"
-
-
-def _eligible(value: object) -> str | None:
-    if not isinstance(value, tuple) or len(value) > MAX_ELIGIBLE:
-        return f"must be a list of at most {MAX_ELIGIBLE} substations' names"
-    if not all(map(valid_substation_id, value)):
-        return "must be names of 1 to 64 letters, digits or _ -"
-    return None
-
-
-_CHECKS: Final[dict[str, Callable[[object], str | None]]] = {
-    "id": _id,
-    "requested_at": _number(0, MAX_UNIX_TIME),
-    "vehicle_id": _vehicle,
-    "requested_energy_kwh": _number(0, MAX_ENERGY_KWH),
-    "requested_power_kw": _number(0, MAX_POWER_KW),
-    "departure_time": _number(0, MAX_UNIX_TIME),
-    "priority": _priority,
-    "eligible_substations": _eligible,
-}
+def _fits(name: str, value: object) -> bool:
+    if value is None:
+        return name not in _NEEDED
+    try:
+        msgspec.convert(value, _LIMITS[name].type)
+    except msgspec.ValidationError:
+        return False
+    return name != "eligible_substations" or type(value) is tuple

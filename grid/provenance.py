@@ -8,8 +8,9 @@ writer of an event, whatever the event says of itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from grid import topology
 from grid.events import MARKER, SUBSTATIONS, Event, State

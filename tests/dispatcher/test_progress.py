@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dispatcher.progress import Progress
 from grid.events import ASIDE, ENDED, FINAL, MARKER, SUBSTATIONS, Event, State

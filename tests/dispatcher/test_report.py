@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from dispatcher import report
 from dispatcher.decision.explain import KEPT, Candidate
@@ -249,7 +250,7 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
     await turns()
     (last,) = bench.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
-    before = replace(last, detail={**last.detail, "leaves": False})
+    before = structs.replace(last, detail={**last.detail, "leaves": False})
     standby.mark.passed.set()
     for one in (starting, standby):
         one.tell(before)

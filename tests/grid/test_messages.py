@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
+from msgspec.structs import replace
 
 from grid import messages
 from grid.errors import InvalidField, MalformedMessage

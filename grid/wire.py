@@ -1,0 +1,63 @@
+"""JSON as it travels: the bytes that ``json.dumps`` writes, in a fifth of its time. Pure.
+
+Services of two versions run side by side, and what lies in a queue or a stream was written by
+either: a message has the same bytes whichever version wrote it (decision 61).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+# What msgspec raises for bytes that it does not read, and what a reader raises over its result.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+_UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+# `json.dumps` spells small numbers 1e-05, msgspec 0.00001 and 1e-7. Both patterns begin with a
+# text: `re` seeks that in a quarter of the time that it needs for a class of characters.
+_SMALL: Final = re.compile(rb"0\.0000").search
+_SMALLER: Final = re.compile(rb"e-(?<=[0-9]e-)[0-9]").search
+
+
+def encode(value: object) -> bytes:
+    """Return the JSON form of a struct, or of whatever JSON can hold.
+
+    Raise ``TypeError`` for a value that it cannot hold.
+    """
+    try:
+        body = _ENCODER.encode(value)
+    except _UNWRITABLE:  # half a character (a lone surrogate), which `json.dumps` escapes
+        return _dumps(value)
+    return body if _is_as_dumped(body) else _dumps(value)
+
+
+def encode_lines(values: Sequence[object]) -> bytes:
+    """Return the JSON forms of several values, a line each; the last line has no end."""
+    try:
+        body = _ENCODER.encode_lines(values)[:-1]
+    except _UNWRITABLE:
+        return b"\n".join(map(encode, values))
+    return body if _is_as_dumped(body) else b"\n".join(map(encode, values))
+
+
+def _is_as_dumped(body: bytes) -> bool:
+    """Return whether ``json.dumps`` writes the same: it escapes all that is not printable ASCII."""
+    return body.isascii() and b"\x7f" not in body and not _SMALL(body) and not _SMALLER(body)
+
+
+def _dumps(value: object) -> bytes:
+    plain: Any = msgspec.to_builtins(value, enc_hook=_python_number)
+    return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _python_number(value: object) -> float:
+    """Return numpy's number as Python's own."""
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"there is no JSON for a {type(value).__name__}")
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_python_number)
