@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from grid import wire
 from grid.errors import MalformedMessage
-from grid.json_errors import described
+from grid.json_reading import convert, known
 from grid.messages import SubstationId, shown
 
 MAX_LIMIT: Final = 1_000_000  # sessions at once
@@ -126,16 +126,11 @@ def decode(body: bytes) -> Message:
 
 
 def _decode_slowly(body: bytes) -> _Message:
-    """Return a message that msgspec does not read; say what is wrong where it is none.
-
-    Python's `json` reads more: half characters, and of two equal keys the last.
-    """
+    """Return a message that msgspec does not read; say what is wrong where it is none."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        value = known(json.loads(body), _Message)
+        if isinstance(value, dict) and isinstance(rows := value.get("controls"), list):
+            value["controls"] = [known(each, _Control) for each in rows]
+        return convert(value, _Message)
+    except wire.UNREADABLE as error:
         raise MalformedMessage(f"not what operators have set: {shown(body)}: {error}") from error
-    try:
-        return msgspec.convert(value, _Message)
-    except msgspec.ValidationError as error:
-        why = described(value, error)
-        raise MalformedMessage(f"not what operators have set: {shown(body)}: {why}") from error

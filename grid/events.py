@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
-from msgspec import Meta, Struct, ValidationError
+from msgspec import Meta, Struct
 
 from grid import wire
 from grid.errors import MalformedMessage
-from grid.json_errors import described
+from grid.json_reading import convert, known
 from grid.messages import ID_PATTERN, MAX_UNIX_TIME, shown
 
 
@@ -135,21 +135,13 @@ def _decode_one(line: bytes) -> Event:
 
 
 def _decode_slowly(line: bytes) -> Event:
-    """Return the event of a line that msgspec does not read; say what is wrong where it is none.
-
-    Python's `json` reads more: half characters, NaN in a detail, and of two equal keys the last.
-    """
+    """Return the event of a line that msgspec does not read; say what is wrong where it is none."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
-    if isinstance(value, dict) and isinstance(reason := value.get("reason"), str):
-        value["reason"] = reason[:MAX_REASON]
-    try:
-        return msgspec.convert(value, Event)
-    except ValidationError as error:
-        raise MalformedMessage(f"not an event: {shown(line)}: {described(value, error)}") from error
-    except RecursionError as error:
+        value = known(json.loads(line), Event)
+        if isinstance(value, dict) and isinstance(reason := value.get("reason"), str):
+            value["reason"] = reason[:MAX_REASON]
+        return convert(value, Event)
+    except wire.UNREADABLE as error:
         raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
 
 
