@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from grid import parking
+from grid import parking, wire
 from grid.events import ASIDE, FINAL, Event, State, is_time
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -226,5 +226,5 @@ def _later_replay(one: Visit, other: Visit | None) -> Visit:
 
 
 def _assignment(event: Event, replays: int) -> Assignment:
-    record = zlib.compress(json.dumps(event.detail).encode(), level=1)
+    record = zlib.compress(wire.encode(event.detail), level=1)
     return Assignment(replays, event.at, event.attempt, event.substation, record)

@@ -129,8 +129,8 @@ def _decode_one(line: bytes) -> Event:
         event = _decode_slowly(line)
     if not event.job and event.kind != SUBSTATIONS:
         raise MalformedMessage(f"not an event: {shown(line)}: job is missing")
-    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deeper(event.detail, DEEPEST):
-        raise MalformedMessage(f"not an event: {shown(line)}: more than {DEEPEST} deep")
+    if event.detail and line.count(b"[") + line.count(b"{") > DEEPEST:
+        _check_depth(event, line)
     return event
 
 
@@ -143,6 +143,11 @@ def _decode_slowly(line: bytes) -> Event:
         return convert(value, Event)
     except wire.UNREADABLE as error:
         raise MalformedMessage(f"not an event: {shown(line)}: {error}") from error
+
+
+def _check_depth(event: Event, line: bytes) -> None:
+    if _is_deeper(event.detail, DEEPEST):
+        raise MalformedMessage(f"not an event: {shown(line)}: more than {DEEPEST} deep")
 
 
 def _is_deeper(value: object, most: int) -> bool:
