@@ -1,7 +1,7 @@
 """JSON as it travels: the bytes that ``json.dumps`` writes, in a fifth of its time. Pure.
 
 Services of two versions run side by side, and what lies in a queue or a stream was written by
-either: a message has the same bytes whichever version wrote it (decision 45).
+either: a message has the same bytes whichever version wrote it (decision 40).
 """
 
 from __future__ import annotations
