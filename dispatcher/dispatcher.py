@@ -208,7 +208,7 @@ class Dispatcher:
         needs no record.
         """
         self._open_jobs.requeue(job, substation, read_to)
-        if substation:
+        if substation and read_to <= self._position():  # else the log was made anew since
             at, detail = self._clock(), {READ_TO: read_to}
             event = Event(REQUEUED, at, job=job, substation=substation, detail=detail)
             self._events.write(event, self._count_lost)
@@ -337,7 +337,7 @@ class Dispatcher:
         unsure, self._unsure = self._unsure, []
         for job, substation in unsure:
             if job.tag is None:
-                del self._jobs[job.id]  # RabbitMQ delivers it again
+                self._leave(job)  # RabbitMQ delivers it again
             else:
                 self._send_again(job, substation, IN_DOUBT)
 
@@ -426,8 +426,13 @@ class Dispatcher:
         self._ledger.dispatch(substation, self._now(), job.wish.power_kw)
         self._route_soon()
 
+    def _leave(self, job: Job) -> None:
+        """Forget a job in hand, unless another delivery of it has taken its place."""
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id]
+
     def _on_sent(self, job: Job) -> None:
-        del self._jobs[job.id]
+        self._leave(job)
         self._sent.note(job.id, job.substation, job.assigned_at, job.replays)
         tell(log, job.id, job.trace, f"sent to {job.substation}", substation=job.substation)
         if job.decided_after is not None:
@@ -445,11 +450,11 @@ class Dispatcher:
         if outcome is Outcome.UNROUTABLE:
             self._on_missing_queue(where)
         if job.source is self._once_more:
-            del self._jobs[job.id]
+            self._leave(job)
             job.substation = where
             self._tell_sent(job)  # and it may be there all the same: nowhere else
         elif job.tag is None:
-            del self._jobs[job.id]  # RabbitMQ delivers it again
+            self._leave(job)  # RabbitMQ delivers it again
         elif outcome is Outcome.ABANDONED:
             self._unsure.append((job, where))
             self._route_soon()

@@ -118,6 +118,10 @@ class History:
         account = self._ledger.accounts.get(where)
         return where if account and not self._ledger.is_lost(account, self._now()) else None
 
+    def charging_at(self, id: str) -> str | None:
+        """Return the substation that charges a job now, as far as the newest events tell."""
+        return self._progress.charging_at(id)
+
     def still_there(self, where: str) -> str | None:
         """Return a substation that there still is, dead or not: it is taken back; else None."""
         return where if where in self._ledger.accounts else None

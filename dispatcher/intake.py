@@ -101,7 +101,7 @@ class Intake:
             self._metrics.redelivered.inc()
         if self._early is not None:
             self._early.append(delivery)
-        elif self._copies is not None and _is_copy(delivery) and delivery.id not in self._jobs:
+        elif self._copies is not None and _is_copy(delivery) and not self._has(delivery):
             self._copies.hold(delivery)
         elif self._doubt is not None and self._is_unclear(delivery):
             self._doubt.hold(delivery)
@@ -177,7 +177,8 @@ class Intake:
         its job was before it was asked for, or replayed, does not count.
         """
         if _is_copy(delivery):
-            return self._history.still_there(self._open_jobs.substation(job.id))
+            where = self._history.charging_at(job.id) or self._open_jobs.substation(job.id)
+            return self._history.still_there(where)
         if delivery.redelivered:
             return self._history.sent_before(job.id)
         taken_back = _taken_back_from(delivery)
@@ -193,8 +194,13 @@ class Intake:
 
     def _is_mine(self, delivery: Delivery) -> bool:
         """Tell whether a request is known here, so that nobody else has to be asked."""
-        name = delivery.id or ""
-        return name in self._jobs or self._sent.has(name, parking.replays(delivery.headers))
+        replays = parking.replays(delivery.headers)
+        return self._has(delivery) or self._sent.has(delivery.id or "", replays)
+
+    def _has(self, delivery: Delivery) -> bool:
+        """Return whether the job of a request is in hand, and RabbitMQ has not given it back."""
+        job = self._jobs.get(delivery.id or "")
+        return job is not None and job.tag is not None
 
     def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
         """Give the request that was delivered; what is none is parked."""
@@ -231,6 +237,8 @@ class Intake:
         if job is None and not self._is_over(request, delivery):
             return False
         if job is not None and job.tag is None:
+            if self._history.sent_before(name) not in (None, job.substation):
+                return False  # another dispatcher has sent it since it went with the link
             job.source, job.tag = self.requests, delivery.tag
             return True
         if not delivery.redelivered:

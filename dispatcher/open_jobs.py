@@ -29,14 +29,24 @@ READ_TO: Final = "read_to"  # in the detail of a requeued event: up to which off
 class Assigned:
     """Where a job was last sent, and whether it has begun there.
 
-    ``record`` is the offset of the record of its request, ``last`` that of the latest word of the
-    job at this substation.
+    ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` the
+    offset of the record of its request, ``last`` that of the latest word of it at this substation.
     """
 
     substation: str
     begun: bool
+    at: float
     record: int | None
     last: int
+
+
+class _Decision(NamedTuple):
+    """Where a job was to go that was replayed so often, when it was asked for, and when decided."""
+
+    substation: str
+    replays: int
+    asked_at: float
+    at: float
 
 
 class _End(NamedTuple):
@@ -95,15 +105,17 @@ class OpenJobs:
         elif event.kind == State.QUEUED:
             self._apply(self._queue, job, replays, _asked_at(event), offset)
         elif event.kind == State.ASSIGNED and where:
-            self._apply(self._assign, job, where, replays, _asked_at(event), offset)
+            decision = _Decision(where, replays, _asked_at(event), event.at)
+            self._apply(self._assign, job, decision, offset)
         elif event.kind == REQUEUED:
             self.requeue(job, where, _read_to(event))
         elif event.kind == State.CHARGING and where:
-            self._apply(self._begin, job, where, offset)
+            self._apply(self._begin, job, where, event.at, offset)
 
-    def assign(self, job: str, substation: str, replays: int = 0, asked_at: float = -inf) -> None:
-        """Record that a job was sent to a substation: RabbitMQ has it there."""
-        self._apply(self._assign, job, substation, replays, asked_at, self._last)
+    def assign(self, job: str, substation: str, replays: int = 0, at: float = inf) -> None:
+        """Record that RabbitMQ has a job at a substation, as was decided ``at``."""
+        decision = _Decision(substation, replays, -inf, at)
+        self._apply(self._assign, job, decision, self._last + 1)
 
     def requeue(self, job: str, substation: str = "", read_to: int | None = None) -> None:
         """Record that a job was published to ``charge.requests`` again, behind all others.
@@ -126,6 +138,10 @@ class OpenJobs:
         self._complete = True
         for change in told:
             change()
+
+    def is_waiting(self, job: str) -> bool:
+        """Return whether a job is accepted and not assigned."""
+        return job in self._waiting
 
     def silent(self, job: str) -> bool:
         """Return whether a job was assigned, and its session has not begun."""
@@ -212,25 +228,28 @@ class OpenJobs:
         elif not replays or known.record is None:
             known.record = offset
 
-    def _assign(
-        self, job: str, substation: str, replays: int, asked_at: float, offset: int
-    ) -> None:
+    def _assign(self, job: str, decision: _Decision, offset: int) -> None:
+        substation, replays, asked_at, at = decision
         if self._is_over(job, replays, asked_at):
             return
-        begun, last = False, offset
-        if (known := self._assigned.get(job)) is not None and known.substation == substation:
-            begun, last = known.begun, max(known.last, offset)
-        self._put(job, substation, begun=begun, last=last)
-
-    def _begin(self, job: str, substation: str, offset: int) -> None:
-        if job not in self._ended:
-            self._put(job, substation, begun=True, last=offset)
-
-    def _put(self, job: str, substation: str, *, begun: bool, last: int) -> None:
         known = self._assigned.get(job)
-        record = self._waiting.pop(job, known.record if known else None)
+        if known is not None and known.substation == substation:
+            known.at, known.last = max(known.at, at), max(known.last, offset)
+        elif known is None or not known.begun or at >= known.at:  # else it was written late
+            self._put(job, Assigned(substation, begun=False, at=at, record=None, last=offset))
+
+    def _begin(self, job: str, substation: str, at: float, offset: int) -> None:
+        known = self._assigned.get(job)
+        if known is not None and known.substation == substation:
+            known.begun, known.last = True, max(known.last, offset)
+        elif job not in self._ended:
+            self._put(job, Assigned(substation, begun=True, at=at, record=None, last=offset))
+
+    def _put(self, job: str, assigned: Assigned) -> None:
+        known = self._assigned.get(job)
+        assigned.record = self._waiting.pop(job, known.record if known else None)
         self._requeued.pop(job, None)
-        self._assigned[job] = Assigned(substation, begun, record, last)
+        self._assigned[job] = assigned
 
     def _requeue(self, job: str, substation: str, read_to: int | None) -> None:
         if (known := self._assigned.get(job)) is not None:

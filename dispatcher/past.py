@@ -18,7 +18,7 @@ async def read_past(scanner: StreamScanner, end: int) -> OpenJobs:
 
     Raise ``BrokerUnavailable``.
     """
-    found = OpenJobs()
+    found = OpenJobs(complete=True)
 
     def see(offset: int, body: bytes, writer: str) -> None:
         with suppress(MalformedMessage):  # whoever reads what is new has said so

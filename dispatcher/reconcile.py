@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from dispatcher.doubt import ReadLog
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
 from dispatcher.telemetry import Metrics
 from grid import event_log, messages, parking, topology
@@ -41,6 +42,13 @@ SENT_AGAIN: Final = "sent again"
 IN_DOUBT: Final = "in doubt"
 REFUSED: Final = "refused"
 RECORD_LOST: Final = "record lost"
+
+_OUTCOMES: Final = {
+    Outcome.CONFIRMED: PUBLISHED,
+    Outcome.ABANDONED: IN_DOUBT,
+    Outcome.REFUSED: REFUSED,
+    Outcome.UNROUTABLE: REFUSED,
+}
 
 AskWhereabouts = Callable[[str], Coroutine[Any, Any, Whereabouts]]
 
@@ -84,6 +92,7 @@ class Reconciler:
     def __init__(
         self,
         jobs: OpenJobs,
+        progress: Progress,
         work: Work,
         *,
         declarer: Declarer,
@@ -99,6 +108,7 @@ class Reconciler:
         now: Callable[[], float],
     ) -> None:
         self._jobs = jobs
+        self._progress = progress
         self._work = work
         self._declarer = declarer
         self._scanner = scanner
@@ -208,22 +218,37 @@ class Reconciler:
 
     async def _publish(self, jobs: Sequence[str]) -> None:
         """Publish jobs again, under their ids, from what the log says of them."""
+        read_to = self._position()
+        where = {job: self._jobs.substation(job) for job in jobs}
         requests = await self._requests(jobs)
-        if not self._is_active():  # reading takes its time
-            return
-        known = [(job, requests[job]) for job in jobs if job in requests]
         outcomes: Counter[str] = Counter()
+        known = [job for job in jobs if job in requests]
         for first in range(0, len(known), BATCH):
-            publishing = (self._publish_one(*each) for each in known[first : first + BATCH])
-            outcomes.update(await asyncio.gather(*publishing))
-        for outcome, count in outcomes.items():
-            self._metrics.reconciled.labels(outcome).inc(count)
-        log.warning(
-            "%d accepted requests were in no queue and in nobody's hands: somebody deleted or "
-            "purged a queue, or RabbitMQ lost it. %s",
-            len(jobs),
-            ", ".join(f"{outcome}: {count}" for outcome, count in sorted(outcomes.items())),
-        )
+            # reading, and each batch, takes its time: a job may have come meanwhile
+            if not self._is_active():
+                break
+            hands = self._work.in_hand().jobs
+            missing = [
+                job
+                for job in known[first : first + BATCH]
+                if job not in hands and self._is_nowhere(job, where[job])
+            ]
+            answers = {job: self._send(job, requests[job], where[job]) for job in missing}
+            for job, answer in answers.items():
+                outcome = await answer
+                self._missing_since.pop(job, None)
+                if outcome is Outcome.CONFIRMED:
+                    self._work.record_requeued(job, where[job], read_to)
+                outcomes[_OUTCOMES[outcome]] += 1
+        for what, count in outcomes.items():
+            self._metrics.reconciled.labels(what).inc(count)
+        if outcomes:
+            log.warning(
+                "%d accepted requests were in no queue and in nobody's hands: somebody deleted or "
+                "purged a queue, or RabbitMQ lost it. %s",
+                outcomes.total(),
+                ", ".join(f"{what}: {count}" for what, count in sorted(outcomes.items())),
+            )
 
     async def _resend(self, jobs: Mapping[str, str]) -> None:
         """Send jobs to the same substations once more: each knows those that it has."""
@@ -231,8 +256,8 @@ class Reconciler:
         if not await within(LOG_SECONDS, self._read_log()):
             return
         silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
-        requests = await self._requests(silent[:BATCH])
-        if not self._is_active() or not self._undisputed():
+        requests = await self._requests(silent[:BATCH]) if silent else {}
+        if not requests or not self._is_active() or not self._undisputed():
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
         log.warning("%d jobs are sent to their substations once more: none began", len(requests))
@@ -241,12 +266,25 @@ class Reconciler:
             self._metrics.reconciled.labels(SENT_AGAIN).inc()
             self._work.send_recorded(request, jobs[job], self._jobs.replays(job))
 
-    def _is_silent_at(self, job: str, substation: str) -> bool:
-        return self._jobs.silent(job) and self._jobs.substation(job) == substation
+    def _is_nowhere(self, job: str, substation: str) -> bool:
+        """Return whether a job still waits, or is silent at that substation, by the log."""
+        if not substation:
+            return self._jobs.is_waiting(job)
+        return self._is_silent_at(job, substation)
 
-    async def _publish_one(self, job: str, request: ChargeRequest) -> str:
+    def _is_silent_at(self, job: str, substation: str) -> bool:
+        """Return whether a job is at a substation, and has not begun.
+
+        A decision may be written late: then the newest by the clocks is another one.
+        """
+        newest = self._progress.charging_at(job) or self._progress.sent_to(job)
+        if newest not in (None, substation) or not self._jobs.silent(job):
+            return False
+        return self._jobs.substation(job) == substation
+
+    def _send(self, job: str, request: ChargeRequest, substation: str) -> asyncio.Future[Outcome]:
+        """Publish a job again; return the answer to come."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        substation, read_to = self._jobs.substation(job), self._position()
         self._publisher.publish(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
@@ -261,12 +299,7 @@ class Reconciler:
             priority=request.priority,
             wanted=lambda: False,  # in doubt it is looked for again
         )
-        outcome = await answer
-        self._missing_since.pop(job, None)
-        if outcome is Outcome.CONFIRMED:
-            self._work.record_requeued(job, substation, read_to)
-            return PUBLISHED
-        return IN_DOUBT if outcome is Outcome.ABANDONED else REFUSED
+        return answer
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
         """Read the requests of jobs from the log; those whose record is gone are given up."""

@@ -112,6 +112,7 @@ class _Service:
         self._controls, self._controls_up = self._controlling()
         self._reconciler = Reconciler(
             self._jobs,
+            self._progress,
             self._dispatcher,
             declarer=declarer,
             scanner=self._scanner,
@@ -288,7 +289,7 @@ class _Service:
     def _on_sent(self, job: Job) -> None:
         """Remember a job until it begins; its decision may not be read in the log yet, or never."""
         self._unbegun.note(job)
-        self._jobs.assign(job.id, job.substation, job.replays)
+        self._jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 
     def _is_active(self) -> bool:
         """Return whether this dispatcher is the one at work, and knows all that it was given."""

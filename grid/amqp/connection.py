@@ -63,8 +63,8 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._buffer = memoryview(bytearray(parameters.frame_max + _READ_BYTES))
         self._filled = 0  # bytes at the buffer's start that are no whole frame yet
         self._failure: BaseException | None = None
-        self._on_delivery: dict[int, OnDelivery] = {}  # by the channel's number
-        self._on_confirm: dict[int, OnConfirm] = {}
+        self._on_delivery: dict[int, tuple[Channel, OnDelivery]] = {}  # by the channel's number
+        self._on_confirm: dict[int, tuple[Channel, OnConfirm]] = {}
         self._arriving: dict[int, _Arriving] = {}
         super().__init__(
             parameters,
@@ -108,14 +108,21 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._adapter_emit_data(frames)
 
     def deliver_to(self, channel: Channel, on_delivery: OnDelivery) -> None:
-        """Have every message that consumers of a channel are brought go to ``on_delivery``."""
-        self._on_delivery[channel.channel_number] = on_delivery
+        """Have every message that consumers of a channel are brought go to ``on_delivery``.
+
+        Not those that come while it is being closed: who asked has forgotten it, and may have
+        another one, on which their tags mean something else.
+        """
+        self._on_delivery[channel.channel_number] = channel, on_delivery
         channel.add_on_close_callback(partial(_forget, self._on_delivery))
         channel.add_on_close_callback(partial(_forget, self._arriving))
 
     def confirm_to(self, channel: Channel, on_confirm: OnConfirm) -> None:
-        """Have every answer for what is published on a channel go to ``on_confirm``."""
-        self._on_confirm[channel.channel_number] = on_confirm
+        """Have every answer for what is published on a channel go to ``on_confirm``.
+
+        Not those that come while it is being closed: see ``deliver_to``.
+        """
+        self._on_confirm[channel.channel_number] = channel, on_confirm
         channel.add_on_close_callback(partial(_forget, self._on_confirm))
 
     def abort(self, why: BaseException) -> None:
@@ -148,11 +155,13 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._transport = None
         self._unsent.clear()
         error = self._failure or exc
+        if error is None and self._error is None:  # given up in the turn in which it was made
+            error = ConnectionAbortedError("given up")
         self._on_stream_terminated(error and StreamLostError(f"Stream connection lost: {error!r}"))
 
     def eof_received(self) -> bool:
-        """Close the connection that RabbitMQ has closed."""
-        self._failure = self._failure or ConnectionResetError("closed by RabbitMQ")
+        """End the connection that RabbitMQ has closed: nobody reads what is still to be sent."""
+        self.abort(ConnectionResetError("closed by RabbitMQ"))
         return False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a guess, of no use here
@@ -214,10 +223,11 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         if method == frames.BASIC_DELIVER and channel in self._on_delivery:
             self._arriving[channel] = _Arriving(frames.envelope(arguments), None, [])
             return True
-        on_confirm = self._on_confirm.get(channel)
-        if on_confirm is None or method not in {frames.BASIC_ACK, frames.BASIC_NACK}:
+        asked = self._on_confirm.get(channel)
+        if asked is None or method not in {frames.BASIC_ACK, frames.BASIC_NACK}:
             return False
-        on_confirm(frames.confirm(arguments), method == frames.BASIC_ACK)
+        if asked[0].is_open:
+            asked[1](frames.confirm(arguments), method == frames.BASIC_ACK)
         return True
 
     def _arrive(self, channel: int, message: _Arriving, left: int) -> None:
@@ -228,7 +238,9 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         del self._arriving[channel]
         envelope, content, body = message
         assert content is not None  # noqa: S101
-        self._on_delivery[channel](envelope, content, body[0] if len(body) == 1 else b"".join(body))
+        of, on_delivery = self._on_delivery[channel]
+        if of.is_open:
+            on_delivery(envelope, content, body[0] if len(body) == 1 else b"".join(body))
 
     # What pika calls.
 
@@ -273,7 +285,7 @@ def _forget(by_channel: dict[int, Any], channel: Channel, _why: Exception) -> No
 
 
 def left_to_the_connection(*_: object) -> None:
-    """Stand where pika wants a callback for what ``deliver_to`` or ``confirm_to`` asked for."""
+    """Do nothing, where pika wants a callback for what ``deliver_to`` or ``confirm_to`` get."""
 
 
 def _settle(opened: asyncio.Future[None], error: Exception | None) -> None:

@@ -70,10 +70,11 @@ class Consumer(Receiver):
         # Deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has:
         # acknowledging them must work from the first on.
         self._channel = channel
-        self._stopped = False
         connection_of(channel).deliver_to(channel, self._on_message)
         channel.add_on_cancel_callback(self._on_cancel)
         await super()._set_up(channel)
+        if self._stopped:
+            return
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
         shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
         self._tags = [await self._consume(channel, share) for share in shares]

@@ -196,6 +196,8 @@ async def _close(connection: Connection | None) -> None:
     if not connection.is_closing:
         connection.close()
     await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+    if not closed.done():  # whatever still comes of it would be of no link
+        connection.abort(TimeoutError(f"RabbitMQ has not closed it in {CLOSE_SECONDS:g} s"))
 
 
 async def sibling(channel: Channel) -> Channel:

@@ -227,9 +227,11 @@ class Publisher(Link):
             asyncio.get_running_loop().call_soon(publication.done, Outcome.ABANDONED)
 
     def _on_return(
-        self, _: object, method: Basic.Return, properties: BasicProperties, _body: bytes
+        self, channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes
     ) -> None:
-        """Note that a message found no queue: RabbitMQ says so, then confirms it all the same."""
+        """Record that a message found no queue: RabbitMQ says so, then confirms it all the same."""
+        if not channel.is_open:
+            return
         name = (method.exchange, method.routing_key, properties.message_id)
         for publication in self._returnable.get(name, ()):
             if not publication.returned:

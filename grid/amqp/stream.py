@@ -17,6 +17,7 @@ from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
 ACK_EVERY: Final = STREAM_PREFETCH // 2  # messages; an acknowledgement only makes room for more
+ACK_SECONDS: Final = 60.0  # where fewer come: RabbitMQ ends a consumer that is silent for long
 RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
 
@@ -52,7 +53,8 @@ class StreamReader(Consumer):
         self._began: float | None = None
         self._read = read
         self._unread: deque[Delivery] = deque()
-        self._unacknowledged = 0  # messages that were read
+        self._unacknowledged: list[int] = []  # tags of messages that were read
+        self._acknowledging: asyncio.TimerHandle | None = None
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
         self._read_last = b""
         self._checking: asyncio.TimerHandle | None = None
@@ -95,6 +97,8 @@ class StreamReader(Consumer):
         return {"x-stream-offset": f"{seconds}s"}
 
     def _on_record(self, delivery: Delivery) -> None:
+        if self._broken.done():  # they come again, on the next link
+            return
         if self._resumes_at is not None and not self._resumes(delivery):
             return
         if not self._unread:
@@ -137,16 +141,29 @@ class StreamReader(Consumer):
         self._read_last = delivery.body
         guarded(self._read, delivery.body, writer_of(delivery.exchange, delivery.key))
         self._unread.popleft()
-        self._unacknowledged += 1
-        if self._unacknowledged >= ACK_EVERY:
-            self._unacknowledged = 0
-            self.ack(delivery.tag, multiple=True)
+        self._unacknowledged.append(delivery.tag)
+        if len(self._unacknowledged) >= ACK_EVERY:
+            self._acknowledge()
+        elif self._acknowledging is None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(ACK_SECONDS, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        if self._unacknowledged:
+            self.ack(self._unacknowledged[-1], multiple=True)
+        self._acknowledge_no_more()
+
+    def _acknowledge_no_more(self) -> None:
+        self._unacknowledged.clear()
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledging = None
 
     def _lost(self) -> None:
         super()._lost()
         self._check_no_more()
         self._unread.clear()  # they come again
-        self._unacknowledged = 0
+        self._acknowledge_no_more()
         if self._forget_all is not None:
             self._next = self._start
             self._forget_all()

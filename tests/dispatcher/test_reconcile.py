@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from dispatcher import reconcile
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS, OWN_SECONDS, Reconciler
 from dispatcher.telemetry import Metrics
@@ -40,6 +41,9 @@ class Bench:
         for offset, event in enumerate(told):
             self.jobs.take(event, offset)
         self.jobs.absorb(OpenJobs())
+        self.progress = Progress(1_000)
+        for event in told:
+            self.progress.take(event)
         self.depths: dict[str, int | None] = {REQUESTS: 0, topology.DEAD: 0}
         self.hands = Hands(frozenset(), 0)
         self.own: set[str] = set()
@@ -55,6 +59,7 @@ class Bench:
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
         self.reconciler = Reconciler(
             self.jobs,
+            self.progress,
             self,
             declarer=cast(Declarer, self),
             scanner=cast(StreamScanner, self),
