@@ -5,7 +5,6 @@ Its events arrive in any order, and any of them twice: what follows from them is
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from grid import parking, wire
+from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State, is_time
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -138,7 +138,7 @@ class Job:
         """The record of the decision by which it was last sent, if that is known."""
         if self.assigned is None:
             return None
-        record: Mapping[str, Any] = json.loads(zlib.decompress(self.assigned.record))
+        record = Detail(zlib.decompress(self.assigned.record))
         return record if record.keys() - {parking.REPLAYS} else None
 
     def events(self) -> Iterator[Event]:
@@ -226,5 +226,7 @@ def _later_replay(one: Visit, other: Visit | None) -> Visit:
 
 
 def _assignment(event: Event, replays: int) -> Assignment:
-    record = zlib.compress(wire.encode(event.detail), level=1)
+    detail = event.detail
+    body = detail.json if isinstance(detail, Detail) else wire.encode(detail)
+    record = zlib.compress(body, level=1)
     return Assignment(replays, event.at, event.attempt, event.substation, record)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from grid import wire
+from grid.detail import Detail
 from grid.errors import MalformedMessage
 from grid.json_reading import convert, known
 from grid.messages import ID_PATTERN, MAX_UNIX_TIME, shown
@@ -81,14 +82,8 @@ class Counts(NamedTuple):
     waiting: Figure = 0.0
 
 
-class Event(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One thing that happened, at ``at`` (Unix seconds).
-
-    ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
-    the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
-    ``detail`` is the request where a job is queued and the decision where it is assigned. Only
-    ``decode`` checks the values.
-    """
+class _Told(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What any event says, and within which limits."""
 
     kind: Kind
     at: Time
@@ -97,10 +92,28 @@ class Event(Struct, frozen=True, gc=False, omit_defaults=True):
     attempt: Annotated[int, Meta(ge=0, le=MAX_ATTEMPT)] = 0
     reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
     counts: Counts | None = None
+
+
+class Event(_Told, frozen=True):
+    """One thing that happened, at ``at`` (Unix seconds).
+
+    ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
+    the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
+    ``detail`` is the request where a job is queued and the decision where it is assigned. Only
+    ``decode`` checks the values.
+    """
+
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+class _Line(_Told, frozen=True):
+    """An event whose detail is not read yet."""
+
+    detail: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 _DECODER: Final = msgspec.json.Decoder(Event)
+_LINE_DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 def encode(events: Iterable[Event]) -> bytes:
@@ -124,7 +137,8 @@ def decode(body: bytes) -> list[Event]:
 
 def _decode_one(line: bytes) -> Event:
     try:
-        event = _DECODER.decode(line.decode())
+        text = line.decode()
+        event = _with_detail(text) if '"detail":{"' in text else _DECODER.decode(text)
     except wire.UNREADABLE:
         event = _decode_slowly(line)
     if not event.job and event.kind != SUBSTATIONS:
@@ -132,6 +146,24 @@ def _decode_one(line: bytes) -> Event:
     if event.detail and line.count(b"[") + line.count(b"{") > DEEPEST:
         _check_depth(event, line)
     return event
+
+
+def _with_detail(text: str) -> Event:
+    """Return an event whose detail is not read yet; it is written without spaces, as ours are."""
+    told = _LINE_DECODER.decode(text)
+    detail = bytes(told.detail)
+    if not detail.startswith(b'{"'):
+        raise ValueError("the detail is empty, or no object")
+    return Event(
+        told.kind,
+        told.at,
+        told.job,
+        told.substation,
+        told.attempt,
+        told.reason,
+        told.counts,
+        Detail(detail),
+    )
 
 
 def _decode_slowly(line: bytes) -> Event:
@@ -146,7 +178,7 @@ def _decode_slowly(line: bytes) -> Event:
 
 
 def _check_depth(event: Event, line: bytes) -> None:
-    if _is_deeper(event.detail, DEEPEST):
+    if _is_deeper(dict(event.detail), DEEPEST):
         raise MalformedMessage(f"not an event: {shown(line)}: more than {DEEPEST} deep")
 
 

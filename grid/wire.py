@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -48,15 +48,17 @@ def _is_as_dumped(body: bytes) -> bool:
 
 
 def _dumps(value: object) -> bytes:
-    plain: Any = msgspec.to_builtins(value, enc_hook=_python_number)
+    plain: Any = msgspec.to_builtins(value, enc_hook=_as_builtin)
     return json.dumps(plain, separators=(",", ":")).encode()
 
 
-def _python_number(value: object) -> float:
-    """Return numpy's number as Python's own."""
+def _as_builtin(value: object) -> float | dict[Any, Any]:
+    """Return numpy's number as Python's own, and any mapping as a dict."""
     if isinstance(value, float):
         return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"there is no JSON for a {type(value).__name__}")
 
 
-_ENCODER: Final = msgspec.json.Encoder(enc_hook=_python_number)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_as_builtin)
