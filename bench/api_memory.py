@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 from api.projection import Projection
+from grid import events
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 
@@ -36,7 +37,9 @@ def _queued(number: int, random: Random) -> Event:
     energy = round(random.uniform(5, 80), 1)
     vehicle = f"EV-{random.randrange(10**6)}"
     request = ChargeRequest(name, at, vehicle_id=vehicle, requested_energy_kwh=energy)
-    return Event(State.QUEUED, at, name, detail=request.fields())
+    written = events.encode([Event(State.QUEUED, at, name, detail=request.fields())])
+    (event,) = events.decode(written)  # as an api keeps it that reads the log
+    return event
 
 
 def main() -> None:

@@ -118,7 +118,7 @@ _LINE_DECODER: Final = msgspec.json.Decoder(_Line)
 
 def encode(events: Iterable[Event]) -> bytes:
     """Return the bytes of one message that carries these events, in their order."""
-    return wire.encode_lines(tuple(events))
+    return wire.encode_lines(events)
 
 
 def decode(body: bytes) -> list[Event]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -33,8 +33,9 @@ def encode(value: object) -> bytes:
     return body if _is_as_dumped(body) else _dumps(value)
 
 
-def encode_lines(values: Sequence[object]) -> bytes:
+def encode_lines(values: Iterable[object]) -> bytes:
     """Return the JSON forms of several values, a line each; the last line has no end."""
+    values = list(values)  # of anything else msgspec 0.22 never frees the iterator
     try:
         body = _ENCODER.encode_lines(values)[:-1]
     except _UNWRITABLE:

@@ -323,7 +323,7 @@ def test_api_forgets_jobs_that_a_substation_alone_tells_of() -> None:
 
 
 def test_a_packed_job_takes_a_fraction_of_the_memory() -> None:
-    """Measured: 227 bytes with its id and all that finds it, of 1,007."""
+    """Measured: 227 bytes with its id and all that finds it, of 948."""
     number = 4_000
     full, packed = (memory_of(number, most) for most in (number, 1))
     assert packed < 400 * number

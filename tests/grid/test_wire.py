@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from collections.abc import Callable
 from math import inf, nan
 from typing import Any
@@ -112,6 +114,25 @@ def test_encoder_takes_the_numbers_of_numpy_as_json_dumps() -> None:
     assert wire.encode({HALF: np.float64(2.5)}) == b'{"\\ud800":2.5}'
     with pytest.raises(TypeError, match="there is no JSON for a object"):
         wire.encode({"load": object()})
+
+
+@pytest.mark.parametrize("reason", ["", "é", HALF])
+def test_encoder_keeps_nothing_of_what_it_wrote(reason: str) -> None:
+    """A service writes millions of events: msgspec kept an iterator for each, or all of them."""
+    several = [Event(State.PARKED, 1.5, "a", reason=reason, detail={"a": [1.5]})] * 3
+    many = 2_000
+    events.encode(iter(several))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(many):
+            events.encode(iter(several))
+            events.decode(events.encode(tuple(several)))
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10 * many
 
 
 @pytest.mark.parametrize(
