@@ -60,19 +60,19 @@ class Controls:
         self._newest: dict[str, Control] = {}
 
     def get(self, substation: str) -> Control:
-        """Give what holds for a substation."""
+        """Return what holds for a substation."""
         return self._newest.get(substation) or Control(substation)
 
     def all(self) -> tuple[Control, ...]:
-        """Give every control that was ever set, by the substations' names."""
+        """Return every control that was ever set, by the substations' names."""
         return tuple(self._newest[name] for name in sorted(self._newest))
 
     def changed(self, substation: str, state: Availability, limit: int | None) -> Control:
-        """Give the control that replaces the one that holds; it is not taken in yet."""
+        """Return the control that replaces the one that holds; it is not taken in yet."""
         return Control(substation, state, limit, self.get(substation).version + 1)
 
     def merge(self, controls: Iterable[Control]) -> list[Control]:
-        """Take in what a message says; gives those that are others now.
+        """Merge what a message says; return the controls that changed.
 
         The higher version wins, and of equal ones the earlier: readers of one stream agree on that,
         and whoever wrote the later one finds out that it does not hold.

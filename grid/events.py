@@ -183,7 +183,7 @@ def _check_depth(event: Event, line: bytes) -> None:
 
 
 def _is_deeper(value: object, most: int) -> bool:
-    """Tell whether a value of JSON has more than so many within one another: it has no end."""
+    """Return whether a value of JSON has more than so many within one another: it has no end."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -191,7 +191,7 @@ def _is_deeper(value: object, most: int) -> bool:
 
 
 def is_time(value: object) -> TypeGuard[float]:
-    """Tell whether it is a time in Unix seconds that can be given as a date."""
+    """Return whether it is a time in Unix seconds that can be given as a date."""
     return _is_figure(value, MAX_UNIX_TIME)
 
 
