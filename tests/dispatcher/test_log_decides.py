@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
 from dispatcher.open_jobs import READ_TO, OpenJobs
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS
@@ -14,6 +16,7 @@ from grid.amqp import Outcome
 from grid.events import REQUEUED, Event, State
 from grid.messages import ChargeRequest
 from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.test_doubt import Log
 from tests.dispatcher.test_reconcile import Bench as Reconciling
 from tests.dispatcher.test_reconcile import accepted
 from tests.fake_broker import turns
@@ -156,6 +159,80 @@ async def test_nothing_sent_is_looked_for_while_another_dispatcher_may_have_it()
     assert await bench.after(MISSING_SECONDS) == []
     bench.undisputed = True
     assert await bench.after(MISSING_SECONDS) == ["j1"]
+
+
+async def test_job_that_is_sent_while_its_record_is_read_is_not_published() -> None:
+    """It was only slow; the record that it is set back would take back what was decided since."""
+    bench = Reconciling(accepted("j1"))
+    bench.meanwhile = lambda: bench.jobs.take(AT_S1, 1)
+    assert await bench.after(MISSING_SECONDS) == []
+    assert bench.requeued == []
+
+
+async def test_job_that_is_delivered_while_its_record_is_read_is_not_published() -> None:  # noqa: D103
+    bench = Reconciling(accepted("j1"))
+
+    def deliver() -> None:
+        bench.hands = Hands(frozenset({"j1"}), 0)
+
+    bench.meanwhile = deliver
+    assert await bench.after(MISSING_SECONDS) == []
+
+
+async def test_decision_written_late_sends_nothing_where_it_was_to_go() -> None:
+    """The job went on, and waits there: the clocks tell, though the log's order does not."""
+    newer = Event(State.ASSIGNED, AT + 3, "j1", "s2", 2)
+    bench = Reconciling(accepted("j1"), newer, AT_S1)
+    bench.where["s1"] = Whereabouts.NOT_BROUGHT
+    await bench.after(MISSING_SECONDS)
+    assert bench.again == []
+
+
+async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> None:  # noqa: D103
+    bench = Bench(confirming(), "s1", "s2")
+    charging = Event(State.CHARGING, AT + 4, "j1", "s2", 1)
+    bench.tell(QUEUED, Event(State.ASSIGNED, AT + 3, "j1", "s2", 2))
+    bench.tell(charging, writer=provenance.substation_writer("s2"))
+    bench.tell(AT_S1)
+    assert bench.open_jobs.charging_at("j1") == "s2"
+    bench.queue.bring(body("j1"), "j1", headers=COPY)
+    await turns()
+    assert bench.publisher.routed() == [("j1", "s2")]
+
+
+@pytest.mark.parametrize("headers", [COPY, None], ids=["a copy", "delivered again"])
+async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(  # noqa: D103
+    headers: dict[str, object] | None,
+) -> None:
+    log = Log()
+    bench = Bench(confirming(), "s1", "s2", read_log=log, read_all=log)
+    bench.publisher.automatic.pop("charge.substations")  # RabbitMQ does not answer for the job
+    bench.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    bench.queue.break_link()
+    bench.queue.bring(body("j1", "s1"), "j1", headers=headers, again=headers is None)
+    await turns()
+    assert [each.id for each in bench.dispatcher.intake.held] == ["j1"]
+
+
+async def test_request_that_another_dispatcher_sent_since_its_link_broke_goes_there() -> None:
+    """What is still on its way from here is not sent again."""
+    log = Log()
+    bench = Bench(confirming(), "s1", "s2", read_log=log)
+    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench.publisher.automatic.pop("charge.substations")
+    bench.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    [on_its_way] = bench.publisher.to(topology.SUBSTATIONS_EXCHANGE)
+    bench.queue.break_link()
+    bench.tell(Event(State.ASSIGNED, AT + 5, "j1", "s2", 1))
+    bench.queue.bring(body("j1", "s1"), "j1", again=True)
+    log.read.set()
+    await turns(20)
+    assert not on_its_way.wanted()
+    assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_request_asked_for_anew_is_not_dropped_as_parked_before() -> None:

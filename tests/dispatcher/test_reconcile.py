@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import pytest
@@ -51,6 +51,7 @@ class Bench:
         self.again: list[tuple[str, str, int]] = []
         self.requeued: list[tuple[str, str, int]] = []
         self.unread: list[tuple[int, Event]] = []
+        self.meanwhile: Callable[[], None] = lambda: None  # while the log is searched
         self.dead = 0
         self.consumers, self.undisputed = 1, True
         self.active, self.now, self.log_read = True, 0.0, 0
@@ -98,6 +99,7 @@ class Bench:
 
     async def scan(self, _stream: str, start: str | int, end: int, see: See) -> None:
         """Read a part of the log."""
+        self.meanwhile()
         first = 0 if start == "first" else int(start)
         for offset in range(first, min(end, len(self.log))):
             see(offset, events.encode([self.log[offset]]), provenance.DISPATCHER)
