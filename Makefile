@@ -67,7 +67,7 @@ lint: ## style, types, and who may import whom
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
 	@for file in requirements.lock requirements-dev.lock; do \
-	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot'; \
+	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group bench'; \
 	  $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
 	done

@@ -51,6 +51,7 @@ class Node:
     ports: NodePorts
     name: str = "grid@localhost"
     seen: Path | None = None  # the folder as the node's processes see it, where that is another
+    plugins: tuple[str, ...] = PLUGINS
 
     def prepare(self, definitions: Mapping[str, Any]) -> None:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
@@ -58,7 +59,7 @@ class Node:
         own_folder(self.folder / "conf.d")
         write(self.folder / DEFINITIONS, json.dumps(definitions, indent=1))
         write(self.folder / "rabbitmq.conf", config(self.ports, self._seen / DEFINITIONS))
-        write(self.folder / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+        write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
         write(self.folder / "advanced.config", "[].\n")
         if not self._cookie.exists() or ERLANGS_OWN.fullmatch(read(self._cookie)):
             write(self._cookie, secrets.token_urlsafe(COOKIE_BYTES), mode=0o400)

@@ -1,0 +1,74 @@
+"""``python -m bench``: what a request costs, beside what others need for the same; see --help."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import machine, relay
+from bench.node import RabbitMQ, rabbitmq
+from bench.processes import ROOT
+from bench.report import Part, insert, render
+from bench.sizes import FULL, QUICK, Sizes
+from grid.errors import GridError
+
+DOCUMENT: Final = ROOT / "docs" / "performance.md"
+Measure = Callable[[RabbitMQ, Path, Sizes], Awaitable[Part]]
+
+PARTS: Final[Mapping[str, Measure]] = {
+    "relay": relay.measure,
+    "profile": relay.profile,
+}
+
+
+async def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> None:
+    """Measure parts one after the other; print each, and write it into the document."""
+    with tempfile.TemporaryDirectory(prefix="grid-bench-") as name:
+        folder = Path(name)
+        with rabbitmq(folder / "rabbitmq") as broker:
+            _write(document, "machine", machine.described(broker.version(), command))
+            for each in names:
+                begun = time.monotonic()
+                text = render(await PARTS[each](broker, folder, sizes))
+                sys.stdout.write(f"{text}\n({each}: {time.monotonic() - begun:.0f} s)\n\n")
+                sys.stdout.flush()
+                _write(document, each, text)
+
+
+def _write(document: Path, name: str, text: str) -> None:
+    before = document.read_text(encoding="utf-8") if document.exists() else ""
+    document.write_text(insert(before, name, text), encoding="utf-8")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the command line, and measure."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="written to (%(default)s)")
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.parts) - set(PARTS)):
+        parser.error(f"there is no part {unknown[0]}: there are {', '.join(PARTS)}")
+    quick = os.environ.get("QUICK", "0") not in ("", "0")
+    names = [each for each in PARTS if each in given.parts or not given.parts]
+    command = " ".join(
+        [
+            *(["QUICK=1"] if quick else []),
+            "make bench",
+            *([f'ARGS="{" ".join(given.parts)}"'] if given.parts else []),
+        ]
+    )
+    asyncio.run(run(names, QUICK if quick else FULL, given.document, command))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except GridError as error:
+        sys.exit(f"not measured: {error}")

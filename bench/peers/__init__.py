@@ -1,0 +1,1 @@
+"""What the project is measured against: small programs, each naming what it leaves out."""

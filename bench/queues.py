@@ -1,0 +1,127 @@
+"""Filling queues before a measurement, and seeing how full they are during one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from bench.node import SUBSTATIONS
+from bench.processes import NotMeasured
+from grid import topology
+from grid.amqp import Consumer, Declarer, Delivery, Link, Outcome, Publisher
+from grid.messages import ChargeRequest
+
+WINDOW: Final = 2000  # messages without a confirm
+UP_SECONDS: Final = 20.0
+AT: Final = 1_790_000_000.0
+TRACE: Final = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+
+class Message(NamedTuple):
+    """A message to publish."""
+
+    exchange: str
+    key: str
+    id: str
+    body: bytes
+
+
+def requests(number: int) -> Iterable[Message]:
+    """Return so many charge requests, as the api publishes them."""
+    for each in range(number):
+        request = ChargeRequest(
+            f"{each:032x}", AT, vehicle_id=f"EV-{each}", requested_energy_kwh=40.5
+        )
+        yield Message(topology.REQUESTS_EXCHANGE, topology.REQUESTS, request.id, request.encode())
+
+
+def jobs(substation: str, number: int) -> Iterable[Message]:
+    """Return so many jobs, as the dispatcher sends them to a substation."""
+    for each in requests(number):
+        yield each._replace(exchange=topology.SUBSTATIONS_EXCHANGE, key=substation)
+
+
+@asynccontextmanager
+async def up(*links: Link) -> AsyncIterator[None]:
+    """Keep links up while the context lasts."""
+    tasks = [asyncio.create_task(each.run()) for each in links]
+    try:
+        async with asyncio.timeout(UP_SECONDS):
+            for each in links:
+                await each.up.wait()
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def fill(url: str, messages: Iterable[Message]) -> None:
+    """Publish messages, and come back when RabbitMQ has confirmed them all."""
+    publisher = Publisher("bench-fill", [url], _ignore)
+    refused: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        if outcome is not Outcome.CONFIRMED:
+            refused.append(outcome)
+
+    async with up(publisher):
+        for number, each in enumerate(messages):
+            publisher.publish(each.exchange, each.key, each.body, done, id=each.id, headers=TRACE)
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+                while publisher.backlog > WINDOW:  # noqa: ASYNC110 - it has no event for that
+                    await asyncio.sleep(0.001)
+        await publisher.drained()
+    if refused:
+        raise NotMeasured(f"RabbitMQ did not take {len(refused)} messages: {refused[0].value}")
+
+
+class Gauges:
+    """How many messages are in the substations' queues, by RabbitMQ's own count.
+
+    Each queue has a consumer that holds its first message for good, as the dispatcher sends nothing
+    to a queue without one; what it holds is counted too.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._declarer = Declarer("bench-gauges", [url], _ignore)
+        self._held_now = 0
+        self._consumers = [
+            Consumer(
+                f"bench-{each}",
+                [url],
+                _ignore,
+                queue=topology.substation_queue(each).name,
+                prefetch=1,
+                deliver=self._hold,
+            )
+            for each in SUBSTATIONS
+        ]
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The links that must be up."""
+        return [self._declarer, *self._consumers]
+
+    async def moved(self) -> int:
+        """Return how many messages have come."""
+        states = [
+            await self._declarer.queue(topology.substation_queue(each)) for each in SUBSTATIONS
+        ]
+        return self._held_now + sum(each.ready for each in states)
+
+    def _hold(self, _: Delivery) -> None:
+        self._held_now += 1
+
+
+async def ready(declarer: Declarer) -> int:
+    """Return how many requests and jobs wait to be delivered."""
+    queues = [topology.REQUESTS_QUEUE, *map(topology.substation_queue, SUBSTATIONS)]
+    return sum([(await declarer.queue(each)).ready for each in queues])
+
+
+def _ignore(_name: str, _up: bool, _why: str) -> None:  # noqa: FBT001
+    """Take no note of a link that goes up and down."""

@@ -1,0 +1,189 @@
+"""How fast requests that wait are passed on to three substations' queues, and for how much."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from bench.node import SUBSTATIONS, RabbitMQ, VirtualHost
+from bench.processes import NotMeasured, Program, cpu_seconds, module, program
+from bench.profile import profiled
+from bench.project import targets
+from bench.queues import Gauges, fill, requests, up
+from bench.report import Part, Ratio, Row, Table
+from bench.sizes import Sizes
+from deploy.local.ports import free_ports
+from grid import topology
+
+LOOK_SECONDS: Final = 0.05
+STALL_SECONDS: Final = 90.0  # without a message that is passed on
+RATE, CPU, BROKER = "requests/s", "CPU µs a request", "RabbitMQ CPU µs a request"
+OURS, SILENT = "dispatcher", "dispatcher, no event log"
+PIKA, PIKA_SILENT = "bare pika", "bare pika, no event log"
+PLAIN: Final = "grid.amqp, round robin"
+SHOVEL: Final = "Shovel, one queue, no event log"
+TEXT: Final = """\
+{number:,} requests wait in `charge.requests` (quorum); each contender in turn passes them on to \
+the queues of three substations with confirms, and acknowledges what is confirmed. From the \
+first request that has arrived to the last, by RabbitMQ's own count. With the event log, one \
+event a request goes to the stream `charge.events` as well. What each peer leaves out stands in \
+its file in `bench/peers/`: all of them decide nothing. The Shovel runs within RabbitMQ, passes \
+all to one queue, and writes no events. The substations' metrics pages say that there is room \
+for everything. {sizes}
+"""
+
+# a contender: run its program while the context lasts; None where it is a part of RabbitMQ
+Contender = Callable[[VirtualHost, Path], AbstractAsyncContextManager[Program | None]]
+
+
+def _peer(name: str, path: str, **variables: str) -> Contender:
+    @asynccontextmanager
+    async def run(vhost: VirtualHost, folder: Path) -> AsyncIterator[Program]:
+        environment = {"AMQP_URL": vhost.url("dispatcher"), **variables}
+        with program(name, module(path), environment, folder) as running:
+            yield running
+
+    return run
+
+
+def _dispatcher(path: str) -> Contender:
+    @asynccontextmanager
+    async def run(vhost: VirtualHost, folder: Path) -> AsyncIterator[Program]:
+        metrics_port, *ports = free_ports(1 + len(SUBSTATIONS))
+        environment = {
+            "AMQP_URL": vhost.url("dispatcher"),
+            "DISPATCHER_METRICS_PORT": str(metrics_port),
+            "SUBSTATIONS_FILE": str(targets(folder, ports)),
+            "RESCUE_AFTER_SECONDS": "3600",  # nobody takes the jobs, and they are to stay
+        }
+        pages = {"PORTS": ",".join(map(str, ports))}
+        with (
+            program("pages", module("bench.metrics_pages"), pages, folder),
+            program("dispatcher", module(path), environment, folder) as running,
+        ):
+            yield running
+
+    return run
+
+
+@asynccontextmanager
+async def _shovel(vhost: VirtualHost, _: Path) -> AsyncIterator[None]:
+    uri = vhost.url().replace(f"/{vhost.name}", f"/{quote(vhost.name, safe='')}")
+    vhost.broker.request(
+        "PUT",
+        f"/api/parameters/shovel/{quote(vhost.name, safe='')}/bench",
+        {
+            "value": {
+                "src-protocol": "amqp091",
+                "src-uri": uri,
+                "src-queue": topology.REQUESTS,
+                "src-prefetch-count": 500,
+                "dest-protocol": "amqp091",
+                "dest-uri": uri,
+                "dest-exchange": topology.SUBSTATIONS_EXCHANGE,
+                "dest-exchange-key": SUBSTATIONS[0],
+                "ack-mode": "on-confirm",
+            }
+        },
+    )
+    try:
+        yield None
+    finally:
+        vhost.broker.request("DELETE", f"/api/parameters/shovel/{quote(vhost.name, safe='')}/bench")
+
+
+CONTENDERS: Final[Mapping[str, Contender]] = {
+    PIKA: _peer("pika", "bench.peers.pika_relay"),
+    PIKA_SILENT: _peer("pika", "bench.peers.pika_relay", EVENTS="0"),
+    PLAIN: _peer("round-robin", "bench.round_robin"),
+    SHOVEL: _shovel,
+    OURS: _dispatcher("dispatcher"),
+    SILENT: _dispatcher("bench.dispatcher_without_log"),
+}
+
+
+async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
+    """Measure every contender, in turns, and take a profile of the dispatcher."""
+    rounds: dict[str, list[Mapping[str, float]]] = {name: [] for name in CONTENDERS}
+    for _ in range(sizes.rounds):
+        for name in CONTENDERS:
+            rounds[name].append(await relay(broker, folder, name, sizes.relayed))
+    rows = [Row(name, found) for name, found in rounds.items()]
+    table = Table(
+        f"{sizes.relayed:,} requests",
+        [RATE, CPU, BROKER],
+        rows,
+        [
+            Ratio(RATE, OURS, PIKA),
+            Ratio(CPU, OURS, PIKA),
+            Ratio(RATE, PLAIN, PIKA),
+            Ratio(CPU, PLAIN, PIKA),
+            Ratio(RATE, SILENT, PIKA_SILENT),
+            Ratio(CPU, SILENT, PIKA_SILENT),
+            Ratio(RATE, OURS, SHOVEL),
+        ],
+        spreads=[RATE, CPU],
+    )
+    text = TEXT.format(number=sizes.relayed, sizes=sizes.described()).strip()
+    return Part("relay", "Relay", text, [table])
+
+
+async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
+    """Take a profile of the dispatcher while it relays; that run is not timed."""
+    with broker.vhost() as vhost:
+        await fill(vhost.url(), requests(2 * sizes.relayed))
+        gauges = Gauges(vhost.url())
+        async with up(*gauges.links), CONTENDERS[OURS](vhost, folder) as running:
+            assert running is not None  # noqa: S101
+            await _moved(gauges, running, 1)
+            table = await profiled(running, sizes.profile_seconds, folder)
+    text = (
+        "What the dispatcher does while it relays, by samples of its main thread "
+        "(`py-spy`, 200 a second): the share of each module, itself alone, and with all it calls. "
+        "The run is not one of those timed above."
+    )
+    return Part("profile", "Profile of the dispatcher", text, [table])
+
+
+async def relay(broker: RabbitMQ, folder: Path, name: str, number: int) -> dict[str, float]:
+    """Have one contender relay so many requests; return its figures."""
+    with broker.vhost() as vhost:
+        await fill(vhost.url(), requests(number))
+        gauges = Gauges(vhost.url())
+        async with up(*gauges.links), CONTENDERS[name](vhost, folder) as running:
+            first = await _moved(gauges, running, 1)
+            begun = _now(running, broker)
+            last = await _moved(gauges, running, number)
+            ended = _now(running, broker)
+    seconds, own, brokers = (after - before for before, after in zip(begun, ended, strict=True))
+    moved = last - first
+    if moved <= 0 or last != number:
+        raise NotMeasured(f"{name} passed {last} of {number} requests on, {first} of them at once")
+    found = {RATE: moved / seconds, BROKER: brokers / moved * 1e6}
+    return found if running is None else {**found, CPU: own / moved * 1e6}
+
+
+def _now(running: Program | None, broker: RabbitMQ) -> tuple[float, float, float]:
+    """Return the time, and the processor time of a program and of RabbitMQ so far, in seconds."""
+    own = 0.0 if running is None else cpu_seconds(running.pid)
+    return time.monotonic(), own, cpu_seconds(broker.pid)
+
+
+async def _moved(gauges: Gauges, running: Program | None, least: int) -> int:
+    """Wait until at least so many requests have been passed on; return how many have."""
+    last, since = -1, time.monotonic()
+    while (found := await gauges.moved()) < least:
+        if running is not None:
+            running.check()
+        if found != last:
+            last, since = found, time.monotonic()
+        elif time.monotonic() - since > STALL_SECONDS:
+            log = "" if running is None else running.log_end()
+            raise NotMeasured(f"no more than {found} requests were passed on\n{log}")
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
