@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import machine, relay
+from bench import chain, machine, relay
 from bench.node import RabbitMQ, rabbitmq
 from bench.processes import ROOT
 from bench.report import Part, insert, render
@@ -24,6 +24,7 @@ Measure = Callable[[RabbitMQ, Path, Sizes], Awaitable[Part]]
 
 PARTS: Final[Mapping[str, Measure]] = {
     "relay": relay.measure,
+    "chain": chain.measure,
     "profile": relay.profile,
 }
 
