@@ -12,7 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import chain, machine, relay
+from bench import (
+    api,
+    api_start,
+    chain,
+    codecs,
+    counts,
+    decision,
+    machine,
+    relay,
+    substation,
+)
 from bench.node import RabbitMQ, rabbitmq
 from bench.processes import ROOT
 from bench.report import Part, insert, render
@@ -25,6 +35,12 @@ Measure = Callable[[RabbitMQ, Path, Sizes], Awaitable[Part]]
 PARTS: Final[Mapping[str, Measure]] = {
     "relay": relay.measure,
     "chain": chain.measure,
+    "counts": counts.measure,
+    "api": api.measure,
+    "api-start": api_start.measure,
+    "codecs": codecs.measure,
+    "decision": decision.measure,
+    "substation": substation.measure,
     "profile": relay.profile,
 }
 

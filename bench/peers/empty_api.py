@@ -1,0 +1,43 @@
+"""Routes of the api's shape that publish nothing: ``PORT=… python -m bench.peers.empty_api``.
+
+``POST /charge`` and ``POST /charges`` on FastAPI, with the project's own models in and out.
+
+It leaves out everything but that: RabbitMQ, the event log, keys, limits, idempotency, problem
+documents, traces and metrics.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import uuid4
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.schemas import Accepted, AcceptedList, ChargeIn, Details
+from grid.events import State
+
+app = FastAPI()
+
+
+def _accepted(wanted: ChargeIn) -> Accepted:
+    request = wanted.request(uuid4().hex, time.time())
+    details = Details(routed_to=None, loads={}, reason=None)
+    return Accepted(id=request.id, status=State.QUEUED, details=details)
+
+
+@app.post("/charge", status_code=202)
+async def charge(wanted: ChargeIn) -> Accepted:
+    """Answer one request."""
+    return _accepted(wanted)
+
+
+@app.post("/charges", status_code=202)
+async def charges(wanted: list[ChargeIn]) -> AcceptedList:
+    """Answer a list of requests."""
+    return AcceptedList(jobs=[_accepted(each) for each in wanted])
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
