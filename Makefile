@@ -34,9 +34,9 @@ simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10
 parked: ## what could not be processed: ARGS="list" (without any), "show ID", "replay ID", "discard ID --yes"
 	@deploy/run parked $(or $(ARGS),list)
 
-bench: ## how long one decision takes, of each policy, among 3 and 1,000 substations
-	@deploy/local/bootstrap
-	@$(PYTHON) -m bench.policy $(ARGS)
+bench: ## what a request costs, beside others; writes docs/performance.md; QUICK=1; ARGS="relay chain"
+	@deploy/local/bootstrap rabbitmq-server
+	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## stop everything and remove data, passwords and .venv
 	@deploy/run clean

@@ -1,1 +1,1 @@
-"""What is measured of single parts, each beside its goal; nothing else imports it."""
+"""What a request costs, beside what others need for the same; nothing else imports it."""

@@ -45,18 +45,25 @@ PARTS: Final[Mapping[str, Measure]] = {
 }
 
 
-async def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> None:
-    """Measure parts one after the other; print each, and write it into the document."""
+def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> None:
+    """Start a node, and measure parts one after the other."""
     with tempfile.TemporaryDirectory(prefix="grid-bench-") as name:
         folder = Path(name)
         with rabbitmq(folder / "rabbitmq") as broker:
             _write(document, "machine", machine.described(broker.version(), command))
-            for each in names:
-                begun = time.monotonic()
-                text = render(await PARTS[each](broker, folder, sizes))
-                sys.stdout.write(f"{text}\n({each}: {time.monotonic() - begun:.0f} s)\n\n")
-                sys.stdout.flush()
-                _write(document, each, text)
+            asyncio.run(measure(broker, folder, names, sizes, document))
+
+
+async def measure(
+    broker: RabbitMQ, folder: Path, names: Sequence[str], sizes: Sizes, document: Path
+) -> None:
+    """Measure parts one after the other; print each, and write it into the document."""
+    for each in names:
+        begun = time.monotonic()
+        text = render(await PARTS[each](broker, folder, sizes))
+        sys.stdout.write(f"{text}\n({each}: {time.monotonic() - begun:.0f} s)\n\n")
+        sys.stdout.flush()
+        _write(document, each, text)
 
 
 def _write(document: Path, name: str, text: str) -> None:
@@ -81,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
             *([f'ARGS="{" ".join(given.parts)}"'] if given.parts else []),
         ]
     )
-    asyncio.run(run(names, QUICK if quick else FULL, given.document, command))
+    run(names, QUICK if quick else FULL, given.document, command)
 
 
 if __name__ == "__main__":

@@ -26,5 +26,5 @@ class _Silent(EventWriter):
 
 
 if __name__ == "__main__":
-    dispatcher.service.EventWriter = _Silent  # type: ignore[misc]
+    dispatcher.service.EventWriter = _Silent  # type: ignore[attr-defined]
     run(service)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from bench.node import SUBSTATIONS
 from bench.processes import NotMeasured
 from grid import topology
-from grid.amqp import Consumer, Declarer, Delivery, Link, Outcome, Publisher
+from grid.amqp import Declarer, Link, Outcome, Publisher
 from grid.messages import ChargeRequest
 
 WINDOW: Final = 2000  # messages without a confirm
@@ -77,44 +77,6 @@ async def fill(url: str, messages: Iterable[Message]) -> None:
         await publisher.drained()
     if refused:
         raise NotMeasured(f"RabbitMQ did not take {len(refused)} messages: {refused[0].value}")
-
-
-class Gauges:
-    """How many messages are in the substations' queues, by RabbitMQ's own count.
-
-    Each queue has a consumer that holds its first message for good, as the dispatcher sends nothing
-    to a queue without one; what it holds is counted too.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._declarer = Declarer("bench-gauges", [url], _ignore)
-        self._held_now = 0
-        self._consumers = [
-            Consumer(
-                f"bench-{each}",
-                [url],
-                _ignore,
-                queue=topology.substation_queue(each).name,
-                prefetch=1,
-                deliver=self._hold,
-            )
-            for each in SUBSTATIONS
-        ]
-
-    @property
-    def links(self) -> Sequence[Link]:
-        """The links that must be up."""
-        return [self._declarer, *self._consumers]
-
-    async def moved(self) -> int:
-        """Return how many messages have come."""
-        states = [
-            await self._declarer.queue(topology.substation_queue(each)) for each in SUBSTATIONS
-        ]
-        return self._held_now + sum(each.ready for each in states)
-
-    def _hold(self, _: Delivery) -> None:
-        self._held_now += 1
 
 
 async def ready(declarer: Declarer) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -14,9 +14,10 @@ from bench.node import SUBSTATIONS, RabbitMQ, VirtualHost
 from bench.processes import NotMeasured, Program, cpu_seconds, module, program
 from bench.profile import profiled
 from bench.project import targets
-from bench.queues import Gauges, fill, requests, up
+from bench.queues import fill, requests
 from bench.report import Part, Ratio, Row, Table
 from bench.sizes import Sizes
+from bench.stand_ins import StandIns
 from deploy.local.ports import free_ports
 from grid import topology
 
@@ -31,21 +32,25 @@ TEXT: Final = """\
 {number:,} requests wait in `charge.requests` (quorum); each contender in turn passes them on to \
 the queues of three substations with confirms, and acknowledges what is confirmed. From the \
 first request that has arrived to the last, by RabbitMQ's own count. With the event log, one \
-event a request goes to the stream `charge.events` as well. What each peer leaves out stands in \
-its file in `bench/peers/`: all of them decide nothing. The Shovel runs within RabbitMQ, passes \
-all to one queue, and writes no events. The substations' metrics pages say that there is room \
-for everything. {sizes}
+event a request goes to the stream `charge.events` as well (the dispatcher puts several into one \
+message where it decides several at once). What each peer leaves out stands in its file in \
+`bench/peers/`: all of them decide nothing. The Shovel runs within RabbitMQ, passes all to one \
+queue, and writes no events. The substations are stand-ins with room for everything: their \
+metrics pages, and an event of each every 50 ms, say that whatever came is charged. {sizes}
 """
 
-# a contender: run its program while the context lasts; None where it is a part of RabbitMQ
-Contender = Callable[[VirtualHost, Path], AbstractAsyncContextManager[Program | None]]
+# A contender: run its program while the context lasts; None where it is a part of RabbitMQ.
+# The ports are those of the substations' metrics pages.
+Contender = Callable[
+    [VirtualHost, Path, Sequence[int]], AbstractAsyncContextManager[Program | None]
+]
 
 
-def _peer(name: str, path: str, **variables: str) -> Contender:
+def _relay(path: str, **variables: str) -> Contender:
     @asynccontextmanager
-    async def run(vhost: VirtualHost, folder: Path) -> AsyncIterator[Program]:
+    async def run(vhost: VirtualHost, folder: Path, _: Sequence[int]) -> AsyncIterator[Program]:
         environment = {"AMQP_URL": vhost.url("dispatcher"), **variables}
-        with program(name, module(path), environment, folder) as running:
+        with program("relay", module(path), environment, folder) as running:
             yield running
 
     return run
@@ -53,26 +58,22 @@ def _peer(name: str, path: str, **variables: str) -> Contender:
 
 def _dispatcher(path: str) -> Contender:
     @asynccontextmanager
-    async def run(vhost: VirtualHost, folder: Path) -> AsyncIterator[Program]:
-        metrics_port, *ports = free_ports(1 + len(SUBSTATIONS))
+    async def run(vhost: VirtualHost, folder: Path, ports: Sequence[int]) -> AsyncIterator[Program]:
+        (metrics_port,) = free_ports(1)
         environment = {
             "AMQP_URL": vhost.url("dispatcher"),
             "DISPATCHER_METRICS_PORT": str(metrics_port),
             "SUBSTATIONS_FILE": str(targets(folder, ports)),
             "RESCUE_AFTER_SECONDS": "3600",  # nobody takes the jobs, and they are to stay
         }
-        pages = {"PORTS": ",".join(map(str, ports))}
-        with (
-            program("pages", module("bench.metrics_pages"), pages, folder),
-            program("dispatcher", module(path), environment, folder) as running,
-        ):
+        with program("dispatcher", module(path), environment, folder) as running:
             yield running
 
     return run
 
 
 @asynccontextmanager
-async def _shovel(vhost: VirtualHost, _: Path) -> AsyncIterator[None]:
+async def _shovel(vhost: VirtualHost, _folder: Path, _: Sequence[int]) -> AsyncIterator[None]:
     uri = vhost.url().replace(f"/{vhost.name}", f"/{quote(vhost.name, safe='')}")
     vhost.broker.request(
         "PUT",
@@ -98,9 +99,9 @@ async def _shovel(vhost: VirtualHost, _: Path) -> AsyncIterator[None]:
 
 
 CONTENDERS: Final[Mapping[str, Contender]] = {
-    PIKA: _peer("pika", "bench.peers.pika_relay"),
-    PIKA_SILENT: _peer("pika", "bench.peers.pika_relay", EVENTS="0"),
-    PLAIN: _peer("round-robin", "bench.round_robin"),
+    PIKA: _relay("bench.peers.pika_relay"),
+    PIKA_SILENT: _relay("bench.peers.pika_relay", EVENTS="0"),
+    PLAIN: _relay("bench.round_robin"),
     SHOVEL: _shovel,
     OURS: _dispatcher("dispatcher"),
     SILENT: _dispatcher("bench.dispatcher_without_log"),
@@ -137,11 +138,16 @@ async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     """Take a profile of the dispatcher while it relays; that run is not timed."""
     with broker.vhost() as vhost:
         await fill(vhost.url(), requests(2 * sizes.relayed))
-        gauges = Gauges(vhost.url())
-        async with up(*gauges.links), CONTENDERS[OURS](vhost, folder) as running:
+        stand_ins = StandIns(vhost.url())
+        async with (
+            stand_ins.running(),
+            CONTENDERS[OURS](vhost, folder, stand_ins.ports) as running,
+        ):
             assert running is not None  # noqa: S101
-            await _moved(gauges, running, 1)
+            await _moved(stand_ins, running, 1)
+            looking = asyncio.create_task(_moved(stand_ins, running, 2 * sizes.relayed))
             table = await profiled(running, sizes.profile_seconds, folder)
+            looking.cancel()
     text = (
         "What the dispatcher does while it relays, by samples of its main thread "
         "(`py-spy`, 200 a second): the share of each module, itself alone, and with all it calls. "
@@ -154,11 +160,14 @@ async def relay(broker: RabbitMQ, folder: Path, name: str, number: int) -> dict[
     """Have one contender relay so many requests; return its figures."""
     with broker.vhost() as vhost:
         await fill(vhost.url(), requests(number))
-        gauges = Gauges(vhost.url())
-        async with up(*gauges.links), CONTENDERS[name](vhost, folder) as running:
-            first = await _moved(gauges, running, 1)
+        stand_ins = StandIns(vhost.url())
+        async with (
+            stand_ins.running(),
+            CONTENDERS[name](vhost, folder, stand_ins.ports) as running,
+        ):
+            first = await _moved(stand_ins, running, 1)
             begun = _now(running, broker)
-            last = await _moved(gauges, running, number)
+            last = await _moved(stand_ins, running, number)
             ended = _now(running, broker)
     seconds, own, brokers = (after - before for before, after in zip(begun, ended, strict=True))
     moved = last - first
@@ -174,10 +183,10 @@ def _now(running: Program | None, broker: RabbitMQ) -> tuple[float, float, float
     return time.monotonic(), own, cpu_seconds(broker.pid)
 
 
-async def _moved(gauges: Gauges, running: Program | None, least: int) -> int:
+async def _moved(stand_ins: StandIns, running: Program | None, least: int) -> int:
     """Wait until at least so many requests have been passed on; return how many have."""
     last, since = -1, time.monotonic()
-    while (found := await gauges.moved()) < least:
+    while (found := await stand_ins.come()) < least:
         if running is not None:
             running.check()
         if found != last:

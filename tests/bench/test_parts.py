@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench import counts, profile
+from bench.low_water import LowWater
+from bench.processes import NotMeasured
+from bench.substation import LOAD_LINE, value
+
+STRACE = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 60.00    0.600000           6       100           sendto
+ 30.00    0.300000           3        40        12 recvfrom
+ 10.00    0.100000           1        20           epoll_wait
+------ ----------- ----------- --------- --------- ----------------
+100.00    1.000000           6       160        12 total
+"""
+
+
+def test_low_water_is_the_last_tag_up_to_which_all_is_done() -> None:
+    """An acknowledgement of several must not cover one that is not."""
+    water = LowWater(parts=2)
+    for tag in (1, 2, 3):
+        water.begin(tag)
+    marks = []
+    for tag in (2, 1, 2, 3, 1, 3):
+        water.part_done(tag)
+        marks.append(water.done)
+    assert marks == [0, 0, 0, 0, 2, 3]
+
+
+def test_system_calls_are_counted_with_and_without_errors() -> None:
+    """The line of the sum is not one more call."""
+    assert counts.calls(STRACE) == Counter({counts.CALLS: 160, counts.WAKE_UPS: 20})
+
+
+def test_messages_and_bytes_are_counted_by_user() -> None:
+    """Whatever the number of its connections and channels; what RabbitMQ receives, they send."""
+    connections = [
+        {"user": "api", "recv_oct": 10, "send_oct": 1},
+        {"user": "api", "recv_oct": 5},
+        {"user": "dispatcher", "recv_oct": 7, "send_oct": 3},
+    ]
+    channels = [
+        {"user": "api", "message_stats": {"publish": 3, "confirm": 3, "deliver": 1}},
+        {"user": "api", "message_stats": {"deliver": 2, "deliver_get": 2, "ack": 2}},
+        {"user": "dispatcher"},
+    ]
+    assert counts.amqp(connections, channels) == {
+        "api": Counter({counts.OUT: 15, counts.IN: 1, counts.PUBLISHED: 3, counts.DELIVERED: 3}),
+        "dispatcher": Counter({counts.OUT: 7, counts.IN: 3}),
+    }
+
+
+def test_profile_is_by_module_of_the_loops_thread() -> None:
+    """A module counts once in a stack, however often it is in it; other threads wait for work."""
+    loop = "run (/usr/lib/python3.11/asyncio/base_events.py:603)"
+    read = "read (/x/lib/python3.11/site-packages/pika/connection.py:1)"
+    again = "parse (/x/lib/python3.11/site-packages/pika/connection.py:2)"
+    decide = "decide (/home/somebody/grid/dispatcher/decision/fleet.py:3)"
+    found = profile.table(
+        [
+            f"{loop};{read};{again} 3",
+            f"{loop};{read};{decide} 1",
+            "wait (/usr/lib/python3.11/concurrent/futures/thread.py:1) 90",
+        ]
+    )
+    figures = {
+        row.name: (row.median(profile.ALONE), row.median(profile.WITH)) for row in found.rows
+    }
+    assert figures == {
+        "`pika.connection`": (75, 100),
+        "`dispatcher.decision.fleet`": (25, 25),
+        "`asyncio.base_events`": (0, 100),
+    }
+
+
+def test_a_page_without_the_figure_is_not_taken_for_zero() -> None:
+    """The measurement would never end, or be of nothing."""
+    assert value(b"# HELP\nev_charging_load 2.0\nother 3\n", LOAD_LINE) == 2
+    with pytest.raises(NotMeasured, match="ev_charging_load"):
+        value(b"# HELP\nother 3\n", LOAD_LINE)

@@ -1,0 +1,89 @@
+"""Each part once, as short as it can be, against a RabbitMQ node of its own."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import counts, machine, relay
+from bench.__main__ import PARTS, main, measure
+from bench.node import RabbitMQ, rabbitmq
+from bench.report import render
+from bench.sizes import Sizes
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+TINY = Sizes(
+    quick=True,
+    rounds=1,
+    relayed=1_500,
+    closed_seconds=0.5,
+    open_seconds=0.5,
+    rates=(20,),
+    counted_seconds=0.5,
+    list_posts=1,
+    events=400,
+    sessions=20,
+    session_seconds=1.0,
+    repeats=1,
+    profile_seconds=1.0,
+)
+# parts of RabbitMQ have no process of their own, and not every service publishes or receives
+WITHOUT = {("relay", relay.SHOVEL)}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """Run a node for all parts."""
+    with rabbitmq(tmp_path_factory.mktemp("node")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_every_part_measures_all_it_names(
+    name: str, node: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each program runs to its end, and each contender has a figure in each column."""
+    monkeypatch.setattr(counts, "STATISTICS_SECONDS", 0.1)  # some of RabbitMQ's own are missing
+    part = await PARTS[name](node, tmp_path, TINY)
+    assert part.name == name
+    for table in part.tables:
+        for row in table.rows:
+            figures = [row.median(column) for column in table.columns]
+            if (name, row.name) in WITHOUT or name == "counts":
+                assert any(figure > 0 for figure in figures), (row.name, figures)
+            else:
+                assert not any(map(math.isnan, figures)), (row.name, figures)
+        assert f"**{table.title}**" in render(part)
+
+
+def test_a_part_that_there_is_not_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started for it."""
+    with pytest.raises(SystemExit):
+        main(["relai"])
+    assert "there is no part relai: there are relay, chain" in capsys.readouterr().err
+
+
+async def test_what_is_measured_is_printed_and_written(
+    node: RabbitMQ, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was written by hand stays."""
+    document = tmp_path / "performance.md"
+    document.write_text("# By hand\n")
+    await measure(node, tmp_path, ["codecs"], TINY, document)
+    text = document.read_text()
+    assert text.startswith("# By hand\n")
+    assert "<!-- measured: codecs -->" in text
+    assert "## Codecs" in text
+    assert "## Codecs" in capsys.readouterr().out
+
+
+def test_the_machine_and_the_command_are_named(node: RabbitMQ) -> None:
+    """Figures without them say nothing."""
+    text = machine.described(node.version(), "QUICK=1 make bench")
+    assert "Command: `QUICK=1 make bench`" in text
+    assert "processors" in text
+    assert f"Python {platform.python_version()}, RabbitMQ 3." in text or "RabbitMQ 4." in text
