@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,7 @@ from grid.errors import GridError
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
 Measure = Callable[[RabbitMQ, Path, Sizes], Awaitable[Part]]
 
-PARTS: Final[Mapping[str, Measure]] = {
+PARTS: Final[dict[str, Measure]] = {
     "relay": relay.measure,
     "chain": chain.measure,
     "counts": counts.measure,
@@ -45,25 +45,35 @@ PARTS: Final[Mapping[str, Measure]] = {
 }
 
 
-def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> None:
-    """Start a node, and measure parts one after the other."""
+def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> list[str]:
+    """Start a node, and measure parts one after the other; name those that failed."""
     with tempfile.TemporaryDirectory(prefix="grid-bench-") as name:
         folder = Path(name)
         with rabbitmq(folder / "rabbitmq") as broker:
             _write(document, "machine", machine.described(broker.version(), command))
-            asyncio.run(measure(broker, folder, names, sizes, document))
+            return asyncio.run(measure(broker, folder, names, sizes, document))
 
 
 async def measure(
     broker: RabbitMQ, folder: Path, names: Sequence[str], sizes: Sizes, document: Path
-) -> None:
-    """Measure parts one after the other; print each, and write it into the document."""
+) -> list[str]:
+    """Measure parts one after the other; print each, and write it into the document.
+
+    One that fails does not keep the others from being measured; return the names of these.
+    """
+    failed = []
     for each in names:
         begun = time.monotonic()
-        text = render(await PARTS[each](broker, folder, sizes))
+        try:
+            text = render(await PARTS[each](broker, folder, sizes))
+        except (GridError, OSError) as error:  # TimeoutError among them
+            failed.append(each)
+            sys.stdout.write(f"{each} was not measured: {error or type(error).__name__}\n\n")
+            continue
         sys.stdout.write(f"{text}\n({each}: {time.monotonic() - begun:.0f} s)\n\n")
         sys.stdout.flush()
         _write(document, each, text)
+    return failed
 
 
 def _write(document: Path, name: str, text: str) -> None:
@@ -88,7 +98,8 @@ def main(arguments: Sequence[str]) -> None:
             *([f'ARGS="{" ".join(given.parts)}"'] if given.parts else []),
         ]
     )
-    run(names, QUICK if quick else FULL, given.document, command)
+    if failed := run(names, QUICK if quick else FULL, given.document, command):
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ CHAINS: Final[Mapping[str, Start]] = {PLAIN: plain, OURS: ours}
 RATE, FAILED = "requests/s", "not accepted, %"
 P50, P99 = "answer p50, ms", "answer p99, ms"
 BEGUN_50, BEGUN_99 = "to charging p50, ms", "to charging p99, ms"
-BROKER, SUM = "RabbitMQ", "sum"
+BROKER, SUM, CLIENT = "RabbitMQ", "sum", "CPU client"
 Send = Callable[[int], Awaitable[list[Answer]]]
 PROCESSES: Final = ("api", "dispatcher", SUBSTATIONS_SHOWN)
 TEXT: Final = """\
@@ -73,6 +74,7 @@ def _table(load: str, rows: Mapping[str, list[Mapping[str, float]]]) -> Table:
     columns = [
         *(RATE, FAILED, P50, P99, BEGUN_50, BEGUN_99),
         *(f"CPU {name}" for name in (*PROCESSES, BROKER, SUM)),
+        CLIENT,
     ]
     ratios = [Ratio(RATE, OURS, PLAIN), Ratio(P99, OURS, PLAIN), Ratio(f"CPU {SUM}", OURS, PLAIN)]
     return Table(load, columns, [Row(*each) for each in rows.items()], ratios)
@@ -91,15 +93,23 @@ async def _loaded(
         }
         answers: dict[str, list[Answer]] = {}
         costs: dict[str, dict[str, float]] = {}
+        clients: dict[str, float] = {}
         for load, send in loads.items():
             await _drained(declarer)
-            before = _cpu(groups)
+            before, own = _cpu(groups), time.process_time()
             answers[load] = await send(chain.port)
+            clients[load] = time.process_time() - own
             await _drained(declarer)
             after = _cpu(groups)
             costs[load] = {name: after[name] - before[name] for name in groups}
         began = chain.began()
-    return {load: figures(answers[load], began, costs[load]) for load in loads}
+    return {
+        load: {
+            **figures(answers[load], began, costs[load]),
+            CLIENT: 1e3 * clients[load] / len(answers[load]),
+        }
+        for load in loads
+    }
 
 
 def figures(

@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
     """One connection to a server; one request at a time."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._received = bytearray()
         self._answer: asyncio.Future[tuple[int, bytes]]
         self._transport: asyncio.Transport
@@ -97,6 +98,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for an answer."""
+        self.closed = True
         if hasattr(self, "_answer") and not self._answer.done():
             self._answer.set_exception(NotMeasured(f"the server closed a connection: {exc}"))
 
@@ -162,6 +164,8 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> l
 
     async def ask(due: float) -> Answer:
         async with allowed:
+            while idle and idle[-1].closed:  # by the server: it was not needed for long
+                idle.pop()
             connection = idle.pop() if idle else await connect(port)
             answer = await connection.ask(request, due)
             idle.append(connection)

@@ -78,7 +78,7 @@ def figure(value: float) -> str:
     if abs(value) >= WHOLE_FROM or value == 0:
         return f"{value:,.0f}"
     digits = SIGNIFICANT - len(f"{abs(value):.0f}") if abs(value) >= 1 else SIGNIFICANT - 1
-    return f"{value:.{max(0, digits)}f}"
+    return f"{value:,.{max(0, digits)}f}"
 
 
 def render(part: Part) -> str:

@@ -40,4 +40,10 @@ async def charges(wanted: list[ChargeIn]) -> AcceptedList:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
+    uvicorn.run(
+        app,
+        port=int(os.environ["PORT"]),
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=75,
+    )

@@ -66,4 +66,5 @@ if __name__ == "__main__":
         port=int(os.environ["PORT"]),
         access_log=False,
         log_level="warning",
+        timeout_keep_alive=75,
     )

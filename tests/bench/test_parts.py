@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +41,12 @@ def test_system_calls_are_counted_with_and_without_errors() -> None:
 
 def test_messages_and_bytes_are_counted_by_user() -> None:
     """Whatever the number of its connections and channels; what RabbitMQ receives, they send."""
-    connections = [
+    connections: list[dict[str, Any]] = [
         {"user": "api", "recv_oct": 10, "send_oct": 1},
         {"user": "api", "recv_oct": 5},
         {"user": "dispatcher", "recv_oct": 7, "send_oct": 3},
     ]
-    channels = [
+    channels: list[dict[str, Any]] = [
         {"user": "api", "message_stats": {"publish": 3, "confirm": 3, "deliver": 1}},
         {"user": "api", "message_stats": {"deliver": 2, "deliver_get": 2, "ack": 2}},
         {"user": "dispatcher"},
@@ -83,3 +85,9 @@ def test_a_page_without_the_figure_is_not_taken_for_zero() -> None:
     assert value(b"# HELP\nev_charging_load 2.0\nother 3\n", LOAD_LINE) == 2
     with pytest.raises(NotMeasured, match="ev_charging_load"):
         value(b"# HELP\nother 3\n", LOAD_LINE)
+
+
+def test_without_strace_nothing_is_traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page then says so, and has the other counts."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not counts.can_trace()

@@ -12,7 +12,8 @@ import pytest
 from bench import counts, machine, relay
 from bench.__main__ import PARTS, main, measure
 from bench.node import RabbitMQ, rabbitmq
-from bench.report import render
+from bench.processes import NotMeasured
+from bench.report import Part, render
 from bench.sizes import Sizes
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -68,17 +69,27 @@ def test_a_part_that_there_is_not_is_an_error(capsys: pytest.CaptureFixture[str]
 
 
 async def test_what_is_measured_is_printed_and_written(
-    node: RabbitMQ, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    node: RabbitMQ,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was written by hand stays."""
+    """What was written by hand stays; a part that fails does not end the others."""
     document = tmp_path / "performance.md"
     document.write_text("# By hand\n")
-    await measure(node, tmp_path, ["codecs"], TINY, document)
+
+    async def fails(*_: object) -> Part:
+        raise NotMeasured("its program ended")
+
+    monkeypatch.setitem(PARTS, "relay", fails)
+    assert await measure(node, tmp_path, ["relay", "codecs"], TINY, document) == ["relay"]
     text = document.read_text()
     assert text.startswith("# By hand\n")
     assert "<!-- measured: codecs -->" in text
     assert "## Codecs" in text
-    assert "## Codecs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "relay was not measured: its program ended" in said
+    assert "## Codecs" in said
 
 
 def test_the_machine_and_the_command_are_named(node: RabbitMQ) -> None:
