@@ -1,4 +1,4 @@
-"""What a request costs on its whole way, from the client to the session."""
+"""What a request costs from the client to the session, all services together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two whole chains from a request to its session: the project's own, and a plain one."""
+"""Two chains from a request to its session: the project's own, and a plain one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SUBSTATIONS_SHOWN: Final = "substations"  # all three together
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain that runs; ``began`` ends what must be ended and tells when each job began."""
+    """A chain that runs; ``began`` returns when each job began, and may end programs for that."""
 
     port: int
     programs: Mapping[str, Program]

@@ -16,7 +16,7 @@ from grid.runtime import run
 
 
 class _Silent(EventWriter):
-    """Says of each decision that it is written, and does not write it."""
+    """Confirms each decision without writing it."""
 
     def write(self, event: Event, done: Done | None = None) -> None:
         if event.kind != State.ASSIGNED:

@@ -1,4 +1,4 @@
-"""A cheap HTTP client: requests over connections that are kept, as fast or as often as told.
+"""A cheap HTTP client: keep-alive connections, a closed loop or a fixed rate.
 
 It shares the machine with what it measures. So it writes bytes that were made before, and of an
 answer reads the status and the length; bodies are read when the load is over.
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to send."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
 
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
                 self._answer.set_result(found)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits for an answer."""
+        """Fail the request that waits for an answer."""
         self.closed = True
         if hasattr(self, "_answer") and not self._answer.done():
             self._answer.set_exception(NotMeasured(f"the server closed a connection: {exc}"))
@@ -138,7 +138,7 @@ async def connect(port: int) -> Connection:
 
 
 async def closed_loop(port: int, request: bytes, clients: int, seconds: float) -> list[Answer]:
-    """Have so many clients ask again and again, each as soon as it has its answer."""
+    """Send requests from so many clients, each the next as soon as it has its answer."""
     until = asyncio.get_running_loop().time() + seconds
 
     async def client() -> list[Answer]:

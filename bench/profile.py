@@ -16,10 +16,11 @@ from bench.report import Row, Table
 RATE: Final = 200  # samples a second
 ROWS: Final = 15
 LOOP: Final = "asyncio.base_events"
-ALONE, WITH = "alone, %", "with what it calls, %"
+OWN: Final = ("dispatcher.", "grid.")
+SHARE: Final = "%"
 
 
-async def profiled(running: Program, seconds: float, folder: Path) -> Table:
+async def profiled(running: Program, seconds: float, folder: Path) -> list[Table]:
     """Sample a program for some seconds. Raise ``NotMeasured`` where that is not possible."""
     sampler = Path(sys.executable).with_name("py-spy")
     command = str(sampler) if sampler.exists() else shutil.which("py-spy")
@@ -34,10 +35,10 @@ async def profiled(running: Program, seconds: float, folder: Path) -> Table:
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise NotMeasured(f"py-spy failed: {output.decode(errors='replace')[-1000:]}")
-    return table(file.read_text().splitlines())
+    return tables(file.read_text().splitlines())
 
 
-def table(stacks: Iterable[str]) -> Table:
+def tables(stacks: Iterable[str]) -> list[Table]:
     """Return the shares of modules by folded stacks: ``frame;frame;… count``, outermost first."""
     alone: Counter[str] = Counter()
     within: Counter[str] = Counter()
@@ -51,15 +52,17 @@ def table(stacks: Iterable[str]) -> Table:
         alone[modules[-1]] += int(number)
         for each in set(modules):
             within[each] += int(number)
-    shown = sorted(within, key=lambda name: -alone[name])[:ROWS]
-    rows = [
-        Row(
-            f"`{name}`",
-            [{ALONE: 100 * alone[name] / total, WITH: 100 * within[name] / total}],
-        )
-        for name in shown
+    own = Counter({name: count for name, count in within.items() if name.startswith(OWN)})
+    return [
+        Table(f"{total:,} samples, each module alone", [SHARE], _rows(alone, total)),
+        Table("The project's modules with what they call", [SHARE], _rows(own, total)),
     ]
-    return Table(f"{total:,} samples", [ALONE, WITH], rows)
+
+
+def _rows(found: Counter[str], total: int) -> list[Row]:
+    return [
+        Row(f"`{name}`", [{SHARE: 100 * count / total}]) for name, count in found.most_common(ROWS)
+    ]
 
 
 def _module(frame: str) -> str:

@@ -86,4 +86,4 @@ async def ready(declarer: Declarer) -> int:
 
 
 def _ignore(_name: str, _up: bool, _why: str) -> None:  # noqa: FBT001
-    """Take no note of a link that goes up and down."""
+    """Ignore a link that goes up and down."""

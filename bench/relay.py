@@ -109,7 +109,7 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
 
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
-    """Measure every contender, in turns, and take a profile of the dispatcher."""
+    """Measure every contender, in turns."""
     rounds: dict[str, list[Mapping[str, float]]] = {name: [] for name in CONTENDERS}
     for _ in range(sizes.rounds):
         for name in CONTENDERS:
@@ -146,14 +146,15 @@ async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
             assert running is not None  # noqa: S101
             await _moved(stand_ins, running, 1)
             looking = asyncio.create_task(_moved(stand_ins, running, 2 * sizes.relayed))
-            table = await profiled(running, sizes.profile_seconds, folder)
+            tables = await profiled(running, sizes.profile_seconds, folder)
             looking.cancel()
     text = (
         "What the dispatcher does while it relays, by samples of its main thread "
-        "(`py-spy`, 200 a second): the share of each module, itself alone, and with all it calls. "
+        "(`py-spy`, 200 a second): the share of each module itself, and of the project's own "
+        "modules with all that they call. "
         "The run is not one of those timed above."
     )
-    return Part("profile", "Profile of the dispatcher", text, [table])
+    return Part("profile", "Profile of the dispatcher", text, tables)
 
 
 async def relay(broker: RabbitMQ, folder: Path, name: str, number: int) -> dict[str, float]:
@@ -186,7 +187,7 @@ def _now(running: Program | None, broker: RabbitMQ) -> tuple[float, float, float
 async def _moved(stand_ins: StandIns, running: Program | None, least: int) -> int:
     """Wait until at least so many requests have been passed on; return how many have."""
     last, since = -1, time.monotonic()
-    while (found := await stand_ins.come()) < least:
+    while (found := await stand_ins.arrived()) < least:
         if running is not None:
             running.check()
         if found != last:

@@ -24,7 +24,7 @@ WINDOW: Final = 500
 
 
 class Relay:
-    """Passes on what it is delivered; ``consumer`` and ``publisher`` are the links."""
+    """Passes requests on; ``consumer`` and ``publisher`` are its links."""
 
     def __init__(self, url: str) -> None:
         self.publisher = Publisher("relay-jobs", [url], _say)

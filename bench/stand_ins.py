@@ -1,6 +1,6 @@
 """Substations that have room for everything, as the dispatcher and RabbitMQ see them.
 
-Each charges in no time: whatever has come to its queue counts as accepted and completed. So says
+Each charges in no time: whatever has arrived in its queue counts as accepted and completed. So says
 its metrics page, and an event from time to time, as the counters of a real one would. The jobs stay
 in the queue, where RabbitMQ counts them: that is how the relay is measured.
 """
@@ -29,8 +29,8 @@ ev_charging_power_kw 0.0
 ev_charging_rated_power_kw 1e+09
 ev_charging_background_power_kw 0.0
 ev_charging_waiting 0.0
-ev_charging_sessions_accepted_total {come}
-ev_charging_sessions_completed_total {come}
+ev_charging_sessions_accepted_total {arrived}
+ev_charging_sessions_completed_total {arrived}
 ev_charging_expired_deliveries_total 0.0
 ev_charging_duplicate_deliveries_total 0.0
 process_start_time_seconds {started_at}
@@ -38,12 +38,12 @@ process_start_time_seconds {started_at}
 
 
 class StandIn:
-    """One of them."""
+    """One such substation."""
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
         self.queue = topology.substation_queue(name)
-        self.come = 0
+        self.arrived = 0
         self._held = 0
         # holds its first message for good: nothing is sent to a queue without a consumer
         self.consumer = Consumer(
@@ -52,28 +52,30 @@ class StandIn:
 
     def page(self) -> bytes:
         """Return its metrics page, as an answer over HTTP."""
-        body = PAGE.format(name=self.name, come=float(self.come), started_at=STARTED_AT).encode()
+        body = PAGE.format(
+            name=self.name, arrived=float(self.arrived), started_at=STARTED_AT
+        ).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
     def event(self) -> bytes:
         """Return an event with its counters."""
-        counts = Counts(0, self.come, self.come, 0, STARTED_AT, 0.0)
+        counts = Counts(0, self.arrived, self.arrived, 0, STARTED_AT, 0.0)
         job = f"of-{self.name}"
         told = Event(State.COMPLETED, time.time(), job, self.name, attempt=1, counts=counts)
         return events.encode([told])
 
-    def see(self, ready: int) -> bool:
-        """Take note of how many jobs are ready in its queue; return whether some have come."""
-        before, self.come = self.come, ready + self._held
-        return self.come > before
+    def update(self, ready: int) -> bool:
+        """Note how many jobs are ready in its queue; return whether more have arrived."""
+        before, self.arrived = self.arrived, ready + self._held
+        return self.arrived > before
 
     def _hold(self, _: Delivery) -> None:
         self._held += 1
 
 
 class StandIns:
-    """All of them; ``ports`` are those of their pages."""
+    """Every substation; ``ports`` are those of their metrics pages."""
 
     def __init__(self, url: str) -> None:
         self.ports = free_ports(len(SUBSTATIONS))
@@ -81,19 +83,19 @@ class StandIns:
         self._declarer = Declarer("bench-stand-ins", [url], _ignore)
         self._publisher = Publisher("bench-events", [url], _ignore)
 
-    async def come(self) -> int:
-        """Look how many jobs have come, tell that to the event log, and return it."""
+    async def arrived(self) -> int:
+        """Return how many jobs have arrived, and write events that say so."""
         for each in self._each:
             state = await self._declarer.queue(each.queue)
-            if each.see(state.ready):
+            if each.update(state.ready):
                 self._publisher.publish(
                     topology.EVENTS_EXCHANGE,
                     provenance.substation_writer(each.name),
                     each.event(),
                     _written,
-                    id=f"{each.name}-{each.come}",
+                    id=f"{each.name}-{each.arrived}",
                 )
-        return sum(each.come for each in self._each)
+        return sum(each.arrived for each in self._each)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -132,4 +134,4 @@ def _written(_: Outcome) -> None:
 
 
 def _ignore(_name: str, _up: bool, _why: str) -> None:  # noqa: FBT001
-    """Take no note of a link that goes up and down."""
+    """Ignore a link that goes up and down."""

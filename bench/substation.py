@@ -29,7 +29,7 @@ P50, P99, WORST = "answer p50, ms", "answer p99, ms", "worst, ms"
 
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
-    """Have one substation charge all its jobs at once."""
+    """Measure one substation that charges all its jobs at once."""
     found: list[Mapping[str, float]] = []
     for _ in range(sizes.rounds):
         with broker.vhost() as vhost:

@@ -63,20 +63,16 @@ def test_profile_is_by_module_of_the_loops_thread() -> None:
     read = "read (/x/lib/python3.11/site-packages/pika/connection.py:1)"
     again = "parse (/x/lib/python3.11/site-packages/pika/connection.py:2)"
     decide = "decide (/home/somebody/grid/dispatcher/decision/fleet.py:3)"
-    found = profile.table(
+    alone, own = profile.tables(
         [
             f"{loop};{read};{again} 3",
-            f"{loop};{read};{decide} 1",
+            f"{loop};{decide};{read} 1",
             "wait (/usr/lib/python3.11/concurrent/futures/thread.py:1) 90",
         ]
     )
-    figures = {
-        row.name: (row.median(profile.ALONE), row.median(profile.WITH)) for row in found.rows
-    }
-    assert figures == {
-        "`pika.connection`": (75, 100),
-        "`dispatcher.decision.fleet`": (25, 25),
-        "`asyncio.base_events`": (0, 100),
+    assert {row.name: row.median(profile.SHARE) for row in alone.rows} == {"`pika.connection`": 100}
+    assert {row.name: row.median(profile.SHARE) for row in own.rows} == {
+        "`dispatcher.decision.fleet`": 25
     }
 
 
