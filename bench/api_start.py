@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from api.settings import ApiSettings
 from bench import project
 from bench.codecs import COUNTS, DECISION
 from bench.node import SUBSTATIONS, RabbitMQ
@@ -69,7 +70,11 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
 
 
 def _check(port: int, jobs: int) -> None:
-    """Raise ``NotMeasured`` where the api does not know all jobs: it has passed events over."""
+    """Raise ``NotMeasured`` where the api does not know the jobs: it has passed events over.
+
+    It keeps no more than ``MAX_JOBS``.
+    """
+    jobs = min(jobs, ApiSettings.model_fields["max_jobs"].default)
     _, content = page_of(port, "/metrics")
     if f'api_jobs{{status="completed"}} {float(jobs)}\n'.encode() not in content:
         raise NotMeasured(f"the api does not know {jobs} completed jobs from the event log")

@@ -19,6 +19,7 @@ from grid.messages import ChargeRequest
 
 ENCODE, PLAIN_ENCODE = "encode, µs", "json.dumps, µs"
 DECODE, PLAIN_DECODE = "decode, µs", "json.loads, µs"
+ENCODES, DECODES = "encode ÷ json", "decode ÷ json"
 CALLS: Final = 500  # timed together
 AT: Final = 1_790_000_000.123456
 REQUEST: Final = ChargeRequest(
@@ -77,7 +78,9 @@ CODECS: Final[dict[str, Codec]] = {
 async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
     """Time every codec."""
     rows = [Row(name, _rounds(codec, sizes.repeats)) for name, codec in CODECS.items()]
-    table = Table("One message", [ENCODE, PLAIN_ENCODE, DECODE, PLAIN_DECODE, "bytes"], rows)
+    table = Table(
+        "One message", [ENCODE, PLAIN_ENCODE, ENCODES, DECODE, PLAIN_DECODE, DECODES, "bytes"], rows
+    )
     text = (
         "`grid.messages`, `grid.events` and `grid.controls`, with every check they make; beside "
         f"them `json` on the same bytes, without any. {CALLS} calls in a row, the median of "
@@ -89,16 +92,23 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
 def _rounds(codec: Codec, repeats: int) -> list[dict[str, float]]:
     body = codec.encode()
     value: Any = json.loads(body)
-    return [
-        {
-            ENCODE: micros(codec.encode),
-            PLAIN_ENCODE: micros(lambda: json.dumps(value, separators=(",", ":")).encode()),
-            DECODE: micros(lambda: codec.decode(body)),
-            PLAIN_DECODE: micros(lambda: json.loads(body)),
-            "bytes": len(body),
-        }
-        for _ in range(repeats)
-    ]
+    found = []
+    for _ in range(repeats):
+        encode, decode = micros(codec.encode), micros(lambda: codec.decode(body))
+        plain_encode = micros(lambda: json.dumps(value, separators=(",", ":")).encode())
+        plain_decode = micros(lambda: json.loads(body))
+        found.append(
+            {
+                ENCODE: encode,
+                PLAIN_ENCODE: plain_encode,
+                ENCODES: encode / plain_encode,
+                DECODE: decode,
+                PLAIN_DECODE: plain_decode,
+                DECODES: decode / plain_decode,
+                "bytes": len(body),
+            }
+        )
+    return found
 
 
 def micros(work: Callable[[], object]) -> float:

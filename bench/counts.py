@@ -19,7 +19,7 @@ from bench.chains import Chain
 from bench.load import CHARGE, closed_loop, open_loop
 from bench.node import RabbitMQ, VirtualHost
 from bench.processes import NotMeasured
-from bench.report import Part, Row, Table
+from bench.report import Part, Ratio, Row, Table
 from bench.sizes import Sizes
 from grid import topology
 
@@ -50,15 +50,18 @@ MISSING: Final = (
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     """Count what both chains do."""
-    tables = []
     traces = can_trace()
+    columns = [*AMQP, CALLS, WAKE_UPS] if traces else list(AMQP)
+    tables, sums = [], []
     for name in (OURS, PLAIN):
         with broker.vhost() as vhost:
             async with CHAINS[name](vhost, folder) as chain:
                 found = await _counted(vhost, chain, folder, sizes.counted_seconds, traces=traces)
-        columns = [*AMQP, CALLS, WAKE_UPS] if traces else list(AMQP)
         rows = [Row(each, [figures]) for each, figures in found.items()]
         tables.append(Table(f"{name}, a request", columns, rows))
+        sums.append(Row(name, [_sum(found)]))
+    ratios = [Ratio(column, OURS, PLAIN) for column in columns]
+    tables.append(Table("All services together", columns, sums, ratios))
     text = TEXT.format(
         rate=RATE,
         seconds=sizes.counted_seconds,
@@ -100,11 +103,15 @@ async def _counted(
             **{column: count / traced for column, count in system.items()},
             **{column: count / number for column, count in messages.items()},
         }
-    columns = {column for each in found.values() for column in each}
-    found["sum"] = {
-        column: sum(each.get(column, 0.0) for each in found.values()) for column in columns
-    }
     return found
+
+
+def _sum(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for figures in found.values():
+        for column, figure in figures.items():
+            total[column] = total.get(column, 0.0) + figure
+    return total
 
 
 def can_trace() -> bool:
