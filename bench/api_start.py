@@ -10,13 +10,21 @@ from typing import Final
 from api.settings import ApiSettings
 from bench import project
 from bench.codecs import COUNTS, DECISION
-from bench.node import SUBSTATIONS, RabbitMQ
-from bench.processes import NotMeasured, cpu_seconds, resident_mb, until
+from bench.node import SUBSTATIONS, RabbitMQ, VirtualHost
+from bench.processes import (
+    NotMeasured,
+    Program,
+    cpu_seconds,
+    module,
+    program,
+    resident_mb,
+    until,
+)
 from bench.processes import page as page_of
 from bench.queues import Message, fill
-from bench.report import Part, Row, Table
+from bench.report import Part, Ratio, Row, Table
 from bench.sizes import Sizes
-from deploy.local.ports import free_ports
+from deploy.local.ports import answers, free_ports
 from grid import events, provenance, topology
 from grid.events import Event, State
 from grid.messages import ChargeRequest
@@ -28,45 +36,71 @@ JOBS_A_SECOND: Final = 1000.0
 START_SECONDS: Final = 600.0
 SECONDS, CPU, MEMORY, RATE = "seconds to ready", "CPU seconds", "RSS, MB", "events/s"
 OK: Final = 200
+OURS, READER = "api", "bare pika and json"
+TEXT: Final = (
+    "An api that starts reads the event log from its beginning: {events:,} events of {jobs:,} jobs "
+    "that have ended, {message} a message; from the start of the process until `/readyz` is "
+    "answered with 200. Beside it a reader that keeps plain JSON, unchecked "
+    "(`bench/peers/pika_reader.py`). {sizes}"
+)
 
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
-    """Write a log once, and start an api on it as often as there are rounds."""
-    found: list[Mapping[str, float]] = []
+    """Write a log once, and have it read in turns, as often as there are rounds."""
+    found: dict[str, list[Mapping[str, float]]] = {READER: [], OURS: []}
     with broker.vhost() as vhost:
         await fill(vhost.url(), history(sizes.events // EVENTS_A_JOB))
         for _ in range(sizes.rounds):
-            (port,) = free_ports(1)
-            begun = time.monotonic()
-            with project.api(vhost, folder, port, {}) as running:
-                await until(
-                    lambda port=port: page_of(port, "/readyz")[0] == OK,  # type: ignore[misc]
-                    "the api has read the event log",
-                    [running],
-                    START_SECONDS,
-                )
-                seconds = time.monotonic() - begun
-                _check(port, sizes.events // EVENTS_A_JOB)
-                found.append(
-                    {
-                        SECONDS: seconds,
-                        CPU: cpu_seconds(running.pid),
-                        MEMORY: resident_mb(running.pid),
-                        RATE: sizes.events / seconds,
-                    }
-                )
-    row = Row(f"{sizes.events:,} events", found)
-    text = (
-        f"An api that starts reads the event log from its beginning. {sizes.events:,} events of "
-        f"{sizes.events // EVENTS_A_JOB:,} jobs that have ended, {EVENTS_A_MESSAGE} a message; "
-        f"from the start of the process until `/readyz` is answered with 200. {sizes.described()}"
+            found[READER].append(await _reader(vhost, folder, sizes.events))
+            found[OURS].append(await _api(vhost, folder, sizes.events))
+    table = Table(
+        f"{sizes.events:,} events",
+        [SECONDS, RATE, CPU, MEMORY],
+        [Row(*each) for each in found.items()],
+        [Ratio(each, OURS, READER) for each in (SECONDS, CPU, MEMORY)],
     )
-    return Part(
-        "api-start",
-        "An api that starts",
-        text,
-        [Table("Start", [SECONDS, CPU, MEMORY, RATE], [row])],
+    text = TEXT.format(
+        events=sizes.events,
+        jobs=sizes.events // EVENTS_A_JOB,
+        message=EVENTS_A_MESSAGE,
+        sizes=sizes.described(),
     )
+    return Part("api-start", "An api that starts", text, [table])
+
+
+async def _api(vhost: VirtualHost, folder: Path, number: int) -> dict[str, float]:
+    (port,) = free_ports(1)
+    begun = time.monotonic()
+    with project.api(vhost, folder, port, {}) as running:
+        await until(
+            lambda: page_of(port, "/readyz")[0] == OK,
+            "the api has read the event log",
+            [running],
+            START_SECONDS,
+        )
+        figures = _figures(running, begun, number)
+        _check(port, number // EVENTS_A_JOB)
+    return figures
+
+
+async def _reader(vhost: VirtualHost, folder: Path, number: int) -> dict[str, float]:
+    (port,) = free_ports(1)
+    variables = {"AMQP_URL": vhost.url(), "EVENTS": str(number), "PORT": str(port)}
+    begun = time.monotonic()
+    with program("reader", module("bench.peers.pika_reader"), variables, folder) as running:
+        what = "the reader has read the event log"
+        await until(lambda: answers(port), what, [running], START_SECONDS)
+        return _figures(running, begun, number)
+
+
+def _figures(running: Program, begun: float, number: int) -> dict[str, float]:
+    seconds = time.monotonic() - begun
+    return {
+        SECONDS: seconds,
+        RATE: number / seconds,
+        CPU: cpu_seconds(running.pid),
+        MEMORY: resident_mb(running.pid),
+    }
 
 
 def _check(port: int, jobs: int) -> None:
