@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 from grid import parking, wire
@@ -77,7 +78,9 @@ class Job:
             # two apis may have taken it at once, each with a record of its own
             self.queued = min(event, self.queued or event, key=lambda each: each.at)
         else:
-            self._visit(kind, Visit(event.at, event.substation, event.reason, replays))
+            # few names in very many jobs
+            where = intern(event.substation)
+            self._visit(kind, Visit(event.at, where, event.reason, replays))
         self.status = self._status()
 
     @property
@@ -229,4 +232,4 @@ def _assignment(event: Event, replays: int) -> Assignment:
     detail = event.detail
     body = detail.json if isinstance(detail, Detail) else wire.encode(detail)
     record = zlib.compress(body, level=1)
-    return Assignment(replays, event.at, event.attempt, event.substation, record)
+    return Assignment(replays, event.at, event.attempt, intern(event.substation), record)

@@ -13,7 +13,7 @@ from api import schemas
 from api.job import Job
 from api.projection import Projection
 from bench.api_memory import memory_of
-from grid import parking
+from grid import events, parking
 from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
 
 S1, S2 = "s1", "s2"
@@ -320,6 +320,19 @@ def test_api_forgets_jobs_that_a_substation_alone_tells_of() -> None:
     projection = after(queued(1), *(charging(2, job=f"x{each}") for each in range(100)), most=10)
     assert len(list(projection.after(None))) == 11
     assert projection.by_status == {State.QUEUED: 1, State.CHARGING: 10}
+
+
+def test_jobs_share_the_name_of_the_substation_that_charged_them() -> None:
+    """Each event that is read has a text of its own; an api that starts keeps very many."""
+    projection = Projection(10)
+    sessions = [Event(State.CHARGING, 1.0, job, "substation1", 1) for job in ("a", "b")]
+    for event in events.decode(events.encode(sessions)):
+        projection.apply(event)
+    one, other = (projection.get(job) for job in ("a", "b"))
+    assert one is not None
+    assert other is not None
+    assert one.substation == "substation1"
+    assert one.substation is other.substation
 
 
 def test_a_packed_job_takes_a_fraction_of_the_memory() -> None:
