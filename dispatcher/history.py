@@ -22,35 +22,35 @@ class Sent:
         self._where: OrderedDict[str, tuple[str, float, int]] = OrderedDict()
 
     def has(self, id: str, replays: int = 0) -> bool:
-        """Tell whether a job was sent, or ended here, since it was replayed so often."""
+        """Return whether a job was sent, or ended here, since it was replayed so often."""
         known = self._where.get(id)
         return known is not None and known[2] >= replays
 
     def where(self, id: str) -> str | None:
-        """Name the substation a job was sent to; empty where it ended here, None if unknown."""
+        """Return the substation a job was sent to; empty where it ended here, None if unknown."""
         known = self._where.get(id)
         return None if known is None else known[0]
 
     def since(self, id: str) -> float:
-        """Give when that was decided, in Unix seconds; before all time if unknown."""
+        """Return when that was decided, in Unix seconds; before all time if unknown."""
         known = self._where.get(id)
         return -inf if known is None else known[1]
 
     def note(self, id: str, substation: str, at: float, replays: int = 0) -> None:
-        """Note where a job was sent, and when that was decided, in Unix seconds."""
+        """Record where a job was sent, and when that was decided, in Unix seconds."""
         self._where[id] = substation, at, replays
         if len(self._where) > self._most:
             self._where.popitem(last=False)
 
     def forget(self, id: str) -> None:
-        """Note that a job was taken back."""
+        """Forget where a job was sent: it was taken back."""
         self._where.pop(id, None)
 
 
 class History:
     """Judges a job by both: its own memory, and ``progress``, which knows of other dispatchers.
 
-    ``now`` gives the ledger's seconds.
+    ``now`` returns the ledger's seconds.
     """
 
     def __init__(self, ledger: Ledger, progress: Progress, now: Callable[[], float]) -> None:
@@ -60,7 +60,7 @@ class History:
         self.sent = Sent()
 
     def is_over(self, id: str, replays: int, asked_at: float) -> bool:
-        """Tell whether a request that comes needs nothing more: its job was sent, or has ended.
+        """Return whether a request needs nothing more: its job was sent, or has ended.
 
         What was before an operator replayed it does not count, nor that one of its id was put aside
         before this one was asked for (Unix seconds).
@@ -68,17 +68,17 @@ class History:
         return self.sent.has(id, replays) or self._progress.ended(id, replays, asked_at)
 
     def end(self, id: str, replays: int, asked_at: float) -> Event | None:
-        """Give the event that ended such a job, where that is known."""
+        """Return the event that ended such a job, where that is known."""
         over = self._progress.ended(id, replays, asked_at)
         return self._progress.end(id) if over else None
 
     def take_back(self, id: str, substation: str) -> None:
-        """Note that a job was taken back from a substation, where it had been sent."""
+        """Record that a job was taken back from a substation, where it had been sent."""
         self.sent.forget(id)
         self._ledger.let_go(substation)
 
     def went_elsewhere(self, id: str, substation: str) -> bool:
-        """Tell whether a job that waits at a substation was sent elsewhere since, or ended here.
+        """Return whether a job that waits at a substation was sent elsewhere since, or ended here.
 
         What was remembered here is not the last word where another dispatcher sent it there later.
         """
@@ -88,7 +88,7 @@ class History:
         return not where or not self._went_there(id, substation)
 
     def was_taken_back(self, id: str, substation: str) -> bool:
-        """Tell whether a job that comes as taken back from a substation was so after it was sent.
+        """Return whether a job that comes as taken back from a substation was so after it was sent.
 
         By whichever dispatcher: what is remembered here of its way does not count any more.
         """
@@ -96,11 +96,11 @@ class History:
         return bool(where) and (where == substation or self._went_there(id, substation))
 
     def is_unclear(self, id: str, substation: str) -> bool:
-        """Tell whether only the log can say when a job was taken back from that substation."""
+        """Return whether only the log can say when a job was taken back from that substation."""
         return self.sent.where(id) not in (None, "", substation)
 
     def sent_before(self, id: str, taken_back: object = "", since: float = -inf) -> str | None:
-        """Name the substation that another dispatcher decided on, as the event log has it.
+        """Return the substation that another dispatcher decided on, as the event log has it.
 
         Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
         where that cannot be read any more; one whose first page is still to come is not given up.
@@ -127,6 +127,6 @@ class History:
         return where if where in self._ledger.accounts else None
 
     def _went_there(self, id: str, substation: str) -> bool:
-        """Tell whether another dispatcher sent a job there, after it was sent from here."""
+        """Return whether another dispatcher sent a job there, after it was sent from here."""
         where, at = self.sent.where(id) or "", self.sent.since(id)
         return self._progress.sent_since(id, substation, where, at)

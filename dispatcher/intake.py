@@ -29,7 +29,7 @@ MALFORMED: Final = "malformed"
 
 
 class Intake:
-    """Takes requests in, and hands on those that something is to be done about.
+    """Accepts deliveries, and passes on those for which something is to be done.
 
     ``jobs`` are those in hand, by their id. ``join`` is given each that is to be decided on,
     ``send_again`` one that another dispatcher has sent, and where. ``read_log`` reads the event log
@@ -74,7 +74,7 @@ class Intake:
 
     @property
     def begun(self) -> bool:
-        """Tell whether what comes is handed on."""
+        """Return whether deliveries are passed on."""
         return self._early is None
 
     @property
@@ -94,7 +94,7 @@ class Intake:
         await asyncio.gather(*(each.run() for each in self._doubts()))
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a request from ``charge.requests``."""
+        """Accept a delivery from ``charge.requests``."""
         self._acks.delivered(delivery.tag)
         self._on_delivery()
         if delivery.redelivered:
@@ -109,7 +109,7 @@ class Intake:
             self._take(delivery)
 
     def take_back(self, substation: str, delivery: Delivery) -> bool:
-        """Take a job that waits at a substation in vain; tells whether it is seen to.
+        """Accept a job that waits at a substation in vain; return whether it is handled here.
 
         One that was sent elsewhere since, or is in hand, is safe without this copy, which is
         acknowledged; one that is being sent to that very substation stays where it is.
@@ -135,7 +135,7 @@ class Intake:
         return True
 
     def forget(self) -> None:
-        """Let go of what was not handed on: the link broke, and RabbitMQ will bring it again."""
+        """Forget what was not passed on: the link broke, and RabbitMQ delivers it again."""
         self._acks.forget()
         for each in self._doubts():
             each.forget()
@@ -146,7 +146,7 @@ class Intake:
         return [each for each in (self._doubt, self._copies) if each is not None]
 
     def _take_held(self, delivery: Delivery) -> None:
-        """Do with a request that was held as with one that comes: an error over it rejects it.
+        """Process a delivery that was held as one that comes: an error over it rejects it.
 
         Else RabbitMQ would deliver it to the next process, and end that as well.
         """
@@ -171,7 +171,7 @@ class Intake:
             self._send_again(job, before)
 
     def _sent_before(self, delivery: Delivery, job: Job) -> str | None:
-        """Name the substation where a request's job is already, as far as the event log tells.
+        """Return the substation that has a request's job, by the event log; None if none has.
 
         A second copy may be a fresh one: an api sends again what a broken link left in doubt. Where
         its job was before it was asked for, or replayed, does not count.
@@ -186,14 +186,14 @@ class Intake:
         return self._history.sent_before(job.id, taken_back, since)
 
     def _is_unclear(self, delivery: Delivery) -> bool:
-        """Tell whether the event log must be read up to here to know what became of a request."""
+        """Return whether only the event log, read up to now, says what became of a request."""
         taken_back = _taken_back_from(delivery)
         if taken_back and self._history.is_unclear(delivery.id or "", taken_back):
             return True
         return delivery.redelivered and not self._is_mine(delivery)
 
     def _is_mine(self, delivery: Delivery) -> bool:
-        """Tell whether a request is known here, so that nobody else has to be asked."""
+        """Return whether a request is known here, so that the log need not be read for it."""
         replays = parking.replays(delivery.headers)
         return self._has(delivery) or self._sent.has(delivery.id or "", replays)
 
@@ -203,7 +203,7 @@ class Intake:
         return job is not None and job.tag is not None
 
     def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
-        """Give the request that was delivered; what is none is parked."""
+        """Return the request that was delivered; what is none is parked."""
         try:
             return messages.decode(delivery.body)
         except MalformedMessage as error:
@@ -226,7 +226,7 @@ class Intake:
         return job
 
     def _known(self, request: ChargeRequest, delivery: Delivery) -> bool:
-        """See to a request whose job is in hand, or was sent before, or has ended."""
+        """Return whether a request needs no decision, and acknowledge it then."""
         name, asked_at = request.id, request.requested_at
         job, taken_back = self._jobs.get(name), _taken_back_from(delivery)
         if taken_back and self._history.was_taken_back(name, taken_back):
@@ -269,7 +269,7 @@ class Intake:
         self._events.write(end, answer)
 
     def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
-        """See to what waits at a substation of a job that is in hand."""
+        """Handle a second copy of a job in hand, at a substation; return whether that is done."""
         if job.substation == substation:
             return False  # it may be the very one whose confirm is on its way
         if job.source is self.taken_back and job.origin == substation and job.tag is None:

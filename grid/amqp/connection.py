@@ -108,19 +108,19 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._adapter_emit_data(frames)
 
     def deliver_to(self, channel: Channel, on_delivery: OnDelivery) -> None:
-        """Have every message that consumers of a channel are brought go to ``on_delivery``.
+        """Pass every message that RabbitMQ delivers on a channel to ``on_delivery``.
 
-        Not those that come while it is being closed: who asked has forgotten it, and may have
-        another one, on which their tags mean something else.
+        Those that come while the channel is being closed are dropped: the caller may have another
+        channel by then, on which their tags mean other messages.
         """
         self._on_delivery[channel.channel_number] = channel, on_delivery
         channel.add_on_close_callback(partial(_forget, self._on_delivery))
         channel.add_on_close_callback(partial(_forget, self._arriving))
 
     def confirm_to(self, channel: Channel, on_confirm: OnConfirm) -> None:
-        """Have every answer for what is published on a channel go to ``on_confirm``.
+        """Pass every confirm and nack of what is published on a channel to ``on_confirm``.
 
-        Not those that come while it is being closed: see ``deliver_to``.
+        Those that come while the channel is being closed are dropped, as in ``deliver_to``.
         """
         self._on_confirm[channel.channel_number] = channel, on_confirm
         channel.add_on_close_callback(partial(_forget, self._on_confirm))
@@ -151,7 +151,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
             self._on_stream_connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever uses the connection why it ended."""
+        """Pass the reason of the end to pika, which calls ``on_closed``."""
         self._transport = None
         self._unsent.clear()
         error = self._failure or exc

@@ -21,7 +21,7 @@ LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks
 
 
 class Consumer(Receiver):
-    """Hands each message of a queue to ``deliver``, which sees to it that it is acknowledged.
+    """Passes each message of a queue to ``deliver``, which has it acknowledged.
 
     ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
     delivers again what they stood for. Before it, ``gone`` is called where the queue was deleted:
@@ -59,7 +59,7 @@ class Consumer(Receiver):
         self._looking: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Take nothing new; what was delivered can still be acknowledged or given back."""
+        """Cancel the consumer; what was delivered can still be acknowledged or requeued."""
         self._look_no_more()
         self._stopped = True
         if (channel := self._usable()) is not None:
@@ -149,7 +149,7 @@ class Consumer(Receiver):
 
 
 async def _state(channel: Channel, queue: str) -> QueueState:
-    """Give the state of a queue; closes the channel where there is none."""
+    """Return the state of a queue; RabbitMQ closes the channel where there is none."""
     found = future()
     channel.queue_declare(queue, passive=True, callback=partial(settle, found))
     return QueueState.told((await found).method)

@@ -52,7 +52,7 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Tell whether the link is up."""
+        """Return whether the link is up."""
         return self.up.is_set()
 
     async def run(self) -> None:
@@ -115,7 +115,7 @@ class Link:
         return preparing.result()
 
     async def _do(self, what: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
-        """Work on the channel, if there is one and it lasts. Raises ``BrokerUnavailable``."""
+        """Work on the channel, if there is one and it lasts. Raise ``BrokerUnavailable``."""
         if (channel := self._usable()) is None:
             raise BrokerUnavailable(f"cannot {what}: not connected to RabbitMQ")
         try:
@@ -147,7 +147,7 @@ class Link:
         return self._channel if self._channel is not None and self._channel.is_open else None
 
     def _say_failed(self, state: RetryCallState) -> None:
-        """Say once that an attempt failed: the addresses tried in turn may fail in several ways."""
+        """Report once that an attempt failed: the next addresses may fail in other ways."""
         if not self._failing and state.outcome is not None:
             self._say(up=False, why=f"cannot connect: {_reason(state.outcome.exception())}")
         self._failing = True
@@ -161,7 +161,7 @@ class Link:
         """Prepare a new channel; what fails here is tried again on the next connection."""
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
-        """Take up the work on a new channel."""
+        """Start the work on a new channel."""
 
     def _lost(self) -> None:
         """Forget what belonged to the channel that is gone."""
@@ -224,12 +224,12 @@ def _parameters(url: str, name: str) -> URLParameters:
 
 
 def future() -> asyncio.Future[Any]:
-    """Make a future of the running loop, for a callback of pika to settle."""
+    """Return a future of the running loop, for a callback of pika to settle."""
     return asyncio.get_running_loop().create_future()
 
 
 def guarded(callback: Callable[..., object], *arguments: object) -> bool:
-    """Call back; tells whether that went well.
+    """Call back, and return whether that raised nothing.
 
     pika would swallow an exception, and break the connection over it. It is the service's own
     mistake, so it goes to the loop's handler, which ends the service.
@@ -244,7 +244,7 @@ def guarded(callback: Callable[..., object], *arguments: object) -> bool:
 
 
 def settle(future: asyncio.Future[Any], value: object) -> None:
-    """Give a future its result, unless it has one or nobody waits for it any more."""
+    """Set the result of a future, unless it has one or nobody waits for it any more."""
     if not future.done():
         future.set_result(value)
 
@@ -255,7 +255,7 @@ def _fail(future: asyncio.Future[Any], why: str) -> None:
 
 
 def _refusal(error: object, parameters: Parameters) -> str:
-    """Say why there is no connection; a port for TLS ends one that comes without, with no word."""
+    """Return why there is no connection; a port for TLS closes a plain one without a reason."""
     without_a_word = isinstance(_innermost(error), IncompatibleProtocolError)
     if without_a_word and parameters.ssl_options is None:
         return f"{_reason(error)}; if this port is for TLS, write amqps://"
@@ -263,7 +263,7 @@ def _refusal(error: object, parameters: Parameters) -> str:
 
 
 def _reason(error: object) -> str:
-    """Give the reason of a broken link: the innermost one, since pika wraps several layers."""
+    """Return the reason of a broken link: the innermost one, since pika wraps several layers."""
     found = _innermost(error)
     return str(found) or repr(found)
 

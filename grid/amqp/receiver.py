@@ -96,7 +96,7 @@ class Receiver(Link):
 
 
 async def grant(channel: Channel, prefetch: int) -> None:
-    """Have RabbitMQ bring at most so many messages to whoever consumes from now on."""
+    """Set how many messages RabbitMQ delivers unacknowledged to consumers from now on."""
     granted = future()
     channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
     await granted
@@ -139,7 +139,7 @@ async def _renew(lease: Lease, channel: Channel) -> None:
 def received(
     method: Basic.Deliver | Basic.GetOk, properties: BasicProperties, body: bytes
 ) -> Delivery:
-    """Give a message as pika brings it in the form the services see."""
+    """Return a message as the services see it."""
     headers = properties.headers or {}
     behind = method.message_count if isinstance(method, Basic.GetOk) else 0
     return Delivery(

@@ -115,7 +115,7 @@ async def _reading(channel: Channel, prefetch: int) -> AsyncIterator[Channel]:
 
 
 def _fail_with(channel: Channel, waiter: asyncio.Future[Any]) -> None:
-    """Have whoever waits told where the channel closes: there is no such stream, for example."""
+    """Fail a future where the channel closes: there is no such stream, for example."""
 
     def closed(_: object, why: Exception) -> None:
         if not waiter.done():

@@ -31,7 +31,7 @@ class Suspicion:
         self._oldest = None
 
     def look(self, oldest: int | None, now: float, *, blocked: bool) -> float | None:
-        """Give the seconds for which nothing was heard of the oldest, once those are too many.
+        """Return for how many seconds the oldest has had no answer, once those are too many.
 
         ``oldest`` is its number, None where all are answered for. While RabbitMQ ``blocked`` says
         that it will answer later, nothing is suspected.
@@ -68,12 +68,12 @@ class Refusals:
         self._since.clear()
 
     def confirmed(self, target: Target) -> None:
-        """Note that a message was taken."""
+        """Record that RabbitMQ has confirmed a message."""
         self._since.pop(target, None)
         self._patience.pop(target, None)
 
     def refused(self, target: Target, now: float) -> float | None:
-        """Note a refusal; gives the seconds for which all were refused, once those are too many."""
+        """Record a nack; return for how many seconds all were nacked, once those are too many."""
         waited = now - self._since.setdefault(target, now)
         patience = self._patience.get(target, REFUSED_SECONDS)
         if waited < patience:

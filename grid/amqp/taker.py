@@ -15,7 +15,7 @@ from grid.amqp.receiver import Delivery, Receiver, received
 
 
 class Taker(Receiver):
-    """Takes a message from a queue without consuming it; each is to be acknowledged or given back.
+    """Gets single messages of queues without consuming; each is acknowledged or requeued.
 
     ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
     has back what they stood for.
@@ -35,9 +35,9 @@ class Taker(Receiver):
         self._asked: asyncio.Future[Delivery | None]
 
     async def take(self, queue: str) -> Delivery | None:
-        """Take the first message that is ready in a queue; None where there is none.
+        """Return the first message that is ready in a queue; None where there is none.
 
-        Raises ``BrokerUnavailable`` where the link is down, or breaks over it: RabbitMQ closes it
+        Raise ``BrokerUnavailable`` where the link is down, or breaks over it: RabbitMQ closes it
         where there is no such queue, and with it goes whatever else was taken and not acknowledged.
         """
         return await self._do(f"take from {queue}", lambda channel: self._get(channel, queue))
