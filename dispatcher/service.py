@@ -63,6 +63,7 @@ NOT_BEGUN: Final = (
 )
 TAKEOVER_SECONDS: Final = 0.25  # between two looks whether this dispatcher has taken over
 PAST_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
+PAST_AFTER_STANDING_BY_SECONDS: Final = 60.0  # two that read at once take twice as long
 PAST_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
 SETTLING: Final = "the substations are still being read for the first time"
@@ -311,8 +312,9 @@ class _Service:
 
     async def _read_past(self, end: int) -> None:
         """Learn which jobs were open before; most decisions need not wait for that."""
-        if end > 0:
-            await within(PAST_AFTER_SECONDS, self._past_wanted.wait())
+        began = self._now()
+        while end > 0 and not self._is_past_due(self._now() - began):
+            await within(TAKEOVER_SECONDS, self._past_wanted.wait())
         tries = 0
         while not self._jobs.complete:
             try:
@@ -327,6 +329,12 @@ class _Service:
                 await asyncio.sleep(LOG_RETRY_SECONDS)
         self._past_read.set()
         log.info("the older part of the event log is read: %d jobs wait", self._jobs.waiting)
+
+    def _is_past_due(self, waited: float) -> bool:
+        """Return whether the older part of the log is to be read, so many seconds after a start."""
+        standing_by = self._turn.standing_by
+        wait = PAST_AFTER_STANDING_BY_SECONDS if standing_by else PAST_AFTER_SECONDS
+        return self._past_wanted.is_set() or waited >= wait
 
     async def _find_start(self) -> str | int:
         while True:

@@ -151,14 +151,16 @@ def _requests_purged(stage: Stage) -> None:
     for name in DISPATCHERS:
         stage.system.start(name)
     stage.ended()
-    _wait_reconciled(stage, 0.0)
+    _wait_reconciled(stage, 0.0, stage.length.past)
 
 
-def _wait_reconciled(stage: Stage, before: float) -> None:
+def _wait_reconciled(stage: Stage, before: float, more: float = 0.0) -> None:
     """Wait until what was in the queue is published again, and note how long that took."""
     began = monotonic()
     stage.system.until(
-        lambda: _reconciled(stage) > before, "requests are published again", RECONCILED_SECONDS
+        lambda: _reconciled(stage) > before,
+        "requests are published again",
+        RECONCILED_SECONDS + more,
     )
     took = monotonic() - began
     stage.note(f"{_reconciled(stage) - before:.0f} published again {took:.1f} s after that")

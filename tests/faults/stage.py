@@ -71,6 +71,7 @@ class Length:
     blocked: float
     broken: float  # of a way to the broker
     page: float  # of each hostile page
+    past: float = 0.0  # for a dispatcher that starts to read a long event log, beside the load
 
 
 @dataclass
