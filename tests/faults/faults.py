@@ -182,8 +182,8 @@ def _events_deleted(stage: Stage) -> None:
     """Delete the log that the account is taken by: until then, the substations' own ones tell."""
     stage.load.recorded = True
     stage.wait(CALM_SECONDS)
-    stage.record_lost_at = time()
     brokerside.delete_queue(stage.vhost, "charge.events")
+    stage.record_lost_at = time()  # until then it may have confirmed what nobody read
     stage.load.recorded = False  # what is sent now is charged later
     away = stage.length.broken / 2  # all asked for meanwhile waits, for whatever room is left then
     stage.wait(away)
