@@ -37,8 +37,7 @@ from api.schemas import (
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.asgi import HeadAsGet, TrailingSlash
-from grid.errors import InvalidField
-from grid.events import STILL_READING
+from grid.errors import STILL_READING, InvalidField
 from grid.messages import ID_PATTERN, shown
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 

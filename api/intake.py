@@ -14,8 +14,8 @@ from api.problems import NotCaughtUp, PartlyAccepted
 from api.schemas import ChargeIn
 from grid import topology
 from grid.amqp import Publisher
-from grid.errors import BrokerUnavailable, InvalidField
-from grid.events import STILL_READING, Event, State
+from grid.errors import STILL_READING, BrokerUnavailable, InvalidField
+from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest, shown
 from grid.trace import Trace

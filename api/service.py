@@ -23,8 +23,8 @@ from api.telemetry import JobsCollector, Metrics
 from grid import provenance, topology
 from grid.amqp import Declarer, Publisher, StreamReader
 from grid.control_log import ControlLog
+from grid.errors import STILL_READING
 from grid.event_log import EventWriter
-from grid.events import STILL_READING
 from grid.isolation import Isolation
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry

@@ -10,7 +10,7 @@ from typing import Final
 
 from deploy import pages
 from deploy.pages import NoAnswer
-from grid.events import STILL_READING
+from grid.errors import STILL_READING
 
 PERIOD_SECONDS: Final = 0.5
 READY_SECONDS: Final = 180.0

@@ -79,10 +79,10 @@ class Work(Protocol):
 class Reconciler:
     """Looks each second, while ``is_active``, for jobs that are missing.
 
-    What was sent to a substation is looked for only while it is ``undisputed`` that no other
-    dispatcher has any jobs; and so are requests, where RabbitMQ counts several consumers of them.
-    RabbitMQ 3.10 does not count those that wait for their turn: then a request that another has is
-    published again, and the id tells that it is a second copy.
+    Where RabbitMQ counts several consumers of the requests, nothing is published unless it is
+    ``undisputed`` that none of the others has any. RabbitMQ 3.10 does not count those that wait for
+    their turn: then a request that another has is published again, and the id tells that it is a
+    second copy. What another one took back from a substation it returns when it stands by.
     ``whereabouts`` returns where jobs are that were sent to a substation and have not begun.
     ``read_log`` comes back when all is read that was written before the call, ``position`` returns
     the offset up to which the log was read, ``dead_in_hand`` how many dead letters are being
@@ -148,8 +148,7 @@ class Reconciler:
             # nothing was looked for meanwhile: a moment's work must not begin the wait anew
             self._missing_since = {j: since + passed for j, since in self._missing_since.items()}
             return
-        # what another dispatcher has taken back is in no queue, and in no hand that is known here
-        silent = await self._silent() if self._undisputed() else _Silent([], {})
+        silent = await self._silent()
         missing = await self._missing(silent.gone)
         due = self._due([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
@@ -257,7 +256,7 @@ class Reconciler:
             return
         silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
         requests = await self._requests(silent[:BATCH]) if silent else {}
-        if not requests or not self._is_active() or not self._undisputed():
+        if not requests or not self._is_active():
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
         log.warning("%d jobs are sent to their substations once more: none began", len(requests))

@@ -47,9 +47,8 @@ from grid.amqp import (
 )
 from grid.control_log import ControlLog
 from grid.controls import Control
-from grid.errors import BrokerUnavailable
+from grid.errors import STILL_READING, BrokerUnavailable
 from grid.event_log import EventWriter, Mark
-from grid.events import STILL_READING
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
@@ -192,7 +191,10 @@ class _Service:
             look=self._queues.state,
             take_back=dispatcher.take_back,
             give_back=dispatcher.give_back,
-            at_work=lambda: not self._turn.standing_by,
+            # else RabbitMQ may feed another one, of which nothing is heard here
+            at_work=lambda: (
+                not self._turn.standing_by and self._requests.connected and self._log.connected
+            ),
             anywhere_else=lambda name: (
                 dispatcher.deciding
                 and not self._turn.standing_by

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
+
 
 class GridError(Exception):
     """Anything this project refuses, or cannot do."""

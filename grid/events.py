@@ -40,7 +40,6 @@ ASIDE: Final = ENDED - FINAL  # an operator may replay a job after that
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 REQUEUED: Final = "requeued"  # a job was put back into charge.requests by the dispatcher
 MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
-STILL_READING: Final = "the event log is still being read"  # why a reader of it is not ready
 
 DEEPEST: Final = 32  # a value within values; a decision has four
 MAX_FIGURE: Final = 1e15  # beyond, one session more or less would be lost in the rounding

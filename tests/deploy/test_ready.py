@@ -11,7 +11,7 @@ import pytest
 
 from deploy import ready
 from deploy.ready import Look
-from grid.events import STILL_READING
+from grid.errors import STILL_READING
 
 READING = Look({"api": f"http://127.0.0.1:7000/readyz: 503 {STILL_READING}"})
 

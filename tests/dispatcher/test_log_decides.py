@@ -151,16 +151,6 @@ async def test_nothing_is_sent_once_more_on_a_log_that_is_read_anew() -> None:
     assert bench.again == []
 
 
-async def test_nothing_sent_is_looked_for_while_another_dispatcher_may_have_it() -> None:
-    """It may have taken the job back: then the queue is empty, and the substation is away."""
-    bench = Reconciling(accepted("j1"), AT_S1)
-    bench.where["s1"] = Whereabouts.GONE
-    bench.undisputed = False
-    assert await bench.after(MISSING_SECONDS) == []
-    bench.undisputed = True
-    assert await bench.after(MISSING_SECONDS) == ["j1"]
-
-
 async def test_job_that_is_sent_while_its_record_is_read_is_not_published() -> None:
     """It was only slow; the record that it is set back would take back what was decided since."""
     bench = Reconciling(accepted("j1"))

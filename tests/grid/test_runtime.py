@@ -51,18 +51,6 @@ def service():
 run(service)
 """
 BROKEN = 'raise RuntimeError("this part is broken")'
-LOST = """
-        try:
-            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-        except OSError:
-            try:
-                raise ValueError("Expected connected socket")
-            except ValueError as error:
-                told = dict(message="Exception in callback", exception=error)
-                asyncio.get_running_loop().call_exception_handler(told)
-        await asyncio.sleep(3600)
-""".strip()
-
 WRONG_PAGE = """
         class Page(asyncio.Protocol):
             def data_received(self, data):
@@ -185,21 +173,6 @@ def test_a_broken_part_ends_the_process_in_good_order() -> None:
     assert "ending: a part of the service failed" in err
     assert "RuntimeError: this part is broken" in err
     assert out.splitlines() == ["cleaned up", "said goodbye"]
-
-
-def test_a_connection_that_breaks_as_it_is_made_ends_nothing() -> None:
-    """What pika raises then is for its link to see to, and no mistake of the service's."""
-    process, port = serve(fail_after=0, how=LOST)
-    try:
-        while not answers(port):
-            assert process.poll() is None
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        out, err = end(process)
-    assert process.returncode == 0
-    assert "ending" not in err
-    assert out.splitlines() == ["said goodbye", "cleaned up"]
 
 
 def test_a_connection_whose_protocol_fails_ends_alone() -> None:
