@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 
 SERVICE = """
-import asyncio, errno, os
+import asyncio, os
 from contextlib import asynccontextmanager
 from grid.runtime import background, operations_app, run
 from grid.settings import Settings, parse
