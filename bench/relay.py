@@ -135,7 +135,7 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
 
 
 async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
-    """Take a profile of the dispatcher while it relays; that run is not timed."""
+    """Profile the dispatcher while it relays; that run is not timed."""
     with broker.vhost() as vhost:
         await fill(vhost.url(), requests(2 * sizes.relayed))
         stand_ins = StandIns(vhost.url())

@@ -250,13 +250,9 @@ class Dispatcher:
 
     def give_back(self) -> list[int]:
         """Return the tags of the jobs taken back that wait, which are not this dispatcher's now."""
-        given = []
-        for job in self._line.take(lambda job: job.source is self.intake.taken_back):
-            del self._jobs[job.id]
-            self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
-            if job.tag is not None:
-                given.append(job.tag)
-        return given
+        given = self._drop_waiting(self.intake.taken_back)
+        self._note_back(given)
+        return [job.tag for job in given if job.tag is not None]
 
     def send_once_more(self, job: Job) -> None:
         """Send a job that was sent from here, and of which nothing was heard, to the same place."""
@@ -276,8 +272,7 @@ class Dispatcher:
     def forget_taken_back(self) -> None:
         """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
         self.inherit(self.unsettled_since())
-        for job in self._forget(self.intake.taken_back):
-            self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
+        self._note_back(self._forget(self.intake.taken_back))
 
     async def stop(self) -> None:
         """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
@@ -344,14 +339,24 @@ class Dispatcher:
     def _forget(self, source: Source) -> list[Job]:
         """Void the deliveries of a source; gives the jobs that were let go with them."""
         source.parking.forget()
-        gone = self._line.take(lambda job: job.source is source)
-        for job in gone:
-            del self._jobs[job.id]
+        gone = self._drop_waiting(source)
         # the copy of one that is being set back may have taken its name already
         for job in self._set_back.under_way.union(self._jobs.values()):
             if job.source is source:
                 job.tag = None
         return gone
+
+    def _drop_waiting(self, source: Source) -> list[Job]:
+        """Remove the waiting jobs of a source, and return them."""
+        dropped = self._line.take(lambda job: job.source is source)
+        for job in dropped:
+            del self._jobs[job.id]
+        return dropped
+
+    def _note_back(self, jobs: list[Job]) -> None:
+        """Record that jobs are where they were taken back from."""
+        for job in jobs:
+            self._sent.note(job.id, job.origin, job.assigned_at, job.replays)
 
     # what ends here
 

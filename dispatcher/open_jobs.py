@@ -92,7 +92,10 @@ class OpenJobs:
 
         That it was put aside before it was asked for, in Unix seconds, is no end.
         """
-        return self._is_over(job, replays, asked_at)
+        known = self._ended.get(job)
+        if known is None:
+            return False
+        return known.final or (replays <= known.replays and asked_at <= known.at)
 
     def take(self, event: Event, offset: int) -> None:
         """Apply an event that was read at an offset of the log."""
@@ -217,7 +220,7 @@ class OpenJobs:
             each.record, each.last = NOWHERE, NOWHERE
 
     def _queue(self, job: str, replays: int, asked_at: float, offset: int) -> None:
-        if self._is_over(job, replays, asked_at):
+        if self.has_ended(job, replays, asked_at):
             return
         self._ended.pop(job, None)  # it was put aside, and is replayed or asked for anew
         if replays:
@@ -230,7 +233,7 @@ class OpenJobs:
 
     def _assign(self, job: str, decision: _Decision, offset: int) -> None:
         substation, replays, asked_at, at = decision
-        if self._is_over(job, replays, asked_at):
+        if self.has_ended(job, replays, asked_at):
             return
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
@@ -279,13 +282,6 @@ class OpenJobs:
         self._ended[job] = end
         while len(self._ended) > ENDS_REMEMBERED:
             self._ended.popitem(last=False)
-
-    def _is_over(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended that was replayed so often: it may be replayed again."""
-        known = self._ended.get(job)
-        if known is None:
-            return False
-        return known.final or (replays <= known.replays and asked_at <= known.at)
 
 
 def _asked_at(event: Event) -> float:

@@ -22,7 +22,7 @@ from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
 from dispatcher.telemetry import Metrics
 from grid import event_log, messages, parking, topology
-from grid.amqp import Declarer, Outcome, Publisher, StreamScanner
+from grid.amqp import Declarer, Outcome, Publisher, StreamScanner, settle
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.events import State
 from grid.messages import ChargeRequest
@@ -288,7 +288,7 @@ class Reconciler:
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             request.encode(),
-            partial(_settle, answer),
+            partial(settle, answer),
             id=job,
             headers={
                 COPY_HEADER: True,
@@ -315,11 +315,6 @@ class Reconciler:
             self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
         return records.found
-
-
-def _settle(answer: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not answer.done():  # whoever waited may be at its end
-        answer.set_result(outcome)
 
 
 class _Records:

@@ -25,7 +25,7 @@ HELD_MOST_SECONDS: Final = 1200.0  # RabbitMQ's own patience ends at 30 minutes,
 
 
 class SetBack:
-    """Takes from the line those that are to go back; ``returned`` hears how it ended for each.
+    """Publishes those of the line that are to go back; ``returned`` is told how that ended.
 
     ``position`` returns the offset up to which the event log was read.
     """

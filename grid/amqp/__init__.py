@@ -9,7 +9,7 @@ confirms, consumers and streams.
 
 from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
-from grid.amqp.link import Link, Watch
+from grid.amqp.link import Link, Watch, settle
 from grid.amqp.publisher import Outcome, Publication, Publisher
 from grid.amqp.receiver import Delivery
 from grid.amqp.scanner import StreamScanner
@@ -30,4 +30,5 @@ __all__ = [
     "Taker",
     "Watch",
     "declare_topology",
+    "settle",
 ]

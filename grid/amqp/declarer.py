@@ -94,14 +94,11 @@ async def _declare_exchange(channel: Channel, name: str, kind: str) -> None:
 
 async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
     """Ask on a channel of its own: RabbitMQ closes the one on which it names no queue."""
-    found, own = future(), await sibling(channel)
-    own.add_on_close_callback(lambda _, why: settle(found, why))
-    own.queue_declare(name, passive=True, callback=partial(settle, found))
-    try:
+    found = future()
+    async with sibling(channel) as own:
+        own.add_on_close_callback(lambda _, why: settle(found, why))
+        own.queue_declare(name, passive=True, callback=partial(settle, found))
         answer = await found
-    finally:
-        if own.is_open:
-            own.close()
     if not isinstance(answer, Exception):
         return QueueState.told(answer.method)
     if _is_missing(answer):
@@ -111,15 +108,12 @@ async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
 
 async def _is_empty(channel: Channel, name: str) -> bool:
     """Ask for a message on a channel of its own: RabbitMQ closes one on which it has no queue."""
-    found, own = future(), await sibling(channel)
-    own.add_on_close_callback(lambda _, why: settle(found, why))
-    own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
-    own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
-    try:
+    found = future()
+    async with sibling(channel) as own:  # closing it returns a message, also one that comes late
+        own.add_on_close_callback(lambda _, why: settle(found, why))
+        own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
+        own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
         answer = await found
-    finally:
-        if own.is_open:
-            own.close()  # which returns a message, also one that RabbitMQ brings too late
     if isinstance(answer, Exception):
         raise answer
     return answer is None

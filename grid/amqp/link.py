@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import cycle
 from typing import Any, Final, TypeVar, cast
@@ -200,15 +201,20 @@ async def _close(connection: Connection | None) -> None:
         connection.abort(TimeoutError(f"RabbitMQ has not closed it in {CLOSE_SECONDS:g} s"))
 
 
-async def sibling(channel: Channel) -> Channel:
-    """Return a new channel of the same connection, for what might close the one there is.
+@asynccontextmanager
+async def sibling(channel: Channel) -> AsyncIterator[Channel]:
+    """Open another channel of the connection, for what might close the one there is.
 
-    The caller closes it. Raise what RabbitMQ says where it ends before it is open.
+    It is closed after the context. Raise what RabbitMQ says where it ends before it is open.
     """
     opened = future()
     new = channel.connection.channel(on_open_callback=partial(settle, opened))
     new.add_on_close_callback(lambda _, why: _fail(opened, _reason(why)))
-    return cast(Channel, await opened)
+    try:
+        yield cast(Channel, await opened)
+    finally:
+        if new.is_open:
+            new.close()
 
 
 def _parameters(url: str, name: str) -> URLParameters:

@@ -136,19 +136,16 @@ async def _renew(lease: Lease, channel: Channel) -> None:
     lease.renew(asked_at if stopped else ran_at)
 
 
-def received(
-    method: Basic.Deliver | Basic.GetOk, properties: BasicProperties, body: bytes
-) -> Delivery:
+def received(method: Basic.GetOk, properties: BasicProperties, body: bytes) -> Delivery:
     """Return a message as the services see it."""
     headers = properties.headers or {}
-    behind = method.message_count if isinstance(method, Basic.GetOk) else 0
     return Delivery(
         method.delivery_tag,
         body,
         properties.message_id,
         method.redelivered,
         headers,
-        behind,
+        method.message_count,
         method.exchange,
         method.routing_key,
     )

@@ -105,13 +105,9 @@ async def _reading(channel: Channel, prefetch: int) -> AsyncIterator[Channel]:
     It is closed at the end: pika would reject what a cancelled consumer is still delivered, which
     no stream takes, and RabbitMQ would end the connection over it.
     """
-    own = await sibling(channel)
-    try:
+    async with sibling(channel) as own:
         await grant(own, prefetch)
         yield own
-    finally:
-        if own.is_open:
-            own.close()
 
 
 def _fail_with(channel: Channel, waiter: asyncio.Future[Any]) -> None:

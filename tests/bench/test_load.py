@@ -50,7 +50,7 @@ class Server(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take each write for a request."""
+        """Count each write as a request."""
         assert data == load.CHARGE
         type(self).asked += 1
         asyncio.get_running_loop().call_later(self.delay, self.transport.write, ANSWER)
