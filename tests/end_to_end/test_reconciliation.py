@@ -39,6 +39,8 @@ def test_requests_are_charged_though_their_queue_was_emptied(
     with without_substations(vhost, tmp_path, prefetch) as system:
         jobs = post(system, 100)
         assert len(jobs) == 100
+        named = {"Idempotency-Key": "asked-before", "Prefer": "respond-async"}
+        jobs.add(system.post(None, "/charge", **named)[1]["id"])
         if dispatcher == "starts again":
             system.kill("dispatcher")
         strike(vhost)
@@ -54,6 +56,9 @@ def test_requests_are_charged_though_their_queue_was_emptied(
         back = time.monotonic()
         system.until(lambda: system.get("api", "/readyz")[0] == 200, "the api is ready")
         jobs |= post(system, 20)
+        again, answer = system.post(None, "/charge", **named)
+        assert again == 202
+        assert answer["id"] in jobs  # it is the job that was in the queue, and it is charged
         for name in system.substations:
             system.start(name)
         charges = system.wait_completed(jobs, BACK_SECONDS + 10)
