@@ -47,6 +47,7 @@ ENVIRONMENT: Final = {
     "LOG_FORMAT": "json",
 }
 CALM_SECONDS: Final = 1.0  # of load before a fault, and after service is normal again
+SETTLED_SECONDS: Final = 5.0  # after which it is known of each request how it turned out
 PATIENCE: Final = 60.0  # for service to be normal, and for every job to end
 CLOCKED: Final = ("api", "dispatcher", "substation1")
 
@@ -147,8 +148,11 @@ class Stage:
         self.recoveries.append(self.until_normal())
 
     def check_accepted(self, since: float, within: float) -> float:
-        """Check that every request was answered 202 soon after that; gives how soon, in seconds."""
-        again = self._recovered(since, is_accepted)
+        """Check that every request was answered 202 soon after that; gives how soon, in seconds.
+
+        It looks for longer than that: what was sent just now may still turn out either way.
+        """
+        again = self._until_well(since, is_accepted, within + SETTLED_SECONDS)
         assert again is not None, "not all are answered 202 again"
         assert again <= within, f"all were answered 202 after {again:.1f} s"
         return again
@@ -158,8 +162,13 @@ class Stage:
 
         It is ``patience`` s at most.
         """
-        since = monotonic()
         is_well = partial(is_normal, charging=self.journal.histories.charging)
+        return self._until_well(monotonic(), is_well, patience)
+
+    def _until_well(
+        self, since: float, is_well: Callable[[Answer], bool], patience: float
+    ) -> float | None:
+        """Look until all goes well; ``patience`` and the result are seconds from ``since`` on."""
         while (back := self._recovered(since, is_well)) is None and monotonic() - since < patience:
             time.sleep(0.2)
         return back
