@@ -128,6 +128,8 @@ class Link:
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that would never end if the channel closed meanwhile: then say why."""
         task = asyncio.ensure_future(work)
+        # what comes of it once the channel is gone is nobody's: else it would end the service
+        task.add_done_callback(_hear_out)
         broken = self._broken  # by the time it is told, the next connection may have its own
         waited: set[asyncio.Future[Any]] = {task, broken}
         try:
@@ -253,6 +255,12 @@ def settle(future: asyncio.Future[Any], value: object) -> None:
     """Set the result of a future, unless it has one or nobody waits for it any more."""
     if not future.done():
         future.set_result(value)
+
+
+def _hear_out(task: asyncio.Task[Any]) -> None:
+    """Have asyncio report no failure of a task: whoever waits for it is told."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _fail(future: asyncio.Future[Any], why: str) -> None:

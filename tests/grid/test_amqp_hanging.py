@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 from pika import ConnectionParameters, spec
+from pika.channel import Channel
 
-from grid.amqp import Consumer, Delivery, Outcome, Publisher, StreamReader
+from grid.amqp import Consumer, Declarer, Delivery, Outcome, Publisher, StreamReader
 from grid.amqp.connection import Connection
 from grid.amqp.link import Link, settle
+from grid.errors import BrokerUnavailable
 from tests.grid.amqp_peer import PeerConnection, peer
 from tests.grid.links import Seen, eventually, running
 
@@ -123,3 +127,33 @@ async def test_connection_given_up_in_the_turn_it_is_made_ends_quietly() -> None
     one.connection_lost(None)
     assert one.is_closed
     assert "given up" in str(opened.exception())
+
+
+@pytest.mark.parametrize("fails", ["just before", "just after", "as it is cancelled"])
+async def test_a_question_that_fails_with_its_link_is_nobodys_mistake(fails: str) -> None:
+    """Who asked is told that the link broke; what else came of the question ends no service."""
+    mistakes: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: mistakes.append(context))
+    closed: asyncio.Future[None] = loop.create_future()
+
+    async def question(_: Channel) -> None:
+        try:
+            await closed
+        except asyncio.CancelledError:
+            raise ConnectionError("the channel is closed") from None
+
+    async with peer() as one, running(Declarer("declarer", [one.url], Seen())) as link:
+        asking = asyncio.create_task(link._do("look", question))  # noqa: SLF001
+        await asyncio.sleep(0.01)  # until the question is asked
+        if fails == "just before":
+            closed.set_exception(ConnectionError("the channel is closed"))
+        settle(link._broken, "RabbitMQ has not answered")  # noqa: SLF001
+        if fails == "just after":
+            closed.set_exception(ConnectionError("the channel is closed"))
+        with pytest.raises(BrokerUnavailable, match="RabbitMQ has not answered"):
+            await asking
+        del asking
+        await asyncio.sleep(0)
+        gc.collect()
+        assert mistakes == []
