@@ -139,6 +139,13 @@ class System:
             process.wait(STOP_SECONDS)
         self.processes.clear()
 
+    def _told(self, name: str) -> str:
+        """Return whether a service still runs, why it ended, and the end of its log."""
+        status, log = self.processes[name].poll(), self.log(name)
+        state = "runs" if status is None else f"has ended with status {status}"
+        critical = "\n".join(line for line in log.splitlines() if "critical" in line.lower())
+        return f"--- {name} {state}\n{critical}\n{log[-3000:]}"
+
     def log(self, name: str) -> str:
         """Give what a service has logged."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -158,7 +165,7 @@ class System:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
-                logs = "\n".join(f"--- {n}\n{self.log(n)[-3000:]}" for n in self.processes)
+                logs = "\n".join(map(self._told, self.processes))
                 raise AssertionError(f"not within {seconds} s: {what}\n{logs}")
             time.sleep(0.05)
 
