@@ -13,6 +13,8 @@ from functools import partial
 from threading import Thread
 from typing import TypeVar
 
+from grid.waiting import unreported
+
 T = TypeVar("T")
 
 
@@ -24,8 +26,7 @@ def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    # a failure that nobody waits for any more is no failure of the service
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    unreported(future)
 
     def call() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Waiting for something, but not for ever."""
+"""Waiting for something, but not for ever; and what nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def unreported(future: asyncio.Future[Any]) -> None:
+    """Have asyncio report no failure of a future: whoever still waits for it is told.
+
+    Else the failure of one that nobody waits for any more would end the service.
+    """
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -25,6 +25,7 @@ from grid import tls
 from grid.amqp.connection import Connection
 from grid.errors import BrokerUnavailable, ConfigurationError
 from grid.threads import in_thread
+from grid.waiting import unreported
 
 T = TypeVar("T")
 Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
@@ -128,8 +129,7 @@ class Link:
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that would never end if the channel closed meanwhile: then say why."""
         task = asyncio.ensure_future(work)
-        # what comes of it once the channel is gone is nobody's: else it would end the service
-        task.add_done_callback(_hear_out)
+        unreported(task)  # what comes of it once the channel is gone is nobody's
         broken = self._broken  # by the time it is told, the next connection may have its own
         waited: set[asyncio.Future[Any]] = {task, broken}
         try:
@@ -255,12 +255,6 @@ def settle(future: asyncio.Future[Any], value: object) -> None:
     """Set the result of a future, unless it has one or nobody waits for it any more."""
     if not future.done():
         future.set_result(value)
-
-
-def _hear_out(task: asyncio.Task[Any]) -> None:
-    """Have asyncio report no failure of a task: whoever waits for it is told."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _fail(future: asyncio.Future[Any], why: str) -> None:

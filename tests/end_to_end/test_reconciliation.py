@@ -40,7 +40,9 @@ def test_requests_are_charged_though_their_queue_was_emptied(
         jobs = post(system, 100)
         assert len(jobs) == 100
         named = {"Idempotency-Key": "asked-before", "Prefer": "respond-async"}
-        jobs.add(system.post(None, "/charge", **named)[1]["id"])
+        status, answer = system.post(None, "/charge", **named)
+        assert status == 202
+        jobs.add(answer["id"])
         if dispatcher == "starts again":
             system.kill("dispatcher")
         strike(vhost)
@@ -56,8 +58,8 @@ def test_requests_are_charged_though_their_queue_was_emptied(
         back = time.monotonic()
         system.until(lambda: system.get("api", "/readyz")[0] == 200, "the api is ready")
         jobs |= post(system, 20)
-        again, answer = system.post(None, "/charge", **named)
-        assert again == 202
+        status, answer = system.post(None, "/charge", **named)
+        assert status == 202
         assert answer["id"] in jobs  # it is the job that was in the queue, and it is charged
         for name in system.substations:
             system.start(name)
