@@ -110,7 +110,8 @@ def _read(file: Path) -> str:
         return ""
 
 
-def _ports() -> dict[str, int]:
+def own_ports() -> dict[str, int]:
+    """Return a free port for each variable: at the usual ones a system may run."""
     names = [name for name in stack.PORTS if name != stack.SUBSTATIONS]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     return {**ports, stack.SUBSTATIONS: free_row(SUBSTATION_PORTS)[0]}
@@ -124,4 +125,4 @@ def make_clone(folder: Path) -> Clone:
         for number in (1, 2, 3)
     ]
     (folder / "deploy" / "local" / "substations.json").write_text(json.dumps(groups))
-    return Clone(folder, _ports())
+    return Clone(folder, own_ports())

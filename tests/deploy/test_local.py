@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.deploy.clones import Clone
 from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+
+SNAPSHOT_SECONDS = 10.0  # the api knows from a snapshot each second what the dispatcher has
+
+
+def _substations(clone: Clone) -> list[str]:
+    return [each["id"] for each in clone.fetch("/substations")["substations"]]
 
 
 def test_up_twice_then_down(clone: Clone) -> None:
@@ -29,7 +36,10 @@ def test_up_twice_then_down(clone: Clone) -> None:
     again = clone.call("up")  # it keeps what it was told
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(before) < set(clone.processes())  # nothing was restarted
-    assert "substation4" in [each["id"] for each in clone.fetch("/substations")["substations"]]
+    deadline = time.monotonic() + SNAPSHOT_SECONDS
+    while "substation4" not in _substations(clone):
+        assert time.monotonic() < deadline, f"the api knows {_substations(clone)}"
+        time.sleep(0.1)
     assert clone.fetch(f"/charge/{job['id']}")["status"] == "completed"
     assert clone.call("status").returncode == 0
     assert clone.drain("substation4") == {"id": "substation4", "state": "draining", "limit": None}

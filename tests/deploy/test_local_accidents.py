@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -85,6 +86,15 @@ def test_data_in_use_by_a_stranger_are_left_alone(clone: Clone) -> None:
     assert clone.processes() == {}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have what is started here hear SIGINT, also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_up_that_is_interrupted_leaves_nothing(clone: Clone) -> None:
     """Ctrl-C half-way stops what was started, and says so in one word."""
     ports = {name: str(port) for name, port in clone.ports.items()}

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from deploy import stack
+from tests.deploy.clones import own_ports
 from tests.deploy.copies import copy_project
 
 NOTE: Final = {"mode": "local", "ports": dict(stack.PORTS), "settings": {}, "listening": []}
@@ -205,6 +206,7 @@ def with_docker(
     variables = {
         "PATH": f"{docker.parent}:{os.environ['PATH']}",
         "FAKE_CALLS": str(tmp_path / "calls"),
+        **{name: str(port) for name, port in own_ports().items()},
         **variables,
     }
     return call(project, "deploy.docker", command, **variables)

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from deploy import checkout
+from tests.deploy.clones import own_ports
 from tests.deploy.copies import copy_project
 
 LONG: Final = "/".join(["a-folder-with-a-long-name-of-50-letters-all-in-all"] * 30)
@@ -54,13 +55,7 @@ from deploy import checkout, files
 from deploy.local import supervisor
 from deploy.local.setup import Setup
 assert checkout.main() == 0
-for number in range(19101, 19999, 97):
-    try:
-        setup = Setup.decide({"SUBSTATION_METRICS_PORT_BASE": str(number)}, None)
-        break
-    except Exception as error:
-        if "taken" not in str(error):
-            raise
+setup = Setup.decide(os.environ, None)
 setup.write_files()
 files.own_folder(supervisor.LOGS)
 files.write(supervisor.CONFIG, supervisor.config(setup.programs))
@@ -83,11 +78,17 @@ for config in options.server_configs:
 """
 
 
-def run(program: str, folder: Path) -> str:
+@pytest.fixture
+def ports() -> dict[str, str]:
+    """Return the variables that give a stack ports of its own."""
+    return {name: str(port) for name, port in own_ports().items()}
+
+
+def run(program: str, folder: Path, **variables: str) -> str:
     """Run a program about a folder; return what it prints."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program, str(folder)],
-        env={"PATH": os.environ["PATH"], "API_PORT": "17000"},
+        env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -98,12 +99,12 @@ def run(program: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, ports: dict[str, str]
 ) -> None:
     """The supervisor reads what was meant, Prometheus finds its files, and all is plain ASCII."""
     project = copy_project(tmp_path / name / "project")
     assert checkout.problem(os.fsencode(project)) is None
-    run(WRITE, project)
+    run(WRITE, project, **ports)
     told = run(READ, project)
     assert str(project) not in told
     assert told.isascii()
@@ -127,11 +128,13 @@ def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
     assert {"deploy/local/lock.py", ".run/prometheus.yml", ".secrets/api"} <= paths
 
 
-def test_a_folder_reached_through_a_link_is_the_folder(tmp_path: Path) -> None:
+def test_a_folder_reached_through_a_link_is_the_folder(
+    tmp_path: Path, ports: dict[str, str]
+) -> None:
     """Whichever way somebody comes."""
     project = copy_project(tmp_path / "there")
     (tmp_path / "link").symlink_to(project)
-    run(WRITE, tmp_path / "link")
+    run(WRITE, tmp_path / "link", **ports)
     assert str(tmp_path) not in run(READ, project)
 
 
@@ -172,13 +175,12 @@ def test_a_targets_file_elsewhere_may_have_any_name(name: str, tmp_path: Path) -
     targets.parent.mkdir()
     source = project / "deploy" / "local" / "substations.json"
     targets.write_bytes(source.read_bytes())
-    program = WRITE.replace('{"SUB', f'{{"SUBSTATIONS_FILE": {str(targets)!r}, "SUB')
-    program = program.replace('"SUBSTATION_METRICS_PORT_BASE": str(number)', '"API_PORT": "17001"')
-    program = program.replace(
+    # which ports its substations have is for the file to say: they may be taken
+    program = WRITE.replace(
         "from deploy import",
         "import deploy.stack as s\ns.is_free = lambda _: True\nfrom deploy import",
     )
-    run(program, project)
+    run(program, project, SUBSTATIONS_FILE=str(targets))
     text = (project / ".run" / "prometheus.yml").read_text()
     checked = subprocess.run(
         ["promtool", "check", "config", "/proc/self/cwd/.run/prometheus.yml"],  # noqa: S607
