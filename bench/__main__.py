@@ -15,11 +15,13 @@ from typing import Final
 from bench import (
     api,
     api_start,
+    broker_settings,
     chain,
     codecs,
     counts,
     decision,
     machine,
+    messages,
     relay,
     substation,
 )
@@ -43,6 +45,15 @@ PARTS: Final[dict[str, Measure]] = {
     "substation": substation.measure,
     "profile": relay.profile,
 }
+# what a decision was made by: measured where it is named, and only printed
+ON_REQUEST: Final[dict[str, Measure]] = {
+    "messages": messages.measure,
+    "broker": broker_settings.measure,
+}
+PARTS_HELP: Final = (
+    f"of {', '.join(PARTS)}; all of them where none is named. By name only, and printed only: "
+    f"{', '.join(ON_REQUEST)}"
+)
 
 
 def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> list[str]:
@@ -50,7 +61,11 @@ def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> lis
     with tempfile.TemporaryDirectory(prefix="grid-bench-") as name:
         folder = Path(name)
         with rabbitmq(folder / "rabbitmq") as broker:
-            _write(document, "machine", machine.described(broker.version(), command))
+            described = machine.described(broker.version(), command)
+            if set(names) <= set(ON_REQUEST):
+                sys.stdout.write(f"{described}\n")
+            else:
+                _write(document, "machine", described)
             return asyncio.run(measure(broker, folder, names, sizes, document))
 
 
@@ -65,14 +80,15 @@ async def measure(
     for each in names:
         begun = time.monotonic()
         try:
-            text = render(await PARTS[each](broker, folder, sizes))
+            text = render(await {**PARTS, **ON_REQUEST}[each](broker, folder, sizes))
         except (GridError, OSError) as error:  # TimeoutError among them
             failed.append(each)
             sys.stdout.write(f"{each} was not measured: {error or type(error).__name__}\n\n")
             continue
         sys.stdout.write(f"{text}\n({each}: {time.monotonic() - begun:.0f} s)\n\n")
         sys.stdout.flush()
-        _write(document, each, text)
+        if each in PARTS:
+            _write(document, each, text)
     return failed
 
 
@@ -84,13 +100,14 @@ def _write(document: Path, name: str, text: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Read the command line, and measure."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=PARTS_HELP)
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="written to (%(default)s)")
     given = parser.parse_args(arguments)
-    if unknown := sorted(set(given.parts) - set(PARTS)):
-        parser.error(f"there is no part {unknown[0]}: there are {', '.join(PARTS)}")
+    every = [*PARTS, *ON_REQUEST]
+    if unknown := sorted(set(given.parts) - set(every)):
+        parser.error(f"there is no part {unknown[0]}: there are {', '.join(every)}")
     quick = os.environ.get("QUICK", "0") not in ("", "0")
-    names = [each for each in PARTS if each in given.parts or not given.parts]
+    names = [each for each in every if each in given.parts] or list(PARTS)
     command = " ".join(
         [
             *(["QUICK=1"] if quick else []),

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from bench.processes import NotMeasured, Program, program
+from deploy.files import write
 from deploy.local.ports import HOST, answers, free_ports
 from deploy.local.rabbitmq import PLUGINS, Node, NodePorts
 from deploy.rabbitmq.definitions import render, render_permissions, render_topology
@@ -23,7 +24,23 @@ from grid import topology
 
 SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 START_SECONDS: Final = 120.0
+ARGUMENTS: Final = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
 ERROR: Final = 300  # the first status that is no success
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a node is told beside what every node of ours is told.
+
+    Lines of ``rabbitmq.conf``, the whole of ``advanced.config``, arguments of the Erlang VM.
+    """
+
+    config: str = ""
+    advanced: str = "[]."
+    arguments: str = ""
+
+
+UNCHANGED: Final = Change()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +140,16 @@ def _with_substations(definitions: dict[str, list[dict[str, Any]]]) -> dict[str,
 
 
 @contextmanager
-def rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
+def rabbitmq(folder: Path, change: Change = UNCHANGED) -> Iterator[RabbitMQ]:
     """Run a node of its own in a folder, on free ports, while the context lasts."""
     passwords = {user: secrets.token_urlsafe(12) for user in permissions(SUBSTATIONS)}
     ports = NodePorts(*free_ports(5))
     node = Node(folder, ports, name="bench@localhost", plugins=(*PLUGINS, "rabbitmq_shovel"))
     node.prepare(render(passwords, SUBSTATIONS))
+    write(folder / "conf.d" / "90-change.conf", f"{change.config}\n")
+    write(folder / "advanced.config", f"{change.advanced}\n")
     variables = node.environment()
+    variables[ARGUMENTS] = f"{variables[ARGUMENTS]} {change.arguments}"
     with (
         program("epmd", node.epmd_command(), variables, folder, working_folder=folder),
         program(

@@ -63,6 +63,32 @@ class Part:
     tables: Sequence[Table]
 
 
+def compared(
+    found: Mapping[str, list[Mapping[str, float]]], base: str, ratios: Mapping[str, str]
+) -> list[Row]:
+    """Return rows that have the ratios to one of them, round by round.
+
+    ``ratios`` maps the name of a ratio to the column of which it is.
+    """
+    return [
+        Row(
+            name,
+            [
+                {
+                    **figures,
+                    **{
+                        ratio: figures[column] / of_base[column]
+                        for ratio, column in ratios.items()
+                        if column in figures and of_base[column]
+                    },
+                }
+                for figures, of_base in zip(rounds, found[base], strict=True)
+            ],
+        )
+        for name, rounds in found.items()
+    ]
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which a share of all lie, by the nearest rank; nan of none."""
     if not values:

@@ -23,6 +23,10 @@ class Sizes:
     session_seconds: float
     repeats: int  # of what takes microseconds
     profile_seconds: float
+    pattern_seconds: float  # of jobs at 100 a second
+    pattern_jobs: int  # as fast as they go
+    idle_seconds: float
+    asks: int  # of each kind
 
     def described(self) -> str:
         """Return the sizes as a sentence."""
@@ -44,6 +48,10 @@ FULL: Final = Sizes(
     session_seconds=30.0,
     repeats=15,
     profile_seconds=15.0,
+    pattern_seconds=3.0,
+    pattern_jobs=4_000,
+    idle_seconds=10.0,
+    asks=1_000,
 )
 QUICK: Final = Sizes(
     quick=True,
@@ -59,4 +67,8 @@ QUICK: Final = Sizes(
     session_seconds=4.0,
     repeats=3,
     profile_seconds=2.0,
+    pattern_seconds=1.0,
+    pattern_jobs=500,
+    idle_seconds=4.0,
+    asks=300,
 )
