@@ -13,7 +13,7 @@ from bench.report import Part, Table, compared
 from bench.sizes import Sizes
 
 JOBS_A_SECOND: Final = 100
-TOGETHER: Final = 5  # nodes that run beside the default one; each has work in its turn only
+TOGETHER: Final = 6  # nodes that run beside the default one; each has work in its turn only
 DEFAULT: Final = "as every node of ours"
 SLOW, FAST = f"{BROKER}, {JOBS_A_SECOND}/s", f"{BROKER}, at most"
 SLOW_OVER, FAST_OVER, RATE_OVER = f"÷ default, {JOBS_A_SECOND}/s", "÷ default, at most", "jobs/s ÷"
@@ -46,6 +46,8 @@ SETTINGS: Final[Mapping[str, Change]] = {
         arguments="+sbwt medium +sbwtdcpu short +sbwtdio short"
     ),
     "+S 1:1 (a scheduler for each processor)": Change(arguments="+S 1:1"),
+    "+swt very_high (medium)": Change(arguments="+swt very_high"),
+    "+SDio 1 (10)": Change(arguments="+SDio 1"),
 }
 TEXT: Final = """\
 A node for each setting, the default in parentheses, beside one as every node of ours is \

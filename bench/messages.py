@@ -26,6 +26,7 @@ PATTERNS: Final = (
     Pattern("request is its own event", request_is_event=True),
     Pattern("job is its own event", job_is_event=True),
     Pattern("both are their own events", request_is_event=True, job_is_event=True),
+    Pattern("queued events collected for 50 ms", queued_seconds=0.05),
     Pattern("today, one reader", readers=1),
     Pattern("no event log", log=False),
 )

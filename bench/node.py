@@ -139,6 +139,12 @@ def _with_substations(definitions: dict[str, list[dict[str, Any]]]) -> dict[str,
     }
 
 
+def environment(node: Node, change: Change) -> dict[str, str]:
+    """Return the variables of a node that is told more; later arguments of Erlang's win."""
+    variables = node.environment()
+    return {**variables, ARGUMENTS: f"{variables[ARGUMENTS]} {change.arguments}"}
+
+
 @contextmanager
 def rabbitmq(folder: Path, change: Change = UNCHANGED) -> Iterator[RabbitMQ]:
     """Run a node of its own in a folder, on free ports, while the context lasts."""
@@ -148,8 +154,7 @@ def rabbitmq(folder: Path, change: Change = UNCHANGED) -> Iterator[RabbitMQ]:
     node.prepare(render(passwords, SUBSTATIONS))
     write(folder / "conf.d" / "90-change.conf", f"{change.config}\n")
     write(folder / "advanced.config", f"{change.advanced}\n")
-    variables = node.environment()
-    variables[ARGUMENTS] = f"{variables[ARGUMENTS]} {change.arguments}"
+    variables = environment(node, change)
     with (
         program("epmd", node.epmd_command(), variables, folder, working_folder=folder),
         program(

@@ -43,13 +43,15 @@ class Pattern:
 
     ``request_is_event`` and ``job_is_event``: a second binding brings the message to the event log
     as well, and no event is published beside it. ``joined``: events of one turn of the loop go out
-    as one message. ``log`` is False where there are no events at all.
+    as one message. ``queued_seconds``: for so long the api collects its `queued` events. ``log`` is
+    False where there are no events at all.
     """
 
     name: str
     request_is_event: bool = False
     job_is_event: bool = False
     joined: bool = True
+    queued_seconds: float = 0.0
     readers: int = 2
     log: bool = True
 
@@ -73,6 +75,7 @@ class Flow:
         self._begun = self._completed = self._read = self._left = 0
         self._completed_at = 0.0
         self._refused: list[str] = []
+        self._queued: list[Event] = []
         api, dispatcher = [vhost.url("api")], [vhost.url("dispatcher")]
         self._api = Publisher("pattern-api", api, _ignore)
         self._api_events = EventWriter(self._api, "pattern-api", provenance.API)
@@ -156,7 +159,21 @@ class Flow:
         self._check(outcome)
         if self._pattern.log and not self._pattern.request_is_event:
             queued = Event(State.QUEUED, request.requested_at, request.id, detail=request.fields())
-            self.write(self._api_events, queued)
+            self._write_queued(queued)
+
+    def _write_queued(self, event: Event) -> None:
+        if not self._pattern.queued_seconds:
+            self.write(self._api_events, event)
+            return
+        if not self._queued:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._pattern.queued_seconds, self._write_all_queued)
+        self._queued.append(event)
+
+    def _write_all_queued(self) -> None:
+        for each in self._queued:
+            self._api_events.write(each)
+        self._queued.clear()
 
     def write(
         self, writer: EventWriter, event: Event, done: Callable[[bool], None] | None = None

@@ -25,14 +25,19 @@ def _look_apart(connection: BlockingConnection, _: BlockingChannel) -> None:
     channel.close()
 
 
-def _declare_and_bind(_: BlockingConnection, channel: BlockingChannel) -> None:
+def _declare(_: BlockingConnection, channel: BlockingChannel) -> None:
     channel.queue_declare(QUEUE.name, durable=True, arguments=dict(QUEUE.arguments))
+
+
+def _declare_and_bind(connection: BlockingConnection, channel: BlockingChannel) -> None:
+    _declare(connection, channel)
     channel.queue_bind(QUEUE.name, QUEUE.exchange, QUEUE.key)
 
 
 ASKS: Final[Mapping[str, Ask]] = {
     "state of a queue": lambda _, channel: channel.queue_declare(QUEUE.name, passive=True),
     "the same on a channel of its own": _look_apart,
+    "queue declared again": _declare,
     "queue declared and bound again": _declare_and_bind,
     "lease renewed (`basic.qos`)": lambda _, channel: channel.basic_qos(prefetch_count=1),
 }

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import counts, machine, relay
-from bench.__main__ import PARTS, main, measure
-from bench.node import RabbitMQ, rabbitmq
+from bench import broker_settings, counts, machine, relay
+from bench.__main__ import ON_REQUEST, PARTS, main, measure
+from bench.node import ARGUMENTS, Change, RabbitMQ, environment, rabbitmq
 from bench.processes import NotMeasured
 from bench.report import Part, render
 from bench.sizes import Sizes
@@ -31,6 +31,10 @@ TINY = Sizes(
     session_seconds=1.0,
     repeats=1,
     profile_seconds=1.0,
+    pattern_seconds=0.5,
+    pattern_jobs=200,
+    idle_seconds=0.5,
+    asks=50,
 )
 # parts of RabbitMQ have no process of their own, and not every service publishes or receives
 WITHOUT = {("relay", relay.SHOVEL)}
@@ -43,13 +47,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield running
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [*PARTS, "messages"])
 async def test_every_part_measures_all_it_names(
     name: str, node: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each program runs to its end, and each contender has a figure in each column."""
     monkeypatch.setattr(counts, "STATISTICS_SECONDS", 0.1)  # some of RabbitMQ's own are missing
-    part = await PARTS[name](node, tmp_path, TINY)
+    part = await {**PARTS, **ON_REQUEST}[name](node, tmp_path, TINY)
     assert part.name == name
     for table in part.tables:
         for row in table.rows:
@@ -59,6 +63,47 @@ async def test_every_part_measures_all_it_names(
             else:
                 assert not any(map(math.isnan, figures)), (row.name, figures)
         assert f"**{table.title}**" in render(part)
+
+
+async def test_a_setting_is_measured_on_a_node_of_its_own(node: RabbitMQ, tmp_path: Path) -> None:
+    """Beside the node that is as every one of ours, in one table."""
+    change = Change(
+        "collect_statistics_interval = 30000",
+        "[{rabbit, [{quorum_commands_soft_limit, 256}]}].",
+    )
+    part = await broker_settings.measure(node, tmp_path, TINY, {"changed": change})
+    (table,) = part.tables
+    assert [row.name for row in table.rows] == [broker_settings.DEFAULT, "changed"]
+    for row in table.rows:
+        assert not any(math.isnan(row.median(column)) for column in table.columns)
+    folder = tmp_path / "nodes0" / "0"
+    assert "collect_statistics_interval" in (folder / "conf.d" / "90-change.conf").read_text()
+    assert "quorum_commands_soft_limit" in (folder / "advanced.config").read_text()
+
+
+def test_arguments_of_erlang_come_behind_those_of_every_node(node: RabbitMQ) -> None:
+    """Of two for the same thing Erlang takes the last."""
+    before = environment(node.node, Change())[ARGUMENTS].rstrip()
+    assert "inet_dist_use_interface" in before
+    assert environment(node.node, Change(arguments="+S 1:1"))[ARGUMENTS] == f"{before} +S 1:1"
+
+
+async def test_what_is_measured_on_request_is_only_printed(
+    node: RabbitMQ,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A page that `make bench` writes as a whole would keep it for ever."""
+
+    async def stub(*_: object) -> Part:
+        return Part("messages", "Messages", "Measured.", [])
+
+    monkeypatch.setitem(ON_REQUEST, "messages", stub)
+    document = tmp_path / "performance.md"
+    assert await measure(node, tmp_path, ["messages"], TINY, document) == []
+    assert "## Messages\n\nMeasured." in capsys.readouterr().out
+    assert not document.exists()
 
 
 def test_a_part_that_there_is_not_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
