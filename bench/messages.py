@@ -18,6 +18,7 @@ from bench.peers.asks import ASKS, ask, held
 from bench.processes import cpu_seconds
 from bench.report import Part, Row, Table, compared
 from bench.sizes import Sizes
+from grid.events import State
 
 JOBS_A_SECOND: Final = 100
 PATTERNS: Final = (
@@ -26,7 +27,11 @@ PATTERNS: Final = (
     Pattern("request is its own event", request_is_event=True),
     Pattern("job is its own event", job_is_event=True),
     Pattern("both are their own events", request_is_event=True, job_is_event=True),
-    Pattern("queued events collected for 50 ms", queued_seconds=0.05),
+    Pattern("queued collected for 20 ms", collected=frozenset({State.QUEUED})),
+    Pattern(
+        "queued and charging collected for 20 ms",
+        collected=frozenset({State.QUEUED, State.CHARGING}),
+    ),
     Pattern("today, one reader", readers=1),
     Pattern("no event log", log=False),
 )

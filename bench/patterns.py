@@ -35,6 +35,7 @@ CHARGE_SECONDS: Final = 0.02
 WARM_UP_JOBS: Final = 50
 STALL_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.005
+COLLECT_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,15 @@ class Pattern:
 
     ``request_is_event`` and ``job_is_event``: a second binding brings the message to the event log
     as well, and no event is published beside it. ``joined``: events of one turn of the loop go out
-    as one message. ``queued_seconds``: for so long the api collects its `queued` events. ``log`` is
-    False where there are no events at all.
+    as one message. ``collected``: events of these kinds wait for ``COLLECT_SECONDS``, or for the
+    next event of their writer. ``log`` is False where there are no events at all.
     """
 
     name: str
     request_is_event: bool = False
     job_is_event: bool = False
     joined: bool = True
-    queued_seconds: float = 0.0
+    collected: frozenset[State] = frozenset()
     readers: int = 2
     log: bool = True
 
@@ -75,7 +76,7 @@ class Flow:
         self._begun = self._completed = self._read = self._left = 0
         self._completed_at = 0.0
         self._refused: list[str] = []
-        self._queued: list[Event] = []
+        self._collected: dict[EventWriter, list[Event]] = {}
         api, dispatcher = [vhost.url("api")], [vhost.url("dispatcher")]
         self._api = Publisher("pattern-api", api, _ignore)
         self._api_events = EventWriter(self._api, "pattern-api", provenance.API)
@@ -159,29 +160,27 @@ class Flow:
         self._check(outcome)
         if self._pattern.log and not self._pattern.request_is_event:
             queued = Event(State.QUEUED, request.requested_at, request.id, detail=request.fields())
-            self._write_queued(queued)
-
-    def _write_queued(self, event: Event) -> None:
-        if not self._pattern.queued_seconds:
-            self.write(self._api_events, event)
-            return
-        if not self._queued:
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._pattern.queued_seconds, self._write_all_queued)
-        self._queued.append(event)
-
-    def _write_all_queued(self) -> None:
-        for each in self._queued:
-            self._api_events.write(each)
-        self._queued.clear()
+            self.write(self._api_events, queued)
 
     def write(
         self, writer: EventWriter, event: Event, done: Callable[[bool], None] | None = None
     ) -> None:
-        """Write an event, alone or with the others of this turn of the loop."""
+        """Write an event: alone, with the others of this turn of the loop, or a little later."""
+        if event.kind in self._pattern.collected:
+            waiting = self._collected.setdefault(writer, [])
+            if not waiting:
+                loop = asyncio.get_running_loop()
+                loop.call_later(COLLECT_SECONDS, self._write_collected, writer)
+            waiting.append(event)
+            return
+        self._write_collected(writer)
         writer.write(event, done)
         if not self._pattern.joined:
             writer.flush()
+
+    def _write_collected(self, writer: EventWriter) -> None:
+        for each in self._collected.pop(writer, ()):
+            writer.write(each)
 
     def _on_request(self, delivery: Delivery) -> None:
         self._low_water.begin(delivery.tag)
