@@ -28,6 +28,7 @@ PATTERNS: Final = (
     Pattern("job is its own event", job_is_event=True),
     Pattern("both are their own events", request_is_event=True, job_is_event=True),
     Pattern("queued collected for 20 ms", collected=frozenset({State.QUEUED})),
+    Pattern("charging collected for 20 ms", collected=frozenset({State.CHARGING})),
     Pattern(
         "queued and charging collected for 20 ms",
         collected=frozenset({State.QUEUED, State.CHARGING}),
