@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from dispatcher.acknowledgements import AckWindow
 from grid.amqp import Consumer
+from grid.amqp.ack_window import AckWindow
 
 GAP_SECONDS: Final = 0.05  # how long an acknowledgement waits for those before it
 
@@ -36,7 +36,7 @@ class Acknowledger:
 
     def forget(self) -> None:
         """Let go of all deliveries: they are void."""
-        self._window.forget()
+        self._window = AckWindow()
 
     def finish(self) -> None:
         """Acknowledge all that is done, now."""

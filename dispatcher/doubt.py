@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from grid.amqp import Delivery
@@ -35,37 +35,28 @@ class Doubt:
         self._held: list[Delivery] = []
         self._asked = asyncio.Event()
         self._reading: list[Delivery] = []  # for which the log is being read
-        self._epoch = 0  # of the consuming link: a tag of an older one means nothing
 
     def hold(self, delivery: Delivery) -> None:
         """Hold a request."""
         self._held.append(delivery)
         self._asked.set()
 
-    def forget(self) -> None:
-        """Let go of all: the link broke, and RabbitMQ delivers them again."""
-        self._epoch += 1
-        self._held.clear()
-        self._reading = []
-
     @property
     def held(self) -> list[Delivery]:
-        """Return the requests that wait for the log."""
-        return [*self._reading, *self._held]
+        """Return the requests that wait for the log, and did not go with their link."""
+        return live([*self._reading, *self._held])
 
     async def run(self) -> None:
         """Read the log for what is held, again and again, until the task is cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            epoch, (held, self._held) = self._epoch, (self._held, [])
-            self._reading = held
-            if held:
-                await self._read(len(held))
-            self._reading = []
-            if epoch == self._epoch:
-                for each in held:
-                    self._take(each)
+            self._reading, self._held = live(self._held), []
+            if self._reading:
+                await self._read(len(self._reading))
+            read, self._reading = live(self._reading), []
+            for each in read:
+                self._take(each)
 
     async def _read(self, count: int) -> None:
         """Read the log, however long that takes."""
@@ -77,3 +68,8 @@ class Doubt:
             await reading
         finally:
             reading.cancel()
+
+
+def live(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Return those deliveries that RabbitMQ has not back."""
+    return [each for each in deliveries if each.is_live]

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from dispatcher.decision.line import Wish, wish
-from dispatcher.parking import Parking
 from grid import parking, topology
+from grid.amqp import Delivery
 from grid.messages import ChargeRequest
 from grid.trace import Trace
 
 # of a request that a dispatcher published once more: its job may have ended, or be elsewhere
 COPY_HEADER: Final = "x-published-again"
 TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where requests are delivered from: ``charge.requests``, or the queue of a substation.
-
-    ``done`` acknowledges a delivery by its tag; ``parking`` puts aside what cannot be processed.
-    """
-
-    done: Callable[[int], None]
-    parking: Parking
 
 
 class Hands(NamedTuple):
@@ -42,16 +31,16 @@ class Hands(NamedTuple):
 class Job:
     """A request in hand.
 
-    ``tag`` is its delivery from ``source``, or None since that link broke; ``origin`` the
-    substation whose queue it was taken back from; ``since`` when it came, in the ledger's seconds;
-    ``trace`` the span in which it is seen to; ``replays`` how often an operator sent it again after
-    it was parked; ``once_more`` how often it was sent again since nothing was heard of it.
+    ``delivery`` is from ``charge.requests`` or the queue of a substation, None where it is only
+    sent once more; ``origin`` the substation whose queue it was taken back from; ``since`` when it
+    came, in the ledger's seconds; ``trace`` its span here; ``replays`` how often an operator sent
+    it again after it was parked; ``once_more`` how often it was sent again since nothing was heard
+    of it.
     """
 
     request: ChargeRequest
     body: bytes
-    source: Source
-    tag: int | None
+    delivery: Delivery | None
     since: float
     trace: Trace
     replays: int = 0
@@ -77,9 +66,19 @@ class Job:
         return self.request.id
 
     @property
-    def queue(self) -> str:
-        """The queue it was delivered from."""
-        return topology.substation_queue(self.origin).name if self.origin else topology.REQUESTS
+    def is_ours(self) -> bool:
+        """Return whether RabbitMQ has not delivered it to another, or is about to do so."""
+        return self.delivery is None or self.delivery.is_live
+
+    @property
+    def is_request(self) -> bool:
+        """Return whether it was delivered from ``charge.requests``."""
+        return self.delivery is not None and self.delivery.queue == topology.REQUESTS
+
+    @property
+    def is_taken_back(self) -> bool:
+        """Return whether it was delivered from the queue of a substation."""
+        return self.delivery is not None and self.delivery.queue != topology.REQUESTS
 
     @property
     def was_at(self) -> str:
@@ -92,6 +91,6 @@ class Job:
         return {**self.trace.headers(), **parking.marked(self.replays)}
 
     def done(self) -> None:
-        """Acknowledge its delivery, where that is still good."""
-        if self.tag is not None:
-            self.source.done(self.tag)
+        """Acknowledge its delivery, where RabbitMQ has not got that back."""
+        if self.delivery is not None:
+            self.delivery.ack()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dispatcher.telemetry import Metrics
 from grid import messages, parking, topology
-from grid.amqp import Outcome, Publisher
+from grid.amqp import Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import Event, State
 
@@ -23,66 +23,57 @@ RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message, or i
 
 
 class Parking:
-    """Parks messages; ``parked`` is told the tag of each that RabbitMQ has there, on record."""
+    """Parks messages; each is acknowledged once RabbitMQ has it there, and on record."""
 
     def __init__(
         self,
         publisher: Publisher,
         events: EventWriter,
         metrics: Metrics,
-        *,
         clock: Callable[[], float],
-        parked: Callable[[int], None],
     ) -> None:
         self._publisher = publisher
         self._events = events
         self._metrics = metrics
         self._clock = clock
-        self._parked = parked
-        self._epoch = 0  # of the consuming link: a tag of an older one means nothing
 
     def park(
         self,
-        tag: int | None,
-        body: bytes,
-        id: str | None,
+        delivery: Delivery,
         kind: str,
         reason: str,
         *,
-        queue: str,
-        headers: Mapping[str, Any],
+        queue: str | None = None,
+        headers: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put aside a message of a queue; ``id`` may be anything a stranger wrote there.
+        """Put aside a message; its id may be anything a stranger wrote there.
 
-        ``kind`` is the reason in a word or two, one of few.
+        ``kind`` is the reason in a word or two, one of few. ``queue`` and ``headers`` are told
+        where they are not those of the delivery.
         """
-        name = messages.name_of(id, body)
+        name = messages.name_of(delivery.id, delivery.body)
         log.warning("parked %s: %s", name, reason)
         self._metrics.parked.labels(kind).inc()
+        queue = delivery.queue if queue is None else queue
+        headers = delivery.headers if headers is None else headers
         label = parking.label(kind, reason, queue, self._clock(), headers)
-        self._publish(self._epoch, tag, body, name, label)
+        self._publish(delivery, name, label)
 
-    def forget(self) -> None:
-        """Let go of all deliveries: RabbitMQ delivers them again, and they are parked again."""
-        self._epoch += 1
-
-    def _publish(
-        self, epoch: int, tag: int | None, body: bytes, name: str, label: Mapping[str, Any]
-    ) -> None:
+    def _publish(self, delivery: Delivery, name: str, label: Mapping[str, Any]) -> None:
         def answer(outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
                 self._events.insist(
                     self._event(name, label),
                     RETRY_SECONDS,
-                    partial(self._on_recorded, epoch, tag),
-                    wanted=lambda: epoch == self._epoch,  # else RabbitMQ brings the message again
+                    partial(self._on_recorded, delivery),
+                    wanted=lambda: delivery.is_live,  # else RabbitMQ delivers the message again
                 )
-            elif epoch == self._epoch:
-                again = partial(self._publish, epoch, tag, body, name, label)
+            elif delivery.is_live:
+                again = partial(self._publish, delivery, name, label)
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
 
         self._publisher.publish(
-            topology.PARKED, topology.PARKED_KEY, body, answer, id=name, headers=label
+            topology.PARKED, topology.PARKED_KEY, delivery.body, answer, id=name, headers=label
         )
 
     def _event(self, name: str, label: Mapping[str, Any]) -> Event:
@@ -96,7 +87,7 @@ class Parking:
             detail=parking.noted(parking.replays(label)),
         )
 
-    def _on_recorded(self, epoch: int, tag: int | None, written: bool) -> None:  # noqa: FBT001
+    def _on_recorded(self, delivery: Delivery, written: bool) -> None:  # noqa: FBT001
         self._metrics.events_lost.inc(not written)
-        if written and tag is not None and epoch == self._epoch:
-            self._parked(tag)
+        if written:
+            delivery.ack()

@@ -35,12 +35,12 @@ DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a 
 
 @dataclass(slots=True)
 class Session:
-    """A job in hand. ``tag`` is its delivery, or None since the link broke."""
+    """A job in hand, and the delivery that is acknowledged when it has ended."""
 
     request: ChargeRequest
     attempt: int
     seconds: float
-    tag: int | None
+    delivery: Delivery
     trace: Trace
     timer: asyncio.TimerHandle | None = None
 
@@ -85,20 +85,18 @@ class Worker:
             self._refuse(delivery, str(error))
             return
         session = self._in_hand.get(request.id)
-        if session is not None and session.tag is None:
-            session.tag = delivery.tag
+        if session is not None and not session.delivery.is_live:
+            session.delivery = delivery
         elif session is not None or self._station.end(request.id):
             self._acknowledge_copy(request.id, delivery)
         else:
             self._take(request, delivery)
 
     def forget(self) -> None:
-        """Let go of all deliveries: the link broke, and RabbitMQ will deliver them again."""
+        """Drop what waits: the link broke, and RabbitMQ will deliver it again."""
         self._waiting.clear()
         self._count_waiting()
         self._gives_back = False
-        for session in self._in_hand.values():
-            session.tag = None
 
     def keep(self) -> None:
         """Keep what waits: its queue was deleted, and RabbitMQ will not deliver it again."""
@@ -117,7 +115,7 @@ class Worker:
         self._gives_back = self.consumer.connected
         self.consumer.stop()
         while self._waiting:
-            self.consumer.requeue(self._next_waiting().tag)
+            self._next_waiting().requeue()
         if self._in_hand:
             log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
             await within(grace_seconds, self._empty.wait())
@@ -127,7 +125,7 @@ class Worker:
     def _refuse(self, delivery: Delivery, reason: str) -> None:
         """Have RabbitMQ put aside what is no job; a dispatcher parks it, and says so on record."""
         log.warning("a message that is no job goes to %s: %s", topology.DEAD, reason)
-        self.consumer.reject(delivery.tag)
+        delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
         if self._stopping:
@@ -138,7 +136,7 @@ class Worker:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
-            self._start(request, delivery, delivery.tag)
+            self._start(request, delivery)
 
     def _turn_away(self, delivery: Delivery) -> None:
         """Give back what comes too late.
@@ -147,11 +145,11 @@ class Worker:
         for poison: such a job goes back when that link ends.
         """
         if self._gives_back:
-            self.consumer.requeue(delivery.tag)
+            delivery.requeue()
 
     def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
         """End a job whose vehicle has left; like a completion, once that is on record."""
-        session = self._session(request, delivery, delivery.tag, 0.0)
+        session = self._session(request, delivery, 0.0)
         self._empty.clear()
         self._in_hand[request.id] = session
         at = self._clock()
@@ -160,9 +158,9 @@ class Worker:
         event = self._event(State.EXPIRED, session, at)
         self._report(session, replace(event, reason=DEPARTED))
 
-    def _start(self, request: ChargeRequest, delivery: Delivery, tag: int | None) -> None:
+    def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
         seconds = self._random.uniform(*self._charge_seconds)
-        session = self._session(request, delivery, tag, seconds)
+        session = self._session(request, delivery, seconds)
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
@@ -171,11 +169,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         session.timer = loop.call_later(session.seconds, self._finish, session)
 
-    def _session(
-        self, request: ChargeRequest, delivery: Delivery, tag: int | None, seconds: float
-    ) -> Session:
+    def _session(self, request: ChargeRequest, delivery: Delivery, seconds: float) -> Session:
         trace = carried(delivery.headers, self._chance)
-        return Session(request, _attempt(delivery), seconds, tag, trace)
+        return Session(request, _attempt(delivery), seconds, delivery, trace)
 
     def _finish(self, session: Session) -> None:
         session.timer = None
@@ -190,11 +186,11 @@ class Worker:
             self.deliver(self._next_waiting())
 
     def _start_kept(self, delivery: Delivery) -> None:
-        """Charge a job of a queue that is gone: there is nothing to acknowledge."""
+        """Charge a job of a queue that is gone: acknowledging it will do nothing."""
         request = messages.decode(delivery.body)  # as it was when it came
         self._count_waiting()
         if request.id not in self._in_hand and not self._station.end(request.id):
-            self._start(request, delivery, None)
+            self._start(request, delivery)
 
     def _next_waiting(self) -> Delivery:
         delivery = self._waiting.popleft()
@@ -211,8 +207,7 @@ class Worker:
     def _close(self, session: Session) -> None:
         if self._in_hand.pop(session.request.id, None) is None:
             return
-        if session.tag is not None:
-            self.consumer.ack(session.tag)
+        session.delivery.ack()
         if not self._in_hand:
             self._empty.set()
 
@@ -221,8 +216,7 @@ class Worker:
         if session.timer is not None:
             session.timer.cancel()
             self._station.interrupt(session.request.id)
-        if session.tag is not None:
-            self.consumer.requeue(session.tag)
+        session.delivery.requeue()
 
     def _acknowledge_copy(self, id: str, delivery: Delivery) -> None:
         # The first delivery of a message that is known already is a second copy; a redelivery is
@@ -230,7 +224,7 @@ class Worker:
         if not delivery.redelivered:
             self._station.duplicates += 1
         self._tell_again(id)
-        self.consumer.ack(delivery.tag)
+        delivery.ack()
 
     def _tell_again(self, id: str) -> None:
         """Put an end on record once more: who sent the job again may not have it."""

@@ -9,8 +9,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pika.frame import decode_frame
+from pika.spec import Basic
+
 from grid import events, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publication, Publisher
+from grid.amqp.acknowledger import Acknowledger
 from grid.events import Event
 
 _BEHIND = {queue.name: queue.exchange for queue in topology.QUEUES}  # the exchange of each queue
@@ -105,6 +109,7 @@ class FakeConsumer(Consumer):
         )
         self.up.set()
         self._take, self._drop = deliver, forget
+        self._acknowledger = Acknowledger(1, self._on_frame)
         self._tag = 0
         self.outstanding: dict[int, Delivery] = {}
         self.acked: list[int] = []
@@ -122,15 +127,21 @@ class FakeConsumer(Consumer):
     ) -> int:
         """Deliver a message; gives its tag."""
         self._tag += 1
-        delivery = Delivery(self._tag, body, id, again, headers or {})
-        self.outstanding[self._tag] = delivery
+        tag = self._tag
+        self._acknowledger.delivered(tag)
+        delivery = Delivery(
+            self._acknowledger, tag, self._queue, body, id, headers or {}, redelivered=again
+        )
+        self.outstanding[tag] = delivery
         self._take(delivery)
-        return delivery.tag
+        return tag
 
     def break_link(self) -> list[Delivery]:
         """Lose the channel; gives what RabbitMQ will deliver again."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._tag = 0
+        self._acknowledger.end()
+        self._acknowledger = Acknowledger(1, self._on_frame)
         self._drop()
         return lost
 
@@ -151,6 +162,15 @@ class FakeConsumer(Consumer):
     def stop(self) -> None:
         """Record the end of consuming."""
         self.stopped = True
+
+    def _on_frame(self, frame: bytes) -> None:
+        method = decode_frame(frame)[1].method
+        if isinstance(method, Basic.Ack):
+            self.ack(method.delivery_tag, multiple=method.multiple)
+        elif method.requeue:
+            self.requeue(method.delivery_tag)
+        else:
+            self.reject(method.delivery_tag)
 
     def _end(self, tag: int, where: list[int]) -> None:
         assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"

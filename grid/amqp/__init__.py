@@ -9,9 +9,9 @@ confirms, consumers and streams.
 
 from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
+from grid.amqp.delivery import Delivery
 from grid.amqp.link import Link, Watch, settle
 from grid.amqp.publisher import Outcome, Publication, Publisher
-from grid.amqp.receiver import Delivery
 from grid.amqp.scanner import StreamScanner
 from grid.amqp.stream import StreamReader
 from grid.amqp.taker import Taker

@@ -10,11 +10,13 @@ from typing import Any, Final
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
+from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection, connection_of, left_to_the_connection
 from grid.amqp.declarer import QueueState
 from grid.amqp.frames import Content, Envelope
 from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.receiver import Delivery, Receiver, grant
+from grid.amqp.delivery import Delivery
+from grid.amqp.receiver import Receiver, grant
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue
@@ -31,6 +33,9 @@ class Consumer(Receiver):
     nothing then, though messages wait, or the queue has no consumer at all, the link is made anew:
     after a queue was deleted and made again, RabbitMQ 3.10 may count a consumer and never serve it,
     or not tell one that it is none any more.
+
+    Where deliveries end out of order, an acknowledgement waits up to ``gap_seconds`` for those
+    before it, so that fewer frames do.
     """
 
     def __init__(
@@ -46,9 +51,11 @@ class Consumer(Receiver):
         gone: Callable[[], None] = lambda: None,
         idle: Callable[[], bool] | None = None,
         leased: bool = False,
+        gap_seconds: float = 0.0,
     ) -> None:
         super().__init__(name, urls, watch, forget=forget, leased=leased)
         self._queue = queue
+        self._gap_seconds = gap_seconds
         self._prefetch = prefetch
         self._deliver = deliver
         self._gone = gone
@@ -66,13 +73,15 @@ class Consumer(Receiver):
             for tag in self._tags:
                 channel.basic_cancel(tag)
 
+    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
+        return Acknowledger(channel, send, gap_seconds=self._gap_seconds)
+
     async def _set_up(self, channel: Channel) -> None:
-        # Deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has:
-        # acknowledging them must work from the first on.
-        self._channel = channel
-        connection_of(channel).deliver_to(channel, self._on_message)
-        channel.add_on_cancel_callback(self._on_cancel)
+        self._channel = channel  # what comes before the link is up may lapse as well
         await super()._set_up(channel)
+        on_message = partial(self._on_message, self._acknowledger)
+        connection_of(channel).deliver_to(channel, on_message)
+        channel.add_on_cancel_callback(self._on_cancel)
         if self._stopped:
             return
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
@@ -94,17 +103,28 @@ class Consumer(Receiver):
     def _arguments(self) -> dict[str, Any]:
         return {}
 
-    def _on_message(self, envelope: Envelope, content: Content, body: bytes) -> None:
+    def _on_message(
+        self, acknowledger: Acknowledger, envelope: Envelope, content: Content, body: bytes
+    ) -> None:
+        tag, redelivered, exchange, key = envelope
+        acknowledger.delivered(tag)
+        delivery = Delivery(
+            acknowledger,
+            tag,
+            self._queue,
+            body,
+            content.id,
+            content.headers,
+            redelivered=redelivered,
+            exchange=exchange,
+            key=key,
+        )
         if self._stopped:  # RabbitMQ had sent it before it knew
-            self.requeue(envelope.tag)
+            delivery.requeue()
             return
         self._delivered += 1
-        tag, redelivered, exchange, key = envelope
-        delivery = Delivery(
-            tag, body, content.id, redelivered, content.headers, exchange=exchange, key=key
-        )
         if not guarded(self._deliver, delivery):
-            self.reject(tag)  # it goes where poison goes, not to those that come after it
+            delivery.reject()  # it goes where poison goes, not to those that come after it
 
     def _on_cancel(self, _frame: object) -> None:
         """Start afresh when RabbitMQ ends the consumer: its queue is gone."""

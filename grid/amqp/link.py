@@ -71,6 +71,7 @@ class Link:
                 await asyncio.sleep(opened + LIFE_LEAST_SECONDS - time())
         finally:
             self.up.clear()
+            self._closing()
             await _close(connection)
 
     async def _open_with_patience(self) -> Connection:
@@ -165,6 +166,9 @@ class Link:
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
         """Start the work on a new channel."""
+
+    def _closing(self) -> None:
+        """Send what is still to be sent, before the link is closed for good."""
 
     def _lost(self) -> None:
         """Forget what belonged to the channel that is gone."""

@@ -1,46 +1,26 @@
-"""What every link that receives has in common: a delivery, and the ways it can end."""
+"""What every link that receives has in common: deliveries, and the lease on them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
 
-from pika import BasicProperties
 from pika.channel import Channel
 from pika.exceptions import AMQPError
-from pika.spec import Basic
 
 from grid.amqp import frames
+from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection, connection_of
 from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
 from grid.amqp.link import Link, Watch, future, settle
 
 
-class Delivery(NamedTuple):
-    """A message from a queue; ``tag`` is good until the link breaks.
-
-    ``behind`` is how many others were ready behind one that was asked for. ``exchange`` and ``key``
-    are those it was published with: a stream keeps them as well.
-    """
-
-    tag: int
-    body: bytes
-    id: str | None
-    redelivered: bool
-    headers: Mapping[str, Any]
-    behind: int = 0
-    exchange: str = ""
-    key: str = ""
-
-
 class Receiver(Link):
-    """A link whose deliveries are to be acknowledged.
+    """A link that brings deliveries. Each acknowledges itself, for as long as its channel is there.
 
-    ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
-    has back what they stood for. A link that is ``leased`` asks RabbitMQ again and again whether
-    its channel is still there; ``lapsed`` says when there was no answer.
+    A link that is ``leased`` asks RabbitMQ again and again whether its channel is still there;
+    ``lapsed`` says when there was no answer.
     """
 
     def __init__(
@@ -54,6 +34,8 @@ class Receiver(Link):
     ) -> None:
         super().__init__(name, urls, watch)
         self._forget = forget
+        self._acknowledger = Acknowledger(0, _nowhere)  # of the channel there is, or was last
+        self._acknowledger.end()
         self._lease = Lease() if leased else None
         self._renewing: asyncio.Task[None] | None = None
 
@@ -64,6 +46,11 @@ class Receiver(Link):
         Either the link is about to break, or RabbitMQ is about to answer.
         """
         return self._lease is not None and self._channel is not None and not self._lease.holds
+
+    @property
+    def unsettled(self) -> int:
+        """Return how many deliveries RabbitMQ has no word of yet."""
+        return len(self._acknowledger)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or with ``multiple`` every one up to it."""
@@ -81,17 +68,28 @@ class Receiver(Link):
             connection_of(channel).send(frames.nack(channel.channel_number, tag, requeue=False))
 
     async def _set_up(self, channel: Channel) -> None:
+        # deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has
+        self._acknowledger = self._acknowledging(channel.channel_number, partial(_send, channel))
         if self._lease is not None:
             await _renew(self._lease, channel)
+
+    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
+        """Return what settles the deliveries of a new channel."""
+        return Acknowledger(channel, send)
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
         super()._opened(connection, channel)
         if self._lease is not None:
             self._renewing = asyncio.create_task(_keep(self._lease, channel, self._broken))
 
+    def _closing(self) -> None:
+        self._acknowledger.flush()
+        self._acknowledger.end()
+
     def _lost(self) -> None:
         if self._renewing is not None:
             self._renewing.cancel()
+        self._acknowledger.end()
         self._forget()
 
 
@@ -136,16 +134,10 @@ async def _renew(lease: Lease, channel: Channel) -> None:
     lease.renew(asked_at if stopped else ran_at)
 
 
-def received(method: Basic.GetOk, properties: BasicProperties, body: bytes) -> Delivery:
-    """Return a message as the services see it."""
-    headers = properties.headers or {}
-    return Delivery(
-        method.delivery_tag,
-        body,
-        properties.message_id,
-        method.redelivered,
-        headers,
-        method.message_count,
-        method.exchange,
-        method.routing_key,
-    )
+def _send(channel: Channel, data: bytes) -> None:
+    if channel.is_open:
+        connection_of(channel).send(data)
+
+
+def _nowhere(_: bytes) -> None:
+    """Send nothing: there was no channel yet."""

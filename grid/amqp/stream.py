@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from pika.channel import Channel
 
+from grid.amqp import frames
+from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection
 from grid.amqp.consumer import Consumer
+from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, guarded, settle
-from grid.amqp.receiver import Delivery
 from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
@@ -20,6 +22,37 @@ ACK_EVERY: Final = STREAM_PREFETCH // 2  # messages; an acknowledgement only mak
 ACK_SECONDS: Final = 60.0  # where fewer come: RabbitMQ ends a consumer that is silent for long
 RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
+
+
+class _StreamAcknowledger(Acknowledger):
+    """Acknowledges messages that are read in their order: one frame is for all up to the last."""
+
+    def __init__(self, channel: int, send: Callable[[bytes], None]) -> None:
+        super().__init__(channel, send)
+        self._last = self._count = 0  # of those that were read and are not acknowledged
+
+    def delivered(self, tag: int) -> None:
+        """Record nothing: the last that was read says it all."""
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a message that was read, and all before it, once they are many."""
+        self._last, self._count = tag, self._count + 1
+        if self._count >= ACK_EVERY:
+            self.flush()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)
+
+    def nack(self, tag: int, *, requeue: bool) -> None:
+        """Do nothing: a stream takes no message back."""
+
+    def flush(self) -> None:
+        """Acknowledge all that was read."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._count:
+            self._count = 0
+            self._send(frames.ack(self._channel, self._last, multiple=True))
 
 
 class StreamReader(Consumer):
@@ -53,8 +86,6 @@ class StreamReader(Consumer):
         self._began: float | None = None
         self._read = read
         self._unread: deque[Delivery] = deque()
-        self._unacknowledged: list[int] = []  # tags of messages that were read
-        self._acknowledging: asyncio.TimerHandle | None = None
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
         self._read_last = b""
         self._checking: asyncio.TimerHandle | None = None
@@ -68,6 +99,9 @@ class StreamReader(Consumer):
         """Keep the link up and read from ``start`` on, until the task is cancelled."""
         self._start = self._next = start
         await self.run()
+
+    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
+        return _StreamAcknowledger(channel, send)
 
     async def _set_up(self, channel: Channel) -> None:
         read_before = self._began is not None and isinstance(self._next, int) and self._next > 0
@@ -118,7 +152,7 @@ class StreamReader(Consumer):
         if at < last or (at == last and delivery.body != self._read_last):
             self._begin_anew()
         elif at == last:
-            self.ack(delivery.tag)
+            delivery.ack()
         return at > last
 
     def _check_no_more(self) -> None:
@@ -141,29 +175,12 @@ class StreamReader(Consumer):
         self._read_last = delivery.body
         guarded(self._read, delivery.body, writer_of(delivery.exchange, delivery.key))
         self._unread.popleft()
-        self._unacknowledged.append(delivery.tag)
-        if len(self._unacknowledged) >= ACK_EVERY:
-            self._acknowledge()
-        elif self._acknowledging is None:
-            loop = asyncio.get_running_loop()
-            self._acknowledging = loop.call_later(ACK_SECONDS, self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        if self._unacknowledged:
-            self.ack(self._unacknowledged[-1], multiple=True)
-        self._acknowledge_no_more()
-
-    def _acknowledge_no_more(self) -> None:
-        self._unacknowledged.clear()
-        if self._acknowledging is not None:
-            self._acknowledging.cancel()
-            self._acknowledging = None
+        delivery.ack()
 
     def _lost(self) -> None:
         super()._lost()
         self._check_no_more()
         self._unread.clear()  # they come again
-        self._acknowledge_no_more()
         if self._forget_all is not None:
             self._next = self._start
             self._forget_all()

@@ -10,8 +10,10 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
+from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, future, settle
-from grid.amqp.receiver import Delivery, Receiver, received
+from grid.amqp.receiver import Receiver
 
 
 class Taker(Receiver):
@@ -46,7 +48,7 @@ class Taker(Receiver):
         await self._turn.acquire()
         asked: asyncio.Future[Delivery | None] = future()
         self._asked = asked
-        channel.basic_get(queue, partial(self._on_message, asked))
+        channel.basic_get(queue, partial(self._on_message, asked, self._acknowledger, queue))
         return await asked
 
     async def _set_up(self, channel: Channel) -> None:
@@ -57,16 +59,31 @@ class Taker(Receiver):
     def _on_message(
         self,
         asked: asyncio.Future[Delivery | None],
-        channel: Channel,
+        acknowledger: Acknowledger,
+        queue: str,
+        _channel: Channel,
         method: Basic.GetOk,
         properties: BasicProperties,
         body: bytes,
     ) -> None:
         self._turn.release()
+        acknowledger.delivered(method.delivery_tag)
+        delivery = Delivery(
+            acknowledger,
+            method.delivery_tag,
+            queue,
+            body,
+            properties.message_id,
+            properties.headers or {},
+            redelivered=method.redelivered,
+            exchange=method.exchange,
+            key=method.routing_key,
+            behind=method.message_count,
+        )
         if asked.done():  # nobody waits for it any more
-            channel.basic_nack(method.delivery_tag, requeue=True)
+            delivery.requeue()
         else:
-            asked.set_result(received(method, properties, body))
+            asked.set_result(delivery)
 
     def _on_empty(self, _frame: object) -> None:
         self._turn.release()

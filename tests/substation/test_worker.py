@@ -109,6 +109,7 @@ async def test_a_completion_that_is_refused_is_written_again(
         await until(lambda: bool(bench.publisher.waiting))
         assert bench.queue.acked == []
     bench.publisher.answer("charge.events")
+    await turns()
     assert bench.queue.acked == [1]
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
@@ -182,8 +183,10 @@ async def test_a_vehicle_that_has_left_is_not_charged() -> None:
     assert event.counts == Counts(0, 0, 0, 1, AT, 0)
     assert bench.queue.acked == []
     bench.publisher.answer(topology.EVENTS)
+    await turns()
     assert bench.queue.acked == [1]
     bench.queue.bring(late, "late")
+    await turns()
     assert bench.queue.acked == [1, 2]
     assert (bench.station.accepted, bench.station.duplicates, bench.station.expired) == (0, 1, 1)
 

@@ -1,3 +1,5 @@
+"""Which acknowledgements are due: nothing twice, nothing too early, nothing left."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.acknowledgements import AckWindow
+from grid.amqp.ack_window import AckWindow
 
 
 class Channel:
@@ -71,7 +73,7 @@ def test_a_new_channel_starts_afresh() -> None:
         window.delivered(tag)
     window.done(1)
     window.done(3)
-    window.forget()
+    window = AckWindow()
     assert window.take() == []
     assert not window.passed_over
     window.delivered(1)
@@ -80,7 +82,21 @@ def test_a_new_channel_starts_afresh() -> None:
     assert window.take() == [(1, True)]
 
 
-STEP = st.sampled_from(["deliver", "deliver", "done", "done", "done", "take", "take", "break"])
+def test_one_that_is_requeued_is_no_gap() -> None:
+    """RabbitMQ has it back: what is done behind it goes with what is done before it."""
+    window = AckWindow()
+    for tag in (1, 2, 3):
+        window.delivered(tag)
+    window.done(1)
+    window.done(3)
+    window.drop(2)
+    assert window.take() == [(3, True)]
+    assert len(window) == 0
+
+
+STEP = st.sampled_from(
+    ["deliver", "deliver", "done", "done", "done", "requeue", "take", "take", "break"]
+)
 
 
 @given(st.lists(STEP, max_size=150), st.data())
@@ -101,12 +117,16 @@ def test_every_delivery_is_acknowledged_once_and_only_when_done(
             undone.discard(tag_done)
             done.add(tag_done)
             window.done(tag_done)
+        elif step == "requeue" and undone:
+            requeued = data.draw(st.sampled_from(sorted(undone)))
+            undone.discard(requeued)
+            channel.outstanding.discard(requeued)
+            window.drop(requeued)
         elif step == "take":
             channel.take(window.take())
             assert not channel.acked & undone
         elif step == "break":
-            window.forget()
-            channel, tag = Channel(), 0
+            window, channel, tag = AckWindow(), Channel(), 0
             undone.clear()
             done.clear()
     channel.take(window.take())

@@ -20,7 +20,7 @@ class AckWindow:
 
     @property
     def passed_over(self) -> bool:
-        """Tell whether there is a delivery behind a gap that goes alone the next time."""
+        """Return whether there is a delivery behind a gap that goes alone the next time."""
         return bool(self._passed_over)
 
     def __len__(self) -> int:
@@ -28,24 +28,22 @@ class AckWindow:
         return len(self._open)
 
     def delivered(self, tag: int) -> None:
-        """Note a new delivery."""
+        """Record a new delivery."""
         self._open[tag] = None
 
     def done(self, tag: int) -> None:
-        """Note that a delivery can be acknowledged."""
+        """Record that a delivery can be acknowledged."""
         self._done.add(tag)
 
-    def forget(self) -> None:
-        """Start afresh on a new channel."""
-        self._open.clear()
-        self._done.clear()
-        self._passed_over.clear()
+    def drop(self, tag: int) -> None:
+        """Forget a delivery that was requeued or rejected, and not done before: it is no gap."""
+        del self._open[tag]
 
     def take(self) -> list[tuple[int, bool]]:
-        """Give the acknowledgements that are due: a tag, and whether all before it are meant."""
+        """Return the acknowledgements that are due: a tag, and whether all before it are meant."""
         acks = [(tag, True) for tag in self._without_gap()[-1:]]
         for tag in sorted(self._done & self._passed_over):
-            self._drop(tag)
+            self._end(tag)
             acks.append((tag, False))
         self._passed_over = set(self._done)
         return acks
@@ -53,10 +51,10 @@ class AckWindow:
     def _without_gap(self) -> list[int]:
         tags = []
         while self._open and (first := next(iter(self._open))) in self._done:
-            self._drop(first)
+            self._end(first)
             tags.append(first)
         return tags
 
-    def _drop(self, tag: int) -> None:
+    def _end(self, tag: int) -> None:
         del self._open[tag]
         self._done.discard(tag)

@@ -1,0 +1,82 @@
+"""Settling what one channel has delivered: acknowledged once a turn of the loop, in few frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from grid.amqp import frames
+from grid.amqp.ack_window import AckWindow
+
+
+class Acknowledger:
+    """Settles the deliveries of one channel, each once, for as long as that channel is the link's.
+
+    Every channel has its own: tags begin at 1 on each, and one of an older channel means another
+    message on a newer one. ``send`` sends frames on the channel while it is open.
+
+    An acknowledgement waits for the end of the loop's turn, so that one frame may do for many; with
+    ``gap_seconds`` one behind a delivery that is not settled waits so much longer. What is requeued
+    or rejected goes at once, after all that was acknowledged before it.
+    """
+
+    def __init__(
+        self, channel: int, send: Callable[[bytes], None], *, gap_seconds: float = 0.0
+    ) -> None:
+        self.is_live = True
+        self._channel = channel
+        self._send = send
+        self._gap_seconds = gap_seconds
+        self._window = AckWindow()
+        self._due: asyncio.Handle | None = None
+
+    def __len__(self) -> int:
+        """Return how many deliveries RabbitMQ has no word of yet."""
+        return len(self._window)
+
+    def delivered(self, tag: int) -> None:
+        """Record a delivery, before anything else is done with it."""
+        self._window.delivered(tag)
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery soon."""
+        self._window.done(tag)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_soon(self._acknowledge)
+
+    def nack(self, tag: int, *, requeue: bool) -> None:
+        """Return a delivery to its queue, or refuse it for good."""
+        self.flush()
+        self._window.drop(tag)
+        self._send(frames.nack(self._channel, tag, requeue=requeue))
+
+    def flush(self) -> None:
+        """Acknowledge all that is to be, now."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+            self._send_acks()
+            self._send_acks()  # the first time leaves what is behind a gap for the second
+
+    def end(self) -> None:
+        """Settle nothing any more: the channel is gone, and RabbitMQ has back what it stood for."""
+        self.is_live = False
+        self._window = AckWindow()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _acknowledge(self) -> None:
+        self._due = None
+        self._send_acks()
+        if not self._window.passed_over:
+            return
+        if self._gap_seconds > 0:
+            loop = asyncio.get_running_loop()
+            self._due = loop.call_later(self._gap_seconds, self._acknowledge)
+        else:
+            self._send_acks()
+
+    def _send_acks(self) -> None:
+        for tag, multiple in self._window.take():
+            self._send(frames.ack(self._channel, tag, multiple=multiple))

@@ -1,0 +1,91 @@
+"""A message as RabbitMQ hands it over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from grid.amqp.acknowledger import Acknowledger
+
+
+class Delivery:
+    """A message of a queue, which is to be acknowledged, requeued or rejected, once.
+
+    Whatever else is done with it does nothing: a second settling, or one after the link broke, when
+    RabbitMQ has the message back and delivers it again, as another delivery.
+
+    ``queue`` is where it came from; ``exchange`` and ``key`` are those it was published with, which
+    a stream keeps as well. ``behind`` is how many others were ready behind one that was asked for.
+    """
+
+    __slots__ = (
+        "_acknowledger",
+        "_tag",
+        "behind",
+        "body",
+        "exchange",
+        "headers",
+        "id",
+        "key",
+        "queue",
+        "redelivered",
+    )
+
+    def __init__(
+        self,
+        acknowledger: Acknowledger,
+        tag: int,
+        queue: str,
+        body: bytes,
+        id: str | None,
+        headers: Mapping[str, Any],
+        *,
+        redelivered: bool = False,
+        exchange: str = "",
+        key: str = "",
+        behind: int = 0,
+    ) -> None:
+        self._acknowledger: Acknowledger | None = acknowledger  # None once it is settled
+        self._tag = tag
+        self.queue = queue
+        self.body = body
+        self.id = id
+        self.headers = headers
+        self.redelivered = redelivered
+        self.exchange = exchange
+        self.key = key
+        self.behind = behind
+
+    @property
+    def tag(self) -> int:
+        """Return RabbitMQ's number of it on its channel."""
+        return self._tag
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether it is still to be settled, on the channel that brought it.
+
+        It is not from the moment at which the link takes note that its channel is gone: before
+        anybody is told by ``lost``, and never without that.
+        """
+        acknowledger = self._acknowledger
+        return acknowledger is not None and acknowledger.is_live
+
+    def ack(self) -> None:
+        """Acknowledge it: RabbitMQ forgets it."""
+        if (acknowledger := self._settle()) is not None:
+            acknowledger.ack(self._tag)
+
+    def requeue(self) -> None:
+        """Return it to its queue."""
+        if (acknowledger := self._settle()) is not None:
+            acknowledger.nack(self._tag, requeue=True)
+
+    def reject(self) -> None:
+        """Refuse it for good: it goes where its queue sends what is dead."""
+        if (acknowledger := self._settle()) is not None:
+            acknowledger.nack(self._tag, requeue=False)
+
+    def _settle(self) -> Acknowledger | None:
+        acknowledger, self._acknowledger = self._acknowledger, None
+        return acknowledger if acknowledger is not None and acknowledger.is_live else None
