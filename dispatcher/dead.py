@@ -27,7 +27,7 @@ class DeadLetters:
         """Park what RabbitMQ gave up."""
         death = parking.death(delivery.headers) or NO_DEATH
         reason = _reason(death, delivery.body)
-        self._parking.park(delivery, death.kind, reason, queue=death.queue)
+        self._parking.park(delivery, delivery.id, death.kind, reason, queue=death.queue)
 
 
 def _reason(death: parking.Death, body: bytes) -> str:

@@ -17,7 +17,6 @@ from random import Random
 from time import perf_counter
 from typing import Final
 
-from dispatcher.acknowledger import Acknowledger
 from dispatcher.decision import explain
 from dispatcher.decision.explain import Candidate
 from dispatcher.decision.fleet import Fleet
@@ -28,7 +27,7 @@ from dispatcher.decision.router import Choice, Router
 from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
-from dispatcher.jobs import Hands, Job, Source
+from dispatcher.jobs import Hands, Job
 from dispatcher.open_jobs import READ_TO, OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
@@ -50,7 +49,6 @@ DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
 IN_DOUBT: Final = "sent again where it was sent when a link to RabbitMQ broke"
 NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
-NO_TAG: Final = 0  # of what waits for no acknowledgement
 
 
 class Dispatcher:
@@ -91,7 +89,6 @@ class Dispatcher:
         self._fleet = fleet
         self._policy = policy
         self._router: Router[Job] = Router(fleet, policy, random, send_ahead=send_ahead)
-        self._publisher = publisher
         self._events = events
         self._metrics = metrics
         self._clock = clock
@@ -112,7 +109,7 @@ class Dispatcher:
         self._stopping = False
         self._history = History(fleet.ledger, progress, now)
         self._sent = self._history.sent
-        self._acks = Acknowledger()
+        self._parking = Parking(publisher, events, metrics, clock)
         self._sender = Sender(
             publisher,
             events,
@@ -126,10 +123,9 @@ class Dispatcher:
         self.intake = Intake(
             self._jobs,
             self._history,
-            self._acks,
+            self._parking,
             events,
             metrics,
-            requests=self._source(self._acks.done),
             chance=chance,
             now=now,
             join=self._join,
@@ -139,19 +135,14 @@ class Dispatcher:
             read_all=read_all,
             open_jobs=open_jobs,
         )
-        self._once_more = self._source(lambda _: None)
         self._set_back = SetBack(self._line, publisher, self._on_set_back, position, now)
         self._consumer: Consumer
         self._prefetch: int
 
     def connect(self, consumer: Consumer, prefetch: int) -> None:
         """Give it the link that delivers, which holds at most ``prefetch`` requests here."""
-        self._consumer = self._acks.consumer = consumer
+        self._consumer = consumer
         self._prefetch = prefetch
-
-    def connect_rescue(self, done: Callable[[int], None]) -> None:
-        """Give it what acknowledges a job that was taken back from a substation's queue."""
-        self.intake.taken_back = self._source(done)
 
     @property
     def waiting(self) -> int:
@@ -181,11 +172,9 @@ class Dispatcher:
     def in_hand(self) -> Hands:
         """Return the jobs that are here: waiting, on their way, or held until the log is read."""
         held = self.intake.held
-        requests = self.intake.requests
-        jobs = self._jobs.values()
-        tracked = sum(job.source is requests and job.tag is not None for job in jobs) + len(held)
+        tracked = len(held) + sum(job.is_request and job.is_ours for job in self._jobs.values())
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
-        return Hands(ids, max(0, len(self._acks) - tracked))
+        return Hands(ids, max(0, self._consumer.unsettled - tracked))
 
     def has_sent(self, job: str, substation: str) -> bool:
         """Return whether a job was last sent to a substation from here, as far as is remembered."""
@@ -196,7 +185,7 @@ class Dispatcher:
         if not self.deciding or request.id in self._jobs:
             return
         trace = carried({}, self._chance)
-        job = Job(request, request.encode(), self._once_more, NO_TAG, self._now(), trace, replays)
+        job = Job(request, request.encode(), None, self._now(), trace, replays)
         job.attempt = 1
         self._jobs[job.id] = job
         self._send_again(job, substation, NOT_BEGUN)
@@ -248,38 +237,40 @@ class Dispatcher:
         """Take a job that waits at a substation in vain; tells whether it is seen to."""
         return self.deciding and self.intake.take_back(substation, delivery)
 
-    def give_back(self) -> list[int]:
-        """Return the tags of the jobs taken back that wait, which are not this dispatcher's now."""
-        given = self._drop_waiting(self.intake.taken_back)
+    def give_back(self) -> list[Delivery]:
+        """Return what was taken back and waits, which is not this dispatcher's any more."""
+        given = self._drop_waiting(lambda job: job.is_taken_back)
         self._note_back(given)
-        return [job.tag for job in given if job.tag is not None]
+        return [job.delivery for job in given if job.delivery is not None]
 
     def send_once_more(self, job: Job) -> None:
         """Send a job that was sent from here, and of which nothing was heard, to the same place."""
         if not self.deciding or job.id in self._jobs or self._sent.where(job.id) != job.substation:
             return
-        job.source, job.tag, job.sent = self._once_more, NO_TAG, False
+        job.delivery, job.sent = None, False
         job.once_more += 1
         self._jobs[job.id] = job
         self._send_again(job, job.substation, NOT_BEGUN)
 
-    def forget(self) -> None:
-        """Let go of all requests delivered: the link broke, and RabbitMQ will bring them again."""
+    def on_requests_lost(self) -> None:
+        """Drop the requests that wait: the link broke, and RabbitMQ delivers them again."""
         self.inherit(self.unsettled_since())
-        self.intake.forget()
-        self._forget(self.intake.requests)
+        self._drop_waiting(lambda job: job.is_request and not job.is_ours)
 
-    def forget_taken_back(self) -> None:
-        """Let go of all jobs taken back: the link broke, and RabbitMQ has them in their queues."""
+    def on_taken_back_lost(self) -> None:
+        """Drop the jobs taken back that wait: the link broke, and they are in their queues."""
         self.inherit(self.unsettled_since())
-        self._note_back(self._forget(self.intake.taken_back))
+        dropped = self._drop_waiting(lambda job: job.is_taken_back and not job.is_ours)
+        self._note_back(dropped)
 
     async def stop(self) -> None:
-        """Decide nothing more, and acknowledge all that RabbitMQ has confirmed by now."""
+        """Decide nothing more, and wait a moment for RabbitMQ to confirm what was sent.
+
+        All that it has confirmed by then is acknowledged as the link ends.
+        """
         self._stopping = True
         self._consumer.stop()
         await self._events.finish()
-        self._acks.finish()
 
     def route(self) -> None:
         """Send every waiting request that some substation has room for."""
@@ -304,12 +295,6 @@ class Dispatcher:
         if room:
             self._set_back.make_way(self._prefetch)
 
-    def _source(self, done: Callable[[int], None]) -> Source:
-        parking = Parking(
-            self._publisher, self._events, self._metrics, clock=self._clock, parked=done
-        )
-        return Source(done, parking)
-
     def _on_delivery(self) -> None:
         self._unsettled.delivered(self._now())
         self._tell_delivered()
@@ -331,24 +316,14 @@ class Dispatcher:
         """Send jobs that may be at a substation already to that one, where they are still ours."""
         unsure, self._unsure = self._unsure, []
         for job, substation in unsure:
-            if job.tag is None:
-                self._leave(job)  # RabbitMQ delivers it again
-            else:
+            if job.is_ours:
                 self._send_again(job, substation, IN_DOUBT)
+            else:
+                self._leave(job)  # RabbitMQ delivers it again
 
-    def _forget(self, source: Source) -> list[Job]:
-        """Void the deliveries of a source; gives the jobs that were let go with them."""
-        source.parking.forget()
-        gone = self._drop_waiting(source)
-        # the copy of one that is being set back may have taken its name already
-        for job in self._set_back.under_way.union(self._jobs.values()):
-            if job.source is source:
-                job.tag = None
-        return gone
-
-    def _drop_waiting(self, source: Source) -> list[Job]:
-        """Remove the waiting jobs of a source, and return them."""
-        dropped = self._line.take(lambda job: job.source is source)
+    def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
+        """Remove the waiting jobs that are unwanted, and return them."""
+        dropped = self._line.take(unwanted)
         for job in dropped:
             del self._jobs[job.id]
         return dropped
@@ -362,9 +337,8 @@ class Dispatcher:
 
     def _put_aside(self, one: object) -> None:
         """Reject a request over which the code failed: it would end the next process as well."""
-        if isinstance(one, Job) and one.source is self.intake.requests and one.tag is not None:
-            self._consumer.reject(one.tag)
-            one.tag = None
+        if isinstance(one, Job) and one.delivery is not None:
+            one.delivery.reject()
 
     def _is_hopeless(self, job: Job) -> bool:
         try:
@@ -379,9 +353,8 @@ class Dispatcher:
     def _park(self, job: Job) -> None:
         kind, reason = self._hopeless(job) or ("", "")
         del self._jobs[job.id]
-        job.source.parking.park(
-            job.tag, job.body, job.id, kind, reason, queue=job.queue, headers=job.headers
-        )
+        if job.delivery is not None:  # as that of every job that waits
+            self._parking.park(job.delivery, job.id, kind, reason, headers=job.headers)
 
     def _expire(self, job: Job) -> None:
         """End a request whose vehicle has left; it is acknowledged once that is on record."""
@@ -404,12 +377,12 @@ class Dispatcher:
     def _on_set_back(self, job: Job, outcome: Outcome) -> None:
         job.returning = False
         unique = self._jobs.get(job.id) is job  # no copy of it has come yet
-        if outcome is not Outcome.CONFIRMED and unique and job.tag is not None:
+        if outcome is not Outcome.CONFIRMED and unique and job.is_ours:
             self._line.join(job)
             return
         if unique:
             del self._jobs[job.id]
-        if outcome is Outcome.CONFIRMED and job.tag is not None:  # else it is where it was, too
+        if outcome is Outcome.CONFIRMED and job.is_ours:  # else it is where it was, too
             self.record_requeued(job.id, job.was_at, job.read_to)
         job.done()
 
@@ -454,11 +427,11 @@ class Dispatcher:
             self._ledger.refuse(where, problem, self._now())
         if outcome is Outcome.UNROUTABLE:
             self._on_missing_queue(where)
-        if job.source is self._once_more:
+        if job.delivery is None:
             self._leave(job)
             job.substation = where
             self._tell_sent(job)  # and it may be there all the same: nowhere else
-        elif job.tag is None:
+        elif not job.is_ours:
             self._leave(job)  # RabbitMQ delivers it again
         elif outcome is Outcome.ABANDONED:
             self._unsure.append((job, where))

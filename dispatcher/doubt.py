@@ -38,7 +38,7 @@ class Doubt:
 
     def hold(self, delivery: Delivery) -> None:
         """Hold a request."""
-        self._held.append(delivery)
+        self._held = with_one_more(self._held, delivery)
         self._asked.set()
 
     @property
@@ -68,6 +68,13 @@ class Doubt:
             await reading
         finally:
             reading.cancel()
+
+
+def with_one_more(held: list[Delivery], delivery: Delivery) -> list[Delivery]:
+    """Return what is held and a delivery, without what went with a link that broke before."""
+    held = held if not held or held[0].is_live else live(held)
+    held.append(delivery)
+    return held
 
 
 def live(deliveries: Iterable[Delivery]) -> list[Delivery]:

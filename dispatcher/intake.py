@@ -11,13 +11,13 @@ from itertools import chain
 from math import inf
 from typing import Final
 
-from dispatcher.acknowledger import Acknowledger
-from dispatcher.doubt import Doubt, ReadLog
+from dispatcher.doubt import Doubt, ReadLog, live, with_one_more
 from dispatcher.history import History
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job, Source
+from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.parking import Parking
 from dispatcher.telemetry import Metrics
-from grid import messages, parking, topology
+from grid import messages, parking
 from grid.amqp import Delivery
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
@@ -40,11 +40,10 @@ class Intake:
         self,
         jobs: dict[str, Job],
         history: History,
-        acks: Acknowledger,
+        parking: Parking,
         events: EventWriter,
         metrics: Metrics,
         *,
-        requests: Source,
         chance: Chance,
         now: Callable[[], float],
         join: Callable[[Job], None],
@@ -57,7 +56,7 @@ class Intake:
         self._jobs = jobs
         self._history = history
         self._sent = history.sent
-        self._acks = acks
+        self._parking = parking
         self._events = events
         self._metrics = metrics
         self._chance = chance
@@ -69,8 +68,6 @@ class Intake:
         self._early: list[Delivery] | None = []  # delivered before anything may be decided
         self._doubt = None if read_log is None else Doubt(read_log, self._take_held)
         self._copies = None if read_all is None else Doubt(read_all, self._take_held)
-        self.requests = requests
-        self.taken_back: Source
 
     @property
     def begun(self) -> bool:
@@ -79,14 +76,14 @@ class Intake:
 
     @property
     def held(self) -> list[Delivery]:
-        """Return the requests that wait for the event log to be read up to them."""
+        """Return the requests that wait for the event log, and did not go with their link."""
         held = (each.held for each in self._doubts())
-        return [*(self._early or []), *chain.from_iterable(held)]
+        return [*live(self._early or []), *chain.from_iterable(held)]
 
     def begin(self) -> None:
         """Hand on what comes, and what has come: what was sent before is known now."""
         early, self._early = self._early or [], None
-        for delivery in early:
+        for delivery in live(early):
             self._take_held(delivery)
 
     async def run(self) -> None:
@@ -95,12 +92,11 @@ class Intake:
 
     def deliver(self, delivery: Delivery) -> None:
         """Accept a delivery from ``charge.requests``."""
-        self._acks.delivered(delivery.tag)
         self._on_delivery()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
         if self._early is not None:
-            self._early.append(delivery)
+            self._early = with_one_more(self._early, delivery)
         elif self._copies is not None and _is_copy(delivery) and not self._has(delivery):
             self._copies.hold(delivery)
         elif self._doubt is not None and self._is_unclear(delivery):
@@ -114,17 +110,15 @@ class Intake:
         One that was sent elsewhere since, or is in hand, is safe without this copy, which is
         acknowledged; one that is being sent to that very substation stays where it is.
         """
-        source = self.taken_back
-        queue = topology.substation_queue(substation).name
-        if (request := self._read(delivery, source, queue)) is None:
+        if (request := self._read(delivery)) is None:
             return True
         if (held := self._jobs.get(request.id)) is not None:
-            return self._take_copy(held, substation, delivery.tag)
+            return _take_copy(held, substation, delivery)
         if self._history.went_elsewhere(request.id, substation):
-            source.done(delivery.tag)
+            delivery.ack()
             return True
         self._history.take_back(request.id, substation)
-        job = self._new(request, delivery, source)
+        job = self._new(request, delivery)
         job.origin, job.attempt = substation, 1
         # another dispatcher may have moved it, and ended before it was acknowledged here
         before = self._history.sent_before(job.id, substation)
@@ -133,14 +127,6 @@ class Intake:
         else:
             self._send_again(job, before)
         return True
-
-    def forget(self) -> None:
-        """Forget what was not passed on: the link broke, and RabbitMQ delivers it again."""
-        self._acks.forget()
-        for each in self._doubts():
-            each.forget()
-        if self._early is not None:
-            self._early.clear()
 
     def _doubts(self) -> list[Doubt]:
         return [each for each in (self._doubt, self._copies) if each is not None]
@@ -153,16 +139,16 @@ class Intake:
         try:
             self._take(delivery)
         except Exception:
-            self._acks.consumer.reject(delivery.tag)
+            delivery.reject()
             raise
 
     def _take(self, delivery: Delivery) -> None:
-        request = self._read(delivery, self.requests, topology.REQUESTS)
+        request = self._read(delivery)
         if request is None or self._known(request, delivery):
             return
         in_hand = self._jobs.get(request.id)
-        is_ours = in_hand is not None and in_hand.tag is not None
-        job = self._new(request, delivery, self.requests)
+        is_ours = in_hand is not None and in_hand.is_ours
+        job = self._new(request, delivery)
         before = None if is_ours else self._sent_before(delivery, job)
         if before is None:
             self._sent.forget(job.id)
@@ -200,28 +186,20 @@ class Intake:
     def _has(self, delivery: Delivery) -> bool:
         """Return whether the job of a request is in hand, and RabbitMQ has not given it back."""
         job = self._jobs.get(delivery.id or "")
-        return job is not None and job.tag is not None
+        return job is not None and job.is_ours
 
-    def _read(self, delivery: Delivery, source: Source, queue: str) -> ChargeRequest | None:
+    def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request that was delivered; what is none is parked."""
         try:
             return messages.decode(delivery.body)
         except MalformedMessage as error:
-            source.parking.park(
-                delivery.tag,
-                delivery.body,
-                delivery.id,
-                MALFORMED,
-                str(error),
-                queue=queue,
-                headers=delivery.headers,
-            )
+            self._parking.park(delivery, delivery.id, MALFORMED, str(error))
             return None
 
-    def _new(self, request: ChargeRequest, delivery: Delivery, source: Source) -> Job:
+    def _new(self, request: ChargeRequest, delivery: Delivery) -> Job:
         replays = parking.replays(delivery.headers)
         trace = carried(delivery.headers, self._chance)
-        job = Job(request, delivery.body, source, delivery.tag, self._now(), trace, replays)
+        job = Job(request, delivery.body, delivery, self._now(), trace, replays)
         self._jobs[request.id] = job
         return job
 
@@ -236,16 +214,16 @@ class Intake:
         replays = parking.replays(delivery.headers)
         if job is None and not self._is_over(request, delivery):
             return False
-        if job is not None and job.tag is None:
+        if job is not None and not job.is_ours:
             if self._history.sent_before(name) not in (None, job.substation):
                 return False  # another dispatcher has sent it since it went with the link
-            job.source, job.tag = self.requests, delivery.tag
+            job.delivery = delivery
             return True
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
         if (end := self._history.end(name, replays, asked_at)) is not None:
             self._tell_again(end)
-        self._acks.done(delivery.tag)
+        delivery.ack()
         return True
 
     def _is_over(self, request: ChargeRequest, delivery: Delivery) -> bool:
@@ -268,17 +246,18 @@ class Intake:
 
         self._events.write(end, answer)
 
-    def _take_copy(self, job: Job, substation: str, tag: int) -> bool:
-        """Handle a second copy of a job in hand, at a substation; return whether that is done."""
-        if job.substation == substation:
-            return False  # it may be the very one whose confirm is on its way
-        if job.source is self.taken_back and job.origin == substation and job.tag is None:
-            job.tag = tag  # what was in hand of it went with the link
-        elif job.tag is None and not job.sent:
-            return False  # its delivery is void: another dispatcher may have sent it here
-        else:
-            self.taken_back.done(tag)  # RabbitMQ has the job where it was delivered from
-        return True
+
+def _take_copy(job: Job, substation: str, delivery: Delivery) -> bool:
+    """Handle a second copy of a job in hand, at a substation; return whether that is done."""
+    if job.substation == substation:
+        return False  # it may be the very one whose confirm is on its way
+    if job.is_taken_back and job.origin == substation and not job.is_ours:
+        job.delivery = delivery  # what was in hand of it went with the link
+    elif not job.is_ours and not job.sent:
+        return False  # its delivery is void: another dispatcher may have sent it here
+    else:
+        delivery.ack()  # RabbitMQ has the job where it was delivered from
+    return True
 
 
 def _is_copy(delivery: Delivery) -> bool:

@@ -40,18 +40,19 @@ class Parking:
     def park(
         self,
         delivery: Delivery,
+        id: str | None,
         kind: str,
         reason: str,
         *,
         queue: str | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put aside a message; its id may be anything a stranger wrote there.
+        """Put aside a message; ``id`` may be anything a stranger wrote there.
 
         ``kind`` is the reason in a word or two, one of few. ``queue`` and ``headers`` are told
         where they are not those of the delivery.
         """
-        name = messages.name_of(delivery.id, delivery.body)
+        name = messages.name_of(id, delivery.body)
         log.warning("parked %s: %s", name, reason)
         self._metrics.parked.labels(kind).inc()
         queue = delivery.queue if queue is None else queue

@@ -1,7 +1,7 @@
 """Taking back the jobs that wait for a substation which does not take them, each once.
 
-A job taken stays unacknowledged in the substation's queue until it is safe elsewhere (``done``);
-whatever breaks before, RabbitMQ has it back, and it is taken again. What a living substation
+A job taken stays unacknowledged in the substation's queue until it is safe elsewhere; whatever
+breaks before, RabbitMQ has it back, and it is taken again. What a living substation
 charges is left to it: such a job is kept here, out of nobody's way, and given back as soon as the
 queue is no longer due. Giving it back each time it is met would end in ``charge.parked``: RabbitMQ
 counts how often a message comes back.
@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Final
 
@@ -24,12 +23,12 @@ from grid import messages, parking
 from grid.amqp import Delivery, QueueState, Taker
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.topology import substation_queue
-from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
 MOST: Final = 100  # jobs in hand at once, and of one substation's own sessions
 PERIOD_SECONDS: Final = 1.0
+ROOM_SECONDS: Final = 0.01  # between two looks whether one in hand is safe elsewhere
 
 TakeBack = Callable[[str, Delivery], bool]
 
@@ -39,12 +38,11 @@ class Rescue:
 
     ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
     state of one's queue, or None where that is not to be had. ``take_back`` is handed each job and
-    the substation it waited for, and tells whether it sees to it: then ``done`` with the tag of the
-    delivery follows, maybe at once. While this dispatcher is not ``at_work`` those that wait here
-    go back to their queues: ``give_back`` forgets them, and returns their tags. ``anywhere_else``
-    tells whether a job of that substation could go to another now. ``forget`` is called when the
-    link breaks: what was handed over and is not done comes again. ``rescued`` is told the
-    substation of each job that is done. ``now`` gives seconds.
+    the substation it waited for, and returns whether it handles it: then it acknowledges the
+    delivery, maybe at once. While this dispatcher is not ``at_work`` those that wait here go back to their
+    queues: ``give_back`` forgets and returns them. ``anywhere_else`` tells whether a job of that
+    substation could go to another now. ``rescued`` is told the substation of each job that is safe
+    elsewhere. ``now`` gives seconds.
     """
 
     def __init__(
@@ -56,10 +54,9 @@ class Rescue:
         reachable: Callable[[], Mapping[str, bool]],
         look: Callable[[str], QueueState | None],
         take_back: TakeBack,
-        give_back: Callable[[], list[int]],
+        give_back: Callable[[], list[Delivery]],
         at_work: Callable[[], bool],
         anywhere_else: Callable[[str], bool],
-        forget: Callable[[], None],
         rescued: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
@@ -72,13 +69,9 @@ class Rescue:
         self._give_back = give_back
         self._at_work = at_work
         self._anywhere_else = anywhere_else
-        self._forget = forget
         self._rescued = rescued
         self._now = now
-        self._numbers: Iterator[int] = count(1)  # RabbitMQ counts from 1 again on each new channel
-        self._hand: dict[int, tuple[int, str]] = {}  # by our number: RabbitMQ's, and the substation
-        self._room = asyncio.Event()
-        self._room.set()
+        self._hand: dict[Delivery, str] = {}  # handed over, and for which substation it waited
         self._spared: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
         self._taken: dict[str, int] = {}  # where it has begun, and how many so far
         self._last = ""  # whose turn it was last
@@ -93,28 +86,19 @@ class Rescue:
     @property
     def in_hand(self) -> int:
         """How many jobs were taken and are not safe elsewhere yet."""
-        return len(self._hand)
+        return sum(each.is_live for each in self._hand)
 
     def holds(self, substation: str) -> bool:
         """Tell whether jobs are in hand, or spared, that were taken from a substation's queue."""
         return substation in self._spared or any(
-            where == substation for _, where in self._hand.values()
+            where == substation and each.is_live for each, where in self._hand.items()
         )
 
-    def done(self, tag: int) -> None:
-        """Acknowledge a job that is safe elsewhere. A tag from before a break is passed over."""
-        if (held := self._let_go(tag)) is not None:
-            number, substation = held
-            self._taker.ack(number)
-            self._rescued(substation)
-
-    def forget(self) -> None:
-        """Let go of all deliveries: the link broke, and RabbitMQ has them back."""
+    def on_link_lost(self) -> None:
+        """Forget all deliveries: RabbitMQ has them back, and nothing was heard of it meanwhile."""
         self._hand.clear()
-        self._room.set()
         self._spared.clear()
         self._interrupted = True
-        self._forget()
 
     async def run(self) -> None:
         """Take jobs back wherever that is due, until the task is cancelled."""
@@ -126,6 +110,7 @@ class Rescue:
                 await self._empty(self._judge(), until)
             else:
                 self._return_all()
+            self._count_rescued()
             await asyncio.sleep(until - time())
 
     def _return_all(self) -> None:
@@ -133,12 +118,12 @@ class Rescue:
 
         It cannot know of them, and would take them for lost.
         """
-        for number in self._give_back():
-            if (held := self._let_go(number)) is not None:
-                self._taker.requeue(held[0])
+        for given in self._give_back():
+            self._hand.pop(given, None)
+            given.requeue()
         for deliveries in self._spared.values():
             for each in deliveries:
-                self._taker.requeue(each.tag)
+                each.requeue()
         self._spared.clear()
 
     def _judge(self) -> dict[str, Verdict]:
@@ -166,11 +151,11 @@ class Rescue:
             self._spared[name] = []
             for each in deliveries:
                 if self._ended(each):
-                    self._taker.ack(each.tag)
+                    each.ack()
                 elif verdict is not None and self._is_own(name, each, verdict):
                     self._spared[name].append(each)
                 else:
-                    self._taker.requeue(each.tag)
+                    each.requeue()
             if not self._spared[name]:
                 del self._spared[name]
 
@@ -208,23 +193,29 @@ class Rescue:
             if delivery is None:
                 self._finish(name)
                 return False
+            if not delivery.is_live:  # the link broke just then
+                return False
             try:
                 go_on = self._see_to(name, delivery, verdict)
             except Exception:
-                self._taker.reject(delivery.tag)  # it goes where poison goes, not round and round
+                delivery.reject()  # it goes where poison goes, not round and round
                 raise
             if not go_on:
                 return False
         return True
 
     async def _has_room(self, until: float) -> bool:
-        remaining = until - asyncio.get_running_loop().time()
-        return self._room.is_set() or await within(remaining, self._room.wait())
+        time = asyncio.get_running_loop().time
+        self._count_rescued()
+        while len(self._hand) >= MOST and time() < until:
+            await asyncio.sleep(min(ROOM_SECONDS, until - time()))
+            self._count_rescued()
+        return len(self._hand) < MOST
 
     def _see_to(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
         """Do with a job what is right for it; tells whether to go on."""
         if self._ended(delivery):
-            self._taker.ack(delivery.tag)
+            delivery.ack()
             return True
         if self._is_own(name, delivery, verdict):
             self._spared.setdefault(name, []).append(delivery)
@@ -252,22 +243,18 @@ class Rescue:
         if name not in self._taken:
             self._taken[name] = 0
             log.warning("taking back the jobs that wait for %s: %s", name, verdict.why)
-        number = next(self._numbers)
-        self._hand[number] = (delivery.tag, name)
-        if len(self._hand) >= MOST:
-            self._room.clear()
-        taken = self._take_back(name, delivery._replace(tag=number))
+        taken = self._take_back(name, delivery)
         if taken:
+            self._hand[delivery] = name
             self._taken[name] += 1
-        elif self._let_go(number) is not None:
-            self._taker.requeue(delivery.tag)
+        else:
+            delivery.requeue()
         return taken
 
-    def _let_go(self, number: int) -> tuple[int, str] | None:
-        held = self._hand.pop(number, None)
-        if len(self._hand) < MOST:
-            self._room.set()
-        return held
+    def _count_rescued(self) -> None:
+        """Count those that were acknowledged since: of a link that is lost none is in hand."""
+        for each in [each for each in self._hand if not each.is_live]:
+            self._rescued(self._hand.pop(each))
 
     def _finish(self, name: str) -> None:
         if (taken := self._taken.pop(name, None)) is not None:

@@ -104,7 +104,7 @@ class Sender:
         Where its delivery went with a link, RabbitMQ delivers the request again, perhaps to another
         dispatcher, which may send it elsewhere. The link that delivered it may break last.
         """
-        return job.tag is not None and self._certain()
+        return job.is_ours and self._certain()
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:
         self._under_way[job.substation] -= 1

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
+from dispatcher.dead import PREFETCH as DEAD_PREFETCH
 from dispatcher.dead import DeadLetters
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
@@ -22,6 +23,7 @@ from dispatcher.history import REMEMBERED
 from dispatcher.jobs import Job
 from dispatcher.log_start import find_start
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.parking import Parking
 from dispatcher.past import read_past
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
@@ -65,6 +67,7 @@ PAST_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
 PAST_AFTER_STANDING_BY_SECONDS: Final = 60.0  # two that read at once take twice as long
 PAST_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
+GAP_SECONDS: Final = 0.05  # an acknowledgement waits so long for those before it
 SETTLING: Final = "the substations are still being read for the first time"
 
 AnyLink = TypeVar("AnyLink", bound=Link)
@@ -105,8 +108,17 @@ class _Service:
         self._queues = QueueKeeper(self._ledger, declarer, self._isolation, self._now)
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(publisher, random)
-        self._dead = dead = DeadLetters(publisher, self._events, self._metrics, clock)
-        self._link(dead.link(self._urls, self._broker))
+        dead = DeadLetters(Parking(publisher, self._events, self._metrics, clock))
+        self._dead = self._link(
+            Consumer(
+                "dispatcher-dead",
+                self._urls,
+                self._broker,
+                queue=topology.DEAD,
+                prefetch=DEAD_PREFETCH,
+                deliver=dead.deliver,
+            )
+        )
         self._rescue = self._rescuing()
         self._scraper = self._watching()
         self._controls, self._controls_up = self._controlling()
@@ -124,7 +136,7 @@ class _Service:
             whereabouts=self._queues.whereabouts,
             read_log=self._read_log,
             position=lambda: self._log.position,
-            dead_in_hand=lambda: self._dead.in_hand,
+            dead_in_hand=lambda: self._dead.unsettled,
             now=self._now,
         )
 
@@ -169,8 +181,9 @@ class _Service:
             queue=topology.REQUESTS,
             prefetch=settings.prefetch,
             deliver=dispatcher.intake.deliver,
-            forget=dispatcher.forget,
+            forget=dispatcher.on_requests_lost,
             leased=True,
+            gap_seconds=GAP_SECONDS,
         )
         self._leased.append(consumer)
         self._requests = consumer  # whose link begins last
@@ -202,18 +215,20 @@ class _Service:
                 and self._jobs.complete
                 and ledger.another(name, self._now())
             ),
-            forget=dispatcher.forget_taken_back,
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),
             now=self._now,
         )
         taker = Taker(
-            "dispatcher-rescue", self._urls, self._broker, forget=rescue.forget, leased=True
+            "dispatcher-rescue", self._urls, self._broker, forget=self._on_rescue_lost, leased=True
         )
         self._leased.append(taker)
         rescue.connect(self._link(taker))
-        dispatcher.connect_rescue(rescue.done)
         self._queues.holding = rescue.holds
         return rescue
+
+    def _on_rescue_lost(self) -> None:
+        self._rescue.on_link_lost()
+        self._dispatcher.on_taken_back_lost()
 
     def _watching(self) -> Scraper:
         """Wire the pages and the event log to the ledger."""

@@ -90,7 +90,7 @@ class SetBack:
             },
             priority=job.request.priority,
             # where its delivery went with a link, RabbitMQ has it where it was
-            wanted=lambda: job.tag is not None,
+            wanted=lambda: job.is_ours,
         )
 
     def _on_answer(self, job: Job, outcome: Outcome) -> None:

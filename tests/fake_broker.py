@@ -97,12 +97,17 @@ class FakePublisher(Publisher):
 class FakeConsumer(Consumer):
     """Delivers messages and records their end, by RabbitMQ's rule that none ends twice."""
 
-    def __init__(self, deliver: Callable[[Delivery], None], forget: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Delivery], None],
+        forget: Callable[[], None],
+        queue: str = "fake",
+    ) -> None:
         super().__init__(
             "fake",
             NOWHERE,
             lambda *_: None,
-            queue="fake",
+            queue=queue,
             prefetch=1,
             deliver=deliver,
             forget=forget,
@@ -130,7 +135,13 @@ class FakeConsumer(Consumer):
         tag = self._tag
         self._acknowledger.delivered(tag)
         delivery = Delivery(
-            self._acknowledger, tag, self._queue, body, id, headers or {}, redelivered=again
+            self._acknowledger,
+            tag,
+            body,
+            queue=self._queue,
+            id=id,
+            headers=headers or {},
+            redelivered=again,
         )
         self.outstanding[tag] = delivery
         self._take(delivery)
@@ -162,6 +173,10 @@ class FakeConsumer(Consumer):
     def stop(self) -> None:
         """Record the end of consuming."""
         self.stopped = True
+
+    def close(self) -> None:
+        """End the link, as the end of its task does."""
+        self._closing()
 
     def _on_frame(self, frame: bytes) -> None:
         method = decode_frame(frame)[1].method

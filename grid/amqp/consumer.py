@@ -13,9 +13,9 @@ from pika.exceptions import AMQPError
 from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection, connection_of, left_to_the_connection
 from grid.amqp.declarer import QueueState
+from grid.amqp.delivery import Delivery
 from grid.amqp.frames import Content, Envelope
 from grid.amqp.link import Watch, future, guarded, settle
-from grid.amqp.delivery import Delivery
 from grid.amqp.receiver import Receiver, grant
 
 PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
@@ -111,10 +111,10 @@ class Consumer(Receiver):
         delivery = Delivery(
             acknowledger,
             tag,
-            self._queue,
             body,
-            content.id,
-            content.headers,
+            queue=self._queue,
+            id=content.id,
+            headers=content.headers,
             redelivered=redelivered,
             exchange=exchange,
             key=key,

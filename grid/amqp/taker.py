@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
-from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, future, settle
 from grid.amqp.receiver import Receiver
@@ -48,42 +46,37 @@ class Taker(Receiver):
         await self._turn.acquire()
         asked: asyncio.Future[Delivery | None] = future()
         self._asked = asked
-        channel.basic_get(queue, partial(self._on_message, asked, self._acknowledger, queue))
+        acknowledger = self._acknowledger
+
+        def on_message(
+            _: Channel, method: Basic.GetOk, properties: BasicProperties, body: bytes
+        ) -> None:
+            self._turn.release()
+            acknowledger.delivered(method.delivery_tag)
+            delivery = Delivery(
+                acknowledger,
+                method.delivery_tag,
+                body,
+                queue=queue,
+                id=properties.message_id,
+                headers=properties.headers or {},
+                redelivered=method.redelivered,
+                exchange=method.exchange,
+                key=method.routing_key,
+                behind=method.message_count,
+            )
+            if asked.done():  # nobody waits for it any more
+                delivery.requeue()
+            else:
+                asked.set_result(delivery)
+
+        channel.basic_get(queue, on_message)
         return await asked
 
     async def _set_up(self, channel: Channel) -> None:
         await super()._set_up(channel)
         self._turn = asyncio.Lock()
         channel.add_callback(self._on_empty, [Basic.GetEmpty], one_shot=False)
-
-    def _on_message(
-        self,
-        asked: asyncio.Future[Delivery | None],
-        acknowledger: Acknowledger,
-        queue: str,
-        _channel: Channel,
-        method: Basic.GetOk,
-        properties: BasicProperties,
-        body: bytes,
-    ) -> None:
-        self._turn.release()
-        acknowledger.delivered(method.delivery_tag)
-        delivery = Delivery(
-            acknowledger,
-            method.delivery_tag,
-            queue,
-            body,
-            properties.message_id,
-            properties.headers or {},
-            redelivered=method.redelivered,
-            exchange=method.exchange,
-            key=method.routing_key,
-            behind=method.message_count,
-        )
-        if asked.done():  # nobody waits for it any more
-            delivery.requeue()
-        else:
-            asked.set_result(delivery)
 
     def _on_empty(self, _frame: object) -> None:
         self._turn.release()

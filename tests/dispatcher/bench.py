@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from pika.frame import decode_frame
+from pika.spec import Basic
 from prometheus_client import CollectorRegistry
 
 from dispatcher.decision import policy as policies
@@ -21,6 +23,7 @@ from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.watch import SubstationWatch, Turn
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
+from grid.amqp.acknowledger import Acknowledger
 from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
 from grid.isolation import Isolation
@@ -52,6 +55,7 @@ class FakeRescue:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._acknowledger = Acknowledger(1, self._on_frame)
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
@@ -65,23 +69,34 @@ class FakeRescue:
     ) -> bool:
         """Hand over a job that waited for a substation; tells whether it was taken on."""
         self._tag += 1
-        delivery = Delivery(self._tag, body, id, redelivered=False, headers=headers or {})
+        queue = topology.substation_queue(substation).name
+        self._acknowledger.delivered(self._tag)
+        delivery = Delivery(
+            self._acknowledger, self._tag, body, queue=queue, id=id, headers=headers or {}
+        )
         self.outstanding[self._tag] = substation, delivery
         taken = self._dispatcher.take_back(substation, delivery)
         if not taken:
-            del self.outstanding[delivery.tag]
+            delivery.requeue()
         return taken
 
     def break_link(self) -> list[tuple[str, Delivery]]:
         """Lose the channel; gives what RabbitMQ has back, and where."""
         lost, self.outstanding = list(self.outstanding.values()), {}
-        self._dispatcher.forget_taken_back()
+        self._acknowledger.end()
+        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._dispatcher.on_taken_back_lost()
         return lost
 
-    def done(self, tag: int) -> None:
-        """Record an acknowledgement; like the real one, pass over a tag from before a break."""
-        if self.outstanding.pop(tag, None) is not None:
-            self.acked.append(tag)
+    def _on_frame(self, frame: bytes) -> None:
+        method = decode_frame(frame)[1].method
+        multiple = isinstance(method, Basic.Ack) and method.multiple
+        ended = [each for each in self.outstanding if each <= method.delivery_tag]
+        for tag in ended if multiple else [method.delivery_tag]:
+            assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+            del self.outstanding[tag]
+            if isinstance(method, Basic.Ack):
+                self.acked.append(tag)
 
 
 class Bench:
@@ -133,10 +148,11 @@ class Bench:
             on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )
-        self.queue = FakeConsumer(self.dispatcher.intake.deliver, self.dispatcher.forget)
+        self.queue = FakeConsumer(
+            self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost, topology.REQUESTS
+        )
         self.dispatcher.connect(self.queue, PREFETCH)
         self.rescue = FakeRescue(self.dispatcher)
-        self.dispatcher.connect_rescue(self.rescue.done)
         self.mark = Mark(self.writer, lambda: self.at)
         self.turn = Turn("this", lambda: self.now)
         self.turn.take()  # it is at work already

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher import acknowledger, parking, rescue
+from dispatcher import parking, rescue
 from grid import event_log
 from tests.dispatcher.rescue_bench import BOUND, PERIOD
 
@@ -15,7 +15,6 @@ from tests.dispatcher.rescue_bench import BOUND, PERIOD
 def no_pauses() -> Iterator[None]:
     """Have what the dispatcher puts off done in the next turn of the loop."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(acknowledger, "GAP_SECONDS", 0)
         patch.setattr(parking, "RETRY_SECONDS", 0)
         patch.setattr(event_log, "TRIES", 1)
         yield

@@ -9,12 +9,16 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from pika.frame import decode_frame
+from pika.spec import Basic
+
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
 from dispatcher.rescue import Rescue
 from grid import topology
 from grid.amqp import Delivery, QueueState, Taker
+from grid.amqp.acknowledger import Acknowledger
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
 from tests.fake_broker import NOWHERE
@@ -39,6 +43,7 @@ class FakeTaker(Taker):
         self.problem = ""
         self.headers: dict[str, dict[str, Any]] = {}  # by job, of those that have some
         self._tag = 0
+        self._acknowledger = Acknowledger(1, self._on_frame)
 
     def put(self, substation: str, *ids: str | None) -> None:
         """Have jobs wait for a substation."""
@@ -57,22 +62,15 @@ class FakeTaker(Taker):
         job = self.queues[name].popleft()
         self.outstanding[self._tag] = (name, job)
         headers = self.headers.get(str(job), {})
-        return Delivery(self._tag, str(job).encode(), job, redelivered=False, headers=headers)
-
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Record an acknowledgement."""
-        assert not multiple
-        self.acked.append(self._end(tag)[1])
-
-    def requeue(self, tag: int) -> None:
-        """Put a job back to the front of its queue."""
-        name, job = self._end(tag)
-        self.requeued.append(job)
-        self.queues[name].appendleft(job)
-
-    def reject(self, tag: int) -> None:
-        """Record what is refused for good."""
-        self.rejected.append(self._end(tag)[1])
+        self._acknowledger.delivered(self._tag)
+        return Delivery(
+            self._acknowledger,
+            self._tag,
+            str(job).encode(),
+            queue=queue,
+            id=job,
+            headers=headers,
+        )
 
     def break_link(self) -> None:
         """Lose the channel: all goes back, and tags begin at 1 again."""
@@ -81,10 +79,23 @@ class FakeTaker(Taker):
         self.outstanding.clear()
         self._tag = 0
         self._lost()
+        self._acknowledger = Acknowledger(1, self._on_frame)
 
-    def _end(self, tag: int) -> tuple[str, str | None]:
-        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
-        return self.outstanding.pop(tag)
+    def _on_frame(self, frame: bytes) -> None:
+        """Record an acknowledgement, or what is refused; put back what is requeued."""
+        method = decode_frame(frame)[1].method
+        multiple = isinstance(method, Basic.Ack) and method.multiple
+        ended = [each for each in self.outstanding if each <= method.delivery_tag]
+        for tag in ended if multiple else [method.delivery_tag]:
+            assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+            name, job = self.outstanding.pop(tag)
+            if isinstance(method, Basic.Ack):
+                self.acked.append(job)
+            elif method.requeue:
+                self.requeued.append(job)
+                self.queues[name].appendleft(job)
+            else:
+                self.rejected.append(job)
 
 
 class Bench:
@@ -99,7 +110,7 @@ class Bench:
         self.elsewhere = True
         self.willing = True
         self.at_work = True
-        self.given_back: list[int] = []
+        self.given_back: list[Delivery] = []
         self.handed: list[tuple[str, Delivery]] = []
         self.forgotten = 0
         self.rescued: Counter[str] = Counter()
@@ -115,11 +126,10 @@ class Bench:
             look=self.look,
             take_back=self._take_back,
             anywhere_else=lambda _: self.elsewhere,
-            forget=self._forget,
             rescued=lambda name: self.rescued.update([name]),
             now=lambda: float(next(seconds)),
         )
-        self.taker = FakeTaker(self.rescue.forget)
+        self.taker = FakeTaker(self._forget)
         self.rescue.connect(self.taker)
 
     def look(self, name: str) -> QueueState | None:
@@ -136,6 +146,7 @@ class Bench:
 
     def _forget(self) -> None:
         self.forgotten += 1
+        self.rescue.on_link_lost()
 
     def state(self, name: str, *, reachable: bool, consumers: int | None) -> None:
         """Have a substation seen so from now on."""
@@ -149,9 +160,9 @@ class Bench:
         """Give the ids of what was handed over, in order."""
         return [each.id for _, each in self.handed]
 
-    def tags(self) -> list[int]:
-        """Give the tags of what was handed over, in order."""
-        return [each.tag for _, each in self.handed]
+    def deliveries(self) -> list[Delivery]:
+        """Give what was handed over, in order."""
+        return [each for _, each in self.handed]
 
     def charges(self, job: str, where: str) -> None:
         """Tell that a job is in progress."""

@@ -8,10 +8,11 @@ import pytest
 from pika import BlockingConnection, URLParameters
 from prometheus_client import CollectorRegistry
 
-from dispatcher.dead import DeadLetters
+from dispatcher.dead import PREFETCH, DeadLetters
+from dispatcher.parking import Parking
 from dispatcher.telemetry import Metrics
 from grid import events, parking, provenance, topology
-from grid.amqp import Outcome, Publisher
+from grid.amqp import Consumer, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import State
 from tests.broker import VirtualHost
@@ -30,11 +31,9 @@ class Bench:
     def __init__(self, publisher: FakePublisher) -> None:
         self.publisher = publisher
         metrics = Metrics(CollectorRegistry())
-        dead = DeadLetters(
-            publisher, EventWriter(publisher, "test", provenance.DISPATCHER), metrics, lambda: AT
-        )
-        self.queue = FakeConsumer(dead.deliver, dead.forget)
-        dead.connect(self.queue)
+        events = EventWriter(publisher, "test", provenance.DISPATCHER)
+        dead = DeadLetters(Parking(publisher, events, metrics, lambda: AT))
+        self.queue = FakeConsumer(dead.deliver, lambda: None, topology.DEAD)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +66,7 @@ async def test_it_is_parked_with_the_reason(
     assert event.detail == parking.noted(2 if death else 0)
     assert bench.queue.acked == []
     bench.publisher.answer(topology.EVENTS)
+    await turns()
     assert bench.queue.acked == [1]
 
 
@@ -92,10 +92,11 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     log = Listener(vhost.url(), topology.EVENTS, "first")
     publisher = Publisher("test", url, Seen())
     metrics = Metrics(CollectorRegistry())
-    dead = DeadLetters(
-        publisher, EventWriter(publisher, "test", provenance.DISPATCHER), metrics, lambda: AT
+    writer = EventWriter(publisher, "test", provenance.DISPATCHER)
+    dead = DeadLetters(Parking(publisher, writer, metrics, lambda: AT))
+    consumer = Consumer(
+        "dead", url, Seen(), queue=topology.DEAD, prefetch=PREFETCH, deliver=dead.deliver
     )
-    consumer = dead.link(url, Seen())
     async with running(publisher), running(parked.link), running(log.link), running(consumer):
         await publisher.confirmed(
             topology.REQUESTS_EXCHANGE, topology.REQUESTS, body("j1"), id="j1", timeout=20

@@ -228,12 +228,13 @@ async def test_at_the_end_all_that_was_confirmed_is_acknowledged() -> None:
     await turns(3)
     await bench.dispatcher.stop()
     assert bench.queue.stopped
-    assert sorted(bench.queue.acked) == [2, 3, 4]
     bench.queue.bring(body("late"), "late")
     bench.read("s2")
     bench.dispatcher.tick()
     await turns()
     assert not {"late", "waits"} & set(bench.routed())
+    bench.queue.close()
+    assert sorted(bench.queue.acked) == [2, 3, 4]
 
 
 async def test_a_stop_waits_for_what_is_on_its_way() -> None:
@@ -244,4 +245,5 @@ async def test_a_stop_waits_for_what_is_on_its_way() -> None:
     bench.dispatcher.route()
     assert bench.queue.acked == []
     await bench.dispatcher.stop()
+    bench.queue.close()
     assert bench.queue.acked == [1]

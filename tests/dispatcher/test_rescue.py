@@ -11,6 +11,7 @@ from grid import parking
 from grid.amqp import Delivery, QueueState
 from grid.events import Event, State
 from tests.dispatcher.rescue_bench import BOUND, Bench, at_work
+from tests.fake_broker import turns
 from tests.grid import links
 from tests.grid.links import eventually
 
@@ -34,7 +35,8 @@ async def test_the_jobs_of_a_dead_substation_are_taken_back_in_their_order() -> 
         ]
         assert bench.handed[0][1].body == b"a"
         assert (bench.taker.acked, bench.rescue.in_hand) == ([], 3)
-        bench.rescue.done(bench.tags()[1])
+        bench.deliveries()[1].ack()
+        await eventually(lambda: bench.rescued, "it is counted")
         assert bench.taker.acked == ["b"]
         assert bench.rescued == {"s1": 1}
         await bench.rounds()
@@ -47,7 +49,7 @@ async def test_a_job_may_be_safe_at_once() -> None:
     bench = Bench("s1", "s2")
 
     def take_back(_: str, delivery: Delivery) -> bool:
-        bench.rescue.done(delivery.tag)
+        delivery.ack()
         return True
 
     bench.rescue._take_back = take_back  # noqa: SLF001
@@ -55,6 +57,7 @@ async def test_a_job_may_be_safe_at_once() -> None:
     bench.kill("s1")
     async with at_work(bench):
         await eventually(lambda: bench.taker.acked == list("abcdefgh"), "all are done")
+        await eventually(lambda: bench.rescued.total() == 8, "all are counted")
     assert bench.rescued == {"s1": 8}
     assert bench.rescue.in_hand == 0
 
@@ -71,7 +74,8 @@ async def test_no_more_are_in_hand_than_agreed() -> None:
             expected = min(40, finished + BOUND)
             await eventually(lambda e=expected: len(bench.handed) == e, "as many as agreed")  # type: ignore[misc]
             assert bench.rescue.in_hand <= BOUND
-            bench.rescue.done(bench.tags()[finished])
+            bench.deliveries()[finished].ack()
+        await eventually(lambda: bench.rescued.total() == 40, "all are counted")
     assert bench.rescued == {"s1": 20, "s2": 20}
     assert len(set(bench.jobs())) == 40
 
@@ -88,7 +92,7 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
         await eventually(lambda: len(bench.taker.outstanding) == 2, "both are taken")
         held = [bench.rescue.holds(name) for name in ("s1", "s2", "s3")]
         assert held == [True, True, False]
-        bench.rescue.done(bench.tags()[0])
+        bench.deliveries()[0].ack()
         assert not bench.rescue.holds("s1")
 
 
@@ -102,13 +106,14 @@ async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work()
     bench.state("s2", reachable=False, consumers=1)
     async with at_work(bench):
         await eventually(lambda: len(bench.taker.outstanding) == 3, "all are taken")
-        bench.given_back = bench.tags()[:1]  # the other one is on its way
+        bench.given_back = bench.deliveries()[:1]  # the other one is on its way
         bench.at_work = False
         await eventually(
             lambda: sorted(map(str, bench.taker.requeued)) == ["a", "charging"], "back"
         )
         assert bench.rescue.in_hand == 1
-        bench.rescue.done(bench.tags()[1])
+        bench.deliveries()[1].ack()
+        await turns()
         assert bench.taker.acked == ["b"]
 
 
@@ -133,8 +138,8 @@ async def test_queues_are_emptied_in_turn() -> None:
     async with at_work(bench):
         while len(bench.handed) < 51:
             handed = len(bench.handed)
-            for tag in bench.tags():
-                bench.rescue.done(tag)
+            for each in bench.deliveries():
+                each.ack()
             await eventually(lambda h=handed: len(bench.handed) > h, "more are taken")  # type: ignore[misc]
     assert bench.jobs().index("b") <= 2 * BOUND
 
@@ -144,8 +149,8 @@ async def test_a_queue_that_fills_every_period_is_not_begun_with_again() -> None
     bench = Bench("s1", "s2", "s3")
 
     def look(name: str) -> QueueState | None:
-        for tag in bench.tags():  # what a period took is safe when the next one begins
-            bench.rescue.done(tag)
+        for each in bench.deliveries():  # what a period took is safe when the next one begins
+            each.ack()
         return bench.look(name)
 
     bench.rescue._look = look  # noqa: SLF001
@@ -205,23 +210,25 @@ async def test_a_message_without_an_id_is_handed_over_as_any() -> None:
         await eventually(lambda: bench.jobs() == [None], "it is handed over")
 
 
-async def test_a_tag_from_before_a_break_acknowledges_nothing() -> None:
-    """When the link breaks all is forgotten, and comes again under other tags."""
+async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
+    """When the link breaks all is forgotten, and comes again as other deliveries."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "own", "a", "b")
     bench.charges("own", "s1")
     bench.state("s1", reachable=True, consumers=0)
     async with at_work(bench):
         await eventually(lambda: bench.rescue.in_hand == 2, "they are in hand")
-        old = bench.tags()
+        old = bench.deliveries()
         bench.taker.break_link()
         assert (bench.forgotten, bench.rescue.in_hand) == (1, 0)
         await eventually(lambda: bench.rescue.in_hand == 2, "they are in hand again")
-        for tag in old:
-            bench.rescue.done(tag)
+        for each in old:
+            each.ack()
+        await bench.rounds()
         assert (bench.taker.acked, bench.rescued) == ([], {})
-        for tag in bench.tags()[2:]:
-            bench.rescue.done(tag)
+        for each in bench.deliveries()[2:]:
+            each.ack()
+        await turns()
         assert bench.taker.acked == ["a", "b"]
     assert bench.jobs() == ["a", "b", "a", "b"]
 

@@ -49,7 +49,6 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         give_back=list,
         at_work=lambda: True,
         anywhere_else=lambda _: True,
-        forget=lambda: None,
         rescued=lambda _: None,
         now=asyncio.get_running_loop().time,
     )
@@ -63,7 +62,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         for job in ("charging", "a", "b"):
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
-        taker = Taker("taker", [way.url], Seen(), forget=rescue.forget)
+        taker = Taker("taker", [way.url], Seen(), forget=rescue.on_link_lost)
         rescue.connect(taker)
         async with running(worker.link):
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
@@ -75,7 +74,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 await eventually(lambda: len(handed) == 4, "they come again")
                 assert all(each.redelivered for each in handed[2:])
                 for each in handed:
-                    rescue.done(each.tag)
+                    each.ack()
                 assert rescue.in_hand == 0
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
