@@ -45,9 +45,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     writer = EventWriter(publisher, name, provenance.API)
     isolation = Isolation(registry)
     log = EventLog(projection, writer, metrics, clock, isolation)
-    reader = StreamReader(
-        "api-events", urls, watch, queue=topology.EVENTS, start="first", read=log.read
-    )
+    reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
     intake = Intake(
         publisher,
         log,
@@ -59,15 +57,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
     # a link of their own: at a broker that was not given the controls yet, requests go on
     setter = Publisher("api-controls-out", urls, watch)
     controls = ControlLog(setter, name, lambda *_: None)
-    controls_reader = StreamReader(
-        "api-controls",
-        urls,
-        watch,
-        queue=topology.CONTROLS,
-        start="first",
-        read=isolation.reading("a message of the controls", controls.read),
-        forget=controls.forget,
-    )
+    controls_reader = StreamReader("api-controls", urls, watch, queue=topology.CONTROLS)
     keys = settings.api_keys()
     door = Door(keys, closed=settings.closed, rates=Rates(settings.rate_limit))
     operating = operators.router(
@@ -84,9 +74,15 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        links = publisher, reader, setter, controls_reader, declarer
         async with background(
-            *(link.run() for link in links),
+            publisher.run(),
+            reader.run(read=log.read),
+            setter.run(),
+            controls_reader.run(
+                read=isolation.reading("a message of the controls", controls.read),
+                forget=controls.forget,
+            ),
+            declarer.run(),
             log.mark(),
             controls.run(controls_reader.up),
             queues.run(),

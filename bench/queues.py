@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from bench.node import SUBSTATIONS
 from bench.processes import NotMeasured
 from grid import topology
-from grid.amqp import Declarer, Link, Outcome, Publisher
+from grid.amqp import Declarer, Outcome, Publisher
 from grid.messages import ChargeRequest
 
 WINDOW: Final = 2000  # messages without a confirm
@@ -43,8 +43,19 @@ def jobs(substation: str, number: int) -> Iterable[Message]:
         yield each._replace(exchange=topology.SUBSTATIONS_EXCHANGE, key=substation)
 
 
+class Runs(Protocol):
+    """A link that is up from some moment on while it runs."""
+
+    @property
+    def up(self) -> asyncio.Event:
+        """Return what is set while it is up."""
+
+    async def run(self) -> None:
+        """Run until the task is cancelled."""
+
+
 @asynccontextmanager
-async def up(*links: Link) -> AsyncIterator[None]:
+async def up(*links: Runs) -> AsyncIterator[None]:
     """Keep links up while the context lasts."""
     tasks = [asyncio.create_task(each.run()) for each in links]
     try:

@@ -15,12 +15,13 @@ from functools import partial
 from itertools import cycle
 from typing import Final
 
-from bench.low_water import LowWater
 from bench.node import SUBSTATIONS
 from grid import topology
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 
 WINDOW: Final = 500
+MESSAGES: Final = 2  # that a request becomes
+GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
 
 class Relay:
@@ -34,24 +35,21 @@ class Relay:
             _say,
             queue=topology.REQUESTS,
             prefetch=WINDOW,
-            deliver=self._deliver,
-            forget=lambda: sys.exit("the relay ends: the link to RabbitMQ broke"),
+            gap_seconds=GAP_SECONDS,
         )
         self._turn = cycle(SUBSTATIONS)
-        self._low_water = LowWater(2)
-        self._acknowledged = 0
-        self._due = False
 
     async def run(self) -> None:
         """Relay until the task is cancelled."""
-        await asyncio.gather(self.publisher.run(), self.consumer.run())
+        await asyncio.gather(
+            self.publisher.run(), self.consumer.run(deliver=self._deliver, lost=_end)
+        )
 
     def _deliver(self, delivery: Delivery) -> None:
-        substation, job, tag = next(self._turn), delivery.id or "", delivery.tag
-        self._low_water.begin(tag)
+        substation, job = next(self._turn), delivery.id or ""
         event = {"kind": "assigned", "at": time.time(), "job": job, "substation": substation}
         content = json.dumps(event, separators=(",", ":")).encode()
-        done = partial(self._on_confirm, tag)
+        done = partial(_on_confirm, delivery, [])
         publish = self.publisher.publish
         publish(topology.EVENTS_EXCHANGE, "dispatcher", content, done, id=f"event-{job}")
         publish(
@@ -63,19 +61,18 @@ class Relay:
             headers=delivery.headers,
         )
 
-    def _on_confirm(self, tag: int, outcome: Outcome) -> None:
-        if outcome is not Outcome.CONFIRMED:
-            sys.exit(f"the relay ends: a message was {outcome.value}")
-        self._low_water.part_done(tag)
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._acknowledge)
 
-    def _acknowledge(self) -> None:
-        self._due = False
-        if self._low_water.done > self._acknowledged:
-            self._acknowledged = self._low_water.done
-            self.consumer.ack(self._acknowledged, multiple=True)
+def _on_confirm(delivery: Delivery, confirmed: list[Outcome], outcome: Outcome) -> None:
+    """Acknowledge a request once both of what it became is confirmed."""
+    if outcome is not Outcome.CONFIRMED:
+        sys.exit(f"the relay ends: a message was {outcome.value}")
+    confirmed.append(outcome)
+    if len(confirmed) == MESSAGES:
+        delivery.ack()
+
+
+def _end() -> None:
+    sys.exit("the relay ends: the link to RabbitMQ broke")
 
 
 def _say(name: str, up: bool, why: str) -> None:  # noqa: FBT001

@@ -46,8 +46,8 @@ class StandIn:
         self.arrived = 0
         self._held = 0
         # holds its first message for good: nothing is sent to a queue without a consumer
-        self.consumer = Consumer(
-            f"bench-{name}", [url], _ignore, queue=self.queue.name, prefetch=1, deliver=self._hold
+        self._consumer = Consumer(
+            f"bench-{name}", [url], _ignore, queue=self.queue.name, prefetch=1
         )
 
     def page(self) -> bytes:
@@ -69,6 +69,15 @@ class StandIn:
         """Note how many jobs are ready in its queue; return whether more have arrived."""
         before, self.arrived = self.arrived, ready + self._held
         return self.arrived > before
+
+    @property
+    def up(self) -> asyncio.Event:
+        """Return what is set while it is connected."""
+        return self._consumer.up
+
+    async def run(self) -> None:
+        """Consume until the task is cancelled."""
+        await self._consumer.run(deliver=self._hold)
 
     def _hold(self, _: Delivery) -> None:
         self._held += 1
@@ -106,7 +115,7 @@ class StandIns:
             for each, port in zip(self._each, self.ports, strict=True)
         ]
         try:
-            async with up(self._declarer, self._publisher, *(e.consumer for e in self._each)):
+            async with up(self._declarer, self._publisher, *self._each):
                 yield
         finally:
             for server in servers:

@@ -13,7 +13,6 @@ from grid import messages, parking, topology
 from grid.amqp import Delivery
 from grid.errors import MalformedMessage
 
-PREFETCH: Final = 50
 NO_DEATH: Final = parking.Death("", parking.UNKNOWN, f"nobody said why it came to {topology.DEAD}")
 
 

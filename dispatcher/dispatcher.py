@@ -54,6 +54,7 @@ NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
 class Dispatcher:
     """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
 
+    ``requests`` is the link that delivers them, at most ``prefetch`` at once.
     ``read_log`` reads the event log as far as it is written: what comes again waits for that.
     ``read_all`` reads what is older as well: what a dispatcher published once more waits for that.
     ``position`` returns the offset up to which the event log was read,
@@ -70,6 +71,8 @@ class Dispatcher:
         events: EventWriter,
         progress: Progress,
         *,
+        requests: Consumer,
+        prefetch: int,
         metrics: Metrics,
         random: Random,
         chance: Chance,
@@ -85,6 +88,8 @@ class Dispatcher:
         open_jobs: OpenJobs,
         send_ahead: bool = True,
     ) -> None:
+        self._requests = requests
+        self._prefetch = prefetch
         self._ledger = fleet.ledger
         self._fleet = fleet
         self._policy = policy
@@ -136,13 +141,6 @@ class Dispatcher:
             open_jobs=open_jobs,
         )
         self._set_back = SetBack(self._line, publisher, self._on_set_back, position, now)
-        self._consumer: Consumer
-        self._prefetch: int
-
-    def connect(self, consumer: Consumer, prefetch: int) -> None:
-        """Give it the link that delivers, which holds at most ``prefetch`` requests here."""
-        self._consumer = consumer
-        self._prefetch = prefetch
 
     @property
     def waiting(self) -> int:
@@ -161,7 +159,7 @@ class Dispatcher:
             (each for each in in_hand if each is not None),
             self._position(),
             self._now(),
-            answering=self._consumer.connected and self._certain(),
+            answering=self._requests.connected and self._certain(),
             clear=not self.intake.held,
         )
 
@@ -174,7 +172,7 @@ class Dispatcher:
         held = self.intake.held
         tracked = len(held) + sum(job.is_request and job.is_ours for job in self._jobs.values())
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
-        return Hands(ids, max(0, self._consumer.unsettled - tracked))
+        return Hands(ids, max(0, self._requests.unsettled - tracked))
 
     def has_sent(self, job: str, substation: str) -> bool:
         """Return whether a job was last sent to a substation from here, as far as is remembered."""
@@ -269,7 +267,7 @@ class Dispatcher:
         All that it has confirmed by then is acknowledged as the link ends.
         """
         self._stopping = True
-        self._consumer.stop()
+        self._requests.stop()
         await self._events.finish()
 
     def route(self) -> None:

@@ -39,14 +39,15 @@ class Rescue:
     ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
     state of one's queue, or None where that is not to be had. ``take_back`` is handed each job and
     the substation it waited for, and returns whether it handles it: then it acknowledges the
-    delivery, maybe at once. While this dispatcher is not ``at_work`` those that wait here go back to their
-    queues: ``give_back`` forgets and returns them. ``anywhere_else`` tells whether a job of that
-    substation could go to another now. ``rescued`` is told the substation of each job that is safe
-    elsewhere. ``now`` gives seconds.
+    delivery, maybe at once. While this dispatcher is not ``at_work`` those that wait here go back
+    to their queues: ``give_back`` forgets and returns them. ``anywhere_else`` tells whether a job
+    of that substation could go to another now. ``rescued`` is told the substation of each job that
+    is safe elsewhere. ``now`` gives seconds.
     """
 
     def __init__(
         self,
+        taker: Taker,
         progress: Progress,
         patience: Patience,
         open_jobs: OpenJobs,
@@ -60,6 +61,7 @@ class Rescue:
         rescued: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
+        self._taker = taker
         self._progress = progress
         self._patience = patience
         self._open_jobs = open_jobs
@@ -77,11 +79,6 @@ class Rescue:
         self._last = ""  # whose turn it was last
         self._interrupted = True  # RabbitMQ was away, as far as we know
         self._problem = ""
-        self._taker: Taker
-
-    def connect(self, taker: Taker) -> None:
-        """Give it the link that takes, which is to call ``forget`` when it breaks."""
-        self._taker = taker
 
     @property
     def in_hand(self) -> int:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from random import Random, SystemRandom
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import FastAPI
 
-from dispatcher.dead import PREFETCH as DEAD_PREFETCH
 from dispatcher.dead import DeadLetters
 from dispatcher.decision.fleet import Fleet
 from dispatcher.decision.ledger import Ledger
@@ -21,6 +20,7 @@ from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.history import REMEMBERED
 from dispatcher.jobs import Job
+from dispatcher.links import make_links
 from dispatcher.log_start import find_start
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
@@ -38,15 +38,6 @@ from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
 from grid import provenance, topology
-from grid.amqp import (
-    Consumer,
-    Declarer,
-    Link,
-    Publisher,
-    StreamReader,
-    StreamScanner,
-    Taker,
-)
 from grid.control_log import ControlLog
 from grid.controls import Control
 from grid.errors import STILL_READING, BrokerUnavailable
@@ -67,10 +58,7 @@ PAST_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
 PAST_AFTER_STANDING_BY_SECONDS: Final = 60.0  # two that read at once take twice as long
 PAST_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
 LOG_RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
-GAP_SECONDS: Final = 0.05  # an acknowledgement waits so long for those before it
 SETTLING: Final = "the substations are still being read for the first time"
-
-AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
@@ -85,14 +73,12 @@ class _Service:
         self, settings: DispatcherSettings, random: Random, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
-        self._urls = settings.broker_urls()
         self._clock, self._now = clock, monotonic
         self._registry = new_registry()
         self._metrics = Metrics(self._registry)
         self._isolation = Isolation(self._registry)
-        self._broker = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
-        self._links: list[Link] = []
-        self._leased: list[Consumer | Taker] = []
+        watch = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
+        self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
         self._ledger = Ledger(settings.stale_after, settings.default_connectors)
         self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
         self._progress = Progress(REMEMBERED)
@@ -101,62 +87,51 @@ class _Service:
         self._past_wanted, self._past_read = asyncio.Event(), asyncio.Event()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._turn = Turn(self._name, self._now)
-        publisher = self._link(Publisher("dispatcher-jobs", self._urls, self._broker))
-        self._events = EventWriter(publisher, self._name, provenance.DISPATCHER)
+        self._events = EventWriter(self._links.jobs, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
-        declarer = self._link(Declarer("dispatcher-queues", self._urls, self._broker))
-        self._queues = QueueKeeper(self._ledger, declarer, self._isolation, self._now)
+        self._queues = QueueKeeper(self._ledger, self._links.queues, self._isolation, self._now)
         self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
-        self._dispatcher = self._deciding(publisher, random)
-        dead = DeadLetters(Parking(publisher, self._events, self._metrics, clock))
-        self._dead = self._link(
-            Consumer(
-                "dispatcher-dead",
-                self._urls,
-                self._broker,
-                queue=topology.DEAD,
-                prefetch=DEAD_PREFETCH,
-                deliver=dead.deliver,
-            )
-        )
+        self._dispatcher = self._deciding(random)
+        self._dead = DeadLetters(Parking(self._links.jobs, self._events, self._metrics, clock))
         self._rescue = self._rescuing()
         self._scraper = self._watching()
-        self._controls, self._controls_up = self._controlling()
+        # the controls are read from their start by every dispatcher that starts
+        self._controls = ControlLog(self._links.controls_out, self._name, self._on_control)
         self._reconciler = Reconciler(
             self._jobs,
             self._progress,
             self._dispatcher,
-            declarer=declarer,
-            scanner=self._scanner,
-            # one that a queue without a leader breaks must not take the jobs with it
-            publisher=self._link(Publisher("dispatcher-again", self._urls, self._broker)),
+            declarer=self._links.queues,
+            scanner=self._links.scanner,
+            publisher=self._links.again,
             metrics=self._metrics,
             is_active=self._is_active,
             undisputed=lambda: self._turn.undisputed,
             whereabouts=self._queues.whereabouts,
             read_log=self._read_log,
-            position=lambda: self._log.position,
-            dead_in_hand=lambda: self._dead.unsettled,
+            position=self._position,
+            dead_in_hand=lambda: self._links.dead.unsettled,
             now=self._now,
         )
 
     def app(self) -> FastAPI:
-        """Give the app in whose lifespan all of it works."""
+        """Return the app in whose lifespan all of it works."""
         return operations_app("Dispatcher", self._registry, self._problems, self._lifespan)
 
-    def _link(self, link: AnyLink) -> AnyLink:
-        self._links.append(link)
-        return link
+    def _position(self) -> int:
+        return self._links.log.position
 
-    def _deciding(self, publisher: Publisher, random: Random) -> Dispatcher:
+    def _deciding(self, random: Random) -> Dispatcher:
         """Wire the requests to the decision, and that to the substations' queues."""
         settings = self._settings
         dispatcher = Dispatcher(
             self._fleet,
             policy(settings.policy),
-            publisher,
+            self._links.jobs,
             self._events,
             self._progress,
+            requests=self._links.requests,
+            prefetch=settings.prefetch,
             metrics=self._metrics,
             random=random,
             chance=SystemRandom().getrandbits,
@@ -168,26 +143,12 @@ class _Service:
             read_log=self._read_log,
             read_all=self._read_all,
             open_jobs=self._jobs,
-            certain=lambda: not any(link.lapsed for link in self._leased),
-            position=lambda: self._log.position,
+            certain=lambda: self._links.lease_holds,
+            position=self._position,
             send_ahead=settings.send_ahead,
         )
         self._queues.sending = dispatcher.sending
         self._unbegun.send = dispatcher.send_once_more
-        consumer = Consumer(
-            "dispatcher-requests",
-            self._urls,
-            self._broker,
-            queue=topology.REQUESTS,
-            prefetch=settings.prefetch,
-            deliver=dispatcher.intake.deliver,
-            forget=dispatcher.on_requests_lost,
-            leased=True,
-            gap_seconds=GAP_SECONDS,
-        )
-        self._leased.append(consumer)
-        self._requests = consumer  # whose link begins last
-        dispatcher.connect(consumer, settings.prefetch)
         self._registry.register(
             LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
         )
@@ -197,6 +158,7 @@ class _Service:
         """Wire the taking back of jobs that wait at a substation in vain."""
         ledger, dispatcher = self._ledger, self._dispatcher
         rescue = Rescue(
+            self._links.taken_back,
             self._progress,
             Patience(self._settings.rescue_after),
             self._jobs,
@@ -206,7 +168,9 @@ class _Service:
             give_back=dispatcher.give_back,
             # else RabbitMQ may feed another one, of which nothing is heard here
             at_work=lambda: (
-                not self._turn.standing_by and self._requests.connected and self._log.connected
+                not self._turn.standing_by
+                and self._links.requests.connected
+                and self._links.log.connected
             ),
             anywhere_else=lambda name: (
                 dispatcher.deciding
@@ -218,15 +182,10 @@ class _Service:
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),
             now=self._now,
         )
-        taker = Taker(
-            "dispatcher-rescue", self._urls, self._broker, forget=self._on_rescue_lost, leased=True
-        )
-        self._leased.append(taker)
-        rescue.connect(self._link(taker))
         self._queues.holding = rescue.holds
         return rescue
 
-    def _on_rescue_lost(self) -> None:
+    def _on_taken_back_lost(self) -> None:
         self._rescue.on_link_lost()
         self._dispatcher.on_taken_back_lost()
 
@@ -242,20 +201,12 @@ class _Service:
             mark=self._mark,
             progress=self._progress,
             jobs=self._jobs,
-            position=lambda: self._log.position,
+            position=self._position,
             turn=self._turn,
             inherit=self._dispatcher.inherit,
             now=self._now,
             clock=self._clock,
         )
-        self._log = StreamReader(
-            "dispatcher-events",
-            self._urls,
-            self._broker,
-            queue=topology.EVENTS,
-            read=watch.on_events,
-        )
-        self._scanner = self._link(StreamScanner("dispatcher-log", self._urls, self._broker))
         self._file = file = TargetFile(settings.substations_file)
         self._metrics.target_file_ok.set_function(lambda: file.problem is None)
         scraper = Scraper(
@@ -271,27 +222,7 @@ class _Service:
         self._queues.hurry = scraper.hurry
         return scraper
 
-    def _controlling(self) -> tuple[ControlLog, StreamReader]:
-        """Wire what operators set to the ledger.
-
-        A link of its own writes the marks: at a broker without that stream it breaks again and
-        again, and must not take the jobs with it.
-        """
-        publisher = Publisher("dispatcher-controls-out", self._urls, self._broker)
-        controls = ControlLog(self._link(publisher), self._name, self._on_control)
-        reader = StreamReader(
-            "dispatcher-controls",
-            self._urls,
-            self._broker,
-            queue=topology.CONTROLS,
-            start="first",
-            read=self._isolation.reading("a message of the controls", controls.read),
-            forget=controls.forget,
-        )
-        return controls, self._link(reader)
-
     def _on_control(self, substation: str, control: Control) -> None:
-        # the controls are read from their start by every dispatcher that starts
         with self._isolation.of(f"what operators have set for {substation}"):
             self._ledger.control(substation, control)
 
@@ -314,8 +245,8 @@ class _Service:
         dispatcher = self._dispatcher
         return (
             dispatcher.deciding
-            and self._requests.connected
-            and not self._requests.lapsed
+            and self._links.requests.connected
+            and not self._links.requests.lapsed
             and not self._turn.standing_by
             and self._terms_read == self._turn.terms
             and not dispatcher.intake.held
@@ -325,7 +256,9 @@ class _Service:
         """Read the event log, from as far back as is needed, until the task is cancelled."""
         start = await self._find_start()
         end = start if isinstance(start, int) else 0
-        await asyncio.gather(self._log.run_from(start), self._read_past(end))
+        await asyncio.gather(
+            self._links.log.run(read=self._watch.on_events, start=start), self._read_past(end)
+        )
 
     async def _read_past(self, end: int) -> None:
         """Learn which jobs were open before; most decisions need not wait for that."""
@@ -335,13 +268,13 @@ class _Service:
         tries = 0
         while not self._jobs.complete:
             try:
-                self._jobs.absorb(await read_past(self._scanner, end))
+                self._jobs.absorb(await read_past(self._links.scanner, end))
             except BrokerUnavailable as error:
                 tries += 1
                 if tries in (1, PAST_TRIES):
                     level = logging.WARNING if tries == PAST_TRIES else logging.INFO
                     log.log(level, "the older part of the event log cannot be read: %s", error)
-                if 0 < self._log.position < end:
+                if 0 < self._links.log.position < end:
                     end = 0  # the log was made anew: there is nothing older
                 await asyncio.sleep(LOG_RETRY_SECONDS)
         self._past_read.set()
@@ -355,9 +288,9 @@ class _Service:
 
     async def _find_start(self) -> str | int:
         while True:
-            await self._scanner.up.wait()
+            await self._links.scanner.up.wait()
             try:
-                return await find_start(self._scanner)
+                return await find_start(self._links.scanner)
             except BrokerUnavailable as error:
                 log.info("the event log cannot be read yet: %s", error)
                 await asyncio.sleep(LOG_RETRY_SECONDS)
@@ -371,7 +304,9 @@ class _Service:
         await self._mark.write()
         self._ledger.settle(self._now())
         self._dispatcher.begin()
-        await self._requests.run()
+        await self._links.requests.run(
+            deliver=self._dispatcher.intake.deliver, lost=self._dispatcher.on_requests_lost
+        )
 
     async def _read_log(self) -> None:
         """Read the event log as far as it is written now."""
@@ -404,12 +339,27 @@ class _Service:
         return not self._turn.standing_by and await self._queues.takes_jobs(substation)
 
     def _problems(self) -> list[str]:
-        down = links_down([*self._links, self._log, self._requests])
+        down = links_down(self._links.all)
         begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
         reading = [] if self._mark.passed.is_set() else [STILL_READING]
         file = [self._file.problem] if self._file.problem else []
         settling = [SETTLING] if self._ledger.settling(self._now()) else []
         return down + begun + reading + file + settling
+
+    def _run_links(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what keeps the links up that nothing has to be waited for."""
+        links, controls = self._links, self._controls
+        read = self._isolation.reading("a message of the controls", controls.read)
+        return [
+            links.jobs.run(),
+            links.queues.run(),
+            links.dead.run(deliver=self._dead.deliver),
+            links.taken_back.run(lost=self._on_taken_back_lost),
+            links.scanner.run(),
+            links.controls_out.run(),
+            links.controls.run(read=read, forget=controls.forget),
+            links.again.run(),
+        ]
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -423,10 +373,10 @@ class _Service:
             clock=self._clock,
         )
         work = [
-            *(link.run() for link in self._links),
+            *self._run_links(),
             self._queues.run(),
             self._scraper.run(),
-            self._controls.run(self._controls_up.up),
+            self._controls.run(self._links.controls.up),
             self._follow_log(),
             self._consume(),
             self._dispatcher.run(),

@@ -27,9 +27,9 @@ RESTATE_AFTER: Final = 100  # messages since the newest that tells all, before i
 class ControlLog:
     """Follows what operators have set, and sets it; ``on_change`` is told each control that is new.
 
-    Whatever it writes it waits to read back: then everything before has been read as well. Hand
-    ``read`` and ``forget`` to the stream's reader, and keep ``run(reader.up)`` running. ``name``
-    tells this writer from all others.
+    Whatever it writes it waits to read back: then everything before has been read as well. Give
+    ``read`` and ``forget`` to ``run`` of the stream's reader, and keep ``run(reader.up)`` running.
+    ``name`` tells this writer from all others.
     """
 
     def __init__(self, publisher: Publisher, name: str, on_change: OnChange) -> None:

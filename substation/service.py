@@ -35,31 +35,31 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
     registry.register(StationCollector(station))
     publisher = Publisher(f"{name}-events", urls, watch)
     events = EventWriter(publisher, f"{name}-{uuid4().hex[:8]}", provenance.substation_writer(name))
+    consumer = Consumer(
+        f"{name}-jobs",
+        urls,
+        watch,
+        queue=topology.substation_queue(name).name,
+        prefetch=settings.connectors + 1,  # the one sent ahead begins without waiting for RabbitMQ
+    )
     worker = Worker(
         name,
         station,
         events,
+        consumer=consumer,
         charge_seconds=(settings.charge_seconds_min, settings.charge_seconds_max),
         random=random,
         chance=SystemRandom().getrandbits,
         clock=clock,
         observe=session_seconds(registry).observe,
     )
-    worker.consumer = consumer = Consumer(
-        f"{name}-jobs",
-        urls,
-        watch,
-        queue=topology.substation_queue(name).name,
-        prefetch=settings.connectors + 1,  # the one sent ahead begins without waiting for RabbitMQ
-        deliver=worker.deliver,
-        forget=worker.forget,
-        gone=worker.keep,
-        idle=worker.idle,
-    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with background(publisher.run(), consumer.run()):
+        consuming = consumer.run(
+            deliver=worker.deliver, lost=worker.on_link_lost, gone=worker.keep, idle=worker.idle
+        )
+        async with background(publisher.run(), consuming):
             yield
             await worker.stop(settings.grace_seconds)
             await events.finish()

@@ -54,6 +54,7 @@ class Worker:
         station: Station,
         log_events: EventWriter,
         *,
+        consumer: Consumer,
         charge_seconds: tuple[float, float],
         random: Random,
         chance: Chance,
@@ -63,6 +64,7 @@ class Worker:
         self._name = name
         self._station = station
         self._events = log_events
+        self._consumer = consumer
         self._charge_seconds = charge_seconds
         self._random = random
         self._chance = chance
@@ -75,7 +77,6 @@ class Worker:
         self._gives_back = False  # what comes after the stop, on the link that was stopped
         self._empty = asyncio.Event()
         self._empty.set()
-        self.consumer: Consumer
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a job from the queue."""
@@ -92,7 +93,7 @@ class Worker:
         else:
             self._take(request, delivery)
 
-    def forget(self) -> None:
+    def on_link_lost(self) -> None:
         """Drop what waits: the link broke, and RabbitMQ will deliver it again."""
         self._waiting.clear()
         self._count_waiting()
@@ -106,14 +107,14 @@ class Worker:
         self._waiting.clear()
 
     def idle(self) -> bool:
-        """Tell whether there is no job in hand."""
+        """Return whether there is no job in hand."""
         return self._empty.is_set() and not self._waiting
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing new, finish what charges within the grace period, give the rest back."""
         self._stopping = True
-        self._gives_back = self.consumer.connected
-        self.consumer.stop()
+        self._gives_back = self._consumer.connected
+        self._consumer.stop()
         while self._waiting:
             self._next_waiting().requeue()
         if self._in_hand:

@@ -6,8 +6,8 @@ The real paths are tested against a real node; here it is the order of things th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 from pika.frame import decode_frame
 from pika.spec import Basic
@@ -15,6 +15,7 @@ from pika.spec import Basic
 from grid import events, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publication, Publisher
 from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.consumer import Callbacks
 from grid.events import Event
 
 _BEHIND = {queue.name: queue.exchange for queue in topology.QUEUES}  # the exchange of each queue
@@ -94,26 +95,29 @@ class FakePublisher(Publisher):
         publication.done(outcome)
 
 
+class Settled(NamedTuple):
+    """What a client does with deliveries: ``ack``, ``requeue`` or ``reject``."""
+
+    how: str
+    tags: Sequence[int]
+
+    @classmethod
+    def by(cls, frame: bytes, outstanding: Collection[int]) -> Self:
+        """Read it from a frame, by RabbitMQ's rule that no delivery ends twice."""
+        method = decode_frame(frame)[1].method
+        tag, acknowledges = method.delivery_tag, isinstance(method, Basic.Ack)
+        assert tag in outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        if not acknowledges:
+            return cls("requeue" if method.requeue else "reject", [tag])
+        return cls("ack", [e for e in outstanding if e <= tag] if method.multiple else [tag])
+
+
 class FakeConsumer(Consumer):
     """Delivers messages and records their end, by RabbitMQ's rule that none ends twice."""
 
-    def __init__(
-        self,
-        deliver: Callable[[Delivery], None],
-        forget: Callable[[], None],
-        queue: str = "fake",
-    ) -> None:
-        super().__init__(
-            "fake",
-            NOWHERE,
-            lambda *_: None,
-            queue=queue,
-            prefetch=1,
-            deliver=deliver,
-            forget=forget,
-        )
+    def __init__(self, queue: str) -> None:
+        super().__init__("fake", NOWHERE, lambda *_: None, queue=queue, prefetch=1)
         self.up.set()
-        self._take, self._drop = deliver, forget
         self._acknowledger = Acknowledger(1, self._on_frame)
         self._tag = 0
         self.outstanding: dict[int, Delivery] = {}
@@ -121,6 +125,12 @@ class FakeConsumer(Consumer):
         self.requeued: list[int] = []
         self.rejected: list[int] = []
         self.stopped = False
+
+    def begin(
+        self, deliver: Callable[[Delivery], None], lost: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call these from now on, as while it runs."""
+        self._callbacks = Callbacks(deliver, lost)
 
     def bring(
         self,
@@ -144,31 +154,16 @@ class FakeConsumer(Consumer):
             redelivered=again,
         )
         self.outstanding[tag] = delivery
-        self._take(delivery)
+        self._deliver(delivery)
         return tag
 
     def break_link(self) -> list[Delivery]:
         """Lose the channel; gives what RabbitMQ will deliver again."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._tag = 0
-        self._acknowledger.end()
+        self._lost()
         self._acknowledger = Acknowledger(1, self._on_frame)
-        self._drop()
         return lost
-
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Record an acknowledgement."""
-        ended = [each for each in self.outstanding if each <= tag] if multiple else []
-        for each in ended or [tag]:
-            self._end(each, self.acked)
-
-    def requeue(self, tag: int) -> None:
-        """Record what is given back."""
-        self._end(tag, self.requeued)
-
-    def reject(self, tag: int) -> None:
-        """Record what is refused for good."""
-        self._end(tag, self.rejected)
 
     def stop(self) -> None:
         """Record the end of consuming."""
@@ -179,15 +174,8 @@ class FakeConsumer(Consumer):
         self._closing()
 
     def _on_frame(self, frame: bytes) -> None:
-        method = decode_frame(frame)[1].method
-        if isinstance(method, Basic.Ack):
-            self.ack(method.delivery_tag, multiple=method.multiple)
-        elif method.requeue:
-            self.requeue(method.delivery_tag)
-        else:
-            self.reject(method.delivery_tag)
-
-    def _end(self, tag: int, where: list[int]) -> None:
-        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
-        del self.outstanding[tag]
-        where.append(tag)
+        settled = Settled.by(frame, self.outstanding)
+        where = {"ack": self.acked, "requeue": self.requeued, "reject": self.rejected}[settled.how]
+        for tag in settled.tags:
+            del self.outstanding[tag]
+            where.append(tag)

@@ -32,6 +32,10 @@ class QueueState(NamedTuple):
 class Declarer(Link):
     """Makes exchanges and queues, and learns how many messages wait in a queue."""
 
+    async def run(self) -> None:
+        """Keep the link up until the task is cancelled."""
+        await self._run()
+
     async def exchange(self, name: str, kind: str) -> None:
         """Declare a durable exchange of a type. Raises ``BrokerUnavailable`` if that fails."""
         await self._do(f"declare {name}", lambda channel: _declare_exchange(channel, name, kind))

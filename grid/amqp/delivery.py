@@ -57,11 +57,6 @@ class Delivery:
         self.behind = behind
 
     @property
-    def tag(self) -> int:
-        """Return RabbitMQ's number of it on its channel."""
-        return self._tag
-
-    @property
     def is_live(self) -> bool:
         """Return whether it is still to be settled, on the channel that brought it.
 

@@ -39,7 +39,10 @@ LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not made anew bef
 
 
 class Link:
-    """One connection with one channel, which come back by themselves. Start it with ``run``."""
+    """One connection with one channel, which come back by themselves while ``run`` runs.
+
+    What a link calls back is given to ``run``: so whoever needs the link can have it before.
+    """
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
         self.name = name
@@ -57,7 +60,7 @@ class Link:
         """Return whether the link is up."""
         return self.up.is_set()
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Keep the link up until the task is cancelled; then close it."""
         connection: Connection | None = None
         time = asyncio.get_running_loop().time

@@ -85,6 +85,10 @@ class Publisher(Link):
         """How many messages RabbitMQ has not answered for yet."""
         return len(self._sent) + len(self._unsent)
 
+    async def run(self) -> None:
+        """Keep the link up until the task is cancelled; what is published meanwhile waits."""
+        await self._run()
+
     def returned_within(self, seconds: float, exchange: str, key: str) -> bool:
         """Return whether the last message published there found no queue, so short a time ago."""
         at = self._returned_at.get((exchange, key))

@@ -9,7 +9,6 @@ from functools import partial
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from grid.amqp import frames
 from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection, connection_of
 from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
@@ -24,16 +23,9 @@ class Receiver(Link):
     """
 
     def __init__(
-        self,
-        name: str,
-        urls: Sequence[str],
-        watch: Watch,
-        *,
-        forget: Callable[[], None],
-        leased: bool = False,
+        self, name: str, urls: Sequence[str], watch: Watch, *, leased: bool = False
     ) -> None:
         super().__init__(name, urls, watch)
-        self._forget = forget
         self._acknowledger = Acknowledger(0, _nowhere)  # of the channel there is, or was last
         self._acknowledger.end()
         self._lease = Lease() if leased else None
@@ -51,21 +43,6 @@ class Receiver(Link):
     def unsettled(self) -> int:
         """Return how many deliveries RabbitMQ has no word of yet."""
         return len(self._acknowledger)
-
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge one delivery, or with ``multiple`` every one up to it."""
-        if (channel := self._usable()) is not None:
-            connection_of(channel).send(frames.ack(channel.channel_number, tag, multiple=multiple))
-
-    def requeue(self, tag: int) -> None:
-        """Return one delivery to the queue."""
-        if (channel := self._usable()) is not None:
-            connection_of(channel).send(frames.nack(channel.channel_number, tag, requeue=True))
-
-    def reject(self, tag: int) -> None:
-        """Refuse one delivery for good: it goes where the queue sends what is dead."""
-        if (channel := self._usable()) is not None:
-            connection_of(channel).send(frames.nack(channel.channel_number, tag, requeue=False))
 
     async def _set_up(self, channel: Channel) -> None:
         # deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has
@@ -90,7 +67,6 @@ class Receiver(Link):
         if self._renewing is not None:
             self._renewing.cancel()
         self._acknowledger.end()
-        self._forget()
 
 
 async def grant(channel: Channel, prefetch: int) -> None:
@@ -137,6 +113,10 @@ async def _renew(lease: Lease, channel: Channel) -> None:
 def _send(channel: Channel, data: bytes) -> None:
     if channel.is_open:
         connection_of(channel).send(data)
+
+
+def nothing() -> None:
+    """Do nothing, where nobody asked to be called."""
 
 
 def _nowhere(_: bytes) -> None:

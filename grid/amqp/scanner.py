@@ -28,6 +28,10 @@ See = Callable[[int, bytes, str], None]  # offset, body, who wrote it
 class StreamScanner(Link):
     """Reads parts of streams, on a connection of its own that has nothing else to do."""
 
+    async def run(self) -> None:
+        """Keep the link up until the task is cancelled."""
+        await self._run()
+
     async def first(self, stream: str, start: str) -> int | None:
         """Return the offset of the first message from ``start`` on; None where there is none.
 

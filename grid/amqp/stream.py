@@ -11,8 +11,8 @@ from pika.channel import Channel
 
 from grid.amqp import frames
 from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.base_consumer import BaseConsumer
 from grid.amqp.connection import Connection
-from grid.amqp.consumer import Consumer
 from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, guarded, settle
 from grid.provenance import writer_of
@@ -22,6 +22,8 @@ ACK_EVERY: Final = STREAM_PREFETCH // 2  # messages; an acknowledgement only mak
 ACK_SECONDS: Final = 60.0  # where fewer come: RabbitMQ ends a consumer that is silent for long
 RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
 SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
+
+Read = Callable[[bytes, str], None]
 
 
 class _StreamAcknowledger(Acknowledger):
@@ -55,36 +57,20 @@ class _StreamAcknowledger(Acknowledger):
             self._send(frames.ack(self._channel, self._last, multiple=True))
 
 
-class StreamReader(Consumer):
-    """Reads a stream from ``start`` on, and after a break goes on with the next message.
+class StreamReader(BaseConsumer):
+    """Reads a stream, and after a break goes on with the next message.
 
-    ``start`` is a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
-    After ``next``, a link that breaks before its first message may bring some older ones.
-    ``read`` is given the body of each message and, of an event, who wrote it.
-    With ``forget``, which is called at each break, all is read again instead. Without, it goes on
-    from the message it read last: where that is not there any more, the stream was deleted and made
-    anew meanwhile, and is read from its start.
+    It goes on from the message it read last: where that is not there any more, the stream was
+    deleted and made anew meanwhile, and is read from its start.
     """
 
-    def __init__(
-        self,
-        name: str,
-        urls: Sequence[str],
-        watch: Watch,
-        *,
-        queue: str,
-        start: str | int = "first",
-        read: Callable[[bytes, str], None],
-        forget: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(
-            name, urls, watch, queue=queue, prefetch=STREAM_PREFETCH, deliver=self._on_record
-        )
-        self._forget_all = forget
-        self._start = start
-        self._next = start
+    def __init__(self, name: str, urls: Sequence[str], watch: Watch, *, queue: str) -> None:
+        super().__init__(name, urls, watch, queue=queue, prefetch=STREAM_PREFETCH)
+        self._read: Read = _ignore
+        self._forget: Callable[[], None] | None = None
+        self._start: str | int = "first"
+        self._next: str | int = "first"
         self._began: float | None = None
-        self._read = read
         self._unread: deque[Delivery] = deque()
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
         self._read_last = b""
@@ -95,10 +81,25 @@ class StreamReader(Consumer):
         """Return the offset of the next message to be read; 0 before the first one."""
         return self._next if isinstance(self._next, int) else 0
 
-    async def run_from(self, start: str | int) -> None:
-        """Keep the link up and read from ``start`` on, until the task is cancelled."""
+    async def run(
+        self,
+        *,
+        read: Read,
+        start: str | int = "first",
+        forget: Callable[[], None] | None = None,
+    ) -> None:
+        """Keep the link up and read, until the task is cancelled.
+
+        Args:
+            read: called with the body of each message and, of an event, who wrote it.
+            start: a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
+                After ``next``, a link that breaks before its first message may bring some older
+                ones.
+            forget: called at each break, where all is to be read again after it.
+        """
+        self._read, self._forget = read, forget
         self._start = self._next = start
-        await self.run()
+        await self._run()
 
     def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
         return _StreamAcknowledger(channel, send)
@@ -130,7 +131,7 @@ class StreamReader(Consumer):
         seconds = int(asyncio.get_running_loop().time() - self._began) + 2
         return {"x-stream-offset": f"{seconds}s"}
 
-    def _on_record(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: Delivery) -> None:
         if self._broken.done():  # they come again, on the next link
             return
         if self._resumes_at is not None and not self._resumes(delivery):
@@ -181,9 +182,9 @@ class StreamReader(Consumer):
         super()._lost()
         self._check_no_more()
         self._unread.clear()  # they come again
-        if self._forget_all is not None:
+        if self._forget is not None:
             self._next = self._start
-            self._forget_all()
+            self._forget()
 
     def _on_cancel(self, frame: object) -> None:
         while self._unread:  # they do not come again
@@ -191,3 +192,7 @@ class StreamReader(Consumer):
         # a stream made anew counts from 0 again
         self._next = "first" if isinstance(self._start, int) else self._start
         super()._on_cancel(frame)
+
+
+def _ignore(_body: bytes, _writer: str) -> None:
+    """Read nothing."""

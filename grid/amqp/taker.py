@@ -11,28 +11,31 @@ from pika.spec import Basic
 
 from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, future, settle
-from grid.amqp.receiver import Receiver
+from grid.amqp.receiver import Receiver, nothing
 
 
 class Taker(Receiver):
     """Gets single messages of queues without consuming; each is acknowledged or requeued.
 
-    ``forget`` is called when the link breaks: from then on the old tags mean nothing, and RabbitMQ
-    has back what they stood for.
+    When the link breaks, RabbitMQ has back what is not acknowledged.
     """
 
     def __init__(
-        self,
-        name: str,
-        urls: Sequence[str],
-        watch: Watch,
-        *,
-        forget: Callable[[], None] = lambda: None,
-        leased: bool = False,
+        self, name: str, urls: Sequence[str], watch: Watch, *, leased: bool = False
     ) -> None:
-        super().__init__(name, urls, watch, forget=forget, leased=leased)
+        super().__init__(name, urls, watch, leased=leased)
+        self._tell_lost = nothing
         self._turn = asyncio.Lock()  # pika knows one question at a time; its answer gives it back
         self._asked: asyncio.Future[Delivery | None]
+
+    async def run(self, *, lost: Callable[[], None] = nothing) -> None:
+        """Keep the link up until the task is cancelled.
+
+        Args:
+            lost: called when the link breaks, once no delivery of it is live any more.
+        """
+        self._tell_lost = lost
+        await self._run()
 
     async def take(self, queue: str) -> Delivery | None:
         """Return the first message that is ready in a queue; None where there is none.
@@ -77,6 +80,10 @@ class Taker(Receiver):
         await super()._set_up(channel)
         self._turn = asyncio.Lock()
         channel.add_callback(self._on_empty, [Basic.GetEmpty], one_shot=False)
+
+    def _lost(self) -> None:
+        super()._lost()
+        self._tell_lost()
 
     def _on_empty(self, _frame: object) -> None:
         self._turn.release()

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from grid import messages, parking, provenance, topology
-from grid.amqp import Link, Publisher, Taker, Watch
+from grid.amqp import Delivery, Publisher, Taker, Watch
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -31,14 +31,14 @@ BROKEN: Final = (
 
 
 class Held(NamedTuple):
-    """A parked message in hand; ``tag`` is its delivery."""
+    """A parked message in hand, and its delivery."""
 
-    tag: int
+    delivery: Delivery
     parked: Parked
 
     @property
     def problem(self) -> str | None:
-        """Say why it would be parked again at once; None for a request of this version."""
+        """Return why it would be parked again at once; None for a request of this version."""
         try:
             messages.decode(self.parked.body)
         except MalformedMessage as error:
@@ -54,23 +54,20 @@ class Desk:
 
     def __init__(self, urls: Sequence[str], watch: Watch, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._taker = Taker("parked-in", urls, watch, forget=self._on_broken)
+        self._taker = Taker("parked-in", urls, watch)
         self._publisher = Publisher("parked-out", urls, watch)
         self._events = EventWriter(
             self._publisher, f"parked-{uuid4().hex[:8]}", provenance.OPERATOR
         )
-        self._opened = self._broken = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Be connected while the context lasts; then RabbitMQ has back what is not settled."""
-        links: list[Link] = [self._taker, self._publisher]
-        tasks = [asyncio.create_task(link.run()) for link in links]
+        tasks = [asyncio.create_task(each.run()) for each in (self._taker, self._publisher)]
         try:
-            for link in links:
+            for link in (self._taker, self._publisher):
                 if not await within(CONNECT_SECONDS, link.up.wait()):
                     raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_SECONDS:g} s")
-            self._opened = True
             yield
         finally:
             for task in tasks:
@@ -88,7 +85,7 @@ class Desk:
             if delivery is None:
                 return
             left = delivery.behind if left is None else left - 1
-            yield Held(delivery.tag, parking.read(delivery.id, delivery.body, delivery.headers))
+            yield Held(delivery, parking.read(delivery.id, delivery.body, delivery.headers))
 
     async def replay(self, held: Held) -> None:
         """Send a message to ``charge.requests`` again, under its id; then it is parked no more."""
@@ -125,13 +122,11 @@ class Desk:
         if not written.done() or not written.result():
             raise BrokerUnavailable(f"{parked.id}: the event log does not take what becomes of it")
 
-    def _settle(self, held: Held) -> None:
-        if self._broken:  # the tag would mean another message by now
+    @staticmethod
+    def _settle(held: Held) -> None:
+        if not held.delivery.is_live:
             raise BrokerUnavailable(BROKEN)
-        self._taker.ack(held.tag)
-
-    def _on_broken(self) -> None:
-        self._broken = self._opened
+        held.delivery.ack()
 
 
 def _priority(body: bytes) -> int:

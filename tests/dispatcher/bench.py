@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from pika.frame import decode_frame
-from pika.spec import Basic
 from prometheus_client import CollectorRegistry
 
 from dispatcher.decision import policy as policies
@@ -28,7 +26,7 @@ from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
 from grid.isolation import Isolation
 from grid.messages import ChargeRequest
-from tests.fake_broker import FakeConsumer, FakePublisher
+from tests.fake_broker import FakeConsumer, FakePublisher, Settled
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
@@ -89,13 +87,10 @@ class FakeRescue:
         return lost
 
     def _on_frame(self, frame: bytes) -> None:
-        method = decode_frame(frame)[1].method
-        multiple = isinstance(method, Basic.Ack) and method.multiple
-        ended = [each for each in self.outstanding if each <= method.delivery_tag]
-        for tag in ended if multiple else [method.delivery_tag]:
-            assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        settled = Settled.by(frame, self.outstanding)
+        for tag in settled.tags:
             del self.outstanding[tag]
-            if isinstance(method, Basic.Ack):
+            if settled.how == "ack":
                 self.acked.append(tag)
 
 
@@ -128,12 +123,15 @@ class Bench:
         self.missing: list[str] = []
         self.certain, self.position = True, 0
         self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
+        self.queue = FakeConsumer(topology.REQUESTS)
         self.dispatcher = Dispatcher(
             self.fleet,
             policies.policy(policy),
             publisher,
             self.writer,
             self.progress,
+            requests=self.queue,
+            prefetch=PREFETCH,
             metrics=self.metrics,
             random=Random(1),  # noqa: S311
             chance=Random(1).getrandbits,  # noqa: S311
@@ -148,10 +146,7 @@ class Bench:
             on_sent=on_sent,
             on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
         )
-        self.queue = FakeConsumer(
-            self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost, topology.REQUESTS
-        )
-        self.dispatcher.connect(self.queue, PREFETCH)
+        self.queue.begin(self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost)
         self.rescue = FakeRescue(self.dispatcher)
         self.mark = Mark(self.writer, lambda: self.at)
         self.turn = Turn("this", lambda: self.now)

@@ -9,9 +9,6 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
-from pika.frame import decode_frame
-from pika.spec import Basic
-
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.patience import Patience
 from dispatcher.progress import Progress
@@ -21,7 +18,7 @@ from grid.amqp import Delivery, QueueState, Taker
 from grid.amqp.acknowledger import Acknowledger
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
-from tests.fake_broker import NOWHERE
+from tests.fake_broker import NOWHERE, Settled
 from tests.grid.links import eventually
 
 PERIOD = 0.01
@@ -31,8 +28,8 @@ BOUND = 5
 class FakeTaker(Taker):
     """Queues by substation; RabbitMQ's rule holds that no delivery ends twice."""
 
-    def __init__(self, forget: Callable[[], None]) -> None:
-        super().__init__("fake", NOWHERE, lambda *_: None, forget=forget)
+    def __init__(self) -> None:
+        super().__init__("fake", NOWHERE, lambda *_: None)
         self.up.set()
         self.queues: dict[str, deque[str | None]] = {}
         self.outstanding: dict[int, tuple[str, str | None]] = {}
@@ -44,6 +41,10 @@ class FakeTaker(Taker):
         self.headers: dict[str, dict[str, Any]] = {}  # by job, of those that have some
         self._tag = 0
         self._acknowledger = Acknowledger(1, self._on_frame)
+
+    def begin(self, lost: Callable[[], None]) -> None:
+        """Call this from now on, as while it runs."""
+        self._tell_lost = lost
 
     def put(self, substation: str, *ids: str | None) -> None:
         """Have jobs wait for a substation."""
@@ -83,19 +84,13 @@ class FakeTaker(Taker):
 
     def _on_frame(self, frame: bytes) -> None:
         """Record an acknowledgement, or what is refused; put back what is requeued."""
-        method = decode_frame(frame)[1].method
-        multiple = isinstance(method, Basic.Ack) and method.multiple
-        ended = [each for each in self.outstanding if each <= method.delivery_tag]
-        for tag in ended if multiple else [method.delivery_tag]:
-            assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        settled = Settled.by(frame, self.outstanding)
+        where = {"ack": self.acked, "requeue": self.requeued, "reject": self.rejected}[settled.how]
+        for tag in settled.tags:
             name, job = self.outstanding.pop(tag)
-            if isinstance(method, Basic.Ack):
-                self.acked.append(job)
-            elif method.requeue:
-                self.requeued.append(job)
+            where.append(job)
+            if settled.how == "requeue":
                 self.queues[name].appendleft(job)
-            else:
-                self.rejected.append(job)
 
 
 class Bench:
@@ -116,7 +111,9 @@ class Bench:
         self.rescued: Counter[str] = Counter()
         self.looks = 0
         seconds = count()
+        self.taker = FakeTaker()
         self.rescue = Rescue(
+            self.taker,
             self.progress,
             Patience(patience),
             self.open_jobs,
@@ -129,8 +126,7 @@ class Bench:
             rescued=lambda name: self.rescued.update([name]),
             now=lambda: float(next(seconds)),
         )
-        self.taker = FakeTaker(self._forget)
-        self.rescue.connect(self.taker)
+        self.taker.begin(self._forget)
 
     def look(self, name: str) -> QueueState | None:
         """Give the state of a substation's queue."""

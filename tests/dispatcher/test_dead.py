@@ -8,7 +8,7 @@ import pytest
 from pika import BlockingConnection, URLParameters
 from prometheus_client import CollectorRegistry
 
-from dispatcher.dead import PREFETCH, DeadLetters
+from dispatcher.dead import DeadLetters
 from dispatcher.parking import Parking
 from dispatcher.telemetry import Metrics
 from grid import events, parking, provenance, topology
@@ -33,7 +33,8 @@ class Bench:
         metrics = Metrics(CollectorRegistry())
         events = EventWriter(publisher, "test", provenance.DISPATCHER)
         dead = DeadLetters(Parking(publisher, events, metrics, lambda: AT))
-        self.queue = FakeConsumer(dead.deliver, lambda: None, topology.DEAD)
+        self.queue = FakeConsumer(topology.DEAD)
+        self.queue.begin(dead.deliver)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,13 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     metrics = Metrics(CollectorRegistry())
     writer = EventWriter(publisher, "test", provenance.DISPATCHER)
     dead = DeadLetters(Parking(publisher, writer, metrics, lambda: AT))
-    consumer = Consumer(
-        "dead", url, Seen(), queue=topology.DEAD, prefetch=PREFETCH, deliver=dead.deliver
-    )
-    async with running(publisher), running(parked.link), running(log.link), running(consumer):
+    consumer = Consumer("dead", url, Seen(), queue=topology.DEAD, prefetch=50)
+    async with (
+        running(publisher),
+        running(parked.link),
+        running(log.link),
+        running(consumer, deliver=dead.deliver),
+    ):
         await publisher.confirmed(
             topology.REQUESTS_EXCHANGE, topology.REQUESTS, body("j1"), id="j1", timeout=20
         )

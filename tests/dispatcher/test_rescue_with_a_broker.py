@@ -39,19 +39,6 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         handed.append(delivery)
         return True
 
-    rescue = Rescue(
-        Progress(10),
-        Patience(0.0),
-        OpenJobs(),
-        reachable=lambda: {"substation1": False, "substation2": True},
-        look=lambda _: seen[0] if seen else None,
-        take_back=take_back,
-        give_back=list,
-        at_work=lambda: True,
-        anywhere_else=lambda _: True,
-        rescued=lambda _: None,
-        now=asyncio.get_running_loop().time,
-    )
     worker = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False, prefetch=1)
     async with (
         gate(vhost.url("dispatcher")) as way,
@@ -62,11 +49,24 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         for job in ("charging", "a", "b"):
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
-        taker = Taker("taker", [way.url], Seen(), forget=rescue.on_link_lost)
-        rescue.connect(taker)
+        taker = Taker("taker", [way.url], Seen())
+        rescue = Rescue(
+            taker,
+            Progress(10),
+            Patience(0.0),
+            OpenJobs(),
+            reachable=lambda: {"substation1": False, "substation2": True},
+            look=lambda _: seen[0] if seen else None,
+            take_back=take_back,
+            give_back=list,
+            at_work=lambda: True,
+            anywhere_else=lambda _: True,
+            rescued=lambda _: None,
+            now=asyncio.get_running_loop().time,
+        )
         async with running(worker.link):
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
-            async with running(taker):
+            async with running(taker, lost=rescue.on_link_lost):
                 work = asyncio.gather(rescue.run(), watch())
                 await eventually(lambda: len(handed) == 2, "the others are taken back")
                 assert [each.id for each in handed] == ["a", "b"]

@@ -53,8 +53,8 @@ async def parked(url: str, count: int) -> dict[str, Delivery]:
         if len(found) == count:
             enough.set()
 
-    consumer = Consumer("test", [url], ignore, queue=topology.PARKED, prefetch=50, deliver=take)
-    task = asyncio.create_task(consumer.run())
+    consumer = Consumer("test", [url], ignore, queue=topology.PARKED, prefetch=50)
+    task = asyncio.create_task(consumer.run(deliver=take))
     await asyncio.wait_for(enough.wait(), 10)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -19,13 +19,11 @@ class Journal:
             urls,
             lambda *_: None,
             queue=topology.EVENTS,
-            start="first",
-            read=self._read,
         )
 
     async def run(self) -> None:
         """Read until cancelled."""
-        await self._link.run()
+        await self._link.run(read=self._read)
 
     def _read(self, body: bytes, _writer: str) -> None:
         now = monotonic()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pika import BasicProperties, BlockingConnection, URLParameters
 
@@ -14,8 +14,6 @@ from grid.topology import Queue
 
 PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
 POLL_SECONDS = 0.01
-
-AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 class Seen:
@@ -37,10 +35,14 @@ class Seen:
         return [up for _, up, _ in self.calls]
 
 
+AnyLink = TypeVar("AnyLink", bound=Link)
+
+
 @asynccontextmanager
-async def started(link: AnyLink) -> AsyncIterator[AnyLink]:
-    """Run a link while the context lasts."""
-    task = asyncio.create_task(link.run())
+async def started(link: AnyLink, **callbacks: object) -> AsyncIterator[AnyLink]:
+    """Run a link while the context lasts, with whatever it is to call back."""
+    run: Callable[..., Coroutine[Any, Any, None]] = getattr(link, "run")  # noqa: B009
+    task = asyncio.create_task(run(**callbacks))
     try:
         yield link
     finally:
@@ -49,9 +51,9 @@ async def started(link: AnyLink) -> AsyncIterator[AnyLink]:
 
 
 @asynccontextmanager
-async def running(link: AnyLink) -> AsyncIterator[AnyLink]:
+async def running(link: AnyLink, **callbacks: object) -> AsyncIterator[AnyLink]:
     """Run a link while the context lasts, from the moment it is up."""
-    async with started(link):
+    async with started(link, **callbacks):
         await asyncio.wait_for(link.up.wait(), PATIENCE)
         yield link
 
@@ -97,29 +99,39 @@ class Taker:
         self.forgotten_after: list[int] = []  # how many deliveries came before
         self.gone_after: list[int] = []  # how often it was told to forget before
         self._ack = ack
-        self.link = Consumer(
-            "taker",
-            [url],
-            self.seen,
-            queue=queue,
-            prefetch=prefetch,
-            deliver=self._take,
-            forget=self._forget,
-            gone=lambda: self.gone_after.append(len(self.forgotten_after)),
-        )
+        self.link = _TakersLink(self, url, queue, prefetch)
 
     @property
     def ids(self) -> list[str | None]:
         """The ids of what was delivered, in order."""
         return [each.id for each in self.deliveries]
 
-    def _take(self, delivery: Delivery) -> None:
+    def take(self, delivery: Delivery) -> None:
+        """Note a message."""
         self.deliveries.append(delivery)
         if self._ack:
-            self.link.ack(delivery.tag)
+            delivery.ack()
 
-    def _forget(self) -> None:
+    def note_lost(self) -> None:
+        """Note that the link broke."""
         self.forgotten_after.append(len(self.deliveries))
+
+    def note_gone(self) -> None:
+        """Note that the queue was deleted."""
+        self.gone_after.append(len(self.forgotten_after))
+
+
+class _TakersLink(Consumer):
+    """A consumer that calls back whom it was made for."""
+
+    def __init__(self, taker: Taker, url: str, queue: str, prefetch: int) -> None:
+        super().__init__("taker", [url], taker.seen, queue=queue, prefetch=prefetch)
+        self._taker = taker
+
+    async def run(self) -> None:  # type: ignore[override]
+        """Keep the link up."""
+        one = self._taker
+        await super().run(deliver=one.take, lost=one.note_lost, gone=one.note_gone)
 
 
 class Listener:
@@ -128,16 +140,24 @@ class Listener:
     def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
         self.bodies: list[bytes] = []
         self.writers: list[str] = []
-        self.link = StreamReader(
-            "listener",
-            [url],
-            Seen(),
-            queue=queue,
-            start=start,
-            read=self._take,
-            forget=self.bodies.clear if anew else None,
-        )
+        self.start, self.anew = start, anew
+        self.link = _ListenersLink(self, url, queue)
 
-    def _take(self, body: bytes, writer: str) -> None:
+    def take(self, body: bytes, writer: str) -> None:
+        """Note a message."""
         self.bodies.append(body)
         self.writers.append(writer)
+
+
+class _ListenersLink(StreamReader):
+    """A reader that calls back whom it was made for."""
+
+    def __init__(self, listener: Listener, url: str, queue: str) -> None:
+        super().__init__("listener", [url], Seen(), queue=queue)
+        self._listener = listener
+
+    async def run(self) -> None:  # type: ignore[override]
+        """Keep the link up."""
+        one = self._listener
+        forget = one.bodies.clear if one.anew else None
+        await super().run(read=one.take, start=one.start, forget=forget)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import pytest
 from pika.channel import Channel
 
 from grid import topology
-from grid.amqp import Consumer, Declarer, Delivery, Publisher
+from grid.amqp import Consumer, Declarer, Delivery, Publisher, frames
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
 from tests.grid.links import Seen, Taker, eventually, running, waits_in
@@ -48,7 +49,8 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
     async with running(one.link):
         await eventually(lambda: len(one.deliveries) == 2_050, "the prefetch is delivered")
         await waits_in(declarer, QUEUE, 50)
-        one.link.ack(one.deliveries[9].tag, multiple=True)
+        for each in one.deliveries[:10]:
+            each.ack()
         await eventually(lambda: len(one.deliveries) == 2_060, "as many more as acknowledged")
         await waits_in(declarer, QUEUE, 40)
     assert len(set(one.ids)) == 2_060
@@ -79,8 +81,8 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
     one = taker(vhost)
     async with running(one.link):
         await eventually(lambda: len(one.ids) == 4, "all are delivered")
-        one.link.ack(one.deliveries[1].tag, multiple=True)
-        one.link.ack(one.deliveries[3].tag)
+        for number in (0, 1, 3):
+            one.deliveries[number].ack()
     other = taker(vhost)
     async with running(other.link):
         await eventually(lambda: other.ids, "the rest is delivered")
@@ -95,7 +97,7 @@ async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
     one = taker(vhost)
     async with running(one.link):
         await eventually(lambda: one.ids == ["a", "b"], "both are delivered")
-        one.link.requeue(one.deliveries[0].tag)
+        one.deliveries[0].requeue()
         await eventually(lambda: len(one.ids) == 3, "one comes back")
     assert (one.deliveries[2].id, one.deliveries[2].redelivered) == ("a", True)
 
@@ -108,7 +110,7 @@ async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
     one = taker(vhost)
     async with running(one.link), running(dead.link):
         await eventually(lambda: one.deliveries, "it is delivered")
-        one.link.reject(one.deliveries[0].tag)
+        one.deliveries[0].reject()
         await eventually(lambda: dead.deliveries, "it is put aside")
     (found,) = dead.deliveries
     assert (found.id, found.body) == ("bad", b"bad")
@@ -125,8 +127,8 @@ async def test_stopping_lets_what_was_taken_be_finished(
     async with running(one.link):
         await eventually(lambda: len(one.ids) == 2, "both are delivered")
         one.link.stop()
-        one.link.ack(one.deliveries[0].tag)
-        one.link.requeue(one.deliveries[1].tag)
+        one.deliveries[0].ack()
+        one.deliveries[1].requeue()
         await send(vhost, "c")
         assert one.link.connected
     other = taker(vhost)
@@ -157,15 +159,16 @@ async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: 
 async def test_a_consumer_that_breaks_the_rules_starts_afresh(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Acknowledging twice closes the channel: what was unsettled comes again, nothing is lost."""
+    """A second frame for one delivery closes the channel: what was unsettled comes again."""
     await send(vhost, "a", "b")
     one = taker(vhost)
     async with running(one.link):
         await eventually(lambda: len(one.ids) == 2, "both are delivered")
-        one.link.ack(one.deliveries[0].tag)
-        one.link.ack(one.deliveries[0].tag)
+        one.deliveries[0].ack()
+        await asyncio.sleep(0)  # it is sent
+        one.link._acknowledger._send(frames.ack(1, 1))  # noqa: SLF001  # and once more
         await eventually(lambda: len(one.ids) == 3, "the unsettled one comes again")
-        one.link.ack(one.deliveries[2].tag)
+        one.deliveries[2].ack()
     assert one.ids == ["a", "b", "b"]
     assert "PRECONDITION_FAILED" in one.seen.reasons()[1]
     await waits_in(declarer, QUEUE, 0)
@@ -205,12 +208,12 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
         if delivery.id == "poison":
             raise KeyError("some mistake")
         taken.append(delivery.id)
-        link.ack(delivery.tag)
+        delivery.ack()
 
     url = [vhost.url("substation.substation1")]
-    link = Consumer("taker", url, Seen(), queue=QUEUE.name, prefetch=10, deliver=deliver)
+    link = Consumer("taker", url, Seen(), queue=QUEUE.name, prefetch=10)
     await send(vhost, "a", "poison", "b")
-    async with running(link):
+    async with running(link, deliver=deliver):
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
     await waits_in(declarer, QUEUE, 0)
     assert list(map(repr, told)) == ["KeyError('some mistake')"]
@@ -234,17 +237,16 @@ class Forsaken(Consumer):
     opened = 0
 
 
-def forsaken(vhost: VirtualHost, seen: Seen, came: list[str | None], *, busy: bool) -> Consumer:
-    """Give a consumer that RabbitMQ forgot."""
-    return Forsaken(
-        "forsaken",
-        [vhost.url("substation.substation1")],
-        seen,
-        queue=QUEUE.name,
-        prefetch=5,
-        deliver=lambda delivery: came.append(delivery.id),
-        idle=lambda: not busy and not came,
-    )
+@asynccontextmanager
+async def forsaken(
+    vhost: VirtualHost, seen: Seen, came: list[str | None], *, busy: bool
+) -> AsyncIterator[None]:
+    """Run a consumer that RabbitMQ forgot."""
+    url = [vhost.url("substation.substation1")]
+    link = Forsaken("forsaken", url, seen, queue=QUEUE.name, prefetch=5)
+    deliver = lambda delivery: came.append(delivery.id)  # noqa: E731
+    async with running(link, deliver=deliver, idle=lambda: not busy and not came):
+        yield
 
 
 @pytest.mark.usefixtures("declarer")
@@ -257,15 +259,14 @@ async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualH
         Seen(),
         queue=QUEUE.name,
         prefetch=1,
-        deliver=lambda delivery: held.append(delivery.id),
     )
     seen = Seen()
     came: list[str | None] = []
-    async with running(counted):
+    async with running(counted, deliver=lambda delivery: held.append(delivery.id)):
         await send(vhost, "x")
         await eventually(lambda: held == ["x"], "the one that is counted has all it may have")
         await send(vhost, "a", "b")
-        async with running(forsaken(vhost, seen, came, busy=False)):
+        async with forsaken(vhost, seen, came, busy=False):
             await eventually(lambda: came == ["a", "b"], "both are brought")
     assert seen.reasons()[:2] == [
         "connected",
@@ -278,7 +279,7 @@ async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: Virtu
     """Also while it has jobs in hand, and nothing is sent: nobody would, to a queue without one."""
     seen = Seen()
     came: list[str | None] = []
-    async with running(forsaken(vhost, seen, came, busy=True)):
+    async with forsaken(vhost, seen, came, busy=True):
         await eventually(lambda: len(seen.reasons()) > 2, "the link is made anew")
         await send(vhost, "a")
         await eventually(lambda: came == ["a"], "it is brought")
@@ -302,10 +303,9 @@ async def test_a_consumer_with_nothing_to_do_keeps_its_link(
         seen,
         queue=QUEUE.name,
         prefetch=1,
-        deliver=lambda delivery: came.append(delivery.id),
-        idle=lambda: not came,
     )
-    async with running(link):
+    deliver = lambda delivery: came.append(delivery.id)  # noqa: E731
+    async with running(link, deliver=deliver, idle=lambda: not came):
         await asyncio.sleep(0.3)
         await send(vhost, "a", "b")
         await eventually(lambda: came == ["a"], "the first is brought")

@@ -31,14 +31,15 @@ pytestmark = pytest.mark.integration
 NOBODY = "amqp://user:s3cr3t@127.0.0.1:1/"  # nothing listens on port 1
 
 
-def four_links(url: str, seen: Seen) -> list[Link]:
-    """Give one link of each kind."""
-    queue, requests = topology.EVENTS, topology.REQUESTS
+async def four_links(stack: AsyncExitStack, url: str, seen: Seen) -> list[Link]:
+    """Run one link of each kind; gives them once they are up."""
+    consumer = Consumer("consumer", [url], seen, queue=topology.REQUESTS, prefetch=1)
+    reader = StreamReader("reader", [url], seen, queue=topology.EVENTS)
     return [
-        Declarer("declarer", [url], seen),
-        Publisher("publisher", [url], seen),
-        Consumer("consumer", [url], seen, queue=requests, prefetch=1, deliver=lambda _: None),
-        StreamReader("reader", [url], seen, queue=queue, start="first", read=lambda *_: None),
+        await stack.enter_async_context(running(Declarer("declarer", [url], seen))),
+        await stack.enter_async_context(running(Publisher("publisher", [url], seen))),
+        await stack.enter_async_context(running(consumer, deliver=lambda _: None)),
+        await stack.enter_async_context(running(reader, read=lambda *_: None)),
     ]
 
 
@@ -58,9 +59,7 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
     """All connections closed at once in the management UI are all made anew, by themselves."""
     seen = Seen()
     async with AsyncExitStack() as stack:
-        links = [
-            await stack.enter_async_context(running(link)) for link in four_links(vhost.url(), seen)
-        ]
+        links = await four_links(stack, vhost.url(), seen)
         found = await four_connections(vhost)
         assert {ours.split("@")[0] for ours in found.values()} == {each.name for each in links}
         for name in found:
@@ -99,11 +98,10 @@ async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None
     """Cancelling a link closes its connection, so that its deliveries go back at once."""
     async with gate(vhost.url()) as way:
         async with AsyncExitStack() as stack:
-            for link in four_links(way.url, Seen()):
-                await stack.enter_async_context(running(link))
+            links = await four_links(stack, way.url, Seen())
             assert way.open_connections == 4
         await eventually(lambda: way.open_connections == 0, "all connections are closed")
-        assert not link.connected
+        assert not any(link.connected for link in links)
 
 
 async def test_a_broker_that_is_silent_is_left(
@@ -209,10 +207,11 @@ async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> Non
     """A consumer whose queue is missing is down, and says why; it is up once it consumes."""
     queue = topology.substation_queue("substation1")
     seen = Seen()
-    link = Consumer(
-        "consumer", [vhost.url()], seen, queue=queue.name, prefetch=1, deliver=lambda _: None
-    )
-    async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer, started(link):
+    link = Consumer("consumer", [vhost.url()], seen, queue=queue.name, prefetch=1)
+    async with (
+        running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
+        started(link, deliver=lambda _: None),
+    ):
         await eventually(lambda: seen.calls, "the failure is told")
         assert not link.connected
         assert "NOT_FOUND" in seen.reasons()[0]

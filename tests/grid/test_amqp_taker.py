@@ -67,7 +67,7 @@ async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) 
         "a",
     )
     assert second.id == "b"
-    assert second.tag != first.tag
+    assert second is not first
 
 
 async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
@@ -78,12 +78,12 @@ async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
     async with running(taker(vhost)) as link:
         a, b, c = [await taken(link) for _ in range(3)]
         await waits_in(declarer, QUEUE, 0)
-        link.ack(b.tag)
-        link.requeue(a.tag)
+        b.ack()
+        a.requeue()
         again = await taken(link)
         assert (again.id, again.redelivered) == ("a", True)
-        link.ack(again.tag)
-        link.ack(c.tag)
+        again.ack()
+        c.ack()
     await waits_in(declarer, QUEUE, 0)
 
 
@@ -91,12 +91,12 @@ async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
 async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
     vhost: VirtualHost,
 ) -> None:
-    """The service is told to forget its tags; RabbitMQ has the messages again."""
+    """The service is told that the link was lost; RabbitMQ has the messages again."""
     await send(vhost, "a", "b", "c")
     forgotten: list[bool] = []
     async with gate(vhost.url("dispatcher")) as way:
-        link = Taker("taker", [way.url], Seen(), forget=lambda: forgotten.append(True))
-        async with running(link):
+        link = Taker("taker", [way.url], Seen())
+        async with running(link, lost=lambda: forgotten.append(True)):
             for _ in range(2):
                 await taken(link)
             assert forgotten == []
@@ -119,8 +119,8 @@ async def test_what_another_has_in_hand_is_not_taken(
         found = await taken(link)
         assert found.id == "waiting"
         assert await link.take(QUEUE.name) is None
-        link.ack(found.tag)
-        worker.link.ack(worker.deliveries[0].tag)
+        found.ack()
+        worker.deliveries[0].ack()
         await asyncio.sleep(0)
     await waits_in(declarer, QUEUE, 0)
     assert worker.ids == ["charging"]

@@ -141,7 +141,7 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
             with pytest.raises(BrokerUnavailable, match="not confirmed given-up"):
                 await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.1)
             assert answers == []
-            taker.link.requeue(taker.deliveries[0].tag)
+            taker.deliveries[0].requeue()
             await eventually(lambda: taker.ids.count("before") == 2, "consuming goes on")
             assert publisher.connected
         finally:

@@ -315,22 +315,13 @@ class Follower:
         self.known: dict[str, Control] = {}
         self.publisher = Publisher(f"{name}-out", [url], self.seen)
         self.log = ControlLog(self.publisher, name, self.known.__setitem__)
-        self.reader = StreamReader(
-            name,
-            [url],
-            self.seen,
-            queue=CONTROLS,
-            start="first",
-            read=self.log.read,
-            forget=self.log.forget,
-        )
+        self.reader = StreamReader(name, [url], self.seen, queue=CONTROLS)
 
     @asynccontextmanager
     async def follow(self) -> AsyncIterator[Follower]:
         """Run it, from the moment it has caught up."""
-        async with background(
-            self.publisher.run(), self.reader.run(), self.log.run(self.reader.up)
-        ):
+        reading = self.reader.run(read=self.log.read, forget=self.log.forget)
+        async with background(self.publisher.run(), reading, self.log.run(self.reader.up)):
             await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
             yield self
 

@@ -47,11 +47,11 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
     async with gate(vhost.url()) as way:
         urls, seen = [way.through(vhost.url())], Seen()
         link = (
-            Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, deliver=ignore, leased=True)
+            Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, leased=True)
             if kind == "consumer"
             else Taker("t", urls, seen, leased=True)
         )
-        async with running(link):
+        async with running(link, **({"deliver": ignore} if kind == "consumer" else {})):
             assert not link.lapsed
             await asyncio.sleep(2 * LEASE_SECONDS)
             assert not link.lapsed
@@ -77,11 +77,9 @@ async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHo
         Seen(),
         queue=QUEUE.name,
         prefetch=5,
-        deliver=lambda _: None,
-        idle=lambda: True,
         leased=True,
     )
-    async with running(link):
+    async with running(link, deliver=lambda _: None, idle=lambda: True):
         assert link._channel is not None  # noqa: SLF001
         link._channel.close()  # noqa: SLF001
         await asyncio.sleep(2.5)

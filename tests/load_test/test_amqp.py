@@ -28,9 +28,8 @@ async def taken(vhost: VirtualHost) -> amqp.Delivery:
         lambda *_: None,
         queue=topology.REQUESTS,
         prefetch=1,
-        deliver=arrived.put_nowait,
     )
-    running = asyncio.create_task(consumer.run())
+    running = asyncio.create_task(consumer.run(deliver=arrived.put_nowait))
     try:
         return await asyncio.wait_for(arrived.get(), 10)
     finally:

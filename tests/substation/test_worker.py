@@ -44,18 +44,19 @@ class Bench:
         self.station = Station(connectors, 400, 0, AT)
         self.observed: list[float] = []
         self.at = AT
+        self.queue = FakeConsumer(topology.substation_queue("s1").name)
         self.worker = Worker(
             "s1",
             self.station,
             EventWriter(self.publisher, "test", provenance.substation_writer("s1")),
+            consumer=self.queue,
             charge_seconds=seconds,
             random=Random(3),  # noqa: S311
             chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
             observe=self.observed.append,
         )
-        self.queue = FakeConsumer(self.worker.deliver, self.worker.forget)
-        self.worker.consumer = self.queue
+        self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
 
     def kinds(self) -> list[tuple[str, str]]:
         """Give the events written so far, each with its job."""

@@ -1,0 +1,88 @@
+"""The links of a dispatcher to RabbitMQ. Each may break without the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grid import topology
+from grid.amqp import (
+    Consumer,
+    Declarer,
+    Link,
+    Publisher,
+    StreamReader,
+    StreamScanner,
+    Taker,
+    Watch,
+)
+
+DEAD_PREFETCH: Final = 50
+GAP_SECONDS: Final = 0.05  # how long an acknowledgement of a request waits for those before it
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a dispatcher reads and writes, each by a link of its own.
+
+    ``controls_out`` writes the marks among the controls: at a broker without that stream it breaks
+    again and again, and must not take the jobs with it. Nor must ``again``, which publishes what is
+    in no queue any more: one without a leader may break it.
+    """
+
+    jobs: Publisher
+    queues: Declarer
+    dead: Consumer
+    taken_back: Taker
+    scanner: StreamScanner
+    controls_out: Publisher
+    controls: StreamReader
+    again: Publisher
+    log: StreamReader
+    requests: Consumer
+
+    @property
+    def all(self) -> list[Link]:
+        """Return all of them."""
+        return [
+            self.jobs,
+            self.queues,
+            self.dead,
+            self.taken_back,
+            self.scanner,
+            self.controls_out,
+            self.controls,
+            self.again,
+            self.log,
+            self.requests,
+        ]
+
+    @property
+    def lease_holds(self) -> bool:
+        """Return whether RabbitMQ has confirmed a moment ago that what it delivered is ours."""
+        return not (self.requests.lapsed or self.taken_back.lapsed)
+
+
+def make_links(urls: Sequence[str], watch: Watch, prefetch: int) -> Links:
+    """Return the links, none of which runs yet; ``prefetch`` is that of the requests."""
+    return Links(
+        jobs=Publisher("dispatcher-jobs", urls, watch),
+        queues=Declarer("dispatcher-queues", urls, watch),
+        dead=Consumer("dispatcher-dead", urls, watch, queue=topology.DEAD, prefetch=DEAD_PREFETCH),
+        taken_back=Taker("dispatcher-rescue", urls, watch, leased=True),
+        scanner=StreamScanner("dispatcher-log", urls, watch),
+        controls_out=Publisher("dispatcher-controls-out", urls, watch),
+        controls=StreamReader("dispatcher-controls", urls, watch, queue=topology.CONTROLS),
+        again=Publisher("dispatcher-again", urls, watch),
+        log=StreamReader("dispatcher-events", urls, watch, queue=topology.EVENTS),
+        requests=Consumer(
+            "dispatcher-requests",
+            urls,
+            watch,
+            queue=topology.REQUESTS,
+            prefetch=prefetch,
+            leased=True,
+            gap_seconds=GAP_SECONDS,
+        ),
+    )
