@@ -174,6 +174,30 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
     await waits_in(declarer, QUEUE, 0)
 
 
+async def test_delivery_that_is_settled_twice_keeps_its_link(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """RabbitMQ hears of each once, whatever is said of it: no channel closes over it."""
+    await send(vhost, "a", "b", "c")
+    one = taker(vhost)
+    async with running(one.link):
+        await eventually(lambda: len(one.ids) == 3, "all are delivered")
+        for _ in range(2):
+            one.deliveries[0].ack()
+            one.deliveries[2].ack()
+            one.deliveries[2].requeue()
+            await asyncio.sleep(0)
+        await waits_in(declarer, QUEUE, 0)
+        assert one.link.unsettled == 1
+        one.deliveries[1].requeue()
+        one.deliveries[1].reject()
+        await eventually(lambda: len(one.ids) == 4, "the one that was given back comes again")
+        one.deliveries[3].ack()
+    assert one.ids == ["a", "b", "c", "b"]
+    assert one.seen.reasons() == ["connected"]
+    await waits_in(declarer, QUEUE, 0)
+
+
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
     """A second dispatcher stands by, and gets everything once the first one's link is gone."""
     second = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False)

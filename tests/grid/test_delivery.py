@@ -1,0 +1,300 @@
+"""A delivery acknowledges itself: once, on the channel that brought it, and in few frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pika import spec
+from pika.frame import decode_frame
+
+from grid.amqp import Consumer, Delivery, StreamReader, frames
+from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.link import settle
+from grid.amqp.stream import ACK_EVERY
+from tests.fake_broker import turns
+from tests.grid.amqp_peer import Peer, PeerConnection, peer
+from tests.grid.links import Seen, eventually, running
+
+ENDS: dict[str, Callable[[Delivery], None]] = {
+    "ack": Delivery.ack,
+    "requeue": Delivery.requeue,
+    "reject": Delivery.reject,
+}
+GAP_SECONDS = 0.05
+
+
+class Channel:
+    """RabbitMQ's end of a channel: what is outstanding, and its rule that nothing ends twice."""
+
+    def __init__(self, gap_seconds: float = 0.0) -> None:
+        self.frames: list[bytes] = []
+        self.outstanding: dict[int, Delivery] = {}
+        self.ended: list[tuple[str, int]] = []  # how, and which
+        self.acknowledger = Acknowledger(1, self._receive, gap_seconds=gap_seconds)
+
+    def deliver(self, count: int = 1) -> list[Delivery]:
+        """Deliver so many messages more."""
+        found = []
+        for _ in range(count):
+            tag = len(self.ended) + len(self.outstanding) + 1
+            self.acknowledger.delivered(tag)
+            one = Delivery(self.acknowledger, tag, b"", queue="q", id=str(tag), headers={})
+            self.outstanding[tag] = one
+            found.append(one)
+        return found
+
+    def _receive(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        method = decode_frame(frame)[1].method
+        tag = method.delivery_tag
+        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+        if isinstance(method, spec.Basic.Ack):
+            how, tags = "ack", [e for e in sorted(self.outstanding) if e <= tag]
+            tags = tags if method.multiple else [tag]
+        else:
+            how, tags = "requeue" if method.requeue else "reject", [tag]
+        for each in tags:
+            del self.outstanding[each]
+            self.ended.append((how, each))
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+async def test_delivery_is_settled_once(first: str, second: str) -> None:
+    """RabbitMQ would close the channel over a second word on it."""
+    channel = Channel()
+    (one,) = channel.deliver()
+    assert one.is_live
+    ENDS[first](one)
+    assert not one.is_live
+    ENDS[second](one)
+    await turns()
+    ENDS[second](one)
+    await turns()
+    assert channel.ended == [(first, 1)]
+    assert len(channel.frames) == 1
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_delivery_of_a_channel_that_is_gone_sends_nothing(end: str) -> None:
+    """RabbitMQ has the message back, and delivers it again, perhaps to another."""
+    channel = Channel()
+    one, other = channel.deliver(2)
+    other.ack()  # which is not sent yet
+    channel.acknowledger.end()
+    assert not one.is_live
+    ENDS[end](one)
+    await turns()
+    assert channel.frames == []
+    assert len(channel.acknowledger) == 0
+
+
+async def test_acknowledgements_of_one_turn_are_one_frame() -> None:
+    """Whatever their order, nothing before the turn ends, and all of it by then."""
+    channel = Channel()
+    deliveries = channel.deliver(5)
+    for each in (deliveries[2], deliveries[0], deliveries[1]):
+        each.ack()
+    assert channel.frames == []
+    await turns(2)
+    assert channel.frames == [frames.ack(1, 3, multiple=True)]
+    assert len(channel.acknowledger) == 2
+
+
+async def test_acknowledgement_behind_a_delivery_in_hand_goes_alone() -> None:
+    """One that takes long must not hold up the others, nor be acknowledged with them."""
+    channel = Channel()
+    _, second, third = channel.deliver(3)
+    third.ack()
+    second.ack()
+    await turns(2)
+    assert channel.frames == [frames.ack(1, 2), frames.ack(1, 3)]
+
+
+async def test_acknowledgement_waits_for_those_before_it_where_that_is_asked_for() -> None:
+    """One frame does for all of them where the gap closes in time; it does not wait for ever."""
+    channel = Channel(gap_seconds=GAP_SECONDS)
+    first, second, _, fourth = channel.deliver(4)
+    second.ack()
+    await turns()
+    assert channel.frames == []
+    first.ack()
+    fourth.ack()
+    await eventually(lambda: len(channel.ended) == 3, "all are acknowledged")
+    assert channel.frames == [frames.ack(1, 2, multiple=True), frames.ack(1, 4)]
+
+
+@pytest.mark.parametrize("end", ["requeue", "reject"])
+async def test_what_is_given_back_goes_behind_what_was_acknowledged_before(end: str) -> None:
+    """At once, in the order in which they were settled; the gap that it leaves is none."""
+    channel = Channel(gap_seconds=GAP_SECONDS)
+    first, second, third, fourth, fifth = channel.deliver(5)
+    first.ack()
+    fourth.ack()
+    ENDS[end](third)
+    assert channel.ended == [("ack", 1), ("ack", 4), (end, 3)]
+    fifth.ack()
+    second.ack()
+    await turns(2)
+    assert channel.ended[3:] == [("ack", 2), ("ack", 5)]
+    assert len(channel.frames) == 4
+
+
+async def test_what_is_flushed_is_sent_whatever_is_before_it() -> None:
+    """A service that ends must not leave what it has done to be done again."""
+    channel = Channel(gap_seconds=3_600)
+    deliveries = channel.deliver(4)
+    for each in (deliveries[0], deliveries[1], deliveries[3]):
+        each.ack()
+    channel.acknowledger.flush()
+    assert channel.ended == [("ack", 1), ("ack", 2), ("ack", 4)]
+    await turns()
+    assert len(channel.frames) == 2
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["deliver", "turn", "flush", *ENDS, *ENDS]), st.integers(0, 999)),
+    max_size=80,
+)
+
+
+@given(STEPS, st.sampled_from([0.0, 1e-6]))
+def test_no_order_of_things_settles_a_delivery_twice(
+    steps: list[tuple[str, int]], gap_seconds: float
+) -> None:
+    """In any order: each delivery ends as it was told first, and only what was told ends."""
+    asyncio.run(_go_through(steps, gap_seconds))
+
+
+async def _go_through(steps: list[tuple[str, int]], gap_seconds: float) -> None:
+    channel = Channel(gap_seconds)
+    deliveries: list[Delivery] = []
+    told: dict[int, str] = {}
+    for step, number in steps:
+        if step == "deliver":
+            deliveries += channel.deliver(number % 3 + 1)
+        elif step == "turn":
+            await turns(1)
+        elif step == "flush":
+            channel.acknowledger.flush()
+        elif deliveries:
+            one = deliveries[number % len(deliveries)]
+            ENDS[step](one)
+            told.setdefault(int(one.id or 0), step)
+        assert {tag: how for how, tag in channel.ended}.items() <= told.items()
+        given_back = [tag for tag, how in told.items() if how != "ack"]
+        assert [tag for how, tag in channel.ended if how != "ack"] == given_back
+    channel.acknowledger.flush()
+    assert {tag: how for how, tag in channel.ended} == told
+    assert channel.outstanding.keys() == {int(each.id or 0) for each in deliveries} - told.keys()
+
+
+# over a link
+
+
+def settled(by: PeerConnection) -> list[tuple[str, int]]:
+    """Return what a client has acknowledged and given back, in its order."""
+    kinds = {spec.Basic.Ack: "ack", spec.Basic.Nack: "nack"}
+    return [(kinds[type(e)], e.delivery_tag) for e in by.received if type(e) in kinds]
+
+
+def consumer(*peers: Peer) -> Consumer:
+    """Make a consumer of one peer after the other."""
+    return Consumer("consumer", [e.url for e in peers], Seen(), queue="q", prefetch=10)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_delivery_of_an_old_channel_settles_nothing_on_the_new_one(end: str) -> None:
+    """Its number there is another message's, which its owner may have in hand."""
+    came: list[Delivery] = []
+    live_when_lost: list[bool] = []
+    async with peer() as one, peer() as other:
+        one.consumed = other.consumed = lambda to: to.deliver(b"x", f"m{len(came)}")
+        link = consumer(one, other)
+        lost = lambda: live_when_lost.append(came[0].is_live)  # noqa: E731
+        async with running(link, deliver=came.append, lost=lost):
+            assert came[0].is_live
+            settle(link._broken, "RabbitMQ has not answered")  # noqa: SLF001
+            assert came[0].is_live, "nobody was told yet"
+            await eventually(lambda: len(came) == 2, "the new channel has delivered")
+            old, new = came
+            assert (old.is_live, new.is_live) == (False, True)
+            ENDS[end](old)
+            assert link.unsettled == 1
+            new.ack()
+            [second] = other.connections
+            await eventually(lambda: settled(second), "the new one is acknowledged")
+            await asyncio.sleep(0.05)  # for what might still come
+            assert settled(second) == [("ack", 1)]
+            assert settled(one.connections[0]) == []
+    assert live_when_lost == [False]
+
+
+async def test_link_that_ends_acknowledges_what_is_settled() -> None:
+    """Also what waited for those before it; a connection that closes has it all before."""
+    came: list[Delivery] = []
+
+    def consumed(to: PeerConnection) -> None:
+        for number in range(3):
+            to.deliver(b"x", f"m{number}")
+
+    async with peer() as one:
+        one.consumed = consumed
+        url, seen = [one.url], Seen()
+        link = Consumer("consumer", url, seen, queue="q", prefetch=10, gap_seconds=3_600)
+        async with running(link, deliver=came.append):
+            await eventually(lambda: len(came) == 3, "all are delivered")
+            came[2].ack()
+            await turns()
+        [first] = one.connections
+        await eventually(
+            lambda: any(isinstance(e, spec.Connection.Close) for e in first.received), "it closes"
+        )
+        assert settled(first) == [("ack", 3)]
+        assert not came[0].is_live
+        came[0].ack()
+
+
+async def test_consumer_that_failed_over_a_settled_delivery_does_not_reject_it() -> None:
+    """The mistake came after the acknowledgement: a second word would cost the channel."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    def deliver(delivery: Delivery) -> None:
+        delivery.ack()
+        raise KeyError("some mistake")
+
+    async with peer() as one:
+        one.consumed = lambda to: to.deliver(b"x", "m")
+        async with running(consumer(one), deliver=deliver):
+            await eventually(lambda: settled(one.connections[0]), "it is acknowledged")
+            await asyncio.sleep(0.05)  # for what might still come
+        assert settled(one.connections[0]) == [("ack", 1)]
+    assert len(told) == 1
+
+
+async def test_stream_reader_acknowledges_many_at_once() -> None:
+    """A frame makes room for as many as were read since the last one, and none stays for ever."""
+    read: list[bytes] = []
+
+    def consumed(to: PeerConnection) -> None:
+        for offset in range(2 * ACK_EVERY + 3):
+            to.deliver(b"%d" % offset, "", {"x-stream-offset": offset})
+
+    async with peer() as one:
+        one.consumed = consumed
+        link = StreamReader("reader", [one.url], Seen(), queue="s")
+        async with running(link, read=lambda body, _: read.append(body)):
+            await eventually(lambda: len(read) == 2 * ACK_EVERY + 3, "all is read")
+            [first] = one.connections
+            await eventually(lambda: len(settled(first)) == 2, "most is acknowledged")
+        assert settled(first) == [
+            ("ack", ACK_EVERY),
+            ("ack", 2 * ACK_EVERY),
+            ("ack", 2 * ACK_EVERY + 3),
+        ]
+        assert all(e.multiple for e in first.received if isinstance(e, spec.Basic.Ack))
