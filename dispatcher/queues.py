@@ -48,20 +48,24 @@ class QueueKeeper:
         ledger: Ledger,
         declarer: Declarer,
         isolation: Isolation,
+        *,
+        sending: Callable[[str], int],
+        holding: Callable[[str], bool],
+        hurry: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._isolation = isolation
         self._declarer = declarer
+        self._sending = sending
+        self._holding = holding
+        self._hurry = hurry
         self._now = now
         self._missing: set[str] = set()
         self._problems: dict[str, str] = {}
         self._looked_at: dict[str, float] = {}
         self._states: dict[str, QueueState] = {}
         self._empty_since: dict[str, float] = {}  # of those that left
-        self.sending: Callable[[str], int]
-        self.holding: Callable[[str], bool]
-        self.hurry: Callable[[str], None]
 
     def missing(self, substation: str) -> None:
         """Note that a substation's queue is to be made."""
@@ -87,7 +91,7 @@ class QueueKeeper:
     async def whereabouts(self, substation: str) -> Whereabouts:
         """Return where jobs are that were sent to a substation a while ago, and have not begun."""
         account = self._ledger.accounts.get(substation)
-        if self.holding(substation):
+        if self._holding(substation):
             return Whereabouts.UNKNOWN
         if account is not None and self._ledger.unreadable(account, self._now()) is None:
             waiting = account.counts is not None and account.counts.waiting > 0
@@ -125,13 +129,13 @@ class QueueKeeper:
 
     async def _ask_depths(self) -> None:
         for name in self._ledger.unanchored():
-            if self.sending(name):
+            if self._sending(name):
                 continue
             with self._of(name):
                 self._ledger.ask_depth(name)
                 state = await self._look(name)
                 self._ledger.depth(name, None if state is None else state.ready, self._now())
-                self.hurry(name)
+                self._hurry(name)
 
     async def _poll(self) -> None:
         for name in self._known():
@@ -205,7 +209,7 @@ class QueueKeeper:
         What was taken back from it comes back where a link breaks before it is safe elsewhere.
         """
         former = self._ledger.former
-        if name not in former or state.ready or state.consumers or self.holding(name):
+        if name not in former or state.ready or state.consumers or self._holding(name):
             self._empty_since.pop(name, None)
         elif self._now() - self._empty_since.setdefault(name, self._now()) >= EMPTY_SECONDS:
             former.discard(name)
@@ -223,7 +227,7 @@ class QueueKeeper:
     def _leave(self, name: str) -> None:
         """Forget a substation that left, whose queue is gone, unless jobs of it are in hand."""
         self._states.pop(name, None)
-        if not self.holding(name):
+        if not self._holding(name):
             self._ledger.former.discard(name)
 
     def _note(self, name: str, problem: str) -> None:

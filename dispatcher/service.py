@@ -38,6 +38,7 @@ from dispatcher.telemetry import LedgerCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
 from grid import provenance, topology
+from grid.amqp import QueueState
 from grid.control_log import ControlLog
 from grid.controls import Control
 from grid.errors import STILL_READING, BrokerUnavailable
@@ -89,12 +90,26 @@ class _Service:
         self._turn = Turn(self._name, self._now)
         self._events = EventWriter(self._links.jobs, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
-        self._queues = QueueKeeper(self._ledger, self._links.queues, self._isolation, self._now)
-        self._unbegun = Unbegun(self._progress, self._read_log, self._takes_jobs, self._now)
         self._dispatcher = self._deciding(random)
+        self._unbegun = Unbegun(
+            self._progress,
+            self._read_log,
+            self._takes_jobs,
+            send=self._dispatcher.send_once_more,
+            now=self._now,
+        )
         self._dead = DeadLetters(Parking(self._links.jobs, self._events, self._metrics, clock))
         self._rescue = self._rescuing()
         self._scraper = self._watching()
+        self._queues = QueueKeeper(
+            self._ledger,
+            self._links.queues,
+            self._isolation,
+            sending=self._dispatcher.sending,
+            holding=self._rescue.holds,
+            hurry=self._scraper.hurry,
+            now=self._now,
+        )
         # the controls are read from their start by every dispatcher that starts
         self._controls = ControlLog(self._links.controls_out, self._name, self._on_control)
         self._reconciler = Reconciler(
@@ -137,7 +152,7 @@ class _Service:
             chance=SystemRandom().getrandbits,
             clock=self._clock,
             now=self._now,
-            on_missing_queue=self._queues.missing,
+            on_missing_queue=self._on_missing_queue,
             on_delivery=self._on_delivery,
             on_sent=self._on_sent,
             read_log=self._read_log,
@@ -147,8 +162,6 @@ class _Service:
             position=self._position,
             send_ahead=settings.send_ahead,
         )
-        self._queues.sending = dispatcher.sending
-        self._unbegun.send = dispatcher.send_once_more
         self._registry.register(
             LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
         )
@@ -157,13 +170,13 @@ class _Service:
     def _rescuing(self) -> Rescue:
         """Wire the taking back of jobs that wait at a substation in vain."""
         ledger, dispatcher = self._ledger, self._dispatcher
-        rescue = Rescue(
+        return Rescue(
             self._links.taken_back,
             self._progress,
             Patience(self._settings.rescue_after),
             self._jobs,
             reachable=lambda: ledger.readable(self._now()),
-            look=self._queues.state,
+            look=self._queue_state,
             take_back=dispatcher.take_back,
             give_back=dispatcher.give_back,
             # else RabbitMQ may feed another one, of which nothing is heard here
@@ -182,8 +195,6 @@ class _Service:
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),
             now=self._now,
         )
-        self._queues.holding = rescue.holds
-        return rescue
 
     def _on_taken_back_lost(self) -> None:
         self._rescue.on_link_lost()
@@ -195,7 +206,7 @@ class _Service:
         watch = self._watch = SubstationWatch(
             self._ledger,
             self._dispatcher.route,
-            self._queues.missing,
+            self._on_missing_queue,
             self._metrics,
             isolation=self._isolation,
             mark=self._mark,
@@ -209,7 +220,7 @@ class _Service:
         )
         self._file = file = TargetFile(settings.substations_file)
         self._metrics.target_file_ok.set_function(lambda: file.problem is None)
-        scraper = Scraper(
+        return Scraper(
             file,
             settings.scrape_period,
             settings.scrape_timeout,
@@ -219,8 +230,6 @@ class _Service:
             on_reading=watch.on_reading,
             on_failure=watch.on_failure,
         )
-        self._queues.hurry = scraper.hurry
-        return scraper
 
     def _on_control(self, substation: str, control: Control) -> None:
         with self._isolation.of(f"what operators have set for {substation}"):
@@ -228,6 +237,12 @@ class _Service:
 
     def _blind(self) -> bool:
         return self._fleet.blind(self._now())
+
+    def _on_missing_queue(self, substation: str) -> None:
+        self._queues.missing(substation)
+
+    def _queue_state(self, substation: str) -> QueueState | None:
+        return self._queues.state(substation)
 
     def _on_delivery(self) -> None:
         """Take over from another dispatcher that may have sent jobs until this request came."""

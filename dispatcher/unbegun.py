@@ -42,15 +42,17 @@ class Unbegun:
         progress: Progress,
         read_log: ReadLog,
         takes_jobs: TakesJobs,
+        *,
+        send: Callable[[Job], None],
         now: Callable[[], float],
     ) -> None:
         self._progress = progress
         self._read_log = read_log
         self._takes_jobs = takes_jobs
+        self._send = send
         self._now = now
         self._due: list[tuple[float, int, Job]] = []  # a heap
         self._number = count()
-        self.send: Callable[[Job], None]
 
     def note(self, job: Job) -> None:
         """Note a job that RabbitMQ has confirmed on its substation's queue."""
@@ -78,7 +80,7 @@ class Unbegun:
                 log.warning("%d jobs are sent to %s once more: nothing began", len(silent), where)
             for job in silent:
                 if takes_jobs:
-                    self.send(job)
+                    self._send(job)
                 else:
                     self.note(job)
 

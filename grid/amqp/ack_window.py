@@ -8,6 +8,7 @@ that is done behind a gap goes alone, but only after the gap has had a chance to
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import takewhile
 
 
 class AckWindow:
@@ -43,18 +44,15 @@ class AckWindow:
         """Return the acknowledgements that are due: a tag, and whether all before it are meant."""
         acks = [(tag, True) for tag in self._without_gap()[-1:]]
         for tag in sorted(self._done & self._passed_over):
-            self._end(tag)
+            del self._open[tag]
+            self._done.discard(tag)
             acks.append((tag, False))
         self._passed_over = set(self._done)
         return acks
 
     def _without_gap(self) -> list[int]:
-        tags = []
-        while self._open and (first := next(iter(self._open))) in self._done:
-            self._end(first)
-            tags.append(first)
+        tags = list(takewhile(self._done.__contains__, self._open))
+        for tag in tags:
+            del self._open[tag]
+        self._done.difference_update(tags)
         return tags
-
-    def _end(self, tag: int) -> None:
-        del self._open[tag]
-        self._done.discard(tag)

@@ -68,19 +68,19 @@ class Delivery:
 
     def ack(self) -> None:
         """Acknowledge it: RabbitMQ forgets it."""
-        if (acknowledger := self._settle()) is not None:
+        acknowledger, self._acknowledger = self._acknowledger, None
+        if acknowledger is not None and acknowledger.is_live:
             acknowledger.ack(self._tag)
 
     def requeue(self) -> None:
         """Return it to its queue."""
-        if (acknowledger := self._settle()) is not None:
-            acknowledger.nack(self._tag, requeue=True)
+        self._nack(requeue=True)
 
     def reject(self) -> None:
         """Refuse it for good: it goes where its queue sends what is dead."""
-        if (acknowledger := self._settle()) is not None:
-            acknowledger.nack(self._tag, requeue=False)
+        self._nack(requeue=False)
 
-    def _settle(self) -> Acknowledger | None:
+    def _nack(self, *, requeue: bool) -> None:
         acknowledger, self._acknowledger = self._acknowledger, None
-        return acknowledger if acknowledger is not None and acknowledger.is_live else None
+        if acknowledger is not None and acknowledger.is_live:
+            acknowledger.nack(self._tag, requeue=requeue)

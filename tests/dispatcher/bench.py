@@ -57,6 +57,7 @@ class FakeRescue:
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
+        self.rejected: list[int] = []
 
     def bring(
         self,
@@ -92,6 +93,8 @@ class FakeRescue:
             del self.outstanding[tag]
             if settled.how == "ack":
                 self.acked.append(tag)
+            elif settled.how == "reject":
+                self.rejected.append(tag)
 
 
 class Bench:

@@ -306,6 +306,28 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
     assert sorted(bench.routed()) == ["j1", "j2"]
 
 
+async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be taken back again by the process that starts next, and end that as well."""
+    bench = Bench(confirming(), "s1", "s2")
+    bench.lose("s1")
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(context["exception"].__cause__)
+    )
+
+    def failing(*_: object) -> object:
+        raise Mistaken
+
+    monkeypatch.setattr(explain, "record", failing)
+    assert bench.rescue.bring("s1", body("poison"), "poison")
+    await turns()
+    assert [type(each) for each in told] == [Mistaken], "which ends the service"
+    assert bench.rescue.rejected == [1]
+    assert bench.rescue.outstanding == {}
+
+
 async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

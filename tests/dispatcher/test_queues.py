@@ -68,13 +68,16 @@ class Bench:
         self.now = 5.0
         self.registry = CollectorRegistry()
         isolation = Isolation(self.registry)
-        self.keeper = QueueKeeper(
-            self.ledger, cast(Declarer, declarer), isolation, lambda: self.now
-        )
-        self.keeper.sending = lambda name: self.under_way[name]
         self.held: set[str] = set()
-        self.keeper.holding = lambda name: name in self.held
-        self.keeper.hurry = self.hurried.append
+        self.keeper = QueueKeeper(
+            self.ledger,
+            cast(Declarer, declarer),
+            isolation,
+            sending=lambda name: self.under_way[name],
+            holding=lambda name: name in self.held,
+            hurry=self.hurried.append,
+            now=lambda: self.now,
+        )
 
     async def run(self, count: int = 100) -> None:
         """Let it work for some turns of the loop."""

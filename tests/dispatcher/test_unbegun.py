@@ -25,9 +25,12 @@ class Sent:
         self.steady = 0.0
         self.bench = Bench(confirming(), *names, on_sent=self._note)
         self.unbegun = Unbegun(
-            self.bench.progress, self._read_log, self._takes_jobs, lambda: self.steady
+            self.bench.progress,
+            self._read_log,
+            self._takes_jobs,
+            send=self.bench.dispatcher.send_once_more,
+            now=lambda: self.steady,
         )
-        self.unbegun.send = self.bench.dispatcher.send_once_more
         for each in ids:
             self.bench.queue.bring(body(each), each)
 
