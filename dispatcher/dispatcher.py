@@ -94,6 +94,7 @@ class Dispatcher:
         self._fleet = fleet
         self._policy = policy
         self._router: Router[Job] = Router(fleet, policy, random, send_ahead=send_ahead)
+        self._publisher = publisher
         self._events = events
         self._metrics = metrics
         self._clock = clock
@@ -301,7 +302,7 @@ class Dispatcher:
         """Route what one turn of the loop has brought all at once."""
         if not self._route_due:
             self._route_due = True
-            asyncio.get_running_loop().call_soon(self.route)
+            self._publisher.before_flush(self.route)
 
     def _join(self, job: Job) -> None:
         if self._certain() and self._hopeless(job) is not None:

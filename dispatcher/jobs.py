@@ -67,7 +67,7 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Return whether it went with no link: else RabbitMQ delivers it again, maybe to another."""
+        """Return whether it went with no link: else RabbitMQ delivers it again, to anybody."""
         return self.delivery is None or self.delivery.is_live
 
     @property

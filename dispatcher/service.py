@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from random import Random, SystemRandom
+from random import Random
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
@@ -149,7 +149,7 @@ class _Service:
             prefetch=settings.prefetch,
             metrics=self._metrics,
             random=random,
-            chance=SystemRandom().getrandbits,
+            chance=random.getrandbits,
             clock=self._clock,
             now=self._now,
             on_missing_queue=self._on_missing_queue,

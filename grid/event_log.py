@@ -86,7 +86,7 @@ class EventWriter:
             self.flush()
         elif not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._publisher.before_flush(self.flush)
 
     def insist(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import Random, SystemRandom
+from random import Random
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -49,7 +49,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         consumer=consumer,
         charge_seconds=(settings.charge_seconds_min, settings.charge_seconds_max),
         random=random,
-        chance=SystemRandom().getrandbits,
+        chance=random.getrandbits,
         clock=clock,
         observe=session_seconds(registry).observe,
     )

@@ -28,6 +28,11 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+def soon(call: Callable[[], None]) -> None:
+    """Call back in the next turn of the loop, as a connection does before it sends."""
+    asyncio.get_running_loop().call_soon(call)
+
+
 class FakePublisher(Publisher):
     """Records what is published. ``automatic`` answers at once what a queue or exchange is sent."""
 
@@ -118,7 +123,7 @@ class FakeConsumer(Consumer):
     def __init__(self, queue: str) -> None:
         super().__init__("fake", NOWHERE, lambda *_: None, queue=queue, prefetch=1)
         self.up.set()
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
         self.outstanding: dict[int, Delivery] = {}
         self.acked: list[int] = []
@@ -162,7 +167,7 @@ class FakeConsumer(Consumer):
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._tag = 0
         self._lost()
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
         return lost
 
     def stop(self) -> None:

@@ -8,27 +8,30 @@ from collections.abc import Callable
 from grid.amqp import frames
 from grid.amqp.ack_window import AckWindow
 
+Send = Callable[[bytes], None]  # sends frames on a channel, while it is open
+Soon = Callable[[Callable[[], None]], None]  # calls back at the end of the loop's turn
+
 
 class Acknowledger:
     """Settles the deliveries of one channel, each once, for as long as that channel is the link's.
 
     Every channel has its own: tags begin at 1 on each, and one of an older channel means another
-    message on a newer one. ``send`` sends frames on the channel while it is open.
+    message on a newer one.
 
     An acknowledgement waits for the end of the loop's turn, so that one frame may do for many; with
     ``gap_seconds`` one behind a delivery that is not settled waits so much longer. What is requeued
     or rejected goes at once, after all that was acknowledged before it.
     """
 
-    def __init__(
-        self, channel: int, send: Callable[[bytes], None], *, gap_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, channel: int, send: Send, soon: Soon, *, gap_seconds: float = 0.0) -> None:
         self.is_live = True
         self._channel = channel
         self._send = send
+        self._soon = soon
         self._gap_seconds = gap_seconds
         self._window = AckWindow()
-        self._due: asyncio.Handle | None = None
+        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Return how many deliveries RabbitMQ has no word of yet."""
@@ -41,8 +44,9 @@ class Acknowledger:
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery soon."""
         self._window.done(tag)
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_soon(self._acknowledge)
+        if not self._is_due:
+            self._is_due = True
+            self._soon(self._acknowledge)
 
     def nack(self, tag: int, *, requeue: bool) -> None:
         """Return a delivery to its queue, or refuse it for good."""
@@ -52,30 +56,32 @@ class Acknowledger:
 
     def flush(self) -> None:
         """Acknowledge all that is to be, now."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-            self._send_acks()
-            self._send_acks()  # the first time leaves what is behind a gap for the second
+        self._wait_no_more()
+        self._send_acks()
+        self._send_acks()  # the first time leaves what is behind a gap for the second
 
     def end(self) -> None:
         """Settle nothing any more: the channel is gone, and RabbitMQ has back what it stood for."""
         self.is_live = False
         self._window = AckWindow()
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        self._wait_no_more()
 
     def _acknowledge(self) -> None:
-        self._due = None
+        self._is_due, self._timer = False, None
         self._send_acks()
         if not self._window.passed_over:
             return
         if self._gap_seconds > 0:
+            self._is_due = True
             loop = asyncio.get_running_loop()
-            self._due = loop.call_later(self._gap_seconds, self._acknowledge)
+            self._timer = loop.call_later(self._gap_seconds, self._acknowledge)
         else:
             self._send_acks()
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._is_due, self._timer = False, None
 
     def _send_acks(self) -> None:
         for tag, multiple in self._window.take():

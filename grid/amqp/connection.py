@@ -60,6 +60,8 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self._before_flush: list[Callable[[], None]] = []
+        self._flush_due = False
         self._buffer = memoryview(bytearray(parameters.frame_max + _READ_BYTES))
         self._filled = 0  # bytes at the buffer's start that are no whole frame yet
         self._failure: BaseException | None = None
@@ -106,6 +108,15 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         """Send whole frames that are packed already, with whatever else this turn of the loop."""
         self.bytes_sent += len(frames)
         self._adapter_emit_data(frames)
+
+    def before_flush(self, call: Callable[[], None]) -> None:
+        """Call back soon, just before what was written until then is sent.
+
+        What the callback writes is sent with it: a second turn of the loop would cost a system
+        call. The callback must not raise.
+        """
+        self._before_flush.append(call)
+        self._flush_soon()
 
     def deliver_to(self, channel: Channel, on_delivery: OnDelivery) -> None:
         """Pass every message that RabbitMQ delivers on a channel to ``on_delivery``.
@@ -245,11 +256,22 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
     # What pika calls.
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
         self._unsent.append(data)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        while self._before_flush:
+            calls, self._before_flush = self._before_flush, []
+            for call in calls:
+                call()
+        self._flush_due = False
+        if not self._unsent:
+            return
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()

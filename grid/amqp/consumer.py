@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.base_consumer import BaseConsumer
 from grid.amqp.connection import Connection
 from grid.amqp.declarer import QueueState
@@ -83,8 +83,8 @@ class Consumer(BaseConsumer):
         self._look_no_more()
         super().stop()
 
-    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
-        return Acknowledger(channel, send, gap_seconds=self._gap_seconds)
+    def _acknowledging(self, channel: int, send: Send, soon: Soon) -> Acknowledger:
+        return Acknowledger(channel, send, soon, gap_seconds=self._gap_seconds)
 
     def _deliver(self, delivery: Delivery) -> None:
         self._delivered += 1

@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from grid import tls
-from grid.amqp.connection import Connection
+from grid.amqp.connection import Connection, connection_of
 from grid.errors import BrokerUnavailable, ConfigurationError
 from grid.threads import in_thread
 from grid.waiting import unreported
@@ -59,6 +59,13 @@ class Link:
     def connected(self) -> bool:
         """Return whether the link is up."""
         return self.up.is_set()
+
+    def before_flush(self, call: Callable[[], None]) -> None:
+        """Call back soon: where the link is up, just before what was written until then is sent."""
+        if (channel := self._usable()) is not None:
+            connection_of(channel).before_flush(partial(guarded, call))
+        else:
+            asyncio.get_running_loop().call_soon(call)
 
     async def _run(self) -> None:
         """Keep the link up until the task is cancelled; then close it."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.connection import Connection, connection_of
 from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
 from grid.amqp.link import Link, Watch, future, settle
@@ -26,7 +26,7 @@ class Receiver(Link):
         self, name: str, urls: Sequence[str], watch: Watch, *, leased: bool = False
     ) -> None:
         super().__init__(name, urls, watch)
-        self._acknowledger = Acknowledger(0, _nowhere)  # of the channel there is, or was last
+        self._acknowledger = Acknowledger(0, _nowhere, _nowhere)  # of the channel there is, or was
         self._acknowledger.end()
         self._lease = Lease() if leased else None
         self._renewing: asyncio.Task[None] | None = None
@@ -46,13 +46,14 @@ class Receiver(Link):
 
     async def _set_up(self, channel: Channel) -> None:
         # deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has
-        self._acknowledger = self._acknowledging(channel.channel_number, partial(_send, channel))
+        send, soon = partial(_send, channel), connection_of(channel).before_flush
+        self._acknowledger = self._acknowledging(channel.channel_number, send, soon)
         if self._lease is not None:
             await _renew(self._lease, channel)
 
-    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
+    def _acknowledging(self, channel: int, send: Send, soon: Soon) -> Acknowledger:
         """Return what settles the deliveries of a new channel."""
-        return Acknowledger(channel, send)
+        return Acknowledger(channel, send, soon)
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
         super()._opened(connection, channel)
@@ -119,5 +120,5 @@ def nothing() -> None:
     """Do nothing, where nobody asked to be called."""
 
 
-def _nowhere(_: bytes) -> None:
-    """Send nothing: there was no channel yet."""
+def _nowhere(_: object) -> None:
+    """Do nothing: there was no channel yet."""

@@ -10,9 +10,9 @@ from typing import Any, Final
 from pika.channel import Channel
 
 from grid.amqp import frames
-from grid.amqp.acknowledger import Acknowledger
+from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.base_consumer import BaseConsumer
-from grid.amqp.connection import Connection
+from grid.amqp.connection import Connection, connection_of
 from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, guarded, settle
 from grid.provenance import writer_of
@@ -29,8 +29,8 @@ Read = Callable[[bytes, str], None]
 class _StreamAcknowledger(Acknowledger):
     """Acknowledges messages that are read in their order: one frame is for all up to the last."""
 
-    def __init__(self, channel: int, send: Callable[[bytes], None]) -> None:
-        super().__init__(channel, send)
+    def __init__(self, channel: int, send: Send, soon: Soon) -> None:
+        super().__init__(channel, send, soon)
         self._last = self._count = 0  # of those that were read and are not acknowledged
 
     def delivered(self, tag: int) -> None:
@@ -41,17 +41,15 @@ class _StreamAcknowledger(Acknowledger):
         self._last, self._count = tag, self._count + 1
         if self._count >= ACK_EVERY:
             self.flush()
-        elif self._due is None:
-            self._due = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)
 
     def nack(self, tag: int, *, requeue: bool) -> None:
         """Do nothing: a stream takes no message back."""
 
     def flush(self) -> None:
         """Acknowledge all that was read."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        self._wait_no_more()
         if self._count:
             self._count = 0
             self._send(frames.ack(self._channel, self._last, multiple=True))
@@ -72,6 +70,7 @@ class StreamReader(BaseConsumer):
         self._next: str | int = "first"
         self._began: float | None = None
         self._unread: deque[Delivery] = deque()
+        self._slice = 0, 0.0  # bytes received when it began, and when it ends
         self._resumes_at: int | None = None  # of what was read last, on a link made anew
         self._read_last = b""
         self._checking: asyncio.TimerHandle | None = None
@@ -101,8 +100,8 @@ class StreamReader(BaseConsumer):
         self._start = self._next = start
         await self._run()
 
-    def _acknowledging(self, channel: int, send: Callable[[bytes], None]) -> Acknowledger:
-        return _StreamAcknowledger(channel, send)
+    def _acknowledging(self, channel: int, send: Send, soon: Soon) -> Acknowledger:
+        return _StreamAcknowledger(channel, send, soon)
 
     async def _set_up(self, channel: Channel) -> None:
         read_before = self._began is not None and isinstance(self._next, int) and self._next > 0
@@ -136,9 +135,28 @@ class StreamReader(BaseConsumer):
             return
         if self._resumes_at is not None and not self._resumes(delivery):
             return
-        if not self._unread:
-            asyncio.get_running_loop().call_soon(self._read_some)
         self._unread.append(delivery)
+        if len(self._unread) > 1:
+            return  # behind what is due already
+        if self._has_time_left():
+            self._read_one()
+        else:
+            self._broken.get_loop().call_soon(self._read_some)
+
+    def _has_time_left(self) -> bool:
+        """Return whether this turn of the loop may read on: few messages need no turn of their own.
+
+        All that one turn delivers was received at once.
+        """
+        channel = self._usable()
+        if channel is None:
+            return False
+        now, received = self._broken.get_loop().time(), connection_of(channel).bytes_received
+        began, until = self._slice
+        if received != began:
+            until = now + SLICE_SECONDS
+            self._slice = received, until
+        return now < until
 
     def _resumes(self, delivery: Delivery) -> bool:
         """Return whether the first delivery of a link is to be read.
@@ -163,7 +181,7 @@ class StreamReader(BaseConsumer):
 
     def _read_some(self) -> None:
         """Read for a moment, then let others have their turn."""
-        loop = asyncio.get_running_loop()
+        loop = self._broken.get_loop()
         until = loop.time() + SLICE_SECONDS
         while self._unread and loop.time() < until:
             self._read_one()

@@ -26,7 +26,7 @@ from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
 from grid.isolation import Isolation
 from grid.messages import ChargeRequest
-from tests.fake_broker import FakeConsumer, FakePublisher, Settled
+from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
@@ -53,7 +53,7 @@ class FakeRescue:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
@@ -83,7 +83,7 @@ class FakeRescue:
         """Lose the channel; gives what RabbitMQ has back, and where."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._acknowledger.end()
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._dispatcher.on_taken_back_lost()
         return lost
 

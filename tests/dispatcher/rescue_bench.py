@@ -18,7 +18,7 @@ from grid.amqp import Delivery, QueueState, Taker
 from grid.amqp.acknowledger import Acknowledger
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
-from tests.fake_broker import NOWHERE, Settled
+from tests.fake_broker import NOWHERE, Settled, soon
 from tests.grid.links import eventually
 
 PERIOD = 0.01
@@ -40,7 +40,7 @@ class FakeTaker(Taker):
         self.problem = ""
         self.headers: dict[str, dict[str, Any]] = {}  # by job, of those that have some
         self._tag = 0
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
 
     def begin(self, lost: Callable[[], None]) -> None:
         """Call this from now on, as while it runs."""
@@ -80,7 +80,7 @@ class FakeTaker(Taker):
         self.outstanding.clear()
         self._tag = 0
         self._lost()
-        self._acknowledger = Acknowledger(1, self._on_frame)
+        self._acknowledger = Acknowledger(1, self._on_frame, soon)
 
     def _on_frame(self, frame: bytes) -> None:
         """Record an acknowledgement, or what is refused; put back what is requeued."""

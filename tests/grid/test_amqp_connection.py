@@ -108,6 +108,30 @@ async def test_all_frames_of_one_turn_are_one_write(connection: Connection) -> N
     assert recorded(connection).writes[written:] == [HEARTBEAT * 5]
 
 
+async def test_what_is_written_before_a_flush_is_sent_with_it(connection: Connection) -> None:
+    """Each turn of the loop more is a system call more, and so is each write."""
+    await asyncio.sleep(0)
+    written = len(recorded(connection).writes)
+    connection.before_flush(lambda: connection.send(HEARTBEAT))
+    connection.before_flush(lambda: connection.before_flush(lambda: connection.send(HEARTBEAT)))
+    connection.send(HEARTBEAT)
+    await asyncio.sleep(0)
+    assert recorded(connection).writes[written:] == [HEARTBEAT * 3]
+    await asyncio.sleep(0)
+    assert len(recorded(connection).writes) == written + 1
+
+
+async def test_a_flush_is_due_again_after_the_connection_was_lost(connection: Connection) -> None:
+    """Whoever waits for it has to learn that nothing can be sent."""
+    called: list[int] = []
+    connection.before_flush(lambda: called.append(1))
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+    connection.before_flush(lambda: called.append(2))
+    await asyncio.sleep(0)
+    assert called == [1, 2]
+
+
 @pytest.mark.parametrize("step", [1, 3, 7, 8, 9, 100_000])
 async def test_frames_are_read_however_they_are_cut(connection: Connection, step: int) -> None:  # noqa: D103
     data = HEARTBEAT * (200 if step < 100 else 100_000)

@@ -15,7 +15,7 @@ from grid.amqp import Consumer, Delivery, StreamReader, frames
 from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.link import settle
 from grid.amqp.stream import ACK_EVERY
-from tests.fake_broker import turns
+from tests.fake_broker import soon, turns
 from tests.grid.amqp_peer import Peer, PeerConnection, peer
 from tests.grid.links import Seen, eventually, running
 
@@ -34,7 +34,7 @@ class Channel:
         self.frames: list[bytes] = []
         self.outstanding: dict[int, Delivery] = {}
         self.ended: list[tuple[str, int]] = []  # how, and which
-        self.acknowledger = Acknowledger(1, self._receive, gap_seconds=gap_seconds)
+        self.acknowledger = Acknowledger(1, self._receive, soon, gap_seconds=gap_seconds)
 
     def deliver(self, count: int = 1) -> list[Delivery]:
         """Deliver so many messages more."""

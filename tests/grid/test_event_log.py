@@ -26,6 +26,10 @@ class FakePublisher:
     async def drained(self) -> None:
         """Have nothing left to answer."""
 
+    def before_flush(self, call: Callable[[], None]) -> None:
+        """Call back soon."""
+        asyncio.get_running_loop().call_soon(call)
+
     def publish(
         self, exchange: str, key: str, body: bytes, done: Callable[[Outcome], None], *, id: str
     ) -> None:
