@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 from pika.channel import Channel
-from pika.exceptions import AMQPError
 
 from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.connection import Connection, connection_of
-from grid.amqp.lease import ANSWER_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Lease
+from grid.amqp.lease import Lease
 from grid.amqp.link import Link, Watch, future, settle
+from grid.amqp.renewal import Renewal
 
 
 class Receiver(Link):
@@ -29,7 +28,7 @@ class Receiver(Link):
         self._acknowledger = Acknowledger(0, _nowhere, _nowhere)  # of the channel there is, or was
         self._acknowledger.end()
         self._lease = Lease() if leased else None
-        self._renewing: asyncio.Task[None] | None = None
+        self._renewal: Renewal | None = None
 
     @property
     def lapsed(self) -> bool:
@@ -49,7 +48,9 @@ class Receiver(Link):
         send, soon = partial(_send, channel), connection_of(channel).before_flush
         self._acknowledger = self._acknowledging(channel.channel_number, send, soon)
         if self._lease is not None:
-            await _renew(self._lease, channel)
+            asked_at = self._lease.now()
+            await grant(channel, 1)
+            self._lease.renew(asked_at)
 
     def _acknowledging(self, channel: int, send: Send, soon: Soon) -> Acknowledger:
         """Return what settles the deliveries of a new channel."""
@@ -58,15 +59,15 @@ class Receiver(Link):
     def _opened(self, connection: Connection, channel: Channel) -> None:
         super()._opened(connection, channel)
         if self._lease is not None:
-            self._renewing = asyncio.create_task(_keep(self._lease, channel, self._broken))
+            self._renewal = Renewal(self._lease, channel, self._broken)
 
     def _closing(self) -> None:
         self._acknowledger.flush()
         self._acknowledger.end()
 
     def _lost(self) -> None:
-        if self._renewing is not None:
-            self._renewing.cancel()
+        if self._renewal is not None:
+            self._renewal.stop()
         self._acknowledger.end()
 
 
@@ -75,40 +76,6 @@ async def grant(channel: Channel, prefetch: int) -> None:
     granted = future()
     channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
     await granted
-
-
-async def _keep(lease: Lease, channel: Channel, broken: asyncio.Future[str]) -> None:
-    """Renew a lease again and again; end the link where RabbitMQ does not answer any more."""
-    try:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            await _renew(lease, channel)
-    except AMQPError:
-        pass  # the channel is closed, and whoever waits for that is told
-    except TimeoutError:
-        settle(broken, f"RabbitMQ has not answered in {ANSWER_SECONDS:g} s")
-
-
-async def _renew(lease: Lease, channel: Channel) -> None:
-    """Ask something that changes nothing: a prefetch is for consumers to come, and needs no right.
-
-    The lease counts from the answer where this process ran all the while, so that it was not in a
-    buffer; else from the question. Where the channel is gone no answer comes, until the link is
-    told and cancels this. Raise ``TimeoutError`` after ``ANSWER_SECONDS``.
-    """
-    asked_at = ran_at = lease.now()
-    stopped = False
-    answer = asyncio.ensure_future(grant(channel, 1))
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while not answer.done():
-                await asyncio.wait({answer}, timeout=RENEW_SECONDS)
-                stopped = stopped or lease.now() - ran_at > LEASE_SECONDS
-                ran_at = lease.now()
-        await answer  # raise what ended the channel
-    finally:
-        answer.cancel()
-    lease.renew(asked_at if stopped else ran_at)
 
 
 def _send(channel: Channel, data: bytes) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
+from typing import cast
 
 import pytest
+from pika.channel import Channel
+from pika.exceptions import ChannelWrongStateError
 
 from grid import topology
-from grid.amqp import Consumer, Declarer, Delivery, Taker
+from grid.amqp import Consumer, Declarer, Delivery, Taker, renewal
 from grid.amqp.lease import LEASE_SECONDS, Lease
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
@@ -85,3 +89,99 @@ async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHo
         await asyncio.sleep(2.5)
     gc.collect()
     assert unhandled == []
+
+
+class FakeChannel:
+    """Keeps the callbacks of what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Callable[[object], None]] = []
+        self.is_open = True
+
+    def basic_qos(self, *, prefetch_count: int, callback: Callable[[object], None]) -> None:
+        """Take a question."""
+        assert prefetch_count == 1
+        if not self.is_open:
+            raise ChannelWrongStateError("it is closed")
+        self.asked.append(callback)
+
+
+class Renewing:
+    """A renewal whose questions come quickly, and whose lease has a scripted time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.005)
+        self.now = 100.0
+        self.lease = Lease(lambda: self.now)
+        self.lease.renew(self.now)
+        self.channel = FakeChannel()
+        self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.renewal = renewal.Renewal(self.lease, cast(Channel, self.channel), self.broken)
+
+    async def question(self) -> Callable[[object], None]:
+        """Wait for the next question."""
+        await eventually(lambda: bool(self.channel.asked), "it asks")
+        return self.channel.asked.pop()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, in which the process runs now and then."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += LEASE_SECONDS / 4
+            await asyncio.sleep(0.02)
+
+
+async def test_lease_is_renewed_from_a_late_answer_where_the_process_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer cannot have been in a buffer."""
+    one = Renewing(monkeypatch)
+    answer = await one.question()
+    await one.pass_time(2 * LEASE_SECONDS)
+    assert not one.lease.holds
+    answer(None)
+    assert one.lease.holds
+    await one.question()
+    one.renewal.stop()
+
+
+async def test_lease_is_renewed_from_the_question_where_the_process_was_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer may have been in a buffer all the while."""
+    one = Renewing(monkeypatch)
+    answer = await one.question()
+    one.now += 2 * LEASE_SECONDS
+    answer(None)
+    assert not one.lease.holds
+    (await one.question())(None)
+    assert one.lease.holds
+    one.renewal.stop()
+
+
+async def test_link_ends_where_a_renewal_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question is asked, and no second one before there is an answer."""
+    monkeypatch.setattr(renewal, "ANSWER_SECONDS", 0.05)
+    one = Renewing(monkeypatch)
+    assert await asyncio.wait_for(one.broken, 5) == "RabbitMQ has not answered in 0.05 s"
+    assert len(one.channel.asked) == 1
+
+
+async def test_renewal_that_was_stopped_renews_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channel is gone: an answer that still comes says nothing of the next one."""
+    one = Renewing(monkeypatch)
+    answer = await one.question()
+    one.renewal.stop()
+    one.now += 2 * LEASE_SECONDS
+    answer(None)
+    assert not one.lease.holds
+
+
+async def test_renewal_ends_with_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the channel is told; here nothing is to be said."""
+    one = Renewing(monkeypatch)
+    (await one.question())(None)
+    one.channel.is_open = False
+    await asyncio.sleep(0.05)
+    assert not one.broken.done()
+    assert one.channel.asked == []
