@@ -155,12 +155,21 @@ async def closed_loop(port: int, request: bytes, clients: int, seconds: float) -
     ]
 
 
-async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> list[Answer]:
-    """Send requests at a rate, whether or not those before are answered."""
+async def open_loop(
+    port: int,
+    request: bytes,
+    rate: float,
+    seconds: float,
+    connections: int = MAX_CONNECTIONS,
+) -> list[Answer]:
+    """Send requests at a rate, whether or not those before are answered.
+
+    Those that find so many ``connections`` at work wait for one.
+    """
     loop = asyncio.get_running_loop()
     begun = loop.time()
     idle: list[Connection] = []
-    allowed = asyncio.Semaphore(MAX_CONNECTIONS)
+    allowed = asyncio.Semaphore(connections)
 
     async def ask(due: float) -> Answer:
         async with allowed:

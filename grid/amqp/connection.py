@@ -60,7 +60,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
-        self._before_flush: list[Callable[[], None]] = []
+        self._before_flush: list[Callable[[], object]] = []
         self._flush_due = False
         self._buffer = memoryview(bytearray(parameters.frame_max + _READ_BYTES))
         self._filled = 0  # bytes at the buffer's start that are no whole frame yet
@@ -109,7 +109,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self.bytes_sent += len(frames)
         self._adapter_emit_data(frames)
 
-    def before_flush(self, call: Callable[[], None]) -> None:
+    def before_flush(self, call: Callable[[], object]) -> None:
         """Call back soon, just before what was written until then is sent.
 
         What the callback writes is sent with it: a second turn of the loop would cost a system
