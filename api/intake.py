@@ -12,10 +12,9 @@ from api.job import Job
 from api.log import EventLog
 from api.problems import NotCaughtUp, PartlyAccepted
 from api.schemas import ChargeIn
-from grid import topology
+from grid import kinds, topology
 from grid.amqp import Publisher
 from grid.errors import STILL_READING, BrokerUnavailable, InvalidField
-from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest, shown
 from grid.trace import Trace
@@ -161,8 +160,7 @@ class Intake:
             priority=request.priority,
         )
         tell(log, request.id, trace, "accepted")
-        queued = Event(State.QUEUED, request.requested_at, job=request.id, detail=request.fields())
-        job = self._log.note(queued)
+        job = self._log.note(kinds.queued(request))
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job
 

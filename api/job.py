@@ -12,9 +12,9 @@ from math import inf
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-from grid import parking, wire
+from grid import kinds, parking, wire
 from grid.detail import Detail
-from grid.events import ASIDE, FINAL, Event, State, is_time
+from grid.events import ASIDE, FINAL, Event, State
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -119,8 +119,7 @@ class Job:
         """When the request came, in Unix seconds: by its own event, else by the decision's."""
         if self.queued is not None:
             return self.queued.at
-        said = (self.decision or _NOTHING).get("requested_at")
-        return said if is_time(said) else None
+        return kinds.requested_at(self.decision or _NOTHING)
 
     @property
     def last_at(self) -> float:
@@ -141,8 +140,7 @@ class Job:
         """The record of the decision by which it was last sent, if that is known."""
         if self.assigned is None:
             return None
-        record = Detail(zlib.decompress(self.assigned.record))
-        return record if record.keys() - {parking.REPLAYS} else None
+        return kinds.decision_in(Detail(zlib.decompress(self.assigned.record)))
 
     def events(self) -> Iterator[Event]:
         """Give events that, with ``attempt`` and ``replays``, tell all but its decision."""

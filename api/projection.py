@@ -22,7 +22,7 @@ from api.job import Job
 from api.packed import matches, number_of, pack, unpack
 from api.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
-from grid.messages import valid_substation_id
+from grid.kinds import Snapshot
 
 _TAKEN: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
@@ -48,14 +48,15 @@ class Projection:
         self._ids: list[str] = []
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
+        self._known: frozenset[str] = frozenset()
         self._told_at = -inf
 
     def apply(self, event: Event, now: float = inf) -> Job | None:
         """Apply one event that is read ``now``, in Unix seconds; returns the job it changed."""
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
-            if at >= self._told_at and _names_substations(event):
-                self.substations, self._told_at = event, at
+            if at >= self._told_at and (names := _substations(event)) is not None:
+                self.substations, self._told_at, self._known = event, at, names
             return None
         if event.kind not in _TAKEN:
             return None
@@ -86,8 +87,7 @@ class Projection:
 
     def known_substations(self) -> frozenset[str]:
         """Return the ids of the substations there are, as far as the dispatcher has told."""
-        told = self.substations.detail.get("substations", []) if self.substations else []
-        return frozenset(each["substation"] for each in told)
+        return self._known
 
     def after(
         self, id: str | None, status: State | None = None, substation: str | None = None
@@ -183,13 +183,9 @@ def _was_accepted(job: Job) -> bool:
     return job.queued is not None or job.replayed is not None or job.decided
 
 
-def _names_substations(event: Event) -> bool:
-    """Return whether an event is a snapshot of substations, and of no more than there can be."""
-    rows = event.detail.get("substations")
-    return (
-        isinstance(rows, list)
-        and len(rows) <= MAX_SUBSTATIONS
-        and all(
-            isinstance(each, dict) and valid_substation_id(each.get("substation")) for each in rows
-        )
-    )
+def _substations(event: Event) -> frozenset[str] | None:
+    """Return the substations of a snapshot; None where it lists none, or more than there can be."""
+    rows = Snapshot(event.detail).rows
+    if rows is None or len(rows) > MAX_SUBSTATIONS:
+        return None
+    return frozenset(each["substation"] for each in rows)

@@ -21,9 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api.job import Job
-from grid import messages
+from grid import kinds, messages
 from grid.controls import Availability
 from grid.events import MAX_FIGURE, Event, State, is_time
+from grid.kinds import Snapshot
 from grid.messages import ChargeRequest
 
 LIST_MOST: Final = 1000
@@ -255,7 +256,7 @@ def _text(value: object) -> str | None:
 def substations(event: Event) -> list[Substation]:
     """Give the substations of a dispatcher's word; a row that is none is passed over."""
     found = []
-    for row in event.detail["substations"]:
+    for row in Snapshot(event.detail).rows or ():
         with suppress(ValidationError):
             found.append(Substation.model_validate(row))
     return found
@@ -265,8 +266,7 @@ def charge(job: Job) -> Charge:
     """Give a job in full."""
     decision = job.decision
     if decision is not None:
-        # `times` has that already, as a date
-        decision = {name: decision[name] for name in decision if name != "requested_at"}
+        decision = kinds.explanation(decision)  # `times` has that of the request, as a date
     return Charge(**_listed(job), decision=decision)
 
 

@@ -28,16 +28,17 @@ from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
 from dispatcher.jobs import Hands, Job
-from dispatcher.open_jobs import READ_TO, OpenJobs
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
 from dispatcher.sender import Sender
 from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
 from dispatcher.unsettled import Unsettled
+from grid import kinds
 from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
-from grid.events import REQUEUED, Event, State
+from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest
 from grid.trace import Chance, carried
@@ -197,8 +198,7 @@ class Dispatcher:
         """
         self._open_jobs.requeue(job, substation, read_to)
         if substation and read_to <= self._position():  # else the log was made anew since
-            at, detail = self._clock(), {READ_TO: read_to}
-            event = Event(REQUEUED, at, job=job, substation=substation, detail=detail)
+            event = kinds.requeued(job, self._clock(), substation, read_to)
             self._events.write(event, self._count_lost)
 
     def _count_lost(self, written: bool) -> None:  # noqa: FBT001

@@ -16,11 +16,11 @@ from grid import event_log, topology
 from grid.amqp import StreamScanner
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS
+from grid.kinds import Snapshot
 
 WINDOWS: Final = (2_000, 20_000, 200_000, inf)  # messages looked through for a snapshot
 # What an api sends again after its link broke may be a second copy of what was sent just before.
 RECENT: Final = "5s"
-UNSETTLED_FROM: Final = "unsettled_from"  # in a snapshot's detail
 _SNAPSHOT: Final = f'"kind":"{SUBSTATIONS}"'.encode()
 
 
@@ -64,6 +64,8 @@ class Floors:
         except MalformedMessage:
             return
         for each in found:
-            floor = each.detail.get(UNSETTLED_FROM)
-            if each.kind == SUBSTATIONS and type(floor) is int and floor >= 0:
-                self._by_dispatcher[str(each.detail.get("dispatcher"))] = floor
+            if each.kind != SUBSTATIONS:
+                continue
+            snapshot = Snapshot(each.detail)
+            if (floor := snapshot.unsettled_from) is not None:
+                self._by_dispatcher[snapshot.dispatcher] = floor

@@ -15,14 +15,13 @@ from itertools import count
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from grid import parking
-from grid.events import ENDED, FINAL, REQUEUED, Event, State, is_time
+from grid import kinds, parking
+from grid.events import ENDED, FINAL, REQUEUED, Event, State
 
 NOWHERE: Final = -1  # the offset of a record that may be in no log any more
 ENDS_REMEMBERED: Final = (
     300_000  # as many as the log has at its limit; it may tell an end before what it ends
 )
-READ_TO: Final = "read_to"  # in the detail of a requeued event: up to which offset its writer knew
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ class OpenJobs:
             decision = _Decision(where, replays, _asked_at(event), event.at)
             self._apply(self._assign, job, decision, offset)
         elif event.kind == REQUEUED:
-            self.requeue(job, where, _read_to(event))
+            self.requeue(job, where, kinds.read_to(event.detail))
         elif event.kind == State.CHARGING and where:
             self._apply(self._begin, job, where, event.at, offset)
 
@@ -286,11 +285,5 @@ class OpenJobs:
 
 def _asked_at(event: Event) -> float:
     """Return when a job was asked for, in Unix seconds; before all time where nothing says so."""
-    found = event.detail.get("requested_at")
-    return float(found) if is_time(found) else -inf
-
-
-def _read_to(event: Event) -> int | None:
-    """Return up to which offset the writer of a requeued event had read the log, if it says so."""
-    found = event.detail.get(READ_TO)
-    return found if type(found) is int else None
+    found = kinds.requested_at(event.detail)
+    return -inf if found is None else float(found)

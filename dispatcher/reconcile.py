@@ -21,7 +21,7 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
 from dispatcher.telemetry import Metrics
-from grid import event_log, messages, parking, topology
+from grid import event_log, kinds, parking, topology
 from grid.amqp import Declarer, Outcome, Publisher, StreamScanner, settle
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.events import State
@@ -331,8 +331,10 @@ class _Records:
         except MalformedMessage:
             return
         for each in events:
-            if each.kind == State.QUEUED and each.job in self._jobs and "id" in each.detail:
-                try:
-                    self.found[each.job] = messages.of_fields(each.detail)
-                except MalformedMessage as error:
-                    log.warning("the record of job %s holds no request: %s", each.job, error)
+            if each.kind != State.QUEUED or each.job not in self._jobs:
+                continue
+            try:
+                if (request := kinds.request_in(each.detail)) is not None:
+                    self.found[each.job] = request
+            except MalformedMessage as error:
+                log.warning("the record of job %s holds no request: %s", each.job, error)

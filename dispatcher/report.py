@@ -14,10 +14,9 @@ from typing import Final
 
 from dispatcher.decision.explain import KEPT, Candidate, explain
 from dispatcher.decision.ledger import NO_ANCHOR
-from dispatcher.log_start import UNSETTLED_FROM
 from dispatcher.watch import Turn
+from grid import kinds
 from grid.event_log import EventWriter
-from grid.events import SUBSTATIONS, Event
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +77,17 @@ class Snapshots:
         # an old snapshot is worth nothing: none is kept for later
         return self._writer.connected and not self._turn.standing_by
 
-    def _write(self, found: Iterable[Candidate], **more: object) -> None:
-        detail = {
-            "dispatcher": self._turn.name,
-            "substations": [explain(each) for each in found],
-            "former": sorted(self._former),
-            UNSETTLED_FROM: self._unsettled_since(),
-            **more,
-        }
-        self._writer.write(Event(SUBSTATIONS, self._clock(), detail=detail))
+    def _write(self, found: Iterable[Candidate], *, leaves: bool = False) -> None:
+        self._writer.write(
+            kinds.snapshot(
+                self._clock(),
+                self._turn.name,
+                [explain(each) for each in found],
+                self._former,
+                self._unsettled_since(),
+                leaves=leaves,
+            )
+        )
 
 
 async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:

@@ -9,10 +9,9 @@ from functools import partial
 
 from dispatcher.jobs import Job
 from dispatcher.telemetry import Metrics
-from grid import parking, topology
+from grid import kinds, topology
 from grid.amqp import Outcome, Publisher
 from grid.event_log import EventWriter
-from grid.events import Event, State
 
 
 class Sender:
@@ -60,17 +59,14 @@ class Sender:
         job.unrecorded += 1
         self._under_way[substation] += 1
         self._events.write(
-            Event(
-                State.ASSIGNED,
+            kinds.assigned(
+                job.id,
                 job.assigned_at,
-                job=job.id,
-                substation=substation,
-                attempt=job.attempt,
-                detail={
-                    "requested_at": job.request.requested_at,
-                    **parking.noted(job.replays),
-                    **detail,
-                },
+                substation,
+                job.attempt,
+                requested_at=job.request.requested_at,
+                replays=job.replays,
+                decision=detail,
             ),
             partial(self._on_recorded, job),
         )

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from dispatcher.decision.ledger import Ledger
-from dispatcher.log_start import UNSETTLED_FROM
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.readings import Reading
@@ -20,7 +19,7 @@ from grid.errors import MalformedMessage
 from grid.event_log import Mark
 from grid.events import SUBSTATIONS, Event, State
 from grid.isolation import Isolation
-from grid.messages import valid_substation_id
+from grid.kinds import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -89,17 +88,15 @@ class SubstationWatch:
         self._ledger.fail(substation, problem, self._now())
 
     def _on_snapshot(self, event: Event) -> None:
-        speaker, leaves = event.detail.get("dispatcher"), event.detail.get("leaves") is True
-        floor = event.detail.get(UNSETTLED_FROM)
-        if speaker != self._turn.name and type(floor) is int and floor >= 0:
-            self._inherit(floor, str(speaker))
+        snapshot = Snapshot(event.detail)
+        speaker, floor = snapshot.dispatcher, snapshot.unsettled_from
+        if speaker != self._turn.name and floor is not None:
+            self._inherit(floor, speaker)
         if self._mark.passed.is_set():
-            self._turn.heard(speaker, leaves=leaves)
+            self._turn.heard(speaker, leaves=snapshot.leaves)
             return
-        self._turn.heard_before(speaker, self._clock() - event.at, leaves=leaves)
-        rows, former = (_list(event.detail.get(name)) for name in ("substations", "former"))
-        names = [each.get("substation") for each in rows if isinstance(each, dict)]
-        self._ledger.recall(filter(valid_substation_id, [*names, *former][:MAX_RECALLED]))
+        self._turn.heard_before(speaker, self._clock() - event.at, leaves=snapshot.leaves)
+        self._ledger.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
 
     def on_events(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the event log, as far as its writer is believed."""
@@ -136,11 +133,6 @@ class SubstationWatch:
             self._on_snapshot(event)
         elif event.kind == State.PARKED and event.substation:
             self._ledger.let_go(event.substation)  # its queue has one less, and none charged it
-
-
-def _list(value: object) -> list[Any]:
-    """Give what somebody wrote as a list, or an empty one where it is none."""
-    return value if isinstance(value, list) else []
 
 
 class Turn:

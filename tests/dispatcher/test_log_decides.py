@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
-from dispatcher.open_jobs import READ_TO, OpenJobs
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS
 from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
-from grid import provenance, topology
+from grid import kinds, provenance, topology
 from grid.amqp import Outcome
 from grid.events import REQUEUED, Event, State
 from grid.messages import ChargeRequest
@@ -31,7 +31,7 @@ FROM_S1 = {COPY_HEADER: True, TAKEN_BACK_HEADER: "s1"}
 
 def requeued(read_to: int) -> Event:
     """Return the record that j1 was set back, though it had been sent to s1."""
-    return Event(REQUEUED, AT + 1, "j1", "s1", detail={READ_TO: read_to})
+    return kinds.requeued("j1", AT + 1, "s1", read_to)
 
 
 def older(*told: Event) -> OpenJobs:
@@ -85,7 +85,7 @@ async def test_copy_is_not_dropped_for_what_this_dispatcher_remembers() -> None:
     await turns()
     [(_, first)] = bench.publisher.routed()
     bench.tell(QUEUED, *bench.publisher.events(State.ASSIGNED))
-    bench.tell(Event(REQUEUED, AT + 1, "j1", first, detail={READ_TO: 9}))
+    bench.tell(kinds.requeued("j1", AT + 1, first, 9))
     bench.queue.bring(body("j1", "s1", "s2"), "j1", headers=COPY)
     await turns()
     assert len(bench.publisher.routed()) == 2

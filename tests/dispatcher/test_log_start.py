@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dispatcher import log_start
-from dispatcher.log_start import UNSETTLED_FROM, find_start
+from dispatcher.log_start import find_start
 from grid import events, provenance
 from grid.amqp import Publisher, StreamScanner
 from grid.errors import BrokerUnavailable
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 def snapshot(floor: object, dispatcher: str = "a") -> Event:
     """Return a snapshot that names an offset."""
-    return Event(SUBSTATIONS, 1.0, detail={"dispatcher": dispatcher, UNSETTLED_FROM: floor})
+    return Event(SUBSTATIONS, 1.0, detail={"dispatcher": dispatcher, "unsettled_from": floor})
 
 
 async def write(vhost: VirtualHost, *several: Event, pause: float = 0.0) -> None:

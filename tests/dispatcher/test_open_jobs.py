@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher import open_jobs
-from dispatcher.open_jobs import READ_TO, OpenJobs
-from grid import parking
+from dispatcher.open_jobs import OpenJobs
+from grid import kinds, parking
 from grid.events import REQUEUED, Event, State
 
 MOST = 1_000
@@ -127,7 +127,7 @@ def test_requeued_event_takes_back_what_its_writer_had_read(  # noqa: D103
     applies: bool,  # noqa: FBT001
 ) -> None:
     after = len(before) + 1
-    requeued = Event(REQUEUED, 1.0, "j", "s1", detail={READ_TO: after})
+    requeued = kinds.requeued("j", 1.0, "s1", after)
     jobs = told(QUEUED, *before, requeued)
     assert jobs.waiting == 1
     late = told(QUEUED, *before, *([] if applies else [ASSIGNED]), ASSIGNED, requeued)

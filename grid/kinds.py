@@ -1,0 +1,154 @@
+"""What an event says in its detail, by kind: written, and read by name, only here. Pure.
+
+The log is read again at each start, and anybody may have written it: an older version, a newer one,
+another program. So what is not of the shape it should have counts as not being there, and refuses
+neither the event nor the others of its message. See
+docs/decisions/0043-what-a-detail-says-is-read-in-one-place.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from grid import messages, parking
+from grid.events import REQUEUED, SUBSTATIONS, Event, State, is_time
+from grid.messages import ChargeRequest, valid_substation_id
+
+_REQUESTED_AT: Final = "requested_at"  # in a request, and in each decision
+_READ_TO: Final = "read_to"
+_DISPATCHER: Final = "dispatcher"
+_ROWS: Final = "substations"
+_FORMER: Final = "former"
+_UNSETTLED_FROM: Final = "unsettled_from"
+_LEAVES: Final = "leaves"
+
+
+def queued(request: ChargeRequest) -> Event:
+    """Return the event of a request that was accepted, which holds all of it."""
+    return Event(State.QUEUED, request.requested_at, job=request.id, detail=request.fields())
+
+
+def request_in(detail: Mapping[str, Any]) -> ChargeRequest | None:
+    """Return the request in a queued event; None in that of a replay, which holds none.
+
+    Raise ``MalformedMessage`` where it is no request.
+    """
+    return messages.of_fields(detail) if "id" in detail else None
+
+
+def assigned(
+    job: str,
+    at: float,
+    substation: str,
+    attempt: int,
+    *,
+    requested_at: float,
+    replays: int,
+    decision: Mapping[str, object],
+) -> Event:
+    """Return the event of a decision, which holds its explanation; times are Unix seconds."""
+    detail = {_REQUESTED_AT: requested_at, **parking.noted(replays), **decision}
+    return Event(State.ASSIGNED, at, job, substation, attempt, detail=detail)
+
+
+def requested_at(detail: Mapping[str, Any]) -> float | None:
+    """Return when a job was asked for, in Unix seconds, by its request or its decision."""
+    found = detail.get(_REQUESTED_AT)
+    return found if is_time(found) else None
+
+
+def decision_in(detail: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the decision in an assigned event; None where it holds none."""
+    return detail if detail.keys() - {parking.REPLAYS} else None
+
+
+def explanation(decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a decision says of itself, without the time of its request."""
+    return {name: decision[name] for name in decision if name != _REQUESTED_AT}
+
+
+def requeued(job: str, at: float, substation: str, read_to: int) -> Event:
+    """Return the event of a job that is in ``charge.requests`` again, and was at a substation.
+
+    Its writer had read the log up to the offset ``read_to`` when it published the job.
+    """
+    return Event(REQUEUED, at, job, substation, detail={_READ_TO: read_to})
+
+
+def read_to(detail: Mapping[str, Any]) -> int | None:
+    """Return up to which offset the writer of a requeued event had read the log."""
+    found = detail.get(_READ_TO)
+    return found if type(found) is int else None
+
+
+def snapshot(
+    at: float,
+    dispatcher: str,
+    rows: list[dict[str, Any]],
+    former: Iterable[str],
+    unsettled_from: int,
+    *,
+    leaves: bool = False,
+) -> Event:
+    """Return the event of what a dispatcher knows of all substations: see ``Snapshot``."""
+    detail = {
+        _DISPATCHER: dispatcher,
+        _ROWS: rows,
+        _FORMER: sorted(former),
+        _UNSETTLED_FROM: unsettled_from,
+        **({_LEAVES: True} if leaves else {}),
+    }
+    return Event(SUBSTATIONS, at, detail=detail)
+
+
+class Snapshot:
+    """What a dispatcher knows of all substations, as far as its event says; read when asked for."""
+
+    __slots__ = ("_detail",)
+
+    def __init__(self, detail: Mapping[str, Any]) -> None:
+        self._detail = detail
+
+    @property
+    def dispatcher(self) -> str:
+        """The name of the dispatcher."""
+        return str(self._detail.get(_DISPATCHER))
+
+    @property
+    def leaves(self) -> bool:
+        """Whether that is the dispatcher's last word."""
+        return self._detail.get(_LEAVES) is True
+
+    @property
+    def unsettled_from(self) -> int | None:
+        """The offset from which on its successor has to read the event log."""
+        found = self._detail.get(_UNSETTLED_FROM)
+        return found if type(found) is int and found >= 0 else None
+
+    @property
+    def rows(self) -> list[dict[str, Any]] | None:
+        """What it says of each substation; None where one of them has no valid id."""
+        rows = self._detail.get(_ROWS)
+        if isinstance(rows, list) and all(_id(each) is not None for each in rows):
+            return rows
+        return None
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of the substations there are."""
+        return [name for each in _list(self._detail.get(_ROWS)) if (name := _id(each)) is not None]
+
+    @property
+    def former(self) -> list[str]:
+        """The ids of those that left, and whose queues are still looked at."""
+        return [each for each in _list(self._detail.get(_FORMER)) if valid_substation_id(each)]
+
+
+def _id(row: object) -> str | None:
+    found = row.get("substation") if isinstance(row, dict) else None
+    return found if valid_substation_id(found) else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,123 @@
+"""What events say in their details: the bytes there always were, and nothing else believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from grid import events, kinds
+from grid.errors import MalformedMessage
+from grid.events import Event
+from grid.kinds import Snapshot
+from grid.messages import ChargeRequest
+from tests.grid.strategies import THOROUGH, details, requests
+
+ROWS: list[dict[str, Any]] = [{"substation": "s1", "load": 1.0}, {"substation": "s2"}]
+
+
+def written(event: Event) -> bytes:
+    """Return the bytes of an event."""
+    return events.encode([event])
+
+
+def read(event: Event) -> Event:
+    """Return an event as the log gives it back."""
+    (found,) = events.decode(written(event))
+    return found
+
+
+def test_events_of_each_kind_have_the_bytes_they_always_had() -> None:
+    """Services of two versions run side by side."""
+    request = ChargeRequest("j1", 1.5, priority=3)
+    assert written(kinds.queued(request)) == (
+        b'{"kind":"queued","at":1.5,"job":"j1",'
+        b'"detail":{"id":"j1","requested_at":1.5,"priority":3}}'
+    )
+    decision = {"policy": "least-loaded", "candidates": []}
+    assert written(
+        kinds.assigned("j1", 2.5, "s1", 2, requested_at=1.5, replays=4, decision=decision)
+    ) == (
+        b'{"kind":"assigned","at":2.5,"job":"j1","substation":"s1","attempt":2,"detail":'
+        b'{"requested_at":1.5,"replays":4,"policy":"least-loaded","candidates":[]}}'
+    )
+    assert written(kinds.requeued("j1", 3.5, "s1", 7)) == (
+        b'{"kind":"requeued","at":3.5,"job":"j1","substation":"s1","detail":{"read_to":7}}'
+    )
+    assert written(kinds.snapshot(4.5, "d1", [{"substation": "s1"}], {"s3", "s2"}, 9)) == (
+        b'{"kind":"substations","at":4.5,"detail":{"dispatcher":"d1",'
+        b'"substations":[{"substation":"s1"}],"former":["s2","s3"],"unsettled_from":9}}'
+    )
+    last = kinds.snapshot(4.5, "d1", [], (), 9, leaves=True)
+    assert json.loads(written(last))["detail"]["leaves"] is True
+
+
+@THOROUGH
+@given(requests)
+def test_a_request_is_read_as_it_was_written(request: ChargeRequest) -> None:
+    """A lost one is published again from its record."""
+    event = read(kinds.queued(request))
+    assert kinds.request_in(event.detail) == request
+    assert kinds.requested_at(event.detail) == request.requested_at
+
+
+def test_a_record_that_holds_no_request_is_told_from_one_that_is_wrong() -> None:
+    """That of a replay holds none."""
+    assert kinds.request_in({"replays": 1}) is None
+    with pytest.raises(MalformedMessage):
+        kinds.request_in({"id": "a b", "requested_at": 1})
+
+
+def test_a_decision_is_read_as_it_was_written() -> None:
+    """The api shows its explanation, and the time of its request elsewhere."""
+    decision = {"policy": "least-loaded", "candidates": [{"substation": "s1"}]}
+    event = read(kinds.assigned("j1", 2, "s1", 1, requested_at=1.5, replays=0, decision=decision))
+    assert kinds.requested_at(event.detail) == 1.5
+    found = kinds.decision_in(event.detail)
+    assert found is not None
+    assert kinds.explanation(found) == decision
+    assert kinds.decision_in({"replays": 2}) is kinds.decision_in({}) is None
+
+
+def test_a_snapshot_is_read_as_it_was_written() -> None:
+    """By its dispatcher's successor, and by the api."""
+    snapshot = Snapshot(read(kinds.snapshot(1, "d1", ROWS, ["s3"], 9)).detail)
+    assert (snapshot.dispatcher, snapshot.leaves, snapshot.unsettled_from) == ("d1", False, 9)
+    assert (snapshot.rows, snapshot.names, snapshot.former) == (ROWS, ["s1", "s2"], ["s3"])
+    assert Snapshot(read(kinds.snapshot(1, "d1", [], (), 9, leaves=True)).detail).leaves
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "wrong"),
+    [
+        (kinds.requested_at, "requested_at", [True, "1", -1, 1e12, float("nan"), None, [1]]),
+        (kinds.read_to, "read_to", [True, "1", 1.0, None, [1]]),
+        (lambda detail: Snapshot(detail).unsettled_from, "unsettled_from", [True, -1, 1.0, "1"]),
+        (lambda detail: Snapshot(detail).leaves or None, "leaves", [1, "true", [True], {}]),
+        (lambda detail: Snapshot(detail).rows, "substations", [None, {}, "s1", [*ROWS, 1], [{}]]),
+        (lambda detail: Snapshot(detail).names or None, "substations", [{}, "s1", [{"a": 1}]]),
+        (lambda detail: Snapshot(detail).former or None, "former", [{}, "s1", [1, "a b"]]),
+    ],
+)
+def test_what_is_not_of_its_shape_is_as_if_not_there(
+    read: Callable[[dict[str, Any]], object], name: str, wrong: list[object]
+) -> None:
+    """Anybody may have written it, and it is read again at each start."""
+    for value in wrong:
+        assert read({name: value}) is None
+    assert read({}) is None
+
+
+@THOROUGH
+@given(details)
+def test_any_detail_can_be_read_as_one_of_any_kind(detail: dict[str, Any]) -> None:
+    """Nothing but a request refuses it."""
+    snapshot = Snapshot(detail)
+    for name in ("dispatcher", "leaves", "unsettled_from", "rows", "names", "former"):
+        getattr(snapshot, name)
+    kinds.requested_at(detail)
+    kinds.read_to(detail)
+    kinds.decision_in(detail)
