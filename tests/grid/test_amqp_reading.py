@@ -1,0 +1,71 @@
+"""In which turn of the loop a reader of a stream reads what was received."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pika import ConnectionParameters
+
+from grid.amqp import Delivery, StreamReader, stream
+from grid.amqp.connection import Connection
+from grid.amqp.stream import SLICE_SECONDS
+from tests.fake_broker import NOWHERE, turns
+
+
+class Reading:
+    """A reader whose deliveries are scripted; each takes it so many seconds to read."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.read: list[bytes] = []
+        self.connection = Connection(ConnectionParameters(), asyncio.Future(), lambda _: None)
+        self.reader: Any = StreamReader("r", NOWHERE, lambda *_: None, queue="q", read=self._read)
+        self.reader._broken = asyncio.get_running_loop().create_future()  # noqa: SLF001
+        self.reader._channel = SimpleNamespace(is_open=True, connection=self.connection)  # noqa: SLF001
+
+    def receive(self, *bodies: bytes) -> None:
+        """Receive messages, all at once."""
+        self.connection.bytes_received += sum(map(len, bodies))
+        for offset, body in enumerate(bodies):
+            headers = {"x-stream-offset": offset}
+            self.reader._on_record(Delivery(offset, body, None, False, headers))  # noqa: FBT003, SLF001
+
+    def _read(self, body: bytes, _writer: str) -> None:
+        time.sleep(self.seconds)
+        self.read.append(body)
+
+
+async def test_stream_reader_reads_in_the_turn_in_which_a_message_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A turn of the loop more for each message is a system call more."""
+    monkeypatch.setattr(stream, "SLICE_SECONDS", 60.0)
+    one = Reading()
+    one.receive(b"1", b"2")
+    assert one.read == [b"1", b"2"]
+    one.receive(b"3")
+    assert one.read == [b"1", b"2", b"3"]
+
+
+async def test_stream_reader_leaves_what_takes_long_to_later_turns() -> None:
+    """A long log must not keep a service from others: what follows keeps its order."""
+    one = Reading(seconds=0.6 * SLICE_SECONDS)
+    bodies = [b"%d" % number for number in range(10)]
+    one.receive(*bodies)
+    assert 1 <= len(one.read) <= 2
+    one.receive(b"10")
+    assert len(one.read) <= 2
+    await turns(100)
+    assert one.read == [*bodies, b"10"]
+
+
+async def test_stream_reader_reads_at_once_again_after_it_was_busy() -> None:
+    """Each time that something is received, there is time again."""
+    one = Reading(seconds=1.1 * SLICE_SECONDS)
+    one.receive(b"1")
+    one.receive(b"2")
+    assert one.read == [b"1", b"2"]
