@@ -33,6 +33,7 @@ _PREFIX: Final = struct.Struct(">BHL")  # a frame's type, channel and payload's 
 _METHOD: Final = struct.Struct(">HH")  # a method's class and number
 _BASIC: Final = 60
 _READ_BYTES: Final = 64 * 1024  # that are read at once, at least
+_ROUNDS: Final = 3  # of callbacks before a flush that ask for others: no turn lasts for ever
 _PROTOCOL: Final = ord("A")  # begins "AMQP…", with which RabbitMQ refuses another protocol
 _PROTOCOL_BYTES: Final = 8
 
@@ -265,11 +266,13 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        while self._before_flush:
+        for _ in range(_ROUNDS):
             calls, self._before_flush = self._before_flush, []
             for call in calls:
                 call()
         self._flush_due = False
+        if self._before_flush:
+            self._flush_soon()
         if not self._unsent:
             return
         if self._transport is not None and not self._transport.is_closing():

@@ -121,6 +121,24 @@ async def test_what_is_written_before_a_flush_is_sent_with_it(connection: Connec
     assert len(recorded(connection).writes) == written + 1
 
 
+async def test_what_asks_for_a_flush_again_and_again_leaves_turns_to_others(
+    connection: Connection,
+) -> None:
+    """A mistake of one part costs time, and does not stop the service."""
+    called = 0
+
+    def again() -> None:
+        nonlocal called
+        called += 1
+        connection.before_flush(again)
+
+    again()
+    await asyncio.sleep(0)
+    first = called
+    await asyncio.sleep(0)
+    assert 1 < first < called
+
+
 async def test_a_flush_is_due_again_after_the_connection_was_lost(connection: Connection) -> None:
     """Whoever waits for it has to learn that nothing can be sent."""
     called: list[int] = []
