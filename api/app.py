@@ -9,37 +9,27 @@ from contextlib import AbstractAsyncContextManager
 from itertools import islice
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from prometheus_client import CollectorRegistry
-from pydantic import FailFast
 
 from api import docs, document, problems, schemas
 from api.admission import Door
-from api.door import AtTheDoor, caller
+from api.charging import Charging
+from api.door import AtTheDoor
 from api.headers import SecurityHeaders
-from api.idempotency import KEY_PATTERN, job_id
 from api.intake import Intake
 from api.limits import BodyLimit
 from api.log import EventLog
 from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
 from api.projection import Projection
 from api.repeated import RepeatedHeaders
-from api.schemas import (
-    LIST_MOST,
-    Accepted,
-    AcceptedList,
-    Charge,
-    ChargeIn,
-    ChargeList,
-    SubstationList,
-    Wanted,
-)
+from api.schemas import Charge, ChargeList, SubstationList, Wanted
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.asgi import HeadAsGet, TrailingSlash
 from grid.errors import STILL_READING, InvalidField
 from grid.messages import ID_PATTERN, shown
-from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
+from grid.trace import Chance
 
 BODY_BYTES: Final = 64 * 1024
 LIST_BYTES: Final = 1024 * 1024
@@ -48,27 +38,6 @@ _JSON: Final = re.compile(r"application/json|[\w!#$&^.+-]+/[\w!#$&^.+-]+\+json",
 
 Responses = dict[int | str, dict[str, Any]]
 Id = Annotated[str, Path(pattern=ID_PATTERN)]
-Prefer = Annotated[
-    str | None,
-    Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
-]
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        pattern=KEY_PATTERN,
-        description="A name for this request, by the client's choice: sent again with it, the "
-        "request is the same job. With another request than before, it is refused.",
-    ),
-]
-
-TraceParent = Annotated[
-    str | None,
-    Header(description="W3C Trace Context: the caller's span, carried on and logged."),
-]
-TraceState = Annotated[
-    str | None, Header(description="W3C Trace Context: carried on with the traceparent.")
-]
 
 
 def _problem(status: int, description: str) -> Responses:
@@ -115,7 +84,10 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(_taking(intake, log, decision_wait, chance))
+    charging = Charging(intake, log, decision_wait, chance)
+    app.router.routes += charging.routes(
+        tags=["charging"], responses=_TAKING, dependencies=[Depends(_check_json)]
+    )
     app.include_router(_telling(log, projection))
     app.include_router(operating, responses=_TAKING, dependencies=[Depends(_check_json)])
     app.include_router(telemetry.router(registry, not_ready))
@@ -133,70 +105,6 @@ def create(
     problems.install(app, door.closed)
     document.install(app)
     return app
-
-
-def _taking(intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> APIRouter:
-    routes = APIRouter(
-        tags=["charging"],
-        responses=_TAKING,
-        dependencies=[Depends(_check_json)],
-    )
-
-    # not a plain function: FastAPI would hand each call of it to a thread
-    async def trace_of(
-        response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
-    ) -> Trace:
-        """Return the span of a request's handling: one of the caller's trace, if it has one."""
-        own = carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, chance)
-        response.headers["traceresponse"] = own.headers()[TRACEPARENT]
-        return own
-
-    of_request = Depends(trace_of)  # an annotation would not see a name of this function
-
-    @routes.post("/charge", status_code=202)
-    async def charge(
-        request: Request,
-        response: Response,
-        wanted: Annotated[ChargeIn | None, Body()] = None,
-        *,
-        prefer: Prefer = None,
-        idempotency_key: IdempotencyKey = None,
-        trace: Trace = of_request,
-    ) -> Accepted:
-        """Ask for a vehicle to be charged.
-
-        Answered once RabbitMQ has the request, and usually with the substation it was sent to.
-        """
-        named = job_id(caller(request), idempotency_key) if idempotency_key else None
-        job, again = await intake.accept(wanted or ChargeIn(), trace, named)
-        if again:
-            response.headers["Idempotency-Replayed"] = "true"
-        response.headers["Location"] = f"/charge/{job.id}"
-        if _respond_async(prefer):
-            response.headers["Preference-Applied"] = "respond-async"
-        else:
-            job = await log.decided(job, decision_wait)
-        return schemas.accepted(job)
-
-    @routes.post("/charges", status_code=202)
-    async def charge_several(
-        request: Request,
-        wanted: Annotated[list[ChargeIn], FailFast(), Body(min_length=1, max_length=LIST_MOST)],
-        idempotency_key: IdempotencyKey = None,
-        trace: Trace = of_request,
-    ) -> AcceptedList:
-        """Ask for several vehicles to be charged; answered once RabbitMQ has all requests.
-
-        Sent again with the same key, what was accepted of it the first time is the same jobs.
-        """
-        ids = None
-        if idempotency_key:
-            who = caller(request)
-            ids = [job_id(who, idempotency_key, number) for number in range(1, len(wanted) + 1)]
-        jobs = await intake.accept_all(wanted, trace, ids)
-        return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
-
-    return routes
 
 
 def _telling(log: EventLog, projection: Projection) -> APIRouter:
@@ -259,10 +167,3 @@ async def _check_json(request: Request) -> None:
             "send the body with the header Content-Type: application/json, "
             f"got {shown(kind) if kind else 'none'}"
         )
-
-
-def _respond_async(prefer: str | None) -> bool:
-    """Return whether RFC 7240's list of preferences has this one."""
-    parts = (prefer or "").split(",")
-    names = (part.split(";")[0].strip().lower() for part in parts)
-    return "respond-async" in names

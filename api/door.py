@@ -59,8 +59,14 @@ class AtTheDoor:
 
 
 def caller(request: Request) -> str:
-    """Give the name of the key by which a request came in."""
-    return _admission(request).name
+    """Return the name of the key by which a request came in."""
+    return admitted_as(request.scope)
+
+
+def admitted_as(scope: Scope) -> str:
+    """Return the name of the key by which the request of a scope came in."""
+    admission: Admission = scope[_ADMISSION]
+    return admission.name
 
 
 def keys_of(request: Request) -> Sequence[Key]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from api.idempotency import check_same
@@ -13,7 +15,7 @@ from api.log import EventLog
 from api.problems import NotCaughtUp, PartlyAccepted
 from api.schemas import ChargeIn
 from grid import kinds, topology
-from grid.amqp import Publisher
+from grid.amqp import Outcome, Publisher
 from grid.errors import STILL_READING, BrokerUnavailable, InvalidField
 from grid.logs import tell
 from grid.messages import ChargeRequest, shown
@@ -31,11 +33,47 @@ class Taken(NamedTuple):
     again: bool
 
 
-class _UnderWay(NamedTuple):
-    """A request that RabbitMQ has not confirmed yet, and the job it is to be."""
+class _Wait:
+    """Waits until so many requests are answered for: one future, however many they are."""
 
-    request: Mapping[str, Any]
-    job: asyncio.Future[Job]
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def count_down(self) -> None:
+        """Note that one of the requests is answered for."""
+        self._left -= 1
+        if not self._left and not self.over.done():
+            self.over.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class _UnderWay:
+    """A request that is published; ``outcome`` is None until RabbitMQ has answered for it.
+
+    ``due`` is the time of the loop by which it must, ``waits`` are told once it has: others may
+    wait for the same request.
+    """
+
+    message: ChargeRequest
+    trace: Trace
+    due: float
+    waits: list[_Wait] = field(default_factory=list)
+    outcome: Job | Exception | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the job that it is to be."""
+        return self.message.id
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """What was asked for, as a job tells it."""
+        return self.message.fields()
+
+    def is_open(self) -> bool:
+        """Return whether somebody may still be told that it is a job."""
+        return self.outcome is None
 
 
 class Intake:
@@ -61,43 +99,51 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._known = known
-        self._under_way: dict[str, _UnderWay] = {}
+        self._under_way: dict[str, _UnderWay] = {}  # the one that is due first is the first
+        self._timer: asyncio.TimerHandle | None = None
 
     async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
-        """Take one request; one whose ``id`` follows from its key is taken once.
+        """Publish one request, and return its job; one whose ``id`` follows from its key, once.
 
-        Raises ``BrokerUnavailable``, ``InvalidField``; with an id also ``NotCaughtUp``.
+        Raises:
+            BrokerUnavailable: RabbitMQ does not take it, or has not confirmed it in time.
+            InvalidField: the request is not one that can be met.
+            NotCaughtUp: with an id, whether it was taken before is not known yet.
         """
         ready = self._prepared(wanted, id, "")
-        job = await self._taken(ready, trace)
-        return Taken(job, again=not isinstance(ready, ChargeRequest))
+        taken = self._taken(ready, trace)
+        await _answered([taken])
+        return Taken(_job_of(taken), again=not isinstance(ready, ChargeRequest))
 
     async def accept_all(
         self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
     ) -> list[Job]:
-        """Take several requests, in their order; with ``ids`` only those not taken before.
+        """Publish several requests, in their order; with ``ids`` only those not taken before.
 
-        Raises ``InvalidField`` before any is published, ``PartlyAccepted`` where RabbitMQ confirmed
-        some and not the others, ``BrokerUnavailable`` where it confirmed none.
+        Raises:
+            InvalidField: one of them cannot be met; none is published.
+            PartlyAccepted: RabbitMQ confirmed some and not the others.
+            BrokerUnavailable: RabbitMQ confirmed none.
         """
         ready = [
             self._prepared(each, ids[number] if ids else None, f"{number}.")
             for number, each in enumerate(wanted)
         ]
-        taking = [self._taken(each, trace) for each in ready]
-        results = await asyncio.gather(*taking, return_exceptions=True)
-        jobs = [each for each in results if isinstance(each, Job)]
-        for each in results:
+        taken = [self._taken(each, trace) for each in ready]
+        await _answered(taken)
+        outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
+        jobs = [each for each in outcomes if isinstance(each, Job)]
+        for each in outcomes:
             if isinstance(each, BrokerUnavailable) and jobs:
                 raise PartlyAccepted([job.id for job in jobs], each)
-            if isinstance(each, BaseException):
+            if isinstance(each, Exception):
                 raise each
         return jobs
 
     def _prepared(
         self, wanted: ChargeIn, id: str | None, where: str
     ) -> Job | _UnderWay | ChargeRequest:
-        """Give what a request was taken as before, or else the request to publish."""
+        """Return what a request was taken as before, or else the request to publish."""
         if id is not None:
             if (known := self._log.job(id) or self._under_way.get(id)) is not None:
                 check_same(self._request(wanted, id, where), known.request, where)
@@ -108,16 +154,26 @@ class Intake:
         self._check_wishes(wanted, where)
         return self._request(wanted, id or self._new_id(), where)
 
-    def _taken(self, ready: Job | _UnderWay | ChargeRequest, trace: Trace) -> Awaitable[Job]:
+    def _taken(self, ready: Job | _UnderWay | ChargeRequest, trace: Trace) -> Job | _UnderWay:
         """Publish what is new, at once: who asks next with the same key must see it under way."""
-        if isinstance(ready, ChargeRequest):
-            ready = self._begin(ready, trace)
-        return _job_of(ready)
+        return self._publish(ready, trace) if isinstance(ready, ChargeRequest) else ready
 
-    def _begin(self, request: ChargeRequest, trace: Trace) -> _UnderWay:
-        task = asyncio.ensure_future(self._publish(request, trace))
-        task.add_done_callback(lambda _: self._under_way.pop(request.id))
-        begun = self._under_way[request.id] = _UnderWay(request.fields(), task)
+    def _publish(self, request: ChargeRequest, trace: Trace) -> _UnderWay:
+        due = asyncio.get_running_loop().time() + self._confirm_timeout
+        begun = _UnderWay(request, trace, due)
+        self._under_way[request.id] = begun
+        if self._timer is None:
+            self._watch(begun)
+        self._publisher.publish(
+            topology.REQUESTS_EXCHANGE,
+            topology.REQUESTS,
+            request.encode(),
+            partial(self._on_outcome, begun),
+            id=request.id,
+            headers=trace.headers(),
+            priority=request.priority,
+            wanted=begun.is_open,
+        )
         return begun
 
     def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
@@ -149,22 +205,66 @@ class Intake:
         if self._publisher.backlog >= BACKLOG_MOST:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 
-    async def _publish(self, request: ChargeRequest, trace: Trace) -> Job:
-        await self._publisher.confirmed(
-            topology.REQUESTS_EXCHANGE,
-            topology.REQUESTS,
-            request.encode(),
-            id=request.id,
-            timeout=self._confirm_timeout,
-            headers=trace.headers(),
-            priority=request.priority,
-        )
-        tell(log, request.id, trace, "accepted")
-        job = self._log.note(kinds.queued(request))
+    def _on_outcome(self, begun: _UnderWay, outcome: Outcome) -> None:
+        """Note a request that RabbitMQ has as a job; tell who waits for it, whatever came of it."""
+        if not begun.is_open():  # too late: it was answered as not taken
+            return
+        if outcome is Outcome.CONFIRMED:
+            try:
+                self._end(begun, self._noted(begun))
+            except Exception as error:  # noqa: BLE001  # whoever asked is told
+                self._end(begun, error)
+            return
+        nowhere = f", there is no queue for {topology.REQUESTS}"
+        why = outcome.value + (nowhere if outcome is Outcome.UNROUTABLE else "")
+        self._end(begun, BrokerUnavailable(f"RabbitMQ answered {_named(begun)}: {why}"))
+
+    def _noted(self, begun: _UnderWay) -> Job:
+        tell(log, begun.id, begun.trace, "accepted")
+        job = self._log.note(kinds.queued(begun.message))
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job
 
+    def _end(self, begun: _UnderWay, outcome: Job | Exception) -> None:
+        begun.outcome = outcome
+        del self._under_way[begun.id]
+        for each in begun.waits:
+            each.count_down()
 
-async def _job_of(taken: Job | _UnderWay) -> Job:
-    """Wait until it is a job; others may wait for the same one."""
-    return taken if isinstance(taken, Job) else await asyncio.shield(taken.job)
+    def _watch(self, oldest: _UnderWay) -> None:
+        """Look again when the oldest request is due; there is one timer for all of them."""
+        self._timer = asyncio.get_running_loop().call_at(oldest.due, self._give_up_overdue)
+
+    def _give_up_overdue(self) -> None:
+        """End what RabbitMQ has not confirmed in time: it may still arrive, but is sent no more."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        while (oldest := next(iter(self._under_way.values()), None)) is not None:
+            if oldest.due > now:
+                self._watch(oldest)
+                return
+            within = f"within {self._confirm_timeout:g} s"
+            why = f"RabbitMQ has not confirmed {_named(oldest)} {within}"
+            self._end(oldest, BrokerUnavailable(why))
+
+
+async def _answered(taken: Sequence[Job | _UnderWay]) -> None:
+    """Wait until RabbitMQ has answered for all that are under way; others may wait for the same."""
+    waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
+    if waited_for:
+        wait = _Wait(len(waited_for))
+        for each in waited_for:
+            each.waits.append(wait)
+        await wait.over
+
+
+def _job_of(taken: Job | _UnderWay) -> Job:
+    outcome = taken.outcome if isinstance(taken, _UnderWay) else taken
+    assert outcome is not None, "it is answered for"  # noqa: S101
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _named(begun: _UnderWay) -> str:
+    return f"{begun.id} on {topology.REQUESTS_EXCHANGE}"

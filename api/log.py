@@ -117,7 +117,8 @@ class EventLog:
 
     def _on_written(self, written: bool) -> None:  # noqa: FBT001
         self._unwritten -= 1
-        self._metrics.events_lost.inc(not written)
+        if not written:
+            self._metrics.events_lost.inc()
 
     def _take(self, event: Event) -> None:
         self._mark.see(event)

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -241,3 +242,9 @@ def test_whatever_python_can_print_may_name_a_vehicle() -> None:
     printable = [chr(code) for code in range(0x11_0000) if chr(code).isprintable()]
     assert all(re.fullmatch(messages.VEHICLE_PATTERN, each) for each in printable)
     assert not re.search(messages.VEHICLE_PATTERN, NO_BREAK_SPACE)
+
+
+def test_the_document_is_what_it_was() -> None:
+    """A client made of it goes on working; who changes it on purpose changes this copy as well."""
+    before = json.loads((Path(__file__).parent / "openapi.json").read_text(encoding="utf-8"))
+    assert json.dumps(DOCUMENT, indent=1) == json.dumps(before, indent=1)

@@ -1,0 +1,261 @@
+"""``POST /charge`` and ``POST /charges``: the way of nearly every request.
+
+FastAPI documents them, and answers whatever is not plain: it names every mistake of a request at
+once. What is plain is answered without it: the body is read and checked in one pass, and no
+dependency, no second model and no copy of the answer stands between (decision 42).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Final, NamedTuple
+
+from fastapi import Body, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import FailFast, TypeAdapter, ValidationError
+from starlette.types import Message, Receive, Scope, Send
+
+from api import schemas
+from api.door import admitted_as, caller
+from api.idempotency import HEADER, KEY_PATTERN, job_id
+from api.intake import Intake
+from api.log import EventLog
+from api.schemas import LIST_MOST, Accepted, AcceptedList, ChargeIn
+from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
+
+Prefer = Annotated[
+    str | None,
+    Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=KEY_PATTERN,
+        description="A name for this request, by the client's choice: sent again with it, the "
+        "request is the same job. With another request than before, it is refused.",
+    ),
+]
+TraceParent = Annotated[
+    str | None,
+    Header(description="W3C Trace Context: the caller's span, carried on and logged."),
+]
+TraceState = Annotated[
+    str | None, Header(description="W3C Trace Context: carried on with the traceparent.")
+]
+Several = Annotated[list[ChargeIn], FailFast(), Body(min_length=1, max_length=LIST_MOST)]
+
+ACCEPTED: Final = 202
+_KEY: Final = re.compile(KEY_PATTERN)
+_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
+_READ: Final = frozenset(
+    name.lower().encode() for name in ("Content-Type", "Prefer", HEADER, TRACEPARENT, TRACESTATE)
+)
+_ONE: Final = TypeAdapter(ChargeIn)
+_SEVERAL: Final = TypeAdapter(Several)
+_ANSWER: Final = TypeAdapter(Accepted)
+_ANSWERS: Final = TypeAdapter(AcceptedList)
+
+
+class Plain(NamedTuple):
+    """What there is to know of a plain request beside its body."""
+
+    caller: str
+    prefer: str | None
+    key: str | None
+    trace: Trace
+
+
+class Answer(NamedTuple):
+    """A request that is accepted: the JSON and the headers of its answer."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+Quick = Callable[[Scope, bytes], Awaitable[Answer | None]]
+
+
+class QuickRoute(APIRoute):
+    """A route of FastAPI whose plain requests are answered by ``quick``, without FastAPI.
+
+    ``quick`` has the scope and the body, and returns None for what it leaves to FastAPI.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        quick: Quick,
+        **documented: Any,  # noqa: ANN401  # as for any route
+    ) -> None:
+        super().__init__(path, endpoint, methods=["POST"], status_code=ACCEPTED, **documented)
+        self._quick = quick
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] == "POST":
+            messages = await _received(receive)
+            answer = None
+            if messages[-1]["type"] == "http.request":
+                body = b"".join(each.get("body", b"") for each in messages)
+                answer = await self._quick(scope, body)
+            if answer is not None:
+                await _send(answer, send)
+                return
+            receive = _again(messages, receive)
+        await super().handle(scope, receive, send)
+
+
+class Charging:
+    """The two routes that take charge requests."""
+
+    def __init__(self, intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> None:
+        self._intake = intake
+        self._log = log
+        self._decision_wait = decision_wait
+        self._chance = chance
+
+    def routes(self, **documented: Any) -> list[QuickRoute]:  # noqa: ANN401  # as for any route
+        """Return the routes; ``documented`` is what FastAPI documents of both."""
+
+        # not a plain function: FastAPI would hand each call of it to a thread
+        async def trace_of(
+            response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
+        ) -> Trace:
+            """Return the span of a request's handling: one of the caller's trace, if it has one."""
+            trace = carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
+            response.headers["traceresponse"] = trace.headers()[TRACEPARENT]
+            return trace
+
+        of_request = Depends(trace_of)  # an annotation would not see a name of this function
+
+        async def charge(
+            request: Request,
+            response: Response,
+            wanted: Annotated[ChargeIn | None, Body()] = None,
+            *,
+            prefer: Prefer = None,
+            idempotency_key: IdempotencyKey = None,
+            trace: Trace = of_request,
+        ) -> Accepted:
+            """Ask for a vehicle to be charged.
+
+            Answered once RabbitMQ has the request, and usually with the substation it was sent to.
+            """
+            plain = Plain(caller(request), prefer, idempotency_key, trace)
+            accepted, headers = await self._charge(wanted or ChargeIn(), plain)
+            response.headers.update(headers)
+            return accepted
+
+        async def charge_several(
+            request: Request,
+            wanted: Several,
+            idempotency_key: IdempotencyKey = None,
+            trace: Trace = of_request,
+        ) -> AcceptedList:
+            """Ask for several vehicles to be charged; answered once RabbitMQ has all requests.
+
+            Sent again with the same key, what was accepted of it the first time is the same jobs.
+            """
+            plain = Plain(caller(request), None, idempotency_key, trace)
+            return await self._charge_several(wanted, plain)
+
+        return [
+            QuickRoute("/charge", charge, self._quick_charge, **documented),
+            QuickRoute("/charges", charge_several, self._quick_charges, **documented),
+        ]
+
+    async def _quick_charge(self, scope: Scope, body: bytes) -> Answer | None:
+        if (plain := self._plain(scope, body)) is None:
+            return None
+        try:
+            wanted = _ONE.validate_json(body) if body else ChargeIn()
+        except ValidationError:
+            return None
+        accepted, headers = await self._charge(wanted, plain)
+        return Answer(_ANSWER.dump_json(accepted), _with_trace(plain.trace, headers))
+
+    async def _quick_charges(self, scope: Scope, body: bytes) -> Answer | None:
+        if (plain := self._plain(scope, body)) is None:
+            return None
+        try:
+            wanted = _SEVERAL.validate_json(body)
+        except ValidationError:
+            return None
+        accepted = await self._charge_several(wanted, plain)
+        return Answer(_ANSWERS.dump_json(accepted), _with_trace(plain.trace, {}))
+
+    def _plain(self, scope: Scope, body: bytes) -> Plain | None:
+        """Return what the headers say; None where FastAPI is to look at them."""
+        given = {name: value for name, value in scope["headers"] if name in _READ}
+        if body and given.get(b"content-type") not in _JSON:
+            return None
+        text = {name.decode(): value.decode("latin-1") for name, value in given.items()}
+        key = text.get("idempotency-key")
+        if key is not None and _KEY.fullmatch(key) is None:
+            return None
+        trace = carried(text, self._chance)
+        return Plain(admitted_as(scope), text.get("prefer"), key, trace)
+
+    async def _charge(self, wanted: ChargeIn, plain: Plain) -> tuple[Accepted, Mapping[str, str]]:
+        """Return the answer, and the headers that say what it is."""
+        named = job_id(plain.caller, plain.key) if plain.key else None
+        job, again = await self._intake.accept(wanted, plain.trace, named)
+        headers = {"Idempotency-Replayed": "true"} if again else {}
+        headers["Location"] = f"/charge/{job.id}"
+        if _respond_async(plain.prefer):
+            headers["Preference-Applied"] = "respond-async"
+        else:
+            job = await self._log.decided(job, self._decision_wait)
+        return schemas.accepted(job), headers
+
+    async def _charge_several(self, wanted: list[ChargeIn], plain: Plain) -> AcceptedList:
+        ids = None
+        if key := plain.key:
+            ids = [job_id(plain.caller, key, number) for number in range(1, len(wanted) + 1)]
+        jobs = await self._intake.accept_all(wanted, plain.trace, ids)
+        return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
+
+
+async def _received(receive: Receive) -> list[Message]:
+    """Return all messages of a request's body; the last one may be the client's end instead."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    return messages
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """Return what receives these messages, and then whatever else there is."""
+    left = iter(messages)
+
+    async def again() -> Message:
+        return next(left, None) or await receive()
+
+    return again
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"content-type", b"application/json"),
+        *(
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in answer.headers.items()
+        ),
+    ]
+    await send({"type": "http.response.start", "status": ACCEPTED, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _with_trace(trace: Trace, headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {"traceresponse": trace.headers()[TRACEPARENT], **headers}
+
+
+def _respond_async(prefer: str | None) -> bool:
+    """Return whether RFC 7240's list of preferences has this one."""
+    if prefer is None:
+        return False
+    names = (part.split(";")[0].strip().lower() for part in prefer.split(","))
+    return "respond-async" in names
