@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from uuid import uuid4
+from random import Random
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -17,7 +18,10 @@ from grid.settings import parse
 def service() -> tuple[FastAPI, ApiSettings, int]:
     """Build the api that the environment describes."""
     settings = parse(ApiSettings, os.environ)
-    return build(settings, time.time, lambda: str(uuid4())), settings, settings.port
+    # seeded by the system, which is then asked no more: that were three system calls a request
+    chance = Random().getrandbits  # noqa: S311  # a job's or a span's name is no secret
+    new_id = lambda: str(UUID(int=chance(128), version=4))  # noqa: E731
+    return build(settings, time.time, new_id, chance), settings, settings.port
 
 
 if __name__ == "__main__":

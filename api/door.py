@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from math import ceil
 from typing import Final
@@ -34,12 +34,13 @@ class AtTheDoor:
         self._app = app
         self._door = door
         self._now = now
-        self._admissions = Counter(
+        admissions = Counter(
             "api_admissions",
             "Requests at the door, by the name of their key and what became of them",
             ["key", "outcome"],
             registry=registry,
         )
+        self._admissions = cache(admissions.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or send it away."""
@@ -50,7 +51,7 @@ class AtTheDoor:
         admission = self._door.admit(
             scope["path"], _bearer(headers), self._now(), partial(misuse, scope["method"], headers)
         )
-        self._admissions.labels(admission.name, admission.outcome).inc()
+        self._admissions(admission.name, admission.outcome).inc()
         if admission.outcome is Outcome.ADMITTED:
             scope[_ADMISSION] = admission
             await self._app(scope, receive, send)

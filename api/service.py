@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import SystemRandom
 from time import monotonic
 from uuid import uuid4
 
@@ -28,9 +27,12 @@ from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
+from grid.trace import Chance
 
 
-def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str]) -> FastAPI:
+def build(
+    settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str], chance: Chance
+) -> FastAPI:
     """Wire an api; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
     urls = settings.broker_urls()
     registry = new_registry()
@@ -99,7 +101,7 @@ def build(settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[]
         operating=operating,
         door=door,
         now=monotonic,
-        chance=SystemRandom().getrandbits,
+        chance=chance,
         decision_wait=settings.decision_wait,
         not_ready=problems,
         lifespan=lifespan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,8 +76,10 @@ class RequestMetrics:
         self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = perf_counter
     ) -> None:
         self._app = app
-        self._metrics = metrics
         self._clock = clock
+        # prometheus_client makes texts of all labels and locks, each time that it is asked
+        self._requests = cache(metrics.requests.labels)
+        self._request_seconds = cache(metrics.request_seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it went."""
@@ -97,5 +100,5 @@ class RequestMetrics:
             route = getattr(scope.get("route"), "path", "unmatched")
             # a client may send any word as a method, and each would be a series for good
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(method, route, str(status)).inc()
-            self._metrics.request_seconds.labels(route).observe(self._clock() - began)
+            self._requests(method, route, status).inc()
+            self._request_seconds(route).observe(self._clock() - began)

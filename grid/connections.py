@@ -1,40 +1,44 @@
 """HTTP connections with limits: on their number, on how long a request and its answer may take.
 
 uvicorn itself closes a connection that idles between two requests, and no other. It could refuse
-connections as well, but logs each refusal: a service under load would be busy with that.
+connections as well, but logs each refusal: a service under load would be busy with that. So it is
+given a protocol that has one of uvicorn's within, and passes it one request after the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import sys
-from asyncio import TimerHandle, Transport
+from asyncio import TimerHandle
+from copy import copy
 from http import HTTPStatus
 from typing import Any, Final
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from grid.connection_limits import Limits, OpenConnections, client_of
+from grid.http_framing import BadRequest, Framing, with_known_method
 from grid.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
-# the last is where one ends that asked for another protocol; h11 documents it, and does not list it
-_SWITCH: Final = h11.MIGHT_SWITCH_PROTOCOL  # type: ignore[attr-defined]
-_UNANSWERED: Final = frozenset({h11.IDLE, h11.SEND_RESPONSE})
-_ARRIVED: Final = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR, _SWITCH})
-
-
 TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to hear that it is
+HELD_MOST: Final = 64 * 1024  # bytes behind a request that is not answered yet
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Retry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
+_BAD: Final = (
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+    "Content-Length: {}\r\nConnection: close\r\n\r\n"
+)
 
 
-def http_protocol(seconds: float, limits: Limits) -> type[H11Protocol]:
+def http_protocol(seconds: float, limits: Limits) -> type[asyncio.Protocol]:
     """Return a protocol that closes a connection whose request, or answer, takes too long.
 
     Args:
@@ -54,26 +58,47 @@ def http_protocol(seconds: float, limits: Limits) -> type[H11Protocol]:
     return Limited
 
 
-class _LimitedProtocol(H11Protocol):
-    """Closes a connection whose client is too slow, or fails: it may be one of very many."""
+class _LimitedProtocol(asyncio.Protocol):
+    """Closes a connection whose client is too slow, or fails: it may be one of very many.
+
+    What it is made with is what uvicorn makes its own protocols with.
+    """
 
     timeout: float
     open_connections: OpenConnections[_LimitedProtocol]
     refusals: LogThrottle
     failures: LogThrottle
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  # uvicorn's own
-        super().__init__(*arguments, **more)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self._app = config.loaded_app
+        own = copy(config)
+        own.loaded_app = self._answer
+        self._http = HttpToolsProtocol(own, server_state, app_state, _loop)
+        self.loop = self._http.loop
+        self.transport: asyncio.Transport
+        self._framing = Framing()
+        self._held = bytearray()  # that uvicorn has not been given
+        self._method: str | None = None  # of the request that is due, where httptools has none
+        self._answer_begun = self._is_answered = False
         self._arrival = _Deadline(self)
         self._taking = _Deadline(self)
         self._is_refused = False
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request, if there is room for the connection."""
-        super().connection_made(transport)
-        decision = self.open_connections.enter(self, client_of(self.client))
+        self.transport = transport  # type: ignore[assignment]  # as uvicorn
+        self._http.connection_made(self.transport)
+        decision = self.open_connections.enter(self, client_of(self._http.client))
         if decision.evicted is not None:
-            decision.evicted.close_idle()
+            decision.evicted.transport.close()
         if decision.refusal is None:
             self._arrival.begin()
             return
@@ -83,11 +108,7 @@ class _LimitedProtocol(H11Protocol):
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
         else:
-            transport.abort()
-
-    def close_idle(self) -> None:
-        """Close a connection that idles between two requests."""
-        self.timeout_keep_alive_handler()  # uvicorn's own way to do that
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read what arrived; a request must be complete soon after its first byte."""
@@ -96,70 +117,95 @@ class _LimitedProtocol(H11Protocol):
             self.transport.close()
             return
         self.open_connections.set_idle(self, idle=False)
-        self._arrival.begin()
-        try:
-            super().data_received(data)
-        except Exception as error:  # noqa: BLE001  # whatever one client sends, it ends no other's
-            self._fail(error)
-        if self.conn.their_state in _ARRIVED:
-            self._arrival.end()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that idled for too long."""
-        try:
-            super().timeout_keep_alive_handler()
-        except h11.LocalProtocolError as error:
-            self._fail(error)
-
-    def shutdown(self) -> None:
-        """Close the connection once what was asked is answered."""
-        try:
-            super().shutdown()
-        except h11.LocalProtocolError as error:
-            self._fail(error)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what h11 cannot read, with what is wrong with it; uvicorn does not say."""
-        if self.conn.our_state not in _UNANSWERED:
-            self.transport.close()  # it was answered before all of it had arrived
-            return
-        # uvicorn calls this while it handles h11's error
-        detail = f"{msg.removesuffix('.')}: {sys.exception() or 'unknown'}"
-        problem = {"title": HTTPStatus.BAD_REQUEST.phrase, "status": 400, "detail": detail}
-        body = json.dumps({"type": "about:blank", **problem}).encode()
-        headers = [
-            ("Content-Type", "application/problem+json"),
-            ("Content-Length", str(len(body))),
-            ("Connection", "close"),
-        ]
-        answer = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request, or for its rest where its beginning had come with this one."""
-        super().on_response_complete()
-        if self.transport.is_closing():
-            return
-        if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+        self._held += data
+        if not self._framing.complete:
             self._arrival.begin()
-        elif self.conn.their_state is h11.IDLE:
+            self._read()
+        if len(self._held) > HELD_MOST:
+            self.transport.pause_reading()
+
+    def _read(self) -> None:
+        """Pass uvicorn what is there of the request that is due; nothing of the next one."""
+        while self._held and not self._framing.complete and not self.transport.is_closing():
+            size = self._framing.size_of_piece(self._held)
+            piece = bytes(self._held[:size])
+            del self._held[:size]
+            if not self._framing.begun:
+                piece, self._method = with_known_method(piece)
+            try:
+                self._framing.feed(piece)
+                self._http.data_received(piece)
+            except BadRequest as error:
+                self._refuse(error)
+            except Exception as error:  # noqa: BLE001  # whatever one client sends, it ends no other's
+                self._fail(error)
+        if self._framing.complete:
+            self._arrival.end()
+            self._go_on()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the app answer a request, and note when it has."""
+
+        ended = False
+        if self._method is not None:
+            scope["method"] = self._method
+
+        async def note(message: Message) -> None:
+            nonlocal ended
+            self._answer_begun = True
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                ended = True
+                self._end_answer()
+
+        try:
+            await self._app(scope, receive, note)  # type: ignore[arg-type]  # as Starlette has it
+        finally:
+            if not ended:  # uvicorn does, in this turn of the loop
+                self.loop.call_soon(self._end_answer)
+
+    def _end_answer(self) -> None:
+        self._is_answered = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on with the next request, once this one has arrived and is answered."""
+        if not (self._is_answered and self._framing.complete) or self.transport.is_closing():
+            return
+        if self._framing.upgrade:
+            self.transport.close()
+            return
+        self._framing.begin()
+        self._answer_begun = self._is_answered = False
+        if self._held:
+            self._arrival.begin()
+            self.loop.call_soon(self._read)
+            self.transport.resume_reading()
+        else:
             self.open_connections.set_idle(self, idle=True)
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer what is no request with what is wrong with it; uvicorn does not say."""
+        if not self._answer_begun:  # else it was answered before all of it had arrived
+            detail = f"Invalid HTTP request received: {error}"
+            problem = {"title": HTTPStatus.BAD_REQUEST.phrase, "status": 400, "detail": detail}
+            body = json.dumps({"type": "about:blank", **problem})
+            self.transport.write((_BAD.format(len(body)) + body).encode())
+        self.transport.close()
 
     def _fail(self, error: Exception) -> None:
         if self.failures.is_due(self.loop.time()):
-            log.error("a connection from %s failed: %r", self.client, error)
+            log.error("a connection from %s failed: %r", self._http.client, error)
         self.transport.abort()
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to take what it asked for."""
-        super().pause_writing()
+        self._http.pause_writing()
         self._taking.begin()
 
     def resume_writing(self) -> None:
         """Stop waiting: the client has taken it."""
-        super().resume_writing()
+        self._http.resume_writing()
         self._taking.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +213,7 @@ class _LimitedProtocol(H11Protocol):
         self.open_connections.leave(self)
         self._arrival.end()
         self._taking.end()
-        super().connection_lost(exc)
+        self._http.connection_lost(exc)
 
 
 class _Deadline:

@@ -27,6 +27,8 @@ from api.telemetry import JobsCollector, Metrics
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
+from grid.connection_limits import Limits
+from grid.connections import http_protocol
 from grid.control_log import ControlLog
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -37,6 +39,7 @@ AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 PROBLEM = "application/problem+json"
 JSON = ("Content-Type", "application/json")
 REQUESTS = topology.REQUESTS
+CONNECTIONS = Limits(total=1_000, per_address=1_000, waiting=100, accepted_at_once=100)
 FULL = {
     "vehicle_id": "bus-7",
     "requested_energy_kwh": 40.5,
@@ -130,12 +133,13 @@ class Bench:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Bench]:
         """Serve on a free port for as long as the context lasts."""
-        config = uvicorn.Config(self.app, log_config=None, server_header=False)
+        kind = http_protocol(20, CONNECTIONS)
+        config = uvicorn.Config(self.app, log_config=None, server_header=False, http=kind)
         config.load()
         # without uvicorn.Server, whose end takes a tenth of a second
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+            lambda: kind(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
             HOST,
             0,
         )
