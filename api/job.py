@@ -16,6 +16,7 @@ from grid import kinds, parking, wire
 from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
+PLAIN_MOST: Final = 1024  # bytes of a decision that is not packed: it is one among few substations
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -32,7 +33,7 @@ class Visit(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """When and where a job was sent; ``record`` is the decision, packed to a tenth of its size.
+    """When and where a job was sent; ``record`` is the decision as JSON, packed where it is large.
 
     Of two the later replay's is the later one.
     """
@@ -49,7 +50,7 @@ class Job:
     """One job as far as the log tells.
 
     All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
-    and charged more than once), the first of each of the ``ends``, and all ``completions``. What
+    and charged more than once), the first of each of the ``ends``, and all completions. What
     was before the latest of its ``replays`` is over. ``status`` is kept, since the jobs are counted
     by it; the rest is worked out when somebody asks, since the log names very many jobs.
     """
@@ -64,7 +65,7 @@ class Job:
     assigned: Assignment | None = None
     charging: Visit | None = None
     ends: dict[State, Visit] = field(default_factory=dict)
-    completions: set[tuple[str, float]] = field(default_factory=set)
+    further_completions: tuple[tuple[str, float], ...] = ()  # beside the one of its ``ends``
 
     def take(self, kind: State, event: Event) -> None:
         """Take in an event, so that neither the order of events nor their repetition matters."""
@@ -140,7 +141,7 @@ class Job:
         """The record of the decision by which it was last sent, if that is known."""
         if self.assigned is None:
             return None
-        return kinds.decision_in(Detail(zlib.decompress(self.assigned.record)))
+        return kinds.decision_in(Detail(_unpacked(self.assigned.record)))
 
     def events(self) -> Iterator[Event]:
         """Give events that, with ``attempt`` and ``replays``, tell all but its decision."""
@@ -155,13 +156,13 @@ class Job:
             yield self._event(State.CHARGING, self.charging)
         for state, visit in self.ends.items():
             yield self._event(state, visit)
-        for where, at in self.completions:
+        for where, at in self.further_completions:
             yield self._event(State.COMPLETED, Visit(at, where, ""))
 
     @property
     def duplicates(self) -> int:
         """How often it was completed beyond the first time."""
-        return max(0, len(self.completions) - 1)
+        return len(self.further_completions)
 
     def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
         detail = parking.noted(visit.replays)
@@ -175,9 +176,13 @@ class Job:
         elif kind is State.CHARGING:
             self.charging = max(visit, self.charging or visit)
         else:
-            self.ends[kind] = _later_replay(visit, self.ends.get(kind))
-            if kind is State.COMPLETED:
-                self.completions.add((visit.substation, visit.at))
+            before = self.ends.get(kind)
+            end = self.ends[kind] = _later_replay(visit, before)
+            if kind is State.COMPLETED and before is not None:
+                known = {(each.substation, each.at) for each in (before, visit)} | {
+                    *self.further_completions
+                }
+                self.further_completions = tuple(known - {(end.substation, end.at)})
 
     def _status(self) -> State:
         if self.ends and (end := self._end()) is not None:
@@ -229,5 +234,9 @@ def _later_replay(one: Visit, other: Visit | None) -> Visit:
 def _assignment(event: Event, replays: int) -> Assignment:
     detail = event.detail
     body = detail.json if isinstance(detail, Detail) else wire.encode(detail)
-    record = zlib.compress(body, level=1)
+    record = body if len(body) <= PLAIN_MOST else zlib.compress(body, level=1)
     return Assignment(replays, event.at, event.attempt, intern(event.substation), record)
+
+
+def _unpacked(record: bytes) -> bytes:
+    return record if record.startswith(b"{") else zlib.decompress(record)

@@ -159,7 +159,7 @@ class _LimitedProtocol(asyncio.Protocol):
                 self._end_answer()
 
         try:
-            await self._app(scope, receive, note)  # type: ignore[arg-type]  # as Starlette has it
+            await self._app(scope, receive, note)
         finally:
             if not ended:  # uvicorn does, in this turn of the loop
                 self.loop.call_soon(self._end_answer)
