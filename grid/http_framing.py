@@ -11,7 +11,7 @@ from typing import Final
 
 import httptools
 
-HEAD_MOST: Final = 64 * 1024  # bytes without anything of a body in them: of a head, of trailers
+HEAD_MOST: Final = 16 * 1024  # bytes without anything of a body in them: of a head, of trailers
 _METHODS: Final = (b"POST ", b"GET ", b"HEAD ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _METHOD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ")
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
@@ -48,6 +48,7 @@ class Framing:
         self.complete = False
         self.begun = False
         self.upgrade = False  # another protocol is asked for: nothing behind it is HTTP
+        self._has_head = self._is_chunked = False
         self._body_left: int | None = None  # None where only its end says how long it is
         self._url = b""
         self._hosts = 0
@@ -71,13 +72,19 @@ class Framing:
         """
         self.begun = True
         self._quiet += len(piece)
+        if not self._has_head:
+            self._check_quiet()
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self.upgrade = True
         except httptools.HttpParserError as error:
             raise BadRequest(str(error.__context__ or error)) from error
-        if self._quiet > HEAD_MOST and not self.complete:
+        if not self.complete:
+            self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if self._quiet > HEAD_MOST:
             raise BadRequest(f"there is no end to its head within {HEAD_MOST} bytes")
 
     # What httptools calls. An exception comes out of its feed_data, as the context of its own.
@@ -98,11 +105,14 @@ class Framing:
             self._hosts += 1
         elif size == 14 and name.lower() == b"content-length":  # noqa: PLR2004
             self._body_left = int(value)
-        elif size == 17 and name.lower() == b"transfer-encoding" and value.lower() != b"chunked":  # noqa: PLR2004
-            raise BadRequest("its Transfer-Encoding must be chunked, and stand there once")
+        elif size == 17 and name.lower() == b"transfer-encoding":  # noqa: PLR2004
+            if self._is_chunked or value.lower() != b"chunked":
+                raise BadRequest("its Transfer-Encoding must be chunked, and stand there once")
+            self._is_chunked = True
 
     def on_headers_complete(self) -> None:
         """Check the head as a whole."""
+        self._has_head = True
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
             raise BadRequest(f"its version must be 1.1, or 1.0, got {version}")

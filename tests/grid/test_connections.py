@@ -35,6 +35,10 @@ def make_app() -> FastAPI:
     async def echo(request: Request) -> int:
         return len(await request.body())
 
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("this page is broken")
+
     @app.get("/big")
     async def big() -> str:
         return "x" * BIG
@@ -333,4 +337,71 @@ async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_reques
     began = monotonic()
     assert await ended(reader)
     assert monotonic() - began < PATIENCE * 8  # an idle one has a minute here
+    writer.close()
+
+
+async def test_an_answer_comes_before_that_of_a_later_request_that_is_none(port: int) -> None:
+    """Else a client would take the 400 of what follows for the answer to a request that is good."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(POST + b"{}" + b"x" * 2_000)
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 Bad Request\r\n" in received
+    assert b"application/problem+json" in received
+    writer.close()
+
+
+async def test_requests_that_come_at_once_are_answered_in_their_order(port: int) -> None:
+    """One by one: what is behind a request waits until that is answered."""
+    bodies = [b"1" * number for number in range(1, 9)]
+    head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n"
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"".join(head.format(len(each)).encode() + each for each in bodies))
+    for each in bodies:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == str(len(each)).encode()
+    writer.close()
+
+
+async def test_a_head_without_an_end_is_refused(port: int) -> None:
+    """400 as a problem document, long before the time for a request is over."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert "no end to its head" in json.loads(body)["detail"]
+    writer.close()
+
+
+async def test_an_error_of_the_app_is_answered_and_ends_the_connection(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvicorn answers 500 then; what came behind is not answered at all."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n" + POST + b"{}")
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 500 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert "this page is broken" in caplog.text
+    writer.close()
+
+
+async def test_who_asks_for_another_protocol_is_answered_and_let_go(port: int) -> None:
+    """Nothing behind such a request is taken for HTTP."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    upgrade = POST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
+    writer.write(upgrade + b"{}" + POST + b"{}")
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    writer.close()
+
+
+async def test_a_body_is_asked_for_where_the_client_waits_to_be_asked(port: int) -> None:
+    """Expect: 100-continue, as curl sends it with a long body."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(POST.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    writer.write(b"{}")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()

@@ -1,0 +1,123 @@
+"""Where an HTTP request ends: the same place, however its bytes arrive."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.http_framing import HEAD_MOST, BadRequest, Framing, with_known_method
+
+HOST = b"Host: x\r\n"
+GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc"
+CHUNKED = (
+    b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: Chunked\r\n\r\n"
+    b"3\r\na\nb\r\n1;x=y\r\n\n\r\n0\r\nTrailer: z\r\n\r\n"
+)
+GOOD = [GET, POST, CHUNKED, b"\r\n" + GET, b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n"]
+LAST = [GET.replace(HOST, b"Connection: close\r\n" + HOST), b"GET /a HTTP/1.0\r\n\r\n"]
+
+
+def ends(data: bytes, cuts: list[int]) -> list[int]:
+    """Return where each request ends in data that arrives in parts, cut at these places."""
+    framing, found, held, at = Framing(), [], b"", 0
+    places = sorted({min(each, len(data)) for each in cuts} | {len(data)})
+    for place in places:
+        held += data[at:place]
+        at = place
+        while held:
+            size = framing.size_of_piece(held)
+            assert 0 < size <= len(held)
+            framing.feed(held[:size])
+            held = held[size:]
+            if framing.complete:
+                found.append(at - len(held))
+                framing.begin()
+    return found
+
+
+@given(
+    st.lists(st.sampled_from(GOOD), max_size=4),
+    st.sampled_from(GOOD + LAST),
+    st.lists(st.integers(0, 600), max_size=12),
+)
+def test_requests_end_where_they_end_however_they_arrive(
+    requests: list[bytes], last: bytes, cuts: list[int]
+) -> None:
+    """One after the other, in whatever parts: nothing of the next one is in a piece."""
+    requests = [*requests, last]
+    lengths = [len(each) for each in requests]
+    expected = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+    assert ends(b"".join(requests), cuts) == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (b"GET /a HTTP/1.1\r\n\r\n", "Host once, got 0"),
+        (b"GET /a HTTP/1.1\r\n" + HOST + HOST + b"\r\n", "Host once, got 2"),
+        (b"GET /a HTTP/1.0\r\n" + HOST + HOST + b"\r\n", "Host once, got 2"),
+        (b"GET /a HTTP/2.0\r\n" + HOST + b"\r\n", "version must be 1.1"),
+        (POST.replace(b"Content-Length: 3", b"Content-Length: 3\r\nContent-Length: 3"), "Length"),
+        (POST.replace(b"Content-Length: 3", b"Content-Length: 3, 3"), "Length"),
+        (POST.replace(b"Content-Length: 3", b"Content-Length: +3"), "Length"),
+        (POST.replace(b"Content-Length: 3", b"Content-Length: " + b"9" * 40), "Length"),
+        (CHUNKED.replace(b"Transfer", b"Content-Length: 3\r\nTransfer"), "Transfer-Encoding"),
+        (CHUNKED.replace(b"Chunked", b"Chunked\r\nContent-Length: 3"), "Length"),
+        (CHUNKED.replace(b"Chunked", b"gzip, chunked"), "Transfer-Encoding"),
+        (
+            CHUNKED.replace(b"Chunked", b"chunked\r\nTransfer-Encoding: chunked"),
+            "Transfer-Encoding",
+        ),
+        (CHUNKED.replace(b"Chunked", b"chunked, identity"), "Transfer-Encoding"),
+        (CHUNKED.replace(b"Transfer-Encoding:", b"Transfer-Encoding :"), "header"),
+        (CHUNKED.replace(b"\r\n3\r\n", b"\r\n0x3\r\n"), "chunk size"),
+        (CHUNKED.replace(b"\r\n3\r\n", b"\r\n-3\r\n"), "chunk size"),
+        (GET.replace(b"\r\n", b"\n"), "CRLF"),
+        (GET.replace(HOST, HOST + b" folded\r\n"), "whitespace"),
+        (GET.replace(HOST, HOST + b"X: \x00\r\n"), "header value"),
+        (GET.replace(b"/a", b"/\xff"), "url"),
+        (b"\x16\x03\x01\x02\x00", "method"),
+    ],
+)
+def test_what_two_readers_may_read_in_two_ways_is_refused(request_: bytes, why: str) -> None:
+    """Before anything of it is passed on, with what is wrong."""
+    with pytest.raises(BadRequest, match=why):
+        ends(request_, [])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET.replace(HOST, HOST + b"X: " + b"x" * HEAD_MOST + b"\r\n"),
+        CHUNKED.replace(b"3\r\n", b"3;" + b"x" * HEAD_MOST + b"\r\n"),
+        CHUNKED.replace(b"z\r\n", b"z\r\n" * HEAD_MOST),
+        CHUNKED.replace(b"Trailer: z\r\n", b"T: z\r\n" * HEAD_MOST),
+    ],
+)
+@pytest.mark.parametrize("cuts", [[], list(range(0, 500_000, 1_000))])
+def test_a_head_has_an_end(head: bytes, cuts: list[int]) -> None:
+    """As has each line between two parts of a body, and what stands behind a body."""
+    with pytest.raises(BadRequest):
+        ends(head, cuts)
+
+
+def test_a_body_may_be_longer_than_a_head() -> None:
+    """Whether its length is said before or not."""
+    size = 10 * HEAD_MOST
+    body = b"x" * size
+    counted = POST.replace(b": 3\r\n\r\nabc", f": {size}\r\n\r\n".encode() + body)
+    chunked = CHUNKED.replace(b"3\r\na\nb", f"{size:x}\r\n".encode() + body)
+    cuts = list(range(0, size, HEAD_MOST))
+    assert ends(counted + chunked, cuts) == [len(counted), len(counted + chunked)]
+
+
+@pytest.mark.parametrize("word", [b"GET", b"FLY", b"M-SEARCH", b"get", b"CONNECT", b"PRI"])
+def test_any_word_may_be_a_method(word: bytes) -> None:
+    """What httptools does not know is read as another one, and known by its own name."""
+    head, method = with_known_method(GET.replace(b"GET", word))
+    assert method == (None if word == b"GET" else word.decode())
+    assert ends(head, []) == [len(head)]
+    for other in (b"", b"F", b"(x) / HTTP/1.1", b" GET /"):
+        assert with_known_method(other) == (other, None)
