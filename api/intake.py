@@ -111,7 +111,7 @@ class Intake:
             NotCaughtUp: with an id, whether it was taken before is not known yet.
         """
         ready = self._prepared(wanted, id, "")
-        taken = self._taken(ready, trace)
+        taken = self._taken(ready, trace, trace.headers())
         await _answered([taken])
         return Taken(_job_of(taken), again=not isinstance(ready, ChargeRequest))
 
@@ -129,7 +129,8 @@ class Intake:
             self._prepared(each, ids[number] if ids else None, f"{number}.")
             for number, each in enumerate(wanted)
         ]
-        taken = [self._taken(each, trace) for each in ready]
+        headers = trace.headers()
+        taken = [self._taken(each, trace, headers) for each in ready]
         await _answered(taken)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
         jobs = [each for each in outcomes if isinstance(each, Job)]
@@ -154,11 +155,15 @@ class Intake:
         self._check_wishes(wanted, where)
         return self._request(wanted, id or self._new_id(), where)
 
-    def _taken(self, ready: Job | _UnderWay | ChargeRequest, trace: Trace) -> Job | _UnderWay:
+    def _taken(
+        self, ready: Job | _UnderWay | ChargeRequest, trace: Trace, headers: Mapping[str, str]
+    ) -> Job | _UnderWay:
         """Publish what is new, at once: who asks next with the same key must see it under way."""
-        return self._publish(ready, trace) if isinstance(ready, ChargeRequest) else ready
+        return self._publish(ready, trace, headers) if isinstance(ready, ChargeRequest) else ready
 
-    def _publish(self, request: ChargeRequest, trace: Trace) -> _UnderWay:
+    def _publish(
+        self, request: ChargeRequest, trace: Trace, headers: Mapping[str, str]
+    ) -> _UnderWay:
         due = asyncio.get_running_loop().time() + self._confirm_timeout
         begun = _UnderWay(request, trace, due)
         self._under_way[request.id] = begun
@@ -170,7 +175,7 @@ class Intake:
             request.encode(),
             partial(self._on_outcome, begun),
             id=request.id,
-            headers=trace.headers(),
+            headers=headers,
             priority=request.priority,
             wanted=begun.is_open,
         )

@@ -82,8 +82,9 @@ class _LimitedProtocol(asyncio.Protocol):
         own = copy(config)
         own.loaded_app = self._answer
         self._http = HttpToolsProtocol(own, server_state, app_state, _loop)
-        self.loop = self._http.loop
+        self.loop = _loop or asyncio.get_running_loop()
         self.transport: asyncio.Transport
+        self._client: tuple[str, int] | None = None
         self._framing = Framing()
         self._held = bytearray()  # that uvicorn has not been given
         self._method: str | None = None  # of the request that is due, where httptools has none
@@ -95,8 +96,9 @@ class _LimitedProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request, if there is room for the connection."""
         self.transport = transport  # type: ignore[assignment]  # as uvicorn
+        self._client = transport.get_extra_info("peername")
         self._http.connection_made(self.transport)
-        decision = self.open_connections.enter(self, client_of(self._http.client))
+        decision = self.open_connections.enter(self, client_of(self._client))
         if decision.evicted is not None:
             decision.evicted.transport.close()
         if decision.refusal is None:
@@ -195,7 +197,7 @@ class _LimitedProtocol(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         if self.failures.is_due(self.loop.time()):
-            log.error("a connection from %s failed: %r", self._http.client, error)
+            log.error("a connection from %s failed: %r", self._client, error)
         self.transport.abort()
 
     def pause_writing(self) -> None:

@@ -100,7 +100,7 @@ class Bench:
         self.log.caught_up.set()
         self.controls = Controls()
         ids = count(1)
-        intake = Intake(
+        self.intake = Intake(
             self.publisher,
             self.log,
             confirm_timeout,
@@ -109,7 +109,7 @@ class Bench:
             known=self.projection.known_substations,
         )
         self.app = app.create(
-            intake,
+            self.intake,
             self.log,
             self.projection,
             metrics,

@@ -1,0 +1,163 @@
+"""Plain requests are answered without FastAPI's layers, and mean the same as all others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from typing import Any
+
+import pytest
+
+from api import log
+from api.job import PLAIN_MOST, Job
+from api.schemas import ChargeIn
+from grid import messages
+from grid.amqp import Outcome
+from grid.errors import BrokerUnavailable
+from grid.events import Event, State
+from grid.trace import Trace
+from tests.api.bench import AT, FULL, JSON, REQUESTS, Bench, assigned
+from tests.fake_broker import turns
+
+TRACE = Trace("1" * 32, "2" * 16)
+OTHERWISE = ("Content-Type", "application/vnd.charge+json")  # left to FastAPI
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        FULL,
+        {"vehicle_id": "bus 7 🚗", "priority": 9.0},
+        {"requested_energy_kwh": 40, "requested_power_kw": 1e-7},
+        {"departure_time": "2030-01-01 08:00:00,5+01:00"},
+        {"eligible_substations": None, "vehicle_id": None},
+    ],
+)
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+async def test_a_plain_request_is_the_same_as_by_fastapi(fields: dict[str, Any], path: str) -> None:
+    """The same message goes to the queue, and the same answer comes back, headers and all."""
+    data = json.dumps([fields, fields] if path == "/charges" else fields)
+    found = []
+    for kind in (JSON, OTHERWISE):
+        async with Bench().serve() as bench:
+            headers = [kind, ("Prefer", "respond-async"), ("Idempotency-Key", "a")]
+            answer = await bench.ask("POST", path, data, headers)
+            again = await bench.ask("POST", path, data, headers)
+            bodies = [each.body for each in bench.publisher.to(REQUESTS)]
+            named = [sorted(set(each.headers) - {"Date"}) for each in (answer, again)]
+            found.append((answer.status, answer.body, again.body, named, bodies))
+    assert found[0] == found[1]
+    assert found[0][0] == 202
+
+
+async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a list of them; what is not plain is."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("FastAPI was asked")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", fail)
+    async with Bench().serve() as bench:
+        for body, path in ((FULL, "/charge"), (None, "/charge"), ([FULL], "/charges")):
+            assert (await bench.post(body, path)).status == 202
+        assert (await bench.ask("POST", "/charge", b"{}", [OTHERWISE])).status == 500
+
+
+async def test_a_list_waits_for_its_confirms_without_a_task_for_each() -> None:
+    """One task and one future for all of them."""
+    bench = Bench()
+    del bench.publisher.automatic[REQUESTS]
+    asking = asyncio.create_task(bench.intake.accept_all([ChargeIn()] * 100, TRACE))
+    await turns()
+    assert len(bench.publisher.to(REQUESTS)) == 100
+    assert len(asyncio.all_tasks()) == 2
+    for _ in range(100):
+        bench.publisher.answer(REQUESTS)
+    assert len(await asking) == 100
+
+
+async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_gone() -> None:
+    """The first one's end is not the request's."""
+    bench = Bench()
+    del bench.publisher.automatic[REQUESTS]
+    first, second = [
+        asyncio.create_task(bench.intake.accept(ChargeIn(), TRACE, "key-a")) for _ in range(2)
+    ]
+    await turns()
+    first.cancel()
+    await turns()
+    bench.publisher.answer(REQUESTS)
+    taken = await second
+    assert (taken.job.id, taken.again) == ("key-a", True)
+    assert first.cancelled()
+
+
+async def test_a_request_that_was_given_up_is_no_job_any_more() -> None:
+    """RabbitMQ may confirm it later: its client was told 503, and the link sends it no more."""
+    bench = Bench(confirm_timeout=0.01)
+    del bench.publisher.automatic[REQUESTS]
+    for number in range(3):
+        with pytest.raises(BrokerUnavailable, match=f"not confirmed key-{number} on .* within"):
+            await bench.intake.accept(ChargeIn(), TRACE, f"key-{number}")
+    for sent in bench.publisher.to(REQUESTS):
+        assert not sent.wanted()
+        bench.publisher.answer(REQUESTS, Outcome.CONFIRMED)
+    await turns()
+    assert [bench.log.job(f"key-{number}") for number in range(3)] == [None] * 3
+    assert bench.publisher.events() == []
+
+
+async def test_a_job_that_cannot_be_put_on_record_is_its_clients_error_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends neither the link to RabbitMQ nor the service."""
+    async with Bench().serve() as bench:
+
+        def note(_: Event) -> Job:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(bench.log, "note", note)
+        assert (await bench.post({})).status == 500
+        monkeypatch.undo()
+        assert (await bench.post({})).status == 202
+
+
+def test_a_decision_among_few_substations_is_kept_as_it_is() -> None:
+    """To pack each of them took a fourth of the time to read it; a large one is packed."""
+    for number in (3, 1_000):
+        job = Job("a", 1)
+        job.take(State.ASSIGNED, assigned("a", "s1", **{f"s{each}": 1 for each in range(number)}))
+        assert job.assigned is not None
+        assert (job.assigned.record.startswith(b"{")) == (number == 3)
+        assert number == 3 or len(job.assigned.record) > PLAIN_MOST
+        assert job.decision is not None
+        assert len(job.decision["candidates"]) == number
+
+
+async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It walks through it no more while an api starts, and through what is new as ever."""
+    monkeypatch.setattr(log, "FREEZE_EVERY", 2)
+    bench = Bench()
+    bench.log.caught_up.clear()
+    try:
+        gc.unfreeze()
+        for number in range(3):
+            bench.hear(Event(State.QUEUED, AT, f"j{number}", detail={"id": f"j{number}"}))
+        frozen = gc.get_freeze_count()
+        assert frozen > 0
+        bench.log.caught_up.set()
+        bench.hear(Event(State.QUEUED, AT, "j9"), Event(State.QUEUED, AT, "j8"))
+        assert gc.get_freeze_count() <= frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_a_message_with_a_uuid_is_written_by_msgspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one of ten there is an e-4, as in a small number, which json.dumps writes otherwise."""
+    monkeypatch.setattr("grid.wire._dumps", lambda _: pytest.fail("json.dumps was asked"))
+    request = messages.ChargeRequest("1ec9414c-232a-6b0e-4c80-9e6bdeced846", AT)
+    assert request.id.encode() in request.encode()
