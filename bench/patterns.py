@@ -17,10 +17,9 @@ from typing import Final
 from urllib.parse import quote
 
 from bench.codecs import COUNTS, DECISION
-from bench.low_water import LowWater
 from bench.node import SUBSTATIONS, VirtualHost
 from bench.processes import NotMeasured, cpu_seconds
-from bench.queues import TRACE, up
+from bench.queues import TRACE, Bound, Runs, up
 from deploy.rabbitmq.users import substation_user
 from grid import events, messages, provenance, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publisher, StreamReader
@@ -36,6 +35,7 @@ WARM_UP_JOBS: Final = 50
 STALL_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.005
 COLLECT_SECONDS: Final = 0.02
+GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +88,21 @@ class Flow:
             _ignore,
             queue=topology.REQUESTS,
             prefetch=PREFETCH,
-            deliver=self._on_request,
+            gap_seconds=GAP_SECONDS,
         )
         self._turn = cycle(SUBSTATIONS)
-        self._placed: list[tuple[str, Delivery]] = []
-        self._low_water = LowWater(2 if pattern.log and not pattern.job_is_event else 1)
-        self._acknowledged = 0
-        self._due = False
-        self._substations = [_Substation(each, vhost, self) for each in SUBSTATIONS]
+        self._placed: list[_Placed] = []
+        self._parts = 2 if pattern.log and not pattern.job_is_event else 1
+        self._substations = [_Substation(each, vhost) for each in SUBSTATIONS]
         readers = [
-            StreamReader(f"pattern-reader-{n}", urls, _ignore, queue=topology.EVENTS, read=self._on)
+            StreamReader(f"pattern-reader-{n}", urls, _ignore, queue=topology.EVENTS)
             for n, urls in enumerate((dispatcher, api)[: pattern.readers if pattern.log else 0])
         ]
-        self.links = [
-            *(self._api, self._dispatcher, self._requests, *readers),
-            *(link for each in self._substations for link in (each.publisher, each.consumer)),
+        self.links: list[Runs] = [
+            *(self._api, self._dispatcher),
+            Bound(self._requests.up, partial(self._requests.run, deliver=self._on_request)),
+            *(Bound(each.up, partial(each.run, read=self._on)) for each in readers),
+            *(link for each in self._substations for link in each.links(self.job_began)),
         ]
 
     async def open_loop(self, rate: int, number: int) -> None:
@@ -183,57 +183,45 @@ class Flow:
             writer.write(each)
 
     def _on_request(self, delivery: Delivery) -> None:
-        self._low_water.begin(delivery.tag)
-        self._placed.append((next(self._turn), delivery))
+        self._placed.append(_Placed(next(self._turn), delivery, self._parts))
         if len(self._placed) == 1:
             asyncio.get_running_loop().call_soon(self._send)
 
     def _send(self) -> None:
         """Publish what was decided in this turn: the events, then the jobs, as the service does."""
         placed, self._placed = self._placed, []
-        bodies = [self._decided(substation, each) for substation, each in placed]
+        bodies = [self._decided(each) for each in placed]
         self._decisions.flush()
-        for (substation, delivery), body in zip(placed, bodies, strict=True):
+        for each, body in zip(placed, bodies, strict=True):
             self._dispatcher.publish(
                 topology.SUBSTATIONS_EXCHANGE,
-                substation,
+                each.substation,
                 body,
-                partial(self._sent, delivery.tag),
-                id=delivery.id or "",
-                headers=delivery.headers,
+                partial(self._sent, each),
+                id=each.delivery.id or "",
+                headers=each.delivery.headers,
             )
 
-    def _decided(self, substation: str, delivery: Delivery) -> bytes:
+    def _decided(self, job: _Placed) -> bytes:
         """Write the decision; return the job's body, which may carry it."""
-        request = messages.decode(delivery.body)
+        body = job.delivery.body
+        request = messages.decode(body)
         event = Event(
-            State.ASSIGNED, time.time(), request.id, substation, attempt=1, detail=DECISION
+            State.ASSIGNED, time.time(), request.id, job.substation, attempt=1, detail=DECISION
         )
         if self._pattern.job_is_event:
-            return delivery.body + b"\n" + events.encode([event])
+            return body + b"\n" + events.encode([event])
         if self._pattern.log:
-            self.write(self._decisions, event, partial(self._recorded, delivery.tag))
-        return delivery.body
+            self.write(self._decisions, event, partial(self._recorded, job))
+        return body
 
-    def _recorded(self, tag: int, written: bool) -> None:  # noqa: FBT001
+    def _recorded(self, job: _Placed, written: bool) -> None:  # noqa: FBT001
         self._check_written(written)
-        self._part_done(tag)
+        job.part_done()
 
-    def _sent(self, tag: int, outcome: Outcome) -> None:
+    def _sent(self, job: _Placed, outcome: Outcome) -> None:
         self._check(outcome)
-        self._part_done(tag)
-
-    def _part_done(self, tag: int) -> None:
-        self._low_water.part_done(tag)
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._due = False
-        if self._low_water.done > self._acknowledged:
-            self._acknowledged = self._low_water.done
-            self._requests.ack(self._acknowledged, multiple=True)
+        job.part_done()
 
     def job_began(self, substation: _Substation, delivery: Delivery) -> None:
         """Charge for a while."""
@@ -244,15 +232,15 @@ class Flow:
         loop.call_later(self._charge_seconds, self._job_ended, substation, delivery, request.id)
 
     def _job_ended(self, substation: _Substation, delivery: Delivery, job: str) -> None:
-        done = partial(self._job_recorded, substation, delivery.tag)
+        done = partial(self._job_recorded, delivery)
         if self._pattern.log:
             self.write(substation.events, substation.event(State.COMPLETED, job), done)
         else:
             done(True)  # noqa: FBT003
 
-    def _job_recorded(self, substation: _Substation, tag: int, written: bool) -> None:  # noqa: FBT001
+    def _job_recorded(self, delivery: Delivery, written: bool) -> None:  # noqa: FBT001
         self._check_written(written)
-        substation.consumer.ack(tag)
+        delivery.ack()
         self._completed += 1
         self._completed_at = time.monotonic()
         if self._left:
@@ -279,10 +267,24 @@ class Flow:
         self._read += 1
 
 
+@dataclass(slots=True)
+class _Placed:
+    """A request that is decided on; it is acknowledged once so many messages are confirmed."""
+
+    substation: str
+    delivery: Delivery
+    parts: int
+
+    def part_done(self) -> None:
+        self.parts -= 1
+        if not self.parts:
+            self.delivery.ack()
+
+
 class _Substation:
     """The links of one substation."""
 
-    def __init__(self, name: str, vhost: VirtualHost, flow: Flow) -> None:
+    def __init__(self, name: str, vhost: VirtualHost) -> None:
         self._name = name
         urls = [vhost.url(substation_user(name))]
         self.publisher = Publisher(f"pattern-{name}", urls, _ignore)
@@ -294,8 +296,11 @@ class _Substation:
             _ignore,
             queue=topology.substation_queue(name).name,
             prefetch=PREFETCH,
-            deliver=partial(flow.job_began, self),
         )
+
+    def links(self, began: Callable[[_Substation, Delivery], None]) -> list[Runs]:
+        run = partial(self.consumer.run, deliver=partial(began, self))
+        return [self.publisher, Bound(self.consumer.up, run)]
 
     def event(self, kind: State, job: str) -> Event:
         return Event(kind, time.time(), job, self._name, attempt=1, counts=COUNTS)

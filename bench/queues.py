@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from bench.node import SUBSTATIONS
 from bench.processes import NotMeasured
@@ -41,6 +41,13 @@ def jobs(substation: str, number: int) -> Iterable[Message]:
     """Return so many jobs, as the dispatcher sends them to a substation."""
     for each in requests(number):
         yield each._replace(exchange=topology.SUBSTATIONS_EXCHANGE, key=substation)
+
+
+class Bound(NamedTuple):
+    """A link with what it calls back: ``run`` of it, to be called without arguments."""
+
+    up: asyncio.Event
+    run: Callable[[], Coroutine[Any, Any, None]]
 
 
 class Runs(Protocol):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 
 from bench.node import RabbitMQ, VirtualHost, rabbitmq
-from bench.queues import up
+from bench.queues import Bound, up
 from grid import topology
 from grid.amqp import Outcome, Publisher, StreamReader, settle
 
@@ -105,11 +106,9 @@ async def _logged(vhost: VirtualHost) -> list[bytes]:
         else:
             bodies.append(body)
 
-    reader = StreamReader(
-        "second-binding-log", [vhost.url()], _ignore, queue=topology.EVENTS, read=read
-    )
+    reader = StreamReader("second-binding-log", [vhost.url()], _ignore, queue=topology.EVENTS)
     publisher = Publisher("second-binding-last", [vhost.url()], _ignore)
-    async with up(reader, publisher):
+    async with up(Bound(reader.up, partial(reader.run, read=read)), publisher):
         publisher.publish(topology.EVENTS_EXCHANGE, "admin", LAST, _ignore_outcome, id="last")
         await ended
     return bodies

@@ -11,9 +11,10 @@ import pytest
 from pika import ConnectionParameters
 
 from grid.amqp import Delivery, StreamReader, stream
+from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.connection import Connection
 from grid.amqp.stream import SLICE_SECONDS
-from tests.fake_broker import NOWHERE, turns
+from tests.fake_broker import NOWHERE, soon, turns
 
 
 class Reading:
@@ -22,8 +23,11 @@ class Reading:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.read: list[bytes] = []
+        self.acknowledged: list[bytes] = []
         self.connection = Connection(ConnectionParameters(), asyncio.Future(), lambda _: None)
-        self.reader: Any = StreamReader("r", NOWHERE, lambda *_: None, queue="q", read=self._read)
+        self.reader: Any = StreamReader("r", NOWHERE, lambda *_: None, queue="q")
+        self.reader._read = self._read  # noqa: SLF001
+        self.acknowledger = Acknowledger(1, self.acknowledged.append, soon)
         self.reader._broken = asyncio.get_running_loop().create_future()  # noqa: SLF001
         self.reader._channel = SimpleNamespace(is_open=True, connection=self.connection)  # noqa: SLF001
 
@@ -32,7 +36,9 @@ class Reading:
         self.connection.bytes_received += sum(map(len, bodies))
         for offset, body in enumerate(bodies):
             headers = {"x-stream-offset": offset}
-            self.reader._on_record(Delivery(offset, body, None, False, headers))  # noqa: FBT003, SLF001
+            self.acknowledger.delivered(offset)
+            one = Delivery(self.acknowledger, offset, body, queue="q", id=None, headers=headers)
+            self.reader._deliver(one)  # noqa: SLF001
 
     def _read(self, body: bytes, _writer: str) -> None:
         time.sleep(self.seconds)
