@@ -60,8 +60,8 @@ class Delivery:
     def is_live(self) -> bool:
         """Return whether it is still to be settled, on the channel that brought it.
 
-        It is not from the moment at which the link takes note that its channel is gone: before
-        anybody is told by ``lost``, and never without that.
+        It is not from the moment at which the link takes note that its channel is gone, just before
+        ``lost`` is called; nor once the link has ended.
         """
         acknowledger = self._acknowledger
         return acknowledger is not None and acknowledger.is_live
