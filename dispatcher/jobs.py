@@ -67,7 +67,7 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Return whether it went with no link: else RabbitMQ delivers it again, to anybody."""
+        """Return whether RabbitMQ does not deliver it again, perhaps to another dispatcher."""
         return self.delivery is None or self.delivery.is_live
 
     @property
