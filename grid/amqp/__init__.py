@@ -3,8 +3,9 @@
 A link is one connection with one channel, made anew for as long as the service runs whenever it
 breaks. Publishing and consuming never share one, because a RabbitMQ under an alarm stops reading
 from every connection that publishes, and would stop hearing the acknowledgements on it too.
-All of it belongs to one asyncio loop. Sources: the documentation of pika; RabbitMQ's guides on
-confirms, consumers and streams.
+A link is made of values; what it calls back is given to its ``run``. A delivery acknowledges
+itself. All of it belongs to one asyncio loop. Sources: the documentation of pika; RabbitMQ's guides
+on confirms, consumers and streams.
 """
 
 from grid.amqp.consumer import Consumer
