@@ -27,6 +27,7 @@ from grid.logs import LogThrottle
 log = logging.getLogger(__name__)
 
 TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to hear that it is
+WRITTEN_AT_ONCE: Final = 4 * 1024  # bytes that are gathered at most
 HELD_MOST: Final = 64 * 1024  # bytes behind a request that is not answered yet
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
@@ -95,7 +96,7 @@ class _LimitedProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request, if there is room for the connection."""
-        self.transport = transport  # type: ignore[assignment]  # as uvicorn
+        self.transport = _JoinedWrites(transport, self.loop)  # type: ignore[arg-type]  # as uvicorn
         self._client = transport.get_extra_info("peername")
         self._http.connection_made(self.transport)
         decision = self.open_connections.enter(self, client_of(self._client))
@@ -216,6 +217,55 @@ class _LimitedProtocol(asyncio.Protocol):
         self._arrival.end()
         self._taking.end()
         self._http.connection_lost(exc)
+
+
+class _JoinedWrites(asyncio.Transport):
+    """Writes at once what one turn of the loop has: uvicorn writes head and body apart."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._unwritten = bytearray()
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
+        """Write soon; much of it now, since flow control does not see what is gathered."""
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten += data
+        if len(self._unwritten) > WRITTEN_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._unwritten:
+            data = bytes(self._unwritten)
+            self._unwritten.clear()
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close, once everything is written."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Return whether it closes, or is closed."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  # as asyncio
+        """Return what asyncio's transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """Read nothing for now."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
 
 
 class _Deadline:

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from deploy.local.ports import HOST
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
+from tests.fake_broker import turns
 
 PATIENCE = 0.5
 MOST = 20
@@ -188,6 +189,48 @@ async def test_connections_beyond_the_limit_that_say_nothing_are_not_kept(
     assert not any(reader.at_eof() for reader, _ in opened[:MOST])
     for _, writer in opened:
         writer.close()
+
+
+class Recorded(asyncio.Transport):
+    """A transport to nowhere that records what is written, and how it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Record it."""
+        assert not self.closed
+        self.written.append(data)
+
+    def close(self) -> None:
+        """Record the end."""
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        """Return whether it was closed."""
+        return self.closed
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
+async def test_an_answer_is_written_at_once(last: bytes) -> None:
+    """Head and body in one system call, also where the connection is closed behind them."""
+    kind = http_protocol(PATIENCE, Limits(9, 9, 9, 9))
+    config = uvicorn.Config(make_app(), log_config=None, http=kind)
+    transport = Recorded()
+    protocol = kind(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+    protocol.connection_made(transport)
+    protocol.data_received(POST.replace(b"Host", last + b"Host") + b"{}")
+    await turns(20)
+    (answer,) = transport.written
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n2")
+    assert transport.closed == bool(last)
+    protocol.connection_lost(None)
 
 
 PIECES = [

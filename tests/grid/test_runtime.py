@@ -212,7 +212,7 @@ def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None
 
 
 def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> None:
-    """h11 has no answer left for it then: the service is none the worse for it."""
+    """There is no answer left for it then: the service is none the worse for it."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
