@@ -17,6 +17,7 @@ from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
 PLAIN_MOST: Final = 1024  # bytes of a decision that is not packed: it is one among few substations
+_PLAIN: Final = b"{"  # begins JSON, and nothing that zlib writes
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -33,7 +34,7 @@ class Visit(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """When and where a job was sent; ``record`` is the decision as JSON, packed where it is large.
+    """When and where a job was sent; ``record`` is the decision as JSON, or ``packed``.
 
     Of two the later replay's is the later one.
     """
@@ -43,6 +44,15 @@ class Assignment(NamedTuple):
     attempt: int
     substation: str
     record: bytes
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether the decision takes so much that it is worth packing."""
+        return len(self.record) > PLAIN_MOST and self.record.startswith(_PLAIN)
+
+    def packed(self) -> Assignment:
+        """Return the same with its decision packed to a tenth of its size."""
+        return self._replace(record=zlib.compress(self.record, level=1))
 
 
 @dataclass(slots=True)
@@ -234,9 +244,8 @@ def _later_replay(one: Visit, other: Visit | None) -> Visit:
 def _assignment(event: Event, replays: int) -> Assignment:
     detail = event.detail
     body = detail.json if isinstance(detail, Detail) else wire.encode(detail)
-    record = body if len(body) <= PLAIN_MOST else zlib.compress(body, level=1)
-    return Assignment(replays, event.at, event.attempt, intern(event.substation), record)
+    return Assignment(replays, event.at, event.attempt, intern(event.substation), body)
 
 
 def _unpacked(record: bytes) -> bytes:
-    return record if record.startswith(b"{") else zlib.decompress(record)
+    return record if record.startswith(_PLAIN) else zlib.decompress(record)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-from api.job import Job
+from api.job import Assignment, Job
 from api.projection import Projection
 from api.telemetry import Metrics
 from grid import event_log
@@ -16,10 +17,12 @@ from grid.errors import MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
 from grid.isolation import Isolation
+from grid.threads import in_thread
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5.0  # after RabbitMQ has refused an event for some time
+PACK_SECONDS: Final = 1.0
 FREEZE_EVERY: Final = 1_000  # messages of the past
 UNWRITTEN_MOST: Final = 10_000  # events under way: of more, those that it refuses are given up
 
@@ -103,6 +106,23 @@ class EventLog:
         self._metrics.caught_up.set(1)
         log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
 
+    async def pack(self) -> None:
+        """Pack large decisions, off the loop's thread, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(PACK_SECONDS)
+            jobs = self._projection.take_large()
+            known = [(job, job.assigned) for job in jobs if job.assigned is not None]
+            if not known:
+                continue
+            packing = partial(_packed, [assigned for _, assigned in known])
+            try:
+                packed = await in_thread(packing, "packing of decisions")
+            except RuntimeError:  # the system has no thread left
+                packed = packing()
+            for (job, before), after in zip(known, packed, strict=True):
+                if job.assigned is before:
+                    job.assigned = after
+
     async def decided(self, job: Job, seconds: float) -> Job:
         """Wait until a job is sent to a substation, or has ended; at most so long.
 
@@ -155,6 +175,10 @@ class EventLog:
         for waiter in self._waiting.get(id, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
+    return [each.packed() for each in assigned]
 
 
 def _decided(job: Job) -> bool:

@@ -26,6 +26,7 @@ from grid.kinds import Snapshot
 
 _TAKEN: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
+LARGE_MOST: Final = 200  # decisions of perhaps 100 KB that wait to be packed
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
 
 
@@ -42,6 +43,7 @@ class Projection:
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
         self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
+        self._large: OrderedDict[str, Job] = OrderedDict()  # with a decision to be packed
         self._retired = Retired(most_bytes, oldest)
         self._named = 0
         self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
@@ -64,7 +66,24 @@ class Projection:
         before = job.status
         job.take(State(event.kind), event)
         self._count(job, before)
+        if job.assigned is not None and job.assigned.is_large:
+            self._note_large(job)
         return job
+
+    def _note_large(self, job: Job) -> None:
+        if self._large.get(job.id) is job:
+            return
+        self._large[job.id] = job
+        if len(self._large) > LARGE_MOST:
+            _, first = self._large.popitem(last=False)
+            if first.assigned is not None and first.assigned.is_large:
+                first.assigned = first.assigned.packed()
+
+    def take_large(self) -> list[Job]:
+        """Return the jobs whose decisions are to be packed, and forget them here."""
+        found = list(self._large.values())
+        self._large.clear()
+        return found
 
     @property
     def in_full(self) -> int:

@@ -86,6 +86,7 @@ def build(
             ),
             declarer.run(),
             log.mark(),
+            log.pack(),
             controls.run(controls_reader.up),
             queues.run(),
         ):

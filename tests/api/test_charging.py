@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from api import log
+from api import log, projection
 from api.job import PLAIN_MOST, Job
+from api.projection import Projection
 from api.schemas import ChargeIn
 from grid import messages
 from grid.amqp import Outcome
@@ -124,16 +125,46 @@ async def test_a_job_that_cannot_be_put_on_record_is_its_clients_error_alone(
         assert (await bench.post({})).status == 202
 
 
-def test_a_decision_among_few_substations_is_kept_as_it_is() -> None:
-    """To pack each of them took a fourth of the time to read it; a large one is packed."""
-    for number in (3, 1_000):
-        job = Job("a", 1)
-        job.take(State.ASSIGNED, assigned("a", "s1", **{f"s{each}": 1 for each in range(number)}))
-        assert job.assigned is not None
-        assert (job.assigned.record.startswith(b"{")) == (number == 3)
-        assert number == 3 or len(job.assigned.record) > PLAIN_MOST
-        assert job.decision is not None
-        assert len(job.decision["candidates"]) == number
+def decision(number: int) -> Event:
+    """Return a decision among so many substations."""
+    return assigned(f"job{number}", "s1", **{f"s{each}": 1 for each in range(number)})
+
+
+async def test_a_large_decision_is_packed_off_the_way_of_its_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a thread of its own, a little later; one among few substations is kept as it is."""
+    monkeypatch.setattr(log, "PACK_SECONDS", 0.001)
+    bench = Bench()
+    bench.hear(decision(3), decision(1_000))
+    few, many = bench.projection.get("job3"), bench.projection.get("job1000")
+    assert few is not None
+    assert many is not None
+    assert few.assigned is not None
+    assert not few.assigned.is_large
+    assert many.assigned is not None
+    assert many.assigned.is_large
+    before = few.decision, many.decision
+    packing = asyncio.create_task(bench.log.pack())
+    await bench.until(lambda: many.assigned is not None and not many.assigned.is_large)
+    packing.cancel()
+    assert len(many.assigned.record) < PLAIN_MOST * 10
+    assert (few.decision, many.decision) == before
+
+
+def test_large_decisions_that_wait_to_be_packed_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond that the oldest is packed at once: memory stays bounded while a long log is read."""
+    monkeypatch.setattr(projection, "LARGE_MOST", 2)
+    known = Projection(100)
+    for number in range(1_000, 1_005):
+        known.apply(decision(number))
+        known.apply(decision(number))
+    waiting = [job.id for job in known.take_large()]
+    assert waiting == ["job1003", "job1004"]
+    assert known.take_large() == []
+    found = [known.get(f"job{number}") for number in range(1_000, 1_005)]
+    large = [each.id for each in found if each and each.assigned and each.assigned.is_large]
+    assert large == waiting
 
 
 async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
