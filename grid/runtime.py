@@ -6,6 +6,7 @@ An error that nobody caught ends it, unless it is one that passes by itself.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS_SECONDS = 2  # how long an open HTTP connection may delay the end
 BACKLOG = 2048  # connections that wait to be accepted, as with uvicorn
+YOUNG_OBJECTS: Final = 10_000  # more than were freed, before the garbage collector looks at them
 _PART_FAILED: Final = "a part of the service failed"
 
 
@@ -99,6 +101,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         timeout_keep_alive=settings.http_keep_alive,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
+    _spare_collector()
     # uvicorn ends in good order, and then raises the signal again: it has done its work by then
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -106,6 +109,16 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(1 if failed else 0)
+
+
+def _spare_collector() -> None:
+    """Have the garbage collector look less often, and not at what is there for good.
+
+    A job or a message is kept for long, and is no part of a cycle. To look for cycles whenever there
+    are 700 objects more takes a third of the time in which the api accepts a list.
+    """
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _limits(settings: Settings) -> Limits:

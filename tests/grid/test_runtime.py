@@ -16,7 +16,7 @@ from time import monotonic
 import pytest
 
 from deploy.local.ports import HOST, answers
-from grid.runtime import background
+from grid.runtime import YOUNG_OBJECTS, background
 from grid.settings import Settings
 from grid.waiting import within
 from tests.ports import free_ports
@@ -61,6 +61,11 @@ WRONG_PAGE = """
         await reader.read()
         print("closed", flush=True)
         await asyncio.sleep(3600)
+""".strip()
+COLLECTOR = """
+        import gc
+        print(gc.get_threshold()[0], gc.get_freeze_count(), flush=True)
+        raise RuntimeError("this part has an end")
 """.strip()
 SLOW_END = """
         try:
@@ -296,6 +301,16 @@ def test_sigterm_ends_the_process_in_good_order() -> None:
     assert process.returncode == 0
     assert out.splitlines() == ["said goodbye", "cleaned up"]
     assert "Traceback" not in err
+
+
+def test_the_garbage_collector_passes_over_what_is_there_for_good() -> None:
+    """And looks at what is new less often than Python would: most of it is kept for long."""
+    process, _ = serve(fail_after=0, how=COLLECTOR)
+    out, err = end(process)
+    assert process.returncode == 1, err
+    threshold, frozen = map(int, out.splitlines()[0].split())
+    assert threshold == YOUNG_OBJECTS
+    assert frozen > 10_000
 
 
 def test_wrong_settings_end_the_process_at_once() -> None:
