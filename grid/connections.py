@@ -39,7 +39,7 @@ _BAD: Final = (
 )
 
 
-def http_protocol(seconds: float, limits: Limits) -> type[asyncio.Protocol]:
+def http_protocol(seconds: float, limits: Limits) -> type[LimitedProtocol]:
     """Return a protocol that closes a connection whose request, or answer, takes too long.
 
     Args:
@@ -50,23 +50,23 @@ def http_protocol(seconds: float, limits: Limits) -> type[asyncio.Protocol]:
     Before one is refused, the one that has idled longest between two requests is closed.
     """
 
-    class Limited(_LimitedProtocol):
+    class Limited(LimitedProtocol):
         timeout = seconds
-        open_connections: OpenConnections[_LimitedProtocol] = OpenConnections(limits)
+        open_connections: OpenConnections[LimitedProtocol] = OpenConnections(limits)
         refusals = LogThrottle()
         failures = LogThrottle()
 
     return Limited
 
 
-class _LimitedProtocol(asyncio.Protocol):
+class LimitedProtocol(asyncio.Protocol):
     """Closes a connection whose client is too slow, or fails: it may be one of very many.
 
     What it is made with is what uvicorn makes its own protocols with.
     """
 
     timeout: float
-    open_connections: OpenConnections[_LimitedProtocol]
+    open_connections: OpenConnections[LimitedProtocol]
     refusals: LogThrottle
     failures: LogThrottle
 
@@ -271,7 +271,7 @@ class _JoinedWrites(asyncio.Transport):
 class _Deadline:
     """A time by which something must have ended, or the connection is closed."""
 
-    def __init__(self, protocol: _LimitedProtocol) -> None:
+    def __init__(self, protocol: LimitedProtocol) -> None:
         self._protocol = protocol
         self._timer: TimerHandle | None = None
 

@@ -114,8 +114,8 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
 def _spare_collector() -> None:
     """Have the garbage collector look less often, and not at what is there for good.
 
-    A job or a message is kept for long, and is no part of a cycle. To look for cycles whenever there
-    are 700 objects more takes a third of the time in which the api accepts a list.
+    A job or a message is kept for long, and is no part of a cycle. To look for cycles whenever
+    there are 700 objects more takes a third of the time in which the api accepts a list.
     """
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)

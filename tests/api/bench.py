@@ -139,7 +139,7 @@ class Bench:
         # without uvicorn.Server, whose end takes a tenth of a second
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: kind(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+            lambda: kind(config=config, server_state=state, app_state={}),
             HOST,
             0,
         )

@@ -222,7 +222,7 @@ async def test_an_answer_is_written_at_once(last: bytes) -> None:
     kind = http_protocol(PATIENCE, Limits(9, 9, 9, 9))
     config = uvicorn.Config(make_app(), log_config=None, http=kind)
     transport = Recorded()
-    protocol = kind(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+    protocol = kind(config=config, server_state=ServerState(), app_state={})
     protocol.connection_made(transport)
     protocol.data_received(POST.replace(b"Host", last + b"Host") + b"{}")
     await turns(20)
