@@ -1,0 +1,32 @@
+"""Random bits that nobody can foresee, fetched from the system many at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+_AT_ONCE: Final = 4096  # bytes: a system call for some 200 requests
+
+
+class RandomBits:
+    """Gives random bits, as ``random.getrandbits`` does, from the system's own generator.
+
+    A generator that is only seeded by the system, such as ``random.Random``, is foreseen by whoever
+    sees enough of what it made. A substation sees the ids of a part of all jobs, and may not learn
+    those of the others from them.
+    """
+
+    def __init__(self, read: Callable[[int], bytes] = os.urandom) -> None:
+        self._read = read
+        self._bytes = b""
+        self._at = 0
+
+    def __call__(self, bits: int) -> int:
+        """Return a number of so many bits; each byte of the system's is used once."""
+        size = -(-bits // 8)
+        if self._at + size > len(self._bytes):
+            self._bytes, self._at = self._read(max(_AT_ONCE, size)), 0
+        chosen = self._bytes[self._at : self._at + size]
+        self._at += size
+        return int.from_bytes(chosen) >> (8 * size - bits)

@@ -1,0 +1,50 @@
+"""Random bits from the system's generator, fetched many at once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from grid.random_bits import RandomBits
+
+
+class System:
+    """The system's generator, which counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    def __call__(self, size: int) -> bytes:
+        """Return random bytes."""
+        self.given.append(os.urandom(size))
+        return self.given[-1]
+
+
+@pytest.mark.parametrize("bits", [1, 7, 8, 64, 122, 128])
+def test_random_bits_are_as_many_as_were_asked_for(bits: int) -> None:
+    """Each of them is set now and then, and none beyond."""
+    random = RandomBits()
+    found = 0
+    for _ in range(200):
+        number = random(bits)
+        assert 0 <= number < 1 << bits
+        found |= number
+    assert found == (1 << bits) - 1
+
+
+def test_random_bits_are_those_of_the_system_each_used_once() -> None:
+    """Whoever sees some of them learns nothing about the others."""
+    system = System()
+    random = RandomBits(system)
+    numbers = [random(128) for _ in range(256)]
+    assert b"".join(each.to_bytes(16) for each in numbers) == system.given[0]
+    assert len(system.given) == 1
+    random(128)
+    assert len(system.given) == 2
+
+
+def test_random_bits_may_be_more_than_are_fetched_at_once() -> None:
+    """A number that is longer is fetched whole."""
+    system = System()
+    assert RandomBits(system)(8 * 10_000) == int.from_bytes(system.given[0])
