@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from sys import intern
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ from grid import kinds, parking, wire
 from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
-PLAIN_MOST: Final = 1024  # bytes of a decision that is not packed: it is one among few substations
+PLAIN_MOST: Final = 256  # bytes of a decision that is not worth packing
 _PLAIN: Final = b"{"  # begins JSON, and nothing that zlib writes
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -47,7 +47,7 @@ class Assignment(NamedTuple):
 
     @property
     def is_large(self) -> bool:
-        """Return whether the decision takes so much that it is worth packing."""
+        """Return whether the decision is as it came, and worth packing."""
         return len(self.record) > PLAIN_MOST and self.record.startswith(_PLAIN)
 
     def packed(self) -> Assignment:
@@ -74,7 +74,7 @@ class Job:
     queued: Event | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
-    ends: dict[State, Visit] = field(default_factory=dict)
+    ended: tuple[tuple[State, Visit], ...] = ()  # a dict of one takes twice as much
     further_completions: tuple[tuple[str, float], ...] = ()  # beside the one of its ``ends``
 
     def take(self, kind: State, event: Event) -> None:
@@ -93,6 +93,11 @@ class Job:
             where = intern(event.substation)
             self._visit(kind, Visit(event.at, where, event.reason, replays))
         self.status = self._status()
+
+    @property
+    def ends(self) -> dict[State, Visit]:
+        """The first of each of its ends."""
+        return dict(self.ended)
 
     @property
     def substation(self) -> str | None:
@@ -187,7 +192,8 @@ class Job:
             self.charging = max(visit, self.charging or visit)
         else:
             before = self.ends.get(kind)
-            end = self.ends[kind] = _later_replay(visit, before)
+            end = _later_replay(visit, before)
+            self.ended = tuple({**self.ends, kind: end}.items())
             if kind is State.COMPLETED and before is not None:
                 known = {(each.substation, each.at) for each in (before, visit)} | {
                     *self.further_completions
@@ -195,7 +201,7 @@ class Job:
                 self.further_completions = tuple(known - {(end.substation, end.at)})
 
     def _status(self) -> State:
-        if self.ends and (end := self._end()) is not None:
+        if self.ended and (end := self._end()) is not None:
             return end
         if self._charges():
             return State.CHARGING

@@ -18,7 +18,7 @@ from math import inf
 from typing import Final
 
 from api.idempotency import is_keyed
-from api.job import Job
+from api.job import Assignment, Job
 from api.packed import matches, number_of, pack, unpack
 from api.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
@@ -26,7 +26,8 @@ from grid.kinds import Snapshot
 
 _TAKEN: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
-LARGE_MOST: Final = 200  # decisions of perhaps 100 KB that wait to be packed
+PLAIN_BYTES: Final = 64 * 1024 * 1024  # of decisions that are kept as they came: the latest
+UNPACKED_BYTES: Final = 16 * 1024 * 1024  # of those beyond them, which wait to be packed
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
 
 
@@ -43,7 +44,8 @@ class Projection:
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
         self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
-        self._large: OrderedDict[str, Job] = OrderedDict()  # with a decision to be packed
+        self._large: OrderedDict[str, Job] = OrderedDict()  # with a decision as it came
+        self._large_bytes = 0
         self._retired = Retired(most_bytes, oldest)
         self._named = 0
         self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
@@ -66,24 +68,33 @@ class Projection:
         before = job.status
         job.take(State(event.kind), event)
         self._count(job, before)
-        if job.assigned is not None and job.assigned.is_large:
-            self._note_large(job)
+        if event.kind == State.ASSIGNED and job.assigned is not None and job.assigned.is_large:
+            self._note_large(job, job.assigned)
         return job
 
-    def _note_large(self, job: Job) -> None:
-        if self._large.get(job.id) is job:
-            return
-        self._large[job.id] = job
-        if len(self._large) > LARGE_MOST:
-            _, first = self._large.popitem(last=False)
-            if first.assigned is not None and first.assigned.is_large:
-                first.assigned = first.assigned.packed()
+    def _note_large(self, job: Job, assigned: Assignment) -> None:
+        if self._large.get(job.id) is not job:
+            self._large[job.id] = job
+            self._large_bytes += len(assigned.record)
+        for each in self._beyond(PLAIN_BYTES + UNPACKED_BYTES):
+            assert each.assigned is not None, "it has a large one"  # noqa: S101
+            each.assigned = each.assigned.packed()
 
     def take_large(self) -> list[Job]:
-        """Return the jobs whose decisions are to be packed, and forget them here."""
-        found = list(self._large.values())
-        self._large.clear()
-        return found
+        """Return the jobs whose decisions are to be packed, the oldest first; forget them here."""
+        return list(self._beyond(PLAIN_BYTES))
+
+    def _forget_large(self, job: Job) -> None:
+        known = self._large.pop(job.id, None)
+        if known is not None and job.assigned is not None:
+            self._large_bytes -= len(job.assigned.record)
+
+    def _beyond(self, most: int) -> Iterator[Job]:
+        while self._large_bytes > most and self._large:
+            _, job = self._large.popitem(last=False)
+            if job.assigned is not None and job.assigned.is_large:
+                self._large_bytes -= len(job.assigned.record)
+                yield job
 
     @property
     def in_full(self) -> int:
@@ -188,10 +199,12 @@ class Projection:
         else:
             self._packed[first.id] = pack(first)
             del self._jobs[first.id]
+            self._forget_large(first)
 
     def _drop(self, job: Job, now: float) -> None:
         self._ended.pop(job.id, None)
         del self._jobs[job.id]
+        self._forget_large(job)
         self.by_status[job.status] -= 1
         if is_keyed(job.id):
             self._retired.put(job, now)

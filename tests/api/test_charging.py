@@ -13,7 +13,7 @@ from api import log, projection
 from api.job import PLAIN_MOST, Job
 from api.projection import Projection
 from api.schemas import ChargeIn
-from grid import messages
+from grid import messages, wire
 from grid.amqp import Outcome
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
@@ -133,11 +133,12 @@ def decision(number: int) -> Event:
 async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By a thread of its own, a little later; one among few substations is kept as it is."""
+    """By a thread of its own, a little later; a small one is kept as it is."""
     monkeypatch.setattr(log, "PACK_SECONDS", 0.001)
+    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
     bench = Bench()
-    bench.hear(decision(3), decision(1_000))
-    few, many = bench.projection.get("job3"), bench.projection.get("job1000")
+    bench.hear(decision(1), decision(1_000))
+    few, many = bench.projection.get("job1"), bench.projection.get("job1000")
     assert few is not None
     assert many is not None
     assert few.assigned is not None
@@ -152,19 +153,27 @@ async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     assert (few.decision, many.decision) == before
 
 
-def test_large_decisions_that_wait_to_be_packed_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond that the oldest is packed at once: memory stays bounded while a long log is read."""
-    monkeypatch.setattr(projection, "LARGE_MOST", 2)
+def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest are kept as they came; memory stays bounded while a long log is read."""
+    size = len(wire.encode(dict(decision(1_009).detail)))
+    monkeypatch.setattr(projection, "PLAIN_BYTES", 2 * size)
+    monkeypatch.setattr(projection, "UNPACKED_BYTES", 3 * size)
     known = Projection(100)
-    for number in range(1_000, 1_005):
+
+    def plain() -> list[str]:
+        found = [known.get(f"job{number}") for number in range(1_000, 1_010)]
+        return [each.id for each in found if each and each.assigned and each.assigned.is_large]
+
+    for number in range(1_000, 1_010):
         known.apply(decision(number))
         known.apply(decision(number))
-    waiting = [job.id for job in known.take_large()]
-    assert waiting == ["job1003", "job1004"]
+    assert plain() == [f"job{number}" for number in range(1_005, 1_010)]
+    assert [job.id for job in known.take_large()] == ["job1005", "job1006", "job1007"]
     assert known.take_large() == []
-    found = [known.get(f"job{number}") for number in range(1_000, 1_005)]
-    large = [each.id for each in found if each and each.assigned and each.assigned.is_large]
-    assert large == waiting
+    for number in (*range(1_000, 1_010), *range(200)):
+        known.apply(Event(State.COMPLETED, AT, f"job{number}", "s1"))
+    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
+    assert known.take_large() == []  # they were dropped meanwhile
 
 
 async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
