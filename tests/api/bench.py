@@ -134,7 +134,13 @@ class Bench:
     async def serve(self) -> AsyncIterator[Bench]:
         """Serve on a free port for as long as the context lasts."""
         kind = http_protocol(20, CONNECTIONS)
-        config = uvicorn.Config(self.app, log_config=None, server_header=False, http=kind)
+        config = uvicorn.Config(
+            self.app,
+            log_config=None,
+            server_header=False,
+            http=kind,
+            timeout_keep_alive=75,  # as in service: a test may pause for longer than uvicorn's 5 s
+        )
         config.load()
         # without uvicorn.Server, whose end takes a tenth of a second
         state = ServerState()
