@@ -107,7 +107,7 @@ class Rescue:
                 await self._empty(self._judge(), until)
             else:
                 self._return_all()
-            self._count_rescued()
+            self.count_rescued()
             await asyncio.sleep(until - time())
 
     def _return_all(self) -> None:
@@ -203,10 +203,10 @@ class Rescue:
 
     async def _has_room(self, until: float) -> bool:
         time = asyncio.get_running_loop().time
-        self._count_rescued()
+        self.count_rescued()
         while len(self._hand) >= MOST and time() < until:
             await asyncio.sleep(min(ROOM_SECONDS, until - time()))
-            self._count_rescued()
+            self.count_rescued()
         return len(self._hand) < MOST
 
     def _see_to(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
@@ -248,7 +248,7 @@ class Rescue:
             delivery.requeue()
         return taken
 
-    def _count_rescued(self) -> None:
+    def count_rescued(self) -> None:
         """Count those that were acknowledged since: of a link that is lost none is in hand."""
         for each in [each for each in self._hand if not each.is_live]:
             self._rescued(self._hand.pop(each))

@@ -252,6 +252,8 @@ class _Service:
 
     def _on_sent(self, job: Job) -> None:
         """Remember a job until it begins; its decision may not be read in the log yet, or never."""
+        if job.is_taken_back:
+            self._rescue.count_rescued()
         self._unbegun.note(job)
         self._jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 

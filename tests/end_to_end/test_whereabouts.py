@@ -35,6 +35,10 @@ def test_jobs_of_a_deleted_substation_queue_are_charged_by_another_dispatcher(
             lambda: [each["status"] for each in system.all_charges()].count("assigned") == 10,
             "all jobs are assigned to the substation that is held",
         )
+        system.until(
+            lambda: vhost.queue(topology.REQUESTS).get("messages") == 0,
+            "RabbitMQ delivers none of the requests again",
+        )
         system.kill("dispatcher")
         system.kill("substation1")
         delete_queue(vhost, topology.substation_queue("substation1").name)
