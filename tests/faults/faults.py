@@ -16,6 +16,7 @@ from tests.broker import Broker
 from tests.faults import brokerside
 from tests.faults.accounts import ACCEPTED, UNAVAILABLE
 from tests.faults.clock import SEEN_WITHIN_SECONDS
+from tests.faults.operators import drained
 from tests.faults.pages import hostile_pages
 from tests.faults.processes import (
     active,
@@ -131,15 +132,27 @@ def _requests_at_limit(stage: Stage) -> None:
 
 
 def _requests_deleted(stage: Stage) -> None:
-    """Delete the queue while dispatchers have requests of it in hand, and make it anew."""
+    """Delete the queue while a dispatcher has requests of it in hand, and make it anew.
+
+    Until then no substation takes any: what the dispatcher could send it would send, though their
+    queue is gone, and nothing would be missing.
+    """
     before = _reconciled(stage)
-    with hold(stage, *DISPATCHERS):
+    with drained(stage, *SUBSTATIONS):
         stage.wait(stage.length.blocked)
+        stage.system.until(lambda: _in_hand(stage) > 0, "a dispatcher has requests in hand")
         brokerside.delete_queue(stage.vhost, topology.REQUESTS)
-    stage.wait(DECLARED_AFTER_SECONDS)
-    brokerside.declare_topology(stage.vhost)
+        stage.system.until(lambda: not _in_hand(stage), "they went with their queue")
+        stage.wait(DECLARED_AFTER_SECONDS)
+        brokerside.declare_topology(stage.vhost)
     stage.ended()
     _wait_reconciled(stage, before)
+
+
+def _in_hand(stage: Stage) -> float:
+    """Return how many requests wait at the dispatchers."""
+    metric = "dispatcher_waiting_requests"
+    return sum(each.value for name in DISPATCHERS for each in stage.samples(name, metric))
 
 
 def _requests_purged(stage: Stage) -> None:

@@ -36,6 +36,7 @@ from tests.faults.aside import Aside
 from tests.faults.clock import SteppedClock
 from tests.faults.journal import Journal
 from tests.faults.load import Load
+from tests.faults.operators import with_operator
 from tests.faults.report import Row
 from tests.grid.gate import Gate
 from tests.system import DISPATCHERS, STANDBY, System
@@ -261,7 +262,8 @@ def stage(
     special = {name: clock.environment() for name, clock in clocks.items()}
     with Aside() as aside:
         aside.do(gate.open())
-        system = System(vhost, folder, environment=ENVIRONMENT, special=special, way=way)
+        environment = {**ENVIRONMENT, **with_operator(folder)}
+        system = System(vhost, folder, environment=environment, special=special, way=way)
         try:
             for name in [*system.services, STANDBY]:
                 system.start(name)
