@@ -324,7 +324,7 @@ class Dispatcher:
         """Remove the waiting jobs that are unwanted, and return them."""
         dropped = self._line.take(unwanted)
         for job in dropped:
-            del self._jobs[job.id]
+            self._leave(job)
         return dropped
 
     def _note_back(self, jobs: list[Job]) -> None:
@@ -351,7 +351,7 @@ class Dispatcher:
 
     def _park(self, job: Job) -> None:
         kind, reason = self._hopeless(job) or ("", "")
-        del self._jobs[job.id]
+        self._leave(job)
         if job.delivery is not None:  # as that of every job that waits
             self._parking.park(job.delivery, job.id, kind, reason, headers=job.headers)
 
@@ -365,11 +365,14 @@ class Dispatcher:
     def _on_expired(self, job: Job, written: bool) -> None:  # noqa: FBT001
         if not written:
             self._metrics.events_lost.inc()
-            self._line.join(job)  # and its departure is past: it is tried again
+            if self._jobs.get(job.id) is job and job.is_ours:
+                self._line.join(job)  # and its departure is past: it is tried again
+            else:
+                self._leave(job)  # RabbitMQ delivers it again
             return
         self._metrics.expired.inc()
         tell(log, job.id, job.trace, DEPARTED)
-        del self._jobs[job.id]
+        self._leave(job)
         self._sent.note(job.id, "", self._clock(), job.replays)
         job.done()
 
@@ -379,8 +382,7 @@ class Dispatcher:
         if outcome is not Outcome.CONFIRMED and unique and job.is_ours:
             self._line.join(job)
             return
-        if unique:
-            del self._jobs[job.id]
+        self._leave(job)
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else it is where it was, too
             self.record_requeued(job.id, job.was_at, job.read_to)
         job.done()
@@ -416,6 +418,7 @@ class Dispatcher:
             self._unsettled.acknowledged(job.decided_after, self._now())
         job.done()
         self._tell_sent(job)
+        job.delivery = None  # it is remembered until it begins, and thousands of them are
 
     def _on_refused(self, job: Job, outcome: Outcome) -> None:
         """Let a job that a substation's queue did not take go elsewhere."""

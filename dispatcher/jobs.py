@@ -67,7 +67,10 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Return whether RabbitMQ does not deliver it again, perhaps to another dispatcher."""
+        """Return whether it is still to be settled here.
+
+        Else it is acknowledged, or RabbitMQ delivers it again, perhaps to another dispatcher.
+        """
         return self.delivery is None or self.delivery.is_live
 
     @property

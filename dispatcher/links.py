@@ -59,8 +59,11 @@ class Links:
         ]
 
     @property
-    def lease_holds(self) -> bool:
-        """Return whether RabbitMQ has confirmed a moment ago that what it delivered is ours."""
+    def no_lease_lapsed(self) -> bool:
+        """Return whether RabbitMQ confirmed a moment ago that what it delivered is still ours.
+
+        So it is while a link is down: then nothing that it delivered is.
+        """
         return not (self.requests.lapsed or self.taken_back.lapsed)
 
 

@@ -68,4 +68,4 @@ class Floors:
                 continue
             snapshot = Snapshot(each.detail)
             if (floor := snapshot.unsettled_from) is not None:
-                self._by_dispatcher[snapshot.dispatcher] = floor
+                self._by_dispatcher[snapshot.dispatcher or ""] = floor

@@ -158,7 +158,7 @@ class _Service:
             read_log=self._read_log,
             read_all=self._read_all,
             open_jobs=self._jobs,
-            certain=lambda: self._links.lease_holds,
+            certain=lambda: self._links.no_lease_lapsed,
             position=self._position,
             send_ahead=settings.send_ahead,
         )
@@ -251,7 +251,10 @@ class _Service:
             self._ledger.settle(self._now())
 
     def _on_sent(self, job: Job) -> None:
-        """Remember a job until it begins; its decision may not be read in the log yet, or never."""
+        """Count a job that was taken back, and remember each until it begins.
+
+        Its decision may not be read in the log yet, or never.
+        """
         if job.is_taken_back:
             self._rescue.count_rescued()
         self._unbegun.note(job)

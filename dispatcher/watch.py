@@ -91,11 +91,13 @@ class SubstationWatch:
         snapshot = Snapshot(event.detail)
         speaker, floor = snapshot.dispatcher, snapshot.unsettled_from
         if speaker != self._turn.name and floor is not None:
-            self._inherit(floor, speaker)
+            self._inherit(floor, speaker or "")
         if self._mark.passed.is_set():
-            self._turn.heard(speaker, leaves=snapshot.leaves)
+            if speaker is not None:
+                self._turn.heard(speaker, leaves=snapshot.leaves)
             return
-        self._turn.heard_before(speaker, self._clock() - event.at, leaves=snapshot.leaves)
+        if speaker is not None:
+            self._turn.heard_before(speaker, self._clock() - event.at, leaves=snapshot.leaves)
         self._ledger.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
 
     def on_events(self, body: bytes, writer: str) -> None:
@@ -176,12 +178,12 @@ class Turn:
             return True
         return heard is not None and not self._other_left and now - heard < STAND_BY_SECONDS
 
-    def heard(self, name: object, *, leaves: bool = False) -> None:
+    def heard(self, name: str, *, leaves: bool = False) -> None:
         """Note the word of a dispatcher, perhaps one's own; the last one, where it ``leaves``."""
         if name != self.name:
             self._other_heard_at, self._other_left = self._now(), leaves
 
-    def heard_before(self, name: object, seconds: float, *, leaves: bool = False) -> None:
+    def heard_before(self, name: str, seconds: float, *, leaves: bool = False) -> None:
         """Note the word of a dispatcher from before this start, so many seconds ago."""
         if name != self.name:
             ago = max(0.0, seconds)

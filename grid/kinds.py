@@ -111,9 +111,10 @@ class Snapshot:
         self._detail = detail
 
     @property
-    def dispatcher(self) -> str:
+    def dispatcher(self) -> str | None:
         """The name of the dispatcher."""
-        return str(self._detail.get(_DISPATCHER))
+        found = self._detail.get(_DISPATCHER)
+        return found if isinstance(found, str) and found else None
 
     @property
     def leaves(self) -> bool:

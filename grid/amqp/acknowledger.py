@@ -19,8 +19,9 @@ class Acknowledger:
     message on a newer one.
 
     An acknowledgement waits for the end of the loop's turn, so that one frame may do for many; with
-    ``gap_seconds`` one behind a delivery that is not settled waits so much longer. What is requeued
-    or rejected goes at once, after all that was acknowledged before it.
+    ``gap_seconds`` one behind a delivery that is not settled waits once or twice as long, and those
+    that come meanwhile wait with it. What is requeued or rejected goes at once, after all that was
+    acknowledged before it.
     """
 
     def __init__(self, channel: int, send: Send, soon: Soon, *, gap_seconds: float = 0.0) -> None:

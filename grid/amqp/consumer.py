@@ -99,8 +99,11 @@ class Consumer(BaseConsumer):
         if (idle := self._callbacks.idle) is not None:
             self._looking = asyncio.create_task(self._look(channel, idle, self._broken))
 
-    def _lost(self) -> None:
+    def _end_channel(self) -> None:
         self._look_no_more()
+        super()._end_channel()
+
+    def _lost(self) -> None:
         super()._lost()
         self._callbacks.lost()
 

@@ -14,7 +14,7 @@ from math import inf
 from typing import Final
 
 LEASE_SECONDS: Final = 1.0  # far below two heartbeats, in which RabbitMQ gives nobody up
-RENEW_SECONDS: Final = 0.25  # between an answer and the next question
+RENEW_SECONDS: Final = 0.25  # between two questions, the first of which is answered
 ANSWER_SECONDS: Final = 15.0  # without an answer a link is of no use: it is made anew
 
 

@@ -82,6 +82,7 @@ class Link:
         finally:
             self.up.clear()
             self._closing()
+            self._channel = None
             await _close(connection)
 
     async def _open_with_patience(self) -> Connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pika.channel import Channel
@@ -10,7 +10,7 @@ from pika.channel import Channel
 from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.connection import Connection, connection_of
 from grid.amqp.lease import Lease
-from grid.amqp.link import Link, Watch, future, settle
+from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.renewal import Renewal
 
 
@@ -45,7 +45,7 @@ class Receiver(Link):
 
     async def _set_up(self, channel: Channel) -> None:
         # deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has
-        send, soon = partial(_send, channel), connection_of(channel).before_flush
+        send, soon = partial(_send, channel), partial(_before_flush, channel)
         self._acknowledger = self._acknowledging(channel.channel_number, send, soon)
         if self._lease is not None:
             asked_at = self._lease.now()
@@ -63,9 +63,13 @@ class Receiver(Link):
 
     def _closing(self) -> None:
         self._acknowledger.flush()
-        self._acknowledger.end()
+        self._end_channel()
 
     def _lost(self) -> None:
+        self._end_channel()
+
+    def _end_channel(self) -> None:
+        """End what works on the channel, which is about to be closed or is gone."""
         if self._renewal is not None:
             self._renewal.stop()
         self._acknowledger.end()
@@ -81,6 +85,10 @@ async def grant(channel: Channel, prefetch: int) -> None:
 def _send(channel: Channel, data: bytes) -> None:
     if channel.is_open:
         connection_of(channel).send(data)
+
+
+def _before_flush(channel: Channel, call: Callable[[], None]) -> None:
+    connection_of(channel).before_flush(partial(guarded, call))
 
 
 def nothing() -> None:

@@ -196,10 +196,13 @@ class StreamReader(BaseConsumer):
         self._unread.popleft()
         delivery.ack()
 
-    def _lost(self) -> None:
-        super()._lost()
+    def _end_channel(self) -> None:
+        super()._end_channel()
         self._check_no_more()
         self._unread.clear()  # they come again
+
+    def _lost(self) -> None:
+        super()._lost()
         if self._forget is not None:
             self._next = self._start
             self._forget()

@@ -43,9 +43,17 @@ class Taker(Receiver):
         Raise ``BrokerUnavailable`` where the link is down, or breaks over it: RabbitMQ closes it
         where there is no such queue, and with it goes whatever else was taken and not acknowledged.
         """
-        return await self._do(f"take from {queue}", lambda channel: self._get(channel, queue))
+        came: list[Delivery] = []
+        try:
+            return await self._do(
+                f"take from {queue}", lambda channel: self._get(channel, queue, came)
+            )
+        except BaseException:
+            for each in came:  # in the very turn in which nobody waited for it any more
+                each.requeue()
+            raise
 
-    async def _get(self, channel: Channel, queue: str) -> Delivery | None:
+    async def _get(self, channel: Channel, queue: str, came: list[Delivery]) -> Delivery | None:
         await self._turn.acquire()
         asked: asyncio.Future[Delivery | None] = future()
         self._asked = asked
@@ -71,6 +79,7 @@ class Taker(Receiver):
             if asked.done():  # nobody waits for it any more
                 delivery.requeue()
             else:
+                came.append(delivery)
                 asked.set_result(delivery)
 
         channel.basic_get(queue, on_message)

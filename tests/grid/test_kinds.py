@@ -96,6 +96,7 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
         (kinds.requested_at, "requested_at", [True, "1", -1, 1e12, float("nan"), None, [1]]),
         (kinds.read_to, "read_to", [True, "1", 1.0, None, [1]]),
         (lambda detail: Snapshot(detail).unsettled_from, "unsettled_from", [True, -1, 1.0, "1"]),
+        (lambda detail: Snapshot(detail).dispatcher, "dispatcher", [None, "", 1, ["d1"], {}]),
         (lambda detail: Snapshot(detail).leaves or None, "leaves", [1, "true", [True], {}]),
         (lambda detail: Snapshot(detail).rows, "substations", [None, {}, "s1", [*ROWS, 1], [{}]]),
         (lambda detail: Snapshot(detail).names or None, "substations", [{}, "s1", [{"a": 1}]]),
