@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from grid.connection_limits import Limits, OpenConnections, client_of
-from grid.http_framing import BadRequest, Framing, with_known_method
+from grid.http_framing import BadRequest, Framing
 from grid.logs import LogThrottle
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,6 @@ class LimitedProtocol(asyncio.Protocol):
         self._client: tuple[str, int] | None = None
         self._framing = Framing()
         self._held = bytearray()  # that uvicorn has not been given
-        self._method: str | None = None  # of the request that is due, where httptools has none
         self._answer_begun = self._is_answered = False
         self._arrival = _Deadline(self)
         self._taking = _Deadline(self)
@@ -130,13 +129,10 @@ class LimitedProtocol(asyncio.Protocol):
     def _read(self) -> None:
         """Pass uvicorn what is there of the request that is due; nothing of the next one."""
         while self._held and not self._framing.complete and not self.transport.is_closing():
-            size = self._framing.size_of_piece(self._held)
-            piece = bytes(self._held[:size])
-            del self._held[:size]
-            if not self._framing.begun:
-                piece, self._method = with_known_method(piece)
             try:
-                self._framing.feed(piece)
+                piece = self._framing.take(self._held)
+                if not piece:
+                    break
                 self._http.data_received(piece)
             except BadRequest as error:
                 self._refuse(error)
@@ -150,8 +146,10 @@ class LimitedProtocol(asyncio.Protocol):
         """Have the app answer a request, and note when it has."""
 
         ended = False
-        if self._method is not None:
-            scope["method"] = self._method
+        if self._framing.method is not None:
+            scope["method"] = self._framing.method
+        # uvicorn adds those behind the body where they have come by now: they are no headers
+        scope["headers"] = scope["headers"][: self._framing.headers]
 
         async def note(message: Message) -> None:
             nonlocal ended
@@ -174,9 +172,6 @@ class LimitedProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         """Go on with the next request, once this one has arrived and is answered."""
         if not (self._is_answered and self._framing.complete) or self.transport.is_closing():
-            return
-        if self._framing.upgrade:
-            self.transport.close()
             return
         self._framing.begin()
         self._answer_begun = self._is_answered = False

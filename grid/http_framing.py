@@ -11,9 +11,13 @@ from typing import Final
 
 import httptools
 
-HEAD_MOST: Final = 16 * 1024  # bytes without anything of a body in them: of a head, of trailers
+MAX_HEAD_BYTES: Final = 16 * 1024  # and of what stands between two parts of a body, or behind it
+MAX_METHOD_BYTES: Final = 64
+MAX_CHUNKED_PIECE: Final = 4 * 1024  # bytes, so that what stands between two parts is counted
 _METHODS: Final = (b"POST ", b"GET ", b"HEAD ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
-_METHOD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ")
+_METHOD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( ?)")
+_UPGRADE: Final = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*(?=\r\n)")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)+")
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _END: Final = b"\r\n\r\n"
 
@@ -22,21 +26,12 @@ class BadRequest(ValueError):  # HTTP's own word
     """What arrived is no HTTP request, or one that two readers may read in two ways."""
 
 
-def with_known_method(head: bytes) -> tuple[bytes, str | None]:
-    """Return a head that httptools reads whatever its method is, and that method.
-
-    It knows some methods alone, while any word may be one: the app says which it has. None stands
-    for the method that is there.
-    """
-    if head.startswith(_METHODS) or (found := _METHOD.match(head)) is None:
-        return head, None
-    return _METHODS[0] + head[found.end() :], found[1].decode()
-
-
 class Framing:
     """Follows the requests of one connection, a piece after the other.
 
     ``complete`` says that a request is there to its last byte; ``begin`` goes on with the next.
+    ``headers`` is how many its head has, and ``method`` its method where the piece that holds the
+    head has another one; None where that is its own.
     """
 
     def __init__(self) -> None:
@@ -46,53 +41,82 @@ class Framing:
     def begin(self) -> None:
         """Begin with the next request."""
         self.complete = False
-        self.begun = False
-        self.upgrade = False  # another protocol is asked for: nothing behind it is HTTP
+        self.headers = 0
+        self.method: str | None = None
+        self._early: _EarlyCheck | None = None  # of a head that comes in parts
         self._has_head = self._is_chunked = False
         self._body_left: int | None = None  # None where only its end says how long it is
         self._url = b""
+        self._host = b""
         self._hosts = 0
-        self._quiet = 0  # bytes since there was anything of a body
+        self._quiet = 0  # bytes of a chunked body since there was anything of the body in them
+        self._tail = b""  # the last bytes of what was read of that
 
-    def size_of_piece(self, data: bytes | bytearray) -> int:
-        """Return how much of the data to feed at once: nothing of the next request is in it."""
-        if self._body_left is not None:
-            return min(len(data), self._body_left)
-        if not self.begun and (end := data.find(_END)) >= 0:
-            return end + len(_END)
-        if not self.begun:
-            return len(data)
-        return data.find(b"\n") + 1 or len(data)
+    def take(self, received: bytearray) -> bytes:
+        """Remove the next piece of the request from what was received, and return it.
 
-    def feed(self, piece: bytes) -> None:
-        """Read the next piece.
+        It is a whole head, or a part of the body; nothing of the next request is in it. Empty where
+        there is no more to read before more is received. An offer to go on in another protocol is
+        left out: a server may ignore it, and httptools would take the body for that protocol.
 
         Raises:
             BadRequest: with what is wrong.
         """
-        self.begun = True
-        self._quiet += len(piece)
         if not self._has_head:
-            self._check_quiet()
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            self.upgrade = True
-        except httptools.HttpParserError as error:
-            raise BadRequest(str(error.__context__ or error)) from error
-        if not self.complete:
-            self._check_quiet()
+            piece = self._take_head(received)
+        elif self._is_chunked:
+            piece = self._take_chunked(received)
+        else:
+            piece = _removed(received, min(len(received), self._body_left or 0))
+        if piece:
+            self._feed(piece)
+        return piece
 
-    def _check_quiet(self) -> None:
-        if self._quiet > HEAD_MOST:
-            raise BadRequest(f"there is no end to its head within {HEAD_MOST} bytes")
+    def _take_head(self, received: bytearray) -> bytes:
+        if empty := _EMPTY_LINES.match(received):
+            del received[: empty.end()]
+        end = received.find(_END)
+        size = len(received) if end < 0 else end + len(_END)
+        if size > MAX_HEAD_BYTES:
+            raise BadRequest(
+                f"there is no end to its head within {MAX_HEAD_BYTES} bytes: send fewer or "
+                "shorter headers"
+            )
+        if end < 0:
+            if received and received != b"\r":
+                self._early = self._early or _EarlyCheck()
+                self._early.look(bytes(received))
+            return b""
+        head, self.method = with_known_method(_removed(received, size))
+        return _UPGRADE.sub(b"", head)
+
+    def _take_chunked(self, received: bytearray) -> bytes:
+        """Take what is up to the next empty line: the last one is the end of the request."""
+        part = self._tail + received[:MAX_CHUNKED_PIECE]
+        end = part.find(_END)
+        size = len(part) if end < 0 else end + len(_END)
+        piece = _removed(received, size - len(self._tail))
+        self._tail = part[max(0, size - len(_END) + 1) : size]
+        self._quiet += len(piece)
+        if self._quiet > MAX_HEAD_BYTES:
+            raise BadRequest(
+                f"there must not be more than {MAX_HEAD_BYTES} bytes between two parts of its "
+                "body, or behind it"
+            )
+        return piece
+
+    def _feed(self, piece: bytes) -> None:
+        had_head = self._has_head
+        _feed(self._parser, piece)
+        if not (had_head or self._has_head):
+            raise BadRequest("its head has no end")
 
     # What httptools calls. An exception comes out of its feed_data, as the context of its own.
 
     def on_message_begin(self) -> None:
         """Refuse another request in the same piece."""
         if self.complete:
-            raise BadRequest("it does not end where its lines do")
+            raise BadRequest("there must be nothing behind its end in the same line")
 
     def on_url(self, url: bytes) -> None:
         """Collect the target."""
@@ -100,14 +124,19 @@ class Framing:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Look at the headers that say where a request goes and where it ends."""
+        if self._has_head:
+            return  # it stands behind the body, where nothing of that may be said
+        self.headers += 1
         size = len(name)
         if size == 4 and name.lower() == b"host":  # noqa: PLR2004  # most names need no more
             self._hosts += 1
+            self._host = value
         elif size == 14 and name.lower() == b"content-length":  # noqa: PLR2004
             self._body_left = int(value)
         elif size == 17 and name.lower() == b"transfer-encoding":  # noqa: PLR2004
             if self._is_chunked or value.lower() != b"chunked":
-                raise BadRequest("its Transfer-Encoding must be chunked, and stand there once")
+                given = value.decode("ascii", "backslashreplace")
+                raise BadRequest(f"its Transfer-Encoding must be chunked, once, got {given!r}")
             self._is_chunked = True
 
     def on_headers_complete(self) -> None:
@@ -118,8 +147,13 @@ class Framing:
             raise BadRequest(f"its version must be 1.1, or 1.0, got {version}")
         if self._hosts > 1 or (not self._hosts and version != "1.0"):
             raise BadRequest(f"it must have the header Host once, got {self._hosts}")
-        if not httptools.parse_url(self._url).path:
+        target = httptools.parse_url(self._url)
+        if not target.path:
             raise BadRequest("its target has no path")
+        if target.host is not None:
+            port = b"" if target.port is None else b":%d" % target.port
+            if self._hosts and (target.host + port).lower() != self._host.lower():
+                raise BadRequest("its target must name the same host as its header Host")
 
     def on_body(self, body: bytes) -> None:
         """Count a part of the body."""
@@ -130,3 +164,50 @@ class Framing:
     def on_message_complete(self) -> None:
         """Note that the request is there."""
         self.complete = True
+
+
+class _EarlyCheck:
+    """Refuses what is no head before all of it is there: its end might never come."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._seen = 0
+
+    def look(self, head: bytes) -> None:
+        """Look at what is there of a head, which has grown since the last time.
+
+        Raises:
+            BadRequest: with what is wrong.
+        """
+        if not self._seen:
+            begun = _METHOD.match(head)
+            if begun and not begun[2] and begun.end() == len(head) <= MAX_METHOD_BYTES:
+                return  # the method may go on
+            _feed(self._parser, with_known_method(head)[0])
+        else:
+            _feed(self._parser, head[self._seen :])
+        self._seen = len(head)
+
+
+def with_known_method(head: bytes) -> tuple[bytes, str | None]:
+    """Return a head that httptools reads whatever its method is, and that method.
+
+    It knows some methods alone, while any word may be one: the app says which it has. None stands
+    for the method that is there.
+    """
+    if head.startswith(_METHODS) or (found := _METHOD.match(head)) is None or not found[2]:
+        return head, None
+    return _METHODS[0] + head[found.end() :], found[1].decode()
+
+
+def _feed(parser: httptools.HttpRequestParser, data: bytes) -> None:
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        raise BadRequest(str(error.__context__ or error)) from error
+
+
+def _removed(received: bytearray, size: int) -> bytes:
+    piece = bytes(received[:size])
+    del received[:size]
+    return piece

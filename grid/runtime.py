@@ -97,6 +97,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         lifespan="on",
         server_header=False,
         http=http_protocol(settings.http_timeout, limits),
+        ws="none",
         backlog=limits.accepted_at_once,
         timeout_keep_alive=settings.http_keep_alive,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,

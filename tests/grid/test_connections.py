@@ -36,6 +36,11 @@ def make_app() -> FastAPI:
     async def echo(request: Request) -> int:
         return len(await request.body())
 
+    @app.post("/headers")
+    async def headers(request: Request) -> list[str]:
+        await request.body()
+        return request.headers.keys()
+
     @app.get("/broken")
     async def broken() -> None:
         raise RuntimeError("this page is broken")
@@ -429,15 +434,71 @@ async def test_an_error_of_the_app_is_answered_and_ends_the_connection(
     writer.close()
 
 
-async def test_who_asks_for_another_protocol_is_answered_and_let_go(port: int) -> None:
-    """Nothing behind such a request is taken for HTTP."""
+COUNTED = (b"Content-Length: 2\r\n\r\n", b"{}")
+CHUNKED = (b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("offer", [b"websocket", b"h2c"])
+@pytest.mark.parametrize("framed", [COUNTED, CHUNKED])
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_an_offer_of_another_protocol_is_ignored(
+    port: int, offer: bytes, framed: tuple[bytes, bytes], pause: float
+) -> None:
+    """The request is answered, with its body, and so is the next one: as RFC 9110, 7.8 has it."""
     reader, writer = await asyncio.open_connection(HOST, port)
-    upgrade = POST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
-    writer.write(upgrade + b"{}" + POST + b"{}")
-    received = await reader.read()
-    assert received.startswith(b"HTTP/1.1 200 ")
-    assert received.count(b"HTTP/1.1 ") == 1
+    asked = b"Connection: Upgrade\r\nUpgrade: " + offer + b"\r\n"
+    writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\n" + asked + framed[0])
+    await writer.drain()
+    await asyncio.sleep(pause)
+    writer.write(framed[1])
+    for _ in range(2):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"2"
+        writer.write(POST + b"{}")
     writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n\r\n"])
+@pytest.mark.parametrize("cut", range(1, 66, 8))
+async def test_a_length_of_zero_may_stand_anywhere_in_a_head(
+    port: int, before: bytes, cut: int
+) -> None:
+    """In one packet or two: a head is not over before it is."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    request = before + b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX: y\r\n\r\n"
+    writer.write(request[:cut])
+    await writer.drain()
+    await asyncio.sleep(0.01)
+    writer.write(request[cut:])
+    async with asyncio.timeout(PATIENCE * 8):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"0"
+    writer.close()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_what_stands_behind_a_body_is_no_header(port: int, pause: float) -> None:
+    """Whoever checked or removed headers before may have passed it on: RFC 9110, 6.5.1."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    await writer.drain()
+    await asyncio.sleep(pause)
+    writer.write(b"Authorization: Bearer key\r\nHost: y\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    assert json.loads(await reader.readuntil(b"]")) == ["host", "transfer-encoding"]
+    writer.close()
+
+
+async def test_a_method_is_known_wherever_its_bytes_part(port: int) -> None:
+    """The app says which it has: 405, however the request arrives."""
+    for cut in (1, 2, 3, 4):
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(b"\r\n" + b"FLY /echo HTTP/1.1\r\n"[:cut])
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(b"FLY /echo HTTP/1.1\r\n"[cut:] + b"Host: x\r\n\r\n")
+        assert b"405" in await reader.readline()
+        writer.close()
 
 
 async def test_a_body_is_asked_for_where_the_client_waits_to_be_asked(port: int) -> None:

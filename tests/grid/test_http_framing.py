@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.http_framing import HEAD_MOST, BadRequest, Framing, with_known_method
+from grid.http_framing import (
+    MAX_HEAD_BYTES,
+    MAX_METHOD_BYTES,
+    BadRequest,
+    Framing,
+    with_known_method,
+)
 
 HOST = b"Host: x\r\n"
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -15,26 +21,51 @@ CHUNKED = (
     b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: Chunked\r\n\r\n"
     b"3\r\na\nb\r\n1;x=y\r\n\n\r\n0\r\nTrailer: z\r\n\r\n"
 )
-GOOD = [GET, POST, CHUNKED, b"\r\n" + GET, b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n"]
+EMPTY = b"PUT /a HTTP/1.1\r\nContent-Length: 0\r\nX: y\r\n" + HOST + b"\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAM\r\n"
+GOOD = [
+    GET,
+    POST,
+    CHUNKED,
+    b"\r\n" + GET,
+    b"\r\n\r\n" + EMPTY,
+    EMPTY,
+    b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
+    POST.replace(b"POST", b"FLY"),
+    GET.replace(b"GET", b"PRI"),
+    POST.replace(HOST, OFFER + HOST),
+    CHUNKED.replace(HOST, HOST + OFFER),
+    GET.replace(b"/a", b"http://X/a"),
+]
 LAST = [GET.replace(HOST, b"Connection: close\r\n" + HOST), b"GET /a HTTP/1.0\r\n\r\n"]
 
 
-def ends(data: bytes, cuts: list[int]) -> list[int]:
-    """Return where each request ends in data that arrives in parts, cut at these places."""
-    framing, found, held, at = Framing(), [], b"", 0
+def pieces(data: bytes, cuts: list[int]) -> list[list[bytes]]:
+    """Return the pieces of each request in data that arrives in parts, cut at these places."""
+    framing, received, found = Framing(), bytearray(), [[]]
     places = sorted({min(each, len(data)) for each in cuts} | {len(data)})
-    for place in places:
-        held += data[at:place]
-        at = place
-        while held:
-            size = framing.size_of_piece(held)
-            assert 0 < size <= len(held)
-            framing.feed(held[:size])
-            held = held[size:]
+    for begin, end in zip([0, *places], places, strict=False):
+        received += data[begin:end]
+        while piece := framing.take(received):
+            found[-1].append(piece)
             if framing.complete:
-                found.append(at - len(held))
+                found.append([])
                 framing.begin()
+    assert not received
+    assert not found.pop()
     return found
+
+
+def ends(data: bytes, cuts: list[int]) -> list[int]:
+    """Return where each request ends, of those that nothing is left out of."""
+    lengths = [len(b"".join(each)) for each in pieces(data, cuts)]
+    return [sum(lengths[: number + 1]) for number in range(len(lengths))]
+
+
+def passed_on(request: bytes) -> bytes:
+    """Return what httptools is given of a good request."""
+    request = request.removeprefix(b"\r\n").removeprefix(b"\r\n").replace(b"UPGRADE: h2c\r\n", b"")
+    return request.replace(b"FLY /", b"POST /").replace(b"PRI /", b"POST /")
 
 
 @given(
@@ -47,9 +78,17 @@ def test_requests_end_where_they_end_however_they_arrive(
 ) -> None:
     """One after the other, in whatever parts: nothing of the next one is in a piece."""
     requests = [*requests, last]
-    lengths = [len(each) for each in requests]
-    expected = [sum(lengths[: number + 1]) for number in range(len(lengths))]
-    assert ends(b"".join(requests), cuts) == expected
+    found = [b"".join(each) for each in pieces(b"".join(requests), cuts)]
+    assert found == [passed_on(each) for each in requests]
+
+
+@pytest.mark.parametrize("request_", GOOD)
+def test_a_head_is_passed_on_whole_however_it_arrives(request_: bytes) -> None:
+    """uvicorn begins to answer with the end of the head, and must know all of it."""
+    for cuts in ([], list(range(len(request_)))):
+        [[head, *_]] = pieces(request_, cuts)
+        assert head == passed_on(request_)[: len(head)]
+        assert head.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +118,11 @@ def test_requests_end_where_they_end_however_they_arrive(
         (GET.replace(HOST, HOST + b"X: \x00\r\n"), "header value"),
         (GET.replace(b"/a", b"/\xff"), "url"),
         (b"\x16\x03\x01\x02\x00", "method"),
+        (b"x" * (MAX_METHOD_BYTES + 1), "method"),
+        (GET.replace(b"/a", b"http://y/a"), "the same host"),
+        (GET.replace(b"/a", b"http://x:81/a"), "the same host"),
+        (GET.replace(HOST, b"Upgrade : h2c\r\n" + HOST), "header"),
+        (GET.replace(HOST, HOST + b"Upgrade: h2c\r\n folded\r\n"), "whitespace"),
     ],
 )
 def test_what_two_readers_may_read_in_two_ways_is_refused(request_: bytes, why: str) -> None:
@@ -90,10 +134,10 @@ def test_what_two_readers_may_read_in_two_ways_is_refused(request_: bytes, why: 
 @pytest.mark.parametrize(
     "head",
     [
-        GET.replace(HOST, HOST + b"X: " + b"x" * HEAD_MOST + b"\r\n"),
-        CHUNKED.replace(b"3\r\n", b"3;" + b"x" * HEAD_MOST + b"\r\n"),
-        CHUNKED.replace(b"z\r\n", b"z\r\n" * HEAD_MOST),
-        CHUNKED.replace(b"Trailer: z\r\n", b"T: z\r\n" * HEAD_MOST),
+        GET.replace(HOST, HOST + b"X: " + b"x" * MAX_HEAD_BYTES + b"\r\n"),
+        CHUNKED.replace(b"3\r\n", b"3;" + b"x" * MAX_HEAD_BYTES + b"\r\n"),
+        CHUNKED.replace(b"z\r\n", b"z\r\n" * MAX_HEAD_BYTES),
+        CHUNKED.replace(b"Trailer: z\r\n", b"T: z\r\n" * MAX_HEAD_BYTES),
     ],
 )
 @pytest.mark.parametrize("cuts", [[], list(range(0, 500_000, 1_000))])
@@ -105,11 +149,11 @@ def test_a_head_has_an_end(head: bytes, cuts: list[int]) -> None:
 
 def test_a_body_may_be_longer_than_a_head() -> None:
     """Whether its length is said before or not."""
-    size = 10 * HEAD_MOST
+    size = 10 * MAX_HEAD_BYTES
     body = b"x" * size
     counted = POST.replace(b": 3\r\n\r\nabc", f": {size}\r\n\r\n".encode() + body)
     chunked = CHUNKED.replace(b"3\r\na\nb", f"{size:x}\r\n".encode() + body)
-    cuts = list(range(0, size, HEAD_MOST))
+    cuts = list(range(0, size, MAX_HEAD_BYTES))
     assert ends(counted + chunked, cuts) == [len(counted), len(counted + chunked)]
 
 
@@ -119,5 +163,13 @@ def test_any_word_may_be_a_method(word: bytes) -> None:
     head, method = with_known_method(GET.replace(b"GET", word))
     assert method == (None if word == b"GET" else word.decode())
     assert ends(head, []) == [len(head)]
+    for cuts in ([], [1], list(range(len(head)))):
+        framing, received = Framing(), bytearray()
+        places = [*cuts, len(head)]
+        whole = GET.replace(b"GET", word)
+        for begin, end in zip([0, *places], [*places[:-1], len(whole)], strict=False):
+            received += whole[begin:end]
+            framing.take(received)
+        assert (framing.complete, framing.method) == (True, method)
     for other in (b"", b"F", b"(x) / HTTP/1.1", b" GET /"):
         assert with_known_method(other) == (other, None)
