@@ -42,7 +42,8 @@ LAST = [GET.replace(HOST, b"Connection: close\r\n" + HOST), b"GET /a HTTP/1.0\r\
 
 def pieces(data: bytes, cuts: list[int]) -> list[list[bytes]]:
     """Return the pieces of each request in data that arrives in parts, cut at these places."""
-    framing, received, found = Framing(), bytearray(), [[]]
+    framing, received = Framing(), bytearray()
+    found: list[list[bytes]] = [[]]
     places = sorted({min(each, len(data)) for each in cuts} | {len(data)})
     for begin, end in zip([0, *places], places, strict=False):
         received += data[begin:end]
