@@ -70,6 +70,7 @@ class OpenJobs:
             OrderedDict()
         )  # what was told first is forgotten first
         self._replays: dict[str, int] = {}  # of those that were replayed
+        self._overtaking: dict[str, int] = {}  # where the newest decision stands that has begun
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # those published again, in their order
         self._last = 0  # offset that was read
@@ -137,6 +138,7 @@ class OpenJobs:
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
         self._requeued, self._numbers = earlier._requeued, earlier._numbers
+        self._overtaking = earlier._overtaking
         self._complete = True
         for change in told:
             change()
@@ -162,6 +164,16 @@ class OpenJobs:
             if not known.begun:
                 found.setdefault(known.substation, []).append(job)
         return found
+
+    def is_overtaken(self, job: str) -> bool:
+        """Return whether a job that was sent to the same substation later has begun before it.
+
+        A queue is served in its order: then the substation has had the job, or nobody has it.
+        """
+        known = self._assigned.get(job)
+        if known is None or known.begun:
+            return False
+        return known.last < self._overtaking.get(known.substation, NOWHERE)
 
     def substation(self, job: str) -> str:
         """Return the substation a job was assigned to; empty where it waits, or is not known."""
@@ -215,6 +227,7 @@ class OpenJobs:
     def _forget_offsets(self) -> None:
         """Forget where the records stand: the log was deleted and made anew."""
         self._waiting = dict.fromkeys(self._waiting, NOWHERE)
+        self._overtaking.clear()
         for each in self._assigned.values():
             each.record, each.last = NOWHERE, NOWHERE
 
@@ -243,6 +256,9 @@ class OpenJobs:
     def _begin(self, job: str, substation: str, at: float, offset: int) -> None:
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
+            if not known.begun:
+                newest = max(known.last, self._overtaking.get(substation, NOWHERE))
+                self._overtaking[substation] = newest
             known.begun, known.last = True, max(known.last, offset)
         elif job not in self._ended:
             self._put(job, Assigned(substation, begun=True, at=at, record=None, last=offset))

@@ -31,6 +31,7 @@ class Whereabouts(Enum):
 
     UNKNOWN = "in its queue, in its hands, or nobody can tell"
     NOT_BROUGHT = "it takes jobs, and its queue is empty: it has them, or nobody has"
+    SERVED = "it takes jobs, and others wait: those that others have overtaken are not in its queue"
     GONE = "neither its queue nor a substation at work has them"
 
 
@@ -97,7 +98,7 @@ class QueueKeeper:
             waiting = account.counts is not None and account.counts.waiting > 0
             if not waiting and await self.takes_jobs(substation):
                 return Whereabouts.NOT_BROUGHT
-            return Whereabouts.UNKNOWN
+            return Whereabouts.UNKNOWN if account.deaf(self._now()) else Whereabouts.SERVED
         name = topology.substation_queue(substation).name
         try:
             state = await self._declarer.look(name)

@@ -213,6 +213,9 @@ class Reconciler:
                 found.gone.extend(jobs)
             elif whereabouts is Whereabouts.NOT_BROUGHT:
                 found.resend.update(dict.fromkeys(jobs, substation))
+            elif whereabouts is Whereabouts.SERVED:
+                overtaken = [job for job in jobs if self._jobs.is_overtaken(job)]
+                found.resend.update(dict.fromkeys(overtaken, substation))
         return found
 
     async def _publish(self, jobs: Sequence[str]) -> None:

@@ -113,6 +113,7 @@ def test_log_read_in_two_parts_tells_the_same(events: list[Event], data: st.Data
         for replays in (0, 1):
             assert later.has_ended(job, replays) == whole.has_ended(job, replays)
         assert later.silent(job) == whole.silent(job)
+        assert later.is_overtaken(job) == whole.is_overtaken(job)
         assert later.charging_at(job) == whole.charging_at(job)
         assert later.substation(job) == whole.substation(job)
         assert later.offset(job) == whole.offset(job)
@@ -176,6 +177,19 @@ def test_requeued_job_waits_again_under_its_old_record() -> None:
     assert (jobs.waiting, jobs.substation("j"), jobs.offset("j")) == (1, "", 0)
     jobs.drop("j")
     assert jobs.waiting == 0
+
+
+def test_job_is_overtaken_by_one_that_was_sent_there_later() -> None:
+    """Not by one that was sent before it, or elsewhere, nor once it was sent there again."""
+    jobs = told(*(event(State.ASSIGNED, job) for job in ("a", "b", "c")))
+    jobs.take(event(State.ASSIGNED, "d", "s2"), 3)
+    jobs.take(event(State.CHARGING, "d", "s2"), 4)
+    jobs.take(event(State.CHARGING, "a"), 5)
+    assert not any(map(jobs.is_overtaken, "abcd"))
+    jobs.take(event(State.CHARGING, "c"), 6)
+    assert [job for job in "abcd" if jobs.is_overtaken(job)] == ["b"]
+    jobs.take(event(State.ASSIGNED, "b"), 7)
+    assert not jobs.is_overtaken("b")
 
 
 def test_only_ends_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

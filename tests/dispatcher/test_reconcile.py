@@ -249,6 +249,18 @@ async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
     assert ("b", "s1", 0) in bench.again
 
 
+async def test_job_that_others_have_overtaken_is_sent_once_more() -> None:
+    """A substation that is never idle brings no job that is not in its queue."""
+    assigned = [Event(State.ASSIGNED, 1.0, job, "s1") for job in "abc"]
+    bench = Bench(*of("abc"), *assigned)
+    bench.where["s1"] = Whereabouts.SERVED
+    await bench.after(MISSING_SECONDS)
+    assert bench.again == []
+    bench.jobs.take(Event(State.CHARGING, 1.0, "b", "s1"), 6)
+    await bench.after(MISSING_SECONDS)
+    assert bench.again == [("a", "s1", 0)]
+
+
 async def test_job_without_a_record_is_left_to_who_sent_it() -> None:
     """It was published to RabbitMQ past the api: nobody else knows what it asks for."""
     bench = Bench(Event(State.ASSIGNED, 1.0, "a", "s1"))
