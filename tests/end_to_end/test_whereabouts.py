@@ -12,11 +12,12 @@ import pytest
 from pika import BasicProperties, BlockingConnection, URLParameters
 
 from dispatcher.jobs import COPY_HEADER
-from grid import topology
+from grid import events, provenance, topology
+from grid.events import Event, State
 from grid.messages import ChargeRequest
 from tests.broker import VirtualHost
 from tests.end_to_end.emptied import BACK_SECONDS, post, reconciled, without_substations
-from tests.faults.brokerside import delete_queue, evaluate
+from tests.faults.brokerside import delete_queue, evaluate, purge_queue
 from tests.system import QUICK, System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -65,6 +66,31 @@ def test_job_that_was_sent_ahead_is_left_to_its_substation(
         charges = system.wait_completed(jobs, 90)
         assert sum(each["duplicates"] for each in charges) == 0
         assert reconciled(system, "dispatcher") == 0
+
+
+def test_job_that_never_came_to_a_busy_substation_is_charged(
+    vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """Its dispatcher was killed between the decision and the job, and its request was purged."""
+    busy = {"CHARGE_SECONDS_MIN": "1", "CHARGE_SECONDS_MAX": "1", "CONNECTORS": "2"}
+    with System(vhost, tmp_path, substations=1, environment=busy) as system:
+        system.kill("dispatcher")
+        [lost] = post(system, 1)
+        purge_queue(vhost, topology.REQUESTS)
+        decision = Event(State.ASSIGNED, time.time(), lost, "substation1", 1)
+        with closing(BlockingConnection(URLParameters(vhost.url()))) as connection:
+            connection.channel().basic_publish(
+                topology.EVENTS_EXCHANGE, provenance.DISPATCHER, events.encode([decision])
+            )
+        system.start("dispatcher")
+        others = post(system, 120)
+        began = time.monotonic()
+        system.wait_completed({lost}, BACK_SECONDS + 10)
+        assert time.monotonic() - began < BACK_SECONDS + 10
+        waiting = [each for each in system.all_charges() if each["status"] == "queued"]
+        assert waiting, "the substation had nothing to do any more"
+        charges = system.wait_completed({lost, *others}, 120)
+        assert sum(each["duplicates"] for each in charges) == 0
 
 
 def test_queue_without_a_leader_is_not_taken_for_empty(vhost: VirtualHost, tmp_path: Path) -> None:
