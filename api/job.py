@@ -17,6 +17,8 @@ from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
 PLAIN_MOST: Final = 256  # bytes of a decision that is not worth packing
+# of one job: a substation that lies about its sessions may write any number of them into the log
+MAX_FURTHER_COMPLETIONS: Final = 100
 _PLAIN: Final = b"{"  # begins JSON, and nothing that zlib writes
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -60,9 +62,10 @@ class Job:
     """One job as far as the log tells.
 
     All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
-    and charged more than once), the first of each of the ``ends``, and all completions. What
-    was before the latest of its ``replays`` is over. ``status`` is kept, since the jobs are counted
-    by it; the rest is worked out when somebody asks, since the log names very many jobs.
+    and charged more than once), the first of each of the ``ends``, and the further completions, up
+    to ``MAX_FURTHER_COMPLETIONS``. What was before the latest of its ``replays`` is over.
+    ``status`` is kept, since the jobs are counted by it; the rest is worked out when somebody asks,
+    since the log names very many jobs.
     """
 
     id: str
@@ -75,7 +78,8 @@ class Job:
     assigned: Assignment | None = None
     charging: Visit | None = None
     ended: tuple[tuple[State, Visit], ...] = ()  # a dict of one takes twice as much
-    further_completions: tuple[tuple[str, float], ...] = ()  # beside the one of its ``ends``
+    # beside the one of its ``ends``; None in nearly every job, as an empty set takes 216 bytes
+    further_completions: set[tuple[str, float]] | None = None
 
     def take(self, kind: State, event: Event) -> None:
         """Take in an event, so that neither the order of events nor their repetition matters."""
@@ -159,7 +163,7 @@ class Job:
         return kinds.decision_in(Detail(_unpacked(self.assigned.record)))
 
     def events(self) -> Iterator[Event]:
-        """Give events that, with ``attempt`` and ``replays``, tell all but its decision."""
+        """Yield events that, with ``attempt`` and ``replays``, tell all but its decision."""
         if self.queued is not None:
             yield self.queued
         if self.replayed is not None:
@@ -171,13 +175,13 @@ class Job:
             yield self._event(State.CHARGING, self.charging)
         for state, visit in self.ends.items():
             yield self._event(state, visit)
-        for where, at in self.further_completions:
+        for where, at in self.further_completions or ():
             yield self._event(State.COMPLETED, Visit(at, where, ""))
 
     @property
     def duplicates(self) -> int:
-        """How often it was completed beyond the first time."""
-        return len(self.further_completions)
+        """How often it was completed beyond the first time; at most the maximum is counted."""
+        return len(self.further_completions or ())
 
     def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
         detail = parking.noted(visit.replays)
@@ -195,10 +199,21 @@ class Job:
             end = _later_replay(visit, before)
             self.ended = tuple({**self.ends, kind: end}.items())
             if kind is State.COMPLETED and before is not None:
-                known = {(each.substation, each.at) for each in (before, visit)} | {
-                    *self.further_completions
-                }
-                self.further_completions = tuple(known - {(end.substation, end.at)})
+                self._note_completions(end, before if end is visit else visit)
+
+    def _note_completions(self, first: Visit, further: Visit) -> None:
+        """Note a further completion; of more than the maximum of them, nothing is noted.
+
+        A counter of the rest would depend on how often each is read.
+        """
+        first_key, key = ((each.substation, each.at) for each in (first, further))
+        if key == first_key:
+            return
+        if self.further_completions is None:
+            self.further_completions = set()
+        self.further_completions.discard(first_key)
+        if len(self.further_completions) < MAX_FURTHER_COMPLETIONS:
+            self.further_completions.add(key)
 
     def _status(self) -> State:
         if self.ended and (end := self._end()) is not None:

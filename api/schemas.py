@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.job import Job
+from api.job import MAX_FURTHER_COMPLETIONS, Job
 from grid import kinds, messages
 from grid.controls import Availability
 from grid.events import MAX_FIGURE, Event, State, is_time
@@ -165,7 +165,10 @@ class ListedCharge(BaseModel):
     substation: str | None
     attempt: int
     times: dict[State, datetime]
-    duplicates: int = Field(description="How often it was completed beyond the first time.")
+    duplicates: int = Field(
+        description="How often it was completed beyond the first time: at most "
+        f"{MAX_FURTHER_COMPLETIONS} are counted."
+    )
     request: Mapping[str, Any]
     reason: str | None
 

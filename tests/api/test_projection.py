@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from itertools import islice
 from typing import Any
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from api import schemas
-from api.job import Job
+from api.job import MAX_FURTHER_COMPLETIONS, Job
+from api.packed import pack, unpack
 from api.projection import Projection
 from bench.api_memory import memory_of
 from grid import events, parking
@@ -214,6 +216,37 @@ def test_each_completion_beyond_the_first_is_a_duplicate(
     events = [completed(at, substation) for substation, at in ends] * times
     job = job_after(queued(), *events)
     assert job.duplicates == max(0, len(ends) - 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from([S1, S2]), st.integers(1, 9)), max_size=40))
+def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
+    ends: list[tuple[str, int]],
+) -> None:
+    """In any order and with any repetition, and again once the job was packed."""
+    most = 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.job.MAX_FURTHER_COMPLETIONS", most)
+        job = job_after(queued(), *(completed(at, substation) for substation, at in ends))
+        assert job.duplicates == min(most, max(0, len(set(ends)) - 1))
+        if ends:
+            first_at, first_substation = min((at, substation) for substation, at in ends)
+            assert (job.times[State.COMPLETED], job.substation) == (first_at, first_substation)
+        assert unpack("j", pack(job)).further_completions == job.further_completions
+
+
+def test_job_keeps_few_of_very_many_completions() -> None:
+    """A substation may write any number of them: an api still starts, and keeps its memory."""
+    job = job_after(queued())
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            job.take(State.COMPLETED, completed(number + 0.5))
+        memory, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert job.duplicates == MAX_FURTHER_COMPLETIONS
+    assert memory < 50_000
+    assert job.times[State.COMPLETED] == 0.5
 
 
 JOBS = st.integers(0, 30).map(lambda number: f"j{number}")
