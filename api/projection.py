@@ -44,8 +44,9 @@ class Projection:
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
         self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
         self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
-        self._large: OrderedDict[str, Job] = OrderedDict()  # with a decision as it came
-        self._large_bytes = 0
+        # those with a large decision as it came, each with the bytes that were counted for it
+        self._large: OrderedDict[str, tuple[Job, int]] = OrderedDict()
+        self._large_bytes = 0  # the sum of these
         self._retired = Retired(most_bytes, oldest)
         self._named = 0
         self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
@@ -68,33 +69,35 @@ class Projection:
         before = job.status
         job.take(State(event.kind), event)
         self._count(job, before)
-        if event.kind == State.ASSIGNED and job.assigned is not None and job.assigned.is_large:
-            self._note_large(job, job.assigned)
+        if event.kind == State.ASSIGNED and job.assigned is not None:
+            self._count_large(job, job.assigned)
         return job
 
-    def _note_large(self, job: Job, assigned: Assignment) -> None:
-        if self._large.get(job.id) is not job:
-            self._large[job.id] = job
-            self._large_bytes += len(assigned.record)
-        for each in self._beyond(PLAIN_BYTES + UNPACKED_BYTES):
-            assert each.assigned is not None, "it has a large one"  # noqa: S101
-            each.assigned = each.assigned.packed()
+    def _count_large(self, job: Job, assigned: Assignment) -> None:
+        """Count the bytes of a job's decision, instead of those of an earlier one."""
+        self._forget_large(job)
+        if assigned.is_large:
+            size = len(assigned.record)
+            self._large[job.id] = job, size
+            self._large_bytes += size
+            for each in self._beyond(PLAIN_BYTES + UNPACKED_BYTES):
+                assert each.assigned is not None, "it has a large one"  # noqa: S101
+                each.assigned = each.assigned.packed()
 
     def take_large(self) -> list[Job]:
         """Return the jobs whose decisions are to be packed, the oldest first; forget them here."""
         return list(self._beyond(PLAIN_BYTES))
 
     def _forget_large(self, job: Job) -> None:
-        known = self._large.pop(job.id, None)
-        if known is not None and job.assigned is not None:
-            self._large_bytes -= len(job.assigned.record)
+        # what was counted: the decision may have been replaced since
+        _, size = self._large.pop(job.id, (job, 0))
+        self._large_bytes -= size
 
     def _beyond(self, most: int) -> Iterator[Job]:
-        while self._large_bytes > most and self._large:
-            _, job = self._large.popitem(last=False)
-            if job.assigned is not None and job.assigned.is_large:
-                self._large_bytes -= len(job.assigned.record)
-                yield job
+        while self._large_bytes > most:
+            _, (job, size) = self._large.popitem(last=False)
+            self._large_bytes -= size
+            yield job
 
     @property
     def in_full(self) -> int:

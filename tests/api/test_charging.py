@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api import log, projection
 from api.job import PLAIN_MOST, Job
@@ -174,6 +175,47 @@ def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.Mo
         known.apply(Event(State.COMPLETED, AT, f"job{number}", "s1"))
     monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
     assert known.take_large() == []  # they were dropped meanwhile
+
+
+def sent_again(*sizes: int) -> list[Event]:
+    """Return decisions over one job, each later than the one before, among so many substations."""
+    return [
+        replace(decision(size), job="again", attempt=attempt, at=AT + attempt)
+        for attempt, size in enumerate(sizes, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param((100, 1_000), id="larger"),
+        pytest.param((1_000, 100), id="smaller"),
+        pytest.param((1_000, 1), id="small"),
+        pytest.param((1, 1_000), id="large"),
+        pytest.param((1_000, 1, 1_000, 100), id="again and again"),
+    ],
+)
+def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    """However often and however large: the bound on decisions as they came holds after it."""
+    plain = decision(1_009)
+    size = len(wire.encode(dict(plain.detail)))
+    monkeypatch.setattr(projection, "PLAIN_BYTES", 3 * size)
+    known = Projection(2_000)
+    for number in range(20):
+        for event in sent_again(*sizes):
+            known.apply(replace(event, job=f"again{number}"))
+    for number in range(20):  # dropped, or packed, with what was counted for it
+        known.apply(Event(State.COMPLETED, AT, f"again{number}", "s1"))
+    for number in range(1_000, 1_006):
+        known.apply(replace(plain, job=f"job{number}"))
+    packed_away = [job.id for job in known.take_large()]
+    jobs = [known.get(f"job{number}") for number in range(1_000, 1_006)]
+    names = [job.id for job in jobs if job is not None]
+    assert [name for name in packed_away if name in names] == names[:3]
+    kept = [job for job in known.after(None) if job.id not in packed_away]
+    assert [job.id for job in kept if job.assigned and job.assigned.is_large] == names[3:]
 
 
 async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
