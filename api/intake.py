@@ -33,6 +33,13 @@ class Taken(NamedTuple):
     again: bool
 
 
+class _New(NamedTuple):
+    """A request that is to be published, and its message."""
+
+    request: ChargeRequest
+    body: bytes
+
+
 class _Wait:
     """Waits until so many requests are answered for: one future, however many they are."""
 
@@ -111,9 +118,9 @@ class Intake:
             NotCaughtUp: with an id, whether it was taken before is not known yet.
         """
         ready = self._prepared(wanted, id, "")
-        taken = self._taken(ready, trace, trace.headers())
-        await _answered([taken])
-        return Taken(_job_of(taken), again=not isinstance(ready, ChargeRequest))
+        taken = self._publish_if_new(ready, trace, trace.headers())
+        await _wait_for_confirms([taken])
+        return Taken(_job_of(taken), again=not isinstance(ready, _New))
 
     async def accept_all(
         self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
@@ -122,7 +129,7 @@ class Intake:
 
         Raises:
             InvalidField: one of them cannot be met; none is published.
-            PartlyAccepted: RabbitMQ confirmed some and not the others.
+            PartlyAccepted: RabbitMQ confirmed some, and others are no jobs, for whatever reason.
             BrokerUnavailable: RabbitMQ confirmed none.
         """
         ready = [
@@ -130,20 +137,19 @@ class Intake:
             for number, each in enumerate(wanted)
         ]
         headers = trace.headers()
-        taken = [self._taken(each, trace, headers) for each in ready]
-        await _answered(taken)
+        taken = [self._publish_if_new(each, trace, headers) for each in ready]
+        await _wait_for_confirms(taken)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
         jobs = [each for each in outcomes if isinstance(each, Job)]
-        for each in outcomes:
-            if isinstance(each, BrokerUnavailable) and jobs:
-                raise PartlyAccepted([job.id for job in jobs], each)
-            if isinstance(each, Exception):
-                raise each
+        if failures := [each for each in outcomes if isinstance(each, Exception)]:
+            # one that was not foreseen is in the log in any case
+            first = min(failures, key=lambda each: isinstance(each, BrokerUnavailable))
+            if not jobs:
+                raise first
+            raise PartlyAccepted([job.id for job in jobs], _as_unavailable(first, trace))
         return jobs
 
-    def _prepared(
-        self, wanted: ChargeIn, id: str | None, where: str
-    ) -> Job | _UnderWay | ChargeRequest:
+    def _prepared(self, wanted: ChargeIn, id: str | None, where: str) -> Job | _UnderWay | _New:
         """Return what a request was taken as before, or else the request to publish."""
         if id is not None:
             if (known := self._log.job(id) or self._under_way.get(id)) is not None:
@@ -152,33 +158,38 @@ class Intake:
             if not self._log.caught_up.is_set():
                 raise NotCaughtUp(STILL_READING)
         self._check_broker()
-        self._check_wishes(wanted, where)
-        return self._request(wanted, id or self._new_id(), where)
+        self._check_requirements(wanted, where)
+        request = self._request(wanted, id or self._new_id(), where)
+        return _New(request, request.encode())
 
-    def _taken(
-        self, ready: Job | _UnderWay | ChargeRequest, trace: Trace, headers: Mapping[str, str]
+    def _publish_if_new(
+        self, ready: Job | _UnderWay | _New, trace: Trace, headers: Mapping[str, str]
     ) -> Job | _UnderWay:
         """Publish what is new, at once: who asks next with the same key must see it under way."""
-        return self._publish(ready, trace, headers) if isinstance(ready, ChargeRequest) else ready
+        return self._publish(ready, trace, headers) if isinstance(ready, _New) else ready
 
-    def _publish(
-        self, request: ChargeRequest, trace: Trace, headers: Mapping[str, str]
-    ) -> _UnderWay:
+    def _publish(self, new: _New, trace: Trace, headers: Mapping[str, str]) -> _UnderWay:
+        """Publish a request; it ends at once where that fails, and its client is told."""
+        request, body = new
         due = asyncio.get_running_loop().time() + self._confirm_timeout
         begun = _UnderWay(request, trace, due)
         self._under_way[request.id] = begun
         if self._timer is None:
             self._watch(begun)
-        self._publisher.publish(
-            topology.REQUESTS_EXCHANGE,
-            topology.REQUESTS,
-            request.encode(),
-            partial(self._on_outcome, begun),
-            id=request.id,
-            headers=headers,
-            priority=request.priority,
-            wanted=begun.is_open,
-        )
+        try:
+            self._publisher.publish(
+                topology.REQUESTS_EXCHANGE,
+                topology.REQUESTS,
+                body,
+                partial(self._on_outcome, begun),
+                id=request.id,
+                headers=headers,
+                priority=request.priority,
+                wanted=begun.is_open,
+            )
+        except Exception as error:  # noqa: BLE001  # raised to whoever waits for it
+            if begun.is_open():
+                self._end(begun, error)
         return begun
 
     def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
@@ -187,7 +198,7 @@ class Intake:
         except InvalidField as error:
             raise InvalidField(where + error.field, error.problem) from None
 
-    def _check_wishes(self, wanted: ChargeIn, where: str) -> None:
+    def _check_requirements(self, wanted: ChargeIn, where: str) -> None:
         now, leaves = self._clock(), wanted.departure_time
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
@@ -216,7 +227,7 @@ class Intake:
             return
         if outcome is Outcome.CONFIRMED:
             try:
-                self._end(begun, self._noted(begun))
+                self._end(begun, self._record_job(begun))
             except Exception as error:  # noqa: BLE001  # whoever asked is told
                 self._end(begun, error)
             return
@@ -224,7 +235,7 @@ class Intake:
         why = outcome.value + (nowhere if outcome is Outcome.UNROUTABLE else "")
         self._end(begun, BrokerUnavailable(f"RabbitMQ answered {_named(begun)}: {why}"))
 
-    def _noted(self, begun: _UnderWay) -> Job:
+    def _record_job(self, begun: _UnderWay) -> Job:
         tell(log, begun.id, begun.trace, "accepted")
         job = self._log.note(kinds.queued(begun.message))
         assert job is not None, "a queued event always names a job"  # noqa: S101
@@ -253,7 +264,7 @@ class Intake:
             self._end(oldest, BrokerUnavailable(why))
 
 
-async def _answered(taken: Sequence[Job | _UnderWay]) -> None:
+async def _wait_for_confirms(taken: Sequence[Job | _UnderWay]) -> None:
     """Wait until RabbitMQ has answered for all that are under way; others may wait for the same."""
     waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
     if waited_for:
@@ -261,6 +272,14 @@ async def _answered(taken: Sequence[Job | _UnderWay]) -> None:
         for each in waited_for:
             each.waits.append(wait)
         await wait.over
+
+
+def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
+    """Return what the client of a list is told of an error; log one that was not foreseen."""
+    if isinstance(error, BrokerUnavailable):
+        return error
+    log.error("a request of a list failed, trace %s", trace.trace_id, exc_info=error)
+    return BrokerUnavailable(f"the server failed; its log says how, under {trace.trace_id}")
 
 
 def _job_of(taken: Job | _UnderWay) -> Job:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from api import intake, log
 from grid import event_log, topology
-from grid.amqp import Outcome
+from grid.amqp import Outcome, Publication
 from grid.events import Event, State
+from grid.messages import ChargeRequest
 from tests.api.bench import AT, REQUESTS, Bench, problem
 from tests.fake_broker import turns
 
@@ -62,6 +65,86 @@ async def test_what_cannot_be_kept_is_not_accepted(
         assert int(answer.headers["Retry-After"]) >= 1
         assert "accepted" not in answer.body
         assert (await bench.get("/charges")).body["charges"] == []
+
+
+class Failing:
+    """A way of publishing that raises for the requests with these numbers, counted from 1."""
+
+    def __init__(self, bench: Bench, *numbers: int) -> None:
+        self._publish = bench.publisher.publish
+        self._numbers = numbers
+        self._count = 0
+
+    def __call__(self, exchange: str, *args: Any, **kwargs: Any) -> Publication:  # noqa: ANN401
+        """Publish a message, or raise."""
+        self._count += exchange == topology.REQUESTS_EXCHANGE
+        if exchange == topology.REQUESTS_EXCHANGE and self._count in self._numbers:
+            raise ZeroDivisionError("at the publisher")
+        return self._publish(exchange, *args, **kwargs)
+
+
+async def test_a_request_that_cannot_be_published_may_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client is answered 500 at once; a retry with the same key is published anew."""
+    async with Bench().serve() as bench:
+        monkeypatch.setattr(bench.publisher, "publish", Failing(bench, 1))
+        async with asyncio.timeout(4):  # less than until RabbitMQ must have confirmed
+            problem(await bench.post({}, Idempotency_Key="a"), 500)
+            again = await bench.post({}, Idempotency_Key="a")
+        assert again.status == 202
+        assert "Idempotency-Replayed" not in again.headers
+        assert [each.id for each in bench.publisher.to(REQUESTS)] == [again.body["id"]]
+
+
+async def test_a_list_with_a_request_that_cannot_be_published_tells_the_accepted_ones(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those before it and after it; sent again with the same key, all are accepted."""
+    async with Bench().serve() as bench:
+        monkeypatch.setattr(bench.publisher, "publish", Failing(bench, 2))
+        answer = await bench.post([{}, {}, {}], "/charges", Idempotency_Key="a")
+        ids = [each.id for each in bench.publisher.to(REQUESTS)]
+        assert len(ids) == 2
+        found = problem(answer, 503)
+        assert found["accepted"] == ids
+        assert "2 of the list were accepted, then: the server failed" in found["detail"]
+        assert "ZeroDivisionError: at the publisher" in caplog.text
+        again = await bench.post([{}, {}, {}], "/charges", Idempotency_Key="a")
+        assert again.status == 202
+        assert len(bench.publisher.to(REQUESTS)) == 3
+        assert [job["id"] for job in again.body["jobs"]][::2] == ids
+
+
+async def test_a_list_none_of_which_can_be_published_is_answered_500(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether or not RabbitMQ refused another one of it."""
+    async with Bench().serve() as bench:
+        bench.publisher.automatic[REQUESTS] = Outcome.REFUSED
+        monkeypatch.setattr(bench.publisher, "publish", Failing(bench, 2))
+        problem(await bench.post([{}, {}], "/charges"), 500)
+
+
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+async def test_a_request_that_cannot_be_encoded_is_not_under_way(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Nothing of its list is published; a retry with the same key is."""
+
+    def encode(request: ChargeRequest) -> bytes:
+        if request.priority == 1:
+            raise ZeroDivisionError
+        return b"{}"
+
+    one = {"priority": 1}
+    body = [{}, one] if path == "/charges" else one
+    async with Bench().serve() as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(ChargeRequest, "encode", encode)
+            problem(await bench.post(body, path, Idempotency_Key="a"), 500)
+            assert bench.publisher.sent == []
+        assert (await bench.post(body, path, Idempotency_Key="a")).status == 202
 
 
 async def test_the_record_of_a_request_is_written_once_there_is_a_log_again(
