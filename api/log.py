@@ -86,6 +86,11 @@ class EventLog:
             return
         self._past += 1
         if self._past % FREEZE_EVERY == 0:
+            # What is frozen is never collected, so what is garbage by now goes first. Only what
+            # came since the last freeze is walked through: each object once. To freeze all at the
+            # end would either let the collector walk through it until then, or need it switched
+            # off, and a long pause at the end.
+            gc.collect()
             gc.freeze()
 
     def note(self, event: Event) -> Job | None:

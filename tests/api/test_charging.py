@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -235,6 +236,33 @@ async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
         bench.hear(Event(State.QUEUED, AT, "j9"), Event(State.QUEUED, AT, "j8"))
         assert gc.get_freeze_count() <= frozen
     finally:
+        gc.unfreeze()
+
+
+class Cycle:
+    """Something that refers to itself: the garbage collector alone ends it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_garbage_is_collected_though_the_past_is_kept_from_the_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What nothing refers to any more, when what was read is frozen, is not frozen with it."""
+    monkeypatch.setattr(log, "FREEZE_EVERY", 2)
+    bench = Bench()
+    bench.log.caught_up.clear()
+    gc.disable()  # or it may be collected by chance before
+    try:
+        dead = [weakref.ref(Cycle()) for _ in range(100)]
+        for number in range(2):
+            bench.hear(Event(State.QUEUED, AT, f"j{number}", detail={"id": f"j{number}"}))
+        assert gc.get_freeze_count() > 0
+        gc.collect()
+        assert [each() for each in dead] == [None] * 100
+    finally:
+        gc.enable()
         gc.unfreeze()
 
 
