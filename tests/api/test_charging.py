@@ -6,19 +6,21 @@ import asyncio
 import gc
 import json
 import weakref
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
 
 from api import log, projection
+from api.app import LIST_BYTES
 from api.job import PLAIN_MOST, Job
 from api.projection import Projection
 from api.schemas import ChargeIn
 from grid import messages, wire
 from grid.amqp import Outcome
 from grid.errors import BrokerUnavailable
-from grid.events import Event, State
+from grid.events import SUBSTATIONS, Event, State
 from grid.trace import Trace
 from tests.api.bench import AT, FULL, JSON, REQUESTS, Bench, assigned
 from tests.fake_broker import turns
@@ -27,32 +29,161 @@ TRACE = Trace("1" * 32, "2" * 16)
 OTHERWISE = ("Content-Type", "application/vnd.charge+json")  # left to FastAPI
 
 
+TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
+OUTCOMES = (Outcome.CONFIRMED, Outcome.REFUSED)  # of two requests
+
+
+class Seen(NamedTuple):
+    """All that others see of a request: RabbitMQ, the client, and who reads the metrics."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: Any
+    published: list[tuple[str, bytes, Mapping[str, Any], int]]
+    counted: float
+
+
+def nothing(_: Bench) -> None:
+    """All is well."""
+
+
+def away(bench: Bench) -> None:
+    """RabbitMQ cannot be reached."""
+    bench.publisher.up.clear()
+
+
+def silent(bench: Bench) -> None:
+    """RabbitMQ does not confirm."""
+    del bench.publisher.automatic[REQUESTS]
+
+
+def full(bench: Bench) -> None:
+    """The queue is at its limit."""
+    bench.publisher.automatic[REQUESTS] = Outcome.REFUSED
+
+
+def one_substation(bench: Bench) -> None:
+    """The dispatcher has told that there is s1 alone."""
+    bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
+
+
+def body_for(path: str, fields: object) -> str:
+    """Return a body: one request, or a list of two."""
+    return json.dumps([fields, fields] if path == "/charges" else fields)
+
+
+async def see(
+    bench: Bench, path: str, body: str, headers: Sequence[tuple[str, str]], *outcomes: Outcome
+) -> Seen:
+    """Post a body, and have RabbitMQ answer its requests by ``outcomes``, if any are given."""
+    before = len(bench.publisher.to(REQUESTS))
+    asking = asyncio.create_task(bench.ask("POST", path, body, headers))
+    if outcomes:
+        await bench.until(lambda: len(bench.publisher.waiting) == len(outcomes))
+    for outcome in outcomes:
+        bench.publisher.answer(REQUESTS, outcome)
+    answer = await asking
+    # the order of different headers means nothing, and the date is when it was asked
+    lines = sorted((name.lower(), value) for name, value in answer.headers.items())
+    sent = bench.publisher.to(REQUESTS)[before:]
+    labels = {"method": "POST", "route": path, "status": str(answer.status)}
+    return Seen(
+        answer.status,
+        [each for each in lines if each[0] != "date"],
+        answer.body,
+        [(str(e.id), e.body, bench.publisher.headers[str(e.id)], e.priority) for e in sent],
+        bench.count("requests_total", **labels),
+    )
+
+
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "status", "prepare", "headers"),
     [
-        {},
-        FULL,
-        {"vehicle_id": "bus 7 🚗", "priority": 9.0},
-        {"requested_energy_kwh": 40, "requested_power_kw": 1e-7},
-        {"departure_time": "2030-01-01 08:00:00,5+01:00"},
-        {"eligible_substations": None, "vehicle_id": None},
+        pytest.param(fields, 202, nothing, headers, id=name)
+        for name, fields, headers in (
+            ("empty", {}, []),
+            ("full", FULL, [("Prefer", "respond-async")]),
+            ("spaces and signs", {"vehicle_id": "bus 7 🚗", "priority": 9.0}, []),
+            ("numbers", {"requested_energy_kwh": 40, "requested_power_kw": 1e-7}, []),
+            ("comma", {"departure_time": "2030-01-01 08:00:00,5+01:00"}, []),
+            ("nulls", {"eligible_substations": None, "vehicle_id": None}, []),
+            ("several preferences", {}, [("Prefer", 'wait=1, Respond-Async; x="1"')]),
+            ("other preference", {}, [("Prefer", "handling=lenient")]),
+            ("preferences in lines", {}, [("Prefer", "a"), ("Prefer", "respond-async")]),
+            ("traceparent", {}, [("traceparent", TRACEPARENT)]),
+            ("tracestate", {}, [("traceparent", TRACEPARENT), ("tracestate", "x=1,y=2")]),
+            ("tracestate alone", {}, [("tracestate", "x=1")]),
+            ("tracestate not ASCII", {}, [("traceparent", TRACEPARENT), ("tracestate", "x=\xe9")]),
+            ("no traceparent", {}, [("traceparent", "x"), ("tracestate", "x=1")]),
+            ("traceparent twice", {}, [("traceparent", TRACEPARENT)] * 2),
+        )
+    ]
+    + [
+        pytest.param(fields, status, prepare, [], id=name)
+        for name, fields, status, prepare in (
+            ("past departure", {"departure_time": "2020-01-01T00:00:00Z"}, 422, nothing),
+            ("far departure", {"departure_time": "9999-12-31T23:59:59-01:00"}, 422, nothing),
+            ("wrong vehicle", {"vehicle_id": "\n"}, 422, nothing),
+            ("unknown substation", {"eligible_substations": ["s9"]}, 422, one_substation),
+            ("known substation", {"eligible_substations": ["s1"]}, 202, one_substation),
+            ("wrong fields", {"priority": 10, "other": 1}, 422, nothing),
+            ("no object", 7, 422, nothing),
+            ("away", {}, 503, away),
+            ("refused", {}, 503, full),
+            ("unconfirmed", {}, 503, silent),
+            ("too large", {"vehicle_id": "x" * LIST_BYTES}, 413, nothing),
+        )
     ],
 )
-@pytest.mark.parametrize("path", ["/charge", "/charges"])
-async def test_a_plain_request_is_the_same_as_by_fastapi(fields: dict[str, Any], path: str) -> None:
+async def test_a_plain_request_is_the_same_as_by_fastapi(
+    path: str,
+    fields: object,
+    status: int,
+    prepare: Callable[[Bench], None],
+    headers: list[tuple[str, str]],
+) -> None:
     """The same message goes to the queue, and the same answer comes back, headers and all."""
-    data = json.dumps([fields, fields] if path == "/charges" else fields)
+    found = []
+    for kind in (JSON, OTHERWISE):
+        async with Bench(confirm_timeout=0.05 if prepare is silent else 5).serve() as bench:
+            prepare(bench)
+            found.append(await see(bench, path, body_for(path, fields), [kind, *headers]))
+    assert found[0] == found[1]
+    assert (found[0].status, found[0].counted) == (status, 1)
+    assert bool(found[0].published) is (status == 202 or prepare in (full, silent))
+
+
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+@pytest.mark.parametrize(("again", "status"), [(FULL, 202), ({}, 422)])
+async def test_a_plain_request_sent_again_is_the_same_as_by_fastapi(
+    path: str, again: object, status: int
+) -> None:
+    """The same one is the same job; another one with its key is refused."""
     found = []
     for kind in (JSON, OTHERWISE):
         async with Bench().serve() as bench:
-            headers = [kind, ("Prefer", "respond-async"), ("Idempotency-Key", "a")]
-            answer = await bench.ask("POST", path, data, headers)
-            again = await bench.ask("POST", path, data, headers)
-            bodies = [each.body for each in bench.publisher.to(REQUESTS)]
-            named = [sorted(set(each.headers) - {"Date"}) for each in (answer, again)]
-            found.append((answer.status, answer.body, again.body, named, bodies))
+            headers = [kind, ("Idempotency-Key", "a")]
+            first = await see(bench, path, body_for(path, FULL), headers)
+            second = await see(bench, path, body_for(path, again), headers)
+            found.append((first, second))
     assert found[0] == found[1]
-    assert found[0][0] == 202
+    first, second = found[0]
+    assert (first.status, second.status, second.published) == (202, status, [])
+
+
+@pytest.mark.parametrize("outcomes", [OUTCOMES, OUTCOMES[::-1]])
+async def test_a_plain_list_that_is_accepted_in_part_is_the_same_as_by_fastapi(
+    outcomes: tuple[Outcome, Outcome],
+) -> None:
+    """503 with the ids of those that are jobs now."""
+    found = []
+    for kind in (JSON, OTHERWISE):
+        async with Bench().serve() as bench:
+            silent(bench)
+            found.append(await see(bench, "/charges", "[{}, {}]", [kind], *outcomes))
+    assert found[0] == found[1]
+    assert (found[0].status, len(found[0].body["accepted"])) == (503, 1)
 
 
 async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
