@@ -17,7 +17,7 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from api import schemas
-from api.door import admitted_as, caller
+from api.door import admission_of
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.log import EventLog
@@ -57,8 +57,8 @@ _ANSWER: Final = TypeAdapter(Accepted)
 _ANSWERS: Final = TypeAdapter(AcceptedList)
 
 
-class Plain(NamedTuple):
-    """What there is to know of a plain request beside its body."""
+class RequestContext(NamedTuple):
+    """What there is to know of a request beside its body."""
 
     caller: str
     prefer: str | None
@@ -95,7 +95,7 @@ class QuickRoute(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["method"] == "POST":
-            messages = await _received(receive)
+            messages = await _read_body(receive)
             answer = None
             if messages[-1]["type"] == "http.request":
                 body = b"".join(each.get("body", b"") for each in messages)
@@ -143,8 +143,8 @@ class Charging:
 
             Answered once RabbitMQ has the request, and usually with the substation it was sent to.
             """
-            plain = Plain(caller(request), prefer, idempotency_key, trace)
-            accepted, headers = await self._charge(wanted or ChargeIn(), plain)
+            context = _context(request, prefer, idempotency_key, trace)
+            accepted, headers = await self._charge(wanted or ChargeIn(), context)
             response.headers.update(headers)
             return accepted
 
@@ -158,8 +158,8 @@ class Charging:
 
             Sent again with the same key, what was accepted of it the first time is the same jobs.
             """
-            plain = Plain(caller(request), None, idempotency_key, trace)
-            return await self._charge_several(wanted, plain)
+            context = _context(request, None, idempotency_key, trace)
+            return await self._charge_several(wanted, context)
 
         return [
             QuickRoute("/charge", charge, self._quick_charge, **documented),
@@ -167,26 +167,26 @@ class Charging:
         ]
 
     async def _quick_charge(self, scope: Scope, body: bytes) -> Answer | None:
-        if (plain := self._plain(scope, body)) is None:
+        if (context := self._plain_context(scope, body)) is None:
             return None
         try:
             wanted = _ONE.validate_json(body) if body else ChargeIn()
         except ValidationError:
             return None
-        accepted, headers = await self._charge(wanted, plain)
-        return Answer(_ANSWER.dump_json(accepted), _with_trace(plain.trace, headers))
+        accepted, headers = await self._charge(wanted, context)
+        return Answer(_ANSWER.dump_json(accepted), _with_trace(context.trace, headers))
 
     async def _quick_charges(self, scope: Scope, body: bytes) -> Answer | None:
-        if (plain := self._plain(scope, body)) is None:
+        if (context := self._plain_context(scope, body)) is None:
             return None
         try:
             wanted = _SEVERAL.validate_json(body)
         except ValidationError:
             return None
-        accepted = await self._charge_several(wanted, plain)
-        return Answer(_ANSWERS.dump_json(accepted), _with_trace(plain.trace, {}))
+        accepted = await self._charge_several(wanted, context)
+        return Answer(_ANSWERS.dump_json(accepted), _with_trace(context.trace, {}))
 
-    def _plain(self, scope: Scope, body: bytes) -> Plain | None:
+    def _plain_context(self, scope: Scope, body: bytes) -> RequestContext | None:
         """Return what the headers say; None where FastAPI is to look at them."""
         given = {name: value for name, value in scope["headers"] if name in _READ}
         if body and given.get(b"content-type") not in _JSON:
@@ -196,29 +196,37 @@ class Charging:
         if key is not None and _KEY.fullmatch(key) is None:
             return None
         trace = carried(text, self._chance)
-        return Plain(admitted_as(scope), text.get("prefer"), key, trace)
+        return RequestContext(admission_of(scope).name, text.get("prefer"), key, trace)
 
-    async def _charge(self, wanted: ChargeIn, plain: Plain) -> tuple[Accepted, Mapping[str, str]]:
+    async def _charge(
+        self, wanted: ChargeIn, context: RequestContext
+    ) -> tuple[Accepted, Mapping[str, str]]:
         """Return the answer, and the headers that say what it is."""
-        named = job_id(plain.caller, plain.key) if plain.key else None
-        job, again = await self._intake.accept(wanted, plain.trace, named)
+        named = job_id(context.caller, context.key) if context.key else None
+        job, again = await self._intake.accept(wanted, context.trace, named)
         headers = {"Idempotency-Replayed": "true"} if again else {}
         headers["Location"] = f"/charge/{job.id}"
-        if _respond_async(plain.prefer):
+        if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
         else:
             job = await self._log.decided(job, self._decision_wait)
         return schemas.accepted(job), headers
 
-    async def _charge_several(self, wanted: list[ChargeIn], plain: Plain) -> AcceptedList:
+    async def _charge_several(
+        self, wanted: list[ChargeIn], context: RequestContext
+    ) -> AcceptedList:
         ids = None
-        if key := plain.key:
-            ids = [job_id(plain.caller, key, number) for number in range(1, len(wanted) + 1)]
-        jobs = await self._intake.accept_all(wanted, plain.trace, ids)
+        if key := context.key:
+            ids = [job_id(context.caller, key, number) for number in range(1, len(wanted) + 1)]
+        jobs = await self._intake.accept_all(wanted, context.trace, ids)
         return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
 
 
-async def _received(receive: Receive) -> list[Message]:
+def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
+    return RequestContext(admission_of(request.scope).name, prefer, key, trace)
+
+
+async def _read_body(receive: Receive) -> list[Message]:
     """Return all messages of a request's body; the last one may be the client's end instead."""
     messages = [await receive()]
     while messages[-1].get("more_body"):

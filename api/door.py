@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from http import HTTPStatus
 from math import ceil
@@ -10,14 +10,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 from api.admission import Admission, Door, Outcome
 from api.browser import misuse
-from api.keys import Key
 
 NO_KEY: Final = "send a key with the header Authorization: Bearer <key>"
 WRONG_KEY: Final = "the key of the header Authorization is not one that this api knows"
@@ -59,29 +57,14 @@ class AtTheDoor:
             await _answer(admission)(scope, receive, send)
 
 
-def caller(request: Request) -> str:
-    """Return the name of the key by which a request came in."""
-    return admitted_as(request.scope)
-
-
-def admitted_as(scope: Scope) -> str:
-    """Return the name of the key by which the request of a scope came in."""
+def admission_of(scope: Scope) -> Admission:
+    """Return how the request of a scope was admitted: by whose key, if by any."""
     admission: Admission = scope[_ADMISSION]
-    return admission.name
-
-
-def keys_of(request: Request) -> Sequence[Key]:
-    """Give the entries of the key by which a request came in; none where it showed none."""
-    return _admission(request).keys
-
-
-def _admission(request: Request) -> Admission:
-    admission: Admission = request.scope[_ADMISSION]
     return admission
 
 
 def _bearer(headers: Headers) -> bytes | None:
-    """Give the key that a request shows; None where it shows none."""
+    """Return the key that a request shows; None where it shows none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     # a header comes as Latin-1, whatever its bytes meant
     return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None

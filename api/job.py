@@ -82,7 +82,7 @@ class Job:
     further_completions: set[tuple[str, float]] | None = None
 
     def take(self, kind: State, event: Event) -> None:
-        """Take in an event, so that neither the order of events nor their repetition matters."""
+        """Apply an event, so that neither the order of events nor their repetition matters."""
         replays = parking.replays(event.detail) if event.detail else 0
         self.attempt = max(self.attempt, event.attempt)
         self.replays = max(self.replays, replays)
@@ -152,7 +152,7 @@ class Job:
 
     @property
     def decided(self) -> bool:
-        """Tell whether it was ever sent anywhere."""
+        """Return whether it was ever sent anywhere."""
         return self.assigned is not None
 
     @property
@@ -223,7 +223,7 @@ class Job:
         return State.ASSIGNED if self._sent() else State.QUEUED
 
     def _end(self) -> State | None:
-        """Tell which end came first, and so is the one that counts.
+        """Return the end that came first, and so is the one that counts.
 
         From where it was put aside it may have been replayed, or cancelled.
         """
@@ -237,12 +237,12 @@ class Job:
         return min(ends, key=lambda state: (ends[state], state)) if ends else None
 
     def _sent(self) -> Assignment | None:
-        """Give the assignment, unless the job was replayed since."""
+        """Return the assignment, unless the job was replayed since."""
         known = self.assigned
         return known if known is not None and known.replays == self.replays else None
 
     def _charges(self) -> Visit | None:
-        """Give the session that counts, unless the job was replayed or sent elsewhere since."""
+        """Return the session that counts, unless the job was replayed or sent elsewhere since."""
         charging, sent = self.charging, self._sent()
         if charging is None or (self.replays and charging.at < self._aside_until()):
             return None
@@ -251,12 +251,12 @@ class Job:
         return charging
 
     def _aside_until(self) -> float:
-        """Tell when it was put aside, for all that is known; before all time if never."""
+        """Return when it was put aside, for all that is known; before all time if never."""
         return max((self.ends[state].at for state in self.ends.keys() & ASIDE), default=-inf)
 
 
 def _later_replay(one: Visit, other: Visit | None) -> Visit:
-    """Give the one of the later replay; of the same, the earlier."""
+    """Return the one of the later replay; of the same, the earlier."""
     if other is None:
         return one
     return min(one, other, key=lambda visit: (-visit.replays, visit))

@@ -94,7 +94,7 @@ class EventLog:
             gc.freeze()
 
     def note(self, event: Event) -> Job | None:
-        """Take in an event of the api's own, without waiting for its way through the stream.
+        """Apply an event of the api's own, without waiting for its way through the stream.
 
         Others know of it once it is written, which is tried for as long as RabbitMQ has no stream.
         """
@@ -102,7 +102,7 @@ class EventLog:
         return self._projection.apply(event, self._clock())
 
     def job(self, id: str) -> Job | None:
-        """Give a job, or None where the log does not name it so far."""
+        """Return a job, or None where the log does not name it so far."""
         return self._projection.get(id)
 
     async def mark(self) -> None:
@@ -187,5 +187,5 @@ def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _decided(job: Job) -> bool:
-    """Tell whether it is known where a job goes and why, or that it goes nowhere any more."""
+    """Return whether it is known where a job goes and why, or that it goes nowhere any more."""
     return job.decided or job.status in ENDED

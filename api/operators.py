@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api import problems
-from api.door import keys_of
+from api.door import admission_of
 from api.keys import Key, Scope
 from api.problems import NotFound, Problem
 from api.schemas import WHOLE, Strict
@@ -102,7 +102,7 @@ def router(
     routes = APIRouter(tags=["operating"], responses=_ERRORS, dependencies=[Security(_BEARER)])
 
     async def operator(request: Request) -> Key:
-        found = keys_of(request)
+        found = admission_of(request.scope).keys
         if not found:
             why = NO_KEY if any_keys else NO_KEYS
             raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
