@@ -10,10 +10,18 @@ import pytest
 from hypothesis import settings
 
 from tests.broker import Broker, VirtualHost
+from tests.fake_broker import raise_violations
 
 # a busy machine may take any time over one example; pytest's own limit ends what hangs
 settings.register_profile("grid", deadline=None)
 settings.load_profile("grid")
+
+
+@pytest.fixture(autouse=True)
+def _every_delivery_is_settled_once() -> Iterator[None]:
+    """Fail a test in which a scripted RabbitMQ got a frame that breaks its rules."""
+    yield
+    raise_violations()
 
 
 @pytest.fixture(scope="session")

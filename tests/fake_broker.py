@@ -100,6 +100,18 @@ class FakePublisher(Publisher):
         publication.done(outcome)
 
 
+_violations: list[str] = []  # frames over which RabbitMQ would have closed a channel
+
+
+def raise_violations() -> None:
+    """Raise AssertionError if a frame has broken RabbitMQ's rules since the last call.
+
+    A fixture of all tests calls it at the end of each.
+    """
+    found, _violations[:] = list(_violations), []
+    assert not found, found
+
+
 class Settled(NamedTuple):
     """What a client does with deliveries: ``ack``, ``requeue`` or ``reject``."""
 
@@ -108,13 +120,20 @@ class Settled(NamedTuple):
 
     @classmethod
     def by(cls, frame: bytes, outstanding: Collection[int]) -> Self:
-        """Read it from a frame, by RabbitMQ's rule that no delivery ends twice."""
+        """Return what a frame settles, by RabbitMQ's rule that no delivery ends twice.
+
+        A frame that breaks it settles nothing, and is remembered for ``raise_violations``: it may
+        leave in a callback of the loop, which only logs what is raised in it.
+        """
         method = decode_frame(frame)[1].method
         tag, acknowledges = method.delivery_tag, isinstance(method, Basic.Ack)
-        assert tag in outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
-        if not acknowledges:
-            return cls("requeue" if method.requeue else "reject", [tag])
-        return cls("ack", [e for e in outstanding if e <= tag] if method.multiple else [tag])
+        how = "ack" if acknowledges else "requeue" if method.requeue else "reject"
+        if tag not in outstanding:
+            _violations.append(f"{how}: PRECONDITION_FAILED - unknown delivery tag {tag}")
+            return cls(how, [])
+        if acknowledges and method.multiple:
+            return cls(how, [each for each in outstanding if each <= tag])
+        return cls(how, [tag])
 
 
 class FakeConsumer(Consumer):

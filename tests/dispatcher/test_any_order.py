@@ -15,7 +15,7 @@ from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome, Publication
 from grid.events import State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
-from tests.fake_broker import FakePublisher, turns
+from tests.fake_broker import FakePublisher, raise_violations, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -236,6 +236,7 @@ async def _finish(story: Story) -> None:
     while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
             await _step(story, step)
+    raise_violations()
     bench = story.bench
     assert bench.queue.outstanding == {}
     assert bench.rescue.outstanding == {}

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika import spec
-from pika.frame import decode_frame
 
 from grid.amqp import Consumer, Delivery, StreamReader, frames
 from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.link import settle
 from grid.amqp.stream import ACK_EVERY
-from tests.fake_broker import soon, turns
+from tests.fake_broker import Settled, raise_violations, soon, turns
 from tests.grid.amqp_peer import Peer, PeerConnection, peer
 from tests.grid.links import Seen, eventually, running
 
@@ -49,17 +48,10 @@ class Channel:
 
     def _receive(self, frame: bytes) -> None:
         self.frames.append(frame)
-        method = decode_frame(frame)[1].method
-        tag = method.delivery_tag
-        assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
-        if isinstance(method, spec.Basic.Ack):
-            how, tags = "ack", [e for e in sorted(self.outstanding) if e <= tag]
-            tags = tags if method.multiple else [tag]
-        else:
-            how, tags = "requeue" if method.requeue else "reject", [tag]
-        for each in tags:
-            del self.outstanding[each]
-            self.ended.append((how, each))
+        settled = Settled.by(frame, self.outstanding)
+        for tag in settled.tags:
+            del self.outstanding[tag]
+            self.ended.append((settled.how, tag))
 
 
 @pytest.mark.parametrize("first", ENDS)
@@ -189,6 +181,8 @@ async def _go_through(steps: list[tuple[str, int]], gap_seconds: float) -> None:
         given_back = [tag for tag, how in told.items() if how != "ack"]
         assert [tag for how, tag in channel.ended if how != "ack"] == given_back
     channel.acknowledger.flush()
+    await turns()
+    raise_violations()
     assert {tag: how for how, tag in channel.ended} == told
     assert channel.outstanding.keys() == {int(each.id or 0) for each in deliveries} - told.keys()
 

@@ -17,7 +17,7 @@ from grid.messages import ChargeRequest
 from substation import worker as module
 from substation.station import Station
 from substation.worker import DELIVERY_COUNT, Worker
-from tests.fake_broker import FakeConsumer, FakePublisher, turns
+from tests.fake_broker import FakeConsumer, FakePublisher, raise_violations, turns
 
 AT = 1_000.0
 LONG = (3_600.0, 3_600.0)  # a session that the test ends, or that never ends
@@ -388,6 +388,8 @@ async def _go_through(steps: list[str], room: int) -> None:
         while bench.queue.outstanding:
             step("record")
             await turns(3)
+    await turns()
+    raise_violations()
     assert bench.station.accepted == bench.station.completed == len(jobs)
     ends = [each for each in bench.publisher.events() if each.kind == State.COMPLETED]
     assert sorted(each.job for each in ends if each.counts) == sorted(jobs)  # the rest repeats them
