@@ -66,22 +66,6 @@ def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
     assert window.take() == []
 
 
-def test_a_new_channel_starts_afresh() -> None:
-    """No tag of a channel that broke is ever acknowledged on the next."""
-    window = AckWindow()
-    for tag in (1, 2, 3):
-        window.delivered(tag)
-    window.done(1)
-    window.done(3)
-    window = AckWindow()
-    assert window.take() == []
-    assert not window.passed_over
-    window.delivered(1)
-    assert window.take() == []
-    window.done(1)
-    assert window.take() == [(1, True)]
-
-
 def test_one_that_is_requeued_is_no_gap() -> None:
     """RabbitMQ has it back: what is done behind it goes with what is done before it."""
     window = AckWindow()
@@ -94,9 +78,7 @@ def test_one_that_is_requeued_is_no_gap() -> None:
     assert len(window) == 0
 
 
-STEP = st.sampled_from(
-    ["deliver", "deliver", "done", "done", "done", "requeue", "take", "take", "break"]
-)
+STEP = st.sampled_from(["deliver", "deliver", "done", "done", "done", "requeue", "take", "take"])
 
 
 @given(st.lists(STEP, max_size=150), st.data())
@@ -125,10 +107,6 @@ def test_every_delivery_is_acknowledged_once_and_only_when_done(
         elif step == "take":
             channel.take(window.take())
             assert not channel.acked & undone
-        elif step == "break":
-            window, channel, tag = AckWindow(), Channel(), 0
-            undone.clear()
-            done.clear()
     channel.take(window.take())
     channel.take(window.take())
     assert channel.acked == done

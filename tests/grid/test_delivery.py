@@ -46,6 +46,10 @@ class Channel:
             found.append(one)
         return found
 
+    def delivered(self) -> set[int]:
+        """Return the tags of all that was delivered."""
+        return self.outstanding.keys() | {tag for _, tag in self.ended}
+
     def _receive(self, frame: bytes) -> None:
         self.frames.append(frame)
         settled = Settled.by(frame, self.outstanding)
@@ -149,7 +153,10 @@ async def test_what_is_flushed_is_sent_whatever_is_before_it() -> None:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["deliver", "turn", "flush", *ENDS, *ENDS]), st.integers(0, 999)),
+    st.tuples(
+        st.sampled_from(["deliver", "deliver", "turn", "flush", "end", *ENDS, *ENDS]),
+        st.integers(0, 999),
+    ),
     max_size=80,
 )
 
@@ -158,33 +165,71 @@ STEPS = st.lists(
 def test_no_order_of_things_settles_a_delivery_twice(
     steps: list[tuple[str, int]], gap_seconds: float
 ) -> None:
-    """In any order: each delivery ends as it was told first, and only what was told ends."""
+    """In any order: each delivery ends as it was told first, and only what was told ends.
+
+    Nothing is sent for a delivery of a channel that is gone: not for what was acknowledged on it
+    before and still waited, nor for what is settled later.
+    """
     asyncio.run(_go_through(steps, gap_seconds))
 
 
 async def _go_through(steps: list[tuple[str, int]], gap_seconds: float) -> None:
-    channel = Channel(gap_seconds)
-    deliveries: list[Delivery] = []
-    told: dict[int, str] = {}
+    failed: list[object] = []  # in callbacks of the loop
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    story = Story(gap_seconds)
     for step, number in steps:
-        if step == "deliver":
-            deliveries += channel.deliver(number % 3 + 1)
-        elif step == "turn":
+        if step == "turn":
             await turns(1)
-        elif step == "flush":
-            channel.acknowledger.flush()
-        elif deliveries:
-            one = deliveries[number % len(deliveries)]
-            ENDS[step](one)
-            told.setdefault(int(one.id or 0), step)
-        assert {tag: how for how, tag in channel.ended}.items() <= told.items()
-        given_back = [tag for tag, how in told.items() if how != "ack"]
-        assert [tag for how, tag in channel.ended if how != "ack"] == given_back
-    channel.acknowledger.flush()
+        else:
+            story.go_on(step, number)
+        story.check()
+    story.channel.acknowledger.flush()
     await turns()
+    story.check()
+    assert failed == []
     raise_violations()
+    told, channel = story.told, story.channel
     assert {tag: how for how, tag in channel.ended} == told
-    assert channel.outstanding.keys() == {int(each.id or 0) for each in deliveries} - told.keys()
+    assert channel.outstanding.keys() == channel.delivered() - told.keys()
+
+
+class Story:
+    """One channel after the other, and the deliveries of all of them."""
+
+    def __init__(self, gap_seconds: float) -> None:
+        self._gap_seconds = gap_seconds
+        self.channel = Channel(gap_seconds)
+        self.told: dict[int, str] = {}  # what was first done with deliveries of this channel
+        self._pool: list[tuple[Channel, Delivery]] = []
+        self._gone: list[tuple[Channel, list[bytes]]] = []  # with the frames until they went
+
+    def go_on(self, step: str, number: int) -> None:
+        """Do a step; a number says to how many deliveries, or to which."""
+        if step == "deliver":
+            self._pool += [(self.channel, e) for e in self.channel.deliver(number % 3 + 1)]
+        elif step == "flush":
+            self.channel.acknowledger.flush()
+        elif step == "end":
+            self.channel.acknowledger.end()
+            self._gone.append((self.channel, list(self.channel.frames)))
+            self.channel, self.told = Channel(self._gap_seconds), {}
+        elif self._pool:
+            channel, one = self._pool[number % len(self._pool)]
+            assert one.is_live == (channel is self.channel and int(one.id or 0) not in self.told)
+            ENDS[step](one)
+            assert not one.is_live
+            if channel is self.channel:
+                self.told.setdefault(int(one.id or 0), step)
+
+    def check(self) -> None:
+        """Compare what RabbitMQ was sent with what was done first."""
+        ended = self.channel.ended
+        assert {tag: how for how, tag in ended}.items() <= self.told.items()
+        given_back = [tag for tag, how in self.told.items() if how != "ack"]
+        assert [tag for how, tag in ended if how != "ack"] == given_back
+        for channel, until in self._gone:
+            assert channel.frames == until, "a channel that is gone sends nothing"
+            assert len(channel.acknowledger) == 0
 
 
 # over a link
