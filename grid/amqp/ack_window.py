@@ -28,6 +28,11 @@ class AckWindow:
         """Return how many deliveries are not acknowledged."""
         return len(self._open)
 
+    @property
+    def undone(self) -> int:
+        """Return how many deliveries are still to be done."""
+        return len(self._open) - len(self._done)
+
     def delivered(self, tag: int) -> None:
         """Record a new delivery."""
         self._open[tag] = None

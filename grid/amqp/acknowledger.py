@@ -35,8 +35,8 @@ class Acknowledger:
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Return how many deliveries RabbitMQ has no word of yet."""
-        return len(self._window)
+        """Return how many deliveries are not settled; one to be acknowledged soon is."""
+        return self._window.undone
 
     def delivered(self, tag: int) -> None:
         """Record a delivery, before anything else is done with it."""

@@ -40,7 +40,7 @@ class Receiver(Link):
 
     @property
     def unsettled(self) -> int:
-        """Return how many deliveries RabbitMQ has no word of yet."""
+        """Return how many deliveries are not settled yet."""
         return len(self._acknowledger)
 
     async def _set_up(self, channel: Channel) -> None:

@@ -142,3 +142,16 @@ def test_memory_is_bounded_while_the_first_is_held() -> None:
     window.done(1)
     channel.take(window.take())
     assert not channel.outstanding
+
+
+def test_what_is_done_behind_a_gap_is_not_to_be_done_any_more() -> None:
+    """It has no acknowledgement yet, but nobody has it in hand."""
+    window = AckWindow()
+    for tag in (1, 2, 3):
+        window.delivered(tag)
+    window.done(2)
+    assert (window.undone, len(window)) == (2, 3)
+    assert window.take() == []
+    window.done(1)
+    assert (window.undone, window.take()) == (1, [(2, True)])
+    assert (window.undone, len(window)) == (1, 1)
