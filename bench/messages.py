@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
 from urllib.parse import quote
 
-from bench.chains import ours, plain
+from bench.chains import Chain, ours, plain
 from bench.node import RabbitMQ, VirtualHost
 from bench.patterns import BROKER, CLIENT, RATE, TODAY, Pattern, at_rate, flowing, saturated
 from bench.peers.asks import ASKS, ask, held
@@ -55,7 +56,8 @@ routed and read. Ratios are of the same round. A job that is its own event carri
 {sizes}
 """
 
-Chain = Callable[[VirtualHost, Path], AbstractAsyncContextManager[list[int]]]
+StartChain = Callable[[VirtualHost, Path], AbstractAsyncContextManager[Chain]]
+StartIdle = Callable[[VirtualHost, Path], AbstractAsyncContextManager[list[int]]]
 
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
@@ -100,21 +102,15 @@ async def _nothing(_vhost: VirtualHost, _folder: Path) -> AsyncIterator[list[int
 
 
 @asynccontextmanager
-async def _plain(vhost: VirtualHost, folder: Path) -> AsyncIterator[list[int]]:
-    async with plain(vhost, folder) as chain:
-        yield [each.pid for each in chain.programs.values()]
+async def _pids_of(chain: StartChain, vhost: VirtualHost, folder: Path) -> AsyncIterator[list[int]]:
+    async with chain(vhost, folder) as running:
+        yield [each.pid for each in running.programs.values()]
 
 
-@asynccontextmanager
-async def _ours(vhost: VirtualHost, folder: Path) -> AsyncIterator[list[int]]:
-    async with ours(vhost, folder) as chain:
-        yield [each.pid for each in chain.programs.values()]
-
-
-IDLE: Final[Mapping[str, Chain]] = {
+IDLE: Final[Mapping[str, StartIdle]] = {
     "RabbitMQ alone": _nothing,
-    "plain chain on aio-pika": _plain,
-    "the project": _ours,
+    "plain chain on aio-pika": partial(_pids_of, plain),
+    "the project": partial(_pids_of, ours),
 }
 
 

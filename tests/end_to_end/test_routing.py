@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from grid.amqp import Publisher
 from grid.messages import ChargeRequest
 from tests.broker import VirtualHost
 from tests.end_to_end.test_bad_input import ignore
+from tests.operators import operated, put
 from tests.ports import free_ports
 from tests.system import QUICK, STANDBY, System
 
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.e2e
 
 LONG = {"CHARGE_SECONDS_MIN": "60", "CHARGE_SECONDS_MAX": "60", "GRACE_SECONDS": "0"}
 TAKEOVER_SECONDS = 5.0
-OPERATOR = {"Authorization": "Bearer secret"}
 
 
 def post(system: System, count: int, **fields: object) -> list[str]:
@@ -31,21 +30,6 @@ def post(system: System, count: int, **fields: object) -> list[str]:
     status, answer = system.post([fields] * count, path="/charges")
     assert status == 202, answer
     return [job["id"] for job in answer["jobs"]]
-
-
-def operated(folder: Path) -> dict[str, str]:
-    """Give what makes an api know the operator's key."""
-    file = folder / "keys"
-    file.write_text(f"depot operator {sha256(b'secret').hexdigest()}\n")
-    return {"OPERATOR_KEYS_FILE": str(file)}
-
-
-def put(system: System, name: str, **body: object) -> None:
-    """Set what an operator wants of a substation."""
-    path = f"/substations/{name}"
-    system.until(
-        lambda: system.call("api", "PUT", path, body, OPERATOR)[0] == 200, f"{name} is set"
-    )
 
 
 def job(system: System, id: str) -> dict[str, Any]:

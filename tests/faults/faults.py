@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,6 @@ from tests.broker import Broker
 from tests.faults import brokerside
 from tests.faults.accounts import ACCEPTED, UNAVAILABLE
 from tests.faults.clock import SEEN_WITHIN_SECONDS
-from tests.faults.operators import drained
 from tests.faults.pages import hostile_pages
 from tests.faults.processes import (
     active,
@@ -28,6 +27,7 @@ from tests.faults.processes import (
 )
 from tests.faults.stage import CALM_SECONDS, Kind, Stage
 from tests.faults.target_files import hostile_target_files
+from tests.operators import put
 from tests.system import DISPATCHERS
 
 HOUR: Final = 3600
@@ -138,7 +138,7 @@ def _requests_deleted(stage: Stage) -> None:
     queue is gone, and nothing would be missing.
     """
     before = _reconciled(stage)
-    with drained(stage, *SUBSTATIONS):
+    with _drained(stage):
         stage.wait(stage.length.blocked)
         stage.system.until(lambda: _in_hand(stage) > 0, "a dispatcher has requests in hand")
         brokerside.delete_queue(stage.vhost, topology.REQUESTS)
@@ -149,10 +149,21 @@ def _requests_deleted(stage: Stage) -> None:
     _wait_reconciled(stage, before)
 
 
+@contextmanager
+def _drained(stage: Stage) -> Iterator[None]:
+    """Send nothing to any substation while the context lasts."""
+    for name in SUBSTATIONS:
+        put(stage.system, name, state="draining")
+    try:
+        yield
+    finally:
+        for name in SUBSTATIONS:
+            put(stage.system, name, state="available")
+
+
 def _in_hand(stage: Stage) -> float:
     """Return how many requests wait at the dispatchers."""
-    metric = "dispatcher_waiting_requests"
-    return sum(each.value for name in DISPATCHERS for each in stage.samples(name, metric))
+    return _sum(stage, "dispatcher_waiting_requests")
 
 
 def _requests_purged(stage: Stage) -> None:
@@ -180,7 +191,10 @@ def _wait_reconciled(stage: Stage, before: float, more: float = 0.0) -> None:
 
 
 def _reconciled(stage: Stage) -> float:
-    metric = "dispatcher_reconciled_jobs_total"
+    return _sum(stage, "dispatcher_reconciled_jobs_total")
+
+
+def _sum(stage: Stage, metric: str) -> float:
     return sum(each.value for name in DISPATCHERS for each in stage.samples(name, metric))
 
 

@@ -36,9 +36,9 @@ from tests.faults.aside import Aside
 from tests.faults.clock import SteppedClock
 from tests.faults.journal import Journal
 from tests.faults.load import Load
-from tests.faults.operators import with_operator
 from tests.faults.report import Row
 from tests.grid.gate import Gate
+from tests.operators import operated
 from tests.system import DISPATCHERS, STANDBY, System
 
 ENVIRONMENT: Final = {
@@ -262,7 +262,7 @@ def stage(
     special = {name: clock.environment() for name, clock in clocks.items()}
     with Aside() as aside:
         aside.do(gate.open())
-        environment = {**ENVIRONMENT, **with_operator(folder)}
+        environment = {**ENVIRONMENT, **operated(folder)}
         system = System(vhost, folder, environment=environment, special=special, way=way)
         try:
             for name in [*system.services, STANDBY]:
