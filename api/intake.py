@@ -48,7 +48,7 @@ class _Wait:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def count_down(self) -> None:
-        """Note that one of the requests is answered for."""
+        """Count one of the requests as answered for."""
         self._left -= 1
         if not self._left and not self.over.done():
             self.over.set_result(None)
@@ -222,7 +222,7 @@ class Intake:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 
     def _on_outcome(self, begun: _UnderWay, outcome: Outcome) -> None:
-        """Note a request that RabbitMQ has as a job; tell who waits for it, whatever came of it."""
+        """Record a request that RabbitMQ has as a job, and end the wait for it, whatever came."""
         if not begun.is_open():  # too late: it was answered as not taken
             return
         if outcome is Outcome.CONFIRMED:

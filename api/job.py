@@ -202,7 +202,7 @@ class Job:
                 self._note_completions(end, before if end is visit else visit)
 
     def _note_completions(self, first: Visit, further: Visit) -> None:
-        """Note a further completion; of more than the maximum of them, nothing is noted.
+        """Record a further completion, up to the maximum of them.
 
         A counter of the rest would depend on how often each is read.
         """

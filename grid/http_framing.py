@@ -69,7 +69,9 @@ class Framing:
         else:
             piece = _removed(received, min(len(received), self._body_left or 0))
         if piece:
-            self._feed(piece)
+            _feed(self._parser, piece)
+            if not self._has_head:
+                raise BadRequest("its head has no end")
         return piece
 
     def _take_head(self, received: bytearray) -> bytes:
@@ -91,7 +93,7 @@ class Framing:
         return _UPGRADE.sub(b"", head)
 
     def _take_chunked(self, received: bytearray) -> bytes:
-        """Take what is up to the next empty line: the last one is the end of the request."""
+        """Remove the part up to the next empty line: the last one is the end of the request."""
         part = self._tail + received[:MAX_CHUNKED_PIECE]
         end = part.find(_END)
         size = len(part) if end < 0 else end + len(_END)
@@ -104,12 +106,6 @@ class Framing:
                 "body, or behind it"
             )
         return piece
-
-    def _feed(self, piece: bytes) -> None:
-        had_head = self._has_head
-        _feed(self._parser, piece)
-        if not (had_head or self._has_head):
-            raise BadRequest("its head has no end")
 
     # What httptools calls. An exception comes out of its feed_data, as the context of its own.
 
@@ -162,7 +158,7 @@ class Framing:
             self._body_left -= len(body)
 
     def on_message_complete(self) -> None:
-        """Note that the request is there."""
+        """Record that the request is there."""
         self.complete = True
 
 

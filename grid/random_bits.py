@@ -10,7 +10,7 @@ _AT_ONCE: Final = 4096  # bytes: a system call for some 200 requests
 
 
 class RandomBits:
-    """Gives random bits, as ``random.getrandbits`` does, from the system's own generator.
+    """A source of random bits, as ``random.getrandbits`` does, from the system's own generator.
 
     A generator that is only seeded by the system, such as ``random.Random``, is foreseen by whoever
     sees enough of what it made. A substation sees the ids of a part of all jobs, and may not learn

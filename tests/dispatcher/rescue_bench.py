@@ -157,7 +157,7 @@ class Bench:
         return [each.id for _, each in self.handed]
 
     def deliveries(self) -> list[Delivery]:
-        """Give what was handed over, in order."""
+        """Return what was handed over, in order."""
         return [each for _, each in self.handed]
 
     def charges(self, job: str, where: str) -> None:

@@ -107,17 +107,17 @@ class Taker:
         return [each.id for each in self.deliveries]
 
     def take(self, delivery: Delivery) -> None:
-        """Note a message."""
+        """Record a message."""
         self.deliveries.append(delivery)
         if self._ack:
             delivery.ack()
 
     def note_lost(self) -> None:
-        """Note that the link broke."""
+        """Record that the link broke."""
         self.forgotten_after.append(len(self.deliveries))
 
     def note_gone(self) -> None:
-        """Note that the queue was deleted."""
+        """Record that the queue was deleted."""
         self.gone_after.append(len(self.forgotten_after))
 
 
@@ -144,7 +144,7 @@ class Listener:
         self.link = _ListenersLink(self, url, queue)
 
     def take(self, body: bytes, writer: str) -> None:
-        """Note a message."""
+        """Record a message."""
         self.bodies.append(body)
         self.writers.append(writer)
 

@@ -99,7 +99,7 @@ class FakeChannel:
         self.is_open = True
 
     def basic_qos(self, *, prefetch_count: int, callback: Callable[[object], None]) -> None:
-        """Take a question."""
+        """Accept a question."""
         assert prefetch_count == 1
         if not self.is_open:
             raise ChannelWrongStateError("it is closed")
