@@ -73,8 +73,6 @@ class Worker:
         self._in_hand: dict[str, Session] = {}  # charging, or completed and not yet on record
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
         self._kept: deque[Delivery] = deque()  # of a queue that is gone: they are nowhere else
-        self._stopping = False
-        self._gives_back = False  # what comes after the stop, on the link that was stopped
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -97,7 +95,6 @@ class Worker:
         """Drop what waits: the link broke, and RabbitMQ will deliver it again."""
         self._waiting.clear()
         self._count_waiting()
-        self._gives_back = False
 
     def keep(self) -> None:
         """Keep what waits: its queue was deleted, and RabbitMQ will not deliver it again."""
@@ -111,9 +108,10 @@ class Worker:
         return self._empty.is_set() and not self._waiting
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take nothing new, finish what charges within the grace period, give the rest back."""
-        self._stopping = True
-        self._gives_back = self._consumer.connected
+        """Stop consuming, finish what charges within the grace period, and requeue the rest.
+
+        What RabbitMQ had sent before it knew is the consumer's to requeue: none of it comes here.
+        """
         self._consumer.stop()
         while self._waiting:
             self._next_waiting().requeue()
@@ -129,24 +127,13 @@ class Worker:
         delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
-        if self._stopping:
-            self._turn_away(delivery)
-        elif request.departure_time is not None and request.departure_time <= self._clock():
+        if request.departure_time is not None and request.departure_time <= self._clock():
             self._expire(request, delivery)
         elif self._station.full:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
             self._start(request, delivery)
-
-    def _turn_away(self, delivery: Delivery) -> None:
-        """Give back what comes too late.
-
-        A link made anew consumes again, and would bring it again at once, until RabbitMQ took it
-        for poison: such a job goes back when that link ends.
-        """
-        if self._gives_back:
-            delivery.requeue()
 
     def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
         """End a job whose vehicle has left; like a completion, once that is on record."""

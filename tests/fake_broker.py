@@ -16,6 +16,7 @@ from grid import events, topology
 from grid.amqp import Consumer, Delivery, Outcome, Publication, Publisher
 from grid.amqp.acknowledger import Acknowledger
 from grid.amqp.consumer import Callbacks
+from grid.amqp.frames import Content, Envelope
 from grid.events import Event
 
 _BEHIND = {queue.name: queue.exchange for queue in topology.QUEUES}  # the exchange of each queue
@@ -136,19 +137,36 @@ class Settled(NamedTuple):
         return cls(how, [tag])
 
 
+class Message(NamedTuple):
+    """A message that was delivered, and is not settled."""
+
+    body: bytes
+    id: str | None
+    headers: Mapping[str, Any]
+
+
 class FakeConsumer(Consumer):
-    """Delivers messages and records their end, by RabbitMQ's rule that none ends twice."""
+    """Delivers messages and records their end, by RabbitMQ's rule that none ends twice.
+
+    What is done with a message is the real consumer's doing; only the channel is scripted.
+    """
 
     def __init__(self, queue: str) -> None:
         super().__init__("fake", NOWHERE, lambda *_: None, queue=queue, prefetch=1)
         self.up.set()
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
-        self.outstanding: dict[int, Delivery] = {}
+        self._consumes = True
+        self._failed: Exception | None = None
+        self.outstanding: dict[int, Message] = {}
         self.acked: list[int] = []
         self.requeued: list[int] = []
         self.rejected: list[int] = []
-        self.stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether it was told to consume no more."""
+        return self._stopped
 
     def begin(
         self, deliver: Callable[[Delivery], None], lost: Callable[[], None] = lambda: None
@@ -164,38 +182,39 @@ class FakeConsumer(Consumer):
         again: bool = False,
         headers: Mapping[str, Any] | None = None,
     ) -> int:
-        """Deliver a message; gives its tag."""
+        """Deliver a message, and return its tag; raise what its receiver raises."""
+        assert self._consumes, "nothing is delivered on a link that was made after stop()"
         self._tag += 1
         tag = self._tag
-        self._acknowledger.delivered(tag)
-        delivery = Delivery(
-            self._acknowledger,
-            tag,
-            body,
-            queue=self._queue,
-            id=id,
-            headers=headers or {},
-            redelivered=again,
-        )
-        self.outstanding[tag] = delivery
-        self._deliver(delivery)
+        message = Message(body, id, headers or {})
+        self.outstanding[tag] = message
+        envelope = Envelope(tag, again, "", "")
+        content = Content(len(body), id, message.headers)
+        self._on_message(self._acknowledger, envelope, content, body)
+        failed, self._failed = self._failed, None
+        if failed is not None:  # the real one passes it to the loop, which only logs it here
+            raise failed
         return tag
 
-    def break_link(self) -> list[Delivery]:
-        """Lose the channel; gives what RabbitMQ will deliver again."""
+    def break_link(self) -> list[Message]:
+        """Lose the channel, and return what RabbitMQ will deliver again."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._tag = 0
         self._lost()
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
+        self._consumes = not self._stopped
         return lost
-
-    def stop(self) -> None:
-        """Record the end of consuming."""
-        self.stopped = True
 
     def close(self) -> None:
         """End the link, as the end of its task does."""
         self._closing()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            super()._deliver(delivery)
+        except Exception as error:
+            self._failed = error
+            raise
 
     def _on_frame(self, frame: bytes) -> None:
         settled = Settled.by(frame, self.outstanding)

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grid import events, provenance, topology
-from grid.amqp import Delivery, Outcome, Publication
+from grid.amqp import Outcome, Publication
 from grid.events import State
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
-from tests.fake_broker import FakePublisher, raise_violations, turns
+from tests.fake_broker import FakePublisher, Message, raise_violations, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -144,9 +144,9 @@ class Story:
         """Break the link of the requests: what is not acknowledged is delivered again."""
         self.bring_again(self.bench.queue.break_link())
 
-    def bring_again(self, deliveries: Iterable[Delivery]) -> None:
+    def bring_again(self, lost: Iterable[Message]) -> None:
         """Deliver again what was not acknowledged."""
-        for each in deliveries:
+        for each in lost:
             self.bench.queue.bring(each.body, each.id, again=True, headers=each.headers)
 
     def swap(self) -> None:
