@@ -42,8 +42,7 @@ class BaseConsumer(Receiver):
         """Cancel the consumer; what was delivered can still be acknowledged or requeued."""
         self._stopped = True
         if (channel := self._usable()) is not None:
-            for tag in self._tags:
-                channel.basic_cancel(tag)
+            self._cancel(channel)
 
     async def _set_up(self, channel: Channel) -> None:
         self._channel = channel  # what comes before the link is up may lapse as well
@@ -55,7 +54,14 @@ class BaseConsumer(Receiver):
             return
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
         shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
+        self._tags = []  # those of the channel before mean nothing on this one
         self._tags = [await self._consume(channel, share) for share in shares]
+        if self._stopped:  # meanwhile: what is requeued would come again and again
+            self._cancel(channel)
+
+    def _cancel(self, channel: Channel) -> None:
+        for tag in self._tags:
+            channel.basic_cancel(tag)
 
     async def _consume(self, channel: Channel, prefetch: int) -> str:
         consuming = future()

@@ -56,3 +56,18 @@ async def test_consumer_does_not_consume_again_after_stop() -> None:
             assert received(other.connections[0], spec.Channel.Open)
             assert not received(other.connections[0], spec.Basic.Consume)
             assert not came[0].is_live
+
+
+async def test_consumer_that_is_stopped_while_it_is_set_up_consumes_no_more() -> None:
+    """RabbitMQ has the consumer already, and would bring again what is requeued, for ever."""
+    came: list[Delivery] = []
+    async with peer() as one:
+        link = consumer(one)
+        one.consumed = lambda _: link.stop()  # before the link knows that it consumes
+        async with running(link, deliver=came.append):
+            [connection] = one.connections
+            await eventually(lambda: received(connection, spec.Basic.Cancel), "it is cancelled")
+            [consume] = received(connection, spec.Basic.Consume)
+            [cancel] = received(connection, spec.Basic.Cancel)
+            assert cancel.consumer_tag == consume.consumer_tag
+        assert came == []
