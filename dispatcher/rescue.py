@@ -80,13 +80,8 @@ class Rescue:
         self._interrupted = True  # RabbitMQ was away, as far as we know
         self._problem = ""
 
-    @property
-    def in_hand(self) -> int:
-        """How many jobs were taken and are not safe elsewhere yet."""
-        return sum(each.is_live for each in self._hand)
-
     def holds(self, substation: str) -> bool:
-        """Tell whether jobs are in hand, or spared, that were taken from a substation's queue."""
+        """Return whether jobs taken from a substation's queue are in hand, or spared."""
         return substation in self._spared or any(
             where == substation and each.is_live for each, where in self._hand.items()
         )

@@ -44,7 +44,6 @@ class SetBack:
         self._position = position
         self._now = now
         self._due_at = self._look_at = 0.0
-        self.under_way: set[Job] = set()  # whose copy is published, and not answered for
 
     def make_way(self, prefetch: int) -> None:
         """Put back what room that is left does not serve, where it keeps out others."""
@@ -76,12 +75,11 @@ class SetBack:
 
     def _publish(self, job: Job) -> None:
         job.returning, job.read_to = True, self._position()
-        self.under_way.add(job)
         self._publisher.publish(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             job.body,
-            partial(self._on_answer, job),
+            partial(self._returned, job),
             id=job.id,
             headers={
                 **job.headers,
@@ -92,7 +90,3 @@ class SetBack:
             # where its delivery went with a link, RabbitMQ has it where it was
             wanted=lambda: job.is_ours,
         )
-
-    def _on_answer(self, job: Job, outcome: Outcome) -> None:
-        self.under_way.discard(job)
-        self._returned(job, outcome)

@@ -160,6 +160,10 @@ class Bench:
         """Return what was handed over, in order."""
         return [each for _, each in self.handed]
 
+    def in_hand(self) -> list[str | None]:
+        """Return the ids of what was handed over and is not settled, in order."""
+        return [each.id for each in self.deliveries() if each.is_live]
+
     def charges(self, job: str, where: str) -> None:
         """Tell that a job is in progress."""
         self.progress.take(Event(State.CHARGING, 1, job=job, substation=where))
