@@ -21,7 +21,7 @@ from grid import topology
 from grid.amqp import Outcome, Publisher, declare_topology
 from grid.errors import BrokerUnavailable
 from tests.broker import SUBSTATIONS, Broker
-from tests.grid.links import Seen, Taker, eventually, running
+from tests.grid.links import Recorder, Seen, eventually, running
 from tests.small_disk import MEGABYTE, SmallDiskBroker, small_disk
 
 pytestmark = pytest.mark.integration
@@ -117,7 +117,7 @@ async def lowest_until_still(broker: SmallDiskBroker, load: Load) -> int:
 async def test_rabbitmq_stops_publishers_before_its_disk_is_full(small: SmallDiskBroker) -> None:
     """It starts again like that, goes on once there is room, and has all that it confirmed."""
     own = OwnBroker(small.node.ports.management, small.passwords, SUBSTATIONS)
-    load, requests = Load(small), Taker(small.url("dispatcher"), topology.REQUESTS)
+    load, requests = Load(small), Recorder(small.url("dispatcher"), topology.REQUESTS)
     assert own.short_of_disk() is None
     small.disk.leave(FREE_LIMIT + ABOVE)
     async with load.running():
@@ -130,7 +130,7 @@ async def test_rabbitmq_stops_publishers_before_its_disk_is_full(small: SmallDis
         before = len(load.confirmed)
         small.disk.clear()
         await eventually(lambda: len(load.confirmed) > before + 100, "it goes on")
-    async with running(requests.link):
+    async with requests.running():
         await eventually(lambda: load.confirmed <= set(requests.ids), "all confirmed are there")
 
 

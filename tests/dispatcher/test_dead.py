@@ -18,7 +18,7 @@ from grid.events import State
 from tests.broker import VirtualHost
 from tests.dispatcher.bench import body
 from tests.fake_broker import FakeConsumer, FakePublisher, turns
-from tests.grid.links import Listener, Seen, Taker, eventually, running
+from tests.grid.links import Listener, Recorder, Seen, eventually, running
 
 AT = 1_700_000_000.0
 REJECTED = {"reason": "rejected", "queue": "substation.s1"}
@@ -89,7 +89,7 @@ async def test_a_link_that_breaks_brings_it_again() -> None:
 async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: VirtualHost) -> None:
     """RabbitMQ moves it to charge.dead at its limit; from there it is parked, with the reason."""
     url = [vhost.url("dispatcher")]
-    parked = Taker(vhost.url(), topology.PARKED)
+    parked = Recorder(vhost.url(), topology.PARKED)
     log = Listener(vhost.url(), topology.EVENTS, "first")
     publisher = Publisher("test", url, Seen())
     metrics = Metrics(CollectorRegistry())
@@ -98,9 +98,9 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     consumer = Consumer("dead", url, Seen(), queue=topology.DEAD, prefetch=50)
     async with (
         running(publisher),
-        running(parked.link),
-        running(log.link),
-        running(consumer, deliver=dead.deliver),
+        parked.running(),
+        log.running(),
+        running(consumer, consumer.run(deliver=dead.deliver)),
     ):
         await publisher.confirmed(
             topology.REQUESTS_EXCHANGE, topology.REQUESTS, body("j1"), id="j1", timeout=20

@@ -39,7 +39,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         handed.append(delivery)
         return True
 
-    worker = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False, prefetch=1)
+    worker = links.Recorder(vhost.url("substation.substation1"), queue.name, ack=False, prefetch=1)
     async with (
         gate(vhost.url("dispatcher")) as way,
         running(Declarer("declarer", [vhost.url("dispatcher")], Seen())) as declarer,
@@ -64,9 +64,9 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             rescued=lambda _: None,
             now=asyncio.get_running_loop().time,
         )
-        async with running(worker.link):
+        async with worker.running():
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
-            async with running(taker, lost=rescue.on_link_lost):
+            async with running(taker, taker.run(lost=rescue.on_link_lost)):
                 work = asyncio.gather(rescue.run(), watch())
                 await eventually(lambda: len(handed) == 2, "the others are taken back")
                 assert [each.id for each in handed] == ["a", "b"]
@@ -80,8 +80,8 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)
         await eventually(lambda: not worker.link.connected, "the worker is gone")
-        successor = links.Taker(vhost.url("substation.substation1"), queue.name, ack=False)
-        async with running(successor.link):
+        successor = links.Recorder(vhost.url("substation.substation1"), queue.name, ack=False)
+        async with successor.running():
             await eventually(lambda: successor.ids, "what is left is delivered")
             await waits_in(declarer, queue, 0)
             assert successor.ids == worker.ids == ["charging"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, closing
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from typing import Any, Protocol, TypeVar, overload
 
 from pika import BasicProperties, BlockingConnection, URLParameters
 
@@ -17,32 +17,53 @@ POLL_SECONDS = 0.01
 
 
 class Seen:
-    """Notes what a link says of itself."""
+    """Records what a link says of itself."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, bool, str]] = []
 
     def __call__(self, link: str, up: bool, why: str) -> None:  # noqa: FBT001
-        """Note one word of a link."""
+        """Record that a link is up or down, and why."""
         self.calls.append((link, up, why))
 
     def reasons(self) -> list[str]:
-        """Give the reasons, in order."""
+        """Return the reasons, in order."""
         return [why for _, _, why in self.calls]
 
     def ups(self) -> list[bool]:
-        """Give the states, in order."""
+        """Return the states, in order."""
         return [up for _, up, _ in self.calls]
 
 
+class CallsNobody(Protocol):
+    """A link that runs without anybody to call back."""
+
+    up: asyncio.Event
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Keep the link up until the task is cancelled."""
+
+
 AnyLink = TypeVar("AnyLink", bound=Link)
+PlainLink = TypeVar("PlainLink", bound=CallsNobody)
+Running = Coroutine[Any, Any, None]  # of a link, with whatever it is to call back
+
+
+@overload
+def started(link: PlainLink) -> AbstractAsyncContextManager[PlainLink]: ...
+
+
+@overload
+def started(link: AnyLink, run: Running) -> AbstractAsyncContextManager[AnyLink]: ...
 
 
 @asynccontextmanager
-async def started(link: AnyLink, **callbacks: object) -> AsyncIterator[AnyLink]:
-    """Run a link while the context lasts, with whatever it is to call back."""
-    run: Callable[..., Coroutine[Any, Any, None]] = getattr(link, "run")  # noqa: B009
-    task = asyncio.create_task(run(**callbacks))
+async def started(link: Any, run: Running | None = None) -> AsyncIterator[Any]:
+    """Run a link while the context lasts; ``run`` is what its own ``run`` returned.
+
+    So the types of what it is to call back are checked where they are named.
+    """
+    task = asyncio.create_task(link.run() if run is None else run)
     try:
         yield link
     finally:
@@ -50,10 +71,18 @@ async def started(link: AnyLink, **callbacks: object) -> AsyncIterator[AnyLink]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@overload
+def running(link: PlainLink) -> AbstractAsyncContextManager[PlainLink]: ...
+
+
+@overload
+def running(link: AnyLink, run: Running) -> AbstractAsyncContextManager[AnyLink]: ...
+
+
 @asynccontextmanager
-async def running(link: AnyLink, **callbacks: object) -> AsyncIterator[AnyLink]:
-    """Run a link while the context lasts, from the moment it is up."""
-    async with started(link, **callbacks):
+async def running(link: Any, run: Running | None = None) -> AsyncIterator[Any]:
+    """Run a link while the context lasts, as ``started`` does, from the moment it is up."""
+    async with started(link, link.run() if run is None else run):
         await asyncio.wait_for(link.up.wait(), PATIENCE)
         yield link
 
@@ -90,48 +119,37 @@ def properties(url: str, queue: str, count: int) -> list[BasicProperties]:
     return found
 
 
-class Taker:
-    """Takes what a queue holds; acknowledges it at once unless told not to."""
+class Recorder:
+    """Consumes a queue and records it; acknowledges each delivery at once unless told not to."""
 
     def __init__(self, url: str, queue: str, *, ack: bool = True, prefetch: int = 100) -> None:
         self.seen = Seen()
         self.deliveries: list[Delivery] = []
         self.forgotten_after: list[int] = []  # how many deliveries came before
         self.gone_after: list[int] = []  # how often it was told to forget before
+        self.link = Consumer("recorder", [url], self.seen, queue=queue, prefetch=prefetch)
         self._ack = ack
-        self.link = _TakersLink(self, url, queue, prefetch)
 
     @property
     def ids(self) -> list[str | None]:
-        """The ids of what was delivered, in order."""
+        """Return the ids of what was delivered, in order."""
         return [each.id for each in self.deliveries]
 
-    def take(self, delivery: Delivery) -> None:
-        """Record a message."""
+    def running(self) -> AbstractAsyncContextManager[Consumer]:
+        """Return a context in which it consumes, from the moment its link is up."""
+        run = self.link.run(deliver=self._record, lost=self._record_lost, gone=self._record_gone)
+        return running(self.link, run)
+
+    def _record(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
         if self._ack:
             delivery.ack()
 
-    def note_lost(self) -> None:
-        """Record that the link broke."""
+    def _record_lost(self) -> None:
         self.forgotten_after.append(len(self.deliveries))
 
-    def note_gone(self) -> None:
-        """Record that the queue was deleted."""
+    def _record_gone(self) -> None:
         self.gone_after.append(len(self.forgotten_after))
-
-
-class _TakersLink(Consumer):
-    """A consumer that calls back whom it was made for."""
-
-    def __init__(self, taker: Taker, url: str, queue: str, prefetch: int) -> None:
-        super().__init__("taker", [url], taker.seen, queue=queue, prefetch=prefetch)
-        self._taker = taker
-
-    async def run(self) -> None:  # type: ignore[override]
-        """Keep the link up."""
-        one = self._taker
-        await super().run(deliver=one.take, lost=one.note_lost, gone=one.note_gone)
 
 
 class Listener:
@@ -140,24 +158,15 @@ class Listener:
     def __init__(self, url: str, queue: str, start: str | int, *, anew: bool = False) -> None:
         self.bodies: list[bytes] = []
         self.writers: list[str] = []
-        self.start, self.anew = start, anew
-        self.link = _ListenersLink(self, url, queue)
+        self.link = StreamReader("listener", [url], Seen(), queue=queue)
+        self._start = start
+        self._forget = self.bodies.clear if anew else None
 
-    def take(self, body: bytes, writer: str) -> None:
-        """Record a message."""
+    def running(self) -> AbstractAsyncContextManager[StreamReader]:
+        """Return a context in which it reads, from the moment its link is up."""
+        run = self.link.run(read=self._record, start=self._start, forget=self._forget)
+        return running(self.link, run)
+
+    def _record(self, body: bytes, writer: str) -> None:
         self.bodies.append(body)
         self.writers.append(writer)
-
-
-class _ListenersLink(StreamReader):
-    """A reader that calls back whom it was made for."""
-
-    def __init__(self, listener: Listener, url: str, queue: str) -> None:
-        super().__init__("listener", [url], Seen(), queue=queue)
-        self._listener = listener
-
-    async def run(self) -> None:  # type: ignore[override]
-        """Keep the link up."""
-        one = self._listener
-        forget = one.bodies.clear if one.anew else None
-        await super().run(read=one.take, start=one.start, forget=forget)

@@ -14,7 +14,7 @@ from grid import topology
 from grid.amqp import Consumer, Declarer, Delivery, Publisher, frames
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import Seen, Taker, eventually, running, waits_in
+from tests.grid.links import Recorder, Seen, eventually, running, waits_in
 
 pytestmark = pytest.mark.integration
 
@@ -37,16 +37,16 @@ async def send(vhost: VirtualHost, *ids: str) -> None:
         await asyncio.wait_for(link.drained(), 20)
 
 
-def taker(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> Taker:
-    """Give one that takes from the substation's queue."""
-    return Taker(vhost.url("substation.substation1"), QUEUE.name, ack=ack, prefetch=prefetch)
+def recorder(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> Recorder:
+    """Return a recorder of the substation's queue."""
+    return Recorder(vhost.url("substation.substation1"), QUEUE.name, ack=ack, prefetch=prefetch)
 
 
 async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: Declarer) -> None:
     """A prefetch above what one consumer is granted is split, and neither exceeded nor cut."""
     await send(vhost, *map(str, range(2_100)))
-    one = taker(vhost, prefetch=2_050)
-    async with running(one.link):
+    one = recorder(vhost, prefetch=2_050)
+    async with one.running():
         await eventually(lambda: len(one.deliveries) == 2_050, "the prefetch is delivered")
         await waits_in(declarer, QUEUE, 50)
         for each in one.deliveries[:10]:
@@ -61,8 +61,8 @@ async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
     """When the link breaks, the service is told to forget, before it gets the same jobs again."""
     await send(vhost, "a", "b", "c")
     async with gate(vhost.url("substation.substation1")) as way:
-        one = Taker(way.url, QUEUE.name, ack=False)
-        async with running(one.link):
+        one = Recorder(way.url, QUEUE.name, ack=False)
+        async with one.running():
             await eventually(lambda: one.ids == ["a", "b", "c"], "all are delivered")
             assert one.forgotten_after == []
             await way.reopen()
@@ -78,13 +78,13 @@ async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
 async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> None:
     """What was acknowledged, singly or up to a tag, is not delivered to the next consumer."""
     await send(vhost, "a", "b", "c", "d")
-    one = taker(vhost)
-    async with running(one.link):
+    one = recorder(vhost)
+    async with one.running():
         await eventually(lambda: len(one.ids) == 4, "all are delivered")
         for number in (0, 1, 3):
             one.deliveries[number].ack()
-    other = taker(vhost)
-    async with running(other.link):
+    other = recorder(vhost)
+    async with other.running():
         await eventually(lambda: other.ids, "the rest is delivered")
         await waits_in(declarer, QUEUE, 0)
     assert other.ids == ["c"]
@@ -94,8 +94,8 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
 async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
     """``requeue`` returns one delivery to its queue, and the others stay where they are."""
     await send(vhost, "a", "b")
-    one = taker(vhost)
-    async with running(one.link):
+    one = recorder(vhost)
+    async with one.running():
         await eventually(lambda: one.ids == ["a", "b"], "both are delivered")
         one.deliveries[0].requeue()
         await eventually(lambda: len(one.ids) == 3, "one comes back")
@@ -106,9 +106,9 @@ async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
 async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
     """``reject`` sends one delivery to ``charge.dead``, whole, with where and why it died."""
     await send(vhost, "bad")
-    dead = Taker(vhost.url("dispatcher"), topology.DEAD)
-    one = taker(vhost)
-    async with running(one.link), running(dead.link):
+    dead = Recorder(vhost.url("dispatcher"), topology.DEAD)
+    one = recorder(vhost)
+    async with one.running(), dead.running():
         await eventually(lambda: one.deliveries, "it is delivered")
         one.deliveries[0].reject()
         await eventually(lambda: dead.deliveries, "it is put aside")
@@ -123,16 +123,16 @@ async def test_stopping_lets_what_was_taken_be_finished(
 ) -> None:
     """After ``stop`` nothing new arrives; what was delivered can be acknowledged or returned."""
     await send(vhost, "a", "b")
-    one = taker(vhost)
-    async with running(one.link):
+    one = recorder(vhost)
+    async with one.running():
         await eventually(lambda: len(one.ids) == 2, "both are delivered")
         one.link.stop()
         one.deliveries[0].ack()
         one.deliveries[1].requeue()
         await send(vhost, "c")
         assert one.link.connected
-    other = taker(vhost)
-    async with running(other.link):
+    other = recorder(vhost)
+    async with other.running():
         await eventually(lambda: len(other.ids) == 2, "the others are delivered elsewhere")
         await waits_in(declarer, QUEUE, 0)
     assert one.ids == ["a", "b"]
@@ -141,8 +141,8 @@ async def test_stopping_lets_what_was_taken_be_finished(
 
 async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: Declarer) -> None:
     """RabbitMQ ends the consumer when its queue is deleted; once there is one again, it goes on."""
-    one = taker(vhost, ack=True)
-    async with running(one.link):
+    one = recorder(vhost, ack=True)
+    async with one.running():
         path = f"/api/queues/{quote(vhost.name)}/{QUEUE.name}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
         # a queue may still be there for a moment after its consumers were told that it is not
@@ -161,8 +161,8 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
 ) -> None:
     """A second frame for one delivery closes the channel: what was unsettled comes again."""
     await send(vhost, "a", "b")
-    one = taker(vhost)
-    async with running(one.link):
+    one = recorder(vhost)
+    async with one.running():
         await eventually(lambda: len(one.ids) == 2, "both are delivered")
         one.deliveries[0].ack()
         await asyncio.sleep(0)  # it is sent
@@ -179,8 +179,8 @@ async def test_delivery_that_is_settled_twice_keeps_its_link(
 ) -> None:
     """RabbitMQ hears of each once, whatever is said of it: no channel closes over it."""
     await send(vhost, "a", "b", "c")
-    one = taker(vhost)
-    async with running(one.link):
+    one = recorder(vhost)
+    async with one.running():
         await eventually(lambda: len(one.ids) == 3, "all are delivered")
         for _ in range(2):
             one.deliveries[0].ack()
@@ -200,13 +200,13 @@ async def test_delivery_that_is_settled_twice_keeps_its_link(
 
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
     """A second dispatcher stands by, and gets everything once the first one's link is gone."""
-    second = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
+    second = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
     async with gate(vhost.url("dispatcher")) as way:
-        first = Taker(way.url, topology.REQUESTS, ack=False)
+        first = Recorder(way.url, topology.REQUESTS, ack=False)
         async with (
             running(Publisher("publisher", [vhost.url()], Seen())) as publisher,
-            running(first.link),
-            running(second.link),
+            first.running(),
+            second.running(),
         ):
             for each in ("a", "b", "c"):
                 await publisher.confirmed(
@@ -235,14 +235,14 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
         delivery.ack()
 
     url = [vhost.url("substation.substation1")]
-    link = Consumer("taker", url, Seen(), queue=QUEUE.name, prefetch=10)
+    link = Consumer("consumer", url, Seen(), queue=QUEUE.name, prefetch=10)
     await send(vhost, "a", "poison", "b")
-    async with running(link, deliver=deliver):
+    async with running(link, link.run(deliver=deliver)):
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
     await waits_in(declarer, QUEUE, 0)
     assert list(map(repr, told)) == ["KeyError('some mistake')"]
-    dead = Taker(vhost.url(), topology.DEAD)
-    async with running(dead.link):
+    dead = Recorder(vhost.url(), topology.DEAD)
+    async with dead.running():
         await eventually(lambda: dead.ids == ["poison"], "it is put aside")
 
 
@@ -269,7 +269,7 @@ async def forsaken(
     url = [vhost.url("substation.substation1")]
     link = Forsaken("forsaken", url, seen, queue=QUEUE.name, prefetch=5)
     deliver = lambda delivery: came.append(delivery.id)  # noqa: E731
-    async with running(link, deliver=deliver, idle=lambda: not busy and not came):
+    async with running(link, link.run(deliver=deliver, idle=lambda: not busy and not came)):
         yield
 
 
@@ -286,7 +286,7 @@ async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualH
     )
     seen = Seen()
     came: list[str | None] = []
-    async with running(counted, deliver=lambda delivery: held.append(delivery.id)):
+    async with running(counted, counted.run(deliver=lambda delivery: held.append(delivery.id))):
         await send(vhost, "x")
         await eventually(lambda: held == ["x"], "the one that is counted has all it may have")
         await send(vhost, "a", "b")
@@ -329,7 +329,7 @@ async def test_a_consumer_with_nothing_to_do_keeps_its_link(
         prefetch=1,
     )
     deliver = lambda delivery: came.append(delivery.id)  # noqa: E731
-    async with running(link, deliver=deliver, idle=lambda: not came):
+    async with running(link, link.run(deliver=deliver, idle=lambda: not came)):
         await asyncio.sleep(0.3)
         await send(vhost, "a", "b")
         await eventually(lambda: came == ["a"], "the first is brought")

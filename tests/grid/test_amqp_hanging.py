@@ -31,7 +31,7 @@ async def test_what_a_node_that_was_left_delivers_is_nobodys() -> None:
     async with peer() as one, peer() as other:
         other.consumed = lambda to: to.deliver(b"new", "new")
         link = Consumer("consumer", [one.url, other.url], Seen(), queue="q", prefetch=10)
-        async with running(link, deliver=seen.append):
+        async with running(link, link.run(deliver=seen.append)):
             [old] = one.connections
             one.hangs = True
             settle(link._broken, "RabbitMQ has not answered")  # noqa: SLF001
@@ -84,7 +84,7 @@ async def test_stream_made_anew_is_read_from_its_start_while_more_comes() -> Non
     async with peer() as one:
         one.consumed = consumed
         link = StreamReader("reader", [one.url], Seen(), queue="s")
-        async with running(link, read=lambda body, _: read.append(body)):
+        async with running(link, link.run(read=lambda body, _: read.append(body))):
             await eventually(lambda: len(read) == 5, "the old stream")
             await left(link)
             await eventually(lambda: read[-1] == new[-1], "the new stream")

@@ -38,8 +38,8 @@ async def four_links(stack: AsyncExitStack, url: str, seen: Seen) -> list[Link]:
     return [
         await stack.enter_async_context(running(Declarer("declarer", [url], seen))),
         await stack.enter_async_context(running(Publisher("publisher", [url], seen))),
-        await stack.enter_async_context(running(consumer, deliver=lambda _: None)),
-        await stack.enter_async_context(running(reader, read=lambda *_: None)),
+        await stack.enter_async_context(running(consumer, consumer.run(deliver=lambda _: None))),
+        await stack.enter_async_context(running(reader, reader.run(read=lambda *_: None))),
     ]
 
 
@@ -210,7 +210,7 @@ async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> Non
     link = Consumer("consumer", [vhost.url()], seen, queue=queue.name, prefetch=1)
     async with (
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
-        started(link, deliver=lambda _: None),
+        started(link, link.run(deliver=lambda _: None)),
     ):
         await eventually(lambda: seen.calls, "the failure is told")
         assert not link.connected

@@ -16,7 +16,7 @@ from grid.amqp.publisher import BODY_MOST
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import Seen, Taker, eventually, properties, running, started
+from tests.grid.links import Recorder, Seen, eventually, properties, running, started
 
 pytestmark = pytest.mark.integration
 
@@ -68,10 +68,10 @@ async def test_a_message_is_confirmed_and_arrives_whole(
     await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [("a", Outcome.CONFIRMED)]
     assert publisher.backlog == 0
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
-    async with running(taker.link):
-        await eventually(lambda: taker.deliveries, "the message arrives")
-    (found,) = taker.deliveries
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
+    async with recorder.running():
+        await eventually(lambda: recorder.deliveries, "the message arrives")
+    (found,) = recorder.deliveries
     assert (found.body, found.id, found.redelivered) == (b"\x00body\xff", "a", False)
     assert found.headers == {"x-why": "moved", "attempt": 2}
 
@@ -148,11 +148,11 @@ async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> N
     async with running(publisher):
         await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [("kept", Outcome.CONFIRMED)]
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
-    async with running(taker.link):
-        await eventually(lambda: taker.deliveries, "the other message arrives")
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
+    async with recorder.running():
+        await eventually(lambda: recorder.deliveries, "the other message arrives")
         assert await waiting(vhost, topology.REQUESTS_QUEUE) == 0
-    assert taker.ids == ["kept"]
+    assert recorder.ids == ["kept"]
 
 
 async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
@@ -181,31 +181,31 @@ async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> 
             await way.open()
             await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
-    async with running(taker.link):
-        await eventually(lambda: len(taker.ids) == 50, "all arrive")
-    assert taker.ids == ids
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
+    async with recorder.running():
+        await eventually(lambda: len(recorder.ids) == 50, "all arrive")
+    assert recorder.ids == ids
 
 
 async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHost) -> None:
     """Where the confirms were lost with the link, messages arrive twice and are answered once."""
     ids, answers, seen = numbered("twice", 20), Answers(), Seen()
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS)
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
     async with (
         gate(vhost.url()) as way,
         running(Publisher("publisher", [way.url], seen)) as publisher,
-        running(taker.link),
+        recorder.running(),
     ):
         way.deaf = True
         publish(publisher, ids, answers)
-        await eventually(lambda: len(taker.ids) == 20, "the first copies arrive")
+        await eventually(lambda: len(recorder.ids) == 20, "the first copies arrive")
         assert answers == []
         assert publisher.backlog == 20
         await way.reopen()
         await asyncio.wait_for(publisher.drained(), 10)
-        await eventually(lambda: len(taker.ids) == 40, "the second copies arrive")
+        await eventually(lambda: len(recorder.ids) == 40, "the second copies arrive")
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
-    assert Counter(taker.ids) == dict.fromkeys(ids, 2)
+    assert Counter(recorder.ids) == dict.fromkeys(ids, 2)
     assert seen.ups()[:2] == [True, False]
     assert seen.ups()[-1] is True
 

@@ -57,7 +57,7 @@ async def test_reading_from_the_start(writer: Writer, way: Gate) -> None:
     """From ``first`` on, all is read in order and once, over breaks with and without writing."""
     await writer.write(700)  # more than RabbitMQ sends before the first acknowledgement
     one = Listener(way.url, EVENTS, "first")
-    async with running(one.link):
+    async with one.running():
         await eventually(lambda: len(one.bodies) == 700, "what was there")
         await way.close()
         await writer.write(5)
@@ -73,7 +73,7 @@ async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> No
     """A link that breaks with messages on their way goes on with the next one."""
     await writer.write(3_000)
     one = Listener(way.url, EVENTS, "first")
-    async with running(one.link):
+    async with one.running():
         await eventually(lambda: one.bodies, "the first ones")
         await way.reopen()
         await eventually(lambda: len(one.bodies) >= 3_000, "the rest")
@@ -84,7 +84,7 @@ async def test_who_forgets_reads_all_again(writer: Writer, way: Gate) -> None:
     """After a break all comes once more from the start, and what was read before was forgotten."""
     await writer.write(10)
     one = Listener(way.url, EVENTS, "first", anew=True)
-    async with running(one.link):
+    async with one.running():
         await eventually(lambda: len(one.bodies) == 10, "what was there")
         await way.close()
         await eventually(lambda: one.bodies == [], "it is forgotten")
@@ -98,7 +98,7 @@ async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
     """From ``next`` on, what was there before is not read, and after a break nothing is missing."""
     await writer.write(5)
     one = Listener(way.url, EVENTS, "next")
-    async with running(one.link):
+    async with one.running():
         new = await writer.write(5)
         await eventually(lambda: len(one.bodies) == 5, "what is new")
         await way.close()
@@ -115,7 +115,7 @@ async def test_a_break_before_anything_was_new(writer: Writer, way: Gate) -> Non
     """
     old = await writer.write(5)
     one = Listener(way.url, EVENTS, "next")
-    async with running(one.link):
+    async with one.running():
         await way.close()
         new = await writer.write(5)
         await way.open()
@@ -129,7 +129,7 @@ async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> Non
     """A number is an offset, and nothing before it is read."""
     await writer.write(20)
     one = Listener(vhost.url("api"), EVENTS, 7)
-    async with running(one.link):
+    async with one.running():
         await eventually(lambda: len(one.bodies) >= 13, "the rest")
     assert one.bodies == writer.written[7:]
 
@@ -142,7 +142,7 @@ async def test_a_stream_made_anew_is_read_from_its_start(
     one = Listener(vhost.url("api"), EVENTS, "first")
     async with (
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
-        running(one.link),
+        one.running(),
     ):
         await eventually(lambda: len(one.bodies) == 10, "the old stream")
         path = f"/api/queues/{quote(vhost.name)}/{EVENTS}"
@@ -165,7 +165,7 @@ async def test_stream_made_anew_while_the_link_is_down_is_read_from_its_start(
     one = Listener(way.url, EVENTS, "first")
     async with (
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
-        running(one.link),
+        one.running(),
     ):
         await eventually(lambda: len(one.bodies) == before, "the old stream")
         await way.close()

@@ -96,7 +96,7 @@ async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
     forgotten: list[bool] = []
     async with gate(vhost.url("dispatcher")) as way:
         link = Taker("taker", [way.url], Seen())
-        async with running(link, lost=lambda: forgotten.append(True)):
+        async with running(link, link.run(lost=lambda: forgotten.append(True))):
             for _ in range(2):
                 await taken(link)
             assert forgotten == []
@@ -113,8 +113,8 @@ async def test_what_another_has_in_hand_is_not_taken(
 ) -> None:
     """A job that a living consumer has not acknowledged stays its own; only what waits is taken."""
     await send(vhost, "charging", "waiting")
-    worker = links.Taker(vhost.url("substation.substation1"), QUEUE.name, ack=False, prefetch=1)
-    async with running(worker.link), running(taker(vhost)) as link:
+    worker = links.Recorder(vhost.url("substation.substation1"), QUEUE.name, ack=False, prefetch=1)
+    async with worker.running(), running(taker(vhost)) as link:
         await eventually(lambda: worker.ids == ["charging"], "the consumer has its job")
         found = await taken(link)
         assert found.id == "waiting"

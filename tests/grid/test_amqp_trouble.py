@@ -22,8 +22,8 @@ from tests.grid.links import (
     PATIENCE,
     POLL_SECONDS,
     Listener,
+    Recorder,
     Seen,
-    Taker,
     eventually,
     running,
 )
@@ -68,11 +68,11 @@ async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: Virt
     jobs = Publisher("jobs", [vhost.url()], seen)
     log = Publisher("log", [vhost.url()], seen)
     writer = EventWriter(log, "test", provenance.API)
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False, prefetch=50)
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False, prefetch=50)
     reader = Listener(vhost.url("api"), topology.EVENTS, "first")
     published = Flood(lambda name, done: jobs.publish(*REQUESTS, b"", done, id=name))
     written = Flood(lambda name, done: writer.write(Event(State.QUEUED, 1, job=name), done))
-    async with running(jobs), running(log), running(taker.link), running(reader.link):
+    async with running(jobs), running(log), recorder.running(), reader.running():
         await asyncio.sleep(DECLARED_FOR_GOOD_SECONDS)
         floods = [asyncio.create_task(each.run()) for each in (published, written)]
         await eventually(
@@ -88,9 +88,9 @@ async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: Virt
         assert set(map(tuple, published.answers.values())) == {(Outcome.CONFIRMED,)}
         assert set(map(tuple, written.answers.values())) == {(True,)}
         await eventually(lambda: jobs_of(reader.bodies) == set(written.answers), "all is read")
-        assert taker.forgotten_after[0] == 50
-    everything = Taker(vhost.url("dispatcher"), topology.REQUESTS)
-    async with running(everything.link):
+        assert recorder.forgotten_after[0] == 50
+    everything = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
+    async with everything.running():
         await eventually(lambda: set(everything.ids) == set(published.answers), "all arrives")
 
 
@@ -123,13 +123,13 @@ def memory_alarm(broker: Broker) -> Iterator[None]:
 async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost) -> None:
     """Under an alarm publishers wait and show it, consumers go on, and afterwards all is sent."""
     seen = Seen()
-    taker = Taker(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
+    recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
     publisher = Publisher("publisher", [vhost.url()], seen)
     answers: list[Outcome] = []
     alarm = memory_alarm(broker)
-    async with running(publisher), running(taker.link):
+    async with running(publisher), recorder.running():
         await publisher.confirmed(*REQUESTS, b"", id="before", timeout=10)
-        await eventually(lambda: taker.ids == ["before"], "a job is taken")
+        await eventually(lambda: recorder.ids == ["before"], "a job is taken")
         await asyncio.to_thread(alarm.__enter__)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -141,8 +141,8 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
             with pytest.raises(BrokerUnavailable, match="not confirmed given-up"):
                 await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.1)
             assert answers == []
-            taker.deliveries[0].requeue()
-            await eventually(lambda: taker.ids.count("before") == 2, "consuming goes on")
+            recorder.deliveries[0].requeue()
+            await eventually(lambda: recorder.ids.count("before") == 2, "consuming goes on")
             assert publisher.connected
         finally:
             await asyncio.to_thread(alarm.__exit__, None, None, None)

@@ -28,7 +28,7 @@ async def test_consumer_requeues_what_comes_after_stop() -> None:
     async with peer() as one:
         one.consumed = lambda to: to.deliver(b"x", "early")
         link = consumer(one)
-        async with running(link, deliver=came.append):
+        async with running(link, link.run(deliver=came.append)):
             await eventually(lambda: came, "the first is delivered")
             [connection] = one.connections
             link.stop()
@@ -48,7 +48,7 @@ async def test_consumer_does_not_consume_again_after_stop() -> None:
     async with peer() as one, peer() as other:
         one.consumed = lambda to: to.deliver(b"x", "early")
         link = consumer(one, other)
-        async with running(link, deliver=came.append):
+        async with running(link, link.run(deliver=came.append)):
             await eventually(lambda: came, "the first is delivered")
             link.stop()
             settle(link._broken, "RabbitMQ has not answered")  # noqa: SLF001
@@ -64,7 +64,7 @@ async def test_consumer_that_is_stopped_while_it_is_set_up_consumes_no_more() ->
     async with peer() as one:
         link = consumer(one)
         one.consumed = lambda _: link.stop()  # before the link knows that it consumes
-        async with running(link, deliver=came.append):
+        async with running(link, link.run(deliver=came.append)):
             [connection] = one.connections
             await eventually(lambda: received(connection, spec.Basic.Cancel), "it is cancelled")
             [consume] = received(connection, spec.Basic.Consume)

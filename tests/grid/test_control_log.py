@@ -382,7 +382,7 @@ async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_of
         await declarer.queue(topology.CONTROLS_STREAM)
         if cut_off:
             await way.open()
-        async with running(listener.link):
+        async with listener.running():
             told = encode_of(drained("s1", 3))
             await eventually(lambda: any(told in each for each in listener.bodies), "it is told")
 

@@ -255,7 +255,7 @@ async def test_delivery_of_an_old_channel_settles_nothing_on_the_new_one(end: st
         one.consumed = other.consumed = lambda to: to.deliver(b"x", f"m{len(came)}")
         link = consumer(one, other)
         lost = lambda: live_when_lost.append(came[0].is_live)  # noqa: E731
-        async with running(link, deliver=came.append, lost=lost):
+        async with running(link, link.run(deliver=came.append, lost=lost)):
             assert came[0].is_live
             settle(link._broken, "RabbitMQ has not answered")  # noqa: SLF001
             assert came[0].is_live, "nobody was told yet"
@@ -285,7 +285,7 @@ async def test_link_that_ends_acknowledges_what_is_settled() -> None:
         one.consumed = consumed
         url, seen = [one.url], Seen()
         link = Consumer("consumer", url, seen, queue="q", prefetch=10, gap_seconds=3_600)
-        async with running(link, deliver=came.append):
+        async with running(link, link.run(deliver=came.append)):
             await eventually(lambda: len(came) == 3, "all are delivered")
             came[2].ack()
             await turns()
@@ -309,7 +309,8 @@ async def test_consumer_that_failed_over_a_settled_delivery_does_not_reject_it()
 
     async with peer() as one:
         one.consumed = lambda to: to.deliver(b"x", "m")
-        async with running(consumer(one), deliver=deliver):
+        link = consumer(one)
+        async with running(link, link.run(deliver=deliver)):
             await eventually(lambda: settled(one.connections[0]), "it is acknowledged")
             await asyncio.sleep(0.05)  # for what might still come
         assert settled(one.connections[0]) == [("ack", 1)]
@@ -327,7 +328,7 @@ async def test_stream_reader_acknowledges_many_at_once() -> None:
     async with peer() as one:
         one.consumed = consumed
         link = StreamReader("reader", [one.url], Seen(), queue="s")
-        async with running(link, read=lambda body, _: read.append(body)):
+        async with running(link, link.run(read=lambda body, _: read.append(body))):
             await eventually(lambda: len(read) == 2 * ACK_EVERY + 3, "all is read")
             [first] = one.connections
             await eventually(lambda: len(settled(first)) == 2, "most is acknowledged")

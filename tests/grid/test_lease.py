@@ -50,12 +50,14 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
         await declarer.queue(QUEUE)
     async with gate(vhost.url()) as way:
         urls, seen = [way.through(vhost.url())], Seen()
-        link = (
-            Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, leased=True)
-            if kind == "consumer"
-            else Taker("t", urls, seen, leased=True)
-        )
-        async with running(link, **({"deliver": ignore} if kind == "consumer" else {})):
+        link: Consumer | Taker
+        if kind == "consumer":
+            link = Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, leased=True)
+            run = link.run(deliver=ignore)
+        else:
+            link = Taker("t", urls, seen, leased=True)
+            run = link.run()
+        async with running(link, run):
             assert not link.lapsed
             await asyncio.sleep(2 * LEASE_SECONDS)
             assert not link.lapsed
@@ -83,7 +85,7 @@ async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHo
         prefetch=5,
         leased=True,
     )
-    async with running(link, deliver=lambda _: None, idle=lambda: True):
+    async with running(link, link.run(deliver=lambda _: None, idle=lambda: True)):
         assert link._channel is not None  # noqa: SLF001
         link._channel.close()  # noqa: SLF001
         await asyncio.sleep(2.5)

@@ -24,7 +24,7 @@ from grid.parked.cli import arguments, run
 from grid.parked.desk import Desk, Held
 from grid.parked.text import HEADING
 from tests.broker import VirtualHost
-from tests.grid.links import Listener, Seen, Taker, eventually, running, waits_in
+from tests.grid.links import Listener, Recorder, Seen, eventually, running, waits_in
 
 pytestmark = pytest.mark.integration
 
@@ -74,15 +74,15 @@ async def told(vhost: VirtualHost, count: int) -> list[Event]:
     def found() -> list[Event]:
         return [each for body in listener.bodies for each in events.decode(body)]
 
-    async with running(listener.link):
+    async with listener.running():
         await eventually(lambda: len(found()) >= count, "the events are read")
     return found()
 
 
-async def requested(vhost: VirtualHost, count: int) -> Taker:
-    """Take so many requests."""
-    requests = Taker(vhost.url(), topology.REQUESTS)
-    async with running(requests.link):
+async def requested(vhost: VirtualHost, count: int) -> Recorder:
+    """Return what has consumed so many requests."""
+    requests = Recorder(vhost.url(), topology.REQUESTS)
+    async with requests.running():
         await eventually(lambda: len(requests.ids) >= count, "the requests are there")
     return requests
 
@@ -250,8 +250,8 @@ async def test_killed_in_the_middle_it_loses_nothing(
     await asyncio.to_thread(tool.stdout.readline)
     tool.send_signal(signal.SIGKILL)
     await asyncio.to_thread(tool.communicate)
-    requests = Taker(vhost.url(), topology.REQUESTS)
-    async with running(requests.link):
+    requests = Recorder(vhost.url(), topology.REQUESTS)
+    async with requests.running():
         left = MANY
         while left or set(requests.ids) != set(ids):
             status, _, err = await do(vhost, "replay", "--all")

@@ -37,7 +37,7 @@ async def test_rabbitmq_keeps_the_writer_of_an_event(vhost: VirtualHost) -> None
             writer.write(Event(SUBSTATIONS, 1.0, detail=SNAPSHOT))
             writer.write(Event(State.CHARGING, 1.0, "j", "substation1"))
             await writer.finish()
-    async with running(listener.link):
+    async with listener.running():
         await eventually(lambda: len(listener.bodies) == len(WRITERS), "all is read")
     assert listener.writers == list(WRITERS)
     found = [
@@ -69,7 +69,7 @@ async def test_event_reader_reads_a_log_of_an_earlier_version(vhost: VirtualHost
     )
     await asyncio.to_thread(write_as_before, vhost, body)
     listener = Listener(vhost.url("api"), topology.EVENTS, "first")
-    async with running(listener.link):
+    async with listener.running():
         await eventually(lambda: len(listener.bodies) == 1, "it is read")
     assert listener.writers == [NOBODY_KNOWN]
     assert [each.kind for each in event_log.read(listener.bodies[0], NOBODY_KNOWN)] == [
