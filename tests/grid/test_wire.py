@@ -142,7 +142,7 @@ def test_encoder_keeps_nothing_of_what_it_wrote(reason: str) -> None:
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 10 * many
+    assert after - before < 20 * many  # an iterator has 48 bytes; other threads allocate as well
 
 
 @pytest.mark.parametrize(
