@@ -60,11 +60,11 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     """Measure both in turns."""
     single: dict[str, list[Mapping[str, float]]] = {name: [] for name in CONTENDERS}
     lists: dict[str, list[Mapping[str, float]]] = {name: [] for name in CONTENDERS}
-    for _ in range(sizes.rounds):
-        for name, start in CONTENDERS.items():
+    for names in sizes.turns(list(CONTENDERS)):
+        for name in names:
             with broker.vhost() as vhost:
                 (port,) = free_ports(1)
-                async with start(vhost, folder, port) as running:
+                async with CONTENDERS[name](vhost, folder, port) as running:
                     single[name].append(await _single(broker, running, port, sizes.closed_seconds))
                     lists[name].append(await _lists(running, port, sizes.list_posts))
     tables = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -84,8 +84,8 @@ def _nodes(folder: Path, changes: Mapping[str, Change]) -> Iterator[dict[str, Ra
 
 async def _compared(nodes: Mapping[str, RabbitMQ], sizes: Sizes) -> Table:
     found: dict[str, list[Mapping[str, float]]] = {name: [] for name in nodes}
-    for number in range(sizes.rounds):
-        for name in _turned(list(nodes), number):
+    for names in sizes.turns(list(nodes)):
+        for name in names:
             found[name].append(await _loaded(nodes[name], sizes))
     ratios = {SLOW_OVER: SLOW, FAST_OVER: FAST, RATE_OVER: RATE}
     return Table(
@@ -94,12 +94,6 @@ async def _compared(nodes: Mapping[str, RabbitMQ], sizes: Sizes) -> Table:
         compared(found, DEFAULT, ratios),
         spreads=list(ratios),
     )
-
-
-def _turned(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return names beginning with another one each time: nobody is always the first."""
-    start = number % len(names)
-    return [*names[start:], *names[:start]]
 
 
 async def _loaded(node: RabbitMQ, sizes: Sizes) -> dict[str, float]:

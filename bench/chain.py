@@ -58,10 +58,11 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     found: dict[str, dict[str, list[Mapping[str, float]]]] = {
         load: {name: [] for name in CHAINS} for load in loads
     }
-    for _ in range(sizes.rounds):
-        for name, start in CHAINS.items():
+    for names in sizes.turns(list(CHAINS)):
+        for name in names:
             with broker.vhost() as vhost:
-                for load, figures_of_load in (await _loaded(vhost, folder, start, loads)).items():
+                measured = await _loaded(vhost, folder, CHAINS[name], loads)
+                for load, figures_of_load in measured.items():
                     found[load][name].append(figures_of_load)
     tables = [_table(load, rows) for load, rows in found.items()]
     text = TEXT.format(

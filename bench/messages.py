@@ -22,7 +22,7 @@ from bench.sizes import Sizes
 from grid.events import State
 
 JOBS_A_SECOND: Final = 100
-PATTERNS: Final = (
+_ALL: Final = (
     TODAY,
     Pattern("today, each event a message", joined=False),
     Pattern("request is its own event", request_is_event=True),
@@ -37,6 +37,7 @@ PATTERNS: Final = (
     Pattern("today, one reader", readers=1),
     Pattern("no event log", log=False),
 )
+PATTERNS: Final[Mapping[str, Pattern]] = {each.name: each for each in _ALL}
 OVER: Final = "÷ today"
 BROKER_OVER, CLIENT_OVER, RATE_OVER = (
     f"{each} {OVER}" for each in ("RabbitMQ", "client", "jobs/s")
@@ -62,15 +63,15 @@ StartIdle = Callable[[VirtualHost, Path], AbstractAsyncContextManager[list[int]]
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     """Measure every pattern in turns, then what is spent while nothing happens."""
-    slow: dict[str, list[Mapping[str, float]]] = {each.name: [] for each in PATTERNS}
-    fast: dict[str, list[Mapping[str, float]]] = {each.name: [] for each in PATTERNS}
-    for _ in range(sizes.rounds):
-        for pattern in PATTERNS:
+    slow: dict[str, list[Mapping[str, float]]] = {name: [] for name in PATTERNS}
+    fast: dict[str, list[Mapping[str, float]]] = {name: [] for name in PATTERNS}
+    for names in sizes.turns(list(PATTERNS)):
+        for name in names:
             with broker.vhost() as vhost:
-                async with flowing(vhost, pattern) as flow:
+                async with flowing(vhost, PATTERNS[name]) as flow:
                     number = int(JOBS_A_SECOND * sizes.pattern_seconds)
-                    slow[pattern.name].append(await at_rate(vhost, flow, JOBS_A_SECOND, number))
-                    fast[pattern.name].append(await saturated(vhost, flow, sizes.pattern_jobs))
+                    slow[name].append(await at_rate(vhost, flow, JOBS_A_SECOND, number))
+                    fast[name].append(await saturated(vhost, flow, sizes.pattern_jobs))
     ratios = {BROKER_OVER: BROKER, CLIENT_OVER: CLIENT, RATE_OVER: RATE}
     at_100 = median(each[BROKER] for each in slow[TODAY.name]) * JOBS_A_SECOND
     tables = [

@@ -111,8 +111,8 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     """Measure every contender, in turns."""
     rounds: dict[str, list[Mapping[str, float]]] = {name: [] for name in CONTENDERS}
-    for _ in range(sizes.rounds):
-        for name in CONTENDERS:
+    for names in sizes.turns(list(CONTENDERS)):
+        for name in names:
             rounds[name].append(await relay(broker, folder, name, sizes.relayed))
     rows = [Row(name, found) for name, found in rounds.items()]
     table = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,9 @@ class Sizes:
     session_seconds: float
     repeats: int  # of what takes microseconds
     profile_seconds: float
-    pattern_seconds: float  # of jobs at 100 a second
+    # of jobs at 100 a second; in full, two of RabbitMQ's intervals of statistics: each round has
+    # as many of them in it, wherever it begins
+    pattern_seconds: float
     pattern_jobs: int  # as fast as they go
     idle_seconds: float
     asks: int  # of each kind
@@ -32,6 +35,12 @@ class Sizes:
         """Return the sizes as a sentence."""
         kind = "Quick run (`QUICK=1`): the figures are rough. " if self.quick else ""
         return f"{kind}{self.rounds} round{'s' if self.rounds > 1 else ''}, medians."
+
+    def turns(self, contenders: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Return for each round the contenders in its order: another one begins each time."""
+        for number in range(self.rounds):
+            first = number % len(contenders)
+            yield [*contenders[first:], *contenders[:first]]
 
 
 FULL: Final = Sizes(
@@ -48,7 +57,7 @@ FULL: Final = Sizes(
     session_seconds=30.0,
     repeats=15,
     profile_seconds=15.0,
-    pattern_seconds=3.0,
+    pattern_seconds=10.0,
     pattern_jobs=4_000,
     idle_seconds=10.0,
     asks=1_000,

@@ -1,6 +1,7 @@
 """Routes of the api's shape that publish nothing: ``PORT=… python -m bench.peers.empty_api``.
 
-``POST /charge`` and ``POST /charges`` on FastAPI, with the project's own models in and out.
+``POST /charge`` and ``POST /charges`` on FastAPI, with the project's own models in and out, the
+same HTTP parser and the same thresholds of the garbage collector.
 
 It leaves out everything but that: RabbitMQ, the event log, keys, limits, idempotency, problem
 documents, traces and metrics.
@@ -8,6 +9,7 @@ documents, traces and metrics.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from uuid import uuid4
@@ -17,6 +19,7 @@ from fastapi import FastAPI
 
 from api.schemas import Accepted, AcceptedList, ChargeIn, Details
 from grid.events import State
+from grid.runtime import YOUNG_OBJECTS
 
 app = FastAPI()
 
@@ -40,9 +43,12 @@ async def charges(wanted: list[ChargeIn]) -> AcceptedList:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
     uvicorn.run(
         app,
         port=int(os.environ["PORT"]),
+        http="httptools",
         access_log=False,
         log_level="warning",
         timeout_keep_alive=75,
