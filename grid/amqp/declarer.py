@@ -32,18 +32,22 @@ class QueueState(NamedTuple):
 class Declarer(Link):
     """Makes exchanges and queues, and learns how many messages wait in a queue."""
 
+    def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
+        super().__init__(name, urls, watch)
+        self._askers: list[_Asker] = []  # that are free: to open one costs as much as ten questions
+
     async def run(self) -> None:
         """Keep the link up until the task is cancelled."""
         await self._run()
 
     async def exchange(self, name: str, kind: str) -> None:
-        """Declare a durable exchange of a type. Raises ``BrokerUnavailable`` if that fails."""
+        """Declare a durable exchange of a type. Raise ``BrokerUnavailable`` if that fails."""
         await self._do(f"declare {name}", lambda channel: _declare_exchange(channel, name, kind))
 
     async def queue(self, queue: topology.Queue) -> QueueState:
-        """Declare a queue with its binding; gives its state.
+        """Declare a queue with its binding, and return its state.
 
-        Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
+        Raise ``BrokerUnavailable`` where the link is down, or breaks over it.
         """
         what = f"declare {queue.name}"
         return await self._do(what, lambda channel: _declare_queue(channel, queue))
@@ -51,23 +55,41 @@ class Declarer(Link):
     async def look(self, name: str) -> QueueState | None:
         """Return the state of a queue, which is not made where it is missing: then None.
 
-        Raises ``BrokerUnavailable`` where the link is down, or breaks over it.
+        Raise ``BrokerUnavailable`` where the link is down, or breaks over it.
         """
-        return await self._do(f"look at {name}", lambda channel: _look_at_queue(channel, name))
+        return await self._do(f"look at {name}", partial(self._look, name))
 
     async def is_empty(self, name: str) -> bool:
         """Return whether a queue has no message ready, by the word of its leader.
 
-        A message that is there is given back. Raises ``BrokerUnavailable`` where the link is down
+        A message that is there is given back. Raise ``BrokerUnavailable`` where the link is down
         or breaks over it, or there is no such queue.
         """
         return await self._do(f"look into {name}", lambda channel: _is_empty(channel, name))
+
+    async def _look(self, name: str, channel: Channel) -> QueueState | None:
+        while self._askers:
+            if (asker := self._askers.pop()).is_open:
+                break
+        else:
+            asker = await _Asker.opened(channel)
+        try:
+            state = await asker.look(name)
+        except BaseException:  # an answer that comes late must not be taken for the next one's
+            asker.close()
+            raise
+        self._askers.append(asker)
+        return state
+
+    def _lost(self) -> None:
+        super()._lost()
+        self._askers.clear()
 
 
 async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
     """Declare every exchange and queue the services share, for a broker that was not given them.
 
-    Raises ``BrokerUnavailable`` where that is not possible.
+    Raise ``BrokerUnavailable`` where that is not possible.
     """
     link = Declarer("declare", urls, watch)
     task = asyncio.create_task(link.run())
@@ -96,18 +118,45 @@ async def _declare_exchange(channel: Channel, name: str, kind: str) -> None:
     await done
 
 
-async def _look_at_queue(channel: Channel, name: str) -> QueueState | None:
-    """Ask on a channel of its own: RabbitMQ closes the one on which it names no queue."""
-    found = future()
-    async with sibling(channel) as own:
-        own.add_on_close_callback(lambda _, why: settle(found, why))
-        own.queue_declare(name, passive=True, callback=partial(settle, found))
-        answer = await found
-    if not isinstance(answer, Exception):
-        return QueueState.told(answer.method)
-    if _is_missing(answer):
-        return None
-    raise answer
+class _Asker:
+    """A channel of its own for one question at a time: RabbitMQ closes it over a missing queue."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._answer = future()
+        self._channel = channel.connection.channel(on_open_callback=self._settle)
+        self._channel.add_on_close_callback(lambda _, why: self._settle(why))
+
+    @classmethod
+    async def opened(cls, channel: Channel) -> _Asker:
+        """Return one on the connection of a channel; raise what RabbitMQ says if it opens none."""
+        asker = cls(channel)
+        if isinstance(answer := await asker._answer, Exception):
+            raise answer
+        return asker
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it can be asked."""
+        return bool(self._channel.is_open)
+
+    async def look(self, name: str) -> QueueState | None:
+        """Return the state of a queue; None, and closed, where there is none of that name."""
+        self._answer = future()
+        self._channel.queue_declare(name, passive=True, callback=self._settle)
+        answer = await self._answer
+        if not isinstance(answer, Exception):
+            return QueueState.told(answer.method)
+        if _is_missing(answer):
+            return None
+        raise answer
+
+    def close(self) -> None:
+        """Close the channel, if that is still to be done."""
+        if self._channel.is_open:
+            self._channel.close()
+
+    def _settle(self, answer: object) -> None:
+        settle(self._answer, answer)
 
 
 async def _is_empty(channel: Channel, name: str) -> bool:
