@@ -1,1 +1,1 @@
-"""The door: takes charge requests over HTTP, and tells what became of them."""
+"""The HTTP interface: accepts charge requests, and reports what happened to them."""

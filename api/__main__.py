@@ -18,7 +18,7 @@ from grid.settings import parse
 def service() -> tuple[FastAPI, ApiSettings, int]:
     """Build the api that the environment describes."""
     settings = parse(ApiSettings, os.environ)
-    chance = RandomBits()  # a substation may learn no other's jobs from the ids of its own
+    chance = RandomBits()  # a substation must not guess other jobs' ids from those of its own
     new_id = lambda: str(UUID(int=chance(128), version=4))  # noqa: E731
     return build(settings, time.time, new_id, chance), settings, settings.port
 

@@ -1,4 +1,4 @@
-"""Who may come in: decided from the key that a request shows. Pure."""
+"""Whether a request is admitted, decided from its API key. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from api.keys import NOBODY, Key, Keys
 from api.rates import Rates
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for whoever watches the api
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
 
 
 class Outcome(StrEnum):
-    """What became of a request at the door."""
+    """Whether a request was admitted, or why not."""
 
     ADMITTED = "admitted"
     NO_KEY = "no key"
@@ -25,10 +25,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answer at the door.
+    """The decision on a request.
 
-    ``keys`` are the entries of the key that was shown, ``wait`` is how many seconds until it may
-    ask again, ``why`` what is wrong with a request that is misused.
+    ``keys`` are the entries of its key, ``wait`` is how many seconds until the key may send another
+    request, ``why`` is the reason where the request is misused.
     """
 
     outcome: Outcome
@@ -38,14 +38,15 @@ class Admission:
 
     @property
     def name(self) -> str:
-        """Whose key it is."""
+        """Return the name of the key's owner."""
         return self.keys[0].name if self.keys else NOBODY
 
 
 class Door:
-    """Open, it asks for no key, but knows a wrong one; closed, nobody passes without a right one.
+    """The authenticator of requests.
 
-    With ``rates``, a key is admitted only so often.
+    Open, it needs no key, but rejects a wrong one; closed, it needs a valid key. With ``rates``,
+    the requests of each key are rate limited.
     """
 
     def __init__(self, keys: Keys, *, closed: bool, rates: Rates | None) -> None:
@@ -56,10 +57,10 @@ class Door:
     def admit(
         self, path: str, secret: bytes | None, now: float, misuse: Callable[[], str | None]
     ) -> Admission:
-        """Decide over a request at ``now`` (seconds); ``secret`` is the key it shows, or None.
+        """Decide on a request at ``now`` (seconds); ``secret`` is its key, or None.
 
-        ``misuse`` says why a browser may be asking for a page from elsewhere, or None: such a page
-        has no key, but needs none at an open door.
+        ``misuse`` returns why a browser may send the request for another site, or None. Such a
+        request has no key, but an open api needs none.
         """
         if path in OPEN_PATHS:
             return Admission(Outcome.ADMITTED)

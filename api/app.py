@@ -69,18 +69,18 @@ def create(
     not_ready: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """Make the app; ``decision_wait`` is how many seconds an answer waits for the decision.
+    """Return the app; ``decision_wait`` is how many seconds an answer waits for the decision.
 
-    ``operating`` are the routes that need an operator's key (see ``api.operators``), ``now`` gives
-    the steady seconds by which ``door`` knows who asks too often, ``chance`` the bits of which new
-    names in a trace are made.
+    ``operating`` are the routes that need an operator's key (see ``api.operators``), ``now``
+    returns the steady seconds for ``door``'s rate limits, ``chance`` the random bits for new names
+    in a trace.
     """
     app = FastAPI(
         title="Smart grid dispatcher",
         description="Sends charge requests to the least-loaded substation.",
         version="1",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own load scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -152,7 +152,7 @@ def _telling(log: EventLog, projection: Projection) -> APIRouter:
 
 
 async def _check_query(request: Request) -> None:
-    """Refuse a parameter that is given more than once: one of its values would be ignored."""
+    """Reject a parameter that is given more than once: one of its values would be ignored."""
     given = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in given.items():
         if count > 1:
@@ -160,7 +160,7 @@ async def _check_query(request: Request) -> None:
 
 
 async def _check_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON: a page of another site could send such a one."""
+    """Reject a body that is not declared as JSON: a page of another site could send it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not _JSON.fullmatch(kind) and await request.body():
         raise NotJson(

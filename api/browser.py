@@ -1,4 +1,4 @@
-"""Whether a browser may be asking for a page from elsewhere, which its user has open. Pure.
+"""The cross-origin check: whether a browser may send a request for another site's page. Pure.
 
 An api that is open to its own machine is open to every page that a browser there shows. Sources:
 ``CrossOriginProtection`` of Go's net/http; for names, OWASP on DNS rebinding.
@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 
 from grid.messages import shown
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # no page sees another's answer to these
-OWN: Final = frozenset({"same-origin", "none"})  # "none": the user's own doing
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # a page cannot read another site's answer
+OWN: Final = frozenset({"same-origin", "none"})  # "none": the user opened it
 
 
 def misuse(method: str, headers: Mapping[str, str]) -> str | None:
-    """Say why a request may not be its user's own wish, or None; ``headers`` by small names.
+    """Return why a request may be forged by another site, or None; header names are lower-case.
 
-    A page whose name was made to mean this machine asks by that name. A page from elsewhere can
-    only have something done, and browsers say that it asks.
+    A page whose name was made to mean this machine sends that name as Host. A page of another site
+    cannot read answers, only cause effects, and browsers mark such requests.
     """
     host = headers.get("host", "")
     if not _is_local(host):
@@ -45,9 +45,9 @@ def _is_foreign(host: str, headers: Mapping[str, str]) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Tell whether a Host is an address, or a name that no DNS may give another meaning.
+    """Return whether a Host is an address, or a name that DNS cannot point elsewhere.
 
-    A name without dots is none: a local network may answer for it (search domains, LLMNR).
+    A name without dots can be: a local network may answer for it (search domains, LLMNR).
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""

@@ -1,8 +1,8 @@
-"""``POST /charge`` and ``POST /charges``: the way of nearly every request.
+"""``POST /charge`` and ``POST /charges``, the routes of nearly every request.
 
-FastAPI documents them, and answers whatever is not plain: it names every mistake of a request at
-once. What is plain is answered without it: the body is read and checked in one pass, and no
-dependency, no second model and no copy of the answer stands between (decision 42).
+FastAPI documents them, and answers every request that is not plain: it names all mistakes of a
+request at once. A plain request is answered without it: the body is read and checked in one pass,
+without dependencies, a second model or a copy of the answer (decision 42).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _ANSWERS: Final = TypeAdapter(AcceptedList)
 
 
 class RequestContext(NamedTuple):
-    """What there is to know of a request beside its body."""
+    """What is known of a request besides its body."""
 
     caller: str
     prefer: str | None
@@ -67,7 +67,7 @@ class RequestContext(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A request that is accepted: the JSON and the headers of its answer."""
+    """The answer to an accepted request: its JSON and its headers."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -79,7 +79,7 @@ Quick = Callable[[Scope, bytes], Awaitable[Answer | None]]
 class QuickRoute(APIRoute):
     """A route of FastAPI whose plain requests are answered by ``quick``, without FastAPI.
 
-    ``quick`` has the scope and the body, and returns None for what it leaves to FastAPI.
+    ``quick`` gets the scope and the body, and returns None to leave the request to FastAPI.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class QuickRoute(APIRoute):
 
 
 class Charging:
-    """The two routes that take charge requests."""
+    """The two routes that accept charge requests."""
 
     def __init__(self, intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> None:
         self._intake = intake
@@ -123,7 +123,7 @@ class Charging:
         async def trace_of(
             response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
         ) -> Trace:
-            """Return the span of a request's handling: one of the caller's trace, if it has one."""
+            """Return a new span for the request, in the caller's trace if it has one."""
             trace = carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
             response.headers["traceresponse"] = trace.headers()[TRACEPARENT]
             return trace
@@ -187,7 +187,7 @@ class Charging:
         return Answer(_ANSWERS.dump_json(accepted), _with_trace(context.trace, {}))
 
     def _plain_context(self, scope: Scope, body: bytes) -> RequestContext | None:
-        """Return what the headers say; None where FastAPI is to look at them."""
+        """Return the context that the headers describe; None to leave the request to FastAPI."""
         given = {name: value for name, value in scope["headers"] if name in _READ}
         if body and given.get(b"content-type") not in _JSON:
             return None
@@ -227,7 +227,7 @@ def _context(request: Request, prefer: str | None, key: str | None, trace: Trace
 
 
 async def _read_body(receive: Receive) -> list[Message]:
-    """Return all messages of a request's body; the last one may be the client's end instead."""
+    """Return all messages of a request's body; the last one may be a disconnect instead."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -235,7 +235,7 @@ async def _read_body(receive: Receive) -> list[Message]:
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
-    """Return what receives these messages, and then whatever else there is."""
+    """Return a ``receive`` that repeats these messages, then continues with the original."""
     left = iter(messages)
 
     async def again() -> Message:
@@ -262,7 +262,7 @@ def _with_trace(trace: Trace, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _respond_async(prefer: str | None) -> bool:
-    """Return whether RFC 7240's list of preferences has this one."""
+    """Return whether the ``Prefer`` header (RFC 7240) contains ``respond-async``."""
     if prefer is None:
         return False
     names = (part.split(";")[0].strip().lower() for part in prefer.split(","))

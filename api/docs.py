@@ -33,7 +33,7 @@ def install(app: FastAPI) -> None:
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """Give the page of an OpenAPI document."""
+    """Return the page of an OpenAPI document."""
     info = document["info"]
     parts = "".join(_operations(document))
     shapes = "".join(_shapes(document.get("components", {}).get("schemas", {})))
@@ -73,7 +73,7 @@ def _answers(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _named(schema: Mapping[str, Any]) -> list[str]:
-    """Give the names of the shapes that a schema refers to."""
+    """Return the names of the schemas that a schema refers to."""
     if "$ref" in schema:
         return [schema["$ref"].rpartition("/")[2]]
     if "items" in schema:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, put right where FastAPI says more than is so."""
+"""Corrections to the OpenAPI document where FastAPI declares more than the api accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NULL: Final = {"type": "null"}
 
 
 def install(app: FastAPI) -> None:
-    """Put an app's document right, whenever it is asked for."""
+    """Correct an app's document whenever it is requested."""
     before = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def install(app: FastAPI) -> None:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter: it can be left out, but no header or query holds a null."""
+    """Return a parameter's schema without null, which no header or query can hold."""
     kinds = [each for each in schema.get("anyOf", ()) if each != _NULL]
     if len(kinds) != 1:
         return schema

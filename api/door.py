@@ -1,4 +1,4 @@
-"""The door of the api: a key is looked at before anything else of a request is."""
+"""Authentication: a request's key is checked before anything else of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADMISSION: Final = "grid.admission"  # in the scope of a request that was admit
 
 
 class AtTheDoor:
-    """Middleware that admits a request or answers 401, 403 or 429; ``now`` gives steady seconds."""
+    """Middleware that admits a request or answers 401, 403 or 429; ``now`` is a steady clock."""
 
     def __init__(
         self, app: ASGIApp, door: Door, registry: CollectorRegistry, now: Callable[[], float]
@@ -41,7 +41,7 @@ class AtTheDoor:
         self._admissions = cache(admissions.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or send it away."""
+        """Pass a request on, or reject it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,9 +64,9 @@ def admission_of(scope: Scope) -> Admission:
 
 
 def _bearer(headers: Headers) -> bytes | None:
-    """Return the key that a request shows; None where it shows none."""
+    """Return the bearer token of a request; None if it has none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    # a header comes as Latin-1, whatever its bytes meant
+    # headers are decoded as Latin-1, whatever their encoding
     return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None
 
 

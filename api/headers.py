@@ -1,4 +1,4 @@
-"""What every answer tells a browser: to trust nothing beyond it.
+"""Security headers for every answer: a browser must trust nothing beyond it.
 
 Source: OWASP's HTTP headers cheat sheet.
 """

@@ -1,4 +1,4 @@
-"""Taking charge requests: accepted means that RabbitMQ has confirmed them."""
+"""The intake of charge requests: accepted means that RabbitMQ has confirmed them."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
 
 
 class Taken(NamedTuple):
-    """A request that is a job now; ``again`` says that it was one before."""
+    """The job that a request has become; ``again`` says that it was one before."""
 
     job: Job
     again: bool
 
 
 class _New(NamedTuple):
-    """A request that is to be published, and its message."""
+    """A request to publish, and its message."""
 
     request: ChargeRequest
     body: bytes
 
 
 class _Wait:
-    """Waits until so many requests are answered for: one future, however many they are."""
+    """A wait until a number of requests have an outcome, with one future for all of them."""
 
     def __init__(self, number: int) -> None:
         self._left = number
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def count_down(self) -> None:
-        """Count one of the requests as answered for."""
+        """Count one request that has its outcome."""
         self._left -= 1
         if not self._left and not self.over.done():
             self.over.set_result(None)
@@ -56,10 +56,10 @@ class _Wait:
 
 @dataclass(slots=True, eq=False)
 class _UnderWay:
-    """A request that is published; ``outcome`` is None until RabbitMQ has answered for it.
+    """A published request; ``outcome`` is None until RabbitMQ has answered.
 
-    ``due`` is the time of the loop by which it must, ``waits`` are told once it has: others may
-    wait for the same request.
+    ``due`` is the time of the loop at which it times out. ``waits`` are counted down once it has an
+    outcome: several callers may wait for the same request.
     """
 
     message: ChargeRequest
@@ -70,24 +70,24 @@ class _UnderWay:
 
     @property
     def id(self) -> str:
-        """The id of the job that it is to be."""
+        """Return the id that the job will have."""
         return self.message.id
 
     @property
     def request(self) -> Mapping[str, Any]:
-        """What was asked for, as a job tells it."""
+        """Return what the client asked for, as a job has it."""
         return self.message.fields()
 
     def is_open(self) -> bool:
-        """Return whether somebody may still be told that it is a job."""
+        """Return whether the request has no outcome yet."""
         return self.outcome is None
 
 
 class Intake:
-    """Publishes requests, and notes each in the event log once RabbitMQ has it.
+    """A publisher of requests, which records each in the event log once RabbitMQ has it.
 
-    ``clock`` gives Unix seconds, ``new_id`` a job's id that was never given before, ``known`` the
-    substations there are, or none while that is not known.
+    ``clock`` returns Unix seconds, ``new_id`` a new job id, ``known`` the ids of the substations,
+    empty while they are not known.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._known = known
-        self._under_way: dict[str, _UnderWay] = {}  # the one that is due first is the first
+        self._under_way: dict[str, _UnderWay] = {}  # in the order in which they are due
         self._timer: asyncio.TimerHandle | None = None
 
     async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
-        """Publish one request, and return its job; one whose ``id`` follows from its key, once.
+        """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
         Raises:
-            BrokerUnavailable: RabbitMQ does not take it, or has not confirmed it in time.
-            InvalidField: the request is not one that can be met.
-            NotCaughtUp: with an id, whether it was taken before is not known yet.
+            BrokerUnavailable: RabbitMQ refuses it, or has not confirmed it in time.
+            InvalidField: the request cannot be met.
+            NotCaughtUp: with an id, it is not known yet whether the request was accepted before.
         """
         ready = self._prepared(wanted, id, "")
         taken = self._publish_if_new(ready, trace, trace.headers())
@@ -125,11 +125,11 @@ class Intake:
     async def accept_all(
         self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
     ) -> list[Job]:
-        """Publish several requests, in their order; with ``ids`` only those not taken before.
+        """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
         Raises:
             InvalidField: one of them cannot be met; none is published.
-            PartlyAccepted: RabbitMQ confirmed some, and others are no jobs, for whatever reason.
+            PartlyAccepted: RabbitMQ confirmed some; the others failed, for whatever reason.
             BrokerUnavailable: RabbitMQ confirmed none.
         """
         ready = [
@@ -142,7 +142,7 @@ class Intake:
         outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
         jobs = [each for each in outcomes if isinstance(each, Job)]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
-            # one that was not foreseen is in the log in any case
+            # an unexpected error comes first: so it is logged in any case
             first = min(failures, key=lambda each: isinstance(each, BrokerUnavailable))
             if not jobs:
                 raise first
@@ -150,7 +150,7 @@ class Intake:
         return jobs
 
     def _prepared(self, wanted: ChargeIn, id: str | None, where: str) -> Job | _UnderWay | _New:
-        """Return what a request was taken as before, or else the request to publish."""
+        """Return the job or the published request of the same id, else the request to publish."""
         if id is not None:
             if (known := self._log.job(id) or self._under_way.get(id)) is not None:
                 check_same(self._request(wanted, id, where), known.request, where)
@@ -165,11 +165,11 @@ class Intake:
     def _publish_if_new(
         self, ready: Job | _UnderWay | _New, trace: Trace, headers: Mapping[str, str]
     ) -> Job | _UnderWay:
-        """Publish what is new, at once: who asks next with the same key must see it under way."""
+        """Publish a new request at once: a repetition with the same key must find it published."""
         return self._publish(ready, trace, headers) if isinstance(ready, _New) else ready
 
     def _publish(self, new: _New, trace: Trace, headers: Mapping[str, str]) -> _UnderWay:
-        """Publish a request; it ends at once where that fails, and its client is told."""
+        """Publish a request; if that fails, end it with the error for its client."""
         request, body = new
         due = asyncio.get_running_loop().time() + self._confirm_timeout
         begun = _UnderWay(request, trace, due)
@@ -222,8 +222,8 @@ class Intake:
             raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
 
     def _on_outcome(self, begun: _UnderWay, outcome: Outcome) -> None:
-        """Record a request that RabbitMQ has as a job, and end the wait for it, whatever came."""
-        if not begun.is_open():  # too late: it was answered as not taken
+        """Record a confirmed request as a job, and end the wait for it, whatever the outcome."""
+        if not begun.is_open():  # too late: its client was told that it timed out
             return
         if outcome is Outcome.CONFIRMED:
             try:
@@ -248,11 +248,11 @@ class Intake:
             each.count_down()
 
     def _watch(self, oldest: _UnderWay) -> None:
-        """Look again when the oldest request is due; there is one timer for all of them."""
+        """Look again when the oldest request is due; one timer serves all of them."""
         self._timer = asyncio.get_running_loop().call_at(oldest.due, self._give_up_overdue)
 
     def _give_up_overdue(self) -> None:
-        """End what RabbitMQ has not confirmed in time: it may still arrive, but is sent no more."""
+        """End requests that were not confirmed in time: they may arrive, but are not sent again."""
         self._timer = None
         now = asyncio.get_running_loop().time()
         while (oldest := next(iter(self._under_way.values()), None)) is not None:
@@ -265,7 +265,7 @@ class Intake:
 
 
 async def _wait_for_confirms(taken: Sequence[Job | _UnderWay]) -> None:
-    """Wait until RabbitMQ has answered for all that are under way; others may wait for the same."""
+    """Wait until every published request has an outcome; others may wait for the same."""
     waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
     if waited_for:
         wait = _Wait(len(waited_for))
@@ -275,7 +275,7 @@ async def _wait_for_confirms(taken: Sequence[Job | _UnderWay]) -> None:
 
 
 def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
-    """Return what the client of a list is told of an error; log one that was not foreseen."""
+    """Return the error that the client of a list gets; log an unexpected one."""
     if isinstance(error, BrokerUnavailable):
         return error
     log.error("a request of a list failed, trace %s", trace.trace_id, exc_info=error)

@@ -1,6 +1,6 @@
-"""One job as the event log tells of it. Pure.
+"""One job, as the event log describes it. Pure.
 
-Its events arrive in any order, and any of them twice: what follows from them is the same.
+Its events may arrive in any order and more than once: the result is the same.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from grid import kinds, parking, wire
 from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
-PLAIN_MOST: Final = 256  # bytes of a decision that is not worth packing
-# of one job: a substation that lies about its sessions may write any number of them into the log
+PLAIN_MOST: Final = 256  # bytes: a smaller decision is not worth packing
+# per job: a substation that lies about its sessions may write any number of them into the log
 MAX_FURTHER_COMPLETIONS: Final = 100
-_PLAIN: Final = b"{"  # begins JSON, and nothing that zlib writes
+_PLAIN: Final = b"{"  # the first byte of a JSON object, and never of zlib's output
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class Visit(NamedTuple):
-    """When a job came to a state, in Unix seconds, at which substation, and why.
+    """When a job entered a state, in Unix seconds, at which substation, and why.
 
     ``replays`` is how often an operator had replayed it by then.
     """
@@ -38,7 +38,7 @@ class Visit(NamedTuple):
 class Assignment(NamedTuple):
     """When and where a job was sent; ``record`` is the decision as JSON, or ``packed``.
 
-    Of two the later replay's is the later one.
+    Of two, the one of the later replay is the later one.
     """
 
     replays: int
@@ -49,23 +49,23 @@ class Assignment(NamedTuple):
 
     @property
     def is_large(self) -> bool:
-        """Return whether the decision is as it came, and worth packing."""
+        """Return whether the decision is not packed yet, and worth packing."""
         return len(self.record) > PLAIN_MOST and self.record.startswith(_PLAIN)
 
     def packed(self) -> Assignment:
-        """Return the same with its decision packed to a tenth of its size."""
+        """Return the same assignment with its decision packed to a tenth of its size."""
         return self._replace(record=zlib.compress(self.record, level=1))
 
 
 @dataclass(slots=True)
 class Job:
-    """One job as far as the log tells.
+    """One job as far as the log describes it.
 
     All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
     and charged more than once), the first of each of the ``ends``, and the further completions, up
-    to ``MAX_FURTHER_COMPLETIONS``. What was before the latest of its ``replays`` is over.
-    ``status`` is kept, since the jobs are counted by it; the rest is worked out when somebody asks,
-    since the log names very many jobs.
+    to ``MAX_FURTHER_COMPLETIONS``. What was before the latest of its ``replays`` no longer counts.
+    ``status`` is stored, since jobs are counted by it; the rest is computed on demand, since the
+    log names very many jobs.
     """
 
     id: str
@@ -77,12 +77,12 @@ class Job:
     queued: Event | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
-    ended: tuple[tuple[State, Visit], ...] = ()  # a dict of one takes twice as much
-    # beside the one of its ``ends``; None in nearly every job, as an empty set takes 216 bytes
+    ended: tuple[tuple[State, Visit], ...] = ()  # a dict of one item takes twice the memory
+    # besides the one in ``ends``; None in nearly every job, as an empty set takes 216 bytes
     further_completions: set[tuple[str, float]] | None = None
 
     def take(self, kind: State, event: Event) -> None:
-        """Apply an event, so that neither the order of events nor their repetition matters."""
+        """Apply an event; neither the order of events nor their repetition matters."""
         replays = parking.replays(event.detail) if event.detail else 0
         self.attempt = max(self.attempt, event.attempt)
         self.replays = max(self.replays, replays)
@@ -90,22 +90,22 @@ class Job:
             assignment = _assignment(event, replays)
             self.assigned = max(assignment, self.assigned or assignment)
         elif kind is State.QUEUED and not replays:
-            # two apis may have taken it at once, each with a record of its own
+            # two apis may have accepted it at once, each with an event of its own
             self.queued = min(event, self.queued or event, key=lambda each: each.at)
         else:
-            # few names in very many jobs
+            # few different names in very many jobs
             where = intern(event.substation)
             self._visit(kind, Visit(event.at, where, event.reason, replays))
         self.status = self._status()
 
     @property
     def ends(self) -> dict[State, Visit]:
-        """The first of each of its ends."""
+        """Return the first entry into each of its end states."""
         return dict(self.ended)
 
     @property
     def substation(self) -> str | None:
-        """Where it charges or charged, or else where it was sent."""
+        """Return where it charges or charged, or else where it was sent."""
         if self.status is State.COMPLETED:
             return self.ends[State.COMPLETED].substation
         last = self._charges() or self._sent()
@@ -113,18 +113,18 @@ class Job:
 
     @property
     def request(self) -> Mapping[str, Any]:
-        """What was asked for; empty where the log does not tell."""
+        """Return what was asked for; empty if the log does not hold it."""
         return self.queued.detail if self.queued else _NOTHING
 
     @property
     def reason(self) -> str | None:
-        """Why it ended so; else, where an operator replayed it, what was said of that."""
+        """Return why it ended so; else, if an operator replayed it, the reason given for that."""
         said = (self.ends.get(self.status), self.replayed)
         return next((each.reason for each in said if each is not None and each.reason), None)
 
     @property
     def times(self) -> dict[State, float]:
-        """When it came to each of its states, in Unix seconds, in the order of a job's life."""
+        """Return when it entered each of its states, in Unix seconds, in a job's order."""
         sent, charges = self._sent(), self._charges()
         times = {
             State.QUEUED: self.asked_at,
@@ -136,34 +136,34 @@ class Job:
 
     @property
     def asked_at(self) -> float | None:
-        """When the request came, in Unix seconds: by its own event, else by the decision's."""
+        """Return when the request came, in Unix seconds, by its own event, else the decision."""
         if self.queued is not None:
             return self.queued.at
         return kinds.requested_at(self.decision or _NOTHING)
 
     @property
     def last_at(self) -> float:
-        """When it first ended, in Unix seconds; never, if it has not.
+        """Return when it first ended, in Unix seconds; infinity if it has not.
 
-        Or when it was asked for, where that is later: a substation's clock may be wrong.
+        Or when it was asked for, if that is later: a substation's clock may be wrong.
         """
         ended_at = min((visit.at for visit in self.ends.values()), default=inf)
         return max(ended_at, self.queued.at if self.queued else -inf)
 
     @property
     def decided(self) -> bool:
-        """Return whether it was ever sent anywhere."""
+        """Return whether it was ever sent to a substation."""
         return self.assigned is not None
 
     @property
     def decision(self) -> Mapping[str, Any] | None:
-        """The record of the decision by which it was last sent, if that is known."""
+        """Return the record of the decision by which it was last sent, if that is known."""
         if self.assigned is None:
             return None
         return kinds.decision_in(Detail(_unpacked(self.assigned.record)))
 
     def events(self) -> Iterator[Event]:
-        """Yield events that, with ``attempt`` and ``replays``, tell all but its decision."""
+        """Yield events that, with ``attempt`` and ``replays``, describe all but its decision."""
         if self.queued is not None:
             yield self.queued
         if self.replayed is not None:
@@ -180,7 +180,7 @@ class Job:
 
     @property
     def duplicates(self) -> int:
-        """How often it was completed beyond the first time; at most the maximum is counted."""
+        """Return how often it was completed beyond the first time, up to the maximum."""
         return len(self.further_completions or ())
 
     def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
@@ -202,9 +202,9 @@ class Job:
                 self._note_completions(end, before if end is visit else visit)
 
     def _note_completions(self, first: Visit, further: Visit) -> None:
-        """Record a further completion, up to the maximum of them.
+        """Record a further completion, up to the maximum.
 
-        A counter of the rest would depend on how often each is read.
+        The rest are not counted: that would depend on how often each event is read.
         """
         first_key, key = ((each.substation, each.at) for each in (first, further))
         if key == first_key:
@@ -223,9 +223,9 @@ class Job:
         return State.ASSIGNED if self._sent() else State.QUEUED
 
     def _end(self) -> State | None:
-        """Return the end that came first, and so is the one that counts.
+        """Return the first end state: it is the one that counts.
 
-        From where it was put aside it may have been replayed, or cancelled.
+        Only a parked or cancelled job can have been replayed, and only a parked one cancelled.
         """
         ends = {
             state: visit
@@ -251,12 +251,12 @@ class Job:
         return charging
 
     def _aside_until(self) -> float:
-        """Return when it was put aside, for all that is known; before all time if never."""
+        """Return when it was last parked or cancelled, as far as is known; -infinity if never."""
         return max((self.ends[state].at for state in self.ends.keys() & ASIDE), default=-inf)
 
 
 def _later_replay(one: Visit, other: Visit | None) -> Visit:
-    """Return the one of the later replay; of the same, the earlier."""
+    """Return the entry of the later replay; of the same replay, the earlier entry."""
     if other is None:
         return one
     return min(one, other, key=lambda visit: (-visit.replays, visit))

@@ -1,4 +1,4 @@
-"""The keys of those who may do more than ask, known by their SHA-256 alone. Pure."""
+"""API keys, known by their SHA-256 alone. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from grid.errors import ConfigurationError
 from grid.messages import shown
 
-NOBODY: Final = "none"  # the name of who shows no key
+NOBODY: Final = "none"  # the name for requests without a key
 FORM: Final = "<name> <scope> <SHA-256 of the key, 64 hexadecimal digits>"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
@@ -23,7 +23,7 @@ class Scope(StrEnum):
     """What a key allows."""
 
     OPERATOR = "operator"  # to drain and cap substations
-    CLIENT = "client"  # to ask for charging, and what became of it
+    CLIENT = "client"  # to request charging, and follow the jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Key:
 
 
 class Keys:
-    """All keys there are."""
+    """A set of API keys."""
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._keys = tuple(keys)
@@ -45,35 +45,35 @@ class Keys:
         return bool(self._keys)
 
     def have(self, scope: Scope) -> bool:
-        """Tell whether any key has this scope."""
+        """Return whether any key has this scope."""
         return any(each.scope is scope for each in self._keys)
 
     def and_those_of(self, other: Keys) -> Keys:
-        """Give these keys and the others."""
+        """Return these keys and the others together."""
         return Keys(self._keys + other._keys)
 
     def of(self, secret: bytes) -> list[Key]:
-        """Give the entries of a key, one for each scope it has; none where it is not known.
+        """Return the entries of a key, one for each scope it has; none if it is not known.
 
-        Every entry is compared, and takes the same time whatever it holds: that tells nothing.
+        Every entry is compared in constant time, so that the timing reveals nothing.
         """
         digest = sha256(secret).digest()
         return [each for each in self._keys if hmac.compare_digest(each.digest, digest)]
 
 
 def parse(text: str) -> Keys:
-    """Read a file of keys, one a line; empty lines and what follows a ``#`` are passed over.
+    """Read a file of keys, one a line; empty lines and what follows a ``#`` are ignored.
 
-    Raises ``ConfigurationError`` that names the line. What may be a key itself is never shown.
+    Raise ``ConfigurationError`` that names the line, but never shows what may be a key itself.
     """
     lines = (line.partition("#")[0].split() for line in text.splitlines())
     return Keys(_key(number, words) for number, words in enumerate(lines, 1) if words)
 
 
 def parse_some(text: str) -> Keys:
-    """Read a file of keys that is to have one: an api without would let nobody in, or everybody.
+    """Read a file that must hold a key: without one, an api would admit nobody, or everybody.
 
-    Raises ``ConfigurationError`` as ``parse`` does, and where there is none.
+    Raise ``ConfigurationError`` as ``parse`` does, and if there is no key.
     """
     if not (found := parse(text)):
         raise ConfigurationError(f"there is no key in it: a line is {FORM}")
@@ -84,7 +84,7 @@ def _key(number: int, words: list[str]) -> Key:
     if len(words) != FORM.count("<"):
         raise ConfigurationError(f"line {number}: must be {FORM}, got {len(words)} words")
     name, scope, digest = words
-    # first of all, since with the words in another order the others may be the key
+    # checked first: if the words are in another order, one of the others may be the key
     if not _DIGEST.fullmatch(digest):
         raise ConfigurationError(
             f"line {number}: the third word must be the SHA-256 of the key, 64 hexadecimal digits "

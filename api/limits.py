@@ -1,4 +1,4 @@
-"""The limit on what a request may carry, counted as it arrives and not as its header claims."""
+"""The limit on a request's body, counted as it arrives and not as its header claims."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A connection closed on a client that still sends is reset, and the answer lost: so most of what is
-# too long is read after all, and thrown away.
+# If a connection is closed while its client still sends, it is reset and the answer is lost. So
+# most of a body that is too long is read after all, and discarded.
 DRAIN_BYTES: Final = 16 * 1024 * 1024
 DRAIN_SECONDS: Final = 2.0
 
 
 class BodyLimit:
-    """Middleware that answers 413 to a body longer than ``limit`` gives for its path, in bytes."""
+    """Middleware that answers 413 to a body longer than ``limit`` allows for its path, in bytes."""
 
     def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class BodyLimit:
 
 
 async def _drain(receive: Receive, message: Message) -> None:
-    """Read what is left of a body, within reason."""
+    """Read the rest of a body, within reason."""
     drained = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):

@@ -1,4 +1,4 @@
-"""The api's end of the event log: read from its start into the projection, and waited on."""
+"""The api's reader of the event log, which fills the projection and waits for decisions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_SECONDS: Final = 1.0
-FREEZE_EVERY: Final = 1_000  # messages of the past
-UNWRITTEN_MOST: Final = 10_000  # events under way: of more, those that it refuses are given up
+FREEZE_EVERY: Final = 1_000  # messages read before the mark
+UNWRITTEN_MOST: Final = 10_000  # events being written; of more, those it refuses are given up
 
 
 class EventLog:
-    """Follows the log. To know when it has read all there was, it writes a mark and looks for it.
+    """The event log as the api follows it; a mark of its own shows when it has read all there was.
 
-    ``clock`` gives Unix seconds.
+    ``clock`` returns Unix seconds.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class EventLog:
 
     @property
     def caught_up(self) -> asyncio.Event:
-        """Set once all that was written before this start has been read."""
+        """Return what is set once all that was written before this start has been read."""
         return self._mark.passed
 
     @property
     def full(self) -> bool:
-        """Whether so many events wait to be written that another one would be given up."""
+        """Return whether so many events wait to be written that another would be given up."""
         return self._unwritten >= UNWRITTEN_MOST
 
     def read(self, body: bytes, writer: str) -> None:
-        """Apply the events of one message of the stream, as far as its writer is believed."""
+        """Apply the events of one message of the stream, as far as its writer may write them."""
         try:
             found = event_log.read(body, writer)
         except MalformedMessage as error:
@@ -71,42 +71,42 @@ class EventLog:
         self._projection.read(len(body))
         self._keep_from_collector()
         for event in found:
-            # the log is read again at each start: one event must not end every api
+            # one bad event must not end every api: the log is read again at each start
             try:
                 self._take(event)
             except Exception as error:  # noqa: BLE001
                 self._isolation.failed("an event of the log", error)
 
     def _keep_from_collector(self) -> None:
-        """Have the garbage collector pass over what was read of the past.
+        """Keep the garbage collector from what was read before the mark.
 
-        It is all kept, and walking through it again and again takes a sixth of the time to read it.
+        All of it is kept, and to walk through it repeatedly takes a sixth of the time to read it.
         """
         if self.caught_up.is_set():
             return
         self._past += 1
         if self._past % FREEZE_EVERY == 0:
-            # What is frozen is never collected, so what is garbage by now goes first. Only what
-            # came since the last freeze is walked through: each object once. To freeze all at the
-            # end would either let the collector walk through it until then, or need it switched
-            # off, and a long pause at the end.
+            # What is frozen is never collected, so garbage is collected first. Only what came since
+            # the last freeze is walked through, each object once. Freezing all at the end would let
+            # the collector walk through it until then, or need it switched off, and a long pause at
+            # the end.
             gc.collect()
             gc.freeze()
 
     def note(self, event: Event) -> Job | None:
-        """Apply an event of the api's own, without waiting for its way through the stream.
+        """Apply one of the api's own events, without waiting to read it back from the stream.
 
-        Others know of it once it is written, which is tried for as long as RabbitMQ has no stream.
+        Other readers get it once it is written, which is retried for as long as there is no stream.
         """
         self._write(event)
         return self._projection.apply(event, self._clock())
 
     def job(self, id: str) -> Job | None:
-        """Return a job, or None where the log does not name it so far."""
+        """Return a job, or None if the log does not name it so far."""
         return self._projection.get(id)
 
     async def mark(self) -> None:
-        """Write the mark, again and again until it was read."""
+        """Write the mark, again and again until it was read back."""
         await self._mark.write()
         self._metrics.caught_up.set(1)
         log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
@@ -129,9 +129,9 @@ class EventLog:
                     job.assigned = after
 
     async def decided(self, job: Job, seconds: float) -> Job:
-        """Wait until a job is sent to a substation, or has ended; at most so long.
+        """Wait until a job is sent to a substation, or has ended; at most so many seconds.
 
-        Returns the job as it is then: it may have been packed in the meantime.
+        Return the job as it is then: it may have been packed in the meantime.
         """
         if _decided(job):
             return job
@@ -168,7 +168,7 @@ class EventLog:
         job = self._projection.apply(event, self._clock())
         if job is None or not self.caught_up.is_set():
             return
-        # less where its past was dropped just now, since the log has dropped it too
+        # fewer if the job was forgotten just now, since the log has dropped its past too
         if ends:
             self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
@@ -187,5 +187,5 @@ def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _decided(job: Job) -> bool:
-    """Return whether it is known where a job goes and why, or that it goes nowhere any more."""
+    """Return whether it is known where a job goes and why, or that it has ended."""
     return job.decided or job.status in ENDED

@@ -1,4 +1,4 @@
-"""``python -m api.new_key NAME SCOPE``: make a key, and the line by which an api knows it."""
+"""``python -m api.new_key NAME SCOPE``: make a key, and its line for the api's file of keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api import keys
 from grid.errors import ConfigurationError
 
 USAGE = "usage: python -m api.new_key NAME client|operator"
-KEY_BYTES = 32  # of chance: nobody guesses it, so a plain hash keeps it as well as a slow one
+KEY_BYTES = 32  # random: it cannot be guessed, so a fast hash protects it as well as a slow one
 
 
 def main(arguments: list[str]) -> int:

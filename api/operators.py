@@ -1,4 +1,4 @@
-"""What operators may do: drain a substation, or cap it."""
+"""The operator's routes: drain a substation, or cap it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_KEYS: Final = (
 )
 NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
 
-# for the OpenAPI document: the key is looked at, once, at the door
+# for the OpenAPI document: the key is checked once, by the middleware
 _BEARER: Final = HTTPBearer(
     scheme_name=problems.SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
 )
@@ -44,7 +44,7 @@ Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
-    """Document a change: a client that filled in defaults would set what it did not mean to."""
+    """Document a change without defaults: a client that sent them would set too much."""
     schema["minProperties"] = 1
     for each in schema["properties"].values():
         each.pop("default", None)
@@ -77,7 +77,7 @@ class ControlChange(Strict):
         return self
 
     def after(self, before: Control) -> tuple[Availability, int | None]:
-        """Give state and limit after what holds now."""
+        """Return state and limit after this change to what holds now."""
         said = self.model_fields_set
         state = self.state if "state" in said else before.state
         return state, self.limit if "limit" in said else before.limit
@@ -94,9 +94,9 @@ class ControlOut(BaseModel):
 def router(
     controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, any_keys: bool
 ) -> APIRouter:
-    """Make the routes that need an operator's key; ``any_keys`` tells whether there are some.
+    """Return the routes that need an operator's key; ``any_keys`` says whether there are some.
 
-    ``known`` gives the substations there are, or none while that is not known; ``timeout`` is how
+    ``known`` returns the ids of the substations, empty while they are not known; ``timeout`` is how
     many seconds RabbitMQ may take.
     """
     routes = APIRouter(tags=["operating"], responses=_ERRORS, dependencies=[Security(_BEARER)])
@@ -139,7 +139,7 @@ def router(
 
 
 def _with_scope(found: Sequence[Key], scope: Scope) -> Key:
-    """Give the entry of a key that allows this. Raises ``HTTPException``: 403."""
+    """Return the entry of a key that has a scope. Raise ``HTTPException`` (403) if none has."""
     for each in found:
         if each.scope is scope:
             return each

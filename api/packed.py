@@ -1,6 +1,6 @@
-"""A job in few bytes: all the api tells of it but its decision. Pure.
+"""A job in few bytes: everything but its decision. Pure.
 
-What a list asks for first stands at the beginning, so that most need not be unpacked.
+What a list filters by comes first, so that most jobs need not be unpacked.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from grid.events import State
 
 _HEAD: Final = Struct("<QIIBB")  # number, attempt, replays, status, length of the substation's name
 _STATES: Final = tuple(State)
-_RAW: Final = -15  # zlib's window without its header and checksum
+_RAW: Final = -15  # zlib without its header and checksum
 _ID: Final = b"\0"  # stands for the job's id, which its events repeat; in JSON there is none
-# what events have in common: zlib looks there for what it need not write
+# zlib's preset dictionary: what events have in common
 _COMMON: Final = (
     b'"departure_time":1790000000.0,"priority":1,"eligible_substations":["substation1"]'
     b'"requested_power_kw":150.0,"replays":1"reason":"cancelled","expired","parked","completed",'
@@ -29,7 +29,7 @@ _COMMON: Final = (
 
 
 def pack(job: Job) -> bytes:
-    """Return a job without its decision, to be kept beside its id."""
+    """Return a job without its decision as bytes, to be kept beside its id."""
     where = (job.substation or "").encode()
     body = events.encode(job.events()).replace(job.id.encode(), _ID)
     packer = zlib.compressobj(1, wbits=_RAW, zdict=_COMMON)
@@ -38,7 +38,7 @@ def pack(job: Job) -> bytes:
 
 
 def unpack(id: str, packed: bytes, number: int | None = None) -> Job:
-    """Return the job that was packed, as number ``number`` where that is given."""
+    """Return the job that was packed, with the number ``number`` if that is given."""
     known, attempt, replays, _, length = _HEAD.unpack_from(packed)
     unpacker = zlib.decompressobj(wbits=_RAW, zdict=_COMMON)
     body = unpacker.decompress(packed[_HEAD.size + length :]).replace(_ID, id.encode())
@@ -55,7 +55,7 @@ def number_of(packed: bytes) -> int:
 
 
 def matches(packed: bytes, status: State | None, substation: str | None) -> bool:
-    """Return whether a packed job is in a state and at a substation; None is any."""
+    """Return whether a packed job is in a state and at a substation; None matches any."""
     _, _, _, state, length = _HEAD.unpack_from(packed)
     if status is not None and _STATES[state] is not status:
         return False

@@ -22,7 +22,7 @@ from grid.messages import shown
 
 log = logging.getLogger(__name__)
 
-SCHEME: Final = "key"  # the document's name for the keys
+SCHEME: Final = "key"  # the security scheme's name in the OpenAPI document
 _AT_THE_DOOR: Final = {
     "401": ("A key is needed, or the key is not known.", "WWW-Authenticate"),
     "403": ("A browser may be asking for a page from elsewhere.", None),
@@ -81,7 +81,7 @@ def respond(
     errors: list[dict[str, str]] | None = None,
     accepted: list[str] | None = None,
 ) -> JSONResponse:
-    """Make the answer of one problem."""
+    """Return the answer for one problem."""
     problem = Problem(
         title=status.phrase, status=status, detail=detail, errors=errors, accepted=accepted
     )
@@ -91,9 +91,9 @@ def respond(
 
 
 def install(app: FastAPI, closed: bool) -> None:  # noqa: FBT001
-    """Answer every error of an app with a problem document, and document it so.
+    """Answer every error of an app with a problem document, and declare that in OpenAPI.
 
-    ``closed`` says that nobody comes in without a key, but to ``OPEN_PATHS``.
+    ``closed`` says that every path but ``OPEN_PATHS`` needs a key.
     """
     for kind, answer in _ANSWERS.items():
         app.exception_handler(kind)(answer)
@@ -112,7 +112,7 @@ def install(app: FastAPI, closed: bool) -> None:  # noqa: FBT001
 
 
 def _declare_door(path: str, operation: dict[str, Any], closed: bool) -> None:  # noqa: FBT001
-    """Document what is answered before the app is asked at all."""
+    """Document what the middleware answers before the app is called."""
     operation["responses"].setdefault("400", _problem_answer(_REPEATED, None))
     if path in OPEN_PATHS:
         return
@@ -131,7 +131,7 @@ def _problem_answer(description: str, header: str | None) -> dict[str, Any]:
 
 
 def _declare(answer: dict[str, Any]) -> None:
-    """Name the media type of a documented error, which FastAPI takes to be plain JSON."""
+    """Set the media type of a documented error, which FastAPI takes to be plain JSON."""
     content = answer.get("content", {})
     if "Problem" in str(content) and "application/json" in content:
         content[MEDIA_TYPE] = content.pop("application/json")
@@ -182,7 +182,7 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _methods(request: Request) -> set[str]:
-    """Return the methods of a path, HEAD with GET; Starlette names its first route's alone."""
+    """Return the methods of a path, HEAD with GET; Starlette names only its first route's."""
 
     def is_known(method: str) -> bool:
         scope = {**request.scope, "method": method}
@@ -193,9 +193,9 @@ def _methods(request: Request) -> set[str]:
 
 
 class Unforeseen:
-    """Middleware that answers 500 where an error was foreseen by nobody, and logs it once.
+    """Middleware that answers 500 to an unexpected error, and logs it once.
 
-    Starlette would answer outside of all other middleware, and have the server log it again.
+    Starlette would answer outside of all other middleware, and the server would log it again.
     """
 
     def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
@@ -217,17 +217,17 @@ class Unforeseen:
             if scope["type"] != "http" or begun:
                 raise
             name = self._new_id()
-            path = shown(scope["path"])  # it may hold a line's end
+            path = shown(scope["path"])  # it may contain a line break
             log.error("%s %s failed: %s", scope["method"], path, name, exc_info=error)
             detail = f"The server failed; its log says how, under {name}."
             await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
 
 
 def _field(error: Mapping[str, Any]) -> str:
-    """Name the field as the client wrote it, without saying that it was in the body."""
+    """Return the field as the client wrote it, without saying that it was in the body."""
     where = error["loc"]
     if error["type"] == "json_invalid":
-        return str(where[0])  # the rest is a position in text that has no fields
+        return str(where[0])  # the rest is a position in text that is not JSON
     return (".".join(str(part) for part in where[1:]) or str(where[0]))[:FIELD_MOST]
 
 
@@ -245,7 +245,7 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 
 def _json(value: object) -> str:
-    """Give a value as the client wrote it, in JSON, cut where it is long."""
+    """Return a value as the client wrote it, in JSON, cut if it is long."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):

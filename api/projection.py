@@ -1,11 +1,11 @@
 """What the event log says of every job, and of the substations: built event by event. Pure.
 
-Events of different writers arrive in any order, and any of them twice: what comes out is the same.
-A writer's clock may be wrong: what it dates later than now counts as of now.
-The memory is bounded: what ended longest ago is forgotten first; of those whose request may come
-again, all but the decision is kept for as long as the log has it. A job that has not ended is never
-forgotten. Where there are too many of them, the oldest are packed, without their decisions: there
-are no more than the queues may hold.
+Events of different writers may arrive in any order and more than once: the result is the same.
+A writer's clock may be wrong: a time later than now counts as now.
+The memory is bounded: the jobs that ended first are forgotten first; of those whose request may be
+repeated, all but the decision is kept for as long as the log has it. A job that has not ended is
+never forgotten. If there are too many of them, the oldest are packed, without their decisions:
+their number is limited by the queues.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from grid.kinds import Snapshot
 
 _TAKEN: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
-PLAIN_BYTES: Final = 64 * 1024 * 1024  # of decisions that are kept as they came: the latest
-UNPACKED_BYTES: Final = 16 * 1024 * 1024  # of those beyond them, which wait to be packed
-SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be, before it is made anew
+PLAIN_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
+UNPACKED_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
+SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
 
 
 class Projection:
@@ -41,10 +41,10 @@ class Projection:
     def __init__(self, most: int, oldest: float = inf, most_bytes: float = inf) -> None:
         self._most = most
         self._oldest = oldest
-        self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to give its oldest
-        self._ended: OrderedDict[str, Job] = OrderedDict()  # the first that ended first
+        self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to return its oldest
+        self._ended: OrderedDict[str, Job] = OrderedDict()  # in the order in which they ended
         self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
-        # those with a large decision as it came, each with the bytes that were counted for it
+        # those with a large decision that is not packed, each with the bytes counted for it
         self._large: OrderedDict[str, tuple[Job, int]] = OrderedDict()
         self._large_bytes = 0  # the sum of these
         self._retired = Retired(most_bytes, oldest)
@@ -57,7 +57,7 @@ class Projection:
         self._told_at = -inf
 
     def apply(self, event: Event, now: float = inf) -> Job | None:
-        """Apply one event that is read ``now``, in Unix seconds; returns the job it changed."""
+        """Apply one event that is read ``now``, in Unix seconds; return the job it changed."""
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
             if at >= self._told_at and (names := _substations(event)) is not None:
@@ -85,11 +85,11 @@ class Projection:
                 each.assigned = each.assigned.packed()
 
     def take_large(self) -> list[Job]:
-        """Return the jobs whose decisions are to be packed, the oldest first; forget them here."""
+        """Remove and return the jobs whose decisions are to be packed, the oldest first."""
         return list(self._beyond(PLAIN_BYTES))
 
     def _forget_large(self, job: Job) -> None:
-        # what was counted: the decision may have been replaced since
+        # the counted size: the decision may have been replaced since
         _, size = self._large.pop(job.id, (job, 0))
         self._large_bytes -= size
 
@@ -101,13 +101,13 @@ class Projection:
 
     @property
     def in_full(self) -> int:
-        """How many jobs are kept in full."""
+        """Return how many jobs are kept in full."""
         return len(self._jobs)
 
     def get(self, id: str) -> Job | None:
-        """Return a job, or None where the log does not name it.
+        """Return a job, or None if the log does not name it.
 
-        One that is not kept in full is made of what is known; to change it changes nothing here.
+        A job that is not kept in full is built from what is known; changing it has no effect here.
         """
         if (job := self._jobs.get(id)) is not None:
             return job
@@ -115,20 +115,20 @@ class Projection:
         return self._retired.get(id) if packed is None else unpack(id, packed)
 
     def read(self, size: int) -> None:
-        """Note that so many bytes of the log were read."""
+        """Record that so many bytes of the log were read."""
         self._retired.read(size)
 
     def known_substations(self) -> frozenset[str]:
-        """Return the ids of the substations there are, as far as the dispatcher has told."""
+        """Return the ids of the substations, as far as the dispatcher has written them."""
         return self._known
 
     def after(
         self, id: str | None, status: State | None = None, substation: str | None = None
     ) -> Iterator[Job]:
-        """Yield the jobs that came after one, or all, the oldest first.
+        """Yield the jobs after the one with this id, or all, the oldest first.
 
-        Only those in a state and at a substation, where these are given. Raises ``KeyError`` where
-        the log does not name that one.
+        Only those in a state and at a substation, if these are given. Raise ``KeyError`` if the log
+        does not name that job.
         """
         start = 0
         if id is not None:
@@ -152,7 +152,7 @@ class Projection:
         return None if packed is None else number_of(packed)
 
     def _add(self, id: str, now: float) -> Job:
-        """Return a job that is kept in full from now on."""
+        """Add a job, which is kept in full from now on, and return it."""
         self._make_room(now)
         packed = self._packed.pop(id, None)
         job = self._new(id) if packed is None else unpack(id, packed)
@@ -170,7 +170,7 @@ class Projection:
         return job
 
     def _make_room(self, now: float) -> None:
-        """Have room for one more, and nothing that is older than the log."""
+        """Make room for one more job, and drop what is older than the log."""
         if len(self._jobs) >= self._most:
             self._reduce(now)
         while self._ended and next(iter(self._ended.values())).last_at < now - self._oldest:
@@ -195,7 +195,7 @@ class Projection:
             self._ended[job.id] = job
 
     def _reduce(self, now: float) -> None:
-        """Keep one job less in full: the first that ended, else the oldest, packed."""
+        """Keep one job less in full: drop the first that ended, else pack the oldest."""
         first = next(iter((self._ended or self._jobs).values()))
         if first.status in ENDED or not _was_accepted(first):
             self._drop(first, now)
@@ -214,12 +214,12 @@ class Projection:
 
 
 def _was_accepted(job: Job) -> bool:
-    """Return whether others than a substation tell of a job: one could make up any number."""
+    """Return whether others than substations wrote of a job: one could make up any number."""
     return job.queued is not None or job.replayed is not None or job.decided
 
 
 def _substations(event: Event) -> frozenset[str] | None:
-    """Return the substations of a snapshot; None where it lists none, or more than there can be."""
+    """Return the substations of a snapshot; None if it is invalid, or lists too many."""
     rows = Snapshot(event.detail).rows
     if rows is None or len(rows) > MAX_SUBSTATIONS:
         return None

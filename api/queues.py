@@ -1,4 +1,4 @@
-"""Whether the queues that requests and their records go through are there."""
+"""Whether the queues for requests and their records exist."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from grid.amqp import Declarer, Publisher
 from grid.errors import BrokerUnavailable
 
 LOOK_SECONDS: Final = 2.0
-RETURNED_SECONDS: Final = 5.0  # it may be back: who is not ready is sent nothing to find out
-# not the controls: at a broker of before requests are taken, and only setting is refused
+RETURNED_SECONDS: Final = 5.0  # then ready again: without requests it would never find out
+# without the controls: a broker of an earlier version lacks them, and requests work all the same
 NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
 MISSING: Final = (
     "the queue {} is missing: `make up` makes it anew, or, at a broker of your own, "
@@ -20,10 +20,10 @@ MISSING: Final = (
 
 
 class QueueWatch:
-    """Looks again and again for the queues that requests and their records go through.
+    """A repeated check of the queues for requests and their records.
 
-    From RabbitMQ 4.2.6 on the api's user may not ask for queues; there ``publisher``, which is told
-    where a request finds no queue, knows of the one that matters most.
+    From RabbitMQ 4.2.6 on the api's user may not ask for queues; there ``publisher``, which gets
+    back a request that finds no queue, knows of the most important one.
     """
 
     def __init__(self, declarer: Declarer, publisher: Publisher) -> None:
@@ -39,7 +39,7 @@ class QueueWatch:
         return [MISSING.format(name) for name in sorted(missing)]
 
     async def run(self) -> None:
-        """Look until the task is cancelled."""
+        """Check until the task is cancelled."""
         while True:
             await self._declarer.up.wait()
             for queue in NEEDED:

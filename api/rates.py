@@ -1,15 +1,15 @@
-"""How often each key may ask: a bucket of tokens each, filled at a steady rate. Pure."""
+"""Rate limits: one token bucket for each key, filled at a steady rate. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
-BURST_SECONDS: Final = 1.0  # what may come at once: as much as in this time
-ROUNDING: Final = 1e-9  # of a token: who has waited as told is not sent away again over less
+BURST_SECONDS: Final = 1.0  # the burst: as many requests as in this time
+ROUNDING: Final = 1e-9  # of a token: a client that waited as told must not fail by less
 
 
 class Rates:
-    """Allows each name ``per_second`` requests, and as many at once as in ``BURST_SECONDS``.
+    """Limits for each name: ``per_second`` requests, and as many at once as in ``BURST_SECONDS``.
 
     There are as many names as there are keys: none is ever forgotten.
     """
@@ -20,7 +20,7 @@ class Rates:
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when there were so many
 
     def take(self, name: str, now: float) -> float:
-        """Take a token at ``now`` (seconds); gives 0, or how many seconds until there is one."""
+        """Use a token at ``now`` (seconds); return 0, or how many seconds until there is one."""
         tokens, then = self._buckets.get(name, (self._most, now))
         tokens = min(self._most, tokens + max(0.0, now - then) * self._rate)
         if tokens < 1 - ROUNDING:

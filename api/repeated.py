@@ -1,7 +1,7 @@
-"""Header fields that come more than once: joined where they are lists, else refused.
+"""Header fields that come more than once: joined if they are lists, else rejected.
 
-Two readers that take different ones of two values let a request past the first of them. Sources:
-RFC 9110, 5.2 and 5.3; RFC 7240 for Prefer; W3C Trace Context.
+If two readers use different values of one field, a request can get past the first reader's check.
+Sources: RFC 9110, 5.2 and 5.3; RFC 7240 for Prefer; W3C Trace Context.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
 
-# those this api reads, and that RFC 9110 or their own document define as one value; several of
-# Host, Content-Length and Transfer-Encoding are refused by the server (``grid.connections``)
+# fields that this api reads, and whose specification allows one value; a repeated Host,
+# Content-Length or Transfer-Encoding is refused by the server (``grid.connections``)
 SINGLE: Final = {
     b"authorization": "Authorization",
     b"content-type": "Content-Type",
@@ -24,18 +24,18 @@ SINGLE: Final = {
     b"sec-fetch-site": "Sec-Fetch-Site",
 }
 LISTS: Final = frozenset({b"prefer", b"tracestate"})
-# several of it are none, and no request is refused over its trace
+# ignored if repeated: no request is refused over its trace
 _IGNORED: Final = frozenset({b"traceparent"})
 
 
 class RepeatedHeaders:
-    """Middleware that answers 400 where a header came more than once that must be single."""
+    """Middleware that answers 400 if a header comes more than once that must be single."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, each header that is read in one line."""
+        """Pass a request on, with the lines of each list joined into one."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -52,7 +52,7 @@ class RepeatedHeaders:
 
 
 def _joined(lines: list[tuple[bytes, bytes]], repeated: set[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return the lines with each list in one, and without what is not to be looked at."""
+    """Return the lines with each list in one, and without what is to be ignored."""
     rest = [each for each in lines if each[0] not in repeated & (LISTS | _IGNORED)]
     lists = {
         each: b",".join(value for name, value in lines if name == each)

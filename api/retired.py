@@ -1,4 +1,4 @@
-"""Jobs that have ended and memory has no room for, so that a retry is still known. Pure."""
+"""Ended jobs that memory has no room for, kept packed so that a retry is still known. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Kept(NamedTuple):
 
 
 class Retired:
-    """Keeps jobs for as long as the event log has them, without their decisions.
+    """Jobs without their decisions, kept for as long as the event log has them.
 
     ``most_bytes`` and ``oldest`` (seconds) are the log's own bounds.
     """
@@ -32,7 +32,7 @@ class Retired:
         self._jobs: OrderedDict[str, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many jobs there are."""
         return len(self._jobs)
 
     def put(self, job: Job, now: float) -> None:
@@ -41,18 +41,18 @@ class Retired:
         self._drop_while(lambda first: first.at < now - self._oldest)
 
     def get(self, id: str, number: int = 0) -> Job | None:
-        """Return a job as it was, numbered so; None where there is none."""
+        """Return a job as it was, with this number; None if there is none."""
         kept = self._jobs.get(id)
         return None if kept is None else unpack(id, kept.packed, number)
 
     def take(self, id: str, number: int) -> Job | None:
-        """Return a job that is heard of again, and forget it here."""
+        """Remove and return a job that a new event names."""
         job = self.get(id, number)
         self._jobs.pop(id, None)
         return job
 
     def read(self, size: int) -> None:
-        """Note that so many bytes more of the log were read: it drops as many at its other end."""
+        """Record that so many more bytes of the log were read: it drops as many at its start."""
         self._read += size
         self._drop_while(lambda first: self._read - first.read > self._most_bytes)
 

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP, as the OpenAPI document shows it."""
+"""The models of requests and answers, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from grid.messages import ChargeRequest
 
 LIST_MOST: Final = 1000
 FIELDS_MOST: Final = 256  # of an object that is sent
-# with its days and months right (`format: date-time`); a leap second has no Unix time of its own
+# `format: date-time` also checks days and months; a leap second has no Unix time of its own
 MOMENT_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-5][0-9]([.,][0-9]+)?)?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
@@ -39,19 +39,19 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 
 
 def _with_offset(value: object) -> object:
-    """Refuse what else could be taken for a time: a number, a date, a time of no known place."""
+    """Reject what else could be taken for a time: a number, a date, a time without an offset."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return value
     raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
 
 
 def _whole(value: object) -> object:
-    """Return a number without a fraction as the whole number that it is in JSON, too."""
+    """Return a number without a fraction as an integer: JSON does not tell the two apart."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _digits(value: object) -> object:
-    """Refuse what else Python takes for a whole number in a text: +5, 1_000, 5.0."""
+    """Reject what else Python reads as a whole number in a text: +5, 1_000, 5.0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("must be a whole number, in digits alone")
     return value
@@ -62,7 +62,7 @@ Moment = Annotated[
     BeforeValidator(_with_offset),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
 ]
-# the pattern is checked where the request is made: it says what is wrong in words
+# the pattern is checked by ``ChargeRequest``, whose error says in words what is wrong
 VehicleId = Annotated[
     str,
     Field(
@@ -80,7 +80,7 @@ SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=mes
 
 
 class Strict(BaseModel):
-    """What a client sends: of what it does not know, much is refused at once, not field by field.
+    """What a client sends; too many unknown fields are rejected at once, not field by field.
 
     To name a hundred thousand wrong fields takes seconds, in which nobody else is answered.
     """
@@ -119,7 +119,7 @@ class ChargeIn(Strict):
     )
 
     def request(self, id: str, requested_at: float) -> ChargeRequest:
-        """Give the request as it goes to the queue. Raises ``InvalidField``."""
+        """Return the request as it is published. Raise ``InvalidField`` if a value is wrong."""
         leaves = self.departure_time
         return ChargeRequest(
             id=id,
@@ -187,7 +187,7 @@ class ChargeList(BaseModel):
 
 
 class Wanted(BaseModel):
-    """Which jobs a list shows. Anything else in the query is a mistake that must not pass."""
+    """The filter of a list of jobs; anything else in the query is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -227,7 +227,7 @@ class SubstationList(BaseModel):
 
 
 def accepted(job: Job) -> Accepted:
-    """Give a job as the answer to its request."""
+    """Return a job as the answer to its request."""
     decision = job.decision or {}
     details = Details(
         routed_to=job.substation,
@@ -238,7 +238,7 @@ def accepted(job: Job) -> Accepted:
 
 
 def _loads(candidates: object) -> dict[str, float]:
-    """Give the candidates' loads; what else somebody wrote into the log is passed over."""
+    """Return the candidates' loads; anything else in the log's record is ignored."""
     rows = (
         [each for each in candidates if isinstance(each, dict)]
         if isinstance(candidates, list)
@@ -257,7 +257,7 @@ def _text(value: object) -> str | None:
 
 
 def substations(event: Event) -> list[Substation]:
-    """Give the substations of a dispatcher's word; a row that is none is passed over."""
+    """Return the substations of a dispatcher's snapshot; an invalid row is ignored."""
     found = []
     for row in Snapshot(event.detail).rows or ():
         with suppress(ValidationError):
@@ -266,15 +266,15 @@ def substations(event: Event) -> list[Substation]:
 
 
 def charge(job: Job) -> Charge:
-    """Give a job in full."""
+    """Return a job in full."""
     decision = job.decision
     if decision is not None:
-        decision = kinds.explanation(decision)  # `times` has that of the request, as a date
+        decision = kinds.explanation(decision)  # the time of the request is in `times`, as a date
     return Charge(**_listed(job), decision=decision)
 
 
 def listed(job: Job) -> ListedCharge:
-    """Give a job as it stands in a list."""
+    """Return a job as a list shows it."""
     return ListedCharge(**_listed(job))
 
 
@@ -292,14 +292,14 @@ def _listed(job: Job) -> dict[str, Any]:
 
 
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the client's own fields as the client wrote them."""
+    """Return the client's own fields, as the client wrote them."""
     shown = {name: fields[name] for name in ChargeIn.model_fields if name in fields}
     leaves = shown.get("departure_time")
     if is_time(leaves):
         shown["departure_time"] = moment(leaves)
-    return shown  # whatever else somebody wrote into the log is shown as it is
+    return shown  # any other value in the log is shown as it is
 
 
 def moment(at: float) -> datetime:
-    """Give Unix seconds as a time in UTC."""
+    """Return Unix seconds as a time in UTC."""
     return datetime.fromtimestamp(at, UTC)

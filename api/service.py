@@ -33,7 +33,7 @@ from grid.trace import Chance
 def build(
     settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str], chance: Chance
 ) -> FastAPI:
-    """Wire an api; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
+    """Return an api that works while the app's lifespan lasts. ``clock`` returns Unix seconds."""
     urls = settings.broker_urls()
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("api"))
@@ -56,7 +56,7 @@ def build(
         new_id=new_id,
         known=projection.known_substations,
     )
-    # a link of their own: at a broker that was not given the controls yet, requests go on
+    # a link of its own: requests go on at a broker that was not given the controls yet
     setter = Publisher("api-controls-out", urls, watch)
     controls = ControlLog(setter, name, lambda *_: None)
     controls_reader = StreamReader("api-controls", urls, watch, queue=topology.CONTROLS)

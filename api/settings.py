@@ -1,4 +1,4 @@
-"""What the api can be told."""
+"""The settings of the api."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class ApiSettings(Settings):
 
     @property
     def closed(self) -> bool:
-        """Tell whether a key is needed for everything, and not just to operate.
+        """Return whether every request needs a key, and not just those of operators.
 
-        So it is where ``API_KEYS`` or its file is given, whatever they hold, and on an address that
+        That is so if ``API_KEYS`` or its file is given, whatever they hold, and on an address that
         other machines reach. The file for operators alone leaves an open api open.
         """
         return bool(self.api_keys_here or self.api_keys_file) or not self._only_this_machine
 
     def api_keys(self) -> Keys:
-        """Give all keys.
+        """Return all keys.
 
-        Raises ``ConfigurationError`` where a file cannot be read, a line is wrong, there is none
-        where some are said to be, or where the address needs one.
+        Raise ``ConfigurationError`` if a file cannot be read, a line is wrong, a file has no key,
+        or there is none and the address needs one.
         """
         here = self._of("API_KEYS", self.api_keys_here, self.api_keys_here.replace(",", "\n"))
         of_file = self._of_file("API_KEYS_FILE", self.api_keys_file)

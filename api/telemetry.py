@@ -1,4 +1,4 @@
-"""The api's metrics: its own requests, and the jobs as the event log tells them."""
+"""The api's metrics: its own requests, and the jobs in the event log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300
 
 
 class Metrics:
-    """What the api counts."""
+    """The metrics that the api counts itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -56,13 +56,13 @@ class Metrics:
 
 
 class JobsCollector(Collector):
-    """Gives how many jobs are in each state."""
+    """A collector of how many jobs are in each state."""
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
 
     def collect(self) -> Iterable[Metric]:
-        """Give the figures of this instant."""
+        """Yield the figures of this instant."""
         family = GaugeMetricFamily("api_jobs", "Jobs known, by state", labels=["status"])
         for state in State:
             family.add_metric([state], self._projection.by_status[state])
@@ -70,19 +70,19 @@ class JobsCollector(Collector):
 
 
 class RequestMetrics:
-    """Middleware that counts and times every request by its route, never by its address."""
+    """Middleware that counts and times every request by its route, not by its path."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = perf_counter
     ) -> None:
         self._app = app
         self._clock = clock
-        # prometheus_client makes texts of all labels and locks, each time that it is asked
+        # cached: prometheus_client converts all labels to text and locks, each time it is called
         self._requests = cache(metrics.requests.labels)
         self._request_seconds = cache(metrics.request_seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note how it went."""
+        """Pass a request on, and record its outcome."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -98,7 +98,7 @@ class RequestMetrics:
             await self._app(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            # a client may send any word as a method, and each would be a series for good
+            # a client may send any word as a method, and each would stay a series for ever
             method = scope["method"] if scope["method"] in METHODS else "other"
             self._requests(method, route, status).inc()
             self._request_seconds(route).observe(self._clock() - began)
