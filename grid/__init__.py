@@ -1,1 +1,1 @@
-"""What every service plugs into: messages, topology, errors, and the edges that all share."""
+"""What all services share: messages, topology, errors, and the links to RabbitMQ and HTTP."""

@@ -1,4 +1,4 @@
-"""``python -m grid declare``: give a broker the exchanges and queues that the services share."""
+"""``python -m grid declare``: declare the exchanges and queues that the services share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the addresses of every service: a slash at their end, and the method HEAD."""
+"""What every service does with paths and methods: a slash at the end, and HEAD."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrailingSlash:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with one slash less at the end of its path."""
         if scope["type"] == "http" and scope["path"] != "/":
-            # a slash that was sent as %2F belongs to a name; a server need not tell it apart
+            # a slash that was sent as %2F belongs to a name, but servers may not report it apart
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             if raw.endswith(b"/"):
                 scope["path"] = scope["path"].removesuffix("/")
@@ -30,9 +30,9 @@ class TrailingSlash:
 
 
 class HeadAsGet:
-    """Middleware that has HEAD answered wherever GET is; the server leaves the body out.
+    """Middleware that answers HEAD wherever there is a GET; the server leaves the body out.
 
-    It belongs inside of what looks at a request's method.
+    It must be inside of what looks at a request's method.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,7 +1,7 @@
 """How many HTTP connections may be open, in all and from one client's address. Pure.
 
-Where there is no room, a connection that idles between two requests gives its place to the new one,
-the longest idle first, as in nginx: it costs its client a new connection at most.
+If there is no room, the connection that has been idle longest between two requests is closed for
+the new one, as in nginx: it costs its client a new connection at most.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Connection = TypeVar("Connection", bound=Hashable)
 
 PER_ADDRESS: Final = 2  # without a limit of its own, one address may have 1/2 of all connections
 DESCRIPTORS: Final = 2  # at most 1/2 of all descriptors are for admitted HTTP connections
-_WAITING: Final = 4  # beside 1/4 as many that wait a second to hear that they are refused
+_WAITING: Final = 4  # plus 1/4 as many that wait up to a second to be refused
 _ACCEPTED_AT_ONCE: Final = 8  # and 1/8 of the descriptors that are accepted before any is counted
 _ACCEPTED_AT_ONCE_MOST: Final = 2048  # uvicorn's own
 _IPV6_NETWORK_BITS: Final = 64  # what one client has of an IPv6 address at least
 
 
 class Limits(NamedTuple):
-    """How many connections may be open at once: in all, from one address, and yet to be refused.
+    """How many connections may be open at once: in all, from one address, and to be refused.
 
     ``accepted_at_once`` is how many the loop may accept in one go, before any of them is counted.
     """
@@ -49,7 +49,7 @@ def limits(descriptors: int, total: int, per_address: int | None) -> Limits:
 
 
 def client_of(address: tuple[str, int] | None) -> str:
-    """Return what one client has for itself of an address: of IPv6 the network of 64 bits."""
+    """Return the part of an address that is one client's: of IPv6 the network of 64 bits."""
     host = address[0].partition("%")[0] if address else ""
     try:
         ip: IPv4Address | IPv6Address = ip_address(host)
@@ -64,10 +64,10 @@ def client_of(address: tuple[str, int] | None) -> str:
 
 
 class Decision(NamedTuple, Generic[Connection]):
-    """What becomes of a new connection: admitted, unless there is a ``refusal``, which says why.
+    """The decision on a new connection: admitted, unless there is a ``refusal``, which says why.
 
-    ``evicted`` is the one to close in its place. One that is refused is told so once it asks for
-    something, if it ``may_wait``; else there are too many of these as well.
+    ``evicted`` is the connection to close for it. If it ``may_wait``, a refused one is answered
+    once it sends a request; else too many are waiting already.
     """
 
     refusal: str | None = None
@@ -95,7 +95,7 @@ class OpenConnections(Generic[Connection]):
         return len(self._client_of)
 
     def enter(self, connection: Connection, client: str) -> Decision[Connection]:
-        """Decide over a new connection, which is not idle: its first request is due."""
+        """Decide on a new connection, which is not idle: its first request is due."""
         evicted = None
         own = self._clients.get(client, _Client())
         limits = self._limits
@@ -124,7 +124,7 @@ class OpenConnections(Generic[Connection]):
                 each[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """Count a connection no more; one that is not counted may leave as well."""
+        """Stop counting a connection; this may be called for one that is not counted."""
         self._refused.discard(connection)
         self.set_idle(connection, idle=False)
         if (client := self._client_of.pop(connection, None)) is not None:

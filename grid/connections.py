@@ -1,8 +1,8 @@
-"""HTTP connections with limits: on their number, on how long a request and its answer may take.
+"""HTTP connections with limits: on their number, and on the time for a request and its answer.
 
-uvicorn itself closes a connection that idles between two requests, and no other. It could refuse
-connections as well, but logs each refusal: a service under load would be busy with that. So it is
-given a protocol that has one of uvicorn's within, and passes it one request after the other.
+uvicorn itself closes only a connection that is idle between two requests. It can refuse
+connections as well, but logs each refusal, which would keep a service under load busy. So it gets
+a protocol that wraps one of uvicorn's, and passes it one request after the other.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from grid.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
-TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to hear that it is
-WRITTEN_AT_ONCE: Final = 4 * 1024  # bytes that are gathered at most
+TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to be answered
+WRITTEN_AT_ONCE: Final = 4 * 1024  # bytes that are joined at most
 HELD_MOST: Final = 64 * 1024  # bytes behind a request that is not answered yet
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
@@ -46,8 +46,8 @@ def http_protocol(seconds: float, limits: Limits) -> type[LimitedProtocol]:
         seconds: how long a request may take to arrive, and its answer to be taken.
         limits: how many connections there may be.
 
-    A request on a connection beyond ``limits`` is answered 503, before anything of it is looked at.
-    Before one is refused, the one that has idled longest between two requests is closed.
+    A request on a connection beyond ``limits`` is answered 503, before anything of it is read.
+    Before one is refused, the one that has been idle longest between two requests is closed.
     """
 
     class Limited(LimitedProtocol):
@@ -60,9 +60,9 @@ def http_protocol(seconds: float, limits: Limits) -> type[LimitedProtocol]:
 
 
 class LimitedProtocol(asyncio.Protocol):
-    """Closes a connection whose client is too slow, or fails: it may be one of very many.
+    """A protocol that closes a connection whose client is too slow, or fails.
 
-    What it is made with is what uvicorn makes its own protocols with.
+    It is constructed with the same arguments as uvicorn's own protocols.
     """
 
     timeout: float
@@ -87,14 +87,14 @@ class LimitedProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
         self._client: tuple[str, int] | None = None
         self._framing = Framing()
-        self._held = bytearray()  # that uvicorn has not been given
+        self._held = bytearray()  # not passed to uvicorn yet
         self._answer_begun = self._is_answered = False
         self._arrival = _Deadline(self)
         self._taking = _Deadline(self)
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first request, if there is room for the connection."""
+        """Start waiting for the first request, if there is room for the connection."""
         self.transport = _JoinedWrites(transport, self.loop)  # type: ignore[arg-type]  # as uvicorn
         self._client = transport.get_extra_info("peername")
         self._http.connection_made(self.transport)
@@ -127,7 +127,7 @@ class LimitedProtocol(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _read(self) -> None:
-        """Pass uvicorn what is there of the request that is due; nothing of the next one."""
+        """Pass uvicorn what has arrived of the current request, and nothing of the next one."""
         while self._held and not self._framing.complete and not self.transport.is_closing():
             try:
                 piece = self._framing.take(self._held)
@@ -136,19 +136,19 @@ class LimitedProtocol(asyncio.Protocol):
                 self._http.data_received(piece)
             except BadRequest as error:
                 self._refuse(error)
-            except Exception as error:  # noqa: BLE001  # whatever one client sends, it ends no other's
+            except Exception as error:  # noqa: BLE001  # no client may end another's
                 self._fail(error)
         if self._framing.complete:
             self._arrival.end()
             self._go_on()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the app answer a request, and note when it has."""
+        """Have the app answer a request, and record when it has."""
 
         ended = False
         if self._framing.method is not None:
             scope["method"] = self._framing.method
-        # uvicorn adds those behind the body where they have come by now: they are no headers
+        # uvicorn adds trailers if they have arrived by now: they are no headers
         scope["headers"] = scope["headers"][: self._framing.headers]
 
         async def note(message: Message) -> None:
@@ -162,7 +162,7 @@ class LimitedProtocol(asyncio.Protocol):
         try:
             await self._app(scope, receive, note)
         finally:
-            if not ended:  # uvicorn does, in this turn of the loop
+            if not ended:  # uvicorn ends it, in this turn of the loop
                 self.loop.call_soon(self._end_answer)
 
     def _end_answer(self) -> None:
@@ -170,7 +170,7 @@ class LimitedProtocol(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Go on with the next request, once this one has arrived and is answered."""
+        """Continue with the next request, once this one has arrived and is answered."""
         if not (self._is_answered and self._framing.complete) or self.transport.is_closing():
             return
         self._framing.begin()
@@ -183,8 +183,8 @@ class LimitedProtocol(asyncio.Protocol):
             self.open_connections.set_idle(self, idle=True)
 
     def _refuse(self, error: BadRequest) -> None:
-        """Answer what is no request with what is wrong with it; uvicorn does not say."""
-        if not self._answer_begun:  # else it was answered before all of it had arrived
+        """Answer an invalid request with what is wrong with it; uvicorn does not say."""
+        if not self._answer_begun:  # else it was answered before it had fully arrived
             detail = f"Invalid HTTP request received: {error}"
             problem = {"title": HTTPStatus.BAD_REQUEST.phrase, "status": 400, "detail": detail}
             body = json.dumps({"type": "about:blank", **problem})
@@ -197,12 +197,12 @@ class LimitedProtocol(asyncio.Protocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Begin to wait for the client to take what it asked for."""
+        """Start waiting for the client to read its answer."""
         self._http.pause_writing()
         self._taking.begin()
 
     def resume_writing(self) -> None:
-        """Stop waiting: the client has taken it."""
+        """Stop waiting: the client has read it."""
         self._http.resume_writing()
         self._taking.end()
 
@@ -215,7 +215,7 @@ class LimitedProtocol(asyncio.Protocol):
 
 
 class _JoinedWrites(asyncio.Transport):
-    """Writes at once what one turn of the loop has: uvicorn writes head and body apart."""
+    """A transport that joins the writes of a turn: uvicorn writes head and body separately."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class _JoinedWrites(asyncio.Transport):
         self._unwritten = bytearray()
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
-        """Write soon; much of it now, since flow control does not see what is gathered."""
+        """Write soon; large data now, since flow control does not see what is joined."""
         if not self._unwritten:
             self._loop.call_soon(self._flush)
         self._unwritten += data
@@ -247,7 +247,7 @@ class _JoinedWrites(asyncio.Transport):
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Return whether it closes, or is closed."""
+        """Return whether it is closing, or closed."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  # as asyncio
@@ -255,11 +255,11 @@ class _JoinedWrites(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Read nothing for now."""
+        """Pause reading."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._transport.resume_reading()
 
 
@@ -271,7 +271,7 @@ class _Deadline:
         self._timer: TimerHandle | None = None
 
     def begin(self, seconds: float | None = None) -> None:
-        """Begin to wait, unless it has begun: so long, or the protocol's own timeout."""
+        """Start waiting, unless started: so many seconds, or the protocol's own timeout."""
         if self._timer is None:
             one = self._protocol
             time = one.timeout if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""Both ends of ``charge.controls``: what operators have set is read from its start, and written."""
+"""Reading and writing ``charge.controls``, the stream of what operators have set."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ OnChange = Callable[[str, Control], None]
 Change = Callable[[Control], tuple[Availability, int | None]]
 
 MARK_AGAIN_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = 0.25  # after RabbitMQ said no: its stream may be there in a moment
-RESTATE_AFTER: Final = 100  # messages since the newest that tells all, before it is told again
+RETRY_SECONDS: Final = 0.25  # after a refusal: the stream may be ready in a moment
+RESTATE_AFTER: Final = 100  # messages since the last full one, before it is written again
 
 
 class ControlLog:
-    """Follows what operators have set, and sets it; ``on_change`` is told each control that is new.
+    """What operators have set, as read from the stream; ``on_change`` gets each new control.
 
-    Whatever it writes it waits to read back: then everything before has been read as well. Give
+    It waits to read back whatever it writes: then everything before has been read as well. Pass
     ``read`` and ``forget`` to ``run`` of the stream's reader, and keep ``run(reader.up)`` running.
-    ``name`` tells this writer from all others.
+    ``name`` distinguishes this writer from all others.
     """
 
     def __init__(self, publisher: Publisher, name: str, on_change: OnChange) -> None:
@@ -37,7 +37,7 @@ class ControlLog:
         self._ids = (f"{name}-control-{number}" for number in count())
         self._on_change = on_change
         self._known = Controls()
-        self._told = Controls()  # by the stream, since its reader last began
+        self._told = Controls()  # read from the stream, since its reader last began
         self._since = 0  # messages since the newest with controls
         self._awaited: dict[str, asyncio.Future[frozenset[Control]]] = {}
         self._setting = asyncio.Lock()
@@ -46,11 +46,11 @@ class ControlLog:
         self.caught_up = asyncio.Event()
 
     def get(self, substation: str) -> Control:
-        """Give what holds for a substation, as far as the stream was read."""
+        """Return what holds for a substation, as far as the stream was read."""
         return self._known.get(substation)
 
     def read(self, body: bytes, _writer: str = "") -> None:
-        """Apply one message of the stream: whoever may write there may set anything."""
+        """Apply one message of the stream; its writers are allowed to set anything."""
         try:
             message = controls.decode(body)
         except MalformedMessage as error:
@@ -62,18 +62,18 @@ class ControlLog:
             self._on_change(control.substation, control)
         back = self._awaited.get(message.marker)
         if back is not None and not back.done():
-            # to be found out now: what is read after it may replace it again
+            # checked now: a later message may replace it again
             back.set_result(frozenset(message.controls) & set(self._known.all()))
 
     def forget(self) -> None:
-        """Take note that the stream is read from its start again: it may be another one."""
+        """Forget what was read: the stream is read from its start again, and may be another one."""
         self._told, self._since = Controls(), 0
         self._behind.set()
 
     async def run(self, reading: asyncio.Event) -> None:
-        """Read to the stream's end, and have the stream tell all; again after each break.
+        """Read to the stream's end, and write all controls if it lacks some; repeat after a break.
 
-        ``reading`` is set while the reader's link is up: without, nothing would be read back.
+        ``reading`` is set while the reader's link is up: without it, nothing would be read back.
         """
         while True:
             await self._behind.wait()
@@ -86,12 +86,14 @@ class ControlLog:
                 await self._insist(self._known, reading)
 
     async def set(self, substation: str, change: Change, timeout: float) -> Control:
-        """Set what holds for a substation; gives it once RabbitMQ has it and it was read back.
+        """Set what holds for a substation; return it once it was read back from the stream.
 
-        ``change`` gives state and limit from what holds just before, also where another was faster.
+        ``change`` returns state and limit from the control before it; it is called again if another
+        writer was faster.
 
-        Raises ``BrokerUnavailable`` where that does not succeed within ``timeout`` seconds, or not
-        all was read yet. It may then have arrived all the same.
+        Raise ``BrokerUnavailable`` if that does not succeed within ``timeout`` seconds, or the
+        stream is still being read at first. In the former case it may have been written all the
+        same.
         """
         if not self.caught_up.is_set():
             raise BrokerUnavailable("what operators have set is still being read")
@@ -102,7 +104,7 @@ class ControlLog:
                 while True:
                     wanted = self._known.changed(substation, *change(self.get(substation)))
                     others = (each for each in self._known.all() if each.substation != substation)
-                    # where it lost to a version not read before, that one is known now
+                    # if it lost to a version that was not read before, that version is known now
                     if wanted in await self._write([*others, wanted], timeout):
                         return wanted
         except TimeoutError:
@@ -124,7 +126,7 @@ class ControlLog:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _write(self, several: Iterable[Control], timeout: float) -> frozenset[Control]:
-        """Write a message and wait until it was read back; gives those of it that hold then."""
+        """Write a message and wait until it was read back; return those controls that hold."""
         mark = uuid4().hex
         back: asyncio.Future[frozenset[Control]] = asyncio.get_running_loop().create_future()
         self._awaited[mark] = back

@@ -1,7 +1,7 @@
 """What operators have set for each substation, as ``charge.controls`` carries it. Pure.
 
-Each message carries all that was ever set, so that the newest one alone tells everything. Two
-writers at once lose nothing: messages are merged, substation by substation.
+Each message carries all that was ever set, so that the newest one alone is complete. Two writers at
+once lose nothing: messages are merged, substation by substation.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Availability(StrEnum):
 
 
 class Control(Struct, frozen=True):
-    """What holds for one substation; as it stands here, where nobody has ever set anything.
+    """What holds for one substation; the defaults hold if nobody has ever set anything.
 
-    ``limit`` is how many sessions it may have at once, whatever its connectors; none is no limit.
-    ``version`` counts the changes: one that was taken back keeps its version, and so wins over the
+    ``limit`` is how many sessions it may have at once, whatever its connectors; None is no limit.
+    ``version`` counts the changes: one that was reverted keeps its version, and so wins over the
     change before.
     """
 
@@ -47,14 +47,14 @@ class Control(Struct, frozen=True):
 
 
 class Message(NamedTuple):
-    """One message of the stream; by ``marker`` its writer knows it again when it reads it back."""
+    """One message of the stream; its writer recognises it by ``marker`` when reading it back."""
 
     controls: tuple[Control, ...] = ()
     marker: str = ""
 
 
 class Controls:
-    """The newest control of each substation, whatever order and repetition they come in."""
+    """The newest control of each substation, in whatever order and however often they come."""
 
     def __init__(self) -> None:
         self._newest: dict[str, Control] = {}
@@ -68,7 +68,7 @@ class Controls:
         return tuple(self._newest[name] for name in sorted(self._newest))
 
     def changed(self, substation: str, state: Availability, limit: int | None) -> Control:
-        """Return the control that replaces the one that holds; it is not taken in yet."""
+        """Return the control that replaces the one that holds; it is not merged yet."""
         return Control(substation, state, limit, self.get(substation).version + 1)
 
     def merge(self, controls: Iterable[Control]) -> list[Control]:
@@ -88,7 +88,7 @@ class Controls:
 
 
 class _Control(Struct):
-    """A control as it travels: whole, and checked."""
+    """A control as it is written: complete, and checked."""
 
     substation: SubstationId
     state: Availability

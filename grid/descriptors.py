@@ -1,4 +1,4 @@
-"""File descriptors: raised to what the system allows, and what to do when there are none left."""
+"""File descriptors: raising their limit, and recognising that none are left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import sys
 from typing import Final, NamedTuple
 
-# those after which asyncio itself pauses accepting for a second, and then goes on
+# errors after which asyncio itself pauses accepting for a second, and then continues
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -19,7 +19,7 @@ class Descriptors(NamedTuple):
 
 
 def raise_limit() -> Descriptors:
-    """Raise the soft limit on open files to the hard one, which needs no right.
+    """Raise the soft limit on open files to the hard one, which needs no privilege.
 
     Soft limits are low (1,024) for the sake of programs that use ``select``; none of ours does.
     """

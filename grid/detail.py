@@ -1,4 +1,4 @@
-"""What an event has of its own kind, kept as JSON: most readers never ask for it. Pure."""
+"""What an event holds for its own kind, kept as JSON, since most readers never need it. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from grid import wire
 
 
 class Detail(Mapping[str, Any]):
-    """The fields of a JSON object, which is known to be one, not empty; read when asked for.
+    """The fields of a JSON object, known to be one and not empty, which is parsed when needed.
 
     A reader of the event log asks one decision in a thousand for more than a name that is not
     there, and each decision is as large as all other events of its job together. Bytes are small,
-    and are nothing that the garbage collector has to walk through.
+    and the garbage collector need not traverse them.
     """
 
     __slots__ = ("_fields", "json")
@@ -27,7 +27,7 @@ class Detail(Mapping[str, Any]):
 
     @property
     def is_read(self) -> bool:
-        """Whether anybody has asked for what only the whole of it can answer."""
+        """Return whether the whole of it was parsed."""
         return self._fields is not None
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401
@@ -46,7 +46,7 @@ class Detail(Mapping[str, Any]):
         return repr(self._read())
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
-        """Return a field, or else the default, without reading JSON that does not hold the name."""
+        """Return a field, or else the default, without parsing JSON that lacks the name."""
         if self._fields is None and not self._may_have(name):
             return default
         return self._read().get(name, default)
@@ -61,7 +61,7 @@ class Detail(Mapping[str, Any]):
 
 
 def _fields(body: bytes) -> dict[str, Any]:
-    """Return the fields of an object; none where it holds a number of thousands of digits."""
+    """Return the fields of an object; none if it holds a number of thousands of digits."""
     for read in (msgspec.json.decode, json.loads):
         try:
             fields: dict[str, Any] = read(body)

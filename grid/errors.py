@@ -1,4 +1,4 @@
-"""The one tree of errors. Each says what was wrong, with its value, and what to do about it."""
+"""The one hierarchy of errors. Each says what was wrong, with its value, and what to do."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class InvalidField(GridError):
 
 
 class MalformedMessage(GridError):
-    """Bytes from a queue are not a message of this contract: park them, and go on."""
+    """Bytes from a queue are not a message of this contract: park them, and continue."""
 
 
 class MalformedReading(GridError):
-    """A metrics page gives no usable load: do not choose that substation until it does."""
+    """A metrics page has no usable load: do not choose that substation until it has one."""
 
 
 class BrokerUnavailable(GridError):

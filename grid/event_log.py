@@ -1,4 +1,4 @@
-"""Writing the event log: what happens within one turn of the loop goes out as one message."""
+"""Writing the event log: the events of one turn of the loop are published as one message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 Done = Callable[[bool], None]
 
-# A RabbitMQ that has just started listens before its streams are there, and returns what is theirs.
+# A RabbitMQ that has just started accepts connections before its streams, and returns messages.
 RETRY_SECONDS: Final = 0.25
 TRIES: Final = 12
 FINISH_SECONDS: Final = 4.0
@@ -29,9 +29,9 @@ MARK_AGAIN_SECONDS: Final = 5.0
 
 
 def read(body: bytes, writer: str) -> list[Event]:
-    """Return the events of one message that are believed of its writer.
+    """Return the events of one message that its writer may write.
 
-    Raises ``MalformedMessage`` where it holds anything else than events.
+    Raise ``MalformedMessage`` if it holds anything else than events.
     """
     found = events.decode(body)
     believed = provenance.believed(found, writer)
@@ -46,11 +46,11 @@ def read(body: bytes, writer: str) -> list[Event]:
 
 
 class EventWriter:
-    """Writes events to the stream in their order, each with an answer: written or not.
+    """A writer of events to the stream, in their order, each with an answer: written or not.
 
-    ``name`` tells this writer from all others: RabbitMQ's answers are matched by it. ``writer`` is
-    whom readers believe the events of (``grid.provenance``); RabbitMQ's user must be allowed to
-    write as that.
+    ``name`` distinguishes this writer from all others: RabbitMQ's answers are matched by it.
+    ``writer`` is whose events readers take them for (``grid.provenance``); RabbitMQ's user must be
+    allowed to write as that.
     """
 
     def __init__(self, publisher: Publisher, name: str, writer: str) -> None:
@@ -66,18 +66,18 @@ class EventWriter:
 
     @property
     def connected(self) -> bool:
-        """Tell whether events go out at once; what is written meanwhile is kept until they do."""
+        """Return whether events are published at once; else they are kept until the link is up."""
         return self._publisher.connected
 
     async def until_connected(self) -> None:
-        """Wait until events go out at once."""
+        """Wait until events are published at once."""
         await self._publisher.up.wait()
 
     def write(self, event: Event, done: Done | None = None) -> None:
-        """Write an event soon; ``done`` is told whether RabbitMQ confirmed it.
+        """Write an event soon; ``done`` is called with whether RabbitMQ confirmed it.
 
-        What RabbitMQ does not take is tried again for ``RETRY_SECONDS`` × ``TRIES``, so events may
-        change their order; a reader must not depend on it.
+        What RabbitMQ refuses is tried again for ``RETRY_SECONDS`` × ``TRIES``, so the order of
+        events may change; a reader must not depend on it.
         """
         self._events.append(event)
         if done is not None:
@@ -95,9 +95,9 @@ class EventWriter:
         done: Done,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Write an event, and again ``pause`` seconds after RabbitMQ did not take it.
+        """Write an event, and again ``pause`` seconds after RabbitMQ refused it.
 
-        That ends, and ``done`` is told how, once it is written, or is not ``wanted`` any more.
+        That ends once it is written, or no longer ``wanted``; ``done`` is called with the result.
         """
 
         def answer(written: bool) -> None:  # noqa: FBT001
@@ -110,7 +110,7 @@ class EventWriter:
         self.write(event, answer)
 
     def flush(self) -> None:
-        """Write now what has been collected."""
+        """Publish the collected events now."""
         self._due = False
         if not self._events:
             return
@@ -121,7 +121,7 @@ class EventWriter:
         self._publish(body, answers, TRIES)
 
     async def finish(self) -> None:
-        """Write what is left, and wait a little for RabbitMQ to have all that was published."""
+        """Publish the rest, and wait a little until RabbitMQ has all that was published."""
         self.flush()
         await within(FINISH_SECONDS, self._finished())
 
@@ -147,9 +147,9 @@ class EventWriter:
 
 
 class Mark:
-    """A mark of one's own in the event log, by which a reader knows that it has read all there was.
+    """A mark in the event log, by which its writer knows that it has read all there was.
 
-    A stream does not tell where it ends. ``passed`` is set once the mark was read. ``clock`` gives
+    A stream does not say where it ends. ``passed`` is set once the mark was read. ``clock`` returns
     Unix seconds.
     """
 
@@ -160,12 +160,12 @@ class Mark:
         self.passed = asyncio.Event()
 
     def see(self, event: Event) -> None:
-        """Look at an event that was read: it may be the mark."""
+        """Check whether an event that was read is the mark."""
         if event.kind == MARKER and event.job == self._name:
             self.passed.set()
 
     async def write(self) -> None:
-        """Write the mark, again and again until it was read."""
+        """Write the mark, again and again until it was read back."""
         while not self.passed.is_set():
             await self._writer.until_connected()
             self._writer.write(Event(MARKER, self._clock(), job=self._name))

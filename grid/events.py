@@ -1,7 +1,7 @@
 """The event log: what happened to each job, as it is written to ``charge.events`` and read back.
 
 One message of the stream carries one or more events, a JSON object a line, so that a busy writer
-pays for one publish where it has many events at once. A reader must take the same event twice.
+needs one publish for many events. A reader must accept the same event twice.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ ASIDE: Final = ENDED - FINAL  # an operator may replay a job after that
 
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 REQUEUED: Final = "requeued"  # a job was put back into charge.requests by the dispatcher
-MARKER: Final = "marker"  # a reader's own mark: what was written before it has been read
+MARKER: Final = "marker"  # a reader's own mark: all before it has been read
 
-DEEPEST: Final = 32  # a value within values; a decision has four
-MAX_FIGURE: Final = 1e15  # beyond, one session more or less would be lost in the rounding
-MAX_EVENTS: Final = 500  # that one message carries, which RabbitMQ must be able to take
+DEEPEST: Final = 32  # levels of nesting; a decision has four
+MAX_FIGURE: Final = 1e15  # beyond it, rounding would hide a difference of one session
+MAX_EVENTS: Final = 500  # in one message, which RabbitMQ must be able to take
 MAX_EVENTS_READ: Final = 2 * MAX_EVENTS
 MAX_REASON: Final = 2_000  # characters of a reason that are kept
 MAX_SUBSTATION: Final = 200  # characters of a substation's name
@@ -63,13 +63,13 @@ Figure: TypeAlias = (
 
 
 class Counts(NamedTuple):
-    """What a substation has in hand, all read at one instant.
+    """A substation's counters, all read at one instant.
 
     ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
     ``dropped`` what was taken from the queue and not charged (second copies of a job, vehicles that
-    had left), since ``started_at`` (Unix seconds), which tells one run of the process from the
-    next. ``power_kw`` is what its sessions draw together, or None where it does not say;
-    ``waiting`` counts the jobs it has been brought while every connector is taken.
+    had left), since ``started_at`` (Unix seconds), which distinguishes one run of the process from
+    the next. ``power_kw`` is what its sessions draw together, or None if it does not say;
+    ``waiting`` counts the jobs delivered to it while every connector is taken.
     """
 
     load: Figure
@@ -82,7 +82,7 @@ class Counts(NamedTuple):
 
 
 class _Told(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What any event says, and within which limits."""
+    """The fields of every event, and their limits."""
 
     kind: Kind
     at: Time
@@ -98,7 +98,7 @@ class Event(_Told, frozen=True):
 
     ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
     the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
-    ``detail`` is the request where a job is queued and the decision where it is assigned. Only
+    ``detail`` is the request if a job is queued, and the decision if it is assigned. Only
     ``decode`` checks the values.
     """
 
@@ -106,7 +106,7 @@ class Event(_Told, frozen=True):
 
 
 class _Line(_Told, frozen=True):
-    """An event whose detail is not read yet."""
+    """An event whose detail is not parsed yet."""
 
     detail: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -148,7 +148,7 @@ def _decode_one(line: bytes) -> Event:
 
 
 def _with_detail(text: str) -> Event:
-    """Return an event whose detail is not read yet; it is written without spaces, as ours are."""
+    """Return an event whose detail is not parsed yet; it is written without spaces, as ours are."""
     told = _LINE_DECODER.decode(text)
     detail = bytes(told.detail)
     if not detail.startswith(b'{"'):
@@ -166,7 +166,7 @@ def _with_detail(text: str) -> Event:
 
 
 def _decode_slowly(line: bytes) -> Event:
-    """Return the event of a line that msgspec does not read; say what is wrong where it is none."""
+    """Return the event of a line that msgspec does not read; raise what is wrong if it is none."""
     try:
         value = known(json.loads(line), Event)
         if isinstance(value, dict) and isinstance(reason := value.get("reason"), str):
@@ -182,7 +182,7 @@ def _check_depth(event: Event, line: bytes) -> None:
 
 
 def _is_deeper(value: object, most: int) -> bool:
-    """Return whether a value of JSON has more than so many within one another: it has no end."""
+    """Return whether a JSON value is nested more than ``most`` levels deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -190,10 +190,10 @@ def _is_deeper(value: object, most: int) -> bool:
 
 
 def is_time(value: object) -> TypeGuard[float]:
-    """Return whether it is a time in Unix seconds that can be given as a date."""
+    """Return whether it is a time in Unix seconds that can be expressed as a date."""
     return _is_figure(value, MAX_UNIX_TIME)
 
 
 def _is_figure(value: object, most: float) -> bool:
-    kind = type(value)  # JSON has these two, and true is none
+    kind = type(value)  # JSON has these two number types, and true is none
     return (kind is float or kind is int) and 0 <= value <= most  # type: ignore[operator]  # NaN compares false

@@ -1,4 +1,4 @@
-"""Reading files that a variable names, which may be anything."""
+"""Reading files that a variable names, which may be of any type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from grid.errors import ConfigurationError
 
 MAX_BYTES: Final = 1024 * 1024  # of a file with settings
-# a FIFO without a writer would keep its reader, a terminal would become the process's own
+# a FIFO without a writer would block, a terminal would become the controlling terminal
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -20,7 +20,7 @@ def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
     Raises:
         OSError: there is none, it cannot be read, it is something else, or too long.
     """
-    _check_regular(path.stat().st_mode)  # opening a device may do something to it
+    _check_regular(path.stat().st_mode)  # opening a device may have effects
     with os.fdopen(os.open(path, _FLAGS), "rb") as file:
         _check_regular(os.fstat(file.fileno()).st_mode)
         content = file.read(most + 1)
@@ -32,11 +32,11 @@ def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
 def text_of(variable: str, path: Path) -> str:
     """Return the text of the file that a variable names.
 
-    For the start of a process: what is no regular file is read too, as shells hand over a secret
-    through a pipe.
+    Only for the start of a process: it also reads what is no regular file, since shells pass a
+    secret through a pipe.
 
     Raises:
-        ConfigurationError: there is none, or it is no text; it names both.
+        ConfigurationError: there is none, or it is no text; the error names file and variable.
     """
     try:
         with path.open("rb") as file:

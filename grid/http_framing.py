@@ -1,7 +1,7 @@
 """Where each HTTP request of a connection ends, and whether it may be read at all. Pure.
 
-It looks at the bytes before uvicorn does, with the parser that uvicorn uses (httptools), and by
-stricter rules where two readers could take one request for two. Source: RFC 9112.
+It checks the bytes before uvicorn does, with the parser that uvicorn uses (httptools), and by
+stricter rules where two readers could see different requests. Source: RFC 9112.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 
 import httptools
 
-MAX_HEAD_BYTES: Final = 16 * 1024  # and of what stands between two parts of a body, or behind it
+MAX_HEAD_BYTES: Final = 16 * 1024  # also of what is between two parts of a body, or behind it
 MAX_METHOD_BYTES: Final = 64
-MAX_CHUNKED_PIECE: Final = 4 * 1024  # bytes, so that what stands between two parts is counted
+MAX_CHUNKED_PIECE: Final = 4 * 1024  # bytes, so that what is between two parts is counted
 _METHODS: Final = (b"POST ", b"GET ", b"HEAD ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _METHOD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)( ?)")
 _UPGRADE: Final = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*(?=\r\n)")
@@ -23,15 +23,15 @@ _END: Final = b"\r\n\r\n"
 
 
 class BadRequest(ValueError):  # HTTP's own word
-    """What arrived is no HTTP request, or one that two readers may read in two ways."""
+    """What arrived is no HTTP request, or one that two readers may read differently."""
 
 
 class Framing:
-    """Follows the requests of one connection, a piece after the other.
+    """The requests of one connection, followed piece by piece.
 
-    ``complete`` says that a request is there to its last byte; ``begin`` goes on with the next.
-    ``headers`` is how many its head has, and ``method`` its method where the piece that holds the
-    head has another one; None where that is its own.
+    ``complete`` says that a request has arrived to its last byte; ``begin`` continues with the
+    next. ``headers`` is how many its head has. ``method`` is its method if the piece with the head
+    has another one, else None.
     """
 
     def __init__(self) -> None:
@@ -39,25 +39,25 @@ class Framing:
         self.begin()
 
     def begin(self) -> None:
-        """Begin with the next request."""
+        """Start with the next request."""
         self.complete = False
         self.headers = 0
         self.method: str | None = None
-        self._early: _EarlyCheck | None = None  # of a head that comes in parts
+        self._early: _EarlyCheck | None = None  # of a head that arrives in parts
         self._has_head = self._is_chunked = False
-        self._body_left: int | None = None  # None where only its end says how long it is
+        self._body_left: int | None = None  # None if only its end shows its length
         self._url = b""
         self._host = b""
         self._hosts = 0
-        self._quiet = 0  # bytes of a chunked body since there was anything of the body in them
-        self._tail = b""  # the last bytes of what was read of that
+        self._quiet = 0  # bytes of a chunked body since the last byte of content
+        self._tail = b""  # the last bytes of those
 
     def take(self, received: bytearray) -> bytes:
         """Remove the next piece of the request from what was received, and return it.
 
-        It is a whole head, or a part of the body; nothing of the next request is in it. Empty where
-        there is no more to read before more is received. An offer to go on in another protocol is
-        left out: a server may ignore it, and httptools would take the body for that protocol.
+        It is a whole head, or a part of the body, with nothing of the next request. It is empty if
+        more must be received first. An offer to switch to another protocol is left out: a server
+        may ignore it, and httptools would take the body for that protocol.
 
         Raises:
             BadRequest: with what is wrong.
@@ -93,7 +93,7 @@ class Framing:
         return _UPGRADE.sub(b"", head)
 
     def _take_chunked(self, received: bytearray) -> bytes:
-        """Remove the part up to the next empty line: the last one is the end of the request."""
+        """Remove the part up to the next empty line: the last one ends the request."""
         part = self._tail + received[:MAX_CHUNKED_PIECE]
         end = part.find(_END)
         size = len(part) if end < 0 else end + len(_END)
@@ -107,21 +107,21 @@ class Framing:
             )
         return piece
 
-    # What httptools calls. An exception comes out of its feed_data, as the context of its own.
+    # What httptools calls. feed_data raises an exception of its own, with ours as its context.
 
     def on_message_begin(self) -> None:
-        """Refuse another request in the same piece."""
+        """Reject another request in the same piece."""
         if self.complete:
             raise BadRequest("there must be nothing behind its end in the same line")
 
     def on_url(self, url: bytes) -> None:
-        """Collect the target."""
+        """Collect the request target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Look at the headers that say where a request goes and where it ends."""
+        """Check the headers that say where a request goes and where it ends."""
         if self._has_head:
-            return  # it stands behind the body, where nothing of that may be said
+            return  # a trailer, which may not set any of these
         self.headers += 1
         size = len(name)
         if size == 4 and name.lower() == b"host":  # noqa: PLR2004  # most names need no more
@@ -158,19 +158,19 @@ class Framing:
             self._body_left -= len(body)
 
     def on_message_complete(self) -> None:
-        """Record that the request is there."""
+        """Record that the request has arrived."""
         self.complete = True
 
 
 class _EarlyCheck:
-    """Refuses what is no head before all of it is there: its end might never come."""
+    """A check that rejects an invalid head before all of it has arrived: its end may never come."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._seen = 0
 
     def look(self, head: bytes) -> None:
-        """Look at what is there of a head, which has grown since the last time.
+        """Check what has arrived of a head, which has grown since the last time.
 
         Raises:
             BadRequest: with what is wrong.
@@ -178,7 +178,7 @@ class _EarlyCheck:
         if not self._seen:
             begun = _METHOD.match(head)
             if begun and not begun[2] and begun.end() == len(head) <= MAX_METHOD_BYTES:
-                return  # the method may go on
+                return  # the method may be incomplete
             _feed(self._parser, with_known_method(head)[0])
         else:
             _feed(self._parser, head[self._seen :])
@@ -188,8 +188,8 @@ class _EarlyCheck:
 def with_known_method(head: bytes) -> tuple[bytes, str | None]:
     """Return a head that httptools reads whatever its method is, and that method.
 
-    It knows some methods alone, while any word may be one: the app says which it has. None stands
-    for the method that is there.
+    httptools knows only some methods, while any word may be one: the app says which it has. None as
+    the method means that the head is unchanged.
     """
     if head.startswith(_METHODS) or (found := _METHOD.match(head)) is None or not found[2]:
         return head, None

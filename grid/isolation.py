@@ -1,4 +1,4 @@
-"""Work on many items, of which one that fails in a way nobody foresaw must not stop the others."""
+"""Work on many items: an unforeseen error over one of them must not stop the others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class Isolation:
-    """Counts and logs exceptions over single items, which would otherwise end the whole service.
+    """A guard that counts and logs errors over single items, which would else end the service.
 
-    It is for inputs: a page, a file, an event, a queue. What goes wrong over them is logged with
-    its traceback when it begins and when it changes, not each time; and when it is over.
+    It is for inputs: a page, a file, an event, a queue. An error is logged with its traceback when
+    it begins and when it changes, not each time; and when it is over.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -28,10 +28,10 @@ class Isolation:
         self._known: dict[str, tuple[type[Exception], list[traceback.FrameSummary]]] = {}
 
     def failed(self, item: str, error: Exception) -> str:
-        """Return an unforeseen error over an item as a problem in words, counted and logged."""
+        """Return an unforeseen error over an item as text, counted and logged."""
         problem = f"{type(error).__name__}: {error}"
         self._errors.inc()
-        # the words of an error may be another's, and different each time
+        # the text of an error may come from others, and differ each time
         place = type(error), traceback.extract_tb(error.__traceback__)[-1:]
         if self._known.get(item) != place:
             self._known[item] = place
@@ -46,9 +46,9 @@ class Isolation:
     def reading(
         self, item: str, read: Callable[[bytes, str], None]
     ) -> Callable[[bytes, str], None]:
-        """Return what reads messages of a stream, and goes on with the next where one fails.
+        """Return a reader of a stream's messages that goes on with the next one after an error.
 
-        A stream has no place to put a message aside, and is read again at the next start.
+        A stream has no dead-letter queue, and is read again at the next start.
         """
 
         def isolated(body: bytes, writer: str) -> None:
@@ -61,7 +61,7 @@ class Isolation:
 
     @contextmanager
     def of(self, item: str, on_problem: Callable[[str], object] = lambda _: None) -> Iterator[None]:
-        """Keep an exception over an item from going further; ``on_problem`` has it in words."""
+        """Stop an exception over an item here; ``on_problem`` is called with it as text."""
         try:
             yield
         except Exception as error:  # noqa: BLE001  # whatever it is, the other items go on

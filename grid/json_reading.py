@@ -1,8 +1,8 @@
 """Structs made of JSON that msgspec does not read but Python's ``json`` does. Pure.
 
-That is half a character (a lone surrogate), NaN in a place where anything may stand, and of two
-equal names a first one with a wrong value. All that is no message comes this way, too: an error
-says where it is wrong, what stands there, and what is expected.
+These are a lone surrogate, NaN in a place where anything may stand, and a repeated name whose first
+value is wrong. Invalid messages are read here, too: the error says where it is wrong, what is
+there, and what is expected.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from msgspec import Struct
 from grid.messages import shown
 
 _PLACED: Final = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
-_REPEATED: Final = re.compile(r"(?<=value) '.*", re.DOTALL)  # a value in full, however long it is
+_REPEATED: Final = re.compile(r"(?<=value) '.*", re.DOTALL)  # a value in full, of any length
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]")
 
 S = TypeVar("S", bound=Struct)
 
 
 def known(value: object, struct: type[Struct]) -> object:
-    """Return an object with the fields of a struct alone: msgspec cannot read every other name."""
+    """Return an object with only a struct's fields: msgspec cannot read every other name."""
     if not isinstance(value, dict):
         return value
     return {name: value[name] for name in struct.__struct_fields__ if name in value}
 
 
 def convert(value: object, struct: type[S]) -> S:
-    """Return the struct of a value of JSON; raise ``ValueError`` where it is none."""
+    """Return the struct of a JSON value; raise ``ValueError`` if it is none."""
     try:
         return msgspec.convert(value, struct)
     except msgspec.ValidationError as error:

@@ -1,8 +1,8 @@
-"""What an event says in its detail, by kind: written, and read by name, only here. Pure.
+"""What an event's detail holds, by kind: written, and read by name, only here. Pure.
 
 The log is read again at each start, and anybody may have written it: an older version, a newer one,
-another program. So what is not of the shape it should have counts as not being there, and refuses
-neither the event nor the others of its message. See
+another program. So a field of the wrong shape counts as missing, and neither its event nor the
+others of its message are refused. See
 docs/decisions/0043-what-a-detail-says-is-read-in-one-place.md.
 """
 
@@ -32,7 +32,7 @@ def queued(request: ChargeRequest) -> Event:
 def request_in(detail: Mapping[str, Any]) -> ChargeRequest | None:
     """Return the request in a queued event; None in that of a replay, which holds none.
 
-    Raise ``MalformedMessage`` where it is no request.
+    Raise ``MalformedMessage`` if it is no request.
     """
     return messages.of_fields(detail) if "id" in detail else None
 
@@ -53,23 +53,23 @@ def assigned(
 
 
 def requested_at(detail: Mapping[str, Any]) -> float | None:
-    """Return when a job was asked for, in Unix seconds, by its request or its decision."""
+    """Return when a job was requested, in Unix seconds, by its request or its decision."""
     found = detail.get(_REQUESTED_AT)
     return found if is_time(found) else None
 
 
 def decision_in(detail: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the decision in an assigned event; None where it holds none."""
+    """Return the decision in an assigned event; None if it holds none."""
     return detail if detail.keys() - {parking.REPLAYS} else None
 
 
 def explanation(decision: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a decision says of itself, without the time of its request."""
+    """Return a decision's explanation, without the time of its request."""
     return {name: decision[name] for name in decision if name != _REQUESTED_AT}
 
 
 def requeued(job: str, at: float, substation: str, read_to: int) -> Event:
-    """Return the event of a job that is in ``charge.requests`` again, and was at a substation.
+    """Return the event of a job that is back in ``charge.requests``, from a substation.
 
     Its writer had read the log up to the offset ``read_to`` when it published the job.
     """
@@ -77,7 +77,7 @@ def requeued(job: str, at: float, substation: str, read_to: int) -> Event:
 
 
 def read_to(detail: Mapping[str, Any]) -> int | None:
-    """Return up to which offset the writer of a requeued event had read the log."""
+    """Return the offset up to which the writer of a requeued event had read the log."""
     found = detail.get(_READ_TO)
     return found if type(found) is int else None
 
@@ -103,7 +103,7 @@ def snapshot(
 
 
 class Snapshot:
-    """What a dispatcher knows of all substations, as far as its event says; read when asked for."""
+    """What a dispatcher knows of all substations, by its event; parsed when needed."""
 
     __slots__ = ("_detail",)
 
@@ -112,24 +112,24 @@ class Snapshot:
 
     @property
     def dispatcher(self) -> str | None:
-        """The name of the dispatcher."""
+        """Return the name of the dispatcher."""
         found = self._detail.get(_DISPATCHER)
         return found if isinstance(found, str) and found else None
 
     @property
     def leaves(self) -> bool:
-        """Whether that is the dispatcher's last word."""
+        """Return whether this is the dispatcher's last snapshot."""
         return self._detail.get(_LEAVES) is True
 
     @property
     def unsettled_from(self) -> int | None:
-        """The offset from which on its successor has to read the event log."""
+        """Return the offset from which its successor has to read the event log."""
         found = self._detail.get(_UNSETTLED_FROM)
         return found if type(found) is int and found >= 0 else None
 
     @property
     def rows(self) -> list[dict[str, Any]] | None:
-        """What it says of each substation; None where one of them has no valid id."""
+        """Return the row of each substation; None if one of them has no valid id."""
         rows = self._detail.get(_ROWS)
         if isinstance(rows, list) and all(_id(each) is not None for each in rows):
             return rows
@@ -137,12 +137,12 @@ class Snapshot:
 
     @property
     def names(self) -> list[str]:
-        """The ids of the substations there are."""
+        """Return the ids of the substations there are."""
         return [name for each in _list(self._detail.get(_ROWS)) if (name := _id(each)) is not None]
 
     @property
     def former(self) -> list[str]:
-        """The ids of those that left, and whose queues are still looked at."""
+        """Return the ids of those that left, and whose queues are still looked at."""
         return [each for each in _list(self._detail.get(_FORMER)) if valid_substation_id(each)]
 
 

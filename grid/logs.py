@@ -10,18 +10,18 @@ from typing import Any, Final
 
 from grid.trace import Trace
 
-_FIELDS: Final = "fields"  # the attribute of a record that holds what else is known
+_FIELDS: Final = "fields"  # the attribute of a record that holds its further fields
 LOG_INTERVAL: Final = 30.0
 
 
 class LogThrottle:
-    """Limits how often one event is logged that may happen thousands of times a second."""
+    """A limit on how often one event is logged that may happen thousands of times a second."""
 
     def __init__(self) -> None:
         self._logged_at = -LOG_INTERVAL
 
     def is_due(self, now: float) -> bool:
-        """Return whether to log it at ``now``: it was not for ``LOG_INTERVAL``."""
+        """Return whether to log it at ``now``: it was not logged for ``LOG_INTERVAL``."""
         if now < self._logged_at + LOG_INTERVAL:
             return False
         self._logged_at = now
@@ -29,13 +29,13 @@ class LogThrottle:
 
 
 class TextFormatter(logging.Formatter):
-    """One line with the time, and what else is known behind the message."""
+    """One line with the time, and the record's fields after the message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """Give a record as a line."""
+        """Return a record as a line."""
         more = "".join(f" {name}={value}" for name, value in _fields(record).items())
         return super().formatMessage(record) + more
 
@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line, for machines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give a record as JSON: time, level, logger, message, its fields, and the error if any."""
+        """Return a record as JSON: time, level, logger, message, its fields, and any error."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -62,16 +62,16 @@ def configure(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # pika reports each layer of a failed connection; the link says it once, when the state changes
+    # pika reports each layer of a failed connection; the link logs each change of its state once
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
 
 
 def tell(log: logging.Logger, job: str, trace: Trace, what: str, **more: object) -> None:
-    """Log what happened to a job, where in its trace.
+    """Log what happened to a job, with its trace.
 
-    There are very many jobs: such a line is for whoever looks for faults (level debug), unless the
-    request's caller asked for it to be recorded (level info).
+    There are very many jobs: such a line is for finding faults (level debug), unless the request's
+    caller asked for it to be recorded (level info).
     """
     level = logging.INFO if trace.sampled else logging.DEBUG
     if not log.isEnabledFor(level):

@@ -1,4 +1,4 @@
-"""A charge request as it travels: one immutable value, one JSON form, one error for all else.
+"""A charge request as a message: one immutable value, one JSON form, one error for all else.
 
 The form is versioned. Within a version, fields may be added: a reader ignores those it does not
 know, so that services can be upgraded one by one.
@@ -24,15 +24,15 @@ MAX_VEHICLE_ID: Final = 64
 MAX_ENERGY_KWH: Final = 10_000.0
 MAX_POWER_KW: Final = 4_000.0  # the megawatt charging system ends at 3.75 MW
 MAX_PRIORITY: Final = 9
-DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: what a request that names no power draws
+DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: for a request that names no power
 MAX_ELIGIBLE: Final = 100
 MAX_UNIX_TIME: Final = 253_402_300_799.0  # the last second of the year 9999
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 SUBSTATION_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-# Control characters, spaces other than the plain one, what has no form of its own, private use.
-# Python's own idea of it (``str.isprintable``) changes with its version, and no other language has
-# it: a pattern holds for every service, and can stand in the OpenAPI document.
+# Control and format characters, noncharacters, spaces other than the plain one, private use.
+# Python's ``str.isprintable`` changes with its version, and no other language has it: a pattern
+# is the same for every service, and can be part of the OpenAPI document.
 _UNPRINTABLE: Final = (
     r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
     r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\ufffb"
@@ -41,7 +41,7 @@ _UNPRINTABLE: Final = (
 VEHICLE_PATTERN: Final = f"^[^{_UNPRINTABLE}]{{1,{MAX_VEHICLE_ID}}}$"
 _ID = ID_PATTERN[:-1] + r"\Z"  # `$` would take an end of line as well
 _SUBSTATION = SUBSTATION_PATTERN[:-1] + r"\Z"
-# halves of a character: no JSON that another program writes has them
+# lone surrogates: no JSON that another program writes has them
 _VEHICLE = rf"^[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}\Z"
 _SHOWN = 80  # characters of a wrong value that an error repeats
 
@@ -56,7 +56,7 @@ _matches_substation = re.compile(_SUBSTATION).match
 
 
 class _Limit(NamedTuple):
-    """What a field may hold, as msgspec checks it, and what is wrong with any other value."""
+    """The values that a field may have, as msgspec checks them, and the error for any other."""
 
     type: Any
     problem: Callable[[object], str]
@@ -96,11 +96,11 @@ _NEEDED: Final = ("id", "requested_at")
 class ChargeRequest(
     Struct, frozen=True, gc=False, omit_defaults=True, tag_field="version", tag=VERSION
 ):
-    """What a client asks for.
+    """A client's request for charging.
 
-    ``id`` names the job for its whole life; ``requested_at`` is when the api took it. Times are
+    ``id`` names the job for its whole life; ``requested_at`` is when the api accepted it. Times are
     Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty if any will do.
-    Raises ``InvalidField`` for a value outside the contract, wherever the value comes from.
+    The constructor raises ``InvalidField`` for a value outside the contract.
     """
 
     id: str
@@ -109,7 +109,7 @@ class ChargeRequest(
     requested_energy_kwh: int | float | None = None
     requested_power_kw: int | float | None = None
     departure_time: int | float | None = None
-    priority: int = msgspec.field(default_factory=int)  # else 0 would not be written
+    priority: int = msgspec.field(default_factory=int)  # a plain default would omit 0
     eligible_substations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -117,17 +117,17 @@ class ChargeRequest(
             msgspec.convert(self, _Checked, from_attributes=True)
         except msgspec.ValidationError:
             raise _invalid_field(self) from None
-        if type(self.eligible_substations) is not tuple:  # msgspec takes a list for one
+        if type(self.eligible_substations) is not tuple:  # msgspec accepts a list as well
             raise _invalid_field(self)
 
     @property
     def power_kw(self) -> float:
-        """The power its session draws, in kW."""
+        """Return the power its session draws, in kW."""
         return self.requested_power_kw or DEFAULT_POWER_KW
 
     @property
     def latest_start(self) -> float | None:
-        """When charging must begin to be done by the departure, in Unix seconds; None without one.
+        """Return when charging must begin to end by the departure (Unix seconds); None without one.
 
         A request that names no energy is taken to need no time.
         """
@@ -147,7 +147,7 @@ class ChargeRequest(
         return wire.encode(self)
 
 
-# How msgspec checks the fields of a request: all at once, in half the time of a loop over them.
+# The fields as msgspec checks them: all at once, in half the time of a loop over them.
 _Checked: Final = msgspec.defstruct(
     "_Checked",
     [
@@ -166,11 +166,11 @@ def decode(body: bytes) -> ChargeRequest:
     """
     if len(body) > MAX_BODY_BYTES:
         raise MalformedMessage(f"the body has {len(body)} bytes, the limit is {MAX_BODY_BYTES}")
-    if body.startswith(_HEAD):  # as `encode` writes it; msgspec does not insist on a version
+    if body.startswith(_HEAD):  # as `encode` writes it; msgspec does not require a version
         try:
             return _DECODER.decode(body.decode())
         except (*wire.UNREADABLE, InvalidField):
-            pass  # it is no request, or holds what `json` alone reads
+            pass  # it is no request, or holds what only `json` reads
     fields = _object(body)
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -179,9 +179,9 @@ def decode(body: bytes) -> ChargeRequest:
 
 
 def of_fields(fields: Mapping[str, Any]) -> ChargeRequest:
-    """Return the request that has these fields, as ``ChargeRequest.fields`` gives them.
+    """Return the request that has these fields, as ``ChargeRequest.fields`` returns them.
 
-    Raise ``MalformedMessage`` where they are no request's.
+    Raise ``MalformedMessage`` if they are not a request's.
     """
     try:
         return ChargeRequest(**_known(fields))
@@ -190,7 +190,7 @@ def of_fields(fields: Mapping[str, Any]) -> ChargeRequest:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error message repeats it: quoted, and cut where it is long."""
+    """Return a value as an error message repeats it: quoted, and cut if it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -206,9 +206,9 @@ def valid_job_id(name: object) -> bool:
 
 
 def name_of(id: str | None, body: bytes) -> str:
-    """Return the name by which a message that is no request is known: its own, or one made of it.
+    """Return the name for a message that is no request: its own id, or one made of its bytes.
 
-    ``id`` may be anything a stranger wrote there. The same message has the same name each time.
+    ``id`` may be anything that a stranger wrote. The same message has the same name each time.
     """
     if id is not None and valid_job_id(id):
         return id
@@ -236,7 +236,7 @@ def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _invalid_field(request: ChargeRequest) -> InvalidField:
-    """Return what is wrong with a request: its first field of a wrong value."""
+    """Return what is wrong with a request: its first invalid field."""
     values = {name: getattr(request, name) for name in _LIMITS}
     name = next(name for name, value in values.items() if not _fits(name, value))
     return InvalidField(name, f"{_LIMITS[name].problem(values[name])}, got {shown(values[name])}")

@@ -1,8 +1,8 @@
-"""What a parked message says of itself, and what goes with it when it is replayed. Pure.
+"""What a parked message says of itself, and what a replay keeps of it. Pure.
 
-How often a message was replayed goes with it wherever it goes (``REPLAYS_HEADER``), and stands in
-the events about it. By it, two copies of one replay are known for the same, and a replay is not
-taken for what was parked before.
+How often a message was replayed is a header of it (``REPLAYS_HEADER``), and is part of the events
+about it. So two copies of one replay are recognised as the same, and a replay is not confused with
+what was parked before.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ REASON_HEADER: Final = "x-parked-reason"
 KIND_HEADER: Final = "x-parked-kind"  # the reason in a word or two
 FROM_HEADER: Final = "x-parked-from"  # the queue it was in
 AT_HEADER: Final = "x-parked-at"  # Unix seconds, whole ones: pika writes no others
-DEATHS_TOLD_HEADER: Final = "x-parked-deaths"  # what RabbitMQ said of it, as JSON
+DEATHS_TOLD_HEADER: Final = "x-parked-deaths"  # its `x-death` header, as JSON
 REPLAYS_HEADER: Final = "x-replays"
-DEATHS_HEADER: Final = "x-death"  # RabbitMQ's own word on what it gave up
+DEATHS_HEADER: Final = "x-death"  # RabbitMQ's record of a message it dead-lettered
 
 REPLAYS: Final = "replays"  # in an event's detail
 MAX_REPLAYS: Final = 1_000_000
@@ -40,7 +40,7 @@ _WHY_DEAD: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class Death(NamedTuple):
-    """How RabbitMQ came to give a message up: in which queue, the reason in a word, and in full."""
+    """How RabbitMQ dead-lettered a message: in which queue, the reason in a word, and in full."""
 
     queue: str
     kind: str
@@ -49,9 +49,9 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A message of ``charge.parked``. ``at`` is when it was parked, in Unix seconds, where known.
+    """A message of ``charge.parked``. ``at`` is when it was parked, in Unix seconds, if known.
 
-    ``queue`` is the one it was in before, empty where that is not known.
+    ``queue`` is the one it was in before, empty if that is not known.
     """
 
     id: str
@@ -65,7 +65,7 @@ class Parked:
 
 
 def read(id: str | None, body: bytes, headers: Mapping[str, Any]) -> Parked:
-    """Read a parked message; whatever anybody wrote into its headers does no harm."""
+    """Return a parked message as read; no value in its headers does any harm."""
     died = death(headers)
     at = headers.get(AT_HEADER)
     return Parked(
@@ -81,13 +81,13 @@ def read(id: str | None, body: bytes, headers: Mapping[str, Any]) -> Parked:
 
 
 def replays(headers: Mapping[str, Any]) -> int:
-    """Tell how often a message was replayed, by its headers or by an event's detail."""
+    """Return how often a message was replayed, by its headers or by an event's detail."""
     found = headers.get(REPLAYS_HEADER, headers.get(REPLAYS))
     return found if type(found) is int and 0 <= found <= MAX_REPLAYS else 0
 
 
 def death(headers: Mapping[str, Any]) -> Death | None:
-    """Tell how RabbitMQ came to give a message up the last time; None where it never did."""
+    """Return how RabbitMQ dead-lettered a message the last time; None if it never did."""
     deaths = headers.get(DEATHS_HEADER)
     if not isinstance(deaths, list) or not deaths or not isinstance(deaths[0], dict):
         return None
@@ -97,27 +97,27 @@ def death(headers: Mapping[str, Any]) -> Death | None:
 
 
 def marked(replays: int) -> dict[str, Any]:
-    """Give the headers of a message that was replayed so often; none where it never was."""
+    """Return the headers for this number of replays; none for 0."""
     return {REPLAYS_HEADER: replays} if replays else {}
 
 
 def sent_again(parked: Parked) -> dict[str, Any]:
-    """Give the headers of a parked message that is replayed: it stays in its trace."""
+    """Return the headers for replaying a parked message: it stays in its trace."""
     trace = {name: text for name in _TRACE if (text := _text(parked.headers, name))}
     return {**trace, **marked(parked.replays + 1)}
 
 
 def noted(replays: int) -> dict[str, Any]:
-    """Give the same for the detail of an event."""
+    """Return the number of replays as an event's detail; empty for 0."""
     return {REPLAYS: replays} if replays else {}
 
 
 def label(
     kind: str, reason: str, queue: str, at: float, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give the headers of a message that is parked; ``before`` are those it had.
+    """Return the headers of a message to be parked; ``before`` are those it had.
 
-    Of these it has what is known here alone: anybody may have written anything there.
+    Of these, only known headers are kept: anybody may have written anything there.
     """
     trace = {name: text for name in _TRACE if (text := _text(before, name)[:STATE_MOST])}
     deaths = before.get(DEATHS_HEADER)

@@ -17,9 +17,9 @@ from grid.events import MARKER, SUBSTATIONS, Event, State
 
 DISPATCHER: Final = "dispatcher"
 API: Final = "api"
-OPERATOR: Final = "parked"  # who replays and discards parked messages
+OPERATOR: Final = "parked"  # the tool that replays and discards parked messages
 
-# Through another exchange: one of an earlier version, to which no user may write any more.
+# Published through another exchange: one of an earlier version, to which no user may write now.
 NOBODY_KNOWN: Final = ""
 
 _SUBSTATION_KINDS: Final = frozenset({State.CHARGING, State.COMPLETED, State.EXPIRED})
@@ -27,26 +27,26 @@ _KINDS: Final[Mapping[str, frozenset[str]]] = {
     DISPATCHER: frozenset({*State, SUBSTATIONS, MARKER}),
     API: frozenset({State.QUEUED, MARKER}),
     OPERATOR: frozenset({State.QUEUED, State.CANCELLED}),
-    # A log of before tells of jobs, and of its substations nothing that is still true.
+    # From an earlier version: its jobs are read, but what it says of substations no longer holds.
     NOBODY_KNOWN: frozenset({*State, MARKER}),
 }
 _NONE: Final[frozenset[str]] = frozenset()
 
 
 def substation_writer(substation: str) -> str:
-    """Return the name with which a substation writes events: its queue's and its user's."""
+    """Return the name with which a substation writes events: that of its queue and its user."""
     return topology.substation_queue(substation).name
 
 
 def writer_of(exchange: str, key: str) -> str:
-    """Return who published a message of the event log, by the exchange and key it carries."""
+    """Return who published a message of the event log, by its exchange and key."""
     return key if exchange == topology.EVENTS_EXCHANGE else NOBODY_KNOWN
 
 
 def believed(events: list[Event], writer: str) -> list[Event]:
     """Return those of the events that their writer may write, in their order.
 
-    A substation tells of sessions at itself, without a detail: that could say the job was replayed.
+    A substation may write of sessions at itself, without a detail: that could claim a replay.
     """
     if writer == DISPATCHER:
         return events

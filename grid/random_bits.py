@@ -1,4 +1,4 @@
-"""Random bits that nobody can foresee, fetched from the system many at once."""
+"""Random bits that nobody can predict, fetched from the system many at once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _AT_ONCE: Final = 4096  # bytes: a system call for some 200 requests
 
 
 class RandomBits:
-    """A source of random bits, as ``random.getrandbits`` does, from the system's own generator.
+    """A source of random bits, called like ``random.getrandbits``, from the system's generator.
 
-    A generator that is only seeded by the system, such as ``random.Random``, is foreseen by whoever
-    sees enough of what it made. A substation sees the ids of a part of all jobs, and may not learn
-    those of the others from them.
+    A generator that the system only seeds, such as ``random.Random``, can be predicted by whoever
+    sees enough of its output. A substation sees the ids of some jobs, and must not learn those of
+    the others from them.
     """
 
     def __init__(self, read: Callable[[int], bytes] = os.urandom) -> None:

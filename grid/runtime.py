@@ -1,6 +1,6 @@
-"""Running a service: a page to look at, tasks in the background, an end that is orderly.
+"""Running a service: its HTTP pages, background tasks, and an orderly shutdown.
 
-An error that nobody caught ends it, unless it is one that passes by itself.
+An uncaught error ends the service, unless it is one that passes by itself.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from grid.telemetry import Problems, router
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_SECONDS = 2  # how long an open HTTP connection may delay the end
+CONNECTIONS_SECONDS = 2  # how long an open HTTP connection may delay the shutdown
 BACKLOG = 2048  # connections that wait to be accepted, as with uvicorn
-YOUNG_OBJECTS: Final = 10_000  # more than were freed, before the garbage collector looks at them
+YOUNG_OBJECTS: Final = 10_000  # new objects before the garbage collector runs
 _PART_FAILED: Final = "a part of the service failed"
 
 
@@ -42,7 +42,7 @@ def operations_app(
     problems: Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """Make the app of a service that serves nothing but what it shows of itself."""
+    """Return the app of a service that only serves its metrics and its health."""
     app = FastAPI(
         title=title,
         lifespan=lifespan,
@@ -61,7 +61,8 @@ def operations_app(
 async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run tasks for as long as the context lasts; a task that fails ends the whole service.
 
-    A supervisor starts it again: better than a service that looks alive and does half its work.
+    A supervisor then restarts it, which is better than a service that looks alive but does half its
+    work.
     """
     tasks = [asyncio.create_task(each) for each in work]
     for task in tasks:
@@ -75,10 +76,10 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
-    """Build a service and serve it until SIGTERM or SIGINT; settings that are wrong end it at once.
+    """Build a service and serve it until SIGTERM or SIGINT; wrong settings end it at once.
 
-    ``service`` gives the app, its settings and its port. The exit status is 0 after SIGTERM, 1
-    after a failure, which a supervisor takes as a reason to start it again.
+    ``service`` returns the app, its settings and its port. The exit status is 0 after SIGTERM, 1
+    after a failure, which a supervisor takes as a reason to restart it.
     """
     try:
         app, settings, port = service()
@@ -86,7 +87,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         sys.exit(f"cannot start: {error}")
     logs.configure(settings.log_level, settings.log_format)
     limits = _limits(settings)
-    # process_start_time_seconds says as much, in one series
+    # process_start_time_seconds has the same, in one series
     disable_created_metrics()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
         app,
@@ -103,7 +104,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
     _spare_collector()
-    # uvicorn ends in good order, and then raises the signal again: it has done its work by then
+    # uvicorn shuts down in order, and then raises the signal again, which is to be ignored
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         failed = asyncio.run(_serve(_Server(config)))
@@ -113,17 +114,17 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
 
 
 def _spare_collector() -> None:
-    """Have the garbage collector look less often, and not at what is there for good.
+    """Run the garbage collector less often, and not over permanent objects.
 
-    A job or a message is kept for long, and is no part of a cycle. To look for cycles whenever
-    there are 700 objects more takes a third of the time in which the api accepts a list.
+    A job or a message is kept for long, and is no part of a cycle. Looking for cycles at every 700
+    new objects takes a third of the time in which the api accepts a list.
     """
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _limits(settings: Settings) -> Limits:
-    """Return how many HTTP connections there may be, once the process may have all it can get."""
+    """Return how many HTTP connections there may be, after raising the limit on open files."""
     before, now = descriptors.raise_limit()
     limits = connection_limits.limits(
         now, settings.http_connections, settings.http_connections_per_address
@@ -145,17 +146,17 @@ def _limits(settings: Settings) -> Limits:
 
 
 class _Server(uvicorn.Server):
-    """Lets more connections wait in the kernel than asyncio may accept in one go.
+    """A server whose kernel backlog is longer than what asyncio may accept in one go.
 
-    The backlog given to asyncio is both, and one that is too short costs clients a second each.
+    asyncio uses its backlog for both, and one that is too short costs clients a second each.
     """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await super().startup(sockets)
         for server in self.servers if self.started else ():
             for listening in server.sockets:
-                same = socket.socket(fileno=listening.fileno())  # no descriptor of its own
+                same = socket.socket(fileno=listening.fileno())  # the same descriptor
                 try:
                     same.listen(BACKLOG)
                 finally:
@@ -163,7 +164,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(server: uvicorn.Server) -> bool:
-    """Serve until the end; return whether that was a failure: any exception that nobody caught."""
+    """Serve until the end; return whether that was a failure: any uncaught exception."""
     handler = _ExceptionHandler(server)
     asyncio.get_running_loop().set_exception_handler(handler)
     await server.serve()
@@ -171,10 +172,10 @@ async def _serve(server: uvicorn.Server) -> bool:
 
 
 class _ExceptionHandler:
-    """Ends the service over an exception that nobody caught, but for those that pass by themselves.
+    """A handler that ends the service after an uncaught exception, unless it passes by itself.
 
-    Without descriptors, asyncio stops to accept connections for a second, and a link to RabbitMQ
-    tries again by itself. A connection that fails is closed by asyncio.
+    Without free descriptors, asyncio stops accepting connections for a second, and a link to
+    RabbitMQ tries again by itself. A connection that fails is closed by asyncio.
     """
 
     def __init__(self, server: uvicorn.Server) -> None:
@@ -183,13 +184,13 @@ class _ExceptionHandler:
         self._exhausted = LogThrottle()
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Look at what the loop was told."""
+        """Handle an exception that the loop reports."""
         if (error := context.get("exception")) is None:
             loop.default_exception_handler(context)
         elif self._is_accept_after_end(loop, context):
-            pass  # nobody is kept out by that any more
+            pass  # the server is ending, so this does no harm
         elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
-            # asyncio of Python 3.11 says it up to a thousand times at once
+            # asyncio of Python 3.11 reports it up to a thousand times at once
             if self._exhausted.is_due(loop.time()):
                 log.error("%s: %s: going on with what there is", context["message"], error)
         elif "transport" in context and "protocol" in context:
@@ -201,7 +202,7 @@ class _ExceptionHandler:
     def _is_accept_after_end(
         self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
     ) -> bool:
-        """Return whether asyncio would accept again at a socket that was closed in its pause."""
+        """Return whether asyncio would accept again at a socket that was closed while it paused."""
         callback = getattr(context.get("handle"), "_callback", None)
         return self._server.should_exit and callback == getattr(loop, "_start_serving", None)
 

@@ -1,4 +1,4 @@
-"""Settings: read from a mapping, usually the environment, each error naming variable and value."""
+"""Settings, read from a mapping such as the environment; errors name variable and value."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _split(value: object) -> object:
 
 
 class Settings(BaseModel):
-    """What every service can be told. A service adds its own fields, one variable each.
+    """The settings of every service. A service adds its own fields, one variable each.
 
-    ``AMQP_URL`` may list several addresses, separated by commas, tried in turn. The password may
-    stand in a file instead, ``AMQP_PASSWORD_FILE``, so that it is in no environment and no list of
-    processes. What TLS needs (``amqps://``) are files too: see ``grid.tls``.
+    ``AMQP_URL`` may list several addresses, separated by commas, tried in turn. The password may be
+    in a file instead, ``AMQP_PASSWORD_FILE``, so that no environment and no list of processes shows
+    it. What TLS needs (``amqps://``) are files too: see ``grid.tls``.
     """
 
-    # an input that is wrong may hold a password
+    # a wrong value may hold a password
     model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
@@ -65,7 +65,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_tls_is_used(self) -> Self:
-        """See that what was given for TLS protects every address, and not just some."""
+        """Check that the TLS files are used by every address, and not just by some."""
         given = {
             tls.CA_FILE: self.amqp_ca_file,
             tls.CERTIFICATE_FILE: self.amqp_certificate_file,
@@ -80,9 +80,9 @@ class Settings(BaseModel):
         return self
 
     def broker_urls(self) -> tuple[str, ...]:
-        """Give the broker's addresses with user, password and the files for TLS filled in.
+        """Return the broker's addresses with user, password and the files for TLS filled in.
 
-        Raises ``ConfigurationError`` where a file cannot be used.
+        Raise ``ConfigurationError`` if a file cannot be used.
         """
         password = self._password()
         files = tls.TlsFiles(self.amqp_ca_file, self.amqp_certificate_file, self.amqp_key_file)
@@ -104,7 +104,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 def parse(kind: type[AnySettings], values: Mapping[str, str]) -> AnySettings:
     """Read a service's settings from a mapping of variables; an empty variable counts as unset.
 
-    Raises ``ConfigurationError`` that lists every variable that is wrong, with its value.
+    Raise ``ConfigurationError`` that lists every variable that is wrong, with its value.
     """
     try:
         return kind.model_validate({name: value for name, value in values.items() if value != ""})
@@ -127,10 +127,10 @@ def _explain(error: ValidationError) -> str:
 
 
 def _address_problem(url: str) -> str | None:
-    """Say what is wrong with an address, or None; it may hold a password: show only what cannot."""
+    """Return what is wrong with an address, or None; it may hold a password, which is not shown."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # only now does urllib look at it
+        _ = parts.port  # urllib checks it only now
     except ValueError:
         return (
             "an address whose host or port is wrong; in a password write /?#[]@:% as %2F and so on"
@@ -154,5 +154,5 @@ def _with_tls(url: str, files: tls.TlsFiles) -> str:
     if urlsplit(url).scheme != tls.SCHEME:
         return url
     whole = tls.with_files(url, files)
-    tls.split(whole)[1].context()  # better to hear of a wrong file now
+    tls.split(whole)[1].context()  # fails now if a file is wrong
     return whole

@@ -1,4 +1,4 @@
-"""What every service shows of itself: metrics, and whether it is alive and ready."""
+"""What every service exposes: metrics, and whether it is alive and ready."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Problems = Callable[[], list[str]]  # what keeps a service from being ready
 
 
 class BrokerWatch:
-    """Shows the state of the links to RabbitMQ: logged when it changes, and as metrics."""
+    """The state of the links to RabbitMQ: logged when it changes, and exported as metrics."""
 
     def __init__(self, registry: CollectorRegistry, log: logging.Logger) -> None:
         self._log = log
@@ -33,7 +33,7 @@ class BrokerWatch:
         )
 
     def __call__(self, link: str, up: bool, why: str) -> None:  # noqa: FBT001  # grid.amqp.Watch
-        """Note a change of a link's state."""
+        """Record a change of a link's state."""
         self._connected.labels(link).set(up)
         lost = self._lost.labels(link)
         if self._up.get(link) and not up:
@@ -43,19 +43,19 @@ class BrokerWatch:
 
 
 def links_down(links: Sequence[Link]) -> list[str]:
-    """Name the links to RabbitMQ that are down, as problems of readiness."""
+    """Return the links to RabbitMQ that are down, as problems of readiness."""
     return [f"RabbitMQ link {link.name} is down" for link in links if not link.connected]
 
 
 def new_registry() -> CollectorRegistry:
-    """Make a registry of its own for one service, with the process's figures in it."""
+    """Return a registry for one service, with the process's metrics in it."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
 
 
 def router(registry: CollectorRegistry, problems: Problems) -> APIRouter:
-    """Serve ``/metrics``, ``/healthz`` and ``/readyz``.
+    """Return the routes ``/metrics``, ``/healthz`` and ``/readyz``.
 
     ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 and says why
     while the service cannot do its work.

@@ -1,7 +1,7 @@
-"""Calling what may block, off the loop's thread.
+"""Running blocking calls outside of the loop's thread.
 
-Each call has a daemon thread of its own: what never comes back keeps neither the loop's default
-executor from others nor the process from ending. Whoever calls bounds how many are under way.
+Each call has a daemon thread of its own: one that never returns neither blocks the loop's default
+executor nor keeps the process from ending. The caller limits how many run at once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
     def call() -> None:
         try:
             settled = partial(_set_result, future, work())
-        except Exception as error:  # noqa: BLE001  # whoever waits has it raised
+        except Exception as error:  # noqa: BLE001  # raised to whoever awaits the future
             settled = partial(_set_exception, future, error)
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # if the loop has ended meanwhile
             loop.call_soon_threadsafe(settled)
 
     Thread(target=call, name=name, daemon=True).start()

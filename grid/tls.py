@@ -1,8 +1,8 @@
-"""TLS towards RabbitMQ: which files it needs, and how they travel within an address.
+"""TLS towards RabbitMQ: which files it needs, and how an address names them.
 
 They are named in the query of an ``amqps://`` address as RabbitMQ's own clients name them
-(``cacertfile``, ``certfile``, ``keyfile``), so that an address says all there is to know about how
-to connect. Sources: RabbitMQ's AMQP URI query parameters; the documentation of Python's ssl.
+(``cacertfile``, ``certfile``, ``keyfile``), so that an address holds all that is needed to
+connect. Sources: RabbitMQ's AMQP URI query parameters; the documentation of Python's ssl.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from grid.errors import ConfigurationError
 from grid.files import content_of
 
 SCHEME: Final = "amqps"
-MAX_BYTES: Final = 16 * 1024 * 1024  # of one file: all authorities of a machine are a tenth of that
+MAX_BYTES: Final = 16 * 1024 * 1024  # of one file: a machine's authorities take a tenth of that
 CA_FILE: Final = "AMQP_CA_FILE"
 CERTIFICATE_FILE: Final = "AMQP_CERTIFICATE_FILE"
 KEY_FILE: Final = "AMQP_KEY_FILE"
@@ -31,9 +31,9 @@ PARAMETERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: who vouches for the broker (without: the machine's authorities), and who we are.
+    """PEM files: the broker's authorities (default: the machine's), our certificate and its key.
 
-    The certificate may be followed by those between it and its authority; its key is not encrypted.
+    The certificate may be followed by intermediate ones; its key is not encrypted.
     """
 
     ca: Path | None = None
@@ -41,9 +41,9 @@ class TlsFiles:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Read the files; gives what a connection needs to verify the broker and to be verified.
+        """Read the files; return the context to verify the broker, and to be verified by it.
 
-        Raises ``ConfigurationError`` where a file cannot be used.
+        Raise ``ConfigurationError`` if a file cannot be used.
         """
         context = self._trusting()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -57,7 +57,7 @@ class TlsFiles:
         return context
 
     def _trusting(self) -> ssl.SSLContext:
-        """Give a context that verifies the broker's certificate and that it names the host."""
+        """Return a context that verifies the broker's certificate, and that it names the host."""
         if self.ca is not None:
             _check_readable(CA_FILE, self.ca)
         try:
@@ -68,7 +68,7 @@ class TlsFiles:
 
 
 def with_files(url: str, files: TlsFiles) -> str:
-    """Name the files in an address, each that is given in the place of one named there already."""
+    """Return an address with these files in its query, in place of those it names already."""
     named = {
         parameter: str(path)
         for field, parameter in PARAMETERS.items()
@@ -80,7 +80,7 @@ def with_files(url: str, files: TlsFiles) -> str:
 
 
 def split(url: str) -> tuple[str, TlsFiles]:
-    """Give the address without its files, and the files that it names."""
+    """Return the address without its files, and the files that it names."""
     parts = urlsplit(url)
     query = dict(_query(parts.query))
     named = {each: query.pop(parameter, None) for each, parameter in PARAMETERS.items()}

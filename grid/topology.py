@@ -1,10 +1,10 @@
-"""The queues, exchanges and bindings, as values: the one place that names and shapes them.
+"""The queues, exchanges and bindings, as values: the one place that defines them.
 
 Arguments of a queue cannot be changed once it exists, so they are all here from the start.
 Nobody publishes through RabbitMQ's default exchange: a right to write there reaches every queue.
-An exchange has another name than the queue behind it: RabbitMQ's permissions do not tell the two
-apart, and who may write to a queue may bind it. Only ``charge.parked`` is both: existing queues
-name it as their dead-letter exchange.
+An exchange has another name than its queue: RabbitMQ's permissions do not distinguish the two, and
+who may write to a queue may bind it. Only ``charge.parked`` is both: existing queues name it as
+their dead-letter exchange.
 Sources: RabbitMQ's guides on quorum queues, streams, consumers and access control.
 """
 
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 REQUESTS: Final = "charge.requests"
 PARKED: Final = "charge.parked"
-PARKED_KEY: Final = "parked"  # of what comes with its reason
+PARKED_KEY: Final = "parked"  # of messages parked with their reason
 DEAD: Final = "charge.dead"
-# of what RabbitMQ gives up: the queues of before say so, and no queue can be changed
+# of dead letters: queues of earlier versions name this key, and no queue can be changed
 DEAD_KEY: Final = PARKED
 EVENTS: Final = "charge.events"
 CONTROLS: Final = "charge.controls"
@@ -29,12 +29,12 @@ SUBSTATIONS_EXCHANGE: Final = "charge.substations"
 SUBSTATION_QUEUE_PREFIX: Final = "substation."
 
 DELIVERY_LIMIT: Final = (
-    100  # far above any series of restarts: what comes back more often is poison
+    100  # far above any series of restarts: what is redelivered more often is poison
 )
 REQUESTS_MAX_LENGTH: Final = 500_000
 SUBSTATION_MAX_LENGTH: Final = 100_000
 PARKED_MAX_LENGTH: Final = 1_000_000
-PARKED_DELIVERY_LIMIT: Final = 1_000_000  # without one of its own, RabbitMQ 4 drops at 20
+PARKED_DELIVERY_LIMIT: Final = 1_000_000  # without an explicit limit, RabbitMQ 4 drops at 20
 EVENTS_MAX_AGE_SECONDS: Final = 24 * 3600
 EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
@@ -53,7 +53,7 @@ class Queue:
 
 
 def _quorum(max_length: int, **more: object) -> dict[str, Any]:
-    """Give the arguments of a quorum queue that refuses when full, and puts aside what is poison.
+    """Return the arguments of a quorum queue that refuses when full, and dead-letters poison.
 
     ``x-overflow`` is what makes dead-lettering at-least-once possible.
     """
@@ -90,7 +90,7 @@ DEAD_QUEUE: Final = Queue(
     DEAD,
     PARKED,
     DEAD_KEY,
-    # the dispatcher parks what is here; where it fails over a message, that is parked as it is
+    # the dispatcher parks what is here; a message it fails over is parked as it is
     _quorum(
         PARKED_MAX_LENGTH,
         **{
@@ -134,13 +134,13 @@ EXCHANGES: Final[Mapping[str, str]] = {
 
 
 def substation_of(queue: str) -> str | None:
-    """Name the substation whose queue this is; None where it is another queue."""
+    """Return the substation whose queue this is; None if it is another queue."""
     name = queue.removeprefix(SUBSTATION_QUEUE_PREFIX)
     return name if name != queue else None
 
 
 def substation_queue(substation: str) -> Queue:
-    """Give the queue of one substation; its routing key is the substation's id."""
+    """Return the queue of one substation; its routing key is the substation's id."""
     return Queue(
         SUBSTATION_QUEUE_PREFIX + substation,
         SUBSTATIONS_EXCHANGE,

@@ -1,6 +1,6 @@
-"""W3C Trace Context: by which the log lines of one request are found in every service. Pure.
+"""W3C Trace Context, by which the log lines of one request are found in every service. Pure.
 
-What anybody writes there is read with care, and never refused: a request is not worse for it.
+Invalid headers are ignored, and never a reason to refuse a request.
 Source: https://www.w3.org/TR/trace-context/
 """
 
@@ -17,18 +17,18 @@ STATE_MOST: Final = 512  # characters of a tracestate that are carried on; a lon
 SAMPLED: Final = 0x01  # the flag by which a caller asks for its request to be recorded
 
 _VERSION: Final = "00"
-# a later version may have more behind the flags, and is read as far as it is known
+# a later version may have more after the flags, which is ignored
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE: Final = re.compile(r"[\x20-\x7e]*")
 
-Chance = Callable[[int], int]  # gives so many random bits, as ``random.Random.getrandbits`` does
+Chance = Callable[[int], int]  # returns so many random bits, as ``random.Random.getrandbits`` does
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where in a trace one service is: its own span, and the span it was called from.
+    """A service's place in a trace: its own span, and the span it was called from.
 
-    Ids are lower-case hexadecimal; ``parent`` is empty where the trace begins.
+    Ids are lower-case hexadecimal; ``parent`` is empty if the trace begins here.
     """
 
     trace_id: str
@@ -39,28 +39,28 @@ class Trace:
 
     @property
     def sampled(self) -> bool:
-        """Tell whether the caller asked for the request to be recorded."""
+        """Return whether the caller asked for the request to be recorded."""
         return bool(self.flags & SAMPLED)
 
     def headers(self) -> dict[str, str]:
-        """Give what tells the next service of it: headers in HTTP and in AMQP alike."""
+        """Return the headers for the next service, the same in HTTP and in AMQP."""
         head = {TRACEPARENT: f"{_VERSION}-{self.trace_id}-{self.span_id}-{self.flags:02x}"}
         return {**head, TRACESTATE: self.state} if self.state else head
 
 
 def carried(headers: Mapping[str, Any], chance: Chance) -> Trace:
-    """Give a new span of the trace that headers carry; of a new trace where they carry none."""
+    """Return a new span of the trace in the headers; of a new trace if they carry none."""
     span = _id(chance, 64)
     found = _read(headers.get(TRACEPARENT))
     if found is None:
         return Trace(_id(chance, 128), span)
     trace_id, parent, flags = found
-    # of the flags only those that this version knows are passed on
+    # only the flags that this version knows are passed on
     return Trace(trace_id, span, parent, flags & SAMPLED, _state(headers.get(TRACESTATE)))
 
 
 def _read(value: object) -> tuple[str, str, int] | None:
-    """Read a ``traceparent``: trace, span and flags; None where it is none."""
+    """Return trace, span and flags of a ``traceparent``; None if it is none."""
     if not isinstance(value, str) or (found := _FORM.fullmatch(value.strip(" \t"))) is None:
         return None
     version, trace_id, span_id, flags, more = found.groups()
@@ -75,5 +75,5 @@ def _state(value: object) -> str:
 
 
 def _id(chance: Chance, bits: int) -> str:
-    number = chance(bits) or 1  # all zeros is no id
+    number = chance(bits) or 1  # all zeros is not a valid id
     return f"{number:0{bits // 4}x}"

@@ -1,4 +1,4 @@
-"""Waiting for something, but not for ever; and what nobody waits for any more."""
+"""Waiting with a timeout, and futures that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
-    """Wait for work at most so long; tells whether it was done.
+    """Wait for work at most so long; return whether it was done.
 
-    Not by ``asyncio.wait_for``: before Python 3.12 that can lose the cancellation of its caller.
+    Not with ``asyncio.wait_for``: before Python 3.12 that can lose the cancellation of its caller.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -21,8 +21,8 @@ async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
 
 
 def unreported(future: asyncio.Future[Any]) -> None:
-    """Have asyncio report no failure of a future: whoever still waits for it is told.
+    """Keep asyncio from reporting a future's failure: whoever still awaits it gets it.
 
-    Else the failure of one that nobody waits for any more would end the service.
+    Else the failure of a future that nobody waits for any more would end the service.
     """
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

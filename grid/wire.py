@@ -1,7 +1,7 @@
-"""JSON as it travels: the bytes that ``json.dumps`` writes, in a fifth of its time. Pure.
+"""Messages as JSON: the bytes that ``json.dumps`` writes, in a fifth of its time. Pure.
 
-Services of two versions run side by side, and what lies in a queue or a stream was written by
-either: a message has the same bytes whichever version wrote it (decision 40).
+Services of two versions run side by side, and either may have written what is in a queue or a
+stream: a message has the same bytes whichever version wrote it (decision 40).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 UNREADABLE: Final = (ValueError, RecursionError)  # what is raised over bytes that are no JSON
 _UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
-# `json.dumps` spells small numbers 1e-05, msgspec 0.00001 and 1e-7. Both patterns begin with a
-# text: `re` seeks that in a quarter of the time that it needs for a class of characters. Behind one
-# digit the number ends: one in ten UUIDs has e-4 in it, and each is much slower by `json.dumps`.
+# `json.dumps` writes small numbers as 1e-05, msgspec as 0.00001 and 1e-7. Both patterns begin with
+# a text: `re` finds that in a quarter of the time it needs for a class of characters. The number
+# ends behind one digit: one in ten UUIDs has e-4 in it, and `json.dumps` is much slower for each.
 _SMALL: Final = re.compile(rb"0\.0000").search
 _SMALLER: Final = re.compile(rb"e-(?<=[0-9]e-)[0-9](?![0-9A-Za-z-])").search
 
@@ -29,14 +29,14 @@ def encode(value: object) -> bytes:
     """
     try:
         body = _ENCODER.encode(value)
-    except _UNWRITABLE:  # half a character (a lone surrogate), which `json.dumps` escapes
+    except _UNWRITABLE:  # a lone surrogate, which `json.dumps` escapes
         return _dumps(value)
     return body if _is_as_dumped(body) else _dumps(value)
 
 
 def encode_lines(values: Iterable[object]) -> bytes:
-    """Return the JSON forms of several values, a line each; the last line has no end."""
-    values = list(values)  # of anything else msgspec 0.22 never frees the iterator
+    """Return the JSON forms of several values, one a line; the last line has no line break."""
+    values = list(values)  # msgspec 0.22 never frees the iterator of anything else
     try:
         body = _ENCODER.encode_lines(values)[:-1]
     except _UNWRITABLE:
@@ -45,7 +45,7 @@ def encode_lines(values: Iterable[object]) -> bytes:
 
 
 def _is_as_dumped(body: bytes) -> bool:
-    """Return whether ``json.dumps`` writes the same: it escapes all that is not printable ASCII."""
+    """Return whether ``json.dumps`` writes the same: it escapes all but printable ASCII."""
     return body.isascii() and b"\x7f" not in body and not _SMALL(body) and not _SMALLER(body)
 
 
@@ -55,7 +55,7 @@ def _dumps(value: object) -> bytes:
 
 
 def _as_builtin(value: object) -> float | dict[Any, Any]:
-    """Return numpy's number as Python's own, and any mapping as a dict."""
+    """Return a numpy number as Python's own, and any mapping as a dict."""
     if isinstance(value, float):
         return float(value)
     if isinstance(value, Mapping):

@@ -1,11 +1,11 @@
-"""RabbitMQ at the edge: the one package that knows pika.
+"""The links to RabbitMQ: the one package that knows pika.
 
-A link is one connection with one channel, made anew for as long as the service runs whenever it
-breaks. Publishing and consuming never share one, because a RabbitMQ under an alarm stops reading
-from every connection that publishes, and would stop hearing the acknowledgements on it too.
-A link is made of values; what it calls back is given to its ``run``. A delivery acknowledges
-itself. All of it belongs to one asyncio loop. Sources: the documentation of pika; RabbitMQ's guides
-on confirms, consumers and streams.
+A link is one connection with one channel, which is opened again whenever it breaks, for as long as
+the service runs. Publishing and consuming never share a connection: under an alarm, RabbitMQ stops
+reading from every connection that publishes, and would not see the acknowledgements on it either.
+A link is made of values; its callbacks are passed to its ``run``. A delivery acknowledges itself.
+All of it belongs to one asyncio loop. Sources: the documentation of pika; RabbitMQ's guides on
+confirms, consumers and streams.
 """
 
 from grid.amqp.consumer import Consumer

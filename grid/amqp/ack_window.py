@@ -1,8 +1,8 @@
-"""Which deliveries to acknowledge, in as few frames as can be. Pure.
+"""Which deliveries to acknowledge, in as few frames as possible. Pure.
 
 Work ends out of order. RabbitMQ takes one acknowledgement for everything up to a delivery, and
-closes the channel where one is acknowledged twice: so the tags without a gap go at once, and one
-that is done behind a gap goes alone, but only after the gap has had a chance to close.
+closes the channel if a delivery is acknowledged twice. So the tags without a gap are acknowledged
+at once, and a delivery that is done behind a gap alone, once the gap has had time to close.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class AckWindow:
 
     @property
     def passed_over(self) -> bool:
-        """Return whether there is a delivery behind a gap that goes alone the next time."""
+        """Return whether a delivery behind a gap is acknowledged alone the next time."""
         return bool(self._passed_over)
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class AckWindow:
 
     @property
     def undone(self) -> int:
-        """Return how many deliveries are still to be done."""
+        """Return how many deliveries cannot be acknowledged yet."""
         return len(self._open) - len(self._done)
 
     def delivered(self, tag: int) -> None:
@@ -42,11 +42,11 @@ class AckWindow:
         self._done.add(tag)
 
     def drop(self, tag: int) -> None:
-        """Forget a delivery that was requeued or rejected, and not done before: it is no gap."""
+        """Forget a delivery that was requeued or rejected instead of done: it leaves no gap."""
         del self._open[tag]
 
     def take(self) -> list[tuple[int, bool]]:
-        """Return the acknowledgements that are due: a tag, and whether all before it are meant."""
+        """Remove and return what is due: tags, each with whether all up to it are acknowledged."""
         acks = [(tag, True) for tag in self._without_gap()[-1:]]
         for tag in sorted(self._done & self._passed_over):
             del self._open[tag]

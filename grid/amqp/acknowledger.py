@@ -1,4 +1,4 @@
-"""Settling what one channel has delivered: acknowledged once a turn of the loop, in few frames."""
+"""Settling a channel's deliveries: acknowledged once per turn of the loop, in few frames."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Soon = Callable[[Callable[[], None]], None]  # calls back at the end of the loop
 
 
 class Acknowledger:
-    """Settles the deliveries of one channel, each once, for as long as that channel is the link's.
+    """The settling of one channel's deliveries, each once, while that channel is the link's.
 
-    Every channel has its own: tags begin at 1 on each, and one of an older channel means another
+    Every channel has its own: tags begin at 1 on each, so an older channel's tag would mean another
     message on a newer one.
 
-    An acknowledgement waits for the end of the loop's turn, so that one frame may do for many; with
-    ``gap_seconds`` one behind a delivery that is not settled waits once or twice as long, and those
-    that come meanwhile wait with it. What is requeued or rejected goes at once, after all that was
-    acknowledged before it.
+    Acknowledgements are sent at the end of the loop's turn, so that one frame may cover many. With
+    ``gap_seconds``, one behind a delivery that is not settled waits once or twice that long, and
+    those that follow meanwhile wait with it. What is requeued or rejected is sent at once, after
+    all earlier acknowledgements.
     """
 
     def __init__(self, channel: int, send: Send, soon: Soon, *, gap_seconds: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class Acknowledger:
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Return how many deliveries are not settled; one to be acknowledged soon is."""
+        """Return how many deliveries are not settled, without those to be acknowledged soon."""
         return self._window.undone
 
     def delivered(self, tag: int) -> None:
@@ -50,19 +50,19 @@ class Acknowledger:
             self._soon(self._acknowledge)
 
     def nack(self, tag: int, *, requeue: bool) -> None:
-        """Return a delivery to its queue, or refuse it for good."""
+        """Return a delivery to its queue, or reject it."""
         self.flush()
         self._window.drop(tag)
         self._send(frames.nack(self._channel, tag, requeue=requeue))
 
     def flush(self) -> None:
-        """Acknowledge all that is to be, now."""
+        """Send all pending acknowledgements now."""
         self._wait_no_more()
         self._send_acks()
-        self._send_acks()  # the first time leaves what is behind a gap for the second
+        self._send_acks()  # the first call leaves what is behind a gap to the second
 
     def end(self) -> None:
-        """Settle nothing any more: the channel is gone, and RabbitMQ has back what it stood for."""
+        """Stop settling: the channel is gone, and RabbitMQ has its deliveries back."""
         self.is_live = False
         self._window = AckWindow()
         self._wait_no_more()

@@ -1,4 +1,4 @@
-"""What consumers of queues and of streams have in common: the consumer, and its deliveries."""
+"""What consumers of queues and of streams have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
 
 
 class BaseConsumer(Receiver):
-    """Consumes a queue; each message of it is passed to ``_deliver``."""
+    """A consumer of a queue; each message is passed to ``_deliver``."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class BaseConsumer(Receiver):
             self._cancel(channel)
 
     async def _set_up(self, channel: Channel) -> None:
-        self._channel = channel  # what comes before the link is up may lapse as well
+        self._channel = channel  # what is delivered before the link is up may lapse as well
         await super()._set_up(channel)
         on_message = partial(self._on_message, self._acknowledger)
         connection_of(channel).deliver_to(channel, on_message)
@@ -54,9 +54,9 @@ class BaseConsumer(Receiver):
             return
         whole, rest = divmod(self._prefetch, PREFETCH_MOST)
         shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
-        self._tags = []  # those of the channel before mean nothing on this one
+        self._tags = []  # the former channel's mean nothing on this one
         self._tags = [await self._consume(channel, share) for share in shares]
-        if self._stopped:  # meanwhile: what is requeued would come again and again
+        if self._stopped:  # stopped meanwhile: what is requeued would come again and again
             self._cancel(channel)
 
     def _cancel(self, channel: Channel) -> None:
@@ -94,15 +94,15 @@ class BaseConsumer(Receiver):
             exchange=exchange,
             key=key,
         )
-        if self._stopped:  # RabbitMQ had sent it before it knew
+        if self._stopped:  # RabbitMQ had sent it before the consumer was cancelled
             delivery.requeue()
         elif not guarded(self._deliver, delivery):
-            delivery.reject()  # it goes where poison goes, not to those that come after it
+            delivery.reject()  # dead-lettered like poison, and the deliveries after it go on
 
     @abstractmethod
     def _deliver(self, delivery: Delivery) -> None:
         """Pass on a message, which is to be settled."""
 
     def _on_cancel(self, _frame: object) -> None:
-        """Start afresh when RabbitMQ ends the consumer: its queue is gone."""
+        """Open the link again when RabbitMQ cancels the consumer: its queue is gone."""
         settle(self._broken, f"RabbitMQ cancelled the consumer of {self._queue}")

@@ -3,9 +3,9 @@
 pika leaves the transport to an adapter: the ``_adapter_…`` methods below, which its connection
 calls, and ``_on_stream_connected``, ``_on_stream_terminated`` and ``_process_frame``, which the
 adapter calls. pika's own adapter for asyncio makes one system call for each frame it sends, and
-reads 4 KiB at a time. This one sends whatever one turn of the loop has written at once, and reads
-as much as there is. What comes once or more for each message, deliveries and confirms, goes to
-whoever asked for it without an object for each of its frames; all else is pika's.
+reads 4 KiB at a time. This one sends at once whatever one turn of the loop has written, and reads
+as much as there is. Deliveries and confirms, which come once or more for each message, are passed
+to their callbacks without an object for each of their frames; all else is left to pika.
 See docs/decisions/0039-amqp-over-asyncios-transport.md.
 """
 
@@ -26,23 +26,23 @@ from pika.frame import decode_frame
 from grid.amqp import frames
 from grid.amqp.frames import Confirm, Content, Envelope
 
-NEXT_ADDRESS_SECONDS: Final = 1.0  # without an answer, before a name's next address is tried too
+NEXT_ADDRESS_SECONDS: Final = 1.0  # before a name's next address is tried as well
 VERDICT_SECONDS: Final = 0.05  # for RabbitMQ to refuse a certificate, behind the handshake of TLS
 
 _PREFIX: Final = struct.Struct(">BHL")  # a frame's type, channel and payload's size
 _METHOD: Final = struct.Struct(">HH")  # a method's class and number
 _BASIC: Final = 60
 _READ_BYTES: Final = 64 * 1024  # that are read at once, at least
-_ROUNDS: Final = 3  # of callbacks before a flush that ask for others: no turn lasts for ever
-_PROTOCOL: Final = ord("A")  # begins "AMQP…", with which RabbitMQ refuses another protocol
+_ROUNDS: Final = 3  # of callbacks before a flush, since they may add others: a turn must end
+_PROTOCOL: Final = ord("A")  # begins "AMQP…", with which RabbitMQ answers another protocol
 _PROTOCOL_BYTES: Final = 8
 
 OnDelivery = Callable[[Envelope, Content, bytes], None]
-OnConfirm = Callable[[Confirm, bool], None]  # and whether RabbitMQ has accepted it
+OnConfirm = Callable[[Confirm, bool], None]  # and whether RabbitMQ has accepted the message
 
 
 class _Arriving(NamedTuple):
-    """A message of which not every frame is there yet."""
+    """A message whose frames have not all arrived."""
 
     envelope: Envelope
     content: Content | None
@@ -50,7 +50,7 @@ class _Arriving(NamedTuple):
 
 
 class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc]  # pika has no types
-    """One connection to RabbitMQ. Make it with ``connect``."""
+    """One connection to RabbitMQ. Open it with ``connect``."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         return connection
 
     def send(self, frames: bytes) -> None:
-        """Send whole frames that are packed already, with whatever else this turn of the loop."""
+        """Send whole frames that are already packed, together with what else this turn sends."""
         self.bytes_sent += len(frames)
         self._adapter_emit_data(frames)
 
@@ -138,7 +138,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         channel.add_on_close_callback(partial(_forget, self._on_confirm))
 
     def abort(self, why: BaseException) -> None:
-        """End the connection at once, without a word to RabbitMQ."""
+        """End the connection at once, without closing it towards RabbitMQ."""
         if self._transport is not None:
             self._failure = self._failure or why
             self._transport.abort()
@@ -146,10 +146,10 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to speak AMQP; over TLS, once RabbitMQ has had time to refuse the certificate.
+        """Start speaking AMQP; over TLS, only once RabbitMQ has had time to refuse the certificate.
 
-        It does so behind the handshake, and is gone: whoever writes to it then is told of a reset,
-        and never reads the reason.
+        It refuses one after the handshake, and closes the connection: whoever writes to it then
+        gets a reset, and never reads the reason.
         """
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
@@ -172,21 +172,21 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         self._on_stream_terminated(error and StreamLostError(f"Stream connection lost: {error!r}"))
 
     def eof_received(self) -> bool:
-        """End the connection that RabbitMQ has closed: nobody reads what is still to be sent."""
+        """End the connection that RabbitMQ has closed: nothing more that is sent would be read."""
         self.abort(ConnectionResetError("closed by RabbitMQ"))
         return False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a guess, of no use here
-        """Return where the next bytes go: behind those that are no whole frame yet."""
+        """Return where the next bytes go: behind an incomplete frame."""
         return self._buffer[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Process every whole frame there is; whatever is wrong with one ends the connection."""
+        """Process every whole frame there is; an error in one ends the connection."""
         self.bytes_received += nbytes
         filled = self._filled + nbytes
         try:
             read = self._process(filled)
-        except Exception as error:  # noqa: BLE001  # asyncio would take it for our own mistake
+        except Exception as error:  # noqa: BLE001  # asyncio would take it for our error
             self.abort(error)
             read = filled
         self._buffer[: filled - read] = self._buffer[read:filled]
@@ -209,7 +209,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         return at
 
     def _process_quickly(self, kind: int, channel: int, frame: bytes) -> bool:
-        """Process a frame of a delivery or a confirm that somebody asked for, or return False."""
+        """Process a frame of a delivery or a confirm that has a callback, or return False."""
         if frame[-1:] != frames.END:
             return False  # pika says what is wrong
         if kind == frames.METHOD:
@@ -243,7 +243,7 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
         return True
 
     def _arrive(self, channel: int, message: _Arriving, left: int) -> None:
-        """Deliver a message of which so many bytes are left to come, if none are."""
+        """Deliver a message if it is complete: ``left`` is how many of its bytes are missing."""
         if left > 0:
             self._arriving[channel] = message
             return
@@ -298,23 +298,23 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
 
 
 def connection_of(channel: Channel) -> Connection:
-    """Return the connection of a channel that was opened on one of ``Connection``."""
+    """Return the connection of a channel that was opened on a ``Connection``."""
     connection = channel.connection
     assert isinstance(connection, Connection)  # noqa: S101
     return connection
 
 
 def _forget(by_channel: dict[int, Any], channel: Channel, _why: Exception) -> None:
-    """Forget what belongs to a channel that is closed: its number may be another's soon."""
+    """Forget what belongs to a channel that is closed: its number may soon be used again."""
     by_channel.pop(channel.channel_number, None)
 
 
 def left_to_the_connection(*_: object) -> None:
-    """Do nothing, where pika wants a callback for what ``deliver_to`` or ``confirm_to`` get."""
+    """Do nothing: pika wants a callback for what ``deliver_to`` or ``confirm_to`` handle."""
 
 
 def _settle(opened: asyncio.Future[None], error: Exception | None) -> None:
-    if opened.done():  # whoever waited has given up
+    if opened.done():  # the caller has given up
         return
     if error is None:
         opened.set_result(None)

@@ -18,11 +18,11 @@ from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import nothing
 
-LOOK_SECONDS: Final = 2.0  # how often a consumer that has nothing in hand looks at its queue
+LOOK_SECONDS: Final = 2.0  # how often an idle consumer looks at its queue
 
 
 class Callbacks(NamedTuple):
-    """Whom a consumer calls."""
+    """The callbacks of a consumer."""
 
     deliver: Callable[[Delivery], None] = Delivery.requeue
     lost: Callable[[], None] = nothing
@@ -31,10 +31,10 @@ class Callbacks(NamedTuple):
 
 
 class Consumer(BaseConsumer):
-    """Passes on each message of a queue, which is to be acknowledged.
+    """A consumer that passes on each message of a queue, which is to be acknowledged.
 
     Where deliveries end out of order, an acknowledgement waits up to ``gap_seconds`` for those
-    before it, so that fewer frames do.
+    before it, so that fewer frames are needed.
     """
 
     def __init__(
@@ -68,12 +68,11 @@ class Consumer(BaseConsumer):
             deliver: called with each message.
             lost: called when the link breaks, once no delivery of it is live any more: RabbitMQ
                 delivers again what was not acknowledged.
-            gone: called before that where the queue was deleted: then nothing comes again.
-            idle: returns whether nothing is in hand; for a consumer that is alone at its queue.
-                Where it is brought nothing then, though messages wait, or the queue has no
-                consumer at all, the link is made anew: after a queue was deleted and made again,
-                RabbitMQ 3.10 may count a consumer and never serve it, or not tell one that it is
-                none any more.
+            gone: called before that if the queue was deleted: then nothing is delivered again.
+            idle: returns whether nothing is in hand; for the only consumer of a queue. If it then
+                gets nothing, though messages are ready, or the queue has no consumer at all, the
+                link is opened again: after a queue was deleted and declared again, RabbitMQ 3.10
+                may count a consumer and never serve it, or not tell one that it was cancelled.
         """
         self._callbacks = Callbacks(deliver, lost, gone, idle)
         await self._run()
@@ -114,7 +113,7 @@ class Consumer(BaseConsumer):
     async def _look(
         self, channel: Channel, idle: Callable[[], bool], broken: asyncio.Future[str]
     ) -> None:
-        """End a link that at two looks in a row is brought nothing, or is not known as one."""
+        """End a link that gets nothing, or is not known as a consumer, at two looks in a row."""
         before = ""
         while True:
             delivered, was_idle = self._delivered, idle()
@@ -122,7 +121,7 @@ class Consumer(BaseConsumer):
             try:
                 found = await _state(channel, self._queue)
             except AMQPError:
-                return  # the channel is closed, and whoever waits for that is told
+                return  # the channel is closed: ``broken`` is settled
             nothing_came = was_idle and idle() and self._delivered == delivered
             now = ""
             if not found.consumers:
@@ -136,7 +135,7 @@ class Consumer(BaseConsumer):
 
 
 async def _state(channel: Channel, queue: str) -> QueueState:
-    """Return the state of a queue; RabbitMQ closes the channel where there is none."""
+    """Return the state of a queue; RabbitMQ closes the channel if there is none."""
     found = future()
     channel.queue_declare(queue, passive=True, callback=partial(settle, found))
     return QueueState.told((await found).method)

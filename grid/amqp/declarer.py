@@ -1,4 +1,4 @@
-"""Declaring queues and exchanges, for a broker or a substation that is new."""
+"""Declaring queues and exchanges, for a new broker or a new substation."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class QueueState(NamedTuple):
 
     @classmethod
     def told(cls, answer: Queue.DeclareOk) -> QueueState:
-        """Read it from RabbitMQ's answer to a declaration."""
+        """Return the state from RabbitMQ's answer to a declaration."""
         return cls(answer.message_count, answer.consumer_count)
 
 
 class Declarer(Link):
-    """Makes exchanges and queues, and learns how many messages wait in a queue."""
+    """A link that declares exchanges and queues, and asks how many messages are ready."""
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
         super().__init__(name, urls, watch)
-        self._askers: list[_Asker] = []  # that are free: to open one costs as much as ten questions
+        self._askers: list[_Asker] = []  # free ones: to open one costs as much as ten questions
 
     async def run(self) -> None:
         """Keep the link up until the task is cancelled."""
@@ -47,23 +47,23 @@ class Declarer(Link):
     async def queue(self, queue: topology.Queue) -> QueueState:
         """Declare a queue with its binding, and return its state.
 
-        Raise ``BrokerUnavailable`` where the link is down, or breaks over it.
+        Raise ``BrokerUnavailable`` if the link is down, or breaks meanwhile.
         """
         what = f"declare {queue.name}"
         return await self._do(what, lambda channel: _declare_queue(channel, queue))
 
     async def look(self, name: str) -> QueueState | None:
-        """Return the state of a queue, which is not made where it is missing: then None.
+        """Return the state of a queue, or None if it is missing: it is not declared.
 
-        Raise ``BrokerUnavailable`` where the link is down, or breaks over it.
+        Raise ``BrokerUnavailable`` if the link is down, or breaks meanwhile.
         """
         return await self._do(f"look at {name}", partial(self._look, name))
 
     async def is_empty(self, name: str) -> bool:
-        """Return whether a queue has no message ready, by the word of its leader.
+        """Return whether a queue has no message ready, as its leader says.
 
-        A message that is there is given back. Raise ``BrokerUnavailable`` where the link is down
-        or breaks over it, or there is no such queue.
+        A message that is ready is requeued. Raise ``BrokerUnavailable`` if the link is down or
+        breaks meanwhile, or there is no such queue.
         """
         return await self._do(f"look into {name}", lambda channel: _is_empty(channel, name))
 
@@ -75,7 +75,7 @@ class Declarer(Link):
             asker = await _Asker.opened(channel)
         try:
             state = await asker.look(name)
-        except BaseException:  # an answer that comes late must not be taken for the next one's
+        except BaseException:  # a late answer must not be taken for the next question's
             asker.close()
             raise
         self._askers.append(asker)
@@ -87,9 +87,9 @@ class Declarer(Link):
 
 
 async def declare_topology(urls: Sequence[str], watch: Watch) -> None:
-    """Declare every exchange and queue the services share, for a broker that was not given them.
+    """Declare every exchange and queue the services share, for a broker without them.
 
-    Raise ``BrokerUnavailable`` where that is not possible.
+    Raise ``BrokerUnavailable`` if that is not possible.
     """
     link = Declarer("declare", urls, watch)
     task = asyncio.create_task(link.run())
@@ -119,7 +119,7 @@ async def _declare_exchange(channel: Channel, name: str, kind: str) -> None:
 
 
 class _Asker:
-    """A channel of its own for one question at a time: RabbitMQ closes it over a missing queue."""
+    """A channel of its own for one question at a time: a missing queue closes the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._answer = future()
@@ -128,7 +128,7 @@ class _Asker:
 
     @classmethod
     async def opened(cls, channel: Channel) -> _Asker:
-        """Return one on the connection of a channel; raise what RabbitMQ says if it opens none."""
+        """Return one on a channel's connection; raise RabbitMQ's reason if it does not open."""
         asker = cls(channel)
         if isinstance(answer := await asker._answer, Exception):
             raise answer
@@ -140,7 +140,7 @@ class _Asker:
         return bool(self._channel.is_open)
 
     async def look(self, name: str) -> QueueState | None:
-        """Return the state of a queue; None, and closed, where there is none of that name."""
+        """Return the state of a queue; None, and closed, if there is none of that name."""
         self._answer = future()
         self._channel.queue_declare(name, passive=True, callback=self._settle)
         answer = await self._answer
@@ -160,9 +160,9 @@ class _Asker:
 
 
 async def _is_empty(channel: Channel, name: str) -> bool:
-    """Ask for a message on a channel of its own: RabbitMQ closes one on which it has no queue."""
+    """Ask for a message on a channel of its own: RabbitMQ closes it if there is no such queue."""
     found = future()
-    async with sibling(channel) as own:  # closing it returns a message, also one that comes late
+    async with sibling(channel) as own:  # closing it requeues a message, even one that comes late
         own.add_on_close_callback(lambda _, why: settle(found, why))
         own.add_callback(lambda _: settle(found, None), [Basic.GetEmpty])
         own.basic_get(name, lambda _, method, *__: settle(found, method.delivery_tag))
@@ -173,7 +173,7 @@ async def _is_empty(channel: Channel, name: str) -> bool:
 
 
 def _is_missing(why: Exception) -> bool:
-    """Return whether there is no such queue; one whose node is down is a 404 as well."""
+    """Return whether there is no such queue; a 404 can also mean that its node is down."""
     return (
         isinstance(why, ChannelClosedByBroker)
         and why.reply_code == HTTPStatus.NOT_FOUND

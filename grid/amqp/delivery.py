@@ -11,8 +11,8 @@ from grid.amqp.acknowledger import Acknowledger
 class Delivery:
     """A message of a queue, which is to be acknowledged, requeued or rejected, once.
 
-    Whatever else is done with it does nothing: a second settling, or one after the link broke, when
-    RabbitMQ has the message back and delivers it again, as another delivery.
+    Anything after that does nothing: a second settling, or one after the link broke, when RabbitMQ
+    has the message back and delivers it again, as another delivery.
 
     ``queue`` is where it came from; ``exchange`` and ``key`` are those it was published with, which
     a stream keeps as well. ``behind`` is how many others were ready behind one that was asked for.
@@ -58,10 +58,10 @@ class Delivery:
 
     @property
     def is_live(self) -> bool:
-        """Return whether it is still to be settled, on the channel that brought it.
+        """Return whether it is still to be settled, on the channel that delivered it.
 
-        It is not from the moment at which the link takes note that its channel is gone, just before
-        ``lost`` is called; nor once the link has ended.
+        It is not once the link has found that its channel is gone, just before ``lost`` is called,
+        nor once the link has ended.
         """
         acknowledger = self._acknowledger
         return acknowledger is not None and acknowledger.is_live
@@ -77,7 +77,7 @@ class Delivery:
         self._nack(requeue=True)
 
     def reject(self) -> None:
-        """Refuse it for good: it goes where its queue sends what is dead."""
+        """Reject it: RabbitMQ dead-letters it, if its queue has a dead-letter exchange."""
         self._nack(requeue=False)
 
     def _nack(self, *, requeue: bool) -> None:

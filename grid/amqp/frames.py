@@ -1,7 +1,8 @@
 """The frames of AMQP 0-9-1 that this project sends and receives once or more for each message.
 
-They are the bytes that pika makes of the same values, packed at once where pika makes an object of
-each frame. Everything rarer is left to pika. Source: the AMQP 0-9-1 specification, 2.3.5 and 4.2.
+They are the bytes that pika makes of the same values, packed in one step where pika makes an object
+of each frame. Everything rarer is left to pika. Source: the AMQP 0-9-1 specification, 2.3.5 and
+4.2.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Content(NamedTuple):
 
 
 class Confirm(NamedTuple):
-    """RabbitMQ's answer for the publication ``number``, with ``multiple`` for all up to it."""
+    """RabbitMQ's answer to the publication ``number``, with ``multiple`` to all up to it."""
 
     number: int
     multiple: bool
@@ -74,7 +75,7 @@ def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
 
 
 def nack(channel: int, tag: int, *, requeue: bool) -> bytes:
-    """Return the frame that gives one delivery back to its queue, or refuses it for good."""
+    """Return the frame that requeues one delivery, or rejects it."""
     bits = _REQUEUE if requeue else 0
     return _ACK.pack(METHOD, channel, _ACK_LENGTH, _BASIC, BASIC_NACK, tag, bits, END)
 
@@ -92,7 +93,7 @@ def publication(
 ) -> bytes:
     """Return the frames of a persistent, mandatory message.
 
-    ``priority`` 0 is none. ``frame_most`` is the size of a frame that was agreed on, in bytes.
+    ``priority`` 0 is none. ``frame_most`` is the negotiated size of a frame, in bytes.
 
     Raises:
         pika.exceptions.ShortStringTooLong: a name or the id has over 255 bytes.
@@ -113,7 +114,7 @@ def publication(
     length = _CONTENT_LENGTH + len(packed)
     header = _CONTENT.pack(HEADER, channel, length, _BASIC, 0, size, flags)
     method = _publish(channel, exchange, key)
-    if size <= (most := frame_most - FRAME_OVERHEAD):  # as nearly every message
+    if size <= (most := frame_most - FRAME_OVERHEAD):  # as is nearly every message
         frame = _FRAME.pack(BODY, channel, size)
         return b"".join(
             (method, header, packed, END, frame, body, END)

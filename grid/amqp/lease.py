@@ -1,9 +1,9 @@
-"""For how long after RabbitMQ's last answer a delivery may be acted on.
+"""How long after RabbitMQ's last answer a delivery may be acted on.
 
-A process that is stopped and let go, or a machine that is suspended, finds the messages it was
-delivered as it left them, though RabbitMQ may have given them to another consumer since. RabbitMQ
-gives a consumer up after it has heard nothing for two heartbeats at least, so one that had an
-answer on the very channel a moment ago is still the consumer.
+A process that is stopped and continued, or a machine that is suspended, finds its deliveries as it
+left them, though RabbitMQ may have given them to another consumer since. RabbitMQ drops a consumer
+after it has heard nothing for two heartbeats at least, so one that had an answer on the very
+channel a moment ago is still the consumer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-LEASE_SECONDS: Final = 1.0  # far below two heartbeats, in which RabbitMQ gives nobody up
-RENEW_SECONDS: Final = 0.25  # between two questions, the first of which is answered
-ANSWER_SECONDS: Final = 15.0  # without an answer a link is of no use: it is made anew
+LEASE_SECONDS: Final = 1.0  # far below two heartbeats, before which RabbitMQ drops nobody
+RENEW_SECONDS: Final = 0.25  # between an answer and the next question
+ANSWER_SECONDS: Final = 15.0  # without an answer, the link is opened again
 
 
 def boot_time() -> float:

@@ -1,4 +1,4 @@
-"""A connection with one channel that comes back by itself."""
+"""A connection with one channel that is opened again when it breaks."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ T = TypeVar("T")
 Watch = Callable[[str, bool, str], None]  # a link's name, whether it is up, why
 
 HEARTBEAT_SECONDS: Final = 10  # below 5 s a busy machine looks like a dead one
-CONNECT_SECONDS: Final = 5  # an address that says nothing is left for the next one
+CONNECT_SECONDS: Final = 5  # then the next address is tried
 ANSWER_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 2
 BACKOFF_MOST_SECONDS: Final = 3
-LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not made anew before
+LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not opened again before
 
 
 class Link:
-    """One connection with one channel, which come back by themselves while ``run`` runs.
+    """One connection with one channel, which are opened again when they break, while ``run`` runs.
 
-    What a link calls back is given to ``run``: so whoever needs the link can have it before.
+    A link's callbacks are passed to ``run``: so whoever needs the link can have it before.
     """
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
@@ -61,7 +61,7 @@ class Link:
         return self.up.is_set()
 
     def before_flush(self, call: Callable[[], None]) -> None:
-        """Call back soon: where the link is up, just before what was written until then is sent."""
+        """Call back soon: if the link is up, just before what was written until then is sent."""
         if (channel := self._usable()) is not None:
             connection_of(channel).before_flush(partial(guarded, call))
         else:
@@ -116,7 +116,7 @@ class Link:
     async def _prepare(self) -> URLParameters:
         """Return how to connect to the next address, with its files for TLS as they are now.
 
-        They are read in a thread: a disk that does not answer must not hold up the whole service.
+        They are read in a thread: a disk that does not answer must not block the whole service.
         """
         if self._preparing is None:
             prepare = partial(_parameters, next(self._urls), self.name)
@@ -129,7 +129,7 @@ class Link:
         return preparing.result()
 
     async def _do(self, what: str, work: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
-        """Work on the channel, if there is one and it lasts. Raise ``BrokerUnavailable``."""
+        """Run ``work`` on the channel. Raise ``BrokerUnavailable`` if that fails."""
         if (channel := self._usable()) is None:
             raise BrokerUnavailable(f"cannot {what}: not connected to RabbitMQ")
         try:
@@ -139,14 +139,14 @@ class Link:
             raise BrokerUnavailable(f"cannot {what}: {error}") from error
 
     async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for work that would never end if the channel closed meanwhile: then say why."""
+        """Wait for work; raise if the channel closes meanwhile, since the work would never end."""
         task = asyncio.ensure_future(work)
-        unreported(task)  # what comes of it once the channel is gone is nobody's
-        broken = self._broken  # by the time it is told, the next connection may have its own
+        unreported(task)  # once the channel is gone, its result is of no use
+        broken = self._broken  # the next connection may have its own by the time it is settled
         waited: set[asyncio.Future[Any]] = {task, broken}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if broken.done():  # whatever the work gave belongs to a channel that is gone
+            if broken.done():  # any result belongs to a channel that is gone
                 raise ConnectionError(broken.result())
             return await task
         finally:
@@ -173,7 +173,7 @@ class Link:
             self._watch(self.name, up, why)
 
     async def _set_up(self, channel: Channel) -> None:
-        """Prepare a new channel; what fails here is tried again on the next connection."""
+        """Prepare a new channel; if this fails, it is tried again on the next connection."""
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
         """Start the work on a new channel."""
@@ -187,7 +187,7 @@ class Link:
 
 async def _connect(parameters: Parameters, broken: asyncio.Future[str]) -> Connection:
     try:
-        # in which the name is looked up as well
+        # includes looking up the name
         async with asyncio.timeout(CONNECT_SECONDS + 1):
             return await Connection.connect(
                 parameters, lambda error: settle(broken, _reason(error))
@@ -214,15 +214,15 @@ async def _close(connection: Connection | None) -> None:
     if not connection.is_closing:
         connection.close()
     await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
-    if not closed.done():  # whatever still comes of it would be of no link
+    if not closed.done():  # it must not go on without a link
         connection.abort(TimeoutError(f"RabbitMQ has not closed it in {CLOSE_SECONDS:g} s"))
 
 
 @asynccontextmanager
 async def sibling(channel: Channel) -> AsyncIterator[Channel]:
-    """Open another channel of the connection, for what might close the one there is.
+    """Open another channel of the connection, for what might close the link's own.
 
-    It is closed after the context. Raise what RabbitMQ says where it ends before it is open.
+    It is closed after the context. Raise RabbitMQ's reason if it ends before it is open.
     """
     opened = future()
     new = channel.connection.channel(on_open_callback=partial(settle, opened))
@@ -254,8 +254,8 @@ def future() -> asyncio.Future[Any]:
 def guarded(callback: Callable[..., object], *arguments: object) -> bool:
     """Call back, and return whether that raised nothing.
 
-    pika would swallow an exception, and break the connection over it. It is the service's own
-    mistake, so it goes to the loop's handler, which ends the service.
+    pika would swallow an exception, and break the connection over it. It is an error of the
+    service, so it goes to the loop's handler, which ends the service.
     """
     try:
         callback(*arguments)
@@ -278,7 +278,7 @@ def _fail(future: asyncio.Future[Any], why: str) -> None:
 
 
 def _refusal(error: object, parameters: Parameters) -> str:
-    """Return why there is no connection; a port for TLS closes a plain one without a reason."""
+    """Return why there is no connection; a TLS port closes a plain connection without a reason."""
     without_a_word = isinstance(_innermost(error), IncompatibleProtocolError)
     if without_a_word and parameters.ssl_options is None:
         return f"{_reason(error)}; if this port is for TLS, write amqps://"

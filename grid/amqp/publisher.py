@@ -1,4 +1,4 @@
-"""Publishing with confirms: every message is answered for, or published again."""
+"""Publishing with confirms: every message gets an answer, or is published again."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told
 
 
 class Outcome(Enum):
-    """What became of a published message."""
+    """The outcome of a published message."""
 
     CONFIRMED = "confirmed"
-    REFUSED = "refused"  # RabbitMQ said no: the queue is at its limit, or lost its leader
+    REFUSED = "refused"  # a nack: the queue is at its limit, or lost its leader
     UNROUTABLE = "unroutable"  # no queue is bound there
-    ABANDONED = "abandoned"  # in doubt when a link broke, and not wanted any more by then
+    ABANDONED = "abandoned"  # unanswered when a link broke, and no longer wanted then
 
 
 @dataclass(slots=True, eq=False)
 class Publication:
-    """A message on its way; ``done`` is called once, when RabbitMQ has said what became of it."""
+    """A published message; ``done`` is called once, with the outcome."""
 
     exchange: str
     key: str
@@ -54,16 +54,16 @@ class Publication:
 
     @property
     def name(self) -> Name:
-        """What RabbitMQ calls it when it returns it."""
+        """Return what identifies it when RabbitMQ returns it."""
         return self.exchange, self.key, self.id
 
 
 class Publisher(Link):
-    """Publishes persistent messages with confirms, and again those a broken link left in doubt.
+    """A link that publishes persistent messages with confirms.
 
-    So a message may arrive twice, always under the same id, and never silently not at all. A link
-    on which an answer is overdue, or everything for one queue refused, is made anew, by the next
-    address.
+    Messages without an answer when a link broke are published again. So a message may arrive twice,
+    always under the same id, and never silently not at all. A link on which an answer is overdue,
+    or everything for one queue is refused, is opened again, at the next address.
     """
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
@@ -73,7 +73,7 @@ class Publisher(Link):
         self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
-        self._returned_at: dict[Target, float] = {}  # where the last message found no queue
+        self._returned_at: dict[Target, float] = {}  # when the last message there found no queue
         self._suspicion = Suspicion()
         self._refusals = Refusals()
         self._looking: asyncio.Task[None] | None = None
@@ -82,7 +82,7 @@ class Publisher(Link):
 
     @property
     def backlog(self) -> int:
-        """How many messages RabbitMQ has not answered for yet."""
+        """Return how many messages RabbitMQ has not answered yet."""
         return len(self._sent) + len(self._unsent)
 
     async def run(self) -> None:
@@ -90,7 +90,7 @@ class Publisher(Link):
         await self._run()
 
     def returned_within(self, seconds: float, exchange: str, key: str) -> bool:
-        """Return whether the last message published there found no queue, so short a time ago."""
+        """Return whether the last message published there, within ``seconds``, found no queue."""
         at = self._returned_at.get((exchange, key))
         return at is not None and asyncio.get_running_loop().time() - at <= seconds
 
@@ -106,14 +106,15 @@ class Publisher(Link):
         priority: int = 0,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Publication:
-        """Publish now, or as soon as the link is up; the answer comes through ``done``.
+        """Publish now, or as soon as the link is up; the outcome is passed to ``done``.
 
         A ``priority`` above 4 overtakes in a quorum queue of RabbitMQ 4; before, none does.
 
-        What a broken link left in doubt is published again if ``wanted`` still, else abandoned.
+        If the link breaks before an answer, the message is published again if ``wanted`` still
+        returns True, else abandoned.
 
         A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
-        and over and over again.
+        again and again.
         """
         publication = Publication(
             exchange, key, body, id, headers or {}, priority, done, wanted=wanted
@@ -141,8 +142,8 @@ class Publisher(Link):
     ) -> None:
         """Publish and wait for the confirm.
 
-        Raises ``BrokerUnavailable`` where RabbitMQ refuses, or has not confirmed within ``timeout``
-        seconds. After the latter the message may still have arrived, but is not sent any more.
+        Raise ``BrokerUnavailable`` if RabbitMQ refuses, or has not confirmed within ``timeout``
+        seconds. In the latter case the message may still have arrived, but is not sent any more.
         """
         answer: asyncio.Future[Outcome] = future()
         done = partial(settle, answer)
@@ -163,7 +164,7 @@ class Publisher(Link):
             raise BrokerUnavailable(f"RabbitMQ answered {id} on {exchange}: {outcome.value}{why}")
 
     async def drained(self) -> None:
-        """Wait until RabbitMQ has answered for everything published so far."""
+        """Wait until RabbitMQ has answered everything published so far."""
         await self._idle.wait()
 
     async def _set_up(self, channel: Channel) -> None:
@@ -193,7 +194,7 @@ class Publisher(Link):
         self._returnable.clear()
 
     async def _look(self, broken: asyncio.Future[str]) -> None:
-        """End a link on which a message stays without answer, while the link lasts."""
+        """Check for a message that stays without answer, and then end the link."""
         time = asyncio.get_running_loop().time
         while not (await asyncio.wait({broken}, timeout=LOOK_SECONDS))[0]:
             oldest = next(iter(self._sent), None)
@@ -233,7 +234,7 @@ class Publisher(Link):
     def _on_return(
         self, channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes
     ) -> None:
-        """Record that a message found no queue: RabbitMQ says so, then confirms it all the same."""
+        """Record that a message found no queue: RabbitMQ returns it, then confirms it too."""
         if not channel.is_open:
             return
         name = (method.exchange, method.routing_key, properties.message_id)
@@ -268,7 +269,7 @@ class Publisher(Link):
         guarded(publication.done, confirmed if accepted else Outcome.REFUSED)
 
     def _judge(self, target: Target, *, accepted: bool) -> None:
-        """End a link on which all for one target is refused: another may find its queue."""
+        """End a link on which all for one target is refused: another link may find its queue."""
         if accepted:
             self._refusals.confirmed(target)
             return

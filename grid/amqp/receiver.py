@@ -15,17 +15,17 @@ from grid.amqp.renewal import Renewal
 
 
 class Receiver(Link):
-    """A link that brings deliveries. Each acknowledges itself, for as long as its channel is there.
+    """A link with deliveries. Each acknowledges itself, as long as its channel is there.
 
     A link that is ``leased`` asks RabbitMQ again and again whether its channel is still there;
-    ``lapsed`` says when there was no answer.
+    ``lapsed`` says whether there was no answer.
     """
 
     def __init__(
         self, name: str, urls: Sequence[str], watch: Watch, *, leased: bool = False
     ) -> None:
         super().__init__(name, urls, watch)
-        self._acknowledger = Acknowledger(0, _nowhere, _nowhere)  # of the channel there is, or was
+        self._acknowledger = Acknowledger(0, _nowhere, _nowhere)  # of the present or last channel
         self._acknowledger.end()
         self._lease = Lease() if leased else None
         self._renewal: Renewal | None = None
@@ -34,7 +34,7 @@ class Receiver(Link):
     def lapsed(self) -> bool:
         """Return whether another consumer may have what was delivered here.
 
-        Either the link is about to break, or RabbitMQ is about to answer.
+        If so, the link is about to break, or RabbitMQ is about to answer.
         """
         return self._lease is not None and self._channel is not None and not self._lease.holds
 
@@ -44,7 +44,7 @@ class Receiver(Link):
         return len(self._acknowledger)
 
     async def _set_up(self, channel: Channel) -> None:
-        # deliveries come as soon as RabbitMQ has a consumer, before it is known here that it has
+        # deliveries may come before RabbitMQ's answer that the consumer is registered
         send, soon = partial(_send, channel), partial(_before_flush, channel)
         self._acknowledger = self._acknowledging(channel.channel_number, send, soon)
         if self._lease is not None:
@@ -53,7 +53,7 @@ class Receiver(Link):
             self._lease.renew(asked_at)
 
     def _acknowledging(self, channel: int, send: Send, soon: Soon) -> Acknowledger:
-        """Return what settles the deliveries of a new channel."""
+        """Return the acknowledger of a new channel."""
         return Acknowledger(channel, send, soon)
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
@@ -76,7 +76,7 @@ class Receiver(Link):
 
 
 async def grant(channel: Channel, prefetch: int) -> None:
-    """Set how many messages RabbitMQ delivers unacknowledged to consumers from now on."""
+    """Set how many unacknowledged deliveries consumers registered from now on may have."""
     granted = future()
     channel.basic_qos(prefetch_count=prefetch, callback=partial(settle, granted))
     await granted
@@ -92,7 +92,7 @@ def _before_flush(channel: Channel, call: Callable[[], None]) -> None:
 
 
 def nothing() -> None:
-    """Do nothing, where nobody asked to be called."""
+    """Do nothing: the default for a callback that the caller does not need."""
 
 
 def _nowhere(_: object) -> None:

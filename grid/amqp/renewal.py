@@ -14,10 +14,11 @@ _ANY_PREFETCH: Final = 1
 
 
 class Renewal:
-    """Renews a lease from now on, until it is stopped; ``broken`` is settled without an answer.
+    """The renewal of a lease, until it is stopped; ``broken`` is settled if there is no answer.
 
-    It asks something that changes nothing: a prefetch is for consumers to come, and needs no right.
-    A timer and a callback do, where a task would take several turns of the loop a question.
+    It asks something that changes nothing: a prefetch for future consumers, which needs no
+    permission. It uses a timer and a callback: a task would take several turns of the loop a
+    question.
     """
 
     def __init__(self, lease: Lease, channel: Channel, broken: asyncio.Future[str]) -> None:
@@ -25,14 +26,14 @@ class Renewal:
         self._channel = channel
         self._broken = broken
         self._loop = broken.get_loop()
-        self._asked_at: float | None = None  # by the lease's time, while there is no answer
-        self._overdue_at = 0.0  # by the loop's
+        self._asked_at: float | None = None  # in the lease's time, while there is no answer
+        self._overdue_at = 0.0  # in the loop's time
         self._ran_at = lease.now()
         self._was_stopped = False  # while there was no answer
         self._timer = self._loop.call_later(RENEW_SECONDS, self._on_time)
 
     def stop(self) -> None:
-        """Ask no more; an answer that still comes is of no use."""
+        """Stop asking; an answer that still comes is ignored."""
         self._timer.cancel()
         self._asked_at = None
 
@@ -49,7 +50,7 @@ class Renewal:
         self._timer = self._loop.call_later(RENEW_SECONDS, self._on_time)
 
     def _ask(self) -> bool:
-        """Ask, or return False where the channel is closed: whoever waits for that is told."""
+        """Ask, or return False if the channel is closed, which settles ``broken``."""
         try:
             self._channel.basic_qos(prefetch_count=_ANY_PREFETCH, callback=self._on_answer)
         except AMQPError:
@@ -60,9 +61,9 @@ class Renewal:
         return True
 
     def _on_answer(self, _frame: object) -> None:
-        """Renew the lease: from the answer where this process ran all the while, else the question.
+        """Renew the lease: from the answer if this process was running, else from the question.
 
-        A process that was stopped finds in a buffer what RabbitMQ has answered long before.
+        A process that was stopped finds in a buffer what RabbitMQ answered long before.
         """
         if self._asked_at is None:
             return

@@ -1,4 +1,4 @@
-"""Looking into a stream: where a part of it begins, and what stands in that part."""
+"""Reading parts of a stream: where a part begins, and what is in it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from grid.provenance import writer_of
 SCAN_PREFETCH: Final = 500
 ACK_EVERY: Final = SCAN_PREFETCH // 2
 FIRST_SECONDS: Final = 2.0  # in which the first message comes, where there is one
-SILENT_SECONDS: Final = 10.0  # without a message: the part is not there (any more)
+SILENT_SECONDS: Final = 10.0  # without a message: the part does not exist (any more)
 
 See = Callable[[int, bytes, str], None]  # offset, body, who wrote it
 
 
 class StreamScanner(Link):
-    """Reads parts of streams, on a connection of its own that has nothing else to do."""
+    """A reader of parts of streams, on a connection that does nothing else."""
 
     async def run(self) -> None:
         """Keep the link up until the task is cancelled."""
         await self._run()
 
     async def first(self, stream: str, start: str) -> int | None:
-        """Return the offset of the first message from ``start`` on; None where there is none.
+        """Return the offset of the first message from ``start`` on; None if there is none.
 
         ``start`` is a stream offset as RabbitMQ takes it, such as ``10s`` or ``last``: the latter
         means the last chunk, in which others may follow. Raise ``BrokerUnavailable``.
@@ -43,8 +43,8 @@ class StreamScanner(Link):
     async def scan(self, stream: str, start: str | int, end: int, see: See) -> None:
         """Call ``see`` with every message from ``start`` up to the offset ``end``, exclusive.
 
-        What ``see`` raises ends the scan. Raise ``BrokerUnavailable`` where the link breaks, or no
-        message comes any more before ``end``.
+        An exception of ``see`` ends the scan. Raise ``BrokerUnavailable`` if the link breaks, or no
+        more messages come before ``end``.
         """
         if (channel := self._usable()) is None:
             raise BrokerUnavailable(f"cannot read {stream}: not connected to RabbitMQ")
@@ -106,8 +106,8 @@ async def _scan(channel: Channel, stream: str, start: str | int, end: int, see: 
 async def _reading(channel: Channel, prefetch: int) -> AsyncIterator[Channel]:
     """Open a channel to read from while the context lasts.
 
-    It is closed at the end: pika would reject what a cancelled consumer is still delivered, which
-    no stream takes, and RabbitMQ would end the connection over it.
+    It is closed at the end: pika would reject what is still delivered to a cancelled consumer. No
+    stream allows that, and RabbitMQ would close the connection.
     """
     async with sibling(channel) as own:
         await grant(own, prefetch)
@@ -115,12 +115,12 @@ async def _reading(channel: Channel, prefetch: int) -> AsyncIterator[Channel]:
 
 
 def _fail_with(channel: Channel, waiter: asyncio.Future[Any]) -> None:
-    """Fail a future where the channel closes: there is no such stream, for example."""
+    """Fail a future if the channel closes, for example because there is no such stream."""
 
     def closed(_: object, why: Exception) -> None:
         if not waiter.done():
             waiter.set_exception(ConnectionError(str(why)))
-            waiter.exception()  # nobody may wait for it any more
+            waiter.exception()  # no one may wait for it any more
 
     channel.add_on_close_callback(closed)
 

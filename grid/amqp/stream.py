@@ -1,4 +1,4 @@
-"""Reading a stream: the whole of it, or from somewhere on, and on and on."""
+"""Reading a stream, from its start or from an offset, without end."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from grid.provenance import writer_of
 
 STREAM_PREFETCH: Final = 500
 ACK_EVERY: Final = STREAM_PREFETCH // 2  # messages; an acknowledgement only makes room for more
-ACK_SECONDS: Final = 60.0  # where fewer come: RabbitMQ ends a consumer that is silent for long
-RESUME_SECONDS: Final = 15.0  # in which the message comes that was read last, on a new link
-SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not keep a service from others
+ACK_SECONDS: Final = 60.0  # if fewer come: RabbitMQ cancels a consumer that is silent for long
+RESUME_SECONDS: Final = 15.0  # in which a new link must get the message that was read last
+SLICE_SECONDS: Final = 0.005  # of reading at once: a long log must not block the service
 
 Read = Callable[[bytes, str], None]
 
 
 class _StreamAcknowledger(Acknowledger):
-    """Acknowledges messages that are read in their order: one frame is for all up to the last."""
+    """The acknowledgement of messages read in order: one frame covers all up to the last."""
 
     def __init__(self, channel: int, send: Send, soon: Soon) -> None:
         super().__init__(channel, send, soon)
         self._last = self._count = 0  # of those that were read and are not acknowledged
 
     def delivered(self, tag: int) -> None:
-        """Record nothing: the last that was read says it all."""
+        """Do nothing: the tag of the last message that was read is enough."""
 
     def ack(self, tag: int) -> None:
         """Acknowledge a message that was read, and all before it, once they are many."""
@@ -45,7 +45,7 @@ class _StreamAcknowledger(Acknowledger):
             self._timer = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)
 
     def nack(self, tag: int, *, requeue: bool) -> None:
-        """Do nothing: a stream takes no message back."""
+        """Do nothing: a stream cannot requeue a message."""
 
     def flush(self) -> None:
         """Acknowledge all that was read."""
@@ -56,10 +56,10 @@ class _StreamAcknowledger(Acknowledger):
 
 
 class StreamReader(BaseConsumer):
-    """Reads a stream, and after a break goes on with the next message.
+    """A reader of a stream, which continues with the next message after a break.
 
-    It goes on from the message it read last: where that is not there any more, the stream was
-    deleted and made anew meanwhile, and is read from its start.
+    It continues from the message it read last. If that is missing, the stream was deleted and
+    declared again meanwhile, and is read from its start.
     """
 
     def __init__(self, name: str, urls: Sequence[str], watch: Watch, *, queue: str) -> None:
@@ -70,8 +70,8 @@ class StreamReader(BaseConsumer):
         self._next: str | int = "first"
         self._began: float | None = None
         self._unread: deque[Delivery] = deque()
-        self._slice = 0, 0.0  # bytes received when it began, and when it ends
-        self._resumes_at: int | None = None  # of what was read last, on a link made anew
+        self._slice = 0, 0.0  # bytes received when the slice began, and when it ends
+        self._resumes_at: int | None = None  # the offset of what was read last, on a new link
         self._read_last = b""
         self._checking: asyncio.TimerHandle | None = None
 
@@ -94,7 +94,7 @@ class StreamReader(BaseConsumer):
             start: a stream offset as RabbitMQ takes it (``first``, ``last``, ``next``, a number).
                 After ``next``, a link that breaks before its first message may bring some older
                 ones.
-            forget: called at each break, where all is to be read again after it.
+            forget: called at each break; with it, everything is read again after a break.
         """
         self._read, self._forget = read, forget
         self._start = self._next = start
@@ -126,18 +126,18 @@ class StreamReader(BaseConsumer):
             return {"x-stream-offset": self._resumes_at}
         if self._next != "next" or self._began is None:
             return {"x-stream-offset": self._next}
-        # nothing read, so no position: all since then, by RabbitMQ's clock, in whole seconds
+        # nothing read, so no position: read all since the start, in seconds of RabbitMQ's clock
         seconds = int(asyncio.get_running_loop().time() - self._began) + 2
         return {"x-stream-offset": f"{seconds}s"}
 
     def _deliver(self, delivery: Delivery) -> None:
-        if self._broken.done():  # they come again, on the next link
+        if self._broken.done():  # it is delivered again on the next link
             return
         if self._resumes_at is not None and not self._resumes(delivery):
             return
         self._unread.append(delivery)
         if len(self._unread) > 1:
-            return  # behind what is due already
+            return  # its turn comes after those before it
         if self._has_time_left():
             self._read_one()
         else:
@@ -146,7 +146,7 @@ class StreamReader(BaseConsumer):
     def _has_time_left(self) -> bool:
         """Return whether this turn of the loop may read on: few messages need no turn of their own.
 
-        All that one turn delivers was received at once.
+        All that is delivered in one turn was received at once.
         """
         channel = self._usable()
         if channel is None:
@@ -161,8 +161,9 @@ class StreamReader(BaseConsumer):
     def _resumes(self, delivery: Delivery) -> bool:
         """Return whether the first delivery of a link is to be read.
 
-        In the same stream it is the message that was read last, or a later one where that was
-        dropped. One made anew may have grown as long meanwhile: its message is another one.
+        In the same stream it is the message that was read last, or a later one if that was dropped.
+        A stream that was declared again may have grown as long meanwhile: then its message is
+        another one.
         """
         at, last = int(delivery.headers["x-stream-offset"]), self._resumes_at
         assert last is not None  # noqa: S101
@@ -199,7 +200,7 @@ class StreamReader(BaseConsumer):
     def _end_channel(self) -> None:
         super()._end_channel()
         self._check_no_more()
-        self._unread.clear()  # they come again
+        self._unread.clear()  # they are delivered again
 
     def _lost(self) -> None:
         super()._lost()
@@ -208,12 +209,12 @@ class StreamReader(BaseConsumer):
             self._forget()
 
     def _on_cancel(self, frame: object) -> None:
-        while self._unread:  # they do not come again
+        while self._unread:  # they are not delivered again
             self._read_one()
-        # a stream made anew counts from 0 again
+        # a stream that is declared again counts from 0
         self._next = "first" if isinstance(self._start, int) else self._start
         super()._on_cancel(frame)
 
 
 def _ignore(_body: bytes, _writer: str) -> None:
-    """Read nothing."""
+    """Ignore a message: ``run`` has not set a reader yet."""

@@ -14,11 +14,11 @@ REFUSED_SECONDS: Final = 1.0
 
 
 class Suspicion:
-    """Looks at the oldest message that RabbitMQ has not answered for.
+    """A check of the oldest message that RabbitMQ has not answered.
 
     In a cluster whose node was killed, what was sent to a queue it led may never be answered, while
-    the connection lives. A broker that is only slow must not be asked ever more over it, so each
-    suspicion makes the next come later, until messages are answered again.
+    the connection lives. A broker that is only slow must not get ever more messages because of it,
+    so each suspicion delays the next one, until messages are answered again.
     """
 
     def __init__(self) -> None:
@@ -27,20 +27,20 @@ class Suspicion:
         self._since = 0.0
 
     def begin(self) -> None:
-        """Begin with a new connection, whose messages are numbered anew."""
+        """Start with a new connection, whose messages are numbered from the beginning."""
         self._oldest = None
 
     def look(self, oldest: int | None, now: float, *, blocked: bool) -> float | None:
-        """Return for how many seconds the oldest has had no answer, once those are too many.
+        """Return for how many seconds the oldest has had no answer, once that is too long.
 
-        ``oldest`` is its number, None where all are answered for. While RabbitMQ ``blocked`` says
-        that it will answer later, nothing is suspected.
+        ``oldest`` is its number, None if all are answered. While RabbitMQ has ``blocked`` the
+        connection, nothing is suspected.
         """
         if oldest is None or blocked:
             self._oldest = None
             return None
         if oldest != self._oldest:
-            if self._oldest is not None:  # that one was answered for
+            if self._oldest is not None:  # that one was answered
                 self._patience = PATIENCE_SECONDS
             self._oldest, self._since = oldest, now
             return None
@@ -52,11 +52,12 @@ class Suspicion:
 
 
 class Refusals:
-    """Notices that whatever is sent to one target is refused, for a while.
+    """A check whether everything sent to one target is refused for a while.
 
     The queue may be at its limit. But on a connection made just as a node dies, RabbitMQ 3.10 may
-    refuse for as long as that lasts, while the queue has a leader again and another connection
-    finds it. For one target each suspicion makes the next come later, until it takes something.
+    refuse for as long as that connection lasts, while the queue has a leader again and another
+    connection finds it. Each suspicion delays the next one for that target, until it takes a
+    message.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class Refusals:
         self._patience: dict[Target, float] = {}
 
     def begin(self) -> None:
-        """Begin with a new connection."""
+        """Start with a new connection."""
         self._since.clear()
 
     def confirmed(self, target: Target) -> None:
@@ -73,7 +74,7 @@ class Refusals:
         self._patience.pop(target, None)
 
     def refused(self, target: Target, now: float) -> float | None:
-        """Record a nack; return for how many seconds all were nacked, once those are too many."""
+        """Record a nack; return for how many seconds all were nacked, once that is too long."""
         waited = now - self._since.setdefault(target, now)
         patience = self._patience.get(target, REFUSED_SECONDS)
         if waited < patience:

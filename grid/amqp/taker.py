@@ -1,4 +1,4 @@
-"""Taking single messages, from any queue, when they are wanted."""
+"""Getting single messages of any queue on demand (``basic.get``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from grid.amqp.receiver import Receiver, nothing
 
 
 class Taker(Receiver):
-    """Gets single messages of queues without consuming; each is acknowledged or requeued.
+    """A link that gets single messages of queues; each is acknowledged or requeued.
 
     When the link breaks, RabbitMQ has back what is not acknowledged.
     """
@@ -25,7 +25,7 @@ class Taker(Receiver):
     ) -> None:
         super().__init__(name, urls, watch, leased=leased)
         self._tell_lost = nothing
-        self._turn = asyncio.Lock()  # pika knows one question at a time; its answer gives it back
+        self._turn = asyncio.Lock()  # pika allows one question at a time; its answer releases it
         self._asked: asyncio.Future[Delivery | None]
 
     async def run(self, *, lost: Callable[[], None] = nothing) -> None:
@@ -38,10 +38,10 @@ class Taker(Receiver):
         await self._run()
 
     async def take(self, queue: str) -> Delivery | None:
-        """Return the first message that is ready in a queue; None where there is none.
+        """Return the first message that is ready in a queue; None if there is none.
 
-        Raise ``BrokerUnavailable`` where the link is down, or breaks over it: RabbitMQ closes it
-        where there is no such queue, and with it goes whatever else was taken and not acknowledged.
+        Raise ``BrokerUnavailable`` if the link is down, or breaks meanwhile: RabbitMQ closes it if
+        there is no such queue, and requeues whatever else was taken and not acknowledged.
         """
         came: list[Delivery] = []
         try:
@@ -49,7 +49,7 @@ class Taker(Receiver):
                 f"take from {queue}", lambda channel: self._get(channel, queue, came)
             )
         except BaseException:
-            for each in came:  # in the very turn in which nobody waited for it any more
+            for each in came:  # came in the very turn in which the caller gave up
                 each.requeue()
             raise
 
@@ -76,7 +76,7 @@ class Taker(Receiver):
                 key=method.routing_key,
                 behind=method.message_count,
             )
-            if asked.done():  # nobody waits for it any more
+            if asked.done():  # the caller has given up
                 delivery.requeue()
             else:
                 came.append(delivery)

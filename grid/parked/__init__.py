@@ -1,1 +1,1 @@
-"""An operator's tool for ``charge.parked``: what is there, why, and what is to become of it."""
+"""An operator's tool for ``charge.parked``: list, show, replay and discard parked messages."""

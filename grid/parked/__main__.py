@@ -15,9 +15,9 @@ from grid.settings import Settings, parse
 
 
 def main() -> int:
-    """Do what the command line says at ``AMQP_URL``; gives the exit status."""
+    """Run the command line at ``AMQP_URL``; return the exit status."""
     wanted = arguments(sys.argv[1:])
-    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links say what there is to say
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links report their state themselves
     try:
         desk = Desk(parse(Settings, os.environ).broker_urls(), _say, time.time)
         return asyncio.run(run(wanted, desk, sys.stdout, sys.stderr))

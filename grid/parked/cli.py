@@ -1,4 +1,4 @@
-"""The command line: which messages are meant, and what is to be done with them."""
+"""The command line of the tool: which messages are meant, and what to do with them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from grid.parked.text import HEADING, as_json, row, slug, whole
 from grid.parking import Parked
 
 LIST_MOST: Final = 1_000
-# Messages under way at once: so many, or so large together. Of what a channel acknowledges RabbitMQ
-# passes on 32 and holds back the others until it has caught up; those go with the channel's end.
+# Messages in progress at once: so many, or so large together. Of a channel's acknowledgements
+# RabbitMQ passes on 32 and holds back the rest until it has caught up; closing drops those.
 PAGE, PAGE_BYTES = 16, 4_000_000
 
 Command = Callable[[argparse.Namespace, Desk, TextIO, TextIO], Awaitable[int]]
@@ -21,7 +21,7 @@ Act = Callable[[Held], Awaitable[None]]
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; ends the program where it makes no sense."""
+    """Read the command line; end the program if it is invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m grid.parked",
         description="Looks at charge.parked, and decides what becomes of what is there.",
@@ -53,9 +53,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def run(wanted: argparse.Namespace, desk: Desk, out: TextIO, err: TextIO) -> int:
-    """Do what is wanted; gives the exit status: 1 where not all that was named could be done.
+    """Run a command; return the exit status: 1 if a message that was named could not be handled.
 
-    Raises ``BrokerUnavailable``; what was done until then is named, the rest is as it was.
+    Raise ``BrokerUnavailable``; what was done until then is printed, the rest is unchanged.
     """
     async with desk.open():
         return await COMMANDS[wanted.command](wanted, desk, out, err)
@@ -121,7 +121,7 @@ async def _settle(
     done: str,
     refuse: Callable[[Held], str | None],
 ) -> int:
-    """Do the same with every message that is meant, some at once."""
+    """Apply an action to every message that is meant, to some of them at once."""
     seen: set[str] = set()
     refused = 0
     page: list[Held] = []
@@ -143,7 +143,7 @@ async def _settle(
 
 
 async def _do(page: Sequence[Held], act: Act, done: str, out: TextIO) -> None:
-    """Do it with some messages at once; says which were done, before it raises what went wrong."""
+    """Apply an action to some messages at once; print which succeeded, then raise any error."""
     results = await asyncio.gather(*map(act, page), return_exceptions=True)
     for held, result in zip(page, results, strict=True):
         if result is None:

@@ -1,8 +1,8 @@
-"""``charge.parked`` before one operator: messages are taken up one by one, and put back at the end.
+"""``charge.parked`` for one operator: messages are taken one by one, and requeued at the end.
 
-Whatever is not settled stays RabbitMQ's: when the connection ends, however it ends, it is in the
-queue again. A message is settled last of all: until its replay is confirmed and on record, it is
-where it was. So a tool that is killed leaves a second copy at worst, which the dispatcher knows.
+A message that is not settled stays RabbitMQ's: when the connection ends, for whatever reason, it is
+in the queue again. It is acknowledged last: until its replay is confirmed and on record, it stays
+parked. So a tool that is killed leaves a second copy at worst, which the dispatcher recognises.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BROKEN: Final = (
 
 
 class Held(NamedTuple):
-    """A parked message in hand, and its delivery."""
+    """A parked message that was taken, and its delivery."""
 
     delivery: Delivery
     parked: Parked
@@ -47,9 +47,9 @@ class Held(NamedTuple):
 
 
 class Desk:
-    """Takes messages up, and replays or discards them. ``clock`` gives Unix seconds.
+    """The parked queue, to replay or discard its messages. ``clock`` returns Unix seconds.
 
-    Use it within ``open``. All that fails raises ``BrokerUnavailable``.
+    Use it within ``open``. Every failure raises ``BrokerUnavailable``.
     """
 
     def __init__(self, urls: Sequence[str], watch: Watch, clock: Callable[[], float]) -> None:
@@ -62,7 +62,7 @@ class Desk:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Be connected while the context lasts; then RabbitMQ has back what is not settled."""
+        """Keep the links up while the context lasts; then RabbitMQ requeues what is not settled."""
         tasks = [asyncio.create_task(each.run()) for each in (self._taker, self._publisher)]
         try:
             for link in (self._taker, self._publisher):
@@ -75,9 +75,9 @@ class Desk:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def messages(self) -> AsyncIterator[Held]:
-        """Take up every message that is there now, the oldest first, each once.
+        """Yield every message that is there now, the oldest first, each once.
 
-        What comes meanwhile is left alone: it may be what was replayed, and parked again.
+        Messages that arrive meanwhile are left alone: one may have been replayed, and parked again.
         """
         left: int | None = None
         while left is None or left > 0:
@@ -88,7 +88,7 @@ class Desk:
             yield Held(delivery, parking.read(delivery.id, delivery.body, delivery.headers))
 
     async def replay(self, held: Held) -> None:
-        """Send a message to ``charge.requests`` again, under its id; then it is parked no more."""
+        """Publish a message to ``charge.requests`` again, under its id; then remove it here."""
         parked = held.parked
         replays = parked.replays + 1
         await self._publisher.confirmed(
@@ -105,7 +105,7 @@ class Desk:
         self._settle(held)
 
     async def discard(self, held: Held, why: str) -> None:
-        """Put on record that a message is given up, and why; then remove it."""
+        """Record that a message is discarded, and why; then remove it."""
         parked = held.parked
         reason = f"{DISCARDED}: {why}" if why else DISCARDED
         reason = f"{reason}; it was parked: {parked.reason}"

@@ -1,4 +1,4 @@
-"""How a parked message is shown. Pure. Strangers wrote most of it: nothing steers a terminal."""
+"""Parked messages as text. Pure. Strangers wrote most of it: nothing may control a terminal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ HEX_WIDTH: Final = 96  # 32 bytes a line
 
 
 def slug(kind: str) -> str:
-    """Give a kind of reason as one word, to be typed."""
+    """Return a kind of reason as one word, easy to type."""
     return kind.replace(" ", "-")
 
 
 def row(parked: Parked) -> str:
-    """Give a message as a line of the table below ``HEADING``."""
+    """Return a message as a line of the table below ``HEADING``."""
     return COLUMNS.format(
         id=plain(parked.id),
         at=moment(parked.at),
@@ -42,7 +42,7 @@ def row(parked: Parked) -> str:
 
 
 def as_json(parked: Parked) -> str:
-    """Give a message as a JSON object on one line; its body as text where it is, and as hex."""
+    """Return a message as JSON on one line; its body as hex, and as text if it is one."""
     text = body_text(parked.body)
     return json.dumps(
         {
@@ -61,7 +61,7 @@ def as_json(parked: Parked) -> str:
 
 
 def whole(parked: Parked) -> str:
-    """Give all there is of a message, in lines."""
+    """Return a message in full, in lines."""
     headers = json.dumps(parked.headers, default=str, indent=2, sort_keys=True)
     return "\n".join(
         [
@@ -79,19 +79,19 @@ def whole(parked: Parked) -> str:
 
 
 def moment(at: float | None) -> str:
-    """Give Unix seconds as a time in UTC, to the second; ``-`` where it is none."""
-    if at is None or not 0 <= at <= messages.MAX_UNIX_TIME:  # NaN is none either
+    """Return Unix seconds as a time in UTC, to the second; ``-`` if it is none."""
+    if at is None or not 0 <= at <= messages.MAX_UNIX_TIME:  # also refuses NaN
         return "-"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def plain(text: str) -> str:
-    """Give text with all that a terminal might obey shown as what it is."""
+    """Return text with every character escaped that a terminal might obey."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def body_text(body: bytes) -> str | None:
-    """Give a body as text; None where it is none."""
+    """Return a body as text; None if it is none."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
