@@ -1,1 +1,1 @@
-"""Very many inputs to everything that reads bytes from outside, guided by what they reach."""
+"""Fuzzing of everything that reads bytes from outside, guided by the code that inputs reach."""

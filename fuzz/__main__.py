@@ -20,7 +20,7 @@ _LAST: Final = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+)")
 
 
 class Found(NamedTuple):
-    """How it went with one reader; ``output`` is libFuzzer's own word, ``inputs`` what it kept."""
+    """The result of one reader; ``output`` is libFuzzer's, ``inputs`` are those it kept."""
 
     inputs: int
     edges: int
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def fuzz(name: str, inputs: int, folder: Path, seed: int, program: str = "fuzz.one") -> Found:
-    """Fuzz one reader in a process of its own; an input that is wrong is left in ``folder``."""
+    """Fuzz one reader in a process of its own; a failing input is left in ``folder``."""
     corpus = folder / name
     corpus.mkdir(parents=True)
     for number, example in enumerate(READERS[name].seeds):
@@ -64,7 +64,7 @@ def fuzz(name: str, inputs: int, folder: Path, seed: int, program: str = "fuzz.o
 
 
 def main(arguments: list[str]) -> int:
-    """Fuzz the readers that were asked for, or all; the exit status is 1 where any was wrong."""
+    """Fuzz the given readers, or all; return 1 as the exit status if any failed."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(READERS))
     parser.add_argument("--inputs", type=int, default=INPUTS, help="for each (%(default)s)")

@@ -1,4 +1,4 @@
-"""``python -m fuzz.one READER [libFuzzer's options]``: fuzz one reader, until an input is wrong."""
+"""``python -m fuzz.one READER [libFuzzer's options]``: fuzz one reader until an input fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import atheris
 
-# what is imported now counts what an input reaches, and guides the next ones there
+# imports in this block are instrumented, so that coverage guides the next inputs
 with atheris.instrument_imports(include=["grid", "dispatcher", "prometheus_client"]):
     from fuzz.readers import READERS, Reader
 

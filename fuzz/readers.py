@@ -17,7 +17,7 @@ AT: Final = 1_767_225_600.0
 
 
 class Reader(NamedTuple):
-    """Something that reads bytes: it gives a value, or raises ``error``, and nothing else."""
+    """A reader of bytes: it returns a value, or raises ``error``, and nothing else."""
 
     read: Callable[[bytes], object]
     error: type[GridError]

@@ -1,1 +1,1 @@
-"""Sends charge requests to the running system and reports what became of each."""
+"""Sends charge requests to the running system, and reports what happened to each."""

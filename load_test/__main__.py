@@ -8,5 +8,5 @@ from load_test.cli import main
 
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # each line when it is due, in a pipe too
+        sys.stdout.reconfigure(line_buffering=True)  # shows each line at once, in a pipe as well
     sys.exit(main(sys.argv[1:], os.environ))

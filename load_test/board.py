@@ -1,4 +1,4 @@
-"""What is seen of a run while it goes on: a bar on stderr, the lines of requests on stdout."""
+"""The display of a run in progress: a bar on stderr, the lines of requests on stdout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tqdm import tqdm
 from load_test import text
 from load_test.records import Answer
 
-_TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 10.0  # how often the bar moves
+_TERMINAL_SECONDS, _FILE_SECONDS = 0.1, 10.0  # how often the bar is drawn
 
 
 class Board:
-    """Collects the answers, and shows each request's lines in the order of sending."""
+    """The answers so far; shows each request's lines in the order of sending."""
 
     def __init__(self, requests: int, *, quiet: bool, out: TextIO, err: TextIO) -> None:
         self.answers: list[Answer | None] = [None] * requests
@@ -25,18 +25,18 @@ class Board:
 
     @property
     def accepted(self) -> list[str]:
-        """The ids of the jobs accepted so far, in the order of sending."""
+        """Return the ids of the jobs accepted so far, in the order of sending."""
         return [one.job for one in self.answers if one is not None and one.job is not None]
 
     def put(self, number: int, answer: Answer) -> None:
-        """Take the answer to one request, and show what now stands without a gap before it."""
+        """Add the answer to one request, and show the answers that now have no gap before them."""
         self.answers[number] = answer
         self._bar.update()
         if ready := "\n".join(map(text.lines, self._ready())):
             self._bar.write(ready, file=self._out)
 
     def ending(self) -> Callable[[int], None]:
-        """Turn to the second bar, and give what sets how many of the accepted have ended."""
+        """Switch to the second bar; return what sets how many of the accepted jobs have ended."""
         self._bar.close()
         self._bar = bar = self._new_bar("ended", len(self.accepted))
 

@@ -1,4 +1,4 @@
-"""The ideal: one central queue, which nobody who does not know durations can better. Pure."""
+"""The ideal: one central queue, which no policy without the durations can beat. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from load_test.simulate.scenario import Trace
 
 
 def floor_waits(trace: Trace, connectors: int) -> list[float]:
-    """Give each job's wait, in s, with one queue in front of all connectors, told at once."""
+    """Return each job's wait, in s, with one queue in front of all connectors, told at once."""
     free_at = [0.0] * connectors
     waits = []
     for arrival, duration in zip(*trace, strict=True):

@@ -54,7 +54,7 @@ exit status: 0 every accepted request came to its end; 1 one was lost, or none w
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run the command in ``argv`` (without one, the load test); gives the exit status."""
+    """Run the command in ``argv`` (without one, the load test); return the exit status."""
     command = _COMMANDS.get(argv[0]) if argv else None
     try:
         return _load(argv, environ) if command is None else command(argv[1:], environ)
@@ -172,7 +172,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _key(environ: Mapping[str, str]) -> str | None:
-    """Give the key for the api, from the file that a variable names; None without one."""
+    """Return the api key, from the file that a variable names; None without one."""
     file = environ.get("API_KEY_FILE")
     return text_of("API_KEY_FILE", Path(file)).strip() if file else None
 

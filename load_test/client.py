@@ -1,4 +1,4 @@
-"""The api as a client sees it: one method a route, its answers read into this package's values."""
+"""The api as a client sees it: one method a route, which returns this package's values."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ACCEPTED, _OK, _NOT_FOUND = 202, 200, 404
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _DEFAULT_PAUSE: Final = 1.0  # seconds, where an answer says "try again" but not when
-_STALE_SECONDS: Final = 5.0  # a load that is older than that tells nothing
-_IDLE_SECONDS: Final = 3.0  # shorter than the server keeps a connection, which would race
+_STALE_SECONDS: Final = 5.0  # an older load is not used
+_IDLE_SECONDS: Final = 3.0  # shorter than the server's keep-alive, to avoid a race
 
 
 class TryAgain(GridError):
-    """The api could not take the request now; ``after`` is how many seconds to leave it alone."""
+    """The api could not take the request now; ``after`` is how many seconds to wait."""
 
     def __init__(self, problem: str, after: float = 0.0) -> None:
         super().__init__(problem)
@@ -37,7 +37,7 @@ class Refused(GridError):
 
 
 class Accepted(NamedTuple):
-    """The answer 202: the job's id, and its routing where that was known already."""
+    """The answer 202: the job's id, and its routing if that was known already."""
 
     job: str
     routed_to: str | None
@@ -46,7 +46,7 @@ class Accepted(NamedTuple):
 
 
 class Substation(NamedTuple):
-    """A substation as the api lists it; ``connectors`` and ``load`` are None where unknown."""
+    """A substation as the api lists it; ``connectors`` and ``load`` are None if unknown."""
 
     id: str
     connectors: float | None
@@ -55,14 +55,14 @@ class Substation(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All substations ``as_of`` when the dispatcher saw them so (Unix seconds); None: never."""
+    """The substations as the dispatcher saw them at ``as_of`` (Unix seconds); None: never."""
 
     as_of: float | None
     substations: list[Substation]
 
     @property
     def sample(self) -> Sample | None:
-        """The jobs that each has."""
+        """Return the load of each substation; None if the dispatcher never wrote any."""
         if self.as_of is None:
             return None
         return Sample(self.as_of, {one.id: one.load for one in self.substations})
@@ -71,10 +71,10 @@ class Snapshot(NamedTuple):
 class Api:
     """A connection pool to the api at ``url``; use it as an asynchronous context manager.
 
-    ``key`` is shown with every request, where the api asks for one.
+    ``key`` is sent with every request, if the api needs one.
 
-    Every method raises ``TryAgain`` where the api is away or overloaded, and
-    ``UnexpectedAnswer`` where what it says is not of this contract.
+    Every method raises ``TryAgain`` if the api is away or overloaded, and ``UnexpectedAnswer`` if
+    its answer does not follow this contract.
     """
 
     def __init__(self, url: str, *, key: str | None = None, connections: int = 500) -> None:
@@ -98,9 +98,9 @@ class Api:
         await self._session.close()
 
     async def charge(self, body: Mapping[str, Any], *, wait: bool = True) -> Accepted:
-        """Ask for a charge; with ``wait`` the api holds its answer for the routing decision.
+        """Request charging; with ``wait`` the api holds its answer for the routing decision.
 
-        Raises ``Refused`` where the api rejects the request itself.
+        Raise ``Refused`` if the api rejects the request itself.
         """
         headers = {} if wait else {"Prefer": "respond-async"}
         status, value = await self._call("POST", "/charge", json=body, headers=headers)
@@ -109,12 +109,12 @@ class Api:
         return _accepted(value)
 
     async def job(self, job: str) -> Mapping[str, Any] | None:
-        """Give the JSON object of one job, decision included; None where the api knows none."""
+        """Return the JSON object of one job, decision included; None if the api knows none."""
         status, value = await self._call("GET", f"/charge/{job}")
         return None if status == _NOT_FOUND else _object(status, value)
 
     async def jobs(self, after: str | None, **query: str) -> tuple[list[Job], str | None]:
-        """Give the page of jobs after that one, oldest first, and the next page's ``after``."""
+        """Return the page of jobs after that one, oldest first, and the next page's ``after``."""
         params = {"limit": str(PAGE), **query} | ({} if after is None else {"after": after})
         status, value = await self._call("GET", "/charges", params=params)
         page = _object(status, value)
@@ -150,7 +150,7 @@ def _pause(retry_after: str | None) -> float:
 
 def _accepted(value: object) -> Accepted:
     try:
-        details = value["details"] or {}  # type: ignore[index]  # a wrong shape is what is caught
+        details = value["details"] or {}  # type: ignore[index]  # a wrong shape is caught below
         loads = details.get("loads") or {}
         return Accepted(
             job=value["id"],  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Following the accepted requests to their ends, as the api reads them from the event log."""
+"""Following the accepted requests until they end, as the api reads them from the event log."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from load_test.publisher import Clock
 from load_test.records import Job, UnexpectedAnswer
 
 DEFAULT_TIMEOUT: Final = 60.0
-_SINGLES: Final = 200  # jobs asked for one by one in one poll: what the pages did not show
-SAMPLE_SECONDS: Final = 1.0  # the dispatcher itself says no more
+_SINGLES: Final = 200  # jobs asked for one by one in one poll, if the pages lack them
+SAMPLE_SECONDS: Final = 1.0  # the dispatcher writes no more often
 _PAUSE_SECONDS: Final = 0.3
 
 
 class Follower:
-    """Knows what became of jobs; ``jobs`` holds all that were seen by their ids, oldest first.
+    """What is known of the jobs; ``jobs`` holds all that were seen, by their ids, oldest first.
 
-    Pages start at the first job of the run, and after what has ended by then; so a poll costs what
-    is open and new, not what there is. The few that the pages miss, since they were taken before
-    the first one was, are asked for one by one. ``samples`` is what the substations said meanwhile.
+    Pages start at the first job of the run, and later after those that have ended; so a poll costs
+    what is open and new, not all there is. The few jobs that pages miss, since they were accepted
+    before the first one, are asked for one by one. ``samples`` are the substations' loads
+    meanwhile.
     """
 
     def __init__(self, api: Api, clock: Clock) -> None:
@@ -42,7 +43,7 @@ class Follower:
     async def look_back(self) -> None:
         """Record the jobs that are in progress before the run: they make load as well.
 
-        Unless no substation has them any more: nobody will end those, and they are not followed.
+        A job that no substation has any more will never end, and is not followed.
         """
         await self.sample()
         for status in ("assigned", "charging"):
@@ -53,18 +54,18 @@ class Follower:
         }
 
     async def sample(self) -> None:
-        """Record what the substations say, unless they were asked within ``SAMPLE_SECONDS``."""
+        """Record the substations' loads, unless that was done within ``SAMPLE_SECONDS``."""
         now = self._clock.steady()
         if now < self._sample_due:
             return
         self._sample_due = now + SAMPLE_SECONDS
-        with suppress(TryAgain, UnexpectedAnswer):  # the next sample will do
+        with suppress(TryAgain, UnexpectedAnswer):  # the next sample is enough
             sample = (await self._api.snapshot()).sample
             if sample is not None and (not self.samples or sample.at > self.samples[-1].at):
                 self.samples.append(sample)
 
     def open(self, accepted: Iterable[str]) -> list[str]:
-        """Give those of the jobs that have not ended, as far as is known."""
+        """Return those of the jobs that have not ended, as far as is known."""
         jobs = self.jobs
         return [job for job in accepted if job not in jobs or not jobs[job].has_ended]
 
@@ -73,7 +74,7 @@ class Follower:
     ) -> None:
         """Poll until all have ended, or nothing has happened to any for ``timeout`` seconds.
 
-        ``tell`` is told after each look how many have ended.
+        ``tell`` is called after each poll with how many have ended.
         """
         seen: Counter[State] = Counter()
         until = self._clock.steady() + timeout
@@ -88,7 +89,7 @@ class Follower:
             await self._clock.sleep(_PAUSE_SECONDS)
 
     async def look(self, accepted: Sequence[str]) -> None:
-        """Look once. An api that is away, or restarting, is no news: ``trouble`` says why."""
+        """Poll once. If the api is away, or restarting, nothing changes but ``trouble``."""
         await self.sample()
         try:
             fresh = await self._pages(accepted)
@@ -107,7 +108,7 @@ class Follower:
         return list(dict.fromkeys([*self.open(accepted), *others]))
 
     async def _pages(self, accepted: Sequence[str]) -> set[str]:
-        """Read all pages from where the last look left off; gives the ids seen."""
+        """Read all pages from where the last poll stopped; return the ids seen."""
         fresh: set[str] = set()
         all_ended = True
         async for page in self._walk(await self._start(accepted)):
@@ -119,7 +120,7 @@ class Follower:
         return fresh
 
     async def _start(self, accepted: Sequence[str]) -> str | None:
-        """Give the job to begin after; None, for the oldest there is, where the api has lost it."""
+        """Return the job to begin after; None, for the oldest one, if the api no longer has it."""
         start = self._after or next(iter(accepted), None)
         return start if start is not None and await self._single(start) else None
 
@@ -142,9 +143,9 @@ class Follower:
 
 
 def choosable(before: Iterable[Substation], after: Iterable[Substation]) -> dict[str, float]:
-    """Give the connectors of the substations that could be chosen, before the run or after it.
+    """Return the connectors of the substations that could be chosen, before or after the run.
 
-    Where one does not say how many it has, none counts: all are taken for equal.
+    If one does not say how many it has, no number is used: all count as equal.
     """
     eligible = _eligible(before, after)
     known = {name: count for name, count in eligible.items() if count}
@@ -152,7 +153,7 @@ def choosable(before: Iterable[Substation], after: Iterable[Substation]) -> dict
 
 
 def capacity(before: Iterable[Substation], after: Iterable[Substation]) -> int | None:
-    """Give the connectors of all those together; None where one does not say how many it has."""
+    """Return the connectors of all those together; None if one does not say how many it has."""
     counts = _eligible(before, after).values()
     return int(sum(count for count in counts if count)) if counts and all(counts) else None
 

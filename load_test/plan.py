@@ -1,6 +1,6 @@
 """The plan of a run: how many requests, when each is due, and what each asks for.
 
-Pure: the generator of chance is an argument, so that the same seed gives the same run.
+Pure: the random generator is an argument, so that the same seed leads to the same run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Plan:
     """``requests`` requests, either at ``rate`` a second or by ``concurrency`` senders at once.
 
     At a rate, each is sent when it is due, whether or not earlier ones were answered; ``poisson``
-    draws the gaps at random instead of keeping them even. With a concurrency, each sender sends
-    its next request as soon as its last was answered. Raises ``ConfigurationError`` for a plan
-    that cannot be carried out.
+    draws the gaps at random instead of keeping them even. With a concurrency, each sender sends its
+    next request as soon as its last was answered. The constructor raises ``ConfigurationError`` for
+    a plan that cannot be carried out.
     """
 
     requests: int
@@ -48,9 +48,9 @@ class Plan:
 
 
 def offsets(plan: Plan, random: Random) -> Iterator[float]:
-    """Give the seconds after the start at which each request is due, never falling.
+    """Yield how many seconds after the start each request is due, in ascending order.
 
-    With a concurrency all are due at once: it is the answers that set the pace.
+    With a concurrency all are due at once: the answers set the pace.
     """
     due = 0.0
     for number in range(plan.requests):
@@ -64,7 +64,7 @@ def offsets(plan: Plan, random: Random) -> Iterator[float]:
 
 
 def bodies(plan: Plan, random: Random) -> Iterator[dict[str, Any]]:
-    """Give the JSON-ready fields of each request, in the order of sending."""
+    """Yield the JSON-ready fields of each request, in the order of sending."""
     for number in range(1, plan.requests + 1):
         energy = round(random.uniform(*_ENERGY_KWH), 1)
         yield {"vehicle_id": f"EV-{number:06d}", "requested_energy_kwh": energy}

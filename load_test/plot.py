@@ -19,14 +19,14 @@ _DOTS_PER_INCH: Final = 200  # sharp where it is shown 800 wide
 _MARGIN: Final = 0.1  # inches
 _INK, _PALE, _FAINT = "#222222", "#666666", "#e4e4e4"
 _OURS: Final = "#0072b2"
-_OTHERS: Final = ("#d55e00", "#009e73", "#cc79a7", "#a57c00", "#56b4e9")  # told apart by all eyes
+_OTHERS: Final = ("#d55e00", "#009e73", "#cc79a7", "#a57c00", "#56b4e9")  # colour-blind safe
 _FLOOR: Final = "floor"
-_WIDE: Final = 5  # the longest wait to the shortest, from where on a scale is logarithmic
+_WIDE: Final = 5  # ratio of the longest wait to the shortest from which the scale is logarithmic
 _LABEL_GAP: Final = 0.055  # of the height, between two labels' middles
 
 
 def write(comparison: Comparison, about: str, path: Path) -> None:
-    """Draw it into a PNG file; ``about`` says what was simulated."""
+    """Draw it into a PNG file; ``about`` describes what was simulated."""
     figure(comparison, about).savefig(path, format="png")  # by Agg: no display is needed
 
 
@@ -59,7 +59,7 @@ def figure(comparison: Comparison, about: str) -> Figure:
 
 
 def _lines(comparison: Comparison, periods: Sequence[float]) -> dict[str, list[float]]:
-    """Give the mean waits of each policy, in the order of the periods."""
+    """Return the mean waits of each policy, in the order of the periods."""
     names = dict.fromkeys(run.policy for run in comparison.runs)
     waits = {(run.policy, run.period): run.mean_wait for run in comparison.runs}
     return {name: [waits[name, period] for period in periods] for name in names}
@@ -74,7 +74,7 @@ def _colours(names: Sequence[str]) -> list[str]:
 
 
 def _dress(axes: Axes, periods: Sequence[float], about: str) -> None:
-    """Say what is seen; periods stand at even distances, so that 0 has its place among them."""
+    """Add titles and axes; periods have even distances, so that 0 has a place among them."""
     axes.set_title("How long a request waits", loc="left", color=_INK, fontsize=13, pad=24)
     axes.text(0, 1.03, about, transform=axes.transAxes, color=_PALE, fontsize=8.5)
     axes.set_xlabel("T, from one reading of a substation's page to the next, in mean session times")
@@ -89,7 +89,7 @@ def _dress(axes: Axes, periods: Sequence[float], about: str) -> None:
 
 
 def _scale(axes: Axes, waits: Sequence[float]) -> None:
-    """Make it logarithmic; or even, and from 0, where a wait is 0 or all are much the same."""
+    """Make the scale logarithmic; or linear from 0, if a wait is 0 or all are much the same."""
     if 0 < _WIDE * min(waits) < max(waits):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

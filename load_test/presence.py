@@ -1,10 +1,10 @@
 """Which jobs make load: by the event log, corrected by what the substations report. Pure.
 
-Events alone count a job for ever whose end nobody will write, since its queue was purged. And they
-know nothing of a session whose record was deleted. So the loads that the substations report are
-sampled: a job without an end that no substation has any more is taken to have ended by then, and
-sessions from before the run that belong to no job are counted until they are gone. All other jobs
-are judged by their events alone: the dispatcher's view has no part in that.
+The events alone count a job for ever if nobody will write its end, since its queue was purged, and
+they lack a session whose record was deleted. So the loads that the substations report are sampled:
+a job without an end that no substation has any more is taken to have ended by then, and sessions
+from before the run that belong to no job are counted until they are gone. All other jobs are judged
+by their events alone: the dispatcher's view has no part in that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from load_test.records import Job
 
 
 class Sample(NamedTuple):
-    """How many jobs each substation had at ``at`` (Unix seconds); None where nobody knows."""
+    """How many jobs each substation had at ``at`` (Unix seconds); None if nobody knows."""
 
     at: float
     loads: Mapping[str, float | None]
@@ -28,10 +28,10 @@ class Sample(NamedTuple):
 def present(
     jobs: Iterable[Job], samples: Iterable[Sample], choosable: Iterable[str] = ()
 ) -> list[Job]:
-    """Return the jobs as they made load, those without an end ended when they were gone.
+    """Return the jobs with the times at which they made load: each without an end gets one.
 
-    Left out is what was gone before the first sample. Sessions that are no job's come with ids of
-    their own, at substations that are ``choosable`` or have jobs. Of jobs without an end those
+    Jobs that were gone before the first sample are left out. Sessions that belong to no job get ids
+    of their own, at substations that are ``choosable`` or have jobs. Of jobs without an end, those
     assigned first are taken to be gone first.
     """
     ordered = sorted({sample.at: sample for sample in samples}.values())
@@ -73,7 +73,7 @@ def _at_one(name: str, jobs: Sequence[Job], reported: Sequence[tuple[float, floa
     for at, load in reported:
         there = sum((job.assigned or 0.0) <= at for job in endless)
         gone = min(there, max(0, round(open_at(at) + there - load)))
-        # what was gone before the run makes no load in it
+        # a job that was gone before the run makes no load in it
         found += [replace(job, ended=at) for job in endless[:gone] if at > first]
         endless = endless[gone:]
     return found + endless
@@ -85,7 +85,7 @@ def _unknown_sessions(
     reported: Sequence[tuple[float, float]],
     open_at: Sequence[int],
 ) -> list[Job]:
-    """Return a job for each session from before the run that is none of the jobs.
+    """Return a job for each session from before the run that belongs to no job.
 
     Two samples must agree: the first may still count a job that ended just before.
     """

@@ -1,4 +1,4 @@
-"""Sending one request until it is answered for good: through the api, or straight to RabbitMQ."""
+"""Sending one request until it gets a final answer: to the api, or straight to RabbitMQ."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Publisher(Protocol):
-    """Takes requests to where they are accepted."""
+    """A way to send requests to where they are accepted."""
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
-        """Send one request, once; ``job`` is the id to use where the sender chooses it.
+        """Send one request, once; ``job`` is the id to use if the sender chooses it.
 
-        Raises ``TryAgain`` or ``BrokerUnavailable`` where it may be sent again, ``Refused`` or
-        ``UnexpectedAnswer`` where that is of no use.
+        Raise ``TryAgain`` or ``BrokerUnavailable`` if it may be sent again, ``Refused`` or
+        ``UnexpectedAnswer`` if that is of no use.
         """
 
 
 class Clock(NamedTuple):
-    """Where time comes from: a steady clock, the clock on the wall (Unix), and a way to wait."""
+    """A steady clock, the wall clock (Unix seconds), and a way to sleep."""
 
     steady: Callable[[], float]
     wall: Callable[[], float]
@@ -55,10 +55,10 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends each request through a publisher, again where it was told to, for ``patience`` seconds.
+    """A sender that retries each request through a publisher, for ``patience`` seconds.
 
-    The pause before a retry is what ``Retry-After`` asks for and a random one besides, growing, so
-    that many senders do not come back as one.
+    The pause before a retry is what ``Retry-After`` asks for plus a random one, which grows, so
+    that many senders do not come back at once.
     """
 
     publisher: Publisher
@@ -67,7 +67,7 @@ class Sender:
     patience: float = DEFAULT_PATIENCE
 
     async def send(self, body: Mapping[str, Any], due: float) -> Answer:
-        """Send one request, which was due at ``due`` on the steady clock. Never raises for it."""
+        """Send one request, due at ``due`` on the steady clock; errors are part of the answer."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_AGAIN),
             wait=_pause,
@@ -96,7 +96,7 @@ class Sender:
 
 @dataclass(frozen=True)
 class ApiPublisher:
-    """Publishes by ``POST /charge``."""
+    """A publisher by ``POST /charge``."""
 
     api: Api
     wait: bool = True
@@ -108,7 +108,7 @@ class ApiPublisher:
 
 @dataclass(frozen=True)
 class AmqpPublisher:
-    """Publishes to ``charge.requests`` with confirms.
+    """A publisher to ``charge.requests`` with confirms.
 
     With ``api``, it then asks there for the decision, for as long as the api would have waited.
     """
@@ -118,7 +118,7 @@ class AmqpPublisher:
     api: Api | None = field(default=None)
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
-        """Send one request, once; see ``Publisher``. Sent again, it keeps its id."""
+        """Send one request, once; see ``Publisher``. When sent again, it keeps its id."""
         request = ChargeRequest(id=job, requested_at=self.clock.wall(), **body)
         await self.link.confirmed(
             topology.REQUESTS_EXCHANGE,
@@ -137,7 +137,7 @@ class AmqpPublisher:
             try:
                 value = await self.api.job(job)
             except TryAgain:
-                value = None  # the request is safe in any case: only its log line is shorter
+                value = None  # the request is accepted: only its log line is shorter
             if value is not None and value.get("substation") is not None:
                 return records.decision(value)
             await self.clock.sleep(_LOOK_AGAIN_SECONDS)
@@ -148,7 +148,7 @@ class AmqpPublisher:
 async def connected(urls: tuple[str, ...]) -> AsyncIterator[amqp.Publisher]:
     """Keep a link to RabbitMQ up for as long as the context lasts.
 
-    Raises ``BrokerUnavailable`` where none of the addresses answers at the start.
+    Raise ``BrokerUnavailable`` if none of the addresses answers at the start.
     """
     said: list[str] = []
     link = amqp.Publisher("load_test", urls, lambda _name, _up, why: said.append(why))

@@ -1,4 +1,4 @@
-"""What a run learns: the answer to each request, and what became of each job."""
+"""What a run records: the answer to each request, and the end of each job."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from grid.messages import shown
 
 
 class UnexpectedAnswer(GridError):
-    """The api answered with something that this contract does not know."""
+    """The api's answer does not follow this contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one request fared. ``job`` is its id where it was accepted, else None.
+    """The result of one request. ``job`` is its id if it was accepted, else None.
 
-    ``seconds`` passed from when it was due until it was answered for good. ``loads`` and
-    ``routed_to`` are the dispatcher's own, for the log line alone; ``reason`` says why there is no
-    ``routed_to``, or why the request was refused.
+    ``seconds`` passed from when it was due until its final answer. ``loads`` and ``routed_to`` are
+    the dispatcher's own, for the log line alone; ``reason`` says why there is no ``routed_to``, or
+    why the request was refused.
     """
 
     job: str | None
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the event log has it; times are Unix seconds, None where it did not happen.
+    """A job as the event log has it; times are Unix seconds, None if it did not happen.
 
     ``ended`` is when it reached a state that ends it. ``eligible`` is empty if any substation
     will do.
@@ -53,14 +53,14 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether nothing more will happen to the job."""
+        """Return whether the job has reached a final state."""
         return self.status in ENDED
 
 
 def job(value: Mapping[str, Any]) -> Job:
     """Read a job from the api's JSON object.
 
-    Raises ``UnexpectedAnswer`` where it is none.
+    Raise ``UnexpectedAnswer`` if it is none.
     """
     try:
         times = {state: _unix(text) for state, text in value["times"].items() if text is not None}
@@ -81,9 +81,9 @@ def job(value: Mapping[str, Any]) -> Job:
 
 
 def decision(value: Mapping[str, Any]) -> tuple[str | None, dict[str, float]]:
-    """Give where a job was routed, and the loads the dispatcher saw then, from its JSON object.
+    """Return where a job was sent, and the loads the dispatcher saw then, from its JSON object.
 
-    Raises ``UnexpectedAnswer`` where it is none.
+    Raise ``UnexpectedAnswer`` if it is none.
     """
     try:
         candidates = (value.get("decision") or {}).get("candidates") or ()

@@ -1,4 +1,4 @@
-"""The summary of a run: what became of the requests, how evenly, and how fast. Pure."""
+"""The summary of a run: the requests' outcomes, how even the load was, and how fast. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _COUNTS: Final = (
 class Run:
     """All that is known when a run is over.
 
-    ``answers`` stand in the order of sending, None where Ctrl-C came before the answer. ``jobs``
-    are all jobs that were seen by their ids, other clients' too, oldest first: they make load as
-    well. ``connectors`` holds the substations that could be chosen; ``capacity`` is what those have
-    together, None where one does not say. Times are in seconds.
+    ``answers`` are in the order of sending, None if Ctrl-C came before the answer. ``jobs`` are all
+    jobs that were seen, by their ids, other clients' too, oldest first: they make load as well.
+    ``connectors`` holds the substations that could be chosen; ``capacity`` is what those have
+    together, None if one does not say. Times are in seconds.
     """
 
     answers: Sequence[Answer | None]
@@ -39,15 +39,15 @@ class Run:
     interrupted: bool = False
     trouble: str = ""  # why the last look at the jobs failed, if it did
     capacity: int | None = None
-    samples: Sequence[Sample] = ()  # what the substations said of their jobs meanwhile
+    samples: Sequence[Sample] = ()  # the substations' loads meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of a run; a figure that nothing was measured for is None.
 
-    ``lost`` were accepted and came to no end in the time given; ``unfinished`` are those of a run
-    that was broken off. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    ``lost`` were accepted and did not end in the time given; ``unfinished`` are those of a run
+    that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -80,11 +80,11 @@ class Summary:
 
     @property
     def kept(self) -> bool:
-        """Tell whether the promise was kept: something was accepted, and nothing of it lost."""
+        """Return whether the promise was kept: requests were accepted, and none was lost."""
         return self.accepted > 0 and self.lost == 0
 
     def as_table(self) -> str:
-        """Give every figure in a line of an aligned table, for reading."""
+        """Return every figure in a line of an aligned table, for reading."""
         shares = [
             (f"share of {name}", text.share(share))
             for name, share in self.share_per_substation.items()
@@ -92,7 +92,7 @@ class Summary:
         return text.table([*self._counts(), *shares, *self._evenness(), *self._speed()])
 
     def as_json(self) -> dict[str, Any]:
-        """Give every figure under its name, JSON-ready."""
+        """Return every figure under its name, JSON-ready."""
         values = asdict(self)
         return {name: _plain(value) for name, value in values.items()}
 
@@ -128,7 +128,7 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Work out the figures of a run."""
+    """Return the figures of a run."""
     answers = [answer for answer in run.answers if answer is not None]
     accepted = {answer.job for answer in answers if answer.job is not None}
     own = [job for job in run.jobs.values() if job.id in accepted]

@@ -1,4 +1,4 @@
-"""Carrying out a plan: sends what is due, and waits for the end of all that was accepted."""
+"""Running a plan: sending what is due, and waiting until all accepted requests have ended."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class _Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Runner:
-    """Carries out ``plan``, the same requests at the same times for the same ``seed``.
+    """A run of ``plan``: the same requests at the same times for the same ``seed``.
 
-    Once all are answered, ``timeout`` seconds without news of any end the wait for the rest.
+    Once all are answered, it stops waiting after ``timeout`` seconds in which no job has ended.
     """
 
     plan: Plan
@@ -41,10 +41,10 @@ class Runner:
     timeout: float
 
     async def run(self, board: Board) -> Run:
-        """Send everything and follow it to its end; gives all there is to know.
+        """Send everything and follow it until it ends; return all that is known.
 
-        A cancellation, as by Ctrl-C, ends it early with what is known by then. Raises
-        ``TryAgain`` or ``UnexpectedAnswer`` where no such api answers at the start.
+        A cancellation, as by Ctrl-C, ends it early with what is known by then. Raise ``TryAgain``
+        or ``UnexpectedAnswer`` if no such api answers at the start.
         """
         before = await self.api.substations()
         follower = Follower(self.api, self.clock)
@@ -89,7 +89,7 @@ class Runner:
                 group.create_task(self._send_in_turn(requests, board, follower))
 
     def _requests(self) -> Iterator[_Request]:
-        # two generators, so that the same requests are made whatever their arrivals
+        # two generators, so that the requests do not depend on their arrivals
         chance = Random(self.seed), Random(self.seed)  # noqa: S311  # repeatable, not secret
         due = offsets(self.plan, chance[0])
         for number, (offset, body) in enumerate(
@@ -118,11 +118,11 @@ class Runner:
         try:
             return await self.api.substations()
         except (TryAgain, UnexpectedAnswer):
-            return []  # what was known before the run has to do
+            return []  # what was known before the run is used
 
 
 def _take_back_cancellation() -> None:
-    """Let the task go on to its report: else a later time limit would take itself for cancelled."""
+    """Undo the cancellation for the report: else a later timeout would count as cancelled."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()

@@ -28,7 +28,7 @@ _DEMAND: Final[dict[str, Any]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the simulation that ``argv`` describes and print its table; gives the exit status."""
+    """Run the simulation that ``argv`` describes and print its table; return the exit status."""
     parser = simulation_options.parser()
     options = parser.parse_args(argv)
     try:
@@ -63,7 +63,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _about(setting: Setting, demand: Demand | Traced, seed: int) -> str:
-    """Give in a line what was simulated."""
+    """Return one line that describes what was simulated."""
     utilisation = "–" if demand.utilisation is None else f"{demand.utilisation:.3g}"
     return (
         f"{demand.jobs:,} jobs, {sum(setting.connectors)} connectors at {len(setting.connectors)} "
@@ -75,7 +75,7 @@ def _about(setting: Setting, demand: Demand | Traced, seed: int) -> str:
 def _inputs(
     options: argparse.Namespace, setting: Setting, demand: Demand | Traced
 ) -> dict[str, Any]:
-    """Give all that the figures follow from, JSON-ready."""
+    """Return all inputs of the figures, JSON-ready."""
     source = (
         {} if options.trace is None else {"trace": str(options.trace), "power_kw": _power(options)}
     )

@@ -32,7 +32,7 @@ _RANGE: Final = re.compile(r"([\d.]+)-([\d.]+)")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the parser; what may be left out in favour of a ``--trace`` is None then."""
+    """Return the parser; an option that a ``--trace`` can replace is None by default."""
     parser = argparse.ArgumentParser(
         prog="python -m load_test simulate",
         description="Compares policies in virtual time: the dispatcher's own policy and ledger "

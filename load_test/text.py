@@ -1,4 +1,4 @@
-"""What a run says in words: the lines of each request, in their old form, and the table. Pure."""
+"""A run as text: the lines of each request, in their old form, and the table. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Give a sorting key that puts substation10 after substation9."""
+    """Return a sorting key that puts substation10 after substation9."""
     parts = _DIGITS.split(name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def lines(answer: Answer) -> str:
-    """Give the lines of one request: the loads the decision was made on, and where it went."""
+    """Return the lines of one request: the loads the decision was made on, and where it went."""
     if answer.job is None:
         return f"[!] Refused: {answer.reason}"
     routed = answer.routed_to or f"waiting ({answer.reason or 'no decision yet'})"
@@ -28,23 +28,23 @@ def lines(answer: Answer) -> str:
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
-    """Align labels on the left and values beside them."""
+    """Return a table with labels aligned on the left and values beside them."""
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {value}".rstrip() for label, value in rows)
 
 
 def share(value: float | None) -> str:
-    """Give a share from 0 to 1 as a percentage."""
+    """Return a share from 0 to 1 as a percentage."""
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def seconds(value: float) -> str:
-    """Give a time in the unit that suits its size."""
+    """Return a time in the unit that suits its size."""
     return f"{1000 * value:.1f} ms" if abs(value) < 1 else f"{value:.2f} s"
 
 
 def percentiles(values: Iterable[float] | None) -> str:
-    """Give p50, p95 and p99 side by side."""
+    """Return p50, p95 and p99 side by side."""
     if values is None:
         return "–"
     named = zip(("p50", "p95", "p99"), values, strict=True)

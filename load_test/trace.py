@@ -1,7 +1,7 @@
-"""Arrivals and durations from a table of charging sessions instead of from chance. Pure.
+"""Arrivals and durations from a table of charging sessions instead of random ones. Pure.
 
-A table is CSV with a header: either ``arrival_seconds,duration_seconds``, or sessions as ACN-Data
-has them, of which the power at a connector makes durations.
+A table is CSV with a header: either ``arrival_seconds,duration_seconds``, or sessions as in
+ACN-Data, whose durations follow from the power at a connector.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ _Row = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """The jobs of a table, and the utilisation they make, None where all arrive at one instant."""
+    """The jobs of a table, and their utilisation, None if all arrive at one instant."""
 
     given: Trace
     utilisation: float | None
 
     @property
     def jobs(self) -> int:
-        """How many jobs there are."""
+        """Return how many jobs there are."""
         return len(self.given.arrivals)
 
     @property
     def session(self) -> float:
-        """The mean session time, in seconds."""
+        """Return the mean session time, in seconds."""
         return fmean(self.given.durations)
 
     def trace(self, connectors: int, random: Random) -> Trace:  # noqa: ARG002  # as a Demand does
-        """Give arrivals and durations; nothing is left to chance."""
+        """Return arrivals and durations; nothing is random."""
         return self.given
 
     def as_json(self) -> dict[str, Any]:
-        """Give what it asks for, ready for JSON."""
+        """Return its parameters, ready for JSON."""
         return {
             "jobs": self.jobs,
             "utilisation": self.utilisation,
@@ -59,11 +59,11 @@ class Traced:
 
 
 def traced(given: Trace, connectors: int, utilisation: float | None = None) -> Traced:
-    """Give the jobs for so many connectors in all, as they are or at that utilisation.
+    """Return the jobs for so many connectors in all, unchanged or at that utilisation.
 
-    For the latter all arrivals are moved apart, or together, by one factor. Utilisation is the time
-    that all sessions take, to that of all connectors between the first arrival and the last. Raises
-    ``ConfigurationError`` where that cannot be had.
+    For the latter, the times between arrivals are multiplied by one factor. Utilisation is the time
+    of all sessions, divided by that of all connectors between the first arrival and the last. Raise
+    ``ConfigurationError`` if that is not possible.
     """
     offered = _offered(given, connectors)
     if utilisation is None:
@@ -78,9 +78,9 @@ def traced(given: Trace, connectors: int, utilisation: float | None = None) -> T
 def parse(text: str, power_kw: float = DEFAULT_POWER_KW, jobs: int | None = None) -> Trace:
     """Read a table; the first arrival is at 0, and only the first ``jobs`` are kept, or all.
 
-    A session of ACN-Data charges the energy delivered at ``power_kw``, and at most until it leaves.
-    A time without its offset from UTC is taken for UTC. Raises ``ConfigurationError`` with the
-    line and the value that is wrong.
+    A session of ACN-Data charges the energy delivered at ``power_kw``, and at most until the
+    vehicle leaves. A time without its offset from UTC is taken as UTC. Raise ``ConfigurationError``
+    with the line and the value that is wrong.
     """
     if not (isfinite(power_kw) and power_kw > 0):
         raise ConfigurationError(f"power must be above 0 kW, got {power_kw:g}")

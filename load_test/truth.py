@@ -1,8 +1,8 @@
 """Was each job routed to a least-loaded substation? Judged after the fact, from the times alone.
 
 The dispatcher's own view has no part in it. A substation's true load is the number of jobs assigned
-to it and not yet ended; it counts relative to the substation's connectors, so that unequal ones
-compare. Every job makes load; a sweep over all beginnings and ends replays it in O(n log n).
+to it and not yet ended, relative to the substation's connectors, so that unequal ones compare.
+Every job makes load; a sweep over all beginnings and ends replays it in O(n log n).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Verdict:
 
 
 def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Verdict]:
-    """Give the verdict on each job that was assigned, by its id.
+    """Return the verdict on each job that was assigned, by its id.
 
-    ``connectors`` holds the substations that could be chosen. One that only the jobs name joins
-    them with the mean number of connectors; where none is known all count as equal. Of jobs
-    assigned at one instant those queued earlier are judged first, else in the order given.
+    ``connectors`` holds the substations that could be chosen. One that only the jobs name is added
+    with the mean number of connectors; if none is known all count as equal. Of jobs assigned at one
+    instant, those queued earlier are judged first, else in the order given.
     """
     assigned = [job for job in jobs if job.assigned is not None and job.substation is not None]
     loads = _Loads(_complete(connectors, assigned))
@@ -65,14 +65,14 @@ def _sweep(jobs: Iterable[Job]) -> Iterator[tuple[int, Job]]:
 
 
 def _is_instant(job: Job) -> bool:
-    """Tell whether a job ended no later than it began, as clocks of two machines may have it."""
+    """Return whether a job ended no later than it began, as two clocks can make it seem."""
     return job.ended is not None and job.ended <= (job.assigned or 0.0)
 
 
 class _Loads:
-    """Every substation's relative load, with the lowest and the highest at hand.
+    """The relative load of every substation, and the lowest and the highest of them.
 
-    Each change adds to two heaps; entries that no longer hold are dropped when they surface.
+    Each change adds to two heaps; outdated entries are dropped when they reach the top.
     """
 
     def __init__(self, connectors: Mapping[str, float]) -> None:
@@ -93,13 +93,13 @@ class _Loads:
         heappush(self._highest, (-self.of(name), name))
 
     def least(self, eligible: Iterable[str]) -> float:
-        """Give the lowest load among the substations named, or among all where none is."""
+        """Return the lowest load among the substations named, or among all if none is."""
         named = [self.of(name) for name in eligible if name in self._sessions]
         return min(named) if named else self._top(self._lowest, +1)
 
     def spread(self) -> float:
         width = -self._top(self._highest, -1) - self._top(self._lowest, +1)
-        return round(width * self._usual, 6)  # quotients times the mean are whole but for rounding
+        return round(width * self._usual, 6)  # whole sessions, but for rounding
 
     def _top(self, heap: list[tuple[float, str]], sign: int) -> float:
         while heap[0][0] != sign * self.of(heap[0][1]):

@@ -20,7 +20,7 @@ class Percentiles(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """Mean waits from queued to charging, in seconds; None where it is unknown.
+    """Mean waits from queued to charging, in seconds; None if it is unknown.
 
     ``ideal`` is that of the same jobs in one first-come-first-served queue in front of all
     connectors, for the same arrivals and the same durations.
@@ -31,21 +31,21 @@ class Waits(NamedTuple):
 
     @property
     def above(self) -> float | None:
-        """How much longer the wait was than the ideal."""
+        """Return how much longer the wait was than the ideal."""
         return None if self.mean is None or self.ideal is None else self.mean - self.ideal
 
 
 def percentiles(values: Sequence[float]) -> Percentiles | None:
-    """Give the percentiles, between two values in proportion; None where there is no value."""
+    """Return the percentiles, with linear interpolation; None if there is no value."""
     ordered = sorted(values)
     return Percentiles(*(_quantile(ordered, q) for q in (0.50, 0.95, 0.99))) if ordered else None
 
 
 def beside_ideal(own: Container[str], jobs: Iterable[Job], connectors: int | None) -> Waits:
-    """Give the mean wait of the jobs named in ``own``, from the recorded times alone.
+    """Return the mean wait of the jobs named in ``own``, from the recorded times alone.
 
-    All other jobs take part in the ideal as well: they held connectors. A session whose end is not
-    known lasts to the latest time recorded. ``connectors`` are all there are, None if unknown.
+    All other jobs take part in the ideal as well: they occupied connectors. A session whose end is
+    not known lasts to the latest time recorded. ``connectors`` are all there are, None if unknown.
     """
     sessions = sorted(_sessions(jobs))
     mine = [session.job in own for session in sessions]

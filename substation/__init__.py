@@ -1,1 +1,1 @@
-"""A substation: charges the vehicles its queue brings, one on each connector at a time."""
+"""A substation: charges the vehicles of the jobs in its queue, one on each connector at a time."""

@@ -22,11 +22,11 @@ from substation.worker import Worker
 
 
 def build(settings: SubstationSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
-    """Wire a substation; it works while the app's lifespan lasts. ``clock`` gives Unix seconds."""
+    """Return a substation that works while the app's lifespan lasts; ``clock`` is Unix seconds."""
     name, urls = settings.substation_id, settings.broker_urls()
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("substation"))
-    # the start that the metrics page shows: it tells that events and pages are of one run
+    # the start on the metrics page shows that events and pages belong to one run
     started_at = registry.get_sample_value("process_start_time_seconds") or clock()
     station = Station(
         settings.connectors, settings.rated_power_kw, settings.background_power_kw, started_at
@@ -40,7 +40,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         urls,
         watch,
         queue=topology.substation_queue(name).name,
-        prefetch=settings.connectors + 1,  # the one sent ahead begins without waiting for RabbitMQ
+        prefetch=settings.connectors + 1,  # one job sent ahead starts without delay
     )
     worker = Worker(
         name,

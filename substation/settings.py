@@ -1,4 +1,4 @@
-"""What a substation can be told."""
+"""The settings of a substation."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from grid.events import Counts, State
 from grid.messages import DEFAULT_POWER_KW
 from grid.topology import SUBSTATION_MAX_LENGTH
 
-POWER_DIGITS: Final = 6  # of kW: sums of fractions have no more that mean anything
-# Ends of jobs, to know a second copy by: it may have waited behind a full queue of others.
+POWER_DIGITS: Final = 6  # of kW: in sums of fractions, no more are meaningful
+# The ends of jobs, to recognise a second copy: it may have waited behind a full queue of others.
 REMEMBERED: Final = 2 * SUBSTATION_MAX_LENGTH
 
 End = tuple[State, float]  # how a job ended, and when, in Unix seconds
@@ -19,7 +19,7 @@ End = tuple[State, float]  # how a job ended, and when, in Unix seconds
 
 @dataclass(slots=True)
 class Station:
-    """What a substation has in hand.
+    """A substation's jobs and counters.
 
     ``connectors`` is how many vehicles charge at once, power is in kW, ``started_at`` in Unix
     seconds. A job's id is in ``sessions`` while it charges and is remembered for a while after.
@@ -35,16 +35,16 @@ class Station:
     duplicates: int = 0
     expired: int = 0
     charging_power_kw: float = 0.0  # what all sessions draw together
-    waiting: int = 0  # jobs brought while every connector is taken
+    waiting: int = 0  # jobs delivered while every connector is taken
     _ends: OrderedDict[str, End] = field(default_factory=OrderedDict)
 
     @property
     def full(self) -> bool:
-        """Tell whether every connector is taken."""
+        """Return whether every connector is taken."""
         return len(self.sessions) >= self.connectors
 
     def counts(self) -> Counts:
-        """Give load and counters as of one instant."""
+        """Return load and counters as of one instant."""
         return Counts(
             len(self.sessions),
             self.accepted,
@@ -56,7 +56,7 @@ class Station:
         )
 
     def start(self, job: str, power_kw: float | None) -> None:
-        """Begin to charge a job that is not in hand, on a connector that is free."""
+        """Start to charge a new job, on a free connector."""
         self.sessions[job] = power_kw or DEFAULT_POWER_KW
         self._draw(self.sessions[job])
         self.accepted += 1
@@ -68,16 +68,16 @@ class Station:
         self._remember(job, (State.COMPLETED, at))
 
     def interrupt(self, job: str) -> None:
-        """End a session whose vehicle is to be charged elsewhere."""
+        """End a session whose job is requeued."""
         self._draw(-self.sessions.pop(job))
 
     def expire(self, job: str, at: float) -> None:
-        """Note a job that is not charged any more, since its vehicle has left."""
+        """Record a job that is not charged, since its vehicle has left."""
         self.expired += 1
         self._remember(job, (State.EXPIRED, at))
 
     def end(self, job: str) -> End | None:
-        """Tell how a job ended here, and when, as far as it is remembered."""
+        """Return how a job ended here, and when, as far as it is remembered."""
         return self._ends.get(job)
 
     def _remember(self, job: str, end: End) -> None:
@@ -86,5 +86,5 @@ class Station:
             self._ends.popitem(last=False)
 
     def _draw(self, power_kw: float) -> None:
-        # rounded each time, so that nothing is left over of sums that cannot be exact
+        # rounded each time, so that inexact sums leave no remainder
         self.charging_power_kw = round(self.charging_power_kw + power_kw, POWER_DIGITS)

@@ -1,4 +1,4 @@
-"""A substation's metrics page: read from the station when it is asked for, all at one instant."""
+"""A substation's metrics page: all read from the station at the instant it is requested."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ BUCKETS = (0.1, 0.25, 0.5, 1, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 30, 60, 300, 1800, 
 
 
 class StationCollector(Collector):
-    """Collects the station's gauges and counters as Prometheus reads them."""
+    """A collector of the station's gauges and counters, as Prometheus reads them."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
 
     def collect(self) -> Iterable[Metric]:
-        """Return the figures of this instant."""
+        """Yield the figures of this instant."""
         station = self._station
         gauges = {
             "load": ("Charging sessions in progress", len(station.sessions)),
@@ -52,7 +52,7 @@ class StationCollector(Collector):
 
 
 def name_page(registry: CollectorRegistry, substation: str) -> None:
-    """Have the page say whose it is: a reader may have come by another substation's address."""
+    """Add the substation's id to the page: a reader may have another substation's address."""
     Info("ev_charging", "The substation whose page this is", registry=registry).info(
         {"substation": substation}
     )

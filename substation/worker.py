@@ -1,7 +1,7 @@
 """The substation at work: takes jobs from its queue, charges, reports, acknowledges.
 
-A session outlives the link to RabbitMQ: when the job is delivered again, the session that is
-already running takes the new delivery over, and nobody charges twice.
+A session continues when the link to RabbitMQ breaks: when the job is delivered again, its running
+session uses the new delivery, and no vehicle is charged twice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Session:
 
 
 class Worker:
-    """Charges what the queue brings. ``clock`` gives Unix seconds."""
+    """A worker that charges the jobs of a queue. ``clock`` returns Unix seconds."""
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class Worker:
         self._chance = chance
         self._clock = clock
         self._observe = observe
-        self._in_hand: dict[str, Session] = {}  # charging, or completed and not yet on record
+        self._in_hand: dict[str, Session] = {}  # charging, or ended and not yet in the event log
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
-        self._kept: deque[Delivery] = deque()  # of a queue that is gone: they are nowhere else
+        self._kept: deque[Delivery] = deque()  # of a queue that was deleted: they are nowhere else
         self._empty = asyncio.Event()
         self._empty.set()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a job from the queue."""
+        """Start a job that is delivered, let it wait, or recognise it as a copy."""
         try:
             request = messages.decode(delivery.body)
         except MalformedMessage as error:
@@ -110,7 +110,7 @@ class Worker:
     async def stop(self, grace_seconds: float) -> None:
         """Stop consuming, finish what charges within the grace period, and requeue the rest.
 
-        What RabbitMQ had sent before it knew is the consumer's to requeue: none of it comes here.
+        What RabbitMQ still delivers is requeued by the consumer, and does not come here.
         """
         self._consumer.stop()
         while self._waiting:
@@ -122,7 +122,7 @@ class Worker:
             self._interrupt(session)
 
     def _refuse(self, delivery: Delivery, reason: str) -> None:
-        """Have RabbitMQ put aside what is no job; a dispatcher parks it, and says so on record."""
+        """Dead-letter a message that is no job; a dispatcher parks it, and records that."""
         log.warning("a message that is no job goes to %s: %s", topology.DEAD, reason)
         delivery.reject()
 
@@ -136,7 +136,7 @@ class Worker:
             self._start(request, delivery)
 
     def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
-        """End a job whose vehicle has left; like a completion, once that is on record."""
+        """End a job whose vehicle has left; like a completion, acknowledged once it is recorded."""
         session = self._session(request, delivery, 0.0)
         self._empty.clear()
         self._in_hand[request.id] = session
@@ -174,8 +174,8 @@ class Worker:
             self.deliver(self._next_waiting())
 
     def _start_kept(self, delivery: Delivery) -> None:
-        """Charge a job of a queue that is gone: acknowledging it will do nothing."""
-        request = messages.decode(delivery.body)  # as it was when it came
+        """Charge a job of a queue that was deleted; acknowledging it does nothing."""
+        request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
         if request.id not in self._in_hand and not self._station.end(request.id):
             self._start(request, delivery)
@@ -189,7 +189,7 @@ class Worker:
         self._station.waiting = len(self._waiting) + len(self._kept)
 
     def _report(self, session: Session, event: Event) -> None:
-        """Put an end on record; only then is the job acknowledged."""
+        """Record an end in the event log; only then is the job acknowledged."""
         self._events.insist(event, RETRY_SECONDS, lambda _: self._close(session))
 
     def _close(self, session: Session) -> None:
@@ -215,7 +215,7 @@ class Worker:
         delivery.ack()
 
     def _tell_again(self, id: str) -> None:
-        """Put an end on record once more: who sent the job again may not have it."""
+        """Record an end once more: whoever sent the job again may not know of it."""
         if (end := self._station.end(id)) is not None and id not in self._in_hand:
             kind, at = end
             reason = DEPARTED if kind is State.EXPIRED else ""

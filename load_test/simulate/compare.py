@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The figures of all runs, beside the floor of the trace they have in common."""
+    """The figures of all runs, beside the floor of their common trace."""
 
     floor: Floor
     runs: Sequence[Figures]
 
     def as_json(self) -> dict[str, Any]:
-        """Give all figures, ready for JSON."""
+        """Return all figures, ready for JSON."""
         least = {"mean_wait": self.floor.mean_wait, "p99_wait": self.floor.p99_wait}
         return {"floor": least, "runs": [each.as_json() for each in self.runs]}
 
     def as_table(self) -> str:
-        """Give a line for each run; waits and T in mean session times."""
+        """Return a line for each run; waits and T in mean session times."""
         least = f"{'floor':<14}{'':>7}{self.floor.mean_wait:>11.3f}{self.floor.p99_wait:>10.2f}"
         titles = ("mean wait", "p99 wait", "÷ floor", "misroutes", "spread")
         head = f"{'policy':<14}{'T':>7}" + "".join(
@@ -40,10 +40,10 @@ class Comparison:
 
 
 def setting_of(name: str, setting: Setting) -> Setting:
-    """Give what holds for a policy: only ``least-loaded`` has counters and a central queue.
+    """Return the setting for a policy: only ``least-loaded`` has counters and a central queue.
 
-    The others are what it is compared with, as they are known: a request goes to a substation at
-    once, and waits there; all the dispatcher knows is a gauge that counts what is there.
+    The others are compared with it in their usual form: a request goes to a substation at once, and
+    waits there; the dispatcher only knows a gauge that counts what is there.
     """
     if name == LeastLoaded.name:
         return setting
@@ -61,8 +61,8 @@ def compare(
 ) -> Comparison:
     """Run each policy at each period, in s, over one trace.
 
-    ``chance`` makes a generator for what its argument names, the same each time, so that no run
-    depends on those before it.
+    ``chance`` returns a random generator for the name in its argument, the same each time, so that
+    no run depends on those before it.
     """
     connectors, session = sum(setting.connectors), demand.session
     trace = demand.trace(connectors, chance("trace"))

@@ -1,6 +1,6 @@
 """The simulation: substations in virtual time, driven by the dispatcher's own policy and ledger.
 
-Pure. What happens is a heap of moments, and jobs are numbers.
+Pure. The events are a heap ordered by time, and jobs are numbers.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from random import Random
 
 _UNREADABLE: Final = "no answer"
-_ENDLESS: Final = 1e9  # as many times the places, where nothing waits centrally
+_ENDLESS: Final = 1e9  # this many times the places, if nothing waits centrally
 
-# what happens, in the order it does at one instant
+# kinds of events, in their order at one instant
 _DONE, _FALL, _RISE, _EVENT, _ASK, _PAGE = range(6)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run: each job's wait from arrival to the last start of its session, in s.
+    """The outcome of a run: each job's wait from arrival to the last start of its session, in s.
 
-    ``misroutes`` are jobs sent to a substation when another was truly lighter; ``spread`` is the
-    largest difference of loads when a job was sent, in sessions of a mean size; ``restarts`` are
-    the sessions that an outage broke off.
+    ``misroutes`` are jobs sent to a substation when another had less load in truth; ``spread`` is
+    the largest difference of loads when a job was sent, in sessions of a mean size; ``restarts``
+    are the sessions that an outage interrupted.
     """
 
     waits: list[float]
@@ -103,7 +103,7 @@ class Simulation:
     def _begin(self) -> None:
         for number in range(len(self._stations)):
             self._page(number, (self._reading(number), 0.0))
-            phase = self._random.random()  # drawn in any case: what follows is the same chance
+            phase = self._random.random()  # drawn in any case: later draws stay the same
             if self._setting.in_step:
                 phase = 0.0
             if period := self._setting.period:
@@ -118,10 +118,10 @@ class Simulation:
             self._now, kind, number, detail = heappop(heap)
             handlers[kind](number, detail)
 
-    # what the dispatcher does
+    # the dispatcher
 
     def _route(self) -> None:
-        """Send what waits, as long as there is where to."""
+        """Send what waits, as long as there is room."""
         if not len(self._line):
             return
         reached: set[int] = set()
@@ -154,11 +154,11 @@ class Simulation:
             places,
             rated_power_kw=rated,
             counts=station.counts(),
-            # what is sent at once is not held back by what is to be expected either
+            # a job that is sent at once is not held back by an expected session time
             session_seconds=station.mean_session if self._setting.waits else None,
         )
 
-    # what happens to it
+    # the dispatcher's inputs
 
     def _ask(self, number: int, _: None) -> None:
         page = (self._reading(number), self._now)
@@ -180,7 +180,7 @@ class Simulation:
         self._route()
 
     def _anchor(self, number: int) -> None:
-        """Set the ledger's scale as the keeper of the queues does, but at once."""
+        """Set the ledger's baseline as the dispatcher does after counting a queue, but at once."""
         station = self._stations[number]
         if (reading := self._reading(number)) is not None:
             self._ledger.ask_depth(station.name)
@@ -191,10 +191,10 @@ class Simulation:
         if self._ledger.report(self._accounts[number].substation, counts):
             self._route()
 
-    # what happens at a substation
+    # the substations
 
     def _start(self, number: int) -> None:
-        """Begin what can begin; what has changed is told and, with a period of 0, read."""
+        """Start the sessions that can start; report each and, with a period of 0, read them."""
         station = self._stations[number]
         while (job := station.next()) is not None:
             self._waits[job] = self._now - self._arrivals[job]
@@ -212,7 +212,7 @@ class Simulation:
         job, run = session
         station = self._stations[number]
         if job not in station.charging or run != station.run:
-            return  # an outage broke it off
+            return  # an outage interrupted it
         station.finish(job, self._durations[job])
         self._open -= 1
         self._tell(number)

@@ -14,7 +14,7 @@ from load_test.simulate.scenario import Trace
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How one policy did at one period.
+    """The result of one policy at one period.
 
     Waits and the period are in mean session times; ``ratio`` is the mean wait to that of the floor;
     ``misroutes`` is a share from 0 to 1; ``spread`` is in sessions.
@@ -30,7 +30,7 @@ class Figures:
     restarts: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Give all of it, ready for JSON."""
+        """Return all of it, ready for JSON."""
         return asdict(self)
 
 
@@ -43,7 +43,7 @@ class Floor:
 
 
 def floor(trace: Trace, connectors: int, session: float) -> Floor:
-    """Give the floor of a trace, for so many connectors in all and a mean session time in s."""
+    """Return the floor of a trace, for so many connectors in all and a mean session time in s."""
     waits = floor_waits(trace, connectors)
     return Floor(fmean(waits) / session, _p99(waits) / session)
 

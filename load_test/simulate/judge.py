@@ -1,4 +1,4 @@
-"""Was each choice right? Judged as the truth was, just before the job arrives. Pure."""
+"""Was each choice right? Judged by the true state, just before the job arrives. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROUNDING: Final = 1e-9
 
 
 class Judge:
-    """Sees the substations as they are; one that is down is compared with none.
+    """A judge that sees the true state; a substation that is down is not compared.
 
     ``misroutes`` counts jobs sent to a substation when, with the job placed, another's utilisation
     would truly have been lower.
@@ -27,11 +27,11 @@ class Judge:
 
     @property
     def spread(self) -> float:
-        """The largest difference of loads when a job was sent, in sessions of a mean size."""
+        """Return the largest difference of loads when a job was sent, in mean-sized sessions."""
         return self._widest * self._mean_size
 
     def sent(self, chosen: Substation) -> None:
-        """Judge a job that is sent there now."""
+        """Judge a job that is sent to this substation now."""
         after = (chosen.in_hand + 1) / chosen.connectors
         lightest, lowest, highest = after, inf, 0.0
         for each in self._stations:

@@ -1,6 +1,6 @@
-"""What is simulated: the substations, what arrives, and what is known of it when. Pure.
+"""What is simulated: the substations, the arrivals, and what is known of them when. Pure.
 
-Times are in seconds of virtual time; chance is an argument.
+Times are in seconds of virtual time; the random generator is an argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Trace(NamedTuple):
-    """When each job arrives, never falling, and how long it charges, in seconds."""
+    """When each job arrives, in ascending order, and how long it charges, in seconds."""
 
     arrivals: list[float]
     durations: list[float]
@@ -37,11 +37,11 @@ class Durations:
 
     @property
     def mean(self) -> float:
-        """The mean session time, in seconds."""
+        """Return the mean session time, in seconds."""
         return self.low if self.high is None else (self.low + self.high) / 2
 
     def draw(self, random: Random) -> float:
-        """Give one session's duration, in seconds."""
+        """Return one session's duration, in seconds."""
         if self.high is None:
             return random.expovariate(1 / self.low)
         return random.uniform(self.low, self.high)
@@ -66,15 +66,15 @@ class Demand:
 
     @property
     def session(self) -> float:
-        """The mean session time, in seconds."""
+        """Return the mean session time, in seconds."""
         return self.durations.mean
 
     def as_json(self) -> dict[str, Any]:
-        """Give what it asks for, ready for JSON."""
+        """Return its parameters, ready for JSON."""
         return {**asdict(self), "session_seconds": self.session}
 
     def trace(self, connectors: int, random: Random) -> Trace:
-        """Draw arrivals and durations for so many connectors in all."""
+        """Return random arrivals and durations for so many connectors in all."""
         arrivals = list(islice(self._arrivals(connectors, random), self.jobs))
         return Trace(arrivals, [self.durations.draw(random) for _ in arrivals])
 
@@ -97,9 +97,9 @@ def check_utilisation(utilisation: float) -> None:
 
 
 class Outage(NamedTuple):
-    """The substation of that index fails at ``at`` and is back at ``back``.
+    """An outage of the substation of that index, from ``at`` to ``back``.
 
-    What it charged goes back to its queue, and is charged from the beginning once it is back.
+    What it charged returns to its queue, and is charged from the beginning once it is back.
     """
 
     substation: int
@@ -113,12 +113,12 @@ class Setting:
 
     ``connectors`` has one number for each substation. A page is read every ``period``, each
     substation's at its own phase or all ``in_step``, and arrives ``page_latency`` later; with a
-    period of 0 every change is read at once. Events arrive ``event_latency`` after what they tell
-    of, or, at None, never. With ``counters`` a page has the session counters and its gauge counts
-    sessions; without, a substation takes in whatever it is sent, and its gauge counts all of that.
+    period of 0 every change is read at once. Events arrive ``event_latency`` after what they report
+    or, if it is None, never. With ``counters`` a page has the session counters and its gauge counts
+    sessions; without, a substation accepts whatever it is sent, and its gauge counts all of that.
     With ``waits`` requests wait centrally while all is full; without, each is sent at once. With
     ``send_ahead``, while many wait, one is sent ahead to each substation that is full. With
-    ``power`` each says what its sessions draw, and what it is built for: enough for all at once.
+    ``power`` each reports the power its sessions draw, and its rated power: enough for all at once.
     """
 
     connectors: tuple[int, ...]
@@ -150,7 +150,7 @@ class Setting:
                 )
 
     def as_json(self) -> dict[str, Any]:
-        """Give all of it but the period, ready for JSON; substations are numbered from 1."""
+        """Return all of it but the period, ready for JSON; substations are numbered from 1."""
         values = {name: value for name, value in asdict(self).items() if name != "period"}
         outages = [{**each._asdict(), "substation": each.substation + 1} for each in self.outages]
         return values | {"outages": outages}

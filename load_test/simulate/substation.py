@@ -10,9 +10,9 @@ from grid.events import Counts
 
 @dataclass(slots=True)
 class Substation:
-    """What it charges, by the jobs' numbers, what waits in its queue, and its counters.
+    """The jobs it charges, by number, those in its queue, and its counters.
 
-    ``run`` counts its restarts; while it is ``down`` nothing begins.
+    ``run`` counts its restarts; while it is ``down`` nothing starts.
     """
 
     name: str
@@ -21,21 +21,21 @@ class Substation:
     queue: deque[int] = field(default_factory=deque)
     accepted: int = 0
     completed: int = 0
-    session_seconds: float = 0.0  # of all that are completed, together
+    session_seconds: float = 0.0  # of all completed sessions, together
     run: int = 0
     down: bool = False
 
     @property
     def in_hand(self) -> int:
-        """Every job that was sent here and is not over."""
+        """Return how many jobs were sent here and have not ended."""
         return len(self.charging) + len(self.queue)
 
     def counts(self) -> Counts:
-        """Give what it says of itself."""
+        """Return the counters that it reports."""
         return Counts(len(self.charging), self.accepted, self.completed, 0, self.run)
 
     def next(self) -> int | None:
-        """Begin to charge the first job of the queue, if there is one and a connector for it."""
+        """Start to charge the first job of the queue, if there is one and a connector for it."""
         if self.down or not self.queue or len(self.charging) >= self.connectors:
             return None
         job = self.queue.popleft()
@@ -44,18 +44,18 @@ class Substation:
         return job
 
     def finish(self, job: int, seconds: float) -> None:
-        """End a session that took so long."""
+        """End a session that took ``seconds``."""
         self.charging.remove(job)
         self.completed += 1
         self.session_seconds += seconds
 
     @property
     def mean_session(self) -> float | None:
-        """How long a session took on average, in s."""
+        """Return how long a session took on average, in s."""
         return self.session_seconds / self.completed if self.completed else None
 
     def fall(self) -> None:
-        """Fail: what is charged goes back to the head of the queue, in its order."""
+        """Fail: what is charged returns to the head of the queue, in its order."""
         self.down = True
         self.queue.extendleft(sorted(self.charging, reverse=True))
         self.charging.clear()
