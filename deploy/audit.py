@@ -1,6 +1,6 @@
-"""``python -m deploy.audit``: is anything in the lock files known to be vulnerable?
+"""``python -m deploy.audit``: does any package of the lock files have a known vulnerability?
 
-The exit status is 1 where something is, and 2 where nobody could say: then nothing is proven.
+The exit status is 1 if one has, and 2 if the database could not be asked: then nothing is proven.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NoAnswer(GridError):
 
 
 class Answer(NamedTuple):
-    """What is known against the packages of one lock file; ``unknown`` are those nobody knows."""
+    """The known vulnerabilities of a lock file's packages; ``unknown`` are packages not found."""
 
     packages: int
     vulnerable: tuple[str, ...]
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 def ask(lock_file: Path) -> Answer:
-    """Ask the database about every package of a lock file. Raises ``NoAnswer``."""
+    """Ask the database about every package of a lock file. Raise ``NoAnswer`` if that fails."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock_file)]
     options = ["--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json"]
     try:
@@ -50,7 +50,7 @@ def ask(lock_file: Path) -> Answer:
 
 
 def read(report: Mapping[str, Any]) -> Answer:
-    """Read pip-audit's report: ``LookupError`` or ``TypeError`` where it is none, or is empty."""
+    """Read pip-audit's report; raise ``LookupError`` or ``TypeError`` if it is none or empty."""
     packages = report["dependencies"]
     if not packages:
         raise LookupError("its report names no package")
@@ -65,7 +65,7 @@ def read(report: Mapping[str, Any]) -> Answer:
 
 
 def main() -> int:
-    """Ask about each lock file, and say what is known."""
+    """Ask about each lock file, and print the result."""
     status = CLEAN
     for name in LOCK_FILES:
         try:

@@ -1,4 +1,4 @@
-"""``python3 -m deploy.checkout``: can the project run from the folder that it lies in?"""
+"""``python3 -m deploy.checkout``: can the project run from its folder?"""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 
 from deploy import stack
 
-LONGEST: Final = 3000  # bytes: Linux takes paths of 4,095, and ours go some hundred further down
+LONGEST: Final = 3000  # bytes: Linux allows paths of 4,095, and ours add some hundreds
 
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def problem(folder: bytes) -> str | None:
-    """Return why the project cannot run from a folder, with what to do; None where it can."""
+    """Return why the project cannot run from a folder, and what to do; None if it can."""
     try:
         name = folder.decode()
     except UnicodeDecodeError:

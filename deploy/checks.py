@@ -1,7 +1,7 @@
-"""What must be true, beside every program's own word, before it is said that all of it runs.
+"""The checks before the stack is reported as running, besides every program's own readiness.
 
-Prometheus scrapes everything and has the rules, and every substation is eligible. That a request
-goes all the way through is tried after that: see ``trial.py``.
+Prometheus scrapes everything and has the rules, and every substation is eligible. A request is sent
+through all of it after that: see ``trial.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SAMPLE: Final = re.compile(
 
 
 def prometheus(url: str, jobs: Mapping[str, int], substations: Collection[str]) -> str | None:
-    """Return what Prometheus does not have yet; None where it has all.
+    """Return what Prometheus does not have yet; None if it has all.
 
     Args:
         url: of Prometheus.
@@ -78,14 +78,15 @@ def ineligible(
 ) -> dict[str, str]:
     """Return why each substation is not eligible; one that an operator drains is left out.
 
-    The dispatcher's own page is asked, not the api's ``/substations``: that shows the last run's
-    until the dispatcher has written its first snapshot. Only the reasons come from there.
+    The dispatcher's own page is asked, not the api's ``/substations``, which shows the last run's
+    substations until the dispatcher has written its first snapshot. Only the reasons come from
+    there.
 
     Args:
         metrics_url: of the dispatcher.
         substations: those that run here.
         api_url: of the api.
-        key: of the api, where it asks for one.
+        key: of the api, if it needs one.
     """
     try:
         status, content = pages.ask(metrics_url)

@@ -31,7 +31,7 @@ class Setup(Protocol):
         """Write everything that it reads."""
 
     def own_broker(self) -> OwnBroker | None:
-        """Return our own broker; None where an outside one is used."""
+        """Return our own broker; None if an outside one is used."""
 
     def declare_at_outside_broker(self) -> None:
         """Declare the topology at an outside broker.
@@ -41,25 +41,25 @@ class Setup(Protocol):
         """
 
     def start(self) -> None:
-        """Run exactly this; what runs like that already is left alone. Raises ``GridError``."""
+        """Run exactly this; what already runs unchanged is left alone. Raise ``GridError``."""
 
     def look(self) -> ready.Look:
         """Return what is not ready."""
 
     def try_request(self) -> Outcome:
-        """Send a request through, once all else is ready; return what became of it."""
+        """Send a request through, once all else is ready; return its outcome."""
 
     def explain(self, names: Iterable[str]) -> None:
-        """Show the last lines that these have written."""
+        """Show the last lines that these programs have written."""
 
     def summary(self) -> str:
         """Return what runs where, and how to log in."""
 
 
 def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int]) -> int:
-    """Start what is missing; comes back when all is ready. Return the exit status.
+    """Start what is missing, and wait until all is ready. Return the exit status.
 
-    Where that fails, ``before``, which ran until now, is set up again; without one, ``stop`` leaves
+    If that fails, ``before``, which ran until now, is set up again; without one, ``stop`` leaves
     nothing half started.
     """
     try:
@@ -92,10 +92,10 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
 
 
 def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:
-    """See what is not ready, and give a broker of ours what it lacks now that it has booted."""
+    """Return what is not ready, and load what our own broker lacks now that it has booted."""
     seen = wanted.look()
     if broker is not None:
-        with suppress(GridError):  # it may be booting: it is looked at again
+        with suppress(GridError):  # it may be booting: the next look tries again
             broker.complete()
             if seen.waiting and (short := broker.short_of_disk()) is not None:
                 return replace(seen, waiting={**seen.waiting, BROKER: short})
@@ -103,9 +103,9 @@ def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:
 
 
 def _withdraw(broker: OwnBroker) -> None:
-    """Remove the users that are nobody's now that all else runs, and their passwords.
+    """Remove the users that are no longer needed now that all else runs, and their passwords.
 
-    Raises ``GridError`` where RabbitMQ does not let them go: what runs goes on.
+    Raise ``GridError`` if RabbitMQ refuses to remove them; what runs is not affected.
     """
     for user in broker.withdraw():
         summary.say(f"RabbitMQ's user {user} is gone: nothing uses it any more")
@@ -138,7 +138,7 @@ def main(mode: str, commands: Mapping[str, Callable[[], int]]) -> int:
         return commands[parser.parse_args().command]()
     except GridError as error:
         return _failed(str(error))
-    except BrokenPipeError:  # whoever reads has seen enough, like `head`; no more at the end
+    except BrokenPipeError:  # the reader has ended, like `head`: print nothing more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, UnicodeError) as error:  # a full disk, another owner, a name that is no text

@@ -1,4 +1,4 @@
-"""Files that hold something private: writing them, and reading them back."""
+"""Private files: writing them, and reading them back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grid.errors import ConfigurationError
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file, by default for its owner alone, without ever showing half of it."""
+    """Write a file, by default readable by its owner alone, and replace the old one at once."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -40,7 +40,7 @@ def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> str:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Return what shows whether one of these files has changed; one that is not there is empty.
+    """Return a hash that changes when one of these files does; a missing file counts as empty.
 
     Raises:
         ConfigurationError: one of them cannot be read.
@@ -58,7 +58,7 @@ def _content(path: Path) -> bytes:
 
 
 def own_folder(path: Path) -> Path:
-    """Make a folder, where it is not there yet, that only its owner can enter; return it."""
+    """Make a folder that only its owner can enter, if it does not exist yet; return it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path

@@ -1,4 +1,4 @@
-"""``python -m deploy.load``: runs the load test against the stack that runs from this folder."""
+"""``python -m deploy.load``: run the load test against the stack that runs from this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.local.ports import HOST
 
 
 def environment(note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
-    """Return what the load test is told of the running stack; what the caller says counts more."""
+    """Return the load test's variables for the running stack; the caller's take precedence."""
     ports = note.ports if note else dict(stack.PORTS)
     own = {"API_URL": f"http://{HOST}:{ports[stack.API]}"}
     if note and told.closed(note.settings):

@@ -13,7 +13,7 @@ from grid.errors import GridError
 
 
 def become(module: str, environment: Callable[[stack.Note | None], Mapping[str, str]]) -> NoReturn:
-    """Become a tool, so that Ctrl-C reaches it alone; end with the reason where that cannot be."""
+    """Become a tool, so that only the tool gets Ctrl-C; exit with the reason if that fails."""
     try:
         variables = environment(stack.Note.read())
     except GridError as error:
@@ -22,9 +22,10 @@ def become(module: str, environment: Callable[[stack.Note | None], Mapping[str, 
 
 
 def broker(user: str, note: stack.Note | None, caller: Mapping[str, str]) -> dict[str, str]:
-    """Return address, user and password file, with all the caller says, which counts more.
+    """Return address, user and password file, and the caller's variables, which take precedence.
 
-    At our own broker, in containers or not, that is ``user``; at an outside one, the stack's own.
+    At our own broker, in containers or not, the user is ``user``; at an outside one, the stack's
+    own.
     """
     ports = note.ports if note else dict(stack.PORTS)
     caller = {name: value for name, value in caller.items() if value}

@@ -1,4 +1,4 @@
-"""Asking what runs on this machine over HTTP: no proxy of the caller's is in the way."""
+"""HTTP requests to what runs on this machine, without the caller's proxy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_SECONDS: Final = 2.0
 
 
 class NoAnswer(GridError):
-    """A page could not be read; the text is the address and why."""
+    """A page could not be read; the text is its address, and why."""
 
 
 def ask(
@@ -30,11 +30,11 @@ def ask(
         url: where it is, without TLS.
         method: of HTTP.
         body: sent as JSON; None for none.
-        key: of the api, where it asks for one.
+        key: of the api, if it needs one.
         timeout: for each step, in seconds.
 
     Raises:
-        NoAnswer: nobody answers there, or not in time, or not in HTTP.
+        NoAnswer: nothing answers there, or not in time, or not in HTTP.
     """
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -56,10 +56,10 @@ def ask(
 
 
 def ask_json(url: str, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> Any:  # noqa: ANN401 - JSON
-    """Return what a page says in JSON.
+    """Return the JSON content of a page.
 
     Raises:
-        NoAnswer: it could not be read, is not JSON, or says that something is wrong.
+        NoAnswer: it could not be read, is not JSON, or reports an error.
     """
     status, content = ask(url, key=key, timeout=timeout)
     if status != OK:

@@ -1,4 +1,4 @@
-"""``python -m deploy.parked``: what is parked at the broker of the stack that runs from here."""
+"""``python -m deploy.parked``: the parked messages at the broker of the stack that runs here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords and keys: made once, a file each, in a folder that only its owner can enter."""
+"""Passwords and keys: created once, a file each, in a folder that only its owner can enter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from grid.files import text_of
 
 GRAFANA: Final = "grafana"
 DEFINITIONS_FILE: Final = "rabbitmq-definitions.json"
-COOKIE: Final = "erlang-cookie"  # by which RabbitMQ's nodes know each other
+COOKIE: Final = "erlang-cookie"  # by which RabbitMQ's nodes authenticate each other
 OUTSIDE_BROKER: Final = "outside-broker"
 OUTSIDE_TLS: Final = "outside-broker-tls"  # a folder
 OPERATOR: Final = "operator"
@@ -33,11 +33,11 @@ PASSWORD_BYTES, KEY_BYTES = 24, 32
 def ensure(
     folder: Path, substations: Iterable[str], *, for_containers: bool = False
 ) -> dict[str, str]:
-    """Return each user's password, having made and written those that were not there yet.
+    """Return each user's password; create and write those that do not exist yet.
 
     A container sees a file as it is here, owner and mode included, and our image's user is not its
-    owner: ``for_containers`` lets all users read the files. On this machine that gives nothing
-    away, since nobody else can enter the folder.
+    owner: ``for_containers`` lets all users read the files. On this machine that reveals nothing,
+    since nobody else can enter the folder.
     """
     own_folder(folder)
     mode = 0o644 if for_containers else 0o600
@@ -58,9 +58,9 @@ def write_definitions(
 
 
 def ensure_keys(folder: Path, *, for_containers: bool = False) -> Path:
-    """Make the operator's key, where there is none yet, and write the file that the api reads.
+    """Create the operator's key, if there is none yet, and write the file that the api reads.
 
-    That holds its hash alone, so containers may read it; they never see the key.
+    That file holds only the key's hash, so containers may read it; they never see the key.
     """
     key = _password(own_folder(folder) / OPERATOR, KEY_BYTES)
     line = f"{OPERATOR} {Scope.OPERATOR} {hashlib.sha256(key.encode()).hexdigest()}\n"
@@ -70,12 +70,12 @@ def ensure_keys(folder: Path, *, for_containers: bool = False) -> Path:
 
 
 def operator_key() -> str:
-    """Return the operator's key of the stack of this folder. Raises ``ConfigurationError``."""
+    """Return the operator's key of this folder's stack. Raise ``ConfigurationError`` if none."""
     return read(stack.SECRETS / OPERATOR).strip()
 
 
 def check_keys(source: str) -> None:
-    """Check that the caller's file of keys can be used. Raises ``ConfigurationError``."""
+    """Check that the caller's file of keys can be used; else raise ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
     try:
         keys.parse_some(text)
@@ -88,14 +88,14 @@ def write_for_containers(
 ) -> None:
     """Write all that containers read, also the files that the caller named in ``settings``.
 
-    Raises ``ConfigurationError`` where one of those cannot be read.
+    Raise ``ConfigurationError`` if one of those cannot be read.
     """
     write_definitions(folder, ensure(folder, substations, for_containers=True), substations)
     ensure_keys(folder, for_containers=True)
     _password(folder / COOKIE)
     (folder / COOKIE).chmod(0o644)
     broker = told.broker(settings)
-    own_folder(folder / OUTSIDE_TLS).chmod(0o755)  # mounted as it is: others get no further than us
+    own_folder(folder / OUTSIDE_TLS).chmod(0o755)  # mounted as it is; its parent is private
     for variable, name, source in (
         (told.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, broker),
         *((variable, f"{OUTSIDE_TLS}/{variable}", broker) for variable in told.TLS_FILES),
@@ -104,13 +104,13 @@ def write_for_containers(
         if file := source.get(variable):
             copy_for_containers(variable, file, folder, name)
     if told.API_KEYS_FILE not in settings:
-        write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose mounts it, given or not
+        write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose mounts it in any case
 
 
 def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> Path:
-    """Copy the caller's file that a variable names to where containers can read it, and no others.
+    """Copy the caller's file that a variable names to where only containers can read it.
 
-    Raises ``ConfigurationError`` where it cannot be read.
+    Raise ``ConfigurationError`` if it cannot be read.
     """
     path = folder / name
     write(path, text_of(variable, Path(source)), mode=0o644)
@@ -118,7 +118,7 @@ def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> 
 
 
 def _password(path: Path, size: int = PASSWORD_BYTES) -> str:
-    """Return the password of a file, having made it where there was none.
+    """Return the password of a file, which is created if there is none.
 
     Raises:
         ConfigurationError: the file cannot be read, or is empty, as after a full disk.

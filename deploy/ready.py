@@ -1,4 +1,4 @@
-"""Waiting until everything answers that it is ready."""
+"""Waiting until everything is ready."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from grid.errors import STILL_READING
 
 PERIOD_SECONDS: Final = 0.5
 READY_SECONDS: Final = 180.0
-READING_SECONDS: Final = 600.0  # the log of a busy week, on a slow machine
+READING_SECONDS: Final = 600.0  # for the event log of a busy week, on a slow machine
 TELL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at one time: what is not ready and why, and what has ended for good."""
+    """The state at one time: what is not ready and why, and what has ended for good."""
 
     waiting: Mapping[str, str] = field(default_factory=dict)
     ended: Sequence[str] = ()
 
 
 def problem(url: str) -> str | None:
-    """Ask once; return what is wrong, or None where the answer is 200."""
+    """Request a page once; return what is wrong, or None if the answer is 200."""
     try:
         status, content = pages.ask(url)
     except NoAnswer as error:
@@ -42,10 +42,10 @@ def wait(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, str]:
-    """Look again and again until all is ready; return what is not in time, and why, by name.
+    """Look repeatedly until all is ready; return what is not ready in time, and why, by name.
 
-    The time in which the api reads its event log, and does not lack anything else, does not count.
-    What has ended for good is not waited for any longer.
+    The time in which the api reads its event log, and lacks nothing else, does not count. What has
+    ended for good is not waited for any longer.
     """
     started = now()
     deadline, told = started + READY_SECONDS, False

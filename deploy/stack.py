@@ -1,4 +1,4 @@
-"""The running stack: which ports it uses, how they are moved, and the note of what runs."""
+"""The running stack: its ports, how to change them, and the note of what runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RABBITMQ_METRICS: Final = "RABBITMQ_PROMETHEUS_PORT"
 PROMETHEUS: Final = "PROMETHEUS_PORT"
 GRAFANA: Final = "GRAFANA_PORT"
 
-# each is moved by the variable of this name
+# each is changed by the variable of this name
 PORTS: Final[Mapping[str, int]] = {
     API: 7000,
     DISPATCHER: 6000,
@@ -42,15 +42,15 @@ HIGHEST_PORT: Final = 65535
 
 
 class PortTaken(ConfigurationError):
-    """A port that the stack is to listen on belongs to another program."""
+    """A port that the stack is to listen on is used by another program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What runs, noted while it runs: so that a second `make up`, `make load` and others know.
+    """What runs, noted while it runs, for a second `make up`, `make load` and others.
 
     ``ports`` are by variable, as are the other ``settings`` (see ``deploy.told``); ``listening``
-    lists every port taken by the stack itself.
+    lists every port used by the stack itself.
     """
 
     mode: str
@@ -60,7 +60,7 @@ class Note:
 
     @classmethod
     def read(cls) -> Self | None:
-        """Return the note; None where nothing was started.
+        """Return the note; None if nothing was started.
 
         Raises:
             ConfigurationError: it cannot be read, or is not one.
@@ -77,28 +77,28 @@ class Note:
             raise ConfigurationError(f"{NOTE} is not JSON: {error}. {NOTE_REMEDY}") from error
         if not _is_note(noted):
             raise ConfigurationError(f"{NOTE} is not a note of what runs. {NOTE_REMEDY}")
-        known = {each.name for each in fields(cls)}  # another version of this may have written it
+        known = {each.name for each in fields(cls)}  # another version may have written it
         return cls(**{name: value for name, value in noted.items() if name in known})
 
     def write(self) -> None:
-        """Leave the note; an outside broker's address may hold a password, so it is private."""
+        """Write the note; an outside broker's address may hold a password, so it is private."""
         own_folder(STATE)
         write(NOTE, json.dumps(asdict(self)))
 
 
 def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
-    """Return each variable's port: as the environment says, else as it runs, else the usual one.
+    """Return each variable's port: from the environment, else the running one, else the default.
 
-    Raises ``ConfigurationError`` for a variable that is not a port.
+    Raise ``ConfigurationError`` for a variable that is not a port.
     """
     usual = {**PORTS, **(running.ports if running else {})}
     return {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
 
 
 def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Return what moves each port that is wanted.
+    """Return how to change each port that is wanted.
 
-    Raises ``ConfigurationError`` where two programs would have the same one.
+    Raise ``ConfigurationError`` if two programs would have the same one.
     """
     found: dict[int, str] = {}
     for port, hint in wanted:
@@ -110,10 +110,10 @@ def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
 
 
 def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
-    """Check that every port is free, or the stack's own already; ``wanted`` says what moves each.
+    """Check that every port is free, or used by this stack; ``wanted`` says how to change each.
 
     Raises:
-        PortTaken: naming all that are taken, and the variable that moves each.
+        PortTaken: naming all that are taken, and the variable that changes each.
     """
     own = set(running.listening) if running else set()
     taken = [port for port in wanted if port not in own and not is_free(port)]
@@ -123,7 +123,7 @@ def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
 
 
 def move_with(variable: str) -> str:
-    """Return how a port is moved by its variable."""
+    """Return how to change a port by its variable."""
     return f"set {variable} to one that is free"
 
 

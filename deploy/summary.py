@@ -34,9 +34,9 @@ def lines(
     closed: bool = False,
     no_grafana: str | None = None,
 ) -> list[Line]:
-    """Return the rows; ``substations`` maps each id to its metrics' port on this machine.
+    """Return the rows; ``substations`` maps each id to its metrics port on this machine.
 
-    ``closed`` says that the api asks everybody for a key, ``no_grafana`` why there is none.
+    ``closed`` says that the api needs a key for every request, ``no_grafana`` why there is none.
     """
     door = "closed: a key of API_KEYS_FILE is needed" if closed else "open to this machine"
     return [
@@ -53,7 +53,7 @@ def lines(
 
 
 def text(rows: Sequence[Line], ports: Mapping[str, int], *, closed: bool = False) -> str:
-    """Lay the rows out, and say what to try first; ``closed`` as above."""
+    """Return the rows as a table, and what to try first; ``closed`` as above."""
     key = '-H "Authorization: Bearer $(cat .secrets/operator)" ' if closed else ""
     names = max(len(row.name) for row in rows)
     places = max(len(row.where) for row in rows if row.remark)
@@ -70,7 +70,7 @@ def text(rows: Sequence[Line], ports: Mapping[str, int], *, closed: bool = False
 
 
 def say(message: str) -> None:
-    """Print for the person who called; one who reads no more, like `head`, stops nothing."""
+    """Print a message for the caller; if its reader has ended, like `head`, nothing stops."""
     try:
         sys.stdout.write(message + "\n")
         sys.stdout.flush()

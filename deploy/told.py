@@ -1,4 +1,4 @@
-"""What the caller's environment tells the stack, and what it was told when it was started."""
+"""The settings from the caller's environment, and those that the running stack was started with."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BROKER: Final = (AMQP_URL, AMQP_USER, *BROKER_FILES)
 CLUSTER: Final = "CLUSTER"
 API_KEYS_FILE: Final = "API_KEYS_FILE"
 API_KEYS: Final = "API_KEYS"
-OPERATOR_KEYS_FILE: Final = "OPERATOR_KEYS_FILE"  # decided by `make up`: of its own key
+OPERATOR_KEYS_FILE: Final = "OPERATOR_KEYS_FILE"  # set by `make up`, with its own key
 GRACE: Final = "GRACE_SECONDS"
 
-# Every variable of the caller that is passed on or followed, but for the ports (see `stack.PORTS`)
+# Every variable of the caller that is passed on or obeyed, except the ports (see `stack.PORTS`)
 # and MODE. A running stack keeps them.
 VARIABLES: Final = (
     *BROKER,
@@ -58,15 +58,15 @@ VARIABLES: Final = (
     "SERVICES",
     "BUILD_NETWORK",
 )
-GRACE_SECONDS: Final = 10.0  # a substation's, unless it is told otherwise
+GRACE_SECONDS: Final = 10.0  # a substation's default
 STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after that
 
 
 def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
-    """Return each variable that is set: by the environment, else when what runs was started.
+    """Return each variable that is set by the environment, else as in the running stack.
 
-    An empty one is set no more. Address, user, password and the files for TLS of a broker
-    belong together: another address comes without those of the one before.
+    An empty variable unsets it. Address, user, password and TLS files of a broker belong together:
+    another address drops those of the one before.
     """
     before = running.settings if running else {}
     if AMQP_URL in environment and environment[AMQP_URL] != before.get(AMQP_URL):
@@ -76,19 +76,19 @@ def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict
 
 
 def broker(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return what leads to an outside broker; nothing where the stack has its own."""
+    """Return the settings of an outside broker; empty if the stack has its own."""
     if not settings.get(AMQP_URL):
         return {}
     return {name: settings[name] for name in BROKER if name in settings}
 
 
 def closed(settings: Mapping[str, str]) -> bool:
-    """Return whether the api asks everybody for a key."""
+    """Return whether the api needs a key for every request."""
     return API_KEYS in settings or API_KEYS_FILE in settings
 
 
 def clustered(settings: Mapping[str, str]) -> bool:
-    """Return whether RabbitMQ is to run as three nodes. Raises ``ConfigurationError``."""
+    """Return whether RabbitMQ is to run as three nodes. Raise ``ConfigurationError`` if wrong."""
     value = settings.get(CLUSTER, "0")
     if value not in {"0", "1"}:
         raise ConfigurationError(f"{CLUSTER}={value}: must be 1 (three RabbitMQ nodes) or 0 (one)")
@@ -100,7 +100,7 @@ def clustered(settings: Mapping[str, str]) -> bool:
 def stop_seconds(settings: Mapping[str, str]) -> int:
     """Return how long a substation may take to end before it is killed.
 
-    Raises ``ConfigurationError`` where ``GRACE_SECONDS`` is not a time.
+    Raise ``ConfigurationError`` if ``GRACE_SECONDS`` is not a time.
     """
     value = settings.get(GRACE, str(GRACE_SECONDS))
     try:

@@ -1,4 +1,4 @@
-"""One charge request, sent all the way through before it is said that all of it runs."""
+"""One charge request, sent through the whole system before it is reported as running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VEHICLE: Final = "start-up check"
 REQUEST: Final = {"vehicle_id": VEHICLE, "priority": 9, "requested_power_kw": 0.1}
 ACCEPTED: Final = 202
 BEGIN_SECONDS: Final = 30.0
-END_SECONDS: Final = 10.0  # for the session's end, so that nothing is left of it at a substation
+END_SECONDS: Final = 10.0  # for the session's end, so that no substation still has it
 ANSWER_SECONDS: Final = 10.0
 PERIOD_SECONDS: Final = 0.2
 CHARGING: Final = "charging"
@@ -28,7 +28,7 @@ FULL: Final = "The request that was tried waits like others: every substation is
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the request: problems by name, and what to say where it did not begin."""
+    """The outcome of the request: problems by name, and a remark if it did not start."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
     remark: str | None = None
@@ -40,9 +40,9 @@ class Trial:
 
     Args:
         url: of the api.
-        key: of the api, where it asks for one.
+        key: of the api, if it needs one.
         now: a clock, in seconds.
-        sleep: lets so many seconds pass.
+        sleep: waits for so many seconds.
     """
 
     url: str
@@ -53,8 +53,8 @@ class Trial:
     def run(self) -> Outcome:
         """Send a request, and wait until a vehicle charges for it.
 
-        Where every substation is full it may wait like any other, and where an operator has left
-        no substation to take it, none is sent: neither is a fault of the start.
+        If every substation is full it may wait like any other, and if an operator has drained all
+        of them, none is sent: neither is an error of the start.
         """
         try:
             rows = self._substations()
@@ -65,7 +65,7 @@ class Trial:
             return Outcome({"api": f"no request goes through: {error}"})
 
     def _began(self) -> dict[str, Any]:
-        """Return the job as it is once a vehicle charges for it, or nothing will come of it."""
+        """Return the job once a vehicle charges for it, or once it will not."""
         deadline = self.now() + BEGIN_SECONDS
         accepted = self._until(self._post, lambda _: True, deadline)
 
@@ -95,7 +95,7 @@ class Trial:
         holds: Callable[[dict[str, Any]], bool],
         deadline: float,
     ) -> dict[str, Any]:
-        """Ask until something holds or the time has passed; one failure to answer is none."""
+        """Ask until a condition holds or the time has passed; a single failed answer is ignored."""
         while True:
             try:
                 if holds(seen := ask()) or self.now() > deadline:

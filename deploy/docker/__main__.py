@@ -13,7 +13,7 @@ from deploy.files import own_folder
 
 
 def up() -> int:
-    """Start everything, or what is missing; comes back when all is ready."""
+    """Start everything, or what is missing, and wait until all is ready."""
     running = stack.Note.read() if Compose().containers() else None
     wanted = Compose.decide(os.environ, running)
     stack.check_free(wanted.listening(), running)
@@ -22,7 +22,7 @@ def up() -> int:
 
 
 def down() -> int:
-    """Stop and remove the containers; the data stay in their volumes."""
+    """Stop and remove the containers; the data stays in the volumes."""
     compose = Compose()
     status = compose.run("down", "--remove-orphans") if compose.containers() else 0
     stack.NOTE.unlink(missing_ok=True)
@@ -30,7 +30,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show the containers; 1 where there are none."""
+    """Show the containers; return 1 if there are none."""
     note = stack.Note.read()
     compose = Compose.decide({}, note)
     if note is None or not compose.containers():
@@ -60,7 +60,7 @@ def clean() -> int:
 
 
 def running() -> int:
-    """Return as the exit status whether any container is there."""
+    """Return the exit status: whether any container exists."""
     return 0 if Compose().containers() else 1
 
 

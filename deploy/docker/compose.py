@@ -23,11 +23,11 @@ OUTSIDE_FILES: Final = (*FILES, "docker-compose.outside-broker.yml")
 CLUSTER_FILES: Final = (*FILES, "docker-compose.cluster.yml")
 NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
-# what Prometheus reads at its start alone; it follows the substations by itself
+# what Prometheus reads only when it starts; it watches the substations' file by itself
 PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
 BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
-USED: Final = stack.STATE / "docker"  # says to `make clean` that there may be volumes
+USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
 LOG_LINES: Final = "15"
 # what answers 200 when a service is ready; every other one is a substation
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
@@ -48,7 +48,7 @@ def used_as_cluster() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """What to start, what it is told (see ``deploy.told``) and where it is published."""
+    """The services to start, their settings (see ``deploy.told``) and their published ports."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(stack.PORTS))
     settings: dict[str, str] = field(default_factory=dict)
@@ -58,14 +58,14 @@ class Compose:
     def decide(
         cls, environment: Mapping[str, str], running: stack.Note | None, *, build: bool = True
     ) -> Self:
-        """Decide from the environment, and where that says nothing from what runs already.
+        """Decide from the environment, and otherwise from what runs already.
 
-        Raises ``ConfigurationError`` for a wrong variable.
+        Raise ``ConfigurationError`` for a wrong variable.
         """
         compose = cls(
             stack.choose_ports(environment, running), told.settings(environment, running), build
         )
-        told.stop_seconds(compose.settings)  # better to hear of a wrong value now
+        told.stop_seconds(compose.settings)  # fails now if the value is wrong
         told.clustered(compose.settings)
         if told.API_KEYS_FILE in compose.settings:
             passwords.check_keys(compose.settings[told.API_KEYS_FILE])
@@ -73,19 +73,19 @@ class Compose:
 
     @property
     def outside(self) -> dict[str, str]:
-        """What leads to an outside broker; nothing where there is none."""
+        """Return the settings of an outside broker; empty if there is none."""
         return told.broker(self.settings)
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Our own RabbitMQ nodes."""
+        """Return our own RabbitMQ nodes."""
         if self.outside:
             return ()
         return NODES if told.clustered(self.settings) else NODES[:1]
 
     @property
     def services(self) -> tuple[str, ...]:
-        """What runs: ``SERVICES`` leaves the others out by naming those that shall."""
+        """Return the services that run: all, or only those that ``SERVICES`` names."""
         named = self.settings.get("SERVICES", "").split()
         known = [name for name in PAGES if name not in NODES]
         return tuple(named or [*known, *self.nodes, *self.substations()])
@@ -108,7 +108,7 @@ class Compose:
         return {name: first + number for number, name in enumerate(names)}
 
     def listening(self) -> dict[int, str]:
-        """Return every port that is published, and how to move each."""
+        """Return every published port, and how to change each."""
         names = ALWAYS if self.outside else (*ALWAYS, *OWN_BROKER)
         ports = [(self.ports[name], stack.move_with(name)) for name in names]
         hint = stack.move_with(stack.SUBSTATIONS)
@@ -126,7 +126,7 @@ class Compose:
         write(USED, told.CLUSTER if clustered else "")
 
     def own_broker(self) -> OwnBroker | None:
-        """Return our own broker; None where an outside one is used."""
+        """Return our own broker; None if an outside one is used."""
         if self.outside:
             return None
         names = self.substations()
@@ -146,7 +146,7 @@ class Compose:
             raise GridError("the broker of AMQP_URL did not take the declarations: see above")
 
     def start(self) -> None:
-        """Run these services. Raises ``GridError`` where Compose cannot start one."""
+        """Run these services. Raise ``GridError`` if Compose cannot start one."""
         named = self.settings.get("SERVICES", "").split()
         build = "--build" if self.build else "--no-build"
         if self.run("up", "--detach", build, *named) != 0:
@@ -209,13 +209,13 @@ class Compose:
         return summary.text(rows, self.ports, closed=told.closed(self.settings))
 
     def _page(self, name: str) -> str:
-        known = NODES[0] if name in NODES else name  # the others' pages are published nowhere
+        known = NODES[0] if name in NODES else name  # the other nodes' pages are not published
         port, path = PAGES.get(known, ("", "/readyz"))
         number = self.ports[port] if port else self.substations().get(name, 0)
         return f"http://{HOST}:{number}{path}"
 
     def try_request(self) -> Outcome:
-        """Send a request through, where all that it passes runs."""
+        """Send a request through, if all that it needs runs."""
         if not self._started() or not {"api", "dispatcher"} <= set(self.services):
             return Outcome(remark="No request was tried: SERVICES leaves out what it needs.")
         return Trial(self._url(stack.API), self._key()).run()
@@ -249,7 +249,7 @@ class Compose:
         )
 
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
-        """Return what Compose reads: the caller's variables, and over them what was decided."""
+        """Return the variables for Compose: the caller's, overridden by what was decided."""
         ports = {name: str(port) for name, port in self.ports.items()}
         ports |= {
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
@@ -261,9 +261,9 @@ class Compose:
         return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
 
     def _files(self) -> dict[str, str]:
-        """Name the caller's keys in the container, and have Compose see a change of a file.
+        """Return the variables that name the caller's keys, and show Compose that a file changed.
 
-        A container goes on with what it read at its start, until it is made anew.
+        A container keeps what it read at its start, until it is created again.
         """
         keys = [stack.SECRETS / name for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS)]
         given = told.API_KEYS_FILE in self.settings
@@ -274,10 +274,10 @@ class Compose:
         }
 
     def _broker(self) -> dict[str, str]:
-        """Return the variables by which other addresses and users replace those of our one node.
+        """Return the variables that replace the addresses and users of our one node.
 
-        An outside broker's password's file is mounted in the place of each service's own, its
-        files for TLS beside.
+        An outside broker's password file is mounted in place of each service's own, and its TLS
+        files beside it.
         """
         if len(self.nodes) > 1:
             return {told.AMQP_URL: ",".join(f"amqp://{node}:5672/" for node in self.nodes)}
@@ -292,5 +292,5 @@ class Compose:
 
 
 def _decided_here(name: str) -> bool:
-    """Return whether a variable of the caller's would change what was decided, or what is read."""
+    """Return whether a caller's variable would override what was decided, or what Compose reads."""
     return name in {*told.VARIABLES, BROKER_SECRET} or name.startswith("COMPOSE_")

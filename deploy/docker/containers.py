@@ -1,4 +1,4 @@
-"""What Docker says of the containers that Compose started."""
+"""The state of the containers that Compose started, as Docker reports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: Docker's words for its status and its health, and how often it ended."""
+    """One container: Docker's status and health of it, and how often it was restarted."""
 
     status: str
     restarts: int
@@ -30,12 +30,12 @@ class Container:
 
     @property
     def healthy(self) -> bool:
-        """Whether it runs and its health check passes."""
+        """Return whether it runs and its health check passes."""
         return self.status == "running" and self.health == "healthy"
 
     @property
     def ended(self) -> bool:
-        """Whether it will not run, as far as can be told."""
+        """Return whether it has ended for good, as far as can be known."""
         again_and_again = self.status == "restarting" and self.restarts >= RESTARTS
         return again_and_again or self.status in {"exited", "dead"}
 
@@ -59,9 +59,9 @@ def existing(compose: Call) -> list[str]:
 
 
 def other_folder(ids: Sequence[str], folder: Path) -> str | None:
-    """Return the folder that containers were started from, where that is another one.
+    """Return the folder that containers were started from, if that is another one.
 
-    One that is there no more is the folder's former name: who else could stop them?
+    One that no longer exists is taken as this folder's former name: nobody else could stop them.
     """
     if not ids:
         return None
@@ -89,7 +89,7 @@ def _inspect(form: str, ids: Sequence[str]) -> str:
 
 
 def parse(text: str) -> dict[str, Container]:
-    """Read lines of ``FORMAT``."""
+    """Return the containers in lines of ``FORMAT``."""
     rows = [line.split() for line in text.splitlines() if line.strip()]
     return {
         name: Container(status, int(restarts), health) for name, status, restarts, health in rows

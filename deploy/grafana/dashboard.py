@@ -1,8 +1,8 @@
 """The dashboard "Smart grid dispatcher", and the program that writes its JSON.
 
 ``python -m deploy.grafana.dashboard`` writes ``dashboards/smart-grid.json``, which Grafana reads.
-Every query of it has an answer while the system runs: the tests ask a running Prometheus.
-A gauge that several dispatchers or apis export is taken once, by ``max``.
+Every query of it has a result while the system runs: the tests ask a running Prometheus.
+A gauge that several dispatchers or apis export is counted once, by ``max``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TARGET: Final = Path(__file__).parent / "dashboards" / "smart-grid.json"
 
 
 def build() -> Dashboard:
-    """Give the dashboard: rows of panels, laid out by the builder, numbered in their order."""
+    """Return the dashboard: rows of panels, laid out by the builder, numbered in their order."""
     board = (
         builders.Dashboard("Smart grid dispatcher")
         .uid("smart-grid")
@@ -47,7 +47,7 @@ def build() -> Dashboard:
 
 
 def as_json(board: Dashboard) -> str:
-    """Give the text of the dashboard's file; the same dashboard always gives the same text."""
+    """Return the text of the dashboard's file; the same dashboard always has the same text."""
     text = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
     return text + "\n"
 

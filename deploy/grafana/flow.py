@@ -1,4 +1,4 @@
-"""What the dashboard shows of the requests on their way: latencies, rates and queues."""
+"""The dashboard's panels of requests: latencies, rates and queues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _QUEUES: Final = 'queue=~"charge[.](requests|parked|dead)|substation[.].+"'  # n
 
 
 def requests() -> list[Panel]:
-    """Give what becomes of requests: how fast, how many, how many otherwise than planned."""
+    """Return the panels of requests: how fast, how many, and how many did not go as planned."""
     return [
         graph(
             "From request to charging",
@@ -93,7 +93,7 @@ def requests() -> list[Panel]:
 
 
 def queues() -> list[Panel]:
-    """Give where requests wait."""
+    """Return the panels of queues."""
     return [
         graph(
             "Queue depth",

@@ -1,4 +1,4 @@
-"""What the dashboard shows of the system's own health."""
+"""The dashboard's panels of the system's own health."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STALE_AFTER: Final = 2  # seconds: the dispatcher's default for STALE_AFTER_SECO
 
 
 def health() -> list[Panel]:
-    """Give who is reachable, connected, up to date, and near a limit."""
+    """Return the panels that show what is reachable, connected, up to date, and near a limit."""
     return [
         states(
             "Scrape targets",

@@ -1,4 +1,4 @@
-"""What the dashboard shows of the substations: the state now, and each one's load."""
+"""The dashboard's panels of the substations: the present state, and each one's load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from grid.topology import PARKED, REQUESTS
 
 
 def now() -> list[Panel]:
-    """Give the numbers of this moment; eight of them fill a row."""
+    """Return the panels of the present state; eight of them fill a row."""
     return [
         number(
             "Eligible substations",
@@ -71,7 +71,7 @@ def now() -> list[Panel]:
 
 
 def substations() -> list[Panel]:
-    """Give the substations' loads over time, and how evenly they are kept."""
+    """Return the panels of the substations' loads over time, and how even they are."""
     return [
         graph(
             "Load per substation",

@@ -1,6 +1,6 @@
-"""The few kinds of panel that the dashboard uses, each in this project's manner of drawing.
+"""The few kinds of panel that the dashboard uses, each in this project's style.
 
-A panel's lines are ``Line`` values: one PromQL expression and its legend. Where a rate's window is
+A panel's lines are ``Line`` values: one PromQL expression and its legend. If a rate's window is
 ``$__rate_interval``, Grafana makes it four scrapes long, or four times the line's ``step``.
 """
 
@@ -28,7 +28,7 @@ DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
 LIMIT: Final = "limit of "  # a legend that starts so is drawn thin, dashed and red
 
 Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
-Steps = Sequence[tuple[float | None, str]]  # from which value on, which colour; first from None
+Steps = Sequence[tuple[float | None, str]]  # the value from which a colour applies, first None
 CALM: Final[Steps] = ((None, "text"),)
 NONE_IS_GOOD: Final[Steps] = ((None, "green"), (1, "red"))
 SOME_IS_GOOD: Final[Steps] = ((None, "red"), (1, "green"))
@@ -43,15 +43,15 @@ class Line(NamedTuple):
 
 
 def rate(counter: str, by: str = "") -> str:
-    """Give the PromQL of a counter's events a second, one series for each value of ``by``."""
+    """Return the PromQL of a counter's events a second, one series for each value of ``by``."""
     grouping = f" by ({by}) " if by else ""
     return f"sum{grouping}(rate({counter}[$__rate_interval]))"
 
 
 def quantiles(histogram: str, by: str = "") -> list[Line]:
-    """Give the p50, p95 and p99 of a histogram of seconds, over at least a minute.
+    """Return the p50, p95 and p99 of a histogram of seconds, over at least a minute.
 
-    A shorter window holds too few observations at a few requests a second for a 99th percentile.
+    At a few requests a second, a shorter window has too few observations for a 99th percentile.
     """
     labels, legend = ("le", "") if not by else (f"le, {by}", f" {{{{{by}}}}}")
     inner = f"sum by ({labels}) (rate({histogram}_bucket[$__rate_interval]))"
@@ -71,7 +71,7 @@ def graph(
     stacked: bool = False,
     limit: float | None = None,
 ) -> timeseries.Panel:
-    """Draw lines over time, upwards from zero, in ``unit``.
+    """Return a panel of lines over time, upwards from zero, in ``unit``.
 
     ``limit`` draws a dashed red line at a fixed value; a line whose legend starts with ``LIMIT``
     is one that may move.
@@ -102,7 +102,7 @@ def graph(
 def number(
     title: str, description: str, line: Line, *, unit: str = "short", steps: Steps = CALM
 ) -> stat.Panel:
-    """Show one number large, coloured by ``steps``, with its last minutes behind it."""
+    """Return a panel of one large number, coloured by ``steps``, over its last minutes."""
     return (
         stat.Panel()
         .title(title)
@@ -124,7 +124,7 @@ def number(
 def states(
     title: str, description: str, lines: Sequence[Line], *, width: int, words: tuple[str, str]
 ) -> statetimeline.Panel:
-    """Show when each series was 0, in red, and 1, in green; ``words`` are what 0 and 1 mean."""
+    """Return a panel of when each series was 0 (red) or 1 (green); ``words`` name 0 and 1."""
     return (
         statetimeline.Panel()
         .title(title)

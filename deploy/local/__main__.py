@@ -18,7 +18,7 @@ from grid.errors import ConfigurationError, GridError
 
 
 def up() -> int:
-    """Start everything, or what is missing; comes back when all is ready."""
+    """Start everything, or what is missing, and wait until all is ready."""
     runs = Supervisor().runs()
     left = [] if runs else processes.ours()
     running = stack.Note.read() if runs or left else None
@@ -37,7 +37,7 @@ def up() -> int:
 
 
 def down() -> int:
-    """Stop everything; the data stay."""
+    """Stop everything; the data stays."""
     supervisor = Supervisor()
     if supervisor.runs():
         summary.say("Stopping: what charges may take some seconds to finish")
@@ -52,7 +52,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show what runs; 1 where something of it is not ready."""
+    """Show what runs; return 1 if something is not ready."""
     supervisor = Supervisor()
     note = stack.Note.read()
     if not supervisor.runs():
@@ -67,7 +67,7 @@ def status() -> int:
     states = supervisor.states()
     try:
         setup = Setup.decide({}, note)
-    except ConfigurationError as error:  # what runs goes on with what it read before
+    except ConfigurationError as error:  # what runs keeps what it read before
         for name, state in sorted(states.items()):
             summary.say(f"  {name:<14} {state}")
         summary.say(f"\n{error}")
@@ -106,12 +106,12 @@ def clean() -> int:
 
 
 def running() -> int:
-    """Return as the exit status whether anything runs, with its supervisor or without."""
+    """Return the exit status: whether anything runs, with its supervisor or without."""
     return 0 if Supervisor().runs() or processes.ours() else 1
 
 
 def _others() -> str:
-    """Return what to add where a port is taken: the stacks that run from other folders."""
+    """Return what to add if a port is taken: the stacks that run from other folders."""
     by_folder: dict[Path, list[processes.Process]] = {}
     for each in processes.of_others():
         by_folder.setdefault(each.folder, []).append(each)
@@ -128,5 +128,5 @@ COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
 
 
 if __name__ == "__main__":
-    os.chdir(stack.ROOT)  # from where the supervisor's socket is found
+    os.chdir(stack.ROOT)  # the path of the supervisor's socket is relative to it
     sys.exit(commands.main("local", COMMANDS))

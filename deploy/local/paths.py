@@ -1,8 +1,8 @@
 """Paths as the programs see them: from their working folder, whatever the folders above are named.
 
 RabbitMQ's configuration must be Latin-1, Prometheus takes a file's name for a pattern, a socket's
-path has 107 bytes at most, and the supervisor's configuration knows no escapes: none of them is
-told the name of a folder that a user chose.
+path has 107 bytes at most, and the supervisor's configuration has no escapes. So none of them gets
+the name of a folder that a user chose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def from_inside(path: Path) -> Path:
 
 
 def command(words: Sequence[str]) -> list[str]:
-    """Return a command with its program and its files as they are found from the working folder."""
+    """Return a command whose program and files are found from the working folder."""
     program = Path(words[0])
     if program.is_relative_to(stack.ROOT):
         program = program.relative_to(stack.ROOT)

@@ -8,9 +8,9 @@ import urllib.request
 from typing import Final
 
 HOST: Final = "127.0.0.1"
-# asks what runs here: no proxy of the caller's is to see a password
+# for requests to this machine: a proxy of the caller's must not see a password
 DIRECTLY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-# Below the range from which Linux takes the ports of outgoing connections: a free port from there
+# Below the range from which Linux takes the ports of outgoing connections, so that a free port
 # stays free while its server restarts.
 FIRST, LAST = 20_000, 22_000
 

@@ -1,9 +1,9 @@
-"""The processes of this stack, found by what each carries, whoever watches over them.
+"""The processes of this stack, found by a mark that each carries, whatever supervises them.
 
 Each inherits a mark in its environment from the supervisor and has this folder as its working
-folder, under whatever name: no list of process ids can be out of date, and a copy of the folder,
-another checkout, or a process that has got the id of one of ours is never taken for it. With the
-standard library alone, so that they are found without .venv too.
+folder, under whatever name. So no list of process ids can be out of date, and a copy of the folder,
+another checkout, or a process that has got the id of one of ours is never mistaken for it. It uses
+the standard library alone, so that it works without .venv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from grid.errors import GridError
 MARK: Final = "SMART_GRID_STACK"
 NAME: Final = "SUPERVISOR_PROCESS_NAME"  # which the supervisor gives each program
 SUPERVISOR: Final = "supervisor"
-# everything else is a service, which ends in good order only while these run
+# everything else is a service, which can shut down in order only while these run
 INFRASTRUCTURE: Final = frozenset({"epmd", "rabbitmq", "prometheus", "grafana"})
 PERIOD_SECONDS: Final = 0.1
 KILL_SECONDS: Final = 10.0
@@ -42,7 +42,7 @@ class Process:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it belongs to the stack of this folder."""
+        """Return whether it belongs to the stack of this folder."""
         try:
             return (PROC / str(self.pid) / "cwd").samefile(stack.ROOT)
         except OSError:  # ended meanwhile
@@ -50,8 +50,8 @@ class Process:
 
 
 def marked() -> dict[str, str]:
-    """Return the variable by which the processes of this stack are known."""
-    # Erlang takes no environment that is not UTF-8
+    """Return the variable that marks the processes of this stack."""
+    # Erlang accepts only UTF-8 in the environment
     return {MARK: quote(os.fsencode(stack.ROOT))}
 
 
@@ -61,12 +61,12 @@ def ours() -> list[Process]:
 
 
 def of_others() -> list[Process]:
-    """Return every process of the stack of another folder, as far as this user may see them."""
+    """Return every process of the stack of another folder, as far as this user may see it."""
     return [each for each in _all() if not each.is_ours]
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether a process has ended, be it that nobody has taken note of it (a zombie)."""
+    """Return whether a process has ended, or is a zombie."""
     try:
         status = (PROC / str(pid) / "stat").read_bytes()
     except OSError:
@@ -92,7 +92,7 @@ def stop(service_seconds: float, other_seconds: float) -> None:
     Raises:
         GridError: one of them cannot be ended.
     """
-    # it is not asked: it did not answer, and must start nothing again
+    # the supervisor is killed: it did not answer, and must start nothing again
     _end(lambda each: each.name == SUPERVISOR, 0)
     _end(lambda each: each.name not in INFRASTRUCTURE, service_seconds)
     _end(lambda each: each.name != "epmd", other_seconds)
@@ -100,7 +100,7 @@ def stop(service_seconds: float, other_seconds: float) -> None:
 
 
 def _end(wanted: Callable[[Process], bool], seconds: float) -> None:
-    """End these processes of ours: with SIGTERM, and with SIGKILL what is left after a time."""
+    """End these processes of ours with SIGTERM, and what is left after a time with SIGKILL."""
     told: set[Process] = set()
     deadline = time.monotonic() + seconds
     while left := {*filter(wanted, ours())}:
@@ -109,7 +109,7 @@ def _end(wanted: Callable[[Process], bool], seconds: float) -> None:
             raise GridError(f"not even killed they end: {described(left)}")
         if late >= 0:
             _send(signal.SIGKILL, left)
-        else:  # a program ends its children itself, while it is there
+        else:  # a program that runs ends its children itself
             pids = {each.pid for each in left}
             new = {each for each in left if each.parent not in pids} - told
             _send(signal.SIGTERM, new)
@@ -124,7 +124,7 @@ def _send(what: signal.Signals, processes: Iterable[Process]) -> None:
         except OSError:  # ended meanwhile
             continue
         try:
-            # from here on the id is not given to another
+            # from here on the id cannot be reused
             if _read(each.pid) == each:
                 signal.pidfd_send_signal(handle, what)
         except ProcessLookupError:
@@ -149,7 +149,7 @@ def _read(pid: int) -> Process | None:
         # the name in parentheses may hold anything
         fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
         working_folder = Path(os.readlink(folder / "cwd"))  # noqa: PTH115 - bytes may be anything
-    except OSError:  # ended meanwhile, or somebody else's
+    except OSError:  # ended meanwhile, or another user's
         return None
     name = environment.get(NAME.encode(), SUPERVISOR.encode()).decode(errors="replace")
     return Process(pid, int(fields[1]), int(fields[19]), name, working_folder)

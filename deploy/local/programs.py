@@ -1,4 +1,4 @@
-"""The programs that run on this machine, and what each is told. Nothing is started here."""
+"""The programs that run on this machine, and their settings. Nothing is started here."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from substation.settings import SubstationSettings
 
 # what is started first and stopped last; services wait for what they need
 BROKER, SERVICES, OBSERVERS = 100, 200, 300
-# Where a service publishes: one of before an update may not write there any more.
+# Where services publish: one started before an update may not write there any more.
 TOPOLOGY: Final = Path(topology.__file__)
 GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process for the supervisor: ``environment`` is all it gets beside ``PATH`` and the like.
+    """One process for the supervisor; ``environment`` is all it gets besides ``PATH`` and the like.
 
     A change of the files it ``reads`` restarts it, as a change of its command does.
     """
@@ -47,7 +47,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What `make up` decided: ports, substations (id → metrics port), where which file is."""
+    """What `make up` decided: ports, substations (id → metrics port), and the paths of files."""
 
     ports: Mapping[str, int]
     substations: Mapping[str, int]
@@ -132,7 +132,7 @@ class Layout:
             port_variable: str(port),
             **more,
         }
-        parse(settings, environment)  # better to hear of a wrong value now than from a log
+        parse(settings, environment)  # a wrong value must fail now, not in a log
         return Program(
             name,
             command([sys.executable, "-m", module]),
@@ -143,7 +143,7 @@ class Layout:
         )
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:
-        """Return what the caller tells this service, e.g. ``CONNECTORS``."""
+        """Return the caller's settings for this service, e.g. ``CONNECTORS``."""
         known = {field.alias for field in settings.model_fields.values()} - {*told.BROKER}
         return {name: value for name, value in self.settings.items() if name in known}
 
@@ -201,7 +201,7 @@ class Layout:
 
 
 def grafana_server() -> str | None:
-    """Return the path of Grafana's server, where it is installed."""
+    """Return the path of Grafana's server, if it is installed."""
     return shutil.which("grafana-server")
 
 

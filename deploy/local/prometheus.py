@@ -1,4 +1,4 @@
-"""Prometheus's configuration on this machine: that of the containers, with this one's addresses."""
+"""Prometheus's configuration on this machine: the containers' own, with local addresses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FOLDER: Final = stack.ROOT / "deploy" / "prometheus"
 ALERTS: Final = FOLDER / "alerts.yml"  # read from where it is
 BROKER: Final = "rabbitmq:15692"
 BROKER_JOBS: Final = "rabbitmq"  # the beginning of their names
-PATTERN: Final = re.compile(r"[*?[\\]")  # what it does not take for part of a file's name
+PATTERN: Final = re.compile(r"[*?[\\]")  # characters that it does not take as part of a file's name
 TARGET_FILES: Final = (".json", ".yml", ".yaml")
 
 
 def render(ports: Mapping[str, int], substations: Path, *, own_broker: bool) -> str:
-    """Return the text of ``prometheus.yml``; an outside broker's metrics are its owner's business.
+    """Return the text of ``prometheus.yml``; the metrics of an outside broker are left out.
 
     Args:
         ports: by variable.

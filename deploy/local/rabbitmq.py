@@ -1,10 +1,11 @@
 """A private RabbitMQ node: its files, environment and commands, for `make up` and the tests.
 
-It belongs to whoever starts it and to one folder: data, log, Erlang cookie and configuration are
-in there, it listens on the loopback address only, and when its two processes end nothing is left.
+It belongs to whoever starts it and to one folder, which has its data, log, Erlang cookie and
+configuration. It listens on the loopback address only, and when its two processes end nothing is
+left.
 
-RabbitMQ's own script is run, not the wrapper in ``/usr/sbin``: the wrapper, run as root, changes to
-the user ``rabbitmq``, who often may not read this folder.
+RabbitMQ's own script is run, not the wrapper in ``/usr/sbin``: run as root, that changes to the
+user ``rabbitmq``, who often may not read this folder.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ERLANGS_OWN: Final = re.compile(r"[A-Z]{20}")  # a cookie that is easily guessed
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """Where a node listens: for clients, its management UI, its metrics, and Erlang's own two."""
+    """The ports of a node: for clients, its management UI, its metrics, and Erlang's own two."""
 
     amqp: int
     management: int
@@ -66,7 +67,7 @@ class Node:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What it reads when it starts, and never again; definitions are loaded while it runs."""
+        """Return the files that it reads only at its start; definitions are loaded later."""
         return (self.folder / "rabbitmq.conf",)
 
     @property
@@ -79,11 +80,11 @@ class Node:
 
     @property
     def lock(self) -> Path:
-        """What its server holds a lock on while it runs."""
+        """Return the file that its server holds a lock on while it runs."""
         return self.folder / "lock"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of both processes, beside ``PATH``."""
+        """Return the variables of both processes, besides ``PATH``."""
         folder = str(self._seen)
         return {
             "HOME": folder,  # the Erlang cookie
@@ -92,7 +93,7 @@ class Node:
             "RABBITMQ_LOG_BASE": f"{folder}/log",
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_PID_FILE": f"{folder}/pid",
-            # these four keep the machine's /etc/rabbitmq out
+            # with these four, the machine's /etc/rabbitmq is not read
             "RABBITMQ_CONFIG_FILES": f"{folder}/conf.d",
             "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/advanced.config",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
@@ -103,14 +104,14 @@ class Node:
             "ERL_EPMD_ADDRESS": HOST,
             # otherwise Erlang leaves an epmd daemon running behind
             "ERL_FLAGS": "-start_epmd false",
-            # the script then becomes the server: one process, which a SIGTERM stops at once
+            # the script then becomes the server: one process, which SIGTERM stops at once
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
     def epmd_command(self) -> list[str]:
         """Return the command of Erlang's port mapper, to be started before the server.
 
-        Raises ``ConfigurationError`` where Erlang is not installed.
+        Raise ``ConfigurationError`` if Erlang is not installed.
         """
         return [_program("epmd"), "-port", str(self.ports.epmd), "-address", HOST]
 
@@ -127,7 +128,7 @@ class Node:
 
 
 def config(ports: NodePorts, definitions: Path) -> str:
-    """Return the text of ``rabbitmq.conf``: what all nodes are told, and where this one listens."""
+    """Return the text of ``rabbitmq.conf``: the settings of all nodes, and this node's ports."""
     return f"""\
 {COMMON_CONFIG.read_text(encoding="utf-8")}
 listeners.tcp.1 = {HOST}:{ports.amqp}

@@ -44,7 +44,7 @@ def down() -> int:
 
 
 def check_data_unused() -> None:
-    """Raise ``GridError`` where a program that is not of this stack uses its data."""
+    """Raise ``GridError`` if a program that is not of this stack uses its data."""
     if (pid := lock.holder(LOCK)) is not None:
         raise GridError(
             f"{LOCK.parent} is used by process {pid}, which is not of this stack: end that first"
@@ -63,16 +63,16 @@ def clean() -> int:
 
 
 def running() -> int:
-    """Return as the exit status whether anything of this stack runs."""
+    """Return the exit status: whether anything of this stack runs."""
     return 0 if processes.ours() else 1
 
 
 def stop_seconds() -> int:
-    """Return how long a service may take to end, as noted; the usual time without a note."""
+    """Return how long a service may take to end, as noted; the default without a note."""
     try:
         note = stack.Note.read()
         return told.stop_seconds(note.settings if note else {})
-    except GridError:  # what runs is stopped all the same
+    except GridError:  # what runs is stopped in any case
         return told.stop_seconds({})
 
 

@@ -42,9 +42,9 @@ class Setup:
 
     @classmethod
     def decide(cls, environment: Mapping[str, str], running: stack.Note | None) -> Self:
-        """Decide from the environment, and where that says nothing from what runs already.
+        """Decide from the environment, and otherwise from what runs already.
 
-        Raises ``ConfigurationError`` for a wrong variable, a missing program, a taken port.
+        Raise ``ConfigurationError`` for a wrong variable, a missing program, a taken port.
         """
         ports = stack.choose_ports(environment, running)
         if running is None:
@@ -54,7 +54,7 @@ class Setup:
             raise ConfigurationError(f"{told.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if told.API_KEYS_FILE in settings:
             passwords.check_keys(settings[told.API_KEYS_FILE])
-        # not resolved: what a link leads to may change
+        # not resolved: the target of a link may change
         source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).absolute()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
@@ -69,7 +69,7 @@ class Setup:
         return setup
 
     def listening(self) -> dict[int, str]:
-        """Return every port that the stack listens on, and how to move each."""
+        """Return every port that the stack listens on, and how to change each."""
         used = [stack.API, stack.DISPATCHER, stack.PROMETHEUS]
         if self.layout.node:
             used += [stack.RABBITMQ, stack.MANAGEMENT, stack.RABBITMQ_METRICS]
@@ -104,7 +104,7 @@ class Setup:
         write(stack.STATE / "prometheus.yml", text)
 
     def _for_prometheus(self) -> Path:
-        """Return the targets file as Prometheus can be told of it, linked where that is needed."""
+        """Return the targets file under a path that Prometheus accepts, linked if necessary."""
         path = from_inside(self.layout.substations_file)
         if not prometheus.PATTERN.search(str(path)):
             return path
@@ -114,7 +114,7 @@ class Setup:
         return from_inside(link)
 
     def own_broker(self) -> OwnBroker | None:
-        """Return our own broker; None where an outside one is used."""
+        """Return our own broker; None if an outside one is used."""
         if not self.layout.node:
             return None
         names = self.layout.substations
@@ -124,7 +124,7 @@ class Setup:
     def declare_at_outside_broker(self) -> None:
         """Declare the topology at an outside broker; our own has it from its definitions.
 
-        Raises ``GridError`` where that does not succeed.
+        Raise ``GridError`` if that fails.
         """
         outside = told.broker(self.layout.settings)
         if not outside:
@@ -145,7 +145,7 @@ class Setup:
     def start(self) -> None:
         """Run these programs and no others; one that has not changed is left alone.
 
-        Raises ``GridError`` where the supervisor does not start.
+        Raise ``GridError`` if the supervisor does not start.
         """
         Supervisor().run(self.programs, _environment())
 
@@ -209,7 +209,7 @@ def _last_lines(path: Path) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return what every program gets of the caller's environment; the rest it is told by name."""
+    """Return what every program gets of the caller's environment; the rest is passed by name."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**kept, "PYTHONUTF8": "1"}  # whatever the caller's language is
 

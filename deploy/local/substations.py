@@ -1,4 +1,4 @@
-"""The substations that this machine runs: those of the targets file with an address of its own."""
+"""The substations that this machine runs: those of the targets file with a local address."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from grid.errors import ConfigurationError
 from grid.files import content_of
 
 OWN: Final = frozenset({HOST, "localhost", "::1"})
-STARTED: Final = "started"  # the label that says, with `elsewhere`, that `make up` starts it not
+STARTED: Final = "started"  # the label: with the value `elsewhere`, `make up` does not start it
 ELSEWHERE: Final = "elsewhere"
 
 
 def read(path: Path) -> dict[str, int]:
-    """Return the metrics port of each substation to run here, by id; the others run elsewhere.
+    """Return the metrics port of each substation to run here, by id; others run elsewhere.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a targets file.
@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, int]:
 
 
 def moved(path: Path, first: int) -> str:
-    """Return the same targets, those of this machine on ``first`` and the ports that follow."""
+    """Return the same targets, with local ones on ``first`` and the ports that follow."""
     groups = file_sd.parse(content_of(path), path.suffix)
     port = first
     for group in filter(_ours, groups):

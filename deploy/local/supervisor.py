@@ -43,7 +43,7 @@ def config(programs: Iterable[Program], socket: Path = SEEN_SOCKET) -> str:
 
 
 def _head(socket: Path) -> str:
-    # it warns of running as root, unless it was told to
+    # it warns of running as root, unless that is configured
     user = "user=root\n" if os.getuid() == 0 else ""
     return f"""\
 [unix_http_server]
@@ -70,7 +70,7 @@ umask=077
 def _section(program: Program) -> str:
     words = " ".join(map(_quoted, program.command))
     variables = dict(program.environment)
-    if program.reads:  # the supervisor sees a change of the environment, but none of a file
+    if program.reads:  # the supervisor notices a change of the environment, but not of a file
         variables["CONFIG_DIGEST"] = digest(program.reads)
     environment = ",".join(_variable(name, value) for name, value in variables.items())
     return f"""\
@@ -94,14 +94,14 @@ def _escaped(value: object) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote a word of a command."""
+    """Return a word of a command, quoted."""
     _check(word, word)
     text = _escaped(word).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
 def _variable(name: str, value: str) -> str:
-    """Write one variable of an environment: the format knows quotes there, but no escapes."""
+    """Return one variable of an environment: the format has quotes there, but no escapes."""
     _check(name, value)
     quote = "'" if '"' in value else '"'
     if quote in value or value.strip("'\"") != value:
@@ -110,10 +110,10 @@ def _variable(name: str, value: str) -> str:
 
 
 def _check(name: str, text: str) -> None:
-    """Refuse what the file's format takes for the end of a line or for a comment, or cannot hold.
+    """Refuse what the file's format takes as a line break or a comment, or cannot hold.
 
     Raises:
-        ConfigurationError: it does.
+        ConfigurationError: the text has such a part.
     """
     if re.search(r"[\r\n]|\s[;#]", text):
         raise ConfigurationError(f"{name}: must not hold line breaks, ' ;' or ' #'")
@@ -129,7 +129,7 @@ def log_file(name: str) -> Path:
 
 
 class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # it has no types
-    """A connection to the supervisor's socket that does not wait for ever."""
+    """A connection to the supervisor's socket with a timeout."""
 
     def connect(self) -> None:
         super().connect()
@@ -149,7 +149,7 @@ class _Transport(SupervisorTransport):  # type: ignore[misc]  # it has no types
 
 
 def _ask(method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC
-    # each time anew: a connection that failed once is of no use after
+    # a new connection each time: one that failed once cannot be used again
     with ServerProxy("http://localhost", _Transport(SEEN_SOCKET)) as proxy:
         return getattr(proxy.supervisor, method)(*arguments)
 
@@ -166,7 +166,7 @@ class Supervisor:
         return {each["name"]: each["statename"] for each in found}
 
     def runs(self) -> bool:
-        """Return whether it runs, and answers."""
+        """Return whether it runs and answers."""
         return SOCKET.exists() and bool(self.states())
 
     def failed(self) -> list[str]:
@@ -174,7 +174,7 @@ class Supervisor:
         return [name for name, state in self.states().items() if state == "FATAL"]
 
     def run(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
-        """Run exactly these programs: start what is new, restart what changed, stop the rest.
+        """Run exactly these programs: start new ones, restart changed ones, stop the rest.
 
         Raises:
             GridError: the supervisor does not start, or does not do it.
@@ -195,7 +195,7 @@ class Supervisor:
                 self._call("startProcess", name, False)  # noqa: FBT003 - do not wait for it
 
     def stop(self, first: Iterable[str], seconds: float) -> None:
-        """Stop everything, ``first`` what needs the rest for an orderly end, all of it at once.
+        """Stop everything in order; the programs in ``first`` need the rest while they shut down.
 
         Args:
             first: names of programs.
@@ -213,7 +213,7 @@ class Supervisor:
             "the services have not stopped",
             seconds + STOP_SECONDS,
         )
-        pid = self._call("getPID")  # one that an earlier version has started has no mark
+        pid = self._call("getPID")  # a supervisor that an earlier version started has no mark
         self._call("shutdown")
         self._until(
             lambda: processes.has_ended(pid) and not processes.ours(),

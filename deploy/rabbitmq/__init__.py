@@ -1,1 +1,1 @@
-"""What a RabbitMQ node needs to know before it starts."""
+"""The configuration of a RabbitMQ node: definitions, users and permissions."""

@@ -1,6 +1,6 @@
 """RabbitMQ's definitions: users, their permissions, and the topology, loaded when a node boots.
 
-There is no ``guest``. What a user may do stands in ``users.py``.
+There is no ``guest``. See ``users.py`` for what a user may do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NOTHING: Final = "^$"
 
 
 def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str, Any]:
-    """Give the whole of the definitions, ready for JSON; ``passwords`` maps each user to its own.
+    """Return the whole of the definitions, ready for JSON; ``passwords`` maps each user to its own.
 
-    Each of the substations has a user of its own. Raises ``KeyError`` where a user has no password.
+    Each of the substations has a user of its own. Raise ``KeyError`` if a user has no password.
     """
     allowed = permissions(substations)
     return {
@@ -37,7 +37,7 @@ def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str
 
 
 def render_topology() -> dict[str, list[dict[str, Any]]]:
-    """Give exchanges, queues and bindings alone, without a virtual host: to load into any one."""
+    """Return exchanges, queues and bindings alone, to load into any virtual host."""
     return {
         "exchanges": [
             {
@@ -94,7 +94,7 @@ def render_permissions(
 
 
 def hash_password(password: str, salt: bytes) -> str:
-    """Hash as RabbitMQ does: a salt of four bytes, then SHA-256 over salt and password, base64."""
+    """Return RabbitMQ's hash: four bytes of salt, then SHA-256 of salt and password, as base64."""
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
@@ -108,8 +108,8 @@ def _user(name: str, password: str) -> dict[str, Any]:
 
 
 def _salt(name: str, password: str) -> bytes:
-    """Give a salt that is another for each user and password, but always the same for these.
+    """Return a salt that differs for each user and password, but is always the same for these.
 
-    The node imports definitions again only when they changed (see ``common.conf``).
+    The node imports definitions again only when they have changed (see ``common.conf``).
     """
     return hashlib.sha256(f"{name}\0{password}".encode()).digest()[:SALT_BYTES]

@@ -1,7 +1,7 @@
-"""Giving a node that runs the users and the topology as they are now, and taking old users away.
+"""Updating a node that runs to the present users and topology, and removing old users.
 
-A node reads its file when it boots, and only adds. To start it again for each change would take the
-whole system with it for some seconds.
+A node reads its file only when it boots, and only adds. Restarting it for each change would stop
+the whole system for some seconds.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class OwnBroker:
     substations: Collection[str]
 
     def load(self) -> None:
-        """Load the definitions; where nothing answers, the node will read them when it boots.
+        """Load the definitions; if nothing answers, the node will read them when it boots.
 
-        Raises ``GridError`` where it does not take them.
+        Raise ``GridError`` if it refuses them.
         """
         if answers(self.port):
             rendered = definitions.render(self.passwords, self.substations)
             self._call("POST", "definitions", rendered)
 
     def complete(self) -> None:
-        """Load the definitions again where a node that has booted lacks one of their bindings.
+        """Load the definitions again if a node that has booted lacks one of their bindings.
 
-        RabbitMQ 3.10 reads its file before the streams of before are up, and drops a new binding of
-        one without a word. Where nothing answers there is nothing to do; raises ``GridError`` where
-        the node does not take them.
+        RabbitMQ 3.10 reads its file before its existing streams are up, and silently drops a new
+        binding of a stream. If nothing answers, do nothing; raise ``GridError`` if the node refuses
+        them.
         """
         if not answers(self.port):
             return
@@ -59,9 +59,9 @@ class OwnBroker:
             self.load()
 
     def short_of_disk(self) -> str | None:
-        """Return what follows where a node has too little free disk, None if it has enough.
+        """Return a sentence if a node has too little free disk, None if it has enough.
 
-        Where nothing answers there is nothing to say; raises ``GridError`` where it refuses.
+        If nothing answers, return None; raise ``GridError`` if the node refuses.
         """
         if not answers(self.port):
             return None
@@ -72,10 +72,11 @@ class OwnBroker:
         return None
 
     def withdraw(self) -> list[str]:
-        """Take away the users of earlier versions, and of substations that are gone; names them.
+        """Remove the users of earlier versions, and of substations that are gone; return their
+        names.
 
-        What they had open, RabbitMQ closes. Others that somebody has added stay. Where nothing
-        answers there is nothing to do; raises ``GridError`` where the node does not let them go.
+        RabbitMQ closes their connections. Users that somebody else has added stay. If nothing
+        answers, do nothing; raise ``GridError`` if the node refuses.
         """
         if not answers(self.port):
             return []

@@ -33,9 +33,9 @@ SERVICES: Final[Mapping[str, Permission]] = {
         write=r"^(charge\.requests\.in|charge\.events\.in|charge\.controls\.in)$",
         read=r"^(charge\.events|charge\.controls)$",
     ),
-    # It requeues requests that fit nowhere now, and declares the substations' queues: one with a
-    # dead-letter target needs read on the queue and write on the target; binding needs write on the
-    # queue, read on the exchange.
+    # It requeues requests that fit nowhere now, and declares the substations' queues: a queue with
+    # a dead-letter target needs read on the queue and write on the target; binding needs write on
+    # the queue, read on the exchange.
     "dispatcher": Permission(
         configure=r"^substation\..+$",
         write=(
@@ -58,7 +58,7 @@ SERVICES: Final[Mapping[str, Permission]] = {
 
 
 def substation_user(substation: str) -> str:
-    """Name the user of one substation: as its queue is named."""
+    """Return the name of a substation's user, which is also that of its queue."""
     return topology.substation_queue(substation).name
 
 
@@ -81,13 +81,14 @@ def permissions(substations: Iterable[str]) -> dict[str, Permission]:
 def writers(users: Iterable[str]) -> dict[str, str]:
     """Return the key with which each of the users may publish events: its own name.
 
-    A regular expression. RabbitMQ allows every key to a user without one, as to the administrator.
+    A regular expression. Without one, RabbitMQ allows a user every key, as it does the
+    administrator.
     """
     return {user: f"^{re.escape(user)}$" for user in users if SERVICES.get(user) != EVERYTHING}
 
 
 def is_withdrawn(user: str, substations: Iterable[str]) -> bool:
-    """Tell whether a user is one of ours that nobody is any more; others are not ours to judge."""
+    """Return whether a user is a former one, or that of a substation that is gone."""
     if topology.substation_of(user) is None:
         return user in FORMER
     return user not in map(substation_user, substations)
