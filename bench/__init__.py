@@ -1,1 +1,1 @@
-"""What a request costs, beside what others need for the same; nothing else imports it."""
+"""What a request costs, compared with what others need for the same; nothing else imports it."""

@@ -45,7 +45,7 @@ PARTS: Final[dict[str, Measure]] = {
     "substation": substation.measure,
     "profile": relay.profile,
 }
-# what a decision was made by: measured where it is named, and only printed
+# the basis of design decisions: measured only if named, and only printed
 ON_REQUEST: Final[dict[str, Measure]] = {
     "messages": messages.measure,
     "broker": broker_settings.measure,
@@ -57,7 +57,7 @@ PARTS_HELP: Final = (
 
 
 def run(names: Sequence[str], sizes: Sizes, document: Path, command: str) -> list[str]:
-    """Start a node, and measure parts one after the other; name those that failed."""
+    """Start a node, and measure parts one after the other; return which of them failed."""
     with tempfile.TemporaryDirectory(prefix="grid-bench-") as name:
         folder = Path(name)
         with rabbitmq(folder / "rabbitmq") as broker:

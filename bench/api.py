@@ -1,4 +1,4 @@
-"""What the api alone costs, beside routes of the same shape that publish nothing."""
+"""What the api alone costs, compared with routes of the same shape that publish nothing."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def _lists(running: Program, port: int, number: int) -> dict[str, float]:
     _check([await connection.ask(CHARGES)])
     before = cpu_seconds(running.pid)
     answers = [await connection.ask(CHARGES) for _ in range(number)]
-    await asyncio.sleep(0.1)  # what it does after an answer belongs to the request
+    await asyncio.sleep(0.1)  # its work after an answer belongs to the request
     cpu = cpu_seconds(running.pid) - before
     connection.close()
     _check(answers)

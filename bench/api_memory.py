@@ -16,7 +16,7 @@ BEGIN: Final = 1_790_000_000.0
 
 
 def memory_of(jobs: int, most: int) -> int:
-    """Return the bytes for so many jobs that wait, at most ``most`` of them kept in full."""
+    """Return the bytes for so many waiting jobs, at most ``most`` of them kept in full."""
     random = Random(1)  # noqa: S311
     tracemalloc.start()
     try:
@@ -38,12 +38,12 @@ def _queued(number: int, random: Random) -> Event:
     vehicle = f"EV-{random.randrange(10**6)}"
     request = ChargeRequest(name, at, vehicle_id=vehicle, requested_energy_kwh=energy)
     written = events.encode([Event(State.QUEUED, at, name, detail=request.fields())])
-    (event,) = events.decode(written)  # as an api keeps it that reads the log
+    (event,) = events.decode(written)  # as an api that reads the log keeps it
     return event
 
 
 def main() -> None:
-    """Print bytes for each job."""
+    """Print the bytes for each job."""
     for what, most in (("in full", JOBS), ("packed", 1)):
         print(f"{what:8} {memory_of(JOBS, most) / JOBS:8.0f} bytes a job")  # noqa: T201
 

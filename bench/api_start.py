@@ -30,7 +30,7 @@ from grid.events import Event, State
 from grid.messages import ChargeRequest
 
 EVENTS_A_JOB: Final = 4
-EVENTS_A_MESSAGE: Final = 4  # as a busy writer writes them, and RabbitMQ keeps a million of them
+EVENTS_A_MESSAGE: Final = 4  # as a busy writer writes them; RabbitMQ keeps a million of them
 AGO_SECONDS: Final = 3600.0
 JOBS_A_SECOND: Final = 1000.0
 START_SECONDS: Final = 600.0
@@ -46,7 +46,7 @@ TEXT: Final = (
 
 
 async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
-    """Write a log once, and have it read in turns, as often as there are rounds."""
+    """Write a log once, and have it read in turns, once for each round."""
     found: dict[str, list[Mapping[str, float]]] = {READER: [], OURS: []}
     with broker.vhost() as vhost:
         await fill(vhost.url(), history(sizes.events // EVENTS_A_JOB))
@@ -104,7 +104,7 @@ def _figures(running: Program, begun: float, number: int) -> dict[str, float]:
 
 
 def _check(port: int, jobs: int) -> None:
-    """Raise ``NotMeasured`` where the api does not know the jobs: it has passed events over.
+    """Raise ``NotMeasured`` if the api does not know the jobs: it has skipped events.
 
     It keeps no more than ``MAX_JOBS``.
     """

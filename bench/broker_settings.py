@@ -1,4 +1,4 @@
-"""What RabbitMQ's own settings do to what a job costs, one by one."""
+"""The effect of RabbitMQ's own settings on the cost of a job, one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.sizes import Sizes
 
 JOBS_A_SECOND: Final = 100
 DEFAULT: Final = "as every node of ours"
-AGAIN: Final = "the same once more"  # how far from 1 a ratio may be by chance
+AGAIN: Final = "the same once more"  # shows how far from 1 a ratio may be by chance
 SLOW, FAST = f"{BROKER}, {JOBS_A_SECOND}/s", f"{BROKER}, 500 under way"
 SLOW_OVER, FAST_OVER, RATE_OVER = (
     f"÷ default, {JOBS_A_SECOND}/s",

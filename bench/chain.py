@@ -141,8 +141,8 @@ def _cpu(groups: Mapping[str, list[int]]) -> dict[str, float]:
 
 
 async def _drained(declarer: Declarer) -> None:
-    """Wait until nothing waits in any queue, and the sessions that were begun have ended."""
+    """Wait until every queue is empty, and the sessions that were started have ended."""
     async with asyncio.timeout(DRAIN_SECONDS):
-        while await ready(declarer):  # noqa: ASYNC110 - RabbitMQ says it only when asked
+        while await ready(declarer):  # noqa: ASYNC110 - RabbitMQ has no event for this
             await asyncio.sleep(0.1)
     await asyncio.sleep(5 * CHARGE_SECONDS)

@@ -17,7 +17,7 @@ from bench.project import project
 from deploy.local.ports import free_ports
 from deploy.rabbitmq.users import substation_user
 
-CONNECTORS: Final = 500  # of each substation: they must not be what limits
+CONNECTORS: Final = 500  # of each substation: they must not be the limit
 CHARGE_SECONDS: Final = 0.1
 SETTINGS: Final = {
     "CONNECTORS": str(CONNECTORS),
@@ -30,7 +30,7 @@ SUBSTATIONS_SHOWN: Final = "substations"  # all three together
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain that runs; ``began`` returns when each job began, and may end programs for that."""
+    """A chain that runs; ``began`` returns when each job began, and may end programs for this."""
 
     port: int
     programs: Mapping[str, Program]
@@ -111,7 +111,7 @@ def _began_by_api(port: int) -> dict[str, float]:
 
 
 def _began_by_workers(workers: list[Program], files: list[Path]) -> dict[str, float]:
-    """End the workers, and return when each job began, in Unix seconds, as they have noted it."""
+    """End the workers, and return when each job began, in Unix seconds, as they noted it."""
     for each in workers:
         each.stop()
     found: dict[str, float] = {}

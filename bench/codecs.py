@@ -1,4 +1,4 @@
-"""What reading and writing a message takes, beside plain JSON."""
+"""The time to read and write a message, compared with plain JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exactly a request takes: system calls, wake-ups, AMQP messages and bytes, at 50 a second."""
+"""What exactly a request needs: system calls, wake-ups, AMQP messages, bytes, at 50 a second."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _sum(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def can_trace() -> bool:
-    """Return whether ``strace`` is there, and allowed to look at another process."""
+    """Return whether ``strace`` is installed, and allowed to look at another process."""
     if (strace := shutil.which("strace")) is None:
         return False
     # it looks at this process from the outside, as it will at the services
@@ -154,7 +154,7 @@ def _strace(pid: int, file: Path) -> Iterator[None]:
 
 
 def calls(text: str) -> Counter[str]:
-    """Return system calls and wake-ups by the summary of ``strace -c``."""
+    """Return system calls and wake-ups by name, from the summary of ``strace -c``."""
     found: Counter[str] = Counter()
     for line in text.splitlines():
         fields = line.split()

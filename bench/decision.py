@@ -1,4 +1,4 @@
-"""What a decision takes with few and with very many substations; all policies: bench.policy."""
+"""The time of a decision with few and with very many substations; all policies: bench.policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STILL, ANEW, NAIVE = "µs a decision", "µs, one substation changed", "µs, plai
 
 
 async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
-    """Time decisions by the policy that holds where none is named."""
+    """Time decisions by the default policy."""
     rows = [Row(f"{each:,} substations", [decided(each, sizes.repeats)]) for each in COUNTS]
     text = (
         f"One decision of the policy `{DEFAULT}` among substations of any size and load, some of "

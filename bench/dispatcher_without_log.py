@@ -1,7 +1,7 @@
-"""The dispatcher, whose decisions do not go to the event log: only to see what that costs.
+"""The dispatcher without its decisions in the event log, only to see what those cost.
 
 ``python -m bench.dispatcher_without_log``, with the variables of ``python -m dispatcher``. Its
-marks and what it says of the substations are still written, since it waits for reading them.
+marks and its snapshots of the substations are still written, since it waits to read them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from grid.runtime import run
 
 
 class _Silent(EventWriter):
-    """Confirms each decision without writing it."""
+    """An event writer that confirms each decision without writing it."""
 
     def write(self, event: Event, done: Done | None = None) -> None:
         if event.kind != State.ASSIGNED:

@@ -1,7 +1,7 @@
 """A cheap HTTP client: keep-alive connections, a closed loop or a fixed rate.
 
-It shares the machine with what it measures. So it writes bytes that were made before, and of an
-answer reads the status and the length; bodies are read when the load is over.
+It shares the machine with what it measures. So it writes bytes that were prepared before, and of an
+answer reads only the status and the length; bodies are parsed when the load is over.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ ACCEPTED: Final = 202
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request; ``due`` and ``answered`` are steady seconds, ``sent_at`` Unix's.
+    """The answer to one request; ``due`` and ``answered`` are steady seconds, ``sent_at`` Unix's.
 
-    ``due`` is when it was to be sent: a client that is late itself makes no answer look quick.
+    ``due`` is when it was to be sent: a client that is late itself must not make an answer look
+    quick.
     """
 
     due: float
@@ -39,17 +40,17 @@ class Answer:
 
     @property
     def seconds(self) -> float:
-        """How long the client has waited."""
+        """Return how long the client has waited."""
         return self.answered - self.due
 
     @property
     def accepted(self) -> bool:
-        """Whether the request was accepted."""
+        """Return whether the request was accepted."""
         return self.status == ACCEPTED
 
     @property
     def id(self) -> str:
-        """The job's id."""
+        """Return the job's id."""
         return str(json.loads(self.body)["id"])
 
 
@@ -88,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand the answer over once it is there in full."""
+        """Pass the answer on once it has arrived in full."""
         self._received += data
         found = parse(self._received)
         if found is not None:
@@ -119,7 +120,7 @@ class Connection(asyncio.Protocol):
 def parse(received: bytes | bytearray) -> tuple[int, bytes] | None:
     """Return status and body of an answer; None while some of it is missing.
 
-    Raise ``NotMeasured`` where it does not say how long it is.
+    Raise ``NotMeasured`` if it does not say how long it is.
     """
     head, end, body = bytes(received).partition(HEAD_END)
     if not end:
@@ -162,9 +163,9 @@ async def open_loop(
     seconds: float,
     connections: int = MAX_CONNECTIONS,
 ) -> list[Answer]:
-    """Send requests at a rate, whether or not those before are answered.
+    """Send requests at a rate, whether or not earlier ones are answered.
 
-    Those that find so many ``connections`` at work wait for one.
+    A request waits while so many ``connections`` are busy.
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -173,7 +174,7 @@ async def open_loop(
 
     async def ask(due: float) -> Answer:
         async with allowed:
-            while idle and idle[-1].closed:  # by the server: it was not needed for long
+            while idle and idle[-1].closed:  # closed by the server: it was idle for long
                 idle.pop()
             connection = idle.pop() if idle else await connect(port)
             answer = await connection.ask(request, due)

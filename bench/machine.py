@@ -31,7 +31,7 @@ def described(rabbitmq: str, command: str) -> str:
 
 
 def _field(file: Path, name: str) -> str:
-    """Return the value of the first line ``name: value`` of a file of the kernel's."""
+    """Return the value of the first line ``name: value`` of a kernel file."""
     for line in file.read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

@@ -1,4 +1,4 @@
-"""What each message of a job costs RabbitMQ, and what it does while there are no jobs."""
+"""What each message of a job costs RabbitMQ, and what RabbitMQ does while there are no jobs."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ BROKER_OVER, CLIENT_OVER, RATE_OVER = (
 SHARE: Final = f"of RabbitMQ's at {JOBS_A_SECOND} jobs/s, %"
 CPU_A_SECOND, CONNECTIONS, CHANNELS = "RabbitMQ CPU ms/s", "connections", "channels"
 OTHERS: Final = "services' CPU ms/s"
-SETTLE_SECONDS: Final = 6.0  # what a service does once after its start is over
+SETTLE_SECONDS: Final = 6.0  # until a service has done what follows its start
 ASK_CPU: Final = "RabbitMQ CPU µs"
-HELD: Final = 20  # connections that say nothing
+HELD: Final = 20  # idle connections
 HOLD: Final = f"an idle connection with a channel, for a second (of {HELD})"
 TEXT: Final = """\
 Only the messages: every role of the chain (an api, a dispatcher that takes turns, three \
@@ -142,7 +142,7 @@ async def _asks(broker: RabbitMQ, sizes: Sizes) -> list[Row]:
     rows = []
     with broker.vhost() as vhost:
         for name in ASKS:
-            await asyncio.to_thread(ask, vhost.url(), name, 10)  # the first are dearer
+            await asyncio.to_thread(ask, vhost.url(), name, 10)  # the first ones cost more
             before = cpu_seconds(broker.pid)
             await asyncio.to_thread(ask, vhost.url(), name, sizes.asks)
             rows.append(_row(name, 1e6 * (cpu_seconds(broker.pid) - before) / sizes.asks))

@@ -30,7 +30,7 @@ ERROR: Final = 300  # the first status that is no success
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a node is told beside what every node of ours is told.
+    """What a node is told besides the settings of every node of ours.
 
     Lines of ``rabbitmq.conf``, the whole of ``advanced.config``, arguments of the Erlang VM.
     """
@@ -68,7 +68,7 @@ class RabbitMQ:
 
     @property
     def pid(self) -> int:
-        """The process id of the Erlang VM."""
+        """Return the process id of the Erlang VM."""
         return self.server.pid
 
     def version(self) -> str:
@@ -140,7 +140,7 @@ def _with_substations(definitions: dict[str, list[dict[str, Any]]]) -> dict[str,
 
 
 def environment(node: Node, change: Change) -> dict[str, str]:
-    """Return the variables of a node that is told more; later arguments of Erlang's win."""
+    """Return the variables of a changed node; later arguments of Erlang's take precedence."""
     variables = node.environment()
     return {**variables, ARGUMENTS: f"{variables[ARGUMENTS]} {change.arguments}"}
 

@@ -1,7 +1,7 @@
-"""The messages of a job, in the pattern of today and in others: without decisions or promises.
+"""The messages of a job, in the present pattern and in others: without decisions or promises.
 
-Every role of the chain runs in this process, on links of its own as the services have them, so that
-contenders differ in nothing but what is published, routed and read.
+Every role of the chain runs in this process, on links of its own as in the services, so that the
+contenders differ only in what is published, routed and read.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What is published of a job, and how often it is read.
+    """What is published for a job, and how often it is read.
 
-    ``request_is_event`` and ``job_is_event``: a second binding brings the message to the event log
-    as well, and no event is published beside it. ``joined``: events of one turn of the loop go out
-    as one message. ``collected``: events of these kinds wait for ``COLLECT_SECONDS``, or for the
-    next event of their writer. ``log`` is False where there are no events at all.
+    ``request_is_event`` and ``job_is_event``: a second binding delivers the message to the event
+    log as well, and no event is published beside it. ``joined``: events of one turn of the loop are
+    sent as one message. ``collected``: events of these kinds wait for ``COLLECT_SECONDS``, or for
+    the next event of their writer. ``log`` is False if there are no events at all.
     """
 
     name: str
@@ -68,7 +68,7 @@ TODAY: Final = Pattern("today")
 
 
 class Flow:
-    """A chain of one pattern. Its links are in ``links``; ``charge_seconds`` is a session."""
+    """A chain of one pattern, with its ``links``; ``charge_seconds`` is the length of a session."""
 
     def __init__(self, vhost: VirtualHost, pattern: Pattern, charge_seconds: float) -> None:
         self._pattern = pattern
@@ -106,7 +106,7 @@ class Flow:
         ]
 
     async def open_loop(self, rate: int, number: int) -> None:
-        """Begin so many jobs at a rate; return when all have ended, and were read."""
+        """Start so many jobs at a rate; return when all have ended, and were read."""
         began = time.monotonic()
         for each in range(number):
             await asyncio.sleep(max(0.0, began + each / rate - time.monotonic()))
@@ -114,7 +114,7 @@ class Flow:
         await self._ended()
 
     async def closed_loop(self, number: int) -> float:
-        """Begin so many jobs, a new one for each that ends; return the jobs a second."""
+        """Start so many jobs, a new one for each that ends; return the jobs a second."""
         began = time.monotonic()
         first = min(number, PREFETCH)
         self._left = number - first
@@ -224,7 +224,7 @@ class Flow:
         job.part_done()
 
     def job_began(self, substation: _Substation, delivery: Delivery) -> None:
-        """Charge for a while."""
+        """Charge for the time of a session."""
         request = messages.decode(delivery.body.partition(b"\n")[0])
         if self._pattern.log:
             self.write(substation.events, substation.event(State.CHARGING, request.id))
@@ -269,7 +269,7 @@ class Flow:
 
 @dataclass(slots=True)
 class _Placed:
-    """A request that is decided on; it is acknowledged once so many messages are confirmed."""
+    """A request with its decision; it is acknowledged once so many messages are confirmed."""
 
     substation: str
     delivery: Delivery
@@ -310,7 +310,7 @@ class _Substation:
 async def flowing(
     vhost: VirtualHost, pattern: Pattern, charge_seconds: float = CHARGE_SECONDS
 ) -> AsyncIterator[Flow]:
-    """Run a chain while the context lasts; it has had its first jobs."""
+    """Run a chain while the context lasts; its first jobs are over."""
     path = quote(vhost.name, safe="")
     for exchange, key in pattern.bindings:
         vhost.broker.request(
@@ -330,7 +330,7 @@ async def at_rate(vhost: VirtualHost, flow: Flow, rate: int, number: int) -> dic
 
 
 async def saturated(vhost: VirtualHost, flow: Flow, number: int) -> dict[str, float]:
-    """Return what a job costs as fast as it goes, and how fast that is."""
+    """Return what a job costs at full speed, and how fast that is."""
     return await _cost(vhost, number, flow.closed_loop(number))
 
 

@@ -1,8 +1,8 @@
-"""How long one decision takes, of each policy: ``python -m bench.policy``; see ``--help``.
+"""How long one decision of each policy takes: ``python -m bench.policy``; see ``--help``.
 
-A decision is what the dispatcher's router does for each request: ask the fleet what is open, and
-have a policy choose. Beside it stands the least that plain Python would do for the same: the lowest
-utilisation of a list of accounts, without a look at what may be used or has room.
+A decision is what the dispatcher's router does for each request: ask the fleet which substations
+are open, and have a policy choose one. It is compared with the least that plain Python needs: the
+lowest utilisation in a list of accounts, without checking which may be used or has room.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from grid.messages import DEFAULT_POWER_KW
 
 GOALS: Final = {3: 20.0, 1000: 60.0}  # microseconds a decision, by the number of substations
 NOW: Final = 100.0  # when the pages were read, in the ledger's seconds
-NAIVE_SHARE: Final = 0.1  # of the decisions: a thousand accounts take plain Python long
+NAIVE_SHARE: Final = 0.1  # of the decisions: plain Python takes long for a thousand accounts
 HEADER: Final = (
     "substations  state           policy             µs  one changed   goal    naive  naive ÷ µs"
 )
@@ -36,15 +36,15 @@ HEADER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How often what is measured is done: ``decisions`` in a row, ``repeats`` times."""
+    """How often the work is measured: ``decisions`` in a row, ``repeats`` times."""
 
     decisions: int
     repeats: int
 
     def median_us(self, work: Callable[[], object]) -> float:
-        """Give how long one takes in µs: the median of the repeats' medians, after a warm-up.
+        """Return how long one takes in µs: the median of the repeats' medians, after a warm-up.
 
-        Each is timed alone: one that the machine's other work falls into is then only one.
+        Each is timed alone, so that other work of the machine disturbs only one of them.
         """
         return median([self._once(work) for _ in range(self.repeats + 1)][1:])
 
@@ -59,12 +59,12 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def equal(_: Random) -> Reading:
-    """Give a page of a substation like all others, with nothing to do."""
+    """Return a page of an idle substation like all others."""
     return _page(0, 50, 400, 0)
 
 
 def mixed(random: Random) -> Reading:
-    """Give a page of a substation of any size and load, full ones among them."""
+    """Return a page of a substation of random size and load; some are full."""
     connectors = random.choice([10, 20, 50])
     rated = random.choice([None, 150.0, 250.0, 400.0])
     return _page(random.randint(0, connectors), connectors, rated, random.uniform(0, 50))
@@ -82,7 +82,7 @@ def _page(load: int, connectors: int, rated: float | None, background: float) ->
 
 
 def fleet_of(count: int, page: Callable[[Random], Reading], random: Random) -> Fleet:
-    """Make a fleet of so many substations, all of which may be used."""
+    """Return a fleet of so many substations, all of which may be used."""
     ledger = Ledger(stale_after=2, default_connectors=50)
     ledger.keep({f"substation{number}": None for number in range(count)})
     for name in ledger.accounts:
@@ -107,13 +107,13 @@ def decide(fleet: Fleet, chooser: Policy, random: Random) -> str | None:
 def decide_anew(
     fleet: Fleet, chooser: Policy, random: Random, accounts: Iterator[Account]
 ) -> str | None:
-    """Decide once, when something has been heard of one substation since the last time."""
+    """Decide once, after a change of one substation since the last time."""
     fleet.ledger.touch(next(accounts))
     return decide(fleet, chooser, random)
 
 
 def naive(accounts: Sequence[Account], power_kw: float) -> str:
-    """Name the lowest utilisation after placing a request of that power."""
+    """Return the substation with the lowest utilisation after placing a request of that power."""
 
     def after(account: Account) -> float:
         share, rated = (account.load + 1.0) / account.places, account.rated_power_kw
@@ -123,7 +123,7 @@ def naive(accounts: Sequence[Account], power_kw: float) -> str:
 
 
 def measure(count: int, state: str, times: Times) -> Iterator[str]:
-    """Measure each policy for so many substations in a state; gives the lines of the table."""
+    """Measure each policy for so many substations in a state; yield the lines of the table."""
     random = Random(count)  # noqa: S311 - nothing here is secret
     fleet = fleet_of(count, STATES[state], random)
     accounts = list(fleet.ledger.accounts.values())
@@ -140,7 +140,7 @@ def measure(count: int, state: str, times: Times) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure everything, and write it as a table."""
+    """Measure everything, and print it as a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
     parser.add_argument("--decisions", type=int, default=500, help="in a row (%(default)s)")
     parser.add_argument("--repeats", type=int, default=9, help="of these (%(default)s)")

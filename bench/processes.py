@@ -1,4 +1,4 @@
-"""Programs that are measured: started, asked what they have used, and ended."""
+"""The programs that are measured: starting them, reading what they have used, ending them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self.process.pid
 
     def check(self) -> None:
-        """Raise ``NotMeasured`` where it has ended."""
+        """Raise ``NotMeasured`` if it has ended."""
         if (status := self.process.poll()) is not None:
             raise NotMeasured(f"{self.name} ended with status {status}:\n{self.log_end()}")
 
@@ -55,7 +55,7 @@ class Program:
         return self.log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop it in order."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(STOP_SECONDS)
 
@@ -110,7 +110,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def page(port: int, path: str) -> tuple[int, bytes]:
-    """Return status and content of a page on this machine; status 0 where nothing answers."""
+    """Return status and content of a page on this machine; status 0 if nothing answers."""
     try:
         with DIRECTLY.open(f"http://{HOST}:{port}{path}", timeout=30) as answer:
             return answer.status, answer.read()
@@ -126,7 +126,7 @@ async def until(
     programs: Sequence[Program] = (),
     seconds: float = READY_SECONDS,
 ) -> None:
-    """Wait until something holds. Raise ``NotMeasured`` where a program ends, or it takes long."""
+    """Wait until a condition holds. Raise ``NotMeasured`` if a program ends, or on a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
         for each in programs:

@@ -21,7 +21,7 @@ SHARE: Final = "%"
 
 
 async def profiled(running: Program, seconds: float, folder: Path) -> list[Table]:
-    """Sample a program for some seconds. Raise ``NotMeasured`` where that is not possible."""
+    """Sample a program for some seconds. Raise ``NotMeasured`` if that is not possible."""
     sampler = Path(sys.executable).with_name("py-spy")
     command = str(sampler) if sampler.exists() else shutil.which("py-spy")
     if command is None:
@@ -39,7 +39,7 @@ async def profiled(running: Program, seconds: float, folder: Path) -> list[Table
 
 
 def tables(stacks: Iterable[str]) -> list[Table]:
-    """Return the shares of modules by folded stacks: ``frame;frame;… count``, outermost first."""
+    """Return the shares of modules in folded stacks: ``frame;frame;… count``, outermost first."""
     alone: Counter[str] = Counter()
     within: Counter[str] = Counter()
     total = 0

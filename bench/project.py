@@ -37,7 +37,7 @@ def targets(folder: Path, ports: Sequence[int]) -> Path:
 
 
 def is_eligible(metrics_port: int, substations: Sequence[str] = SUBSTATIONS) -> bool:
-    """Return whether a dispatcher may send to each substation."""
+    """Return whether every substation is eligible for a dispatcher."""
     _, content = page(metrics_port, "/metrics")
     return all(
         f'dispatcher_substation_eligible{{substation="{each}"}} 1.0'.encode() in content
@@ -88,7 +88,7 @@ async def project(
 def api(
     vhost: VirtualHost, folder: Path, port: int, environment: Mapping[str, str]
 ) -> AbstractContextManager[Program]:
-    """Run an api while the context lasts; whether it is ready, the caller asks."""
+    """Run an api while the context lasts; the caller checks whether it is ready."""
     variables = {
         "AMQP_URL": vhost.url("api"),
         "API_PORT": str(port),

@@ -1,4 +1,4 @@
-"""Filling queues before a measurement, and seeing how full they are during one."""
+"""Filling queues before a measurement, and reading their length during one."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def jobs(substation: str, number: int) -> Iterable[Message]:
 
 
 class Bound(NamedTuple):
-    """A link with what it calls back: ``run`` of it, to be called without arguments."""
+    """A link with its callbacks: its ``run``, to be called without arguments."""
 
     up: asyncio.Event
     run: Callable[[], Coroutine[Any, Any, None]]
 
 
 class Runs(Protocol):
-    """A link that is up from some moment on while it runs."""
+    """A link that is up from some time on while it runs."""
 
     @property
     def up(self) -> asyncio.Event:
-        """Return what is set while it is up."""
+        """Return an event that is set while it is up."""
 
     async def run(self) -> None:
         """Run until the task is cancelled."""
@@ -77,7 +77,7 @@ async def up(*links: Runs) -> AsyncIterator[None]:
 
 
 async def fill(url: str, messages: Iterable[Message]) -> None:
-    """Publish messages, and come back when RabbitMQ has confirmed them all."""
+    """Publish messages, and wait until RabbitMQ has confirmed them all."""
     publisher = Publisher("bench-fill", [url], _ignore)
     refused: list[Outcome] = []
 
@@ -98,7 +98,7 @@ async def fill(url: str, messages: Iterable[Message]) -> None:
 
 
 async def ready(declarer: Declarer) -> int:
-    """Return how many requests and jobs wait to be delivered."""
+    """Return how many requests and jobs are ready."""
     queues = [topology.REQUESTS_QUEUE, *map(topology.substation_queue, SUBSTATIONS)]
     return sum([(await declarer.queue(each)).ready for each in queues])
 

@@ -1,4 +1,4 @@
-"""How fast requests that wait are passed on to three substations' queues, and for how much."""
+"""How fast waiting requests are passed on to three substations' queues, and at what cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ queue, and writes no events. The substations are stand-ins with room for everyth
 metrics pages, and an event of each every 50 ms, say that whatever came is charged. {sizes}
 """
 
-# A contender: run its program while the context lasts; None where it is a part of RabbitMQ.
+# A contender: run its program while the context lasts; None if it is a part of RabbitMQ.
 # The ports are those of the substations' metrics pages.
 Contender = Callable[
     [VirtualHost, Path, Sequence[int]], AbstractAsyncContextManager[Program | None]
@@ -64,7 +64,7 @@ def _dispatcher(path: str) -> Contender:
             "AMQP_URL": vhost.url("dispatcher"),
             "DISPATCHER_METRICS_PORT": str(metrics_port),
             "SUBSTATIONS_FILE": str(targets(folder, ports)),
-            "RESCUE_AFTER_SECONDS": "3600",  # nobody takes the jobs, and they are to stay
+            "RESCUE_AFTER_SECONDS": "3600",  # no consumer takes the jobs, and they must stay
         }
         with program("dispatcher", module(path), environment, folder) as running:
             yield running

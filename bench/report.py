@@ -20,7 +20,7 @@ class Row:
     rounds: Sequence[Mapping[str, float]]
 
     def median(self, column: str) -> float:
-        """Return the median of the rounds that have a figure for a column; nan where none has."""
+        """Return the median of the rounds that have a figure for a column; nan if none has."""
         found = [each[column] for each in self.rounds if column in each]
         return median(found) if found else nan
 
@@ -40,7 +40,7 @@ class Ratio(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows by columns; ``spreads`` are the columns of which lowest and highest are shown."""
+    """Rows and columns; ``spreads`` are the columns whose lowest and highest figures are shown."""
 
     title: str
     columns: Sequence[str]
@@ -90,7 +90,7 @@ def compared(
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share of all lie, by the nearest rank; nan of none."""
+    """Return the value below which a share of all lie, by the nearest rank; nan if empty."""
     if not values:
         return nan
     ordered = sorted(values)
@@ -98,7 +98,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def figure(value: float) -> str:
-    """Return a figure as it is shown: three significant digits, or whole thousands."""
+    """Return a figure as text: three significant digits, or whole thousands."""
     if value != value:  # noqa: PLR0124 - not a number
         return "–"
     if abs(value) >= WHOLE_FROM or value == 0:
@@ -119,9 +119,9 @@ def render(part: Part) -> str:
 
 
 def insert(document: str, name: str, text: str) -> str:
-    """Return a document with the text between the markers of that name; all else stays.
+    """Return a document with the text between the markers of that name; the rest is unchanged.
 
-    Where the markers are missing, they are added at the end.
+    If the markers are missing, they are added at the end.
     """
     begin, end = f"<!-- measured: {name} -->\n", f"<!-- end: {name} -->\n"
     if begin in document and end in document:

@@ -1,7 +1,7 @@
 """A relay on ``grid.amqp`` that decides nothing: ``AMQP_URL=… python -m bench.round_robin``.
 
-The same two publishes as ``bench.peers.pika_relay``, through the project's own links: what they
-cost beyond bare pika, and what they save. It leaves out what that one does.
+The same two publishes as ``bench.peers.pika_relay``, through the project's own links: it shows what
+those cost beyond bare pika, and what they save. It leaves out what that one leaves out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
 
 class Relay:
-    """Passes requests on; ``consumer`` and ``publisher`` are its links."""
+    """A relay that passes requests on; ``consumer`` and ``publisher`` are its links."""
 
     def __init__(self, url: str) -> None:
         self.publisher = Publisher("relay-jobs", [url], _say)
@@ -63,7 +63,7 @@ class Relay:
 
 
 def _on_confirm(delivery: Delivery, confirmed: list[Outcome], outcome: Outcome) -> None:
-    """Acknowledge a request once both of what it became is confirmed."""
+    """Acknowledge a request once both of its messages are confirmed."""
     if outcome is not Outcome.CONFIRMED:
         sys.exit(f"the relay ends: a message was {outcome.value}")
     confirmed.append(outcome)

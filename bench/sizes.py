@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How often and how long; times in seconds."""
+    """How often and how long to measure; times in seconds."""
 
     quick: bool
     rounds: int
@@ -22,10 +22,10 @@ class Sizes:
     events: int  # that an api reads when it starts
     sessions: int  # at one substation at once
     session_seconds: float
-    repeats: int  # of what takes microseconds
+    repeats: int  # of measurements that take microseconds
     profile_seconds: float
-    # of jobs at 100 a second; in full, two of RabbitMQ's intervals of statistics: each round has
-    # as many of them in it, wherever it begins
+    # of jobs at 100 a second; in full, two of RabbitMQ's statistics intervals, so that each round
+    # has the same number of them, wherever it begins
     pattern_seconds: float
     pattern_jobs: int  # as fast as they go
     idle_seconds: float
@@ -37,7 +37,7 @@ class Sizes:
         return f"{kind}{self.rounds} round{'s' if self.rounds > 1 else ''}, medians."
 
     def turns(self, contenders: Sequence[str]) -> Iterator[Sequence[str]]:
-        """Return for each round the contenders in its order: another one begins each time."""
+        """Return the order of the contenders for each round: another one begins each time."""
         for number in range(self.rounds):
             first = number % len(contenders)
             yield [*contenders[first:], *contenders[:first]]

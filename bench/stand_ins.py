@@ -1,7 +1,7 @@
 """Substations that have room for everything, as the dispatcher and RabbitMQ see them.
 
-Each charges in no time: whatever has arrived in its queue counts as accepted and completed. So says
-its metrics page, and an event from time to time, as the counters of a real one would. The jobs stay
+Each charges in no time: whatever has arrived in its queue counts as accepted and completed. Its
+metrics page and an occasional event report that, as the counters of a real one would. The jobs stay
 in the queue, where RabbitMQ counts them: that is how the relay is measured.
 """
 
@@ -45,7 +45,7 @@ class StandIn:
         self.queue = topology.substation_queue(name)
         self.arrived = 0
         self._held = 0
-        # holds its first message for good: nothing is sent to a queue without a consumer
+        # keeps its first message: nothing is sent to a queue without a consumer
         self._consumer = Consumer(
             f"bench-{name}", [url], _ignore, queue=self.queue.name, prefetch=1
         )
@@ -66,13 +66,13 @@ class StandIn:
         return events.encode([told])
 
     def update(self, ready: int) -> bool:
-        """Note how many jobs are ready in its queue; return whether more have arrived."""
+        """Record how many jobs are ready in its queue; return whether more have arrived."""
         before, self.arrived = self.arrived, ready + self._held
         return self.arrived > before
 
     @property
     def up(self) -> asyncio.Event:
-        """Return what is set while it is connected."""
+        """Return an event that is set while it is connected."""
         return self._consumer.up
 
     async def run(self) -> None:
@@ -93,7 +93,7 @@ class StandIns:
         self._publisher = Publisher("bench-events", [url], _ignore)
 
     async def arrived(self) -> int:
-        """Return how many jobs have arrived, and write events that say so."""
+        """Return how many jobs have arrived, and write events that report it."""
         for each in self._each:
             state = await self._declarer.queue(each.queue)
             if each.update(state.ready):
@@ -123,7 +123,7 @@ class StandIns:
 
 
 class _Page(asyncio.Protocol):
-    """Answers whatever it is asked with the page."""
+    """A protocol that answers every request with the page."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in

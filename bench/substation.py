@@ -1,4 +1,4 @@
-"""What a substation with very many sessions at once takes, and how long its loop is held up."""
+"""What a substation with very many sessions at once needs, and how long its loop is blocked."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def _once(vhost: VirtualHost, folder: Path, sizes: Sizes) -> dict[str, flo
 
 
 async def _probe(port: int, waited: list[float]) -> None:
-    """Ask for a small page again and again; note how many ms each answer took."""
+    """Request a small page repeatedly; record how many ms each answer took."""
     connection = await connect(port)
     while True:
         waited.append(1e3 * (await connection.ask(PROBE)).seconds)
@@ -96,7 +96,7 @@ async def _probe(port: int, waited: list[float]) -> None:
 
 
 def value(page: bytes, line: bytes) -> float:
-    """Return the figure of a line of a metrics page. Raise ``NotMeasured`` where it is missing."""
+    """Return the figure of a line of a metrics page. Raise ``NotMeasured`` if it is missing."""
     _, found, rest = page.partition(line)
     if not found:
         raise NotMeasured(f"the page has no{line.decode().strip()!r}")

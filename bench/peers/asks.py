@@ -1,4 +1,4 @@
-"""What services ask RabbitMQ over and over while nothing happens, on bare pika.
+"""What services ask RabbitMQ repeatedly while nothing happens, on bare pika.
 
 It leaves out everything but the questions: each is asked again as soon as it is answered.
 """
@@ -56,7 +56,7 @@ def ask(url: str, name: str, number: int) -> None:
 
 @contextmanager
 def held(url: str, number: int) -> Iterator[None]:
-    """Keep so many connections open that say nothing, each with a channel."""
+    """Keep so many idle connections open, each with a channel."""
     with ExitStack() as stack:
         for _ in range(number):
             connection = BlockingConnection(URLParameters(url))

@@ -1,9 +1,9 @@
-"""Reads the event log on bare pika: ``python -m bench.peers.pika_reader``.
+"""Reading the event log on bare pika: ``python -m bench.peers.pika_reader``.
 
 Its variables are ``AMQP_URL`` and ``EVENTS``, how many there are. It reads the stream from its
 start, keeps each job's events as plain JSON, and serves ``PORT`` once it has read all of them.
 
-It leaves out: checking what it reads, who wrote it, the order of events that come late or twice,
+It leaves out: checking what it reads and who wrote it, handling events that come late or twice,
 forgetting and packing old jobs, a list in order, and reconnecting.
 """
 

@@ -4,9 +4,9 @@ It passes requests on to three queues in turn and, unless ``EVENTS`` is 0, write
 to the stream. It publishes with confirms and ``mandatory``, and acknowledges a request once all of
 it is confirmed, with ``multiple`` where it can.
 
-It leaves out: any decision (loads, eligibility, priorities, departures, power), looking at a
-request's content, reconnecting, knowing a job that was sent before, the wait queue, metrics, traces
-and an explanation. It ends at the first thing that goes wrong.
+It leaves out: any decision (loads, eligibility, priorities, departures, power), reading a request,
+reconnecting, recognising a job that was sent before, the wait queue, metrics, traces and an
+explanation. It ends at the first error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from grid import topology
 
 WINDOW: Final = 500
 ACKS: Final = 50  # requests that one acknowledgement covers, where they come quickly
-ACK_SECONDS: Final = 0.01  # for which it waits otherwise
+ACK_SECONDS: Final = 0.01  # how long it waits for more of them
 
 
 class Relay:

@@ -2,8 +2,8 @@
 
 It passes requests on to three queues in turn, with confirms, and acknowledges each after that.
 
-It leaves out: any decision, looking at a request's content, the event log, knowing a job that was
-sent before, the wait queue, metrics, traces and an explanation.
+It leaves out: any decision, reading a request, the event log, recognising a job that was sent
+before, the wait queue, metrics, traces and an explanation.
 """
 
 from __future__ import annotations

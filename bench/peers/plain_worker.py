@@ -1,10 +1,10 @@
 """A worker on aio-pika that sleeps and acknowledges: ``python -m bench.peers.plain_worker``.
 
 Its variables are ``AMQP_URL``, ``SUBSTATION_ID``, ``CONNECTORS`` and ``CHARGE_SECONDS``. When it is
-ended it writes when each job began into the file ``BEGAN``: a line of JSON each.
+ended, it writes when each job began into the file ``BEGAN``, a line of JSON each.
 
-It leaves out: events, metrics, knowing a second copy of a job, a limit of its own to the sessions
-(the prefetch is one), power, departures, and finishing its sessions before it ends.
+It leaves out: events, metrics, recognising a second copy of a job, its own limit on sessions (the
+prefetch is one), power, departures, and finishing its sessions before it ends.
 """
 
 from __future__ import annotations
