@@ -56,25 +56,25 @@ class Broker:
 
     @property
     def management_url(self) -> str:
-        """Where the management API and UI answer, without a slash at the end."""
+        """Return the address of the management API and UI, without a slash at the end."""
         return f"http://{HOST}:{self.node.ports.management}"
 
     @property
     def prometheus_url(self) -> str:
-        """Where the node's own metrics answer, without a path."""
+        """Return the address of the node's own metrics, without a path."""
         return f"http://{HOST}:{self.node.ports.prometheus}"
 
     def url(self, user: str = "admin", vhost: str = "/") -> str:
-        """Give the AMQP address for one of the project's users, password included."""
+        """Return the AMQP address for one of the project's users, password included."""
         return (
             f"amqp://{user}:{self.passwords[user]}@{HOST}:{self.node.ports.amqp}"
             f"/{quote(vhost, safe='')}"
         )
 
     def start(self) -> None:
-        """Start the node and come back when it accepts clients; its data are kept from before.
+        """Start the node and wait until it accepts clients; its data are kept from before.
 
-        Does nothing while it runs.
+        Do nothing while it runs.
         """
         if self._server is not None and self._server.poll() is None:
             return
@@ -100,11 +100,11 @@ class Broker:
         self.declared()
 
     def declared(self) -> None:
-        """Note that quorum queues have just been declared: a kill waits until they are for good."""
+        """Note that quorum queues were just declared: a kill waits until they are durable."""
         self._declared = time.monotonic()
 
     def stop(self) -> None:
-        """Stop the server in good order."""
+        """Stop the server gracefully."""
         self._end_server(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -121,7 +121,7 @@ class Broker:
         self._server.send_signal(what)
 
     def restart(self) -> None:
-        """Stop in good order, then start again on the same ports with the same data."""
+        """Stop gracefully, then start again on the same ports with the same data."""
         self.stop()
         self.start()
 
@@ -134,13 +134,13 @@ class Broker:
             self._epmd = None
 
     def log(self) -> str:
-        """Give the end of what the node wrote, for a failure's message."""
+        """Return the end of the node's output, for a failure's message."""
         return self.log_file.read_text(errors="replace")[-4000:]
 
     def request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Call the management API as admin, e.g. ``("GET", "/api/queues/%2F")``; give its JSON.
+        """Call the management API as admin, e.g. ``("GET", "/api/queues/%2F")``; return its JSON.
 
-        Raises ``AssertionError`` for any answer that is not a success.
+        Raise ``AssertionError`` for any answer that is not a success.
         """
         credentials = base64.b64encode(f"admin:{self.passwords['admin']}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
@@ -160,9 +160,9 @@ class Broker:
     def vhost(self, *, topology: bool = True) -> Iterator[VirtualHost]:
         """Make a virtual host of its own for one test, with every user's permissions; then drop it.
 
-        ``topology`` says whether exchanges, queues and bindings are there from the start. One that
-        the node was started over is left to go with the node: RabbitMQ that drops queues which it
-        is still recovering may end up unable to dead-letter, or to declare any that do.
+        ``topology`` says whether exchanges, queues and bindings are there from the start. If the
+        node was started again meanwhile, the virtual host is not dropped: a node that drops queues
+        which it is still recovering may end up unable to dead-letter, or to declare any that do.
         """
         name = f"test-{secrets.token_hex(4)}"
         path = quote(name, safe="")
@@ -208,17 +208,17 @@ class VirtualHost:
     name: str
 
     def url(self, user: str = "admin") -> str:
-        """Give the AMQP address for one of the project's users, password included."""
+        """Return the AMQP address for one of the project's users, password included."""
         return self.broker.url(user, self.name)
 
     def queue(self, name: str) -> dict[str, Any]:
-        """Give what the management API tells of a queue; its counts are up to 5 s old."""
+        """Return the management API's data of a queue; its counts are up to 5 s old."""
         path = f"/api/queues/{quote(self.name, safe='')}/{quote(name)}"
         found: dict[str, Any] = self.broker.request("GET", path)
         return found
 
     def queues(self) -> list[str]:
-        """Give the names of the queues."""
+        """Return the names of the queues."""
         return [
             q["name"]
             for q in self.broker.request("GET", f"/api/queues/{quote(self.name, safe='')}")

@@ -19,7 +19,7 @@ from tests.ports import free_ports
 
 NAMES: Final = tuple(f"grid{number}@localhost" for number in (1, 2, 3))
 EPMD_SECONDS: Final = 10.0
-# RabbitMQ 3.10 ends where it boots while another node declares a quorum queue, which has no leader
+# RabbitMQ 3.10 ends if another node declares a quorum queue while it boots: it has no leader yet
 BOOT_RACE: Final = "{amqqueue,qnode,"
 CLUSTER_CONFIG: Final = Path(__file__).parents[1] / "deploy" / "rabbitmq" / "cluster.conf"
 
@@ -41,7 +41,7 @@ class Cluster:
             _write_files(broker.node.folder, cookie)
 
     def start(self) -> None:
-        """Start all; comes back when every queue has a member on each of them."""
+        """Start all nodes and wait until every queue has a member on each of them."""
         first, *others = self.nodes.values()
         first.begin()
         _until(lambda: answers(first.node.ports.epmd), "the port mapper answers", EPMD_SECONDS)
@@ -58,17 +58,17 @@ class Cluster:
             each.close()
 
     def vhost(self) -> VirtualHost:
-        """Give the virtual host ``/``, as the first node sees it."""
+        """Return the virtual host ``/``, as the first node sees it."""
         return VirtualHost(self.nodes[NAMES[0]], VHOST)
 
     def urls(self, user: str = "admin") -> list[str]:
-        """Give the addresses of all nodes for a user."""
+        """Return the addresses of all nodes for a user."""
         return [each.url(user) for each in self.nodes.values()]
 
     def way(self, url: str) -> str:
-        """Give the first node's address as the addresses of all, as ``AMQP_URL`` lists them.
+        """Return the addresses of all nodes, as in ``AMQP_URL``, for the address of the first one.
 
-        Each time another node is the first of the list, so that the services spread.
+        Each call begins the list with another node, so that the services spread.
         """
         ports = deque(each.node.ports.amqp for each in self.nodes.values())
         first = ports[0]
@@ -77,7 +77,7 @@ class Cluster:
         return ",".join(url.replace(f":{first}/", f":{port}/") for port in ports)
 
     def leader(self, queue: str) -> str:
-        """Name the node that leads a queue, as one that runs says."""
+        """Return the name of the node that leads a queue, as one that runs says."""
         return str(self._queue(queue).get("leader"))
 
     def wait_whole(self, queue: str) -> None:
@@ -88,7 +88,7 @@ class Cluster:
         return len(self._queue(queue).get("online", ())) == len(NAMES)
 
     def _queue(self, name: str) -> dict[str, Any]:
-        """Give what the first node that answers tells of a queue; nothing where none does."""
+        """Return a queue's data from the first node that answers; nothing if none does."""
         for each in self.nodes.values():
             with suppress(AssertionError, OSError):  # it does not run, or not yet
                 return VirtualHost(each, VHOST).queue(name)

@@ -38,13 +38,13 @@ def broker_of_session() -> Iterator[Broker]:
 
 @pytest.fixture
 def broker(broker_of_session: Broker) -> Broker:
-    """Give the running node; a test that stopped or killed it leaves it so for no other."""
+    """Return the running node; start it again if the test before stopped or killed it."""
     broker_of_session.start()
     return broker_of_session
 
 
 @pytest.fixture
 def vhost(broker: Broker) -> Iterator[VirtualHost]:
-    """Give a virtual host of its own, with the project's exchanges, queues and permissions."""
+    """Return a virtual host of its own, with the project's exchanges, queues and permissions."""
     with broker.vhost() as own:
         yield own

@@ -1,6 +1,6 @@
-"""RabbitMQ's ends as the services see them, scripted: what is sent is recorded, answers are given.
+"""RabbitMQ's ends as the services see them, scripted: messages are recorded, answers are set.
 
-The real paths are tested against a real node; here it is the order of things that is decided.
+The real paths are tested against a real node; here the order of events is under control.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def soon(call: Callable[[], None]) -> None:
 
 
 class FakePublisher(Publisher):
-    """Records what is published. ``automatic`` answers at once what a queue or exchange is sent."""
+    """A publisher that records messages; ``automatic`` has outcomes by queue or exchange."""
 
     def __init__(self, **automatic: Outcome) -> None:
         super().__init__("fake", NOWHERE, lambda *_: None)
@@ -47,7 +47,7 @@ class FakePublisher(Publisher):
 
     @property
     def backlog(self) -> int:
-        """How many messages were not answered for yet."""
+        """Return how many messages have no answer yet."""
         return len(self.waiting)
 
     def publish(
@@ -86,11 +86,11 @@ class FakePublisher(Publisher):
         ]
 
     def routed(self) -> list[tuple[str, str]]:
-        """Give which job went to which substation."""
+        """Return which job went to which substation."""
         return [(str(each.id), each.key) for each in self.to(topology.SUBSTATIONS_EXCHANGE)]
 
     def events(self, kind: str = "") -> list[Event]:
-        """Give the events written, or those of a kind."""
+        """Return the events written, or those of a kind."""
         found = [each for sent in self.to(topology.EVENTS) for each in events.decode(sent.body)]
         return [each for each in found if kind in ("", each.kind)]
 
@@ -121,10 +121,10 @@ class Settled(NamedTuple):
 
     @classmethod
     def by(cls, frame: bytes, outstanding: Collection[int]) -> Self:
-        """Return what a frame settles, by RabbitMQ's rule that no delivery ends twice.
+        """Return what a frame settles, by RabbitMQ's rule that no delivery is settled twice.
 
-        A frame that breaks it settles nothing, and is remembered for ``raise_violations``: it may
-        leave in a callback of the loop, which only logs what is raised in it.
+        A frame that breaks it settles nothing, and is kept for ``raise_violations``: it may be
+        sent in a callback of the loop, which only logs exceptions.
         """
         method = decode_frame(frame)[1].method
         tag, acknowledges = method.delivery_tag, isinstance(method, Basic.Ack)
@@ -146,9 +146,9 @@ class Message(NamedTuple):
 
 
 class FakeConsumer(Consumer):
-    """Delivers messages and records their end, by RabbitMQ's rule that none ends twice.
+    """A consumer that is brought messages and records how they are settled, each only once.
 
-    What is done with a message is the real consumer's doing; only the channel is scripted.
+    The real consumer's code handles each message; only the channel is scripted.
     """
 
     def __init__(self, queue: str) -> None:
@@ -165,13 +165,13 @@ class FakeConsumer(Consumer):
 
     @property
     def stopped(self) -> bool:
-        """Return whether it was told to consume no more."""
+        """Return whether ``stop()`` was called."""
         return self._stopped
 
     def begin(
         self, deliver: Callable[[Delivery], None], lost: Callable[[], None] = lambda: None
     ) -> None:
-        """Call these from now on, as while it runs."""
+        """Call these from now on, as the consumer does while it runs."""
         self._callbacks = Callbacks(deliver, lost)
 
     def bring(

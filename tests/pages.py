@@ -12,9 +12,9 @@ from deploy.local.ports import DIRECTLY, HOST
 
 @contextmanager
 def page_cut_down(port: int, beginning: str) -> Iterator[tuple[int, threading.Event]]:
-    """Serve the page at a port with only the lines that begin so.
+    """Serve the page at a port with only the lines that begin with ``beginning``.
 
-    Gives the new port, and an event that is set once the page was served.
+    Yield the new port, and an event that is set once the page was served.
     """
     served = threading.Event()
 

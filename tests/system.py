@@ -31,7 +31,7 @@ MODULES = {
     THIRD: "dispatcher",
     OTHER_API: "api",
 }  # of services whose module is not their name
-QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # sessions of no length
+QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}  # very short sessions
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,10 +41,10 @@ class System:
     Services named ``STANDBY`` and ``THIRD`` are further dispatchers, ``OTHER_API`` a second api; a
     test starts them itself.
 
-    ``way`` turns each service's address of the broker into the one it is given.
-    ``environment`` is given to every service; names like ``substation1`` may have their own in
-    ``special``. ``prefix`` is the command that runs a service's own, as ``prlimit`` does. Close
-    it, or use it as a context.
+    ``way`` turns the broker's address into the one that a service is configured with.
+    ``environment`` is set for every service; ``special`` has further variables for names like
+    ``substation1``. ``prefix`` is put before each service's command, for example ``prlimit``.
+    Close it, or use it as a context.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class System:
         self.close()
 
     def write_targets(self, substations: list[str], moved: dict[str, int] | None = None) -> None:
-        """Say which substations there are, as an operator does: by replacing the target file.
+        """Set which substations there are, as an operator does: by replacing the target file.
 
-        ``moved`` gives other ports than their own for the metrics pages of some.
+        ``moved`` has ports of metrics pages that differ from the substations' own.
         """
         ports = {**self.ports, **(moved or {})}
         groups = [
@@ -111,11 +111,11 @@ class System:
             )
 
     def change(self, name: str, environment: dict[str, str]) -> None:
-        """Give a service other variables at its next start."""
+        """Set a service's variables for its next start."""
         self._special[name] = environment
 
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
-        """End a service and wait for it; gives its exit status."""
+        """End a service, wait for it, and return its exit status."""
         self.tell(name, how)
         return self.ended(name)
 
@@ -124,7 +124,7 @@ class System:
         self.processes[name].send_signal(what)
 
     def ended(self, name: str) -> int:
-        """Wait for a service that was told to end; gives its exit status."""
+        """Wait for a service that was told to end, and return its exit status."""
         return self.processes.pop(name).wait(STOP_SECONDS)
 
     def kill(self, name: str) -> None:
@@ -147,7 +147,7 @@ class System:
         return f"--- {name} {state}\n{critical}\n{log[-3000:]}"
 
     def log(self, name: str) -> str:
-        """Give what a service has logged."""
+        """Return what a service has logged."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def wait_ready(self, *names: str, eligible: Iterable[str] | None = None) -> None:
@@ -161,7 +161,7 @@ class System:
         self.until(lambda: self._eligible(wanted), "the dispatcher may use every substation")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-        """Wait for something to become true; fails with the services' logs if it does not."""
+        """Wait for something to become true; fail with the services' logs if it does not."""
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
@@ -170,7 +170,7 @@ class System:
             time.sleep(0.05)
 
     def get(self, name: str, path: str) -> tuple[int, Any]:
-        """Get a page of a service: status (0 where it does not answer) and content."""
+        """Return the page of a service: status (0 if it does not answer) and content."""
         return self.call(name, "GET", path)
 
     def post(self, body: object = None, path: str = "/charge", **headers: str) -> tuple[int, Any]:
@@ -185,7 +185,7 @@ class System:
         body: object = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Call a service over HTTP: status (0 where it does not answer) and content."""
+        """Call a service over HTTP, and return status (0 if it does not answer) and content."""
         data = (
             None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         )
@@ -204,7 +204,7 @@ class System:
             return 0, None
 
     def all_charges(self) -> list[dict[str, Any]]:
-        """Give every job the api knows, the oldest first."""
+        """Return every job the api knows, the oldest first."""
         found: list[dict[str, Any]] = []
         after = ""
         while True:
@@ -216,7 +216,7 @@ class System:
             after = f"&after={page['next']}"
 
     def wait_completed(self, ids: set[str], seconds: float = 60.0) -> list[dict[str, Any]]:
-        """Wait until all these jobs are completed; gives them."""
+        """Wait until all these jobs are completed, and return them."""
 
         def unfinished() -> set[str]:
             return ids - {

@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 class Controls(FakePublisher):
-    """Has what is confirmed be read from the stream at once."""
+    """A publisher whose confirmed messages are read back from the stream at once."""
 
     def __init__(self) -> None:
         super().__init__(charge_controls=Outcome.CONFIRMED)
@@ -73,7 +73,7 @@ class Controls(FakePublisher):
 
 
 class Bench:
-    """An api that works; its clock stands still at ``at``, its ids count up."""
+    """A running api: its clock stands still at ``at``, its ids count up."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Bench:
         data: Any = None,  # noqa: ANN401  # whatever aiohttp can send
         headers: Iterable[tuple[str, str]] = (),
     ) -> Answer:
-        """Send a request just so: no header is added that describes the body."""
+        """Send a request as it is: no header that describes the body is added."""
         async with self._client.request(
             method,
             path,
@@ -187,17 +187,17 @@ class Bench:
         return await self.ask("GET", path)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for what a request that is under way brings about."""
+        """Wait until ``holds`` returns true while a request is in progress."""
         async with asyncio.timeout(10):
             while not holds():  # noqa: ASYNC110  # what it waits for sets no event
                 await asyncio.sleep(0.001)
 
     def hear(self, *found: Event, writer: str = provenance.DISPATCHER) -> None:
-        """Have events arrive from the stream, by default of one who may write any."""
+        """Have events arrive from the stream, by default from a writer that may write any event."""
         self.log.read(events.encode(found), writer)
 
     def count(self, name: str, **labels: str) -> float:
-        """Give a metric's value."""
+        """Return a metric's value."""
         return self.registry.get_sample_value(f"api_{name}", labels) or 0.0
 
 
@@ -207,7 +207,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 def problem(answer: Answer, status: int) -> dict[str, Any]:
-    """Check that an answer is a problem document of this status; gives it."""
+    """Check that an answer is a problem document with this status, and return it."""
     assert answer.status == status, answer.body
     assert answer.headers["Content-Type"] == PROBLEM
     assert answer.body["status"] == status
@@ -218,7 +218,7 @@ def problem(answer: Answer, status: int) -> dict[str, Any]:
 
 
 def assigned(job: str, substation: str = "s1", **loads: float) -> Event:
-    """A decision, as the dispatcher writes it."""
+    """Return the event of a decision as the dispatcher writes it."""
     candidates = [{"substation": name, "load": load} for name, load in loads.items()]
     detail = {"requested_at": AT, "reason": "lightest", "candidates": candidates}
     return Event(State.ASSIGNED, AT + 1, job, substation, 1, detail=detail)

@@ -22,7 +22,7 @@ from tests.api.bench import JSON, REQUESTS, Bench, problem
     ],
 )
 async def test_a_body_that_is_no_json_is_told_so(data: bytes, words: str) -> None:
-    """422 for the body as a whole, with what the reader stumbled on."""
+    """422 for the body as a whole, with the JSON reader's error."""
     async with Bench().serve() as bench:
         found = problem(await bench.ask("POST", "/charge", data, [JSON]), 422)
         assert [each["field"] for each in found["errors"]] == ["body"]
@@ -50,21 +50,21 @@ async def test_a_body_that_is_not_declared_as_json_is_told_the_header(
     "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"]
 )
 async def test_json_may_be_declared_in_other_ways(kind: str) -> None:
-    """Letters, parameters and derived types do not matter."""
+    """Upper case, parameters and media types derived from JSON are accepted."""
     async with Bench().serve() as bench:
         answer = await bench.ask("POST", "/charge", b"{}", [("Content-Type", kind)])
         assert answer.status == 202
 
 
 async def test_no_body_needs_no_declaration() -> None:
-    """curl -X POST -d '' declares a form that is empty: a request without wishes."""
+    """`curl -X POST -d ''` declares an empty form: a request with default values."""
     async with Bench().serve() as bench:
         form = [("Content-Type", "application/x-www-form-urlencoded")]
         assert (await bench.ask("POST", "/charge", b"", form)).status == 202
 
 
 async def chunks(size: int) -> AsyncIterator[bytes]:
-    """Give so many bytes without saying how many there will be."""
+    """Yield ``size`` bytes without declaring a length."""
     for _ in range(size // 1_000):
         yield b" " * 1_000
 
@@ -94,7 +94,7 @@ async def test_a_body_at_the_limit_is_read() -> None:
 
 
 async def test_a_length_that_is_a_lie_fools_nobody() -> None:
-    """What follows a body of the declared length is no part of it, and the server goes on."""
+    """Bytes beyond the declared length are not part of the body, and the server goes on."""
     async with Bench().serve() as bench:
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
         head = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -107,7 +107,7 @@ async def test_a_length_that_is_a_lie_fools_nobody() -> None:
 
 
 async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends on after the limit is read for a while, and then answered all the same."""
+    """After the limit the api reads on for a while only, and then still answers the client."""
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.05)
 
     async def endless() -> AsyncIterator[bytes]:

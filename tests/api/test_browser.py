@@ -14,7 +14,7 @@ HERE = "localhost:7000"
     ["", HERE, "LOCALHOST", "127.0.0.1:7000", "[::1]:7000", "10.1.2.3", "a.localhost"],
 )
 def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
-    """None of these can be made to mean another machine."""
+    """DNS rebinding cannot use these names: nobody else controls what they resolve to."""
     assert misuse("GET", {"host": host}) is None
     assert misuse("POST", {"host": host}) is None
 
@@ -32,7 +32,7 @@ def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
     ],
 )
 def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> None:
-    """DNS rebinding: the browser takes the page for the api's own, and the name gives it away."""
+    """DNS rebinding: the browser takes the page for the api's own, but the host name shows it."""
     own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
     assert host in str(misuse(method, own))
 
@@ -50,7 +50,7 @@ def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> No
     ],
 )
 def test_a_page_from_elsewhere_may_only_read_what_it_never_sees(said: dict[str, str]) -> None:
-    """It may have nothing done; a link from there still shows the page that it leads to."""
+    """It can change nothing; a link on it still leads to the api's own pages."""
     assert "Origin" in str(misuse("POST", {"host": HERE, **said}))
     assert misuse("GET", {"host": HERE, **said}) is None
 

@@ -1,4 +1,4 @@
-"""Who comes in at the api, and how often; and what every answer tells a browser."""
+"""Keys and rate limits of the api, and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATOR_LINE = f"depot operator {'b' * 64}"
 
 
 def closed(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
-    """Give an api that admits nobody without a key."""
+    """Return an api that admits only requests with a key."""
     return Bench(keys=KEYS, closed=True, **more)
 
 
@@ -38,7 +38,7 @@ async def ask(api: Bench, path: str, key: str | None = KEY, method: str = "GET")
 
 @pytest.mark.parametrize("path", ["/charges", "/charge/x", "/substations", "/docs", "/nothing"])
 async def test_a_closed_door_asks_for_a_key(path: str) -> None:
-    """401 on every path without a key or with a wrong one, whatever is behind it."""
+    """401 on every path without a key or with a wrong one, whether or not the path exists."""
     async with closed().serve() as api:
         for key in (None, "another", KEY[:-1]):
             answer = await ask(api, path, key)
@@ -60,20 +60,20 @@ async def test_a_key_opens_the_door() -> None:
 
 @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
 async def test_who_watches_needs_no_key(path: str) -> None:
-    """Health and metrics are answered to whoever reaches the port."""
+    """Health checks and metrics are answered without a key."""
     async with closed().serve() as api:
         assert (await ask(api, path, None)).status == 200
 
 
 async def test_an_open_door_still_knows_a_wrong_key() -> None:
-    """Where no key is needed a wrong one is a mistake that must not pass."""
+    """Where no key is needed, a wrong one is still refused: the client has made a mistake."""
     async with Bench(keys=KEYS).serve() as api:
         assert (await ask(api, "/charges", None)).status == 200
         assert (await ask(api, "/charges", "wrong")).status == 401
 
 
 async def test_a_page_from_elsewhere_may_not_use_a_visitors_browser() -> None:
-    """At an open door it is sent away, whatever it asks for; who shows a key is no such page."""
+    """Without a key its requests are refused, except to open paths; with one they are allowed."""
     key = ("Authorization", f"Bearer {KEY}")
     page = [("Origin", "https://elsewhere.example"), ("Sec-Fetch-Site", "cross-site")]
     renamed = [("Host", "elsewhere.example:7000"), ("Sec-Fetch-Site", "same-origin")]
@@ -112,7 +112,7 @@ async def test_a_key_that_asks_too_often_waits() -> None:
 )
 @example(rate=0.2, pauses=[0.2, 0.0, 5.0])  # a sum that ends just below a token
 def test_no_key_is_ever_above_its_rate(rate: float, pauses: list[float]) -> None:
-    """In any time no more come in than the rate allows and a burst; who waited as told does."""
+    """The number admitted never exceeds rate and burst; a client that waits as told is admitted."""
     rates, now, came = Rates(rate), 0.0, 0
     for pause in pauses:
         now += pause
@@ -125,7 +125,7 @@ def test_no_key_is_ever_above_its_rate(rate: float, pauses: list[float]) -> None
 
 
 def test_keys_do_not_share_a_rate() -> None:
-    """What one key uses up is not taken from another."""
+    """Requests with one key do not count towards the rate of another."""
     rates = Rates(1)
     assert rates.take("one", 0) == 0
     assert rates.take("one", 0) > 0
@@ -134,7 +134,7 @@ def test_keys_do_not_share_a_rate() -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/charges", "/charge/unknown", "/nothing"])
 async def test_every_answer_trusts_nothing_beyond_it(path: str) -> None:
-    """Browsers are told so by the headers of every answer, errors too."""
+    """Every answer, errors too, carries the headers that limit what a browser does with it."""
     async with Bench().serve() as api:
         headers = (await api.get(path)).headers
         assert HEADERS.items() <= dict(headers).items()
@@ -158,7 +158,7 @@ def settings(**values: str) -> ApiSettings:
     ],
 )
 def test_the_door_is_open_on_this_machine_alone(values: dict[str, str], closed: bool) -> None:  # noqa: FBT001
-    """Closed with keys of API_KEYS, and on an address that other machines reach."""
+    """The api needs keys where API_KEYS names some, and on an address that other machines reach."""
     assert settings(**values).closed is closed
 
 
@@ -170,7 +170,7 @@ def test_an_api_that_others_reach_does_not_start_without_keys(host: str) -> None
 
 
 def test_a_file_of_keys_closes_the_door_whatever_is_left_in_it(tmp_path: Path) -> None:
-    """Taking the last client's line out lets nobody in; a file without a line is a mistake."""
+    """Removing the last client's line admits no one; a file without any line is an error."""
     file = tmp_path / "keys"
     for content in (OPERATOR_LINE, f"{OPERATOR_LINE}\n{CLIENT_LINE}", "# nobody\n"):
         file.write_text(content)
@@ -180,7 +180,7 @@ def test_a_file_of_keys_closes_the_door_whatever_is_left_in_it(tmp_path: Path) -
 
 
 def test_the_file_for_operators_alone_leaves_the_door_open(tmp_path: Path) -> None:
-    """The key that `make up` makes leaves charging open on this machine; a client's does not go."""
+    """Charging stays open on this machine; a client's line in that file is an error."""
     file = tmp_path / "operators"
     file.write_text(OPERATOR_LINE)
     told = settings(OPERATOR_KEYS_FILE=str(file))
@@ -206,7 +206,7 @@ def test_a_wrong_key_among_the_variables_is_named() -> None:
 
 
 def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """The line that is printed lets in who has the key that is shown, and nobody else."""
+    """The printed line admits the key that is shown, and no other."""
     assert new_key.main(["fleet-7", "client"]) == 0
     line, shown = capsys.readouterr()
     secret = shown.strip().rpartition(" ")[2]
@@ -220,7 +220,7 @@ def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_key_that_no_api_would_take_is_not_made(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2, with what is wrong and how it is used; no line for a file."""
+    """Exit status 2, with the error and the usage; no line is printed."""
     assert new_key.main(arguments) == 2
     line, said = capsys.readouterr()
     assert line == ""
@@ -228,7 +228,7 @@ def test_a_key_that_no_api_would_take_is_not_made(
 
 
 async def test_a_mistake_of_our_own_goes_out_as_a_problem(caplog: pytest.LogCaptureFixture) -> None:
-    """500 with the same headers and the name under which the log has the error, once."""
+    """500 with the same headers and the id under which the error is logged, once."""
     bench = Bench()
 
     @bench.app.get("/broken")

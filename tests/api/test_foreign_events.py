@@ -1,4 +1,4 @@
-"""Whoever may write to the event log may write anything: the api shows it, and does not fail."""
+"""Events of any content in the event log: the api shows them, and does not fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DETAILS = st.dictionaries(NAMES, json_values | ROWS)
 
 
 def deep(levels: int) -> object:
-    """Give a value within so many others."""
+    """Return a value nested so many levels deep."""
     value: object = 1
     for number in range(levels):
         value = [value] if number % 2 else {"v": value}
@@ -43,7 +43,7 @@ def deep(levels: int) -> object:
 @example([(State.ASSIGNED, 0.0, {"candidates": [{"substation": "s", "load": deep(28)}]}, "")])
 @given(st.lists(st.tuples(KINDS, st.floats(0, 1e11), DETAILS, st.text(max_size=5)), max_size=6))
 def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, str]]) -> None:
-    """What is in an event's detail is its writer's own: every answer is made all the same."""
+    """The api can answer whatever is in an event's detail, which its writer chooses freely."""
     projection = Projection(10)
     for kind, at, detail, reason in found:
         value = {"kind": kind, "at": at, "job": "j", "detail": detail, "reason": reason}
@@ -71,7 +71,7 @@ def snapshot(*names: str) -> Event:
 
 @pytest.mark.parametrize("writer", ["substation.s1", API, OPERATOR, NOBODY_KNOWN])
 async def test_api_knows_the_substations_by_the_dispatchers_word_alone(writer: str) -> None:
-    """Whoever else writes a snapshot makes no substation known, and none unknown."""
+    """A snapshot by any other writer adds no substation and removes none."""
     bench = Bench()
     bench.hear(snapshot("s1", "s2"), writer=DISPATCHER)
     bench.hear(snapshot("mallory"), writer=writer)
@@ -79,7 +79,7 @@ async def test_api_knows_the_substations_by_the_dispatchers_word_alone(writer: s
 
 
 def test_api_takes_a_snapshot_of_so_many_substations_at_most() -> None:
-    """And none with a name that is no substation's: it would go on to labels and pages."""
+    """Nor one with an invalid substation name, which would appear in labels and pages."""
     projection = Projection(10)
     projection.apply(snapshot("s1"))
     projection.apply(snapshot("s1", "a\nb"))
@@ -90,7 +90,7 @@ def test_api_takes_a_snapshot_of_so_many_substations_at_most() -> None:
 
 
 async def test_api_goes_on_when_one_event_of_the_log_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be read again at each start: the others of its message are taken in."""
+    """The other events of its message are applied: the same message is read at each start."""
     bench = Bench()
     real = bench.projection.apply
 

@@ -1,4 +1,4 @@
-"""The same key gives the same job: sent twice, at once, after a restart, to another api."""
+"""Requests with the same key are one job: sent twice, at once, after a restart, to another api."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUS = {"vehicle_id": "bus-7", "priority": 3, "eligible_substations": ["s1", "s2"
 
 
 async def test_sent_again_it_is_the_same_job() -> None:
-    """The second answer is the first, says so, and nothing more goes to the queue."""
+    """The second answer equals the first and is marked as replayed; nothing more is published."""
     async with Bench().serve() as api:
         first = await api.post(BUS, Idempotency_Key="a-1")
         again = await api.post(BUS, Idempotency_Key="a-1")
@@ -35,7 +35,7 @@ async def test_sent_again_it_is_the_same_job() -> None:
 
 
 async def test_two_at_once_are_one_job() -> None:
-    """The second waits for what becomes of the first."""
+    """The later ones wait until the first is confirmed or refused."""
     async with Bench().serve() as api:
         del api.publisher.automatic[REQUESTS]
         asking = [asyncio.create_task(api.post(BUS, Idempotency_Key="a")) for _ in range(3)]
@@ -49,7 +49,7 @@ async def test_two_at_once_are_one_job() -> None:
 
 
 async def test_another_list_at_the_same_time_is_refused_as_a_whole() -> None:
-    """422 that names the place, before anything of it is published; the first list is taken."""
+    """422 that names the request, before any of it is published; the first list is accepted."""
     async with Bench().serve() as api:
         del api.publisher.automatic[REQUESTS]
         first = asyncio.create_task(api.post([BUS, BUS], "/charges", Idempotency_Key="a"))
@@ -74,7 +74,7 @@ async def test_the_same_key_with_another_request_is_a_mistake() -> None:
 
 
 async def test_a_retry_after_the_departure_is_still_the_same_job() -> None:
-    """What was accepted in time is not refused later for coming late."""
+    """A request that was accepted in time is not refused when it is retried late."""
     async with Bench().serve() as api:
         leaves = {"departure_time": "2026-01-01T00:00:01Z"}
         first = await api.post(leaves, Idempotency_Key="a")
@@ -85,7 +85,7 @@ async def test_a_retry_after_the_departure_is_still_the_same_job() -> None:
 
 
 async def test_after_a_restart_the_event_log_knows() -> None:
-    """An api that never saw the request answers with the job that another one took."""
+    """An api that never saw the request answers with the job that another api accepted."""
     named = job_id("none", "a")
     async with Bench().serve() as api:
         detail = messages.ChargeRequest(named, AT, vehicle_id="bus-7", priority=3).fields()
@@ -105,7 +105,7 @@ async def test_after_a_restart_the_event_log_knows() -> None:
 
 
 async def test_what_memory_had_no_room_for_is_the_same_job() -> None:
-    """Many jobs later the answer is the first one's, and another request is refused."""
+    """Many jobs later the answer names the first job; another request with its key is refused."""
     async with Bench(max_jobs=3).serve() as api:
         first = await api.post(BUS, Idempotency_Key="a")
         api.hear(Event(State.COMPLETED, AT + 9, first.body["id"], "s1"))
@@ -119,7 +119,7 @@ async def test_what_memory_had_no_room_for_is_the_same_job() -> None:
 
 
 async def test_until_the_log_is_read_nobody_can_know() -> None:
-    """503 with Retry-After for a request with a key, while others are taken."""
+    """503 with Retry-After for a request with a key; those without a key are accepted."""
     async with Bench().serve() as api:
         api.log.caught_up.clear()
         answer = await api.post(BUS, Idempotency_Key="a")
@@ -129,7 +129,7 @@ async def test_until_the_log_is_read_nobody_can_know() -> None:
 
 
 async def test_refused_once_it_may_come_again() -> None:
-    """A key whose request RabbitMQ did not take is free for the next try, under the same id."""
+    """If RabbitMQ did not take the request, its key can be used again, with the same job id."""
     async with Bench().serve() as api:
         api.publisher.automatic[REQUESTS] = Outcome.REFUSED
         assert (await api.post(BUS, Idempotency_Key="a")).status == 503
@@ -138,7 +138,7 @@ async def test_refused_once_it_may_come_again() -> None:
 
 
 async def test_a_list_sent_again_is_the_same_jobs() -> None:
-    """Each of its requests is a job of its own, also where they are alike."""
+    """Each request of a list is a job of its own, even if two are equal."""
     async with Bench().serve() as api:
         first = await api.post([BUS, BUS, {}], "/charges", Idempotency_Key="a")
         again = await api.post([BUS, BUS, {}], "/charges", Idempotency_Key="a")
@@ -149,7 +149,7 @@ async def test_a_list_sent_again_is_the_same_jobs() -> None:
 
 
 async def test_callers_do_not_meet() -> None:
-    """The same word from another key is another job."""
+    """The same idempotency key from another API key is another job."""
     words = {"one": "a word", "two": "another"}
     lines = [f"{name} client {sha256(key.encode()).hexdigest()}" for name, key in words.items()]
     async with Bench(keys=keys.parse("\n".join(lines)), closed=True).serve() as api:
@@ -172,7 +172,7 @@ async def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 @given(st.text(), st.text(), st.integers(0, 1000))
 def test_every_key_gives_a_jobs_id(caller: str, key: str, number: int) -> None:
-    """One that can be a message's id and a part of an address, and always the same."""
+    """The id is valid as a message id and in an address, and always the same for the same key."""
     assert valid_job_id(job_id(caller, key, number))
     assert job_id(caller, key, number) == job_id(caller, key, number)
     assert job_id(caller, key, number) != job_id(caller, key + "x", number)

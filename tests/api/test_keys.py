@@ -17,12 +17,12 @@ DIGEST = sha256(SECRET.encode()).hexdigest()
 
 
 def found(keys: Keys, secret: str = SECRET) -> list[tuple[str, Scope]]:
-    """Give name and scope of each entry of a key."""
+    """Return name and scope of each entry of a key."""
     return [(each.name, each.scope) for each in keys.of(secret.encode())]
 
 
 def test_a_key_is_known_by_its_hash() -> None:
-    """Comments, empty lines and the hash's letters do not matter; other keys are not known."""
+    """Comments, empty lines and the case of the hash do not matter; other keys are not known."""
     other = sha256(b"other").hexdigest()
     keys = parse(f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}")
     assert found(keys) == [("depot", Scope.OPERATOR)]
@@ -32,7 +32,7 @@ def test_a_key_is_known_by_its_hash() -> None:
 
 
 def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
-    """A line for each; so a key can be replaced without a time when neither is taken."""
+    """One line for each, so that a key can be replaced without an interruption."""
     new = sha256(b"new").hexdigest()
     keys = parse(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
     assert found(keys) == [("a", Scope.OPERATOR), ("a", Scope.CLIENT)]
@@ -40,7 +40,7 @@ def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
 
 
 def test_a_file_without_keys_has_none() -> None:
-    """It is no error, and no key is taken."""
+    """That is no error; every key is refused."""
     for keys in (parse(""), parse("# nobody yet\n"), Keys()):
         assert not keys
         assert found(keys) == []
@@ -64,14 +64,14 @@ def test_a_file_without_keys_has_none() -> None:
     ],
 )
 def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:
-    """The number and what is wrong; what might be the key itself is not repeated."""
+    """The error has the line's number and the problem, but not the text, which may be the key."""
     with pytest.raises(ConfigurationError, match=f"^line 3: .*{words}") as wrong:
         parse(f"# keys\ndepot operator {DIGEST}\n{line}\n")
     assert SECRET not in str(wrong.value)
 
 
 def settings(path: Path) -> ApiSettings:
-    """Give the settings of an api that is told this file."""
+    """Return the settings of an api with this file of keys."""
     return parse_settings(ApiSettings, {"API_KEYS_FILE": str(path)})
 
 
@@ -88,7 +88,7 @@ def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """One that is missing, and one that is no text."""
+    """A missing file, and one that is not text."""
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)

@@ -23,7 +23,7 @@ SECRET, CLIENT = "the-depots-kéy", "the-fleets-key"
 
 
 def line(name: str, scope: str, secret: str) -> str:
-    """Give a line of the file of keys."""
+    """Return a line of the file of keys."""
     return f"{name} {scope} {sha256(secret.encode()).hexdigest()}\n"
 
 
@@ -31,7 +31,7 @@ KEYS = keys.parse(line("depot", "operator", SECRET) + line("fleet", "client", CL
 
 
 def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
-    """Give an api that knows the keys."""
+    """Return an api that knows the keys."""
     return Bench(keys=KEYS, **more)
 
 
@@ -44,14 +44,14 @@ async def put(
     scheme: str = "Bearer",
     method: str = "PUT",
 ) -> Answer:
-    """Ask for a substation to be set so."""
+    """Send a request that sets a substation."""
     named = [] if key is None else [("Authorization", f"{scheme} {key}")]
     data = body if isinstance(body, bytes) else json.dumps(body)
     return await api.ask(method, f"/substations/{id}", data, [JSON, *named])
 
 
 async def test_a_change_leaves_the_rest_as_it_is() -> None:
-    """Capping a substation that is drained does not open it again, nor the other way round."""
+    """Capping a drained substation does not make it available again, and vice versa."""
     async with bench().serve() as api:
         for body, state, limit in [
             ({"state": "draining"}, "draining", None),
@@ -82,7 +82,7 @@ async def test_a_change_leaves_the_rest_as_it_is() -> None:
 async def test_what_an_operator_sets_is_in_the_stream(
     body: dict[str, object], state: str, limit: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """200 with what holds now; what was left out is as if never set. The log names the key once."""
+    """200 with what holds now; fields left out have their defaults. The log names the key once."""
     caplog.set_level(logging.INFO)
     async with bench().serve() as api:
         await put(api, {"state": "draining", "limit": 9}, "s2")
@@ -127,13 +127,13 @@ async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: s
 
 
 async def test_a_name_that_no_substation_can_have_is_refused() -> None:
-    """422 naming the id, whether the dispatcher has told of any or not."""
+    """422 naming the id, whether or not the dispatcher has written a snapshot."""
     async with bench().serve() as api:
         assert "id" in problem(await put(api, {}, "a.b"), 422)["detail"]
 
 
 async def test_a_substation_that_nobody_knows_is_refused() -> None:
-    """404 once the dispatcher has told which there are; before that any may be."""
+    """404 once the dispatcher has written a snapshot; before that, any valid name is accepted."""
     async with bench().serve() as api:
         assert (await put(api, {}, "s9")).status == 200
         api.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
@@ -155,7 +155,7 @@ async def test_a_substation_that_nobody_knows_is_refused() -> None:
 async def test_without_a_key_that_is_known_nothing_is_set(
     key: str | None, scheme: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """401 that says how to send one, before anything is said of the body; the key is not logged."""
+    """401 that says how to send a key, before the body is checked; the key is not logged."""
     caplog.set_level(logging.DEBUG)
     async with bench().serve() as api:
         answer = await put(api, {"limit": 0}, key=key, scheme=scheme)
@@ -186,7 +186,7 @@ async def test_a_key_for_something_else_is_not_enough() -> None:
 
 
 async def test_everything_else_needs_no_key() -> None:
-    """Charging, and looking at it, is as open as it was."""
+    """Requesting and viewing charges needs no key."""
     async with bench().serve() as api:
         assert (await api.post()).status == 202
         assert (await api.get("/substations")).status == 200
@@ -200,22 +200,22 @@ async def test_a_body_that_is_not_declared_as_json_is_told_the_header() -> None:
 
 
 def away(api: Bench) -> None:
-    """RabbitMQ cannot be reached."""
+    """Make RabbitMQ unreachable."""
     api.controls.up.clear()
 
 
 def behind(api: Bench) -> None:
-    """What was set before is not all read yet."""
+    """Have the api behind the end of the controls' stream."""
     api.controls.log.caught_up.clear()
 
 
 def refused(api: Bench) -> None:
-    """RabbitMQ says no."""
+    """Have RabbitMQ refuse the message."""
     api.controls.automatic[CONTROLS] = Outcome.REFUSED
 
 
 def silent(api: Bench) -> None:
-    """RabbitMQ does not answer."""
+    """Have RabbitMQ not answer."""
     del api.controls.automatic[CONTROLS]
 
 
@@ -239,9 +239,9 @@ async def test_what_rabbitmq_does_not_have_is_not_set(
 
 
 async def test_the_openapi_document_says_what_is_needed() -> None:
-    """The bearer scheme is declared and asked for there alone, and every error described.
+    """The bearer scheme is declared and required only there, and every error is described.
 
-    Behind a closed door it is asked for everywhere, but by whoever watches the api.
+    Where the api needs keys, all paths require it except health checks and metrics.
     """
     async with bench(closed=True).serve() as api:
         key = [("Authorization", f"Bearer {CLIENT}")]

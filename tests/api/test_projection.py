@@ -22,46 +22,46 @@ S1, S2 = "s1", "s2"
 
 
 def queued(at: float = 1, job: str = "j", **fields: object) -> Event:
-    """A request was accepted."""
+    """Return the event of an accepted request."""
     return Event(State.QUEUED, at, job, detail={"id": job, "requested_at": at, **fields})
 
 
 def assigned(
     at: float, substation: str = S1, attempt: int = 1, job: str = "j", replays: int = 0
 ) -> Event:
-    """A decision; its record is a function of it."""
+    """Return the event of a decision; its record is derived from it."""
     detail = {"requested_at": 1, "reason": f"{at} {substation} {attempt}", "candidates": []}
     detail |= parking.noted(replays)
     return Event(State.ASSIGNED, at, job, substation, attempt, detail=detail)
 
 
 def charging(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
-    """A session began."""
+    """Return the event of a session that began."""
     return Event(State.CHARGING, at, job, substation, attempt)
 
 
 def completed(at: float, substation: str = S1, attempt: int = 1, job: str = "j") -> Event:
-    """A session ended."""
+    """Return the event of a session that ended."""
     return Event(State.COMPLETED, at, job, substation, attempt)
 
 
 def parked(at: float, reason: str = "why", job: str = "j", replays: int = 0) -> Event:
-    """A request was put aside."""
+    """Return the event of a parked request."""
     return Event(State.PARKED, at, job, reason=reason, detail=parking.noted(replays))
 
 
 def replayed(at: float, replays: int = 1, reason: str = "replayed", job: str = "j") -> Event:
-    """An operator sent it again."""
+    """Return the event of a replay by an operator."""
     return Event(State.QUEUED, at, job, reason=reason, detail=parking.noted(replays))
 
 
 def cancelled(at: float, replays: int = 0, job: str = "j") -> Event:
-    """It was given up."""
+    """Return the event of a job that an operator discarded."""
     return Event(State.CANCELLED, at, job, reason="given up", detail=parking.noted(replays))
 
 
 def after(*events: Event, most: int = 100) -> Projection:
-    """Give what follows from some events."""
+    """Return the projection of some events."""
     projection = Projection(most)
     for event in events:
         projection.apply(event)
@@ -69,14 +69,14 @@ def after(*events: Event, most: int = 100) -> Projection:
 
 
 def job_after(*events: Event) -> Job:
-    """Give the one job that some events are about."""
+    """Return the one job that some events are about."""
     job = after(*events).get("j")
     assert job is not None
     return job
 
 
 def seen(job: Job) -> str:
-    """Give all that the api tells of a job."""
+    """Return all that the api shows of a job."""
     return schemas.charge(job).model_dump_json()
 
 
@@ -140,7 +140,7 @@ def seen(job: Job) -> str:
             S2,
             {"queued": 1, "assigned": 6, "parked": 4},
         ),
-        # the tool was killed before it wrote that
+        # the tool was killed before it wrote the record of the replay
         (
             [queued(), parked(4), assigned(6, replays=1), charging(7), completed(8)],
             "completed",
@@ -153,7 +153,7 @@ def seen(job: Job) -> str:
             None,
             {"queued": 1, "parked": 4},
         ),
-        # given up where it was parked, and not where it was replayed after that
+        # discarded where it was parked, and not where it was replayed after that
         ([parked(2), cancelled(3)], "cancelled", None, {"cancelled": 3, "parked": 2}),
         ([parked(2), cancelled(3), replayed(4)], "queued", None, {"cancelled": 3, "parked": 2}),
         (
@@ -167,7 +167,7 @@ def seen(job: Job) -> str:
 def test_a_job_is_what_its_events_say(
     events: list[Event], status: str, substation: str | None, times: dict[str, float]
 ) -> None:
-    """State, substation and times, for the orders of things that happen."""
+    """State, substation and times are derived from the events, in the orders that occur."""
     job = job_after(*events)
     assert (job.status, job.substation, job.times) == (status, substation, times)
     assert list(job.times) == list(times), "in the order of a job's life"
@@ -200,7 +200,7 @@ EVENT = st.one_of(
 
 @given(st.lists(EVENT, min_size=1, max_size=9), st.data())
 def test_neither_order_nor_repetition_matters(events: list[Event], data: st.DataObject) -> None:
-    """Any order of a job's events, any of them twice, gives the same job."""
+    """A job is the same for any order of its events, with any of them read twice."""
     again = data.draw(st.lists(st.sampled_from(events), max_size=5))
     shuffled = data.draw(st.permutations(events + again))
     assert seen(job_after(*events)) == seen(job_after(*shuffled))
@@ -222,7 +222,7 @@ def test_each_completion_beyond_the_first_is_a_duplicate(
 def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
     ends: list[tuple[str, int]],
 ) -> None:
-    """In any order and with any repetition, and again once the job was packed."""
+    """They are, in any order, with any repetition, and after the job was packed and unpacked."""
     most = 5
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("api.job.MAX_FURTHER_COMPLETIONS", most)
@@ -235,7 +235,7 @@ def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
 
 
 def test_job_keeps_few_of_very_many_completions() -> None:
-    """A substation may write any number of them: an api still starts, and keeps its memory."""
+    """A substation may write any number of them: an api must still start and stay small."""
     job = job_after(queued())
     tracemalloc.start()
     try:
@@ -261,7 +261,7 @@ ANY = st.one_of(
 
 @given(st.lists(ANY, max_size=120), st.integers(1, 12))
 def test_memory_is_bounded_and_the_counts_add_up(events: list[Event], most: int) -> None:
-    """Never more in full than allowed; the states' counts are those of the jobs; lookups agree."""
+    """No more jobs are kept in full than allowed; counts by state and lookups match the jobs."""
     projection = Projection(most)
     for event in events:
         projection.apply(event)
@@ -274,7 +274,7 @@ def test_memory_is_bounded_and_the_counts_add_up(events: list[Event], most: int)
 
 
 def test_those_that_ended_first_are_forgotten_first() -> None:
-    """A job that is under way outlives every one that is over, and is never forgotten."""
+    """A job that has not ended is never forgotten, and outlives all that have."""
     first = [queued(1, "a"), queued(2, "b"), queued(3, "c"), completed(4, job="c")]
     projection = after(*first, completed(5, job="b"), most=3)
     projection.apply(queued(6, "d"))
@@ -286,7 +286,7 @@ def test_those_that_ended_first_are_forgotten_first() -> None:
 
 
 def test_api_never_forgets_a_job_that_has_not_ended() -> None:
-    """With more than memory is for: each can be asked for, listed and counted, and goes on."""
+    """Jobs beyond the limit can still be read, listed, counted and updated."""
     most, number = 20, 3_000
     projection = Projection(most)
     for each in range(number):
@@ -317,9 +317,10 @@ def test_api_never_forgets_a_job_that_has_not_ended() -> None:
 def test_a_packed_job_is_told_of_as_one_in_full(
     events: list[Event], most: int, status: State | None
 ) -> None:
-    """All but its decision, in a list as well as alone, and with what is told of it later.
+    """All but its decision, in a list and alone, and after later events.
 
-    Not of one that had ended, or of which a session was told first: that may have been forgotten.
+    This does not hold for jobs that had ended, or whose first event was a session: they may have
+    been forgotten.
     """
     small, large = Projection(most), Projection(1_000)
     first: dict[str, str] = {}
@@ -341,15 +342,15 @@ def test_a_packed_job_is_told_of_as_one_in_full(
 
 
 def packed_away(job: Job) -> dict[str, Any]:
-    """Return what the api tells of a job that may have been packed."""
+    """Return what the api shows of a job that may have been packed."""
     told = schemas.charge(job).model_dump()
     if job.queued is None:
-        told["times"].pop(State.QUEUED, None)  # the decision alone had told it
+        told["times"].pop(State.QUEUED, None)  # only the decision had this time
     return told | {"decision": None}
 
 
 def test_api_forgets_jobs_that_a_substation_alone_tells_of() -> None:
-    """One that makes up sessions must not fill the memory: nobody has accepted these jobs."""
+    """A substation that invents sessions must not fill the memory: no api accepted these jobs."""
     projection = after(queued(1), *(charging(2, job=f"x{each}") for each in range(100)), most=10)
     assert len(list(projection.after(None))) == 11
     assert projection.by_status == {State.QUEUED: 1, State.CHARGING: 10}
@@ -369,7 +370,7 @@ def test_jobs_share_the_name_of_the_substation_that_charged_them() -> None:
 
 
 def test_a_packed_job_takes_a_fraction_of_the_memory() -> None:
-    """Measured: 227 bytes with its id and all that finds it, of 948."""
+    """Measured: 227 bytes with its id and indexes, instead of 948."""
     number = 4_000
     full, packed = (memory_of(number, most) for most in (number, 1))
     assert packed < 400 * number
@@ -383,7 +384,7 @@ KEYED = "key-1"  # as of an Idempotency-Key
 def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
     before: list[Event], after_it: list[Event]
 ) -> None:
-    """One that memory has no room for is told of as before, and goes on when it is heard of."""
+    """A job that no longer fits into memory is shown as before, and follows later events."""
     named = [replace(event, job=KEYED) for event in before + after_it]
     kept, whole = Projection(1), Projection(1)
     for event in named[: len(before)]:
@@ -404,23 +405,23 @@ def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
 
 
 def without_decision(projection: Projection) -> dict[str, Any]:
-    """Give what the api tells of the job with a key, as far as it is kept."""
+    """Return what the api shows of the job with a key, as far as it is kept."""
     job = projection.get(KEYED)
     assert job is not None
     told = schemas.charge(job).model_dump()
     if job.queued is None:
-        told["times"].pop(State.QUEUED, None)  # the decision alone had told it
+        told["times"].pop(State.QUEUED, None)  # only the decision had this time
     return told | {"decision": None}
 
 
 def test_of_others_nothing_is_kept() -> None:
-    """Nobody can ask for them again by a key: that would be memory for nothing."""
+    """Clients cannot ask for them again by a key, so keeping them would waste memory."""
     projection = after(queued(1), completed(2), queued(3, "b"), most=1)
     assert projection.get("j") is None
 
 
 def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
-    """By its age and by its size, as the log drops it."""
+    """Jobs are dropped by age and by size, as in the log."""
     projection = Projection(1, oldest=10, most_bytes=100)
     for at, job in enumerate(("key-1", "key-2", "key-3")):
         projection.apply(queued(at, job))
@@ -439,14 +440,14 @@ def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
 
 
 def test_a_job_that_ended_in_two_ways_is_forgotten_once() -> None:
-    """Which end came first may turn out late; the job is one job all the same."""
+    """Which end came first may become known late, but it is still one job."""
     first = [completed(8, job="a"), parked(7, job="a"), completed(9, job="b")]
     projection = after(*first, queued(1, "c"), queued(2, "d"), most=2)
     assert [job.id for job in projection.after(None)] == ["c", "d"]
 
 
 def test_a_job_that_is_replayed_is_under_way_again() -> None:
-    """It is not forgotten for having ended once; nor twice for ending twice."""
+    """It is not forgotten because it ended before the replay, and not twice for ending twice."""
     first = [parked(1, job="a"), replayed(2, job="a"), parked(3, job="b"), queued(4, "c")]
     projection = after(*first, most=3)
     projection.apply(queued(5, "d"))
@@ -458,7 +459,7 @@ def test_a_job_that_is_replayed_is_under_way_again() -> None:
 
 @given(st.lists(ANY, max_size=80), st.integers(1, 7), st.integers(3, 40))
 def test_pages_cover_all_jobs_exactly_once(events: list[Event], size: int, most: int) -> None:
-    """Asked page by page, each after the last id of the one before, every job is seen once."""
+    """Reading page by page, each after the last id of the one before, returns every job once."""
     projection = after(*events, most=most)
     found: list[Job] = []
     last: str | None = None
@@ -470,13 +471,13 @@ def test_pages_cover_all_jobs_exactly_once(events: list[Event], size: int, most:
 
 
 def test_a_page_after_an_unknown_job_is_refused() -> None:
-    """What the log does not name has no place in the order."""
+    """A job that is not in the log has no position in the list."""
     with pytest.raises(KeyError):
         list(after(queued()).after("nobody"))
 
 
 def test_the_latest_word_on_the_substations_holds() -> None:
-    """An older one that comes later changes nothing; a marker changes nothing at all."""
+    """An older snapshot that arrives later changes nothing, nor does a marker."""
     projection = after(
         Event(SUBSTATIONS, 2, detail={"substations": [{"substation": "s2"}]}),
         Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]}),
@@ -488,7 +489,7 @@ def test_the_latest_word_on_the_substations_holds() -> None:
 
 
 def test_what_ended_long_ago_is_forgotten() -> None:
-    """An api that runs for weeks knows no more than one that has just read the event log."""
+    """An api that runs for weeks keeps no more than one that has just read the event log."""
     projection = Projection(most=100, oldest=10)
     for number in range(5):
         projection.apply(Event(State.QUEUED, float(number), job=f"j{number}"))
@@ -499,7 +500,7 @@ def test_what_ended_long_ago_is_forgotten() -> None:
 
 
 def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
-    """What is dated later than now is of now: no job is forgotten over it, no snapshot stays."""
+    """Later dates count as now: no job is forgotten because of them, and no snapshot stays."""
     projection = Projection(most=100, oldest=10)
     for name in ("j1", "j2"):
         projection.apply(Event(State.QUEUED, 1, job=name), 1)
@@ -512,7 +513,7 @@ def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
 
 
 def test_a_clock_that_is_behind_makes_nothing_old() -> None:
-    """A job is not older than its request, whatever the substation says of its end."""
+    """A job is not older than its request, whatever time the substation gives for its end."""
     projection = Projection(most=100, oldest=10)
     projection.apply(Event(State.QUEUED, 1000, job="j1"))
     projection.apply(Event(State.COMPLETED, 0, job="j1", substation="s1"))
@@ -522,7 +523,7 @@ def test_a_clock_that_is_behind_makes_nothing_old() -> None:
 
 @pytest.mark.parametrize("rows", [None, 1, [1], [{}], [{"substation": 1}]])
 def test_what_names_no_substations_is_passed_over(rows: object) -> None:
-    """Others write to the event log, too: what was known before holds."""
+    """Others write to the event log, too: the last valid snapshot still holds."""
     good = Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]})
     projection = after(good, Event(SUBSTATIONS, 2, detail={"substations": rows}))
     assert projection.known_substations() == {"s1"}

@@ -21,20 +21,20 @@ import yaml
 from deploy.grafana import dashboard
 
 RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
-SCRAPES_IN_WINDOW: Final = 4  # what Grafana makes of a query's own step
+SCRAPES_IN_WINDOW: Final = 4  # Grafana's factor for a query with a step of its own
 ALERTS: Final = dashboard.TARGET.parents[2] / "prometheus" / "alerts.yml"
 
 _NAME: Final = re.compile(r"\b(?:up|(?:ev_charging|dispatcher|api|grid|rabbitmq)_\w+)\b")
 
 
 def committed() -> dict[str, Any]:
-    """Give the dashboard as it is committed, and as Grafana reads it."""
+    """Return the committed dashboard, as Grafana reads it."""
     content: dict[str, Any] = json.loads(dashboard.TARGET.read_text(encoding="utf-8"))
     return content
 
 
 def panels(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every panel of a dashboard's JSON, rows and the panels folded into them included."""
+    """Yield every panel of a dashboard's JSON, rows and the panels folded into them included."""
     for panel in content["panels"]:
         yield panel
         yield from panel.get("panels", ())
@@ -43,10 +43,10 @@ def panels(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def panel_queries(
     content: Mapping[str, Any], rate_window: str = RATE_WINDOW
 ) -> list[tuple[str, str]]:
-    """Give (panel's title, PromQL) for every query, Grafana's variables filled in.
+    """Return (panel's title, PromQL) for every query, with Grafana's variables replaced.
 
     ``$__rate_interval`` becomes ``rate_window``, or four steps where the query has a step of its
-    own, as Grafana does. Raises ``AssertionError`` for a variable this does not know.
+    own, as Grafana does. Raise ``AssertionError`` for an unknown variable.
     """
     return [
         (panel["title"], _filled(target, rate_window))
@@ -56,13 +56,13 @@ def panel_queries(
 
 
 def alerts() -> list[dict[str, Any]]:
-    """Give the alerting rules as they are committed."""
+    """Return the committed alerting rules."""
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
 def metric_names(expression: str) -> set[str]:
-    """Give the names of the project's and RabbitMQ's metrics that a PromQL expression reads."""
+    """Return the names of the project's and RabbitMQ's metrics that a PromQL expression reads."""
     return set(_NAME.findall(re.sub(r'"[^"]*"', '""', expression)))
 
 
@@ -85,9 +85,9 @@ def alerts_without_data(url: str) -> list[str]:
 
 
 def ask(url: str, expression: str) -> list[dict[str, Any]]:
-    """Give the series that Prometheus at ``url`` (``http://host:port``) answers at this moment."""
+    """Return the series that Prometheus at ``url`` (``http://host:port``) has at this moment."""
     query = urlencode({"query": expression})
-    direct = build_opener(ProxyHandler({}))  # whatever proxy the environment names for elsewhere
+    direct = build_opener(ProxyHandler({}))  # without the proxies that the environment may name
     with direct.open(f"{url}/api/v1/query?{query}", timeout=10) as response:
         result: list[dict[str, Any]] = json.load(response)["data"]["result"]
     return result

@@ -1,4 +1,4 @@
-"""Asking what is known against the versions of the lock files."""
+"""The audit of the lock files' versions for known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = {"name": "lost", "skip_reason": "not found"}
 
 
 def answering(*packages: dict[str, Any]) -> str:
-    """Give pip-audit's report on these packages."""
+    """Return pip-audit's report on these packages."""
     return json.dumps({"dependencies": packages, "fixes": []})
 
 
@@ -40,7 +40,7 @@ def test_the_exit_status_says_what_is_known(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """0: nothing; 1: something is known to be vulnerable; 2: nobody could say."""
+    """0: no known vulnerability; 1: at least one is known; 2: pip-audit could not tell."""
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 0, output, "")
@@ -53,7 +53,7 @@ def test_the_exit_status_says_what_is_known(
 
 
 def test_the_lock_files_are_what_pip_audit_reads() -> None:
-    """It takes the files as they are, and answers in the form that is read, reached or not."""
+    """pip-audit accepts the lock files, and answers in the form that is parsed, online or not."""
     for name in audit.LOCK_FILES:
         answer = audit.ask(ROOT / name)
         assert answer.packages > 20

@@ -18,7 +18,7 @@ from grid.settings import Settings, parse
 
 
 class Loader(yaml.SafeLoader):
-    """Reads Compose's own tag as the value that stands behind it."""
+    """A YAML loader that reads Compose's own tag ``!reset`` as the value behind it."""
 
 
 Loader.add_constructor("!reset", lambda _loader, node: [each.value for each in node.value])
@@ -30,18 +30,18 @@ CLUSTER = {"CLUSTER": "1"}
 
 
 def environment(said: dict[str, str]) -> dict[str, str]:
-    """Give what Compose reads, given what the caller said."""
+    """Return the variables for Compose, for these variables of the caller."""
     return Compose.decide(said, None).environment({})
 
 
 def lines(name: str) -> list[str]:
-    """Give the settings of one of RabbitMQ's files."""
+    """Return the settings in one of RabbitMQ's files."""
     text = (FOLDER / "rabbitmq" / name).read_text()
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def test_every_service_knows_every_node() -> None:
-    """All addresses are in the list that each service is given, and each keeps its own user."""
+    """Each service's list has all addresses, and each service keeps its own user."""
     assert tuple(SERVICES) == NODES
     variables = environment(CLUSTER)
     urls = parse(Settings, {"AMQP_URL": variables["AMQP_URL"]}).amqp_urls
@@ -51,7 +51,7 @@ def test_every_service_knows_every_node() -> None:
 
 
 def test_nodes_are_waited_for_and_kept() -> None:
-    """`make up` comes back when all three are healthy; a second one starts no other broker."""
+    """`make up` waits until all three are healthy; a second call keeps the same nodes."""
     one = Compose.decide(CLUSTER, None)
     assert set(NODES) <= set(one.services)
     assert Compose.decide({}, one.note()) == one
@@ -62,22 +62,22 @@ def test_nodes_are_waited_for_and_kept() -> None:
     "said", [{"CLUSTER": "3"}, {"CLUSTER": "yes"}, {**CLUSTER, "AMQP_URL": "amqp://x/"}]
 )
 def test_a_cluster_that_cannot_be_meant_is_refused(said: dict[str, str]) -> None:
-    """Another number, and a broker of the caller's own."""
+    """A number other than 1, and ``CLUSTER`` together with a broker of the caller's own."""
     with pytest.raises(ConfigurationError, match=r"CLUSTER="):
         Compose.decide(said, None)
 
 
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_is_the_one_node_under_another_name(name: str) -> None:
-    """Image, health check, hardening, definitions are the single node's; its data are its own."""
+    """It has the single node's image, health check, hardening, definitions, and data of its own."""
     node = SERVICES[name]
     hostname = {**BASE["services"]["rabbitmq"], **node}["hostname"]
-    assert hostname == name  # which its data, and the other nodes, know it by
+    assert hostname == name  # its data and the other nodes know it by this name
     assert f"rabbit@{hostname}" in [line.split(" = ")[1] for line in lines("cluster-nodes.conf")]
     if name != "rabbitmq":
         assert node["extends"] == {"file": "docker-compose.yml", "service": "rabbitmq"}
         assert node["ports"] == []
-    assert BASE["services"]["rabbitmq"]["user"] == "rabbitmq"  # whose the cookie must be
+    assert BASE["services"]["rabbitmq"]["user"] == "rabbitmq"  # the owner of the cookie's file
     weaker = {"image", "user", "cap_add", "privileged", "security_opt", "networks", "environment"}
     assert not weaker & set(node)
     volume, *files = node["volumes"]
@@ -93,7 +93,7 @@ def test_the_nodes_data_are_apart() -> None:
 
 
 def test_prometheus_scrapes_every_node() -> None:
-    """The list of one node is replaced by that of three, where Prometheus looks for it."""
+    """The single node's list is replaced by one of three, where Prometheus looks for it."""
     [mount] = OVERRIDE["services"]["prometheus"]["volumes"]
     there, here, _ = mount.split(":")
     assert here == "/etc/prometheus/rabbitmq.json"
@@ -107,7 +107,7 @@ def test_prometheus_scrapes_every_node() -> None:
 
 
 def test_the_last_node_declares_the_queues_and_a_minority_stops() -> None:
-    """So that each queue has three members, and nothing is kept where it may be forgotten."""
+    """So each queue has three members, and a partitioned minority accepts nothing it could lose."""
     assert set(lines("cluster.conf")) == {
         "cluster_formation.peer_discovery_backend = classic_config",
         f"cluster_formation.target_cluster_size_hint = {len(NODES)}",
@@ -117,7 +117,7 @@ def test_the_last_node_declares_the_queues_and_a_minority_stops() -> None:
 
 
 def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
-    """It is a file, mounted as one, and in no environment; the nodes copy it for themselves."""
+    """It is mounted from a file and is in no environment; the nodes copy it for themselves."""
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, {}, ())
     cookie = (folder / passwords.COOKIE).read_text()
@@ -134,7 +134,7 @@ def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
 
 
 def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where one node ran since."""
+    """Also if a single node ran since."""
     monkeypatch.setattr(stack, "STATE", tmp_path)
     monkeypatch.setattr(stack, "SECRETS", tmp_path / "secrets")
     monkeypatch.setattr(compose, "USED", tmp_path / "docker")

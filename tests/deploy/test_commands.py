@@ -1,4 +1,4 @@
-"""What `make up` does in either mode, and what it leaves where it fails."""
+"""What `make up` does in either mode, and what it leaves behind if it fails."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ GONE_THROUGH = Outcome()
 
 
 class OldBroker(OwnBroker):
-    """A broker of ours with a user that is nobody's."""
+    """A broker of ours with a user that no service needs any more."""
 
     def load(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def withdraw(self) -> list[str]:
-        """Name the one, or fail where there is no port."""
+        """Return that user's name, or fail where there is no port."""
         if not self.port:
             raise GridError("it stays")
         return ["substation"]
 
 
 class Script:
-    """A setup that writes down what is done with it."""
+    """A setup that records the calls of its methods."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Script:
             raise GridError(f"{what} failed")
 
     def note(self) -> stack.Note:
-        """Give a note that is written nowhere."""
+        """Return a note that is not written to a file."""
         script = self
 
         class Written(stack.Note):
@@ -67,41 +67,41 @@ class Script:
         return Written("local", {})
 
     def write_files(self) -> None:
-        """Note it."""
+        """Record the call."""
         self._do("files")
 
     def declare_at_outside_broker(self) -> None:
-        """Note it."""
+        """Record the call."""
         self._do("declare")
 
     def own_broker(self) -> OwnBroker | None:
-        """Give the one of the test."""
+        """Return the test's broker."""
         return self.broker
 
     def start(self) -> None:
-        """Note it."""
+        """Record the call."""
         self._do("start")
 
     def look(self) -> Look:
-        """Give what there is to see."""
+        """Return the look that the test has set."""
         return self.seen
 
     def try_request(self) -> Outcome:
-        """Return what the test wants; not even tried before all else is ready."""
+        """Return the outcome that the test has set, and record the call."""
         self._do("request")
         return self.outcome
 
     def explain(self, names: Iterable[str]) -> None:
-        """Note it."""
+        """Record the call."""
         self._do(f"explain {' '.join(names)}")
 
     def summary(self) -> str:
-        """Give something."""
+        """Return any text."""
         return "a summary"
 
 
 def up(done: list[str], wanted: Script, before: Script | None) -> int:
-    """Call it; stopping is noted as well."""
+    """Run ``commands.up``, and record stopping as well."""
 
     def stop() -> int:
         done.append("stop")
@@ -111,7 +111,7 @@ def up(done: list[str], wanted: Script, before: Script | None) -> int:
 
 
 def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is started before the broker has the topology, nor without a note."""
+    """Nothing is started before the broker has the topology and the note is written."""
     done: list[str] = []
     assert up(done, Script("new", done), None) == 0
     assert done == ["new files", "new declare", "new note", "new start", "new request"]
@@ -119,7 +119,7 @@ def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
-    """At each look: it drops new bindings of old streams where it reads them as it boots."""
+    """Done at each look: a booting broker drops new bindings of old streams as it reads them."""
     done: list[str] = []
 
     class Booting(OldBroker):
@@ -134,7 +134,7 @@ def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
 def test_up_says_that_rabbitmqs_disk_is_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At once, and as the reason where nothing gets ready over it."""
+    """It warns at once, and gives this as the reason if something does not become ready."""
     done: list[str] = []
 
     class Short(OldBroker):
@@ -159,7 +159,7 @@ def test_rabbitmqs_disk_limit_is_the_one_that_up_warns_of() -> None:
 def test_up_says_that_all_runs_only_after_a_request_has_gone_through(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where none does, it says where it stopped, and nothing stays half started."""
+    """If none does, it says where the request stopped, and stops everything."""
     done: list[str] = []
     outcome = Outcome({"north": "no request goes through: assigned"})
     assert up(done, Script("new", done, outcome=outcome), None) == 1
@@ -170,7 +170,7 @@ def test_up_says_that_all_runs_only_after_a_request_has_gone_through(
 
 
 def test_up_says_why_no_request_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
-    """A full or drained system runs all the same."""
+    """A system that is full or drained counts as running."""
     assert up([], Script("new", [], outcome=Outcome(remark="all is full")), None) == 0
     assert "all is full\nAll of it runs" in capsys.readouterr().out
 
@@ -192,7 +192,7 @@ def test_a_command_that_fails_says_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No traceback, whatever the machine is in the way with; the exit status is not 0."""
+    """No traceback, whatever error the machine causes; the exit status is not 0."""
 
     def failing() -> int:
         raise error
@@ -207,7 +207,7 @@ def test_a_command_that_fails_says_one_sentence(
 def test_users_of_before_go_once_all_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With their passwords; where they do not go, that is an error, and what runs goes on."""
+    """Their passwords go as well; if a user cannot be removed, that is an error; all runs on."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
     for name in ("substation", "api"):
         (tmp_path / name).write_text("a password")
@@ -224,7 +224,7 @@ def test_users_of_before_go_once_all_is_ready(
 
 
 def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """Files, note and programs are those from before, and it is said."""
+    """Files, note and programs are those from before, and `make up` says so."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done)) == 1
     assert done[-4:] == ["new explain api", "old files", "old note", "old start"]
@@ -236,7 +236,7 @@ def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> 
 def test_users_that_a_failed_start_has_brought_go_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not set up any more needs none at RabbitMQ, and no password."""
+    """What is not set up any more needs no user at RabbitMQ, and no password."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
     (tmp_path / "substation").write_text("a password")
     done: list[str] = []
@@ -246,14 +246,14 @@ def test_users_that_a_failed_start_has_brought_go_again(
 
 
 def test_what_cannot_be_set_up_again_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is claimed that is not so."""
+    """The output does not claim that the settings from before are in force."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done, failing="start")) == 1
     assert "nor can the settings from before be set up: start failed" in capsys.readouterr().out
 
 
 def test_without_anything_before_all_is_stopped() -> None:
-    """Nothing stays half started."""
+    """No program that was started is left running."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), None) == 1
     assert done[-1] == "stop"
@@ -261,7 +261,7 @@ def test_without_anything_before_all_is_stopped() -> None:
 
 @pytest.mark.parametrize("failing", ["files", "declare", "start"])
 def test_a_failure_is_undone_and_told(failing: str) -> None:
-    """An error on the way leads to the same end, and is not lost."""
+    """An error in any step leads to the same restoration, and is still raised."""
     done: list[str] = []
     with pytest.raises(GridError, match=f"{failing} failed"):
         up(done, Script("new", done, failing=failing), Script("old", done))
@@ -269,7 +269,7 @@ def test_a_failure_is_undone_and_told(failing: str) -> None:
 
 
 def test_a_reader_who_has_seen_enough_stops_nothing() -> None:
-    """`make up | head -1` starts everything all the same, and says that it did."""
+    """`make up | head -1` still starts everything, and its exit status says so."""
     program = (
         "from deploy import summary as s; s.say('1'); input(); s.say('2'); s.say('3'); exit(7)"
     )

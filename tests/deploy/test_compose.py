@@ -46,7 +46,7 @@ def substituted(text: str, variables: dict[str, str]) -> str:
 
 
 def resolved(name: str, variables: dict[str, str]) -> dict[str, str]:
-    """Give the variables of a service's container that have a value, given Compose's own."""
+    """Return the variables that have a value in a service's container, for these of Compose."""
     environment = SERVICES[name]["environment"]
     return {
         each: substituted(value, variables)
@@ -56,13 +56,13 @@ def resolved(name: str, variables: dict[str, str]) -> dict[str, str]:
 
 
 def secret_file(secret: str, variables: dict[str, str]) -> str:
-    """Give the name of the file that is mounted as a secret."""
+    """Return the name of the file that is mounted as a secret."""
     return substituted(COMPOSE["secrets"][secret]["file"], variables).rsplit("/", 1)[1]
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_may_do_little(name: str) -> None:
-    """Not root, a root that is read-only, no capability, no new privilege."""
+    """No root user, a read-only root file system, no capability, no new privilege."""
     service = SERVICES[name]
     assert service["user"].split(":")[0].isdigit()
     assert not service["user"].startswith("0")
@@ -85,7 +85,7 @@ def test_no_service_may_do_much(name: str) -> None:
 
 
 def test_a_substation_meets_the_broker_the_other_substations_and_who_scrapes_it() -> None:
-    """Services meet where they have to: on networks by which nothing gets out of this machine."""
+    """Services share networks only where needed, and no network leads out of this machine."""
     joined = {name: set(service["networks"]) for name, service in SERVICES.items()}
     meets = {name: {other for other in joined if joined[name] & joined[other]} for name in joined}
     observed = {"dispatcher", "rabbitmq", "prometheus"}
@@ -100,7 +100,7 @@ def test_a_substation_meets_the_broker_the_other_substations_and_who_scrapes_it(
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_checked_and_published_on_loopback_only(name: str) -> None:
-    """Each has a health check, which `make up` waits for, and no port is open to the network."""
+    """Each has a health check, which `make up` waits for, and publishes ports on loopback only."""
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
@@ -140,7 +140,7 @@ def test_the_targets_are_the_substations() -> None:
     ],
 )
 def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) -> None:
-    """Whatever the caller may tell is passed on as it is; the rest is fixed by the file."""
+    """The caller's variables are passed on unchanged; the file fixes the others."""
     known = {field.alias for field in settings.model_fields.values()}
     own_port = {settings.model_fields["port"].alias}
     environment = SERVICES[name]["environment"]
@@ -154,7 +154,7 @@ def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) 
 
 
 def test_a_substation_has_time_to_finish_before_it_is_killed() -> None:
-    """The time until Docker kills it follows from the time it was given."""
+    """The time until Docker kills it follows from ``GRACE_SECONDS``."""
     variables = Compose.decide({"GRACE_SECONDS": "60"}, None).environment({})
     assert variables["GRACE_SECONDS"] == "60"
     assert variables["SUBSTATION_STOP_SECONDS"] == "75"
@@ -192,7 +192,7 @@ def test_each_service_sees_its_own_password_only() -> None:
 
 
 def test_the_api_reads_our_key_and_the_callers(tmp_path: Path) -> None:
-    """Ours always, theirs where they are given; the operator's key itself is not mounted."""
+    """The project's keys always, the caller's if set; the operator's key itself is not mounted."""
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
     for told_keys, file in (({}, ""), ({"API_KEYS_FILE": str(own)}, "outside-api-keys")):
@@ -208,7 +208,7 @@ def test_the_api_reads_our_key_and_the_callers(tmp_path: Path) -> None:
 def test_a_changed_file_makes_its_container_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A label tells Compose, which does not look into files: of keys and alerts."""
+    """A label has the digest of keys and alerts, since Compose does not look into files."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
     assert {file.name for file in compose.PROMETHEUS_FILES} == {"prometheus.yml", "alerts.yml"}
     monkeypatch.setattr(compose, "PROMETHEUS_FILES", [tmp_path / "alerts.yml"])
@@ -240,7 +240,7 @@ def test_a_stray_user_does_not_reach_our_own_broker() -> None:
 
 
 def test_an_outside_broker_is_not_started() -> None:
-    """With AMQP_URL none of ours is started, waited for, or in need of its ports."""
+    """With AMQP_URL, `make up` starts no broker, waits for none, and needs none of its ports."""
     outside = yaml.safe_load((FOLDER / "docker-compose.outside-broker.yml").read_text())["services"]
     assert list(outside) == ["rabbitmq"]
     assert outside["rabbitmq"]["profiles"]
@@ -268,7 +268,7 @@ def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_an_outside_brokers_files_for_tls_reach_every_service(name: str) -> None:
-    """Each that is named, at its place in the container; without an outside broker none."""
+    """Each named file is at its place in the container; without an outside broker, none is."""
     by_caller = {"AMQP_URL": "amqps://rabbit.example/", "AMQP_CA_FILE": "/etc/grid/ca.pem"}
     found = resolved(name, Compose.decide(by_caller, None).environment(by_caller))
     target = f"{compose.TLS_FOLDER}/AMQP_CA_FILE"
@@ -290,7 +290,7 @@ def test_credentials_in_the_address_are_not_overridden(name: str) -> None:
 
 
 def test_a_running_stack_keeps_its_settings() -> None:
-    """A second `make up` that says nothing decides the same, so that Compose changes nothing."""
+    """A second `make up` without variables decides the same, so that Compose changes nothing."""
     said = {"CONNECTORS": "5", "AMQP_URL": "amqp://x/", "AMQP_USER": "u", stack.API: "7100"}
     first = Compose.decide({**said, "SERVICES": "api rabbitmq"}, None)
     second = Compose.decide({}, first.note())
@@ -299,7 +299,7 @@ def test_a_running_stack_keeps_its_settings() -> None:
 
 
 def test_a_container_that_ends_again_and_again_is_not_waited_for() -> None:
-    """Docker's words are understood: healthy, not yet, and never."""
+    """Docker's states are understood: healthy, starting, and failed for good."""
     found = containers.parse(
         "api running 0 healthy\ndispatcher running 5 starting\n"
         "substation1 restarting 1 starting\nsubstation2 restarting 4 unhealthy\n"
@@ -310,7 +310,7 @@ def test_a_container_that_ends_again_and_again_is_not_waited_for() -> None:
 
 
 def test_published_ports_follow_the_environment() -> None:
-    """One base moves all substations' ports, and a taken one is told with that base."""
+    """One base moves all substations' ports; a port that is taken is reported with that base."""
     compose = Compose.decide({stack.SUBSTATIONS: "19101"}, None)
     assert compose.substations() == {name: 19101 + n for n, name in enumerate(SUBSTATIONS)}
     assert stack.SUBSTATIONS in compose.listening()[19103]

@@ -1,4 +1,4 @@
-"""The dashboard, its provisioning and the alerts, as far as they can be judged at rest."""
+"""The dashboard, its provisioning and the alerts, as far as they can be checked statically."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALERTS_TEST = Path(__file__).parent / "alerts_test.yml"
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    """Give the path of promtool, which comes with Prometheus."""
+    """Return the path of promtool, which comes with Prometheus."""
     path = shutil.which("promtool")
     assert path, "promtool is not installed; it comes with Prometheus (apt-get install prometheus)"
     return path
 
 
 def run(*command: str) -> None:
-    """Run a program and fail with what it said, if it fails."""
+    """Run a program; if it fails, fail with its output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -91,7 +91,7 @@ def test_every_query_asks_the_provisioned_source() -> None:
 
 
 def test_provisioning_is_told_where_it_runs() -> None:
-    """What differs between containers and processes comes from the environment, by plain name.
+    """Containers and processes differ only in environment variables, referenced by plain name.
 
     Grafana knows no default in ``${NAME:-default}``: it would look for a variable of that name.
     """
@@ -121,7 +121,7 @@ def test_alerts_fire_when_they_should(promtool: str) -> None:
 
 
 def test_every_alert_is_seen_to_fire() -> None:
-    """No alert is left out of the cases."""
+    """Every alert fires in one of the cases."""
     fired = re.findall(r'alertname="(\w+)"', ALERTS_TEST.read_text(encoding="utf-8"))
     assert set(fired) == {rule["alert"] for rule in dashboards.alerts()}
 

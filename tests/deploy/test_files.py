@@ -31,7 +31,7 @@ PASSWORDS = {user: f"secret of {user}" for user in USERS}
 
 
 def mode(path: Path) -> str:
-    """Give a file's permission bits as `chmod` takes them."""
+    """Return a file's permission bits as `chmod` takes them."""
     return oct(path.stat().st_mode & 0o777)
 
 
@@ -51,7 +51,7 @@ def test_definitions_change_only_with_what_they_say() -> None:
 
 
 def test_a_nodes_cookie_is_made_once_and_by_chance(tmp_path: Path) -> None:
-    """Whoever knows it may do everything there; Erlang's own would be easily guessed."""
+    """Anyone who knows it controls the node; the one that Erlang makes could be guessed."""
     nodes = [Node(tmp_path / name, NodePorts(1, 2, 3, 4, 5)) for name in ("one", "other")]
     found = []
     for node in (*nodes, nodes[0]):
@@ -67,7 +67,7 @@ def test_a_nodes_cookie_is_made_once_and_by_chance(tmp_path: Path) -> None:
 
 
 def test_definitions_hold_no_password_and_no_guest() -> None:
-    """Nobody learns a password from the file, and guest is not a user."""
+    """The file contains no password, and guest is not a user."""
     rendered = definitions.render(PASSWORDS, SUBSTATIONS)
     assert not any(password in str(rendered) for password in PASSWORDS.values())
     names = {user["name"] for user in rendered["users"]}
@@ -87,7 +87,7 @@ def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
 
 
 def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
-    """For containers the files are open and the folder is not; back again, the files close."""
+    """For containers the files are open, the folder is not; without containers they close again."""
     folder = tmp_path / "secrets"
     passwords.ensure(folder, SUBSTATIONS, for_containers=True)
     assert mode(folder) == "0o700"
@@ -97,7 +97,7 @@ def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
 
 
 def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) -> None:
-    """The copy is readable inside a folder that is not; a file that is not there is named."""
+    """The copy is readable inside a folder that is not; a missing file is named."""
     source = tmp_path / "mine"
     source.write_text("secret\n")
     outside = {"AMQP_URL": "amqp://x/", "AMQP_PASSWORD_FILE": str(source)}
@@ -113,7 +113,7 @@ def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) ->
 
 
 def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
-    """Into one folder, that is there also where nobody named any: Compose mounts it."""
+    """They go to one folder, which exists even if no file is named, since Compose mounts it."""
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, {}, SUBSTATIONS)
     assert list((folder / passwords.OUTSIDE_TLS).iterdir()) == []
@@ -129,7 +129,7 @@ def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
 
 
 def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Path) -> None:
-    """The file that the api reads knows the key and does not hold it; both are their owner's."""
+    """The api's file has the key's hash, not the key; only the owner can read either."""
     folder = tmp_path / "secrets"
     file = passwords.ensure_keys(folder)
     secret = (folder / "operator").read_text().strip()
@@ -150,7 +150,7 @@ def test_containers_read_the_keys_hash_and_never_the_key(tmp_path: Path) -> None
 
 
 def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
-    """As an outside broker's password is."""
+    """They are copied like an outside broker's password."""
     source = tmp_path / "mine"
     source.write_text(f"depot operator {'a' * 64}\n")
     folder = tmp_path / "secrets"
@@ -189,7 +189,7 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
     programs = {each.name: each for each in Setup.decide({}, running).programs}
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
-    shared = stack.ROOT / "grid" / "topology.py"  # where services publish
+    shared = stack.ROOT / "grid" / "topology.py"  # it names the exchanges that services publish to
     for name in ("dispatcher", "substation1"):
         assert programs[name].reads == [shared]
     assert programs["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, shared]
@@ -207,12 +207,12 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
 
 
 def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
-    """Give the scrape jobs of a Prometheus configuration by name."""
+    """Return the scrape jobs of a Prometheus configuration by name."""
     return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
 
 
 def test_prometheus_scrapes_the_same_here_as_in_containers(tmp_path: Path) -> None:
-    """Same jobs, this machine's addresses, and a file that Prometheus accepts."""
+    """The jobs are the same, with this machine's addresses, and Prometheus accepts the file."""
     targets = tmp_path / "substations.json"
     targets.write_text("[]")
     text = prometheus.render(stack.PORTS, targets, own_broker=True)
@@ -238,7 +238,7 @@ def test_prometheus_leaves_an_outside_broker_alone(tmp_path: Path) -> None:
 
 
 def test_substations_elsewhere_are_not_run_here(tmp_path: Path) -> None:
-    """Of the targets file only this machine's substations are started; moving leaves the others."""
+    """Only this machine's substations are started; moving ports leaves the others unchanged."""
     file = tmp_path / "substations.yml"
     file.write_text(
         "- targets: ['127.0.0.1:9101']\n  labels: {substation: a}\n"
@@ -256,7 +256,7 @@ def test_substations_elsewhere_are_not_run_here(tmp_path: Path) -> None:
 
 
 def test_a_wrong_targets_file_is_named(tmp_path: Path) -> None:
-    """A file that is missing or malformed is told by its path."""
+    """The error for a missing or malformed file has its path."""
     with pytest.raises(ConfigurationError, match=r"missing\.json"):
         substations.read(tmp_path / "missing.json")
     (tmp_path / "bad.json").write_text("{")
@@ -281,13 +281,13 @@ def test_the_supervisor_reads_back_what_was_meant(
     [process] = group.process_configs
     assert process.environment == {"AMQP_URL": awkward}
     assert process.command == '"/bin/echo" "two words" "100%"'
-    # whatever the exit status: 0 too is not what was asked for
+    # whatever the exit status: a service should not end by itself, not even with 0
     assert process.autorestart is RestartUnconditionally
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "a #b", "a ;b", "'\"", "'"])
 def test_what_the_supervisor_cannot_read_is_refused(tmp_path: Path, value: str) -> None:
-    """A value that its configuration cannot hold is refused, and never half taken."""
+    """A value that the supervisor's configuration cannot hold is refused, not cut."""
     program = Program("one", ["/bin/true"], {"AMQP_URL": value})
     with pytest.raises(ConfigurationError):
         supervisor.config([program], tmp_path / "supervisor.sock")
@@ -296,7 +296,7 @@ def test_what_the_supervisor_cannot_read_is_refused(tmp_path: Path, value: str) 
 def test_the_note_is_for_its_owner_and_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may hold a password; what another version noted beside is passed over."""
+    """It may hold a password; unknown fields of another version are ignored."""
     monkeypatch.setattr(stack, "STATE", tmp_path / "run")
     monkeypatch.setattr(stack, "NOTE", tmp_path / "run" / "stack.json")
     note = stack.Note("local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000])
@@ -317,7 +317,7 @@ def test_the_summary_shows_no_address_that_may_hold_a_password() -> None:
 
 
 def test_ports_come_from_environment_then_from_what_runs() -> None:
-    """A variable counts most, then the running stack, then the usual port."""
+    """A variable has precedence, then the running stack, then the usual port."""
     running = stack.Note("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
     ports = stack.choose_ports({stack.API: "7200"}, running)
     assert (ports[stack.API], ports[stack.GRAFANA], ports[stack.PROMETHEUS]) == (7200, 3100, 9090)
@@ -325,13 +325,13 @@ def test_ports_come_from_environment_then_from_what_runs() -> None:
 
 @pytest.mark.parametrize("value", ["0", "70000", "seven", "-1"])
 def test_a_wrong_port_is_named(value: str) -> None:
-    """What is no port is refused, with variable and value."""
+    """A value that is not a port is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"API_PORT={value}"):
         stack.choose_ports({stack.API: value}, None)
 
 
 def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> None:
-    """One's own program on this machine keeps its port; `make up` neither starts nor moves it."""
+    """A program marked as started elsewhere is not started, and keeps its port."""
     file = tmp_path / "substations.json"
     groups = [
         {"targets": ["127.0.0.1:9101"], "labels": {"substation": "ours"}},
@@ -344,7 +344,7 @@ def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("other", [stack.DISPATCHER, stack.SUBSTATIONS])
 def test_a_port_wanted_twice_is_named(other: str) -> None:
-    """Two programs on one port are refused before anything starts, be one of them a substation."""
+    """Two programs on one port are refused before anything starts, even if one is a substation."""
     both = {stack.API: "8103", other: "8102" if other == stack.SUBSTATIONS else "8103"}
     with pytest.raises(
         ConfigurationError, match=f"port 8103 is wanted twice.*{stack.API}.*{other}"
@@ -353,6 +353,6 @@ def test_a_port_wanted_twice_is_named(other: str) -> None:
 
 
 def test_a_cluster_without_docker_is_refused() -> None:
-    """Processes of this machine have one node: who asks for three is told, and gets not one."""
+    """Without Docker there is only one node, so asking for three is an error."""
     with pytest.raises(ConfigurationError, match="CLUSTER=1 needs a Docker engine"):
         Setup.decide({"CLUSTER": "1"}, None)

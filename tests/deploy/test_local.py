@@ -22,7 +22,7 @@ def _substations(clone: Clone) -> list[str]:
 
 
 def test_up_twice_then_down(clone: Clone) -> None:
-    """Up gives a system that routes; again, it adds a new substation; down leaves nothing."""
+    """Up starts a system that routes; again, it adds a new substation; down leaves nothing."""
     first = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
     assert first.returncode == 0, first.stdout + first.stderr
     assert f":{clone.ports[stack.MANAGEMENT]}" in first.stdout
@@ -33,7 +33,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     before = clone.processes()
 
     clone.add_substation("substation4", 9104)
-    again = clone.call("up")  # it keeps what it was told
+    again = clone.call("up")  # it keeps the settings of the first
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(before) < set(clone.processes())  # nothing was restarted
     deadline = time.monotonic() + SNAPSHOT_SECONDS
@@ -78,7 +78,7 @@ def test_a_wrong_setting_is_named_and_nothing_started(clone: Clone) -> None:
 
 
 def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
-    """Where a program ends by itself, up says which and why, and leaves nothing running."""
+    """If a program ends by itself, up says which and why, and leaves nothing running."""
     module = clone.folder / "dispatcher" / "__main__.py"
     module.write_text("raise SystemExit('the dispatcher is broken')\n")
     failed = clone.call("up")
@@ -89,7 +89,7 @@ def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
 
 
 def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
-    """Where a program cannot run as it was asked, all of it gets the settings from before."""
+    """If a program cannot run with new settings, all of them get the settings from before."""
     module = clone.folder / "dispatcher" / "__main__.py"
     broken = "import os\nif os.environ.get('PREFETCH') == '7': raise SystemExit('not with 7')\n"
     module.write_text(
@@ -111,7 +111,7 @@ def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
 
 
 def test_an_outside_broker_that_does_not_answer_changes_nothing(clone: Clone) -> None:
-    """What runs is left alone, and so is what is noted of it."""
+    """The running stack and its note are left unchanged."""
     assert clone.call("up").returncode == 0
     before = clone.processes()
     [nobody] = free_ports(1)

@@ -1,4 +1,4 @@
-"""Files that are not as they were left: one sentence says which and why, and no traceback."""
+"""Damaged files: one sentence says which file and what is wrong, and there is no traceback."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ esac
 
 
 def folder_in_place(path: Path) -> None:
-    """Make a folder where a file should be, which nobody reads, not even root."""
+    """Make a folder in place of a file, which not even root can read as a file."""
     path.unlink(missing_ok=True)
     path.mkdir()
 
 
 def content(data: bytes) -> Callable[[Path], None]:
-    """Return what gives a file this content."""
+    """Return a function that writes this content to a file."""
 
     def write(path: Path) -> None:
         path.write_bytes(data)
@@ -99,7 +99,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_stopping(
     kind: str, project: Path
 ) -> None:
-    """Status says what is wrong and what to do; that is what works."""
+    """Status says what is wrong and that `make down` helps, which does work."""
     damage, words = NOTES[kind]
     note = project / ".run" / "stack.json"
     damage(note)
@@ -155,7 +155,7 @@ def test_up_names_the_file_that_it_cannot_use(
 
 
 def free_up(project: Path) -> subprocess.CompletedProcess[str]:
-    """Start the stack on ports that are free as far as it knows."""
+    """Start the stack with every port taken for free."""
     patch = project / "deploy" / "local" / "ports.py"
     text = patch.read_text()
     patch.write_text(
@@ -168,7 +168,7 @@ def free_up(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
-    """As any other error of the machine."""
+    """The error names it, like any other error of the machine."""
     (project / ".run").rmdir()
     (project / ".run").write_text("")
     assert ".run" in refusal(free_up(project))
@@ -188,7 +188,7 @@ def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
 def test_up_in_containers_names_the_file_that_it_cannot_use(
     file: str, data: bytes, words: str, project: Path, tmp_path: Path
 ) -> None:
-    """As without containers."""
+    """The same as without containers."""
     (project / file).write_bytes(data)
     why = refusal(with_docker(project, tmp_path, "up", FAKE_FOLDER=str(project / "deploy")))
     assert words in why
@@ -216,7 +216,7 @@ def with_docker(
 def test_containers_of_another_folder_are_left_to_it(
     command: str, project: Path, tmp_path: Path
 ) -> None:
-    """They have the same names: it is said where they were started, and nothing is done to them."""
+    """They have the same names: the error says where they were started, and they are left alone."""
     other = tmp_path / "other" / "deploy"
     other.mkdir(parents=True)
     why = refusal(with_docker(project, tmp_path, command, FAKE_FOLDER=str(other)))
@@ -227,7 +227,7 @@ def test_containers_of_another_folder_are_left_to_it(
 def test_containers_are_stopped_from_their_own_folder_under_its_new_name(
     project: Path, tmp_path: Path
 ) -> None:
-    """Its old one is there no more; nor do Compose's own variables lead elsewhere."""
+    """The old folder is gone, and Compose's own variables of the caller do not lead elsewhere."""
     hostile = {"COMPOSE_PROJECT_NAME": "x", "COMPOSE_FILE": "/x", "BROKER_SECRET": "x"}
     moved = str(tmp_path / "before")
     done = with_docker(project, tmp_path, "down", FAKE_FOLDER=moved, **hostile)

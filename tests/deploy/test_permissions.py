@@ -1,4 +1,4 @@
-"""What each of RabbitMQ's users must not do: all of it is tried, on a real node."""
+"""What RabbitMQ must refuse to each user: all of it is tried on a real node."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEFAULT: Final = ""  # RabbitMQ's own exchange, which reaches every queue by its
 OWN, OTHER = "substation.substation1", "substation.substation2"
 UNKNOWN: Final = "something.else"
 QUEUES: Final = (REQUESTS, PARKED, DEAD, EVENTS, CONTROLS, OWN, OTHER, UNKNOWN)
-# those of earlier versions as well: at a broker of then they are still there
+# exchanges of earlier versions too: a broker from that time still has them
 FORMER: Final = (REQUESTS, EVENTS, CONTROLS)
 OTHERS: Final = (DEFAULT, "amq.direct", "amq.fanout", "amq.topic", UNKNOWN)
 EXCHANGES: Final = (*topology.EXCHANGES, *FORMER, *OTHERS)
@@ -45,7 +45,7 @@ MAKERS: Final = ("declare queue", "delete queue", "declare exchange", "delete ex
 
 
 class Attempt(NamedTuple):
-    """One thing to try: an operation, and the names it is about."""
+    """One operation to try, and the names it is about."""
 
     what: str
     queue: str = ""
@@ -54,9 +54,9 @@ class Attempt(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """What a user may do, as its service needs it; written here once more, on purpose."""
+    """What a user may do, as its service needs it; stated here independently, on purpose."""
 
-    read: frozenset[str] = frozenset()  # queues and exchanges alike: RabbitMQ tells them by name
+    read: frozenset[str] = frozenset()  # queues and exchanges alike: RabbitMQ checks them by name
     write: frozenset[str] = frozenset()
     configure: frozenset[str] = frozenset()
 
@@ -106,7 +106,7 @@ def attempts() -> Iterator[Attempt]:
     ):
         yield Attempt(what, queue=queue)
     for what, exchange in product(("declare exchange", "delete exchange", "publish"), EXCHANGES):
-        if what == "publish" or exchange != DEFAULT:  # which nobody can declare or delete at all
+        if what == "publish" or exchange != DEFAULT:  # which no one can declare or delete at all
             yield Attempt(what, exchange=exchange)
     for key in (*ALLOWED, "admin", OTHER, "substation.substation1.more", ""):
         yield Attempt("publish", exchange=EVENTS_EXCHANGE, key=key)
@@ -116,7 +116,7 @@ def attempts() -> Iterator[Attempt]:
 
 
 def may(user: str, attempt: Attempt) -> bool:
-    """Tell whether a user is meant to do this, by RabbitMQ's rules for each operation."""
+    """Return whether a user is meant to do this, by RabbitMQ's rules for each operation."""
     allowed = ALLOWED[user]
     if attempt.what in MAKERS:
         return (attempt.queue or attempt.exchange) in allowed.configure
@@ -129,7 +129,7 @@ def may(user: str, attempt: Attempt) -> bool:
 
 
 def outcome(connection: BlockingConnection, attempt: Attempt) -> int:
-    """Try something on a channel of its own; gives RabbitMQ's code where it refuses, else 0."""
+    """Try an operation on a channel of its own; return RabbitMQ's code if it refuses, else 0."""
     channel = connection.channel()
     try:
         if attempt.what == "publish":
@@ -143,7 +143,7 @@ def outcome(connection: BlockingConnection, attempt: Attempt) -> int:
 
 @pytest.fixture
 def queues(vhost: VirtualHost) -> VirtualHost:
-    """Give a virtual host with the queues of two substations."""
+    """Return a virtual host with the queues of two substations."""
     with closing(BlockingConnection(URLParameters(vhost.url("dispatcher")))) as connection:
         channel = connection.channel()
         for queue in map(topology.substation_queue, SUBSTATIONS[:2]):
@@ -153,14 +153,14 @@ def queues(vhost: VirtualHost) -> VirtualHost:
 
 
 def test_nobody_is_left_out() -> None:
-    """Every user but the administrator is tried, of the substations' one for all."""
+    """Every user but the administrator is tried; one substation's user stands for all of them."""
     others = {name for name in permissions(SUBSTATIONS) if not name.startswith("substation.")}
     assert set(ALLOWED) == (others - {"admin"}) | {OWN}
 
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_rabbitmq_users_may_bind_no_queue_they_need_not(user: str) -> None:
-    """Write on an exchange is write on the queue of its name: none that is written to is one."""
+    """Write on an exchange includes the queue of the same name: only the known ones exist."""
     queues = {each.name for each in topology.QUEUES}
     assert ALLOWED[user].write & queues == BINDABLE.get(user, set())
 
@@ -177,7 +177,7 @@ def test_what_is_not_allowed_is_refused(queues: VirtualHost, user: str) -> None:
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_what_is_allowed_is_not_refused(queues: VirtualHost, user: str) -> None:
-    """Reading and publishing, where a service does, work; so the refusals are not for all."""
+    """Reading and publishing work where a service needs them, so not everything is refused."""
     work = [each for each in attempts() if each.what in ("get", "publish")]
     # a stream is only consumed: the tests of the event log and of the controls do so
     wanted = [each for each in work if may(user, each) and each.queue not in (EVENTS, CONTROLS)]
@@ -189,7 +189,7 @@ def test_what_is_allowed_is_not_refused(queues: VirtualHost, user: str) -> None:
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_the_management_api_is_the_administrators_alone(broker: Broker, user: str) -> None:
-    """No service logs in there."""
+    """No service's user can log in there."""
     token = base64.b64encode(f"{user}:{broker.passwords[user]}".encode()).decode()
     for path in ("/api/whoami", "/api/queues", "/api/definitions", "/api/connections"):
         with closing(HTTPConnection(HOST, broker.node.ports.management, timeout=30)) as connection:

@@ -17,13 +17,13 @@ READING = Look({"api": f"http://127.0.0.1:7000/readyz: 503 {STILL_READING}"})
 
 
 class Clock:
-    """Time that passes only while somebody sleeps, or a look is slow."""
+    """A clock that moves only in ``sleep()``."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def now(self) -> float:
-        """Give the seconds that have passed."""
+        """Return the seconds that have passed."""
         return self.seconds
 
     def sleep(self, seconds: float) -> None:
@@ -32,7 +32,7 @@ class Clock:
 
 
 def wait(look_at: Iterator[tuple[float, Look]]) -> tuple[dict[str, str], float, list[str]]:
-    """Wait while each look holds until its second; gives the problems, the time, what was said."""
+    """Wait while each look holds until its second; return the problems, the time and the output."""
     clock, said = Clock(), list[str]()
     until, seen = next(look_at)
 
@@ -54,7 +54,7 @@ def test_it_ends_when_all_is_ready() -> None:
 
 
 def test_it_ends_in_time() -> None:
-    """What never becomes ready is given with its reason."""
+    """What never becomes ready is returned with its reason."""
     problems, seconds, _ = wait(iter([(1e9, Look({"api": "a link is down"}))]))
     assert problems == {"api": "a link is down"}
     assert seconds == pytest.approx(ready.READY_SECONDS, abs=1)
@@ -68,7 +68,7 @@ def test_what_ended_is_not_waited_for() -> None:
 
 
 def test_a_long_event_log_is_waited_for() -> None:
-    """Reading takes longer than anything else may: it is waited for, and said."""
+    """Reading it may take longer than anything else: it is waited for, and this is printed."""
     problems, seconds, said = wait(iter([(500, READING), (1e9, Look())]))
     assert problems == {}
     assert seconds == pytest.approx(500, abs=1)
@@ -83,14 +83,14 @@ def test_after_a_long_event_log_the_rest_has_its_time() -> None:
 
 
 def test_even_the_event_log_has_a_limit() -> None:
-    """An api that never ends to read is given up."""
+    """An api that never finishes reading is given up."""
     problems, seconds, _ = wait(iter([(1e9, READING)]))
     assert set(problems) == {"api"}
     assert seconds <= ready.READING_SECONDS + ready.READY_SECONDS + 1
 
 
 def test_an_api_that_lacks_more_than_its_log_has_the_usual_time() -> None:
-    """Without RabbitMQ no log is read: that is not waited for as if it were."""
+    """Without RabbitMQ no log is read, so the longer time does not apply."""
     both = Look({"api": f"http://x/readyz: 503 RabbitMQ link api-events is down; {STILL_READING}"})
     _, seconds, _ = wait(iter([(1e9, both)]))
     assert seconds == pytest.approx(ready.READY_SECONDS, abs=1)
@@ -98,7 +98,7 @@ def test_an_api_that_lacks_more_than_its_log_has_the_usual_time() -> None:
 
 @contextmanager
 def page(status: int, content: str) -> Iterator[str]:
-    """Serve one page; gives its address."""
+    """Serve one page, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -108,7 +108,7 @@ def page(status: int, content: str) -> Iterator[str]:
             self.wfile.write(content.encode())
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -121,7 +121,7 @@ def page(status: int, content: str) -> Iterator[str]:
 
 
 def test_a_page_that_is_not_ready_says_why() -> None:
-    """The problems of a service's page are told; without any page, that is."""
+    """The problems on a service's page are reported, or that there is no page."""
     with page(503, f'{{"status":"not ready","problems":["{STILL_READING}"]}}') as url:
         assert ready.problem(url) == f"{url}: 503 {STILL_READING}"
     with page(500, "broken") as url:

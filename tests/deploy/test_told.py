@@ -1,4 +1,4 @@
-"""What the caller tells the stack, and that the stack keeps it."""
+"""The caller's settings of the stack, and that the stack keeps them."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ OUTSIDE = {
 
 
 def running(settings: dict[str, str]) -> stack.Note:
-    """Give the note of a stack that was told this."""
+    """Return the note of a running stack with these settings."""
     return stack.Note("local", dict(stack.PORTS), settings)
 
 
 def test_every_variable_of_every_service_is_kept() -> None:
-    """A service's variable that `make up` does not decide itself is one that a stack keeps."""
+    """The stack keeps every service's variable that `make up` does not decide itself."""
     kinds = (ApiSettings, DispatcherSettings, SubstationSettings)
     aliases = {field.alias for kind in kinds for field in kind.model_fields.values()}
     assert aliases - DECIDED == set(told.VARIABLES) - {"SERVICES", "BUILD_NETWORK", "CLUSTER"}
 
 
 def test_a_running_stack_keeps_what_it_was_told() -> None:
-    """What the environment does not say stays; what it says counts more; empty ends a setting."""
+    """A variable that is not set keeps its value; one that is set replaces it; empty removes it."""
     before = running({"CONNECTORS": "5", "LOG_LEVEL": "debug"})
     assert told.settings({}, before) == before.settings
     assert told.settings({"CONNECTORS": ""}, before) == {"LOG_LEVEL": "debug"}
@@ -50,7 +50,7 @@ def test_a_running_stack_keeps_what_it_was_told() -> None:
 
 
 def test_a_stack_that_does_not_run_keeps_nothing() -> None:
-    """After `make down` only the environment counts, and of that only what is meant for us."""
+    """After `make down` only the environment counts, and of it only the project's variables."""
     assert told.settings({"CONNECTORS": "7", "PATH": "/bin"}, None) == {"CONNECTORS": "7"}
 
 
@@ -61,14 +61,14 @@ def test_an_outside_broker_keeps_its_user_and_password() -> None:
 
 
 def test_an_empty_address_leads_back_to_our_own_broker() -> None:
-    """Without user, password or files of the one before."""
+    """User, password and files of the outside broker are dropped as well."""
     assert told.settings({"AMQP_URL": ""}, running({**OUTSIDE, "CONNECTORS": "5"})) == {
         "CONNECTORS": "5"
     }
 
 
 def test_another_broker_does_not_get_the_password_of_the_one_before() -> None:
-    """With another address, user and password are those given with it."""
+    """With another address, only the user and password set with it are used."""
     other = {"AMQP_URL": "amqp://user:password@other.example/"}
     assert told.settings(other, running({**OUTSIDE, "CONNECTORS": "5"})) == {
         **other,
@@ -77,12 +77,12 @@ def test_another_broker_does_not_get_the_password_of_the_one_before() -> None:
 
 
 def test_without_an_address_user_and_password_are_our_own_brokers() -> None:
-    """A user without an address is nobody's: our own broker has its own users."""
+    """A user without an address is ignored: our own broker has its own users."""
     assert told.broker({"AMQP_USER": "grid", "AMQP_PASSWORD_FILE": "x"}) == {}
 
 
 def test_the_load_test_logs_in_where_the_stack_does() -> None:
-    """At our own broker as its own user, at an outside one as the stack; the caller counts more."""
+    """As its own user at our own broker, like the stack at another, or as the caller says."""
     own = load.environment(running({}), {})
     assert (own["AMQP_USER"], own["AMQP_URL"]) == ("load_test", "amqp://127.0.0.1:5672/")
     outside = load.environment(running(OUTSIDE), {"AMQP_URL": ""})
@@ -103,12 +103,12 @@ def test_the_tool_for_what_is_parked_logs_in_as_its_own_user() -> None:
 
 @pytest.mark.parametrize(("grace", "seconds"), [(None, 25), ("0", 15), ("0.5", 16), ("60", 75)])
 def test_a_substation_may_take_its_grace_and_some_to_end(grace: str | None, seconds: int) -> None:
-    """It is killed only after it has had its time, and that to write and close."""
+    """It is killed only after its grace period and some time to write and close."""
     assert told.stop_seconds({"GRACE_SECONDS": grace} if grace else {}) == seconds
 
 
 @pytest.mark.parametrize("grace", ["ten", "-1", "nan", "inf"])
 def test_a_wrong_grace_is_named(grace: str) -> None:
-    """What is no time is refused, with variable and value."""
+    """A value that is not a time is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"GRACE_SECONDS={grace}"):
         told.stop_seconds({"GRACE_SECONDS": grace})
