@@ -34,7 +34,7 @@ PREFETCH = 20
 
 
 def body(id: str, *eligible: str, **fields: Any) -> bytes:  # noqa: ANN401
-    """Give a request's bytes."""
+    """Return a request's bytes."""
     return ChargeRequest(id, AT - 1, eligible_substations=eligible, **fields).encode()
 
 
@@ -49,7 +49,7 @@ def confirming() -> FakePublisher:
 
 
 class FakeRescue:
-    """Takes jobs from substations' queues and records their end; none ends twice."""
+    """A scripted rescue: hands over jobs from substations' queues, records how they are settled."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -66,7 +66,7 @@ class FakeRescue:
         id: str | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Hand over a job that waited for a substation; tells whether it was taken on."""
+        """Hand over a job from a substation's queue; return whether the dispatcher accepted it."""
         self._tag += 1
         queue = topology.substation_queue(substation).name
         self._acknowledger.delivered(self._tag)
@@ -80,7 +80,7 @@ class FakeRescue:
         return taken
 
     def break_link(self) -> list[tuple[str, Delivery]]:
-        """Lose the channel; gives what RabbitMQ has back, and where."""
+        """Lose the channel; return the jobs that RabbitMQ has again, each with its substation."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._acknowledger.end()
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
@@ -100,8 +100,8 @@ class FakeRescue:
 class Bench:
     """A dispatcher whose two clocks are scripted: ``at`` on the wall, and ``now`` of the ledger.
 
-    Each page that is read moves the ledger's on by a second. ``begun`` tells whether it decides,
-    ``certain`` whether what was delivered is still its own.
+    Each page that is read advances the ledger's clock by a second. ``begun`` says whether it has
+    begun to decide, ``certain`` whether it surely still owns its deliveries.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Bench:
         self.rescue = FakeRescue(self.dispatcher)
         self.mark = Mark(self.writer, lambda: self.at)
         self.turn = Turn("this", lambda: self.now)
-        self.turn.take()  # it is at work already
+        self.turn.take()  # it is active already
         self.watch = SubstationWatch(
             self.ledger,
             self.dispatcher.route,
@@ -184,7 +184,7 @@ class Bench:
             self.dispatcher.begin()
 
     def arrive(self, name: str, rated_power_kw: float | None = None) -> None:
-        """Have a substation known in full: its page, and that its queue is empty."""
+        """Make a substation fully known: its page is read, and its queue is empty."""
         if rated_power_kw is not None:
             self._rated[name] = rated_power_kw
         self.read(name)
@@ -193,13 +193,13 @@ class Bench:
         self.read(name)
 
     def read(self, name: str, load: float = 0) -> None:
-        """Have a substation read: it has taken all that was sent, and so many sessions are left."""
+        """Read a page of a substation that accepted all it was sent, and has ``load`` sessions."""
         self.now += 1
         account = self.ledger.accounts[name]
         before = account.counts or Counts(0, 0, 0, 0, 1.0)
         accepted = max(account.dispatched, before.accepted + load)
         counts = Counts(load, accepted, accepted - load, 0, 1.0, power_kw=0.0)
-        self.ledger.report(name, counts)  # the event log tells the same: it is not cut off
+        self.ledger.report(name, counts)  # the event log has the same counters: it is not stale
         page = Reading(
             load,
             power_kw=0.0,
@@ -214,11 +214,11 @@ class Bench:
         self.watch.on_failure(name, problem)
 
     def tell(self, *told: Event, writer: str = provenance.DISPATCHER) -> None:
-        """Have something read in the event log, by default of one who may write any."""
+        """Have events read in the event log, by default from a writer that may write any event."""
         self.watch.on_events(events.encode(told), writer)
 
     def count(self, name: str, **labels: str) -> float:
-        """Give a metric's value."""
+        """Return a metric's value."""
         return self.registry.get_sample_value(f"dispatcher_{name}", labels) or 0.0
 
     def routed(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A rescue whose substations, queues and patience a test holds in its hands."""
+"""A rescue whose substations, queues and timeouts a test controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOUND = 5
 
 
 class FakeTaker(Taker):
-    """Queues by substation; RabbitMQ's rule holds that no delivery ends twice."""
+    """Queues by substation; by RabbitMQ's rule, no delivery is settled twice."""
 
     def __init__(self) -> None:
         super().__init__("fake", NOWHERE, lambda *_: None)
@@ -43,7 +43,7 @@ class FakeTaker(Taker):
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
 
     def begin(self, lost: Callable[[], None]) -> None:
-        """Call this from now on, as while it runs."""
+        """Call this from now on, as the taker does while it runs."""
         self._tell_lost = lost
 
     def put(self, substation: str, *ids: str | None) -> None:
@@ -51,7 +51,7 @@ class FakeTaker(Taker):
         self.queues.setdefault(substation, deque()).extend(ids)
 
     async def take(self, queue: str) -> Delivery | None:
-        """Take the first."""
+        """Return the first job of a queue, or None if it is empty."""
         await asyncio.sleep(0)
         name = queue.removeprefix(topology.SUBSTATION_QUEUE_PREFIX)
         self.asked.append(name)
@@ -74,7 +74,7 @@ class FakeTaker(Taker):
         )
 
     def break_link(self) -> None:
-        """Lose the channel: all goes back, and tags begin at 1 again."""
+        """Lose the channel: all messages go back, and delivery tags begin at 1 again."""
         for name, job in reversed(self.outstanding.values()):
             self.queues[name].appendleft(job)
         self.outstanding.clear()
@@ -83,7 +83,7 @@ class FakeTaker(Taker):
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
 
     def _on_frame(self, frame: bytes) -> None:
-        """Record an acknowledgement, or what is refused; put back what is requeued."""
+        """Record how a delivery is settled; put back what is requeued."""
         settled = Settled.by(frame, self.outstanding)
         where = {"ack": self.acked, "requeue": self.requeued, "reject": self.rejected}[settled.how]
         for tag in settled.tags:
@@ -94,7 +94,7 @@ class FakeTaker(Taker):
 
 
 class Bench:
-    """A rescue whose patience is short, and what it sees and does."""
+    """A rescue with short timeouts, what it sees, and what it does."""
 
     def __init__(self, *names: str, patience: float = 0.0) -> None:
         self.progress = Progress(1_000)
@@ -129,7 +129,7 @@ class Bench:
         self.taker.begin(self._forget)
 
     def look(self, name: str) -> QueueState | None:
-        """Give the state of a substation's queue."""
+        """Return the state of a substation's queue."""
         self.looks += 1
         consumers = self.consumers[name]
         if consumers is None:
@@ -145,7 +145,7 @@ class Bench:
         self.rescue.on_link_lost()
 
     def state(self, name: str, *, reachable: bool, consumers: int | None) -> None:
-        """Have a substation seen so from now on."""
+        """Have a substation look like this from now on."""
         self.reachable[name], self.consumers[name] = reachable, consumers
 
     def kill(self, name: str) -> None:
@@ -153,7 +153,7 @@ class Bench:
         self.state(name, reachable=False, consumers=0)
 
     def jobs(self) -> list[str | None]:
-        """Give the ids of what was handed over, in order."""
+        """Return the ids of what was handed over, in order."""
         return [each.id for _, each in self.handed]
 
     def deliveries(self) -> list[Delivery]:
@@ -165,15 +165,15 @@ class Bench:
         return [each.id for each in self.deliveries() if each.is_live]
 
     def charges(self, job: str, where: str) -> None:
-        """Tell that a job is in progress."""
+        """Record in the job index that a job is charging."""
         self.progress.take(Event(State.CHARGING, 1, job=job, substation=where))
 
     def ends(self, job: str) -> None:
-        """Tell that a job has ended."""
+        """Record in the job index that a job has ended."""
         self.progress.take(Event(State.COMPLETED, 2, job=job))
 
     async def rounds(self, number: int = 4) -> None:
-        """Wait until every substation was looked at so many times more."""
+        """Wait until every substation was looked at ``number`` times more."""
         until = self.looks + number * len(self.reachable)
         await eventually(lambda: self.looks >= until, "it looks again")
 

@@ -27,7 +27,7 @@ def write(file: Path, targets: dict[str, str]) -> None:
 
 @asynccontextmanager
 async def serving(*handlers: Handler) -> AsyncIterator[list[str]]:
-    """Serve metrics pages on free ports, one each; gives their addresses."""
+    """Serve metrics pages on free ports, one each; yield their addresses."""
     runners: list[web.AppRunner] = []
     addresses = []
     try:
@@ -52,7 +52,7 @@ async def good(_: web.Request) -> web.Response:
 
 
 def answering(body: str | bytes = GOOD, status: int = 200, **headers: str) -> Handler:
-    """Make a page that always says the same."""
+    """Return a handler that always answers the same."""
     data = body.encode() if isinstance(body, str) else body
 
     async def handle(_: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ async def hangs(_: web.Request) -> web.Response:
 
 
 async def hangs_after_half(request: web.Request) -> web.StreamResponse:
-    """Answer well, and never end."""
+    """Answer correctly, but never finish."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     await answer.write(GOOD.encode())
@@ -88,7 +88,7 @@ async def drips(request: web.Request) -> web.StreamResponse:
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
-    """Send forever, as fast as it goes."""
+    """Send without end, as fast as possible."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     while True:

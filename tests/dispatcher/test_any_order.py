@@ -1,4 +1,4 @@
-"""The promises hold in whatever order things happen, links break and the dispatcher ends."""
+"""No request is lost in whatever order things happen, links break and the dispatcher ends."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ Copy = tuple[str, Mapping[str, Any]]  # of a job, and its headers
 class Story:
     """RabbitMQ, substations that charge nothing, and two dispatchers to which anything happens.
 
-    One is at work, the other reads the event log, too; its clock is so many seconds ``ahead``.
+    One is active; the other reads the event log, too, and its clock is ``ahead`` by some seconds.
     """
 
     def __init__(self, ahead: float = 0.0) -> None:
         self.bodies: dict[str, bytes] = {}
         self.stations: dict[str, list[str]] = {"s1": [], "s2": []}  # what waits in their queues
-        self.back: list[Copy] = []  # set back, and not delivered yet
+        self.back: list[Copy] = []  # requeued, and not delivered yet
         self.early: set[Publication] = set()  # delivered before they were confirmed
         self.ended: set[str] = set()  # parked, or on record as expired
         self.log: list[bytes] = []
@@ -80,11 +80,11 @@ class Story:
         }
 
     def start(self) -> None:
-        """Have one at work that has read the event log."""
+        """Start an active dispatcher that has read the event log."""
         self.bench = self.started()
 
     def started(self) -> Bench:
-        """Give a dispatcher that has read the event log."""
+        """Return a dispatcher that has read the event log."""
         bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
         for each in self.log:
             bench.watch.on_events(each, provenance.DISPATCHER)
@@ -97,7 +97,7 @@ class Story:
         self.bench.queue.bring(self.bodies[job], job)
 
     def answer(self, exchange: str, outcome: Outcome) -> None:
-        """Answer the oldest message that waits for it on an exchange, if there is one."""
+        """Answer the oldest message that waits for a confirm on an exchange, if there is one."""
         if waiting := self.bench.publisher.to(exchange, self.bench.publisher.waiting):
             if outcome is Outcome.CONFIRMED:
                 self.keep(waiting[0])
@@ -105,12 +105,12 @@ class Story:
                 self.bench.publisher.answer(exchange, outcome)
 
     def settle(self) -> None:
-        """Have RabbitMQ confirm all that waits for it."""
+        """Confirm all messages that wait for it."""
         for each in list(self.bench.publisher.waiting):
             self.answer(each.exchange, Outcome.CONFIRMED)
 
     def keep(self, message: Publication) -> None:
-        """Have what was published where it belongs."""
+        """Store a published message where RabbitMQ would."""
         job = str(message.id)
         if message.exchange == SUBSTATIONS:
             self.stations[message.key].append(job)
@@ -126,13 +126,13 @@ class Story:
             self.back.append((job, message.headers or {}))
 
     def copy(self) -> None:
-        """Deliver the copy of a request that was set back."""
+        """Deliver the copy of a request that was requeued."""
         if self.back:
             job, headers = self.back.pop(0)
             self.bench.queue.bring(self.bodies[job], job, headers=headers)
 
     def early_copy(self) -> None:
-        """Deliver the copy of a request before the dispatcher hears that it was set back."""
+        """Deliver the copy of a request before the dispatcher's publish of it is confirmed."""
         for each in self.bench.publisher.to(topology.REQUESTS, self.bench.publisher.waiting):
             if each not in self.early:
                 self.early.add(each)
@@ -141,23 +141,23 @@ class Story:
                 return
 
     def break_requests(self) -> None:
-        """Break the link of the requests: what is not acknowledged is delivered again."""
+        """Break the link of the requests: what is not acknowledged is redelivered."""
         self.bring_again(self.bench.queue.break_link())
 
     def bring_again(self, lost: Iterable[Message]) -> None:
-        """Deliver again what was not acknowledged."""
+        """Redeliver what was not acknowledged."""
         for each in lost:
             self.bench.queue.bring(each.body, each.id, again=True, headers=each.headers)
 
     def swap(self) -> None:
-        """Have the other one be at work, with what this one has not acknowledged."""
+        """Make the other dispatcher active, with what this one has not acknowledged."""
         lost = self.bench.queue.break_link()
         self.break_rescue()
         self.bench, self.standby = self.standby, self.bench
         self.bring_again(lost)
 
     def take_back(self, name: str) -> None:
-        """Take back the first job that waits at a substation."""
+        """Reclaim the first job in a substation's queue."""
         if self.stations[name]:
             job = self.stations[name].pop(0)
             if not self.bench.rescue.bring(name, self.bodies[job], job):
@@ -169,7 +169,7 @@ class Story:
             self.stations[name].append(str(each.id))
 
     def crash(self, *, late: bool = False) -> None:
-        """End the dispatcher; with ``late`` RabbitMQ has what is on its way, else it never came."""
+        """End the dispatcher; with ``late``, RabbitMQ still gets its unconfirmed messages."""
         if late:
             for message in self.bench.publisher.waiting:
                 self.keep(message)
@@ -184,22 +184,22 @@ class Story:
         self.bench.arrive("s2")
 
     def second(self) -> None:
-        """Let a second pass on the wall, which may be somebody's departure."""
+        """Advance the wall clock by a second, which may reach a departure."""
         self.bench.at += 1.0
         self.bench.dispatcher.tick()
 
     def hour(self) -> None:
-        """Let an hour pass, which nothing may be held for."""
+        """Advance time by an hour, longer than anything may be held."""
         self.bench.now += 3_600.0
         self.bench.dispatcher.tick()
 
     def be_certain(self, *, certain: bool) -> None:
-        """Have the lease lapse, or hold again."""
+        """Make it uncertain or certain that the dispatcher still owns its deliveries."""
         self.bench.certain = certain
         self.bench.dispatcher.tick()
 
     def check(self) -> None:
-        """Check that every request is in RabbitMQ's hands, before or behind the dispatcher."""
+        """Check that RabbitMQ has every request, before or behind the dispatcher."""
         bench = self.bench
         waiting = {str(each.id) for each in bench.queue.outstanding.values()}
         taken = {str(each.id) for _, each in bench.rescue.outstanding.values()}
@@ -212,12 +212,12 @@ OFTEN = ["new", "leaves", "hour", "second", *["dead", "dead too", "settle", "swa
 STEPS = [*Story().steps, *OFTEN]
 
 
-# refused, waited long, set back: the decision on record is not where the job is
+# refused, waited long, requeued: the job is not where the decision on record says
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
 def test_no_order_of_things_loses_a_request(steps: list[str], ahead: float) -> None:
-    """Whatever happens in any order: each request ends sent, parked or expired, and then acked."""
+    """In any order of steps, each request is sent, parked or expired before it is acknowledged."""
     asyncio.run(_go_through(steps, ahead))
 
 
@@ -231,7 +231,7 @@ async def _go_through(steps: list[str], ahead: float) -> None:
 
 
 async def _finish(story: Story) -> None:
-    """Have the one at work come to its end with everything."""
+    """Let the active dispatcher finish all its work."""
     await _step(story, "renew")
     while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):

@@ -1,4 +1,4 @@
-"""What RabbitMQ gave up is parked with the reason, and on record, before it is acknowledged."""
+"""Dead letters are parked with the reason, and recorded, before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOO_OFTEN = {"reason": "delivery_limit", "queue": topology.REQUESTS}
 
 
 class Bench:
-    """Dead letters between a scripted queue and a scripted publisher."""
+    """A dead-letter queue and a publisher, both scripted, around the code that parks."""
 
     def __init__(self, publisher: FakePublisher) -> None:
         self.publisher = publisher
@@ -49,7 +49,7 @@ class Bench:
 async def test_it_is_parked_with_the_reason(
     death: dict[str, str] | None, text: bytes, kind: str, reason: str, substation: str
 ) -> None:
-    """Whole, with kind, queue and replays; first parked, then on record, then acknowledged."""
+    """Parked whole, with kind, queue and replays; recorded only then; acknowledged last."""
     bench = Bench(FakePublisher())
     headers = {"x-death": [death], parking.REPLAYS_HEADER: 2} if death else None
     bench.queue.bring(text, "j1", headers=headers)
@@ -72,7 +72,7 @@ async def test_it_is_parked_with_the_reason(
 
 
 async def test_a_link_that_breaks_brings_it_again() -> None:
-    """A tag of before means nothing then: it is parked twice, and lost never."""
+    """Its old delivery tag is void: it is parked twice rather than lost."""
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED))
     bench.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
     (lost,) = bench.queue.break_link()
@@ -87,7 +87,7 @@ async def test_a_link_that_breaks_brings_it_again() -> None:
 
 @pytest.mark.integration
 async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: VirtualHost) -> None:
-    """RabbitMQ moves it to charge.dead at its limit; from there it is parked, with the reason."""
+    """RabbitMQ dead-letters it at its limit; the dispatcher then parks it, with the reason."""
     url = [vhost.url("dispatcher")]
     parked = Recorder(vhost.url(), topology.PARKED)
     log = Listener(vhost.url(), topology.EVENTS, "first")
@@ -117,7 +117,7 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
 
 
 def give_back(url: str, times: int) -> None:
-    """Take the request and give it back so many times; blocks."""
+    """Get and requeue the request so many times; blocks."""
     with closing(BlockingConnection(URLParameters(url))) as connection:
         channel = connection.channel()
         brought = channel.consume(topology.REQUESTS, inactivity_timeout=60)

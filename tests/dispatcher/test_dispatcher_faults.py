@@ -1,6 +1,6 @@
-"""The way of a request through the dispatcher where links break, and RabbitMQ refuses or repeats.
+"""A request in the dispatcher when links break, and when RabbitMQ refuses or redelivers.
 
-What is not acknowledged is RabbitMQ's to deliver again; what was sent must not be sent twice.
+RabbitMQ redelivers what is not acknowledged; a job that was sent must not be sent twice.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def recording() -> FakePublisher:
-    """Make a publisher whose broker takes every event, and leaves the rest to be answered."""
+    """Make a publisher whose broker confirms every event, and leaves the rest to the test."""
     return FakePublisher(charge_events=Outcome.CONFIRMED)
 
 
 def assigned(job: str, substation: str) -> Event:
-    """Give the record of a decision of an earlier dispatcher."""
+    """Return the record of a decision of an earlier dispatcher."""
     return Event(State.ASSIGNED, AT - 1, job=job, substation=substation, attempt=1)
 
 
 async def test_a_decision_that_the_log_refuses_holds_nothing_up() -> None:
-    """An event that is lost is counted; the job goes on."""
+    """The lost event is counted; the job is sent and acknowledged."""
     bench = Bench(FakePublisher(charge_substations=Outcome.CONFIRMED), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -71,7 +71,7 @@ async def test_a_job_that_a_queue_does_not_take_goes_elsewhere(
 
 
 async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
-    """Refused everywhere, it stays in hand, and goes as soon as a substation is read again."""
+    """Refused everywhere, it stays unacknowledged, and goes once a substation is read again."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -87,7 +87,7 @@ async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
 
 
 async def test_a_job_in_flight_is_not_sent_twice_after_the_link_broke() -> None:
-    """Delivered again while its confirm is on the way, it is acknowledged by its new tag."""
+    """Redelivered before the confirm, it is not sent again; the new delivery is acknowledged."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j0", "s9"), "j0")  # so that the tags differ
     bench.queue.bring(body("j1"), "j1")
@@ -118,7 +118,7 @@ async def test_a_job_confirmed_after_the_link_broke_is_known_when_it_comes_again
 
 
 async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() -> None:
-    """What no longer has a delivery is left to RabbitMQ, which delivers it again."""
+    """Without a delivery it is not sent elsewhere: RabbitMQ redelivers it."""
     bench = Bench(recording(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -136,7 +136,7 @@ async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() ->
 
 
 async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() -> None:
-    """A request held for room is held once, whatever the link does."""
+    """A request that waits for capacity is held once, however often the link breaks."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.read("s1", load=1)
     bench.queue.bring(body("j1"), "j1")
@@ -152,7 +152,7 @@ async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() ->
 
 
 async def test_a_link_that_breaks_before_it_begins_leaves_nothing_behind() -> None:
-    """What was delivered too early comes again, and is sent once, acknowledged by its new tag."""
+    """A request delivered too early is redelivered, sent once, and acknowledged by its new tag."""
     bench = Bench(confirming(), "s1", begun=False)
     bench.queue.bring(body("j0"), "j0")
     bench.queue.bring(body("j1"), "j1")
@@ -180,7 +180,7 @@ async def test_the_same_id_twice_is_one_job(confirmed: bool) -> None:  # noqa: F
 
 @pytest.mark.parametrize("last", [State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED])
 async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> None:
-    """Its acknowledgement went with another dispatcher; the event log says how it ended."""
+    """Another dispatcher ended before it acknowledged it; the event log has the job's end."""
     bench = Bench(confirming(), "s1", begun=False)
     bench.tell(assigned("j1", "s1"), Event(last, AT, job="j1"))
     bench.queue.bring(body("j1"), "j1", again=True)
@@ -193,7 +193,7 @@ async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> N
 
 
 async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation() -> None:
-    """A copy that may be there already is known as one there; elsewhere it would charge twice."""
+    """A copy there is recognised as one; at another substation it would be charged twice."""
     bench = Bench(recording(), "s1", "s2", connectors=2, begun=False)
     bench.read("s1", load=2)  # full, and so the worst choice
     bench.tell(assigned("j1", "s1"))
@@ -211,7 +211,7 @@ async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation()
 
 
 async def test_one_that_charges_goes_where_it_charges() -> None:
-    """A session in progress tells more than the last decision, which may not have arrived."""
+    """A session in progress is later than the last decision, whose job may not have arrived."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     charging = Event(State.CHARGING, AT + 1, job="j1", substation="s2", attempt=1)
     bench.tell(charging, assigned("j1", "s1"))
@@ -223,7 +223,7 @@ async def test_one_that_charges_goes_where_it_charges() -> None:
 
 @pytest.mark.parametrize("where", ["dead", "gone"])
 async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str) -> None:
-    """What waits at a dead substation is for the rescue; the request goes to a living one."""
+    """What waits at a dead substation is reclaimed from there; the request goes to another."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     if where == "dead":
         bench.lose("s1")
@@ -241,7 +241,7 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
 
 
 async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -> None:
-    """A page that is late once says nothing of a substation that charges."""
+    """A single late page does not mean that the substation has stopped charging."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     bench.lose("s1")
     bench.tell(assigned("j1", "s1"))
@@ -252,7 +252,7 @@ async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -
 
 
 async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:
-    """A dispatcher that has just started must not charge twice what it could not look at yet."""
+    """A dispatcher that has just started must not charge a job twice for lack of a page."""
     bench = Bench(confirming(), "s2", begun=False)
     bench.ledger.keep({"s1": None, "s2": None})
     bench.tell(assigned("j1", "s1"))
@@ -276,13 +276,13 @@ async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
 
 
 class Mistaken(Exception):
-    """What nobody foresees."""
+    """An error that no code expects."""
 
 
 async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The process ends, and the next one does not meet it; those around it are sent, once each."""
+    """It is rejected, so the next process does not fail on it; the others are sent once each."""
     bench = Bench(confirming(), "s1")
     record = explain.record
 
@@ -309,7 +309,7 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
 async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would be taken back again by the process that starts next, and end that as well."""
+    """It is rejected; otherwise the next process would reclaim it and fail as well."""
     bench = Bench(confirming(), "s1", "s2")
     bench.lose("s1")
     told: list[object] = []
@@ -331,7 +331,7 @@ async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fa
 async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of all that wait, the one over which the code fails is rejected."""
+    """Of all waiting requests, only the one on which the code fails is rejected."""
     bench = Bench(confirming())
     for job in ("j1", "poison", "j2"):
         bench.queue.bring(body(job), job)

@@ -1,4 +1,4 @@
-"""Requests that come again wait until the event log tells whether another dispatcher sent them."""
+"""Redelivered requests wait until the event log shows whether another dispatcher sent them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Log:
 
 @asynccontextmanager
 async def doubting(log: Log) -> AsyncIterator[Bench]:
-    """Give a dispatcher that has to ask the log."""
+    """Yield a dispatcher that has to read the log first."""
     bench = Bench(confirming(), "s1", read_log=log)
     task = asyncio.create_task(bench.dispatcher.intake.run())
     try:
@@ -44,7 +44,7 @@ async def doubting(log: Log) -> AsyncIterator[Bench]:
 
 
 async def test_what_another_has_sent_goes_to_the_same_place() -> None:
-    """The decision that the log brings meanwhile is followed: a second copy there is known."""
+    """What the log shows meanwhile is followed: here the job has ended, so it is not sent."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", again=True)
@@ -58,7 +58,7 @@ async def test_what_another_has_sent_goes_to_the_same_place() -> None:
 
 
 async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
-    """And what comes for the first time does not wait for it."""
+    """A request that is delivered for the first time does not wait for the log."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", again=True)
@@ -71,7 +71,7 @@ async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
 
 
 async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
-    """It may have been sent after the log was asked: one reading for all that came by then."""
+    """It may have been sent since the log was asked: one more reading serves all that came."""
     log = Log()
     async with doubting(log) as bench:
         for job in ("j1", "j2", "j3"):
@@ -86,7 +86,7 @@ async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
 
 
 async def test_what_is_known_here_waits_for_nobody() -> None:
-    """A job that this dispatcher sent itself is acknowledged when its request comes again."""
+    """A job that this dispatcher sent itself is acknowledged at once when it is redelivered."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1")
@@ -98,7 +98,7 @@ async def test_what_is_known_here_waits_for_nobody() -> None:
 
 
 async def test_a_link_that_breaks_takes_them_with_it() -> None:
-    """RabbitMQ delivers them again, and none is decided twice."""
+    """RabbitMQ redelivers the requests, and none is decided twice."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", again=True)
@@ -117,7 +117,7 @@ async def test_a_link_that_breaks_takes_them_with_it() -> None:
 async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However long that takes: another may have sent them; and the log says that they wait."""
+    """Another dispatcher may have sent them, so they wait, however long; a warning says so."""
     monkeypatch.setattr(doubt, "SLOW_SECONDS", 0.01)
     log = Log()
     async with doubting(log) as bench:
@@ -134,7 +134,7 @@ async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
 
 
 async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
-    """RabbitMQ brings the request again: to another, or to this one, which sends it then."""
+    """A message without a live delivery is abandoned: RabbitMQ redelivers its request."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -151,7 +151,7 @@ async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
 
 
 async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
-    """The delivery that came between the break and the word of it is this job's own now."""
+    """The delivery that came before the message was abandoned belongs to the job now."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -172,7 +172,7 @@ async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
     headers: dict[str, object] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The service ends, and the next one must not meet the same request again."""
+    """The service ends; the request is rejected, so the next one does not fail on it as well."""
     log = Log()
     bench = Bench(confirming(), "s1", read_log=log, read_all=log)
     task = asyncio.create_task(bench.dispatcher.intake.run())
@@ -188,7 +188,7 @@ async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
 async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As it came before the dispatcher had begun."""
+    """The same for a request delivered before the dispatcher had begun."""
     bench = Bench(confirming(), "s1", begun=False)
     bench.queue.bring(body("poison"), "poison")
     await turns()
@@ -199,13 +199,13 @@ async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
 
 
 def fails(*_: object) -> bool:
-    """Make a mistake."""
+    """Fail with an error."""
     raise KeyError("some mistake")
 
 
 @pytest.mark.parametrize("written", [{"a": 1}, ["s1"], 7, b"s1", None])
 async def test_a_header_of_a_stranger_does_no_harm(written: object) -> None:
-    """Where a job was before is a text, or not known."""
+    """A header that is not a text is ignored: any publisher may have set it."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", headers={TAKEN_BACK_HEADER: written})

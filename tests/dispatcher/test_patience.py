@@ -6,7 +6,7 @@ from dispatcher.patience import DEAD, UNREACHABLE, UNSERVED, Look, Patience, Ver
 
 AFTER = 10.0
 FINE = Look(reachable=True, consumers=1)
-UNSEEN = Look(reachable=False, consumers=1)  # alive, and cut off from the dispatcher alone
+UNSEEN = Look(reachable=False, consumers=1)  # alive, and only the dispatcher cannot reach it
 UNSEEN_UNKNOWN = Look(reachable=False, consumers=None)
 GONE = Look(reachable=False, consumers=0)
 IDLE = Look(reachable=True, consumers=0)
@@ -17,7 +17,7 @@ LONG_UNSERVED = UNSERVED.format(AFTER)
 
 
 def verdicts(looks: list[Look], other: Look = FINE, patience: Patience | None = None) -> list[str]:
-    """Give what is said of a substation, look by look, a second apart; "" where it is not due."""
+    """Return the verdict's reason at each look, a second apart; "" where there is none."""
     judge = patience or Patience(AFTER)
     found = [judge.due({"s": look, "other": other}, second) for second, look in enumerate(looks)]
     return [each["s"].why if "s" in each else "" for each in found]
@@ -43,31 +43,31 @@ def verdicts(looks: list[Look], other: Look = FINE, patience: Patience | None = 
     ],
 )
 def test_when_a_queue_is_due(looks: list[Look], due_from: int | None, why: str) -> None:
-    """Dead at the second look; where there is doubt, only after so long without a break."""
+    """A dead one at the second look; in doubt, only after the timeout without interruption."""
     expected = [why if due_from is not None and n >= due_from else "" for n in range(len(looks))]
     assert verdicts(looks) == expected
 
 
 @pytest.mark.parametrize("last", [FINE, UNSEEN])
 def test_it_is_over_with_what_it_was_for(last: Look) -> None:
-    """A substation that was dead and is back keeps its jobs from then on."""
+    """A substation that is back keeps its jobs from then on."""
     assert verdicts([GONE, GONE, last, last]) == ["", DEAD, "", ""]
 
 
 @pytest.mark.parametrize("look", [UNSEEN, UNSEEN_UNKNOWN])
 def test_who_sees_nothing_judges_nobody(look: Look) -> None:
-    """Where no page can be read at all, the dispatcher is cut off, not every substation dead."""
+    """If no page can be read at all, the dispatcher is cut off; not every substation is dead."""
     assert verdicts([look] * 30, other=look) == [""] * 30
 
 
 def test_without_any_page_a_queue_without_a_consumer_still_tells() -> None:
-    """The last substation that dies, and one of one, is known by RabbitMQ's word alone."""
+    """RabbitMQ's word is enough to find that the last or only substation is dead."""
     assert verdicts([GONE] * 3, other=UNSEEN) == ["", DEAD, DEAD]
     assert Patience(AFTER).due({"s": GONE}, 0) == {}
 
 
 def test_time_in_which_nothing_was_seen_does_not_count() -> None:
-    """When the first page comes back, the others get their time from then on."""
+    """When the first page can be read again, the others' timeout starts from then."""
     patience = Patience(AFTER)
     for second in range(60):
         assert patience.due({"s": UNSEEN, "other": UNSEEN}, second) == {}
@@ -77,7 +77,7 @@ def test_time_in_which_nothing_was_seen_does_not_count() -> None:
 
 
 def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
-    """A consumer that is missing says nothing for a while; a page that is missing still does."""
+    """A missing consumer counts only after a while; a page that cannot be read counts at once."""
     patience = Patience(AFTER)
     patience.pardon(0)
     assert verdicts([GONE] * 12, patience=patience) == [""] * 10 + [LONG_UNREACHABLE, DEAD]
@@ -90,7 +90,7 @@ def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
     ("look", "alive"), [(UNSEEN, True), (UNSEEN_UNKNOWN, True), (GONE, False), (IDLE, True)]
 )
 def test_who_may_be_alive(look: Look, *, alive: bool) -> None:
-    """One that answers, or whose consumer is there or may be, can have sessions of its own."""
+    """One that answers, or whose consumer is there or may be, can have sessions in progress."""
     patience = Patience(1)
     found: dict[str, Verdict] = {}
     for second in range(3):
@@ -99,7 +99,7 @@ def test_who_may_be_alive(look: Look, *, alive: bool) -> None:
 
 
 def test_one_that_is_taken_away_is_forgotten() -> None:
-    """A substation that comes back under its name starts afresh."""
+    """A substation that comes back under the same name starts afresh."""
     patience = Patience(AFTER)
     patience.due({"s": GONE, "other": FINE}, 0)
     patience.due({"other": FINE}, 1)

@@ -15,22 +15,22 @@ PLENTY = 1_000
 
 
 def assigned(where: str, at: float, attempt: int = 1, job: str = "j") -> Event:
-    """A job was assigned."""
+    """Return the event of a decision."""
     return Event(State.ASSIGNED, at, job=job, substation=where, attempt=attempt)
 
 
 def charging(where: str, at: float, job: str = "j") -> Event:
-    """A job began to charge."""
+    """Return the event of a session that began."""
     return Event(State.CHARGING, at, job=job, substation=where)
 
 
 def ended(kind: str = State.COMPLETED, at: float = 9, job: str = "j", replays: int = 0) -> Event:
-    """A job came to its end, after so many replays."""
+    """Return the event of a job's end, after so many replays."""
     return Event(kind, at, job=job, detail={"replays": replays})
 
 
 def told(*events: Event, most: int = PLENTY) -> Progress:
-    """Give what was read, in this order."""
+    """Return the job index after these events, in this order."""
     progress = Progress(most)
     for each in events:
         progress.take(each)
@@ -38,7 +38,7 @@ def told(*events: Event, most: int = PLENTY) -> Progress:
 
 
 def answers(progress: Progress, job: str = "j") -> tuple[str | None, str | None, bool]:
-    """Give all there is to ask of a job."""
+    """Return all answers of the index about a job."""
     return progress.charging_at(job), progress.sent_to(job), progress.ended(job)
 
 
@@ -57,7 +57,7 @@ def answers(progress: Progress, job: str = "j") -> tuple[str | None, str | None,
         ([assigned("a", 1), charging("a", 2), assigned("b", 3)], None, "b"),
         ([assigned("a", 1), charging("a", 2), assigned("b", 3), charging("b", 4)], "b", "b"),
         ([assigned("a", 1), charging("a", 2), assigned("b", 3), assigned("a", 4)], None, "a"),
-        ([assigned("a", 3), charging("a", 2)], "a", "a"),  # its clock is behind the dispatcher's
+        ([assigned("a", 3), charging("a", 2)], "a", "a"),  # its substation's clock is behind
         ([assigned("a", 3), charging("b", 3)], "b", "a"),  # not after it began
         ([assigned("", 1), charging("", 2)], None, None),
     ],
@@ -70,7 +70,7 @@ def test_where_a_job_is(events: list[Event], charging_at: str | None, sent_to: s
 
 @pytest.mark.parametrize("kind", sorted(ENDED))
 def test_every_end_is_one(kind: str) -> None:
-    """Completed, cancelled, expired or parked: nothing charges any more."""
+    """After completed, cancelled, expired or parked, nothing is charging any more."""
     events = [assigned("a", 1), charging("a", 2), ended(kind)]
     assert answers(told(*events)) == (None, "a", True)
     assert answers(told(*reversed(events))) == (None, "a", True)
@@ -78,7 +78,7 @@ def test_every_end_is_one(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [State.PARKED, State.CANCELLED])
 def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
-    """Not until it is parked again; but what was completed is over for good."""
+    """A replay ends only when it is parked again; a completed job has ended for good."""
     progress = told(ended(kind, 5))
     assert progress.ended("j", 0)
     assert not progress.ended("j", 1)
@@ -91,7 +91,7 @@ def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
 
 
 def test_a_replay_that_charges_is_known_to() -> None:
-    """A living substation is left what it charges: that the job was parked before is no end."""
+    """A living substation keeps what it charges, although the job was parked before."""
     told_of = [charging("a", 2), ended(State.PARKED, 3), assigned("b", 4), charging("b", 5)]
     assert told(*told_of).charging_at("j") == "b"
     assert told(*reversed(told_of)).charging_at("j") == "b"
@@ -104,10 +104,10 @@ def test_a_replay_that_charges_is_known_to() -> None:
         ([assigned("a", 5)], False),
         ([assigned("b", 3), assigned("a", 5)], False),
         ([assigned("a", 5), assigned("b", 6)], True),
-        ([assigned("a", 5), assigned("b", 3)], True),  # its clock is behind
-        ([assigned("b", 6), assigned("a", 5)], True),  # what a broken link left came late
-        ([assigned("b", 3)], False),  # the other is not read yet
-        ([assigned("b", 3), assigned("a", 5), assigned("b", 3)], False),  # told twice
+        ([assigned("a", 5), assigned("b", 3)], True),  # the clock of the second decision is behind
+        ([assigned("b", 6), assigned("a", 5)], True),  # an event delayed by a broken link
+        ([assigned("b", 3)], False),  # the second decision is not read yet
+        ([assigned("b", 3), assigned("a", 5), assigned("b", 3)], False),  # read twice
         ([assigned("a", 5), *(assigned("c", at) for at in range(6, 12)), assigned("b", 12)], True),
     ],
 )
@@ -117,7 +117,7 @@ def test_whether_it_was_sent_somewhere_since(events: list[Event], since: bool) -
 
 
 def test_one_job_says_nothing_of_another() -> None:
-    """Each job has its own news."""
+    """Events of one job do not change another."""
     progress = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
     assert answers(progress, "j1") == ("a", None, False)
     assert answers(progress, "j2") == (None, "b", False)
@@ -126,7 +126,7 @@ def test_one_job_says_nothing_of_another() -> None:
 
 @pytest.mark.parametrize("make", [assigned, charging])
 def test_the_oldest_is_forgotten_first(make: object) -> None:
-    """Of each kind of news no more is kept than was asked for."""
+    """Of each kind of event, no more is kept than ``most``."""
     assert callable(make)
     progress = told(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
     found = [progress.charging_at(f"j{n}") or progress.sent_to(f"j{n}") for n in range(5)]
@@ -169,7 +169,7 @@ NEWS = st.one_of(
 
 @given(st.lists(NEWS, max_size=12), st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_matters(news: list[Event], random: Random) -> None:
-    """A log read in any order, and parts of it twice, says the same as by the rules alone."""
+    """The answers are the same for a log in any order and with repetitions as by plain rules."""
     again = news + [random.choice(news) for _ in news]
     random.shuffle(again)
     for job in ("j", "k"):
@@ -179,7 +179,7 @@ def test_neither_order_nor_repetition_matters(news: list[Event], random: Random)
 
 
 def end(news: list[Event], job: str) -> Event | None:
-    """Give the first end of a job from the whole log, or else when it was put aside last."""
+    """Return a job's first final end in the whole log, or else its last parking or cancellation."""
     own = [each for each in news if each.job == job]
     final = [each for each in own if each.kind in FINAL]
     if final:
@@ -193,13 +193,13 @@ def end(news: list[Event], job: str) -> Event | None:
 
 
 def over(news: list[Event], job: str, replays: int) -> bool:
-    """Tell from the whole log whether nothing more happens to a job that was replayed so often."""
+    """Return whether, by the whole log, a job with so many replays has ended."""
     own = [each for each in news if each.job == job and each.kind in ENDED]
     return any(e.kind in FINAL or e.detail["replays"] >= replays for e in own)
 
 
 def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, bool]:
-    """Give the answers from the whole log at once."""
+    """Return the answers computed from the whole log at once."""
     own = [each for each in news if each.job == job]
     sent = [(e.at, e.attempt, e.substation) for e in own if e.kind == State.ASSIGNED]
     begun = [(e.at, e.substation) for e in own if e.kind == State.CHARGING]
@@ -214,7 +214,7 @@ def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, b
 
 
 def test_it_is_cheap() -> None:
-    """Three events a job at thousands of jobs a second: some microseconds each at the very most."""
+    """Thousands of jobs a second have three events each, so one may take a few microseconds."""
     events = [
         event
         for number in range(20_000)

@@ -1,4 +1,4 @@
-"""Substations' queues are made where they are missing, and looked at as often as they need it."""
+"""Substations' queues are declared if missing, and looked at as often as necessary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTS = Counts(0, 3, 3, 0, 1.0)
 
 
 class FakeDeclarer:
-    """Gives each queue's state, or an error where there is none."""
+    """A declarer that returns each queue's state, or raises an error if there is none."""
 
     def __init__(self, **states: QueueState) -> None:
         self.up = asyncio.Event()
@@ -58,7 +58,7 @@ class FakeDeclarer:
 
 
 class Bench:
-    """A keeper of the queues of some substations; its clock goes only when it is told to."""
+    """A keeper of some substations' queues, with a clock that a test controls."""
 
     def __init__(self, declarer: FakeDeclarer, *names: str) -> None:
         self.declarer = declarer
@@ -81,18 +81,18 @@ class Bench:
         )
 
     async def run(self, count: int = 100) -> None:
-        """Let it work for some turns of the loop."""
+        """Run the keeper for some turns of the loop."""
         task = asyncio.create_task(self.keeper.run())
         await turns(count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     def why_not(self, name: str) -> str | None:
-        """Tell why nothing may be sent to a substation."""
+        """Return why nothing may be sent to a substation."""
         return self.ledger.ineligible(self.ledger.accounts[name], self.now)
 
     def anchor(self, name: str) -> None:
-        """Have a substation known in full: it needs nobody to look at its queue."""
+        """Make a substation fully known, so that its queue need not be looked at."""
         self.ledger.read(name, Reading(0, counts=COUNTS), self.now)
         self.ledger.ask_depth(name)
         self.ledger.depth(name, 0, self.now)
@@ -115,7 +115,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
-    """A queue of another kind keeps its substation out, with the reason, and no other."""
+    """A queue of another type makes its substation ineligible, with the reason, and no other."""
     bench = Bench(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
     for name in bench.ledger.accounts:
         bench.keeper.missing(name)
@@ -129,7 +129,7 @@ async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
 
 
 async def test_a_queue_that_can_be_had_again_is() -> None:
-    """What is missing is tried until it is there, and then left alone."""
+    """A missing queue is tried until it is there, and then no longer."""
     declarer = FakeDeclarer()
     bench = Bench(declarer, "s1")
     bench.keeper.missing("s1")
@@ -153,7 +153,7 @@ async def test_queue_keeper_declares_a_queue_once_and_then_only_looks_at_it() ->
 
 
 async def test_queue_keeper_declares_a_queue_again_when_it_is_gone() -> None:
-    """Somebody deleted it."""
+    """An operator may have deleted it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     bench = Bench(declarer, "s1")
     await bench.asked_in(2)
@@ -164,7 +164,7 @@ async def test_queue_keeper_declares_a_queue_again_when_it_is_gone() -> None:
 
 
 async def test_queue_keeper_binds_a_queue_again_when_a_job_was_returned() -> None:
-    """The queue is there, and yet no message comes to it: somebody took its binding."""
+    """The queue is there, but a message was returned: its binding is missing."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     bench = Bench(declarer, "s1")
     await bench.asked_in(2)
@@ -174,7 +174,7 @@ async def test_queue_keeper_binds_a_queue_again_when_a_job_was_returned() -> Non
 
 
 async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
-    """Jobs that nobody has begun count as its load; without a consumer nothing is sent there."""
+    """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
     bench = Bench(declarer, "s1")
     bench.ledger.read("s1", Reading(2), 1.0)
@@ -189,7 +189,7 @@ async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
 
 
 async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() -> None:
-    """A living substation that takes nothing from its queue gets no jobs."""
+    """A living substation that does not consume from its queue gets no jobs."""
     bench = Bench(FakeDeclarer(s1=QueueState(7, 0)), "s1")
     bench.anchor("s1")
     bench.now += queues.POLL_SECONDS
@@ -200,7 +200,7 @@ async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() ->
 
 
 async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
-    """A job that may or may not have arrived would be counted twice, or not at all."""
+    """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
     bench = Bench(FakeDeclarer(s1=QueueState(2, 1)), "s1")
     bench.ledger.read("s1", Reading(0, counts=COUNTS), bench.now)
     bench.under_way["s1"] = 1
@@ -214,7 +214,7 @@ async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
 
 
 async def test_a_state_is_known_until_it_cannot_be_had() -> None:
-    """What was seen of a queue that is away now must not count as what is there."""
+    """The last state of a queue that cannot be looked at must not count as current."""
     declarer = FakeDeclarer(s1=QueueState(3, 1))
     bench = Bench(declarer, "s1")
     assert bench.keeper.state("s1") is None
@@ -227,7 +227,7 @@ async def test_a_state_is_known_until_it_cannot_be_had() -> None:
 
 
 async def test_a_substation_that_left_is_let_go() -> None:
-    """Its queue is looked at until nothing has been there for long: a job may come back to it."""
+    """Its queue is looked at until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     bench = Bench(declarer, "s1", "s2", "s3")
     bench.keeper.missing("s3")
@@ -256,7 +256,7 @@ async def test_a_substation_that_left_is_let_go() -> None:
 
 
 async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
-    """Only the target file makes queues; of the others, one that is missing is forgotten."""
+    """Only names in the target file get queues; another name without a queue is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
     bench = Bench(declarer, "s1")
@@ -268,7 +268,7 @@ async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
 
 
 async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_hand() -> None:
-    """What was taken back from a queue that is gone is still to be sent elsewhere."""
+    """Jobs that were reclaimed from a queue that is gone still have to be sent elsewhere."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.gone = {"s2"}
     bench = Bench(declarer, "s1")
@@ -279,7 +279,7 @@ async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_han
 
 
 async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
-    """A broker that is away for a moment must not strand its jobs; but the others come first."""
+    """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     bench = Bench(declarer, "s1", "s2")
     bench.ledger.keep({"s1": None})
@@ -294,7 +294,7 @@ async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
 
 
 async def test_only_those_that_need_it_are_looked_at_often() -> None:
-    """A dead one, and one without consumer or counters, twice a second; of the others, some."""
+    """Dead substations, and those without consumer or counters: twice a second; others less."""
     names = [f"s{number:03}" for number in range(100)]
     declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
     bench = Bench(declarer, *names)
@@ -313,7 +313,7 @@ async def test_only_those_that_need_it_are_looked_at_often() -> None:
 
 
 async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None:
-    """Half a second is enough for anybody."""
+    """Twice a second is the most for any queue."""
     bench = Bench(FakeDeclarer(s1=QueueState(0, 1)), "s1")
     bench.anchor("s1")
     await bench.run()
@@ -321,7 +321,7 @@ async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None
 
 
 async def test_nothing_is_asked_while_the_link_is_down() -> None:
-    """A broker that is away is no reason to give up a substation."""
+    """A broker that is away does not make a substation ineligible."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.up.clear()
     bench = Bench(declarer, "s1")
@@ -331,7 +331,7 @@ async def test_nothing_is_asked_while_the_link_is_down() -> None:
 
 
 async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw() -> None:
-    """That substation gets nothing, with the reason, until a look at its queue succeeds again."""
+    """It makes the substation ineligible, with the reason, until a look at its queue succeeds."""
 
     class Failing(FakeDeclarer):
         wrong = True

@@ -1,4 +1,4 @@
-"""Jobs that are in no queue and in nobody's hands are published again, and no others."""
+"""Jobs that no queue and no dispatcher has are published again, and no others."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Bench:
         )
 
     def in_hand(self) -> Hands:
-        """Return what the dispatcher has."""
+        """Return the jobs that the dispatcher has not acknowledged."""
         return self.hands
 
     def has_sent(self, job: str, substation: str) -> bool:
@@ -84,12 +84,12 @@ class Bench:
         return job in self.own and substation == "s1"
 
     def record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Record what is put on record, as the log has it."""
+        """Record that a job was requeued, as the log has it."""
         self.jobs.requeue(job, substation, read_to)
         self.requeued.append((job, substation, read_to))
 
     def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Record what is sent once more."""
+        """Record a job that is sent once more."""
         self.again.append((request.id, substation, replays))
 
     async def look(self, name: str) -> QueueState | None:
@@ -109,7 +109,7 @@ class Bench:
         return self.where.get(substation, Whereabouts.UNKNOWN)
 
     async def read_log(self) -> None:
-        """Read the log as far as it is written."""
+        """Read the log to its end."""
         self.log_read += 1
         unread, self.unread = self.unread, []
         for offset, event in unread:
@@ -128,7 +128,7 @@ class Bench:
         return [str(each.id) for each in found]
 
     def counted(self, outcome: str) -> float:
-        """Return how many jobs the metric tells of."""
+        """Return how many jobs the metric counts with this outcome."""
         labels = {"outcome": outcome}
         return self.registry.get_sample_value("dispatcher_reconciled_jobs_total", labels) or 0.0
 
@@ -139,7 +139,7 @@ def of(jobs: Iterable[str]) -> list[Event]:
 
 
 async def test_requests_that_stay_missing_are_published_as_they_were() -> None:
-    """Under their ids, in their order, with all their fields."""
+    """With the same ids, order and fields."""
     bench = Bench(*of("abc"))
     assert await bench.after(MISSING_SECONDS - 1) == []
     assert await bench.after(1) == ["a", "b", "c"]
@@ -153,7 +153,7 @@ async def test_requests_that_stay_missing_are_published_as_they_were() -> None:
 
 @pytest.mark.parametrize("queue", [REQUESTS, topology.DEAD])
 async def test_requests_in_a_queue_are_left_alone(queue: str) -> None:
-    """Whether they wait to be delivered, or to be parked; the oldest is what is missing."""
+    """Both those to be delivered and those to be parked; if one is missing, it is the oldest."""
     bench = Bench(*of("abc"))
     bench.depths[queue] = 3
     assert await bench.after(60) == []
@@ -163,7 +163,7 @@ async def test_requests_in_a_queue_are_left_alone(queue: str) -> None:
 
 
 async def test_requests_in_hand_are_left_alone() -> None:
-    """Also those whose deliveries are known, and not which they are: they are being parked."""
+    """Also unacknowledged ones of unknown id: they are being parked."""
     bench = Bench(*of("abc"))
     bench.hands = Hands({"a", "b"}, 1)
     assert await bench.after(60) == []
@@ -172,7 +172,7 @@ async def test_requests_in_hand_are_left_alone() -> None:
 
 
 async def test_request_that_is_missing_for_a_moment_is_left_alone() -> None:
-    """It was on its way between RabbitMQ and the dispatcher."""
+    """It may be on its way from RabbitMQ to the dispatcher."""
     bench = Bench(*of("abc"))
     for depth in (2, 3) * 10:
         bench.depths[REQUESTS] = depth
@@ -180,7 +180,7 @@ async def test_request_that_is_missing_for_a_moment_is_left_alone() -> None:
 
 
 async def test_no_more_are_published_than_were_ever_found_missing_together() -> None:
-    """At each look some are on their way, and others than before."""
+    """At each look, other requests may be on their way, so the smallest number missing counts."""
     bench = Bench(*of("abcdef"))
     for depth in (4, 2, 5, 3):
         bench.depths[REQUESTS] = depth
@@ -190,7 +190,7 @@ async def test_no_more_are_published_than_were_ever_found_missing_together() -> 
 
 
 async def test_nothing_is_published_while_the_queue_is_missing() -> None:
-    """It would go nowhere; the time counts from when it is back."""
+    """It could not be routed; the time counts from when the queue is back."""
     bench = Bench(*of("ab"))
     bench.depths[REQUESTS] = None
     assert await bench.after(60) == []
@@ -200,7 +200,7 @@ async def test_nothing_is_published_while_the_queue_is_missing() -> None:
 
 
 async def test_only_who_is_at_work_and_knows_the_whole_log_publishes() -> None:
-    """A standby knows nothing of what the other one has in hand."""
+    """A standby does not know what the active dispatcher has not acknowledged."""
     bench = Bench(*of("ab"))
     bench.active = False
     assert await bench.after(60) == []
@@ -211,7 +211,7 @@ async def test_only_who_is_at_work_and_knows_the_whole_log_publishes() -> None:
 
 
 async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> None:
-    """Another one may have decided on it, or it may have ended."""
+    """Another dispatcher may have decided on it, or it may have ended."""
     bench = Bench(*of("ab"))
 
     async def read_log() -> None:
@@ -223,7 +223,7 @@ async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> Non
 
 
 async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> None:
-    """So that whoever remembers it there does not take it for a copy; also one's own, and once."""
+    """So that a dispatcher which remembers it there does not take it for a copy; only once."""
     bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
     assert await bench.after(60) == []
     bench.where["s1"] = Whereabouts.GONE
@@ -238,7 +238,7 @@ async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> 
 
 
 async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
-    """It may have it all the same, and knows it by its id; what was sent from here can wait."""
+    """A substation that has it knows it by its id; a job sent by this dispatcher waits longer."""
     bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
     bench.where["s1"] = Whereabouts.NOT_BROUGHT
     bench.own.add("b")
@@ -250,7 +250,7 @@ async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
 
 
 async def test_job_that_others_have_overtaken_is_sent_once_more() -> None:
-    """A substation that is never idle brings no job that is not in its queue."""
+    """A job that never comes, though later ones do, is not in its substation's queue."""
     assigned = [Event(State.ASSIGNED, 1.0, job, "s1") for job in "abc"]
     bench = Bench(*of("abc"), *assigned)
     bench.where["s1"] = Whereabouts.SERVED
@@ -262,7 +262,7 @@ async def test_job_that_others_have_overtaken_is_sent_once_more() -> None:
 
 
 async def test_job_without_a_record_is_left_to_who_sent_it() -> None:
-    """It was published to RabbitMQ past the api: nobody else knows what it asks for."""
+    """It was published without the api, so only its sender knows what it asks for."""
     bench = Bench(Event(State.ASSIGNED, 1.0, "a", "s1"))
     bench.where["s1"] = Whereabouts.NOT_BROUGHT
     assert await bench.after(60) == []
@@ -270,14 +270,14 @@ async def test_job_without_a_record_is_left_to_who_sent_it() -> None:
 
 
 async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
-    """RabbitMQ tells neither its messages nor its consumers then."""
+    """RabbitMQ then reports neither its messages nor its consumers."""
     bench = Bench(*of("ab"))
     bench.consumers = 0
     assert await bench.after(60) == []
 
 
 async def test_who_may_not_be_the_one_at_work_publishes_only_if_nobody_else_consumes() -> None:
-    """Another one that is held for a while has requests in hand until RabbitMQ gives it up."""
+    """Another dispatcher that hangs keeps its unacknowledged requests until RabbitMQ's timeout."""
     bench = Bench(*of("ab"))
     bench.consumers, bench.undisputed = 2, False
     assert await bench.after(60) == []
@@ -297,7 +297,7 @@ async def test_dead_letters_that_are_being_parked_here_are_counted() -> None:
 
 
 async def test_log_that_was_made_anew_is_searched_from_its_start() -> None:
-    """Where the records stood in the old one means nothing."""
+    """The positions of records in the old log mean nothing in the new one."""
     bench = Bench(*of("ab"))
     bench.log = of("b")
     bench.jobs.take(accepted("b"), 90)
@@ -307,7 +307,7 @@ async def test_log_that_was_made_anew_is_searched_from_its_start() -> None:
 
 
 async def test_jobs_requeued_by_another_dispatcher_are_not_sent_where_they_were() -> None:
-    """It took them back from there, and put them into the queue again."""
+    """That dispatcher reclaimed them from there, and published them to the queue again."""
     bench = Bench(
         accepted("a"), Event(State.ASSIGNED, 1.0, "a", "s1"), Event(REQUEUED, 2.0, "a", "s1")
     )
@@ -325,7 +325,7 @@ async def test_job_that_has_begun_is_left_to_its_substation() -> None:
 
 
 async def test_replayed_job_is_published_as_replayed() -> None:
-    """Its request stands in an older record than the one that it was replayed."""
+    """Its request is in an older record than that of the replay."""
     replayed = Event(State.QUEUED, 1_100.0, "a", detail=parking.noted(2))
     bench = Bench(accepted("a"), Event(State.PARKED, 1_050.0, "a"), replayed)
     assert await bench.after(MISSING_SECONDS) == ["a"]
@@ -337,7 +337,7 @@ async def test_replayed_job_is_published_as_replayed() -> None:
 async def test_job_whose_record_is_gone_is_named_and_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The log was bounded by size or age; nobody knows what was asked for."""
+    """The log is bounded by size and age, so nothing says any more what it asked for."""
     bench = Bench(*of("ab"))
     bench.log[0] = accepted("other")
     assert await bench.after(MISSING_SECONDS) == ["b"]
@@ -358,7 +358,7 @@ async def test_request_that_rabbitmq_does_not_take_is_tried_again() -> None:
 
 
 async def test_many_are_published_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RabbitMQ has answered for one before the next one goes out."""
+    """A batch is confirmed before the next one is published."""
     monkeypatch.setattr(reconcile, "BATCH", 2)
     bench = Bench(*of("abcde"))
     assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
@@ -368,7 +368,7 @@ async def test_many_are_published_in_batches(monkeypatch: pytest.MonkeyPatch) ->
 async def test_what_was_published_again_counts_as_the_newest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is at the queue's end: what is missing then are others."""
+    """It is then at the queue's end, so what is missing later are other requests."""
     monkeypatch.setattr(reconcile, "MAX_SUSPECTS", 2)
     bench = Bench(*of("abcde"))
     assert await bench.after(MISSING_SECONDS) == ["a", "b"]
@@ -379,7 +379,7 @@ async def test_what_was_published_again_counts_as_the_newest(
 
 
 async def test_broker_that_is_away_is_told_and_waited_for() -> None:
-    """Nothing is known then."""
+    """Without RabbitMQ nothing is known about the queues."""
     bench = Bench(*of("a"))
 
     async def fail(_: str) -> QueueState | None:

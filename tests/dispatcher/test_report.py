@@ -1,4 +1,4 @@
-"""What the dispatcher tells: to the event log what has changed, to its own log each thing once."""
+"""The dispatcher's snapshots, written on changes, and its log, which has each problem once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STALE = "its load was read {} s ago: that is too old"
 def candidate(
     problem: str | None = None, substation: str = "s1", *, kept: bool = False
 ) -> Candidate:
-    """Give a substation as a decision sees it."""
+    """Return a substation as a decision sees it."""
     return Candidate(
         substation,
         load=1.0,
@@ -47,7 +47,7 @@ def candidate(
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged, as it comes."""
+    """A handler that keeps what is logged, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """Give what the dispatcher's log says."""
+    """Yield the lines of the dispatcher's log."""
     log, handler = logging.getLogger(report.__name__), Lines()
     before = log.level
     log.addHandler(handler)
@@ -71,7 +71,7 @@ def said() -> Iterator[list[str]]:
 
 
 def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> None:
-    """A log that repeats itself each quarter of a second is read by nobody."""
+    """A log that repeats itself every quarter of a second cannot be read."""
     announcer = Announcer()
     for problem in (None, None, "away", "away", None, None, "away"):
         announcer.look([candidate(problem)], blind=False)
@@ -83,7 +83,7 @@ def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> Non
 
 
 def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
-    """Why else would nothing go where there is room?"""
+    """Otherwise it would be unclear why nothing goes where there is capacity."""
     announcer = Announcer()
     for kept in (False, True, True, False):
         announcer.look([candidate(kept=kept)], blind=False)
@@ -91,7 +91,7 @@ def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
 
 
 def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
-    """The age of a load grows with each look; that its page is gone is news."""
+    """The age of a load grows with each look; a page that is gone is another reason."""
     announcer = Announcer()
     for problem in (STALE.format(2.1), STALE.format(12), "its page is gone"):
         announcer.look([candidate(problem)], blind=False)
@@ -102,7 +102,7 @@ def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: l
 
 
 def test_each_substation_is_said_for_itself(said: list[str]) -> None:
-    """What was said of one says nothing of another."""
+    """A substation's line does not depend on the lines of another."""
     announcer = Announcer()
     announcer.look([candidate("away", "s1"), candidate("away", "s2")], blind=False)
     announcer.look([candidate(None, "s1"), candidate("away", "s2")], blind=False)
@@ -110,7 +110,7 @@ def test_each_substation_is_said_for_itself(said: list[str]) -> None:
 
 
 def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
-    """That a queue is being asked for its depth is no trouble, and the end of none."""
+    """A queue that is asked for its depth is not a problem, nor is the end of that."""
     announcer = Announcer()
     for problem in (NO_ANCHOR, None, "away", NO_ANCHOR, "away", NO_ANCHOR, None):
         announcer.look([candidate(problem)], blind=False)
@@ -118,7 +118,7 @@ def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
 
 
 def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[str]) -> None:
-    """Then the ledger alone decides: somebody should look."""
+    """Only the ledger decides then, which an operator should look into."""
     announcer = Announcer()
     for blind in (False, True, True, False, False):
         announcer.look([], blind=blind)
@@ -131,7 +131,7 @@ def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[st
 async def test_the_announcer_looks_again_and_again(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is to be said is found without anybody asking."""
+    """Problems are found without an event that causes a look."""
     monkeypatch.setattr(report, "LOOK_SECONDS", 0)
     problems: list[str | None] = [None]
     task = asyncio.create_task(announce(lambda: [candidate(problems[0])], lambda: False))
@@ -143,11 +143,11 @@ async def test_the_announcer_looks_again_and_again(
 
 
 class OverError(Exception):
-    """There is nothing more to be seen."""
+    """The scripted looks are used up."""
 
 
 def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
-    """Make what writes snapshots of what is seen."""
+    """Make a writer of snapshots of what ``look`` returns."""
     return Snapshots(
         look,
         bench.ledger.former,
@@ -159,7 +159,7 @@ def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
 
 
 async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
-    """Show so many looks, one a period; gives the details of the snapshots written."""
+    """Show these looks, one an interval; return the details of the snapshots written."""
     looks = iter(seen)
 
     def look() -> list[Candidate]:
@@ -180,7 +180,7 @@ def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_periods")
 async def test_a_snapshot_has_a_row_for_each_substation() -> None:
-    """It says who it is from, and of each substation what it has, what it may, and why not."""
+    """It names its writer, and each substation's load, state, limit, and why it is ineligible."""
     bench = Bench(confirming())
     bench.ledger.keep({"s1": None, "s2": None})
     bench.arrive("s1", rated_power_kw=100.0)
@@ -202,7 +202,7 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
 
 @pytest.mark.usefixtures("_no_periods")
 async def test_a_snapshot_is_written_when_something_has_changed() -> None:
-    """The age of a gauge always changes, which is no news; its problem is."""
+    """A gauge's age always changes, which does not count; its problem does."""
     bench = Bench(confirming())
     older = replace(candidate(), gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
@@ -211,7 +211,7 @@ async def test_a_snapshot_is_written_when_something_has_changed() -> None:
 
 @pytest.mark.usefixtures("_no_periods")
 async def test_a_snapshot_names_those_that_left() -> None:
-    """Jobs may wait there still when this dispatcher ends: the next is to look for them."""
+    """Jobs may still be in their queues when this dispatcher ends: the next one must look there."""
     bench = Bench(confirming())
     bench.ledger.recall(["s9", "s8"])
     (detail,) = await written(bench, [candidate()])
@@ -223,14 +223,14 @@ async def test_a_snapshot_names_those_that_left() -> None:
 
 @pytest.mark.usefixtures("_no_periods")
 async def test_a_snapshot_is_written_now_and_then_though_nothing_changes() -> None:
-    """Who reads the log from its middle must not wait for ever, nor take the writer for gone."""
+    """A reader that starts in the middle of the log needs one, and a sign that the writer lives."""
     bench = Bench(confirming())
     assert len(await written(bench, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
 
 
 @pytest.mark.usefixtures("_no_periods")
 async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by() -> None:
-    """An old one is worth nothing, and that of a dispatcher without requests is wrong."""
+    """An old snapshot is useless, and that of a dispatcher without requests is wrong."""
     bench = Bench(confirming())
     bench.publisher.up.clear()
     assert await written(bench, [candidate()], [candidate("away")]) == []
@@ -242,7 +242,7 @@ async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by(
 
 
 async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> None:
-    """One that starts after it, or has stood by, need not wait until it must have spoken."""
+    """One that starts later, or is on standby, need not wait for its next snapshot."""
     bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
     bench.turn.name = "the one that ends"
     ending = snapshots(bench, bench.dispatcher.candidates)

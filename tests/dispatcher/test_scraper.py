@@ -49,7 +49,7 @@ PATIENCE = 5.0
 
 
 class Heard:
-    """What a scraper reports, to be waited for."""
+    """What a scraper reports, and waiting for it."""
 
     def __init__(self) -> None:
         self.targets: list[dict[str, Target]] = []
@@ -73,7 +73,7 @@ class Heard:
         self._changed.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds; it is asked whenever anything was heard."""
+        """Wait until something holds; check it after each report."""
         async with asyncio.timeout(PATIENCE):
             while not holds():
                 self._changed.clear()
@@ -90,7 +90,7 @@ async def scraping(
     heard: Heard | None = None,
     isolation: Isolation | None = None,
 ) -> AsyncIterator[tuple[Heard, Scraper]]:
-    """Scrape what a target file names."""
+    """Run a scraper with a target file."""
     heard = heard or Heard()
     scraper = Scraper(
         TargetFile(file),
@@ -145,7 +145,7 @@ BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
 async def test_a_hostile_page_is_a_failure_and_delays_no_other(
     tmp_path: Path, handler: Handler, words: str
 ) -> None:
-    """Each page that gives no load is reported with its reason, while another keeps its period."""
+    """Each page without a valid load is a failure with a reason, and delays no other page."""
     file = tmp_path / "targets.json"
     async with serving(handler, good) as (bad_address, good_address):
         write(file, {"bad": bad_address, "good": good_address})
@@ -164,7 +164,7 @@ async def test_a_hostile_page_is_a_failure_and_delays_no_other(
 async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """aiohttp takes one for its own where the page has just taken too long."""
+    """aiohttp may take a cancellation for its own timeout, if the page was late just then."""
     asked, lost = asyncio.Event(), asyncio.Event()
 
     async def losing(*_: object) -> str:
@@ -192,7 +192,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
 
 @pytest.mark.parametrize("address", [f"{HOST}:{{port}}", "no.such.host.invalid:1", f"{HOST}:99999"])
 async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, address: str) -> None:
-    """Refused, unknown, or no port at all: it is told, and tried again."""
+    """Connection refused, unknown host or invalid port: it is reported, and tried again."""
     file = tmp_path / "targets.json"
     write(file, {"gone": address.format(port=free_ports(1)[0])})
     async with scraping(file, timeout=1) as (heard, _):
@@ -201,7 +201,7 @@ async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, addr
 
 
 async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) -> None:
-    """A failure is over as soon as a page is there; the moment told is when it was asked for."""
+    """A failure is over once a page is read; its time is when it was requested."""
     asked: list[float] = []
 
     async def late_once(request: web.Request) -> web.Response:
@@ -220,7 +220,7 @@ async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) ->
 
 
 async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
-    """A scrape out of turn comes at once, any number of times, and puts off none that is due."""
+    """An extra scrape comes at once, any number of times, and delays none that is due."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
@@ -236,7 +236,7 @@ async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
-    """A target that is new is scraped, one that is gone no more, one that stays all along."""
+    """A new target is scraped, a removed one no longer, and one that stays without interruption."""
     counts = dict.fromkeys("abc", 0)
 
     def counting(name: str) -> Handler:
@@ -264,7 +264,7 @@ async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
 
 
 async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
-    """While the file is wrong, what it last said goes on being scraped."""
+    """While the file is invalid, the targets it last had are still scraped."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
@@ -290,7 +290,7 @@ IMPOSSIBLE = [
 async def test_scraper_goes_on_when_a_target_has_an_impossible_host_name(
     tmp_path: Path, address: str
 ) -> None:
-    """It is that target's own failure, with the reason; the others are read as before."""
+    """It fails with the reason; the others are read as before."""
     file = tmp_path / "targets.json"
     async with serving(good) as (good_address,):
         write(file, {"bad": address, "good": good_address})
@@ -303,13 +303,13 @@ async def test_scraper_goes_on_when_a_target_has_an_impossible_host_name(
 
 
 class Mistaken(Exception):
-    """What nobody foresees."""
+    """An error that no code expects."""
 
 
 async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page's substation is told the error; the log has it once with its traceback."""
+    """The page's substation fails with the error; it is logged once with its traceback."""
     real = readings.parse
 
     def parse(page: str, asked_at: float) -> Reading:
@@ -330,7 +330,7 @@ async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw
 
 
 async def test_scraper_goes_on_when_targets_cannot_be_taken_over(tmp_path: Path) -> None:
-    """An error over a new file leaves the targets as they were, until there is a better one."""
+    """If a new file causes an error, the targets stay as they were until a valid one."""
 
     class Failing(Heard):
         def on_targets(self, targets: dict[str, Target]) -> None:
@@ -356,7 +356,7 @@ async def test_scraper_goes_on_when_targets_cannot_be_taken_over(tmp_path: Path)
 async def test_scraper_reads_a_page_on_time_while_other_names_hang(
     tmp_path: Path, count: int
 ) -> None:
-    """Names whose look-up takes for ever delay no page but their own, and the reason says so."""
+    """A name whose look-up hangs delays no other page, and the reason says so."""
     file, over = tmp_path / "targets.json", threading.Event()
     words = "the name hangs0.example has been looked up for"
 
@@ -383,7 +383,7 @@ async def test_scraper_reads_a_page_on_time_while_other_names_hang(
 
 
 def leading(status: int, location: str) -> Callable[[web.Application], None]:
-    """Return what makes a page lead on, and has a good page at ``/metrics/``."""
+    """Return a function that adds a redirect, and has a good page at ``/metrics/``."""
 
     async def lead(_: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Location": location})
@@ -397,7 +397,7 @@ def leading(status: int, location: str) -> Callable[[web.Application], None]:
 
 @asynccontextmanager
 async def leading_to(status: int, location: str) -> AsyncIterator[str]:
-    """Serve a page that leads on; ``{port}`` in the location is that of the page itself."""
+    """Serve a page that redirects; ``{port}`` in the location is that of the page itself."""
     (port,) = free_ports(1)
     app = web.Application()
     leading(status, location.format(port=port))(app)
@@ -415,7 +415,7 @@ async def leading_to(status: int, location: str) -> AsyncIterator[str]:
 async def test_scraper_follows_a_redirect_to_the_same_host_and_port(
     tmp_path: Path, status: int, location: str
 ) -> None:
-    """As of prometheus_client's app, where it is mounted at ``/metrics``."""
+    """Such as that of prometheus_client's app, mounted at ``/metrics``."""
     file = tmp_path / "targets.json"
     async with leading_to(status, location) as address:
         write(file, {"a": address})
@@ -459,7 +459,7 @@ async def test_scraper_reads_prometheus_client_s_own_app(tmp_path: Path) -> None
     ],
 )
 async def test_scraper_follows_no_redirect_to_elsewhere(tmp_path: Path, location: str) -> None:
-    """Only the target file says where pages are; the reason says what the page answered."""
+    """Only the target file determines where pages are; the reason has the page's answer."""
     file = tmp_path / "targets.json"
     async with leading_to(302, location) as address:
         write(file, {"a": address})
@@ -488,7 +488,7 @@ async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None
 
 
 async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) -> None:
-    """Nobody ever writes to it: what the file last said goes on being scraped."""
+    """It never has a writer: the targets the file last had are still scraped."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
@@ -506,7 +506,7 @@ async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) ->
 async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where an authority that is trusted here vouches for the certificate, and nowhere else."""
+    """Only if a trusted authority has signed the certificate."""
     authority = Authority(tmp_path)
     files = authority.issue("page", HOST)
     assert files.certificate is not None
@@ -546,7 +546,7 @@ async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Pa
 
 
 async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:
-    """A page of a host with a name could set another cookie each time, for ever."""
+    """A host with a name could set another cookie each time, without end."""
     brought: list[str] = []
 
     async def setting(request: web.Request) -> web.Response:
@@ -595,7 +595,7 @@ def changed(answer: bytes, random: Random) -> bytes:
 
 
 async def test_any_answer_is_a_page_or_a_failure(tmp_path: Path) -> None:
-    """Nothing that a server may send is an error nobody foresaw, or reaches the loop's handler."""
+    """No answer of a server causes an unexpected error, or reaches the loop's handler."""
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     random = Random(7)  # noqa: S311

@@ -18,13 +18,13 @@ PATIENCE = 5.0
 
 
 def found(file: TargetFile) -> list[str] | None:
-    """Give the names a file newly gives."""
+    """Return the names in a file, or None if it has not changed."""
     targets = file.changed()
     return None if targets is None else list(targets)
 
 
 def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
-    """Only a change gives targets; an empty list is one."""
+    """Only a changed file returns targets; an empty list is a valid change."""
     path = tmp_path / "targets.json"
     write(path, {"a": "h:1"})
     file = TargetFile(path)
@@ -38,7 +38,7 @@ def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says once what is wrong with it, readiness as long as it is wrong."""
+    """The log reports the error once, readiness for as long as it lasts."""
     caplog.set_level(logging.ERROR)
     path = tmp_path / "targets.json"
     path.write_text('[{"targets": ["h:1"]}]')
@@ -56,7 +56,7 @@ def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCapture
 def test_a_file_that_was_away_is_read_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A missing file is a problem only until it is back, be it the very same."""
+    """A missing file is a problem only until it is back, even if unchanged."""
     path, away = tmp_path / "targets.json", tmp_path / "away"
     write(path, {"a": "h:1"})
     file = TargetFile(path)
@@ -74,7 +74,7 @@ def test_a_file_that_was_away_is_read_again(
 def test_a_file_that_could_not_be_read_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What hinders the reading may end without a change of the file: rights, a network folder."""
+    """A problem may end without a change of the file: permissions, a network folder."""
     path = tmp_path / "targets.json"
     write(path, {"a": "h:1"})
     file = TargetFile(path)
@@ -91,7 +91,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[{\xff", b"\x00", b""])
 def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) -> None:
-    """Bytes that are no text are told of like any other mistake."""
+    """Bytes that are not text are reported like any other error."""
     path = tmp_path / "targets.json"
     path.write_bytes(content)
     file = TargetFile(path)
@@ -100,7 +100,7 @@ def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) ->
 
 
 def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
-    """Its content decides: who writes in place may set the time back."""
+    """Its content decides, since a program that writes in place may set the time back."""
     path = tmp_path / "targets.json"
     write(path, {"a": "h:1"})
     file = TargetFile(path)
@@ -133,7 +133,7 @@ def test_a_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
 async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A FIFO's ``open`` would wait for a writer for ever."""
+    """Opening a FIFO would block until it has a writer."""
     path, words = tmp_path / "targets.json", "no regular file"
     if kind == "fifo":
         os.mkfifo(path)
@@ -158,7 +158,7 @@ async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
 async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else waits for it; once it answers, the file is taken over."""
+    """Nothing else waits for the disk; once it answers, the file is taken over."""
     path, answers = tmp_path / "targets.json", threading.Event()
     write(path, {"a": "h:1"})
     real, asked = content_of, 0

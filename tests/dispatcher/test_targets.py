@@ -49,7 +49,7 @@ FOUND = {
     ids=["json", "indented json", "yaml", "yaml with a comment"],
 )
 def test_a_target_file_is_read_as_json_or_yaml(text: str) -> None:
-    """Both forms that Prometheus reads give the same targets, labels of others ignored."""
+    """Both forms that Prometheus reads give the same targets; unknown labels are ignored."""
     assert parse(text) == FOUND
 
 
@@ -57,12 +57,12 @@ def test_a_target_file_is_read_as_json_or_yaml(text: str) -> None:
     "text", ["[]", "--- []", '[{"targets": [], "labels": {"substation": "a"}}]']
 )
 def test_a_file_may_name_no_substation(text: str) -> None:
-    """An empty list is sound: there are no substations yet."""
+    """An empty list is valid: there are no substations yet."""
     assert parse(text) == {}
 
 
 def entry(**changes: object) -> dict[str, object]:
-    """Give a sound target group, changed."""
+    """Return a valid target group with these changes."""
     return {"targets": ["h:1"], "labels": {"substation": "b"}} | changes
 
 
@@ -101,7 +101,7 @@ def entry(**changes: object) -> dict[str, object]:
     ],
 )
 def test_an_entry_that_is_wrong_is_named(group: object, words: str) -> None:
-    """The error says which entry is wrong, counted from 0, and repeats what stands there."""
+    """The error names the entry, counted from 0, and repeats its value."""
     sound = {"targets": ["h:0"], "labels": {"substation": "a"}}
     with pytest.raises(ConfigurationError, match=f"^entry 1.*{words}"):
         parse(json.dumps([sound, group]))
@@ -134,13 +134,13 @@ def test_an_entry_that_is_wrong_is_named(group: object, words: str) -> None:
     ],
 )
 def test_a_file_that_is_no_list_of_targets_is_refused(text: str) -> None:
-    """Whatever stands there instead, it is one clear error."""
+    """Whatever the file contains instead, it is one clear error."""
     with pytest.raises(ConfigurationError):
         parse(text)
 
 
 def test_an_error_about_much_is_short() -> None:
-    """References that multiply to gigabytes are not written out for the error."""
+    """Aliases that expand to gigabytes are not written out for the error."""
     lines = ["a0: &a0 x"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     with pytest.raises(ConfigurationError) as error:
         parse("\n".join(lines))
@@ -186,7 +186,7 @@ JSON = st.recursive(
 @given(st.text() | JSON.map(json.dumps) | JSON.map(yaml.safe_dump))
 @example("- !!int ''")
 def test_any_text_is_targets_or_a_clear_error(text: str) -> None:
-    """Nothing that may stand in a file does more than be refused."""
+    """Whatever a file contains, the worst that happens is an error."""
     try:
         found = parse(text)
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Jobs of which nothing is heard once they were sent are sent to the same place once more."""
+"""Jobs that do not begin in time after they were sent are sent to the same substation again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fake_broker import turns
 
 
 class Sent:
-    """A dispatcher that has sent jobs, what it remembers of them, and what can be known."""
+    """A dispatcher that has sent jobs, and what it can know about them."""
 
     def __init__(self, *ids: str, names: tuple[str, ...] = ("s1",)) -> None:
         self.log_is_read = True
@@ -45,11 +45,11 @@ class Sent:
         return self.takes_jobs
 
     def hear(self, kind: State, job: str, substation: str = "s1") -> None:
-        """Have the event log tell something of a job."""
+        """Have the event log report something about a job."""
         self.bench.progress.take(Event(kind, AT + 1, job, substation, 1))
 
     async def after(self, seconds: float) -> list[str]:
-        """Let time pass and look; gives all jobs sent so far, in their order."""
+        """Let time pass and look; return all jobs sent so far, in their order."""
         await turns()
         self.steady += seconds
         await self.unbegun.look()
@@ -59,7 +59,7 @@ class Sent:
 
 
 async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
-    """To the same substation, and only that; its decision says why."""
+    """It goes to the same substation, and its decision says why; others are not sent again."""
     sent = Sent("j1", "j2", names=("s1", "s2"))
     assert await sent.after(OVERDUE_SECONDS - 0.1) == ["j1", "j2"]
     [where] = [each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[:1]]
@@ -92,7 +92,7 @@ async def test_what_was_heard_of_is_not_sent_once_more(kind: State, where: str) 
 
 
 async def test_where_it_cannot_be_known_it_waits() -> None:
-    """While the log cannot be read, or the substation cannot be judged, and then goes."""
+    """While the state of the substation is unknown, and is sent once it is known."""
     sent = Sent("j1")
     sent.takes_jobs = False
     for _ in range(3):
@@ -102,7 +102,7 @@ async def test_where_it_cannot_be_known_it_waits() -> None:
 
 
 async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it would tell may be that the job has begun."""
+    """The log may show that the job has begun."""
     monkeypatch.setattr(unbegun, "LOG_SECONDS", 0.01)
     sent = Sent("j1")
     sent.log_is_read = False
@@ -112,7 +112,7 @@ async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.Mon
 
 
 async def test_each_time_it_waits_twice_as_long() -> None:
-    """Where the log never tells of a session, its substation is not sent copies for hours."""
+    """If the log never shows a session, the substation must not get a copy every few seconds."""
     sent = Sent("j1")
     at = []
     for second in range(1, 1000):
@@ -123,7 +123,7 @@ async def test_each_time_it_waits_twice_as_long() -> None:
 
 
 async def test_what_is_in_hand_again_is_left_alone() -> None:
-    """It was taken back from its substation meanwhile, and waits or is on its way elsewhere."""
+    """It was reclaimed from its substation meanwhile, and waits or is in flight elsewhere."""
     sent = Sent("j1")
     await turns()
     sent.bench.lose("s1")
@@ -132,7 +132,7 @@ async def test_what_is_in_hand_again_is_left_alone() -> None:
 
 
 async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
-    """It may be at its substation all the same: a copy elsewhere would charge it twice."""
+    """Its substation may have it after all: a copy elsewhere would charge it twice."""
     sent = Sent("j1", names=("s1", "s2"))
     await turns()
     where = sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[0].key

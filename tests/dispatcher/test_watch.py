@@ -1,4 +1,4 @@
-"""What is heard of substations and of other dispatchers, and who is told."""
+"""What is read of substations and other dispatchers, and which parts are informed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def target(name: str, connectors: float | None = None) -> Target:
-    """Give a line of the target file."""
+    """Return a line of the target file."""
     return Target(name, f"http://{name}.invalid/metrics", connectors)
 
 
 def test_who_hears_another_and_has_no_request_stands_by() -> None:
-    """RabbitMQ gives the requests to one of several; a request ends a time of standing by."""
+    """RabbitMQ serves one dispatcher of several; a delivery ends a time on standby."""
     now = 0.0
     turn = Turn("this", lambda: now)
     assert not turn.standing_by
@@ -40,7 +40,7 @@ def test_who_hears_another_and_has_no_request_stands_by() -> None:
 
 
 async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
-    """It has not counted what the other dispatcher sent meanwhile: nothing goes out until then."""
+    """It has not counted what the other dispatcher sent, so it sends nothing without a baseline."""
     bench = Bench(confirming(), "s1")
     bench.turn.heard("other")
     bench.queue.bring(body("j1"), "j1")
@@ -59,7 +59,7 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
 
 
 def test_one_that_has_just_started_listens_first() -> None:
-    """Until another that was at work must have spoken; a request of its own ends that at once."""
+    """For as long as an active dispatcher may be silent; a delivery of its own ends that."""
     now = 100.0
     turn = Turn("this", lambda: now)
     turn.heard_before("this", 0)
@@ -76,14 +76,14 @@ def test_one_that_has_just_started_listens_first() -> None:
 
 
 def test_before_the_first_request_another_may_have_been_at_work_unheard() -> None:
-    """It speaks every few seconds only, and may have ended between this one's start and a word."""
+    """Snapshots are seconds apart: the other may have ended without one since this one's start."""
     turn = Turn("this", lambda: 0.0)
     assert turn.take()
     assert not turn.take(), "what was sent since was sent from here"
 
 
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
-    """Its snapshots tell that it is at work; one's own do not, nor those from before this start."""
+    """Its snapshots show that it is active; those of this one or from before its start do not."""
     bench = Bench(FakePublisher(), "s1")
     own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
     other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
@@ -97,7 +97,7 @@ async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> Non
 
 
 async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
-    """By it the dispatcher knows that it has read all that was sent before."""
+    """It shows that the dispatcher has read all that was written before."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(MARKER, AT, job="other"))
     assert not bench.mark.passed.is_set()
@@ -109,7 +109,7 @@ async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
 
 
 async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_nothing() -> None:
-    """One that is known already is not declared again."""
+    """A substation that is known already is not declared again."""
     bench = Bench(FakePublisher())
     bench.watch.on_targets({"s1": target("s1", 3)})
     assert bench.missing == ["s1"]
@@ -126,7 +126,7 @@ async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_
 
 
 async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledger() -> None:
-    """One message carries both; counters of a substation whose page was not read say nothing."""
+    """One message carries both; counters of a substation whose page was never read are ignored."""
     bench = Bench(FakePublisher(), "s1")
     bench.ledger.keep({"s1": None, "s2": None})
     counts = bench.ledger.accounts["s1"].counts
@@ -145,7 +145,7 @@ async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledge
 
 
 async def test_a_page_that_is_read_serves_those_that_wait() -> None:
-    """Pages are counted by how they end; a good one may mean room."""
+    """A good page may mean capacity; pages are counted by outcome."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.lose("s1")
     bench.queue.bring(body("j1"), "j1")
@@ -170,18 +170,18 @@ async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
 
 
 class Mistaken(Exception):
-    """What nobody foresees."""
+    """An error that no code expects."""
 
 
 def fails(*_: object) -> bool:
-    """Do what nobody foresaw."""
+    """Fail with an unexpected error."""
     raise Mistaken("of ours")
 
 
 async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would be read again by every dispatcher that starts: the others of its message count."""
+    """Every dispatcher that starts would read it again; the message's other events are applied."""
     bench = Bench(confirming(), "s1")
     real = bench.progress.take
 
@@ -202,7 +202,7 @@ async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
 async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those of another, in the same message, are taken in."""
+    """Those of another, in the same message, are applied."""
     bench = Bench(confirming(), "s1", "s2")
     real = bench.ledger.report
 
@@ -220,7 +220,7 @@ async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
 async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error over one page is that substation's problem; the requests go to the others."""
+    """An error over one page makes only its substation ineligible; requests go to the others."""
     bench = Bench(confirming(), "s1", "s2")
     real = bench.ledger.read
 
@@ -250,7 +250,7 @@ def test_dispatcher_shows_how_many_targets_are_in_force() -> None:
 
 
 def test_turn_is_undisputed_once_rabbitmq_has_given_up_any_other() -> None:
-    """The last delivery was to this one, the other one left, or has been silent for long."""
+    """The last delivery went to this one, the other left, or has been silent for long."""
     now = 100.0
     turn = Turn("this", lambda: now)
     assert turn.undisputed, "nobody was ever heard"

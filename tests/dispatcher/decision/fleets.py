@@ -1,4 +1,4 @@
-"""Fleets made of tables: a row says what is known of one substation, and why it may be closed."""
+"""Fleets made of tables: a row has what is known of one substation, and why it is ineligible."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ BRIEF: Final = 3.5  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One substation: what its page says, the powers on their way there, and what was set.
+    """One substation: what its page says, the powers in flight to it, and what an operator set.
 
-    One that is not ``hearing`` has no counters, so that no events come; of the others sessions are
-    ``BRIEF``, unless it is said how long they take. ``closed`` is a key of
-    ``CLOSED``.
+    One that is not ``hearing`` has no counters, so no events come; the others' sessions take
+    ``BRIEF`` seconds unless ``session`` says otherwise. ``closed`` is a key of ``CLOSED``.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Row:
     closed: str = ""
 
     def page(self, load: float | None = None) -> Reading:
-        """Give its page, perhaps with another load."""
+        """Return its page, perhaps with another load."""
         load = self.load if load is None else load
         counts = Counts(load, load, 0, 0, RUN, self.power) if self.hearing else None
         session = self.session or (BRIEF if self.hearing else None)
@@ -64,7 +63,7 @@ def _drained(ledger: Ledger, row: Row) -> None:
     ledger.control(row.name, Control(row.name, Availability.DRAINING, None, 1))
 
 
-# each makes a substation that nothing may be sent to
+# each makes a substation ineligible
 CLOSED: Final[Mapping[str, Callable[[Ledger, Row], None]]] = {
     "drained": _drained,
     "ejected": _ejected,
@@ -87,7 +86,7 @@ def fleet_of(*rows: Row, slow_start: float = 0) -> Fleet:
 
 
 def enter(ledger: Ledger, row: Row) -> None:
-    """Let a ledger know what a row says."""
+    """Enter what a row says into a ledger."""
     name = row.name
     if row.limit is not None:
         ledger.control(name, Control(name, Availability.AVAILABLE, row.limit, 1))
@@ -102,7 +101,7 @@ def enter(ledger: Ledger, row: Row) -> None:
 
 
 def read(ledger: Ledger, row: Row, at: float) -> None:
-    """Read a substation's page, and set its scale with nothing in its queue."""
+    """Read a substation's page, and set its baseline with nothing in its queue."""
     ledger.read(row.name, row.page(), at)
     if row.hearing and row.closed != "scale not set":
         ledger.ask_depth(row.name)
@@ -111,7 +110,7 @@ def read(ledger: Ledger, row: Row, at: float) -> None:
 
 
 def after(open_to: Open | None) -> dict[str, float]:
-    """Give the utilisation after placing of each that is open."""
+    """Return the utilisation after placement of each candidate."""
     if open_to is None:
         return {}
     values = open_to.after.tolist()
@@ -119,5 +118,5 @@ def after(open_to: Open | None) -> dict[str, float]:
 
 
 def names(fleet: Fleet, power_kw: float = 7, now: float = NOW, *named: str) -> list[str]:
-    """Name those that are open to a request of so much power."""
+    """Return the names of the candidates for a request of so much power."""
     return list(after(fleet.open_to(power_kw, named, now)))

@@ -25,12 +25,12 @@ def page(
     run: float = RUN,
     power_kw: float | None = None,
 ) -> Reading:
-    """Give a page with counters, and with the power if that is given, in kW."""
+    """Return a page with counters, and with the power in kW if that is given."""
     return Reading(load, 50, power_kw, counts=Counts(load, accepted, completed, 0, run, power_kw))
 
 
 def set_scale(ledger: Ledger, reading: Reading, now: float = 0, ready: float = 0) -> Account:
-    """Have a ledger know substation a by a page and the depth of its queue."""
+    """Set the baseline of substation a from a page and the depth of its queue."""
     ledger.read(A, reading, now)
     ledger.ask_depth(A)
     ledger.depth(A, ready, now)
@@ -41,6 +41,6 @@ def set_scale(ledger: Ledger, reading: Reading, now: float = 0, ready: float = 0
 
 
 def anchored(load: float = 0, accepted: float = 0, ready: float = 0) -> tuple[Ledger, Account]:
-    """Make a ledger that knows substation a at 0 s, and its scale."""
+    """Make a ledger that knows substation a at 0 s, and its baseline."""
     ledger = ledger_of()
     return ledger, set_scale(ledger, page(load, accepted, accepted - load), ready=ready)

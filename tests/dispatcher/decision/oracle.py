@@ -1,4 +1,4 @@
-"""What must come out, by plain arithmetic on one substation at a time."""
+"""The expected results, by plain arithmetic on one substation at a time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dispatcher.readings import BACKGROUND_POWER, CONNECTORS, LOAD, POWER, RATED
 from grid.messages import DEFAULT_POWER_KW
 from tests.dispatcher.decision.fleets import PERIOD
 
-NEARLY = 1e-8  # of a share: less is no difference
+NEARLY = 1e-8  # of a share: a smaller difference is none
 
 
 def load(account: Account) -> float:
-    """Give the sessions in progress and on their way."""
+    """Return the sessions in progress and in flight."""
     if account.counts is None:
         sent = max(account.ready, len(account.sent_at))
         return (account.gauge(LOAD) or 0) + sent
@@ -26,19 +26,19 @@ def load(account: Account) -> float:
 
 
 def deaf(account: Account, now: float) -> bool:
-    """Tell whether only its pages tell of it."""
+    """Return whether its load is known from pages only."""
     return account.counts is None or (account.owed is not None and now - account.owed[1] > 1)
 
 
 def expected(account: Account, now: float) -> float:
-    """Give the load a decision goes by: fewer as time passes, where only pages tell."""
+    """Return the load that a decision uses: if only pages are known, it falls as time passes."""
     if not deaf(account, now):
         return load(account)
     left, since = account.expected
     seconds = now - since
     if not account.session_seconds or seconds <= 0:
         return left
-    leaving = places(account) / account.session_seconds  # a second, while every place is taken
+    leaving = places(account) / account.session_seconds  # a second, while all capacity is used
     while left > places(account) and seconds > 0:
         step = min(seconds, (left - places(account)) / leaving)
         left, seconds = left - step * leaving, seconds - step
@@ -48,13 +48,13 @@ def expected(account: Account, now: float) -> float:
 
 
 def places(account: Account) -> float:
-    """Give the sessions it may have at once."""
+    """Return the sessions it may have at once."""
     connectors = account.gauge(CONNECTORS) or account.in_file
     return min(connectors, account.limit or inf)
 
 
 def power(account: Account) -> float:
-    """Give what is drawn there and on its way, in kW."""
+    """Return the power drawn there and in flight, in kW."""
     sessions = account.counts.load if account.counts else account.gauge(LOAD) or 0
     charging = account.counts.power_kw if account.counts else None
     if charging is None:
@@ -66,7 +66,7 @@ def power(account: Account) -> float:
 
 
 def share(account: Account, requested: float, now: float) -> float:
-    """Give the utilisation with a request of so much power placed there."""
+    """Return the utilisation with a request of so much power placed there."""
     by_places = (expected(account, now) + 1) / places(account)
     rated = account.gauge(RATED_POWER)
     if rated is None:
@@ -75,7 +75,7 @@ def share(account: Account, requested: float, now: float) -> float:
 
 
 def has_room(account: Account, requested: float, now: float, slow_start: float) -> bool:
-    """Tell whether it has room for a request of so much power, nobody sent ahead."""
+    """Return whether it has capacity for a request of so much power, without dispatch ahead."""
     most = places(account)
     room = deepcopy(account.health).ramp(most, now, slow_start)
     if deaf(account, now) and most == (account.gauge(CONNECTORS) or account.in_file):
@@ -88,7 +88,7 @@ def has_room(account: Account, requested: float, now: float, slow_start: float) 
 
 
 def usable(ledger: Ledger, named: Sequence[str], now: float) -> tuple[list[Account], bool]:
-    """Give those that may be used at all, and whether that is without any current page."""
+    """Return those that may be used at all, and whether that is without any current page."""
     accounts = [each for each in ledger.accounts.values() if not named or each.substation in named]
     everybody = ledger.accounts.values()
     if any(ledger.unreadable(each, now) is None for each in everybody):

@@ -36,14 +36,14 @@ LATER = NOW + 0.1234
 
 
 def wish(power_kw: float = 7, *named: str) -> Wish:
-    """Make what a request asks for."""
+    """Make the requirements of a request."""
     return Wish((0, 0, 0, ""), named, power_kw, inf)
 
 
 def recorded(
     fleet: Fleet, wanted: Wish, now: float = NOW, *, ahead: bool = False
 ) -> Mapping[str, Any]:
-    """Decide, and give the record of it."""
+    """Decide, and return the record of the decision."""
     found = fleet.open_to(wanted.power_kw, wanted.named, now, ahead=ahead)
     assert found is not None
     place, reason = LeastLoaded().choose(found, Random(0))  # noqa: S311
@@ -52,12 +52,12 @@ def recorded(
 
 
 def reasons(kept: Mapping[str, Any]) -> dict[str, str | None]:
-    """Give why each candidate of a record could not be chosen."""
+    """Return why each candidate of a record could not be chosen."""
     return {each["substation"]: each["reason"] for each in kept["candidates"]}
 
 
 def test_what_is_shown_of_a_substation() -> None:
-    """Gauge, its age, what is outstanding, utilisation, power, what was set, if it is eligible."""
+    """Gauge, its age, jobs outstanding, utilisation, power, state and limit, and eligibility."""
     row = Row(
         "a", 3, places=12, way=(11, 22), rated=200, power=30.00049, background=40, limit=10,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def test_what_is_shown_of_a_substation() -> None:
 
 
 def test_what_is_shown_of_one_that_was_never_read() -> None:
-    """What is not known is null, and is not taken for idle."""
+    """What is unknown is null, and does not count as idle."""
     fleet = fleet_of(Row("a", closed="never read"))
     shown = explain(candidate(fleet.ledger.accounts["a"], fleet, NOW))
     assert (shown["gauge_age_seconds"], shown["rated_power_kw"]) == (None, None)
@@ -101,7 +101,7 @@ def test_what_is_shown_of_one_that_was_never_read() -> None:
     ],
 )
 def test_why_one_may_not_be_used(closed: str, why: str) -> None:
-    """Each reason has its words."""
+    """Each cause of ineligibility has its own text."""
     kept = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), wish())
     first = next(each for each in kept["candidates"] if each["substation"] == "a")
     assert (first["eligible"], first["reason"]) == (False, why)
@@ -130,9 +130,9 @@ def test_why_one_may_not_be_used(closed: str, why: str) -> None:
     ],
 )
 def test_why_one_cannot_take_a_request(row: Row, wanted: Wish | None, why: str | None) -> None:
-    """Named, usable, a connector, enough power; the last of each can still be had.
+    """It must be named, eligible, have a connector and enough power; the exact limits still fit.
 
-    Where there is no request, power is short only where it is above the rating.
+    Without a request, power is short only if it exceeds the rating.
     """
     fleet = fleet_of(row, Row("b"))
     assert why_not(candidate(fleet.ledger.accounts["a"], fleet, NOW), wanted) == why
@@ -140,7 +140,7 @@ def test_why_one_cannot_take_a_request(row: Row, wanted: Wish | None, why: str |
 
 @pytest.mark.parametrize(("each", "jobs", "rated"), [(0.1, 3, 0.3), (1.1, 3, 3.3)])
 def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rated: float) -> None:
-    """Though a sum of such numbers is a little more than it should be."""
+    """Although the floating-point sum of the powers is slightly above the rating."""
     row = Row("a", places=1000, rated=rated, way=(each,) * (jobs - 1))
     assert sum(row.way) + each > rated
     assert reasons(recorded(fleet_of(row), wish(each))) == {"a": None}
@@ -150,7 +150,7 @@ def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rat
 def test_what_is_shown_as_eligible_is_what_is_open(
     changes: list[Change], requested: float, named: list[str]
 ) -> None:
-    """The api and the record never say of one that it can be chosen where it cannot."""
+    """The api and the record never show a substation as available that cannot be chosen."""
     world = World()
     for change in changes:
         change(world)
@@ -164,7 +164,7 @@ def test_what_is_shown_as_eligible_is_what_is_open(
 
 @pytest.mark.parametrize(("count", "listed"), [(1, 1), (3, 3), (20, 20), (21, 20), (500, 20)])
 def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
-    """A decision among very many is explained by the 20 lightest."""
+    """A decision among many is explained by the 20 with the lowest utilisation."""
     assert LISTED == 20
     fleet = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
     kept = recorded(fleet, wish())
@@ -176,7 +176,7 @@ def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
 
 
 def test_the_record_never_lacks_the_chosen() -> None:
-    """Whatever a policy chose, it comes last where it is none of the lightest."""
+    """If the chosen one is not among the lightest, it comes last."""
     fleet = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = fleet.open_to(7, (), NOW)
     assert found is not None
@@ -187,7 +187,7 @@ def test_the_record_never_lacks_the_chosen() -> None:
 
 
 def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
-    """Why it went to none of the others it could have gone to is what one asks."""
+    """A record has to explain why a job went to none of the other substations it could go to."""
     others = (Row(f"s{n:03}", places=1000) for n in range(100))
     fleet = fleet_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
     kept = recorded(fleet, wish(7, "shut", "heavy", "heavier"))
@@ -206,7 +206,7 @@ def test_the_record_says_that_the_ledger_alone_decided() -> None:
 
 
 def test_the_record_says_that_it_was_sent_ahead() -> None:
-    """The one it went to is shown as full: that is why."""
+    """The substation it went to is shown as full, which explains the reason."""
     kept = recorded(fleet_of(Row("a", 10)), wish(), ahead=True)
     assert kept["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
     assert reasons(kept) == {"a": TAKEN}

@@ -21,7 +21,7 @@ from tests.dispatcher.decision.fleets import (
 
 
 def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
-    """Nothing is heard of it, and nothing changes elsewhere; a new page opens it."""
+    """No event is needed, nor a change elsewhere; a new page makes it eligible again."""
     fleet = fleet_of(Row("a"), Row("b"))
     fleet.ledger.read("b", Row("b").page(), NOW + 1)
     assert names(fleet, 7, NOW + STALE) == ["a", "b"]
@@ -32,7 +32,7 @@ def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
 
 @pytest.mark.parametrize("closed", ["drained", "no consumer"])
 def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
-    """That its page grew too old while it was closed anyway is not forgotten."""
+    """It is not eligible again if its page grew too old in the meantime."""
     fleet = fleet_of(Row("a", closed=closed), Row("b"))
     later = NOW + STALE + 1
     fleet.ledger.read("b", Row("b").page(), later)
@@ -45,7 +45,7 @@ def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
 
 
 def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
-    """A page that has lost its power must not have that counted as it was for ever."""
+    """A power that a page no longer has must not count as current for ever."""
     row = Row("a", hearing=False, rated=100, power=10)
     fleet = fleet_of(row, Row("b"))
     for asked_at in (NOW + 1, NOW + STALE + 1):
@@ -56,7 +56,7 @@ def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
 
 
 def come_back(row: Row, slow_start: float) -> Fleet:
-    """Make a fleet of one that failed for long and is read again at ``NOW``."""
+    """Make a fleet of one substation that failed for long and is read again at ``NOW``."""
     fleet = fleet_of(row, slow_start=slow_start)
     fleet.ledger.fail(row.name, "no answer", NOW - STALE - 1)
     fleet.ledger.fail(row.name, "no answer", NOW)
@@ -65,7 +65,7 @@ def come_back(row: Row, slow_start: float) -> Fleet:
 
 
 def fill(fleet: Fleet, now: float) -> int:
-    """Send all that is open at once; gives how many that is."""
+    """Dispatch to all capacity at once; return the number of jobs."""
     sent = 0
     while (found := fleet.open_to(1, (), now)) is not None:
         fleet.ledger.dispatch(found.name(0), now, 1)
@@ -78,14 +78,14 @@ def fill(fleet: Fleet, now: float) -> int:
     [(0, 0, 1), (1, 0, 1), (3, 0, 3), (9.9, 0, 9), (10, 0, 10), (0, 4, 1), (5, 4, 3), (0, 10, 0)],
 )
 def test_one_that_comes_back_ramps_up(seconds: float, load: float, sent: int) -> None:
-    """What it has may stay, one more is open at once, and the rest in the time it is given."""
+    """Its sessions stay, one more job may go at once, and the others over the slow start."""
     fleet = come_back(Row("a", load), slow_start=10)
     fleet.ledger.read("a", Row("a", load).page(), NOW + seconds)
     assert fill(fleet, NOW + seconds) == sent
 
 
 def test_time_alone_ramps_up() -> None:
-    """Nothing is heard of it meanwhile."""
+    """No page or event is needed meanwhile."""
     fleet = come_back(Row("a", places=8), slow_start=1)
     sent = [fill(fleet, NOW + eighths / 8) for eighths in range(10)]
     assert sent == [1, 0, 1, 1, 1, 1, 1, 1, 1, 0]
@@ -98,7 +98,7 @@ def test_time_alone_ramps_up() -> None:
 def test_what_may_wait_where_only_pages_tell_ramps_up_too(
     session: float | None, seconds: float, sent: int
 ) -> None:
-    """One without counters that comes back is not given all it may ever have at once."""
+    """One without counters that comes back does not get all its jobs at once."""
     row = Row("a", hearing=False, session=session)
     fleet = come_back(row, slow_start=10)
     fleet.ledger.read("a", row.page(), NOW + seconds)
@@ -107,7 +107,7 @@ def test_what_may_wait_where_only_pages_tell_ramps_up_too(
 
 @pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 2), (5, 3), (2, 8)])
 def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
-    """As many as can be completed in three periods between pages; as it has places if unknown."""
+    """As many as complete within three intervals of pages; if unknown, as many as connectors."""
     row = Row("a", hearing=False, session=session)
     fleet = fleet_of(row)
     assert fleet.room(fleet.ledger.accounts["a"], NOW) == 10 + waiting
@@ -116,9 +116,9 @@ def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int
 
 
 def test_time_alone_tells_that_events_do_not_come() -> None:
-    """A page shows what no event has told: after a second, jobs may wait there; the event ends it.
+    """If a page is ahead of the events for a second, jobs may wait there, until the event comes.
 
-    No event told of the one that was taken, so it is the pages that tell.
+    Without the event of the job that was accepted, only the pages are current.
     """
     fleet = fleet_of(Row("a", 10, session=5))
     fleet.ledger.read("a", Row("a", 10, session=5).page(), NOW)
@@ -131,7 +131,7 @@ def test_time_alone_tells_that_events_do_not_come() -> None:
 
 
 def test_substations_come_and_go() -> None:
-    """Those that leave are closed, those that come are closed until they are read."""
+    """Those that leave are ineligible, and those that come as well until they are read."""
     fleet = fleet_of(Row("a", 1), Row("b", 2))
     ledger = fleet.ledger
     assert (names(fleet), len(fleet)) == (["a", "b"], 2)
@@ -151,7 +151,7 @@ def test_substations_come_and_go() -> None:
 
 
 def test_one_that_left_and_came_back_begins_anew() -> None:
-    """Whether or not a decision was made meanwhile, nothing is known of it any more."""
+    """Nothing is known of it any more, whether or not a decision was made meanwhile."""
     fleet = fleet_of(Row("a"), Row("b"))
     assert names(fleet) == ["a", "b"]
     fleet.ledger.keep({"b": None})
@@ -162,7 +162,7 @@ def test_one_that_left_and_came_back_begins_anew() -> None:
 
 
 def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
-    """What time was to change of the one that left must not hide that another has come."""
+    """The old one's pending change in time must not apply to the new one."""
     fleet = come_back(Row("a"), slow_start=10)
     assert names(fleet) == ["a"]
     fleet.ledger.keep({})
@@ -171,7 +171,7 @@ def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
 
 
 def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
-    """Before any target file was read there is nobody, and nobody is open."""
+    """Before the first target file there are no substations, so none is a candidate."""
     fleet = fleet_of()
     assert (names(fleet), fleet.has_room(NOW)) == ([], False)
     fleet.ledger.keep({"a": None})
@@ -180,7 +180,7 @@ def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
 
 
 def test_changes_are_seen_without_being_told() -> None:
-    """Each thing that the ledger hears shows in the very next decision."""
+    """Each change in the ledger shows in the very next decision."""
     fleet = fleet_of(Row("a", 2, session=5), Row("b"))
     ledger = fleet.ledger
 
@@ -216,7 +216,7 @@ def test_changes_are_seen_without_being_told() -> None:
 
 
 def test_an_ejection_ends_with_time_alone() -> None:
-    """Nothing is heard of it in between but its pages."""
+    """No event is needed, only current pages."""
     fleet = fleet_of(Row("a", closed="ejected"), Row("b"))
     until = fleet.ledger.accounts["a"].health.ejected_until
     for name in ("b", "a"):
@@ -227,7 +227,7 @@ def test_an_ejection_ends_with_time_alone() -> None:
 
 @pytest.mark.parametrize("hearing", [True, False])
 def test_a_cap_is_never_exceeded(*, hearing: bool) -> None:
-    """Connectors are free there, so whoever was sent ahead would be charged at once."""
+    """It has free connectors, so a job dispatched ahead would begin at once."""
     fleet = fleet_of(Row("a", 0, places=10, limit=2, hearing=hearing))
     for _ in range(2):
         fleet.ledger.dispatch("a", NOW)
@@ -235,7 +235,7 @@ def test_a_cap_is_never_exceeded(*, hearing: bool) -> None:
 
 
 def test_nobody_is_sent_ahead_where_it_ramps_up() -> None:
-    """It would be one more than the ramp allows."""
+    """It would be one more than the slow start allows."""
     fleet = come_back(Row("a", places=8), slow_start=8)
     fleet.ledger.dispatch("a", NOW)
     assert fleet.open_to(7, (), NOW, ahead=True) is None

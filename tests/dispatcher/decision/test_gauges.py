@@ -76,7 +76,7 @@ def test_a_new_run_may_have_fewer_gauges() -> None:
 
 
 def test_connectors_come_from_the_page_else_the_file_else_the_default() -> None:
-    """The substation knows best; a change of the file is taken over where its page is silent."""
+    """The page has precedence; the file's value applies if the page has none."""
     ledger = ledger_of()
     account = ledger.accounts[A]
     assert account.connectors == 50
@@ -114,7 +114,7 @@ STEPS = st.lists(
 
 
 def sound(figures: dict[str, str]) -> bool:
-    """Tell whether a page with these gauges is one that can be true."""
+    """Return whether a page with these gauges is valid."""
     try:
         numbers = {name: float(text) for name, text in figures.items()}
     except ValueError:
@@ -128,9 +128,9 @@ def sound(figures: dict[str, str]) -> bool:
 
 @given(STEPS, st.booleans())
 def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  # noqa: FBT001
-    """Only one whose newest page was sound, and all of whose gauges are fresh, is eligible.
+    """Only a substation with a valid newest page and fresh gauges is eligible.
 
-    Whatever its pages say, and whenever: each gauge that it has given in this run is meant.
+    That holds for any pages at any time; each gauge it has had in this run must be fresh.
     """
     ledger = ledger_of()
     account = ledger.accounts[A]
@@ -162,7 +162,7 @@ def _text(content: dict[str, str], run: float | None) -> str:
 
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (1.5, True), (2.5, False), (1e9, False)])
 def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: bool) -> None:  # noqa: FBT001
-    """A page that was read just now may say what was true long ago."""
+    """A page that was just read may have values of long ago."""
     ledger = ledger_of()
     account = ledger.accounts[A]
     ledger.read(A, Reading(0, 50, ages={readings.LOAD: age}), 10)
@@ -174,7 +174,7 @@ def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: 
 
 
 def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
-    """One that stands still is named, though the load is fresh."""
+    """An old gauge is named, even if the load is fresh."""
     ledger = ledger_of()
     account = ledger.accounts[A]
     ledger.read(A, Reading(0, 50, ages={readings.CONNECTORS: 3600}), 10)
@@ -185,7 +185,7 @@ def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
 
 
 def test_an_old_load_shows_nothing_that_was_sent_since() -> None:
-    """Of a substation without counters: what was sent after its timestamp is still on its way."""
+    """Without counters, jobs sent after the timestamp of the load are still in flight."""
     ledger = ledger_of()
     account = ledger.accounts[A]
     ledger.read(A, Reading(0), 9)

@@ -1,4 +1,4 @@
-"""A request that needs more power than is ever free at once is not overtaken without end."""
+"""A request that needs more power than ever becomes free at once is not overtaken for ever."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SESSION = 3.0  # seconds
 
 @dataclass(eq=False)
 class One:
-    """Whoever waits."""
+    """A request that waits."""
 
     wish: Wish
 
@@ -45,7 +45,7 @@ class Station:
     accepted: int = 0
 
     def page(self, now: float) -> Reading:
-        """Give its page, with what has ended until now taken off."""
+        """Return its page, without the sessions that have ended by now."""
         self.sessions = [each for each in self.sessions if each[0] > now]
         load, power = len(self.sessions), sum(power for _, power in self.sessions)
         counts = Counts(load, self.accepted, self.accepted - load, 0, RUN, power)
@@ -53,7 +53,7 @@ class Station:
 
 
 class Depot:
-    """Substations that charge what they are sent at once, a line, and the rounds over it."""
+    """Substations that begin each job at once, a wait queue, and its rounds."""
 
     def __init__(self, **background: float) -> None:
         self.now = 0.0
@@ -72,13 +72,13 @@ class Depot:
         self.step()
 
     def ask(self, power_kw: float, *named: str, rank: float = 0.0) -> One:
-        """Have one join the line."""
+        """Add a request to the wait queue."""
         one = One(Wish((rank, 0.0, self.now, str(len(self.placed))), named, power_kw, inf))
         self.line.join(one)
         return one
 
     def step(self, small: int = 0, power_kw: float = SMALL, rank: float = 0.0) -> None:
-        """Let half a second pass: sessions end, pages are read, small ones come, all are routed."""
+        """Advance by half a second: sessions end, pages are read, requests come, all are routed."""
         self.now += STEP
         for name, station in self.stations.items():
             self.ledger.read(name, station.page(self.now), self.now)
@@ -97,7 +97,7 @@ class Depot:
 
 
 def busy(**background: float) -> Depot:
-    """Give a depot where small ones have taken all the power there is, and keep coming."""
+    """Return a depot in which small requests have taken all power, and keep coming."""
     depot = Depot(**(background or {"a": 0.0, "b": 0.0}))
     for _ in range(8):
         depot.step(6)
@@ -105,7 +105,7 @@ def busy(**background: float) -> Depot:
 
 
 def wait(depot: Depot, one: One, seconds: float = 60.0) -> float:
-    """Go on until one is placed, or so long; gives how long that took."""
+    """Go on until the request is placed or the time is up; return how long that took."""
     since = depot.now
     while one not in depot.placed and depot.now - since < seconds:
         depot.step(6)
@@ -113,7 +113,7 @@ def wait(depot: Depot, one: One, seconds: float = 60.0) -> float:
 
 
 def test_without_it_a_large_one_would_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kilowatt that becomes free goes to a smaller one behind it."""
+    """Without reservations, each kilowatt that becomes free goes to a smaller request behind it."""
     monkeypatch.setattr(hold, "PATIENCE_SECONDS", inf)
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
@@ -122,7 +122,7 @@ def test_without_it_a_large_one_would_wait_for_ever(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_large_one_waits_for_some_seconds_and_one_session() -> None:
-    """Then a substation is kept until it fits there; the others go on as before."""
+    """Then a substation is reserved until it fits there; the others go on as before."""
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
     before = len(depot.placed)
@@ -135,7 +135,7 @@ def test_a_large_one_waits_for_some_seconds_and_one_session() -> None:
 
 
 def test_what_is_kept_is_shown_and_said_why() -> None:
-    """Every decision can be explained: nobody else may go there."""
+    """A reserved substation is shown as such, and no other request may go there."""
     depot = busy()
     depot.ask(LARGE, rank=-9)
     while depot.fleet.kept is None:
@@ -148,7 +148,7 @@ def test_what_is_kept_is_shown_and_said_why() -> None:
 
 
 def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:
-    """Its vehicle has left, say: others go there at once."""
+    """Its vehicle may have left: the substation is free for others at once."""
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
     while depot.fleet.kept is None:
@@ -162,7 +162,7 @@ def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:
 
 
 def test_one_is_kept_where_it_can_fit_at_all() -> None:
-    """Not where others than vehicles draw too much, nor where it may not go; else nothing is."""
+    """Not where the background draws too much, or where it may not go; else none is reserved."""
     depot = busy(a=40.0, b=0.0, c=0.0)
     large = depot.ask(LARGE, "a", "c", rank=-9)
     assert wait(depot, large) <= PATIENCE_SECONDS + SESSION + 2 * STEP
@@ -175,7 +175,7 @@ def test_one_is_kept_where_it_can_fit_at_all() -> None:
 
 
 def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
-    """The substation is drained, or its page is away: the wait goes on elsewhere."""
+    """If the reserved one is drained or its page is gone, another substation is reserved."""
     depot = busy(a=0.0, b=0.0, c=0.0)
     large = depot.ask(LARGE, rank=-9)
     while depot.fleet.kept is None:
@@ -188,7 +188,7 @@ def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
 
 
 def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> None:
-    """Nothing is kept for one that would not fit even alone; once it would, it is again."""
+    """None is reserved for a request that would not fit even alone; once it would, one is again."""
     depot = busy(a=0.0)
     large = depot.ask(LARGE, rank=-9)
     while depot.fleet.kept is None:
@@ -201,7 +201,7 @@ def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> No
 
 
 def test_one_before_it_that_can_go_nowhere_stops_nobody() -> None:
-    """It names a substation that is drained: who a substation is kept for is asked all the same."""
+    """It names a drained substation; the reservation for the one behind it is still made."""
     depot = busy(a=0.0, b=0.0)
     depot.ledger.control("b", Control("b", Availability.DRAINING, None, 1))
     depot.ask(SMALL, "b", rank=-10)
@@ -210,7 +210,7 @@ def test_one_before_it_that_can_go_nowhere_stops_nobody() -> None:
 
 
 def test_more_urgent_ones_do_not_take_its_turn() -> None:
-    """They go before it while there is room; what is kept for it stays kept."""
+    """They go first while there is capacity; the reserved one stays reserved."""
     depot = busy(a=0.0)
     large = depot.ask(LARGE, rank=-9)
     since = depot.now
@@ -222,9 +222,9 @@ def test_more_urgent_ones_do_not_take_its_turn() -> None:
 
 
 def test_it_is_kept_where_a_connector_is_free() -> None:
-    """Power that becomes free where no vehicle can be plugged in helps nobody."""
+    """Power that becomes free where no connector is free does not help."""
     depot = busy(a=0.0, b=0.0)
-    depot.stations["b"].sessions = [(depot.now + 3600, 10.0)]  # one for an hour
+    depot.stations["b"].sessions = [(depot.now + 3600, 10.0)]  # a session for an hour
     depot.stations["b"].accepted += 1
     depot.ledger.control("b", Control("b", Availability.AVAILABLE, 1, 1))
     large = depot.ask(LARGE, rank=-9)
@@ -253,7 +253,7 @@ def test_whatever_waits_each_that_can_be_charged_is(
     rank: int,
     drained: str,
 ) -> None:
-    """In time, one after the other at the latest, however many smaller come, and how urgent."""
+    """In time, at the latest one after the other, however many smaller or more urgent ones come."""
     depot = busy(a=40.0, b=0.0, c=0.0)
     if drained:
         depot.ledger.control(drained, Control(drained, Availability.DRAINING, None, 1))

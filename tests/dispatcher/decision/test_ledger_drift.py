@@ -16,18 +16,18 @@ BACKGROUND_KW = 3.0
 
 
 class Drift(World):
-    """What is heard of it comes late, twice, out of order or never, and must not mislead."""
+    """A world whose events and pages may come late, twice, out of order or never."""
 
     def __init__(self) -> None:
         super().__init__()
         self.set_scale()
 
-    # what is heard
+    # events, pages and depths
 
     @rule(data=st.data(), again=st.booleans())
     @precondition(lambda self: self.events)
     def hear_event(self, data: st.DataObject, again: bool) -> None:  # noqa: FBT001
-        """An event arrives, not always for the last time."""
+        """Deliver an event, perhaps not for the last time."""
         index = data.draw(st.integers(0, len(self.events) - 1))
         counts = self.events[index] if again else self.events.pop(index)
         was = self.account.anchored
@@ -38,20 +38,20 @@ class Drift(World):
     @rule(data=st.data())
     @precondition(lambda self: self.events)
     def lose_event(self, data: st.DataObject) -> None:
-        """An event never arrives."""
+        """Lose an event."""
         self.events.pop(data.draw(st.integers(0, len(self.events) - 1)))
 
     @rule()
     @precondition(lambda self: self.page is None)
     def ask_page(self) -> None:
-        """A scrape begins."""
+        """Begin a scrape."""
         self.now += 1
         self.page = self.truth.counts, self.now
 
     @rule()
     @precondition(lambda self: self.page)
     def read_page(self) -> None:
-        """Its answer arrives, however late."""
+        """Deliver its answer, however late."""
         assert self.page is not None
         (counts, asked_at), self.page = self.page, None
         before, was = self.account.counts, self.account.anchored
@@ -72,13 +72,13 @@ class Drift(World):
     @rule()
     @precondition(lambda self: self.asking is None and not self.truth.sent)
     def ask_depth(self) -> None:
-        """The dispatcher wants to know how much waits in the queue."""
+        """Ask for the depth of the queue."""
         if A in self.ledger.unanchored():
             self.ledger.ask_depth(A)
             self.asking = self.measure
 
     def measure(self) -> None:
-        """The broker counts what is ready; the answer is on its way."""
+        """Have the broker count the ready messages; the answer is not there yet."""
         ready = len(self.truth.ready) + self.truth.copies
         self.hidden_at_depth = len(self.truth.held) + self.truth.copies
         self.gone_at_depth = self.gone
@@ -87,7 +87,7 @@ class Drift(World):
     @rule(lost=st.booleans())
     @precondition(lambda self: self.asking)
     def go_on_asking(self, lost: bool) -> None:  # noqa: FBT001
-        """The question for the depth comes one step further."""
+        """Continue the question for the depth by one step."""
         assert self.asking is not None
         self.now += 1
         going_on, self.asking = self.asking, None
@@ -98,7 +98,7 @@ class Drift(World):
 
     @rule()
     def scrape(self) -> None:
-        """Ask for a page and get it at once."""
+        """Request a page and read it at once."""
         self.page = None
         self.ask_page()
         self.read_page()
@@ -106,8 +106,8 @@ class Drift(World):
     @rule()
     @precondition(lambda self: not self.truth.sent)
     def set_scale(self) -> None:
-        """Go through all steps of it, with nothing in between."""
-        for _ in range(3):  # a page may call a scale in doubt that has just been set
+        """Set the baseline in all its steps, with nothing in between."""
+        for _ in range(3):  # a page may put a new baseline in doubt
             self.scrape()
             if self.asking is None:
                 self.ask_depth()
@@ -119,7 +119,7 @@ class Drift(World):
         raise AssertionError("the scale is never set")
 
     def settle(self, heard: Counts, *, from_page: bool = False) -> None:
-        """Note what the ledger must know by now: the latest, and then that nothing is hidden."""
+        """Note what the ledger must know by now: the latest counters, and if nothing is hidden."""
         truth, counts = self.truth, self.account.counts
         known = counts is not None and counts.started_at == truth.started_at
         if heard == truth.counts and (from_page or known):
@@ -127,17 +127,17 @@ class Drift(World):
         if self.latest == truth.counts and not truth.on_the_way and not truth.copies:
             self.hidden, self.blurred = 0, False
 
-    # what must hold
+    # invariants
 
     @property
     def clear(self) -> bool:
-        """Tell whether what the ledger counts is all there is."""
+        """Return whether the ledger can know of all jobs."""
         unseen = self.hidden or self.gone or self.truth.copies
         return self.account.anchored and not unseen and not self.blurred
 
     @invariant()
     def is_never_negative(self) -> None:
-        """No substation looks lighter than empty."""
+        """No substation has a negative load."""
         account = self.account
         assert account.load >= 0
         assert account.outstanding >= 0
@@ -145,7 +145,7 @@ class Drift(World):
 
     @invariant()
     def is_never_lighter_than_the_truth(self) -> None:
-        """Old news makes a substation look heavier, never lighter."""
+        """Old data make a substation look heavier, never lighter."""
         if self.account.anchored:
             assert self.account.load >= self.truth.load - self.hidden
         if self.clear:
@@ -153,7 +153,7 @@ class Drift(World):
 
     @invariant()
     def is_the_truth_once_all_is_heard(self) -> None:
-        """With the newest counters taken in, nothing counts twice."""
+        """With the newest counters applied, nothing counts twice."""
         if self.latest != self.truth.counts:
             return
         assert self.account.counts == self.latest
@@ -164,7 +164,7 @@ class Drift(World):
             assert self.account.power_kw == pytest.approx(self.truth.power_kw + BACKGROUND_KW)
 
     def teardown(self) -> None:
-        """Within one question and one page after all is quiet, the ledger is right again."""
+        """Once all is quiet, one question and one page make the ledger right again."""
         while self.truth.sent:
             self.truth.arrive()
         self.truth.give_back()

@@ -13,20 +13,20 @@ from grid.messages import DEFAULT_POWER_KW, ChargeRequest
 
 @dataclass(frozen=True)
 class One:
-    """Whoever waits."""
+    """A request that waits."""
 
     name: str
     wish: Wish
 
 
 def one(name: str, *rank: float, departs_at: float = inf) -> One:
-    """Make one of a rank."""
+    """Make a request of a rank."""
     first, second, third = (*rank, 0.0, 0.0, 0.0)[:3]
     return One(name, Wish((first, second, third, name), (), 7, departs_at))
 
 
 def line_of(*ones: One) -> Line[One]:
-    """Make a line of some that joined in that order."""
+    """Make a wait queue that these requests joined in that order."""
     line: Line[One] = Line()
     for each in ones:
         line.join(each)
@@ -34,7 +34,7 @@ def line_of(*ones: One) -> Line[One]:
 
 
 def names(ones: Line[One] | list[One]) -> str:
-    """Give the names of some, one letter each."""
+    """Return the names of some requests, one letter each."""
     return "".join(each.name for each in ones)
 
 
@@ -54,12 +54,12 @@ def names(ones: Line[One] | list[One]) -> str:
     ],
 )
 def test_what_ranks_a_request(request_: ChargeRequest, rank: Rank) -> None:
-    """Priority, then the latest start: the departure less the time to charge; then age, then id."""
+    """Priority, then the latest start (departure less charging time), then age, then id."""
     assert wish(request_).rank == rank
 
 
 def test_what_a_request_wishes() -> None:
-    """Its power, or the usual one; where alone it may go; when it leaves, if ever."""
+    """Its power or the default, the only substations allowed, and when it leaves, if ever."""
     plain = wish(ChargeRequest("x", 5))
     assert (plain.power_kw, plain.named, plain.departs_at) == (DEFAULT_POWER_KW, (), inf)
     full = wish(
@@ -69,7 +69,7 @@ def test_what_a_request_wishes() -> None:
 
 
 def test_the_order_of_requests() -> None:
-    """The most urgent first, among these the tightest, then the oldest, then by id."""
+    """The most urgent first, then the one that must start soonest, then the oldest, then by id."""
     requests = [
         ChargeRequest("young", 9),
         ChargeRequest("b", 5),
@@ -87,7 +87,7 @@ NUMBERS = st.sampled_from([0.0, 1.0, 2.0, inf])
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=30))
 def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, ...]]) -> None:
-    """In whatever order they come; of equal ranks the first stays first."""
+    """In any order of joining; of equal ranks, the first stays first."""
     ones = [one("x", *rank) for rank in ranks]
     line = line_of(*ones)
     assert list(line) == sorted(ones, key=lambda each: each.wish.rank)
@@ -96,7 +96,7 @@ def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, .
 
 
 def test_those_passed_over_keep_their_place() -> None:
-    """Each is offered once, in the order of the line, and told how many others stay or follow."""
+    """Each is offered once, in order, with the number of others that stay or follow."""
     line = line_of(*(one(name, number) for number, name in enumerate("abcdef")))
     offered: list[tuple[str, int]] = []
 
@@ -129,7 +129,7 @@ def test_one_over_which_the_serving_fails_leaves_the_line_as_it_is_without_it() 
 
 @pytest.mark.parametrize(("answer", "left"), [(True, ""), (False, "abc"), (None, "abc")])
 def test_all_are_served_or_none(answer: bool | None, left: str) -> None:  # noqa: FBT001
-    """And a line where nobody waits offers nobody."""
+    """An empty wait queue offers nothing."""
     line = line_of(*(one(name) for name in "abc"))
     line.serve(lambda _, __: answer)
     assert names(line) == left
@@ -156,7 +156,7 @@ def test_those_whose_departure_has_come_leave_the_line() -> None:
     ("count", "taken", "left"), [(0, "", "abcd"), (1, "d", "abc"), (3, "bcd", "a"), (9, "abcd", "")]
 )
 def test_the_last_are_taken_out(count: int, taken: str, left: str) -> None:
-    """As many as are asked for, or all there are, in their order."""
+    """So many, or all there are, in their order."""
     line = line_of(*(one(name) for name in "abcd"))
     assert names(line.take_last(count)) == taken
     assert names(line) == left

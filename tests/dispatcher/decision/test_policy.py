@@ -23,20 +23,20 @@ THREE = (
 
 
 def open_of(*rows: Row) -> Open:
-    """Give what is open of a table to a request of 7 kW."""
+    """Return the candidates of a table for a request of 7 kW."""
     found = fleet_of(*rows).open_to(7, (), NOW)
     assert found is not None
     return found
 
 
 def choose(name: str, open_to: Open, seed: int = 0) -> tuple[str, str]:
-    """Give the name of what a policy chooses, and the reason."""
+    """Return the name of the substation that a policy chooses, and the reason."""
     place, reason = policy(name).choose(open_to, Random(seed))  # noqa: S311
     return open_to.name(place), reason
 
 
 def wins(name: str, open_to: Open, draws: int) -> Counter[str]:
-    """Tell how often each substation is chosen."""
+    """Return how often each substation is chosen."""
     chooser, random = policy(name), Random(3)  # noqa: S311
     return Counter(open_to.name(chooser.choose(open_to, random)[0]) for _ in range(draws))
 
@@ -71,7 +71,7 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     ],
 )
 def test_the_lowest_utilisation_after_placing_wins(rows: tuple[Row, ...], chosen: str) -> None:
-    """Sessions count of the places, and power of the rating, with the request already in it."""
+    """Sessions relative to connectors or limit, power relative to the rating, with the request."""
     assert choose("least-loaded", open_of(*rows))[0] == chosen
 
 
@@ -85,12 +85,12 @@ def test_the_lowest_utilisation_after_placing_wins(rows: tuple[Row, ...], chosen
     ],
 )
 def test_each_looks_at_its_own_facts(name: str, chosen: str, reason: str) -> None:
-    """Load and power are the ledger's for the first two, least-gauge knows the gauge alone."""
+    """The first two use the ledger's load and power, least-gauge only the gauge."""
     assert choose(name, open_of(*THREE)) == (chosen, reason)
 
 
 def test_the_reason_says_whether_it_was_by_lot() -> None:
-    """And among how many; drawing lots alone says so, too."""
+    """And among how many; so does the policy that only draws."""
     tied = open_of(Row("a", 1), Row("b", 1), Row("c", 2))
     assert choose("least-loaded", tied)[1] == (
         "lowest utilisation after placing it: 0.2, drawn among 2"
@@ -99,7 +99,7 @@ def test_the_reason_says_whether_it_was_by_lot() -> None:
 
 
 def test_one_that_does_not_tell_its_rating_has_no_headroom() -> None:
-    """It is chosen only where none tells, and by lot."""
+    """It is chosen only if none has a rating, and then at random."""
     assert choose("most-headroom", open_of(Row("a"), Row("b", 9, rated=80)))[0] == "b"
     assert wins("most-headroom", open_of(Row("a"), Row("b", 9)), 50).keys() == {"a", "b"}
 
@@ -109,7 +109,7 @@ def test_one_that_does_not_tell_its_rating_has_no_headroom() -> None:
 def test_those_it_is_compared_with_do_not_see_the_ledger(
     name: str, loads: list[int], seed: int
 ) -> None:
-    """Whatever is on its way, their choice is the same."""
+    """Their choice does not depend on jobs in flight."""
     gauges = [("a", 3.0), ("b", 1.0), ("c", 2.0)]
     bare = open_of(*(Row(each, gauge, 100) for each, gauge in gauges))
     sent = open_of(
@@ -133,14 +133,14 @@ def test_the_lower_gauge_of_two_wins_and_the_highest_never() -> None:
 
 
 def test_two_are_drawn_of_those_that_are_there() -> None:
-    """Where there is one, it is that one."""
+    """If there is only one, it is chosen."""
     assert choose("power-of-two", open_of(Row("a", 4))) == ("a", "lower gauge of two drawn: a (4)")
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"round-robin"}))
 @pytest.mark.parametrize("tied", [2, 3, 7])
 def test_ties_are_fair(name: str, tied: int) -> None:
-    """Each of the tied wins equally often, wherever it stands among the heavier."""
+    """Each tied substation is chosen equally often, wherever it is among the heavier."""
     heavier: tuple[Row, ...] = ()
     if name not in {"power-of-two", "random"}:
         heavier = (Row("first", 5, rated=40, power=30), Row("z", 5, rated=40, power=30))
@@ -148,11 +148,11 @@ def test_ties_are_fair(name: str, tied: int) -> None:
     won = wins(name, open_of(*heavier, *rows), 700 * tied)
     assert len(won) == tied
     chi_square = sum((won[f"s{number}"] - 700) ** 2 / 700 for number in range(tied))
-    assert chi_square < {2: 10.8, 3: 13.8, 7: 22.5}[tied]  # 1 in 1,000 by chance
+    assert chi_square < {2: 10.8, 3: 13.8, 7: 22.5}[tied]  # exceeded by chance once in 1,000
 
 
 class Loaded(Random):
-    """Chance that always draws the same."""
+    """A random generator that always draws the same number."""
 
     def __init__(self, drawn: int) -> None:
         super().__init__()
@@ -160,13 +160,13 @@ class Loaded(Random):
         self.among: list[int] = []
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:  # noqa: ARG002
-        """Draw that, and note of how many."""
+        """Return that number, and record the size of the range."""
         self.among.append(start)
         return self.drawn
 
 
 def test_one_draw_decides_among_the_tied_alone() -> None:
-    """Each draw is one of the tied, so that a fair draw is a fair choice; no tie needs none."""
+    """Each draw is one of the tied, so that a fair draw is a fair choice; without a tie, none."""
     open_to = open_of(Row("a", 2), Row("b", 1), Row("c", 2), Row("d", 1), Row("e", 1))
     chances = [Loaded(number) for number in range(3)]
     chosen = [open_to.name(LeastLoaded().choose(open_to, each)[0]) for each in chances]
@@ -177,7 +177,7 @@ def test_one_draw_decides_among_the_tied_alone() -> None:
 
 
 def test_round_robin_takes_turns_in_the_order_of_the_names() -> None:
-    """One that cannot be chosen loses its turn only."""
+    """A substation that cannot be chosen only loses its turn."""
     fleet = fleet_of(*THREE)
     chooser, random = policy("round-robin"), Random(0)  # noqa: S311
     found = []
@@ -189,7 +189,7 @@ def test_round_robin_takes_turns_in_the_order_of_the_names() -> None:
 
 
 def test_round_robin_goes_on_where_the_last_one_has_left() -> None:
-    """The next by name is the next, though there is another fleet now."""
+    """The next by name follows, even if the fleet has changed."""
     chooser, random = policy("round-robin"), Random(0)  # noqa: S311
     turns = []
     for there in ["abd", "abd", "acd", "acd", "abd"]:
@@ -204,7 +204,7 @@ def test_round_robin_goes_on_where_the_last_one_has_left() -> None:
 
 @given(st.integers(1, 9), st.integers(0, 60))
 def test_round_robin_gives_each_its_share(count: int, requests: int) -> None:
-    """With the same substations open, no two differ by more than one."""
+    """With the same candidates, no two substations differ by more than one."""
     won = wins("round-robin", open_of(*(Row(f"s{number}") for number in range(count))), requests)
     assert sum(won.values()) == requests
     assert max(won.values(), default=0) - min(won[f"s{n}"] for n in range(count)) <= 1
@@ -213,7 +213,7 @@ def test_round_robin_gives_each_its_share(count: int, requests: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 99))
 def test_the_same_chance_and_past_give_the_same_choices(name: str, seed: int) -> None:
-    """A decision can be had again from what it was made of."""
+    """A decision can be reproduced from its inputs."""
     one, other = policy(name), policy(name)
     first, second = Random(seed), Random(seed)  # noqa: S311
     open_to = open_of(*(Row(each, 2) for each in "abcde"))

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever the state and whatever has happened before."""
+"""What holds for every decision, in any state and after any history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RANDOMS = st.randoms(use_true_random=False)
 
 
 def known(ledger: Ledger) -> dict[str, Any]:
-    """Give all that a ledger knows, apart from its note that a ramp is over."""
+    """Return all that a ledger knows, apart from its note that a slow start is over."""
     accounts = deepcopy(ledger.accounts)
     for each in accounts.values():
         each.health.back_at = None
@@ -40,7 +40,7 @@ def known(ledger: Ledger) -> dict[str, Any]:
 def test_the_lightest_of_all_that_may_be_used_is_chosen(
     rows: list[Row], requested: float, named: list[str], random: Random
 ) -> None:
-    """By arithmetic on each account alone; where nobody is chosen, nobody has room."""
+    """By arithmetic on each account alone; if none is chosen, none has capacity."""
     fleet = fleet_of(*rows)
     found = fleet.open_to(requested, named, NOW)
     accounts, blind = oracle.usable(fleet.ledger, named, NOW)
@@ -60,7 +60,7 @@ def test_the_lightest_of_all_that_may_be_used_is_chosen(
 def test_choosing_changes_nothing_in_the_ledger(
     name: str, rows: list[Row], requested: float, named: list[str], random: Random
 ) -> None:
-    """A decision looks only; what it is told of is told by whoever sends."""
+    """A decision only reads; the ledger changes when the job is dispatched."""
     fleet = fleet_of(*rows, slow_start=SLOW_START)
     before = known(fleet.ledger)
     if (found := fleet.open_to(requested, named, NOW, ahead=True)) is not None:
@@ -75,7 +75,7 @@ def test_choosing_changes_nothing_in_the_ledger(
 def test_the_rows_follow_whatever_happens(
     changes: list[Change], requested: float, named: list[str]
 ) -> None:
-    """After each change, and each time that passes, those are open that the accounts say."""
+    """After each change and passing of time, the candidates are those that the accounts imply."""
     world = World()
     for change in changes:
         change(world)
@@ -92,7 +92,7 @@ def test_the_rows_follow_whatever_happens(
 def test_no_policy_chooses_what_may_not_be_used(
     name: str, changes: list[Change], requested: float, random: Random
 ) -> None:
-    """Unknown is never idle: an ineligible one is chosen only where not one page can be read."""
+    """Unknown is never idle: an ineligible one is chosen only if no page at all can be read."""
     world, chooser = World(), policy(name)
     for change in changes:
         change(world)
@@ -110,7 +110,7 @@ def test_no_policy_chooses_what_may_not_be_used(
 
 
 def fill(fleet: Fleet, requests: int, random: Random) -> dict[str, int]:
-    """Place requests with no new word of any substation; gives how many went where."""
+    """Place requests without any new reading; return how many went where."""
     chooser, sent = LeastLoaded(), dict.fromkeys(fleet.ledger.accounts, 0)
     for _ in range(requests):
         if (found := fleet.open_to(7.4, (), NOW)) is None:
@@ -123,7 +123,7 @@ def fill(fleet: Fleet, requests: int, random: Random) -> dict[str, int]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_burst_within_one_scrape_period_spreads_evenly(seed: int) -> None:
-    """300 requests with no new reading are 100 each, and at no time more than one apart."""
+    """300 requests without a new reading are 100 each, and never more than one apart."""
     random = Random(seed)  # noqa: S311
     fleet = fleet_of(*(Row(name, places=100) for name in "abc"))
     sent = dict.fromkeys("abc", 0)
@@ -139,7 +139,7 @@ def test_a_burst_within_one_scrape_period_spreads_evenly(seed: int) -> None:
 def test_unequal_substations_fill_in_proportion(
     places: list[int], requests: int, random: Random
 ) -> None:
-    """At any filling, no substation could give a session to another and both be better for it."""
+    """At any load, moving a session to another substation would not lower the highest load."""
     sent = fill(fleet_of(*(Row(f"s{n}", places=count) for n, count in enumerate(places))),
                 requests, random)  # fmt: skip
     assert sum(sent.values()) == min(requests, sum(places))
@@ -152,7 +152,7 @@ def test_unequal_substations_fill_in_proportion(
 def test_unequal_transformers_fill_in_proportion(
     fits: list[int], requests: int, random: Random
 ) -> None:
-    """The same of power, where that is what runs out: none is ever above its rating."""
+    """The same for power, if that is the limit: none is ever above its rating."""
     rows = [Row(f"s{n}", places=1000, rated=7.4 * count) for n, count in enumerate(fits)]
     sent = fill(fleet_of(*rows), requests, random)
     assert sum(sent.values()) == min(requests, sum(fits))
@@ -162,6 +162,6 @@ def test_unequal_transformers_fill_in_proportion(
 
 
 def test_substations_that_begin_uneven_are_evened_out() -> None:
-    """What is lighter is filled first."""
+    """The lightest are filled first."""
     fleet = fleet_of(Row("a", 6), Row("b", 0), Row("c", 3))
     assert fill(fleet, 9, Random(0)) == {"a": 0, "b": 6, "c": 3}  # noqa: S311

@@ -1,4 +1,4 @@
-"""A substation as it really is, with its queue and what is on its way to that."""
+"""A substation as it really is, with its queue and the jobs in flight to it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from grid.messages import DEFAULT_POWER_KW
 
 @dataclass(eq=False)
 class Job:
-    """One vehicle: what it draws in kW, and whether the ledger can know that before it charges."""
+    """One job: what it draws in kW, and whether the ledger can know that before it charges."""
 
     draws: float
     known: bool = True
 
     @property
     def counts_as(self) -> float:
-        """What it is counted as while it is on its way, in kW."""
+        """Return the power it counts as while in flight, in kW."""
         return self.draws if self.known else DEFAULT_POWER_KW
 
 
@@ -28,7 +28,7 @@ class Truth:
     def __init__(self) -> None:
         self.sent: deque[Job] = deque()  # published, and not in the queue yet
         self.ready: deque[Job] = deque()  # in the queue
-        self.held: deque[Job] = deque()  # the broker keeps them for a consumer that is gone
+        self.held: deque[Job] = deque()  # unacknowledged by a consumer that is gone
         self.sessions: list[Job] = []
         self.copies = 0  # second copies of jobs, in the queue
         self.accepted = self.completed = self.duplicates = 0
@@ -36,32 +36,32 @@ class Truth:
 
     @property
     def on_the_way(self) -> list[Job]:
-        """The jobs that no session shows."""
+        """Return the jobs without a session."""
         return [*self.held, *self.ready, *self.sent]
 
     @property
     def load(self) -> int:
-        """How many jobs there are."""
+        """Return the number of jobs."""
         return len(self.sessions) + len(self.on_the_way)
 
     @property
     def charging_kw(self) -> float:
-        """What the sessions draw, in kW."""
+        """Return what the sessions draw, in kW."""
         return sum(job.draws for job in self.sessions)
 
     @property
     def power_kw(self) -> float:
-        """What all jobs draw or will draw, as far as that can be known, in kW."""
+        """Return what all jobs draw or will draw, as far as that can be known, in kW."""
         return self.charging_kw + sum(job.counts_as for job in self.on_the_way)
 
     @property
     def least_kw(self) -> float:
-        """The same where it is not known which of them charge, in kW."""
+        """Return the same for the case that it is unknown which of them charge, in kW."""
         return sum(min(job.draws, job.counts_as) for job in [*self.sessions, *self.on_the_way])
 
     @property
     def counts(self) -> Counts:
-        """Give what the substation says of itself."""
+        """Return the substation's own counters."""
         return Counts(
             len(self.sessions),
             self.accepted,
@@ -72,26 +72,26 @@ class Truth:
         )
 
     def arrive(self) -> None:
-        """The next job reaches the queue."""
+        """Move the next job into the queue."""
         self.ready.append(self.sent.popleft())
 
     def take(self) -> None:
-        """A session begins."""
+        """Begin a session."""
         self.sessions.append(self.ready.popleft())
         self.accepted += 1
 
     def complete(self, number: int) -> None:
-        """A session ends."""
+        """End a session."""
         self.sessions.pop(number)
         self.completed += 1
 
     def take_copy(self) -> None:
-        """A second copy is dropped."""
+        """Drop a second copy."""
         self.copies -= 1
         self.duplicates += 1
 
     def restart(self, *, noticed: bool) -> None:
-        """Begin anew; the jobs go back to the queue as soon as the broker notices."""
+        """Restart the substation; its jobs go back to the queue once the broker notices."""
         self.held.extend(self.sessions)
         self.sessions.clear()
         self.accepted = self.completed = self.duplicates = 0
@@ -100,11 +100,11 @@ class Truth:
             self.give_back()
 
     def give_back(self) -> None:
-        """The broker puts what it held back where it was, before all others."""
+        """Requeue what a lost consumer had, ahead of all others."""
         self.ready.extendleft(reversed(self.held))
         self.held.clear()
 
     def forget_powers(self) -> None:
-        """Nobody who counts knows any more what they will draw."""
+        """Have the ledger no longer know what the jobs will draw."""
         for job in [*self.sessions, *self.on_the_way]:
             job.known = False
