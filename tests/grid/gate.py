@@ -1,4 +1,4 @@
-"""A way to the broker that a test can close, make deaf, or let lead nowhere."""
+"""A link to the broker that a test can close, freeze, or make lose answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 65536
 
 
 class Gate:
-    """Passes bytes between clients and the broker at ``url``; clients use ``Gate.url``.
+    """A proxy between clients and the broker at ``url``; clients use ``Gate.url``.
 
     While ``mute`` is set, nothing of a new connection goes to the broker and nothing comes back;
     while ``deaf`` is set, the broker's answers are dropped. While it is frozen, nothing passes on
@@ -37,11 +37,11 @@ class Gate:
         self._thawed.set()
 
     async def open(self) -> None:
-        """Let clients in."""
+        """Accept clients."""
         self._server = await asyncio.start_server(self._accept, HOST, self._port)
 
     async def close(self) -> None:
-        """Break every connection, as a network does, and let nobody in."""
+        """Break every connection, as a network does, and accept no more."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -51,7 +51,7 @@ class Gate:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def reopen(self) -> None:
-        """Break every connection and let clients in again, nothing held back."""
+        """Break every connection and accept clients again, without ``deaf`` or ``mute``."""
         await self.close()
         self.mute = self.deaf = False
         await self.open()
@@ -65,7 +65,7 @@ class Gate:
         self._thawed.set()
 
     def through(self, url: str) -> str:
-        """Give the address of the same user and virtual host by way of this gate."""
+        """Return the address of the same user and virtual host through this gate."""
         parts = urlsplit(url)
         return urlunsplit(parts._replace(netloc=parts.netloc.replace(*self._ports())))
 
@@ -120,7 +120,7 @@ class Gate:
 
 @asynccontextmanager
 async def gate(url: str) -> AsyncIterator[Gate]:
-    """Give an open gate to the broker."""
+    """Run an open gate to the broker."""
     one = Gate(url)
     await one.open()
     try:

@@ -99,5 +99,5 @@ def _json(value: object) -> bytes:
 
 
 def nested(depth: int) -> bytes:
-    """Give JSON lists within lists."""
+    """Return JSON lists within lists."""
     return b"[" * depth + b"]" * depth

@@ -1,4 +1,4 @@
-"""Which acknowledgements are due: nothing twice, nothing too early, nothing left."""
+"""Which acknowledgements are due: no delivery twice, too early, or never."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Channel:
         self.frames = 0
 
     def take(self, acks: Sequence[tuple[int, bool]]) -> None:
-        """Take acknowledgements; an unknown tag would close the channel."""
+        """Apply acknowledgements; an unknown tag would close the channel."""
         for tag, multiple in acks:
             assert tag in self.outstanding, f"PRECONDITION_FAILED - unknown delivery tag {tag}"
             meant = {each for each in self.outstanding if each <= tag} if multiple else {tag}
@@ -41,7 +41,7 @@ class Channel:
     ],
 )
 def test_what_has_no_gap_goes_at_once(done: list[int], acks: list[tuple[int, bool]]) -> None:
-    """One acknowledgement for all that are done from the first on; what is behind a gap waits."""
+    """One acknowledgement covers all done from the first on; deliveries behind a gap wait."""
     window = AckWindow()
     for tag in (1, 2, 3, 4):
         window.delivered(tag)
@@ -51,7 +51,7 @@ def test_what_has_no_gap_goes_at_once(done: list[int], acks: list[tuple[int, boo
 
 
 def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
-    """A gap gets one chance to close; then what is done behind it does not wait for it."""
+    """A gap has one chance to close; then the deliveries behind it are acknowledged singly."""
     window = AckWindow()
     for tag in (1, 2, 3):
         window.delivered(tag)
@@ -67,7 +67,7 @@ def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
 
 
 def test_one_that_is_requeued_is_no_gap() -> None:
-    """RabbitMQ has it back: what is done behind it goes with what is done before it."""
+    """RabbitMQ has it back, so one acknowledgement covers what is done before and behind it."""
     window = AckWindow()
     for tag in (1, 2, 3):
         window.delivered(tag)
@@ -85,7 +85,7 @@ STEP = st.sampled_from(["deliver", "deliver", "done", "done", "done", "requeue",
 def test_every_delivery_is_acknowledged_once_and_only_when_done(
     steps: list[str], data: st.DataObject
 ) -> None:
-    """In any order: nothing that is not done is acknowledged, and all that is done is, once."""
+    """In any order, all deliveries that are done are acknowledged once, and no others."""
     window, channel = AckWindow(), Channel()
     tag, undone, done = 0, set[int](), set[int]()
     for step in steps:
@@ -115,7 +115,7 @@ def test_every_delivery_is_acknowledged_once_and_only_when_done(
 
 @given(st.permutations(range(1, 41)))
 def test_any_order_ends_with_nothing_outstanding(order: list[int]) -> None:
-    """All done is all acknowledged, in at most one frame a delivery."""
+    """All that is done is acknowledged, in at most one frame a delivery."""
     window, channel = AckWindow(), Channel()
     for tag in range(1, 41):
         window.delivered(tag)
@@ -128,7 +128,7 @@ def test_any_order_ends_with_nothing_outstanding(order: list[int]) -> None:
 
 
 def test_memory_is_bounded_while_the_first_is_held() -> None:
-    """One request that waits for hours does not make the window remember all that came after it."""
+    """The window does not keep everything that came after a request which waits for hours."""
     window, channel = AckWindow(), Channel()
     window.delivered(1)
     channel.outstanding.add(1)
@@ -145,7 +145,7 @@ def test_memory_is_bounded_while_the_first_is_held() -> None:
 
 
 def test_what_is_done_behind_a_gap_is_not_to_be_done_any_more() -> None:
-    """It has no acknowledgement yet, but nobody has it in hand."""
+    """It is not acknowledged yet, but the service has no more work with it."""
     window = AckWindow()
     for tag in (1, 2, 3):
         window.delivered(tag)

@@ -1,4 +1,4 @@
-"""Consuming from a real RabbitMQ: what is not acknowledged comes back, and so does the consumer."""
+"""Consuming from a real RabbitMQ: redelivery, settling, and a consumer that comes back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUEUE = topology.substation_queue("substation1")
 
 @pytest.fixture
 async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
-    """Give a link that declares, with the substation's queue declared."""
+    """Yield a link that declares, with the substation's queue declared."""
     async with running(Declarer("declarer", [vhost.url()], Seen())) as link:
         assert (await link.queue(QUEUE)).ready == 0
         yield link
@@ -43,7 +43,7 @@ def recorder(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> R
 
 
 async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: Declarer) -> None:
-    """A prefetch above what one consumer is granted is split, and neither exceeded nor cut."""
+    """A prefetch above the limit of one consumer is split, and neither exceeded nor cut."""
     await send(vhost, *map(str, range(2_100)))
     one = recorder(vhost, prefetch=2_050)
     async with one.running():
@@ -58,7 +58,7 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
 
 @pytest.mark.usefixtures("declarer")
 async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
-    """When the link breaks, the service is told to forget, before it gets the same jobs again."""
+    """When the link breaks, the service is told to forget its jobs before they are redelivered."""
     await send(vhost, "a", "b", "c")
     async with gate(vhost.url("substation.substation1")) as way:
         one = Recorder(way.url, QUEUE.name, ack=False)
@@ -67,7 +67,7 @@ async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
             assert one.forgotten_after == []
             await way.reopen()
             await eventually(lambda: len(one.ids) == 6, "all are delivered again")
-            # the first of them come before RabbitMQ's word that the consumer is set up
+            # the first messages come before RabbitMQ confirms the consumer
             await eventually(lambda: one.link.connected, "the link is up")
     assert sorted(map(str, one.ids[3:])) == ["a", "b", "c"]
     assert [each.redelivered for each in one.deliveries] == [False] * 3 + [True] * 3
@@ -92,7 +92,7 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
 
 @pytest.mark.usefixtures("declarer")
 async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
-    """``requeue`` returns one delivery to its queue, and the others stay where they are."""
+    """``requeue`` returns one delivery to its queue; the others are unaffected."""
     await send(vhost, "a", "b")
     one = recorder(vhost)
     async with one.running():
@@ -104,7 +104,7 @@ async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
 
 @pytest.mark.usefixtures("declarer")
 async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
-    """``reject`` sends one delivery to ``charge.dead``, whole, with where and why it died."""
+    """``reject`` dead-letters one delivery to ``charge.dead``, whole, with queue and reason."""
     await send(vhost, "bad")
     dead = Recorder(vhost.url("dispatcher"), topology.DEAD)
     one = recorder(vhost)
@@ -140,12 +140,12 @@ async def test_stopping_lets_what_was_taken_be_finished(
 
 
 async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: Declarer) -> None:
-    """RabbitMQ ends the consumer when its queue is deleted; once there is one again, it goes on."""
+    """RabbitMQ cancels the consumer of a deleted queue; it consumes again once there is one."""
     one = recorder(vhost, ack=True)
     async with one.running():
         path = f"/api/queues/{quote(vhost.name)}/{QUEUE.name}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
-        # a queue may still be there for a moment after its consumers were told that it is not
+        # a queue may still exist for a moment after its consumers were cancelled
         await eventually(lambda: "NOT_FOUND" in one.seen.reasons()[-1], "no queue is found")
         assert one.forgotten_after
         assert one.gone_after == [0], "it is told that the queue is gone, and then to forget"
@@ -159,7 +159,7 @@ async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: 
 async def test_a_consumer_that_breaks_the_rules_starts_afresh(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """A second frame for one delivery closes the channel: what was unsettled comes again."""
+    """A second frame for one delivery closes the channel; unsettled messages are redelivered."""
     await send(vhost, "a", "b")
     one = recorder(vhost)
     async with one.running():
@@ -177,7 +177,7 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
 async def test_delivery_that_is_settled_twice_keeps_its_link(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """RabbitMQ hears of each once, whatever is said of it: no channel closes over it."""
+    """Only the first settlement is sent, so RabbitMQ has no reason to close the channel."""
     await send(vhost, "a", "b", "c")
     one = recorder(vhost)
     async with one.running():
@@ -199,7 +199,7 @@ async def test_delivery_that_is_settled_twice_keeps_its_link(
 
 
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
-    """A second dispatcher stands by, and gets everything once the first one's link is gone."""
+    """A second dispatcher is on standby, and gets everything once the first one's link is lost."""
     second = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
     async with gate(vhost.url("dispatcher")) as way:
         first = Recorder(way.url, topology.REQUESTS, ack=False)
@@ -222,7 +222,7 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
 async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Poison goes to charge.dead, not round and round; the loop's handler ends the service."""
+    """The message is dead-lettered, not requeued for ever; the loop's handler ends the service."""
     told: list[object] = []
     handler = lambda _, context: told.append(context["exception"])  # noqa: E731
     asyncio.get_running_loop().set_exception_handler(handler)
@@ -247,7 +247,7 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
 
 
 class Forsaken(Consumer):
-    """A consumer that RabbitMQ counts and does not serve: it may be brought nothing at first."""
+    """A consumer that RabbitMQ counts but does not serve: its first link gets no messages."""
 
     async def _consume(self, channel: Channel, prefetch: int) -> str:
         if self.opened > 1:
@@ -275,7 +275,7 @@ async def forsaken(
 
 @pytest.mark.usefixtures("declarer")
 async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualHost) -> None:
-    """One with nothing in hand, and brought nothing though messages wait, starts afresh."""
+    """If it has nothing in hand and gets nothing though messages wait, its link is made anew."""
     held: list[str | None] = []
     counted = Consumer(
         "counted",
@@ -300,7 +300,7 @@ async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualH
 
 @pytest.mark.usefixtures("declarer")
 async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: VirtualHost) -> None:
-    """Also while it has jobs in hand, and nothing is sent: nobody would, to a queue without one."""
+    """Also with jobs in hand and an empty queue: no one sends to a queue without a consumer."""
     seen = Seen()
     came: list[str | None] = []
     async with forsaken(vhost, seen, came, busy=True):
@@ -317,7 +317,7 @@ async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: Virtu
 async def test_a_consumer_with_nothing_to_do_keeps_its_link(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty queue, and one whose messages are all in hand, are no reason to start afresh."""
+    """Neither an empty queue nor one whose messages are all unacknowledged is a reason for it."""
     monkeypatch.setattr("grid.amqp.consumer.LOOK_SECONDS", 0.05)
     seen = Seen()
     came: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Links to a real RabbitMQ: they come back, by another address if need be, and say little."""
+"""Links to a real RabbitMQ: they come back, by another address if necessary, and log little."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOBODY = "amqp://user:s3cr3t@127.0.0.1:1/"  # nothing listens on port 1
 
 
 async def four_links(stack: AsyncExitStack, url: str, seen: Seen) -> list[Link]:
-    """Run one link of each kind; gives them once they are up."""
+    """Run one link of each kind, and return them once they are up."""
     consumer = Consumer("consumer", [url], seen, queue=topology.REQUESTS, prefetch=1)
     reader = StreamReader("reader", [url], seen, queue=topology.EVENTS)
     return [
@@ -44,11 +44,11 @@ async def four_links(stack: AsyncExitStack, url: str, seen: Seen) -> list[Link]:
 
 
 async def four_connections(vhost: VirtualHost) -> dict[str, str]:
-    """Wait until RabbitMQ lists four connections; gives its name for each, and ours."""
+    """Wait until RabbitMQ lists four connections; return its name for each, with ours."""
     path = f"/api/vhosts/{quote(vhost.name)}/connections"
     found: dict[str, str] = {}
     async with asyncio.timeout(PATIENCE):
-        while len(found) < 4:  # its list is some seconds old
+        while len(found) < 4:  # the list is updated every few seconds
             listed = await asyncio.to_thread(vhost.broker.request, "GET", path)
             found = {each["name"]: each["client_properties"]["connection_name"] for each in listed}
             await asyncio.sleep(0.1)
@@ -56,7 +56,7 @@ async def four_connections(vhost: VirtualHost) -> dict[str, str]:
 
 
 async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHost) -> None:
-    """All connections closed at once in the management UI are all made anew, by themselves."""
+    """Connections that are closed in the management UI, all at once, are all made anew."""
     seen = Seen()
     async with AsyncExitStack() as stack:
         links = await four_links(stack, vhost.url(), seen)
@@ -76,7 +76,7 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
 async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mistake(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RabbitMQ killed just then: the loop is told of no error, and the link tries again."""
+    """If RabbitMQ is killed just then, the loop gets no error, and the link tries again."""
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     connections = count()
@@ -95,7 +95,7 @@ async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mist
 
 
 async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:
-    """Cancelling a link closes its connection, so that its deliveries go back at once."""
+    """Cancelling a link closes its connection, so that its deliveries are requeued at once."""
     async with gate(vhost.url()) as way:
         async with AsyncExitStack() as stack:
             links = await four_links(stack, way.url, Seen())
@@ -107,7 +107,7 @@ async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None
 async def test_a_broker_that_is_silent_is_left(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address that accepts connections and says nothing does not hold up the next one."""
+    """An address that accepts connections but does not answer does not delay the next one."""
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
     seen = Seen()
     async with gate(vhost.url()) as silent:
@@ -125,7 +125,7 @@ async def test_a_broker_that_is_silent_is_left(
 async def test_a_name_that_is_looked_up_for_ever_is_left(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that is down may have no name any more, and its network nobody who knows that."""
+    """The name of a node that is down may be gone, and its look-up may never be answered."""
     looked_up = asyncio.BaseEventLoop.getaddrinfo
 
     async def slowly(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
@@ -145,7 +145,7 @@ async def test_a_name_that_is_looked_up_for_ever_is_left(
 async def test_one_good_address_of_several_is_enough(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One where nothing listens, one that says nothing, one with a wrong password, then the one."""
+    """The others: nothing listens, no answer, a wrong password."""
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
     seen = Seen()
     async with gate(vhost.url()) as silent, gate(vhost.url()) as refusing:
@@ -161,7 +161,7 @@ async def test_one_good_address_of_several_is_enough(
 
 
 async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) -> None:
-    """A node that goes away in the midst of work is replaced by the next one of the list."""
+    """When a node is lost, its links use the next address of the list."""
     async with gate(vhost.url()) as one, gate(vhost.url()) as other:
         link = Publisher("publisher", [one.url, other.url], Seen())
         async with running(link):
@@ -174,7 +174,7 @@ async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) ->
 
 
 async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
-    """The link tries again, and neither fills the log with it nor shows it."""
+    """The link tries again; the password is not logged, nor is each attempt."""
     user, password = "admin", vhost.broker.passwords["admin"]
     seen = Seen()
     async with (
@@ -190,7 +190,7 @@ async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
 
 
 async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
-    """Addresses that fail each in its own way, in turn, are told once, until one succeeds."""
+    """Addresses that fail in different ways, in turn, are reported once, until one succeeds."""
     seen = Seen()
     async with gate(vhost.url()) as way:
         wrong = way.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
@@ -204,7 +204,7 @@ async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
 
 
 async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> None:
-    """A consumer whose queue is missing is down, and says why; it is up once it consumes."""
+    """A consumer without its queue is down, with the reason; it is up once it consumes."""
     queue = topology.substation_queue("substation1")
     seen = Seen()
     link = Consumer("consumer", [vhost.url()], seen, queue=queue.name, prefetch=1)
@@ -221,7 +221,7 @@ async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> Non
 
 
 async def test_declaring_without_a_link_is_refused_at_once() -> None:
-    """Nobody waits for a declaration that cannot be made."""
+    """A declaration that cannot be made fails without waiting."""
     async with started(Declarer("declarer", [NOBODY], Seen())) as link:
         with pytest.raises(BrokerUnavailable, match=r"cannot declare substation\.a: not connected"):
             await link.queue(topology.substation_queue("a"))

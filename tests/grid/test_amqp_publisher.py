@@ -1,4 +1,4 @@
-"""Publishing to a real RabbitMQ: every message is answered for."""
+"""Publishing to a real RabbitMQ: every message has an outcome."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ Answers = list[tuple[str, Outcome]]
 def publish(
     publisher: Publisher, ids: list[str], answers: Answers, where: tuple[str, str] = REQUESTS
 ) -> None:
-    """Publish messages, each with its id as its body, and note their answers."""
+    """Publish messages, each with its id as its body, and record their outcomes."""
     for each in ids:
         done = partial(lambda sent, outcome: answers.append((sent, outcome)), each)
         publisher.publish(*where, each.encode(), done, id=each)
 
 
 def numbered(prefix: str, count: int) -> list[str]:
-    """Give ids."""
+    """Return numbered ids."""
     return [f"{prefix}-{number}" for number in range(count)]
 
 
 @pytest.fixture
 async def publisher(vhost: VirtualHost) -> AsyncIterator[Publisher]:
-    """Give a publisher that is connected, with every right."""
+    """Yield a publisher that is connected, with all permissions."""
     async with running(Publisher("publisher", [vhost.url()], Seen())) as link:
         yield link
 
 
 async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
-    """Tell how many messages are ready in a queue, now."""
+    """Return how many messages are ready in a queue now."""
     async with running(Declarer("counter", [vhost.url()], Seen())) as link:
         return (await link.queue(queue)).ready
 
@@ -56,7 +56,7 @@ async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
 async def test_a_message_is_confirmed_and_arrives_whole(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
-    """What is confirmed is in the queue: body, id and headers as they were."""
+    """A confirmed message is in the queue with its body, id and headers."""
     answers: Answers = []
     publisher.publish(
         *REQUESTS,
@@ -79,7 +79,7 @@ async def test_a_message_is_confirmed_and_arrives_whole(
 async def test_a_priority_arrives_as_rabbitmq_reads_it(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
-    """The property ``priority`` says how urgent a message is, and is absent where none is given."""
+    """A message has the property ``priority`` only if one is given."""
     publisher.publish(*REQUESTS, b"", lambda _: None, id="urgent", priority=9)
     await publisher.confirmed(*REQUESTS, b"", id="rather", timeout=10, priority=4)
     await publisher.confirmed(*REQUESTS, b"", id="any", timeout=10)
@@ -89,7 +89,7 @@ async def test_a_priority_arrives_as_rabbitmq_reads_it(
 
 
 async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
-    """Among many in flight, those that found no queue are told from those that did."""
+    """Among many in flight, unroutable messages are told from confirmed ones."""
     answers: Answers = []
     good, lost = numbered("good", 200), numbered("lost", 200)
     for one, other in zip(good, lost, strict=True):
@@ -105,7 +105,7 @@ async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
 
 
 async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) -> None:
-    """A message that a queue at its limit did not take is never called confirmed."""
+    """A message that a full queue refused is never reported as confirmed."""
     queue = topology.Queue(
         "small",
         topology.REQUESTS_EXCHANGE,
@@ -129,14 +129,14 @@ async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) ->
 
 
 async def test_waiting_for_the_confirm(publisher: Publisher) -> None:
-    """``confirmed`` comes back once RabbitMQ has the message, and says so where it has not."""
+    """``confirmed`` returns once RabbitMQ has the message, and raises if it has not."""
     await publisher.confirmed(*REQUESTS, b"", id="a", timeout=10)
     with pytest.raises(BrokerUnavailable, match=r"b on charge\.substations: unroutable"):
         await publisher.confirmed(*NOWHERE, b"", id="b", timeout=10)
 
 
 async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> None:
-    """A client that was told 503 tries again: its first attempt must not arrive as well."""
+    """A client that was answered 503 tries again, so its first attempt must not arrive as well."""
     publisher = Publisher("publisher", [vhost.url()], Seen())
     with pytest.raises(BrokerUnavailable, match=r"not confirmed given-up on .* within 0\.05 s"):
         await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.05)
@@ -156,7 +156,7 @@ async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> N
 
 
 async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
-    """The same where the message was on its way when the link broke: it arrives once, not twice."""
+    """The same for a message in flight when the link broke: it arrives once, not twice."""
     async with (
         gate(vhost.url()) as way,
         running(Publisher("publisher", [way.url], Seen())) as publisher,
@@ -188,7 +188,7 @@ async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> 
 
 
 async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHost) -> None:
-    """Where the confirms were lost with the link, messages arrive twice and are answered once."""
+    """If confirms were lost with the link, messages arrive twice but have one outcome each."""
     ids, answers, seen = numbered("twice", 20), Answers(), Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
     async with (
@@ -211,7 +211,7 @@ async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHo
 
 
 async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: VirtualHost) -> None:
-    """It is not published again, and its sender is told so; the others are."""
+    """It is not published again, and its sender learns so; the others are published."""
     answers: dict[str, Outcome] = {}
     async with (
         gate(vhost.url()) as way,
@@ -236,7 +236,7 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
 async def test_where_no_answer_comes_the_next_address_is_taken(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link that lives and answers for nothing is left, and what is in doubt published again."""
+    """A link that stays up but confirms nothing is replaced, and its messages published again."""
     monkeypatch.setattr("grid.amqp.suspicion.PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr("grid.amqp.publisher.LOOK_SECONDS", 0.1)
     answers, seen = Answers(), Seen()
@@ -256,7 +256,7 @@ async def test_where_no_answer_comes_the_next_address_is_taken(
 async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message RabbitMQ closes the channel over is tried again, not a hundred times a second."""
+    """A message that closes the channel is tried again, but not a hundred times a second."""
     monkeypatch.setattr("grid.amqp.link.LIFE_LEAST_SECONDS", 0.3)
     async with (
         gate(vhost.url()) as way,
@@ -285,7 +285,7 @@ async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher
 
 
 async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) -> None:
-    """Under one id to one place that has no queue, neither is taken for confirmed."""
+    """With one id and one routing key without a queue, neither counts as confirmed."""
     answers: list[Outcome] = []
     for _ in range(2):
         publisher.publish(
@@ -296,7 +296,7 @@ async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) 
 
 
 async def test_publisher_says_for_a_while_that_a_queue_is_missing(publisher: Publisher) -> None:
-    """Until a message finds one there: whoever publishes may not ask RabbitMQ for the queue."""
+    """Until a message is routed there: a publisher may not be allowed to look at the queue."""
     answers: list[Outcome] = []
     requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS
     nowhere = topology.SUBSTATIONS_EXCHANGE, "nowhere"

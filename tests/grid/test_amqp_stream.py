@@ -20,14 +20,14 @@ EVENTS = topology.EVENTS
 
 
 class Writer:
-    """Writes numbers to the stream, one message each."""
+    """A writer of numbers to the stream, one message each."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self.written: list[bytes] = []
 
     async def write(self, count: int) -> list[bytes]:
-        """Write some more and wait for the confirms; gives them."""
+        """Write some more, wait for the confirms, and return them."""
         first = len(self.written)
         bodies = [str(number).encode() for number in range(first, first + count)]
         for body in bodies:
@@ -41,14 +41,14 @@ class Writer:
 
 @pytest.fixture
 async def writer(vhost: VirtualHost) -> AsyncIterator[Writer]:
-    """Give one who writes to the stream, whatever happens to its readers."""
+    """Yield a writer whose link does not break with the readers' links."""
     async with running(Publisher("publisher", [vhost.url("api")], Seen())) as link:
         yield Writer(link)
 
 
 @pytest.fixture
 async def way(vhost: VirtualHost) -> AsyncIterator[Gate]:
-    """Give a way to the stream that can be closed."""
+    """Yield a link to the stream that can be closed."""
     async with gate(vhost.url("api")) as one:
         yield one
 
@@ -70,7 +70,7 @@ async def test_reading_from_the_start(writer: Writer, way: Gate) -> None:
 
 
 async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> None:
-    """A link that breaks with messages on their way goes on with the next one."""
+    """If the link breaks with messages in flight, reading goes on with the next one."""
     await writer.write(3_000)
     one = Listener(way.url, EVENTS, "first")
     async with one.running():
@@ -81,7 +81,7 @@ async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> No
 
 
 async def test_who_forgets_reads_all_again(writer: Writer, way: Gate) -> None:
-    """After a break all comes once more from the start, and what was read before was forgotten."""
+    """After a break everything is read again from the start, and the reader is told to forget."""
     await writer.write(10)
     one = Listener(way.url, EVENTS, "first", anew=True)
     async with one.running():
@@ -95,7 +95,7 @@ async def test_who_forgets_reads_all_again(writer: Writer, way: Gate) -> None:
 
 
 async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
-    """From ``next`` on, what was there before is not read, and after a break nothing is missing."""
+    """From ``next`` on, older messages are not read, and after a break none is missing."""
     await writer.write(5)
     one = Listener(way.url, EVENTS, "next")
     async with one.running():
@@ -109,9 +109,9 @@ async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
 
 
 async def test_a_break_before_anything_was_new(writer: Writer, way: Gate) -> None:
-    """From ``next`` on, nothing is missing either where the link broke before the first message.
+    """From ``next`` on, none is missing either if the link broke before the first message.
 
-    Messages of the seconds before may come as well: a reader takes an event twice.
+    Messages of the seconds before may come as well: a reader can read an event twice.
     """
     old = await writer.write(5)
     one = Listener(way.url, EVENTS, "next")
@@ -137,7 +137,7 @@ async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> Non
 async def test_a_stream_made_anew_is_read_from_its_start(
     writer: Writer, vhost: VirtualHost
 ) -> None:
-    """Where the stream was deleted and declared again, the old position means nothing."""
+    """If the stream was deleted and declared again, the old position is void."""
     await writer.write(10)
     one = Listener(vhost.url("api"), EVENTS, "first")
     async with (
@@ -158,7 +158,7 @@ async def test_a_stream_made_anew_is_read_from_its_start(
 async def test_stream_made_anew_while_the_link_is_down_is_read_from_its_start(
     grown: int, writer: Writer, way: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody says so: the message that was read last is not there any more, or is another one."""
+    """The reader notices: the last message it read is gone, or is another one."""
     monkeypatch.setattr(stream, "RESUME_SECONDS", 1.0)
     before = 700 if grown == 3 else grown
     await writer.write(before)

@@ -1,4 +1,4 @@
-"""Taking single messages from a real RabbitMQ: none is lost, none is taken from under another."""
+"""Getting single messages from a real RabbitMQ: none is lost, none is a consumer's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = topology.substation_queue("substation2")
 
 @pytest.fixture
 async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
-    """Give a link that declares, with the queues of two substations declared."""
+    """Yield a link that declares, with the queues of two substations declared."""
     async with running(Declarer("declarer", [vhost.url()], Seen())) as link:
         for each in (QUEUE, OTHER):
             assert (await link.queue(each)).ready == 0
@@ -41,12 +41,12 @@ async def send(vhost: VirtualHost, *ids: str, queue: topology.Queue = QUEUE) -> 
 
 
 def taker(vhost: VirtualHost) -> Taker:
-    """Give a taker with the dispatcher's rights."""
+    """Return a taker with the dispatcher's permissions."""
     return Taker("taker", [vhost.url("dispatcher")], Seen())
 
 
 async def taken(link: Taker, queue: str = QUEUE.name) -> Delivery:
-    """Take a message that must be there."""
+    """Get a message that must be there, and return it."""
     found = await link.take(queue)
     assert found is not None
     return found
@@ -54,7 +54,7 @@ async def taken(link: Taker, queue: str = QUEUE.name) -> Delivery:
 
 @pytest.mark.usefixtures("declarer")
 async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) -> None:
-    """Each is whole, and marked as delivered for the first time; after the last there is none."""
+    """Each is whole and not redelivered; after the last there is none."""
     await send(vhost, "a", "b")
     async with running(taker(vhost)) as link:
         first, second = await taken(link), await taken(link)
@@ -73,7 +73,7 @@ async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) 
 async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Acknowledged is done for good; what is given back can be taken again, at once."""
+    """An acknowledged message is gone; a requeued one can be taken again at once."""
     await send(vhost, "a", "b", "c")
     async with running(taker(vhost)) as link:
         a, b, c = [await taken(link) for _ in range(3)]
@@ -111,7 +111,7 @@ async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
 async def test_what_another_has_in_hand_is_not_taken(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """A job that a living consumer has not acknowledged stays its own; only what waits is taken."""
+    """A job that a living consumer has not acknowledged stays with it; ready ones are taken."""
     await send(vhost, "charging", "waiting")
     worker = links.Recorder(vhost.url("substation.substation1"), QUEUE.name, ack=False, prefetch=1)
     async with worker.running(), running(taker(vhost)) as link:
@@ -127,7 +127,7 @@ async def test_what_another_has_in_hand_is_not_taken(
 
 
 async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer) -> None:
-    """It is told as such, and the link is back by itself, with all it had in hand returned."""
+    """The error says so, and the link comes back by itself, with all its messages requeued."""
     await send(vhost, "a")
     async with running(taker(vhost)) as link:
         await taken(link)
@@ -139,7 +139,7 @@ async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer)
 
 
 async def test_without_a_link_nothing_is_taken() -> None:
-    """Nobody waits for a message that cannot come."""
+    """Taking fails without waiting for a message that cannot come."""
     link = Taker("taker", ["amqp://127.0.0.1:1/"], Seen())
     async with started(link):
         with pytest.raises(BrokerUnavailable, match=r"cannot take from a: not connected"):
@@ -148,7 +148,7 @@ async def test_without_a_link_nothing_is_taken() -> None:
 
 @pytest.mark.usefixtures("declarer")
 async def test_several_may_ask_at_once(vhost: VirtualHost) -> None:
-    """Questions to one link wait for each other; each gets the answer of its own queue."""
+    """Requests on one link wait for each other; each gets the answer of its own queue."""
     await send(vhost, "a1", "a2")
     await send(vhost, "b1", queue=OTHER)
     async with running(taker(vhost)) as link:
@@ -160,7 +160,7 @@ async def test_several_may_ask_at_once(vhost: VirtualHost) -> None:
 @pytest.mark.usefixtures("declarer")
 @pytest.mark.parametrize("ids", [["a"], []], ids=["full", "empty"])
 async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids: list[str]) -> None:
-    """A message that comes too late is given back, and the next question has its own answer."""
+    """A message that comes too late is requeued, and the next request gets its own answer."""
     await send(vhost, *ids)
     async with running(taker(vhost)) as link:
         late = asyncio.create_task(link.take(QUEUE.name))
@@ -175,7 +175,7 @@ async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids:
 
 @pytest.mark.usefixtures("declarer")
 async def test_a_break_ends_every_question(vhost: VirtualHost) -> None:
-    """All that wait for an answer are told when the link breaks, and the next link is as new."""
+    """All that wait for an answer get an error when the link breaks; the next link works."""
     async with (
         gate(vhost.url("dispatcher")) as way,
         running(Taker("taker", [way.url], Seen())) as link,

@@ -1,4 +1,4 @@
-"""AMQP over TLS at a real RabbitMQ: both sides know each other, or there is no connection."""
+"""AMQP over TLS to a real RabbitMQ: both sides verify each other, or there is no connection."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ssl_options.fail_if_no_peer_cert = true
 
 
 class TlsBroker:
-    """A node that takes clients with a certificate of its authority; it presents one itself."""
+    """A node that accepts clients with a certificate of its authority; it has one itself."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = Authority(folder)
@@ -50,7 +50,7 @@ class TlsBroker:
         (own_folder(folder / "node" / "conf.d") / "tls.conf").write_text(config)
 
     def url(self, files: TlsFiles, *, scheme: str = "amqps", port: int | None = None) -> str:
-        """Give the address that the settings make of these files, as the api."""
+        """Return the address that the settings make of these files, for the api."""
         where = f"{HOST}:{port or self.port}"
         values = {
             "AMQP_URL": f"{scheme}://api:{self.broker.passwords['api']}@{where}/",
@@ -87,11 +87,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsBroker]:
 
 
 async def why_not(url: str) -> str:
-    """Give the one line in which a link says why it is not up."""
+    """Return the reason why a link is not up, which is logged once."""
     seen = Seen()
     async with started(Publisher("publisher", [url], seen)) as link:
         await eventually(lambda: seen.calls, "the link says why")
-        await asyncio.sleep(0.5)  # in which it tries again
+        await asyncio.sleep(0.5)  # it tries again meanwhile
         assert not link.connected
     ((_, up, why),) = seen.calls
     assert not up
@@ -100,7 +100,7 @@ async def why_not(url: str) -> str:
 
 
 async def test_a_client_with_its_certificate_publishes(node: TlsBroker) -> None:
-    """The settings' files make a link that works, and comes back with a renewed certificate."""
+    """The settings' files make a link that works, also after the certificate was renewed."""
     renewed = node.authority.issue("renewed", "client")
     seen = Seen()
     async with running(Publisher("publisher", [node.url(renewed)], seen)) as link:
@@ -113,14 +113,14 @@ async def test_a_client_with_its_certificate_publishes(node: TlsBroker) -> None:
 
 
 async def test_a_broker_of_another_authority_is_refused(node: TlsBroker, tmp_path: Path) -> None:
-    """Whoever can pass for the broker's address gets no password."""
+    """A server that takes over the broker's address gets no password."""
     other = TlsFiles(Authority(tmp_path, "other").file, node.client.certificate, node.client.key)
     why = await why_not(node.url(other))
     assert "certificate verify failed" in why
 
 
 async def test_without_a_ca_file_the_machines_authorities_decide(node: TlsBroker) -> None:
-    """And they do not know ours."""
+    """They do not include the authority of the test."""
     why = await why_not(node.url(TlsFiles(None, node.client.certificate, node.client.key)))
     assert "certificate verify failed" in why
 
@@ -151,7 +151,7 @@ async def test_a_broker_with_a_wrong_certificate_is_refused(
 
 
 async def test_a_client_without_certificate_is_refused(node: TlsBroker) -> None:
-    """A password alone does not open the door."""
+    """A password alone is not enough."""
     why = await why_not(node.url(TlsFiles(ca=node.client.ca)))
     assert "certificate required" in why.replace("_", " ").lower()
 
@@ -163,7 +163,7 @@ async def test_a_client_with_an_expired_certificate_is_refused(node: TlsBroker) 
 
 
 async def test_without_tls_the_port_for_tls_gives_no_connection(node: TlsBroker) -> None:
-    """A plain address does not get through, and the link says what to look at."""
+    """A plain address does not get through, and the link says what to check."""
     why = await why_not(node.url(TlsFiles(), scheme="amqp"))
     assert "amqps://" in why
 

@@ -1,4 +1,4 @@
-"""RabbitMQ in trouble: killed with messages on their way, and under a memory alarm."""
+"""RabbitMQ in trouble: killed with messages in flight, and under a memory alarm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IN_FLIGHT = 300
 
 
 class Flood:
-    """Sends as fast as it is answered, with many messages in flight, until told to stop."""
+    """A sender as fast as its confirms, with many messages in flight, until told to stop."""
 
     def __init__(self, send: Callable[[str, Callable[[object], None]], object]) -> None:
         self._send = send
@@ -45,7 +45,7 @@ class Flood:
 
     @property
     def in_flight(self) -> int:
-        """How many messages were not answered yet."""
+        """Return how many messages have no outcome yet."""
         return len(self.answers) - self._answered
 
     async def run(self) -> None:
@@ -95,7 +95,7 @@ async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: Virt
 
 
 def jobs_of(bodies: list[bytes]) -> set[str]:
-    """Give the jobs that messages of the event log name."""
+    """Return the jobs named in messages of the event log."""
     return {event.job for body in bodies for event in decode(body)}
 
 
@@ -133,7 +133,7 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
         await asyncio.to_thread(alarm.__enter__)
         try:
             async with asyncio.timeout(PATIENCE):
-                # it blocks a connection once that publishes, and has heard of the alarm by then
+                # RabbitMQ blocks a connection, and says so, only once it publishes
                 while not publisher.blocked:
                     publisher.publish(*REQUESTS, b"", lambda _: None, id="last")
                     await asyncio.sleep(POLL_SECONDS)

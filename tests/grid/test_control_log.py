@@ -1,4 +1,4 @@
-"""What operators set: with a scripted stream the order of things, with a real one that it stays."""
+"""Operators' settings: their order with a scripted stream, that they persist with a real one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ MARK = Message()
 
 
 def to(state: Availability, limit: int | None) -> Change:
-    """Give the change that sets all, whatever was before."""
+    """Return a change that sets both, whatever was before."""
     return lambda _: (state, limit)
 
 
 def drained(substation: str, version: int = 1) -> Control:
-    """Give the control of a substation that drains."""
+    """Return the control of a draining substation."""
     return Control(substation, DRAINING, None, version)
 
 
 class Stream:
-    """A stream without RabbitMQ: what one log publishes it reads back, when the test says so."""
+    """A scripted stream: one log reads back what it publishes when the test says so."""
 
     def __init__(self) -> None:
         self.publisher = FakePublisher()
@@ -54,7 +54,7 @@ class Stream:
         self.log.read(controls.encode(Message(several, marker)))
 
     async def echo(self) -> Message:
-        """Confirm the oldest message that waits, and have it be read; gives it."""
+        """Confirm the oldest unconfirmed message, have it read, and return it."""
         async with asyncio.timeout(PATIENCE):
             while not self.publisher.waiting:  # noqa: ASYNC110  # nothing tells of a publish
                 await asyncio.sleep(0)
@@ -65,13 +65,13 @@ class Stream:
         return controls.decode(body)
 
     def sent(self) -> list[tuple[Control, ...]]:
-        """Give the controls of each message published."""
+        """Return the controls of each message published."""
         return [controls.decode(each.body).controls for each in self.publisher.to(CONTROLS)]
 
 
 @asynccontextmanager
 async def followed() -> AsyncIterator[Stream]:
-    """Give a stream whose log has caught up."""
+    """Yield a stream whose log has caught up."""
     stream = Stream()
     async with background(stream.log.run(stream.reading)):
         await stream.echo()
@@ -79,7 +79,7 @@ async def followed() -> AsyncIterator[Stream]:
 
 
 async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
-    """Neither its being confirmed nor another's mark says that all before was read."""
+    """Neither the confirm of its mark nor another's mark shows that all before was read."""
     stream = Stream()
     async with background(stream.log.run(stream.reading)):
         await turns()
@@ -97,7 +97,7 @@ async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
 async def test_a_mark_that_does_not_come_back_is_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that RabbitMQ returned, or never brings, is followed by another."""
+    """If a mark is returned by RabbitMQ, or never read back, another follows."""
     monkeypatch.setattr(control_log, "MARK_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(control_log, "RETRY_SECONDS", 0)
     stream = Stream()
@@ -108,7 +108,7 @@ async def test_a_mark_that_does_not_come_back_is_written_again(
         assert not stream.log.caught_up.is_set()
         stream.log.read(stream.publisher.sent[0].body)
         await turns()
-        assert not stream.log.caught_up.is_set()  # nobody waits for the first one any more
+        assert not stream.log.caught_up.is_set()  # it waits for a later mark by now
         while not stream.log.caught_up.is_set():
             await stream.echo()
 
@@ -126,7 +126,7 @@ async def test_no_mark_is_written_that_nobody_would_read() -> None:
 
 
 async def test_nothing_is_set_before_all_is_read() -> None:
-    """A change that knows only half would be a version too old."""
+    """Otherwise a change could have a version that is too old."""
     stream = Stream()
     with pytest.raises(BrokerUnavailable, match="still being read"):
         await stream.log.set("s1", to(DRAINING, None), 1)
@@ -134,7 +134,7 @@ async def test_nothing_is_set_before_all_is_read() -> None:
 
 
 async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
-    """The newest message alone tells everything, also what was taken back."""
+    """The newest message alone says everything, also what was set back to its default."""
     async with followed() as stream:
         stream.bring(drained("s1"), Control("s2", AVAILABLE, None, 4))
         setting = asyncio.create_task(stream.log.set("s2", to(AVAILABLE, 7), 5))
@@ -144,7 +144,7 @@ async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
 
 
 async def test_a_change_counts_once_it_is_read_back() -> None:
-    """RabbitMQ's confirm alone does not tell whether another's change came before."""
+    """RabbitMQ's confirm does not show whether another writer's change came before."""
     async with followed() as stream:
         setting = asyncio.create_task(stream.log.set("s1", to(DRAINING, None), 5))
         await turns()
@@ -157,7 +157,7 @@ async def test_a_change_counts_once_it_is_read_back() -> None:
 
 
 async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
-    """Who was behind does not answer that it is done before it is."""
+    """A change that was overtaken is not reported as done."""
     async with followed() as stream:
         setting = asyncio.create_task(stream.log.set("s1", to(AVAILABLE, 5), 5))
         await turns()
@@ -169,7 +169,7 @@ async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
 
 
 async def test_a_change_made_at_once_with_that_of_another_api_is_made_to_it() -> None:
-    """Both wrote the same version; what each left out stays as the other has set it."""
+    """Both wrote the same version; fields left out keep what the other has set."""
     async with followed() as stream:
         change = asyncio.create_task(
             stream.log.set("s1", lambda before: (before.state, 2), 5),
@@ -195,7 +195,7 @@ async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same()
 
 
 async def test_changes_of_one_writer_wait_for_each_other() -> None:
-    """The second has the first in it, so that it tells everything as well."""
+    """The second message includes the first, so that it says everything as well."""
     async with followed() as stream:
         both = [
             asyncio.create_task(stream.log.set(name, to(DRAINING, None), 5))
@@ -207,7 +207,7 @@ async def test_changes_of_one_writer_wait_for_each_other() -> None:
 
 
 async def test_of_two_changes_at_once_neither_undoes_the_other() -> None:
-    """Each is made to what holds when its turn comes, not to what held when it was asked for."""
+    """Each applies to the state when its turn comes, not to the state when it was requested."""
     async with followed() as stream:
         both = [
             asyncio.create_task(stream.log.set("s1", change, 5))
@@ -222,27 +222,27 @@ async def test_of_two_changes_at_once_neither_undoes_the_other() -> None:
 
 
 def away(stream: Stream) -> None:
-    """RabbitMQ cannot be reached."""
+    """Make RabbitMQ unreachable."""
     stream.publisher.up.clear()
 
 
 def blocked(stream: Stream) -> None:
-    """RabbitMQ is short of memory."""
+    """Have RabbitMQ block publishers."""
     stream.publisher.blocked = True
 
 
 def refused(stream: Stream) -> None:
-    """RabbitMQ says no."""
+    """Have RabbitMQ refuse messages."""
     stream.publisher.automatic[CONTROLS] = Outcome.REFUSED
 
 
 def not_read(stream: Stream) -> None:
-    """RabbitMQ has it, but the reader does not."""
+    """Have RabbitMQ confirm messages that the reader does not get."""
     stream.publisher.automatic[CONTROLS] = Outcome.CONFIRMED
 
 
 def silent(_: Stream) -> None:
-    """RabbitMQ does not answer."""
+    """Have RabbitMQ not answer."""
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def silent(_: Stream) -> None:
     ],
 )
 async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], words: str) -> None:
-    """One error with the reason; and nothing is published later that was answered with a no."""
+    """One error with the reason; and nothing is published later that was reported as failed."""
     async with followed() as stream:
         trouble(stream)
         with pytest.raises(BrokerUnavailable, match=words):
@@ -267,7 +267,7 @@ async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], wor
 
 @pytest.mark.parametrize("more", [0, 1])
 async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
-    """Where the newest message with controls is far back, all of it is written once more."""
+    """If the newest message with controls is far back, all controls are written again."""
     stream = Stream()
     known = drained("s1"), Control("s2", AVAILABLE, None, 2)
     stream.bring(*known)
@@ -283,7 +283,7 @@ async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
 
 
 async def test_a_stream_that_may_be_new_is_told_all_again() -> None:
-    """After a break of the reader's link; what the new one tells already is not repeated."""
+    """After a break of the reader's link; unless the new stream has them already."""
     async with followed() as stream:
         stream.bring(drained("s1"), drained("s2"))
         stream.log.forget()
@@ -299,7 +299,7 @@ async def test_a_stream_that_may_be_new_is_told_all_again() -> None:
 
 
 async def test_what_is_malformed_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
-    """One bad message in a stream that keeps its messages for good must not end every service."""
+    """The stream keeps its messages for good, so one bad message must not end every service."""
     async with followed() as stream:
         stream.log.read(b"nonsense")
         assert "passed over in the controls" in caplog.text
@@ -319,7 +319,7 @@ class Follower:
 
     @asynccontextmanager
     async def follow(self) -> AsyncIterator[Follower]:
-        """Run it, from the moment it has caught up."""
+        """Run it, and yield it once it has caught up."""
         reading = self.reader.run(read=self.log.read, forget=self.log.forget)
         async with background(self.publisher.run(), reading, self.log.run(self.reader.up)):
             await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
@@ -347,7 +347,7 @@ async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) 
 
 @pytest.mark.integration
 async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
-    """A restart of the node keeps it, and who follows goes on by itself."""
+    """A restart of the node keeps it, and its readers go on by themselves."""
     async with Follower(vhost.url("api"), "api-1").follow() as one:
         await one.log.set("s1", to(DRAINING, None), PATIENCE)
         await asyncio.to_thread(vhost.broker.restart)
@@ -365,7 +365,7 @@ async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("cut_off", [False, True])
 async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_off: bool) -> None:  # noqa: FBT001
-    """Deleted under a running system, it is told again by who knows, also if that was cut off."""
+    """If the stream is deleted, a service writes everything again, also if it was cut off then."""
     listener = Listener(vhost.url("api"), CONTROLS, "first")
     async with (
         gate(vhost.url("api")) as way,
@@ -388,5 +388,5 @@ async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_of
 
 
 def encode_of(control: Control) -> bytes:
-    """Give how a control stands in a message."""
+    """Return a control as it is encoded in a message."""
     return controls.encode(Message((control,)))[len(b'{"controls":[') : -len(b"]}")]

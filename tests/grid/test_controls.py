@@ -27,12 +27,12 @@ GOOD: dict[str, Any] = {"substation": "s1", "state": "draining", "limit": 3, "ve
 
 
 def body(**fields: object) -> bytes:
-    """Give the bytes of a message with one control, whose fields are changed."""
+    """Return the bytes of a message with one control that has these fields changed."""
     return json.dumps({"controls": [{**GOOD, **fields}]}).encode()
 
 
 def merged(*messages: Message) -> tuple[Control, ...]:
-    """Give what a reader knows that read these."""
+    """Return what a reader of these messages knows."""
     known = Controls()
     for each in messages:
         known.merge(each.controls)
@@ -71,7 +71,7 @@ def test_any_bytes_give_a_message_or_one_error(content: bytes) -> None:
     ],
 )
 def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
-    """A control of another shape is refused: the dispatcher reckons with it unchecked."""
+    """A control of another shape is refused, since the dispatcher uses it unchecked."""
     assert decode(body())
     for value in wrong:
         with pytest.raises(MalformedMessage, match="not what operators have set"):
@@ -104,7 +104,7 @@ def test_an_error_repeats_little() -> None:
 
 
 def test_the_form_on_the_wire() -> None:
-    """One JSON object; what a newer writer adds is passed over."""
+    """One JSON object; fields that a newer writer adds are ignored."""
     message = Message((Control("s1", DRAINING, None, 2),), "mark")
     text = '{"substation":"s1","state":"draining","limit":null,"version":2}'
     assert encode(message) == f'{{"controls":[{text}],"marker":"mark"}}'.encode()
@@ -113,7 +113,7 @@ def test_the_form_on_the_wire() -> None:
 
 
 def test_without_a_word_a_substation_is_available_without_limit() -> None:
-    """That is what holds for one that no operator ever set anything for."""
+    """That holds for a substation that no operator has ever set."""
     assert Controls().get("s1") == Control("s1", AVAILABLE, None, 0)
     assert Controls().all() == ()
 
@@ -131,7 +131,7 @@ def test_a_change_wins_over_what_it_replaces_and_taking_it_back_over_the_change(
 
 
 def test_two_writers_at_once_lose_nothing_of_different_substations() -> None:
-    """Neither message has the other's change; who read both has both."""
+    """Neither message has the other's change; who reads both has both."""
     one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s2", AVAILABLE, 3)
     assert merged(Message((one,)), Message((other,))) == (one, other)
 
@@ -159,7 +159,7 @@ def test_one_message_of_all_that_is_known_tells_as_much_as_all_before(
 @THOROUGH
 @given(st.lists(set_controls, max_size=8))
 def test_what_changed_is_told_and_nothing_else(controls: list[Control]) -> None:
-    """A reader that is told each change knows what one knows that asks."""
+    """A reader that gets each change knows the same as one that asks for the state."""
     known, told = Controls(), dict[str, Control]()
     for each in controls:
         for changed in known.merge([each]):

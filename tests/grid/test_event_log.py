@@ -15,7 +15,7 @@ from grid.events import Event, State
 
 
 class FakePublisher:
-    """Keeps what is published, and answers when told to."""
+    """A publisher that keeps what is published, and answers when told to."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -24,16 +24,16 @@ class FakePublisher:
         self.answers: list[Callable[[Outcome], None]] = []
 
     async def drained(self) -> None:
-        """Have nothing left to answer."""
+        """Return at once: nothing is unconfirmed."""
 
     def before_flush(self, call: Callable[[], None]) -> None:
-        """Call back soon."""
+        """Call back in the next turn of the loop."""
         asyncio.get_running_loop().call_soon(call)
 
     def publish(
         self, exchange: str, key: str, body: bytes, done: Callable[[Outcome], None], *, id: str
     ) -> None:
-        """Take a message."""
+        """Record a message."""
         self.targets.append((exchange, key))
         self.bodies.append(body)
         self.answers.append(done)
@@ -41,13 +41,13 @@ class FakePublisher:
 
 
 def writer() -> tuple[FakePublisher, EventWriter]:
-    """Give a writer and the publisher it writes to."""
+    """Return a writer and the publisher it writes to."""
     fake = FakePublisher()
     return fake, EventWriter(cast(Publisher, fake), "test", provenance.API)
 
 
 def event(number: int) -> Event:
-    """Give an event that can be told from others."""
+    """Return an event that differs from others."""
     return Event(State.QUEUED, float(number), job=f"job-{number}")
 
 
@@ -57,7 +57,7 @@ async def turn() -> None:
 
 
 async def test_one_turn_is_one_message() -> None:
-    """Hundreds of events of one turn cost one publish, and keep their order."""
+    """Hundreds of events in one turn of the loop are one message, in their order."""
     fake, log = writer()
     several = [event(number) for number in range(event_log.MESSAGE_EVENTS - 1)]
     for each in several:
@@ -69,7 +69,7 @@ async def test_one_turn_is_one_message() -> None:
 
 
 async def test_a_message_is_bounded() -> None:
-    """However many events one turn brings, RabbitMQ is given messages that it can take."""
+    """However many events one turn has, no message is too large for RabbitMQ."""
     fake, log = writer()
     several = [event(number) for number in range(2 * event_log.MESSAGE_EVENTS + 1)]
     for each in several:
@@ -81,7 +81,7 @@ async def test_a_message_is_bounded() -> None:
 
 
 async def test_turns_keep_their_order_and_have_ids_of_their_own() -> None:
-    """RabbitMQ's answers are matched by id: no two messages of one writer share one."""
+    """RabbitMQ's answers are matched by id, so no two messages of a writer share one."""
     fake, log = writer()
     for number in range(5):
         log.write(event(number))
@@ -103,7 +103,7 @@ async def test_nothing_is_written_where_nothing_happened() -> None:
 
 
 async def test_flushing_does_not_wait_for_the_turn() -> None:
-    """What was collected goes out before a service ends."""
+    """Collected events are sent before a service ends."""
     fake, log = writer()
     log.write(event(1))
     log.flush()
@@ -113,7 +113,7 @@ async def test_flushing_does_not_wait_for_the_turn() -> None:
 
 
 async def test_what_is_not_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that is not there yet gets the same events later, and one answer is given."""
+    """A stream that is not there yet gets the same events later, with one outcome each."""
     monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
     fake, log = writer()
     answers: list[bool] = []
@@ -130,7 +130,7 @@ async def test_what_is_not_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each event's writer learns whether RabbitMQ confirmed it; refused or returned is a no."""
+    """Each event's writer learns whether RabbitMQ confirmed it, or refused or returned it."""
     monkeypatch.setattr(event_log, "TRIES", 1)
     fake, log = writer()
     answers: list[tuple[str, bool]] = []
@@ -159,7 +159,7 @@ async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_answer_may_write_the_next_event() -> None:
-    """Writing from within an answer is a new message, neither lost nor sent twice."""
+    """An event written from within a callback is a new message, neither lost nor sent twice."""
     fake, log = writer()
     log.write(event(1), lambda _: log.write(event(2)))
     await turn()
@@ -169,7 +169,7 @@ async def test_an_answer_may_write_the_next_event() -> None:
 
 
 async def test_finishing_waits_for_what_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that ends does not leave behind the events a stream has not taken yet."""
+    """A service that ends does not lose events that the stream has not taken yet."""
     monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
     fake, log = writer()
     log.write(event(1))

@@ -1,4 +1,4 @@
-"""The event log's events: written and read back, and nothing else read."""
+"""The event log's events: what is written is read back, and nothing invalid is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD: dict[str, Any] = {"kind": "charging", "at": 1.5, "job": "job-1"}
 
 
 def line(**fields: object) -> bytes:
-    """Give the bytes of an event with these fields changed."""
+    """Return the bytes of an event with these fields changed."""
     return json.dumps({**GOOD, **fields}).encode()
 
 
@@ -28,7 +28,7 @@ def line(**fields: object) -> bytes:
 @example([Event("queued", 1.0, "a", reason="a\nb\r\u2028c\ud800")])
 @example([Event("charging", 1.0, "a", counts=Counts(0, 0, 0, 0, 0))])
 def test_what_is_encoded_is_decoded(several: list[Event]) -> None:
-    """Any events come back as they were and in their order, whatever their texts hold."""
+    """Events are read back unchanged and in order, whatever their texts contain."""
     assert decode(encode(several)) == several
 
 
@@ -48,13 +48,13 @@ def test_any_bytes_give_events_or_one_error(content: bytes) -> None:
 @THOROUGH
 @given(st.lists(all_events, min_size=1, max_size=3), st.sampled_from([b"{}", b"", b"nonsense"]))
 def test_one_wrong_line_spoils_the_message(several: list[Event], wrong: bytes) -> None:
-    """Half a message is never taken for the whole."""
+    """Half a message never counts as the whole."""
     with pytest.raises(MalformedMessage, match="not an event"):
         decode(encode(several) + b"\n" + wrong + b"\n")
 
 
 def test_an_event_is_one_short_line() -> None:
-    """The form on the wire: one line each, with what is set and nothing else."""
+    """The encoding: one line each, with only the fields that are set."""
     body = encode([Event(State.QUEUED, 1.5, job="a"), Event(MARKER, 2, job="b", attempt=1)])
     assert body.splitlines() == [
         b'{"kind":"queued","at":1.5,"job":"a"}',
@@ -125,7 +125,7 @@ def test_an_error_repeats_little() -> None:
 
 
 def test_an_unknown_field_is_ignored() -> None:
-    """A newer writer may add a field: services are upgraded one by one."""
+    """A newer writer may add a field, since services are upgraded one by one."""
     assert decode(b'{"kind":"queued","at":1,"job":"a","colour":"red"}') == [
         Event(State.QUEUED, 1, job="a")
     ]

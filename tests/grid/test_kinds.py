@@ -1,4 +1,4 @@
-"""What events say in their details: the bytes there always were, and nothing else believed."""
+"""The details of events: encoded as ever, and ignored if invalid."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def written(event: Event) -> bytes:
 
 
 def read(event: Event) -> Event:
-    """Return an event as the log gives it back."""
+    """Return an event as it is read from the log."""
     (found,) = events.decode(written(event))
     return found
 
 
 def test_events_of_each_kind_have_the_bytes_they_always_had() -> None:
-    """Services of two versions run side by side."""
+    """Services of two versions may run at the same time."""
     request = ChargeRequest("j1", 1.5, priority=3)
     assert written(kinds.queued(request)) == (
         b'{"kind":"queued","at":1.5,"job":"j1",'
@@ -58,7 +58,7 @@ def test_events_of_each_kind_have_the_bytes_they_always_had() -> None:
 @THOROUGH
 @given(requests)
 def test_a_request_is_read_as_it_was_written(request: ChargeRequest) -> None:
-    """A lost one is published again from its record."""
+    """A lost request is published again from its record."""
     event = read(kinds.queued(request))
     assert kinds.request_in(event.detail) == request
     assert kinds.requested_at(event.detail) == request.requested_at
@@ -72,7 +72,7 @@ def test_a_record_that_holds_no_request_is_told_from_one_that_is_wrong() -> None
 
 
 def test_a_decision_is_read_as_it_was_written() -> None:
-    """The api shows its explanation, and the time of its request elsewhere."""
+    """The api shows its explanation, and the time of a request that it did not accept itself."""
     decision = {"policy": "least-loaded", "candidates": [{"substation": "s1"}]}
     event = read(kinds.assigned("j1", 2, "s1", 1, requested_at=1.5, replays=0, decision=decision))
     assert kinds.requested_at(event.detail) == 1.5
@@ -83,7 +83,7 @@ def test_a_decision_is_read_as_it_was_written() -> None:
 
 
 def test_a_snapshot_is_read_as_it_was_written() -> None:
-    """By its dispatcher's successor, and by the api."""
+    """The dispatcher's successor and the api read it."""
     snapshot = Snapshot(read(kinds.snapshot(1, "d1", ROWS, ["s3"], 9)).detail)
     assert (snapshot.dispatcher, snapshot.leaves, snapshot.unsettled_from) == ("d1", False, 9)
     assert (snapshot.rows, snapshot.names, snapshot.former) == (ROWS, ["s1", "s2"], ["s3"])
@@ -106,7 +106,7 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
 def test_what_is_not_of_its_shape_is_as_if_not_there(
     read: Callable[[dict[str, Any]], object], name: str, wrong: list[object]
 ) -> None:
-    """Anybody may have written it, and it is read again at each start."""
+    """Any service may have written it, and it is read again at each start."""
     for value in wrong:
         assert read({name: value}) is None
     assert read({}) is None
@@ -115,7 +115,7 @@ def test_what_is_not_of_its_shape_is_as_if_not_there(
 @THOROUGH
 @given(details)
 def test_any_detail_can_be_read_as_one_of_any_kind(detail: dict[str, Any]) -> None:
-    """Nothing but a request refuses it."""
+    """Only a request is refused because of its detail."""
     snapshot = Snapshot(detail)
     for name in ("dispatcher", "leaves", "unsettled_from", "rows", "names", "former"):
         getattr(snapshot, name)

@@ -1,4 +1,4 @@
-"""Logs: one line a record, with what else is known of it."""
+"""Logs: one line a record, with all its fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACE = Trace("a" * 32, "b" * 16, "c" * 16, flags=1)
 
 
 def record(message: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
-    """Give a log record of a fixed time."""
+    """Return a log record of a fixed time."""
     info = (type(error), error, error.__traceback__) if error is not None else None
     made = logging.LogRecord("grid.test", logging.WARNING, "file", 1, message, args, info)
     made.created = 1_700_000_000.25
@@ -48,7 +48,7 @@ def test_an_error_is_in_its_record() -> None:
 
 @pytest.fixture
 def own_logging() -> Iterator[None]:
-    """Put the process's logging back as it was."""
+    """Restore the process's logging afterwards."""
     root, pika = logging.getLogger(), logging.getLogger("pika")
     handlers, level, pika_level = root.handlers[:], root.level, pika.level
     root.handlers.clear()  # or they would be closed
@@ -62,7 +62,7 @@ def own_logging() -> Iterator[None]:
 def test_logs_go_to_standard_error_in_the_form_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One setting turns all logs into JSON; below the level, and of pika's layers, nothing."""
+    """One setting turns all logs into JSON; below the level, and from pika's layers, nothing."""
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     logs.configure("warning", "json")
     logging.getLogger("test").warning("shown")
@@ -78,7 +78,7 @@ def test_logs_go_to_standard_error_in_the_form_asked_for(
 
 
 def told(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Log that a job was sent; gives what came of it."""
+    """Log that a job was sent, and return the records."""
     with caplog.at_level(level):
         logs.tell(logging.getLogger("test"), "job1", trace, "sent", substation="s1")
     return caplog.records
@@ -87,7 +87,7 @@ def told(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[log
 def test_what_happens_to_a_job_has_its_name_and_its_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As fields of the JSON object, and behind the message of a line of text."""
+    """As fields of the JSON object, and at the end of a line of text."""
     [record] = told(TRACE, logging.INFO, caplog)
     line = json.loads(JsonFormatter().format(record))
     assert line["message"] == "sent"
@@ -99,7 +99,7 @@ def test_what_happens_to_a_job_has_its_name_and_its_trace(
 
 
 def test_jobs_are_told_of_where_somebody_asked(caplog: pytest.LogCaptureFixture) -> None:
-    """Very many jobs: each a line at level debug, at info only where its caller wants it so."""
+    """There are too many jobs: at level debug each has a line, at info only if its caller asks."""
     other = Trace("a" * 32, "b" * 16)
     assert told(other, logging.INFO, caplog) == []
     [record] = told(other, logging.DEBUG, caplog)

@@ -1,4 +1,4 @@
-"""The charge request: what is allowed, and that nothing else gets in."""
+"""The charge request: what is valid, and that nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIELDS = list(json.loads(LARGEST.encode()))
 
 
 def body(**fields: object) -> bytes:
-    """Give the body of a request with these fields changed."""
+    """Return the body of a request with these fields changed."""
     return json.dumps({"version": 1, "id": "job-1", "requested_at": 1.5, **fields}).encode()
 
 
@@ -80,14 +80,14 @@ def test_what_is_not_a_request_is_said(content: bytes, problem: str) -> None:
 
 
 def test_nesting_of_every_depth_is_survived() -> None:
-    """No depth slips between what the JSON reader takes and what an error message can show."""
+    """No depth is accepted by the JSON reader but too deep to be shown in an error."""
     for depth in range(1, 1_100):
         with pytest.raises(MalformedMessage):
             decode(b'{"version":1,"id":"a","requested_at":1,"vehicle_id":%s}' % nested(depth))
 
 
 def test_of_two_equal_keys_the_last_counts() -> None:
-    """A repeated field is no way past the checks: one value is read, and that one is checked."""
+    """A repeated field cannot bypass the checks: the value that is read is the one checked."""
     start = b'{"version": 1, "id": "a", "requested_at": 1, "priority": '
     assert decode(start + b'77, "priority": 3}').priority == 3
     with pytest.raises(MalformedMessage, match="priority"):
@@ -117,7 +117,7 @@ def test_unknown_fields_are_ignored() -> None:
     ],
 )
 def test_every_field_has_its_limits(field: str, good: list[Any], bad: list[Any]) -> None:
-    """What is within a field's limits is taken as it is; the rest is refused, naming the field."""
+    """A value within the limits is accepted unchanged; others are refused, naming the field."""
     for value in good:
         taken = getattr(decode(body(**{field: value})), field)
         assert (list(taken) if isinstance(taken, tuple) else taken) == value
@@ -131,14 +131,14 @@ def test_every_field_has_its_limits(field: str, good: list[Any], bad: list[Any])
     "field", ["requested_at", "requested_energy_kwh", "requested_power_kw", "departure_time"]
 )
 def test_numbers_that_are_none_are_refused(field: str, number: str) -> None:
-    """What Python's JSON takes for a number beyond the standard does not become a time or power."""
+    """Python's JSON accepts numbers beyond the standard, which must not become a time or power."""
     content = body(**{field: "HERE"}).replace(b'"HERE"', number.encode())
     with pytest.raises(MalformedMessage, match=field):
         decode(content)
 
 
 def test_a_wrong_field_is_named_with_its_value() -> None:
-    """Whoever builds a wrong request learns the field, the limit and the value, cut if long."""
+    """The error names the field, the limit and the value, cut if long."""
     with pytest.raises(InvalidField) as wrong:
         replace(SMALLEST, vehicle_id="x" * 1_000)
     assert wrong.value.field == "vehicle_id"

@@ -1,4 +1,4 @@
-"""The tool on a real broker: nothing is lost whatever happens."""
+"""The tool for parked messages on a real broker: no message is lost whatever happens."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ MANY = 250  # more than are done at once
 
 @pytest.fixture
 async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
-    """Give a link that can look at queues."""
+    """Yield a link that can look at queues."""
     async with running(Declarer("test", [vhost.url()], Seen())) as link:
         yield link
 
 
 def desk(vhost: VirtualHost) -> Desk:
-    """Make a desk for an operator, who has the tool's own rights and no others."""
+    """Return a desk with the permissions of the tool's own user."""
     return Desk([vhost.url("parked")], Seen(), lambda: AT)
 
 
 async def do(vhost: VirtualHost, *words: str) -> tuple[int, str, str]:
-    """Run the tool; gives status, output and what it says besides."""
+    """Run the tool; return status, output and error output."""
     out, err = io.StringIO(), io.StringIO()
     status = await run(arguments(words), desk(vhost), out, err)
     return status, out.getvalue(), err.getvalue()
@@ -68,7 +68,7 @@ async def park(vhost: VirtualHost, declarer: Declarer, *ids: str, **more: Any) -
 
 
 async def told(vhost: VirtualHost, count: int) -> list[Event]:
-    """Read so many events."""
+    """Read so many events, and return them."""
     listener = Listener(vhost.url(), topology.EVENTS, "first")
 
     def found() -> list[Event]:
@@ -80,7 +80,7 @@ async def told(vhost: VirtualHost, count: int) -> list[Event]:
 
 
 async def requested(vhost: VirtualHost, count: int) -> Recorder:
-    """Return what has consumed so many requests."""
+    """Return a recorder that has consumed so many requests."""
     requests = Recorder(vhost.url(), topology.REQUESTS)
     async with requests.running():
         await eventually(lambda: len(requests.ids) >= count, "the requests are there")
@@ -88,7 +88,7 @@ async def requested(vhost: VirtualHost, count: int) -> Recorder:
 
 
 async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer: Declarer) -> None:
-    """A list and a whole message: the oldest first, and all of it is back afterwards."""
+    """A list and a whole message show the oldest first, and requeue everything."""
     assert await do(vhost, "list") == (0, HEADING + "\n", "")
     await park(vhost, declarer, "j1", "j2", "bad")
     status, out, err = await do(vhost, "list")
@@ -107,7 +107,7 @@ async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer:
 
 
 async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer: Declarer) -> None:
-    """Under the same id, body and priority, counted; the others stay."""
+    """With the same id, body and priority, counted as a replay; the others stay."""
     await park(vhost, declarer, "j1", "j2", **{parking.REPLAYS_HEADER: 4})
     status, out, err = await do(vhost, "replay", "j2", "j7")
     assert (status, out) == (1, "replayed  j2\n")
@@ -124,7 +124,7 @@ async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer
 async def test_many_are_replayed_and_what_is_no_request_is_not(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Thousands are only more of the same; each is named, in pages, and none twice."""
+    """All are listed by name, in pages, and none is replayed twice."""
     ids = [f"j{number}" for number in range(MANY)]
     await park(vhost, declarer, *ids, "bad")
     assert (await do(vhost, "replay", "--all", "--reason", "malformed"))[:2] == (0, "")
@@ -135,7 +135,7 @@ async def test_many_are_replayed_and_what_is_no_request_is_not(
     assert err.startswith("not replayed  bad: it would be parked again")
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
     found = (await requested(vhost, MANY)).ids
-    assert sorted(map(str, found)) == sorted(ids)  # what was put back is in another order
+    assert sorted(map(str, found)) == sorted(ids)  # requeued messages are in another order
     assert len(await told(vhost, MANY)) == MANY
     status, out, err = await do(vhost, "replay", "--all", "--force")
     assert (status, out, err) == (0, "replayed  bad\n", "")
@@ -161,7 +161,7 @@ async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
 async def test_discarding_is_asked_for_twice_and_on_record(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Without ``--yes`` nothing is done; with it, the event log says who gave it up, and why."""
+    """Without ``--yes`` nothing is done; with it, the event log has who discarded it, and why."""
     await park(vhost, declarer, "j1", "j2")
     status, out, err = await do(vhost, "discard", "--all")
     assert (status, out) == (1, "")
@@ -177,7 +177,7 @@ async def test_discarding_is_asked_for_twice_and_on_record(
 
 
 async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) -> None:
-    """What one has in hand the other does not see; each message is replayed once."""
+    """Neither sees what the other has in hand; each message is replayed once."""
     await park(vhost, declarer, *(f"j{number}" for number in range(30)))
     results = await asyncio.gather(do(vhost, "replay", "--all"), do(vhost, "replay", "--all"))
     replayed = [line for _, out, _ in results for line in out.splitlines()]
@@ -191,7 +191,7 @@ async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) 
 async def test_what_was_not_finished_stays_parked(
     vhost: VirtualHost, declarer: Declarer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Before the confirm, the record or the acknowledgement: the original stays, under its id."""
+    """If confirm, record or acknowledgement is missing, the original stays, under its id."""
     await park(vhost, declarer, "j1")
 
     def fail(*_: object, **__: object) -> None:
@@ -211,7 +211,7 @@ async def test_what_was_not_finished_stays_parked(
 async def test_a_connection_that_breaks_settles_nothing(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """The link comes back by itself, and the old tags mean other messages then: all stay."""
+    """The link comes back by itself; the old delivery tags are void, so all messages stay."""
     await park(vhost, declarer, "j1", "j2")
     one = desk(vhost)
     async with one.open():
@@ -227,7 +227,7 @@ async def test_a_connection_that_breaks_settles_nothing(
 
 
 async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not wait for ever, as a service does."""
+    """It gives up after a time, unlike a service."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
     one = Desk(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):
@@ -275,7 +275,7 @@ async def test_killed_in_the_middle_it_loses_nothing(
 def test_a_command_that_is_not_clear_is_refused(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is done by half a command."""
+    """An incomplete command does nothing."""
     with pytest.raises(SystemExit) as ended:
         arguments(words)
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""Running a service: what fails ends it, and it ends in good order."""
+"""Running a service: an error ends it, and it ends gracefully."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SLOW_END = """
 
 @pytest.fixture
 async def failures() -> list[Exception]:
-    """Give what the loop is told of: exceptions that nobody caught."""
+    """Return the list of uncaught exceptions, which the loop's handler fills."""
     found: list[Exception] = []
     handler = lambda _, context: found.append(context["exception"])  # noqa: E731
     asyncio.get_running_loop().set_exception_handler(handler)
@@ -107,14 +107,14 @@ async def test_background_work_ends_with_its_context(failures: list[Exception]) 
 
 
 async def test_work_that_is_done_is_no_failure(failures: list[Exception]) -> None:
-    """A part may have an end of its own."""
+    """A part of a service may end by itself."""
     async with background(asyncio.sleep(0)):
         await asyncio.sleep(0.01)
     assert failures == []
 
 
 async def test_a_part_that_fails_is_told(failures: list[Exception]) -> None:
-    """The loop's handler, which ends the service, is told at once; the others go on till then."""
+    """The loop's handler, which ends the service, is told at once; other parts go on until then."""
     ended: list[str] = []
     async with background(broken(), forever(ended)):
         await asyncio.sleep(0.01)
@@ -124,7 +124,7 @@ async def test_a_part_that_fails_is_told(failures: list[Exception]) -> None:
 
 
 async def test_the_context_ends_the_work_when_it_fails_itself(failures: list[Exception]) -> None:
-    """An error within the context comes out as it is, and leaves no work behind."""
+    """An error within the context is raised as it is, and leaves no work behind."""
     ended: list[str] = []
 
     async def failing() -> None:
@@ -163,7 +163,7 @@ def serve(
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for a process's end, or bring it about; gives what it wrote."""
+    """Wait for a process's end, or kill it; return its output."""
     try:
         return process.communicate(timeout=PATIENCE)
     finally:
@@ -171,7 +171,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def test_a_broken_part_ends_the_process_in_good_order() -> None:
-    """A service of which a part fails ends by itself, says why, and still says goodbye."""
+    """A service with a failed part ends by itself, says why, and still closes its links."""
     process, _ = serve(fail_after=0.1)
     out, err = end(process)
     assert process.returncode == 1
@@ -181,7 +181,7 @@ def test_a_broken_part_ends_the_process_in_good_order() -> None:
 
 
 def test_a_connection_whose_protocol_fails_ends_alone() -> None:
-    """Whoever is at its other end, it is closed, and the service is none the worse for it."""
+    """The connection is closed, and the service goes on, whatever the client sent."""
     process, port = serve(fail_after=0, how=WRONG_PAGE)
     try:
         assert process.stdout is not None
@@ -217,7 +217,7 @@ def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None
 
 
 def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> None:
-    """There is no answer left for it then: the service is none the worse for it."""
+    """It can get no answer any more, but the service goes on."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
@@ -240,7 +240,7 @@ def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
 def test_a_page_is_asked_for_by_head_or_with_a_slash(path: str) -> None:
-    """HEAD has GET's headers and no body; a slash at the end is no other address."""
+    """HEAD has GET's headers and no body; a trailing slash does not matter."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
@@ -277,14 +277,14 @@ def test_a_connection_idles_for_as_long_as_is_set() -> None:
 
 
 def answered(port: int, method: str, path: str) -> HTTPResponse:
-    """Ask over a connection of its own."""
+    """Send a request on a connection of its own, and return the answer."""
     connection = HTTPConnection(HOST, port, timeout=PATIENCE)
     connection.request(method, path)
     return connection.getresponse()
 
 
 def test_sigterm_ends_the_process_in_good_order() -> None:
-    """What a supervisor sends lets the service finish, and is no failure."""
+    """A supervisor's SIGTERM lets the service finish, and is no failure."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
@@ -304,7 +304,7 @@ def test_sigterm_ends_the_process_in_good_order() -> None:
 
 
 def test_the_garbage_collector_passes_over_what_is_there_for_good() -> None:
-    """And looks at what is new less often than Python would: most of it is kept for long."""
+    """It also looks at new objects less often than by default, since most are kept for long."""
     process, _ = serve(fail_after=0, how=COLLECTOR)
     out, err = end(process)
     assert process.returncode == 1, err
@@ -314,7 +314,7 @@ def test_the_garbage_collector_passes_over_what_is_there_for_good() -> None:
 
 
 def test_wrong_settings_end_the_process_at_once() -> None:
-    """A service does not start with a setting that is wrong; one line says which."""
+    """A service does not start with an invalid setting; one line says which."""
     process, _ = serve(fail_after=3600, LOG_LEVEL="loud")
     out, err = end(process)
     assert process.returncode == 1

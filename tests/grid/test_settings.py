@@ -1,4 +1,4 @@
-"""Settings: errors that can be acted on, credentials that arrive whole and are shown nowhere."""
+"""Settings: errors say what to change; credentials arrive unchanged, and are never shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OwnSettings(Settings):
 
 
 def refused(kind: type[Settings], **values: str) -> str:
-    """Give what is said to settings that are wrong, with everything a traceback would show."""
+    """Return the error for invalid settings, with everything a traceback would show."""
     with pytest.raises(ConfigurationError) as wrong:
         parse(kind, values).broker_urls()
     assert SECRET not in "".join(traceback.format_exception(wrong.value))
@@ -38,7 +38,7 @@ def refused(kind: type[Settings], **values: str) -> str:
 
 
 def test_without_variables_the_broker_is_next_door() -> None:
-    """A service started by hand finds the RabbitMQ of its own machine and serves nobody else."""
+    """A service started by hand uses RabbitMQ on its own machine, and serves only that machine."""
     settings = parse(Settings, {})
     assert settings.broker_urls() == ("amqp://guest:guest@127.0.0.1:5672/",)
     assert (settings.http_host, settings.log_level, settings.log_format) == (
@@ -84,7 +84,7 @@ def test_a_wrong_variable_is_named_with_its_value(name: str, value: str, problem
 
 
 def test_all_wrong_variables_are_named_at_once() -> None:
-    """Nobody has to start a service three times to learn of three mistakes."""
+    """One start is enough to learn of all mistakes."""
     said = refused(OwnSettings, OWN_PORT="x", LOG_LEVEL="loud")
     assert "OWN_PORT='x'" in said
     assert "LOG_LEVEL='loud'" in said
@@ -116,12 +116,12 @@ def test_settings_do_not_change() -> None:
     ],
 )
 def test_a_wrong_address_is_refused_without_showing_its_password(url: str) -> None:
-    """An address that cannot be one ends the start, and its password gets into no log."""
+    """An invalid address prevents the start, and its password is not logged."""
     assert "AMQP_URL" in refused(Settings, AMQP_URL=url)
 
 
 def test_a_wrong_variable_shows_no_password_of_another() -> None:
-    """An error over one variable does not repeat the others."""
+    """An error over one variable does not repeat the values of others."""
     refused(Settings, AMQP_URL=f"amqp://user:{SECRET}@host/", LOG_LEVEL="loud")
 
 
@@ -146,7 +146,7 @@ def test_several_addresses_keep_their_order() -> None:
 
 
 def test_the_files_password_is_everyones(tmp_path: Path) -> None:
-    """The file's password goes into every address, before one that stands in the address."""
+    """The file's password replaces the one in every address."""
     file = tmp_path / "password"
     file.write_text("from the file\n")
     values = {"AMQP_URL": "amqp://u:other@a/,amqp://b/", "AMQP_PASSWORD_FILE": str(file)}
@@ -159,7 +159,7 @@ def test_the_files_password_is_everyones(tmp_path: Path) -> None:
 @THOROUGH
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text('@:/?#%[] ä\\+&"'))
 def test_credentials_arrive_whole(user: str, password: str) -> None:
-    """Whatever characters a user and a password have, RabbitMQ is told the same."""
+    """RabbitMQ gets user and password unchanged, whatever characters they have."""
     in_url = "".join(f"%{byte:02X}" for byte in password.encode()) or "x"
     settings = parse(Settings, {"AMQP_URL": f"amqp://a:{in_url}@host:1/v", "AMQP_USER": user})
     parts = urlsplit(settings.broker_urls()[0])

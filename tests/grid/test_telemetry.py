@@ -31,13 +31,13 @@ async def nothing(_: FastAPI) -> AsyncIterator[None]:
 
 @pytest.fixture
 def problems() -> list[str]:
-    """Give what keeps the service from being ready; a test changes it."""
+    """Return what keeps the service from being ready; a test changes it."""
     return []
 
 
 @pytest.fixture
 def app(problems: list[str]) -> FastAPI:
-    """Give the app of a service that serves nothing but what it shows of itself."""
+    """Return the app of a service that has only these pages."""
     return operations_app("Test", new_registry(), lambda: problems, nothing)
 
 
@@ -96,23 +96,23 @@ async def test_metrics_are_prometheus_text(app: FastAPI) -> None:
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
 async def test_nothing_else_is_served(app: FastAPI, path: str) -> None:
-    """The page of a service without an interface of its own has three addresses."""
+    """A service without an API of its own serves only three paths."""
     assert (await get(app, path)).status == 404
 
 
 def test_two_services_in_one_process_do_not_share_metrics() -> None:
-    """Each service's registry is its own: nothing is registered for the whole process."""
+    """Each service has a registry of its own, not that of the process."""
     BrokerWatch(new_registry(), logging.getLogger("a"))
     BrokerWatch(new_registry(), logging.getLogger("b"))
 
 
 def value(registry: CollectorRegistry, name: str, link: str) -> float | None:
-    """Give a sample of one link."""
+    """Return a sample of one link."""
     return registry.get_sample_value(name, {"link": link})
 
 
 def test_a_link_is_counted_as_lost_once_each_time() -> None:
-    """Attempts that fail are no losses; only a link that was up can be lost."""
+    """Failed attempts do not count; only a link that was up can be lost."""
     registry = CollectorRegistry()
     watch = BrokerWatch(registry, logging.getLogger("test"))
     steps = [

@@ -1,4 +1,4 @@
-"""The settings for TLS: every mistake ends the start, and says which file is wrong and why."""
+"""The settings for TLS: every mistake prevents the start, and the error says which file and why."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ URL = "amqps://rabbit.example/"
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Give an authority of the test's own."""
+    """Return an authority of the test's own."""
     return Authority(tmp_path)
 
 
 def variables(files: TlsFiles, url: str = URL) -> dict[str, str]:
-    """Give the variables that name these files."""
+    """Return the variables that name these files."""
     return {
         "AMQP_URL": url,
         "AMQP_CA_FILE": str(files.ca or ""),
@@ -40,14 +40,14 @@ def variables(files: TlsFiles, url: str = URL) -> dict[str, str]:
 
 
 def refused(values: dict[str, str]) -> str:
-    """Give what is said to settings that are wrong."""
+    """Return the error for invalid settings."""
     with pytest.raises(ConfigurationError) as wrong:
         parse(Settings, values).broker_urls()
     return str(wrong.value)
 
 
 def test_the_files_travel_with_every_address(authority: Authority) -> None:
-    """Each address names the files, whatever their names, and gives them back."""
+    """Each address carries the files, whatever their names, and they can be read from it."""
     files = authority.issue("a & b = ü", "client")
     urls = "amqps://u:p@a/v?heartbeat=5,amqps://b/"
     first, second = parse(Settings, variables(files, urls)).broker_urls()
@@ -56,7 +56,7 @@ def test_the_files_travel_with_every_address(authority: Authority) -> None:
 
 
 def test_a_file_of_the_settings_is_there_instead_of_the_addresss() -> None:
-    """What one address names holds for it alone, unless the settings name another."""
+    """A file named in an address is used for it alone, unless the settings name another."""
     own = f"{URL}?cacertfile=own.pem"
     assert split(own) == (URL, TlsFiles(ca=Path("own.pem")))
     assert split(with_files(own, TlsFiles())) == (URL, TlsFiles(ca=Path("own.pem")))
@@ -64,7 +64,7 @@ def test_a_file_of_the_settings_is_there_instead_of_the_addresss() -> None:
 
 
 def test_the_broker_is_verified_and_old_versions_are_refused(authority: Authority) -> None:
-    """Its certificate, the name in it, and nothing before TLS 1.2: with our own CA or without."""
+    """The certificate, its host name, and TLS 1.2 or later are required, with our CA or without."""
     for files in (TlsFiles(), TlsFiles(ca=authority.file), authority.issue("client", "client")):
         context = files.context()
         assert context.verify_mode is ssl.CERT_REQUIRED
@@ -92,7 +92,7 @@ def test_a_key_that_is_another_certificates_is_told(authority: Authority) -> Non
 
 
 def test_a_file_that_is_no_certificate_is_told(authority: Authority, tmp_path: Path) -> None:
-    """A file of something else is not taken for one without certificates."""
+    """A file of something else is not accepted as one without certificates."""
     other = tmp_path / "other"
     other.write_text("hello")
     assert refused(variables(TlsFiles(ca=other))) == (
@@ -125,7 +125,7 @@ def test_a_certificate_without_key_is_refused(authority: Authority) -> None:
 
 @pytest.mark.parametrize("url", ["amqp://a/", "amqps://a/,amqp://b/"])
 def test_files_for_tls_and_an_address_without_are_refused(url: str, authority: Authority) -> None:
-    """Who gives certificates does not expect that passwords travel in the clear."""
+    """With certificates configured, passwords must not be sent in clear text."""
     said = refused(variables(authority.issue("client", "client"), url))
     assert "AMQP_CA_FILE and AMQP_CERTIFICATE_FILE and AMQP_KEY_FILE set" in said
     assert "amqps://" in said
@@ -134,7 +134,7 @@ def test_files_for_tls_and_an_address_without_are_refused(url: str, authority: A
 def test_a_file_that_is_no_file_is_refused_without_waiting(
     authority: Authority, tmp_path: Path
 ) -> None:
-    """They are read anew for each connection: a FIFO without a writer would hold up all else."""
+    """Files are read anew for each connection, and a FIFO without a writer would block."""
     files = authority.issue("client", "client")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

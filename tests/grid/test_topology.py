@@ -1,4 +1,4 @@
-"""The queues' shapes: facts that must not change by accident, since no queue can be changed later.
+"""The queues' arguments, which must not change by accident: no declared queue can be changed.
 
 Each is checked against RabbitMQ's rules as its guides on quorum queues, streams and consumers
 state them.
@@ -19,7 +19,7 @@ from tests.broker import VirtualHost
 from tests.grid.links import Seen, eventually, running
 
 KEPT = [topology.REQUESTS_QUEUE, substation_queue("substation1")]  # queues that hold jobs
-ASIDE = [topology.PARKED_QUEUE, topology.DEAD_QUEUE]  # and those of what was put aside
+ASIDE = [topology.PARKED_QUEUE, topology.DEAD_QUEUE]  # queues of parked and dead-lettered messages
 DEFAULT_OF_RABBITMQ_4 = 20  # deliveries, after which it drops a message
 
 
@@ -64,7 +64,7 @@ def test_what_is_dead_and_what_is_parked_are_told_apart() -> None:
 
 @pytest.mark.parametrize("queue", [*KEPT, *ASIDE], ids=lambda each: each.name)
 def test_restarts_do_not_use_up_a_jobs_deliveries(queue: Queue) -> None:
-    """A limit is set, and above RabbitMQ 4's own, at which it drops what has nowhere to go."""
+    """A limit is set, above RabbitMQ 4's default, at which it drops what it cannot dead-letter."""
     assert queue.arguments["x-delivery-limit"] > DEFAULT_OF_RABBITMQ_4
 
 
@@ -77,7 +77,7 @@ def test_what_is_parked_stays() -> None:
 
 
 def test_one_dispatcher_decides_at_a_time() -> None:
-    """Two ledgers would each count half: a standby takes over only when the active one is gone."""
+    """Two ledgers would each count half: a standby takes over only once the active one is gone."""
     assert topology.REQUESTS_QUEUE.arguments["x-single-active-consumer"] is True
     assert "x-single-active-consumer" not in substation_queue("substation1").arguments
 
@@ -127,7 +127,7 @@ def test_nothing_goes_through_the_default_exchange(queue: Queue) -> None:
 
 @pytest.mark.integration
 async def test_declaring_again_agrees_with_the_definitions(vhost: VirtualHost) -> None:
-    """Definitions and services shape the queues alike: another shape would be a 406."""
+    """Definitions and services declare the queues alike; otherwise RabbitMQ answers 406."""
     await declare_topology([vhost.url()], Seen())
     seen = Seen()
     async with running(Declarer("dispatcher-queues", [vhost.url("dispatcher")], seen)) as declarer:
@@ -146,7 +146,7 @@ async def test_an_empty_broker_is_given_everything(vhost: VirtualHost) -> None:
 
 @pytest.mark.integration
 async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
-    """A queue of another shape is an error that names it; the link comes back for the others."""
+    """A queue declared otherwise is an error that names it; the link comes back for the others."""
     other = Queue(topology.REQUESTS, topology.REQUESTS_EXCHANGE, topology.REQUESTS, {})
     seen = Seen()
     async with running(Declarer("d", [vhost.url()], seen)) as declarer:
@@ -158,14 +158,14 @@ async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
 
 @pytest.mark.integration
 async def test_without_a_broker_declaring_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command ends with the reason where RabbitMQ does not answer."""
+    """The command ends with the reason if RabbitMQ does not answer."""
     monkeypatch.setattr("grid.amqp.declarer.CONNECT_SECONDS", 0.2)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):
         await declare_topology(["amqp://127.0.0.1:1/"], Seen())
 
 
 def shape(vhost: VirtualHost) -> dict[str, Any]:
-    """Give the queues' arguments and the bindings of a virtual host."""
+    """Return the queues' arguments and the bindings of a virtual host."""
     found = vhost.broker.request("GET", f"/api/definitions/{vhost.name}")
     bindings = [(b["source"], b["destination"], b["routing_key"]) for b in found["bindings"]]
     return {

@@ -1,4 +1,4 @@
-"""W3C Trace Context: what callers send is carried on, and nothing they send does harm."""
+"""W3C Trace Context: what callers send is carried on, and invalid headers do no harm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ anything = st.one_of(
 
 
 def of(parent: object, state: object = None) -> Trace:
-    """Give what is made of two headers."""
+    """Return the trace that two headers lead to."""
     headers = {TRACEPARENT: parent, TRACESTATE: state}
     return carried({n: v for n, v in headers.items() if v is not None}, Random(7).getrandbits)  # noqa: S311
 
@@ -42,8 +42,8 @@ def test_a_trace_is_carried_on() -> None:
     [
         None,
         "",
-        f"ff-{TRACE}-{SPAN}-01",  # a version that there is not
-        f"00-{TRACE}-{SPAN}-01-more",  # which this version has not
+        f"ff-{TRACE}-{SPAN}-01",  # a version that does not exist
+        f"00-{TRACE}-{SPAN}-01-more",  # not in this version
         f"00-{'0' * 32}-{SPAN}-01",
         f"00-{TRACE}-{'0' * 16}-01",
         f"00-{TRACE.upper()}-{SPAN}-01",
@@ -56,7 +56,7 @@ def test_a_trace_is_carried_on() -> None:
     ],
 )
 def test_what_is_no_trace_begins_a_new_one(parent: object) -> None:
-    """As the standard wants it; its state, which belongs to nothing then, is dropped."""
+    """The standard requires it; the state, which belongs to no trace then, is dropped."""
     one = of(parent, "vendor=1")
     assert one.trace_id != TRACE
     assert (one.parent, one.flags, one.state) == ("", 0, "")
@@ -78,7 +78,7 @@ def test_a_state_that_cannot_be_carried_is_dropped(state: object) -> None:
 
 @given(anything, anything, st.integers(0))
 def test_whatever_comes_gives_a_trace(parent: Any, state: Any, seed: int) -> None:  # noqa: ANN401
-    """One whose headers are read back as what they are, and fit in an AMQP frame."""
+    """Its headers read back as themselves, and fit in an AMQP frame."""
     headers = {TRACEPARENT: parent, TRACESTATE: state}
     one = carried(headers, Random(seed).getrandbits)  # noqa: S311
     following = carried(one.headers(), Random(seed + 1).getrandbits)  # noqa: S311
@@ -89,7 +89,7 @@ def test_whatever_comes_gives_a_trace(parent: Any, state: Any, seed: int) -> Non
 
 @pytest.mark.parametrize("bits", [0, 2**200 - 1])
 def test_no_id_is_all_zeros(bits: int) -> None:
-    """Whatever chance gives."""
+    """Whatever the random generator returns."""
     one = carried({}, lambda size: bits & (2**size - 1))
     assert int(one.trace_id, 16) > 0
     assert int(one.span_id, 16) > 0
