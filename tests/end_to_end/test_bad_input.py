@@ -28,7 +28,7 @@ BAD: Mapping[str, bytes] = {
 
 
 def ignore(*_: object) -> None:
-    """Take no notice."""
+    """Do nothing."""
 
 
 async def publish(url: str, messages: Mapping[str, bytes]) -> None:
@@ -62,7 +62,7 @@ async def parked(url: str, count: int) -> dict[str, Delivery]:
 
 
 async def test_what_cannot_be_processed_is_parked(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Each bad message ends in charge.parked, unchanged, with its reason; good ones go on."""
+    """Each bad message is parked unchanged, with its reason; good ones are completed."""
     with System(vhost, tmp_path, substations=1, environment=QUICK) as system:
         good = ChargeRequest("direct", 1_700_000_000.0).encode()
         await publish(vhost.url("admin"), {**BAD, "direct": good})

@@ -20,7 +20,7 @@ HALF_A_SECOND = {"CHARGE_SECONDS_MIN": "0.3", "CHARGE_SECONDS_MAX": "0.6"}
 
 @contextmanager
 def steady_load(system: System, threads: int = 4) -> Iterator[set[str]]:
-    """Send requests for as long as the context lasts; gives the ids of those answered 202."""
+    """Send requests for as long as the context lasts; yield the ids of those answered 202."""
     accepted: set[str] = set()
     stop = threading.Event()
 
@@ -80,7 +80,7 @@ def test_a_dispatcher_killed_under_load(vhost: VirtualHost, tmp_path: Path) -> N
 
 
 def test_a_substation_told_to_end(vhost: VirtualHost, tmp_path: Path) -> None:
-    """On SIGTERM a substation finishes what charges, gives the rest back, and ends cleanly."""
+    """On SIGTERM a substation finishes its sessions, requeues the rest, and ends cleanly."""
     special = {
         "substation1": {"CHARGE_SECONDS_MIN": "1", "CHARGE_SECONDS_MAX": "1"},
         "substation2": {"CHARGE_SECONDS_MIN": "60", "CHARGE_SECONDS_MAX": "60"},

@@ -20,7 +20,7 @@ def send(system: System, api: str, key: str) -> tuple[int, Any]:
 
 
 def test_a_retry_anywhere_is_the_same_job(vhost: VirtualHost, tmp_path: Path) -> None:
-    """The same key gives one job and one session: at another api, after a kill, and all at once."""
+    """Requests with one key are one job and one session: at another api, after a kill, at once."""
     with System(vhost, tmp_path, environment=QUICK) as system:
         system.start(OTHER_API)
         system.wait_ready(OTHER_API)
@@ -46,7 +46,7 @@ def test_a_retry_anywhere_is_the_same_job(vhost: VirtualHost, tmp_path: Path) ->
 
 
 def test_what_no_memory_has_room_for_is_the_same_job(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Many jobs and a restart of api and dispatcher later its key is known, and its end."""
+    """After many jobs, and a restart of api and dispatcher, its key and its end are still known."""
     with System(vhost, tmp_path, environment=QUICK | {"MAX_JOBS": "2"}) as system:
         _, first = send(system, "api", "a")
         for number in range(5):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 @contextmanager
 def running_prometheus(system: System, vhost: VirtualHost, folder: Path) -> Iterator[str]:
-    """Run Prometheus on what `make up` gives it; gives its address."""
+    """Run Prometheus on the configuration of `make up`; yield its address."""
     ports = {
         stack.API: system.ports["api"],
         stack.DISPATCHER: system.ports["dispatcher"],

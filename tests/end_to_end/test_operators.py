@@ -18,7 +18,7 @@ SECRET = "an-operators-key"  # noqa: S105
 
 
 def api_alone(vhost: VirtualHost, folder: Path) -> System:
-    """Give a system of which only the api runs, and knows a key."""
+    """Return a system in which only the api runs, with an operator's key."""
     file = folder / "keys"
     file.write_text(f"depot operator {sha256(SECRET.encode()).hexdigest()}\n")
     system = System(vhost, folder, environment={"OPERATOR_KEYS_FILE": str(file)})
@@ -28,13 +28,13 @@ def api_alone(vhost: VirtualHost, folder: Path) -> System:
 
 
 def put(system: System, substation: str, body: object) -> int:
-    """Set a substation; gives the answer's status."""
+    """Set a substation; return the answer's status."""
     headers = {"Authorization": f"Bearer {SECRET}"}
     return system.call("api", "PUT", f"/substations/{substation}", body, headers)[0]
 
 
 def test_a_new_api_knows_what_was_set(vhost: VirtualHost, tmp_path: Path) -> None:
-    """One that is killed and started again has read it, and goes on from there."""
+    """An api that is killed and started again reads what was set, and goes on from there."""
     system = api_alone(vhost, tmp_path)
     try:
         for name in ("substation1", "substation2"):
@@ -53,7 +53,7 @@ def test_a_new_api_knows_what_was_set(vhost: VirtualHost, tmp_path: Path) -> Non
 def test_an_api_goes_on_where_the_broker_was_not_given_the_stream(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
-    """Only setting is refused at a broker from before: requests are taken, the api is ready."""
+    """At an older broker only setting is refused: requests are accepted, the api is ready."""
     for what in (
         f"queues/{{}}/{topology.CONTROLS}",
         f"exchanges/{{}}/{topology.CONTROLS_EXCHANGE}",

@@ -1,4 +1,4 @@
-"""What is parked can be looked at, replayed and discarded, and each job's history tells it."""
+"""Parked messages can be listed, replayed and discarded, and each job's history shows it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Seen:
         self._vhost = vhost
 
     def job(self, id: str) -> dict[str, Any]:
-        """Give a job as the api tells it."""
+        """Return a job as the api shows it."""
         found: dict[str, Any] = self._system.get("api", f"/charge/{id}")[1]
         return found
 
@@ -73,9 +73,9 @@ class Seen:
         self._system.until(there, f"{jobs} are {status}")
 
     def says(self, *words: str, of: int, status: int = 0) -> str:
-        """Run the tool once so many messages are parked; gives what it wrote.
+        """Run the tool once so many messages are parked; return its output.
 
-        What one call has looked at, RabbitMQ puts back in its own time.
+        RabbitMQ may take a moment to requeue what the call before has looked at.
         """
         self._system.until(lambda: self._ready() == of, f"{of} messages are in charge.parked")
         done = tool(self._vhost, *words)
@@ -94,7 +94,7 @@ class Seen:
 
 
 def test_a_job_for_a_substation_to_come_is_replayed(vhost: VirtualHost, tmp_path: Path) -> None:
-    """It is parked, replayed once its substation is there, and completed; its history tells it."""
+    """It is parked, replayed once its substation is there, and completed; its history shows it."""
     with System(vhost, tmp_path, substations=2, environment=QUICK) as system:
         seen = Seen(system, vhost)
         system.write_targets(["substation1"])
@@ -119,9 +119,9 @@ def test_a_job_for_a_substation_to_come_is_replayed(vhost: VirtualHost, tmp_path
 
 
 def test_what_is_no_request_is_given_up_on_record(vhost: VirtualHost, tmp_path: Path) -> None:
-    """It is parked by the dispatcher or at a substation, the reason on record either way.
+    """The dispatcher or a substation rejects it; either way it is parked with a reason on record.
 
-    It is not replayed by mistake, is parked again by intent, and ends as discarded.
+    It is replayed only if forced, and then parked again; at last it is discarded.
     """
     with System(vhost, tmp_path, substations=1, environment=QUICK) as system:
         seen = Seen(system, vhost)

@@ -29,7 +29,7 @@ def test_a_request_is_routed_charged_and_explained(vhost: VirtualHost, tmp_path:
 
 
 def test_a_new_api_knows_what_the_old_one_knew(vhost: VirtualHost, tmp_path: Path) -> None:
-    """An api killed and started again tells the same of every job: the event log is its memory."""
+    """An api killed and started again shows the same jobs: it rebuilds them from the event log."""
     with System(vhost, tmp_path, environment=QUICK) as system:
         ids = {system.post()[1]["id"] for _ in range(5)}
         before = system.wait_completed(ids)
@@ -40,7 +40,7 @@ def test_a_new_api_knows_what_the_old_one_knew(vhost: VirtualHost, tmp_path: Pat
 
 
 def test_a_burst_between_two_scrapes_spreads_evenly(vhost: VirtualHost, tmp_path: Path) -> None:
-    """300 requests within one scrape period go to three substations within one session of even."""
+    """Of 300 requests within a scrape interval, three substations get 100 each, within one."""
     slow_scrapes = {
         "SCRAPE_PERIOD_SECONDS": "20",
         "STALE_AFTER_SECONDS": "60",
@@ -59,7 +59,7 @@ def test_a_burst_between_two_scrapes_spreads_evenly(vhost: VirtualHost, tmp_path
 
 
 def test_requests_wait_centrally_when_all_is_full(vhost: VirtualHost, tmp_path: Path) -> None:
-    """What exceeds the connectors waits in charge.requests; a substation gets one ahead at most."""
+    """More jobs than connectors wait in charge.requests; a substation gets at most one ahead."""
     few = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.4", "CHARGE_SECONDS_MAX": "0.5"}
     with System(vhost, tmp_path, environment=few) as system:
         status, answer = system.post([{}] * 20, path="/charges")
@@ -72,7 +72,7 @@ def test_requests_wait_centrally_when_all_is_full(vhost: VirtualHost, tmp_path: 
 
 
 def most_at_once(jobs: list[dict[str, str]], since: str) -> int:
-    """Give how many jobs were between that state and their completion at one instant."""
+    """Return how many jobs were between that state and their completion at once."""
     return max(
         sum(each[since] <= other[since] < each["completed"] for each in jobs) for other in jobs
     )
@@ -91,7 +91,7 @@ def test_a_substation_is_added_without_a_restart(vhost: VirtualHost, tmp_path: P
 
 
 def test_a_substation_with_nothing_but_a_load_works(vhost: VirtualHost, tmp_path: Path) -> None:
-    """A page with the one line ev_charging_load is enough to be sent jobs, and not too many."""
+    """A page with only ev_charging_load is enough to be sent jobs, and not too many."""
     with (
         System(vhost, tmp_path, substations=2, environment=QUICK) as system,
         page_cut_down(system.ports["substation2"], "ev_charging_load ") as (port, served),

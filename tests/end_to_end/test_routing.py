@@ -26,21 +26,21 @@ TAKEOVER_SECONDS = 5.0
 
 
 def post(system: System, count: int, **fields: object) -> list[str]:
-    """Send so many requests at once; gives their ids."""
+    """Send so many requests at once; return their ids."""
     status, answer = system.post([fields] * count, path="/charges")
     assert status == 202, answer
     return [job["id"] for job in answer["jobs"]]
 
 
 def job(system: System, id: str) -> dict[str, Any]:
-    """Give what the api knows of a job."""
+    """Return a job as the api shows it."""
     status, found = system.get("api", f"/charge/{id}")
     assert status == 200, found
     return dict(found)
 
 
 def wait_for(system: System, ids: Iterable[str], status: str) -> list[dict[str, Any]]:
-    """Wait until these jobs are in a state; gives them."""
+    """Wait until these jobs are in a state, and return them."""
     wanted = set(ids)
 
     def found() -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def shares(jobs: Iterable[dict[str, Any]]) -> Counter[str]:
 
 
 def loads(system: System, dispatcher: str = "dispatcher") -> dict[str, float]:
-    """Give the load of each substation, as a dispatcher's ledger has it."""
+    """Return the load of each substation in a dispatcher's ledger."""
     _, page = system.get(dispatcher, "/metrics")
     start = "dispatcher_substation_load{"
     rows = [line.rsplit(" ", 1) for line in str(page).splitlines() if line.startswith(start)]
@@ -68,7 +68,7 @@ def loads(system: System, dispatcher: str = "dispatcher") -> dict[str, float]:
 
 
 def sessions(system: System) -> dict[str, float]:
-    """Give the sessions in progress at each substation, as its own page has them."""
+    """Return the sessions in progress at each substation, as its own page shows them."""
     found = {}
     for name in system.substations:
         _, page = system.get(name, "/metrics")
@@ -89,7 +89,7 @@ async def publish(url: str, exchange: str, key: str, ids: Iterable[str]) -> None
 
 
 def test_a_standby_takes_over(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Within 5 s of a kill -9 the other dispatcher decides, and knows what is where."""
+    """Within 5 s of a kill -9 the other dispatcher decides, and knows where all jobs are."""
     with System(vhost, tmp_path, environment=LONG) as system:
         system.start(STANDBY)
         system.wait_ready(STANDBY)
@@ -108,7 +108,7 @@ def test_a_standby_takes_over(vhost: VirtualHost, tmp_path: Path) -> None:
 
 
 def test_a_new_dispatcher_finds_its_scale(vhost: VirtualHost, tmp_path: Path) -> None:
-    """One that starts while jobs are in progress and outstanding knows all of them, at once."""
+    """A dispatcher that starts while jobs are in progress and outstanding knows all at once."""
     with System(vhost, tmp_path, substations=2, environment=LONG) as system:
         wait_for(system, post(system, 10), "charging")
         system.kill("dispatcher")
@@ -120,11 +120,11 @@ def test_a_new_dispatcher_finds_its_scale(vhost: VirtualHost, tmp_path: Path) ->
 
 
 def test_a_substation_that_restarts_is_known_again(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Its counters begin anew; within a scrape of its return the ledger has its true load."""
+    """Its counters begin at zero; within a scrape of its return the ledger has its true load."""
     calm = {**LONG, "RESCUE_AFTER_SECONDS": "60", "SLOW_START_SECONDS": "0"}
     with System(vhost, tmp_path, substations=2, environment=calm) as system:
         wait_for(system, post(system, 10), "charging")
-        system.end("substation1")  # in good order: it gives its jobs back
+        system.end("substation1")  # gracefully: it requeues its jobs
         system.start("substation1")
         system.wait_ready("substation1")
         system.until(lambda: sum(sessions(system).values()) == 10, "all ten charge", 10)
@@ -134,11 +134,11 @@ def test_a_substation_that_restarts_is_known_again(vhost: VirtualHost, tmp_path:
 
 
 def test_the_jobs_of_a_dead_substation_go_to_the_others(vhost: VirtualHost, tmp_path: Path) -> None:
-    """What it charged and what waited there is charged elsewhere, each once."""
+    """What it charged and what waited there is charged at another, each job once."""
     with System(vhost, tmp_path, substations=2, environment=LONG) as system:
         ids = post(system, 10)
         assert shares(wait_for(system, ids, "charging"))["substation1"] == 5
-        time.sleep(10)  # a dispatcher gives consumers so long to come back, after it started
+        time.sleep(10)  # after its start, a dispatcher gives consumers so long to come back
         system.kill("substation1")
         system.until(
             lambda: shares(job(system, each) for each in ids) == {"substation2": 10},
@@ -155,7 +155,7 @@ def test_the_jobs_of_a_dead_substation_go_to_the_others(vhost: VirtualHost, tmp_
 async def test_the_jobs_of_one_that_was_removed_go_to_the_others(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
-    """Taken out of the target file it gets nothing more, and what waits in its queue moves."""
+    """Removed from the target file, it gets no more jobs; those in its queue are reclaimed."""
     one = {**LONG, "CONNECTORS": "1", "RESCUE_AFTER_SECONDS": "1"}
     special = {"substation2": {**QUICK, "CONNECTORS": "5"}}
     with System(vhost, tmp_path, substations=2, environment=one, special=special) as system:
@@ -171,7 +171,7 @@ async def test_the_jobs_of_one_that_was_removed_go_to_the_others(
 async def test_what_charges_at_a_substation_that_cannot_be_seen_is_left_alone(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
-    """Alive, but its page cannot be read: its session goes on, what waits behind goes elsewhere."""
+    """Alive, but its page cannot be read: its session goes on, waiting jobs go to another."""
     one = {**LONG, "CONNECTORS": "1", "RESCUE_AFTER_SECONDS": "1"}
     special = {"substation2": {**QUICK, "CONNECTORS": "5"}}
     with System(vhost, tmp_path, substations=2, environment=one, special=special) as system:
@@ -187,7 +187,7 @@ async def test_what_charges_at_a_substation_that_cannot_be_seen_is_left_alone(
 
 
 def test_an_operator_drains_and_caps(vhost: VirtualHost, tmp_path: Path) -> None:
-    """What is set takes effect while all runs, and holds over restarts of all services."""
+    """An operator's settings take effect at once, and survive restarts of all services."""
     environment = {**LONG, **operated(tmp_path), "CONNECTORS": "6"}
     with System(vhost, tmp_path, environment=environment) as system:
         put(system, "substation1", state="draining")
@@ -202,14 +202,14 @@ def test_an_operator_drains_and_caps(vhost: VirtualHost, tmp_path: Path) -> None
             system.start(name)
         system.wait_ready("api", "dispatcher", eligible=("substation2", "substation3"))
         waiting = post(system, 3)
-        time.sleep(1)  # they would go somewhere at once
+        time.sleep(1)  # otherwise they would be sent at once
         assert {job(system, each)["status"] for each in waiting} == {"queued"}
         put(system, "substation1")
         assert shares(wait_for(system, waiting, "charging")) == {"substation1": 3}
 
 
 def test_a_request_whose_vehicle_has_left_expires(vhost: VirtualHost, tmp_path: Path) -> None:
-    """While it waits its departure passes: it is never charged, and says why."""
+    """If its departure passes while it waits, it is never charged, and its record says why."""
     one = {**LONG, "CONNECTORS": "1"}
     with System(vhost, tmp_path, substations=1, environment=one) as system:
         wait_for(system, post(system, 1), "charging")
@@ -224,10 +224,10 @@ def test_a_request_whose_vehicle_has_left_expires(vhost: VirtualHost, tmp_path: 
 
 
 def test_the_most_urgent_is_served_first(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Priority, then who must begin soonest, then age; whatever the order of their coming."""
+    """Priority, then who must begin soonest, then age; whatever the order of arrival."""
     one = {**QUICK, **operated(tmp_path), "CONNECTORS": "1", "SEND_AHEAD": "0"}
     with System(vhost, tmp_path, substations=1, environment=one) as system:
-        put(system, "substation1", state="draining")  # nobody is served before all have come
+        put(system, "substation1", state="draining")  # none is sent before all have arrived
         system.until(lambda: _shown(system, "substation1")[0] == "draining", "it is shown")
         later = datetime.now(UTC) + timedelta(hours=1)
         wishes: list[dict[str, object]] = [

@@ -17,7 +17,7 @@ LINE = f"depot operator {sha256(KEY.encode()).hexdigest()}"
 
 
 def places(system: System) -> Iterator[tuple[str, str]]:
-    """Give everything that a service shows of itself: its log, its command, its metrics."""
+    """Yield everything that a service shows of itself: its log, its command, its metrics."""
     for name, process in system.processes.items():
         yield f"{name}'s log", system.log(name)
         yield f"{name}'s command", Path(f"/proc/{process.pid}/cmdline").read_text()
@@ -25,13 +25,13 @@ def places(system: System) -> Iterator[tuple[str, str]]:
 
 
 def found(system: System, secrets: set[str]) -> list[str]:
-    """Say where a secret stands."""
+    """Return the places where a secret is shown."""
     return [place for place, text in places(system) if any(each in text for each in secrets)]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_service_shows_a_secret(vhost: VirtualHost, tmp_path: Path, form: str) -> None:
-    """Neither passwords nor keys, right ones or wrong: at level debug, while the broker is away."""
+    """No password or key, valid or invalid: at level debug, also while the broker is away."""
     broker = vhost.broker
     password = tmp_path / "password"
     password.write_text(broker.passwords["dispatcher"])

@@ -16,13 +16,13 @@ JSON = {**QUICK, "LOG_FORMAT": "json"}
 
 
 def told(system: System, name: str, trace: str) -> list[dict[str, Any]]:
-    """Give the log lines of a service that belong to a trace."""
+    """Return the log lines of a service that belong to a trace."""
     lines = [json.loads(line) for line in system.log(name).splitlines()]
     return [line for line in lines if line.get("trace_id") == trace]
 
 
 def test_one_request_is_found_in_every_log(vhost: VirtualHost, tmp_path: Path) -> None:
-    """By the caller's trace and the job's id, each service's span below the one before."""
+    """By the caller's trace and the job's id; each service's span is a child of the one before."""
     with System(vhost, tmp_path, environment=JSON) as system:
         parent = f"00-{TRACE}-{SPAN}-01"
         status, answer = system.post({}, traceparent=parent, tracestate="vendor=1")
@@ -47,7 +47,7 @@ def test_one_request_is_found_in_every_log(vhost: VirtualHost, tmp_path: Path) -
 
 
 def test_a_request_that_nobody_traces_is_not_told_of(vhost: VirtualHost, tmp_path: Path) -> None:
-    """Each job a line in every log would be very many lines; a level of debug has them."""
+    """A line for each job in every log would be too many; the level debug has them."""
     special = {"api": {"LOG_LEVEL": "debug"}}
     with System(vhost, tmp_path, environment=JSON, special=special) as system:
         status, answer = system.post({}, traceparent="nonsense")

@@ -1,4 +1,4 @@
-"""The account of one fault: what was accepted, what became of it, and when all was normal again.
+"""The account of one fault: what was accepted, how it ended, and when service was normal again.
 
 Pure: answers and events go in with their times (seconds of one steady clock), figures come out.
 """
@@ -16,14 +16,14 @@ from grid.events import ENDED, Event, State
 ACCEPTED: Final = 202
 UNAVAILABLE: Final = 503
 NORMAL_SECONDS: Final = 1.0  # a request begins to charge within this, in normal service
-STRETCH_SECONDS: Final = 0.5  # what is looked at as a whole
+STRETCH_SECONDS: Final = 0.5  # the length of a stretch that is judged as a whole
 STRETCHES: Final = 2  # as many in a row must be normal
 
 
 class Answer(NamedTuple):
-    """What a client got: ``status`` is 0 where no answer came, ``job`` is "" where none was named.
+    """What a client got: ``status`` is 0 without an answer, ``job`` is "" if none was named.
 
-    ``pause`` is the answer's ``Retry-After``, None where it has none.
+    ``pause`` is the answer's ``Retry-After``, None if it has none.
     """
 
     sent: float
@@ -35,10 +35,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of the requests answered 202.
+    """The ends of the requests answered 202.
 
-    ``ends`` counts their ends by state, ``several`` are those that were told more than one.
-    ``duplicates`` counts the sessions beyond a job's first: vehicles that were charged twice.
+    ``ends`` counts them by state, ``several`` are the jobs with more than one end. ``duplicates``
+    counts the sessions beyond a job's first: vehicles that were charged twice.
     """
 
     accepted: int
@@ -49,12 +49,12 @@ class Account:
 
     @property
     def balanced(self) -> bool:
-        """Tell whether accepted = completed + cancelled + expired + parked, each of them once."""
+        """Return whether accepted = completed + cancelled + expired + parked, each of them once."""
         return self.accepted == sum(self.ends.values()) and not self.lost and not self.several
 
 
 class Histories:
-    """What the event log tells of each job; a reader may bring the same event twice."""
+    """What the event log has of each job; a reader may get the same event twice."""
 
     def __init__(self) -> None:
         self._ends: dict[str, set[str]] = {}
@@ -63,7 +63,7 @@ class Histories:
         self.charging: dict[str, float] = {}  # when a job's first session was seen to begin
 
     def take(self, event: Event, now: float) -> None:
-        """Take in an event that was read at ``now``."""
+        """Apply an event that was read at ``now``."""
         if event.kind == State.CHARGING:
             known, session = self._sessions.setdefault(event.job, set()), _session(event)
             self.duplicates += bool(known) and session not in known
@@ -73,14 +73,14 @@ class Histories:
             self._ends.setdefault(event.job, set()).add(event.kind)
 
     def open(self, jobs: Iterable[str]) -> set[str]:
-        """Give those of these jobs that have not ended."""
+        """Return those of these jobs that have not ended."""
         return set(jobs) - self._ends.keys()
 
     def account(self, accepted: Collection[str], counted: int = 0) -> Account:
-        """Give the account of the jobs that were accepted, and of who was charged twice meanwhile.
+        """Return the account of the accepted jobs, with the vehicles charged twice meanwhile.
 
-        The latter is of all there are, but for so many ``duplicates`` that were counted before:
-        some jobs are nobody's, since their client got no answer, and some are charged again late.
+        Those are of all jobs, less the ``counted`` ones of earlier accounts: some jobs are in no
+        account, since their client got no answer, and some are charged again late.
         """
         jobs = set(accepted)
         ended = jobs & self._ends.keys()
@@ -94,12 +94,12 @@ class Histories:
 
 
 def _session(event: Event) -> tuple[str, float]:
-    """Give what makes a session: one instant at one substation, however often it is written."""
+    """Return what identifies a session: an instant at a substation, however often it is written."""
     return event.substation, event.at
 
 
 def accepted(answers: Iterable[Answer]) -> set[str]:
-    """Give the jobs that were answered 202."""
+    """Return the jobs that were answered 202."""
     return {each.job for each in answers if is_accepted(each)}
 
 
@@ -111,10 +111,10 @@ def recovery(
     since: float,
     now: float,
 ) -> float | None:
-    """Give the seconds from ``since`` until all went well again; None where it does not yet.
+    """Return the seconds from ``since`` until all went well again; None if it does not yet.
 
-    ``sent`` are the times of all requests. It is from the first of two half seconds in a row in
-    which every request was answered, and each answer ``is_well``.
+    ``sent`` are the times of all requests. All goes well from the first of two half seconds in a
+    row in which every request was answered, and each answer ``is_well``.
     """
     asked = Counter(_stretch(each, since) for each in sent)
     well = Counter(_stretch(each.sent, since) for each in answers if is_well(each))
@@ -129,12 +129,12 @@ def recovery(
 
 
 def is_accepted(answer: Answer) -> bool:
-    """Tell whether an answer is 202."""
+    """Return whether an answer is 202."""
     return answer.status == ACCEPTED
 
 
 def is_normal(answer: Answer, charging: Mapping[str, float]) -> bool:
-    """Tell whether one was answered 202, and began to charge within ``NORMAL_SECONDS``."""
+    """Return whether a request was answered 202 and began to charge within ``NORMAL_SECONDS``."""
     begun = charging.get(answer.job)
     return is_accepted(answer) and begun is not None and begun - answer.sent <= NORMAL_SECONDS
 

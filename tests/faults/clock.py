@@ -7,18 +7,18 @@ from typing import Final
 
 LIBRARIES: Final = Path("/usr/lib")
 LIBRARY: Final = "faketime/libfaketime.so.1"
-SEEN_WITHIN_SECONDS: Final = 1  # reading the file whenever one looks at the clock slows a process
+SEEN_WITHIN_SECONDS: Final = 1  # reading the file at each look at the clock slows a process
 
 
 class SteppedClock:
-    """The clock on the wall as one service sees it; its steady clock is left alone."""
+    """The wall clock as one service sees it; its steady clock is left alone."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.step(0)
 
     def step(self, seconds: int) -> None:
-        """Set the clock so far before the true one, or behind it where that is negative.
+        """Set the clock ahead of the true one by ``seconds``, or behind it if that is negative.
 
         The process sees it within ``SEEN_WITHIN_SECONDS``.
         """
@@ -27,9 +27,9 @@ class SteppedClock:
         new.replace(self._file)
 
     def environment(self) -> dict[str, str]:
-        """Give the variables that make a process see this clock.
+        """Return the variables that make a process see this clock.
 
-        Fails where the library is not there: `make test` installs it.
+        Fail if the library is not there: `make test` installs it.
         """
         found = sorted(LIBRARIES.glob(f"*/{LIBRARY}"))
         assert found, "libfaketime is not installed: `make test` installs Debian's package faketime"

@@ -1,4 +1,4 @@
-"""The whole system at work around three RabbitMQ nodes, for faults of one node."""
+"""The whole system around three RabbitMQ nodes, for faults of one node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLUSTER_FAULT: Final = "a cluster of three: the queue leader's node killed, then
 
 @contextmanager
 def cluster_stage(cluster: Cluster, folder: Path, length: Length) -> Iterator[Stage]:
-    """Give the system at work: each service knows all three nodes, and begins with another."""
+    """Yield the running system: each service knows all three nodes, and begins with another."""
     vhost = cluster.vhost()
     with Aside() as aside:
         system = System(vhost, folder, environment=ENVIRONMENT, way=cluster.way)
@@ -45,7 +45,7 @@ def cluster_stage(cluster: Cluster, folder: Path, length: Length) -> Iterator[St
 def kill_leaders(cluster: Cluster, stage: Stage) -> None:
     """Kill the node that leads ``charge.requests``, start it again, and do the same to the next.
 
-    A node's fault counts from its death: service is to be back without it.
+    A node's fault counts from its death: service must be normal again without it.
     """
     for _ in range(stage.length.kills):
         leader = cluster.leader(topology.REQUESTS)
@@ -57,8 +57,8 @@ def kill_leaders(cluster: Cluster, stage: Stage) -> None:
 
 
 def slowest(stage: Stage) -> float:
-    """Give the longest time from sending a request that was accepted until it charged."""
+    """Return the longest time from sending a request that was accepted until it charged."""
     charging = stage.journal.histories.charging
-    # a session's beginning is not put on record at all costs, as its end is
+    # unlike a session's end, its beginning may be missing in the event log
     known = [each for each in stage.answers(0) if each.job in charging]
     return max(charging[each.job] - each.sent for each in known)

@@ -20,7 +20,7 @@ EVERY: Final = (*(fault.name for fault in FAULTS), CLUSTER_FAULT)
 
 @pytest.fixture(scope="session")
 def form() -> Iterator[Form]:
-    """Give the form that was asked for; print the table at the end, and keep it if it is whole."""
+    """Yield the form that was asked for; print the table at the end, and keep it if complete."""
     one = Form.asked_for(os.environ)
     yield one
     content = table(sorted(one.rows, key=lambda row: EVERY.index(row.fault)))

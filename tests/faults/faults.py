@@ -33,7 +33,7 @@ from tests.system import DISPATCHERS
 HOUR: Final = 3600
 LIMIT: Final = 50  # requests that may wait, where that is the fault
 ACCEPTED_AGAIN_SECONDS: Final = 5.0
-TAKEN_OVER_SECONDS: Final = 60.0  # by then RabbitMQ has given up one that hangs
+TAKEN_OVER_SECONDS: Final = 60.0  # by then RabbitMQ has given up a dispatcher that hangs
 DECLARED_AFTER_SECONDS: Final = 4.0
 RECONCILED_SECONDS: Final = 30.0
 CUT_BYTES: Final = 100_000
@@ -42,11 +42,11 @@ SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: ``strike`` does it, once or often, and each time says when it has ended.
+    """One fault: ``strike`` causes it, once or several times, and reports the end of each.
 
-    Service must be normal again ``within`` so many seconds; None where no time is promised, since
-    what has gathered is worked off first. ``twice`` says whether vehicles may be charged twice
-    over it: where a substation was killed while they charged.
+    Service must be normal again ``within`` so many seconds; None if no time is promised, since a
+    backlog is worked off first. ``twice`` says whether vehicles may be charged twice because of it:
+    where a substation was killed while they charged.
     """
 
     name: str
@@ -94,7 +94,7 @@ def _connections_dropped(stage: Stage) -> None:
 
 
 def _alarm(raised: Callable[[Broker], AbstractContextManager[None]], stage: Stage) -> None:
-    """Check that the api refuses while the alarm lasts, and keeps nothing in its memory."""
+    """Check that the api refuses while the alarm lasts, and does not grow in memory."""
     with raised(stage.vhost.broker):
         stage.until_refused(10)
         began, before = monotonic(), _memory(stage)
@@ -114,9 +114,9 @@ def _memory(stage: Stage) -> float:
 
 
 def _requests_at_limit(stage: Stage) -> None:
-    """Let requests pile up to a limit while no dispatcher takes any.
+    """Let requests pile up to a limit while the dispatchers are held.
 
-    Once it is lifted all are accepted again; those that piled up before are charged first.
+    Once it is lifted, all are accepted again; those that piled up before are charged first.
     """
     with brokerside.requests_limited(stage.vhost, LIMIT), hold(stage, *DISPATCHERS):
         stage.until_refused(30)
@@ -132,10 +132,10 @@ def _requests_at_limit(stage: Stage) -> None:
 
 
 def _requests_deleted(stage: Stage) -> None:
-    """Delete the queue while a dispatcher has requests of it in hand, and make it anew.
+    """Delete the queue while a dispatcher has unacknowledged requests of it, and declare it again.
 
-    Until then no substation takes any: what the dispatcher could send it would send, though their
-    queue is gone, and nothing would be missing.
+    Until then the substations are drained: otherwise the dispatcher would send its requests, though
+    their queue is gone, and none would be missing.
     """
     before = _reconciled(stage)
     with _drained(stage):
@@ -151,7 +151,7 @@ def _requests_deleted(stage: Stage) -> None:
 
 @contextmanager
 def _drained(stage: Stage) -> Iterator[None]:
-    """Send nothing to any substation while the context lasts."""
+    """Drain all substations while the context lasts."""
     for name in SUBSTATIONS:
         put(stage.system, name, state="draining")
     try:
@@ -167,7 +167,7 @@ def _in_hand(stage: Stage) -> float:
 
 
 def _requests_purged(stage: Stage) -> None:
-    """Purge what has gathered; the dispatchers that start then know of it from the log alone."""
+    """Purge the requests in the queue; dispatchers that start then know them only from the log."""
     for name in DISPATCHERS:
         stage.system.kill(name)
     stage.wait(stage.length.blocked)
@@ -179,7 +179,7 @@ def _requests_purged(stage: Stage) -> None:
 
 
 def _wait_reconciled(stage: Stage, before: float, more: float = 0.0) -> None:
-    """Wait until what was in the queue is published again, and note how long that took."""
+    """Wait until the lost requests are published again, and note how long that took."""
     began = monotonic()
     stage.system.until(
         lambda: _reconciled(stage) > before,
@@ -206,13 +206,13 @@ def _substation_queue_deleted(stage: Stage) -> None:
 
 
 def _events_deleted(stage: Stage) -> None:
-    """Delete the log that the account is taken by: until then, the substations' own ones tell."""
+    """Delete the event log; the substations' logs replace it in the account until then."""
     stage.load.recorded = True
     stage.wait(CALM_SECONDS)
     brokerside.delete_queue(stage.vhost, "charge.events")
-    stage.record_lost_at = time()  # until then it may have confirmed what nobody read
+    stage.record_lost_at = time()  # events confirmed until then may be unread
     stage.load.recorded = False  # what is sent now is charged later
-    away = stage.length.broken / 2  # all asked for meanwhile waits, for whatever room is left then
+    away = stage.length.broken / 2  # what is requested meanwhile waits, in the publishers' memory
     stage.wait(away)
     brokerside.declare_topology(stage.vhost)
     stage.ended()
@@ -232,7 +232,7 @@ def _held(name: str, stage: Stage) -> None:
 
 
 def _active_dispatcher_held(stage: Stage) -> None:
-    """Hold the one at work; the short form does not wait until RabbitMQ gives it up."""
+    """Hold the active dispatcher; the short form does not wait until RabbitMQ gives it up."""
     with hold(stage, active(stage)):
         began = monotonic()
         taken_over = stage.until_normal(stage.length.held)
@@ -250,7 +250,7 @@ def _standby_held(stage: Stage) -> None:
 
 
 def _clocks_stepped(stage: Stage) -> None:
-    """Step each clock an hour on and two back; what leaves in two hours must not expire."""
+    """Step each clock an hour ahead, then an hour behind; no departure in two hours may expire."""
     for clock in stage.clocks.values():
         for step in (HOUR, -HOUR):
             clock.step(step)

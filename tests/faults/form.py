@@ -14,8 +14,8 @@ from tests.faults.stage import Length
 class Form:
     """How the suite is run: by ``FAULTS=long``, ``FAULTS_RATE``, ``FAULTS_SEED``.
 
-    ``rate`` is None where each length has its own, ``seed`` what chance starts from. ``rows`` are
-    the lines of the table so far.
+    ``rate`` is None if each length has its own, ``seed`` is that of the random moments. ``rows``
+    are the lines of the table so far.
     """
 
     is_long: bool
@@ -25,17 +25,17 @@ class Form:
 
     @classmethod
     def asked_for(cls, variables: Mapping[str, str]) -> Form:
-        """Read the variables; without a seed there is one by chance."""
+        """Read the variables; without a seed, draw one."""
         rate = variables.get("FAULTS_RATE")
         seed = variables.get("FAULTS_SEED") or str(SystemRandom().randrange(10**6))
         is_long = {"": False, "long": True}[variables.get("FAULTS", "")]
         return cls(is_long, float(rate) if rate else None, seed)
 
     def length(self, short: Length, long: Length) -> Length:
-        """Give the length of this form, at the rate that was asked for."""
+        """Return the length of this form, at the rate that was asked for."""
         length = long if self.is_long else short
         return replace(length, rate=self.rate or length.rate)
 
     def chance(self, of: str) -> Random:
-        """Give what moments are drawn from, the same for the same seed."""
+        """Return the generator of random moments, the same for the same seed."""
         return Random(f"{self.seed} {of}")  # noqa: S311  # moments, not secrets

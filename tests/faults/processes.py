@@ -1,4 +1,4 @@
-"""What happens to processes: killed, held, told to end."""
+"""What happens to processes: killed, held, terminated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.faults.backlog import write_past, write_waiting
 from tests.faults.stage import Stage
 from tests.system import DISPATCHERS, THIRD
 
-ENDED_SECONDS: Final = 10.0  # those that charge have half of it to finish
+ENDED_SECONDS: Final = 10.0  # sessions have half of it to finish
 ACCEPTED_AGAIN_SECONDS: Final = 10.0  # after a start of everything
 
-# three dispatchers, of which the one at work is killed again and again
+# three dispatchers, of which the active one is killed again and again
 QUICK_SECONDS: Final = 3.0  # between two kills
 LONG_KILLS, SHORT_KILLS = 27, 3
 LONG_LOG, SHORT_LOG = 50_000, 2_000  # jobs that have ended
@@ -28,7 +28,7 @@ BACKLOG_SECONDS: Final = 300.0  # to write them
 def kill_often(names: Sequence[str], stage: Stage) -> None:
     """Kill a process at a random moment and start it again, the named ones in turn.
 
-    Of the substations none is killed so often in a row that the dispatcher would send it little.
+    No substation is killed so often in a row that the dispatcher would send it few jobs.
     """
     for name in islice(cycle(names), stage.length.kills):
         stage.at_random()
@@ -36,7 +36,7 @@ def kill_often(names: Sequence[str], stage: Stage) -> None:
 
 
 def kill_active_dispatcher(stage: Stage) -> None:
-    """Kill the dispatcher at work at a random moment, once another has read the log, and again."""
+    """Kill the active dispatcher at random moments, each time once another has read the log."""
     for _ in range(stage.length.kills):
         name = active(stage)
         stage.at_random()
@@ -45,10 +45,10 @@ def kill_active_dispatcher(stage: Stage) -> None:
 
 
 def kill_dispatchers_quickly(stage: Stage) -> None:
-    """Kill the dispatcher at work every few seconds, whether or not the next one has started.
+    """Kill the active dispatcher every few seconds, whether or not the next one has started.
 
-    Of three, with a long log to read and many requests waiting: whoever takes over before it knows
-    what was sent sends it again.
+    There are three, a long log and many waiting requests: a dispatcher that takes over before
+    it knows what was sent would send it again.
     """
     names = (*DISPATCHERS, THIRD)
     if stage.length.kills > 1:
@@ -78,7 +78,7 @@ def _waiting(stage: Stage) -> int:
 
 
 def active(stage: Stage, names: Sequence[str] = DISPATCHERS) -> str:
-    """Name the dispatcher at work: the one that decides."""
+    """Return the name of the active dispatcher: the one that decides."""
     before = _decisions(stage, names)
     stage.system.until(lambda: _decides(stage, names, before), "a dispatcher decides")
     now = _decisions(stage, names)
@@ -102,7 +102,7 @@ def _kill(stage: Stage, name: str) -> None:
 
 @contextmanager
 def hold(stage: Stage, *names: str) -> Iterator[None]:
-    """Hold processes while the context lasts: zombies that come back with all they knew."""
+    """Stop processes while the context lasts; they continue with all they knew."""
     for name in names:
         stage.system.tell(name, signal.SIGSTOP)
     try:
@@ -113,7 +113,7 @@ def hold(stage: Stage, *names: str) -> Iterator[None]:
 
 
 def terminate_all(stage: Stage) -> None:
-    """Tell everything to end, in an order that nobody chose, and start it again."""
+    """Terminate everything, in random order, and start it again."""
     names = list(stage.system.processes)
     stage.random.shuffle(names)
     told = {}
@@ -132,7 +132,7 @@ def terminate_all(stage: Stage) -> None:
 
 
 def _all_ended(stage: Stage, told: Mapping[str, float]) -> float:
-    """Check that all that were told to, and when, end well; gives the seconds of the slowest."""
+    """Check that all that were terminated end well; return the seconds of the slowest."""
     statuses, took = {}, 0.0
     for name, at in told.items():
         statuses[name] = stage.system.ended(name)

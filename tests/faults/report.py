@@ -26,10 +26,10 @@ HEADINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault and what it led to; times in seconds.
+    """One fault and its outcome; times in seconds.
 
     ``refused`` counts the requests not answered 202; ``figures`` are what else was measured.
-    ``within`` is None where no time is promised.
+    ``within`` is None if no time is promised.
     """
 
     fault: str
@@ -40,7 +40,7 @@ class Row:
     figures: Sequence[str] = ()
 
     def cells(self) -> tuple[str, ...]:
-        """Give the cells of the table's line."""
+        """Return the cells of the table's line."""
         account, back = self.account, self.recovered
         return (
             "; ".join((self.fault, *self.figures)),
@@ -56,7 +56,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Give the rows as a Markdown table, its columns aligned."""
+    """Return the rows as a Markdown table, its columns aligned."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -66,7 +66,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def with_table(document: str, content: str) -> str:
-    """Put the content between the document's two marks. Raises ``ValueError`` without them."""
+    """Put the content between the document's two marks. Raise ``ValueError`` without them."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -48,7 +48,7 @@ ENVIRONMENT: Final = {
     "LOG_FORMAT": "json",
 }
 CALM_SECONDS: Final = 1.0  # of load before a fault, and after service is normal again
-SETTLED_SECONDS: Final = 5.0  # after which it is known of each request how it turned out
+SETTLED_SECONDS: Final = 5.0  # after which the outcome of each request is known
 PATIENCE: Final = 60.0  # for service to be normal, and for every job to end
 CLOCKED: Final = ("api", "dispatcher", "substation1")
 
@@ -71,14 +71,14 @@ class Length:
     away: float
     held: float
     blocked: float
-    broken: float  # of a way to the broker
+    broken: float  # of a link to the broker
     page: float  # of each hostile page
-    past: float = 0.0  # for a dispatcher that starts to read a long event log, beside the load
+    past: float = 0.0  # for a starting dispatcher to read a long event log, beside the load
 
 
 @dataclass
 class Stage:
-    """What a fault may strike, and what is noted of one fault after another."""
+    """What a fault may strike, and what is recorded of one fault after another."""
 
     vhost: VirtualHost
     system: System
@@ -95,7 +95,7 @@ class Stage:
     asked: set[str] = field(default_factory=set)  # jobs accepted beside the load's
     record_lost_at: float | None = None  # when the event log was deleted, in Unix seconds
     _first_answer: int = 0
-    _duplicates: int = 0  # that have their line
+    _duplicates: int = 0  # that are in a line of the table
     _answers: int = 0
 
     def wait(self, seconds: float) -> None:
@@ -103,7 +103,7 @@ class Stage:
         time.sleep(seconds)
 
     def at_random(self) -> None:
-        """Wait for a moment that nobody chose."""
+        """Wait until a random moment."""
         time.sleep(self.random.uniform(0.2, 1.0) * self.length.pause)
 
     def note(self, figure: str) -> None:
@@ -111,7 +111,7 @@ class Stage:
         self.figures.append(figure)
 
     def ask(self, **fields: object) -> None:
-        """Send one request of one's own until it is accepted; it is accounted for like all."""
+        """Send one more request until it is accepted; it counts like those of the load."""
 
         def accepted_now() -> bool:
             status, answer = self.system.post(fields, Prefer="respond-async")
@@ -122,20 +122,20 @@ class Stage:
         self.system.until(accepted_now, "a request is accepted")
 
     def values(self, service: str, metric: str) -> dict[str, float]:
-        """Give what a service's page says of each substation."""
+        """Return a metric's value for each substation, from a service's page."""
         return {each.labels["substation"]: each.value for each in self.samples(service, metric)}
 
     def samples(self, service: str, metric: str) -> list[Sample]:
-        """Give all that a service's page says of a metric; nothing where it does not answer."""
+        """Return all samples of a metric from a service's page; none if it does not answer."""
         families = text_string_to_metric_families(self.system.get(service, "/metrics")[1] or "")
         return [each for family in families for each in family.samples if each.name == metric]
 
     def answers(self, since: float) -> list[Answer]:
-        """Give the answers to what was sent since then."""
+        """Return the answers to what was sent since then."""
         return [each for each in self.load.answers[self._first_answer :] if each.sent >= since]
 
     def until_refused(self, seconds: float) -> float:
-        """Wait until the api answers 503; gives how long that took."""
+        """Wait until the api answers 503; return how long that took."""
         began = monotonic()
         self.system.until(
             lambda: any(each.status == UNAVAILABLE for each in self.answers(began)),
@@ -145,11 +145,11 @@ class Stage:
         return monotonic() - began
 
     def ended(self) -> None:
-        """Say that the fault, or one of several, ends now; comes back when service is normal."""
+        """Report the end of the fault, or of one of several; wait until service is normal."""
         self.recoveries.append(self.until_normal())
 
     def check_accepted(self, since: float, within: float) -> float:
-        """Check that every request was answered 202 soon after that; gives how soon, in seconds.
+        """Check that every request was answered 202 ``within`` seconds; return after how many.
 
         It looks for longer than that: what was sent just now may still turn out either way.
         """
@@ -159,9 +159,9 @@ class Stage:
         return again
 
     def until_normal(self, patience: float = PATIENCE) -> float | None:
-        """Wait until service is normal; gives the seconds from now until then, None if it is not.
+        """Wait until service is normal; return the seconds from now until then, None if it is not.
 
-        It is ``patience`` s at most.
+        It waits ``patience`` s at most.
         """
         is_well = partial(is_normal, charging=self.journal.histories.charging)
         return self._until_well(monotonic(), is_well, patience)
@@ -169,7 +169,7 @@ class Stage:
     def _until_well(
         self, since: float, is_well: Callable[[Answer], bool], patience: float
     ) -> float | None:
-        """Look until all goes well; ``patience`` and the result are seconds from ``since`` on."""
+        """Wait until all goes well; ``patience`` and the result are seconds from ``since`` on."""
         while (back := self._recovered(since, is_well)) is None and monotonic() - since < patience:
             time.sleep(0.2)
         return back
@@ -185,7 +185,7 @@ class Stage:
         )
 
     def recover(self) -> None:
-        """Wait until no substation is left out any more for what the fault before did to it."""
+        """Wait until no substation is ejected any more because of the fault before."""
 
         def ejected() -> float:
             rows = (self.values(name, "dispatcher_substation_ejected") for name in DISPATCHERS)
@@ -203,7 +203,7 @@ class Stage:
         self.record_lost_at = None
 
     def account(self) -> Account:
-        """Wait for what was accepted since the beginning to end, and give the account."""
+        """Wait until what was accepted since the beginning has ended, and return the account."""
         self._answers = len(self.load.answers) - self._first_answer
         histories, deadline = self.journal.histories, monotonic() + PATIENCE
         jobs = accepted(self._answered()) | self.asked
@@ -217,11 +217,11 @@ class Stage:
 
     @property
     def late_duplicates(self) -> int:
-        """How many vehicles were charged twice since the last account."""
+        """Return how many vehicles were charged twice since the last account."""
         return self.journal.histories.duplicates - self._duplicates
 
     def row(self, fault: str, account: Account, within: float | None) -> Row:
-        """Give the line of the table: of several recoveries the slowest."""
+        """Return the line of the table, with the slowest of several recoveries."""
         assert self.recoveries, "the fault does not say when it has ended"
         seconds = [each for each in self.recoveries if each is not None]
         back = max(seconds) if len(seconds) == len(self.recoveries) else None
@@ -229,9 +229,9 @@ class Stage:
         return Row(fault, account, refused, back, within, tuple(self.figures))
 
     def _hear_witness(self, jobs: set[str], until: float) -> None:
-        """Take the substations' word for what they had charged before the event log was deleted.
+        """Count jobs as completed that substations logged before the event log was deleted.
 
-        What RabbitMQ confirmed just before goes with the log, and nobody may have read it by then.
+        Events that RabbitMQ confirmed just before are deleted with the log, perhaps unread.
         """
         logs = (self.system.log(name) for name in self.system.substations)
         told = jobs & set().union(*(witness.charged(log, until) for log in logs))
@@ -241,7 +241,7 @@ class Stage:
             self.journal.histories.take(Event(State.COMPLETED, until, job), monotonic())
 
     def _answered(self) -> list[Answer]:
-        """Give the answers of this fault's account; each answer belongs to one."""
+        """Return the answers of this fault's account; each answer belongs to one."""
         return self.load.answers[self._first_answer : self._first_answer + self._answers]
 
 
@@ -249,9 +249,9 @@ class Stage:
 def stage(
     vhost: VirtualHost, folder: Path, length: Length, random: Random, kind: Kind
 ) -> Iterator[Stage]:
-    """Give the system at work: two dispatchers, three substations, the load, the journal.
+    """Yield the running system: two dispatchers, three substations, the load, the journal.
 
-    ``kind`` says what else they need: connections that lead through a gate, or clocks that can be
+    ``kind`` says what else is needed: connections that lead through a gate, or clocks that can be
     stepped.
     """
     gate = Gate(vhost.url())

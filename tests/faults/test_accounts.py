@@ -1,4 +1,4 @@
-"""The account of a fault, without the system: what is lost, what is double, when all is normal."""
+"""The account of a fault, without the system: lost jobs, duplicates, and when all is normal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RATE = 10  # requests a second
 
 
 def histories(*events: tuple[str, str, str, float]) -> Histories:
-    """Give what a log of (kind, job, substation, at) tells, each read as it happened."""
+    """Return the histories of a log of (kind, job, substation, at), each read as it happened."""
     found = Histories()
     for kind, job, substation, at in events:
         found.take(Event(kind, at, job, substation), at)
@@ -31,7 +31,7 @@ def histories(*events: tuple[str, str, str, float]) -> Histories:
 
 
 def test_what_has_no_end_is_lost() -> None:
-    """Whatever else is known of it; the others balance by the way in which they ended."""
+    """Whatever else is known of it; the others are counted by how they ended."""
     log = histories(
         (State.CHARGING, "a", "s1", 1),
         (State.COMPLETED, "a", "s1", 2),
@@ -47,7 +47,7 @@ def test_what_has_no_end_is_lost() -> None:
 
 
 def test_one_that_ends_in_two_ways_has_not_one_end() -> None:
-    """Told twice it has; it was not parked as well as charged."""
+    """The same end read twice is one; being both parked and completed is two."""
     log = histories(
         (State.COMPLETED, "a", "s1", 2),
         (State.COMPLETED, "a", "s1", 2),
@@ -60,7 +60,7 @@ def test_one_that_ends_in_two_ways_has_not_one_end() -> None:
 
 
 def test_a_second_session_is_double_and_a_second_word_is_not() -> None:
-    """An event may be written again; a vehicle that is plugged in again was charged twice."""
+    """An event may be read again; another session means that a vehicle was charged twice."""
     log = histories(
         (State.CHARGING, "a", "s1", 1),
         (State.CHARGING, "a", "s1", 1),
@@ -74,7 +74,7 @@ def test_a_second_session_is_double_and_a_second_word_is_not() -> None:
 
 
 def test_a_substations_log_tells_what_it_charged_by_then() -> None:
-    """By its own lines, each with the job and the time; those of other steps do not count."""
+    """Only the lines of completed sessions count, each with the job and the time."""
     lines = [
         "not JSON: a library's own words",
         '{"time": "1970-01-01T00:00:10+00:00", "message": "charging", "job": "a"}',
@@ -85,7 +85,7 @@ def test_a_substations_log_tells_what_it_charged_by_then() -> None:
 
 
 def answers(until: float, *, refused: tuple[float, float] = (0, 0)) -> list[Answer]:
-    """Give one answer a tenth of a second, 503 between two times."""
+    """Return an answer every tenth of a second, 503 between two times."""
     found = []
     for number in range(int(until * RATE)):
         at = number / RATE
@@ -95,7 +95,7 @@ def answers(until: float, *, refused: tuple[float, float] = (0, 0)) -> list[Answ
 
 
 def back(found: list[Answer], since: float, *, slow: float = 0.0, silent: int = 0) -> float | None:
-    """Tell when service was normal again; ``slow`` seconds to a session, ``silent`` unanswered."""
+    """Return when service was normal; ``slow`` seconds to a session, ``silent`` unanswered."""
     sent = [each.sent for each in found]
     charging = {each.job: each.sent + slow for each in found if each.status == 202}
     is_well = partial(is_normal, charging=charging)
@@ -104,18 +104,18 @@ def back(found: list[Answer], since: float, *, slow: float = 0.0, silent: int = 
 
 @pytest.mark.parametrize(("end", "expected"), [(0.0, 0.0), (2.0, 2.0), (2.2, 2.5), (9.5, None)])
 def test_service_is_normal_once_all_are_accepted(end: float, expected: float | None) -> None:
-    """From the first half second, of two in a row, in which nobody was refused."""
+    """From the first of two half seconds in a row in which no request was refused."""
     assert back(answers(10, refused=(0.0, end)), 0.0) == expected
 
 
 def test_an_accepted_request_must_also_charge_soon() -> None:
-    """An api that takes all, with nobody behind it, is not back."""
+    """An api that accepts all is not enough if nothing is charged."""
     assert back(answers(10), 0.0, slow=1.5) is None
     assert back(answers(10), 0.0, slow=0.9) == 0.0
 
 
 def test_when_all_are_accepted_again_is_told_too() -> None:
-    """Before what was accepted earlier has been charged."""
+    """That may be earlier than when what was accepted has been charged."""
     found = answers(10, refused=(0.0, 2.0))
     sent = [each.sent for each in found]
     assert recovery(sent, found, is_accepted, since=0.0, now=sent[-1]) == 2.0
@@ -127,7 +127,7 @@ def test_a_request_without_an_answer_counts_against_it() -> None:
 
 
 def test_what_was_accepted_is_what_was_answered_so() -> None:
-    """503 and silence promise nothing."""
+    """A 503 or no answer promises nothing."""
     assert accepted(answers(1, refused=(0.0, 0.8))) == {"j8", "j9"}
 
 

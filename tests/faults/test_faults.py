@@ -1,4 +1,4 @@
-"""Nothing is lost: a steady load, one fault after another, and after each the account."""
+"""No job is lost: a steady load, one fault after another, and after each the account."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONG: Final = Length(
 
 @dataclass(slots=True)
 class Stages:
-    """One system serves one fault after another, until one needs another kind, or failed."""
+    """A system for one fault after another; a new one if the kind changes, or after a failure."""
 
     broker: Broker
     folder: Path
@@ -38,7 +38,7 @@ class Stages:
     late: int = 0  # vehicles charged twice that are in no line
 
     def of(self, kind: Kind) -> Stage:
-        """Give the system at work, of this kind."""
+        """Return the running system of this kind."""
         if self._at_work is None or self._at_work[0] is not kind:
             self.close()
             self.broker.start()
@@ -61,7 +61,7 @@ class Stages:
 def stages(
     broker_of_session: Broker, tmp_path_factory: pytest.TempPathFactory, form: Form
 ) -> Iterator[Stages]:
-    """Give the systems that the faults strike."""
+    """Yield the systems that the faults strike."""
     one = Stages(broker_of_session, tmp_path_factory.mktemp("faults"), form)
     try:
         yield one
@@ -100,6 +100,6 @@ def _struck(fault: Fault, at_work: Stage) -> Row:
 
 
 def test_no_vehicle_is_charged_twice_unseen(stages: Stages) -> None:
-    """Whoever is charged again after the last account is in no line of the table."""
+    """Vehicles charged again after the last account would be in no line of the table."""
     stages.close()
     assert stages.late == 0

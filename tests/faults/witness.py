@@ -1,4 +1,4 @@
-"""What the substations' own logs tell, for where the event log itself is struck. Pure."""
+"""What the substations' own logs show, for faults of the event log itself. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 
 from grid.trace import SAMPLED, Trace
 
-# of a trace whose caller asks for its requests to be recorded: each service then logs each step
+# of a sampled trace: each service then logs each step of its requests
 RECORDED: Final = Trace(f"{1:032x}", f"{1:016x}", flags=SAMPLED).headers()
 
 
 def charged(log: str, until: float) -> set[str]:
-    """Give the jobs that a substation says it had charged by ``until``, in Unix seconds.
+    """Return the jobs that a substation logged as charged by ``until``, in Unix seconds.
 
-    Of those that were asked for with ``RECORDED``; ``log`` is its log, in JSON.
+    Only jobs requested with ``RECORDED`` are logged; ``log`` is the substation's log, in JSON.
     """
     told = [json.loads(line) for line in log.splitlines() if '"charged"' in line]
     return {each["job"] for each in told if _unix(each["time"]) <= until}

@@ -1,4 +1,4 @@
-"""A short fuzz of everything that reads bytes, and that the fuzzer would see what is wrong."""
+"""A short fuzz of every reader of bytes, and a check that the fuzzer finds errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INPUTS = 3_000
 
 @pytest.mark.parametrize("name", READERS)
 def test_any_bytes_give_a_value_or_the_one_error(name: str, tmp_path: Path) -> None:
-    """Thousands of inputs, guided by what they reach; `make fuzz` gives it a million."""
+    """Thousands of inputs, guided by coverage; `make fuzz` runs a million."""
     found = command.fuzz(name, INPUTS, tmp_path, seed=1)
     assert found.clean, found.output[-3000:]
     assert found.inputs >= INPUTS
@@ -23,13 +23,13 @@ def test_any_bytes_give_a_value_or_the_one_error(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", READERS)
 def test_the_examples_to_start_from_are_read(name: str) -> None:
-    """Each reader takes its first example: the fuzz begins at what is right, not at noise."""
+    """Each reader accepts its first example: the fuzz begins with valid input."""
     reader = READERS[name]
     assert reader.read(reader.seeds[0])
 
 
 def test_a_reader_that_is_wrong_is_found(tmp_path: Path) -> None:
-    """One that raises something else ends the run, and the input that did it is kept."""
+    """A reader that raises another error ends the run, and its input is kept."""
     found = command.fuzz("requests", INPUTS, tmp_path, seed=1, program="tests.fuzz.wrong")
     assert not found.clean
     assert "KeyError" in found.output
@@ -37,7 +37,7 @@ def test_a_reader_that_is_wrong_is_found(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit status is that of a wrong command line, and all readers are listed."""
+    """The exit status is that of a usage error, and all readers are listed."""
     with pytest.raises(SystemExit) as ended:
         command.main(["nothing"])
     assert ended.value.code == 2
