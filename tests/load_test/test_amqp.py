@@ -20,7 +20,7 @@ CLOCK = Clock(time.monotonic, time.time, asyncio.sleep)
 
 
 async def taken(vhost: VirtualHost) -> amqp.Delivery:
-    """Take the first message that waits in ``charge.requests``."""
+    """Return the first message in ``charge.requests``."""
     arrived: asyncio.Queue[amqp.Delivery] = asyncio.Queue()
     consumer = amqp.Consumer(
         "test",
@@ -38,7 +38,7 @@ async def taken(vhost: VirtualHost) -> amqp.Delivery:
 
 
 async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
-    """What counts as accepted has arrived, whole, under the id that was chosen."""
+    """A request that counts as accepted is in the queue, whole, with the id that was chosen."""
     async with connected((vhost.url("load_test"),)) as link:
         send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
         answer = await send.send({"vehicle_id": "EV-1"}, CLOCK.steady())
@@ -50,7 +50,7 @@ async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
 
 
 async def test_a_request_travels_with_its_priority(vhost: VirtualHost) -> None:
-    """RabbitMQ sees how urgent a request is without reading it."""
+    """RabbitMQ gets the priority as a property, without reading the body."""
     async with connected((vhost.url("load_test"),)) as link:
         send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
         await send.send({"priority": 7}, CLOCK.steady())
@@ -59,7 +59,7 @@ async def test_a_request_travels_with_its_priority(vhost: VirtualHost) -> None:
 
 
 async def test_a_request_that_finds_no_queue_is_not_accepted(vhost: VirtualHost) -> None:
-    """RabbitMQ's word that nobody keeps the message is heard, and the reason told."""
+    """RabbitMQ returns a message that no queue takes; the reason is reported."""
     path = f"/api/queues/{quote(vhost.name)}/{topology.REQUESTS}"
     await asyncio.to_thread(vhost.broker.request, "DELETE", path)
     async with connected((vhost.url("load_test"),)) as link:

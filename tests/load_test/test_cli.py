@@ -16,7 +16,7 @@ from tests.ports import free_ports
 
 
 async def command(*options: str, interrupt: bool = False) -> tuple[int, str, str]:
-    """Run ``python -m load_test``; gives its exit status and what it wrote.
+    """Run ``python -m load_test``; return its exit status and output.
 
     ``interrupt`` sends Ctrl-C once the first request's line is there.
     """
@@ -27,7 +27,7 @@ async def command(*options: str, interrupt: bool = False) -> tuple[int, str, str
         *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # a runner that ignores Ctrl-C would hand that down
+        # the child would inherit a test runner's ignored Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
@@ -62,7 +62,7 @@ async def test_a_run_prints_lines_bar_and_summary(tmp_path: Path) -> None:
 
 
 async def test_a_lost_request_is_told_by_the_exit_status() -> None:
-    """A script need not read the table to know."""
+    """A script need not parse the table."""
     async with FakeApi(lose=(1,)).serve() as fake:
         options = ("--url", fake.url, "-n", "3", "--concurrency", "1", "-q", "--timeout", "0")
         status, out, _ = await command(*options)
@@ -71,7 +71,7 @@ async def test_a_lost_request_is_told_by_the_exit_status() -> None:
 
 
 async def test_ctrl_c_ends_with_what_is_known() -> None:
-    """A run broken off reports what came before, and exits with 130."""
+    """An interrupted run reports what came before, and exits with 130."""
     async with FakeApi().serve() as fake:
         status, out, err = await command("--url", fake.url, "--rate", "10", interrupt=True)
     assert status == cli.INTERRUPTED, err
@@ -82,7 +82,7 @@ async def test_ctrl_c_ends_with_what_is_known() -> None:
 
 
 async def test_no_answer_from_the_api_is_told_at_once() -> None:
-    """Where nothing runs, one line says so and names the address."""
+    """If nothing listens, one line says so and names the address."""
     (port,) = free_ports(1)
     status, out, err = await command("--url", f"http://{HOST}:{port}")
     assert (status, out) == (cli.FAILED, "")
@@ -131,7 +131,7 @@ def test_help_tells_defaults_examples_and_statuses(capsys: pytest.CaptureFixture
 
 
 def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable that is wrong is named, with its value."""
+    """An invalid variable is named, with its value."""
     (port,) = free_ports(1)
     options = ["--via", "amqp", "--url", f"http://{HOST}:{port}"]
     assert cli.main(options, {"AMQP_URL": "http://x"}) == cli.USAGE

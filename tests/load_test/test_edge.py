@@ -1,4 +1,4 @@
-"""The edges against an api that can be told to fail: retries, pages, what is lost."""
+"""The edges against a scripted api: retries, pages, lost jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.ports import free_ports
 
 
 class FakeTime:
-    """A clock that only waiting moves."""
+    """A clock that moves only by waiting."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ class FakeTime:
         self.now += seconds
 
     def clock(self) -> Clock:
-        """Give the clock to hand to what is tested."""
+        """Return the clock for the code under test."""
         return Clock(lambda: self.now, time.time, self.sleep)
 
 
@@ -47,7 +47,7 @@ def sender(api: Api, patience: float = 60) -> tuple[Sender, FakeTime]:
 
 
 async def test_a_503_is_sent_again_after_the_pause_it_asks_for() -> None:
-    """Retry-After is honoured, with a little chance on top; the retry is counted."""
+    """Retry-After is honoured, with some jitter added; the retry is counted."""
     async with FakeApi(503, 202).serve() as fake, Api(fake.url) as api:
         send, timer = sender(api)
         answer = await send.send({}, 0.0)
@@ -60,14 +60,14 @@ async def test_a_503_is_sent_again_after_the_pause_it_asks_for() -> None:
 async def test_an_api_that_stays_away_is_given_up_in_the_end() -> None:
     """A request never answered 202 is refused, with the reason, and not accepted."""
     async with FakeApi(*[503] * 10).serve() as fake, Api(fake.url) as api:
-        send, _ = sender(api, patience=6)  # less than one pause
+        send, _ = sender(api, patience=6)  # shorter than one pause
         answer = await send.send({}, 0.0)
     assert answer.job is None
     assert answer.reason == "503 Service Unavailable"
 
 
 async def test_a_request_that_is_wrong_is_not_sent_again() -> None:
-    """Sending it again would change nothing; the problem's own words are told."""
+    """Sending it again would change nothing; the problem's detail is reported."""
     async with FakeApi(422).serve() as fake, Api(fake.url) as api:
         send, _ = sender(api)
         answer = await send.send({}, 0.0)
@@ -75,7 +75,7 @@ async def test_a_request_that_is_wrong_is_not_sent_again() -> None:
 
 
 async def test_a_broken_connection_is_tried_again() -> None:
-    """An api that restarts in mid-request costs a retry and nothing else."""
+    """An api that restarts during a request costs only a retry."""
     async with FakeApi("drop", "drop", 202).serve() as fake, Api(fake.url) as api:
         send, _ = sender(api)
         answer = await send.send({}, 0.0)
@@ -83,7 +83,7 @@ async def test_a_broken_connection_is_tried_again() -> None:
 
 
 async def test_nobody_listening_is_worth_a_retry_and_then_a_reason() -> None:
-    """A refused connection is tried again until the patience ends."""
+    """A refused connection is tried again until the time is up."""
     (port,) = free_ports(1)
     async with Api(f"http://{HOST}:{port}") as api:
         send, _ = sender(api, patience=0.05)
@@ -112,7 +112,7 @@ async def test_the_id_stays_the_same_however_often_a_request_is_sent() -> None:
 async def carry_out(
     fake: FakeApi, plan: Plan, *, timeout: float = 1, quiet: bool = True
 ) -> tuple[Run, Summary, str]:
-    """Carry out a plan on a clock of its own; gives what came of it and what was printed."""
+    """Carry out a plan on a clock of its own; return the run, its summary and the output."""
     out = io.StringIO()
     async with fake.serve(), Api(fake.url) as api:
         send, timer = sender(api)
@@ -145,13 +145,13 @@ async def test_a_job_that_never_ends_is_lost() -> None:
 
 
 async def test_refused_requests_are_neither_accepted_nor_lost() -> None:
-    """The api owes nothing for what it did not accept."""
+    """The api has no obligation for what it did not accept."""
     _, summary, _ = await carry_out(FakeApi(422, 503, 202), Plan(3, rate=1))
     assert (summary.accepted, summary.refused, summary.retries, summary.lost) == (2, 1, 1, 0)
 
 
 async def test_lines_come_in_the_order_of_sending() -> None:
-    """Each request's lines are printed once, in order, in the form of old."""
+    """Each request's lines are printed once, in order, in the established form."""
     _, _, printed = await carry_out(FakeApi(), Plan(3, concurrency=3), quiet=False)
     loads = "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]"
     lines = printed.splitlines()
@@ -176,7 +176,7 @@ def test_the_board_waits_for_the_gap_to_close() -> None:
 
 
 async def test_a_look_costs_what_is_new_and_open() -> None:
-    """Pages begin after what has ended already, not at the first job there ever was."""
+    """Reading begins after the jobs that have ended, not at the first job."""
     fake = FakeApi()
     for number in range(10):
         fake.take(f"old{number}")
@@ -192,7 +192,7 @@ async def test_a_look_costs_what_is_new_and_open() -> None:
 
 
 async def test_jobs_the_pages_miss_are_asked_for_one_by_one() -> None:
-    """A job taken before the first of the run was, as several senders may have it, is found."""
+    """A job older than the first of the run, as with several senders, is found."""
     fake = FakeApi()
     ids = [fake.take(name)["id"] for name in ("early", "first", "later")]
     async with fake.serve(), Api(fake.url) as api:
@@ -216,7 +216,7 @@ async def test_jobs_from_before_the_run_are_followed_too() -> None:
 
 
 async def test_an_api_that_is_away_is_no_news() -> None:
-    """The look fails without an error, and says why it knows nothing more."""
+    """The look fails without an error, and says why it has nothing new."""
     (port,) = free_ports(1)
     async with Api(f"http://{HOST}:{port}") as api:
         follower = Follower(api, FakeTime().clock())
@@ -227,7 +227,7 @@ async def test_an_api_that_is_away_is_no_news() -> None:
 
 
 async def test_jobs_that_no_substation_has_any_more_are_not_counted_as_load() -> None:
-    """Those of a queue that was purged never end: the substations themselves have none of them."""
+    """Jobs of a purged queue never end, but the substations themselves do not have them."""
     fake = FakeApi()
     for number in range(643):
         state = {"status": "assigned", "substation": "substation1"}
@@ -239,12 +239,12 @@ async def test_jobs_that_no_substation_has_any_more_are_not_counted_as_load() ->
     assert summary.spread_largest is not None
     assert summary.spread_largest <= 1
     assert summary.share_least_loaded == 1
-    assert len(fake.singles_asked) < 100  # nobody asks for them again and again
+    assert len(fake.singles_asked) < 100  # they are not asked for at each look
     assert run.samples
 
 
 async def test_what_the_substations_say_is_asked_for_once_a_second_at_most() -> None:
-    """However many requests are sent, and whether the api can tell or not."""
+    """However many requests are sent, and whether or not the api answers."""
     fake = FakeApi()
     fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 0.0)
     async with fake.serve(), Api(fake.url) as api:
@@ -256,11 +256,11 @@ async def test_what_the_substations_say_is_asked_for_once_a_second_at_most() -> 
         assert 4 <= len(follower.samples) <= 6
     timer.now += 10
     async with Api(fake.url) as api:
-        await Follower(api, timer.clock()).sample()  # nobody answers: no news
+        await Follower(api, timer.clock()).sample()  # no answer, so nothing new
 
 
 def test_substations_that_could_be_chosen() -> None:
-    """One that was eligible before or after counts; one without connectors makes all equal."""
+    """One that was eligible before or after counts; without connectors, all have equal weight."""
     up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
     plain = Substation("c", None, eligible=True)
     assert choosable([up, down], [up]) == {"a": 50}
@@ -269,7 +269,7 @@ def test_substations_that_could_be_chosen() -> None:
 
 
 def test_the_connectors_of_all_that_could_be_chosen() -> None:
-    """They are added up, each substation once; one that does not say makes the sum unknown."""
+    """Each substation counts once; one without connectors makes the sum unknown."""
     up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
     assert capacity([up, down], [up]) == 50
     assert capacity([up, down], [up, down._replace(eligible=True)]) == 54

@@ -1,4 +1,4 @@
-"""Tables of sessions: what is read of them, and what is refused."""
+"""Tables of sessions: which values are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAY = "2019-05-01 08:00:00-07:00,2019-05-01 10:00:00-07:00"
 
 
 def test_a_plain_table_is_sorted_and_begins_at_zero() -> None:
-    """Columns are found by their names, in any order and among others; so are the first jobs."""
+    """Columns are found by their names, in any order and among others; the first jobs are kept."""
     table = "car,duration_seconds,arrival_seconds\na,5,30\nb,7.5,10\n\nc,0,20\n"
     assert parse(table) == Trace([0, 10, 20], [7.5, 0, 5])
     assert parse(table, jobs=2) == Trace([0, 10], [7.5, 0])
@@ -33,12 +33,12 @@ def test_a_plain_table_is_sorted_and_begins_at_zero() -> None:
     ],
 )
 def test_sessions_charge_what_was_delivered(row: str, power: float, seconds: float) -> None:
-    """The energy delivered counts, not the one requested, and the power at the connector."""
+    """The energy delivered counts, not the energy requested, and the power at the connector."""
     assert parse(f"{ACN_HEAD}{row}\n", power).durations == [pytest.approx(seconds)]
 
 
 def test_arrivals_count_from_the_first_whatever_their_offsets() -> None:
-    """An hour later in another zone is what it is."""
+    """Offsets of time zones are taken into account."""
     later = "2019-05-01 17:30:00+01:00,2019-05-01 18:00:00+01:00,9,1,B"
     found = parse(f"{ACN_HEAD}{later}\n{STAY},20,7.4,A\n")
     assert found.arrivals == [0, 5400]
@@ -92,7 +92,7 @@ def test_arrivals_are_left_alone_or_stretched_to_a_utilisation() -> None:
 
 
 def test_a_table_leaves_nothing_to_chance() -> None:
-    """It gives its own jobs and their own mean session time, whatever the seed."""
+    """It has its own jobs and their own mean session time, whatever the seed."""
     demand = traced(TABLE, 2)
     assert demand.trace(2, Random(1)) == TABLE  # noqa: S311
     assert (demand.jobs, demand.session) == (3, 40)
@@ -100,7 +100,7 @@ def test_a_table_leaves_nothing_to_chance() -> None:
 
 
 def test_what_cannot_be_stretched_is_refused() -> None:
-    """All at one instant make no utilisation; as they are they can be simulated."""
+    """Jobs at one instant have no utilisation; unstretched they can be simulated."""
     instant = Trace([0.0, 0.0], [1.0, 2.0])
     assert traced(instant, 1).utilisation is None
     with pytest.raises(ConfigurationError, match="all jobs arrive at one instant"):

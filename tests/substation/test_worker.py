@@ -24,7 +24,7 @@ LONG = (3_600.0, 3_600.0)  # a session that the test ends, or that never ends
 
 
 def body(id: str, power: float | None = None) -> bytes:
-    """Give a job's bytes."""
+    """Return a job's bytes."""
     return ChargeRequest(id, AT - 1, requested_power_kw=power).encode()
 
 
@@ -59,7 +59,7 @@ class Bench:
         self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
 
     def kinds(self) -> list[tuple[str, str]]:
-        """Give the events written so far, each with its job."""
+        """Return the events written so far, each with its job."""
         return [(each.job, each.kind) for each in self.publisher.events()]
 
 
@@ -84,7 +84,7 @@ async def test_a_job_is_charged_reported_and_acknowledged() -> None:
 
 
 async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
-    """A crash before that has the job charged again rather than forgotten."""
+    """After a crash before that, the job is charged again rather than lost."""
     bench = Bench(recorded=False)
     bench.queue.bring(body("j1"), "j1")
     await until(lambda: len(bench.publisher.waiting) == 2)
@@ -99,7 +99,7 @@ async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
 async def test_a_completion_that_is_refused_is_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Until RabbitMQ takes it, the job is not acknowledged, and not charged a second time."""
+    """Until RabbitMQ confirms it, the job is neither acknowledged nor charged again."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
     bench = Bench(recorded=False)
     bench.queue.bring(body("j1"), "j1")
@@ -124,7 +124,7 @@ async def test_the_attempt_is_told_by_rabbitmq() -> None:
 
 
 async def test_power_is_what_the_request_asks_for() -> None:
-    """The station's power is the sum of its sessions'."""
+    """The substation's power is the sum of its sessions' power."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(body("j1", 150), "j1")
     bench.queue.bring(body("j2", 22), "j2")
@@ -132,7 +132,7 @@ async def test_power_is_what_the_request_asks_for() -> None:
 
 
 async def test_what_does_not_fit_waits_and_then_starts() -> None:
-    """Jobs beyond the connectors start in their order, as soon as one is free; none is lost."""
+    """Jobs beyond the connectors start in order, as soon as one is free; none is lost."""
     bench = Bench(connectors=2, seconds=(0.01, 0.01))
     loads: list[float] = []
     for number in range(7):
@@ -146,7 +146,7 @@ async def test_what_does_not_fit_waits_and_then_starts() -> None:
 
 @pytest.mark.parametrize("over", [False, True])
 async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None:  # noqa: FBT001
-    """A job sent twice charges once, whether it still charges or is over; it is counted."""
+    """A job sent twice is charged once, whether the first is in progress or over; it is counted."""
     bench = Bench(seconds=(0.0, 0.0) if over else LONG)
     bench.queue.bring(body("j1"), "j1")
     if over:
@@ -159,7 +159,7 @@ async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None
 
 
 async def test_of_a_second_copy_that_comes_late_the_end_is_told_again() -> None:
-    """Who sent it may read a log that has dropped the first word; it is the same end, not two."""
+    """Its sender may have only the newer part of the log; it is the same end, not a second one."""
     bench = Bench()
     bench.queue.bring(body("j1"), "j1")
     await until(lambda: bench.queue.acked == [1])
@@ -193,7 +193,7 @@ async def test_a_vehicle_that_has_left_is_not_charged() -> None:
 
 
 async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charged() -> None:
-    """It is looked at again when its turn comes."""
+    """The departure is checked again when its turn comes."""
     bench = Bench(connectors=1, seconds=(0.02, 0.02))
     bench.queue.bring(body("j1"), "j1")
     bench.queue.bring(ChargeRequest("late", AT - 9, departure_time=AT + 1).encode(), "late")
@@ -205,7 +205,7 @@ async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charg
 
 
 async def test_what_waits_for_a_connector_is_told() -> None:
-    """It has left the queue and is not charged: nobody else could know of it."""
+    """It is neither in the queue nor charging, so only the substation knows of it."""
     bench = Bench(connectors=1, seconds=LONG)
     for number in range(3):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -215,7 +215,7 @@ async def test_what_waits_for_a_connector_is_told() -> None:
 
 
 async def test_a_session_outlives_the_link() -> None:
-    """Delivered again, a job that still charges goes on, and is acknowledged by its new tag."""
+    """Redelivered, a job that still charges goes on, and is acknowledged by its new tag."""
     bench = Bench(seconds=(0.02, 0.02))
     bench.queue.bring(b"?", "bad")  # so that the tags differ
     bench.queue.bring(body("j1"), "j1")
@@ -228,7 +228,7 @@ async def test_a_session_outlives_the_link() -> None:
 
 
 async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() -> None:
-    """Its acknowledgement could not be given: it is given when the job comes again."""
+    """It is acknowledged when it is redelivered, since it could not be before."""
     bench = Bench()
     bench.queue.bring(body("j1"), "j1")
     bench.queue.break_link()
@@ -252,7 +252,7 @@ async def test_what_waited_when_the_link_broke_comes_again_once() -> None:
 
 
 async def test_what_is_no_job_is_refused_for_good() -> None:
-    """A dispatcher parks it, and says so; the next job is charged."""
+    """It is rejected, and a dispatcher parks it; the next job is charged."""
     bench = Bench()
     bench.queue.bring(b"?", "bad")
     bench.queue.bring(body("j1"), "j1")
@@ -261,7 +261,7 @@ async def test_what_is_no_job_is_refused_for_good() -> None:
 
 
 async def test_stopping_finishes_what_charges() -> None:
-    """What charges is finished and on record, what waits or comes late goes back, at once."""
+    """Sessions are finished and recorded; waiting and late jobs are requeued at once."""
     bench = Bench(connectors=1, seconds=(0.05, 0.05))
     bench.queue.bring(body("j1"), "j1")
     bench.queue.bring(body("j2"), "j2")
@@ -279,7 +279,7 @@ async def test_stopping_finishes_what_charges() -> None:
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_worker_that_stops_without_its_link_finishes_what_charges(when: str) -> None:
-    """It is on record; RabbitMQ has the job back, and nothing comes on the links made later."""
+    """Their ends are recorded; RabbitMQ redelivers the jobs, but not on links made later."""
     bench = Bench(connectors=1, seconds=(0.05, 0.05))
     for job in ("j1", "j2"):
         bench.queue.bring(body(job), job)
@@ -299,7 +299,7 @@ async def test_worker_that_stops_without_its_link_finishes_what_charges(when: st
 
 
 async def test_stopping_gives_back_what_takes_too_long() -> None:
-    """After the grace period every job that is not over is given back, and none ends later."""
+    """After the grace period, every job that has not ended is requeued, and none ends later."""
     bench = Bench(connectors=3, seconds=LONG)
     for number in range(3):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -328,7 +328,7 @@ async def test_stopping_leaves_nothing_running() -> None:
 
 
 async def test_thousands_of_sessions_at_once() -> None:
-    """5,000 vehicles charge at the same time in one loop, and all are completed."""
+    """5,000 vehicles charge at the same time in one loop, and all sessions are completed."""
     bench = Bench(connectors=5_000)
     for number in range(5_000):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -340,7 +340,7 @@ async def test_thousands_of_sessions_at_once() -> None:
 
 
 async def test_sessions_take_what_the_settings_say() -> None:
-    """Durations are drawn evenly between both ends."""
+    """Durations are distributed evenly between the two limits."""
     bench = Bench(connectors=2_000, seconds=(0.02, 0.05))
     for number in range(2_000):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -397,7 +397,7 @@ async def _go_through(steps: list[str], room: int) -> None:
 
 
 async def test_what_waits_of_a_queue_that_is_gone_is_charged() -> None:
-    """RabbitMQ will not deliver it again; what charges goes on as well, and nothing is double."""
+    """RabbitMQ will not redeliver them; sessions go on as well, and none is charged twice."""
     bench = Bench(connectors=1, seconds=(0.02, 0.02))
     for job in ("j1", "j2"):
         bench.queue.bring(body(job), job)
@@ -405,7 +405,7 @@ async def test_what_waits_of_a_queue_that_is_gone_is_charged() -> None:
     bench.worker.keep()
     bench.queue.break_link()
     assert bench.station.waiting == 1
-    bench.queue.bring(body("j2"), "j2")  # somebody sent it again, to the queue made anew
+    bench.queue.bring(body("j2"), "j2")  # sent again, to the queue that was declared anew
     await until(lambda: len(bench.observed) == 2)
     await until(lambda: bench.queue.acked == [1])
     assert bench.station.waiting == 0

@@ -13,7 +13,7 @@ SEED = 2
 
 
 def chance(what: str) -> Random:
-    """Give a generator for a purpose."""
+    """Return a random generator for a purpose."""
     return Random(f"{SEED} {what}")  # noqa: S311
 
 

@@ -1,6 +1,6 @@
 """How near ``least-loaded`` comes to the floor: mean wait ÷ that of one central queue.
 
-Sessions take 3.5 s on average and events 10 ms, where nothing else is said.
+Sessions take 3.5 s on average and events 10 ms, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GOAL = 1.05
 
 
 def ratio(setting: Setting, demand: Demand) -> float:
-    """Give mean wait ÷ floor of least-loaded."""
+    """Return the mean wait of least-loaded ÷ that of the floor."""
     found = run("least-loaded", setting, demand).ratio
     assert found is not None
     return found
@@ -34,7 +34,7 @@ def ratio(setting: Setting, demand: Demand) -> float:
 @pytest.mark.parametrize("sessions", [0, 1, 10])
 @pytest.mark.parametrize("utilisation", [0.7, 0.9])
 def test_single_connectors(sessions: float, utilisation: float) -> None:
-    """It does not matter how old the gauges are, as long as the events come."""
+    """The age of the gauges does not matter as long as events come."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean)
     assert ratio(setting, Demand(15_000, utilisation, EXPONENTIAL)) <= GOAL
 
@@ -62,9 +62,9 @@ def test_other_substations_and_arrivals(connectors: tuple[int, ...], burst: int)
 
 
 def test_a_hundred_substations_of_four_lose_only_what_the_events_are_late() -> None:
-    """Hardly anybody waits there, so 10 ms are much: the floor itself, had each session 10 ms more.
+    """Waits are so short that 10 ms count: the floor is that with sessions 10 ms longer.
 
-    No policy could tell a connector that has become free from one that has not before the event.
+    Before the event, no policy can know that a connector has become free.
     """
     demand = Demand(15_000, 0.9, EXPONENTIAL)
     trace = demand.trace(400, chance("trace"))
@@ -89,7 +89,7 @@ def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -
 
 @pytest.mark.parametrize(("utilisation", "period"), [(0.9, 0.5), (0.9, 10.0), (0.98, 10.0)])
 def test_events_cut_off_three_of_ten(utilisation: float, period: float) -> None:
-    """Here round robin is hard to beat: where the pages are three sessions old, it is equalled."""
+    """Here round robin is hard to beat: if pages are three sessions old, the two are equal."""
     setting = replace(TENS, period=period, event_latency=None)
     demand = Demand(40_000, utilisation, UNIFORM)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
@@ -97,7 +97,7 @@ def test_events_cut_off_three_of_ten(utilisation: float, period: float) -> None:
 
 
 def test_after_an_outage_waits_are_soon_as_short_as_they_can_be() -> None:
-    """Three scrapes after a substation is back, jobs wait as if all had always been known."""
+    """Three scrapes after a substation is back, jobs wait as if its state had always been known."""
     period, back = 2.0, 40.0
     over = []
     for seed in range(20):

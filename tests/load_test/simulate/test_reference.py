@@ -1,4 +1,4 @@
-"""The simulation against figures that are known from elsewhere.
+"""The simulation against known figures.
 
 8 substations of one connector, Poisson arrivals, exponential sessions, utilisation 0.9, all pages
 read at the same instant; mean waits in mean session times.
@@ -19,7 +19,7 @@ MARGIN = 0.05
 
 
 def demand(jobs: int) -> Demand:
-    """Give the demand of the reference."""
+    """Return the demand of the reference."""
     return Demand(jobs, 0.9, Durations(1.0))
 
 
@@ -51,7 +51,7 @@ def test_the_baselines_do_as_is_known_of_them(name: str, period: float, mean_wai
 
 @pytest.mark.parametrize(("period", "mean_wait"), [(1, 1.54), (5, 2.23)])
 def test_pages_alone_and_own_dispatches_do_as_is_known(period: float, mean_wait: float) -> None:
-    """Without events and central waiting the ledger is gauge + own dispatches since the page."""
+    """Without events and central waiting, the load is gauge + own dispatches since the page."""
     setting = replace(SETTING, period=period, event_latency=None, waits=False)
     found = run("least-loaded", setting, demand(60_000))
     assert found.mean_wait == pytest.approx(mean_wait, rel=MARGIN)
