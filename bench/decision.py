@@ -12,8 +12,8 @@ from bench.node import RabbitMQ
 from bench.policy import STATES, Times, decide, decide_anew, fleet_of, naive
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
-from dispatcher.decision.policy import DEFAULT, policy
 from grid.messages import DEFAULT_POWER_KW
+from scheduling.policies import DEFAULT, POLICIES
 
 COUNTS: Final = (3, 100, 1_000, 10_000)
 DECISIONS: Final = 200  # in a row
@@ -39,11 +39,11 @@ def decided(count: int, repeats: int) -> dict[str, float]:
     """Return the figures for so many substations."""
     random = Random(count)  # noqa: S311 - nothing here is secret
     times = Times(DECISIONS, repeats)
-    fleet = fleet_of(count, STATES[STATE], random)
-    accounts = list(fleet.ledger.accounts.values())
-    chooser = policy(DEFAULT)
+    table = fleet_of(count, STATES[STATE], random)
+    substations = list(table.tracker.substations.values())
+    chooser = POLICIES[DEFAULT]()
     return {
-        STILL: times.median_us(partial(decide, fleet, chooser, random)),
-        ANEW: times.median_us(partial(decide_anew, fleet, chooser, random, cycle(accounts))),
-        NAIVE: Times(5, repeats).median_us(partial(naive, accounts, DEFAULT_POWER_KW)),
+        STILL: times.median_us(partial(decide, table, chooser, random)),
+        ANEW: times.median_us(partial(decide_anew, table, chooser, random, cycle(substations))),
+        NAIVE: Times(5, repeats).median_us(partial(naive, substations, DEFAULT_POWER_KW)),
     }

@@ -18,13 +18,14 @@ from statistics import median
 from time import perf_counter
 from typing import Final
 
-from dispatcher.decision.account import Account
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.ledger import Ledger
-from dispatcher.decision.policy import POLICIES, Policy, policy
-from dispatcher.readings import Reading
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
+from load_test.simulate.policies import POLICIES
+from scheduling.candidates import CandidateTable
+from scheduling.load_tracker import LoadTracker
+from scheduling.policies import Policy
+from scheduling.readings import Reading
+from scheduling.substation_state import SubstationState
 
 GOALS: Final = {3: 20.0, 1000: 60.0}  # microseconds a decision, by the number of substations
 NOW: Final = 100.0  # when the pages were read, in the ledger's seconds
@@ -81,58 +82,61 @@ def _page(load: int, connectors: int, rated: float | None, background: float) ->
     return Reading(load, connectors, None, rated, background, counts)
 
 
-def fleet_of(count: int, page: Callable[[Random], Reading], random: Random) -> Fleet:
+def fleet_of(count: int, page: Callable[[Random], Reading], random: Random) -> CandidateTable:
     """Return a fleet of so many substations, all of which may be used."""
-    ledger = Ledger(stale_after=2, default_connectors=50)
-    ledger.keep({f"substation{number}": None for number in range(count)})
-    for name in ledger.accounts:
+    tracker = LoadTracker(stale_after=2, default_connectors=50)
+    tracker.keep({f"substation{number}": None for number in range(count)})
+    for name in tracker.substations:
         reading = page(random)
-        ledger.queued(name, 0, 1)
-        ledger.read(name, reading, NOW)
-        ledger.ask_depth(name)
-        ledger.depth(name, 0, NOW)
-        ledger.read(name, reading, NOW)
-    return Fleet(ledger, period=0.5, slow_start=1)
+        tracker.queued(name, 0, 1)
+        tracker.read(name, reading, NOW)
+        tracker.ask_depth(name)
+        tracker.depth(name, 0, NOW)
+        tracker.read(name, reading, NOW)
+    return CandidateTable(tracker, period=0.5, slow_start=1)
 
 
-def decide(fleet: Fleet, chooser: Policy, random: Random) -> str | None:
+def decide(table: CandidateTable, chooser: Policy, random: Random) -> str | None:
     """Decide once, as the router does."""
-    found = fleet.open_to(DEFAULT_POWER_KW, (), NOW)
+    found = table.candidates_for(DEFAULT_POWER_KW, (), NOW)
     if found is None:
         return None
-    place, _ = chooser.choose(found, random)
+    place, _ = chooser.pick(found, random)
     return found.name(place)
 
 
 def decide_anew(
-    fleet: Fleet, chooser: Policy, random: Random, accounts: Iterator[Account]
+    table: CandidateTable, chooser: Policy, random: Random, substations: Iterator[SubstationState]
 ) -> str | None:
     """Decide once, after a change of one substation since the last time."""
-    fleet.ledger.touch(next(accounts))
-    return decide(fleet, chooser, random)
+    table.tracker.touch(next(substations))
+    return decide(table, chooser, random)
 
 
-def naive(accounts: Sequence[Account], power_kw: float) -> str:
+def naive(substations: Sequence[SubstationState], power_kw: float) -> str:
     """Return the substation with the lowest utilisation after placing a request of that power."""
 
-    def after(account: Account) -> float:
-        share, rated = (account.load + 1.0) / account.places, account.rated_power_kw
-        return max(share, (account.power_kw + power_kw) / rated) if rated else share
+    def after(substation_state: SubstationState) -> float:
+        share, rated = (
+            (substation_state.load + 1.0) / substation_state.places,
+            substation_state.rated_power_kw,
+        )
+        return max(share, (substation_state.power_kw + power_kw) / rated) if rated else share
 
-    return min(accounts, key=after).substation
+    return min(substations, key=after).substation
 
 
 def measure(count: int, state: str, times: Times) -> Iterator[str]:
     """Measure each policy for so many substations in a state; yield the lines of the table."""
     random = Random(count)  # noqa: S311 - nothing here is secret
-    fleet = fleet_of(count, STATES[state], random)
-    accounts = list(fleet.ledger.accounts.values())
+    table = fleet_of(count, STATES[state], random)
+    substations = list(table.tracker.substations.values())
     fewer = Times(max(1, int(times.decisions * NAIVE_SHARE)), times.repeats)
-    plain = fewer.median_us(partial(naive, accounts, DEFAULT_POWER_KW))
+    plain = fewer.median_us(partial(naive, substations, DEFAULT_POWER_KW))
     for name in POLICIES:
-        chooser = policy(name)
-        still = times.median_us(partial(decide, fleet, chooser, random))
-        anew = times.median_us(partial(decide_anew, fleet, chooser, random, cycle(accounts)))
+        chooser = POLICIES[name]()
+        still = times.median_us(partial(decide, table, chooser, random))
+        anew = times.median_us(partial(decide_anew, table, chooser, random, cycle(substations)))
         yield (
             f"{count:>11}  {state:<14}  {name:<13} {still:>7.1f} {anew:>12.1f} {GOALS[count]:>6.0f}"
             f" {plain:>8.1f} {plain / still:>11.2f}"

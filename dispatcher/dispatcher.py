@@ -11,19 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
 from time import perf_counter
 from typing import Final
 
-from dispatcher.decision import explain
-from dispatcher.decision.explain import Candidate
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.hopeless import hopeless
-from dispatcher.decision.line import Line, ServingFailed
-from dispatcher.decision.policy import Policy
-from dispatcher.decision.router import Choice, Router
 from dispatcher.doubt import ReadLog
 from dispatcher.history import History
 from dispatcher.intake import Intake
@@ -42,6 +35,13 @@ from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest
 from grid.trace import Chance, carried
+from scheduling import explain
+from scheduling.candidates import CandidateTable
+from scheduling.explain import Candidate
+from scheduling.impossible import impossible
+from scheduling.policies import Policy
+from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
+from scheduling.wait_queue import WaitQueue
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        fleet: Fleet,
+        table: CandidateTable,
         policy: Policy,
         publisher: Publisher,
         events: EventWriter,
@@ -91,10 +91,10 @@ class Dispatcher:
     ) -> None:
         self._requests = requests
         self._prefetch = prefetch
-        self._ledger = fleet.ledger
-        self._fleet = fleet
+        self._tracker = table.tracker
+        self._table = table
         self._policy = policy
-        self._router: Router[Job] = Router(fleet, policy, random, send_ahead=send_ahead)
+        self._scheduler: Scheduler[Job] = Scheduler(table, policy, random, send_ahead=send_ahead)
         self._publisher = publisher
         self._events = events
         self._metrics = metrics
@@ -110,11 +110,10 @@ class Dispatcher:
         self._unsettled = Unsettled()
         self._unsure: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
         self._jobs: dict[str, Job] = {}
-        self._line: Line[Job] = Line()
-        self._decided_at = 0.0
+        self._wait_queue: WaitQueue[Job] = WaitQueue()
         self._route_due = False
         self._stopping = False
-        self._history = History(fleet.ledger, progress, now)
+        self._history = History(table.tracker, progress, now)
         self._sent = self._history.sent
         self._parking = Parking(publisher, events, metrics, clock)
         self._sender = Sender(
@@ -142,12 +141,12 @@ class Dispatcher:
             read_all=read_all,
             open_jobs=open_jobs,
         )
-        self._set_back = SetBack(self._line, publisher, self._on_set_back, position, now)
+        self._set_back = SetBack(self._wait_queue, publisher, self._on_set_back, position, now)
 
     @property
     def waiting(self) -> int:
         """How many requests wait for room."""
-        return len(self._line)
+        return len(self._wait_queue)
 
     @property
     def deciding(self) -> bool:
@@ -210,8 +209,7 @@ class Dispatcher:
 
     def candidates(self) -> list[Candidate]:
         """Give every substation as a decision would see it now."""
-        now, fleet = self._now(), self._fleet
-        return [explain.candidate(each, fleet, now) for each in self._ledger.accounts.values()]
+        return explain.candidates(self._table, self._now())
 
     def begin(self) -> None:
         """Decide from now on: what operators have set, and what was sent before, is known."""
@@ -227,7 +225,7 @@ class Dispatcher:
         """See to what time alone has changed: departures, ramps, what was held for long."""
         if not self.deciding or not self._certain():
             return
-        for job in self._line.take(self._is_hopeless):
+        for job in self._wait_queue.pop_where(self._is_impossible):
             self._park(job)
         self._set_back.renew()
         self.route()
@@ -277,22 +275,30 @@ class Dispatcher:
         if not self.deciding or not self._certain():
             return
         self._settle_unsure()
-        for job in self._line.departed(self._clock()):
+        for job in self._wait_queue.pop_departed(self._clock()):
             self._expire(job)
-        self._decided_at = perf_counter()
-        settling = self._ledger.settling(self._now())
-        room = True
-        if not self._line:
-            self._router.rest()
-        elif not settling:
-            try:
-                room = self._router.round(self._line, self._now(), self._place)
-            except ServingFailed as failed:
-                self._put_aside(failed.one)
-                raise
+        if not self._tracker.settling(self._now()):
+            self._schedule()
         self._sender.flush()
-        if room:
+        if self._scheduler.capacity_left:
             self._set_back.make_way(self._prefetch)
+
+    def _schedule(self) -> None:
+        began = perf_counter()
+        try:
+            assignments = self._scheduler.schedule(self._wait_queue, self._now())
+        except SchedulingFailed as failed:
+            self._assign(failed.assignments)
+            self._put_aside(failed.job)
+            raise
+        took = perf_counter() - began
+        self._assign(assignments)
+        for _ in assignments:
+            self._metrics.decision_seconds.observe(took / len(assignments))
+
+    def _assign(self, assignments: Iterable[Assignment[Job]]) -> None:
+        for job, substation, explanation in assignments:
+            self._sender.assign(job, substation, explanation)
 
     def _on_delivery(self) -> None:
         self._unsettled.delivered(self._now())
@@ -305,10 +311,10 @@ class Dispatcher:
             self._publisher.before_flush(self.route)
 
     def _join(self, job: Job) -> None:
-        if self._certain() and self._hopeless(job) is not None:
+        if self._certain() and self._impossible(job) is not None:
             self._park(job)
         else:
-            self._line.join(job)
+            self._wait_queue.add(job)
             self._route_soon()
 
     def _settle_unsure(self) -> None:
@@ -322,7 +328,7 @@ class Dispatcher:
 
     def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
         """Remove the waiting jobs that are unwanted, and return them."""
-        dropped = self._line.take(unwanted)
+        dropped = self._wait_queue.pop_where(unwanted)
         for job in dropped:
             self._leave(job)
         return dropped
@@ -339,18 +345,18 @@ class Dispatcher:
         if isinstance(one, Job) and one.delivery is not None:
             one.delivery.reject()
 
-    def _is_hopeless(self, job: Job) -> bool:
+    def _is_impossible(self, job: Job) -> bool:
         try:
-            return self._hopeless(job) is not None
+            return self._impossible(job) is not None
         except Exception:
             self._put_aside(job)
             raise
 
-    def _hopeless(self, job: Job) -> tuple[str, str] | None:
-        return hopeless(job.wish, self._fleet, self._now())
+    def _impossible(self, job: Job) -> tuple[str, str] | None:
+        return impossible(job.requirements, self._table, self._now())
 
     def _park(self, job: Job) -> None:
-        kind, reason = self._hopeless(job) or ("", "")
+        kind, reason = self._impossible(job) or ("", "")
         self._leave(job)
         if job.delivery is not None:  # as that of every job that waits
             self._parking.park(job.delivery, job.id, kind, reason, headers=job.headers)
@@ -366,7 +372,7 @@ class Dispatcher:
         if not written:
             self._metrics.events_lost.inc()
             if self._jobs.get(job.id) is job and job.is_ours:
-                self._line.join(job)  # and its departure is past: it is tried again
+                self._wait_queue.add(job)  # and its departure is past: it is tried again
             else:
                 self._leave(job)  # RabbitMQ delivers it again
             return
@@ -380,7 +386,7 @@ class Dispatcher:
         job.returning = False
         unique = self._jobs.get(job.id) is job  # no copy of it has come yet
         if outcome is not Outcome.CONFIRMED and unique and job.is_ours:
-            self._line.join(job)
+            self._wait_queue.add(job)
             return
         self._leave(job)
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else it is where it was, too
@@ -389,20 +395,12 @@ class Dispatcher:
 
     # what is sent
 
-    def _place(self, job: Job, choice: Choice) -> None:
-        """Put a decision on record, and its job among those to be published."""
-        now = self._now()
-        detail = explain.record(self._policy.name, choice, job.wish, self._fleet, now)
-        self._sender.assign(job, choice.substation, detail)
-        before, self._decided_at = self._decided_at, perf_counter()
-        self._metrics.decision_seconds.observe(self._decided_at - before)
-
     def _send_again(self, job: Job, substation: str, reason: str) -> None:
         """Send a job where it may be already: a second copy there is known as one."""
         self._sender.assign(
             job, substation, {"policy": self._policy.name, "reason": reason, "candidates": []}
         )
-        self._ledger.dispatch(substation, self._now(), job.wish.power_kw)
+        self._tracker.dispatch(substation, self._now(), job.requirements.power_kw)
         self._route_soon()
 
     def _leave(self, job: Job) -> None:
@@ -423,10 +421,10 @@ class Dispatcher:
     def _on_refused(self, job: Job, outcome: Outcome) -> None:
         """Let a job that a substation's queue did not take go elsewhere."""
         where, job.substation = job.substation, ""
-        self._ledger.undo(where)
+        self._tracker.undo(where)
         if outcome is not Outcome.ABANDONED:
             problem = f"its queue does not take jobs: {outcome.value}"
-            self._ledger.refuse(where, problem, self._now())
+            self._tracker.refuse(where, problem, self._now())
         if outcome is Outcome.UNROUTABLE:
             self._on_missing_queue(where)
         if job.delivery is None:
@@ -440,5 +438,5 @@ class Dispatcher:
             self._route_soon()
         else:
             job.left = where
-            self._line.join(job)
+            self._wait_queue.add(job)
             self._route_soon()

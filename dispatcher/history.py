@@ -7,9 +7,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from dispatcher.decision.ledger import Ledger
 from dispatcher.progress import Progress
 from grid.events import Event
+from scheduling.load_tracker import LoadTracker
 
 REMEMBERED: Final = 200_000  # ids of jobs sent, to know a second request by
 
@@ -53,8 +53,8 @@ class History:
     ``now`` returns the ledger's seconds.
     """
 
-    def __init__(self, ledger: Ledger, progress: Progress, now: Callable[[], float]) -> None:
-        self._ledger = ledger
+    def __init__(self, tracker: LoadTracker, progress: Progress, now: Callable[[], float]) -> None:
+        self._tracker = tracker
         self._progress = progress
         self._now = now
         self.sent = Sent()
@@ -75,7 +75,7 @@ class History:
     def take_back(self, id: str, substation: str) -> None:
         """Record that a job was taken back from a substation, where it had been sent."""
         self.sent.forget(id)
-        self._ledger.let_go(substation)
+        self._tracker.invalidate_baseline(substation)
 
     def went_elsewhere(self, id: str, substation: str) -> bool:
         """Return whether a job that waits at a substation was sent elsewhere since, or ended here.
@@ -115,8 +115,8 @@ class History:
 
         Whether it is gone is not for a single page to say that could not be read.
         """
-        account = self._ledger.accounts.get(where)
-        return where if account and not self._ledger.is_lost(account, self._now()) else None
+        state = self._tracker.substations.get(where)
+        return where if state and not self._tracker.is_lost(state, self._now()) else None
 
     def charging_at(self, id: str) -> str | None:
         """Return the substation that charges a job now, as far as the newest events tell."""
@@ -124,7 +124,7 @@ class History:
 
     def still_there(self, where: str) -> str | None:
         """Return a substation that there still is, dead or not: it is taken back; else None."""
-        return where if where in self._ledger.accounts else None
+        return where if where in self._tracker.substations else None
 
     def _went_there(self, id: str, substation: str) -> bool:
         """Return whether another dispatcher sent a job there, after it was sent from here."""

@@ -6,11 +6,11 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from dispatcher.decision.line import Wish, wish
 from grid import parking, topology
 from grid.amqp import Delivery
 from grid.messages import ChargeRequest
 from grid.trace import Trace
+from scheduling.wait_queue import Requirements, requirements
 
 # of a request that a dispatcher published once more: its job may have ended, or be elsewhere
 COPY_HEADER: Final = "x-published-again"
@@ -55,10 +55,10 @@ class Job:
     once_more: int = 0
     left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log
-    wish: Wish = field(init=False)
+    requirements: Requirements = field(init=False)
 
     def __post_init__(self) -> None:
-        self.wish = wish(self.request)
+        self.requirements = requirements(self.request)
 
     @property
     def id(self) -> str:

@@ -50,7 +50,7 @@ class Patience:
         self._records: dict[str, _Record] = {}
         self._pardoned_until = -inf
 
-    def pardon(self, now: float) -> None:
+    def end_ejection(self, now: float) -> None:
         """Give all consumers ``rescue_after`` seconds to come back: RabbitMQ itself was away."""
         self._pardoned_until = now + self._rescue_after
 

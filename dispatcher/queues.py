@@ -10,11 +10,11 @@ from enum import Enum
 from functools import partial
 from math import inf
 
-from dispatcher.decision.ledger import Ledger
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
 from grid.isolation import Isolation
+from scheduling.load_tracker import LoadTracker
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class QueueKeeper:
 
     def __init__(
         self,
-        ledger: Ledger,
+        tracker: LoadTracker,
         declarer: Declarer,
         isolation: Isolation,
         *,
@@ -55,7 +55,7 @@ class QueueKeeper:
         hurry: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
-        self._ledger = ledger
+        self._tracker = tracker
         self._isolation = isolation
         self._declarer = declarer
         self._sending = sending
@@ -82,24 +82,31 @@ class QueueKeeper:
 
         Only where its queue is empty and consumed, its page is read, and its events come.
         """
-        account = self._ledger.accounts.get(substation)
-        if account is None or account.deaf(self._now()):
+        substation_state = self._tracker.substations.get(substation)
+        if substation_state is None or substation_state.events_stale(self._now()):
             return False
-        if self._ledger.unreadable(account, self._now()) is not None:
+        if self._tracker.unreadable_reason(substation_state, self._now()) is not None:
             return False
         state = await self._look(substation)
         return state is not None and state.consumers > 0 and not state.ready
 
     async def whereabouts(self, substation: str) -> Whereabouts:
         """Return where jobs are that were sent to a substation a while ago, and have not begun."""
-        account = self._ledger.accounts.get(substation)
+        substation_state = self._tracker.substations.get(substation)
         if self._holding(substation):
             return Whereabouts.UNKNOWN
-        if account is not None and self._ledger.unreadable(account, self._now()) is None:
-            waiting = account.counts is not None and account.counts.waiting > 0
+        if (
+            substation_state is not None
+            and self._tracker.unreadable_reason(substation_state, self._now()) is None
+        ):
+            waiting = substation_state.counts is not None and substation_state.counts.waiting > 0
             if not waiting and await self.takes_jobs(substation):
                 return Whereabouts.NOT_BROUGHT
-            return Whereabouts.UNKNOWN if account.deaf(self._now()) else Whereabouts.SERVED
+            return (
+                Whereabouts.UNKNOWN
+                if substation_state.events_stale(self._now())
+                else Whereabouts.SERVED
+            )
         name = topology.substation_queue(substation).name
         try:
             state = await self._declarer.look(name)
@@ -130,13 +137,13 @@ class QueueKeeper:
                     self._missing.discard(name)
 
     async def _ask_depths(self) -> None:
-        for name in self._ledger.unanchored():
+        for name in self._tracker.unsynced():
             if self._sending(name):
                 continue
             with self._of(name):
-                self._ledger.ask_depth(name)
+                self._tracker.ask_depth(name)
                 state = await self._look(name)
-                self._ledger.depth(name, None if state is None else state.ready, self._now())
+                self._tracker.depth(name, None if state is None else state.ready, self._now())
                 self._hurry(name)
 
     async def _poll(self) -> None:
@@ -151,19 +158,19 @@ class QueueKeeper:
 
     def _give_up(self, name: str, problem: str) -> None:
         self._note(name, problem)
-        self._ledger.depth(name, None, self._now())  # it is asked for again
+        self._tracker.depth(name, None, self._now())  # it is asked for again
 
     def _forget_gone(self) -> None:
         """Let go of the substations that left: what was seen of one is not true when it is back."""
         for seen in (self._problems, self._states, self._looked_at, self._empty_since):
             for gone in seen.keys() - self._known():
                 del seen[gone]
-        self._missing &= self._ledger.accounts.keys()
-        self._made &= self._ledger.accounts.keys()
+        self._missing &= self._tracker.substations.keys()
+        self._made &= self._tracker.substations.keys()
 
     def _known(self) -> set[str]:
         """Name all substations there are, and those that left and may have left jobs behind."""
-        return self._ledger.accounts.keys() | self._ledger.former
+        return self._tracker.substations.keys() | self._tracker.former
 
     def _pause(self, name: str) -> float:
         """Give how long to leave a queue alone.
@@ -171,15 +178,15 @@ class QueueKeeper:
         Only its queue tells of a substation that is cut off, has no consumer or no counters; of the
         others, some are looked at each second.
         """
-        account = self._ledger.accounts.get(name)
-        if account is None:
+        substation_state = self._tracker.substations.get(name)
+        if substation_state is None:
             return POLL_SECONDS if name in self._states else GONE_SECONDS
         needy = (
-            not account.consumers
-            or account.counts is None
-            or self._ledger.unreadable(account, self._now()) is not None
+            not substation_state.consumers
+            or substation_state.counts is None
+            or self._tracker.unreadable_reason(substation_state, self._now()) is not None
         )
-        others = len(self._ledger.accounts) / LOOKS_MOST
+        others = len(self._tracker.substations) / LOOKS_MOST
         return POLL_SECONDS if needy else max(POLL_SECONDS, others)
 
     async def _look(self, name: str) -> QueueState | None:
@@ -192,7 +199,7 @@ class QueueKeeper:
         try:
             state = await self._ask(name)
         except BrokerUnavailable as error:
-            if name not in self._ledger.former:
+            if name not in self._tracker.former:
                 self._note(name, str(error))
             self._states.pop(name, None)
             await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
@@ -202,7 +209,7 @@ class QueueKeeper:
             return None
         self._problems.pop(name, None)
         self._states[name] = state
-        self._ledger.queued(name, state.ready, state.consumers)
+        self._tracker.queued(name, state.ready, state.consumers)
         self._see_off(name, state)
         return state
 
@@ -211,7 +218,7 @@ class QueueKeeper:
 
         What was taken back from it comes back where a link breaks before it is safe elsewhere.
         """
-        former = self._ledger.former
+        former = self._tracker.former
         if name not in former or state.ready or state.consumers or self._holding(name):
             self._empty_since.pop(name, None)
         elif self._now() - self._empty_since.setdefault(name, self._now()) >= EMPTY_SECONDS:
@@ -225,7 +232,7 @@ class QueueKeeper:
         Raise ``BrokerUnavailable``.
         """
         queue = topology.substation_queue(name)
-        if name in self._ledger.former:
+        if name in self._tracker.former:
             return await self._declarer.look(queue.name)
         if name in self._made and name not in self._missing:
             if (state := await self._declarer.look(queue.name)) is not None:
@@ -239,10 +246,10 @@ class QueueKeeper:
         """Forget a substation that left, whose queue is gone, unless jobs of it are in hand."""
         self._states.pop(name, None)
         if not self._holding(name):
-            self._ledger.former.discard(name)
+            self._tracker.former.discard(name)
 
     def _note(self, name: str, problem: str) -> None:
-        self._ledger.refuse(name, problem, self._now())
+        self._tracker.refuse(name, problem, self._now())
         if self._problems.get(name) != problem:
             self._problems[name] = problem
             log.warning("nothing goes to %s: %s", name, problem)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Final
 
-from dispatcher.decision.explain import KEPT, Candidate, explain
-from dispatcher.decision.ledger import NO_ANCHOR
 from dispatcher.watch import Turn
 from grid import kinds
 from grid.event_log import EventWriter
+from scheduling.explain import RESERVED, Candidate, shown
+from scheduling.load_tracker import NO_BASELINE
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Snapshots:
             kinds.snapshot(
                 self._clock(),
                 self._turn.name,
-                [explain(each) for each in found],
+                [shown(each) for each in found],
                 self._former,
                 self._unsettled_since(),
                 leaves=leaves,
@@ -114,11 +114,11 @@ class Announcer:
             else:
                 log.info("gauges are current again")
         for each in candidates:
-            problem = each.problem or (KEPT if each.kept else None)
-            self._look(each.substation, problem, logging.INFO if each.kept else logging.WARNING)
+            problem = each.problem or (RESERVED if each.reserved else None)
+            self._look(each.substation, problem, logging.INFO if each.reserved else logging.WARNING)
 
     def _look(self, substation: str, problem: str | None, level: int) -> None:
-        if problem == NO_ANCHOR:  # it passes within moments, and nobody has to do anything
+        if problem == NO_BASELINE:  # it passes within moments, and nobody has to do anything
             return
         kind = _FIGURES.sub("", problem or "")
         if kind == self._said.get(substation, ""):

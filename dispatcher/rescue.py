@@ -122,7 +122,7 @@ class Rescue:
         """Look at all substations; gives those whose queues are due and not known to be empty."""
         if self._interrupted:
             self._interrupted = False
-            self._patience.pardon(self._now())
+            self._patience.end_ejection(self._now())
         reachable = self._reachable()
         states = {name: self._look(name) for name in reachable}
         looks = {

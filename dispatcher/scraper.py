@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 import aiohttp
 from yarl import URL
 
-from dispatcher import readings
-from dispatcher.readings import Reading
 from dispatcher.resolver import LookUp, Resolver, look_up
 from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
@@ -18,6 +16,8 @@ from grid.errors import MalformedReading
 from grid.isolation import Isolation
 from grid.messages import shown
 from grid.waiting import within
+from scheduling import readings
+from scheduling.readings import Reading
 
 PAGE_BYTES = 1024 * 1024
 FILE_PERIOD_SECONDS = 1.0

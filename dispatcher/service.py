@@ -14,9 +14,6 @@ from uuid import uuid4
 from fastapi import FastAPI
 
 from dispatcher.dead import DeadLetters
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.ledger import Ledger
-from dispatcher.decision.policy import policy
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.history import REMEMBERED
 from dispatcher.jobs import Job
@@ -26,6 +23,7 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.past import read_past
 from dispatcher.patience import Patience
+from dispatcher.policy import policy
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
 from dispatcher.reconcile import Reconciler
@@ -34,7 +32,7 @@ from dispatcher.rescue import Rescue
 from dispatcher.scraper import Scraper
 from dispatcher.settings import DispatcherSettings
 from dispatcher.target_file import TargetFile
-from dispatcher.telemetry import LedgerCollector, Metrics
+from dispatcher.telemetry import LoadCollector, Metrics
 from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch, Turn
 from grid import provenance, topology
@@ -47,6 +45,8 @@ from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.waiting import within
+from scheduling.candidates import CandidateTable
+from scheduling.load_tracker import LoadTracker
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ class _Service:
         self._isolation = Isolation(self._registry)
         watch = BrokerWatch(self._registry, logging.getLogger("dispatcher"))
         self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
-        self._ledger = Ledger(settings.stale_after, settings.default_connectors)
-        self._fleet = Fleet(self._ledger, settings.scrape_period, settings.slow_start)
+        self._tracker = LoadTracker(settings.stale_after, settings.default_connectors)
+        self._table = CandidateTable(self._tracker, settings.scrape_period, settings.slow_start)
         self._progress = Progress(REMEMBERED)
         self._jobs = OpenJobs()
         self._terms_read = -1
@@ -102,7 +102,7 @@ class _Service:
         self._rescue = self._rescuing()
         self._scraper = self._watching()
         self._queues = QueueKeeper(
-            self._ledger,
+            self._tracker,
             self._links.queues,
             self._isolation,
             sending=self._dispatcher.sending,
@@ -140,7 +140,7 @@ class _Service:
         """Wire the requests to the decision, and that to the substations' queues."""
         settings = self._settings
         dispatcher = Dispatcher(
-            self._fleet,
+            self._table,
             policy(settings.policy),
             self._links.jobs,
             self._events,
@@ -163,19 +163,19 @@ class _Service:
             send_ahead=settings.send_ahead,
         )
         self._registry.register(
-            LedgerCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
+            LoadCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
         )
         return dispatcher
 
     def _rescuing(self) -> Rescue:
         """Wire the taking back of jobs that wait at a substation in vain."""
-        ledger, dispatcher = self._ledger, self._dispatcher
+        tracker, dispatcher = self._tracker, self._dispatcher
         return Rescue(
             self._links.taken_back,
             self._progress,
             Patience(self._settings.rescue_after),
             self._jobs,
-            reachable=lambda: ledger.readable(self._now()),
+            reachable=lambda: tracker.readable(self._now()),
             look=self._queue_state,
             take_back=dispatcher.take_back,
             give_back=dispatcher.give_back,
@@ -190,7 +190,7 @@ class _Service:
                 and not self._turn.standing_by
                 and self._terms_read == self._turn.terms
                 and self._jobs.complete
-                and ledger.another(name, self._now())
+                and tracker.another(name, self._now())
             ),
             rescued=lambda name: self._metrics.rescued.labels(name).inc(),
             now=self._now,
@@ -204,7 +204,7 @@ class _Service:
         """Wire the pages and the event log to the ledger."""
         settings = self._settings
         watch = self._watch = SubstationWatch(
-            self._ledger,
+            self._tracker,
             self._dispatcher.route,
             self._on_missing_queue,
             self._metrics,
@@ -233,10 +233,10 @@ class _Service:
 
     def _on_control(self, substation: str, control: Control) -> None:
         with self._isolation.of(f"what operators have set for {substation}"):
-            self._ledger.control(substation, control)
+            self._tracker.control(substation, control)
 
     def _blind(self) -> bool:
-        return self._fleet.blind(self._now())
+        return self._table.blind(self._now())
 
     def _on_missing_queue(self, substation: str) -> None:
         self._queues.missing(substation)
@@ -247,8 +247,8 @@ class _Service:
     def _on_delivery(self) -> None:
         """Take over from another dispatcher that may have sent jobs until this request came."""
         if self._turn.take():
-            self._ledger.let_go()
-            self._ledger.settle(self._now())
+            self._tracker.invalidate_baseline()
+            self._tracker.settle(self._now())
 
     def _on_sent(self, job: Job) -> None:
         """Count a job that was taken back, and remember each until it begins.
@@ -322,7 +322,7 @@ class _Service:
         """
         await self._controls.caught_up.wait()
         await self._mark.write()
-        self._ledger.settle(self._now())
+        self._tracker.settle(self._now())
         self._dispatcher.begin()
         await self._links.requests.run(
             deliver=self._dispatcher.intake.deliver, lost=self._dispatcher.on_requests_lost
@@ -363,7 +363,7 @@ class _Service:
         begun = [] if self._controls.caught_up.is_set() else [NOT_BEGUN]
         reading = [] if self._mark.passed.is_set() else [STILL_READING]
         file = [self._file.problem] if self._file.problem else []
-        settling = [SETTLING] if self._ledger.settling(self._now()) else []
+        settling = [SETTLING] if self._tracker.settling(self._now()) else []
         return down + begun + reading + file + settling
 
     def _run_links(self) -> list[Coroutine[Any, Any, None]]:
@@ -386,7 +386,7 @@ class _Service:
         candidates = self._dispatcher.candidates
         snapshots = Snapshots(
             candidates,
-            self._ledger.former,
+            self._tracker.former,
             self._events,
             self._turn,
             unsettled_since=self._dispatcher.unsettled_since,

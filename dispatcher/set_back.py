@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from dispatcher.decision.line import Line
 from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
 from grid import topology
 from grid.amqp import Outcome, Publisher
+from scheduling.wait_queue import WaitQueue
 
 HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
 SHARE: Final = 0.25  # of the prefetch, at once
@@ -32,13 +32,13 @@ class SetBack:
 
     def __init__(
         self,
-        line: Line[Job],
+        wait_queue: WaitQueue[Job],
         publisher: Publisher,
         returned: Callable[[Job, Outcome], None],
         position: Callable[[], int],
         now: Callable[[], float],
     ) -> None:
-        self._line = line
+        self._wait_queue = wait_queue
         self._publisher = publisher
         self._returned = returned
         self._position = position
@@ -48,20 +48,20 @@ class SetBack:
     def make_way(self, prefetch: int) -> None:
         """Put back what room that is left does not serve, where it keeps out others."""
         self._free_hand()
-        if len(self._line) <= HELD_FULL * prefetch or self._now() < self._due_at:
+        if len(self._wait_queue) <= HELD_FULL * prefetch or self._now() < self._due_at:
             return
         self._due_at = self._now() + PAUSE_SECONDS
-        for job in self._line.take_last(max(1, int(SHARE * prefetch))):
+        for job in self._wait_queue.pop_last(max(1, int(SHARE * prefetch))):
             self._publish(job)
 
     def _free_hand(self) -> None:
         """Put back the jobs that were taken back in vain: no more than some are in hand at once."""
         now = self._now()
-        if now < self._look_at or not len(self._line):
+        if now < self._look_at or not len(self._wait_queue):
             return
         self._look_at = now + PAUSE_SECONDS
         latest = now - TAKEN_BACK_SECONDS
-        for job in self._line.take(lambda job: job.origin != "" and job.since <= latest):
+        for job in self._wait_queue.pop_where(lambda job: job.origin != "" and job.since <= latest):
             self._publish(job)
 
     def renew(self) -> None:
@@ -69,7 +69,7 @@ class SetBack:
         if self._now() < self._due_at:
             return
         latest = self._now() - HELD_MOST_SECONDS
-        for job in self._line.take(lambda job: job.since <= latest):
+        for job in self._wait_queue.pop_where(lambda job: job.since <= latest):
             self._due_at = self._now() + PAUSE_SECONDS
             self._publish(job)
 

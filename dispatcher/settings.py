@@ -7,14 +7,16 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dispatcher.decision import policy as policies
+from dispatcher.policy import policy as find_policy
 from grid.errors import ConfigurationError
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
+from scheduling.policies import DEFAULT
 
 
 def _known(policy: str) -> str:
     try:
-        return policies.policy(policy).name
+        find_policy(policy)
+        return policy
     except ConfigurationError as error:
         raise ValueError(str(error)) from error  # reported with all else that is wrong
 
@@ -34,7 +36,7 @@ class DispatcherSettings(Settings):
     send_ahead: bool = Field(default=True, alias="SEND_AHEAD")
     rescue_after: PositiveSeconds = Field(default=10, alias="RESCUE_AFTER_SECONDS")
     prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
-    policy: Annotated[str, AfterValidator(_known)] = Field(default=policies.DEFAULT, alias="POLICY")
+    policy: Annotated[str, AfterValidator(_known)] = Field(default=DEFAULT, alias="POLICY")
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:

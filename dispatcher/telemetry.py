@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dispatcher.decision.explain import Candidate
+from scheduling.explain import Candidate
 
 DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 WAIT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
@@ -66,7 +66,7 @@ class Metrics:
         )
 
 
-class LedgerCollector(Collector):
+class LoadCollector(Collector):
     """Gives what the dispatcher knows of each substation, as of the moment it is asked."""
 
     def __init__(

@@ -8,10 +8,8 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from dispatcher.decision.ledger import Ledger
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
-from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from dispatcher.telemetry import Metrics
 from grid import event_log
@@ -20,6 +18,8 @@ from grid.event_log import Mark
 from grid.events import SUBSTATIONS, Event, State
 from grid.isolation import Isolation
 from grid.kinds import Snapshot
+from scheduling.load_tracker import LoadTracker
+from scheduling.readings import Reading
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class SubstationWatch:
 
     def __init__(
         self,
-        ledger: Ledger,
+        tracker: LoadTracker,
         route: Callable[[], None],
         declare: Callable[[str], None],
         metrics: Metrics,
@@ -49,7 +49,7 @@ class SubstationWatch:
         now: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
-        self._ledger = ledger
+        self._tracker = tracker
         self._route = route
         self._declare = declare
         self._metrics = metrics
@@ -66,11 +66,11 @@ class SubstationWatch:
 
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Have exactly these substations."""
-        for name in targets.keys() - self._ledger.accounts.keys():
+        for name in targets.keys() - self._tracker.substations.keys():
             self._declare(name)
         self._metrics.targets.set(len(targets))
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
-        self._ledger.keep({name: target.connectors for name, target in targets.items()})
+        self._tracker.keep({name: target.connectors for name, target in targets.items()})
         for name in targets:
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
             self._metrics.rescued.labels(name)
@@ -78,14 +78,14 @@ class SubstationWatch:
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Apply what a substation's page says."""
         with self._isolation.of(f"the page of {substation}", partial(self.on_failure, substation)):
-            self._ledger.read(substation, reading, asked_at)
+            self._tracker.read(substation, reading, asked_at)
             self._metrics.scrapes.labels(substation, "ok").inc()
         self._route()
 
     def on_failure(self, substation: str, problem: str) -> None:
         """Take in that a substation's page gives no load."""
         self._metrics.scrapes.labels(substation, "failed").inc()
-        self._ledger.fail(substation, problem, self._now())
+        self._tracker.fail(substation, problem, self._now())
 
     def _on_snapshot(self, event: Event) -> None:
         snapshot = Snapshot(event.detail)
@@ -98,7 +98,7 @@ class SubstationWatch:
             return
         if speaker is not None:
             self._turn.heard_before(speaker, self._clock() - event.at, leaves=snapshot.leaves)
-        self._ledger.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
+        self._tracker.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
 
     def on_events(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the event log, as far as its writer is believed."""
@@ -121,7 +121,7 @@ class SubstationWatch:
     def _on_counts(self, event: Event) -> bool:
         """Apply a substation's counters; return whether anything follows from them."""
         try:
-            return event.counts is not None and self._ledger.report(event.substation, event.counts)
+            return event.counts is not None and self._tracker.report(event.substation, event.counts)
         except Exception as error:  # noqa: BLE001
             self._isolation.failed("the counters in an event of the log", error)
             return False
@@ -134,7 +134,9 @@ class SubstationWatch:
         if event.kind == SUBSTATIONS:
             self._on_snapshot(event)
         elif event.kind == State.PARKED and event.substation:
-            self._ledger.let_go(event.substation)  # its queue has one less, and none charged it
+            self._tracker.invalidate_baseline(
+                event.substation
+            )  # its queue has one less, and none charged it
 
 
 class Turn:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from dispatcher import readings, targets
-from dispatcher.readings import GAUGES
+from dispatcher import targets
 from grid import controls, events, messages
 from grid.controls import Availability, Control, Message
 from grid.errors import ConfigurationError, GridError, MalformedMessage, MalformedReading
 from grid.events import SUBSTATIONS, Counts, Event, State
 from grid.messages import ChargeRequest
+from scheduling import readings
+from scheduling.readings import GAUGES
 
 AT: Final = 1_767_225_600.0
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from dispatcher.decision.policy import LeastLoaded
 from load_test.simulate.compare import Comparison
+from scheduling.policies import LeastLoaded
 
 _INCHES: Final = (8.0, 4.8)
 _DOTS_PER_INCH: Final = 200  # sharp where it is shown 800 wide

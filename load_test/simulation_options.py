@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from dispatcher.decision.policy import POLICIES
+from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Durations, Outage
 from load_test.trace import DEFAULT_POWER_KW
 

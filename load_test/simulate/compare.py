@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.decision.policy import LeastLoaded, MostHeadroom, policy
 from load_test.simulate.engine import Simulation
 from load_test.simulate.figures import Figures, Floor, figures, floor
+from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Demand, Setting
+from scheduling.policies import LeastLoaded, MostHeadroom
 
 if TYPE_CHECKING:
     from random import Random
@@ -71,7 +72,7 @@ def compare(
     for name in names:
         for period in periods:
             found = replace(setting_of(name, setting), period=period)
-            outcome = Simulation(found, trace, policy(name), chance("run")).run()
+            outcome = Simulation(found, trace, POLICIES[name](), chance("run")).run()
             runs.append(figures(name, period, outcome, least, session))
     return Comparison(least, runs)
 

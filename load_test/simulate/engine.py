@@ -6,22 +6,21 @@ Pure. The events are a heap ordered by time, and jobs are numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.ledger import Ledger
-from dispatcher.decision.line import Line, Wish
-from dispatcher.decision.policy import Policy
-from dispatcher.decision.router import Choice, Router
-from dispatcher.readings import Reading
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 from load_test.simulate.judge import Judge
 from load_test.simulate.scenario import Setting, Trace
 from load_test.simulate.substation import Substation
+from scheduling.candidates import CandidateTable
+from scheduling.load_tracker import LoadTracker
+from scheduling.policies import Policy
+from scheduling.readings import Reading
+from scheduling.scheduler import Scheduler
+from scheduling.wait_queue import Requirements, WaitQueue
 
 if TYPE_CHECKING:
     from random import Random
@@ -51,7 +50,7 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class _Request:
     job: int
-    wish: Wish
+    requirements: Requirements
 
 
 class Simulation:
@@ -66,12 +65,12 @@ class Simulation:
             for number, connectors in enumerate(setting.connectors, 1)
         ]
         self._numbers = {each.name: number for number, each in enumerate(self._stations)}
-        self._ledger = Ledger(stale_after=inf, default_connectors=1)
+        self._tracker = LoadTracker(stale_after=inf, default_connectors=1)
         self._places = 1.0 if setting.waits else _ENDLESS
-        self._ledger.keep({each.name: each.connectors * self._places for each in self._stations})
-        self._accounts = list(self._ledger.accounts.values())
-        self._router: Router[_Request] = Router(
-            Fleet(self._ledger, setting.period, slow_start=2 * setting.period),
+        self._tracker.keep({each.name: each.connectors * self._places for each in self._stations})
+        self._states = list(self._tracker.substations.values())
+        self._scheduler: Scheduler[_Request] = Scheduler(
+            CandidateTable(self._tracker, setting.period, slow_start=2 * setting.period),
             policy,
             random,
             send_ahead=setting.send_ahead,
@@ -81,7 +80,7 @@ class Simulation:
         self._handlers = (
             self._done, self._fall, self._rise, self._event, self._ask, self._page,
         )  # fmt: skip
-        self._line: Line[_Request] = Line()
+        self._wait_queue: WaitQueue[_Request] = WaitQueue()
         self._open = len(self._arrivals)
         self._judge = Judge(self._stations)
         self._waits = [0.0] * self._open
@@ -93,8 +92,8 @@ class Simulation:
         for job, arrival in enumerate(self._arrivals):
             self._until(arrival)
             self._now = arrival
-            wish = Wish((0.0, inf, arrival, ""), (), DEFAULT_POWER_KW, inf)
-            self._line.join(_Request(job, wish))
+            requirements = Requirements((0.0, inf, arrival, ""), (), DEFAULT_POWER_KW, inf)
+            self._wait_queue.add(_Request(job, requirements))
             self._route()
         while self._open:
             self._until(self._heap[0][0])
@@ -122,21 +121,19 @@ class Simulation:
 
     def _route(self) -> None:
         """Send what waits, as long as there is room."""
-        if not len(self._line):
+        if not len(self._wait_queue):
             return
         reached: set[int] = set()
-        self._router.round(self._line, self._now, partial(self._send, reached))
+        for assignment in self._scheduler.schedule(self._wait_queue, self._now):
+            number = self._numbers[assignment.substation]
+            station = self._stations[number]
+            self._judge.sent(station)
+            station.queue.append(assignment.job.job)
+            self._start(number)
+            reached.add(number)
         if not self._setting.period:
             for number in sorted(reached):
                 self._read(number)
-
-    def _send(self, reached: set[int], one: _Request, choice: Choice) -> None:
-        number = self._numbers[choice.substation]
-        station = self._stations[number]
-        self._judge.sent(station)
-        station.queue.append(one.job)
-        self._start(number)
-        reached.add(number)
 
     def _read(self, number: int) -> None:
         self._page(number, (self._reading(number), self._now))
@@ -170,25 +167,25 @@ class Simulation:
 
     def _page(self, number: int, page: tuple[Reading | None, float]) -> None:
         reading, asked_at = page
-        account = self._accounts[number]
+        state = self._states[number]
         if reading is None:
-            self._ledger.fail(account.substation, _UNREADABLE, self._now)
+            self._tracker.fail(state.substation, _UNREADABLE, self._now)
         else:
-            self._ledger.read(account.substation, reading, asked_at)
-            if not account.anchored:
-                self._anchor(number)
+            self._tracker.read(state.substation, reading, asked_at)
+            if not state.synced:
+                self._sync(number)
         self._route()
 
-    def _anchor(self, number: int) -> None:
+    def _sync(self, number: int) -> None:
         """Set the ledger's baseline as the dispatcher does after counting a queue, but at once."""
         station = self._stations[number]
         if (reading := self._reading(number)) is not None:
-            self._ledger.ask_depth(station.name)
-            self._ledger.depth(station.name, len(station.queue), self._now)
-            self._ledger.read(station.name, reading, self._now)
+            self._tracker.ask_depth(station.name)
+            self._tracker.depth(station.name, len(station.queue), self._now)
+            self._tracker.read(station.name, reading, self._now)
 
     def _event(self, number: int, counts: Counts) -> None:
-        if self._ledger.report(self._accounts[number].substation, counts):
+        if self._tracker.report(self._states[number].substation, counts):
             self._route()
 
     # the substations

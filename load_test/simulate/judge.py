@@ -33,12 +33,12 @@ class Judge:
     def sent(self, chosen: Substation) -> None:
         """Judge a job that is sent to this substation now."""
         after = (chosen.in_hand + 1) / chosen.connectors
-        lightest, lowest, highest = after, inf, 0.0
+        least_utilised, lowest, highest = after, inf, 0.0
         for each in self._stations:
             if not each.down:
                 hand = len(each.charging) + len(each.queue)
                 load = hand / each.connectors
-                lightest = min(lightest, (hand + 1) / each.connectors)
+                least_utilised = min(least_utilised, (hand + 1) / each.connectors)
                 lowest, highest = min(lowest, load), max(highest, load)
-        self.misroutes += after > lightest + _ROUNDING
+        self.misroutes += after > least_utilised + _ROUNDING
         self._widest = max(self._widest, highest - lowest)

@@ -72,7 +72,7 @@ def test_profile_is_by_module_of_the_loops_thread() -> None:
     )
     assert {row.name: row.median(profile.SHARE) for row in alone.rows} == {"`pika.connection`": 100}
     assert {row.name: row.median(profile.SHARE) for row in own.rows} == {
-        "`dispatcher.decision.fleet`": 25
+        "`scheduling.candidates`": 25
     }
 
 

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from bench import policy as bench
-from dispatcher.decision.policy import POLICIES, policy
 from grid.messages import DEFAULT_POWER_KW
+from load_test.simulate.policies import POLICIES
 
 
 def test_it_measures_every_policy_in_every_state(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,14 +27,18 @@ def test_it_measures_every_policy_in_every_state(capsys: pytest.CaptureFixture[s
 def test_what_it_measures_is_a_decision(count: int, state: str) -> None:
     """All substations may be used, and the naive reference finds none that is lighter."""
     random = Random(count)  # noqa: S311
-    fleet = bench.fleet_of(count, bench.STATES[state], random)
-    accounts = fleet.ledger.accounts
-    assert all(fleet.ledger.ineligible(each, bench.NOW) is None for each in accounts.values())
-    first = bench.decide(fleet, policy("least-loaded"), random)
-    again = bench.decide_anew(fleet, policy("least-loaded"), random, cycle(accounts.values()))
-    plain = bench.naive(list(accounts.values()), DEFAULT_POWER_KW)
+    table = bench.fleet_of(count, bench.STATES[state], random)
+    substations = table.tracker.substations
+    assert all(
+        table.tracker.ineligible_reason(each, bench.NOW) is None for each in substations.values()
+    )
+    first = bench.decide(table, POLICIES["least-loaded"](), random)
+    again = bench.decide_anew(
+        table, POLICIES["least-loaded"](), random, cycle(substations.values())
+    )
+    plain = bench.naive(list(substations.values()), DEFAULT_POWER_KW)
     assert first is not None
     assert again is not None
-    lightest = {accounts[name].utilisation(0) for name in (first, again, plain)}
-    assert len(accounts) == count
-    assert len(lightest) == 1
+    least_utilised = {substations[name].utilisation(0) for name in (first, again, plain)}
+    assert len(substations) == count
+    assert len(least_utilised) == 1

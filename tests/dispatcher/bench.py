@@ -8,16 +8,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from dispatcher.decision import policy as policies
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.ledger import Ledger
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.doubt import ReadLog
 from dispatcher.jobs import Job
 from dispatcher.open_jobs import OpenJobs
+from dispatcher.policy import policy as find_policy
 from dispatcher.progress import Progress
-from dispatcher.readings import Reading
-from dispatcher.telemetry import LedgerCollector, Metrics
+from dispatcher.telemetry import LoadCollector, Metrics
 from dispatcher.watch import SubstationWatch, Turn
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
@@ -26,6 +23,10 @@ from grid.event_log import EventWriter, Mark
 from grid.events import Counts, Event
 from grid.isolation import Isolation
 from grid.messages import ChargeRequest
+from scheduling import policies
+from scheduling.candidates import CandidateTable
+from scheduling.load_tracker import LoadTracker
+from scheduling.readings import Reading
 from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
@@ -119,8 +120,8 @@ class Bench:
         self.metrics = Metrics(self.registry)
         self.publisher = publisher
         self.at, self.now = AT, 0.0
-        self.ledger = Ledger(stale_after=1e9, default_connectors=connectors)
-        self.fleet = Fleet(self.ledger, period=0.5, slow_start=0.0)
+        self.tracker = LoadTracker(stale_after=1e9, default_connectors=connectors)
+        self.table = CandidateTable(self.tracker, period=0.5, slow_start=0.0)
         self.progress = Progress(1_000)
         self.open_jobs = OpenJobs()
         self.missing: list[str] = []
@@ -128,8 +129,8 @@ class Bench:
         self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
         self.queue = FakeConsumer(topology.REQUESTS)
         self.dispatcher = Dispatcher(
-            self.fleet,
-            policies.policy(policy),
+            self.table,
+            find_policy(policy),
             publisher,
             self.writer,
             self.progress,
@@ -147,7 +148,7 @@ class Bench:
             position=lambda: self.position,
             open_jobs=self.open_jobs,
             on_sent=on_sent,
-            on_delivery=lambda: self.ledger.let_go() if self.turn.take() else None,
+            on_delivery=lambda: self.tracker.invalidate_baseline() if self.turn.take() else None,
         )
         self.queue.begin(self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost)
         self.rescue = FakeRescue(self.dispatcher)
@@ -155,7 +156,7 @@ class Bench:
         self.turn = Turn("this", lambda: self.now)
         self.turn.take()  # it is active already
         self.watch = SubstationWatch(
-            self.ledger,
+            self.tracker,
             self.dispatcher.route,
             self.missing.append,
             self.metrics,
@@ -170,14 +171,14 @@ class Bench:
             clock=lambda: self.at,
         )
         self.registry.register(
-            LedgerCollector(
+            LoadCollector(
                 self.dispatcher.candidates,
                 lambda: self.dispatcher.waiting,
-                lambda: self.fleet.blind(self.now),
+                lambda: self.table.blind(self.now),
             )
         )
         self._rated: dict[str, float] = {}
-        self.ledger.keep(dict.fromkeys(names))
+        self.tracker.keep(dict.fromkeys(names))
         for name in names:
             self.arrive(name)
         if begun:
@@ -188,18 +189,18 @@ class Bench:
         if rated_power_kw is not None:
             self._rated[name] = rated_power_kw
         self.read(name)
-        self.ledger.ask_depth(name)
-        self.ledger.depth(name, 0, self.now)
+        self.tracker.ask_depth(name)
+        self.tracker.depth(name, 0, self.now)
         self.read(name)
 
     def read(self, name: str, load: float = 0) -> None:
         """Read a page of a substation that accepted all it was sent, and has ``load`` sessions."""
         self.now += 1
-        account = self.ledger.accounts[name]
-        before = account.counts or Counts(0, 0, 0, 0, 1.0)
-        accepted = max(account.dispatched, before.accepted + load)
+        state = self.tracker.substations[name]
+        before = state.counts or Counts(0, 0, 0, 0, 1.0)
+        accepted = max(state.dispatched, before.accepted + load)
         counts = Counts(load, accepted, accepted - load, 0, 1.0, power_kw=0.0)
-        self.ledger.report(name, counts)  # the event log has the same counters: it is not stale
+        self.tracker.report(name, counts)  # the event log has the same counters: it is not stale
         page = Reading(
             load,
             power_kw=0.0,

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from dispatcher.decision import policy as policies
 from grid import events, provenance, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
+from scheduling import policies
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -135,7 +135,7 @@ async def test_full_means_wait_until_a_completion_is_heard() -> None:
     await turns()
     assert bench.publisher.routed() == []
     assert bench.count("waiting_requests") == 3
-    counts = bench.ledger.accounts["s1"].counts
+    counts = bench.tracker.substations["s1"].counts
     assert counts is not None
     counts = counts._replace(load=1, completed=counts.completed + 1)
     over = Event(State.COMPLETED, AT, job="x", substation="s1", counts=counts)

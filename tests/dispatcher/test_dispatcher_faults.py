@@ -9,14 +9,15 @@ import asyncio
 
 import pytest
 
-from dispatcher.decision import explain
-from dispatcher.decision.fleet import Fleet
-from dispatcher.decision.line import Wish
-from dispatcher.decision.router import Choice
 from dispatcher.dispatcher import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
+from scheduling import scheduler
+from scheduling.candidates import Candidates, CandidateTable
+from scheduling.explain import explanation
+from scheduling.policies import Pick
+from scheduling.wait_queue import Requirements
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -59,8 +60,8 @@ async def test_a_job_that_a_queue_does_not_take_goes_elsewhere(
     (_, first), (_, second) = bench.publisher.routed()
     assert {first, second} == {"s1", "s2"}
     assert bench.missing == [first] * len(declared)
-    assert bench.ledger.accounts[first].load == 0
-    assert outcome.value in str(bench.ledger.accounts[first].refusal)
+    assert bench.tracker.substations[first].load == 0
+    assert outcome.value in str(bench.tracker.substations[first].refusal)
     assert bench.queue.acked == []
     assert [each.attempt for each in bench.publisher.events()] == [1, 2]
     bench.publisher.answer(SUBSTATIONS)
@@ -204,7 +205,7 @@ async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation()
     (event,) = bench.publisher.events()
     assert (event.kind, event.substation) == (State.ASSIGNED, "s1")
     assert event.detail["reason"] == SENT_AGAIN
-    assert bench.ledger.accounts["s1"].load == 3
+    assert bench.tracker.substations["s1"].load == 3
     bench.publisher.answer(SUBSTATIONS)
     await turns()
     assert bench.queue.acked == [1]
@@ -227,11 +228,11 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
     bench = Bench(confirming(), "s1", "s2", begun=False)
     if where == "dead":
         bench.lose("s1")
-        bench.now += bench.ledger.stale_after
+        bench.now += bench.tracker.stale_after
         bench.lose("s1")
         bench.read("s2")
     else:
-        bench.ledger.keep({"s2": None})
+        bench.tracker.keep({"s2": None})
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
     bench.dispatcher.begin()
@@ -254,7 +255,7 @@ async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -
 async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:
     """A dispatcher that has just started must not charge a job twice for lack of a page."""
     bench = Bench(confirming(), "s2", begun=False)
-    bench.ledger.keep({"s1": None, "s2": None})
+    bench.tracker.keep({"s1": None, "s2": None})
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
     bench.dispatcher.begin()
@@ -284,14 +285,20 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
 ) -> None:
     """It is rejected, so the next process does not fail on it; the others are sent once each."""
     bench = Bench(confirming(), "s1")
-    record = explain.record
 
-    def failing(policy: str, choice: Choice, wish: Wish, fleet: Fleet, now: float) -> object:
-        if wish.rank[-1] == "poison":
+    def failing(
+        pick: Pick,
+        found: Candidates,
+        table: CandidateTable,
+        needs: Requirements,
+        now: float,
+        **more: str,
+    ) -> object:
+        if needs.rank[-1] == "poison":
             raise Mistaken
-        return record(policy, choice, wish, fleet, now)
+        return explanation(pick, found, table, needs, now, **more)
 
-    monkeypatch.setattr(explain, "record", failing)
+    monkeypatch.setattr(scheduler, "explanation", failing)
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: told.append(context["exception"].__cause__)
@@ -317,10 +324,10 @@ async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fa
         lambda _, context: told.append(context["exception"].__cause__)
     )
 
-    def failing(*_: object) -> object:
+    def failing(*_: object, **__: object) -> object:
         raise Mistaken
 
-    monkeypatch.setattr(explain, "record", failing)
+    monkeypatch.setattr(scheduler, "explanation", failing)
     assert bench.rescue.bring("s1", body("poison"), "poison")
     await turns()
     assert [type(each) for each in told] == [Mistaken], "which ends the service"
@@ -337,11 +344,11 @@ async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
         bench.queue.bring(body(job), job)
     await turns()
 
-    def failing(wish: Wish, *_: object) -> None:
-        if wish.rank[-1] == "poison":
+    def failing(requirements: Requirements, *_: object) -> None:
+        if requirements.rank[-1] == "poison":
             raise Mistaken
 
-    monkeypatch.setattr("dispatcher.dispatcher.hopeless", failing)
+    monkeypatch.setattr("dispatcher.dispatcher.impossible", failing)
     with pytest.raises(Mistaken):
         bench.dispatcher.tick()
     assert bench.queue.rejected == [2]

@@ -144,7 +144,7 @@ async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
     assert not sent.wanted()
     bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
     await turns()
-    assert bench.ledger.accounts["s1"].load == 0
+    assert bench.tracker.substations["s1"].load == 0
     bench.queue.bring(body("j1"), "j1", again=True)
     await turns()
     assert bench.routed() == ["j1", "j1"]

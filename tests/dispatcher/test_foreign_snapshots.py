@@ -23,7 +23,7 @@ async def test_dispatcher_takes_no_substation_from_a_snapshot_of_others(writer: 
     bench = Bench(confirming(), "s1")
     names = [f"x{number}" for number in range(600)]
     bench.tell(snapshot(*names), writer=writer)
-    assert bench.ledger.former == set()
+    assert bench.tracker.former == set()
     bench.mark.passed.set()
     bench.turn.take()
     bench.tell(snapshot(), writer=writer)
@@ -35,8 +35,8 @@ async def test_dispatcher_remembers_the_substations_of_another_dispatcher() -> N
     bench = Bench(confirming(), "s1")
     names = [f"x{number}" for number in range(MAX_RECALLED + 5)]
     bench.tell(snapshot("not a name", "s1", *names), writer=DISPATCHER)
-    assert {"listed", "x0"} < bench.ledger.former
-    assert len(bench.ledger.former) < MAX_RECALLED
+    assert {"listed", "x0"} < bench.tracker.former
+    assert len(bench.tracker.former) < MAX_RECALLED
     bench.mark.passed.set()
     bench.tell(snapshot(), writer=DISPATCHER)
     assert bench.turn.standing_by

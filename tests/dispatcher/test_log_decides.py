@@ -262,7 +262,7 @@ async def test_one_page_that_could_not_be_read_sends_nothing_elsewhere(  # noqa:
 async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again() -> None:
     """It may have the job: it is sent to the queue there was."""
     bench = Bench(confirming(), "s1", "s2")
-    bench.ledger.keep({"s2": None})
+    bench.tracker.keep({"s2": None})
     bench.dispatcher.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
     bench.dispatcher.route()
     await turns()
@@ -277,7 +277,7 @@ async def test_job_in_doubt_at_a_substation_that_leaves_is_sent_there_again() ->
     bench.certain = False
     bench.publisher.answer(topology.SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
     await turns()
-    bench.ledger.keep({"s2": None})
+    bench.tracker.keep({"s2": None})
     bench.certain = True
     bench.dispatcher.tick()
     await turns()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION, TOO_POWERFUL
 from dispatcher.intake import MALFORMED
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State
 from grid.messages import MAX_BODY_BYTES
 from grid.parking import REASON_HEADER
+from scheduling.impossible import NO_SUCH_SUBSTATION, TOO_POWERFUL
 from tests.dispatcher.bench import Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -182,7 +182,7 @@ async def test_before_the_substations_are_known_nothing_is_parked() -> None:
     bench.dispatcher.tick()
     await turns()
     assert bench.dispatcher.waiting == 1
-    bench.ledger.keep({"s1": None})
+    bench.tracker.keep({"s1": None})
     bench.arrive("s1", rated_power_kw=500.0)
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
@@ -227,7 +227,7 @@ async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
     bench.dispatcher.tick()
     await turns()
     assert bench.dispatcher.waiting == 2
-    bench.ledger.keep({"s1": None})
+    bench.tracker.keep({"s1": None})
     bench.dispatcher.tick()
     await turns()
     reasons = {each.job: each.reason for each in bench.publisher.events(State.PARKED)}

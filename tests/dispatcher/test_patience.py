@@ -79,10 +79,10 @@ def test_time_in_which_nothing_was_seen_does_not_count() -> None:
 def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
     """A missing consumer counts only after a while; a page that cannot be read counts at once."""
     patience = Patience(AFTER)
-    patience.pardon(0)
+    patience.end_ejection(0)
     assert verdicts([GONE] * 12, patience=patience) == [""] * 10 + [LONG_UNREACHABLE, DEAD]
     patience = Patience(AFTER)
-    patience.pardon(0)
+    patience.end_ejection(0)
     assert verdicts([IDLE] * 22, patience=patience) == [""] * 20 + [LONG_UNSERVED] * 2
 
 

@@ -10,15 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import queues
-from dispatcher.decision.ledger import NO_CONSUMER, Ledger
 from dispatcher.queues import QueueKeeper
-from dispatcher.readings import Reading
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
 from grid.events import Counts
 from grid.isolation import Isolation
 from grid.topology import Queue
+from scheduling.load_tracker import NO_CONSUMER, LoadTracker
+from scheduling.readings import Reading
 from tests.fake_broker import turns
 
 COUNTS = Counts(0, 3, 3, 0, 1.0)
@@ -62,8 +62,8 @@ class Bench:
 
     def __init__(self, declarer: FakeDeclarer, *names: str) -> None:
         self.declarer = declarer
-        self.ledger = Ledger(stale_after=1e9, default_connectors=10)
-        self.ledger.keep(dict.fromkeys(names))
+        self.tracker = LoadTracker(stale_after=1e9, default_connectors=10)
+        self.tracker.keep(dict.fromkeys(names))
         self.hurried: list[str] = []
         self.under_way: Counter[str] = Counter()
         self.now = 5.0
@@ -71,7 +71,7 @@ class Bench:
         isolation = Isolation(self.registry)
         self.held: set[str] = set()
         self.keeper = QueueKeeper(
-            self.ledger,
+            self.tracker,
             cast(Declarer, declarer),
             isolation,
             sending=lambda name: self.under_way[name],
@@ -87,24 +87,24 @@ class Bench:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    def why_not(self, name: str) -> str | None:
+    def reason_against(self, name: str) -> str | None:
         """Return why nothing may be sent to a substation."""
-        return self.ledger.ineligible(self.ledger.accounts[name], self.now)
+        return self.tracker.ineligible_reason(self.tracker.substations[name], self.now)
 
     def anchor(self, name: str) -> None:
         """Make a substation fully known, so that its queue need not be looked at."""
-        self.ledger.read(name, Reading(0, counts=COUNTS), self.now)
-        self.ledger.ask_depth(name)
-        self.ledger.depth(name, 0, self.now)
-        self.ledger.read(name, Reading(0, counts=COUNTS), self.now)
-        self.ledger.queued(name, 0, 1)
+        self.tracker.read(name, Reading(0, counts=COUNTS), self.now)
+        self.tracker.ask_depth(name)
+        self.tracker.depth(name, 0, self.now)
+        self.tracker.read(name, Reading(0, counts=COUNTS), self.now)
+        self.tracker.queued(name, 0, 1)
 
     async def asked_in(self, seconds: float, step: float = 0.25) -> Counter[str]:
         """Count how often each queue is looked at while the clock goes on."""
         self.declarer.asked.clear()
         for _ in range(int(seconds / step)):
             self.now += step
-            await self.run(20 + 3 * len(self.ledger.accounts))
+            await self.run(20 + 3 * len(self.tracker.substations))
         return Counter(self.declarer.asked)
 
 
@@ -117,15 +117,15 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
     bench = Bench(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
-    for name in bench.ledger.accounts:
+    for name in bench.tracker.substations:
         bench.keeper.missing(name)
-        bench.ledger.read(name, Reading(0, counts=COUNTS), 1.0)
+        bench.tracker.read(name, Reading(0, counts=COUNTS), 1.0)
     await bench.run()
     assert {"s1", "s3"} <= set(bench.hurried)
     for name in ("s1", "s3"):
-        bench.ledger.read(name, Reading(0, counts=COUNTS), 6.0)
-        assert bench.why_not(name) is None
-    assert "of another kind" in str(bench.why_not("s2"))
+        bench.tracker.read(name, Reading(0, counts=COUNTS), 6.0)
+        assert bench.reason_against(name) is None
+    assert "of another kind" in str(bench.reason_against("s2"))
 
 
 async def test_a_queue_that_can_be_had_again_is() -> None:
@@ -177,15 +177,15 @@ async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
     bench = Bench(declarer, "s1")
-    bench.ledger.read("s1", Reading(2), 1.0)
+    bench.tracker.read("s1", Reading(2), 1.0)
     await bench.run()
-    assert bench.ledger.accounts["s1"].load == 6
-    assert bench.why_not("s1") is None
+    assert bench.tracker.substations["s1"].load == 6
+    assert bench.reason_against("s1") is None
     for state, reason in ((QueueState(4, 0), NO_CONSUMER), (QueueState(0, 1), None)):
         declarer.states["s1"] = state
         bench.now += queues.POLL_SECONDS
         await bench.run()
-        assert bench.why_not("s1") == reason
+        assert bench.reason_against("s1") == reason
 
 
 async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() -> None:
@@ -194,23 +194,23 @@ async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() ->
     bench.anchor("s1")
     bench.now += queues.POLL_SECONDS
     await bench.run()
-    assert bench.ledger.accounts["s1"].consumers == 0
-    assert bench.why_not("s1") == NO_CONSUMER
-    assert bench.ledger.accounts["s1"].load == 0, "its counters tell that"
+    assert bench.tracker.substations["s1"].consumers == 0
+    assert bench.reason_against("s1") == NO_CONSUMER
+    assert bench.tracker.substations["s1"].load == 0, "its counters tell that"
 
 
 async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
     """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
     bench = Bench(FakeDeclarer(s1=QueueState(2, 1)), "s1")
-    bench.ledger.read("s1", Reading(0, counts=COUNTS), bench.now)
+    bench.tracker.read("s1", Reading(0, counts=COUNTS), bench.now)
     bench.under_way["s1"] = 1
     await bench.run()
     assert bench.hurried == []
     bench.under_way["s1"] = 0
     await bench.run()
     assert bench.hurried == ["s1"], "once: its page completes it"
-    bench.ledger.read("s1", Reading(0, counts=COUNTS), bench.now)
-    assert bench.ledger.accounts["s1"].load == 2
+    bench.tracker.read("s1", Reading(0, counts=COUNTS), bench.now)
+    assert bench.tracker.substations["s1"].load == 2
 
 
 async def test_a_state_is_known_until_it_cannot_be_had() -> None:
@@ -232,26 +232,26 @@ async def test_a_substation_that_left_is_let_go() -> None:
     bench = Bench(declarer, "s1", "s2", "s3")
     bench.keeper.missing("s3")
     await bench.run()
-    bench.ledger.keep({"s1": None})
+    bench.tracker.keep({"s1": None})
     await bench.run()
     declarer.asked.clear()
     bench.now += queues.POLL_SECONDS
     await bench.run()
     assert set(declarer.asked) == {"s1", "s2"}
     assert bench.keeper.state("s2") == QueueState(3, 0)
-    assert set(bench.ledger.readable(bench.now)) == {"s1", "s2", "s3"}
+    assert set(bench.tracker.readable(bench.now)) == {"s1", "s2", "s3"}
     declarer.states["s2"] = QueueState(0, 0)
     bench.held.add("s2")
     for former in ({"s2", "s3"}, {"s2", "s3"}):
         bench.now += queues.EMPTY_SECONDS
         await bench.run()
-        assert bench.ledger.former == former, "what was taken from it is in hand"
+        assert bench.tracker.former == former, "what was taken from it is in hand"
     bench.held.clear()
     for former in ({"s2", "s3"}, {"s3"}):
-        assert bench.ledger.former == {"s2", "s3"}
+        assert bench.tracker.former == {"s2", "s3"}
         bench.now += queues.EMPTY_SECONDS
         await bench.run()
-        assert bench.ledger.former == former
+        assert bench.tracker.former == former
     assert bench.keeper.state("s2") is None
 
 
@@ -261,10 +261,10 @@ async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
     declarer.gone = {f"x{number}" for number in range(600)}
     bench = Bench(declarer, "s1")
     bench.keeper.missing("s1")
-    bench.ledger.recall({"s2", *declarer.gone})
+    bench.tracker.recall({"s2", *declarer.gone})
     await bench.run(3_000)
     assert set(declarer.declared) == {"s1"}
-    assert bench.ledger.former == {"s2"}, "its queue is there"
+    assert bench.tracker.former == {"s2"}, "its queue is there"
 
 
 async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_hand() -> None:
@@ -273,16 +273,16 @@ async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_han
     declarer.gone = {"s2"}
     bench = Bench(declarer, "s1")
     bench.held.add("s2")
-    bench.ledger.recall({"s2"})
+    bench.tracker.recall({"s2"})
     await bench.run()
-    assert bench.ledger.former == {"s2"}
+    assert bench.tracker.former == {"s2"}
 
 
 async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
     """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     bench = Bench(declarer, "s1", "s2")
-    bench.ledger.keep({"s1": None})
+    bench.tracker.keep({"s1": None})
     await bench.run()
     asked = await bench.asked_in(2 * queues.GONE_SECONDS)
     assert asked["s2"] == 2
@@ -301,10 +301,10 @@ async def test_only_those_that_need_it_are_looked_at_often() -> None:
     for name in names[3:]:
         bench.anchor(name)
     bench.anchor("s000")
-    bench.ledger.fail("s000", "away", bench.now)
+    bench.tracker.fail("s000", "away", bench.now)
     bench.anchor("s001")
     declarer.states["s001"] = QueueState(0, 0)
-    bench.ledger.read("s002", Reading(0), bench.now)
+    bench.tracker.read("s002", Reading(0), bench.now)
     await bench.run(500)
     asked = await bench.asked_in(6.0)
     needy = {"s000", "s001", "s002"}
@@ -327,7 +327,7 @@ async def test_nothing_is_asked_while_the_link_is_down() -> None:
     bench = Bench(declarer, "s1")
     await bench.run()
     assert declarer.asked == []
-    assert bench.ledger.accounts["s1"].refusal is None
+    assert bench.tracker.substations["s1"].refusal is None
 
 
 async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw() -> None:
@@ -345,11 +345,11 @@ async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw()
     declarer = Failing(a=QueueState(0, 1), b=QueueState(3, 1))
     bench = Bench(declarer, "a", "b")
     for name in "ab":
-        bench.ledger.read(name, Reading(0, counts=COUNTS), bench.now)
+        bench.tracker.read(name, Reading(0, counts=COUNTS), bench.now)
         bench.keeper.missing(name)
     task = asyncio.create_task(bench.keeper.run())
     await turns(100)
-    assert bench.why_not("a") == "KeyError: 'some mistake'"
+    assert bench.reason_against("a") == "KeyError: 'some mistake'"
     assert bench.keeper.state("b") == QueueState(3, 1)
     assert bench.hurried == ["b"]
     declarer.wrong = False

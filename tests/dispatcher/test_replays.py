@@ -87,7 +87,7 @@ async def test_taken_back_it_is_a_replay_still() -> None:
     await turns()
     bench.lose("s1")
     assert bench.rescue.bring("s1", body("j1", "s1"), "j1", headers=ONCE)
-    bench.ledger.keep({"s2": None})
+    bench.tracker.keep({"s2": None})
     bench.dispatcher.tick()
     await turns()
     found = parking.read("j1", b"", bench.publisher.headers["j1"])
@@ -100,7 +100,7 @@ async def test_what_a_substation_gave_up_is_not_expected_there() -> None:
     bench.queue.bring(body("j1"), "j1")
     await turns()
     bench.tell(parked(substation="s1"))
-    assert bench.ledger.unanchored() == ["s1"]
+    assert bench.tracker.unsynced() == ["s1"]
 
 
 async def test_a_job_stays_in_its_trace_wherever_it_goes() -> None:

@@ -12,11 +12,11 @@ import pytest
 from msgspec import structs
 
 from dispatcher import report
-from dispatcher.decision.explain import KEPT, Candidate
-from dispatcher.decision.ledger import DRAINED, NO_ANCHOR
 from dispatcher.report import LEAST_EVERY, Announcer, Snapshots, announce
 from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
+from scheduling.explain import RESERVED, Candidate
+from scheduling.load_tracker import DRAINED, NO_BASELINE
 from tests.dispatcher.bench import AT, Bench, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -24,14 +24,13 @@ STALE = "its load was read {} s ago: that is too old"
 
 
 def candidate(
-    problem: str | None = None, substation: str = "s1", *, kept: bool = False
+    problem: str | None = None, substation: str = "s1", *, reserved: bool = False
 ) -> Candidate:
     """Return a substation as a decision sees it."""
     return Candidate(
         substation,
         load=1.0,
         connectors=10.0,
-        room=10.0,
         utilisation=0.1,
         gauge=1.0,
         gauge_age=0.5,
@@ -41,8 +40,9 @@ def candidate(
         drained=False,
         limit=None,
         ejected=False,
-        kept=kept,
+        reserved=reserved,
         problem=problem,
+        reason=problem or (RESERVED if reserved else None),
     )
 
 
@@ -85,9 +85,9 @@ def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> Non
 def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
     """Otherwise it would be unclear why nothing goes where there is capacity."""
     announcer = Announcer()
-    for kept in (False, True, True, False):
-        announcer.look([candidate(kept=kept)], blind=False)
-    assert said == [f"INFO nothing goes to s1: {KEPT}", "INFO s1 can be chosen again"]
+    for reserved in (False, True, True, False):
+        announcer.look([candidate(reserved=reserved)], blind=False)
+    assert said == [f"INFO nothing goes to s1: {RESERVED}", "INFO s1 can be chosen again"]
 
 
 def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
@@ -112,7 +112,7 @@ def test_each_substation_is_said_for_itself(said: list[str]) -> None:
 def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
     """A queue that is asked for its depth is not a problem, nor is the end of that."""
     announcer = Announcer()
-    for problem in (NO_ANCHOR, None, "away", NO_ANCHOR, "away", NO_ANCHOR, None):
+    for problem in (NO_BASELINE, None, "away", NO_BASELINE, "away", NO_BASELINE, None):
         announcer.look([candidate(problem)], blind=False)
     assert said == ["WARNING nothing goes to s1: away", "INFO s1 can be chosen again"]
 
@@ -150,7 +150,7 @@ def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
     """Make a writer of snapshots of what ``look`` returns."""
     return Snapshots(
         look,
-        bench.ledger.former,
+        bench.tracker.former,
         bench.writer,
         bench.turn,
         unsettled_since=bench.dispatcher.unsettled_since,
@@ -182,11 +182,11 @@ def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_snapshot_has_a_row_for_each_substation() -> None:
     """It names its writer, and each substation's load, state, limit, and why it is ineligible."""
     bench = Bench(confirming())
-    bench.ledger.keep({"s1": None, "s2": None})
+    bench.tracker.keep({"s1": None, "s2": None})
     bench.arrive("s1", rated_power_kw=100.0)
     bench.arrive("s2")
-    bench.ledger.control("s2", Control("s2", Availability.DRAINING, 4, 1))
-    bench.ledger.dispatch("s1", bench.now, 11.0)
+    bench.tracker.control("s2", Control("s2", Availability.DRAINING, 4, 1))
+    bench.tracker.dispatch("s1", bench.now, 11.0)
     (detail,) = await written(bench, bench.dispatcher.candidates())
     assert detail["dispatcher"] == "this"
     one, two = detail["substations"]
@@ -213,12 +213,12 @@ async def test_a_snapshot_is_written_when_something_has_changed() -> None:
 async def test_a_snapshot_names_those_that_left() -> None:
     """Jobs may still be in their queues when this dispatcher ends: the next one must look there."""
     bench = Bench(confirming())
-    bench.ledger.recall(["s9", "s8"])
+    bench.tracker.recall(["s9", "s8"])
     (detail,) = await written(bench, [candidate()])
     assert detail["former"] == ["s8", "s9"]
     next_one = Bench(FakePublisher(), "s9")
     next_one.tell(*bench.publisher.events(SUBSTATIONS))
-    assert next_one.ledger.former == {"s1", "s8"}
+    assert next_one.tracker.former == {"s1", "s8"}
 
 
 @pytest.mark.usefixtures("_no_periods")

@@ -20,14 +20,14 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 
 from deploy.local.ports import HOST
-from dispatcher import readings
 from dispatcher import scraper as module
-from dispatcher.readings import Reading
 from dispatcher.resolver import Address, LookUp, look_up
 from dispatcher.scraper import Scraper
 from dispatcher.target_file import TargetFile
 from dispatcher.targets import Target
 from grid.isolation import Isolation
+from scheduling import readings
+from scheduling.readings import Reading
 from tests.dispatcher.served_pages import (
     GOOD,
     Handler,

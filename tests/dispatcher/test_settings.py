@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.decision.policy import POLICIES
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
+from scheduling.policies import POLICIES
 
 FILE = {"SUBSTATIONS_FILE": "/etc/substations.json"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.decision.hopeless import NO_SUCH_SUBSTATION
 from dispatcher.dispatcher import DEPARTED
 from dispatcher.intake import MALFORMED
 from dispatcher.jobs import TAKEN_BACK_HEADER
@@ -12,6 +11,7 @@ from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
+from scheduling.impossible import NO_SUCH_SUBSTATION
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -149,9 +149,9 @@ async def test_it_waits_for_room_like_any_request() -> None:
 async def test_the_scale_of_its_substation_is_set_anew() -> None:
     """Its counters cannot tell how many of the jobs sent there were taken out again."""
     bench = with_s1_dead(confirming(), "s2")
-    assert bench.ledger.unanchored() == []
+    assert bench.tracker.unsynced() == []
     bench.rescue.bring("s1", body("j1"), "j1")
-    assert bench.ledger.unanchored() == ["s1"]
+    assert bench.tracker.unsynced() == ["s1"]
 
 
 async def test_what_cannot_be_processed_is_parked_and_acknowledged_at_its_source() -> None:
@@ -390,8 +390,8 @@ async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() 
     bench.dispatcher.tick()
     assert len(bench.publisher.to(topology.REQUESTS)) == 1, "it does not go round and round"
     bench.read("s1")
-    bench.ledger.ask_depth("s1")
-    bench.ledger.depth("s1", 0, bench.now)
+    bench.tracker.ask_depth("s1")
+    bench.tracker.depth("s1", 0, bench.now)
     bench.read("s1")
     await turns()
     assert bench.publisher.routed() == [("pinned", "s1")]

@@ -14,7 +14,7 @@ async def test_the_page_has_each_substation_as_a_decision_would_see_it() -> None
     bench = Bench(confirming(), "s1", "s2", connectors=10)
     bench.arrive("s1", rated_power_kw=100.0)
     bench.read("s2", load=5)
-    bench.ledger.control("s2", Control("s2", Availability.DRAINING, None, 1))
+    bench.tracker.control("s2", Control("s2", Availability.DRAINING, None, 1))
     bench.queue.bring(body("j1", "s1", requested_power_kw=50.0), "j1")
     await turns()
     bench.now += 2
@@ -32,7 +32,7 @@ async def test_the_page_has_each_substation_as_a_decision_would_see_it() -> None
 async def test_the_age_of_a_gauge_that_was_never_read_is_no_number() -> None:
     """It is not 0, which would be the youngest of all."""
     bench = Bench(confirming())
-    bench.ledger.keep({"s1": None})
+    bench.tracker.keep({"s1": None})
     assert math.isnan(bench.count("substation_gauge_age_seconds", substation="s1"))
 
 
@@ -41,7 +41,7 @@ async def test_a_substation_that_is_left_out_for_failing_is_shown() -> None:
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("substation_ejected", substation="s1") == 0
     for _ in range(9):
-        bench.ledger.refuse("s1", "its queue does not take jobs", bench.now)
+        bench.tracker.refuse("s1", "its queue does not take jobs", bench.now)
         bench.read("s1")
     assert bench.count("substation_ejected", substation="s1") == 1
     assert bench.count("substation_eligible", substation="s1") == 0
@@ -52,7 +52,7 @@ async def test_a_substation_that_is_drained_is_shown() -> None:
     """That it gets no jobs is then as an operator wants it, and nothing to be alarmed at."""
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("substation_drained", substation="s1") == 0
-    bench.ledger.control("s1", Control("s1", Availability.DRAINING, None, 1))
+    bench.tracker.control("s1", Control("s1", Availability.DRAINING, None, 1))
     assert bench.count("substation_drained", substation="s1") == 1
     assert bench.count("substation_eligible", substation="s1") == 0
     assert bench.count("substation_drained", substation="s2") == 0

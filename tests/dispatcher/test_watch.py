@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from dispatcher.readings import Reading
 from dispatcher.targets import Target
 from dispatcher.watch import GIVEN_UP_SECONDS, SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Turn
 from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
+from scheduling.readings import Reading
 from tests.dispatcher.bench import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -45,14 +45,14 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     bench.turn.heard("other")
     bench.queue.bring(body("j1"), "j1")
     await turns()
-    assert bench.ledger.unanchored() == ["s1"]
+    assert bench.tracker.unsynced() == ["s1"]
     assert bench.routed() == []
-    bench.ledger.ask_depth("s1")
-    bench.ledger.depth("s1", 2, bench.now)
+    bench.tracker.ask_depth("s1")
+    bench.tracker.depth("s1", 2, bench.now)
     bench.read("s1")
     await turns()
     assert bench.routed() == ["j1"]
-    assert bench.ledger.accounts["s1"].load == 3
+    assert bench.tracker.substations["s1"].load == 3
     bench.queue.bring(body("j2"), "j2")
     await turns()
     assert bench.routed() == ["j1", "j2"], "once is enough"
@@ -113,23 +113,23 @@ async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_
     bench = Bench(FakePublisher())
     bench.watch.on_targets({"s1": target("s1", 3)})
     assert bench.missing == ["s1"]
-    assert bench.ledger.accounts["s1"].connectors == 3
+    assert bench.tracker.substations["s1"].connectors == 3
     assert bench.registry.get_sample_value("dispatcher_decisions_total", {"substation": "s1"}) == 0
     assert (
         bench.registry.get_sample_value("dispatcher_rescued_jobs_total", {"substation": "s1"}) == 0
     )
     bench.watch.on_targets({"s1": target("s1", 4), "s2": target("s2")})
     assert bench.missing == ["s1", "s2"]
-    assert bench.ledger.accounts["s1"].connectors == 4
+    assert bench.tracker.substations["s1"].connectors == 4
     bench.watch.on_targets({})
-    assert bench.ledger.accounts == {}
+    assert bench.tracker.substations == {}
 
 
 async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledger() -> None:
     """One message carries both; counters of a substation whose page was never read are ignored."""
     bench = Bench(FakePublisher(), "s1")
-    bench.ledger.keep({"s1": None, "s2": None})
-    counts = bench.ledger.accounts["s1"].counts
+    bench.tracker.keep({"s1": None, "s2": None})
+    counts = bench.tracker.substations["s1"].counts
     assert counts is not None
     more = counts._replace(load=1, accepted=counts.accepted + 1)
     bench.tell(
@@ -140,8 +140,8 @@ async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledge
     )
     assert bench.progress.charging_at("j1") == "s1"
     assert bench.progress.charging_at("j2") == "s2"
-    assert bench.ledger.accounts["s1"].load == 1
-    assert bench.ledger.accounts["s2"].counts is None
+    assert bench.tracker.substations["s1"].load == 1
+    assert bench.tracker.substations["s2"].counts is None
 
 
 async def test_a_page_that_is_read_serves_those_that_wait() -> None:
@@ -166,7 +166,7 @@ async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
     bench.mark.passed.set()
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
-    assert bench.ledger.former == set()
+    assert bench.tracker.former == set()
 
 
 class Mistaken(Exception):
@@ -204,17 +204,17 @@ async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
 ) -> None:
     """Those of another, in the same message, are applied."""
     bench = Bench(confirming(), "s1", "s2")
-    real = bench.ledger.report
+    real = bench.tracker.report
 
     def report(substation: str, counts: Counts) -> bool:
         return fails() if substation == "s1" else real(substation, counts)
 
     counts = Counts(1, 1, 0, 0, 1.0)
-    monkeypatch.setattr(bench.ledger, "report", report)
+    monkeypatch.setattr(bench.tracker, "report", report)
     bench.tell(
         *(Event(State.CHARGING, AT, job=s, substation=s, counts=counts) for s in ("s1", "s2"))
     )
-    assert bench.ledger.accounts["s2"].counts == counts
+    assert bench.tracker.substations["s2"].counts == counts
 
 
 async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
@@ -222,14 +222,14 @@ async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
 ) -> None:
     """An error over one page makes only its substation ineligible; requests go to the others."""
     bench = Bench(confirming(), "s1", "s2")
-    real = bench.ledger.read
+    real = bench.tracker.read
 
     def read(substation: str, reading: Reading, asked_at: float) -> None:
         if substation == "s1":
             fails()
         real(substation, reading, asked_at)
 
-    monkeypatch.setattr(bench.ledger, "read", read)
+    monkeypatch.setattr(bench.tracker, "read", read)
     bench.watch.on_reading("s1", Reading(0), bench.now)
     bench.watch.on_reading("s2", Reading(0), bench.now)
     s1 = next(each for each in bench.dispatcher.candidates() if each.substation == "s1")

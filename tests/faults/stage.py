@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from deploy.local.ports import HOST
-from dispatcher.decision.health import EJECTED_MOST_SECONDS
 from grid.events import Event, State
+from scheduling.health import MAX_EJECTED_SECONDS
 from tests.broker import VirtualHost
 from tests.faults import witness
 from tests.faults.accounts import (
@@ -191,7 +191,7 @@ class Stage:
             rows = (self.values(name, "dispatcher_substation_ejected") for name in DISPATCHERS)
             return sum(sum(each.values()) for each in rows)
 
-        self.system.until(lambda: not ejected(), "no substation is ejected", EJECTED_MOST_SECONDS)
+        self.system.until(lambda: not ejected(), "no substation is ejected", MAX_EJECTED_SECONDS)
 
     def begin(self) -> None:
         """Begin the account of another fault."""

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.decision.account import DEAF_SECONDS
-from dispatcher.decision.policy import POLICIES, policy
 from grid.errors import ConfigurationError
 from load_test.central import floor_waits
 from load_test.simulate.engine import Outcome, Simulation
+from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Trace
+from scheduling.substation_state import EVENTS_STALE_SECONDS
 
 EXPONENTIAL = Durations(1.0)
 
 
 def simulate(setting: Setting, trace: Trace, name: str = "least-loaded") -> Outcome:
     """Run a policy over a trace."""
-    return Simulation(setting, trace, policy(name), Random(1)).run()  # noqa: S311
+    return Simulation(setting, trace, POLICIES[name](), Random(1)).run()  # noqa: S311
 
 
 def trace_of(jobs: int, connectors: int, utilisation: float = 0.9, burst: int = 1) -> Trace:
@@ -40,7 +40,7 @@ SETTINGS = st.builds(
     Setting,
     connectors=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
     period=st.just(0.0),
-    event_latency=st.floats(0, DEAF_SECONDS),  # later, the event log is taken as cut off
+    event_latency=st.floats(0, EVENTS_STALE_SECONDS),  # later, the event log is taken as cut off
 )
 
 

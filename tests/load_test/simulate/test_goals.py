@@ -10,9 +10,9 @@ from statistics import fmean
 
 import pytest
 
-from dispatcher.decision.policy import policy
 from load_test.central import floor_waits
 from load_test.simulate.engine import Simulation
+from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Demand, Durations, Outage, Setting
 from tests.load_test.simulate.runs import chance, run, runs
 
@@ -107,7 +107,7 @@ def test_after_an_outage_waits_are_soon_as_short_as_they_can_be() -> None:
             Simulation(
                 Setting(TENS.connectors, each, outages=outage),
                 trace,
-                policy("least-loaded"),
+                POLICIES["least-loaded"](),
                 chance("run"),
             )
             .run()

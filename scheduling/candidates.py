@@ -1,0 +1,368 @@
+"""Filtering: which substations a job may be sent to now. Pure: time is an argument.
+
+The figures of all substations stand side by side in arrays, which follow from the load tracker and
+are kept up to date as that changes. So a decision among a thousand substations is a few operations
+on whole arrays, and what it went by can be read from them afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, isnan, nan
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduling.figures import Array, Figures, FigureTable
+from scheduling.load_tracker import LoadTracker
+from scheduling.lowest import Lowest
+from scheduling.readings import LOAD
+from scheduling.substation_state import SubstationState, share_of
+
+Numbers: TypeAlias = NDArray[np.intp]
+
+DIGITS: Final = 9  # of a share of power: two sums that differ beyond are equal
+FULL: Final = 1.0 + 10.0**-DIGITS
+BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nothing is dispatched ahead
+RENEW_SECONDS: Final = 0.05  # between two updates of what changes with time alone
+LISTED: Final = 20  # candidates that the explanation of a decision names
+
+
+class Candidates(NamedTuple):
+    """The substations that a job may be sent to now, at least one.
+
+    Args:
+        names: All substations; the number of one is its place here, and in each array.
+        after: The utilisation of each with the job placed there; infinite where it may not go.
+        figures: The arrays of all figures.
+        blind: No gauge is current: the load tracker alone decides.
+        ahead: No connector is free: the job is to be the next at one of them.
+    """
+
+    names: Sequence[str]
+    after: Array
+    figures: FigureTable
+    blind: bool
+    ahead: bool
+
+    @property
+    def numbers(self) -> Numbers:
+        """Return the numbers of the candidates, in order."""
+        return (self.after < inf).nonzero()[0]
+
+    def name(self, number: int) -> str:
+        """Return the name of a substation."""
+        return self.names[number]
+
+
+class CandidateTable:
+    """The substations of a load tracker, as decisions see them.
+
+    Args:
+        tracker: What is known of each.
+        period: Seconds between two scrapes of a substation.
+        slow_start: Seconds in which a substation that comes back takes up its load.
+    """
+
+    def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
+        self.tracker = tracker
+        self.reserved: str | None = None  # the substation that is kept free for one job
+        self._period = period
+        self._slow_start = slow_start
+        self._current_until = -inf  # then the first of the pages is too old
+        self._passing: dict[str, SubstationState] = {}  # those whose figures change with time
+        self._renew_at = -inf
+        self._opened = True
+        self._begin()
+
+    def __len__(self) -> int:
+        """Return how many substations there are."""
+        return len(self.tracker.substations)
+
+    def candidates_for(
+        self,
+        power_kw: float,
+        allowed: Sequence[str],
+        now: float,
+        *,
+        ahead: bool = False,
+        reserved_too: bool = False,
+    ) -> Candidates | None:
+        """Return the substations with capacity for a job, or None where none has.
+
+        Args:
+            power_kw: What the job draws.
+            allowed: The only substations it may go to; empty where any will do.
+            now: In the tracker's seconds.
+            ahead: Where no connector is free, those count at which it would be the next.
+            reserved_too: The substation that is reserved counts as well.
+        """
+        self._refresh(now)
+        figures, current = self._figures, self._current(now)
+        free = self._open(figures.open, figures.most, current)
+        after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
+        sent_ahead = False
+        if after is None and ahead:
+            free = self._open(figures.open_ahead, figures.most_ahead, current)
+            after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
+            sent_ahead = True
+        if after is None:
+            return None
+        return Candidates(self._names, after, figures, current is _NONE_CURRENT, sent_ahead)
+
+    @property
+    def powered(self) -> bool:
+        """Return whether any substation names its rated power."""
+        return self._powered
+
+    def has_capacity(self, now: float, *, power_kw: float = 0.0, ahead: bool = False) -> bool:
+        """Return whether any substation has capacity for a job of that power."""
+        return self.candidates_for(power_kw, (), now, ahead=ahead) is not None
+
+    def take_opened(self, now: float) -> bool:
+        """Return whether there may be more capacity than when this was last asked."""
+        self._refresh(now)
+        opened, self._opened = self._opened or now > self._current_until, False
+        return opened
+
+    def blind(self, now: float) -> bool:
+        """Return whether no substation's gauges are current: then the tracker alone decides."""
+        self._refresh(now)
+        return self._current(now) is _NONE_CURRENT
+
+    def capacity(self, state: SubstationState, now: float) -> float:
+        """Return how far a substation's load may go, with nothing dispatched ahead."""
+        return self._capacity(state, now, events_stale=state.events_stale(now))
+
+    def largest_rating(self, allowed: Sequence[str], now: float) -> float:
+        """Return the highest rated power in kW that a job may ever find; infinite if unknown."""
+        self._refresh(now)
+        rated = self._figures.rated
+        if allowed:
+            rated = rated[[self._numbers[name] for name in allowed if name in self._numbers]]
+        return float(rated.max()) if rated.size else inf
+
+    def soonest(
+        self, power_kw: float, allowed: Sequence[str], now: float, first: str | None = None
+    ) -> str | None:
+        """Return the substation with a free connector where the least power must become free.
+
+        None where a job of that power would fit at none even beside what other consumers draw
+        alone; ``first`` where that will do.
+        """
+        self._refresh(now)
+        figures = self._figures
+        free = self._open(figures.open, figures.most, self._current(now)) < inf
+        good = free & (figures.background + power_kw * figures.per_kw <= FULL)
+        if allowed:
+            good &= self._is_allowed(allowed)
+        if first is not None and good[self._numbers.get(first, [])].any():
+            return first
+        if not good.any():
+            return None
+        return self._names[int(np.where(good, -figures.headroom, inf).argmin())]
+
+    def least_utilised(self, most: int, allowed: Sequence[str], now: float) -> list[int]:
+        """Return the numbers of the least utilised substations, at most so many.
+
+        Those that are allowed come first. What may be sent nothing is behind all others.
+        """
+        self._refresh(now)
+        current = self._current(now)
+        if current is None and most <= LISTED and len(self._names) > LISTED:
+            lowest = self._lowest.places()[:most]
+        else:
+            figures = self._figures
+            share = figures.share if current is None else self._shares(current)
+            after = np.maximum(share, figures.power)
+            lowest = np.argsort(after, kind="stable")[:most].tolist()
+        if not allowed:
+            return lowest
+        figures_of = self._figures.figures
+        own = {self._numbers[name] for name in allowed if name in self._numbers}
+        ordered = sorted(own, key=lambda n: (max(self.share(n, now), figures_of[n].power), n))
+        return [*ordered, *(n for n in lowest if n not in own)][:most]
+
+    # what is shown of one of them
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all substations, by number."""
+        return self._names
+
+    def number(self, name: str) -> int:
+        """Return the number of a substation."""
+        return self._numbers[name]
+
+    def figures_of(self, number: int) -> Figures:
+        """Return the figures by which a substation was judged last."""
+        return self._figures.figures[number]
+
+    def share(self, number: int, now: float) -> float:
+        """Return (load + 1) ÷ places of a substation; infinite where it may be sent nothing."""
+        figures = self._figures.figures[number]
+        if self._current(now) is _NONE_CURRENT:
+            return figures.blind
+        is_current = figures.asked_at >= now - self.tracker.stale_after
+        return figures.share if is_current else inf
+
+    def refresh(self, now: float) -> None:
+        """Bring the figures up to what the tracker knows."""
+        self._refresh(now)
+
+    # how candidates are found
+
+    def _filter(
+        self, free: Array, power_kw: float, allowed: Sequence[str], *, reserved_too: bool
+    ) -> Array | None:
+        """Return the utilisation after placing a job where that is possible; None if nowhere."""
+        after, figures = free, self._figures
+        if self._powered:
+            power = figures.power + power_kw * figures.per_kw
+            after = np.maximum(free, power)
+            after[power > FULL] = inf
+        if allowed:
+            after = np.where(self._is_allowed(allowed), after, inf)
+        reserved = None if self.reserved is None else self._numbers.get(self.reserved)
+        if reserved is not None and not reserved_too:
+            after = after.copy() if after is free else after
+            after[reserved] = inf
+        return after if after.size and after.min() < inf else None
+
+    def _open(self, opened: Array, most: Array, current: NDArray[np.bool_] | None) -> Array:
+        """Return the share of each substation that may be sent a job, else infinite."""
+        if current is None:
+            return opened
+        share = self._shares(current)
+        return np.where(share <= most, share, inf)
+
+    def _shares(self, current: NDArray[np.bool_]) -> Array:
+        """Return the shares, by the tracker alone where no page is current."""
+        figures = self._figures
+        if current is _NONE_CURRENT:
+            return figures.blind
+        return np.where(current, figures.share, inf)
+
+    def _current(self, now: float) -> NDArray[np.bool_] | None:
+        """Return whose page is current; None where that of each is from which anything follows."""
+        if now <= self._current_until:
+            return None
+        figures = self._figures
+        current = figures.asked_at >= now - self.tracker.stale_after
+        if not current.any():
+            return _NONE_CURRENT
+        oldest = np.min(figures.asked_at, where=current, initial=inf)
+        if current.all() or not np.any(~current & (figures.share < inf)):
+            self._current_until = float(oldest) + self.tracker.stale_after
+            return None
+        return current
+
+    def _is_allowed(self, allowed: Sequence[str]) -> NDArray[np.bool_]:
+        found = np.zeros(len(self._names), dtype=np.bool_)
+        for name in allowed:
+            if (number := self._numbers.get(name)) is not None:
+                found[number] = True
+        return found
+
+    # how the figures are kept
+
+    def _refresh(self, now: float) -> None:
+        if self._passing and now >= self._renew_at:
+            self._renew_at = now + RENEW_SECONDS
+            for state in self._passing.values():
+                self.tracker.touch(state)
+            self._passing.clear()
+        changed, substations = self.tracker.take_changed(), self.tracker.substations
+        if not changed:
+            return
+        if len(self._names) != len(substations) or not all(
+            each.substation in self._numbers for each in changed
+        ):
+            self._begin()
+            changed = list(substations.values())
+        for state in changed:
+            self._write(state, now)
+
+    def _begin(self) -> None:
+        self._names = sorted(self.tracker.substations)
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._figures = FigureTable(len(self._names))
+        self._utilisation = np.full(len(self._names), inf)
+        self._lowest = Lowest(self._utilisation, LISTED)
+        self._powered = False
+        self._current_until = -inf
+        self._opened = True
+
+    def _write(self, state: SubstationState, now: float) -> None:
+        number = self._numbers.get(state.substation)
+        if number is None or self.tracker.substations.get(state.substation) is not state:
+            return  # it left, and another of its name may have come
+        events_stale = state.events_stale(now)
+        figures = self._figures_of(state, now, events_stale=events_stale)
+        before = self._figures.figures[number]
+        if figures != before:
+            self._figures.write(number, figures)
+            self._utilisation[number] = utilisation = max(figures.share, figures.power)
+            self._lowest.update(number, utilisation)
+            self._opened = self._opened or figures.opens(before)
+            self._powered = self._powered or figures.rated < inf
+            if isnan(figures.asked_at):  # it may have been the last that could be read
+                self._current_until = -inf
+            else:
+                current_until = figures.asked_at + self.tracker.stale_after
+                self._current_until = min(self._current_until, current_until)
+        fades = events_stale and state.session_seconds is not None
+        if fades or state.events_due is not None or state.health.unsteady(now):
+            self._passing[state.substation] = state
+
+    def _figures_of(self, state: SubstationState, now: float, *, events_stale: bool) -> Figures:
+        places, rated = state.places, state.rated_power_kw
+        blocked = self.tracker.blocked_reason(state, now) is not None
+        load = state.expected_load(now) if events_stale else state.load
+        share = inf if blocked else (load + 1.0) / places
+        blind = share if state.consumers else inf
+        # here, too: `_current` looks again only when the page of another grows too old
+        if state.problem is not None or now - state.oldest > self.tracker.stale_after:
+            share = inf
+        capacity = self._capacity(state, now, events_stale=events_stale)
+        most = capacity / places
+        is_queueing = not events_stale and _may_dispatch_ahead(state)
+        most_ahead = (capacity + 1.0) / places if is_queueing else most
+        power = 0.0 if rated is None else state.power_kw
+        return Figures(
+            share,
+            blind,
+            most,
+            most_ahead,
+            share if share <= most else inf,
+            share if share <= most_ahead else inf,
+            0.0 if rated is None else round(share_of(power, rated), DIGITS),
+            1.0 / rated if rated else 0.0,
+            0.0 if rated is None else round(share_of(state.background_kw, rated), DIGITS),
+            inf if rated is None else rated,
+            state.gauge(LOAD) or 0.0,
+            -inf if rated is None else rated - power,
+            nan if state.problem is not None else state.oldest,
+        )
+
+    def _capacity(self, state: SubstationState, now: float, *, events_stale: bool) -> float:
+        capacity = places = state.places
+        if state.health.back_at is not None:
+            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        if not events_stale or state.capped:
+            return capacity
+        return capacity + state.ahead(self._period) * capacity / places
+
+
+_NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)
+
+
+def _may_dispatch_ahead(state: SubstationState) -> bool:
+    """Return whether a job may be dispatched ahead to a substation that is full.
+
+    Not where an operator has capped it or it starts slowly: connectors are free there, and the job
+    would be charged at once. Nor where sessions take so long that a moment between two is nothing.
+    """
+    session = state.session_seconds
+    brief = session is not None and session <= BRIEF_SECONDS
+    return brief and not state.capped and state.health.back_at is None

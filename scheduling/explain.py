@@ -1,0 +1,171 @@
+"""What a decision saw, and why it went as it did: as the event log and the api show it. Pure.
+
+All of it is read from the figures that decided (``scheduling.candidates``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final
+
+from grid.controls import Availability
+from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
+from scheduling.policies import Pick
+from scheduling.readings import LOAD
+from scheduling.wait_queue import Requirements
+
+NO_CONNECTOR: Final = "full"
+NO_POWER: Final = "not enough power left"
+NOT_ALLOWED: Final = "not among the request's eligible substations"
+RESERVED: Final = "kept for a request that has waited for power"
+BLIND: Final = "; no gauge is current, so by the ledger alone"
+AHEAD: Final = "; sent ahead, the next to be charged there"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A substation as a decision sees it.
+
+    Args:
+        substation: Its id.
+        load: Sessions in progress and in flight, as far as is known or, where only scrapes tell,
+            to be expected.
+        connectors: How many vehicles it can charge at once.
+        utilisation: The larger of load ÷ connectors and power ÷ rated power.
+        gauge: The load that its page showed, ``gauge_age`` seconds ago.
+        outstanding: Jobs dispatched there that no session shows yet.
+        power_kw: What sessions, jobs in flight and other consumers draw.
+        rated_power_kw: What its transformer is built for; None where unknown.
+        drained: An operator drains it.
+        limit: Sessions at most, as set by an operator; None where none is set.
+        ejected: It is left out, since it failed again and again.
+        reserved: It is kept free for one job.
+        problem: Why nothing may be sent there; None where jobs may.
+        reason: Why a job cannot go there now: the problem, or that it is full; None where it can.
+    """
+
+    substation: str
+    load: float
+    connectors: float
+    utilisation: float
+    gauge: float
+    gauge_age: float | None
+    outstanding: float
+    power_kw: float
+    rated_power_kw: float | None
+    drained: bool
+    limit: float | None
+    ejected: bool
+    reserved: bool
+    problem: str | None
+    reason: str | None
+
+
+def candidates(
+    table: CandidateTable, now: float, requirements: Requirements | None = None
+) -> list[Candidate]:
+    """Return all substations as a decision at ``now``, in the tracker's seconds, would see them."""
+    table.refresh(now)
+    return [_candidate(table, each, now, requirements) for each in range(len(table.names()))]
+
+
+def shown(candidate: Candidate) -> dict[str, Any]:
+    """Return what is seen of a substation, ready for JSON."""
+    age = candidate.gauge_age
+    return {
+        "substation": candidate.substation,
+        "load": candidate.load,
+        "connectors": candidate.connectors,
+        "utilisation": round(candidate.utilisation, 4),
+        "gauge": candidate.gauge,
+        "gauge_age_seconds": None if age is None else round(age, 3),
+        "outstanding": candidate.outstanding,
+        "power_kw": round(candidate.power_kw, 3),
+        "rated_power_kw": candidate.rated_power_kw,
+        "state": Availability.DRAINING if candidate.drained else Availability.AVAILABLE,
+        "limit": candidate.limit,
+        "eligible": candidate.reason is None,
+        "reason": candidate.reason,
+    }
+
+
+def explanation(
+    pick: Pick,
+    found: Candidates,
+    table: CandidateTable,
+    requirements: Requirements,
+    now: float,
+    *,
+    policy: str,
+) -> Mapping[str, Any]:
+    """Return the explanation of a decision: the least utilised, the chosen one, and the reason.
+
+    It is to be made before the load tracker is told of the decision.
+    """
+    numbers = table.least_utilised(LISTED, requirements.allowed, now)
+    if pick.number not in numbers:
+        numbers.append(pick.number)
+    return {
+        "policy": policy,
+        "reason": pick.reason + BLIND * found.blind + AHEAD * found.ahead,
+        "candidates": [shown(_candidate(table, each, now, requirements)) for each in numbers],
+    }
+
+
+def _candidate(
+    table: CandidateTable, number: int, now: float, requirements: Requirements | None
+) -> Candidate:
+    name = table.names()[number]
+    state = table.tracker.substations[name]
+    problem = _problem(table, number, now)
+    reason = _reason_against(table, number, now, problem, requirements)
+    return Candidate(
+        name,
+        state.load_at(now),
+        state.connectors,
+        state.utilisation(now),
+        state.gauge(LOAD) or 0.0,
+        state.age(now),
+        state.outstanding,
+        state.power_kw,
+        state.rated_power_kw,
+        state.drained,
+        state.limit,
+        state.health.ejected(now),
+        name == table.reserved,
+        problem,
+        reason,
+    )
+
+
+def _problem(table: CandidateTable, number: int, now: float) -> str | None:
+    """Return why nothing may be sent to a substation; whether that is so, its figures say."""
+    if table.share(number, now) < inf:
+        return None
+    tracker, name = table.tracker, table.names()[number]
+    return tracker.ineligible_reason(tracker.substations[name], now) or "about to be eligible"
+
+
+def _reason_against(
+    table: CandidateTable,
+    number: int,
+    now: float,
+    problem: str | None,
+    requirements: Requirements | None,
+) -> str | None:
+    """Return why a job cannot go to a substation now, or None where it can."""
+    name, figures = table.names()[number], table.figures_of(number)
+    if requirements is not None and requirements.allowed and name not in requirements.allowed:
+        return NOT_ALLOWED
+    if problem is not None:
+        return problem
+    if name == table.reserved:
+        return RESERVED
+    if table.share(number, now) > figures.most:
+        return NO_CONNECTOR
+    power_kw = 0.0 if requirements is None else requirements.power_kw
+    if figures.power + power_kw * figures.per_kw > FULL:
+        return NO_POWER
+    return None

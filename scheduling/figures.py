@@ -1,0 +1,81 @@
+"""The figures of all substations: an array for each kind, a place for each substation. Pure."""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+class Figures(NamedTuple):
+    """What a decision needs of one substation.
+
+    Args:
+        share: (load + 1) ÷ places; infinite where its load is unknown, or it may be sent nothing.
+        blind: The same where no page at all can be read.
+        most: The largest share at which it may be sent a job.
+        most_ahead: The same while others wait: one job may be dispatched ahead of a connector.
+        open: The share where that is at most ``most``, else infinite.
+        open_ahead: The share where that is at most ``most_ahead``, else infinite.
+        power: Power ÷ rated power.
+        per_kw: What each kW of a job adds to that.
+        background: The part of it that other consumers draw.
+        rated: Rated power in kW, infinite where unknown.
+        gauge: The load as its page says.
+        headroom: The power left, in kW.
+        asked_at: When the oldest of its gauges was asked for, in the tracker's seconds; not a
+            number where its page cannot be read.
+    """
+
+    share: float = inf
+    blind: float = inf
+    most: float = 0.0
+    most_ahead: float = 0.0
+    open: float = inf
+    open_ahead: float = inf
+    power: float = 0.0
+    per_kw: float = 0.0
+    background: float = 0.0
+    rated: float = inf
+    gauge: float = 0.0
+    headroom: float = -inf
+    asked_at: float = nan
+
+    def opens(self, before: Figures) -> bool:
+        """Return whether there may be capacity where there was none."""
+        return (
+            self.open_ahead < before.open_ahead
+            or self.open < before.open
+            or self.blind < before.blind
+            or self.most > before.most
+            or self.most_ahead > before.most_ahead
+            or self.power < before.power
+            or self.per_kw < before.per_kw
+        )
+
+
+class FigureTable:
+    """The figures of ``count`` substations: each array is an attribute named as the figure is.
+
+    ``figures`` has the same as plain numbers, for whoever asks of a single substation.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.figures = [Figures()] * count
+        self._arrays = [np.full(count, each) for each in Figures()]
+        (
+            self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
+            self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
+            self.asked_at,
+        ) = self._arrays  # fmt: skip
+
+    def write(self, number: int, figures: Figures) -> None:
+        """Write the figures of one substation."""
+        before, self.figures[number] = self.figures[number], figures
+        for array, value, known in zip(self._arrays, figures, before, strict=True):
+            if value != known:
+                array[number] = value

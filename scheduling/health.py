@@ -1,0 +1,77 @@
+"""How far a substation can be trusted that fails and comes back. Pure: time is an argument.
+
+One that comes back ramps up instead of swallowing the backlog at once (slow start). One that keeps
+failing is left out for a while after it comes back, longer each time (ejection); a time without a
+failure makes up for one. It is for the ledger to say whether it can be spared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+FREE_FAILURES: Final = 3  # falls that are forgiven without an ejection: restarts happen
+FORGIVEN_SECONDS: Final = 30.0  # without a fall, until one fewer counts
+EJECTED_SECONDS: Final = 5.0  # the first time, and twice as long each time after
+MAX_EJECTED_SECONDS: Final = 300.0
+MAX_FAILURES: Final = FREE_FAILURES + 7.0  # then the ejection is the longest; no more are counted
+
+
+@dataclass(slots=True)
+class Health:
+    """What is remembered of one substation's failures. Times are in the ledger's seconds."""
+
+    failed_at: float | None = None  # since when it cannot be used; None while it can
+    failures: float = 0.0  # that count still, as of `counted_at`
+    counted_at: float = 0.0
+    ejected_until: float = 0.0
+    back_at: float | None = None  # the ramp began then, with as many sessions:
+    back_with: float = 0.0
+
+    def record_failure(self, now: float) -> None:
+        """Note that it failed; while it stays away, that is one failure."""
+        if self.failed_at is None:
+            self.failed_at = now
+            left = max(0.0, self.failures - (now - self.counted_at) / FORGIVEN_SECONDS)
+            self.failures = min(MAX_FAILURES, left + 1.0)
+            self.counted_at = now
+
+    def record_recovery(self, now: float, sessions: float) -> None:
+        """Note that it can be used again; it ramps up from the sessions it has.
+
+        Where it is ejected, that begins once it is no longer.
+        """
+        if self.failed_at is None:
+            return
+        self.failed_at, self.back_with = None, sessions
+        if (beyond := ceil(self.failures) - FREE_FAILURES) > 0:
+            seconds = min(MAX_EJECTED_SECONDS, EJECTED_SECONDS * 2.0 ** (beyond - 1))
+            self.ejected_until = max(self.ejected_until, now + seconds)
+        self.back_at = max(now, self.ejected_until)
+
+    def end_ejection(self, now: float) -> None:
+        """End its ejection: it is needed. It ramps up from now on; its falls still count."""
+        self.ejected_until = self.back_at = now
+
+    def ejected(self, now: float) -> bool:
+        """Tell whether it is left out though it could be used."""
+        return now < self.ejected_until
+
+    def slow_start_limit(self, places: float, now: float, slow_start: float) -> float:
+        """Give how many of its places may be taken, while it ramps up over ``slow_start`` s.
+
+        What it had when it came back may stay; of the rest at least one is open.
+        """
+        if self.back_at is None:
+            return places
+        share = (now - self.back_at) / slow_start if slow_start else 1.0
+        if share >= 1.0:
+            self.back_at = None
+            return places
+        rest = max(0.0, places - self.back_with)
+        return min(places, self.back_with + max(1.0, rest * share))
+
+    def unsteady(self, now: float) -> bool:
+        """Tell whether the mere passing of time will change something."""
+        return self.back_at is not None or self.ejected(now)

@@ -1,0 +1,148 @@
+"""Which jobs go where: one pass over the wait queue. Pure: time and chance are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+from grid.messages import DEFAULT_POWER_KW
+from scheduling.candidates import CandidateTable
+from scheduling.explain import explanation
+from scheduling.policies import Policy
+from scheduling.reservation import Reservation
+from scheduling.wait_queue import W, WaitQueue
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Assignment(NamedTuple, Generic[W]):
+    """A job, the substation that takes it, and the explanation as the event log has it."""
+
+    job: W
+    substation: str
+    explanation: Mapping[str, Any]
+
+
+class SchedulingFailed(Exception, Generic[W]):
+    """A mistake of ours over one job, which is not in the wait queue any more.
+
+    ``assignments`` were made before it, and hold.
+    """
+
+    def __init__(self, job: W, assignments: list[Assignment[W]]) -> None:
+        super().__init__("a job that waits could not be decided on")
+        self.job = job
+        self.assignments = assignments
+
+
+class Scheduler(Generic[W]):
+    """Assigns the jobs that wait to substations with capacity.
+
+    While at least as many others wait as there are substations, one job is dispatched ahead to each
+    that is full and whose sessions are brief: it begins there as soon as a connector is free,
+    without waiting until word of that arrives here; and whichever connector is free first, some job
+    is left for it. Without ``send_ahead`` all wait centrally. For the first job that is overtaken
+    for long, since it needs more power than is free anywhere, a substation is reserved.
+    """
+
+    def __init__(
+        self, table: CandidateTable, policy: Policy, random: Random, *, send_ahead: bool = True
+    ) -> None:
+        self._table = table
+        self._policy = policy
+        self._random = random
+        self._send_ahead = send_ahead
+        self._reservation: Reservation[W] = Reservation(table)
+        self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
+        self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
+
+    def schedule(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
+        """Assign all jobs for which there is capacity, remove them, and return the assignments.
+
+        Each is counted by the load tracker. ``now`` is in its seconds.
+
+        Raises:
+            SchedulingFailed: An unforeseen error over one job.
+        """
+        self.capacity_left = True
+        if not queue:
+            self._reservation.release()
+            return []
+        opened, full_before, self._full = self._table.take_opened(now), self._full, None
+        opened = self._reservation.review(queue, now) or opened
+        if not opened and full_before is not None and self._ahead(len(queue) - 1) <= full_before:
+            self._full, self.capacity_left = full_before, False
+            return []
+        assignments = self._pass_over(queue, now)
+        if self.capacity_left and queue:
+            # one that was assigned behind another that was passed over may have had the last of it
+            ahead = self._ahead(len(queue))
+            table = self._table
+            self.capacity_left = table.has_capacity(now, power_kw=DEFAULT_POWER_KW, ahead=ahead)
+        return assignments
+
+    def _pass_over(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
+        assignments: list[Assignment[W]] = []
+        passed_over: list[W] = []
+        # the least power for which there was no capacity, by what was allowed
+        too_much: dict[tuple[str, ...], float] = {}
+        seen, waiting = 0, len(queue)
+        for job in queue:
+            seen += 1
+            others = waiting - len(assignments) - 1
+            try:
+                assigned = self._assign(job, others, too_much, now)
+            except Exception as error:
+                queue.remove_first(seen, passed_over)
+                raise SchedulingFailed(job, assignments) from error
+            if assigned is not None:
+                assignments.append(assigned)
+                continue
+            passed_over.append(job)
+            if not self.capacity_left:
+                break
+        queue.remove_first(seen, passed_over)
+        return assignments
+
+    def _assign(
+        self, job: W, others: int, too_much: dict[tuple[str, ...], float], now: float
+    ) -> Assignment[W] | None:
+        """Assign a job, while so many others wait; None where there is no capacity for it.
+
+        Then ``capacity_left`` says whether there may be some for others.
+        """
+        needs, table = job.requirements, self._table
+        if needs.power_kw >= too_much.get(needs.allowed, inf) and not self._reservation.is_for(job):
+            return None
+        ahead = self._ahead(others)
+        found = table.candidates_for(
+            needs.power_kw,
+            needs.allowed,
+            now,
+            ahead=ahead,
+            reserved_too=self._reservation.is_for(job),
+        )
+        if found is not None:
+            pick = self._policy.pick(found, self._random)
+            why = explanation(pick, found, table, needs, now, policy=self._policy.name)
+            self._reservation.on_assigned(job)
+            substation = found.name(pick.number)
+            table.tracker.dispatch(substation, now, needs.power_kw)
+            return Assignment(job, substation, why)
+        too_much[needs.allowed] = min(needs.power_kw, too_much.get(needs.allowed, inf))
+        if table.powered:
+            self._reservation.on_passed_over(job, now)
+        # others might find capacity all the same; one with a reservation must be asked in any case
+        may_fit = bool(needs.allowed) or table.powered
+        self.capacity_left = table.reserved is not None or (
+            may_fit and table.has_capacity(now, ahead=ahead)
+        )
+        if not self.capacity_left:
+            self._full = ahead
+        return None
+
+    def _ahead(self, others: int) -> bool:
+        """Return whether enough others wait for one job to be dispatched ahead."""
+        return self._send_ahead and others >= len(self._table)

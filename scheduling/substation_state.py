@@ -1,0 +1,216 @@
+"""One substation's line in the ledger, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil, exp, inf
+from typing import Final, NamedTuple
+
+from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
+from scheduling import readings
+from scheduling.health import Health
+
+NO_READING: Final = "its load has not been read yet"
+EVENTS_STALE_SECONDS: Final = (
+    1.0  # without the events that must have come, the event log is taken as cut
+)
+AHEAD_PERIODS: Final = 3.0  # where it is cut: pages are late, and sessions may be short by chance
+
+
+class Gauge(NamedTuple):
+    """A gauge's value, and when the page was asked for that gave it.
+
+    Where the page has a timestamp for it (``stamped``), it is that, if that is earlier.
+    """
+
+    value: float
+    asked_at: float
+    stamped: bool = False
+
+
+@dataclass(slots=True)
+class Depth:
+    """How many jobs waited in a queue, between a count of what had left it and a time."""
+
+    brought_before: float
+    ready: float | None = None
+    known_at: float = 0.0
+
+
+@dataclass(slots=True)
+class SubstationState:
+    """What is known of one substation; times are in the ledger's seconds, power in kW.
+
+    ``in_file`` is how many connectors it has where its page does not say; ``way`` are the powers of
+    the jobs on their way there, the newest last.
+    """
+
+    substation: str
+    in_file: float
+    gauges: dict[str, Gauge] = field(default_factory=dict)
+    oldest: float = -inf  # when the oldest of the gauges was asked for
+    problem: str | None = NO_READING  # why its page gives no load
+    failing_since: float | None = None
+    refusal: str | None = None  # why its queue takes no jobs
+    consumers: int | None = None  # of its queue, when that was last looked at
+    counts: Counts | None = None
+    synced: bool = False
+    depth: Depth | None = None
+    dispatched: float = 0.0
+    in_flight_kw: deque[float] = field(default_factory=deque)
+    sent_at: list[float] = field(default_factory=list)
+    ready: float = 0.0  # in its queue, where it has no counters
+    unmoved: tuple[float, float] = (0.0, 0.0)  # jobs dispatched and taken, while some are out
+    unmoved_since: float = 0.0
+    events_seen: float = 0.0  # how far the event log has told of its counters
+    events_due: tuple[float, float] | None = None  # how far a page has, beyond that, and since when
+    session_seconds: float | None = None
+    expected: tuple[float, float] = (0.0, 0.0)  # its load by the last page and what was sent; when
+    drained: bool = False  # by an operator
+    limit: float | None = None  # sessions at most, by an operator
+    health: Health = field(default_factory=Health)
+    connectors: float = field(init=False)  # how many vehicles it can charge at once
+    places: float = field(init=False)  # how many it may: an operator may have set a lower limit
+
+    def __post_init__(self) -> None:
+        self.size()
+
+    def size(self) -> None:
+        """Work out connectors and places anew, from what the page, the file and operators say."""
+        self.connectors = self.gauge(readings.CONNECTORS) or self.in_file
+        limit = inf if self.limit is None else self.limit
+        self.places = min(self.connectors, limit)
+
+    @property
+    def capped(self) -> bool:
+        """Tell whether an operator allows fewer sessions than it has connectors."""
+        return self.places < self.connectors
+
+    def gauge(self, name: str) -> float | None:
+        """Give the last value of a gauge, or None where its page never had it."""
+        found = self.gauges.get(name)
+        return None if found is None else found.value
+
+    @property
+    def sessions(self) -> float:
+        """Sessions in progress, as last heard."""
+        return (self.gauge(readings.LOAD) or 0.0) if self.counts is None else self.counts.load
+
+    @property
+    def outstanding(self) -> float:
+        """Jobs sent there that its sessions do not show yet."""
+        if self.counts is None:
+            return max(self.ready, float(len(self.sent_at)))
+        return max(0.0, self.dispatched - taken_from_queue(self.counts))
+
+    @property
+    def load(self) -> float:
+        """Sessions in progress and jobs on their way, as of now."""
+        counts = self.counts
+        if counts is None:
+            return self.sessions + self.outstanding
+        # the same sum written out: it is asked for at every event
+        return counts.load + max(0.0, self.dispatched - counts.accepted - counts.dropped)
+
+    @property
+    def power_kw(self) -> float:
+        """What its sessions, the jobs on their way and other consumers draw together, in kW."""
+        return self.background_kw + self._charging_kw() + self._in_flight_kw()
+
+    @property
+    def background_kw(self) -> float:
+        """What other consumers draw, in kW."""
+        return self.gauge(readings.BACKGROUND_POWER) or 0.0
+
+    @property
+    def rated_power_kw(self) -> float | None:
+        """What its transformer is built for, in kW; None where its page does not say."""
+        return self.gauge(readings.RATED_POWER)
+
+    def utilisation(self, now: float) -> float:
+        """The larger of load ÷ places and power ÷ rated power, as a decision goes by."""
+        return max(self.load_at(now) / self.places, self.power_share)
+
+    @property
+    def power_share(self) -> float:
+        """Power ÷ rated power; 0 where the rating is unknown."""
+        rated = self.rated_power_kw
+        return 0.0 if rated is None else share_of(self.power_kw, rated)
+
+    def age(self, now: float) -> float | None:
+        """How long ago the load gauge was asked for, in seconds; None if it never was."""
+        found = self.gauges.get(readings.LOAD)
+        return None if found is None else now - found.asked_at
+
+    def events_stale(self, now: float) -> bool:
+        """Tell whether no events come of what happens there: then only its pages tell."""
+        if self.counts is None:
+            return True
+        return self.events_due is not None and now - self.events_due[1] > EVENTS_STALE_SECONDS
+
+    def load_at(self, now: float) -> float:
+        """Give the load that a decision goes by: where only pages tell, what is to be expected."""
+        return self.expected_load(now) if self.events_stale(now) else self.load
+
+    def expected_load(self, now: float) -> float:
+        """Give the load that is to be expected, where only pages tell, since the last one came.
+
+        Each session in progress ends with a rate of one in ``session_seconds``.
+        """
+        mean, places = self.session_seconds, self.places
+        load, since = self.expected
+        if mean is None or (rest := now - since) <= 0.0:
+            return load
+        full = min(rest, max(0.0, load - places) * mean / places)  # so long no place is free
+        return (load - full * places / mean) * exp(-(rest - full) / mean)
+
+    def ahead(self, period: float) -> float:
+        """Give how many jobs may wait there where only pages tell, so that it is never idle.
+
+        As many as it can complete in ``AHEAD_PERIODS`` of ``period`` seconds between two pages.
+        """
+        if not self.session_seconds:
+            return self.places
+        return ceil(self.places * AHEAD_PERIODS * period / self.session_seconds)
+
+    def _charging_kw(self) -> float:
+        """Give the power of the sessions: a session whose power nobody tells draws the usual."""
+        if self.counts is not None and self.counts.power_kw is not None:
+            return self.counts.power_kw
+        events_seen = self.gauge(readings.POWER)
+        if events_seen is None:
+            return self.sessions * DEFAULT_POWER_KW
+        begun = self.sessions - (self.gauge(readings.LOAD) or 0.0)  # since the page
+        return events_seen + max(0.0, begun) * DEFAULT_POWER_KW
+
+    def _in_flight_kw(self) -> float:
+        """Give the power of the jobs on their way: of those not known, the usual one."""
+        unknown = self.outstanding - len(self.in_flight_kw)
+        return sum(self.in_flight_kw) + max(0.0, unknown) * DEFAULT_POWER_KW
+
+
+def share_of(power_kw: float, rated_kw: float) -> float:
+    """Give power ÷ rated power; a transformer that is built for nothing is always full."""
+    return power_kw / rated_kw if rated_kw else inf
+
+
+def taken_from_queue(counts: Counts) -> float:
+    """Give how many jobs a substation has taken from its queue."""
+    return counts.accepted + counts.dropped
+
+
+def brought(counts: Counts) -> float:
+    """Give how many jobs have left a substation's queue: those it has not begun count as well."""
+    return taken_from_queue(counts) + counts.waiting
+
+
+def progress(counts: Counts) -> float:
+    """Give how far a run has come: its counters only grow, so the larger is the newer."""
+    return counts.accepted + counts.completed + counts.dropped
+
+
+def written(counts: Counts) -> float:
+    """Give how many events of its sessions a run has written; of second copies there are none."""
+    return counts.accepted + counts.completed

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import pytest
+
+from grid.controls import Availability, Control
+from grid.events import Counts
+from scheduling.candidates import RENEW_SECONDS, CandidateTable
+from scheduling.readings import Reading
+from tests.scheduling.tables import (
+    NOW,
+    PERIOD,
+    RUN,
+    STALE,
+    Row,
+    after,
+    enter,
+    fleet_of,
+    names,
+    read,
+)
+
+
+def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
+    """No event is needed, nor a change elsewhere; a new page makes it eligible again."""
+    table = fleet_of(Row("a"), Row("b"))
+    table.tracker.read("b", Row("b").page(), NOW + 1)
+    assert names(table, 7, NOW + STALE) == ["a", "b"]
+    assert names(table, 7, NOW + STALE + 0.01) == ["b"]
+    table.tracker.read("a", Row("a").page(), NOW + STALE + 0.5)
+    assert names(table, 7, NOW + STALE + 0.6) == ["a", "b"]
+
+
+@pytest.mark.parametrize("closed", ["drained", "no consumer"])
+def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
+    """It is not eligible again if its page grew too old in the meantime."""
+    table = fleet_of(Row("a", closed=closed), Row("b"))
+    later = NOW + STALE + 1
+    table.tracker.read("b", Row("b").page(), later)
+    assert names(table, 7, later) == ["b"]
+    table.tracker.control("a", Control("a", Availability.AVAILABLE, None, 2))
+    table.tracker.queued("a", 0, 1)
+    assert names(table, 7, later) == ["b"]
+    table.tracker.read("a", Row("a").page(), later)
+    assert names(table, 7, later) == ["a", "b"]
+
+
+def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
+    """A power that a page no longer has must not count as current for ever."""
+    row = Row("a", observations=False, rated=100, power=10)
+    table = fleet_of(row, Row("b"))
+    for asked_at in (NOW + 1, NOW + STALE + 1):
+        table.tracker.read("a", Reading(0, 10, rated_power_kw=100), asked_at)
+        table.tracker.read("b", Row("b").page(), asked_at)
+    assert names(table, 7, NOW + STALE) == ["a", "b"]
+    assert names(table, 7, NOW + STALE + 1) == ["b"]
+
+
+def come_back(row: Row, slow_start: float) -> CandidateTable:
+    """Make a fleet of one substation that failed for long and is read again at ``NOW``."""
+    table = fleet_of(row, slow_start=slow_start)
+    table.tracker.fail(row.name, "no answer", NOW - STALE - 1)
+    table.tracker.fail(row.name, "no answer", NOW)
+    read(table.tracker, row, NOW)
+    return table
+
+
+def fill(table: CandidateTable, now: float) -> int:
+    """Dispatch to all capacity at once; return the number of jobs."""
+    sent = 0
+    while (found := table.candidates_for(1, (), now)) is not None:
+        table.tracker.dispatch(found.name(int(found.numbers[0])), now, 1)
+        sent += 1
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "load", "sent"),
+    [(0, 0, 1), (1, 0, 1), (3, 0, 3), (9.9, 0, 9), (10, 0, 10), (0, 4, 1), (5, 4, 3), (0, 10, 0)],
+)
+def test_one_that_comes_back_ramps_up(seconds: float, load: float, sent: int) -> None:
+    """Its sessions stay, one more job may go at once, and the others over the slow start."""
+    table = come_back(Row("a", load), slow_start=10)
+    table.tracker.read("a", Row("a", load).page(), NOW + seconds)
+    assert fill(table, NOW + seconds) == sent
+
+
+def test_time_alone_ramps_up() -> None:
+    """No page or event is needed meanwhile."""
+    table = come_back(Row("a", places=8), slow_start=1)
+    sent = [fill(table, NOW + eighths / 8) for eighths in range(10)]
+    assert sent == [1, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("session", "seconds", "sent"),
+    [(5, 0, 1), (5, 5, 6), (5, 10, 13), (None, 0, 2), (None, 5, 10), (None, 10, 20)],
+)
+def test_what_may_wait_where_only_pages_tell_ramps_up_too(
+    session: float | None, seconds: float, sent: int
+) -> None:
+    """One without counters that comes back does not get all its jobs at once."""
+    row = Row("a", observations=False, session=session)
+    table = come_back(row, slow_start=10)
+    table.tracker.read("a", row.page(), NOW + seconds)
+    assert fill(table, NOW + seconds) == sent
+
+
+@pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 2), (5, 3), (2, 8)])
+def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
+    """As many as complete within three intervals of pages; if unknown, as many as connectors."""
+    row = Row("a", observations=False, session=session)
+    table = fleet_of(row)
+    assert table.capacity(table.tracker.substations["a"], NOW) == 10 + waiting
+    assert fill(table, NOW) == 10 + waiting
+    assert table.candidates_for(1, (), NOW, ahead=True) is None, "that is all, whoever waits"
+
+
+def test_time_alone_tells_that_events_do_not_come() -> None:
+    """If a page is ahead of the events for a second, jobs may wait there, until the event comes.
+
+    Without the event of the job that was accepted, only the pages are current.
+    """
+    table = fleet_of(Row("a", 10, session=5))
+    table.tracker.read("a", Row("a", 10, session=5).page(), NOW)
+    completed = Counts(10, 12, 2, 0, RUN)
+    table.tracker.read("a", Reading(10, 10, counts=completed), NOW + 1)
+    assert names(table, 1, NOW + 2) == []
+    assert names(table, 1, NOW + 2.01) == ["a"]
+    table.tracker.report("a", completed)
+    assert names(table, 1, NOW + 2.01) == []
+
+
+def test_substations_come_and_go() -> None:
+    """Those that leave are ineligible, and those that come as well until they are read."""
+    table = fleet_of(Row("a", 1), Row("b", 2))
+    tracker = table.tracker
+    assert (names(table), len(table)) == (["a", "b"], 2)
+    tracker.keep({"b": None})
+    assert (names(table), len(table)) == (["b"], 1)
+    tracker.keep({"c": None})  # as many, of another name
+    assert names(table) == []
+    enter(tracker, Row("c", 3))
+    assert after(table.candidates_for(7, (), NOW)) == {"c": pytest.approx(0.4)}
+    tracker.keep({"b": None, "c": None})
+    enter(tracker, Row("b", 4))
+    assert names(table) == ["b", "c"]
+    tracker.keep({})
+    assert names(table) == []
+    assert len(table) == 0
+    assert table.least_utilised(20, (), NOW) == []
+
+
+def test_one_that_left_and_came_back_begins_anew() -> None:
+    """Nothing is known of it any more, whether or not a decision was made meanwhile."""
+    table = fleet_of(Row("a"), Row("b"))
+    assert names(table) == ["a", "b"]
+    table.tracker.keep({"b": None})
+    table.tracker.keep({"a": None, "b": None})
+    assert names(table) == ["b"]
+    enter(table.tracker, Row("a", 6))
+    assert after(table.candidates_for(7, (), NOW))["a"] == pytest.approx(0.7)
+
+
+def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
+    """The old one's pending change in time must not apply to the new one."""
+    table = come_back(Row("a"), slow_start=10)
+    assert names(table) == ["a"]
+    table.tracker.keep({})
+    table.tracker.keep({"a": None})
+    assert names(table, 7, NOW + RENEW_SECONDS) == []
+
+
+def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
+    """Before the first target file there are no substations, so none is a candidate."""
+    table = fleet_of()
+    assert (names(table), table.has_capacity(NOW)) == ([], False)
+    table.tracker.keep({"a": None})
+    enter(table.tracker, Row("a"))
+    assert names(table) == ["a"]
+
+
+def test_changes_are_seen_without_being_told() -> None:
+    """Each change in the ledger shows in the very next decision."""
+    table = fleet_of(Row("a", 2, session=5), Row("b"))
+    tracker = table.tracker
+
+    def seen() -> float | None:
+        return after(table.candidates_for(7, (), NOW)).get("a")
+
+    assert seen() == pytest.approx(0.3)
+    tracker.dispatch("a", NOW)
+    assert seen() == pytest.approx(0.4)
+    tracker.undo("a")
+    assert seen() == pytest.approx(0.3)
+    tracker.report("a", Counts(1, 2, 1, 0, RUN))
+    assert seen() == pytest.approx(0.2)
+    tracker.control("a", Control("a", Availability.AVAILABLE, 4, 1))
+    assert seen() == pytest.approx(0.5)
+    tracker.control("a", Control("a", Availability.DRAINING, None, 2))
+    assert seen() is None
+    tracker.control("a", Control("a", Availability.AVAILABLE, None, 3))
+    assert seen() == pytest.approx(0.2)
+    tracker.queued("a", 0, 0)
+    assert seen() is None
+    tracker.queued("a", 0, 1)
+    tracker.invalidate_baseline("a")
+    assert seen() is None
+    read(tracker, Row("a", 5), NOW)
+    assert seen() == pytest.approx(0.6)
+    tracker.fail("a", "no answer", NOW)
+    assert seen() is None
+    tracker.read("a", Row("a", 5).page(), NOW)
+    assert seen() == pytest.approx(0.6)
+    tracker.refuse("a", "unroutable", NOW)
+    assert seen() is None
+
+
+def test_an_ejection_ends_with_time_alone() -> None:
+    """No event is needed, only current pages."""
+    table = fleet_of(Row("a", closed="ejected"), Row("b"))
+    until = table.tracker.substations["a"].health.ejected_until
+    for name in ("b", "a"):
+        table.tracker.read(name, Row(name).page(), until - PERIOD)
+    assert names(table, 7, until - 0.01) == ["b"]
+    assert names(table, 7, until) == ["a", "b"]
+
+
+@pytest.mark.parametrize("observations", [True, False])
+def test_a_cap_is_never_exceeded(*, observations: bool) -> None:
+    """It has free connectors, so a job dispatched ahead would begin at once."""
+    table = fleet_of(Row("a", 0, places=10, limit=2, observations=observations))
+    for _ in range(2):
+        table.tracker.dispatch("a", NOW)
+    assert table.candidates_for(7, (), NOW, ahead=True) is None
+
+
+def test_nobody_is_sent_ahead_where_it_ramps_up() -> None:
+    """It would be one more than the slow start allows."""
+    table = come_back(Row("a", places=8), slow_start=8)
+    table.tracker.dispatch("a", NOW)
+    assert table.candidates_for(7, (), NOW, ahead=True) is None

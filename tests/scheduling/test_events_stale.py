@@ -1,0 +1,140 @@
+"""Whether the event log tells of a substation; where it does not, only its pages do."""
+
+from __future__ import annotations
+
+import pytest
+
+from grid.events import Counts
+from scheduling.readings import Reading
+from scheduling.substation_state import EVENTS_STALE_SECONDS
+from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+
+LATE = EVENTS_STALE_SECONDS + 0.1
+
+
+def test_a_page_ahead_of_the_events_makes_it_deaf_in_a_while() -> None:
+    """A page may overtake an event; one that does not follow has been cut off."""
+    tracker, state = synced()
+    tracker.read(A, page(1, 1), 10)
+    assert not state.events_stale(10)
+    assert not state.events_stale(10 + EVENTS_STALE_SECONDS)
+    assert state.events_stale(10 + LATE)
+
+
+def test_the_time_counts_from_the_first_page_that_was_ahead() -> None:
+    """Further pages, each ahead of what was told, do not put it off."""
+    tracker, state = synced()
+    for number in range(1, 5):
+        tracker.read(A, page(number, number), 10 + number / 2)
+    assert state.events_stale(10.5 + LATE)
+
+
+def test_an_event_that_catches_up_ends_it() -> None:
+    """The event log is heard as soon as it has told what the page showed."""
+    tracker, state = synced()
+    tracker.read(A, page(2, 2), 10)
+    tracker.report(A, Counts(1, 1, 0, 0, RUN))
+    assert state.events_stale(20), "that is half of it"
+    tracker.report(A, Counts(2, 2, 0, 0, RUN))
+    assert not state.events_stale(20)
+
+
+def test_events_that_are_always_a_little_late_are_heard() -> None:
+    """On a busy substation each page is ahead of the last event, and none for long."""
+    tracker, state = synced()
+    for number in range(1, 20):
+        tracker.read(A, page(number, number), number / 2)
+        assert not state.events_stale(number / 2)
+        tracker.report(A, Counts(number, number, 0, 0, RUN))
+        assert not state.events_stale(number / 2 + 100)
+
+
+def test_an_idle_substation_is_never_deaf() -> None:
+    """Where nothing happens there is nothing to tell, however long that lasts."""
+    tracker, state = synced(load=3, accepted=9)
+    for second in range(100):
+        tracker.read(A, page(3, 9, 6), second)
+    assert not state.events_stale(1000)
+
+
+def test_a_second_copy_that_was_dropped_has_no_event() -> None:
+    """No event tells of it, so none is owed."""
+    tracker, state = synced()
+    tracker.read(A, Reading(0, 50, counts=Counts(0, 0, 0, 1, RUN)), 1)
+    assert not state.events_stale(100)
+
+
+@pytest.mark.parametrize("run", [RUN, RUN + 1])
+def test_the_first_page_of_a_run_owes_nothing(run: float) -> None:
+    """What happened before it was read was told before, or never will be."""
+    tracker = ledger_of()
+    tracker.read(A, page(7, 70, 63), 0)
+    tracker.read(A, page(8, 71, 63), 1)
+    state = tracker.substations[A]
+    tracker.read(A, page(8, 71, 63, run=run), 2)
+    assert state.events_stale(2 + LATE) == (run == RUN)
+
+
+def test_an_event_of_a_run_that_is_over_tells_nothing() -> None:
+    """Its counters are on another scale."""
+    tracker, state = synced()
+    tracker.read(A, page(1, 1), 1)
+    tracker.report(A, Counts(9, 99, 90, 0, RUN - 1))
+    assert state.events_stale(1 + LATE)
+
+
+def test_a_substation_without_counters_is_deaf() -> None:
+    """Its events, if there are any, say nothing of its load."""
+    tracker = ledger_of()
+    state = tracker.substations[A]
+    assert state.events_stale(0)
+    tracker.read(A, Reading(0), 0)
+    assert state.events_stale(0)
+
+
+@pytest.mark.parametrize(
+    ("session_seconds", "period", "jobs"),
+    [
+        (None, 0.5, 50),  # as many as it has connectors
+        (50.0, 0.5, 2),  # 50 complete one a second, and a part of one is one
+        (3.5, 0.5, 22),
+        (0.5, 0.5, 150),
+        (3600.0, 0.5, 1),
+    ],
+)
+def test_where_only_pages_tell_as_many_are_sent_ahead_as_complete_meanwhile(
+    session_seconds: float | None, period: float, jobs: float
+) -> None:
+    """In three periods, so that the connectors are hardly ever idle."""
+    tracker = ledger_of()
+    tracker.read(A, Reading(0, 50, session_seconds=session_seconds), 0)
+    assert tracker.substations[A].ahead(period) == jobs
+
+
+def test_how_long_sessions_take_is_remembered() -> None:
+    """A page that does not say takes nothing away."""
+    tracker = ledger_of()
+    tracker.read(A, Reading(0, 50, session_seconds=50), 0)
+    tracker.read(A, Reading(0, 50), 1)
+    assert tracker.substations[A].ahead(0.5) == 2
+
+
+@pytest.mark.parametrize(("connectors", "expected"), [(1, 0.0), (10, 3.6)])
+def test_a_page_of_many_connectors_is_not_all_there_is_to_go_by(
+    connectors: float, expected: float
+) -> None:
+    """8 charge, and the next page shows none: with one connector that holds, with ten not quite."""
+    tracker = ledger_of()
+
+    def events_seen(load: float, completed: float) -> Reading:
+        counts = Counts(load, 8, completed, 0, RUN)
+        return Reading(load, connectors, counts=counts, session_seconds=1e9)
+
+    tracker.read(A, events_seen(8, 0), 0)
+    tracker.read(
+        A, events_seen(8 if connectors > 1 else 0, 8), 1
+    )  # no event tells of what has completed
+    tracker.read(A, events_seen(0, 8), 1 + LATE)
+    state = tracker.substations[A]
+    assert state.events_stale(1 + LATE)
+    assert state.load_at(1 + LATE) == pytest.approx(expected)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import inf
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from grid.controls import Availability
+from scheduling.candidates import LISTED, CandidateTable
+from scheduling.explain import (
+    AHEAD,
+    BLIND,
+    NO_CONNECTOR,
+    NO_POWER,
+    NOT_ALLOWED,
+    candidates,
+    explanation,
+    shown,
+)
+from scheduling.load_tracker import DRAINED, NO_BASELINE, NO_CONSUMER
+from scheduling.policies import LeastLoaded, Pick
+from scheduling.substation_state import NO_READING
+from scheduling.wait_queue import Requirements
+from tests.scheduling import oracle
+from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World
+from tests.scheduling.tables import CLOSED, NOW, STALE, Row, fleet_of
+
+LATER = NOW + 0.1234
+
+
+def requirements(power_kw: float = 7, *allowed: str) -> Requirements:
+    """Make the requirements of a request."""
+    return Requirements((0, 0, 0, ""), allowed, power_kw, inf)
+
+
+def recorded(
+    table: CandidateTable, wanted: Requirements, now: float = NOW, *, ahead: bool = False
+) -> Mapping[str, Any]:
+    """Decide, and return the record of the decision."""
+    found = table.candidates_for(wanted.power_kw, wanted.allowed, now, ahead=ahead)
+    assert found is not None
+    pick = LeastLoaded().pick(found, Random(0))  # noqa: S311
+    return explanation(pick, found, table, wanted, now, policy="least-loaded")
+
+
+def reasons(reserved: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return why each candidate of a record could not be chosen."""
+    return {each["substation"]: each["reason"] for each in reserved["candidates"]}
+
+
+def test_what_is_shown_of_a_substation() -> None:
+    """Gauge, its age, jobs outstanding, utilisation, power, state and limit, and eligibility."""
+    row = Row(
+        "a", 3, places=12, in_flight_kw=(11, 22), rated=200, power=30.00049, background=40,
+        limit=10,
+    )  # fmt: skip
+    table = fleet_of(row, Row("b"))
+    assert recorded(table, requirements(7, "a"), LATER)["candidates"][0] == {
+        "substation": "a",
+        "load": 5,
+        "connectors": 12,
+        "utilisation": 0.515,
+        "gauge": 3,
+        "gauge_age_seconds": 0.123,
+        "outstanding": 2,
+        "power_kw": 103.0,
+        "rated_power_kw": 200,
+        "state": "available",
+        "limit": 10,
+        "eligible": True,
+        "reason": None,
+    }
+
+
+def test_what_is_shown_of_one_that_was_never_read() -> None:
+    """What is unknown is null, and does not count as idle."""
+    table = fleet_of(Row("a", closed="never read"))
+    (found,) = candidates(table, NOW)
+    seen = shown(found)
+    assert (seen["gauge_age_seconds"], seen["rated_power_kw"]) == (None, None)
+    assert (seen["eligible"], seen["reason"]) == (False, NO_READING)
+
+
+@pytest.mark.parametrize(
+    ("closed", "why"),
+    [
+        ("drained", DRAINED),
+        ("ejected", "ejected for another 5 s: it failed again and again"),
+        ("failed", "HTTP 500"),
+        ("refused", "unroutable"),
+        ("no consumer", NO_CONSUMER),
+        ("stale", "its load was read 5.0 s ago: that is too old"),
+        ("never read", NO_READING),
+        ("scale not set", NO_BASELINE),
+    ],
+)
+def test_why_one_may_not_be_used(closed: str, why: str) -> None:
+    """Each cause of ineligibility has its own text."""
+    reserved = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), requirements())
+    first = next(each for each in reserved["candidates"] if each["substation"] == "a")
+    assert (first["eligible"], first["reason"]) == (False, why)
+    assert first["state"] == (
+        Availability.DRAINING if closed == "drained" else Availability.AVAILABLE
+    )
+    assert closed in CLOSED
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted", "why"),
+    [
+        (Row("a", 9), requirements(), None),
+        (Row("a", 9.5), requirements(), NO_CONNECTOR),
+        (Row("a", 10), requirements(), NO_CONNECTOR),
+        (Row("a", 5, limit=5), requirements(), NO_CONNECTOR),
+        (Row("a", rated=50), requirements(50), None),
+        (Row("a", rated=50), requirements(50.1), NO_POWER),
+        (Row("a", 10, rated=50), requirements(50.1), NO_CONNECTOR),
+        (Row("a", 10, closed="drained"), requirements(), DRAINED),
+        (Row("a"), requirements(7, "b"), NOT_ALLOWED),
+        (Row("a"), requirements(7, "b", "a"), None),
+        (Row("a", rated=50, background=50), None, None),
+        (Row("a", rated=50, background=50.1), None, NO_POWER),
+        (Row("a", 10), None, NO_CONNECTOR),
+    ],
+)
+def test_why_one_cannot_take_a_request(
+    row: Row, wanted: Requirements | None, why: str | None
+) -> None:
+    """It must be named, eligible, have a connector and enough power; the exact limits still fit.
+
+    Without a request, power is short only if it exceeds the rating.
+    """
+    table = fleet_of(row, Row("b"))
+    assert candidates(table, NOW, wanted)[0].reason == why
+
+
+@pytest.mark.parametrize(("each", "jobs", "rated"), [(0.1, 3, 0.3), (1.1, 3, 3.3)])
+def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rated: float) -> None:
+    """Although the floating-point sum of the powers is slightly above the rating."""
+    row = Row("a", places=1000, rated=rated, in_flight_kw=(each,) * (jobs - 1))
+    assert sum(row.in_flight_kw) + each > rated
+    assert reasons(recorded(fleet_of(row), requirements(each))) == {"a": None}
+
+
+@given(CHANGES, POWERS, NAMED)
+def test_what_is_shown_as_eligible_is_what_is_open(
+    changes: list[Change], requested: float, allowed: list[str]
+) -> None:
+    """The api and the record never show a substation as available that cannot be chosen."""
+    world = World()
+    for change in changes:
+        change(world)
+        table, now = world.table, world.now
+        seen = candidates(table, now, requirements(requested, *allowed))
+        eligible = {each.substation for each in seen if each.reason is None}
+        assert eligible == oracle.open_names(table, requested, allowed, now, SLOW_START)
+
+
+@pytest.mark.parametrize(("count", "listed"), [(1, 1), (3, 3), (20, 20), (21, 20), (500, 20)])
+def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
+    """A decision among many is explained by the 20 with the lowest utilisation."""
+    assert LISTED == 20
+    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
+    reserved = recorded(table, requirements())
+    assert [each["substation"] for each in reserved["candidates"]] == [
+        f"s{n:03}" for n in range(listed)
+    ]
+    assert reserved["policy"] == "least-loaded"
+    assert reserved["reason"] == "lowest utilisation after placing it: 0.001"
+
+
+def test_the_record_never_lacks_the_chosen() -> None:
+    """If the chosen one is not among the lightest, it comes last."""
+    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
+    found = table.candidates_for(7, (), NOW)
+    assert found is not None
+    pick = Pick(table.number("s099"), "drawn among 100")
+    reserved = explanation(pick, found, table, requirements(), NOW, policy="random")
+    names = [each["substation"] for each in reserved["candidates"]]
+    assert names == [*(f"s{n:03}" for n in range(20)), "s099"]
+    assert (reserved["policy"], reserved["reason"]) == ("random", "drawn among 100")
+
+
+def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
+    """A record has to explain why a job went to none of the other substations it could go to."""
+    others = (Row(f"s{n:03}", places=1000) for n in range(100))
+    table = fleet_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
+    reserved = recorded(table, requirements(7, "shut", "heavy", "heavier"))
+    assert [each["substation"] for each in reserved["candidates"][:3]] == [
+        "heavy",
+        "heavier",
+        "shut",
+    ]
+    assert list(reasons(reserved).values()) == [None, None, DRAINED, *[NOT_ALLOWED] * 17]
+
+
+def test_the_record_says_that_the_ledger_alone_decided() -> None:
+    """Then those that it may be sent to are eligible, old as their pages are."""
+    table = fleet_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
+    reserved = recorded(table, requirements(), NOW + STALE + 0.5)
+    assert reserved["reason"] == f"lowest utilisation after placing it: 0.2{BLIND}"
+    assert reasons(reserved) == {
+        "a": None, "b": None, "c": "its load was read 2.5 s ago: that is too old",
+    }  # fmt: skip
+
+
+def test_the_record_says_that_it_was_sent_ahead() -> None:
+    """The substation it went to is shown as full, which explains the reason."""
+    reserved = recorded(fleet_of(Row("a", 10)), requirements(), ahead=True)
+    assert reserved["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
+    assert reasons(reserved) == {"a": NO_CONNECTOR}
+
+
+def test_the_record_is_ready_for_json() -> None:
+    """Also of substations of which hardly anything is known."""
+    table = fleet_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
+    reserved = recorded(table, requirements(7, "a"))
+    assert json.loads(json.dumps(reserved, allow_nan=False)) == reserved

@@ -1,0 +1,158 @@
+"""Power: what other consumers draw, what the sessions draw, and what is on its way, in kW."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from grid.events import Counts
+from grid.messages import DEFAULT_POWER_KW
+from scheduling.load_tracker import LoadTracker
+from scheduling.readings import Reading
+from scheduling.substation_state import SubstationState
+from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
+
+USUAL = DEFAULT_POWER_KW
+
+
+def powered(power_kw: float = 0, background_kw: float = 0) -> tuple[LoadTracker, SubstationState]:
+    """Make a ledger that knows substation a, which tells its power: of 400 kW at most."""
+    tracker = ledger_of()
+    counts = Counts(0, 0, 0, 0, RUN, power_kw)
+    reading = Reading(0, 50, power_kw, 400, background_kw, counts)
+    return tracker, set_scale(tracker, reading)
+
+
+def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
+    """All three add up, and their share of the rating is what may weigh more than the load."""
+    tracker, state = powered(power_kw=30, background_kw=100)
+    tracker.dispatch(A, 1, 150)
+    tracker.dispatch(A, 1)
+    assert state.power_kw == pytest.approx(280 + USUAL)
+    assert state.power_share == pytest.approx((280 + USUAL) / 400)
+    assert state.utilisation(0) == state.power_share > state.load / state.places
+
+
+def test_connectors_weigh_where_there_is_power_enough() -> None:
+    """The larger of the two shares is the utilisation."""
+    tracker, state = powered()
+    for _ in range(10):
+        tracker.dispatch(A, 1, 1)
+    assert state.utilisation(0) == 10 / 50
+
+
+def test_the_newest_word_of_the_sessions_power_holds() -> None:
+    """An event or a page, whichever is newer: as with the load."""
+    tracker, state = powered()
+    tracker.report(A, Counts(2, 2, 0, 0, RUN, 44))
+    assert state.power_kw == 44
+    tracker.read(A, page(1, 1, 0, power_kw=22), 1)  # it was asked for before
+    assert state.power_kw == 44
+    tracker.read(A, page(2, 3, 1, power_kw=50), 2)
+    assert state.power_kw == 50
+    tracker.report(A, Counts(1, 3, 2, 0, RUN, 25))
+    assert state.power_kw == 25
+
+
+def test_jobs_on_their_way_arrive_in_the_order_they_were_sent() -> None:
+    """A session that begins takes the power of the first of them."""
+    tracker, state = powered()
+    for power_kw in (1, 20, 300):
+        tracker.dispatch(A, 1, power_kw)
+    tracker.report(A, Counts(1, 1, 0, 0, RUN, 1))
+    assert state.power_kw == 1 + 20 + 300
+    tracker.report(A, Counts(0, 2, 2, 0, RUN, 0))
+    assert state.power_kw == 300
+    tracker.read(A, page(1, 3, 2, power_kw=300), 2)
+    assert state.power_kw == 300
+    assert not state.in_flight_kw
+
+
+def test_what_did_not_arrive_takes_its_power_along() -> None:
+    """It is the one that was sent last."""
+    tracker, state = powered()
+    tracker.dispatch(A, 1, 20)
+    tracker.dispatch(A, 1, 300)
+    tracker.undo(A)
+    assert state.power_kw == 20
+    tracker.undo(A)
+    tracker.undo(A)
+    assert state.power_kw == 0
+
+
+def test_jobs_of_unknown_power_on_their_way_count_as_usual() -> None:
+    """Whoever starts anew knows how many wait in the queue, but not what they will draw."""
+    tracker = ledger_of()
+    state = set_scale(tracker, page(0, power_kw=0), ready=3)
+    assert state.power_kw == pytest.approx(3 * USUAL)
+    tracker.dispatch(A, 1, 150)
+    assert state.power_kw == pytest.approx(3 * USUAL + 150)
+    tracker.report(A, Counts(2, 2, 0, 0, RUN, 40))
+    assert state.power_kw == pytest.approx(40 + USUAL + 150), "the unknown ones came first"
+
+
+def test_nothing_is_left_over_when_a_substation_starts_anew() -> None:
+    """Its jobs went back to the queue, with others that were known or not: all count as usual."""
+    tracker, state = powered()
+    tracker.dispatch(A, 1, 150)
+    tracker.read(A, page(0, run=RUN + 1, power_kw=0), 2)
+    assert state.power_kw == 0
+    set_scale(tracker, page(0, run=RUN + 1, power_kw=0), 3, ready=1)
+    assert state.power_kw == USUAL
+
+
+def test_powers_are_kept_while_the_scale_is_not_set() -> None:
+    """What has arrived meanwhile may be a job that nobody had counted."""
+    tracker = ledger_of()
+    tracker.read(A, page(0, power_kw=0), 0)
+    state = tracker.substations[A]
+    tracker.dispatch(A, 0, 150)  # sent again
+    tracker.report(A, Counts(1, 1, 0, 0, RUN, 22))  # another, of an earlier dispatcher
+    assert state.power_kw == 22 + 150
+    set_scale(tracker, page(1, 1, 0, power_kw=22), 1, ready=1)
+    assert state.power_kw == 22 + 150
+
+
+def test_a_session_whose_power_nobody_tells_draws_the_usual() -> None:
+    """Unknown is never idle; the load alone says that something charges."""
+    tracker, state = synced(load=3, accepted=3)
+    assert state.power_kw == pytest.approx(3 * USUAL)
+    tracker.dispatch(A, 1, 150)
+    tracker.report(A, Counts(4, 4, 0, 0, RUN))
+    assert state.power_kw == pytest.approx(4 * USUAL)
+
+
+def test_a_session_that_only_an_event_tells_of_draws_the_usual() -> None:
+    """Where the page tells the power and events do not, a session since the page counts too."""
+    tracker, state = powered(power_kw=0)
+    tracker.dispatch(A, 1, 22)
+    tracker.report(A, Counts(1, 1, 0, 0, RUN))
+    assert state.power_kw == USUAL
+    tracker.read(A, page(1, 1, 0, power_kw=22), 1)
+    assert state.power_kw == 22
+
+
+def test_without_counters_power_goes_by_the_page_and_what_was_sent_since() -> None:
+    """A substation that exports its load and power alone works; each job counts once."""
+    tracker = ledger_of()
+    state = tracker.substations[A]
+    tracker.read(A, Reading(1, power_kw=50), 1)
+    tracker.dispatch(A, 1.2, 22)
+    tracker.dispatch(A, 1.6, 11)
+    assert state.power_kw == 83
+    tracker.read(A, Reading(2, power_kw=72), 1.5)
+    assert state.power_kw == 83
+    tracker.queued(A, ready=3, consumers=1)
+    assert state.power_kw == pytest.approx(83 + 2 * USUAL)
+
+
+@pytest.mark.parametrize(("rated", "share"), [(None, 0.0), (0.0, inf), (100.0, 0.5)])
+def test_a_rating_is_what_power_is_measured_by(rated: float | None, share: float) -> None:
+    """Where it is not known power does not weigh; where it is nothing, nothing fits."""
+    tracker = ledger_of()
+    tracker.read(A, Reading(0, 50, 50, rated), 0)
+    state = tracker.substations[A]
+    assert state.rated_power_kw == rated
+    assert state.power_share == share
+    assert state.utilisation(0) == share

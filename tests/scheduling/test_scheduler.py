@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from random import Random
+
+import pytest
+
+from grid.events import Counts
+from scheduling.candidates import Candidates, CandidateTable
+from scheduling.explain import AHEAD
+from scheduling.policies import LeastLoaded, Pick
+from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
+from scheduling.wait_queue import Requirements, WaitQueue
+from tests.scheduling.tables import NOW, RUN, Row, fleet_of
+
+
+@dataclass(frozen=True)
+class One:
+    """Whoever waits."""
+
+    name: str
+    requirements: Requirements
+
+
+def ask(name: str, power_kw: float = 7, *allowed: str, rank: float = 0) -> One:
+    """Make one that waits; those of one rank are in the order of their names."""
+    return One(name, Requirements((rank, 0, 0, name), allowed, power_kw, inf))
+
+
+def is_ahead(assignment: Assignment[One]) -> bool:
+    """Return whether a job was dispatched ahead, by its explanation."""
+    return str(assignment.explanation["reason"]).endswith(AHEAD)
+
+
+# so many substations that nobody is sent ahead
+MANY = tuple(Row(f"drained{number}", closed="drained") for number in range(4))
+
+
+class Routing:
+    """A fleet, a line and the round between them; ``sent`` is who went where."""
+
+    def __init__(self, *rows: Row) -> None:
+        self.table: CandidateTable = fleet_of(*rows)
+        self.queue: WaitQueue[One] = WaitQueue()
+        self.scheduler: Scheduler[One] = Scheduler(self.table, LeastLoaded(), Random(1))  # noqa: S311
+        self.choices: list[Assignment[One]] = []
+        self.sent: list[tuple[str, str]] = []
+
+    def round(self, *ones: One) -> bool:
+        """Let some join, and send all there is room for; tells whether room is left."""
+        for one in ones:
+            self.queue.add(one)
+        self.choices = self.scheduler.schedule(self.queue, NOW)
+        self.sent = [(each.job.name, each.substation) for each in self.choices]
+        return self.scheduler.capacity_left
+
+    @property
+    def waiting(self) -> list[str]:
+        """Name those that wait, in their order."""
+        return [one.name for one in self.queue]
+
+
+def test_all_are_sent_while_there_is_room_and_the_others_wait() -> None:
+    """The line's order decides who goes, the policy where; each is counted before the next."""
+    routing = Routing(Row("a", 8), Row("b", 9))
+    assert not routing.round(*(ask(name) for name in ("4", "2", "1", "3", "5")))
+    assert routing.sent == [("1", "a"), *routing.sent[1:3]]
+    assert [name for name, _ in routing.sent] == ["1", "2", "3"]
+    assert {where for _, where in routing.sent[1:]} == {"a", "b"}
+    assert routing.waiting == ["4", "5"]
+    substations = routing.table.tracker.substations
+    assert {name: each.load for name, each in substations.items()} == {"a": 10, "b": 10}
+
+
+def test_each_is_told_before_the_ledger_knows() -> None:
+    """So that its record shows what the decision saw; the power on the way is the request's."""
+    routing = Routing(Row("a", 2))
+    routing.round(ask("1", 11), ask("2", 22))
+    loads = [each.explanation["candidates"][0]["load"] for each in routing.choices]
+    assert loads == [2, 3]
+    assert list(routing.table.tracker.substations["a"].in_flight_kw) == [11, 22]
+    assert [each.explanation["reason"] for each in routing.choices] == [
+        "lowest utilisation after placing it: 0.3",
+        "lowest utilisation after placing it: 0.4",
+    ]
+
+
+@pytest.mark.parametrize("first", [ask("1", 7, "full"), ask("1", 60), ask("1", 60, "a")])
+def test_one_that_fits_nowhere_does_not_hold_up_those_behind_it(first: One) -> None:
+    """Be it that all it names are busy, or that nowhere is so much power left."""
+    routing = Routing(Row("a", rated=50), Row("full", 10, rated=100), *MANY)
+    assert routing.round(first, ask("2"), ask("3"))
+    assert routing.sent == [("2", "a"), ("3", "a")]
+    assert routing.waiting == ["1"]
+
+
+def test_a_smaller_one_goes_where_a_larger_one_does_not_fit() -> None:
+    """Of those that name the same: none larger is tried again, each smaller one is."""
+    routing = Routing(Row("a", rated=50), Row("b", rated=10))
+    powers = {"1": 60, "2": 70, "3": 45, "4": 60, "5": 20, "6": 10, "7": 5}
+    routing.round(*(ask(name, power) for name, power in powers.items()))
+    assert routing.sent == [("3", "a"), ("6", "b"), ("7", "a")]
+    assert routing.waiting == ["1", "2", "4", "5"]
+
+
+def test_what_is_shut_for_some_is_not_for_others() -> None:
+    """Those that name others, or none, are tried."""
+    routing = Routing(Row("a", 10), Row("b"), Row("c", 10), *MANY)
+    assert routing.round(ask("1", 7, "a"), ask("2", 7, "a", "c"), ask("3", 7, "a", "b"), ask("4"))
+    assert routing.sent == [("3", "b"), ("4", "b")]
+
+
+@pytest.mark.parametrize(
+    ("ones", "room"),
+    [
+        ([], True),
+        ([ask("1")], True),
+        ([ask("1", 7, "full")], True),
+        ([ask("1", 7, "full"), ask("2")], True),
+        ([ask("1", 7, "full"), ask("2"), ask("3")], False),
+        ([ask("1", 7, "full"), ask("2"), ask("3"), ask("4")], False),
+        ([ask("1", 90)], True),
+    ],
+)
+def test_it_tells_whether_room_is_left_beside_those_that_wait(
+    ones: list[One], *, room: bool
+) -> None:
+    """The last of it may be taken by one that is behind whoever had to wait."""
+    assert Routing(Row("a", 8, rated=80), Row("full", 10), *MANY).round(*ones) == room
+
+
+def test_room_for_one_to_go_ahead_is_room() -> None:
+    """While those that wait may not have it, others may."""
+    routing = Routing(Row("a", 10), Row("b", 10))
+    assert routing.round(*(ask(name, 7, "nowhere") for name in "123"))
+    assert not routing.round(ask("4"), ask("5"))
+    assert {where for _, where in routing.sent} == {"a", "b"}
+
+
+def test_nothing_is_sent_where_nobody_is() -> None:
+    """Without a substation all wait."""
+    routing = Routing()
+    assert not routing.round(ask("1"))
+    assert routing.waiting == ["1"]
+
+
+@pytest.mark.parametrize(("waiting", "sent"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (9, 2)])
+def test_one_goes_ahead_only_while_as_many_others_wait_as_there_are_substations(
+    waiting: int, sent: int
+) -> None:
+    """Whichever connector is free first, somebody is left for it; and one at each at most."""
+    routing = Routing(Row("a", 10), Row("b", 10))
+    assert not routing.round(*(ask(str(number)) for number in range(waiting)))
+    assert [name for name, _ in routing.sent] == [str(number) for number in range(sent)]
+    assert len({where for _, where in routing.sent}) == sent
+    assert all(is_ahead(each) for each in routing.choices)
+    assert not routing.round(), "no more until one is taken"
+    assert routing.sent == []
+
+
+def test_one_more_goes_ahead_when_the_one_before_was_taken() -> None:
+    """The substation's own word of it is what counts."""
+    routing = Routing(Row("a", 10))
+    routing.round(ask("1"), ask("2"), ask("3"))
+    assert routing.sent == [("1", "a")]
+    routing.table.tracker.report("a", Counts(10, 11, 1, 0, RUN))
+    routing.round()
+    assert routing.sent == [("2", "a")]
+    assert routing.waiting == ["3"]
+
+
+def test_one_that_names_a_full_one_goes_ahead_there() -> None:
+    """It can go nowhere else, whatever is free there for others."""
+    routing = Routing(Row("a"), Row("b", 10))
+    routing.round(ask("1", 7, "b"), ask("2", 7, "b"), ask("3"))
+    assert routing.sent == [("1", "b"), ("3", "a")]
+    assert routing.waiting == ["2"]
+
+
+def test_a_free_connector_is_taken_before_any_goes_ahead() -> None:
+    """And those passed over count as waiting."""
+    routing = Routing(Row("a", 9), Row("b", 10))
+    routing.round(ask("0", 7, "nowhere"), *(ask(str(number)) for number in range(1, 5)))
+    assert routing.sent[0] == ("1", "a")
+    assert [is_ahead(each) for each in routing.choices] == [False, True, True]
+    assert routing.waiting == ["0", "4"]
+
+
+def test_none_goes_ahead_beyond_the_power_there_is() -> None:
+    """The one that is next draws while the others still do."""
+    routing = Routing(Row("a", 10, rated=75))
+    routing.round(*(ask(str(number)) for number in range(5)))
+    assert routing.sent == []
+    routing.round(ask("small", 1, rank=-1))
+    assert routing.sent == [("small", "a")]
+
+
+class Failing(LeastLoaded):
+    """A policy with a mistake in it: it fails from the third decision on."""
+
+    def __init__(self) -> None:
+        self.left = 2
+
+    def pick(self, candidates: Candidates, random: Random) -> Pick:
+        """Return the least utilised, twice."""
+        self.left -= 1
+        if self.left < 0:
+            raise KeyError
+        return super().pick(candidates, random)
+
+
+def test_scheduler_keeps_what_it_assigned_before_a_job_on_which_it_fails() -> None:
+    """The failing job is removed, those before it are assigned once, and those behind it wait."""
+    routing = Routing(Row("a"), Row("b"))
+    scheduler: Scheduler[One] = Scheduler(routing.table, Failing(), Random(1))  # noqa: S311
+    for name in ("1", "2", "3", "4"):
+        routing.queue.add(ask(name))
+    routing.queue.add(ask("0", 7, "nowhere"))
+    with pytest.raises(SchedulingFailed) as failed:
+        scheduler.schedule(routing.queue, NOW)
+    assert [each.job.name for each in failed.value.assignments] == ["1", "2"]
+    assert failed.value.job.name == "3"
+    assert isinstance(failed.value.__cause__, KeyError)
+    assert routing.waiting == ["0", "4"]

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.messages import DEFAULT_POWER_KW, ChargeRequest
+from scheduling.wait_queue import Rank, Requirements, WaitQueue, requirements
+
+
+@dataclass(frozen=True)
+class One:
+    """A request that waits."""
+
+    name: str
+    requirements: Requirements
+
+
+def one(name: str, *rank: float, departs_at: float = inf) -> One:
+    """Make a request of a rank."""
+    first, second, third = (*rank, 0.0, 0.0, 0.0)[:3]
+    return One(name, Requirements((first, second, third, name), (), 7, departs_at))
+
+
+def line_of(*ones: One) -> WaitQueue[One]:
+    """Make a wait queue that these requests joined in that order."""
+    queue: WaitQueue[One] = WaitQueue()
+    for each in ones:
+        queue.add(each)
+    return queue
+
+
+def names(ones: WaitQueue[One] | list[One]) -> str:
+    """Return the names of some requests, one letter each."""
+    return "".join(each.name for each in ones)
+
+
+@pytest.mark.parametrize(
+    ("request_", "rank"),
+    [
+        (ChargeRequest("x", 5), (0, inf, 5, "x")),
+        (ChargeRequest("x", 5, priority=9), (-9, inf, 5, "x")),
+        (ChargeRequest("x", 5, departure_time=7200), (0, 7200, 5, "x")),
+        (ChargeRequest("x", 5, requested_energy_kwh=10), (0, inf, 5, "x")),
+        (
+            ChargeRequest(
+                "x", 5, departure_time=7200, requested_energy_kwh=10, requested_power_kw=10
+            ),
+            (0, 3600, 5, "x"),
+        ),
+    ],
+)
+def test_what_ranks_a_request(request_: ChargeRequest, rank: Rank) -> None:
+    """Priority, then the latest start (departure less charging time), then age, then id."""
+    assert requirements(request_).rank == rank
+
+
+def test_what_a_request_wishes() -> None:
+    """Its power or the default, the only substations allowed, and when it leaves, if ever."""
+    plain = requirements(ChargeRequest("x", 5))
+    assert (plain.power_kw, plain.allowed, plain.departs_at) == (DEFAULT_POWER_KW, (), inf)
+    full = requirements(
+        ChargeRequest("x", 5, None, 1, 22, departure_time=9, eligible_substations=("a", "b"))
+    )
+    assert (full.power_kw, full.allowed, full.departs_at) == (22, ("a", "b"), 9)
+
+
+def test_the_order_of_requests() -> None:
+    """The most urgent first, then the one that must start soonest, then the oldest, then by id."""
+    requests = [
+        ChargeRequest("young", 9),
+        ChargeRequest("b", 5),
+        ChargeRequest("a", 5),
+        ChargeRequest("leaves", 9, departure_time=9000),
+        ChargeRequest("needs-long", 9, None, 7.4, departure_time=12000),
+        ChargeRequest("urgent", 9, priority=1),
+    ]
+    queue = line_of(*(One(each.id, requirements(each)) for each in requests))
+    assert [each.name for each in queue] == ["urgent", "needs-long", "leaves", "a", "b", "young"]
+
+
+NUMBERS = st.sampled_from([0.0, 1.0, 2.0, inf])
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=30))
+def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, ...]]) -> None:
+    """In any order of joining; of equal ranks, the first stays first."""
+    ones = [one("x", *rank) for rank in ranks]
+    queue = line_of(*ones)
+    assert list(queue) == sorted(ones, key=lambda each: each.requirements.rank)
+    assert all(
+        a is b for a, b in zip(queue, sorted(ones, key=lambda e: e.requirements.rank), strict=True)
+    )
+    assert len(queue) == len(ones)
+
+
+def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() -> None:
+    """So does a pass that assigns some jobs, passes over others, and does not see the rest."""
+    queue = line_of(*(one(name, number) for number, name in enumerate("abcdef")))
+    a, _, c, *_ = queue
+    queue.remove_first(4, [a, c])
+    assert names(queue) == "acef"
+    queue.add(one("g", 3.5))
+    assert names(queue) == "acgef"
+
+
+def test_those_whose_departure_has_come_leave_the_line() -> None:
+    """In their order, whatever was served before; the others stay."""
+    queue = line_of(
+        one("a", departs_at=5), one("b", departs_at=9), one("c"), one("d", departs_at=5),
+    )  # fmt: skip
+    assert queue.pop_departed(4.9) == []
+    queue.pop_where(lambda each: each.name == "a")
+    assert names(queue.pop_departed(5)) == "d"
+    assert names(queue.pop_departed(8)) == ""
+    queue.add(one("e", departs_at=7))
+    assert names(queue.pop_departed(8)) == "e"
+    assert names(queue.pop_departed(100)) == "b"
+    assert names(queue) == "c"
+    assert queue.pop_departed(inf) == [*line_of(one("c"))]
+
+
+@pytest.mark.parametrize(
+    ("count", "removed", "left"),
+    [(0, "", "abcd"), (1, "d", "abc"), (3, "bcd", "a"), (9, "abcd", "")],
+)
+def test_the_last_are_taken_out(count: int, removed: str, left: str) -> None:
+    """So many, or all there are, in their order."""
+    queue = line_of(*(one(name) for name in "abcd"))
+    assert names(queue.pop_last(count)) == removed
+    assert names(queue) == left
+
+
+def test_those_wanted_are_taken_out() -> None:
+    """In their order, and no other."""
+    queue = line_of(*(one(name) for name in "abcd"))
+    assert names(queue.pop_where(lambda each: each.name in "db")) == "bd"
+    assert names(queue) == "ac"
