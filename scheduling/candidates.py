@@ -8,6 +8,7 @@ on whole arrays, and what it went by can be read from them afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from math import inf, isnan, nan
 from typing import Final, NamedTuple, TypeAlias
 
@@ -74,6 +75,7 @@ class CandidateTable:
         self._passing: dict[str, SubstationState] = {}  # those whose figures change with time
         self._renew_at = -inf
         self._opened = True
+        self._changes = count()
         self._begin()
 
     def __len__(self) -> int:
@@ -198,9 +200,15 @@ class CandidateTable:
         """Return the figures by which a substation was judged last."""
         return self._figures.figures[number]
 
+    def version(self, number: int) -> int:
+        """Return a number that is another whenever anything has changed of a substation."""
+        return self._versions[number]
+
     def share(self, number: int, now: float) -> float:
         """Return (load + 1) ÷ places of a substation; infinite where it may be sent nothing."""
         figures = self._figures.figures[number]
+        if now <= self._current_until:
+            return figures.share
         if self._current(now) is _NONE_CURRENT:
             return figures.blind
         is_current = figures.asked_at >= now - self.tracker.stale_after
@@ -287,6 +295,7 @@ class CandidateTable:
         self._names = sorted(self.tracker.substations)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._figures = FigureTable(len(self._names))
+        self._versions = [next(self._changes)] * len(self._names)
         self._utilisation = np.full(len(self._names), inf)
         self._lowest = Lowest(self._utilisation, LISTED)
         self._powered = False
@@ -297,6 +306,7 @@ class CandidateTable:
         number = self._numbers.get(state.substation)
         if number is None or self.tracker.substations.get(state.substation) is not state:
             return  # it left, and another of its name may have come
+        self._versions[number] = next(self._changes)
         events_stale = state.events_stale(now)
         figures = self._figures_of(state, now, events_stale=events_stale)
         before = self._figures.figures[number]

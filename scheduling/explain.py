@@ -91,27 +91,52 @@ def shown(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def explanation(
-    pick: Pick,
-    found: Candidates,
-    table: CandidateTable,
-    requirements: Requirements,
-    now: float,
-    *,
-    policy: str,
-) -> Mapping[str, Any]:
-    """Return the explanation of a decision: the least utilised, the chosen one, and the reason.
+class Explainer:
+    """Explains the decisions of a policy; it remembers what it showed of each substation.
 
-    It is to be made before the load tracker is told of the decision.
+    Between two decisions hardly any substation changes: what is shown of one is made anew only
+    then, but for what changes with time and with the job.
     """
-    numbers = table.least_utilised(LISTED, requirements.allowed, now)
-    if pick.number not in numbers:
-        numbers.append(pick.number)
-    return {
-        "policy": policy,
-        "reason": pick.reason + BLIND * found.blind + AHEAD * found.ahead,
-        "candidates": [shown(_candidate(table, each, now, requirements)) for each in numbers],
-    }
+
+    def __init__(self, table: CandidateTable, policy: str) -> None:
+        self._table = table
+        self._policy = policy
+        self._shown: dict[str, tuple[int, float | None, dict[str, Any]]] = {}
+
+    def explanation(
+        self, pick: Pick, found: Candidates, requirements: Requirements, now: float
+    ) -> Mapping[str, Any]:
+        """Return the explanation of a decision: the least utilised, the chosen one, the reason.
+
+        It is to be made before the load tracker is told of the decision.
+        """
+        numbers = self._table.least_utilised(LISTED, requirements.allowed, now)
+        if pick.number not in numbers:
+            numbers.append(pick.number)
+        return {
+            "policy": self._policy,
+            "reason": pick.reason + BLIND * found.blind + AHEAD * found.ahead,
+            "candidates": [self._show(each, requirements, now) for each in numbers],
+        }
+
+    def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
+        table = self._table
+        name, version = table.names()[number], table.version(number)
+        known = self._shown.get(name)
+        if known is None or known[0] != version:
+            candidate = _candidate(table, number, now, None)
+            age = candidate.gauge_age
+            known = version, None if age is None else now - age, shown(candidate)
+            self._shown[name] = known
+        _, asked_at, last = known
+        problem = _problem(table, number, now)
+        reason = _reason_against(table, number, now, problem, requirements)
+        return {
+            **last,
+            "gauge_age_seconds": None if asked_at is None else round(now - asked_at, 3),
+            "eligible": reason is None,
+            "reason": reason,
+        }
 
 
 def _candidate(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
-from scheduling.explain import explanation
+from scheduling.explain import Explainer
 from scheduling.policies import Policy
 from scheduling.reservation import Reservation
 from scheduling.wait_queue import W, WaitQueue
@@ -52,6 +52,7 @@ class Scheduler(Generic[W]):
     ) -> None:
         self._table = table
         self._policy = policy
+        self._explainer = Explainer(table, policy.name)
         self._random = random
         self._send_ahead = send_ahead
         self._reservation: Reservation[W] = Reservation(table)
@@ -126,7 +127,7 @@ class Scheduler(Generic[W]):
         )
         if found is not None:
             pick = self._policy.pick(found, self._random)
-            why = explanation(pick, found, table, needs, now, policy=self._policy.name)
+            why = self._explainer.explanation(pick, found, needs, now)
             self._reservation.on_assigned(job)
             substation = found.name(pick.number)
             table.tracker.dispatch(substation, now, needs.power_kw)

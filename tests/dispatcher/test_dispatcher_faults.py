@@ -13,9 +13,8 @@ from dispatcher.dispatcher import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
-from scheduling import scheduler
-from scheduling.candidates import Candidates, CandidateTable
-from scheduling.explain import explanation
+from scheduling.candidates import Candidates
+from scheduling.explain import Explainer
 from scheduling.policies import Pick
 from scheduling.wait_queue import Requirements
 from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
@@ -286,19 +285,16 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
     """It is rejected, so the next process does not fail on it; the others are sent once each."""
     bench = Bench(confirming(), "s1")
 
+    explanation = Explainer.explanation
+
     def failing(
-        pick: Pick,
-        found: Candidates,
-        table: CandidateTable,
-        needs: Requirements,
-        now: float,
-        **more: str,
+        explainer: Explainer, pick: Pick, found: Candidates, needs: Requirements, now: float
     ) -> object:
         if needs.rank[-1] == "poison":
             raise Mistaken
-        return explanation(pick, found, table, needs, now, **more)
+        return explanation(explainer, pick, found, needs, now)
 
-    monkeypatch.setattr(scheduler, "explanation", failing)
+    monkeypatch.setattr(Explainer, "explanation", failing)
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: told.append(context["exception"].__cause__)
@@ -327,7 +323,7 @@ async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fa
     def failing(*_: object, **__: object) -> object:
         raise Mistaken
 
-    monkeypatch.setattr(scheduler, "explanation", failing)
+    monkeypatch.setattr(Explainer, "explanation", failing)
     assert bench.rescue.bring("s1", body("poison"), "poison")
     await turns()
     assert [type(each) for each in told] == [Mistaken], "which ends the service"

@@ -17,8 +17,8 @@ from scheduling.explain import (
     NO_CONNECTOR,
     NO_POWER,
     NOT_ALLOWED,
+    Explainer,
     candidates,
-    explanation,
     shown,
 )
 from scheduling.load_tracker import DRAINED, NO_BASELINE, NO_CONSUMER
@@ -44,7 +44,7 @@ def recorded(
     found = table.candidates_for(wanted.power_kw, wanted.allowed, now, ahead=ahead)
     assert found is not None
     pick = LeastLoaded().pick(found, Random(0))  # noqa: S311
-    return explanation(pick, found, table, wanted, now, policy="least-loaded")
+    return Explainer(table, "least-loaded").explanation(pick, found, wanted, now)
 
 
 def reasons(reserved: Mapping[str, Any]) -> dict[str, str | None]:
@@ -179,7 +179,7 @@ def test_the_record_never_lacks_the_chosen() -> None:
     found = table.candidates_for(7, (), NOW)
     assert found is not None
     pick = Pick(table.number("s099"), "drawn among 100")
-    reserved = explanation(pick, found, table, requirements(), NOW, policy="random")
+    reserved = Explainer(table, "random").explanation(pick, found, requirements(), NOW)
     names = [each["substation"] for each in reserved["candidates"]]
     assert names == [*(f"s{n:03}" for n in range(20)), "s099"]
     assert (reserved["policy"], reserved["reason"]) == ("random", "drawn among 100")
