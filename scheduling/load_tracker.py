@@ -126,7 +126,7 @@ class LoadTracker:
             return  # it has left; what may be there goes there all the same
         state.dispatched += 1
         state.sent_at.append(now)
-        state.in_flight_kw.append(power_kw)
+        state.in_flight_kw.add(power_kw)
         state.expected = state.expected_load(now) + 1.0, now
         if not state.synced:
             state.depth = None  # whether that counted this one, nobody can tell
@@ -135,9 +135,9 @@ class LoadTracker:
         """Note that a job sent there did not arrive."""
         if (state := self._of(substation)) is not None:
             state.dispatched -= 1
-            for sent in (state.sent_at, state.in_flight_kw):
-                if sent:
-                    sent.pop()
+            state.in_flight_kw.drop_newest()
+            if state.sent_at:
+                state.sent_at.pop()
 
     # what waits in its queue
 

@@ -135,8 +135,7 @@ def _trim(state: SubstationState) -> None:
     if not state.synced or not (state.in_flight_kw or state.sent_at):
         return
     outstanding = state.outstanding
-    for _ in range(int(len(state.in_flight_kw) - outstanding)):
-        state.in_flight_kw.popleft()
+    state.in_flight_kw.drop_oldest(max(0, int(len(state.in_flight_kw) - outstanding)))
     if state.counts is not None:
         del state.sent_at[: max(0, int(len(state.sent_at) - outstanding))]
 

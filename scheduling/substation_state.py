@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, exp, inf
 from typing import Final, NamedTuple
@@ -39,6 +40,48 @@ class Depth:
     known_at: float = 0.0
 
 
+class InFlight:
+    """The powers of the jobs in flight in kW, the newest last, and their sum."""
+
+    __slots__ = ("_powers", "total")
+
+    def __init__(self) -> None:
+        self._powers: deque[float] = deque()
+        self.total = 0.0
+
+    def __len__(self) -> int:
+        """Return how many jobs there are."""
+        return len(self._powers)
+
+    def __iter__(self) -> Iterator[float]:
+        """Return the powers, in order."""
+        return iter(self._powers)
+
+    def add(self, power_kw: float) -> None:
+        """Add a job that is dispatched."""
+        self._powers.append(power_kw)
+        self.total += power_kw
+
+    def drop_oldest(self, count: int) -> None:
+        """Remove jobs that have arrived: the first that were dispatched."""
+        for _ in range(count):
+            self._removed(self._powers.popleft())
+
+    def drop_newest(self) -> None:
+        """Remove the job that was dispatched last, if there is one."""
+        if self._powers:
+            self._removed(self._powers.pop())
+
+    def clear(self) -> None:
+        """Remove all jobs."""
+        self._powers.clear()
+        self.total = 0.0
+
+    def _removed(self, power_kw: float) -> None:
+        # what additions and subtractions have left of a rounding error ends here
+        self.total = self.total - power_kw if self._powers else 0.0
+
+
 @dataclass(slots=True)
 class SubstationState:
     """What is known of one substation; times are in the ledger's seconds, power in kW.
@@ -59,7 +102,7 @@ class SubstationState:
     synced: bool = False
     depth: Depth | None = None
     dispatched: float = 0.0
-    in_flight_kw: deque[float] = field(default_factory=deque)
+    in_flight_kw: InFlight = field(default_factory=InFlight)
     sent_at: list[float] = field(default_factory=list)
     ready: float = 0.0  # in its queue, where it has no counters
     unmoved: tuple[float, float] = (0.0, 0.0)  # jobs dispatched and taken, while some are out
@@ -188,7 +231,7 @@ class SubstationState:
     def _in_flight_kw(self) -> float:
         """Give the power of the jobs on their way: of those not known, the usual one."""
         unknown = self.outstanding - len(self.in_flight_kw)
-        return sum(self.in_flight_kw) + max(0.0, unknown) * DEFAULT_POWER_KW
+        return self.in_flight_kw.total + max(0.0, unknown) * DEFAULT_POWER_KW
 
 
 def share_of(power_kw: float, rated_kw: float) -> float:
