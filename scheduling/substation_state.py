@@ -40,14 +40,12 @@ class Depth:
     known_at: float = 0.0
 
 
+@dataclass(slots=True)
 class InFlight:
     """The powers of the jobs in flight in kW, the newest last, and their sum."""
 
-    __slots__ = ("_powers", "total")
-
-    def __init__(self) -> None:
-        self._powers: deque[float] = deque()
-        self.total = 0.0
+    total: float = 0.0
+    _powers: deque[float] = field(default_factory=deque)
 
     def __len__(self) -> int:
         """Return how many jobs there are."""
