@@ -2,7 +2,7 @@
 
 One that comes back ramps up instead of swallowing the backlog at once (slow start). One that keeps
 failing is left out for a while after it comes back, longer each time (ejection); a time without a
-failure makes up for one. It is for the ledger to say whether it can be spared.
+failure makes up for one. The load tracker decides whether it can be spared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_FAILURES: Final = FREE_FAILURES + 7.0  # then the ejection is the longest; n
 
 @dataclass(slots=True)
 class Health:
-    """What is remembered of one substation's failures. Times are in the ledger's seconds."""
+    """What is remembered of one substation's failures. Times are in the tracker's seconds."""
 
     failed_at: float | None = None  # since when it cannot be used; None while it can
     failures: float = 0.0  # that count still, as of `counted_at`
@@ -30,7 +30,7 @@ class Health:
     back_with: float = 0.0
 
     def record_failure(self, now: float) -> None:
-        """Note that it failed; while it stays away, that is one failure."""
+        """Record that it failed; while it stays away, that is one failure."""
         if self.failed_at is None:
             self.failed_at = now
             left = max(0.0, self.failures - (now - self.counted_at) / FORGIVEN_SECONDS)
@@ -38,7 +38,7 @@ class Health:
             self.counted_at = now
 
     def record_recovery(self, now: float, sessions: float) -> None:
-        """Note that it can be used again; it ramps up from the sessions it has.
+        """Record that it can be used again; it ramps up from the sessions it has.
 
         Where it is ejected, that begins once it is no longer.
         """
@@ -55,11 +55,11 @@ class Health:
         self.ejected_until = self.back_at = now
 
     def ejected(self, now: float) -> bool:
-        """Tell whether it is left out though it could be used."""
+        """Return whether it is left out though it could be used."""
         return now < self.ejected_until
 
     def slow_start_limit(self, places: float, now: float, slow_start: float) -> float:
-        """Give how many of its places may be taken, while it ramps up over ``slow_start`` s.
+        """Return how many of its places may be taken, while it ramps up over ``slow_start`` s.
 
         What it had when it came back may stay; of the rest at least one is open.
         """
@@ -73,5 +73,5 @@ class Health:
         return min(places, self.back_with + max(1.0, rest * share))
 
     def unsteady(self, now: float) -> bool:
-        """Tell whether the mere passing of time will change something."""
+        """Return whether the mere passing of time will change something."""
         return self.back_at is not None or self.ejected(now)

@@ -1,19 +1,19 @@
-"""What each substation has in hand, now. Pure: time is an argument, in seconds of one clock.
+"""The load of each substation, as known now. Pure: time is an argument, in seconds of one clock.
 
 A gauge is old the moment it is read. What is true now is
 
     load = sessions in progress + dispatched − taken
 
 where sessions and taken (accepted, and second copies) are the substation's own counters of one
-instant, and dispatched is counted here on the same scale. The counters come with every scrape and
-with every event the substation writes; the newer ones hold, so an event that is lost or read twice
-does no harm. The scale is set once for each run of a substation or dispatcher: while nothing is
-sent there, what was ever dispatched is what was taken and what still waits in the queue. Should
-more be taken than was counted (a broken link sent a job twice, or the broker held jobs back for a
-consumer that was gone), then what was taken is what was dispatched.
-A substation without counters is taken at its gauge, plus what was sent since that was asked for.
-Power goes the same way: what its sessions draw is told, and what is on its way is the power of the
-jobs sent last, as many as are outstanding.
+instant, and dispatched is counted here from the same baseline. The counters come with every scrape
+and with every event of the substation; the newer ones hold, so an event that is lost or read twice
+does no harm. The baseline is set once for each run of a substation or dispatcher: while nothing is
+in flight, what was ever dispatched is what was taken and what still waits in the queue. If more is
+taken than was counted (a broken link sent a job twice, or RabbitMQ held jobs back for a consumer
+that was gone), then what was taken is what was dispatched.
+A substation without counters has the load of its gauge, and what was dispatched since that was
+asked for. Power is tracked in the same way: its sessions' power is reported, and what is in flight
+is the power of the jobs dispatched last, as many as are outstanding.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from scheduling.observations import apply_counts, apply_page
 from scheduling.readings import LOAD, Reading
 from scheduling.substation_state import NO_READING, Depth, SubstationState, brought
 
-SETTLE_SECONDS: Final = 1.0  # at most, until every scale is set and the first is chosen among all
+SETTLE_SECONDS: Final = 1.0  # at most, until every baseline is set and the first job has a choice
 NO_CONSUMER: Final = "nobody takes the jobs in its queue"
 NO_BASELINE: Final = "what waits in its queue is not known yet"
 DRAINED: Final = "drained by an operator"
 
 
 class LoadTracker:
-    """The accounts of all substations.
+    """The states of all substations.
 
     A gauge older than ``stale_after`` seconds makes its substation ineligible. A substation that
     does not say how many connectors it has is taken to have ``default_connectors``.
@@ -69,27 +69,27 @@ class LoadTracker:
         self.former.update(set(substations) - self.substations.keys())
 
     def take_changed(self) -> list[SubstationState]:
-        """Give the accounts that have changed, or are gone, since this was last asked."""
+        """Remove and return the states that have changed, or are gone, since the last call."""
         changed = list(self._changed.values())
         self._changed.clear()
         return changed
 
     def touch(self, state: SubstationState) -> None:
-        """Count an account as changed, unless it left: time alone changes what follows from it."""
+        """Count a state as changed, unless its substation left: time alone changes its figures."""
         if self.substations.get(state.substation) is state:
             self._change(state)
 
     # what is heard of a substation
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
-        """Take in a page that was asked for at ``asked_at``."""
+        """Apply a page that was asked for at ``asked_at``."""
         if (state := self._of(substation)) is not None:
             apply_page(state, reading, asked_at)
             if state.health.ejected(asked_at) and not self._spares(state, asked_at):
                 state.health.end_ejection(asked_at)
 
     def report(self, substation: str, counts: Counts) -> bool:
-        """Take in counters that came with an event; tells whether anything follows from them."""
+        """Apply counters that came with an event; return whether anything follows from them."""
         state = self.substations.get(substation)
         if state is None or not apply_counts(state, counts):
             return False
@@ -97,7 +97,7 @@ class LoadTracker:
         return True
 
     def fail(self, substation: str, problem: str, now: float) -> None:
-        """Note that a substation's page gives no load; once for long, it has failed."""
+        """Record that a substation's page gives no load; once for long, it has failed."""
         if (state := self._of(substation)) is None:
             return
         state.problem = problem
@@ -107,13 +107,13 @@ class LoadTracker:
             state.health.record_failure(now)
 
     def refuse(self, substation: str, problem: str, now: float) -> None:
-        """Note that a substation's queue takes no jobs, until its page is read again."""
+        """Record that a substation's queue takes no jobs, until its page is read again."""
         if (state := self._of(substation)) is not None:
             state.refusal = problem
             state.health.record_failure(now)
 
     def control(self, substation: str, control: Control) -> None:
-        """Note what an operator has set, whether or not the substation is known yet."""
+        """Record what an operator has set, whether or not the substation is known yet."""
         self._controls[substation] = control
         if (state := self._of(substation)) is not None:
             self._apply_control(state)
@@ -121,7 +121,7 @@ class LoadTracker:
     # what is sent there
 
     def dispatch(self, substation: str, now: float, power_kw: float = DEFAULT_POWER_KW) -> None:
-        """Note that a job is being sent there whose session draws so much power."""
+        """Record that a job is being sent there whose session draws so much power."""
         if (state := self._of(substation)) is None:
             return  # it has left; what may be there goes there all the same
         state.dispatched += 1
@@ -132,7 +132,7 @@ class LoadTracker:
             state.depth = None  # whether that counted this one, nobody can tell
 
     def undo(self, substation: str) -> None:
-        """Note that a job sent there did not arrive."""
+        """Record that a job sent there did not arrive."""
         if (state := self._of(substation)) is not None:
             state.dispatched -= 1
             state.in_flight_kw.drop_newest()
@@ -142,31 +142,31 @@ class LoadTracker:
     # what waits in its queue
 
     def settle(self, now: float) -> None:
-        """Begin to wait a little until every scale is set: the first of them would get all jobs."""
+        """Begin to wait a little until every baseline is set: the first substation would get all jobs."""
         self._settled_at = now + SETTLE_SECONDS
 
     def settling(self, now: float) -> bool:
-        """Tell whether it is better to wait: some substation is about to be known."""
+        """Return whether it is better to wait: some substation is about to be known."""
         if now < self._settled_at and any(map(_coming, self.substations.values())):
             return True
         self._settled_at = -inf
         return False
 
     def invalidate_baseline(self, substation: str | None = None) -> None:
-        """Have the scale of one, or of each, set anew: others put jobs there, or took some away."""
+        """Have one baseline, or each, set anew: others put jobs there, or took some."""
         for name, state in self.substations.items():
             if substation in (None, name) and state.counts is not None:
                 state.synced, state.depth = False, None
                 self._change(state)
 
     def queued(self, substation: str, ready: float, consumers: int) -> None:
-        """Note the jobs ready in a substation's queue, and how many consumers that has."""
+        """Record the jobs ready in a substation's queue, and how many consumers that has."""
         if (state := self._of(substation)) is not None:
             state.consumers = consumers
             state.ready = ready if state.counts is None else 0.0
 
     def unsynced(self) -> list[str]:
-        """Name the substations whose queue's depth is to be asked for."""
+        """Return the substations whose queue's depth is to be asked for."""
         substations = self.substations.values()
         return [
             each.substation
@@ -175,13 +175,13 @@ class LoadTracker:
         ]
 
     def ask_depth(self, substation: str) -> None:
-        """Note that a queue's depth is being asked for; nothing may be on its way there."""
+        """Record that a queue's depth is being asked for; nothing may be published there."""
         state = self.substations.get(substation)
         if state is not None and state.counts is not None:
             state.depth = Depth(brought(state.counts))
 
     def depth(self, substation: str, ready: float | None, now: float) -> None:
-        """Note the answer: so many jobs were ready in the queue; None if there is no answer."""
+        """Record the answer: so many jobs were ready in the queue; None if there is no answer."""
         state = self.substations.get(substation)
         if state is None or state.depth is None:
             return
@@ -193,11 +193,11 @@ class LoadTracker:
     # what follows
 
     def ineligible_reason(self, state: SubstationState, now: float) -> str | None:
-        """Say why nothing may be sent to a substation, or None where it may."""
+        """Return why nothing may be sent to a substation, or None where it may."""
         return self.unreadable_reason(state, now) or self.blocked_reason(state, now)
 
     def unreadable_reason(self, state: SubstationState, now: float) -> str | None:
-        """Say why a substation's load is unknown by its page, or None where it is known."""
+        """Return why a substation's load is unknown by its page, or None where it is known."""
         if state.problem is not None:
             return state.problem
         if now - state.oldest > self.stale_after:
@@ -214,7 +214,7 @@ class LoadTracker:
         return state.problem is None and self.unreadable_reason(state, now) is not None
 
     def blocked_reason(self, state: SubstationState, now: float) -> str | None:
-        """Say why nothing may be sent to a substation whatever its page says, or None."""
+        """Return why nothing may be sent to a substation whatever its page says, or None."""
         if state.drained:
             return DRAINED
         if state.refusal is not None:
@@ -227,19 +227,19 @@ class LoadTracker:
         return None if state.synced else NO_BASELINE
 
     def readable(self, now: float) -> dict[str, bool]:
-        """Tell of each substation whether its page gives its load; one that has left gives none."""
+        """Return of each substation whether its page gives its load; one that has left gives none."""
         readable = {
             n: self.unreadable_reason(each, now) is None for n, each in self.substations.items()
         }
         return dict.fromkeys(self.former, False) | readable
 
     def another(self, substation: str, now: float) -> bool:
-        """Tell whether anything may be sent to another substation than that one."""
+        """Return whether anything may be sent to another substation than that one."""
         others = (each for each in self.substations.values() if each.substation != substation)
         return any(self.ineligible_reason(each, now) is None for each in others)
 
     def _spares(self, state: SubstationState, now: float) -> bool:
-        """Tell whether the others that can be chosen have half of all connectors, or more.
+        """Return whether the others that can be chosen have half of all connectors, or more.
 
         What an operator has drained counts for neither.
         """
@@ -252,7 +252,7 @@ class LoadTracker:
         return 2 * sum(each.connectors for each in others) >= sum(each.connectors for each in known)
 
     def _of(self, substation: str) -> SubstationState | None:
-        """Give an account that is about to change."""
+        """Return a state that is about to change."""
         if (state := self.substations.get(substation)) is not None:
             self._change(state)
         return state
@@ -268,5 +268,5 @@ class LoadTracker:
 
 
 def _coming(state: SubstationState) -> bool:
-    """Tell whether a substation is not known yet, and nothing says that it will not be."""
+    """Return whether a substation is not known yet, and nothing says that it will not be."""
     return state.problem == NO_READING or (state.problem is None and not state.synced)

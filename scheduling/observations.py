@@ -1,4 +1,4 @@
-"""How an account changes by a page or an event of its substation. Pure: times are in seconds."""
+"""What a page or an event changes in the state of its substation. Pure: times are in seconds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scheduling.substation_state import (
     written,
 )
 
-DOUBT_SECONDS: Final = 5.0  # jobs that are on their way for so long may be gone from the queue
+DOUBT_SECONDS: Final = 5.0  # jobs in flight for so long may be gone from the queue
 
 
 def apply_page(state: SubstationState, reading: Reading, asked_at: float) -> None:
-    """Take in a page that was asked for at ``asked_at``."""
+    """Apply a page that was asked for at ``asked_at``."""
     counts, known = reading.counts, state.counts
     new_run = _is_new_run(state, counts)
     foreseen = _foreseen(state, asked_at)
@@ -43,7 +43,7 @@ def apply_page(state: SubstationState, reading: Reading, asked_at: float) -> Non
 
 
 def apply_counts(state: SubstationState, counts: Counts) -> bool:
-    """Take in counters that came with an event; tells whether something follows from them.
+    """Apply counters that came with an event; return whether something follows from them.
 
     Only a page makes a new run known: an event may be from a run that is over.
     """
@@ -67,7 +67,7 @@ def _is_new_run(state: SubstationState, counts: Counts | None) -> bool:
 def _take_gauges(
     state: SubstationState, reading: Reading, asked_at: float, *, afresh: bool
 ) -> None:
-    """Note each gauge with its own age; one that is missing now keeps the age it has.
+    """Record each gauge with its own age; one that is missing now keeps the age it has.
 
     Only another run of the substation may have fewer.
     """
@@ -86,7 +86,7 @@ def _count(state: SubstationState, counts: Counts) -> None:
         state.counts, state.synced, state.depth = counts, False, None
         state.dispatched = taken_from_queue(
             counts
-        )  # until the scale is set, its sessions are all we know
+        )  # until the baseline is set, its sessions are all we know
         state.in_flight_kw.clear()
     elif progress(counts) >= progress(known):
         state.counts = counts
@@ -100,7 +100,7 @@ def _note_seen(state: SubstationState, counts: Counts) -> None:
 
 
 def _note_due(state: SubstationState, page: Counts, asked_at: float, *, afresh: bool) -> None:
-    """Note what the event log has to tell still, since a page shows it."""
+    """Record what the event log has to tell still, since a page shows it."""
     if afresh:
         state.events_seen, state.events_due = written(page), None
     elif written(page) > state.events_seen and state.events_due is None:
@@ -108,14 +108,14 @@ def _note_due(state: SubstationState, page: Counts, asked_at: float, *, afresh: 
 
 
 def _foreseen(state: SubstationState, now: float) -> float | None:
-    """Give the load that was to be expected by now, where only pages tell and that can be said."""
+    """Return the load that was to be expected by now, where only pages tell and that can be said."""
     if state.counts is None or state.session_seconds is None or not state.events_stale(now):
         return None
     return state.expected_load(now)
 
 
 def _expected(state: SubstationState, foreseen: float | None) -> float:
-    """Give what to go by until the next page, where only pages tell.
+    """Return what to go by until the next page, where only pages tell.
 
     The more connectors, the more a page shows of what will soon be over by itself: then what was
     foreseen counts as well, up to a half. With one connector the page is all. Found by simulation:
@@ -130,7 +130,7 @@ def _expected(state: SubstationState, foreseen: float | None) -> float:
 def _trim(state: SubstationState) -> None:
     """Forget jobs that have arrived, and their powers: the first that were sent.
 
-    Without a scale it may be others that have arrived, which nobody has counted.
+    Without a baseline it may be others that have arrived, which were not counted.
     """
     if not state.synced or not (state.in_flight_kw or state.sent_at):
         return
@@ -141,7 +141,7 @@ def _trim(state: SubstationState) -> None:
 
 
 def _sync(state: SubstationState, page: Counts, shown_at: float) -> None:
-    """Set the scale, if nothing was taken while the depth was asked for; else ask again."""
+    """Set the baseline, if nothing was taken while the depth was asked for; else ask again."""
     depth = state.depth
     if state.synced or depth is None or depth.ready is None or shown_at < depth.known_at:
         return
@@ -151,7 +151,7 @@ def _sync(state: SubstationState, page: Counts, shown_at: float) -> None:
 
 
 def _doubt(state: SubstationState, page: Counts, now: float) -> None:
-    """Have the scale set anew where jobs are on their way and none arrives.
+    """Have the baseline set anew where jobs are in flight and none arrives.
 
     They wait in the queue, or somebody took them out of it: only its depth can tell. Those that the
     substation says it has are not in doubt.

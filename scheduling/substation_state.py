@@ -1,4 +1,4 @@
-"""One substation's line in the ledger, and what follows from it. Pure."""
+"""What is known of one substation, and what follows from it. Pure."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ class InFlight:
 
 @dataclass(slots=True)
 class SubstationState:
-    """What is known of one substation; times are in the ledger's seconds, power in kW.
+    """What is known of one substation; times are in the tracker's seconds, power in kW.
 
-    ``in_file`` is how many connectors it has where its page does not say; ``way`` are the powers of
-    the jobs on their way there, the newest last.
+    ``in_file`` is how many connectors it has where its page does not say; ``in_flight_kw``
+    are the powers of the jobs in flight.
     """
 
     substation: str
@@ -126,11 +126,11 @@ class SubstationState:
 
     @property
     def capped(self) -> bool:
-        """Tell whether an operator allows fewer sessions than it has connectors."""
+        """Return whether an operator allows fewer sessions than it has connectors."""
         return self.places < self.connectors
 
     def gauge(self, name: str) -> float | None:
-        """Give the last value of a gauge, or None where its page never had it."""
+        """Return the last value of a gauge, or None where its page never had it."""
         found = self.gauges.get(name)
         return None if found is None else found.value
 
@@ -148,7 +148,7 @@ class SubstationState:
 
     @property
     def load(self) -> float:
-        """Sessions in progress and jobs on their way, as of now."""
+        """Return sessions in progress and jobs in flight, as of now."""
         counts = self.counts
         if counts is None:
             return self.sessions + self.outstanding
@@ -157,7 +157,7 @@ class SubstationState:
 
     @property
     def power_kw(self) -> float:
-        """What its sessions, the jobs on their way and other consumers draw together, in kW."""
+        """Return what sessions, jobs in flight and other consumers draw together, in kW."""
         return self.background_kw + self._charging_kw() + self._in_flight_kw()
 
     @property
@@ -186,17 +186,17 @@ class SubstationState:
         return None if found is None else now - found.asked_at
 
     def events_stale(self, now: float) -> bool:
-        """Tell whether no events come of what happens there: then only its pages tell."""
+        """Return whether no events come of what happens there: then only its pages tell."""
         if self.counts is None:
             return True
         return self.events_due is not None and now - self.events_due[1] > EVENTS_STALE_SECONDS
 
     def load_at(self, now: float) -> float:
-        """Give the load that a decision goes by: where only pages tell, what is to be expected."""
+        """Return the load that a decision goes by: where only pages tell, what is to be expected."""
         return self.expected_load(now) if self.events_stale(now) else self.load
 
     def expected_load(self, now: float) -> float:
-        """Give the load that is to be expected, where only pages tell, since the last one came.
+        """Return the load that is to be expected, where only pages tell, since the last one came.
 
         Each session in progress ends with a rate of one in ``session_seconds``.
         """
@@ -208,7 +208,7 @@ class SubstationState:
         return (load - full * places / mean) * exp(-(rest - full) / mean)
 
     def ahead(self, period: float) -> float:
-        """Give how many jobs may wait there where only pages tell, so that it is never idle.
+        """Return how many jobs may wait there where only pages tell, so that it is never idle.
 
         As many as it can complete in ``AHEAD_PERIODS`` of ``period`` seconds between two pages.
         """
@@ -217,7 +217,7 @@ class SubstationState:
         return ceil(self.places * AHEAD_PERIODS * period / self.session_seconds)
 
     def _charging_kw(self) -> float:
-        """Give the power of the sessions: a session whose power nobody tells draws the usual."""
+        """Return the power of the sessions: a session whose power nobody tells draws the usual."""
         if self.counts is not None and self.counts.power_kw is not None:
             return self.counts.power_kw
         events_seen = self.gauge(readings.POWER)
@@ -227,31 +227,31 @@ class SubstationState:
         return events_seen + max(0.0, begun) * DEFAULT_POWER_KW
 
     def _in_flight_kw(self) -> float:
-        """Give the power of the jobs on their way: of those not known, the usual one."""
+        """Return the power of the jobs in flight: of those not known, the usual one."""
         unknown = self.outstanding - len(self.in_flight_kw)
         return self.in_flight_kw.total + max(0.0, unknown) * DEFAULT_POWER_KW
 
 
 def share_of(power_kw: float, rated_kw: float) -> float:
-    """Give power ÷ rated power; a transformer that is built for nothing is always full."""
+    """Return power ÷ rated power; a transformer that is built for nothing is always full."""
     return power_kw / rated_kw if rated_kw else inf
 
 
 def taken_from_queue(counts: Counts) -> float:
-    """Give how many jobs a substation has taken from its queue."""
+    """Return how many jobs a substation has taken from its queue."""
     return counts.accepted + counts.dropped
 
 
 def brought(counts: Counts) -> float:
-    """Give how many jobs have left a substation's queue: those it has not begun count as well."""
+    """Return how many jobs have left a substation's queue: those it has not begun count as well."""
     return taken_from_queue(counts) + counts.waiting
 
 
 def progress(counts: Counts) -> float:
-    """Give how far a run has come: its counters only grow, so the larger is the newer."""
+    """Return how far a run has come: its counters only grow, so the larger is the newer."""
     return counts.accepted + counts.completed + counts.dropped
 
 
 def written(counts: Counts) -> float:
-    """Give how many events of its sessions a run has written; of second copies there are none."""
+    """Return how many events of its sessions a run has written; of second copies there are none."""
     return counts.accepted + counts.completed
