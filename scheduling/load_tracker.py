@@ -142,7 +142,7 @@ class LoadTracker:
     # what waits in its queue
 
     def settle(self, now: float) -> None:
-        """Begin to wait a little until every baseline is set: the first substation would get all jobs."""
+        """Wait a little until every baseline is set: the first would get all jobs."""
         self._settled_at = now + SETTLE_SECONDS
 
     def settling(self, now: float) -> bool:
@@ -227,7 +227,7 @@ class LoadTracker:
         return None if state.synced else NO_BASELINE
 
     def readable(self, now: float) -> dict[str, bool]:
-        """Return of each substation whether its page gives its load; one that has left gives none."""
+        """Return whether each substation's page gives its load; one that has left gives none."""
         readable = {
             n: self.unreadable_reason(each, now) is None for n, each in self.substations.items()
         }

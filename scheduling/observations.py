@@ -108,7 +108,7 @@ def _note_due(state: SubstationState, page: Counts, asked_at: float, *, afresh: 
 
 
 def _foreseen(state: SubstationState, now: float) -> float | None:
-    """Return the load that was to be expected by now, where only pages tell and that can be said."""
+    """Return the load expected by now, where only pages tell; None where that is unknown."""
     if state.counts is None or state.session_seconds is None or not state.events_stale(now):
         return None
     return state.expected_load(now)

@@ -192,7 +192,7 @@ class SubstationState:
         return self.events_due is not None and now - self.events_due[1] > EVENTS_STALE_SECONDS
 
     def load_at(self, now: float) -> float:
-        """Return the load that a decision goes by: where only pages tell, what is to be expected."""
+        """Return the load that a decision uses: where only pages tell, what is expected."""
         return self.expected_load(now) if self.events_stale(now) else self.load
 
     def expected_load(self, now: float) -> float:
