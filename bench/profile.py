@@ -16,7 +16,7 @@ from bench.report import Row, Table
 RATE: Final = 200  # samples a second
 ROWS: Final = 15
 LOOP: Final = "asyncio.base_events"
-OWN: Final = ("dispatcher.", "grid.")
+OWN: Final = ("dispatcher.", "scheduling.", "grid.")
 SHARE: Final = "%"
 
 
@@ -72,7 +72,7 @@ def _module(frame: str) -> str:
         if root in path:
             path = path.rpartition(root)[2]
             path = path.partition("/")[2] if root == "lib/python3." else path
-    for package in ("dispatcher/", "grid/", "api/", "substation/"):
+    for package in ("dispatcher/", "scheduling/", "grid/", "api/", "substation/"):
         _, found, rest = path.rpartition(f"/{package}")
         if found and not path.startswith(package):
             path = package + rest

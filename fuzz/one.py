@@ -8,7 +8,7 @@ from contextlib import suppress
 import atheris
 
 # imports in this block are instrumented, so that coverage guides the next inputs
-with atheris.instrument_imports(include=["grid", "dispatcher", "prometheus_client"]):
+with atheris.instrument_imports(include=["grid", "scheduling", "dispatcher", "prometheus_client"]):
     from fuzz.readers import READERS, Reader
 
 

@@ -62,7 +62,7 @@ def test_profile_is_by_module_of_the_loops_thread() -> None:
     loop = "run (/usr/lib/python3.11/asyncio/base_events.py:603)"
     read = "read (/x/lib/python3.11/site-packages/pika/connection.py:1)"
     again = "parse (/x/lib/python3.11/site-packages/pika/connection.py:2)"
-    decide = "decide (/home/somebody/grid/dispatcher/decision/fleet.py:3)"
+    decide = "decide (/home/somebody/grid/scheduling/candidates.py:3)"
     alone, own = profile.tables(
         [
             f"{loop};{read};{again} 3",

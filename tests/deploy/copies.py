@@ -8,7 +8,7 @@ from typing import Final
 
 from deploy import stack
 
-PACKAGES: Final = ("grid", "api", "dispatcher", "substation", "load_test", "deploy")
+PACKAGES: Final = ("grid", "scheduling", "api", "dispatcher", "substation", "load_test", "deploy")
 FILES: Final = ("Makefile", "requirements-dev.lock")
 
 
