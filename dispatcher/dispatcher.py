@@ -278,6 +278,7 @@ class Dispatcher:
         for job in self._wait_queue.pop_departed(self._clock()):
             self._expire(job)
         if not self._tracker.settling(self._now()):
+            self._tracker.end_settling()
             self._schedule()
         self._sender.flush()
         if self._scheduler.capacity_left:

@@ -322,7 +322,7 @@ class CandidateTable:
                 current_until = figures.asked_at + self.tracker.stale_after
                 self._current_until = min(self._current_until, current_until)
         fades = events_stale and state.session_seconds is not None
-        if fades or state.events_due is not None or state.health.unsteady(now):
+        if fades or state.events_due is not None or state.health.unsteady(now, self._slow_start):
             self._passing[state.substation] = state
 
     def _figures_of(self, state: SubstationState, now: float, *, events_stale: bool) -> Figures:
@@ -336,7 +336,8 @@ class CandidateTable:
             share = inf
         capacity = self._capacity(state, now, events_stale=events_stale)
         most = capacity / places
-        is_queueing = not events_stale and _may_dispatch_ahead(state)
+        is_starting = state.health.is_starting(now, self._slow_start)
+        is_queueing = not (events_stale or is_starting) and _may_dispatch_ahead(state)
         most_ahead = (capacity + 1.0) / places if is_queueing else most
         power = 0.0 if rated is None else state.power_kw
         return Figures(
@@ -356,9 +357,8 @@ class CandidateTable:
         )
 
     def _capacity(self, state: SubstationState, now: float, *, events_stale: bool) -> float:
-        capacity = places = state.places
-        if state.health.back_at is not None:
-            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        places = state.places
+        capacity = state.health.slow_start_limit(places, now, self._slow_start)
         if not events_stale or state.capped:
             return capacity
         return capacity + state.ahead(self._period) * capacity / places
@@ -370,9 +370,9 @@ _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)
 def _may_dispatch_ahead(state: SubstationState) -> bool:
     """Return whether a job may be dispatched ahead to a substation that is full.
 
-    Not where an operator has capped it or it starts slowly: connectors are free there, and the job
-    would be charged at once. Nor where sessions take so long that a moment between two is nothing.
+    Not where an operator has capped it: connectors are free there, and the job would be charged at
+    once. Nor where sessions take so long that a moment between two is nothing.
     """
     session = state.session_seconds
     brief = session is not None and session <= BRIEF_SECONDS
-    return brief and not state.capped and state.health.back_at is None
+    return brief and not state.capped

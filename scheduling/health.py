@@ -63,15 +63,16 @@ class Health:
 
         What it had when it came back may stay; of the rest at least one is open.
         """
-        if self.back_at is None:
+        if self.back_at is None or not self.is_starting(now, slow_start):
             return places
-        share = (now - self.back_at) / slow_start if slow_start else 1.0
-        if share >= 1.0:
-            self.back_at = None
-            return places
+        share = (now - self.back_at) / slow_start
         rest = max(0.0, places - self.back_with)
         return min(places, self.back_with + max(1.0, rest * share))
 
-    def unsteady(self, now: float) -> bool:
+    def is_starting(self, now: float, slow_start: float) -> bool:
+        """Return whether it has come back so lately that it ramps up, or is to."""
+        return self.back_at is not None and slow_start > 0 and now - self.back_at < slow_start
+
+    def unsteady(self, now: float, slow_start: float) -> bool:
         """Return whether the mere passing of time will change something."""
-        return self.back_at is not None or self.ejected(now)
+        return self.is_starting(now, slow_start) or self.ejected(now)

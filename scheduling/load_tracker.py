@@ -147,10 +147,11 @@ class LoadTracker:
 
     def settling(self, now: float) -> bool:
         """Return whether it is better to wait: some substation is about to be known."""
-        if now < self._settled_at and any(map(_coming, self.substations.values())):
-            return True
+        return now < self._settled_at and any(map(_coming, self.substations.values()))
+
+    def end_settling(self) -> None:
+        """Wait no more: decisions are made from now on, whichever substation comes."""
         self._settled_at = -inf
-        return False
 
     def invalidate_baseline(self, substation: str | None = None) -> None:
         """Have one baseline, or each, set anew: others put jobs there, or took some."""

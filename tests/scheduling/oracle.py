@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from math import ceil, exp, inf
 
 from grid.messages import DEFAULT_POWER_KW
@@ -79,7 +78,7 @@ def share(state: SubstationState, requested: float, now: float) -> float:
 def has_room(state: SubstationState, requested: float, now: float, slow_start: float) -> bool:
     """Return whether it has capacity for a request of so much power, without dispatch ahead."""
     most = places(state)
-    room = deepcopy(state.health).slow_start_limit(most, now, slow_start)
+    room = state.health.slow_start_limit(most, now, slow_start)
     if events_stale(state, now) and most == (state.gauge(CONNECTORS) or state.in_file):
         session = state.session_seconds
         waiting = ceil(most * 3 * PERIOD / session) if session else most

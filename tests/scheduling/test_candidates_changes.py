@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 from grid.controls import Availability, Control
 from grid.events import Counts
 from scheduling.candidates import RENEW_SECONDS, CandidateTable
+from scheduling.explain import candidates
 from scheduling.readings import Reading
 from tests.scheduling.tables import (
     NOW,
@@ -239,3 +242,13 @@ def test_nobody_is_sent_ahead_where_it_ramps_up() -> None:
     table = come_back(Row("a", places=8), slow_start=8)
     table.tracker.dispatch("a", NOW)
     assert table.candidates_for(7, (), NOW, ahead=True) is None
+
+
+def test_looking_at_a_substation_whose_slow_start_is_over_changes_nothing() -> None:
+    """A scrape of the dispatcher's metrics looks, and must not decide anything."""
+    table = come_back(Row("a"), slow_start=10)
+    before = deepcopy(table.tracker.substations)
+    (seen,) = candidates(table, NOW + 11)
+    assert seen.substation == "a"
+    assert names(table, 7, NOW + 11) == names(table, 7, NOW + 11)
+    assert table.tracker.substations == before

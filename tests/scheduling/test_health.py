@@ -80,7 +80,7 @@ def test_coming_back_without_having_failed_changes_nothing() -> None:
     health.record_recovery(5, 3)
     assert health == Health()
     assert health.slow_start_limit(50, 5, 10) == 50
-    assert not health.unsteady(5)
+    assert not health.unsteady(5, 10)
 
 
 @pytest.mark.parametrize(
@@ -112,19 +112,19 @@ def test_a_ramp_ends() -> None:
     health = Health()
     health.record_failure(0)
     health.record_recovery(1, 0)
-    assert health.unsteady(5)
+    assert health.unsteady(5, 10)
     assert health.slow_start_limit(50, 11, 10) == 50
-    assert not health.unsteady(11)
+    assert not health.unsteady(11, 10)
     health.record_failure(20)
     health.record_recovery(21, 0)
     assert health.slow_start_limit(50, 21, 0) == 50
-    assert not health.unsteady(21)
+    assert not health.unsteady(21, 0)
 
 
 def test_the_ramp_begins_when_the_ejection_ends() -> None:
     """While it is left out, it is not given anything that it could ramp up with."""
     health, _ = fallen(4)
-    assert health.unsteady(0)
+    assert health.unsteady(0, 1)
     assert health.slow_start_limit(50, 5, 1) == 1
     assert health.slow_start_limit(50, 5.5, 1) == 25
     assert health.slow_start_limit(50, 6, 1) == 50

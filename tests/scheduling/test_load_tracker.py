@@ -9,7 +9,7 @@ from scheduling.load_tracker import NO_BASELINE
 from scheduling.observations import DOUBT_SECONDS
 from scheduling.readings import Reading
 from scheduling.substation_state import NO_READING
-from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
 
 
 def test_a_substation_never_read_is_not_idle() -> None:
@@ -333,3 +333,16 @@ def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
     for now in range(20, 60):
         tracker.read(A, Reading(3, 3, counts=counts), now)
     assert (state.synced, state.load) == (True, 5), "what it says it has is in no doubt"
+
+
+def test_asking_whether_to_wait_does_not_end_the_wait() -> None:
+    """The health page asks; only a pass over the wait queue ends it, for whoever comes later."""
+    tracker = ledger_of()
+    tracker.settle(0)
+    assert tracker.settling(0.5)
+    set_scale(tracker, page(0, 0, 0), 0.5)
+    assert not tracker.settling(0.6)
+    tracker.keep({A: None, "b": None})
+    assert tracker.settling(0.7)
+    tracker.end_settling()
+    assert not tracker.settling(0.7)
