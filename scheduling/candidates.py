@@ -36,6 +36,7 @@ class Candidates(NamedTuple):
     Args:
         names: All substations; the number of one is its place here, and in each array.
         after: The utilisation of each with the job placed there; infinite where it may not go.
+        lowest: The lowest of these.
         figures: The arrays of all figures.
         blind: No gauge is current: the load tracker alone decides.
         ahead: No connector is free: the job is to be the next at one of them.
@@ -43,6 +44,7 @@ class Candidates(NamedTuple):
 
     names: Sequence[str]
     after: Array
+    lowest: float
     figures: FigureTable
     blind: bool
     ahead: bool
@@ -111,7 +113,8 @@ class CandidateTable:
             sent_ahead = True
         if after is None:
             return None
-        return Candidates(self._names, after, figures, current is _NONE_CURRENT, sent_ahead)
+        blind = current is _NONE_CURRENT
+        return Candidates(self._names, *after, figures, blind=blind, ahead=sent_ahead)
 
     @property
     def powered(self) -> bool:
@@ -172,7 +175,7 @@ class CandidateTable:
         """
         self._refresh(now)
         current = self._current(now)
-        if current is None and most <= LISTED and len(self._names) > LISTED:
+        if current is None and most <= LISTED:
             lowest = self._lowest.places()[:most]
         else:
             figures = self._figures
@@ -222,8 +225,8 @@ class CandidateTable:
 
     def _filter(
         self, free: Array, power_kw: float, allowed: Sequence[str], *, reserved_too: bool
-    ) -> Array | None:
-        """Return the utilisation after placing a job where that is possible; None if nowhere."""
+    ) -> tuple[Array, float] | None:
+        """Return the utilisation after placing a job, and the lowest; None if it fits nowhere."""
         after, figures = free, self._figures
         if self._powered:
             power = figures.power + power_kw * figures.per_kw
@@ -235,7 +238,8 @@ class CandidateTable:
         if reserved is not None and not reserved_too:
             after = after.copy() if after is free else after
             after[reserved] = inf
-        return after if after.size and after.min() < inf else None
+        lowest = float(after.min(initial=inf))
+        return (after, lowest) if lowest < inf else None
 
     def _open(self, opened: Array, most: Array, current: NDArray[np.bool_] | None) -> Array:
         """Return the share of each substation that may be sent a job, else infinite."""

@@ -12,9 +12,9 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduling.candidates import Candidates
-from scheduling.figures import Array
 
 if TYPE_CHECKING:
     from random import Random
@@ -45,7 +45,8 @@ class LeastLoaded:
 
     def pick(self, candidates: Candidates, random: Random) -> Pick:
         """Return the least utilised."""
-        number, lowest, tied = lowest_of(candidates.after, random)
+        lowest = candidates.lowest
+        number, tied = drawn_among(candidates.after == lowest, random)
         return Pick(number, f"lowest utilisation after placing it: {lowest:.3g}{tied}")
 
 
@@ -56,11 +57,13 @@ class MostHeadroom:
 
     def pick(self, candidates: Candidates, random: Random) -> Pick:
         """Return the one with most power left; one that names no rating has none."""
-        scores = np.where(candidates.after < inf, -candidates.figures.headroom, inf)
-        if scores.min() == inf:  # none of them names a rating
-            scores = np.where(candidates.after < inf, 0.0, inf)
-        number, lowest, tied = lowest_of(scores, random)
-        return Pick(number, f"most headroom: {-lowest:.4g} kW{tied}")
+        headroom = np.where(candidates.after < inf, candidates.figures.headroom, -inf)
+        most = headroom.max()
+        if most == -inf:
+            number, tied = drawn_among(candidates.after < inf, random)
+            return Pick(number, f"none names its rated power{tied}")
+        number, tied = drawn_among(headroom == most, random)
+        return Pick(number, f"most headroom: {most:.4g} kW{tied}")
 
 
 POLICIES: Final[Mapping[str, type[Policy]]] = {
@@ -70,12 +73,9 @@ POLICIES: Final[Mapping[str, type[Policy]]] = {
 DEFAULT: Final = LeastLoaded.name
 
 
-def lowest_of(scores: Array, random: Random) -> tuple[int, float, str]:
-    """Return the number of a lowest score, drawn where several tie, the score, and a note of it."""
-    first = int(scores.argmin())
-    lowest = scores[first]
-    tied = (scores == lowest).nonzero()[0]
+def drawn_among(is_tied: NDArray[np.bool_], random: Random) -> tuple[int, str]:
+    """Return the number of a substation that is the best, and a note where several tied."""
+    tied = is_tied.nonzero()[0]
     if len(tied) == 1:
-        return first, float(lowest), ""
-    number = int(tied[random.randrange(len(tied))])
-    return number, float(lowest), f", drawn among {len(tied)}"
+        return int(tied[0]), ""
+    return int(tied[random.randrange(len(tied))]), f", drawn among {len(tied)}"

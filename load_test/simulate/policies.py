@@ -14,7 +14,7 @@ import numpy as np
 
 from scheduling import policies
 from scheduling.candidates import Candidates
-from scheduling.policies import Pick, Policy, lowest_of
+from scheduling.policies import Pick, Policy, drawn_among
 
 if TYPE_CHECKING:
     from random import Random
@@ -28,7 +28,8 @@ class LeastGauge:
     def pick(self, candidates: Candidates, random: Random) -> Pick:
         """Return what looked lightest when it was read."""
         scores = np.where(candidates.after < inf, candidates.figures.gauge, inf)
-        number, lowest, tied = lowest_of(scores, random)
+        lowest = scores.min()
+        number, tied = drawn_among(scores == lowest, random)
         return Pick(number, f"lowest gauge: {lowest:g}{tied}")
 
 
