@@ -24,8 +24,8 @@ from dispatcher.jobs import Hands, Job
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.progress import Progress
+from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.sender import Sender
-from dispatcher.set_back import SetBack
 from dispatcher.telemetry import Metrics
 from dispatcher.unsettled import Unsettled
 from grid import kinds
@@ -141,7 +141,9 @@ class Dispatcher:
             read_all=read_all,
             open_jobs=open_jobs,
         )
-        self._set_back = SetBack(self._wait_queue, publisher, self._on_set_back, position, now)
+        self._overflow = RequeueOverflow(
+            self._wait_queue, publisher, self._on_requeued, position, now
+        )
 
     @property
     def waiting(self) -> int:
@@ -227,16 +229,16 @@ class Dispatcher:
             return
         for job in self._wait_queue.pop_where(self._is_impossible):
             self._park(job)
-        self._set_back.renew()
+        self._overflow.renew()
         self.route()
 
-    def take_back(self, substation: str, delivery: Delivery) -> bool:
+    def reclaim(self, substation: str, delivery: Delivery) -> bool:
         """Take a job that waits at a substation in vain; tells whether it is seen to."""
-        return self.deciding and self.intake.take_back(substation, delivery)
+        return self.deciding and self.intake.reclaim(substation, delivery)
 
-    def give_back(self) -> list[Delivery]:
+    def return_reclaimed(self) -> list[Delivery]:
         """Return what was taken back and waits, which is not this dispatcher's any more."""
-        given = self._drop_waiting(lambda job: job.is_taken_back)
+        given = self._drop_waiting(lambda job: job.is_reclaimed)
         self._note_back(given)
         return [job.delivery for job in given if job.delivery is not None]
 
@@ -254,10 +256,10 @@ class Dispatcher:
         self.inherit(self.unsettled_since())
         self._drop_waiting(lambda job: job.is_request and not job.is_ours)
 
-    def on_taken_back_lost(self) -> None:
+    def on_reclaim_link_lost(self) -> None:
         """Drop the jobs taken back that wait: the link broke, and they are in their queues."""
         self.inherit(self.unsettled_since())
-        dropped = self._drop_waiting(lambda job: job.is_taken_back and not job.is_ours)
+        dropped = self._drop_waiting(lambda job: job.is_reclaimed and not job.is_ours)
         self._note_back(dropped)
 
     async def stop(self) -> None:
@@ -282,7 +284,7 @@ class Dispatcher:
             self._schedule()
         self._sender.flush()
         if self._scheduler.capacity_left:
-            self._set_back.make_way(self._prefetch)
+            self._overflow.requeue(self._prefetch)
 
     def _schedule(self) -> None:
         began = perf_counter()
@@ -383,7 +385,7 @@ class Dispatcher:
         self._sent.note(job.id, "", self._clock(), job.replays)
         job.done()
 
-    def _on_set_back(self, job: Job, outcome: Outcome) -> None:
+    def _on_requeued(self, job: Job, outcome: Outcome) -> None:
         job.returning = False
         unique = self._jobs.get(job.id) is job  # no copy of it has come yet
         if outcome is not Outcome.CONFIRMED and unique and job.is_ours:

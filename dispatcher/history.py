@@ -72,7 +72,7 @@ class History:
         over = self._progress.ended(id, replays, asked_at)
         return self._progress.end(id) if over else None
 
-    def take_back(self, id: str, substation: str) -> None:
+    def reclaim(self, id: str, substation: str) -> None:
         """Record that a job was taken back from a substation, where it had been sent."""
         self.sent.forget(id)
         self._tracker.invalidate_baseline(substation)
@@ -87,7 +87,7 @@ class History:
             return False
         return not where or not self._went_there(id, substation)
 
-    def was_taken_back(self, id: str, substation: str) -> bool:
+    def was_reclaimed(self, id: str, substation: str) -> bool:
         """Return whether a job that comes as taken back from a substation was so after it was sent.
 
         By whichever dispatcher: what is remembered here of its way does not count any more.
@@ -99,14 +99,14 @@ class History:
         """Return whether only the log can say when a job was taken back from that substation."""
         return self.sent.where(id) not in (None, "", substation)
 
-    def sent_before(self, id: str, taken_back: object = "", since: float = -inf) -> str | None:
+    def sent_before(self, id: str, reclaimed: object = "", since: float = -inf) -> str | None:
         """Return the substation that another dispatcher decided on, as the event log has it.
 
         Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
         where that cannot be read any more; one whose first page is still to come is not given up.
         """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)
-        if where == taken_back or self._progress.sent_at(id) < since:
+        if where == reclaimed or self._progress.sent_at(id) < since:
             return None
         return self.known_there(where or "")
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from dispatcher.doubt import Doubt, ReadLog, live, with_one_more
 from dispatcher.history import History
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.telemetry import Metrics
@@ -104,7 +104,7 @@ class Intake:
         else:
             self._take(delivery)
 
-    def take_back(self, substation: str, delivery: Delivery) -> bool:
+    def reclaim(self, substation: str, delivery: Delivery) -> bool:
         """Accept a job that waits at a substation in vain; return whether it is handled here.
 
         One that was sent elsewhere since, or is in hand, is safe without this copy, which is
@@ -117,7 +117,7 @@ class Intake:
         if self._history.went_elsewhere(request.id, substation):
             delivery.ack()
             return True
-        self._history.take_back(request.id, substation)
+        self._history.reclaim(request.id, substation)
         job = self._new(request, delivery)
         job.origin, job.attempt = substation, 1
         # another dispatcher may have moved it, and ended before it was acknowledged here
@@ -167,14 +167,14 @@ class Intake:
             return self._history.still_there(where)
         if delivery.redelivered:
             return self._history.sent_before(job.id)
-        taken_back = _taken_back_from(delivery)
+        reclaimed = _reclaimed_from(delivery)
         since = inf if job.replays else job.request.requested_at
-        return self._history.sent_before(job.id, taken_back, since)
+        return self._history.sent_before(job.id, reclaimed, since)
 
     def _is_unclear(self, delivery: Delivery) -> bool:
         """Return whether only the event log, read up to now, says what became of a request."""
-        taken_back = _taken_back_from(delivery)
-        if taken_back and self._history.is_unclear(delivery.id or "", taken_back):
+        reclaimed = _reclaimed_from(delivery)
+        if reclaimed and self._history.is_unclear(delivery.id or "", reclaimed):
             return True
         return delivery.redelivered and not self._is_mine(delivery)
 
@@ -206,8 +206,8 @@ class Intake:
     def _known(self, request: ChargeRequest, delivery: Delivery) -> bool:
         """Return whether a request needs no decision, and acknowledge it then."""
         name, asked_at = request.id, request.requested_at
-        job, taken_back = self._jobs.get(name), _taken_back_from(delivery)
-        if taken_back and self._history.was_taken_back(name, taken_back):
+        job, reclaimed = self._jobs.get(name), _reclaimed_from(delivery)
+        if reclaimed and self._history.was_reclaimed(name, reclaimed):
             self._sent.forget(name)  # another dispatcher took it back
         if job is not None and job.returning:
             return False  # the copy that was set back is here before the confirm
@@ -251,7 +251,7 @@ def _take_copy(job: Job, substation: str, delivery: Delivery) -> bool:
     """Handle a second copy of a job in hand, at a substation; return whether that is done."""
     if job.substation == substation:
         return False  # it may be the very one whose confirm is on its way
-    if job.is_taken_back and job.origin == substation and not job.is_ours:
+    if job.is_reclaimed and job.origin == substation and not job.is_ours:
         job.delivery = delivery  # what was in hand of it went with the link
     elif not job.is_ours and not job.sent:
         return False  # its delivery is void: another dispatcher may have sent it here
@@ -265,7 +265,7 @@ def _is_copy(delivery: Delivery) -> bool:
     return bool(delivery.headers.get(COPY_HEADER))
 
 
-def _taken_back_from(delivery: Delivery) -> str:
+def _reclaimed_from(delivery: Delivery) -> str:
     """Return where a request's job was before; in a header, anybody may have written anything."""
-    found = delivery.headers.get(TAKEN_BACK_HEADER)
+    found = delivery.headers.get(RECLAIMED_HEADER)
     return found if isinstance(found, str) else ""

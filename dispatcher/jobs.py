@@ -14,7 +14,7 @@ from scheduling.wait_queue import Requirements, requirements
 
 # of a request that a dispatcher published once more: its job may have ended, or be elsewhere
 COPY_HEADER: Final = "x-published-again"
-TAKEN_BACK_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
+RECLAIMED_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
 
 
 class Hands(NamedTuple):
@@ -79,7 +79,7 @@ class Job:
         return self.delivery is not None and self.delivery.queue == topology.REQUESTS
 
     @property
-    def is_taken_back(self) -> bool:
+    def is_reclaimed(self) -> bool:
         """Return whether it was delivered from the queue of a substation."""
         return self.delivery is not None and self.delivery.queue != topology.REQUESTS
 

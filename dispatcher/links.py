@@ -34,7 +34,7 @@ class Links:
     jobs: Publisher
     queues: Declarer
     dead: Consumer
-    taken_back: Taker
+    reclaimed: Taker
     scanner: StreamScanner
     controls_out: Publisher
     controls: StreamReader
@@ -49,7 +49,7 @@ class Links:
             self.jobs,
             self.queues,
             self.dead,
-            self.taken_back,
+            self.reclaimed,
             self.scanner,
             self.controls_out,
             self.controls,
@@ -64,7 +64,7 @@ class Links:
 
         So it is while a link is down: then nothing that it delivered is.
         """
-        return not (self.requests.lapsed or self.taken_back.lapsed)
+        return not (self.requests.lapsed or self.reclaimed.lapsed)
 
 
 def make_links(urls: Sequence[str], watch: Watch, prefetch: int) -> Links:
@@ -73,7 +73,7 @@ def make_links(urls: Sequence[str], watch: Watch, prefetch: int) -> Links:
         jobs=Publisher("dispatcher-jobs", urls, watch),
         queues=Declarer("dispatcher-queues", urls, watch),
         dead=Consumer("dispatcher-dead", urls, watch, queue=topology.DEAD, prefetch=DEAD_PREFETCH),
-        taken_back=Taker("dispatcher-rescue", urls, watch, leased=True),
+        reclaimed=Taker("dispatcher-rescue", urls, watch, leased=True),
         scanner=StreamScanner("dispatcher-log", urls, watch),
         controls_out=Publisher("dispatcher-controls-out", urls, watch),
         controls=StreamReader("dispatcher-controls", urls, watch, queue=topology.CONTROLS),

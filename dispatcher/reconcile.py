@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from dispatcher.doubt import ReadLog
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
@@ -296,7 +296,7 @@ class Reconciler:
             headers={
                 COPY_HEADER: True,
                 **parking.marked(self._jobs.replays(job)),
-                **({TAKEN_BACK_HEADER: substation} if substation else {}),
+                **({RECLAIMED_HEADER: substation} if substation else {}),
             },
             priority=request.priority,
             wanted=lambda: False,  # in doubt it is looked for again

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Final
 
-from dispatcher.watch import Turn
+from dispatcher.standby import Standby
 from grid import kinds
 from grid.event_log import EventWriter
 from scheduling.explain import RESERVED, Candidate, shown
@@ -40,7 +40,7 @@ class Snapshots:
         candidates: Candidates,
         former: Set[str],
         writer: EventWriter,
-        turn: Turn,
+        standby: Standby,
         *,
         unsettled_since: Callable[[], int],
         clock: Callable[[], float],
@@ -49,7 +49,7 @@ class Snapshots:
         self._former = former
         self._unsettled_since = unsettled_since
         self._writer = writer
-        self._turn = turn
+        self._standby = standby
         self._clock = clock
 
     async def publish(self) -> None:
@@ -59,7 +59,7 @@ class Snapshots:
         while True:
             found = self._candidates()
             # one that takes over says so at once, whatever it sees
-            seen = [_without_age(each) for each in found], sorted(self._former), self._turn.terms
+            seen = [_without_age(each) for each in found], sorted(self._former), self._standby.terms
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
             if due and self._may_speak():
@@ -71,17 +71,17 @@ class Snapshots:
         """Write a last one, by which others know that this dispatcher is not at work any more."""
         if self._may_speak():
             self._write(self._candidates(), leaves=True)
-        self._turn.leave()
+        self._standby.end()
 
     def _may_speak(self) -> bool:
         # an old snapshot is worth nothing: none is kept for later
-        return self._writer.connected and not self._turn.standing_by
+        return self._writer.connected and not self._standby.is_standby
 
     def _write(self, found: Iterable[Candidate], *, leaves: bool = False) -> None:
         self._writer.write(
             kinds.snapshot(
                 self._clock(),
-                self._turn.name,
+                self._standby.name,
                 [shown(each) for each in found],
                 self._former,
                 self._unsettled_since(),

@@ -90,7 +90,7 @@ class Resolver(AbstractResolver):
         self._patience = patience
         self._look_up = look_up
         self._names: dict[tuple[str, int], _Name] = {}
-        self._turn: deque[tuple[str, int]] = deque()
+        self._standby: deque[tuple[str, int]] = deque()
         self._under_way = 0
 
     async def resolve(
@@ -131,12 +131,12 @@ class Resolver(AbstractResolver):
 
     def _ask(self, key: tuple[str, int], name: _Name) -> None:
         name.under_way, name.since = asyncio.get_running_loop().create_future(), _now()
-        self._turn.append(key)
+        self._standby.append(key)
         self._begin_next()
 
     def _begin_next(self) -> None:
-        while self._turn and self._under_way < LOOK_UPS_MOST:
-            host, family = key = self._turn.popleft()
+        while self._standby and self._under_way < LOOK_UPS_MOST:
+            host, family = key = self._standby.popleft()
             self._under_way += 1
             try:
                 asked = in_thread(partial(self._look_up, host, family), f"name {host}")

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from dispatcher.dead import DeadLetters
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.failure_detector import FailureDetector
 from dispatcher.history import REMEMBERED
 from dispatcher.jobs import Job
 from dispatcher.links import make_links
@@ -22,19 +23,19 @@ from dispatcher.log_start import find_start
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.parking import Parking
 from dispatcher.past import read_past
-from dispatcher.patience import Patience
 from dispatcher.policy import policy
 from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
+from dispatcher.reclaim import Reclaimer
 from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
-from dispatcher.rescue import Rescue
 from dispatcher.scraper import Scraper
 from dispatcher.settings import DispatcherSettings
+from dispatcher.standby import Standby
 from dispatcher.target_file import TargetFile
 from dispatcher.telemetry import LoadCollector, Metrics
 from dispatcher.unbegun import Unbegun
-from dispatcher.watch import SubstationWatch, Turn
+from dispatcher.watch import SubstationWatch
 from grid import provenance, topology
 from grid.amqp import QueueState
 from grid.control_log import ControlLog
@@ -87,7 +88,7 @@ class _Service:
         self._terms_read = -1
         self._past_wanted, self._past_read = asyncio.Event(), asyncio.Event()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
-        self._turn = Turn(self._name, self._now)
+        self._standby = Standby(self._name, self._now)
         self._events = EventWriter(self._links.jobs, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
         self._dispatcher = self._deciding(random)
@@ -99,14 +100,14 @@ class _Service:
             now=self._now,
         )
         self._dead = DeadLetters(Parking(self._links.jobs, self._events, self._metrics, clock))
-        self._rescue = self._rescuing()
+        self._reclaimer = self._reclaiming()
         self._scraper = self._watching()
         self._queues = QueueKeeper(
             self._tracker,
             self._links.queues,
             self._isolation,
             sending=self._dispatcher.sending,
-            holding=self._rescue.holds,
+            holding=self._reclaimer.holds,
             hurry=self._scraper.hurry,
             now=self._now,
         )
@@ -121,7 +122,7 @@ class _Service:
             publisher=self._links.again,
             metrics=self._metrics,
             is_active=self._is_active,
-            undisputed=lambda: self._turn.undisputed,
+            undisputed=lambda: self._standby.undisputed,
             whereabouts=self._queues.whereabouts,
             read_log=self._read_log,
             position=self._position,
@@ -167,38 +168,38 @@ class _Service:
         )
         return dispatcher
 
-    def _rescuing(self) -> Rescue:
+    def _reclaiming(self) -> Reclaimer:
         """Wire the taking back of jobs that wait at a substation in vain."""
         tracker, dispatcher = self._tracker, self._dispatcher
-        return Rescue(
-            self._links.taken_back,
+        return Reclaimer(
+            self._links.reclaimed,
             self._progress,
-            Patience(self._settings.rescue_after),
+            FailureDetector(self._settings.rescue_after),
             self._jobs,
             reachable=lambda: tracker.readable(self._now()),
             look=self._queue_state,
-            take_back=dispatcher.take_back,
-            give_back=dispatcher.give_back,
+            reclaim=dispatcher.reclaim,
+            return_reclaimed=dispatcher.return_reclaimed,
             # else RabbitMQ may feed another one, of which nothing is heard here
             at_work=lambda: (
-                not self._turn.standing_by
+                not self._standby.is_standby
                 and self._links.requests.connected
                 and self._links.log.connected
             ),
             anywhere_else=lambda name: (
                 dispatcher.deciding
-                and not self._turn.standing_by
-                and self._terms_read == self._turn.terms
+                and not self._standby.is_standby
+                and self._terms_read == self._standby.terms
                 and self._jobs.complete
                 and tracker.another(name, self._now())
             ),
-            rescued=lambda name: self._metrics.rescued.labels(name).inc(),
+            reclaimed=lambda name: self._metrics.reclaimed.labels(name).inc(),
             now=self._now,
         )
 
-    def _on_taken_back_lost(self) -> None:
-        self._rescue.on_link_lost()
-        self._dispatcher.on_taken_back_lost()
+    def _on_reclaim_link_lost(self) -> None:
+        self._reclaimer.on_link_lost()
+        self._dispatcher.on_reclaim_link_lost()
 
     def _watching(self) -> Scraper:
         """Wire the pages and the event log to the ledger."""
@@ -213,7 +214,7 @@ class _Service:
             progress=self._progress,
             jobs=self._jobs,
             position=self._position,
-            turn=self._turn,
+            standby=self._standby,
             inherit=self._dispatcher.inherit,
             now=self._now,
             clock=self._clock,
@@ -246,7 +247,7 @@ class _Service:
 
     def _on_delivery(self) -> None:
         """Take over from another dispatcher that may have sent jobs until this request came."""
-        if self._turn.take():
+        if self._standby.on_delivery():
             self._tracker.invalidate_baseline()
             self._tracker.settle(self._now())
 
@@ -255,8 +256,8 @@ class _Service:
 
         Its decision may not be read in the log yet, or never.
         """
-        if job.is_taken_back:
-            self._rescue.count_rescued()
+        if job.is_reclaimed:
+            self._reclaimer.count_reclaimed()
         self._unbegun.note(job)
         self._jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 
@@ -267,8 +268,8 @@ class _Service:
             dispatcher.deciding
             and self._links.requests.connected
             and not self._links.requests.lapsed
-            and not self._turn.standing_by
-            and self._terms_read == self._turn.terms
+            and not self._standby.is_standby
+            and self._terms_read == self._standby.terms
             and not dispatcher.intake.held
         )
 
@@ -302,8 +303,8 @@ class _Service:
 
     def _is_past_due(self, waited: float) -> bool:
         """Return whether the older part of the log is to be read, so many seconds after a start."""
-        standing_by = self._turn.standing_by
-        wait = PAST_AFTER_STANDING_BY_SECONDS if standing_by else PAST_AFTER_SECONDS
+        is_standby = self._standby.is_standby
+        wait = PAST_AFTER_STANDING_BY_SECONDS if is_standby else PAST_AFTER_SECONDS
         return self._past_wanted.is_set() or waited >= wait
 
     async def _find_start(self) -> str | int:
@@ -346,7 +347,7 @@ class _Service:
     async def _read_at_takeover(self) -> None:
         """Read the log each time this dispatcher takes over, before it takes any job back."""
         while True:
-            if self._terms_read != (terms := self._turn.terms):
+            if self._terms_read != (terms := self._standby.terms):
                 await self._read_log()
                 self._terms_read = terms
             await asyncio.sleep(TAKEOVER_SECONDS)
@@ -356,7 +357,7 @@ class _Service:
 
         That one may have taken the job back, and have it in hand.
         """
-        return not self._turn.standing_by and await self._queues.takes_jobs(substation)
+        return not self._standby.is_standby and await self._queues.takes_jobs(substation)
 
     def _problems(self) -> list[str]:
         down = links_down(self._links.all)
@@ -374,7 +375,7 @@ class _Service:
             links.jobs.run(),
             links.queues.run(),
             links.dead.run(deliver=self._dead.deliver),
-            links.taken_back.run(lost=self._on_taken_back_lost),
+            links.reclaimed.run(lost=self._on_reclaim_link_lost),
             links.scanner.run(),
             links.controls_out.run(),
             links.controls.run(read=read, forget=controls.forget),
@@ -388,7 +389,7 @@ class _Service:
             candidates,
             self._tracker.former,
             self._events,
-            self._turn,
+            self._standby,
             unsettled_since=self._dispatcher.unsettled_since,
             clock=self._clock,
         )
@@ -401,7 +402,7 @@ class _Service:
             self._consume(),
             self._dispatcher.run(),
             self._dispatcher.intake.run(),
-            self._rescue.run(),
+            self._reclaimer.run(),
             self._unbegun.run(),
             self._reconciler.run(),
             self._read_at_takeover(),

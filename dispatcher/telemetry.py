@@ -34,7 +34,7 @@ class Metrics:
             ["outcome"],
         )
         self.expired = counter("expired", "Requests whose departure passed while they waited")
-        self.rescued = counter(
+        self.reclaimed = counter(
             "rescued_jobs",
             "Jobs taken back that waited at a substation in vain",
             ["substation"],

@@ -14,8 +14,9 @@ from dispatcher.jobs import Job
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.policy import policy as find_policy
 from dispatcher.progress import Progress
+from dispatcher.standby import Standby
 from dispatcher.telemetry import LoadCollector, Metrics
-from dispatcher.watch import SubstationWatch, Turn
+from dispatcher.watch import SubstationWatch
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
 from grid.amqp.acknowledger import Acknowledger
@@ -75,7 +76,7 @@ class FakeRescue:
             self._acknowledger, self._tag, body, queue=queue, id=id, headers=headers or {}
         )
         self.outstanding[self._tag] = substation, delivery
-        taken = self._dispatcher.take_back(substation, delivery)
+        taken = self._dispatcher.reclaim(substation, delivery)
         if not taken:
             delivery.requeue()
         return taken
@@ -85,7 +86,7 @@ class FakeRescue:
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._acknowledger.end()
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
-        self._dispatcher.on_taken_back_lost()
+        self._dispatcher.on_reclaim_link_lost()
         return lost
 
     def _on_frame(self, frame: bytes) -> None:
@@ -148,13 +149,15 @@ class Bench:
             position=lambda: self.position,
             open_jobs=self.open_jobs,
             on_sent=on_sent,
-            on_delivery=lambda: self.tracker.invalidate_baseline() if self.turn.take() else None,
+            on_delivery=lambda: (
+                self.tracker.invalidate_baseline() if self.standby.on_delivery() else None
+            ),
         )
         self.queue.begin(self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost)
-        self.rescue = FakeRescue(self.dispatcher)
+        self.reclaim = FakeRescue(self.dispatcher)
         self.mark = Mark(self.writer, lambda: self.at)
-        self.turn = Turn("this", lambda: self.now)
-        self.turn.take()  # it is active already
+        self.standby = Standby("this", lambda: self.now)
+        self.standby.on_delivery()  # it is active already
         self.watch = SubstationWatch(
             self.tracker,
             self.dispatcher.route,
@@ -165,7 +168,7 @@ class Bench:
             progress=self.progress,
             jobs=self.open_jobs,
             position=lambda: self.position,
-            turn=self.turn,
+            standby=self.standby,
             inherit=self.dispatcher.inherit,
             now=lambda: self.now,
             clock=lambda: self.at,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher import parking, rescue
+from dispatcher import parking, reclaim
 from grid import event_log
-from tests.dispatcher.rescue_bench import BOUND, PERIOD
+from tests.dispatcher.reclaim_bench import BOUND, PERIOD
 
 
 @pytest.fixture(scope="module")
@@ -23,5 +23,5 @@ def no_pauses() -> Iterator[None]:
 @pytest.fixture
 def quick_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rescue look often, and take few jobs at once."""
-    monkeypatch.setattr(rescue, "PERIOD_SECONDS", PERIOD)
-    monkeypatch.setattr(rescue, "MOST", BOUND)
+    monkeypatch.setattr(reclaim, "PERIOD_SECONDS", PERIOD)
+    monkeypatch.setattr(reclaim, "MOST", BOUND)

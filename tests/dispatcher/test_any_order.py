@@ -65,8 +65,8 @@ class Story:
             "early copy": self.early_copy,
             "break": self.break_requests,
             "break rescue": self.break_rescue,
-            "dead": partial(self.take_back, "s1"),
-            "dead too": partial(self.take_back, "s2"),
+            "dead": partial(self.reclaim, "s1"),
+            "dead too": partial(self.reclaim, "s2"),
             "settle": self.settle,
             "swap": self.swap,
             "crash": self.crash,
@@ -156,16 +156,16 @@ class Story:
         self.bench, self.standby = self.standby, self.bench
         self.bring_again(lost)
 
-    def take_back(self, name: str) -> None:
+    def reclaim(self, name: str) -> None:
         """Reclaim the first job in a substation's queue."""
         if self.stations[name]:
             job = self.stations[name].pop(0)
-            if not self.bench.rescue.bring(name, self.bodies[job], job):
+            if not self.bench.reclaim.bring(name, self.bodies[job], job):
                 self.stations[name].insert(0, job)
 
     def break_rescue(self) -> None:
         """Break the link of the rescue: what is not acknowledged is in its queue again."""
-        for name, each in self.bench.rescue.break_link():
+        for name, each in self.bench.reclaim.break_link():
             self.stations[name].append(str(each.id))
 
     def crash(self, *, late: bool = False) -> None:
@@ -202,7 +202,7 @@ class Story:
         """Check that RabbitMQ has every request, before or behind the dispatcher."""
         bench = self.bench
         waiting = {str(each.id) for each in bench.queue.outstanding.values()}
-        taken = {str(each.id) for _, each in bench.rescue.outstanding.values()}
+        taken = {str(each.id) for _, each in bench.reclaim.outstanding.values()}
         sent = {job for jobs in self.stations.values() for job in jobs}
         held = waiting | taken | sent | self.ended | {job for job, _ in self.back}
         assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
@@ -239,7 +239,7 @@ async def _finish(story: Story) -> None:
     raise_violations()
     bench = story.bench
     assert bench.queue.outstanding == {}
-    assert bench.rescue.outstanding == {}
+    assert bench.reclaim.outstanding == {}
     assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
     assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER
-from dispatcher.set_back import HELD_MOST_SECONDS
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
+from dispatcher.requeue_overflow import HELD_MOST_SECONDS
 from grid import events, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
@@ -83,7 +83,7 @@ async def test_copy_of_a_job_that_was_taken_back_is_sent_anew() -> None:
     """That it was at that substation is no reason to drop it."""
     log = Log()
     async with reading(log) as bench:
-        headers = {**COPY, TAKEN_BACK_HEADER: "s1"}
+        headers = {**COPY, RECLAIMED_HEADER: "s1"}
         bench.queue.bring(body("j1"), "j1", headers=headers)
         older(bench, QUEUED, Event(State.ASSIGNED, AT, "j1", "s1"))
         log.read.set()
@@ -101,7 +101,7 @@ async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
     bench.queue.bring(body("refused", "s1"), "refused")
     await turns()
     bench.lose("s1")
-    assert bench.rescue.bring("s1", body("taken-back", "s1"), "taken-back")
+    assert bench.reclaim.bring("s1", body("taken-back", "s1"), "taken-back")
     await turns()
     bench.now += HELD_MOST_SECONDS + 1
     bench.dispatcher.tick()
@@ -109,7 +109,7 @@ async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
     found = {
         str(each.id): each.headers or {} for each in bench.publisher.to(topology.REQUESTS_EXCHANGE)
     }
-    assert {job: each[TAKEN_BACK_HEADER] for job, each in found.items()} == {
+    assert {job: each[RECLAIMED_HEADER] for job, each in found.items()} == {
         "refused": "s1",
         "taken-back": "s1",
     }

@@ -105,7 +105,7 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
         await publisher.confirmed(
             topology.REQUESTS_EXCHANGE, topology.REQUESTS, body("j1"), id="j1", timeout=20
         )
-        give_back(vhost.url(), topology.DELIVERY_LIMIT + 1)
+        return_reclaimed(vhost.url(), topology.DELIVERY_LIMIT + 1)
         await eventually(lambda: parked.deliveries, "it is parked")
         await eventually(lambda: log.bodies, "it is on record")
     (found,) = parked.deliveries
@@ -116,7 +116,7 @@ async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: Virtu
     assert event.reason.startswith("charge.requests delivered it again and again")
 
 
-def give_back(url: str, times: int) -> None:
+def return_reclaimed(url: str, times: int) -> None:
     """Get and requeue the request so many times; blocks."""
     with closing(BlockingConnection(URLParameters(url))) as connection:
         channel = connection.channel()

@@ -324,11 +324,11 @@ async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fa
         raise Mistaken
 
     monkeypatch.setattr(Explainer, "explanation", failing)
-    assert bench.rescue.bring("s1", body("poison"), "poison")
+    assert bench.reclaim.bring("s1", body("poison"), "poison")
     await turns()
     assert [type(each) for each in told] == [Mistaken], "which ends the service"
-    assert bench.rescue.rejected == [1]
-    assert bench.rescue.outstanding == {}
+    assert bench.reclaim.rejected == [1]
+    assert bench.reclaim.outstanding == {}
 
 
 async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dispatcher import doubt
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
@@ -208,6 +208,6 @@ async def test_a_header_of_a_stranger_does_no_harm(written: object) -> None:
     """A header that is not a text is ignored: any publisher may have set it."""
     log = Log()
     async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", headers={TAKEN_BACK_HEADER: written})
+        bench.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: written})
         await turns()
         assert bench.routed() == ["j1"]

@@ -25,9 +25,9 @@ async def test_dispatcher_takes_no_substation_from_a_snapshot_of_others(writer: 
     bench.tell(snapshot(*names), writer=writer)
     assert bench.tracker.former == set()
     bench.mark.passed.set()
-    bench.turn.take()
+    bench.standby.on_delivery()
     bench.tell(snapshot(), writer=writer)
-    assert not bench.turn.standing_by
+    assert not bench.standby.is_standby
 
 
 async def test_dispatcher_remembers_the_substations_of_another_dispatcher() -> None:
@@ -39,4 +39,4 @@ async def test_dispatcher_remembers_the_substations_of_another_dispatcher() -> N
     assert len(bench.tracker.former) < MAX_RECALLED
     bench.mark.passed.set()
     bench.tell(snapshot(), writer=DISPATCHER)
-    assert bench.turn.standing_by
+    assert bench.standby.is_standby

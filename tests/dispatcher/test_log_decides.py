@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS
-from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
+from dispatcher.requeue_overflow import HELD_MOST_SECONDS, RECLAIMED_SECONDS
 from grid import kinds, provenance, topology
 from grid.amqp import Outcome
 from grid.events import REQUEUED, Event, State
@@ -26,7 +26,7 @@ AT_S1 = Event(State.ASSIGNED, AT, "j1", "s1", 1)
 CHARGING_S1 = Event(State.CHARGING, AT + 1, "j1", "s1", 1)
 ENDED_S1 = Event(State.COMPLETED, AT + 5, "j1", "s1")
 COPY = {COPY_HEADER: True}
-FROM_S1 = {COPY_HEADER: True, TAKEN_BACK_HEADER: "s1"}
+FROM_S1 = {COPY_HEADER: True, RECLAIMED_HEADER: "s1"}
 
 
 def requeued(read_to: int) -> Event:
@@ -98,13 +98,13 @@ async def test_set_back_whose_delivery_went_with_the_link_is_not_on_record() -> 
     bench.tell(QUEUED, AT_S1)
     bench.lose("s1")
     bench.lose("s3")  # it fits nowhere; s2 has room for others
-    assert bench.rescue.bring("s1", job, "j1")
-    bench.now += TAKEN_BACK_SECONDS + 1
+    assert bench.reclaim.bring("s1", job, "j1")
+    bench.now += RECLAIMED_SECONDS + 1
     bench.publisher.automatic.pop("charge.requests", None)
     bench.dispatcher.tick()
     await turns()
     [copy] = bench.publisher.to(topology.REQUESTS)
-    bench.rescue.break_link()
+    bench.reclaim.break_link()
     assert not copy.wanted()  # should its own link break as well
     bench.publisher.answer(topology.REQUESTS)
     await turns()

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
@@ -230,7 +230,7 @@ async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> 
     bench.own.add("b")
     assert await bench.after(MISSING_SECONDS) == ["a", "b"]
     headers = [each.headers or {} for each in bench.publisher.sent]
-    assert {each[TAKEN_BACK_HEADER] for each in headers} == {"s1"}
+    assert {each[RECLAIMED_HEADER] for each in headers} == {"s1"}
     assert all(each[COPY_HEADER] for each in headers)
     bench.depths[REQUESTS] = 2
     assert await bench.after(60) == ["a", "b"]

@@ -86,7 +86,7 @@ async def test_taken_back_it_is_a_replay_still() -> None:
     bench.queue.bring(body("j1", "s1"), "j1", headers=ONCE)
     await turns()
     bench.lose("s1")
-    assert bench.rescue.bring("s1", body("j1", "s1"), "j1", headers=ONCE)
+    assert bench.reclaim.bring("s1", body("j1", "s1"), "j1", headers=ONCE)
     bench.tracker.keep({"s2": None})
     bench.dispatcher.tick()
     await turns()

@@ -152,7 +152,7 @@ def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
         look,
         bench.tracker.former,
         bench.writer,
-        bench.turn,
+        bench.standby,
         unsettled_since=bench.dispatcher.unsettled_since,
         clock=lambda: bench.at,
     )
@@ -235,16 +235,16 @@ async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by(
     bench.publisher.up.clear()
     assert await written(bench, [candidate()], [candidate("away")]) == []
     bench.publisher.up.set()
-    bench.turn.heard("other")
+    bench.standby.heard("other")
     assert await written(bench, [candidate()]) == []
-    bench.turn.take()
+    bench.standby.on_delivery()
     assert len(await written(bench, [candidate()])) == 1
 
 
 async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> None:
     """One that starts later, or is on standby, need not wait for its next snapshot."""
     bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
-    bench.turn.name = "the one that ends"
+    bench.standby.name = "the one that ends"
     ending = snapshots(bench, bench.dispatcher.candidates)
     ending.take_leave()
     await turns()
@@ -254,11 +254,11 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
     standby.mark.passed.set()
     for one in (starting, standby):
         one.tell(before)
-        assert one.turn.standing_by
+        assert one.standby.is_standby
         one.tell(last)
-        assert not one.turn.standing_by
-    assert standby.turn.take(), "it takes over all the same"
-    assert bench.turn.standing_by, "it says nothing more"
+        assert not one.standby.is_standby
+    assert standby.standby.on_delivery(), "it takes over all the same"
+    assert bench.standby.is_standby, "it says nothing more"
     ending.take_leave()
     await turns()
     assert len(bench.publisher.events(SUBSTATIONS)) == 1

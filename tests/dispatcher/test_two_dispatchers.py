@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.jobs import TAKEN_BACK_HEADER
-from dispatcher.set_back import TAKEN_BACK_SECONDS
+from dispatcher.jobs import RECLAIMED_HEADER
+from dispatcher.requeue_overflow import RECLAIMED_SECONDS
 from grid import topology
 from grid.events import Event, State
 from tests.dispatcher.bench import AT, Bench, body, confirming
@@ -42,7 +42,7 @@ class Pair:
         """Have one of them take it back from a substation that dies; names where it goes."""
         before = len(one.publisher.routed())
         one.lose(substation)
-        assert one.rescue.bring(substation, job, "j1")
+        assert one.reclaim.bring(substation, job, "j1")
         await self.settle()
         after = one.publisher.routed()
         return after[-1][1] if len(after) > before else None
@@ -55,7 +55,7 @@ async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
     other = await pair.moves(pair.second, job, where)
     assert other not in (None, where)
     assert await pair.moves(pair.second, job, str(other)) is None
-    pair.second.now += TAKEN_BACK_SECONDS + 1
+    pair.second.now += RECLAIMED_SECONDS + 1
     pair.second.dispatcher.tick()
     await pair.settle()
     (back,) = pair.second.publisher.to(topology.REQUESTS)
@@ -70,7 +70,7 @@ async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
     where = await pair.sends(pair.first, job)
     pair.second.lose(where)
     for _ in range(2):
-        pair.second.queue.bring(job, "j1", headers={TAKEN_BACK_HEADER: where})
+        pair.second.queue.bring(job, "j1", headers={RECLAIMED_HEADER: where})
         await pair.settle()
     assert len(pair.second.publisher.routed()) == 1
     assert sorted(pair.second.queue.acked) == [1, 2]
@@ -85,7 +85,7 @@ async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None
     other = await pair.moves(pair.second, job, where)
     assert other not in (None, where)
     assert await pair.moves(pair.first, job, str(other)) not in (None, other)
-    assert pair.first.rescue.acked == [1]
+    assert pair.first.reclaim.acked == [1]
 
 
 async def test_a_fresh_second_copy_goes_where_the_job_is() -> None:

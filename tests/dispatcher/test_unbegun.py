@@ -127,7 +127,7 @@ async def test_what_is_in_hand_again_is_left_alone() -> None:
     sent = Sent("j1")
     await turns()
     sent.bench.lose("s1")
-    assert sent.bench.rescue.bring("s1", body("j1"), "j1")
+    assert sent.bench.reclaim.bring("s1", body("j1"), "j1")
     assert await sent.after(OVERDUE_SECONDS) == ["j1"]
 
 

@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from dispatcher.targets import Target
-from dispatcher.watch import GIVEN_UP_SECONDS, SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Turn
 from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
 from scheduling.readings import Reading
 from tests.dispatcher.bench import AT, Bench, body, confirming
@@ -22,27 +21,10 @@ def target(name: str, connectors: float | None = None) -> Target:
     return Target(name, f"http://{name}.invalid/metrics", connectors)
 
 
-def test_who_hears_another_and_has_no_request_stands_by() -> None:
-    """RabbitMQ serves one dispatcher of several; a delivery ends a time on standby."""
-    now = 0.0
-    turn = Turn("this", lambda: now)
-    assert not turn.standing_by
-    turn.heard("this")
-    assert not turn.standing_by
-    turn.heard("other")
-    assert turn.standing_by
-    assert turn.take()
-    assert not turn.standing_by
-    assert not turn.take()
-    turn.heard("other")
-    now = STAND_BY_SECONDS
-    assert not turn.standing_by, "the other one is gone"
-
-
 async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     """It has not counted what the other dispatcher sent, so it sends nothing without a baseline."""
     bench = Bench(confirming(), "s1")
-    bench.turn.heard("other")
+    bench.standby.heard("other")
     bench.queue.bring(body("j1"), "j1")
     await turns()
     assert bench.tracker.unsynced() == ["s1"]
@@ -58,42 +40,18 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     assert bench.routed() == ["j1", "j2"], "once is enough"
 
 
-def test_one_that_has_just_started_listens_first() -> None:
-    """For as long as an active dispatcher may be silent; a delivery of its own ends that."""
-    now = 100.0
-    turn = Turn("this", lambda: now)
-    turn.heard_before("this", 0)
-    turn.heard_before("other", 60)
-    assert not turn.standing_by, "it would have spoken since"
-    turn.heard_before("other", 2)
-    assert turn.standing_by
-    now += SPOKEN_WITHIN_SECONDS - 2
-    assert not turn.standing_by
-    turn.heard_before("other", -5)  # its clock is ahead
-    assert turn.standing_by
-    assert turn.take()
-    assert not turn.standing_by
-
-
-def test_before_the_first_request_another_may_have_been_at_work_unheard() -> None:
-    """Snapshots are seconds apart: the other may have ended without one since this one's start."""
-    turn = Turn("this", lambda: 0.0)
-    assert turn.take()
-    assert not turn.take(), "what was sent since was sent from here"
-
-
 async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
     """Its snapshots show that it is active; those of this one or from before its start do not."""
     bench = Bench(FakePublisher(), "s1")
     own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
     other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
     bench.tell(own, replace(other, at=AT - 60))
-    assert not bench.turn.standing_by
+    assert not bench.standby.is_standby
     bench.mark.passed.set()
     bench.tell(own)
-    assert not bench.turn.standing_by
+    assert not bench.standby.is_standby
     bench.tell(other)
-    assert bench.turn.standing_by
+    assert bench.standby.is_standby
 
 
 async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
@@ -247,24 +205,3 @@ def test_dispatcher_shows_how_many_targets_are_in_force() -> None:
     assert bench.count("targets") == 2
     bench.watch.on_targets({})
     assert bench.count("targets") == 0
-
-
-def test_turn_is_undisputed_once_rabbitmq_has_given_up_any_other() -> None:
-    """The last delivery went to this one, the other left, or has been silent for long."""
-    now = 100.0
-    turn = Turn("this", lambda: now)
-    assert turn.undisputed, "nobody was ever heard"
-    turn.heard_before("other", 5)
-    assert not turn.undisputed
-    now += GIVEN_UP_SECONDS - 4
-    assert turn.undisputed
-    turn.heard("other")
-    assert not turn.undisputed
-    turn.take()
-    assert turn.undisputed
-    turn.heard("other")
-    assert not turn.undisputed
-    turn.heard("other", leaves=True)
-    assert turn.undisputed
-    turn.leave()
-    assert not turn.undisputed

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from dispatcher.failure_detector import FailureDetector
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.patience import Patience
 from dispatcher.progress import Progress
-from dispatcher.rescue import Rescue
+from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Delivery, QueueState, Taker
 from grid.amqp.acknowledger import Acknowledger
@@ -96,7 +96,7 @@ class FakeTaker(Taker):
 class Bench:
     """A rescue with short timeouts, what it sees, and what it does."""
 
-    def __init__(self, *names: str, patience: float = 0.0) -> None:
+    def __init__(self, *names: str, failure_detector: float = 0.0) -> None:
         self.progress = Progress(1_000)
         self.open_jobs = OpenJobs()
         self.reachable = dict.fromkeys(names, True)
@@ -108,22 +108,22 @@ class Bench:
         self.given_back: list[Delivery] = []
         self.handed: list[tuple[str, Delivery]] = []
         self.forgotten = 0
-        self.rescued: Counter[str] = Counter()
+        self.reclaimed: Counter[str] = Counter()
         self.looks = 0
         seconds = count()
         self.taker = FakeTaker()
-        self.rescue = Rescue(
+        self.reclaim = Reclaimer(
             self.taker,
             self.progress,
-            Patience(patience),
+            FailureDetector(failure_detector),
             self.open_jobs,
-            give_back=lambda: self.given_back,
+            return_reclaimed=lambda: self.given_back,
             at_work=lambda: self.at_work,
             reachable=lambda: self.reachable,
             look=self.look,
-            take_back=self._take_back,
+            reclaim=self._reclaim,
             anywhere_else=lambda _: self.elsewhere,
-            rescued=lambda name: self.rescued.update([name]),
+            reclaimed=lambda name: self.reclaimed.update([name]),
             now=lambda: float(next(seconds)),
         )
         self.taker.begin(self._forget)
@@ -136,13 +136,13 @@ class Bench:
             return None
         return QueueState(len(self.taker.queues.get(name, ())), consumers)
 
-    def _take_back(self, name: str, delivery: Delivery) -> bool:
+    def _reclaim(self, name: str, delivery: Delivery) -> bool:
         self.handed.append((name, delivery))
         return self.willing
 
     def _forget(self) -> None:
         self.forgotten += 1
-        self.rescue.on_link_lost()
+        self.reclaim.on_link_lost()
 
     def state(self, name: str, *, reachable: bool, consumers: int | None) -> None:
         """Have a substation look like this from now on."""
@@ -181,7 +181,7 @@ class Bench:
 @asynccontextmanager
 async def at_work(bench: Bench) -> AsyncIterator[Bench]:
     """Run a rescue while the context lasts."""
-    task = asyncio.create_task(bench.rescue.run())
+    task = asyncio.create_task(bench.reclaim.run())
     try:
         yield bench
     finally:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from dispatcher.failure_detector import FailureDetector
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.patience import Patience
 from dispatcher.progress import Progress
-from dispatcher.rescue import Rescue
+from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
 from tests.broker import VirtualHost
@@ -35,7 +35,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             seen[:] = [await declarer.queue(queue)]
             await asyncio.sleep(0.05)
 
-    def take_back(_: str, delivery: Delivery) -> bool:
+    def reclaim(_: str, delivery: Delivery) -> bool:
         handed.append(delivery)
         return True
 
@@ -50,24 +50,24 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
         taker = Taker("taker", [way.url], Seen())
-        rescue = Rescue(
+        reclaimer = Reclaimer(
             taker,
             Progress(10),
-            Patience(0.0),
+            FailureDetector(0.0),
             OpenJobs(),
             reachable=lambda: {"substation1": False, "substation2": True},
             look=lambda _: seen[0] if seen else None,
-            take_back=take_back,
-            give_back=list,
+            reclaim=reclaim,
+            return_reclaimed=list,
             at_work=lambda: True,
             anywhere_else=lambda _: True,
-            rescued=lambda _: None,
+            reclaimed=lambda _: None,
             now=asyncio.get_running_loop().time,
         )
         async with worker.running():
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
-            async with running(taker, taker.run(lost=rescue.on_link_lost)):
-                work = asyncio.gather(rescue.run(), watch())
+            async with running(taker, taker.run(lost=reclaimer.on_link_lost)):
+                work = asyncio.gather(reclaimer.run(), watch())
                 await eventually(lambda: len(handed) == 2, "the others are taken back")
                 assert [each.id for each in handed] == ["a", "b"]
                 await way.reopen()
@@ -75,7 +75,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 assert all(each.redelivered for each in handed[2:])
                 for each in handed:
                     each.ack()
-                assert not rescue.holds("substation1")
+                assert not reclaimer.holds("substation1")
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.patience import DEAD, UNREACHABLE, UNSERVED, Look, Patience, Verdict
+from dispatcher.failure_detector import (
+    DEAD,
+    UNREACHABLE,
+    UNSERVED,
+    Evacuation,
+    FailureDetector,
+    Look,
+)
 
 AFTER = 10.0
 FINE = Look(reachable=True, consumers=1)
@@ -16,9 +23,11 @@ LONG_UNREACHABLE = UNREACHABLE.format(AFTER)
 LONG_UNSERVED = UNSERVED.format(AFTER)
 
 
-def verdicts(looks: list[Look], other: Look = FINE, patience: Patience | None = None) -> list[str]:
+def evacuations(
+    looks: list[Look], other: Look = FINE, failure_detector: FailureDetector | None = None
+) -> list[str]:
     """Return the verdict's reason at each look, a second apart; "" where there is none."""
-    judge = patience or Patience(AFTER)
+    judge = failure_detector or FailureDetector(AFTER)
     found = [judge.due({"s": look, "other": other}, second) for second, look in enumerate(looks)]
     return [each["s"].why if "s" in each else "" for each in found]
 
@@ -45,45 +54,51 @@ def verdicts(looks: list[Look], other: Look = FINE, patience: Patience | None = 
 def test_when_a_queue_is_due(looks: list[Look], due_from: int | None, why: str) -> None:
     """A dead one at the second look; in doubt, only after the timeout without interruption."""
     expected = [why if due_from is not None and n >= due_from else "" for n in range(len(looks))]
-    assert verdicts(looks) == expected
+    assert evacuations(looks) == expected
 
 
 @pytest.mark.parametrize("last", [FINE, UNSEEN])
 def test_it_is_over_with_what_it_was_for(last: Look) -> None:
     """A substation that is back keeps its jobs from then on."""
-    assert verdicts([GONE, GONE, last, last]) == ["", DEAD, "", ""]
+    assert evacuations([GONE, GONE, last, last]) == ["", DEAD, "", ""]
 
 
 @pytest.mark.parametrize("look", [UNSEEN, UNSEEN_UNKNOWN])
 def test_who_sees_nothing_judges_nobody(look: Look) -> None:
     """If no page can be read at all, the dispatcher is cut off; not every substation is dead."""
-    assert verdicts([look] * 30, other=look) == [""] * 30
+    assert evacuations([look] * 30, other=look) == [""] * 30
 
 
 def test_without_any_page_a_queue_without_a_consumer_still_tells() -> None:
     """RabbitMQ's word is enough to find that the last or only substation is dead."""
-    assert verdicts([GONE] * 3, other=UNSEEN) == ["", DEAD, DEAD]
-    assert Patience(AFTER).due({"s": GONE}, 0) == {}
+    assert evacuations([GONE] * 3, other=UNSEEN) == ["", DEAD, DEAD]
+    assert FailureDetector(AFTER).due({"s": GONE}, 0) == {}
 
 
 def test_time_in_which_nothing_was_seen_does_not_count() -> None:
     """When the first page can be read again, the others' timeout starts from then."""
-    patience = Patience(AFTER)
+    failure_detector = FailureDetector(AFTER)
     for second in range(60):
-        assert patience.due({"s": UNSEEN, "other": UNSEEN}, second) == {}
+        assert failure_detector.due({"s": UNSEEN, "other": UNSEEN}, second) == {}
     for second in range(60, 70):
-        assert patience.due({"s": UNSEEN, "other": FINE}, second) == {}
-    assert set(patience.due({"s": UNSEEN, "other": FINE}, 70)) == {"s"}
+        assert failure_detector.due({"s": UNSEEN, "other": FINE}, second) == {}
+    assert set(failure_detector.due({"s": UNSEEN, "other": FINE}, 70)) == {"s"}
 
 
 def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
     """A missing consumer counts only after a while; a page that cannot be read counts at once."""
-    patience = Patience(AFTER)
-    patience.end_ejection(0)
-    assert verdicts([GONE] * 12, patience=patience) == [""] * 10 + [LONG_UNREACHABLE, DEAD]
-    patience = Patience(AFTER)
-    patience.end_ejection(0)
-    assert verdicts([IDLE] * 22, patience=patience) == [""] * 20 + [LONG_UNSERVED] * 2
+    failure_detector = FailureDetector(AFTER)
+    failure_detector.begin_grace(0)
+    assert evacuations([GONE] * 12, failure_detector=failure_detector) == [""] * 10 + [
+        LONG_UNREACHABLE,
+        DEAD,
+    ]
+    failure_detector = FailureDetector(AFTER)
+    failure_detector.begin_grace(0)
+    assert (
+        evacuations([IDLE] * 22, failure_detector=failure_detector)
+        == [""] * 20 + [LONG_UNSERVED] * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,16 +106,16 @@ def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
 )
 def test_who_may_be_alive(look: Look, *, alive: bool) -> None:
     """One that answers, or whose consumer is there or may be, can have sessions in progress."""
-    patience = Patience(1)
-    found: dict[str, Verdict] = {}
+    failure_detector = FailureDetector(1)
+    found: dict[str, Evacuation] = {}
     for second in range(3):
-        found = patience.due({"s": look, "other": FINE}, second)
+        found = failure_detector.due({"s": look, "other": FINE}, second)
     assert found["s"].alive is alive
 
 
 def test_one_that_is_taken_away_is_forgotten() -> None:
     """A substation that comes back under the same name starts afresh."""
-    patience = Patience(AFTER)
-    patience.due({"s": GONE, "other": FINE}, 0)
-    patience.due({"other": FINE}, 1)
-    assert patience.due({"s": GONE, "other": FINE}, 2) == {}
+    failure_detector = FailureDetector(AFTER)
+    failure_detector.due({"s": GONE, "other": FINE}, 0)
+    failure_detector.due({"other": FINE}, 1)
+    assert failure_detector.due({"s": GONE, "other": FINE}, 2) == {}

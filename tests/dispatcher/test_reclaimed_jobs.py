@@ -6,8 +6,8 @@ import pytest
 
 from dispatcher.dispatcher import DEPARTED
 from dispatcher.intake import MALFORMED
-from dispatcher.jobs import TAKEN_BACK_HEADER
-from dispatcher.set_back import HELD_MOST_SECONDS, TAKEN_BACK_SECONDS
+from dispatcher.jobs import RECLAIMED_HEADER
+from dispatcher.requeue_overflow import HELD_MOST_SECONDS, RECLAIMED_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
@@ -40,22 +40,22 @@ async def test_dispatcher_sends_a_job_where_another_one_moved_it() -> None:
         )
         bench.lose("s1")
         bench.read("s2", load=2)
-        assert bench.rescue.bring("s1", body("j1"), "j1")
+        assert bench.reclaim.bring("s1", body("j1"), "j1")
         await turns()
         assert bench.publisher.routed() == [("j1", "s2")]
-        assert bench.rescue.acked == [1]
+        assert bench.reclaim.acked == [1]
 
 
 async def test_it_goes_elsewhere_and_is_acknowledged_once_it_is_there() -> None:
     """Until RabbitMQ has it in another queue, it stays in the one it was taken from."""
     bench = with_s1_dead(recording(), "s2")
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     bench.publisher.answer(SUBSTATIONS)
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
     (event,) = bench.publisher.events()
     assert (event.kind, event.substation, event.attempt) == (State.ASSIGNED, "s2", 2)
 
@@ -67,11 +67,11 @@ async def test_one_that_was_sent_from_here_is_taken_back_all_the_same() -> None:
     await turns()
     ((_, first),) = bench.publisher.routed()
     bench.lose(first)
-    assert bench.rescue.bring(first, body("j1", "s1", "s2"), "j1")
+    assert bench.reclaim.bring(first, body("j1", "s1", "s2"), "j1")
     await turns()
     (_, (_, second)) = bench.publisher.routed()
     assert second != first
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
 
 
 async def test_the_copy_of_one_that_was_sent_elsewhere_since_is_acknowledged() -> None:
@@ -79,9 +79,9 @@ async def test_the_copy_of_one_that_was_sent_elsewhere_since_is_acknowledged() -
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
-    assert bench.rescue.bring("s1", body("j1", "s2"), "j1")
+    assert bench.reclaim.bring("s1", body("j1", "s2"), "j1")
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
     assert len(bench.publisher.routed()) == 1
 
 
@@ -90,11 +90,11 @@ async def test_one_that_is_being_sent_there_stays_there() -> None:
     bench = Bench(recording(), "s1", "s2")
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()
-    assert not bench.rescue.bring("s1", body("j1", "s1"), "j1")
+    assert not bench.reclaim.bring("s1", body("j1", "s1"), "j1")
     bench.publisher.answer(SUBSTATIONS)
     await turns()
     assert bench.queue.acked == [1]
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
 
 
 async def test_the_copy_of_one_that_waits_here_is_acknowledged() -> None:
@@ -106,29 +106,29 @@ async def test_the_copy_of_one_that_waits_here_is_acknowledged() -> None:
     bench.read("s2", load=2)
     bench.queue.bring(body("j1"), "j1", again=True)
     await turns()
-    assert bench.rescue.bring("s1", body("j1"), "j1")
-    assert bench.rescue.bring("s1", body("j2"), "j2")
-    assert bench.rescue.bring("s1", body("j2"), "j2"), "a second copy in the same queue"
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j2"), "j2")
+    assert bench.reclaim.bring("s1", body("j2"), "j2"), "a second copy in the same queue"
     await turns()
-    assert bench.rescue.acked == [1, 3]
+    assert bench.reclaim.acked == [1, 3]
     bench.read("s2", load=0)
     await turns()
     assert bench.publisher.routed() == [("j1", "s2"), ("j2", "s2")]
     assert bench.queue.acked == [1]
-    assert bench.rescue.acked == [1, 3, 2]
+    assert bench.reclaim.acked == [1, 3, 2]
 
 
 async def test_nothing_is_taken_back_before_it_begins_or_once_it_is_to_stop() -> None:
     """What operators have set, and what is charged where, is not known, or not for long."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     bench.lose("s1")
-    assert not bench.rescue.bring("s1", body("j1"), "j1")
-    assert not bench.rescue.bring("s1", b"?", "bad")
+    assert not bench.reclaim.bring("s1", body("j1"), "j1")
+    assert not bench.reclaim.bring("s1", b"?", "bad")
     bench.dispatcher.begin()
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     await bench.dispatcher.stop()
-    assert not bench.rescue.bring("s1", body("j2"), "j2")
+    assert not bench.reclaim.bring("s1", body("j2"), "j2")
     assert bench.publisher.to(topology.PARKED) == []
 
 
@@ -136,35 +136,35 @@ async def test_it_waits_for_room_like_any_request() -> None:
     """Taken back before another substation has room, it is held, and goes when there is some."""
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     assert bench.dispatcher.waiting == 1
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     bench.read("s2", load=1)
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
 
 
 async def test_the_scale_of_its_substation_is_set_anew() -> None:
     """Its counters cannot tell how many of the jobs sent there were taken out again."""
     bench = with_s1_dead(confirming(), "s2")
     assert bench.tracker.unsynced() == []
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     assert bench.tracker.unsynced() == ["s1"]
 
 
 async def test_what_cannot_be_processed_is_parked_and_acknowledged_at_its_source() -> None:
     """A message that is no job, and a job that nobody can take, end where somebody can look."""
     bench = with_s1_dead(recording(), "s2")
-    assert bench.rescue.bring("s1", b"?", "bad")
-    assert bench.rescue.bring("s1", body("j1", "s9"), "j1")
+    assert bench.reclaim.bring("s1", b"?", "bad")
+    assert bench.reclaim.bring("s1", body("j1", "s9"), "j1")
     await turns()
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     for _ in range(2):
         bench.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.rescue.acked == [1, 2]
+    assert bench.reclaim.acked == [1, 2]
     assert bench.queue.acked == []
     assert bench.count("parked_total", reason=MALFORMED) == 1
     assert bench.count("parked_total", reason=NO_SUCH_SUBSTATION) == 1
@@ -173,33 +173,33 @@ async def test_what_cannot_be_processed_is_parked_and_acknowledged_at_its_source
 async def test_one_that_has_departed_expires_and_is_acknowledged_then() -> None:
     """It waited in vain until its vehicle left."""
     bench = with_s1_dead(FakePublisher(), "s2")
-    bench.rescue.bring("s1", body("j1", departure_time=AT), "j1")
+    bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
     (event,) = bench.publisher.events()
     assert (event.kind, event.attempt, event.reason) == (State.EXPIRED, 1, DEPARTED)
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     bench.publisher.answer(topology.EVENTS)
     await turns()
-    assert bench.rescue.acked == [1]
-    assert bench.rescue.bring("s1", body("j1", departure_time=AT), "j1")
+    assert bench.reclaim.acked == [1]
+    assert bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
-    assert bench.rescue.acked == [1, 2], "a second copy has ended with it"
+    assert bench.reclaim.acked == [1, 2], "a second copy has ended with it"
 
 
 async def test_a_link_that_breaks_while_it_waits_lets_go_of_it() -> None:
     """RabbitMQ has it in the substation's queue, from which it is taken again."""
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
-    bench.rescue.bring("s1", body("j1"), "j1")
-    assert [str(each.id) for _, each in bench.rescue.break_link()] == ["j1"]
+    bench.reclaim.bring("s1", body("j1"), "j1")
+    assert [str(each.id) for _, each in bench.reclaim.break_link()] == ["j1"]
     assert bench.dispatcher.waiting == 0
     bench.read("s2", load=0)
     await turns()
     assert bench.publisher.routed() == []
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
 
 
 async def test_a_link_that_breaks_leaves_the_requests_alone() -> None:
@@ -207,90 +207,90 @@ async def test_a_link_that_breaks_leaves_the_requests_alone() -> None:
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
     bench.queue.bring(body("request", "s2"), "request")
-    bench.rescue.bring("s1", body("rescued", "s2"), "rescued")
+    bench.reclaim.bring("s1", body("rescued", "s2"), "rescued")
     await turns()
-    bench.rescue.break_link()
+    bench.reclaim.break_link()
     assert bench.dispatcher.waiting == 1
-    bench.rescue.bring("s1", body("rescued", "s2"), "rescued")
+    bench.reclaim.bring("s1", body("rescued", "s2"), "rescued")
     bench.queue.break_link()
     assert bench.dispatcher.waiting == 1
     bench.read("s2", load=1)
     await turns()
     assert bench.publisher.routed() == [("rescued", "s2")]
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
 
 
 async def test_a_link_that_breaks_while_it_is_published_sends_it_once() -> None:
     """Its copy at the dead substation is acknowledged when it is met again."""
     bench = with_s1_dead(recording(), "s2")
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    bench.rescue.break_link()
+    bench.reclaim.break_link()
     bench.publisher.answer(SUBSTATIONS)
     await turns()
-    assert bench.rescue.acked == []
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.acked == []
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
     assert bench.publisher.routed() == [("j1", "s2")]
 
 
 async def test_taken_again_before_its_confirm_it_is_acknowledged_by_its_new_tag() -> None:
     """The job that is on its way is the same one: it is sent once, and leaves its queue then."""
     bench = with_s1_dead(recording(), "s2")
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    bench.rescue.break_link()
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.break_link()
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     bench.publisher.answer(SUBSTATIONS)
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
 
 
 async def test_one_refused_after_the_link_broke_is_taken_again() -> None:
     """Neither here nor there meanwhile, it is in the queue of the dead substation still."""
     bench = with_s1_dead(recording(), "s2", "s3")
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    bench.rescue.break_link()
+    bench.reclaim.break_link()
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert bench.dispatcher.waiting == 0
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     bench.publisher.answer(SUBSTATIONS)
     await turns()
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
 
 
 async def test_a_link_that_breaks_while_it_expires_ends_it_once() -> None:
     """Its end is put on record once, and its copy acknowledged afterwards."""
     bench = with_s1_dead(FakePublisher(), "s2")
-    bench.rescue.bring("s1", body("j1", departure_time=AT), "j1")
+    bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
-    bench.rescue.break_link()
+    bench.reclaim.break_link()
     bench.publisher.answer(topology.EVENTS)
-    assert bench.rescue.bring("s1", body("j1", departure_time=AT), "j1")
+    assert bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
     assert len(bench.publisher.events(State.EXPIRED)) == 1
 
 
 async def test_a_link_that_breaks_while_it_is_parked_parks_it_again() -> None:
     """An answer for a delivery that is void acknowledges nothing; twice parked is not lost."""
     bench = with_s1_dead(recording(), "s2")
-    bench.rescue.bring("s1", b"?", "bad")
-    bench.rescue.break_link()
+    bench.reclaim.bring("s1", b"?", "bad")
+    bench.reclaim.break_link()
     bench.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.rescue.acked == []
-    assert bench.rescue.bring("s1", b"?", "bad")
+    assert bench.reclaim.acked == []
+    assert bench.reclaim.bring("s1", b"?", "bad")
     bench.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.rescue.acked == [2]
+    assert bench.reclaim.acked == [2]
 
 
 async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
@@ -298,8 +298,8 @@ async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
     bench.queue.bring(body("mine"), "mine")
-    assert bench.rescue.bring("s1", body("j1"), "j1")
-    assert [each.id for each in bench.dispatcher.give_back()] == ["j1"]
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
+    assert [each.id for each in bench.dispatcher.return_reclaimed()] == ["j1"]
     assert bench.dispatcher.in_hand().jobs == {"mine"}
     bench.read("s2", load=0)
     await turns()
@@ -310,14 +310,14 @@ async def test_one_that_is_set_back_is_a_request_again() -> None:
     """Held for long, it goes into the queue of requests, and only then leaves the substation's."""
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     bench.now += HELD_MOST_SECONDS
     bench.dispatcher.tick()
     assert [each.body for each in bench.publisher.to(topology.REQUESTS)] == [body("j1")]
-    assert bench.rescue.acked == []
+    assert bench.reclaim.acked == []
     bench.publisher.answer(topology.REQUESTS)
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
     bench.queue.bring(body("j1"), "j1")
     bench.read("s2", load=0)
     await turns()
@@ -336,11 +336,11 @@ async def test_the_only_copy_of_one_that_another_dispatcher_sent_there_is_taken_
     for at, where in ((AT, "s1"), (AT + 5, "s2")):  # the second is what another one did
         bench.tell(Event(State.ASSIGNED, at, job="j1", substation=where, attempt=2))
     bench.lose("s2")
-    assert bench.rescue.bring("s2", body("j1", "s1", "s3"), "j1")
-    assert bench.rescue.acked == []
+    assert bench.reclaim.bring("s2", body("j1", "s1", "s3"), "j1")
+    assert bench.reclaim.acked == []
     await turns()
     assert len(bench.publisher.routed()) == 2
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
 
 
 async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> None:
@@ -349,9 +349,9 @@ async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> Non
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
     bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
-    assert bench.rescue.bring("s1", body("j1", "s2"), "j1")
+    assert bench.reclaim.bring("s1", body("j1", "s2"), "j1")
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
     assert len(bench.publisher.routed()) == 1
 
 
@@ -365,28 +365,28 @@ async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_beh
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert bench.dispatcher.waiting == 1
-    assert bench.rescue.bring("s1", body("j1"), "j1")
+    assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
 
 
 async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() -> None:
     """Only so many are in hand at once: they wait in the queue of requests, and serve as before."""
     bench = with_s1_dead(recording(), "s2")
-    bench.rescue.bring("s1", body("pinned", "s1"), "pinned")
+    bench.reclaim.bring("s1", body("pinned", "s1"), "pinned")
     await turns()
-    bench.now += TAKEN_BACK_SECONDS - 0.5
+    bench.now += RECLAIMED_SECONDS - 0.5
     bench.dispatcher.tick()
     assert bench.publisher.to(topology.REQUESTS) == []
     bench.now += 1.5
     bench.dispatcher.tick()
     bench.publisher.answer(topology.REQUESTS)
     await turns()
-    assert bench.rescue.acked == [1]
+    assert bench.reclaim.acked == [1]
     headers = bench.publisher.headers["pinned"]
-    assert headers[TAKEN_BACK_HEADER] == "s1"
+    assert headers[RECLAIMED_HEADER] == "s1"
     bench.queue.bring(body("pinned", "s1"), "pinned", headers=headers)
-    bench.now += 10 * TAKEN_BACK_SECONDS
+    bench.now += 10 * RECLAIMED_SECONDS
     bench.dispatcher.tick()
     assert len(bench.publisher.to(topology.REQUESTS)) == 1, "it does not go round and round"
     bench.read("s1")
@@ -401,9 +401,9 @@ async def test_while_all_are_full_those_taken_back_keep_their_place() -> None:
     """Behind all others in the queue of requests, the oldest would be served last."""
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
-    bench.rescue.bring("s1", body("j1"), "j1")
+    bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    bench.now += 2 * TAKEN_BACK_SECONDS
+    bench.now += 2 * RECLAIMED_SECONDS
     bench.dispatcher.tick()
     assert bench.publisher.to(topology.REQUESTS) == []
 
@@ -415,7 +415,7 @@ async def test_what_another_dispatcher_took_back_is_no_copy_of_what_was_sent_fro
     await turns()
     bench.lose("s1")
     for _ in range(2):
-        bench.queue.bring(body("j1"), "j1", headers={TAKEN_BACK_HEADER: "s1"})
+        bench.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: "s1"})
         await turns()
     assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
     assert sorted(bench.queue.acked) == [1, 2, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.set_back import HELD_MOST_SECONDS, PAUSE_SECONDS
+from dispatcher.requeue_overflow import HELD_MOST_SECONDS, PAUSE_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from tests.dispatcher.bench import PREFETCH, Bench, body, confirming
@@ -18,7 +18,7 @@ def recording() -> FakePublisher:
     return FakePublisher(charge_events=Outcome.CONFIRMED)
 
 
-def set_back(bench: Bench) -> list[str]:
+def requeue_overflow(bench: Bench) -> list[str]:
     """Name the jobs that were put back into the queue."""
     return [str(each.id) for each in bench.publisher.to(topology.REQUESTS)]
 
@@ -38,7 +38,7 @@ async def test_those_that_fit_nowhere_do_not_keep_out_the_others() -> None:
         bench.queue.bring(body(f"pinned{number:02}", "s2"), f"pinned{number:02}")
     await turns()
     last = [f"pinned{number}" for number in range(15, 20)]
-    assert set_back(bench) == last
+    assert requeue_overflow(bench) == last
     assert [each.body for each in bench.publisher.to(topology.REQUESTS)] == [
         body(job, "s2") for job in last
     ]
@@ -60,7 +60,7 @@ async def test_those_served_last_make_way() -> None:
         job = f"p{number:02}"
         bench.queue.bring(body(job, "s2", priority=number % 10), job)
     await turns()
-    assert set_back(bench) == ["p12", "p01", "p11", "p00", "p10"]
+    assert requeue_overflow(bench) == ["p12", "p01", "p11", "p00", "p10"]
     sent = bench.publisher.to(topology.REQUESTS)
     assert [each.priority for each in sent] == [2, 1, 1, 0, 0]
 
@@ -73,7 +73,7 @@ async def test_nothing_makes_way_where_nothing_would_fit() -> None:
     for number in range(PREFETCH):
         bench.queue.bring(body(f"p{number}"), f"p{number}")
     await turns()
-    assert set_back(bench) == []
+    assert requeue_overflow(bench) == []
     assert bench.dispatcher.waiting == PREFETCH
 
 
@@ -86,10 +86,10 @@ async def test_way_is_made_once_a_second_at_most() -> None:
     for number in range(20, 25):
         bench.queue.bring(body(f"p{number}", "s2"), f"p{number}")
     await turns()
-    assert len(set_back(bench)) == 5
+    assert len(requeue_overflow(bench)) == 5
     bench.now += PAUSE_SECONDS
     bench.dispatcher.tick()
-    assert len(set_back(bench)) == 10
+    assert len(requeue_overflow(bench)) == 10
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -120,10 +120,10 @@ async def test_what_was_held_for_long_is_set_back() -> None:
     bench.now += HELD_MOST_SECONDS - 1
     bench.queue.bring(body("young", "s2"), "young")
     bench.dispatcher.tick()
-    assert set_back(bench) == []
+    assert requeue_overflow(bench) == []
     bench.now += 1
     bench.dispatcher.tick()
-    assert set_back(bench) == ["old"]
+    assert requeue_overflow(bench) == ["old"]
     assert bench.queue.acked == []
     bench.publisher.answer(topology.REQUESTS)
     await turns()
@@ -184,7 +184,7 @@ async def test_a_request_that_is_not_set_back_waits_on() -> None:
     bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
     assert bench.dispatcher.waiting == 1
     bench.dispatcher.tick()
-    assert set_back(bench) == ["j1"], "tried again after a pause only"
+    assert requeue_overflow(bench) == ["j1"], "tried again after a pause only"
     bench.read("s2")
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Final
 
+from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.patience import Look, Patience, Verdict
 from dispatcher.progress import Progress
 from grid import messages, parking
 from grid.amqp import Delivery, QueueState, Taker
@@ -30,10 +30,10 @@ MOST: Final = 100  # jobs in hand at once, and of one substation's own sessions
 PERIOD_SECONDS: Final = 1.0
 ROOM_SECONDS: Final = 0.01  # between two looks whether one in hand is safe elsewhere
 
-TakeBack = Callable[[str, Delivery], bool]
+Reclaim = Callable[[str, Delivery], bool]
 
 
-class Rescue:
+class Reclaimer:
     """Looks at every substation each second, and empties the queues that are due.
 
     ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
@@ -49,32 +49,32 @@ class Rescue:
         self,
         taker: Taker,
         progress: Progress,
-        patience: Patience,
+        failure_detector: FailureDetector,
         open_jobs: OpenJobs,
         *,
         reachable: Callable[[], Mapping[str, bool]],
         look: Callable[[str], QueueState | None],
-        take_back: TakeBack,
-        give_back: Callable[[], list[Delivery]],
+        reclaim: Reclaim,
+        return_reclaimed: Callable[[], list[Delivery]],
         at_work: Callable[[], bool],
         anywhere_else: Callable[[str], bool],
-        rescued: Callable[[str], None],
+        reclaimed: Callable[[str], None],
         now: Callable[[], float],
     ) -> None:
         self._taker = taker
         self._progress = progress
-        self._patience = patience
+        self._detector = failure_detector
         self._open_jobs = open_jobs
         self._reachable = reachable
         self._look = look
-        self._take_back = take_back
-        self._give_back = give_back
+        self._reclaim = reclaim
+        self._return_reclaimed = return_reclaimed
         self._at_work = at_work
         self._anywhere_else = anywhere_else
-        self._rescued = rescued
+        self._count_reclaimed_at = reclaimed
         self._now = now
         self._hand: dict[Delivery, str] = {}  # handed over, and for which substation it waited
-        self._spared: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
+        self._own_sessions: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
         self._taken: dict[str, int] = {}  # where it has begun, and how many so far
         self._last = ""  # whose turn it was last
         self._interrupted = True  # RabbitMQ was away, as far as we know
@@ -82,18 +82,18 @@ class Rescue:
 
     def holds(self, substation: str) -> bool:
         """Return whether jobs taken from a substation's queue are in hand, or spared."""
-        return substation in self._spared or any(
+        return substation in self._own_sessions or any(
             where == substation and each.is_live for each, where in self._hand.items()
         )
 
     def on_link_lost(self) -> None:
         """Forget all deliveries: RabbitMQ has them back, and nothing was heard of it meanwhile."""
         self._hand.clear()
-        self._spared.clear()
+        self._own_sessions.clear()
         self._interrupted = True
 
     async def run(self) -> None:
-        """Take jobs back wherever that is due, until the task is cancelled."""
+        """Reclaim jobs wherever that is due, until the task is cancelled."""
         time = asyncio.get_running_loop().time
         while True:
             await self._taker.up.wait()
@@ -102,7 +102,7 @@ class Rescue:
                 await self._empty(self._judge(), until)
             else:
                 self._return_all()
-            self.count_rescued()
+            self.count_reclaimed()
             await asyncio.sleep(until - time())
 
     def _return_all(self) -> None:
@@ -110,49 +110,49 @@ class Rescue:
 
         It cannot know of them, and would take them for lost.
         """
-        for given in self._give_back():
+        for given in self._return_reclaimed():
             self._hand.pop(given, None)
             given.requeue()
-        for deliveries in self._spared.values():
+        for deliveries in self._own_sessions.values():
             for each in deliveries:
                 each.requeue()
-        self._spared.clear()
+        self._own_sessions.clear()
 
-    def _judge(self) -> dict[str, Verdict]:
-        """Look at all substations; gives those whose queues are due and not known to be empty."""
+    def _judge(self) -> dict[str, Evacuation]:
+        """Look at all substations; return those to be emptied that are not known to be empty."""
         if self._interrupted:
             self._interrupted = False
-            self._patience.end_ejection(self._now())
+            self._detector.begin_grace(self._now())
         reachable = self._reachable()
         states = {name: self._look(name) for name in reachable}
         looks = {
             name: Look(reachable[name], None if state is None else state.consumers)
             for name, state in states.items()
         }
-        due = self._patience.due(looks, self._now())
+        due = self._detector.due(looks, self._now())
         empty = {name for name, state in states.items() if state is not None and not state.ready}
         self._review(due)
         for name in [each for each in self._taken if each not in due or each in empty]:
             self._finish(name)
-        return {name: verdict for name, verdict in due.items() if name not in empty}
+        return {name: evacuation for name, evacuation in due.items() if name not in empty}
 
-    def _review(self, due: Mapping[str, Verdict]) -> None:
+    def _review(self, due: Mapping[str, Evacuation]) -> None:
         """Acknowledge the spared jobs that have ended, and give back those not to be spared now."""
-        for name, deliveries in list(self._spared.items()):
-            verdict = due.get(name)
-            self._spared[name] = []
+        for name, deliveries in list(self._own_sessions.items()):
+            evacuation = due.get(name)
+            self._own_sessions[name] = []
             for each in deliveries:
                 if self._ended(each):
                     each.ack()
-                elif verdict is not None and self._is_own(name, each, verdict):
-                    self._spared[name].append(each)
+                elif evacuation is not None and self._is_own(name, each, evacuation):
+                    self._own_sessions[name].append(each)
                 else:
                     each.requeue()
-            if not self._spared[name]:
-                del self._spared[name]
+            if not self._own_sessions[name]:
+                del self._own_sessions[name]
 
-    async def _empty(self, due: Mapping[str, Verdict], until: float) -> None:
-        """Take some jobs of each queue in turn, for as long as there are more and there is time."""
+    async def _empty(self, due: Mapping[str, Evacuation], until: float) -> None:
+        """Reclaim some jobs of each queue in turn, while there are more and there is time."""
         time = asyncio.get_running_loop().time
         names = deque(self._in_turn(due))
         try:
@@ -166,17 +166,17 @@ class Rescue:
             self._say("")
 
     def _in_turn(self, names: Iterable[str]) -> list[str]:
-        """Give the names in order, beginning behind the one whose turn was last.
+        """Return the names in order, beginning behind the one whose turn was last.
 
         Else a long queue whose jobs find room slowly would be the first again in every period.
         """
         return sorted(names, key=lambda name: (name <= self._last, name))
 
-    async def _take_some(self, name: str, verdict: Verdict, until: float) -> bool:
-        """Take up to ``MOST`` jobs of a queue; tells whether there may be more to take now."""
+    async def _take_some(self, name: str, evacuation: Evacuation, until: float) -> bool:
+        """Reclaim up to ``MOST`` jobs of a queue; return whether there may be more now."""
         queue = substation_queue(name).name
         for _ in range(MOST):
-            if len(self._spared.get(name, ())) >= MOST or not await self._has_room(until):
+            if len(self._own_sessions.get(name, ())) >= MOST or not await self._has_room(until):
                 return False
             if not self._anywhere_else(name):
                 return False
@@ -188,7 +188,7 @@ class Rescue:
             if not delivery.is_live:  # the link broke just then
                 return False
             try:
-                go_on = self._see_to(name, delivery, verdict)
+                go_on = self._see_to(name, delivery, evacuation)
             except Exception:
                 delivery.reject()  # it goes where poison goes, not round and round
                 raise
@@ -198,21 +198,21 @@ class Rescue:
 
     async def _has_room(self, until: float) -> bool:
         time = asyncio.get_running_loop().time
-        self.count_rescued()
+        self.count_reclaimed()
         while len(self._hand) >= MOST and time() < until:
             await asyncio.sleep(min(ROOM_SECONDS, until - time()))
-            self.count_rescued()
+            self.count_reclaimed()
         return len(self._hand) < MOST
 
-    def _see_to(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
-        """Do with a job what is right for it; tells whether to go on."""
+    def _see_to(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
+        """Acknowledge, keep or hand over a job; return whether to go on."""
         if self._ended(delivery):
             delivery.ack()
             return True
-        if self._is_own(name, delivery, verdict):
-            self._spared.setdefault(name, []).append(delivery)
+        if self._is_own(name, delivery, evacuation):
+            self._own_sessions.setdefault(name, []).append(delivery)
             return True
-        return self._hand_over(name, delivery, verdict)
+        return self._hand_over(name, delivery, evacuation)
 
     def _ended(self, delivery: Delivery) -> bool:
         name, replays = delivery.id or "", parking.replays(delivery.headers)
@@ -222,20 +222,20 @@ class Rescue:
             for ended in (self._progress.ended, self._open_jobs.has_ended)
         )
 
-    def _is_own(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
+    def _is_own(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         """Return whether a job is in progress at the very substation, which may be alive.
 
         A session may last longer than the newest events are remembered for.
         """
         job = delivery.id or ""
         begun = self._progress.charging_at(job), self._open_jobs.charging_at(job)
-        return verdict.alive and name in begun
+        return evacuation.alive and name in begun
 
-    def _hand_over(self, name: str, delivery: Delivery, verdict: Verdict) -> bool:
+    def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         if name not in self._taken:
             self._taken[name] = 0
-            log.warning("taking back the jobs that wait for %s: %s", name, verdict.why)
-        taken = self._take_back(name, delivery)
+            log.warning("taking back the jobs that wait for %s: %s", name, evacuation.why)
+        taken = self._reclaim(name, delivery)
         if taken:
             self._hand[delivery] = name
             self._taken[name] += 1
@@ -243,10 +243,10 @@ class Rescue:
             delivery.requeue()
         return taken
 
-    def count_rescued(self) -> None:
+    def count_reclaimed(self) -> None:
         """Count those that were acknowledged since: of a link that is lost none is in hand."""
         for each in [each for each in self._hand if not each.is_live]:
-            self._rescued(self._hand.pop(each))
+            self._count_reclaimed_at(self._hand.pop(each))
 
     def _finish(self, name: str) -> None:
         if (taken := self._taken.pop(name, None)) is not None:
@@ -259,7 +259,7 @@ class Rescue:
 
 
 def _asked_at(body: bytes) -> float:
-    """Give when a job was asked for, in Unix seconds; before all time where that is no request."""
+    """Return when a job was asked for, in Unix seconds; before all time if it is no request."""
     try:
         return messages.decode(body).requested_at
     except MalformedMessage:

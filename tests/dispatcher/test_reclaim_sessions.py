@@ -6,7 +6,7 @@ import pytest
 
 from grid import parking
 from grid.events import Event, State
-from tests.dispatcher.rescue_bench import BOUND, Bench, at_work
+from tests.dispatcher.reclaim_bench import BOUND, Bench, at_work
 from tests.grid.links import eventually
 
 pytestmark = pytest.mark.usefixtures("quick_rescue")

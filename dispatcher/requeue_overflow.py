@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from dispatcher.jobs import COPY_HEADER, TAKEN_BACK_HEADER, Job
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job
 from grid import topology
 from grid.amqp import Outcome, Publisher
 from scheduling.wait_queue import WaitQueue
@@ -20,11 +20,11 @@ from scheduling.wait_queue import WaitQueue
 HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
 SHARE: Final = 0.25  # of the prefetch, at once
 PAUSE_SECONDS: Final = 1.0  # between two times: what comes around again may still fit nowhere
-TAKEN_BACK_SECONDS: Final = 5.0  # for a job that was taken back to find room, where there is some
+RECLAIMED_SECONDS: Final = 5.0  # for a job that was taken back to find room, where there is some
 HELD_MOST_SECONDS: Final = 1200.0  # RabbitMQ's own patience ends at 30 minutes, unless it was told
 
 
-class SetBack:
+class RequeueOverflow:
     """Publishes those of the line that are to go back; ``returned`` is told how that ended.
 
     ``position`` returns the offset up to which the event log was read.
@@ -45,7 +45,7 @@ class SetBack:
         self._now = now
         self._due_at = self._look_at = 0.0
 
-    def make_way(self, prefetch: int) -> None:
+    def requeue(self, prefetch: int) -> None:
         """Put back what room that is left does not serve, where it keeps out others."""
         self._free_hand()
         if len(self._wait_queue) <= HELD_FULL * prefetch or self._now() < self._due_at:
@@ -60,7 +60,7 @@ class SetBack:
         if now < self._look_at or not len(self._wait_queue):
             return
         self._look_at = now + PAUSE_SECONDS
-        latest = now - TAKEN_BACK_SECONDS
+        latest = now - RECLAIMED_SECONDS
         for job in self._wait_queue.pop_where(lambda job: job.origin != "" and job.since <= latest):
             self._publish(job)
 
@@ -84,7 +84,7 @@ class SetBack:
             headers={
                 **job.headers,
                 COPY_HEADER: True,
-                **({TAKEN_BACK_HEADER: job.was_at} if job.was_at else {}),
+                **({RECLAIMED_HEADER: job.was_at} if job.was_at else {}),
             },
             priority=job.request.priority,
             # where its delivery went with a link, RabbitMQ has it where it was

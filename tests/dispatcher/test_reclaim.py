@@ -10,7 +10,7 @@ import pytest
 from grid import parking
 from grid.amqp import Delivery, QueueState
 from grid.events import Event, State
-from tests.dispatcher.rescue_bench import BOUND, Bench, at_work
+from tests.dispatcher.reclaim_bench import BOUND, Bench, at_work
 from tests.fake_broker import turns
 from tests.grid import links
 from tests.grid.links import eventually
@@ -36,9 +36,9 @@ async def test_the_jobs_of_a_dead_substation_are_taken_back_in_their_order() -> 
         assert bench.handed[0][1].body == b"a"
         assert (bench.taker.acked, bench.in_hand()) == ([], ["a", "b", "c"])
         bench.deliveries()[1].ack()
-        await eventually(lambda: bench.rescued, "it is counted")
+        await eventually(lambda: bench.reclaimed, "it is counted")
         assert bench.taker.acked == ["b"]
-        assert bench.rescued == {"s1": 1}
+        assert bench.reclaimed == {"s1": 1}
         await bench.rounds()
     assert bench.jobs() == ["a", "b", "c"]
     assert bench.taker.requeued == []
@@ -48,18 +48,18 @@ async def test_a_job_may_be_safe_at_once() -> None:
     """Whoever takes a job back may be done with it before it has said that it takes it."""
     bench = Bench("s1", "s2")
 
-    def take_back(_: str, delivery: Delivery) -> bool:
+    def reclaim(_: str, delivery: Delivery) -> bool:
         delivery.ack()
         return True
 
-    bench.rescue._take_back = take_back  # noqa: SLF001
+    bench.reclaim._reclaim = reclaim  # noqa: SLF001
     bench.taker.put("s1", *"abcdefgh")
     bench.kill("s1")
     async with at_work(bench):
         await eventually(lambda: bench.taker.acked == list("abcdefgh"), "all are done")
-        await eventually(lambda: bench.rescued.total() == 8, "all are counted")
-    assert bench.rescued == {"s1": 8}
-    assert not bench.rescue.holds("s1")
+        await eventually(lambda: bench.reclaimed.total() == 8, "all are counted")
+    assert bench.reclaimed == {"s1": 8}
+    assert not bench.reclaim.holds("s1")
 
 
 async def test_no_more_are_in_hand_than_agreed() -> None:
@@ -75,8 +75,8 @@ async def test_no_more_are_in_hand_than_agreed() -> None:
             await eventually(lambda e=expected: len(bench.handed) == e, "as many as agreed")  # type: ignore[misc]
             assert len(bench.in_hand()) <= BOUND
             bench.deliveries()[finished].ack()
-        await eventually(lambda: bench.rescued.total() == 40, "all are counted")
-    assert bench.rescued == {"s1": 20, "s2": 20}
+        await eventually(lambda: bench.reclaimed.total() == 40, "all are counted")
+    assert bench.reclaimed == {"s1": 20, "s2": 20}
     assert len(set(bench.jobs())) == 40
 
 
@@ -90,10 +90,10 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
     bench.state("s2", reachable=False, consumers=1)
     async with at_work(bench):
         await eventually(lambda: len(bench.taker.outstanding) == 2, "both are taken")
-        held = [bench.rescue.holds(name) for name in ("s1", "s2", "s3")]
+        held = [bench.reclaim.holds(name) for name in ("s1", "s2", "s3")]
         assert held == [True, True, False]
         bench.deliveries()[0].ack()
-        assert not bench.rescue.holds("s1")
+        assert not bench.reclaim.holds("s1")
 
 
 async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work() -> None:
@@ -153,7 +153,7 @@ async def test_a_queue_that_fills_every_period_is_not_begun_with_again() -> None
             each.ack()
         return bench.look(name)
 
-    bench.rescue._look = look  # noqa: SLF001
+    bench.reclaim._look = look  # noqa: SLF001
     bench.taker.put("s1", *[f"a{number}" for number in range(50)])
     bench.taker.put("s2", "b")
     bench.kill("s1")
@@ -220,12 +220,12 @@ async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
         await eventually(lambda: bench.in_hand() == ["a", "b"], "they are in hand")
         old = bench.deliveries()
         bench.taker.break_link()
-        assert (bench.forgotten, bench.rescue.holds("s1")) == (1, False)
+        assert (bench.forgotten, bench.reclaim.holds("s1")) == (1, False)
         await eventually(lambda: bench.in_hand() == ["a", "b"], "they are in hand again")
         for each in old:
             each.ack()
         await bench.rounds()
-        assert (bench.taker.acked, bench.rescued) == ([], {})
+        assert (bench.taker.acked, bench.reclaimed) == ([], {})
         for each in bench.deliveries()[2:]:
             each.ack()
         await turns()
@@ -235,7 +235,7 @@ async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
 
 async def test_after_a_break_consumers_have_time_to_come_back() -> None:
     """RabbitMQ that was away has no consumers at first: that is nobody's death."""
-    bench = Bench("s1", "s2", patience=20)  # looks
+    bench = Bench("s1", "s2", failure_detector=20)  # looks
     bench.taker.put("s1", "a")
     bench.state("s1", reachable=True, consumers=0)
     async with at_work(bench):
@@ -269,7 +269,7 @@ async def test_it_says_when_it_begins_and_how_many_there_were(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Two lines for a substation's death, however many jobs waited for it."""
-    bench = Bench("s1", "s2", patience=5)
+    bench = Bench("s1", "s2", failure_detector=5)
     bench.taker.put("s1", *"abcd")
     with caplog.at_level(logging.WARNING):
         async with at_work(bench):
@@ -303,14 +303,14 @@ async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() ->
     """Poison must not meet the next process too."""
     bench = Bench("s1", "s2")
 
-    def take_back(_: str, __: Delivery) -> bool:
+    def reclaim(_: str, __: Delivery) -> bool:
         raise KeyError("some mistake")
 
-    bench.rescue._take_back = take_back  # noqa: SLF001
+    bench.reclaim._reclaim = reclaim  # noqa: SLF001
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):
-        await asyncio.wait_for(bench.rescue.run(), links.PATIENCE)
+        await asyncio.wait_for(bench.reclaim.run(), links.PATIENCE)
     assert bench.taker.rejected == ["poison"]
 
 
@@ -327,5 +327,5 @@ async def test_a_mistake_over_a_job_s_headers_puts_the_job_aside(
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):
-        await asyncio.wait_for(bench.rescue.run(), links.PATIENCE)
+        await asyncio.wait_for(bench.reclaim.run(), links.PATIENCE)
     assert bench.taker.rejected == ["poison"]

@@ -28,7 +28,7 @@ class Look(NamedTuple):
     consumers: int | None
 
 
-class Verdict(NamedTuple):
+class Evacuation(NamedTuple):
     """Why a queue is to be emptied, and whether the substation may be alive all the same."""
 
     why: str
@@ -42,28 +42,28 @@ class _Record:
     dead_looks: int = 0
 
 
-class Patience:
+class FailureDetector:
     """Judges all substations, look by look; waits ``rescue_after`` seconds where there is doubt."""
 
     def __init__(self, rescue_after: float) -> None:
         self._rescue_after = rescue_after
         self._records: dict[str, _Record] = {}
-        self._pardoned_until = -inf
+        self._grace_until = -inf
 
-    def end_ejection(self, now: float) -> None:
-        """Give all consumers ``rescue_after`` seconds to come back: RabbitMQ itself was away."""
-        self._pardoned_until = now + self._rescue_after
+    def begin_grace(self, now: float) -> None:
+        """Wait ``rescue_after`` seconds for consumers to come back: RabbitMQ itself was away."""
+        self._grace_until = now + self._rescue_after
 
-    def due(self, looks: Mapping[str, Look], now: float) -> dict[str, Verdict]:
-        """Take in one look at all substations there are; gives those whose queues are due."""
+    def due(self, looks: Mapping[str, Look], now: float) -> dict[str, Evacuation]:
+        """Apply one look at all substations; return those whose queues are to be emptied."""
         blind = not any(each.reachable for each in looks.values())
         self._records = {name: self._records.get(name) or _Record() for name in looks}
-        verdicts = {}
+        evacuations = {}
         for name, look in looks.items():
-            seen = look if now >= self._pardoned_until else look._replace(consumers=None)
+            seen = look if now >= self._grace_until else look._replace(consumers=None)
             if (why := self._judge(self._records[name], seen, blind, now)) is not None:
-                verdicts[name] = Verdict(why, seen.reachable or seen.consumers != 0)
-        return verdicts
+                evacuations[name] = Evacuation(why, seen.reachable or seen.consumers != 0)
+        return evacuations
 
     def _judge(self, record: _Record, look: Look, blind: bool, now: float) -> str | None:  # noqa: FBT001
         unserved = look.consumers == 0
@@ -87,7 +87,7 @@ class Patience:
 
 
 def _since(before: float | None, now: float, *, holds: bool) -> float | None:
-    """Since when something holds without a break, or None where it does not."""
+    """Return since when something holds without a break, or None where it does not."""
     if not holds:
         return None
     return now if before is None else before

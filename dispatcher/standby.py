@@ -1,0 +1,81 @@
+"""Which of several dispatchers is active: the one that RabbitMQ delivers the requests to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+SPOKEN_WITHIN_SECONDS: Final = 12.0  # the one at work speaks every 10 s at least
+GIVEN_UP_SECONDS: Final = 45.0  # without a word; RabbitMQ gives one up after two heartbeats
+STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
+
+
+class Standby:
+    """Whether this dispatcher is active, or on standby: RabbitMQ feeds one of several.
+
+    One that hears of another by its snapshots, and has had no request since, is on standby; so is
+    one that has just started, until another that may still be active must have written a snapshot.
+    A dispatcher that ends in good order says so in its last one. ``name`` is this one's, ``now``
+    returns steady seconds.
+    """
+
+    def __init__(self, name: str, now: Callable[[], float]) -> None:
+        self.name = name
+        self._now = now
+        self._taken = False
+        self.terms = 0  # how often it took over
+        self._other_heard_at: float | None = None
+        self._other_left = False
+        self._listening_until = -inf
+        self._spoken_before: float | None = None  # another, before this start
+        self._leaves = False
+
+    @property
+    def undisputed(self) -> bool:
+        """Return whether no other dispatcher can have requests that RabbitMQ delivered to it.
+
+        The last delivery was to this one; or nothing was heard of another for so long that RabbitMQ
+        has given it up.
+        """
+        if self._leaves:
+            return False
+        if (self._taken and self._other_heard_at is None) or self._other_left:
+            return True
+        last = self._spoken_before if self._other_heard_at is None else self._other_heard_at
+        return last is None or self._now() - last > GIVEN_UP_SECONDS
+
+    @property
+    def is_standby(self) -> bool:
+        """Return whether another dispatcher is active, or this one is at its end."""
+        heard, now = self._other_heard_at, self._now()
+        if self._leaves or now < self._listening_until:
+            return True
+        return heard is not None and not self._other_left and now - heard < STAND_BY_SECONDS
+
+    def heard(self, name: str, *, leaves: bool = False) -> None:
+        """Record a snapshot of a dispatcher, perhaps one's own; its last, where it ``leaves``."""
+        if name != self.name:
+            self._other_heard_at, self._other_left = self._now(), leaves
+
+    def heard_before(self, name: str, seconds: float, *, leaves: bool = False) -> None:
+        """Record a snapshot of a dispatcher from before this start, so many seconds old."""
+        if name != self.name:
+            ago = max(0.0, seconds)
+            self._spoken_before = None if leaves else self._now() - ago
+            until = self._now() + SPOKEN_WITHIN_SECONDS - ago
+            self._listening_until = -inf if leaves else max(self._listening_until, until)
+
+    def end(self) -> None:
+        """Record that this one is at its end."""
+        self._leaves = True
+
+    def on_delivery(self) -> bool:
+        """Record a delivery of a request; return whether another may have been active until now.
+
+        Before the first one that is always so: another need not have spoken since this one started.
+        """
+        taken_over = not self._taken or self._other_heard_at is not None
+        self._taken, self._other_heard_at, self._listening_until = True, None, -inf
+        self.terms += taken_over
+        return taken_over
