@@ -30,7 +30,7 @@ class DeadLetters:
 
 
 def _reason(death: parking.Death, body: bytes) -> str:
-    """Say why, and what is wrong with a body that was rejected.
+    """Return why, and what is wrong with a body that was rejected.
 
     One that was delivered too often is not looked at: it may be what ended all who did.
     """

@@ -53,7 +53,7 @@ NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
 
 
 class Dispatcher:
-    """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the ledger's seconds.
+    """Sends requests to substations. ``clock`` gives Unix seconds, ``now`` the tracker's seconds.
 
     ``requests`` is the link that delivers them, at most ``prefetch`` at once.
     ``read_log`` reads the event log as far as it is written: what comes again waits for that.
@@ -147,12 +147,12 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for room."""
+        """Return how many requests wait for capacity."""
         return len(self._wait_queue)
 
     @property
     def deciding(self) -> bool:
-        """Tell whether requests are routed: once it has begun, until it is to stop."""
+        """Return whether requests are routed: once it has begun, until it is to stop."""
         return self.intake.begun and not self._stopping
 
     def unsettled_since(self) -> int:
@@ -206,11 +206,11 @@ class Dispatcher:
         self._metrics.events_lost.inc(not written)
 
     def sending(self, substation: str) -> int:
-        """How many jobs are on their way to a substation's queue, not confirmed yet."""
+        """Return how many jobs published to a substation's queue are not confirmed yet."""
         return self._sender.under_way(substation)
 
     def candidates(self) -> list[Candidate]:
-        """Give every substation as a decision would see it now."""
+        """Return every substation as a decision would see it now."""
         return explain.candidates(self._table, self._now())
 
     def begin(self) -> None:
@@ -218,13 +218,13 @@ class Dispatcher:
         self.intake.begin()
 
     async def run(self) -> None:
-        """See to what time alone has changed, again and again, until the task is cancelled."""
+        """Apply what time alone has changed, again and again, until the task is cancelled."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.tick()
 
     def tick(self) -> None:
-        """See to what time alone has changed: departures, ramps, what was held for long."""
+        """Apply what time alone has changed: departures, ramps, what was held for long."""
         if not self.deciding or not self._certain():
             return
         for job in self._wait_queue.pop_where(self._is_impossible):
@@ -233,7 +233,7 @@ class Dispatcher:
         self.route()
 
     def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Take a job that waits at a substation in vain; tells whether it is seen to."""
+        """Accept a job that waits at a substation in vain; return whether it is handled here."""
         return self.deciding and self.intake.reclaim(substation, delivery)
 
     def return_reclaimed(self) -> list[Delivery]:

@@ -50,7 +50,7 @@ class Sent:
 class History:
     """Judges a job by both: its own memory, and ``progress``, which knows of other dispatchers.
 
-    ``now`` returns the ledger's seconds.
+    ``now`` returns the tracker's seconds.
     """
 
     def __init__(self, tracker: LoadTracker, progress: Progress, now: Callable[[], float]) -> None:

@@ -33,7 +33,7 @@ class Job:
 
     ``delivery`` is from ``charge.requests`` or the queue of a substation, None where it is only
     sent once more; ``origin`` the substation whose queue it was taken back from; ``since`` when it
-    came, in the ledger's seconds; ``trace`` its span here; ``replays`` how often an operator sent
+    came, in the tracker's seconds; ``trace`` its span here; ``replays`` how often an operator sent
     it again after it was parked; ``once_more`` how often it was sent again since nothing was heard
     of it.
     """

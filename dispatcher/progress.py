@@ -36,7 +36,7 @@ class Progress:
         self._charging: OrderedDict[str, tuple[float, str]] = OrderedDict()  # since when, and where
 
     def take(self, event: Event) -> None:
-        """Take in an event; those that are no news of a job's way are passed over."""
+        """Apply an event; those that are no news of a job's way are passed over."""
         kind = event.kind
         if kind == State.ASSIGNED:
             self._assign(event)
@@ -50,7 +50,7 @@ class Progress:
             self._put_aside(event)
 
     def ended(self, job: str, replays: int = 0, asked_at: float = -inf) -> bool:
-        """Tell whether nothing more happens to a job that was replayed so often.
+        """Return whether nothing more happens to a job that was replayed so often.
 
         That it was put aside before it was asked for, in Unix seconds, is no end: its sender has
         mended it.
@@ -61,24 +61,24 @@ class Progress:
         return aside is not None and aside[0] >= replays and aside[1][0] >= asked_at
 
     def end(self, job: str) -> Event | None:
-        """Give the event that ended a job, or put it aside the last time, if that was told."""
+        """Return the event that ended a job, or put it aside the last time, if that was told."""
         aside = self._aside.get(job)
         if (final := self._ended.get(job)) is not None:
             return _event(job, final)
         return None if aside is None else _event(job, aside[1], parking.noted(aside[0]))
 
     def sent_to(self, job: str) -> str | None:
-        """Name the substation a job was last assigned to, if that was told."""
+        """Return the substation a job was last assigned to, if that was told."""
         known = self._assigned.get(job)
         return None if known is None else known[0][2]
 
     def sent_at(self, job: str) -> float:
-        """Give when a job was last assigned, in Unix seconds; before all time if never."""
+        """Return when a job was last assigned, in Unix seconds; before all time if never."""
         known = self._assigned.get(job)
         return -inf if known is None else known[0][0]
 
     def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
-        """Tell whether a job went to that substation after it went ``where``.
+        """Return whether a job went to that substation after it went ``where``.
 
         That was decided ``at``, in Unix seconds. Either by the clocks of the dispatchers, which may
         differ, or by the order in the log, to which one whose link broke writes late: what one of
@@ -93,7 +93,7 @@ class Progress:
         return any(each[1] == substation for each in later)
 
     def charging_at(self, job: str) -> str | None:
-        """Name the substation that charges a job now, as far as is told.
+        """Return the substation that charges a job now, as far as is told.
 
         A session is over when its job has ended, or was put aside or assigned elsewhere after it
         began.
@@ -137,7 +137,7 @@ class Progress:
         self._keep(self._assigned, event.job, (latest, elsewhere))
 
     def _follow(self, event: Event, latest: Assigned) -> None:
-        """Note another assignment behind those before; ``latest`` is the only one at first."""
+        """Record another assignment behind those before; ``latest`` is the only one at first."""
         trail = self._trail.get(event.job, ((latest[0], latest[2]),))
         if (one := (event.at, event.substation)) not in trail:
             self._keep(self._trail, event.job, (*trail, one)[-TRAIL_MOST:])

@@ -41,7 +41,7 @@ class QueueKeeper:
     ``sending`` tells how many jobs are on their way to a substation's queue: its depth means
     something only while there are none. ``holding`` tells whether jobs are in hand that were taken
     back from there. ``hurry`` asks for a substation's page, which completes what the depth began.
-    ``now`` gives the ledger's seconds.
+    ``now`` gives the tracker's seconds.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class QueueKeeper:
         self._empty_since: dict[str, float] = {}  # of those that left
 
     def missing(self, substation: str) -> None:
-        """Note that a substation's queue is to be made."""
+        """Record that a substation's queue is to be made."""
         self._missing.add(substation)
 
     def state(self, substation: str) -> QueueState | None:
-        """Give the state of a substation's queue, as last seen; None where it is not known."""
+        """Return the state of a substation's queue, as last seen; None where it is not known."""
         return self._states.get(substation)
 
     async def takes_jobs(self, substation: str) -> bool:
-        """Tell whether whatever was put into a substation's queue a while ago must have begun.
+        """Return whether whatever was put into a substation's queue a while ago must have begun.
 
         Only where its queue is empty and consumed, its page is read, and its events come.
         """
@@ -161,7 +161,7 @@ class QueueKeeper:
         self._tracker.depth(name, None, self._now())  # it is asked for again
 
     def _forget_gone(self) -> None:
-        """Let go of the substations that left: what was seen of one is not true when it is back."""
+        """Forget the substations that left: what was seen of one is not true when it is back."""
         for seen in (self._problems, self._states, self._looked_at, self._empty_since):
             for gone in seen.keys() - self._known():
                 del seen[gone]
@@ -169,11 +169,11 @@ class QueueKeeper:
         self._made &= self._tracker.substations.keys()
 
     def _known(self) -> set[str]:
-        """Name all substations there are, and those that left and may have left jobs behind."""
+        """Return all substations there are, and those that left and may have left jobs behind."""
         return self._tracker.substations.keys() | self._tracker.former
 
     def _pause(self, name: str) -> float:
-        """Give how long to leave a queue alone.
+        """Return how long to leave a queue alone.
 
         Only its queue tells of a substation that is cut off, has no consumer or no counters; of the
         others, some are looked at each second.
@@ -214,7 +214,7 @@ class QueueKeeper:
         return state
 
     def _see_off(self, name: str, state: QueueState) -> None:
-        """Let go of a substation that left once nothing has been in its queue for a while.
+        """Forget a substation that left once nothing has been in its queue for a while.
 
         What was taken back from it comes back where a link breaks before it is safe elsewhere.
         """

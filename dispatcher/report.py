@@ -106,7 +106,7 @@ class Announcer:
         self._blind = False
 
     def look(self, candidates: Iterable[Candidate], *, blind: bool) -> None:
-        """Say what has changed since the last look."""
+        """Log what has changed since the last look."""
         if blind != self._blind:
             self._blind = blind
             if blind:
@@ -131,5 +131,5 @@ class Announcer:
 
 
 def _without_age(candidate: Candidate) -> Candidate:
-    """Give what is worth writing again when it changes: the age of a gauge always does."""
+    """Return what is worth writing again when it changes: the age of a gauge always does."""
     return replace(candidate, gauge_age=None)

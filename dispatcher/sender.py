@@ -46,7 +46,7 @@ class Sender:
         self._under_way: Counter[str] = Counter()
 
     def under_way(self, substation: str) -> int:
-        """How many jobs are on their way to a substation's queue, not confirmed yet."""
+        """Return how many jobs published to a substation's queue are not confirmed yet."""
         return self._under_way[substation]
 
     def assign(self, job: Job, substation: str, detail: Mapping[str, object]) -> None:

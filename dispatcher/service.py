@@ -353,9 +353,9 @@ class _Service:
             await asyncio.sleep(TAKEOVER_SECONDS)
 
     async def _takes_jobs(self, substation: str) -> bool:
-        """Tell whether a job sent there must have begun by now; where another is at work, nothing.
+        """Return whether a job sent there must have begun by now; False while on standby.
 
-        That one may have taken the job back, and have it in hand.
+        The active dispatcher may have reclaimed the job.
         """
         return not self._standby.is_standby and await self._queues.takes_jobs(substation)
 

@@ -67,7 +67,7 @@ class Metrics:
 
 
 class LoadCollector(Collector):
-    """Gives what the dispatcher knows of each substation, as of the moment it is asked."""
+    """Return what the dispatcher knows of each substation, as of the moment it is asked."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class LoadCollector(Collector):
         self._blind = blind
 
     def collect(self) -> Iterable[Metric]:
-        """Give the figures of this instant."""
+        """Return the figures of this instant."""
         candidates = self._candidates()
         yield GaugeMetricFamily(
             "dispatcher_waiting_requests",

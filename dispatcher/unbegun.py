@@ -55,7 +55,7 @@ class Unbegun:
         self._number = count()
 
     def note(self, job: Job) -> None:
-        """Note a job that RabbitMQ has confirmed on its substation's queue."""
+        """Record a job that RabbitMQ has confirmed on its substation's queue."""
         wait = OVERDUE_SECONDS * 2 ** min(job.once_more, DOUBLINGS_MOST)
         heappush(self._due, (self._now() + wait, next(self._number), job))
         if len(self._due) > MOST:
@@ -68,7 +68,7 @@ class Unbegun:
             await self.look()
 
     async def look(self) -> None:
-        """See to the jobs that should have begun."""
+        """Send the jobs once more that should have begun."""
         overdue = self._overdue()
         if not overdue:
             return
@@ -85,7 +85,7 @@ class Unbegun:
                     self.note(job)
 
     def _overdue(self) -> list[Job]:
-        """Take those that were sent long enough ago, and have not been heard of."""
+        """Remove and return the jobs that were sent long ago, and have not been heard of."""
         found, now = [], self._now()
         while self._due and self._due[0][0] <= now:
             _, _, job = heappop(self._due)

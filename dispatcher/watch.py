@@ -27,7 +27,7 @@ MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a q
 
 
 class SubstationWatch:
-    """Takes in targets, pages and events; after each, some request that waits may find room."""
+    """Applies targets, pages and events; after each, a waiting request may find capacity."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class SubstationWatch:
         self._route()
 
     def on_failure(self, substation: str, problem: str) -> None:
-        """Take in that a substation's page gives no load."""
+        """Apply that a substation's page gives no load."""
         self._metrics.scrapes.labels(substation, "failed").inc()
         self._tracker.fail(substation, problem, self._now())
 

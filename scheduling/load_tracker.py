@@ -65,7 +65,7 @@ class LoadTracker:
             self._apply_control(state)
 
     def recall(self, substations: Iterable[str]) -> None:
-        """Take note of substations there were before this start."""
+        """Remember substations there were before this start."""
         self.former.update(set(substations) - self.substations.keys())
 
     def take_changed(self) -> list[SubstationState]:
