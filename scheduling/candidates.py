@@ -343,7 +343,7 @@ class CandidateTable:
         is_starting = state.health.is_starting(now, self._slow_start)
         is_queueing = not (events_stale or is_starting) and _may_dispatch_ahead(state)
         most_ahead = (capacity + 1.0) / places if is_queueing else most
-        power = 0.0 if rated is None else state.power_kw
+        power = state.power_kw
         return Figures(
             share,
             blind,
@@ -357,6 +357,8 @@ class CandidateTable:
             inf if rated is None else rated,
             state.gauge(LOAD) or 0.0,
             -inf if rated is None else rated - power,
+            load,
+            power,
             nan if state.problem is not None else state.oldest,
         )
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from grid.controls import Availability
 from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
 from scheduling.policies import Pick
-from scheduling.readings import LOAD
 from scheduling.wait_queue import Requirements
 
 NO_CONNECTOR: Final = "full"
@@ -143,19 +142,19 @@ def _candidate(
     table: CandidateTable, number: int, now: float, requirements: Requirements | None
 ) -> Candidate:
     name = table.names()[number]
-    state = table.tracker.substations[name]
+    state, figures = table.tracker.substations[name], table.figures_of(number)
     problem = _problem(table, number, now)
     reason = _reason_against(table, number, now, problem, requirements)
     return Candidate(
         name,
-        state.load_at(now),
+        figures.load,
         state.connectors,
-        state.utilisation(now),
-        state.gauge(LOAD) or 0.0,
+        max(figures.load / state.places, figures.power),
+        figures.gauge,
         state.age(now),
         state.outstanding,
-        state.power_kw,
-        state.rated_power_kw,
+        figures.power_kw,
+        None if figures.rated == inf else figures.rated,
         state.drained,
         state.limit,
         state.health.ejected(now),

@@ -27,6 +27,8 @@ class Figures(NamedTuple):
         rated: Rated power in kW, infinite where unknown.
         gauge: The load as its page says.
         headroom: The power left, in kW.
+        load: Sessions in progress and in flight; where only scrapes tell, as expected.
+        power_kw: What sessions, jobs in flight and other consumers draw.
         asked_at: When the oldest of its gauges was asked for, in the tracker's seconds; not a
             number where its page cannot be read.
     """
@@ -43,6 +45,8 @@ class Figures(NamedTuple):
     rated: float = inf
     gauge: float = 0.0
     headroom: float = -inf
+    load: float = 0.0
+    power_kw: float = 0.0
     asked_at: float = nan
 
     def opens(self, before: Figures) -> bool:
@@ -70,7 +74,7 @@ class FigureTable:
         (
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
             self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
-            self.asked_at,
+            self.load, self.power_kw, self.asked_at,
         ) = self._arrays  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:
