@@ -1,6 +1,6 @@
 """How long one decision of each policy takes: ``python -m bench.policy``; see ``--help``.
 
-A decision is what the dispatcher's router does for each request: ask the fleet which substations
+A decision is what the scheduler does for each request: ask the fleet which substations
 are open, and have a policy choose one. It is compared with the least that plain Python needs: the
 lowest utilisation in a list of accounts, without checking which may be used or has room.
 """
@@ -28,7 +28,7 @@ from scheduling.readings import Reading
 from scheduling.substation_state import SubstationState
 
 GOALS: Final = {3: 20.0, 1000: 60.0}  # microseconds a decision, by the number of substations
-NOW: Final = 100.0  # when the pages were read, in the ledger's seconds
+NOW: Final = 100.0  # when the pages were read, in the tracker's seconds
 NAIVE_SHARE: Final = 0.1  # of the decisions: plain Python takes long for a thousand accounts
 HEADER: Final = (
     "substations  state           policy             µs  one changed   goal    naive  naive ÷ µs"

@@ -279,11 +279,12 @@ class Dispatcher:
         self._settle_unsure()
         for job in self._wait_queue.pop_departed(self._clock()):
             self._expire(job)
-        if not self._tracker.settling(self._now()):
+        settling = self._tracker.settling(self._now())
+        if not settling:
             self._tracker.end_settling()
             self._schedule()
         self._sender.flush()
-        if self._scheduler.capacity_left:
+        if settling or self._scheduler.capacity_left:
             self._overflow.requeue(self._prefetch)
 
     def _schedule(self) -> None:
@@ -291,8 +292,8 @@ class Dispatcher:
         try:
             assignments = self._scheduler.schedule(self._wait_queue, self._now())
         except SchedulingFailed as failed:
-            self._assign(failed.assignments)
             self._put_aside(failed.job)
+            self._assign(failed.assignments)
             raise
         took = perf_counter() - began
         self._assign(assignments)
@@ -300,8 +301,20 @@ class Dispatcher:
             self._metrics.decision_seconds.observe(took / len(assignments))
 
     def _assign(self, assignments: Iterable[Assignment[Job]]) -> None:
+        """Put decisions on record, and their jobs among those to publish.
+
+        One over which that fails is rejected, and the others go on before the error does.
+        """
+        failed: Exception | None = None
         for job, substation, explanation in assignments:
-            self._sender.assign(job, substation, explanation)
+            try:
+                self._sender.assign(job, substation, explanation)
+            except Exception as error:  # noqa: BLE001
+                self._tracker.undo(substation)
+                self._put_aside(job)
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _on_delivery(self) -> None:
         self._unsettled.delivered(self._now())

@@ -102,7 +102,7 @@ class History:
     def sent_before(self, id: str, reclaimed: object = "", since: float = -inf) -> str | None:
         """Return the substation that another dispatcher decided on, as the event log has it.
 
-        Not before ``since`` (Unix seconds), nor the one from which it comes ``taken_back``. None
+        Not before ``since`` (Unix seconds), nor the one from which it was ``reclaimed``. None
         where that cannot be read any more; one whose first page is still to come is not given up.
         """
         where = self._progress.charging_at(id) or self._progress.sent_to(id)

@@ -36,7 +36,7 @@ class Whereabouts(Enum):
 
 
 class QueueKeeper:
-    """Declares each substation's queue, and tells the ledger how much waits in it.
+    """Declares each substation's queue, and tells the load tracker how much waits in it.
 
     ``sending`` tells how many jobs are on their way to a substation's queue: its depth means
     something only while there are none. ``holding`` tells whether jobs are in hand that were taken

@@ -36,13 +36,13 @@ Reclaim = Callable[[str, Delivery], bool]
 class Reclaimer:
     """Looks at every substation each second, and empties the queues that are due.
 
-    ``reachable`` names all substations, and whether their pages can be read; ``look`` gives the
-    state of one's queue, or None where that is not to be had. ``take_back`` is handed each job and
-    the substation it waited for, and returns whether it handles it: then it acknowledges the
-    delivery, maybe at once. While this dispatcher is not ``at_work`` those that wait here go back
-    to their queues: ``give_back`` forgets and returns them. ``anywhere_else`` tells whether a job
-    of that substation could go to another now. ``rescued`` is told the substation of each job that
-    is safe elsewhere. ``now`` gives seconds.
+    ``reachable`` returns all substations, and whether their pages can be read; ``look`` the state
+    of one's queue, or None where that is unknown. ``reclaim`` is given each job and the substation
+    it waited for, and returns whether it handles it: then it acknowledges the delivery, maybe at
+    once. While this dispatcher is not ``at_work``, the jobs that wait here go back to their queues:
+    ``return_reclaimed`` forgets and returns them. ``anywhere_else`` returns whether a job of that
+    substation could go to another now. ``reclaimed`` is called with the substation of each job that
+    is safe elsewhere. ``now`` returns seconds.
     """
 
     def __init__(

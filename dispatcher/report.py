@@ -110,7 +110,7 @@ class Announcer:
         if blind != self._blind:
             self._blind = blind
             if blind:
-                log.error("no substation's gauges are current: the ledger alone decides")
+                log.error("no substation's gauges are current: the load tracker alone decides")
             else:
                 log.info("gauges are current again")
         for each in candidates:

@@ -202,7 +202,7 @@ class _Service:
         self._dispatcher.on_reclaim_link_lost()
 
     def _watching(self) -> Scraper:
-        """Wire the pages and the event log to the ledger."""
+        """Wire the pages and the event log to the load tracker."""
         settings = self._settings
         watch = self._watch = SubstationWatch(
             self._tracker,

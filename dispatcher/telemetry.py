@@ -1,4 +1,4 @@
-"""The dispatcher's metrics: counted as it works, and the ledger read when the page is asked for."""
+"""The dispatcher's metrics: counters, and the load tracker read when the page is asked for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Metrics:
 
 
 class LoadCollector(Collector):
-    """Return what the dispatcher knows of each substation, as of the moment it is asked."""
+    """What the dispatcher knows of each substation, as of the moment it is asked."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class LoadCollector(Collector):
         )
         yield GaugeMetricFamily(
             "dispatcher_gauges_all_stale",
-            "Whether no substation's gauges are current, so that the ledger alone decides",
+            "Whether no substation's gauges are current, so that the load tracker alone decides",
             self._blind(),
         )
         yield _family("load", "Sessions in progress and on their way", candidates, "load")

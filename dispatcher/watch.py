@@ -1,4 +1,4 @@
-"""What is heard of the substations, brought to the ledger, and told to all who want to know."""
+"""What is heard of the substations, applied to the load tracker, and passed on to other parts."""
 
 from __future__ import annotations
 
@@ -131,6 +131,5 @@ class SubstationWatch:
         if event.kind == SUBSTATIONS:
             self._on_snapshot(event)
         elif event.kind == State.PARKED and event.substation:
-            self._tracker.invalidate_baseline(
-                event.substation
-            )  # its queue has one less, and none charged it
+            # its queue has one less, and none charged it
+            self._tracker.invalidate_baseline(event.substation)

@@ -35,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; an option that a ``--trace`` can replace is None by default."""
     parser = argparse.ArgumentParser(
         prog="python -m load_test simulate",
-        description="Compares policies in virtual time: the dispatcher's own policy and ledger "
-        "send jobs to simulated substations.",
+        description="Compares policies in virtual time: the dispatcher's own scheduler sends jobs "
+        "to simulated substations.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -78,6 +78,8 @@ class CandidateTable:
         self._renew_at = -inf
         self._opened = True
         self._changes = count()
+        self._current_at = nan  # when was asked last whose page is current
+        self._current_then: NDArray[np.bool_] | None = None
         self._begin()
 
     def __len__(self) -> int:
@@ -135,10 +137,6 @@ class CandidateTable:
         """Return whether no substation's gauges are current: then the tracker alone decides."""
         self._refresh(now)
         return self._current(now) is _NONE_CURRENT
-
-    def capacity(self, state: SubstationState, now: float) -> float:
-        """Return how far a substation's load may go, with nothing dispatched ahead."""
-        return self._capacity(state, now, events_stale=state.events_stale(now))
 
     def largest_rating(self, allowed: Sequence[str], now: float) -> float:
         """Return the highest rated power in kW that a job may ever find; infinite if unknown."""
@@ -259,6 +257,11 @@ class CandidateTable:
         """Return whose page is current; None where that of each is from which anything follows."""
         if now <= self._current_until:
             return None
+        if now != self._current_at:  # it is asked of each substation that is shown
+            self._current_at, self._current_then = now, self._current_anew(now)
+        return self._current_then
+
+    def _current_anew(self, now: float) -> NDArray[np.bool_] | None:
         figures = self._figures
         current = figures.asked_at >= now - self.tracker.stale_after
         if not current.any():
@@ -304,6 +307,7 @@ class CandidateTable:
         self._lowest = Lowest(self._utilisation, LISTED)
         self._powered = False
         self._current_until = -inf
+        self._current_at = nan
         self._opened = True
 
     def _write(self, state: SubstationState, now: float) -> None:
@@ -311,6 +315,7 @@ class CandidateTable:
         if number is None or self.tracker.substations.get(state.substation) is not state:
             return  # it left, and another of its name may have come
         self._versions[number] = next(self._changes)
+        self._current_at = nan
         events_stale = state.events_stale(now)
         figures = self._figures_of(state, now, events_stale=events_stale)
         before = self._figures.figures[number]

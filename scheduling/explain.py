@@ -19,7 +19,7 @@ NO_CONNECTOR: Final = "full"
 NO_POWER: Final = "not enough power left"
 NOT_ALLOWED: Final = "not among the request's eligible substations"
 RESERVED: Final = "kept for a request that has waited for power"
-BLIND: Final = "; no gauge is current, so by the ledger alone"
+BLIND: Final = "; no gauge is current, so by the load tracker alone"
 AHEAD: Final = "; sent ahead, the next to be charged there"
 
 

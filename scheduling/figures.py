@@ -65,7 +65,8 @@ class Figures(NamedTuple):
 class FigureTable:
     """The figures of ``count`` substations: each array is an attribute named as the figure is.
 
-    ``figures`` has the same as plain numbers, for whoever asks of a single substation.
+    The arrays cannot be written to but by ``write``: policies see them. ``figures`` has the same as
+    plain numbers, for whoever asks of a single substation.
     """
 
     def __init__(self, count: int) -> None:
@@ -75,7 +76,7 @@ class FigureTable:
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
             self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
             self.load, self.power_kw, self.asked_at,
-        ) = self._arrays  # fmt: skip
+        ) = map(_read_only, self._arrays)  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:
         """Write the figures of one substation."""
@@ -83,3 +84,9 @@ class FigureTable:
         for array, value, known in zip(self._arrays, figures, before, strict=True):
             if value != known:
                 array[number] = value
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view

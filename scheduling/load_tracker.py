@@ -91,10 +91,11 @@ class LoadTracker:
     def report(self, substation: str, counts: Counts) -> bool:
         """Apply counters that came with an event; return whether anything follows from them."""
         state = self.substations.get(substation)
-        if state is None or not apply_counts(state, counts):
+        if state is None:
             return False
+        follows = apply_counts(state, counts)
         self._change(state)
-        return True
+        return follows
 
     def fail(self, substation: str, problem: str, now: float) -> None:
         """Record that a substation's page gives no load; once for long, it has failed."""

@@ -29,6 +29,11 @@ class Lowest:
         self._known: dict[int, float] = {}  # the numbers of those that are kept, by place
         self._fill()
 
+    @property
+    def kept(self) -> int:
+        """Return how many numbers are kept in order."""
+        return len(self._kept)
+
     def places(self) -> list[int]:
         """Return the places of the lowest numbers, as many as there are at most ``count``."""
         return [place for _, place in self._kept[: self._count]]
@@ -40,6 +45,8 @@ class Lowest:
         if self._limit is None or (value, place) <= self._limit:
             self._known[place] = value
             insort(self._kept, (value, place))
+            if len(self._kept) > 2 * self._count * _SPARE:
+                self._fill()
         elif len(self._kept) < self._count:
             self._fill()
 

@@ -84,9 +84,8 @@ def _count(state: SubstationState, counts: Counts) -> None:
     known = state.counts
     if known is None or known.started_at != counts.started_at:
         state.counts, state.synced, state.depth = counts, False, None
-        state.dispatched = taken_from_queue(
-            counts
-        )  # until the baseline is set, its sessions are all we know
+        # until the baseline is set, its sessions are all we know
+        state.dispatched = taken_from_queue(counts)
         state.in_flight_kw.clear()
     elif progress(counts) >= progress(known):
         state.counts = counts

@@ -44,15 +44,22 @@ class Scheduler(Generic[W]):
     that is full and whose sessions are brief: it begins there as soon as a connector is free,
     without waiting until word of that arrives here; and whichever connector is free first, some job
     is left for it. Without ``send_ahead`` all wait centrally. For the first job that is overtaken
-    for long, since it needs more power than is free anywhere, a substation is reserved.
+    for long, since it needs more power than is free anywhere, a substation is reserved. Without
+    ``explain``, as for a simulation, explanations are empty: they take longer than the decisions.
     """
 
     def __init__(
-        self, table: CandidateTable, policy: Policy, random: Random, *, send_ahead: bool = True
+        self,
+        table: CandidateTable,
+        policy: Policy,
+        random: Random,
+        *,
+        send_ahead: bool = True,
+        explain: bool = True,
     ) -> None:
         self._table = table
         self._policy = policy
-        self._explainer = Explainer(table, policy.name)
+        self._explainer = Explainer(table, policy.name) if explain else None
         self._random = random
         self._send_ahead = send_ahead
         self._reservation: Reservation[W] = Reservation(table)
@@ -127,8 +134,11 @@ class Scheduler(Generic[W]):
         )
         if found is not None:
             pick = self._policy.pick(found, self._random)
-            why = self._explainer.explanation(pick, found, needs, now)
+            if not (0 <= pick.number < len(found.after) and found.after[pick.number] < inf):
+                raise ValueError(f"{self._policy.name} picked {pick.number}, which is no candidate")
             self._reservation.on_assigned(job)
+            explainer = self._explainer
+            why = {} if explainer is None else explainer.explanation(pick, found, needs, now)
             substation = found.name(pick.number)
             table.tracker.dispatch(substation, now, needs.power_kw)
             return Assignment(job, substation, why)

@@ -14,9 +14,8 @@ from scheduling import readings
 from scheduling.health import Health
 
 NO_READING: Final = "its load has not been read yet"
-EVENTS_STALE_SECONDS: Final = (
-    1.0  # without the events that must have come, the event log is taken as cut
-)
+# without the events that must have come, the event log is taken as cut
+EVENTS_STALE_SECONDS: Final = 1.0
 AHEAD_PERIODS: Final = 3.0  # where it is cut: pages are late, and sessions may be short by chance
 
 
@@ -170,16 +169,6 @@ class SubstationState:
         """What its transformer is built for, in kW; None where its page does not say."""
         return self.gauge(readings.RATED_POWER)
 
-    def utilisation(self, now: float) -> float:
-        """The larger of load ÷ places and power ÷ rated power, as a decision goes by."""
-        return max(self.load_at(now) / self.places, self.power_share)
-
-    @property
-    def power_share(self) -> float:
-        """Power ÷ rated power; 0 where the rating is unknown."""
-        rated = self.rated_power_kw
-        return 0.0 if rated is None else share_of(self.power_kw, rated)
-
     def age(self, now: float) -> float | None:
         """How long ago the load gauge was asked for, in seconds; None if it never was."""
         found = self.gauges.get(readings.LOAD)
@@ -190,10 +179,6 @@ class SubstationState:
         if self.counts is None:
             return True
         return self.events_due is not None and now - self.events_due[1] > EVENTS_STALE_SECONDS
-
-    def load_at(self, now: float) -> float:
-        """Return the load that a decision uses: where only pages tell, what is expected."""
-        return self.expected_load(now) if self.events_stale(now) else self.load
 
     def expected_load(self, now: float) -> float:
         """Return the load that is to be expected, where only pages tell, since the last one came.
@@ -220,11 +205,11 @@ class SubstationState:
         """Return the power of the sessions: a session whose power nobody tells draws the usual."""
         if self.counts is not None and self.counts.power_kw is not None:
             return self.counts.power_kw
-        events_seen = self.gauge(readings.POWER)
-        if events_seen is None:
+        reported_kw = self.gauge(readings.POWER)
+        if reported_kw is None:
             return self.sessions * DEFAULT_POWER_KW
         begun = self.sessions - (self.gauge(readings.LOAD) or 0.0)  # since the page
-        return events_seen + max(0.0, begun) * DEFAULT_POWER_KW
+        return reported_kw + max(0.0, begun) * DEFAULT_POWER_KW
 
     def _in_flight_kw(self) -> float:
         """Return the power of the jobs in flight: of those not known, the usual one."""

@@ -35,7 +35,7 @@ def health() -> list[Panel]:
         states(
             "Gauges as a whole",
             "Whether any substation's gauges are current. With none, the dispatcher decides by its "
-            "ledger alone: by what it sent and what the event log tells.",
+            "load tracker alone: by what it sent and what the event log tells.",
             [Line("1 - min(dispatcher_gauges_all_stale)", "gauges")],
             width=8,
             words=("all stale", "current"),

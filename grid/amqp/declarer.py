@@ -130,7 +130,12 @@ class _Asker:
     async def opened(cls, channel: Channel) -> _Asker:
         """Return one on a channel's connection; raise RabbitMQ's reason if it does not open."""
         asker = cls(channel)
-        if isinstance(answer := await asker._answer, Exception):
+        try:
+            answer = await asker._answer
+        except BaseException:  # nobody would close it once it is open
+            asker.close()
+            raise
+        if isinstance(answer, Exception):
             raise answer
         return asker
 
@@ -152,7 +157,7 @@ class _Asker:
 
     def close(self) -> None:
         """Close the channel, if that is still to be done."""
-        if self._channel.is_open:
+        if not (self._channel.is_closed or self._channel.is_closing):
             self._channel.close()
 
     def _settle(self, answer: object) -> None:

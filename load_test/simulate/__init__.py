@@ -1,1 +1,1 @@
-"""The dispatcher's decisions in virtual time: its real policy and ledger, simulated substations."""
+"""The dispatcher's decisions in virtual time: its real scheduler, and simulated substations."""

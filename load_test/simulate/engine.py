@@ -1,4 +1,4 @@
-"""The simulation: substations in virtual time, driven by the dispatcher's own policy and ledger.
+"""The simulation: substations in virtual time, driven by the dispatcher's own scheduler.
 
 Pure. The events are a heap ordered by time, and jobs are numbers.
 """
@@ -74,6 +74,7 @@ class Simulation:
             policy,
             random,
             send_ahead=setting.send_ahead,
+            explain=False,
         )
         self._now = 0.0
         self._heap: list[tuple[float, int, int, Any]] = []
@@ -177,7 +178,7 @@ class Simulation:
         self._route()
 
     def _sync(self, number: int) -> None:
-        """Set the ledger's baseline as the dispatcher does after counting a queue, but at once."""
+        """Set the baseline as the dispatcher does after counting a queue, but at once."""
         station = self._stations[number]
         if (reading := self._reading(number)) is not None:
             self._tracker.ask_depth(station.name)

@@ -123,7 +123,7 @@ def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[st
     for blind in (False, True, True, False, False):
         announcer.look([], blind=blind)
     assert said == [
-        "ERROR no substation's gauges are current: the ledger alone decides",
+        "ERROR no substation's gauges are current: the load tracker alone decides",
         "INFO gauges are current again",
     ]
 

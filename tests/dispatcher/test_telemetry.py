@@ -59,7 +59,7 @@ async def test_a_substation_that_is_drained_is_shown() -> None:
 
 
 async def test_it_is_shown_that_no_gauge_is_current() -> None:
-    """Then the ledger alone decides; one page that is read ends it."""
+    """Then the load tracker alone decides; one page that is read ends it."""
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("gauges_all_stale") == 0
     bench.lose("s1")

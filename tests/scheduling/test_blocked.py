@@ -11,7 +11,7 @@ from grid.events import Counts
 from scheduling.health import FREE_FAILURES
 from scheduling.load_tracker import DRAINED, NO_CONSUMER, LoadTracker
 from scheduling.readings import Reading
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
+from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
 
 DRAINING = Control(A, Availability.DRAINING, version=1)
 PLAIN = Reading(0, 50)  # without counters: such a substation can be chosen at once
@@ -59,7 +59,7 @@ def test_an_operator_s_limit_lowers_the_places(limit: int | None, places: float)
     tracker, state = synced(load=4, accepted=4)
     tracker.control(A, Control(A, limit=limit, version=1))
     assert (state.connectors, state.places) == (50, places)
-    assert state.utilisation(0) == 4 / places
+    assert utilisation(tracker) == 4 / places
     tracker.control(A, Control(A, version=2))
     assert state.places == 50
 

@@ -113,7 +113,6 @@ def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int
     """As many as complete within three intervals of pages; if unknown, as many as connectors."""
     row = Row("a", observations=False, session=session)
     table = fleet_of(row)
-    assert table.capacity(table.tracker.substations["a"], NOW) == 10 + waiting
     assert fill(table, NOW) == 10 + waiting
     assert table.candidates_for(1, (), NOW, ahead=True) is None, "that is all, whoever waits"
 

@@ -126,15 +126,14 @@ def test_a_page_of_many_connectors_is_not_all_there_is_to_go_by(
     """8 charge, and the next page shows none: with one connector that holds, with ten not quite."""
     tracker = ledger_of()
 
-    def events_seen(load: float, completed: float) -> Reading:
+    def reading(load: float, completed: float) -> Reading:
         counts = Counts(load, 8, completed, 0, RUN)
         return Reading(load, connectors, counts=counts, session_seconds=1e9)
 
-    tracker.read(A, events_seen(8, 0), 0)
-    tracker.read(
-        A, events_seen(8 if connectors > 1 else 0, 8), 1
-    )  # no event tells of what has completed
-    tracker.read(A, events_seen(0, 8), 1 + LATE)
+    tracker.read(A, reading(8, 0), 0)
+    # no event tells of what has completed
+    tracker.read(A, reading(8 if connectors > 1 else 0, 8), 1)
+    tracker.read(A, reading(0, 8), 1 + LATE)
     state = tracker.substations[A]
     assert state.events_stale(1 + LATE)
-    assert state.load_at(1 + LATE) == pytest.approx(expected)
+    assert state.expected_load(1 + LATE) == pytest.approx(expected)

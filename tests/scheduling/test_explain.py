@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from grid.controls import Availability
+from grid.events import Counts
 from scheduling.candidates import LISTED, CandidateTable
 from scheduling.explain import (
     AHEAD,
@@ -27,7 +28,7 @@ from scheduling.substation_state import NO_READING
 from scheduling.wait_queue import Requirements
 from tests.scheduling import oracle
 from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World
-from tests.scheduling.tables import CLOSED, NOW, STALE, Row, fleet_of
+from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, fleet_of
 
 LATER = NOW + 0.1234
 
@@ -47,9 +48,9 @@ def recorded(
     return Explainer(table, "least-loaded").explanation(pick, found, wanted, now)
 
 
-def reasons(reserved: Mapping[str, Any]) -> dict[str, str | None]:
+def reasons(record: Mapping[str, Any]) -> dict[str, str | None]:
     """Return why each candidate of a record could not be chosen."""
-    return {each["substation"]: each["reason"] for each in reserved["candidates"]}
+    return {each["substation"]: each["reason"] for each in record["candidates"]}
 
 
 def test_what_is_shown_of_a_substation() -> None:
@@ -100,8 +101,8 @@ def test_what_is_shown_of_one_that_was_never_read() -> None:
 )
 def test_why_one_may_not_be_used(closed: str, why: str) -> None:
     """Each cause of ineligibility has its own text."""
-    reserved = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), requirements())
-    first = next(each for each in reserved["candidates"] if each["substation"] == "a")
+    record = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), requirements())
+    first = next(each for each in record["candidates"] if each["substation"] == "a")
     assert (first["eligible"], first["reason"]) == (False, why)
     assert first["state"] == (
         Availability.DRAINING if closed == "drained" else Availability.AVAILABLE
@@ -165,12 +166,12 @@ def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
     """A decision among many is explained by the 20 with the lowest utilisation."""
     assert LISTED == 20
     table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
-    reserved = recorded(table, requirements())
-    assert [each["substation"] for each in reserved["candidates"]] == [
+    record = recorded(table, requirements())
+    assert [each["substation"] for each in record["candidates"]] == [
         f"s{n:03}" for n in range(listed)
     ]
-    assert reserved["policy"] == "least-loaded"
-    assert reserved["reason"] == "lowest utilisation after placing it: 0.001"
+    assert record["policy"] == "least-loaded"
+    assert record["reason"] == "lowest utilisation after placing it: 0.001"
 
 
 def test_the_record_never_lacks_the_chosen() -> None:
@@ -179,44 +180,81 @@ def test_the_record_never_lacks_the_chosen() -> None:
     found = table.candidates_for(7, (), NOW)
     assert found is not None
     pick = Pick(table.number("s099"), "drawn among 100")
-    reserved = Explainer(table, "random").explanation(pick, found, requirements(), NOW)
-    names = [each["substation"] for each in reserved["candidates"]]
+    record = Explainer(table, "random").explanation(pick, found, requirements(), NOW)
+    names = [each["substation"] for each in record["candidates"]]
     assert names == [*(f"s{n:03}" for n in range(20)), "s099"]
-    assert (reserved["policy"], reserved["reason"]) == ("random", "drawn among 100")
+    assert (record["policy"], record["reason"]) == ("random", "drawn among 100")
 
 
 def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
     """A record has to explain why a job went to none of the other substations it could go to."""
     others = (Row(f"s{n:03}", places=1000) for n in range(100))
     table = fleet_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
-    reserved = recorded(table, requirements(7, "shut", "heavy", "heavier"))
-    assert [each["substation"] for each in reserved["candidates"][:3]] == [
+    record = recorded(table, requirements(7, "shut", "heavy", "heavier"))
+    assert [each["substation"] for each in record["candidates"][:3]] == [
         "heavy",
         "heavier",
         "shut",
     ]
-    assert list(reasons(reserved).values()) == [None, None, DRAINED, *[NOT_ALLOWED] * 17]
+    assert list(reasons(record).values()) == [None, None, DRAINED, *[NOT_ALLOWED] * 17]
 
 
 def test_the_record_says_that_the_ledger_alone_decided() -> None:
     """Then those that it may be sent to are eligible, old as their pages are."""
     table = fleet_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
-    reserved = recorded(table, requirements(), NOW + STALE + 0.5)
-    assert reserved["reason"] == f"lowest utilisation after placing it: 0.2{BLIND}"
-    assert reasons(reserved) == {
+    record = recorded(table, requirements(), NOW + STALE + 0.5)
+    assert record["reason"] == f"lowest utilisation after placing it: 0.2{BLIND}"
+    assert reasons(record) == {
         "a": None, "b": None, "c": "its load was read 2.5 s ago: that is too old",
     }  # fmt: skip
 
 
 def test_the_record_says_that_it_was_sent_ahead() -> None:
     """The substation it went to is shown as full, which explains the reason."""
-    reserved = recorded(fleet_of(Row("a", 10)), requirements(), ahead=True)
-    assert reserved["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
-    assert reasons(reserved) == {"a": NO_CONNECTOR}
+    record = recorded(fleet_of(Row("a", 10)), requirements(), ahead=True)
+    assert record["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
+    assert reasons(record) == {"a": NO_CONNECTOR}
 
 
 def test_the_record_is_ready_for_json() -> None:
     """Also of substations of which hardly anything is known."""
     table = fleet_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
-    reserved = recorded(table, requirements(7, "a"))
-    assert json.loads(json.dumps(reserved, allow_nan=False)) == reserved
+    record = recorded(table, requirements(7, "a"))
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+@given(CHANGES, POWERS, NAMED)
+def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
+    changes: list[Change], requested: float, allowed: list[str]
+) -> None:
+    """Whatever changes of the substations, by pages, events, dispatches or with time."""
+    world = World()
+    kept = Explainer(world.table, "least-loaded")
+    wanted = requirements(requested, *allowed)
+    for change in changes:
+        change(world)
+        table, now = world.table, world.now
+        found = table.candidates_for(requested, allowed, now)
+        if found is None:
+            continue
+        pick = LeastLoaded().pick(found, Random(0))  # noqa: S311
+        anew = Explainer(table, "least-loaded").explanation(pick, found, wanted, now)
+        assert kept.explanation(pick, found, wanted, now) == anew
+
+
+def test_outstanding_jobs_are_shown_as_an_event_tells_though_the_load_stays() -> None:
+    """A session begins: the job is not outstanding any more, and the load is as it was."""
+    table = fleet_of(Row("a", 2), Row("b", 9))
+    explainer = Explainer(table, "least-loaded")
+
+    def outstanding() -> float:
+        found = table.candidates_for(7, (), NOW)
+        assert found is not None
+        pick = LeastLoaded().pick(found, Random(0))  # noqa: S311
+        shown = explainer.explanation(pick, found, requirements(), NOW)["candidates"]
+        return float(next(each["outstanding"] for each in shown if each["substation"] == "a"))
+
+    table.tracker.dispatch("a", NOW, 50)
+    assert outstanding() == 1
+    table.tracker.report("a", Counts(3, 3, 0, 0, RUN))
+    assert outstanding() == 0

@@ -11,7 +11,7 @@ from grid.messages import DEFAULT_POWER_KW
 from scheduling.load_tracker import LoadTracker
 from scheduling.readings import Reading
 from scheduling.substation_state import SubstationState
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
+from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
 
 USUAL = DEFAULT_POWER_KW
 
@@ -30,8 +30,8 @@ def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
     tracker.dispatch(A, 1, 150)
     tracker.dispatch(A, 1)
     assert state.power_kw == pytest.approx(280 + USUAL)
-    assert state.power_share == pytest.approx((280 + USUAL) / 400)
-    assert state.utilisation(0) == state.power_share > state.load / state.places
+    assert utilisation(tracker) == pytest.approx((280 + USUAL) / 400)
+    assert utilisation(tracker) > state.load / state.places
 
 
 def test_connectors_weigh_where_there_is_power_enough() -> None:
@@ -39,7 +39,8 @@ def test_connectors_weigh_where_there_is_power_enough() -> None:
     tracker, state = powered()
     for _ in range(10):
         tracker.dispatch(A, 1, 1)
-    assert state.utilisation(0) == 10 / 50
+    assert state.power_kw == 10
+    assert utilisation(tracker) == 10 / 50
 
 
 def test_the_newest_word_of_the_sessions_power_holds() -> None:
@@ -154,5 +155,4 @@ def test_a_rating_is_what_power_is_measured_by(rated: float | None, share: float
     tracker.read(A, Reading(0, 50, 50, rated), 0)
     state = tracker.substations[A]
     assert state.rated_power_kw == rated
-    assert state.power_share == share
-    assert state.utilisation(0) == share
+    assert utilisation(tracker) == share

@@ -30,11 +30,8 @@ RANDOMS = st.randoms(use_true_random=False)
 
 
 def known(tracker: LoadTracker) -> dict[str, Any]:
-    """Return all that a ledger knows, apart from its note that a slow start is over."""
-    substations = deepcopy(tracker.substations)
-    for each in substations.values():
-        each.health.back_at = None
-    return substations
+    """Return all that a load tracker knows."""
+    return deepcopy(tracker.substations)
 
 
 @given(TABLES, POWERS, NAMED, RANDOMS)

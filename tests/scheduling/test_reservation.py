@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,6 +66,7 @@ class Depot:
         self.queue: WaitQueue[One] = WaitQueue()
         self.scheduler: Scheduler[One] = Scheduler(self.table, LeastLoaded(), Random(1))  # noqa: S311
         self.placed: dict[One, tuple[str, float]] = {}
+        self.explained: dict[One, Mapping[str, Any]] = {}
         for name in self.stations:
             self.tracker.queued(name, 0, 1)
             self.tracker.read(name, self.stations[name].page(0.0), 0.0)
@@ -88,6 +91,7 @@ class Depot:
             self.ask(power_kw, rank=rank)
         for assignment in self.scheduler.schedule(self.queue, self.now):
             self._place(assignment.job, assignment.substation)
+            self.explained[assignment.job] = assignment.explanation
 
     def _place(self, one: One, name: str) -> None:
         station, power = self.stations[name], one.requirements.power_kw
@@ -146,6 +150,18 @@ def test_what_is_kept_is_shown_and_said_why() -> None:
     assert [name for name, each in seen.items() if each.reserved] == [depot.table.reserved]
     assert seen[depot.table.reserved].reason == RESERVED
     assert depot.table.candidates_for(1.0, [depot.table.reserved], depot.now) is None
+
+
+def test_job_with_the_reservation_is_explained_as_one_that_may_go_there() -> None:
+    """Its explanation must not say that the chosen substation is kept for a job."""
+    depot = busy()
+    large = depot.ask(LARGE, rank=-9)
+    wait(depot, large)
+    where, _ = depot.placed[large]
+    (shown,) = (
+        each for each in depot.explained[large]["candidates"] if each["substation"] == where
+    )
+    assert (shown["eligible"], shown["reason"]) == (True, None)
 
 
 def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:

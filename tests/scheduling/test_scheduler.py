@@ -223,3 +223,30 @@ def test_scheduler_keeps_what_it_assigned_before_a_job_on_which_it_fails() -> No
     assert failed.value.job.name == "3"
     assert isinstance(failed.value.__cause__, KeyError)
     assert routing.waiting == ["0", "4"]
+
+
+class Wrong(LeastLoaded):
+    """A policy that picks by the gauge alone, whatever may be used."""
+
+    def pick(self, candidates: Candidates, random: Random) -> Pick:  # noqa: ARG002
+        """Return the lowest gauge."""
+        return Pick(int(candidates.figures.gauge.argmin()), "the lowest gauge")
+
+
+def test_scheduler_sends_nothing_where_a_policy_picks_what_is_no_candidate() -> None:
+    """A drained substation has the lowest gauge; no policy may send a job there."""
+    routing = Routing(Row("a", 3), Row("drained", closed="drained"))
+    scheduler: Scheduler[One] = Scheduler(routing.table, Wrong(), Random(1))  # noqa: S311
+    routing.queue.add(ask("1"))
+    with pytest.raises(SchedulingFailed) as failed:
+        scheduler.schedule(routing.queue, NOW)
+    assert "no candidate" in str(failed.value.__cause__)
+    assert routing.table.tracker.substations["drained"].load == 0
+
+
+def test_policy_cannot_write_what_decisions_go_by() -> None:
+    """Its arrays are those of the next decision as well."""
+    found = Routing(Row("a"), Row("b")).table.candidates_for(7, (), NOW)
+    assert found is not None
+    with pytest.raises(ValueError, match="read-only"):
+        found.after[0] = inf

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from grid.events import Counts
+from scheduling.candidates import CandidateTable
+from scheduling.explain import candidates
 from scheduling.load_tracker import LoadTracker
 from scheduling.readings import Reading
 from scheduling.substation_state import SubstationState
@@ -48,3 +50,13 @@ def synced(
     """Make a ledger that knows substation a at 0 s, and its baseline."""
     tracker = ledger_of()
     return tracker, set_scale(tracker, page(load, accepted, accepted - load), ready=ready)
+
+
+def utilisation(tracker: LoadTracker, now: float = 0) -> float:
+    """Return the utilisation of substation a, as a decision sees it."""
+    tracker.touch(tracker.substations[A])  # a table that is made later is told of it, too
+    return next(
+        each.utilisation
+        for each in candidates(CandidateTable(tracker, 0.5, 0.0), now)
+        if each.substation == A
+    )
