@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -250,3 +251,21 @@ def test_policy_cannot_write_what_decisions_go_by() -> None:
     assert found is not None
     with pytest.raises(ValueError, match="read-only"):
         found.after[0] = inf
+
+
+def test_scheduler_asks_for_no_further_job_once_there_is_no_capacity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pass over a thousand jobs that wait must not cost a thousand decisions."""
+    routing = Routing(Row("a", 10), *MANY)
+    asked: list[object] = []
+    candidates_for = CandidateTable.candidates_for
+
+    def counted(table: CandidateTable, *arguments: Any, **named: Any) -> Candidates | None:  # noqa: ANN401
+        asked.append(arguments)
+        return candidates_for(table, *arguments, **named)
+
+    monkeypatch.setattr(CandidateTable, "candidates_for", counted)
+    assert not routing.round(*(ask(f"{number:03}", 7) for number in range(50)))
+    assert len(asked) <= 5
+    assert len(routing.waiting) + len(routing.sent) == 50
