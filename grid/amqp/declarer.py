@@ -13,7 +13,16 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.spec import Basic, Queue
 
 from grid import topology
-from grid.amqp.link import CONNECT_SECONDS, Link, Watch, future, settle, sibling
+from grid.amqp.link import (
+    CONNECT_SECONDS,
+    Link,
+    Watch,
+    close_channel,
+    future,
+    open_sibling,
+    settle,
+    sibling,
+)
 from grid.errors import BrokerUnavailable
 
 
@@ -72,7 +81,7 @@ class Declarer(Link):
             if (asker := self._askers.pop()).is_open:
                 break
         else:
-            asker = await _Asker.opened(channel)
+            asker = _Asker(await open_sibling(channel))
         try:
             state = await asker.look(name)
         except BaseException:  # a late answer must not be taken for the next question's
@@ -122,22 +131,9 @@ class _Asker:
     """A channel of its own for one question at a time: a missing queue closes the channel."""
 
     def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._answer = future()
-        self._channel = channel.connection.channel(on_open_callback=self._settle)
-        self._channel.add_on_close_callback(lambda _, why: self._settle(why))
-
-    @classmethod
-    async def opened(cls, channel: Channel) -> _Asker:
-        """Return one on a channel's connection; raise RabbitMQ's reason if it does not open."""
-        asker = cls(channel)
-        try:
-            answer = await asker._answer
-        except BaseException:  # nobody would close it once it is open
-            asker.close()
-            raise
-        if isinstance(answer, Exception):
-            raise answer
-        return asker
+        channel.add_on_close_callback(lambda _, why: self._settle(why))
 
     @property
     def is_open(self) -> bool:
@@ -156,9 +152,8 @@ class _Asker:
         raise answer
 
     def close(self) -> None:
-        """Close the channel, if that is still to be done."""
-        if not (self._channel.is_closed or self._channel.is_closing):
-            self._channel.close()
+        """Close the channel, unless that is done or begun."""
+        close_channel(self._channel)
 
     def _settle(self, answer: object) -> None:
         settle(self._answer, answer)

@@ -218,20 +218,35 @@ async def _close(connection: Connection | None) -> None:
         connection.abort(TimeoutError(f"RabbitMQ has not closed it in {CLOSE_SECONDS:g} s"))
 
 
+async def open_sibling(channel: Channel) -> Channel:
+    """Open another channel of the connection; raise what RabbitMQ says if it ends before."""
+    opened = future()
+    new = channel.connection.channel(on_open_callback=partial(settle, opened))
+    new.add_on_close_callback(lambda _, why: _fail(opened, _reason(why)))
+    try:
+        return cast(Channel, await opened)
+    except BaseException:  # once it is open, it would be nobody's
+        close_channel(new)
+        raise
+
+
+def close_channel(channel: Channel) -> None:
+    """Close a channel, unless that is done or begun."""
+    if not (channel.is_closed or channel.is_closing):
+        channel.close()
+
+
 @asynccontextmanager
 async def sibling(channel: Channel) -> AsyncIterator[Channel]:
     """Open another channel of the connection, for what might close the link's own.
 
     It is closed after the context. Raise RabbitMQ's reason if it ends before it is open.
     """
-    opened = future()
-    new = channel.connection.channel(on_open_callback=partial(settle, opened))
-    new.add_on_close_callback(lambda _, why: _fail(opened, _reason(why)))
+    new = await open_sibling(channel)
     try:
-        yield cast(Channel, await opened)
+        yield new
     finally:
-        if new.is_open:
-            new.close()
+        close_channel(new)
 
 
 def _parameters(url: str, name: str) -> URLParameters:
