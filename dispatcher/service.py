@@ -246,7 +246,7 @@ class _Service:
         return self._queues.state(substation)
 
     def _on_delivery(self) -> None:
-        """Take over from another dispatcher that may have sent jobs until this request came."""
+        """Begin anew if another dispatcher may have sent jobs until this request came."""
         if self._standby.on_delivery():
             self._tracker.invalidate_baseline()
             self._tracker.settle(self._now())

@@ -104,7 +104,7 @@ class CandidateTable:
             ahead: Where no connector is free, those count at which it would be the next.
             reserved_too: The substation that is reserved counts as well.
         """
-        self._refresh(now)
+        self.refresh(now)
         figures, current = self._figures, self._current(now)
         free = self._open(figures.open, figures.most, current)
         after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
@@ -129,18 +129,18 @@ class CandidateTable:
 
     def take_opened(self, now: float) -> bool:
         """Return whether there may be more capacity than when this was last asked."""
-        self._refresh(now)
+        self.refresh(now)
         opened, self._opened = self._opened or now > self._current_until, False
         return opened
 
     def blind(self, now: float) -> bool:
         """Return whether no substation's gauges are current: then the tracker alone decides."""
-        self._refresh(now)
+        self.refresh(now)
         return self._current(now) is _NONE_CURRENT
 
     def largest_rating(self, allowed: Sequence[str], now: float) -> float:
         """Return the highest rated power in kW that a job may ever find; infinite if unknown."""
-        self._refresh(now)
+        self.refresh(now)
         rated = self._figures.rated
         if allowed:
             rated = rated[[self._numbers[name] for name in allowed if name in self._numbers]]
@@ -154,7 +154,7 @@ class CandidateTable:
         None where a job of that power would fit at none even beside what other consumers draw
         alone; ``first`` where that will do.
         """
-        self._refresh(now)
+        self.refresh(now)
         figures = self._figures
         free = self._open(figures.open, figures.most, self._current(now)) < inf
         good = free & (figures.background + power_kw * figures.per_kw <= FULL)
@@ -171,7 +171,7 @@ class CandidateTable:
 
         Those that are allowed come first. What may be sent nothing is behind all others.
         """
-        self._refresh(now)
+        self.refresh(now)
         current = self._current(now)
         if current is None and most <= LISTED:
             lowest = self._lowest.places()[:most]
@@ -189,13 +189,10 @@ class CandidateTable:
 
     # what is shown of one of them
 
+    @property
     def names(self) -> Sequence[str]:
         """Return the names of all substations, by number."""
         return self._names
-
-    def number(self, name: str) -> int:
-        """Return the number of a substation."""
-        return self._numbers[name]
 
     def figures_of(self, number: int) -> Figures:
         """Return the figures by which a substation was judged last."""
@@ -214,10 +211,6 @@ class CandidateTable:
             return figures.blind
         is_current = figures.asked_at >= now - self.tracker.stale_after
         return figures.share if is_current else inf
-
-    def refresh(self, now: float) -> None:
-        """Bring the figures up to what the tracker knows."""
-        self._refresh(now)
 
     # how candidates are found
 
@@ -281,7 +274,8 @@ class CandidateTable:
 
     # how the figures are kept
 
-    def _refresh(self, now: float) -> None:
+    def refresh(self, now: float) -> None:
+        """Bring the figures up to what the tracker knows."""
         if self._passing and now >= self._renew_at:
             self._renew_at = now + RENEW_SECONDS
             for state in self._passing.values():

@@ -67,7 +67,10 @@ def candidates(
 ) -> list[Candidate]:
     """Return all substations as a decision at ``now``, in the tracker's seconds, would see them."""
     table.refresh(now)
-    return [_candidate(table, each, now, requirements) for each in range(len(table.names()))]
+    return [
+        _candidate(table, each, now, *_reasons(table, each, now, requirements))
+        for each in range(len(table.names))
+    ]
 
 
 def shown(candidate: Candidate) -> dict[str, Any]:
@@ -120,16 +123,15 @@ class Explainer:
 
     def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
         table = self._table
-        name, version = table.names()[number], table.version(number)
+        name, version = table.names[number], table.version(number)
+        problem, reason = _reasons(table, number, now, requirements)
         known = self._shown.get(name)
         if known is None or known[0] != version:
-            candidate = _candidate(table, number, now, None)
+            candidate = _candidate(table, number, now, problem, reason)
             age = candidate.gauge_age
             known = version, None if age is None else now - age, shown(candidate)
             self._shown[name] = known
         _, asked_at, last = known
-        problem = _problem(table, number, now)
-        reason = _reason_against(table, number, now, problem, requirements)
         return {
             **last,
             "gauge_age_seconds": None if asked_at is None else round(now - asked_at, 3),
@@ -139,12 +141,10 @@ class Explainer:
 
 
 def _candidate(
-    table: CandidateTable, number: int, now: float, requirements: Requirements | None
+    table: CandidateTable, number: int, now: float, problem: str | None, reason: str | None
 ) -> Candidate:
-    name = table.names()[number]
+    name = table.names[number]
     state, figures = table.tracker.substations[name], table.figures_of(number)
-    problem = _problem(table, number, now)
-    reason = _reason_against(table, number, now, problem, requirements)
     return Candidate(
         name,
         figures.load,
@@ -164,32 +164,28 @@ def _candidate(
     )
 
 
-def _problem(table: CandidateTable, number: int, now: float) -> str | None:
-    """Return why nothing may be sent to a substation; whether that is so, its figures say."""
-    if table.share(number, now) < inf:
-        return None
-    tracker, name = table.tracker, table.names()[number]
-    return tracker.ineligible_reason(tracker.substations[name], now) or "about to be eligible"
+def _reasons(
+    table: CandidateTable, number: int, now: float, requirements: Requirements | None
+) -> tuple[str | None, str | None]:
+    """Return why nothing may be sent to a substation, and why a job cannot; None where it may.
 
-
-def _reason_against(
-    table: CandidateTable,
-    number: int,
-    now: float,
-    problem: str | None,
-    requirements: Requirements | None,
-) -> str | None:
-    """Return why a job cannot go to a substation now, or None where it can."""
-    name, figures = table.names()[number], table.figures_of(number)
-    if requirements is not None and requirements.allowed and name not in requirements.allowed:
-        return NOT_ALLOWED
-    if problem is not None:
-        return problem
-    if name == table.reserved:
-        return RESERVED
-    if table.share(number, now) > figures.most:
-        return NO_CONNECTOR
+    Whether that is so, its figures say.
+    """
+    name, figures, share = table.names[number], table.figures_of(number), table.share(number, now)
+    problem = None
+    if share == inf:
+        state = table.tracker.substations[name]
+        problem = table.tracker.ineligible_reason(state, now) or "about to be eligible"
+    allowed = () if requirements is None else requirements.allowed
     power_kw = 0.0 if requirements is None else requirements.power_kw
-    if figures.power + power_kw * figures.per_kw > FULL:
-        return NO_POWER
-    return None
+    reason = problem
+    if allowed and name not in allowed:
+        reason = NOT_ALLOWED
+    elif problem is None:
+        if name == table.reserved:
+            reason = RESERVED
+        elif share > figures.most:
+            reason = NO_CONNECTOR
+        elif figures.power + power_kw * figures.per_kw > FULL:
+            reason = NO_POWER
+    return problem, reason

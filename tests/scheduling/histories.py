@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -124,3 +124,11 @@ CHANGES = st.lists(
     min_size=5,
     max_size=30,
 )
+
+
+def after_each(changes: Iterable[Change]) -> Iterator[World]:
+    """Return one world again and again, after each of the changes to it."""
+    world = World()
+    for change in changes:
+        change(world)
+        yield world

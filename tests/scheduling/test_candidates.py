@@ -218,7 +218,7 @@ def test_the_lightest_are_named_in_their_order(
         Row("s0", 8), Row("s1"), Row("s2", rated=100, power=50), Row("s3", 2),
         Row("shut", closed="drained"),
     )  # fmt: skip
-    found = [table.names()[number] for number in table.least_utilised(most, allowed, NOW)]
+    found = [table.names[number] for number in table.least_utilised(most, allowed, NOW)]
     assert found[: len(expected)] == expected
     assert len(found) == len(set(found)) == min(most, 5)
 
@@ -226,7 +226,7 @@ def test_the_lightest_are_named_in_their_order(
 def test_few_of_very_many_are_named_and_those_are_the_lightest() -> None:
     """Among a thousand, whatever their order."""
     table = fleet_of(*(Row(f"s{n}", n * 7 % 1000, places=2000) for n in range(1000)))
-    names = table.names()
+    names = table.names
     lightest = [names[number] for number in table.least_utilised(20, (), NOW)]
     loads = [table.tracker.substations[name].load for name in lightest]
     assert loads == list(range(20))

@@ -27,7 +27,7 @@ from scheduling.policies import LeastLoaded, Pick
 from scheduling.substation_state import NO_READING
 from scheduling.wait_queue import Requirements
 from tests.scheduling import oracle
-from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World
+from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World, after_each
 from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, fleet_of
 
 LATER = NOW + 0.1234
@@ -152,9 +152,7 @@ def test_what_is_shown_as_eligible_is_what_is_open(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """The api and the record never show a substation as available that cannot be chosen."""
-    world = World()
-    for change in changes:
-        change(world)
+    for world in after_each(changes):
         table, now = world.table, world.now
         seen = candidates(table, now, requirements(requested, *allowed))
         eligible = {each.substation for each in seen if each.reason is None}
@@ -179,7 +177,7 @@ def test_the_record_never_lacks_the_chosen() -> None:
     table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = table.candidates_for(7, (), NOW)
     assert found is not None
-    pick = Pick(table.number("s099"), "drawn among 100")
+    pick = Pick(table.names.index("s099"), "drawn among 100")
     record = Explainer(table, "random").explanation(pick, found, requirements(), NOW)
     names = [each["substation"] for each in record["candidates"]]
     assert names == [*(f"s{n:03}" for n in range(20)), "s099"]

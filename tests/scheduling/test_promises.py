@@ -22,7 +22,7 @@ from tests.scheduling.histories import (
     SLOW_START,
     TABLES,
     Change,
-    World,
+    after_each,
 )
 from tests.scheduling.tables import NOW, Row, after, fleet_of
 
@@ -74,9 +74,7 @@ def test_the_rows_follow_whatever_happens(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """After each change and passing of time, the candidates are those that the accounts imply."""
-    world = World()
-    for change in changes:
-        change(world)
+    for world in after_each(changes):
         table, now = world.table, world.now
         found = after(table.candidates_for(requested, allowed, now))
         assert found.keys() == oracle.open_names(table, requested, allowed, now, SLOW_START)
@@ -91,9 +89,8 @@ def test_no_policy_chooses_what_may_not_be_used(
     name: str, changes: list[Change], requested: float, random: Random
 ) -> None:
     """Unknown is never idle: an ineligible one is chosen only if no page at all can be read."""
-    world, chooser = World(), POLICIES[name]()
-    for change in changes:
-        change(world)
+    chooser = POLICIES[name]()
+    for world in after_each(changes):
         found = world.table.candidates_for(requested, (), world.now, ahead=bool(len(changes) % 2))
         if found is None:
             continue
