@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-import dispatcher.service
+import dispatcher.app
 from dispatcher.__main__ import service
 from grid.event_log import Done, EventWriter
 from grid.events import Event, State
@@ -26,5 +26,5 @@ class _Silent(EventWriter):
 
 
 if __name__ == "__main__":
-    dispatcher.service.EventWriter = _Silent  # type: ignore[attr-defined]
+    dispatcher.app.EventWriter = _Silent  # type: ignore[attr-defined]
     run(service)

@@ -8,7 +8,7 @@ from random import Random
 
 from fastapi import FastAPI
 
-from dispatcher.service import build
+from dispatcher.app import build
 from dispatcher.settings import DispatcherSettings
 from grid.runtime import run
 from grid.settings import parse

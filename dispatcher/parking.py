@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from dispatcher.telemetry import Metrics
+from dispatcher.metrics import Metrics
 from grid import messages, parking, topology
 from grid.amqp import Delivery, Outcome, Publisher
 from grid.event_log import EventWriter

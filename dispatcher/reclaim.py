@@ -17,8 +17,8 @@ from math import inf
 from typing import Final
 
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
+from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.progress import Progress
 from grid import messages, parking
 from grid.amqp import Delivery, QueueState, Taker
 from grid.errors import BrokerUnavailable, MalformedMessage
@@ -39,16 +39,16 @@ class Reclaimer:
     ``reachable`` returns all substations, and whether their pages can be read; ``look`` the state
     of one's queue, or None where that is unknown. ``reclaim`` is given each job and the substation
     it waited for, and returns whether it handles it: then it acknowledges the delivery, maybe at
-    once. While this dispatcher is not ``at_work``, the jobs that wait here go back to their queues:
-    ``return_reclaimed`` forgets and returns them. ``anywhere_else`` returns whether a job of that
-    substation could go to another now. ``reclaimed`` is called with the substation of each job that
-    is safe elsewhere. ``now`` returns seconds.
+    once; else it has requeued it. While this dispatcher is not ``at_work``, the jobs that wait here
+    go back to their queues: ``return_reclaimed`` requeues and returns them. ``anywhere_else``
+    returns whether a job of that substation could go to another now. ``reclaimed`` is called with
+    the substation of each job that is safe elsewhere. ``now`` returns seconds.
     """
 
     def __init__(
         self,
         taker: Taker,
-        progress: Progress,
+        index: JobIndex,
         failure_detector: FailureDetector,
         open_jobs: OpenJobs,
         *,
@@ -62,7 +62,7 @@ class Reclaimer:
         now: Callable[[], float],
     ) -> None:
         self._taker = taker
-        self._progress = progress
+        self._index = index
         self._detector = failure_detector
         self._open_jobs = open_jobs
         self._reachable = reachable
@@ -110,9 +110,8 @@ class Reclaimer:
 
         It cannot know of them, and would take them for lost.
         """
-        for given in self._return_reclaimed():
-            self._hand.pop(given, None)
-            given.requeue()
+        for returned in self._return_reclaimed():
+            self._hand.pop(returned, None)
         for deliveries in self._own_sessions.values():
             for each in deliveries:
                 each.requeue()
@@ -219,7 +218,7 @@ class Reclaimer:
         return any(
             # reading the body is for the few of which anything is known
             ended(name, replays, -inf) and ended(name, replays, _asked_at(delivery.body))
-            for ended in (self._progress.ended, self._open_jobs.has_ended)
+            for ended in (self._index.ended, self._open_jobs.has_ended)
         )
 
     def _is_own(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
@@ -228,7 +227,7 @@ class Reclaimer:
         A session may last longer than the newest events are remembered for.
         """
         job = delivery.id or ""
-        begun = self._progress.charging_at(job), self._open_jobs.charging_at(job)
+        begun = self._index.charging_at(job), self._open_jobs.charging_at(job)
         return evacuation.alive and name in begun
 
     def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
@@ -239,8 +238,6 @@ class Reclaimer:
         if taken:
             self._hand[delivery] = name
             self._taken[name] += 1
-        else:
-            delivery.requeue()
         return taken
 
     def count_reclaimed(self) -> None:

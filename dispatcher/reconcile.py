@@ -15,12 +15,11 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from dispatcher.doubt import ReadLog
-from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
+from dispatcher.job_index import JobIndex
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
+from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
-from dispatcher.telemetry import Metrics
 from grid import event_log, kinds, parking, topology
 from grid.amqp import Declarer, Outcome, Publisher, StreamScanner, settle
 from grid.errors import BrokerUnavailable, MalformedMessage
@@ -50,6 +49,7 @@ _OUTCOMES: Final = {
     Outcome.UNROUTABLE: REFUSED,
 }
 
+ReadLog = Callable[[], Coroutine[Any, Any, None]]
 AskWhereabouts = Callable[[str], Coroutine[Any, Any, Whereabouts]]
 
 
@@ -63,7 +63,7 @@ class _Silent(NamedTuple):
 class Work(Protocol):
     """The part of the dispatcher that reconciliation looks at."""
 
-    def in_hand(self) -> Hands:
+    def in_hand(self) -> JobsInHand:
         """Return what it has."""
 
     def has_sent(self, job: str, substation: str) -> bool:
@@ -92,7 +92,7 @@ class Reconciler:
     def __init__(
         self,
         jobs: OpenJobs,
-        progress: Progress,
+        index: JobIndex,
         work: Work,
         *,
         declarer: Declarer,
@@ -108,7 +108,7 @@ class Reconciler:
         now: Callable[[], float],
     ) -> None:
         self._jobs = jobs
-        self._progress = progress
+        self._index = index
         self._work = work
         self._declarer = declarer
         self._scanner = scanner
@@ -279,7 +279,7 @@ class Reconciler:
 
         A decision may be written late: then the newest by the clocks is another one.
         """
-        newest = self._progress.charging_at(job) or self._progress.sent_to(job)
+        newest = self._index.charging_at(job) or self._index.sent_to(job)
         if newest not in (None, substation) or not self._jobs.silent(job):
             return False
         return self._jobs.substation(job) == substation

@@ -40,20 +40,24 @@ class Unsettled:
         if self._delivered_at is None:
             self._delivered_at = now
 
-    def since(
-        self, in_hand: Iterable[int], position: int, now: float, *, answering: bool, clear: bool
-    ) -> int:
-        """Return the offset from which on all unsettled decisions stand.
+    def prune(self, now: float, *, answering: bool, clear: bool) -> None:
+        """Forget what is settled by now.
 
-        ``in_hand`` are the offsets of the decisions in hand, ``position`` how far the log was read.
         ``answering`` says that RabbitMQ answers on the link of the deliveries, ``clear`` that no
         request is held for which the log has to be read first.
         """
-        if answering:
-            while self._acknowledged and self._acknowledged[0][0] <= now - SETTLED_SECONDS:
-                self._acknowledged.popleft()
-            if clear and self._is_handed_over(now):
-                self._inherited.clear()
+        if not answering:
+            return
+        while self._acknowledged and self._acknowledged[0][0] <= now - SETTLED_SECONDS:
+            self._acknowledged.popleft()
+        if clear and self._is_handed_over(now):
+            self._inherited.clear()
+
+    def since(self, in_hand: Iterable[int], position: int) -> int:
+        """Return the offset from which on all unsettled decisions stand.
+
+        ``in_hand`` are the offsets of the decisions in hand, ``position`` how far the log was read.
+        """
         acknowledged = (offset for _, offset in self._acknowledged)
         return min([position, *in_hand, *acknowledged, *self._inherited.values()])
 

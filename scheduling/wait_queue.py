@@ -100,9 +100,12 @@ class WaitQueue(Generic[W]):
 
     def pop_where(self, wanted: Callable[[W], bool]) -> list[W]:
         """Remove and return all jobs that are wanted."""
-        found = [each for each in self._jobs if wanted(each)]
+        found: list[W] = []
+        others: list[W] = []
+        for each in self._jobs:
+            (found if wanted(each) else others).append(each)
         if found:
-            self._jobs = [each for each in self._jobs if not wanted(each)]
+            self._jobs = others
         return found
 
 

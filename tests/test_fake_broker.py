@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grid.amqp import Delivery, frames
-from tests.dispatcher.reclaim_bench import FakeTaker
+from tests.dispatcher.reclaim_harness import FakeTaker
 from tests.fake_broker import FakeConsumer, raise_violations, soon, turns
 
 

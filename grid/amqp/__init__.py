@@ -12,10 +12,11 @@ from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.delivery import Delivery
 from grid.amqp.link import Link, Watch, settle
-from grid.amqp.publisher import Outcome, Publication, Publisher
+from grid.amqp.publisher import Publication, Publisher
 from grid.amqp.scanner import StreamScanner
 from grid.amqp.stream import StreamReader
 from grid.amqp.taker import Taker
+from grid.outcome import Outcome
 
 __all__ = [
     "Consumer",

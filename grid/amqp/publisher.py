@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from itertools import takewhile
 from typing import Any, Final
@@ -21,20 +20,12 @@ from grid.amqp.frames import Confirm
 from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.suspicion import Refusals, Suspicion, Target
 from grid.errors import BrokerUnavailable
+from grid.outcome import Outcome
 
 Name = tuple[str, str, str | None]  # exchange, routing key, message id
 
 LOOK_SECONDS: Final = 1.0  # how often it looks whether an answer is overdue
 BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
-
-
-class Outcome(Enum):
-    """The outcome of a published message."""
-
-    CONFIRMED = "confirmed"
-    REFUSED = "refused"  # a nack: the queue is at its limit, or lost its leader
-    UNROUTABLE = "unroutable"  # no queue is bound there
-    ABANDONED = "abandoned"  # unanswered when a link broke, and no longer wanted then
 
 
 @dataclass(slots=True, eq=False)

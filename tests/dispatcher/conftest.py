@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher import parking, reclaim
 from grid import event_log
-from tests.dispatcher.reclaim_bench import BOUND, PERIOD
+from tests.dispatcher.reclaim_harness import BOUND, PERIOD
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
 from grid.events import State
-from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
+from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body
 from tests.fake_broker import FakePublisher, Message, raise_violations, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -87,7 +87,7 @@ class Story:
         """Return a dispatcher that has read the event log."""
         bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
         for each in self.log:
-            bench.watch.on_events(each, provenance.DISPATCHER)
+            bench.read_log(each, provenance.DISPATCHER)
         return bench
 
     def request(self, kind: str) -> None:
@@ -121,7 +121,7 @@ class Story:
             found = events.decode(message.body)
             self.ended |= {each.job for each in found if each.kind == State.EXPIRED}
             for each in (self.bench, self.standby):
-                each.watch.on_events(message.body, provenance.DISPATCHER)
+                each.read_log(message.body, provenance.DISPATCHER)
         elif message not in self.early:
             self.back.append((job, message.headers or {}))
 
@@ -186,17 +186,17 @@ class Story:
     def second(self) -> None:
         """Advance the wall clock by a second, which may reach a departure."""
         self.bench.at += 1.0
-        self.bench.dispatcher.tick()
+        self.bench.shell.tick()
 
     def hour(self) -> None:
         """Advance time by an hour, longer than anything may be held."""
         self.bench.now += 3_600.0
-        self.bench.dispatcher.tick()
+        self.bench.shell.tick()
 
     def be_certain(self, *, certain: bool) -> None:
         """Make it uncertain or certain that the dispatcher still owns its deliveries."""
         self.bench.certain = certain
-        self.bench.dispatcher.tick()
+        self.bench.shell.tick()
 
     def check(self) -> None:
         """Check that RabbitMQ has every request, before or behind the dispatcher."""
@@ -233,14 +233,14 @@ async def _go_through(steps: list[str], ahead: float) -> None:
 async def _finish(story: Story) -> None:
     """Let the active dispatcher finish all its work."""
     await _step(story, "renew")
-    while story.bench.publisher.waiting or story.bench.dispatcher.waiting or story.back:
+    while story.bench.publisher.waiting or story.bench.core.waiting or story.back:
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
             await _step(story, step)
     raise_violations()
     bench = story.bench
     assert bench.queue.outstanding == {}
     assert bench.reclaim.outstanding == {}
-    assert bench.dispatcher.sending("s1") == bench.dispatcher.sending("s2") == 0
+    assert bench.core.publishing("s1") == bench.core.publishing("s2") == 0
     assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
 
 

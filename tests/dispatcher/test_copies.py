@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
-from dispatcher.requeue_overflow import HELD_MOST_SECONDS
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS
 from grid import events, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import SUBSTATIONS_EXCHANGE
-from tests.dispatcher.bench import AT, Bench, body, confirming
-from tests.dispatcher.test_doubt import Log
+from tests.dispatcher.harness import AT, Bench, always, body, confirming
+from tests.dispatcher.test_held import Log
 from tests.fake_broker import turns
 
 COPY = {COPY_HEADER: True}
@@ -23,8 +23,8 @@ QUEUED = Event(State.QUEUED, AT, "j1")
 @asynccontextmanager
 async def reading(log: Log) -> AsyncIterator[Bench]:
     """Run a dispatcher that knows the older part of the log once a test says so."""
-    bench = Bench(confirming(), "s1", "s2", read_log=Log(), read_all=log)
-    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench = Bench(confirming(), "s1", "s2", reads_log=True)
+    task = asyncio.create_task(bench.shell.run(Log(), log, always))
     try:
         yield bench
     finally:
@@ -46,7 +46,7 @@ async def test_copy_waits_until_the_whole_log_is_known() -> None:
         bench.queue.bring(body("j2"), "j2")
         await turns()
         assert bench.routed() == ["j2"]
-        assert bench.dispatcher.in_hand().jobs >= {"j1"}
+        assert bench.shell.in_hand().jobs >= {"j1"}
         older(bench, QUEUED)
         log.read.set()
         await turns()
@@ -103,8 +103,9 @@ async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
     bench.lose("s1")
     assert bench.reclaim.bring("s1", body("taken-back", "s1"), "taken-back")
     await turns()
-    bench.now += HELD_MOST_SECONDS + 1
-    bench.dispatcher.tick()
+    bench.position = 10  # the log was read up to all of that
+    bench.now += MAX_HELD_SECONDS + 1
+    bench.shell.tick()
     await turns()
     found = {
         str(each.id): each.headers or {} for each in bench.publisher.to(topology.REQUESTS_EXCHANGE)

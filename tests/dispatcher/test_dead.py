@@ -9,14 +9,14 @@ from pika import BlockingConnection, URLParameters
 from prometheus_client import CollectorRegistry
 
 from dispatcher.dead import DeadLetters
+from dispatcher.metrics import Metrics
 from dispatcher.parking import Parking
-from dispatcher.telemetry import Metrics
 from grid import events, parking, provenance, topology
 from grid.amqp import Consumer, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.events import State
 from tests.broker import VirtualHost
-from tests.dispatcher.bench import body
+from tests.dispatcher.harness import body
 from tests.fake_broker import FakeConsumer, FakePublisher, turns
 from tests.grid.links import Listener, Recorder, Seen, eventually, running
 

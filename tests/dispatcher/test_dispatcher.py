@@ -10,7 +10,7 @@ from grid import events, provenance, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
 from scheduling import policies
-from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
+from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -68,14 +68,14 @@ async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(fir
     bench.queue.bring(body("j1"), "j1")
     await turns()
     assert bench.queue.acked == []
-    assert bench.dispatcher.sending("s1") == 1
+    assert bench.core.publishing("s1") == 1
     bench.publisher.answer(first)
     await turns()
     assert bench.queue.acked == []
     bench.publisher.answer(topology.EVENTS if first == SUBSTATIONS else SUBSTATIONS)
     await turns()
     assert bench.queue.acked == [1]
-    assert bench.dispatcher.sending("s1") == 0
+    assert bench.core.publishing("s1") == 0
 
 
 async def test_nothing_is_decided_before_it_begins() -> None:
@@ -86,10 +86,10 @@ async def test_nothing_is_decided_before_it_begins() -> None:
     bench.queue.bring(b"?", "bad")
     bench.queue.bring(body("nowhere", "s9"), "nowhere")
     bench.read("s1")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.publisher.sent == []
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.routed() == ["j0", "j1", "j2"]
     assert sorted(bench.queue.acked) == [1, 2, 3, 4, 5]
@@ -107,12 +107,12 @@ async def test_full_means_wait_whatever_the_policy(policy: str) -> None:
     await turns()
     sent = Counter(each.key for each in bench.publisher.to(SUBSTATIONS))
     assert sent == {"s1": 2, "s2": 2, "s3": 2}
-    assert bench.dispatcher.waiting == 3
+    assert bench.core.waiting == 3
     assert {event.detail["policy"] for event in bench.publisher.events()} == {policy}
     bench.read("s2", 1)
     await turns()
     assert bench.publisher.to(SUBSTATIONS)[6].key == "s2"
-    assert bench.dispatcher.waiting == 2
+    assert bench.core.waiting == 2
 
 
 async def test_where_many_wait_one_is_sent_ahead_to_each_that_is_full() -> None:
@@ -122,7 +122,7 @@ async def test_where_many_wait_one_is_sent_ahead_to_each_that_is_full() -> None:
         bench.queue.bring(body(f"j{number}"), f"j{number}")
     await turns()
     assert Counter(name for _, name in bench.publisher.routed()) == {"s1": 3, "s2": 3}
-    assert bench.dispatcher.waiting == 14
+    assert bench.core.waiting == 14
 
 
 async def test_full_means_wait_until_a_completion_is_heard() -> None:
@@ -143,7 +143,7 @@ async def test_full_means_wait_until_a_completion_is_heard() -> None:
     await turns()
     assert bench.publisher.routed() == [("j0", "s1")]
     bench.tell(over)  # read twice
-    bench.watch.on_events(b"nonsense", provenance.DISPATCHER)
+    bench.read_log(b"nonsense", provenance.DISPATCHER)
     await turns()
     assert len(bench.publisher.routed()) == 1
     assert bench.queue.acked == [1]
@@ -181,7 +181,7 @@ async def test_a_request_that_fits_only_a_full_substation_holds_up_no_other() ->
         bench.queue.bring(body(job, *only), job)
     await turns()
     assert bench.publisher.routed() == [("j2", "s2"), ("j4", "s2")]
-    assert bench.dispatcher.waiting == 2
+    assert bench.core.waiting == 2
     assert bench.queue.acked == [2, 4], "they do not wait for those before them"
     bench.read("s1", load=3)
     await turns()
@@ -199,7 +199,7 @@ async def test_nothing_goes_where_the_load_is_not_known() -> None:
         bench.queue.bring(body(f"j{number}"), f"j{number}")
     await turns()
     assert {name for _, name in bench.publisher.routed()} == {"s2"}
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     assert bench.count("substation_eligible", substation="s1") == 0
     assert bench.count("scrapes_total", substation="s1", outcome="failed") == 1
     (first, *_) = bench.publisher.events(State.ASSIGNED)
@@ -226,11 +226,11 @@ async def test_at_the_end_all_that_was_confirmed_is_acknowledged() -> None:
     for number in range(3):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
     await turns(3)
-    await bench.dispatcher.stop()
+    await bench.shell.stop()
     assert bench.queue.stopped
     bench.queue.bring(body("late"), "late")
     bench.read("s2")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert not {"late", "waits"} & set(bench.routed())
     bench.queue.close()
@@ -242,8 +242,8 @@ async def test_a_stop_waits_for_what_is_on_its_way() -> None:
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED), "s1")
     bench.publisher.automatic[SUBSTATIONS] = Outcome.CONFIRMED
     bench.queue.bring(body("j1"), "j1")
-    bench.dispatcher.route()
+    bench.route()
     assert bench.queue.acked == []
-    await bench.dispatcher.stop()
+    await bench.shell.stop()
     bench.queue.close()
     assert bench.queue.acked == [1]

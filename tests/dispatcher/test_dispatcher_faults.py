@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.dispatcher import SENT_AGAIN
+from dispatcher.core import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
@@ -17,7 +17,7 @@ from scheduling.candidates import Candidates
 from scheduling.explain import Explainer
 from scheduling.policies import Pick
 from scheduling.wait_queue import Requirements
-from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
+from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -78,7 +78,7 @@ async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert len(bench.publisher.routed()) == 1
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     bench.read("s1")
     await turns()
     bench.publisher.answer(SUBSTATIONS)
@@ -126,7 +126,7 @@ async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() ->
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
     assert len(bench.publisher.routed()) == 1
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0
     bench.queue.bring(body("j1"), "j1", again=True)
     await turns()
     bench.publisher.answer(SUBSTATIONS)
@@ -141,10 +141,11 @@ async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() ->
     bench.read("s1", load=1)
     bench.queue.bring(body("j1"), "j1")
     for _ in range(3):
-        assert bench.dispatcher.waiting == 1
+        assert bench.core.waiting == 1
         bench.queue.break_link()
-        assert bench.dispatcher.waiting == 0
+        assert bench.core.waiting == 0
         bench.queue.bring(body("j1"), "j1", again=True)
+        await turns()
     bench.read("s1", load=0)
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
@@ -158,7 +159,7 @@ async def test_a_link_that_breaks_before_it_begins_leaves_nothing_behind() -> No
     bench.queue.bring(body("j1"), "j1")
     bench.queue.break_link()
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.routed() == ["j1"]
     assert bench.queue.acked == [1]
@@ -184,7 +185,7 @@ async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> N
     bench = Bench(confirming(), "s1", begun=False)
     bench.tell(assigned("j1", "s1"), Event(last, AT, job="j1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.routed() == []
     assert bench.publisher.events() == [Event(last, AT, job="j1")]
@@ -198,7 +199,7 @@ async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation()
     bench.read("s1", load=2)  # full, and so the worst choice
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
     (event,) = bench.publisher.events()
@@ -216,7 +217,7 @@ async def test_one_that_charges_goes_where_it_charges() -> None:
     charging = Event(State.CHARGING, AT + 1, job="j1", substation="s2", attempt=1)
     bench.tell(charging, assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
 
@@ -234,7 +235,7 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
         bench.tracker.keep({"s2": None})
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]
     assert bench.queue.acked == [1]
@@ -246,7 +247,7 @@ async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -
     bench.lose("s1")
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
 
@@ -257,7 +258,7 @@ async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> No
     bench.tracker.keep({"s1": None, "s2": None})
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
     assert bench.queue.acked == [1]
@@ -268,7 +269,7 @@ async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
     bench = Bench(recording(), "s1", "s2", begun=False)
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
-    bench.dispatcher.begin()
+    bench.begin()
     await turns()
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
@@ -304,7 +305,7 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
     await turns()
     assert [type(each) for each in told] == [Mistaken], "which ends the service"
     assert bench.queue.rejected == [2]
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert sorted(bench.routed()) == ["j1", "j2"]
 
@@ -344,7 +345,7 @@ async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
         if requirements.rank[-1] == "poison":
             raise Mistaken
 
-    monkeypatch.setattr("dispatcher.dispatcher.impossible", failing)
+    monkeypatch.setattr("dispatcher.core.impossible", failing)
     with pytest.raises(Mistaken):
-        bench.dispatcher.tick()
+        bench.shell.tick()
     assert bench.queue.rejected == [2]

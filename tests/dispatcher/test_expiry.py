@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.dispatcher import DEPARTED
+from dispatcher.core import DEPARTED
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State
-from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body
+from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -34,7 +34,7 @@ async def waiting() -> Bench:
 async def leave(bench: Bench) -> None:
     """Let the departure come."""
     bench.at = LEAVES
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
 
 
@@ -42,7 +42,7 @@ async def test_it_expires_at_its_departure_and_not_before() -> None:
     """The event names the job and the reason; the request is acknowledged once that is there."""
     bench = await waiting()
     bench.at = LEAVES - 0.1
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.publisher.sent == []
     await leave(bench)
@@ -50,7 +50,7 @@ async def test_it_expires_at_its_departure_and_not_before() -> None:
     assert (event.kind, event.job, event.at) == (State.EXPIRED, "j1", LEAVES)
     assert event.reason == DEPARTED
     assert bench.queue.acked == []
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0
     bench.publisher.answer(topology.EVENTS)
     await turns()
     assert bench.queue.acked == [1]
@@ -128,7 +128,7 @@ async def test_refused_after_the_link_broke_it_is_tried_again_all_the_same() -> 
     bench.queue.break_link()
     bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
     bench.queue.bring(body("j1", departure_time=LEAVES), "j1", again=True)
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert len(bench.publisher.events(State.EXPIRED)) == 2
     bench.publisher.answer(topology.EVENTS)
@@ -143,8 +143,8 @@ async def test_others_that_wait_are_left_alone() -> None:
         bench.queue.bring(body(job, "s1", departure_time=AT + seconds), job)
     await turns()
     bench.at = AT + 20
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.routed() == ["a"], "sent ahead, since others wait"
     assert [each.job for each in bench.publisher.events(State.EXPIRED)] == ["c"]
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1

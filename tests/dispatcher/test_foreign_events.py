@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grid import provenance
 from grid.events import MARKER, SUBSTATIONS, State
-from tests.dispatcher.bench import Bench, confirming
+from tests.dispatcher.harness import Bench, confirming
 from tests.grid.strategies import json_values
 
 KINDS = st.sampled_from([*State, SUBSTATIONS, MARKER])
@@ -39,8 +39,8 @@ def test_any_event_that_is_read_is_taken_in(found: list[dict[str, Any]]) -> None
     async def read() -> float | None:
         bench = Bench(confirming(), "s1")
         for each in found:
-            bench.watch.on_events(json.dumps(each).encode(), provenance.DISPATCHER)
-        bench.dispatcher.candidates()
+            bench.read_log(json.dumps(each).encode(), provenance.DISPATCHER)
+        bench.core.candidates(bench.now)
         return bench.registry.get_sample_value("grid_unforeseen_errors_total")
 
     assert asyncio.run(read()) == 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.watch import MAX_RECALLED
+from dispatcher.core import MAX_RECALLED
 from grid.events import SUBSTATIONS, Event
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
-from tests.dispatcher.bench import AT, Bench, confirming
+from tests.dispatcher.harness import AT, Bench, confirming
 
 
 def snapshot(*former: str) -> Event:

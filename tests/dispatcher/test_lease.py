@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grid.amqp import Outcome
 from grid.topology import PARKED, SUBSTATIONS_EXCHANGE
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 
@@ -17,11 +17,11 @@ async def test_dispatcher_decides_nothing_while_the_lease_has_lapsed() -> None:
     bench.queue.bring(body("j3", departure_time=AT + 1), "j3")
     bench.at += 2
     bench.read("s1")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.publisher.sent == []
     bench.certain = True
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.routed() == ["j1"]
     assert len(bench.publisher.to(PARKED)) == 1
@@ -36,7 +36,7 @@ async def test_dispatcher_drops_what_it_held_when_the_link_turns_out_to_be_gone(
     await turns()
     bench.queue.break_link()
     bench.certain = True
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.routed() == []
 
@@ -53,7 +53,7 @@ async def test_dispatcher_does_not_republish_while_the_lease_has_lapsed() -> Non
     await turns()
     assert bench.routed() == ["j1"]
     bench.certain = True
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert {each.key for each in bench.publisher.to(SUBSTATIONS_EXCHANGE)} == {sent.key}
     assert bench.routed() == ["j1", "j1"]
@@ -68,7 +68,7 @@ async def test_dispatcher_forgets_what_was_in_doubt_with_the_link_that_delivered
     bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
     bench.queue.break_link()
     bench.certain = True
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.routed() == ["j1"]
     bench.queue.bring(body("j1"), "j1", again=True)

@@ -6,17 +6,17 @@ import asyncio
 
 import pytest
 
-from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS
-from dispatcher.requeue_overflow import HELD_MOST_SECONDS, RECLAIMED_SECONDS
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS, RECLAIMED_SECONDS
 from grid import kinds, provenance, topology
 from grid.amqp import Outcome
 from grid.events import REQUEUED, Event, State
 from grid.messages import ChargeRequest
-from tests.dispatcher.bench import AT, Bench, body, confirming
-from tests.dispatcher.test_doubt import Log
+from tests.dispatcher.harness import AT, Bench, always, body, confirming
+from tests.dispatcher.test_held import Log
 from tests.dispatcher.test_reconcile import Bench as Reconciling
 from tests.dispatcher.test_reconcile import accepted
 from tests.fake_broker import turns
@@ -101,7 +101,7 @@ async def test_set_back_whose_delivery_went_with_the_link_is_not_on_record() -> 
     assert bench.reclaim.bring("s1", job, "j1")
     bench.now += RECLAIMED_SECONDS + 1
     bench.publisher.automatic.pop("charge.requests", None)
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     [copy] = bench.publisher.to(topology.REQUESTS)
     bench.reclaim.break_link()
@@ -129,8 +129,8 @@ async def test_copy_of_a_reconciled_job_goes_where_it_was_sent_once_more() -> No
     """The record that it was set back came too late, or never."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(QUEUED, AT_S1)
-    bench.dispatcher.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
-    bench.dispatcher.route()
+    bench.shell.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    bench.route()
     await turns()
     bench.tell(CHARGING_S1, writer=provenance.substation_writer("s1"))
     bench.read("s1", 1)
@@ -163,7 +163,7 @@ async def test_job_that_is_delivered_while_its_record_is_read_is_not_published()
     bench = Reconciling(accepted("j1"))
 
     def deliver() -> None:
-        bench.hands = Hands(frozenset({"j1"}), 0)
+        bench.hands = JobsInHand(frozenset({"j1"}), 0)
 
     bench.meanwhile = deliver
     assert await bench.after(MISSING_SECONDS) == []
@@ -194,22 +194,21 @@ async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> Non
 async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(  # noqa: D103
     headers: dict[str, object] | None,
 ) -> None:
-    log = Log()
-    bench = Bench(confirming(), "s1", "s2", read_log=log, read_all=log)
+    bench = Bench(confirming(), "s1", "s2", reads_log=True)
     bench.publisher.automatic.pop("charge.substations")  # RabbitMQ does not answer for the job
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()
     bench.queue.break_link()
     bench.queue.bring(body("j1", "s1"), "j1", headers=headers, again=headers is None)
     await turns()
-    assert [each.id for each in bench.dispatcher.intake.held] == ["j1"]
+    assert [each.id for each in bench.core.held] == ["j1"]
 
 
 async def test_request_that_another_dispatcher_sent_since_its_link_broke_goes_there() -> None:
     """What is still on its way from here is not sent again."""
     log = Log()
-    bench = Bench(confirming(), "s1", "s2", read_log=log)
-    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench = Bench(confirming(), "s1", "s2", reads_log=True)
+    task = asyncio.create_task(bench.shell.run(log, log, always))
     bench.publisher.automatic.pop("charge.substations")
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()
@@ -236,8 +235,8 @@ async def test_request_asked_for_anew_is_not_dropped_as_parked_before() -> None:
     bench.lose("s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
-    bench.now += HELD_MOST_SECONDS + 1
-    bench.dispatcher.tick()
+    bench.now += MAX_HELD_SECONDS + 1
+    bench.shell.tick()
     await turns()
     [copy] = bench.publisher.to(topology.REQUESTS)
     bench.arrive("s1")
@@ -263,8 +262,8 @@ async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again(
     """It may have the job: it is sent to the queue there was."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tracker.keep({"s2": None})
-    bench.dispatcher.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
-    bench.dispatcher.route()
+    bench.shell.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    bench.route()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]
 
@@ -279,6 +278,6 @@ async def test_job_in_doubt_at_a_substation_that_leaves_is_sent_there_again() ->
     await turns()
     bench.tracker.keep({"s2": None})
     bench.certain = True
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s1")]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.intake import MALFORMED
+from dispatcher.core import MALFORMED
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State
 from grid.messages import MAX_BODY_BYTES
 from grid.parking import REASON_HEADER
 from scheduling.impossible import NO_SUCH_SUBSTATION, TOO_POWERFUL
-from tests.dispatcher.bench import Bench, body, confirming
+from tests.dispatcher.harness import Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -179,9 +179,9 @@ async def test_before_the_substations_are_known_nothing_is_parked() -> None:
     """A dispatcher that has not read its target file yet holds what names substations."""
     bench = Bench(confirming())
     bench.queue.bring(body("j1", "s1", requested_power_kw=300.0), "j1")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     bench.tracker.keep({"s1": None})
     bench.arrive("s1", rated_power_kw=500.0)
     await turns()
@@ -224,11 +224,11 @@ async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
     bench.read("s2", load=1)
     bench.queue.bring(body("named", "s2"), "named")
     bench.queue.bring(body("strong", requested_power_kw=300.0), "strong")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
-    assert bench.dispatcher.waiting == 2
+    assert bench.core.waiting == 2
     bench.tracker.keep({"s1": None})
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     reasons = {each.job: each.reason for each in bench.publisher.events(State.PARKED)}
     assert reasons == {
@@ -236,4 +236,4 @@ async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
         "strong": f"{TOO_POWERFUL}: 300 kW, the largest has 50 kW",
     }
     assert bench.queue.acked == [1, 2]
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0

@@ -10,7 +10,7 @@ import pytest
 from grid import parking
 from grid.amqp import Delivery, QueueState
 from grid.events import Event, State
-from tests.dispatcher.reclaim_bench import BOUND, Bench, at_work
+from tests.dispatcher.reclaim_harness import BOUND, Bench, at_work
 from tests.fake_broker import turns
 from tests.grid import links
 from tests.grid.links import eventually
@@ -85,7 +85,7 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
     bench = Bench("s1", "s2", "s3")
     bench.taker.put("s1", "a")
     bench.taker.put("s2", "charging")
-    bench.progress.take(Event(State.CHARGING, 1.0, job="charging", substation="s2", attempt=1))
+    bench.index.apply(Event(State.CHARGING, 1.0, job="charging", substation="s2", attempt=1))
     bench.kill("s1")
     bench.state("s2", reachable=False, consumers=1)
     async with at_work(bench):

@@ -6,7 +6,7 @@ import pytest
 
 from grid import parking
 from grid.events import Event, State
-from tests.dispatcher.reclaim_bench import BOUND, Bench, at_work
+from tests.dispatcher.reclaim_harness import BOUND, Bench, at_work
 from tests.grid.links import eventually
 
 pytestmark = pytest.mark.usefixtures("quick_rescue")
@@ -49,7 +49,7 @@ async def test_a_replayed_job_is_not_over_for_having_been_parked() -> None:
     bench.taker.put("s1", "parked", "replayed")
     bench.taker.headers["replayed"] = parking.marked(1)
     for job in ("parked", "replayed"):
-        bench.progress.take(Event(State.PARKED, 1, job=job))
+        bench.index.apply(Event(State.PARKED, 1, job=job))
     bench.kill("s1")
     async with at_work(bench):
         await bench.rounds()

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from dispatcher.failure_detector import FailureDetector
+from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.progress import Progress
 from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
@@ -52,7 +52,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
         taker = Taker("taker", [way.url], Seen())
         reclaimer = Reclaimer(
             taker,
-            Progress(10),
+            JobIndex(10),
             FailureDetector(0.0),
             OpenJobs(),
             reachable=lambda: {"substation1": False, "substation2": True},

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.dispatcher import DEPARTED
-from dispatcher.intake import MALFORMED
+from dispatcher.core import DEPARTED, MALFORMED
 from dispatcher.jobs import RECLAIMED_HEADER
-from dispatcher.requeue_overflow import HELD_MOST_SECONDS, RECLAIMED_SECONDS
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS, RECLAIMED_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
 from scheduling.impossible import NO_SUCH_SUBSTATION
-from tests.dispatcher.bench import AT, SUBSTATIONS, Bench, body, confirming
+from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -124,10 +123,10 @@ async def test_nothing_is_taken_back_before_it_begins_or_once_it_is_to_stop() ->
     bench.lose("s1")
     assert not bench.reclaim.bring("s1", body("j1"), "j1")
     assert not bench.reclaim.bring("s1", b"?", "bad")
-    bench.dispatcher.begin()
+    bench.begin()
     assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    await bench.dispatcher.stop()
+    await bench.shell.stop()
     assert not bench.reclaim.bring("s1", body("j2"), "j2")
     assert bench.publisher.to(topology.PARKED) == []
 
@@ -138,7 +137,7 @@ async def test_it_waits_for_room_like_any_request() -> None:
     bench.read("s2", load=2)
     assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     assert bench.reclaim.acked == []
     bench.read("s2", load=1)
     await turns()
@@ -192,7 +191,7 @@ async def test_a_link_that_breaks_while_it_waits_lets_go_of_it() -> None:
     bench.read("s2", load=2)
     bench.reclaim.bring("s1", body("j1"), "j1")
     assert [str(each.id) for _, each in bench.reclaim.break_link()] == ["j1"]
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0
     bench.read("s2", load=0)
     await turns()
     assert bench.publisher.routed() == []
@@ -210,10 +209,10 @@ async def test_a_link_that_breaks_leaves_the_requests_alone() -> None:
     bench.reclaim.bring("s1", body("rescued", "s2"), "rescued")
     await turns()
     bench.reclaim.break_link()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     bench.reclaim.bring("s1", body("rescued", "s2"), "rescued")
     bench.queue.break_link()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     bench.read("s2", load=1)
     await turns()
     assert bench.publisher.routed() == [("rescued", "s2")]
@@ -258,7 +257,7 @@ async def test_one_refused_after_the_link_broke_is_taken_again() -> None:
     bench.reclaim.break_link()
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0
     assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     bench.publisher.answer(SUBSTATIONS)
@@ -299,8 +298,8 @@ async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
     bench.read("s2", load=2)
     bench.queue.bring(body("mine"), "mine")
     assert bench.reclaim.bring("s1", body("j1"), "j1")
-    assert [each.id for each in bench.dispatcher.return_reclaimed()] == ["j1"]
-    assert bench.dispatcher.in_hand().jobs == {"mine"}
+    assert [each.id for each in bench.shell.return_reclaimed()] == ["j1"]
+    assert bench.shell.in_hand().jobs == {"mine"}
     bench.read("s2", load=0)
     await turns()
     assert "j1" not in bench.routed()
@@ -311,8 +310,8 @@ async def test_one_that_is_set_back_is_a_request_again() -> None:
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
     bench.reclaim.bring("s1", body("j1"), "j1")
-    bench.now += HELD_MOST_SECONDS
-    bench.dispatcher.tick()
+    bench.now += MAX_HELD_SECONDS
+    bench.shell.tick()
     assert [each.body for each in bench.publisher.to(topology.REQUESTS)] == [body("j1")]
     assert bench.reclaim.acked == []
     bench.publisher.answer(topology.REQUESTS)
@@ -364,7 +363,7 @@ async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_beh
     assert bench.publisher.routed() == [("j1", "s1")]
     bench.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
     await turns()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     assert bench.reclaim.acked == [1]
@@ -376,10 +375,10 @@ async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() 
     bench.reclaim.bring("s1", body("pinned", "s1"), "pinned")
     await turns()
     bench.now += RECLAIMED_SECONDS - 0.5
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert bench.publisher.to(topology.REQUESTS) == []
     bench.now += 1.5
-    bench.dispatcher.tick()
+    bench.shell.tick()
     bench.publisher.answer(topology.REQUESTS)
     await turns()
     assert bench.reclaim.acked == [1]
@@ -387,7 +386,7 @@ async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() 
     assert headers[RECLAIMED_HEADER] == "s1"
     bench.queue.bring(body("pinned", "s1"), "pinned", headers=headers)
     bench.now += 10 * RECLAIMED_SECONDS
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert len(bench.publisher.to(topology.REQUESTS)) == 1, "it does not go round and round"
     bench.read("s1")
     bench.tracker.ask_depth("s1")
@@ -404,7 +403,7 @@ async def test_while_all_are_full_those_taken_back_keep_their_place() -> None:
     bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
     bench.now += 2 * RECLAIMED_SECONDS
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert bench.publisher.to(topology.REQUESTS) == []
 
 

@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
-from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Hands
+from dispatcher.job_index import JobIndex
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
+from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.progress import Progress
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS, OWN_SECONDS, Reconciler
-from dispatcher.telemetry import Metrics
 from grid import events, messages, parking, provenance, topology
 from grid.amqp import Declarer, Outcome, QueueState, StreamScanner
 from grid.amqp.scanner import See
@@ -41,11 +41,11 @@ class Bench:
         for offset, event in enumerate(told):
             self.jobs.take(event, offset)
         self.jobs.absorb(OpenJobs())
-        self.progress = Progress(1_000)
+        self.index = JobIndex(1_000)
         for event in told:
-            self.progress.take(event)
+            self.index.apply(event)
         self.depths: dict[str, int | None] = {REQUESTS: 0, topology.DEAD: 0}
-        self.hands = Hands(frozenset(), 0)
+        self.hands = JobsInHand(frozenset(), 0)
         self.own: set[str] = set()
         self.where: dict[str, Whereabouts] = {}
         self.again: list[tuple[str, str, int]] = []
@@ -60,7 +60,7 @@ class Bench:
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
         self.reconciler = Reconciler(
             self.jobs,
-            self.progress,
+            self.index,
             self,
             declarer=cast(Declarer, self),
             scanner=cast(StreamScanner, self),
@@ -75,7 +75,7 @@ class Bench:
             now=lambda: self.now,
         )
 
-    def in_hand(self) -> Hands:
+    def in_hand(self) -> JobsInHand:
         """Return the jobs that the dispatcher has not acknowledged."""
         return self.hands
 
@@ -165,9 +165,9 @@ async def test_requests_in_a_queue_are_left_alone(queue: str) -> None:
 async def test_requests_in_hand_are_left_alone() -> None:
     """Also unacknowledged ones of unknown id: they are being parked."""
     bench = Bench(*of("abc"))
-    bench.hands = Hands({"a", "b"}, 1)
+    bench.hands = JobsInHand({"a", "b"}, 1)
     assert await bench.after(60) == []
-    bench.hands = Hands({"a", "b"}, 0)
+    bench.hands = JobsInHand({"a", "b"}, 0)
     assert await bench.after(MISSING_SECONDS) == ["c"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from grid import parking, topology
 from grid.events import Event, State
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -88,7 +88,7 @@ async def test_taken_back_it_is_a_replay_still() -> None:
     bench.lose("s1")
     assert bench.reclaim.bring("s1", body("j1", "s1"), "j1", headers=ONCE)
     bench.tracker.keep({"s2": None})
-    bench.dispatcher.tick()
+    bench.shell.tick()
     await turns()
     found = parking.read("j1", b"", bench.publisher.headers["j1"])
     assert (found.replays, found.queue) == (1, topology.substation_queue("s1").name)

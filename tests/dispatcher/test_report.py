@@ -17,7 +17,7 @@ from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
 from scheduling.explain import RESERVED, Candidate
 from scheduling.load_tracker import DRAINED, NO_BASELINE
-from tests.dispatcher.bench import AT, Bench, confirming
+from tests.dispatcher.harness import AT, Bench, confirming
 from tests.fake_broker import FakePublisher, turns
 
 STALE = "its load was read {} s ago: that is too old"
@@ -153,7 +153,7 @@ def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
         bench.tracker.former,
         bench.writer,
         bench.standby,
-        unsettled_since=bench.dispatcher.unsettled_since,
+        unsettled_since=bench.unsettled_since,
         clock=lambda: bench.at,
     )
 
@@ -187,7 +187,7 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
     bench.arrive("s2")
     bench.tracker.control("s2", Control("s2", Availability.DRAINING, 4, 1))
     bench.tracker.dispatch("s1", bench.now, 11.0)
-    (detail,) = await written(bench, bench.dispatcher.candidates())
+    (detail,) = await written(bench, bench.core.candidates(bench.now))
     assert detail["dispatcher"] == "this"
     one, two = detail["substations"]
     assert (one["substation"], one["state"], one["limit"]) == ("s1", "available", None)
@@ -245,7 +245,7 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
     """One that starts later, or is on standby, need not wait for its next snapshot."""
     bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
     bench.standby.name = "the one that ends"
-    ending = snapshots(bench, bench.dispatcher.candidates)
+    ending = snapshots(bench, lambda: bench.core.candidates(bench.now))
     ending.take_leave()
     await turns()
     (last,) = bench.publisher.events(SUBSTATIONS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.requeue_overflow import HELD_MOST_SECONDS, PAUSE_SECONDS
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS, PAUSE_SECONDS
 from grid import topology
 from grid.amqp import Outcome
-from tests.dispatcher.bench import PREFETCH, Bench, body, confirming
+from tests.dispatcher.harness import PREFETCH, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -74,7 +74,7 @@ async def test_nothing_makes_way_where_nothing_would_fit() -> None:
         bench.queue.bring(body(f"p{number}"), f"p{number}")
     await turns()
     assert requeue_overflow(bench) == []
-    assert bench.dispatcher.waiting == PREFETCH
+    assert bench.core.waiting == PREFETCH
 
 
 async def test_way_is_made_once_a_second_at_most() -> None:
@@ -88,7 +88,7 @@ async def test_way_is_made_once_a_second_at_most() -> None:
     await turns()
     assert len(requeue_overflow(bench)) == 5
     bench.now += PAUSE_SECONDS
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert len(requeue_overflow(bench)) == 10
 
 
@@ -117,73 +117,75 @@ async def test_what_was_held_for_long_is_set_back() -> None:
     """RabbitMQ takes a delivery away that is held for half an hour: it goes back in good time."""
     bench = without_s2(recording())
     bench.queue.bring(body("old", "s2"), "old")
-    bench.now += HELD_MOST_SECONDS - 1
+    bench.now += MAX_HELD_SECONDS - 1
     bench.queue.bring(body("young", "s2"), "young")
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert requeue_overflow(bench) == []
     bench.now += 1
-    bench.dispatcher.tick()
+    bench.shell.tick()
     assert requeue_overflow(bench) == ["old"]
     assert bench.queue.acked == []
     bench.publisher.answer(topology.REQUESTS)
     await turns()
     assert bench.queue.acked == [1]
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
 
 
 async def test_a_request_set_back_whose_link_breaks_is_there_once() -> None:
     """Copy and original are both delivered then: one is kept, the other acknowledged."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
-    bench.now += HELD_MOST_SECONDS
-    bench.dispatcher.tick()
+    bench.now += MAX_HELD_SECONDS
+    bench.shell.tick()
     bench.queue.break_link()
     bench.queue.bring(body("j1", "s2"), "j1", again=True)
+    await turns()
     bench.publisher.answer(topology.REQUESTS)
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
     assert bench.queue.acked == [2]
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
 
 
 async def test_a_link_that_breaks_after_its_copy_has_come_voids_its_old_delivery() -> None:
     """Its confirm must not acknowledge what has the same tag on the new link."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
-    bench.now += HELD_MOST_SECONDS
-    bench.dispatcher.tick()
+    bench.now += MAX_HELD_SECONDS
+    bench.shell.tick()
     bench.queue.bring(body("j1", "s2"), "j1")
     bench.queue.break_link()
     bench.queue.bring(body("other", "s2"), "other")
     bench.publisher.answer(topology.REQUESTS)
     await turns()
     assert bench.queue.acked == []
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
 
 
 async def test_a_request_that_is_not_set_back_and_has_no_delivery_is_let_go() -> None:
     """Refused after its link broke, it is RabbitMQ's to deliver again."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
-    bench.now += HELD_MOST_SECONDS
-    bench.dispatcher.tick()
+    bench.now += MAX_HELD_SECONDS
+    bench.shell.tick()
     bench.queue.break_link()
     bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
-    assert bench.dispatcher.waiting == 0
+    assert bench.core.waiting == 0
     bench.queue.bring(body("j1", "s2"), "j1", again=True)
-    assert bench.dispatcher.waiting == 1
+    await turns()
+    assert bench.core.waiting == 1
 
 
 async def test_a_request_that_is_not_set_back_waits_on() -> None:
     """A queue that takes nothing at the moment is no reason to lose the place in the line."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
-    bench.now += HELD_MOST_SECONDS
-    bench.dispatcher.tick()
-    assert bench.dispatcher.waiting == 0
+    bench.now += MAX_HELD_SECONDS
+    bench.shell.tick()
+    assert bench.core.waiting == 0
     bench.publisher.answer(topology.REQUESTS, Outcome.REFUSED)
-    assert bench.dispatcher.waiting == 1
-    bench.dispatcher.tick()
+    assert bench.core.waiting == 1
+    bench.shell.tick()
     assert requeue_overflow(bench) == ["j1"], "tried again after a pause only"
     bench.read("s2")
     await turns()

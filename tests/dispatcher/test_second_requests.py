@@ -7,7 +7,7 @@ import pytest
 from grid import parking, topology
 from grid.amqp import Outcome
 from grid.events import ASIDE, FINAL, Event, State
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")

@@ -8,7 +8,7 @@ from dispatcher.jobs import RECLAIMED_HEADER
 from dispatcher.requeue_overflow import RECLAIMED_SECONDS
 from grid import topology
 from grid.events import Event, State
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -56,7 +56,7 @@ async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
     assert other not in (None, where)
     assert await pair.moves(pair.second, job, str(other)) is None
     pair.second.now += RECLAIMED_SECONDS + 1
-    pair.second.dispatcher.tick()
+    pair.second.shell.tick()
     await pair.settle()
     (back,) = pair.second.publisher.to(topology.REQUESTS)
     pair.first.queue.bring(back.body, "j1", headers=back.headers)

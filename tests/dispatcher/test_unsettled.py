@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from dispatcher.unsettled import HANDED_OVER_SECONDS, SETTLED_SECONDS, Unsettled
-from tests.dispatcher.bench import Bench, body
+from tests.dispatcher.harness import Bench, body
 from tests.fake_broker import FakePublisher, turns
 
 NOW = 100.0
 
 
+def since(
+    one: Unsettled, in_hand: list[int], position: int, now: float, *, answering: bool, clear: bool
+) -> int:
+    """Return the offset from which a successor has to read, once what is settled is pruned."""
+    one.prune(now, answering=answering, clear=clear)
+    return one.since(in_hand, position)
+
+
 def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
     """RabbitMQ may not have the acknowledgement yet, as long as it answers nothing later."""
     one = Unsettled()
-    assert one.since([], 90, NOW, answering=True, clear=True) == 90
-    assert one.since([70, 60], 90, NOW, answering=True, clear=True) == 60
+    assert since(one, [], 90, NOW, answering=True, clear=True) == 90
+    assert since(one, [70, 60], 90, NOW, answering=True, clear=True) == 60
     one.acknowledged(50, NOW)
     later = NOW + SETTLED_SECONDS
-    assert one.since([], 90, later - 0.1, answering=True, clear=True) == 50
-    assert one.since([], 90, later, answering=False, clear=True) == 50
-    assert one.since([], 90, later, answering=True, clear=True) == 90
+    assert since(one, [], 90, later - 0.1, answering=True, clear=True) == 50
+    assert since(one, [], 90, later, answering=False, clear=True) == 50
+    assert since(one, [], 90, later, answering=True, clear=True) == 90
 
 
 def test_what_another_left_counts_until_its_requests_are_here_and_known() -> None:
     """They are delivered before all others, and held until the log is read up to them."""
     one = Unsettled()
     one.inherit(40, "a")
-    assert one.since([], 90, NOW + 1_000, answering=True, clear=True) == 40, "not handed over yet"
+    assert since(one, [], 90, NOW + 1_000, answering=True, clear=True) == 40, "not handed over yet"
     one.delivered(NOW)
     one.delivered(NOW + 5)
     later = NOW + HANDED_OVER_SECONDS
-    assert one.since([], 90, later - 0.1, answering=True, clear=True) == 40
-    assert one.since([], 90, later, answering=False, clear=True) == 40
-    assert one.since([], 90, later, answering=True, clear=False) == 40
-    assert one.since([], 90, later, answering=True, clear=True) == 90
-    assert one.since([], 90, later, answering=True, clear=False) == 90
+    assert since(one, [], 90, later - 0.1, answering=True, clear=True) == 40
+    assert since(one, [], 90, later, answering=False, clear=True) == 40
+    assert since(one, [], 90, later, answering=True, clear=False) == 40
+    assert since(one, [], 90, later, answering=True, clear=True) == 90
+    assert since(one, [], 90, later, answering=True, clear=False) == 90
 
 
 def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> None:
@@ -41,34 +49,34 @@ def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> No
     one = Unsettled()
     one.inherit(10, "a")
     one.inherit(50, "b")
-    assert one.since([], 90, NOW, answering=True, clear=True) == 10
+    assert since(one, [], 90, NOW, answering=True, clear=True) == 10
     one.inherit(60, "a")
-    assert one.since([], 90, NOW, answering=True, clear=True) == 50
+    assert since(one, [], 90, NOW, answering=True, clear=True) == 50
 
 
 async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision() -> None:
     """Until RabbitMQ has the job, the decision and the acknowledgement; also after a break."""
     bench = Bench(FakePublisher(), "s1")
     bench.position = 10
-    assert bench.dispatcher.unsettled_since() == 10
+    assert bench.unsettled_since() == 10
     bench.queue.bring(body("j1"), "j1")
     await turns()
     bench.position = 20
     bench.queue.bring(body("j2"), "j2")
     await turns()
     bench.position = 30
-    assert bench.dispatcher.unsettled_since() == 10
+    assert bench.unsettled_since() == 10
     for message in list(bench.publisher.waiting):
         bench.publisher.answer(message.exchange)
     await turns()
     assert bench.queue.acked
-    assert bench.dispatcher.unsettled_since() == 10
+    assert bench.unsettled_since() == 10
     bench.now += SETTLED_SECONDS
-    assert bench.dispatcher.unsettled_since() == 30
+    assert bench.unsettled_since() == 30
     bench.queue.bring(body("j3"), "j3")
     await turns()
     bench.queue.break_link()
     bench.position = 40
-    assert bench.dispatcher.unsettled_since() == 30
+    assert bench.unsettled_since() == 30
     bench.now += HANDED_OVER_SECONDS
-    assert bench.dispatcher.unsettled_since() == 30, "it was not delivered again yet"
+    assert bench.unsettled_since() == 30, "it was not delivered again yet"

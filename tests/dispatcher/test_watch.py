@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from dispatcher.targets import Target
 from grid.events import MARKER, SUBSTATIONS, Counts, Event, State
 from scheduling.readings import Reading
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -96,8 +96,8 @@ async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledge
             State.CHARGING, AT, job="j2", substation="s2", attempt=1, counts=Counts(1, 1, 0, 0, 1)
         ),
     )
-    assert bench.progress.charging_at("j1") == "s1"
-    assert bench.progress.charging_at("j2") == "s2"
+    assert bench.index.charging_at("j1") == "s1"
+    assert bench.index.charging_at("j2") == "s2"
     assert bench.tracker.substations["s1"].load == 1
     assert bench.tracker.substations["s2"].counts is None
 
@@ -108,7 +108,7 @@ async def test_a_page_that_is_read_serves_those_that_wait() -> None:
     bench.lose("s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
-    assert bench.dispatcher.waiting == 1
+    assert bench.core.waiting == 1
     bench.watch.on_reading("s1", Reading(0), bench.now + 1)
     await turns()
     assert bench.routed() == ["j1"]
@@ -141,18 +141,18 @@ async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
 ) -> None:
     """Every dispatcher that starts would read it again; the message's other events are applied."""
     bench = Bench(confirming(), "s1")
-    real = bench.progress.take
+    real = bench.index.apply
 
     def take(event: Event) -> None:
         if event.job == "poison":
             fails()
         real(event)
 
-    monkeypatch.setattr(bench.progress, "take", take)
+    monkeypatch.setattr(bench.index, "apply", take)
     bench.tell(
         *(Event(State.CHARGING, AT, job=job, substation="s1") for job in ("poison", "j1", "poison"))
     )
-    assert bench.progress.charging_at("j1") == "s1"
+    assert bench.index.charging_at("j1") == "s1"
     assert bench.registry.get_sample_value("grid_unforeseen_errors_total") == 2
     assert len([each for each in caplog.records if "Mistaken" in each.message]) == 1
 
@@ -190,7 +190,7 @@ async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
     monkeypatch.setattr(bench.tracker, "read", read)
     bench.watch.on_reading("s1", Reading(0), bench.now)
     bench.watch.on_reading("s2", Reading(0), bench.now)
-    s1 = next(each for each in bench.dispatcher.candidates() if each.substation == "s1")
+    s1 = next(each for each in bench.core.candidates(bench.now) if each.substation == "s1")
     assert s1.problem == "Mistaken: of ours"
     assert bench.count("scrapes_total", substation="s1", outcome="failed") == 1
     bench.queue.bring(body("j1"), "j1")

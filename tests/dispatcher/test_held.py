@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dispatcher import doubt
+from dispatcher import shell
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
+from dispatcher.recognition import Recognition
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, always, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 
@@ -34,8 +35,8 @@ class Log:
 @asynccontextmanager
 async def doubting(log: Log) -> AsyncIterator[Bench]:
     """Yield a dispatcher that has to read the log first."""
-    bench = Bench(confirming(), "s1", read_log=log)
-    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench = Bench(confirming(), "s1", reads_log=True)
+    task = asyncio.create_task(bench.shell.run(log, log, always))
     try:
         yield bench
     finally:
@@ -50,7 +51,7 @@ async def test_what_another_has_sent_goes_to_the_same_place() -> None:
         bench.queue.bring(body("j1"), "j1", again=True)
         await turns()
         assert bench.routed() == []
-        bench.progress.take(Event(State.COMPLETED, AT, "j1", "s1", 1))
+        bench.index.apply(Event(State.COMPLETED, AT, "j1", "s1", 1))
         log.read.set()
         await turns()
         assert bench.routed() == []
@@ -118,19 +119,19 @@ async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another dispatcher may have sent them, so they wait, however long; a warning says so."""
-    monkeypatch.setattr(doubt, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(shell, "SLOW_SECONDS", 0.01)
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", again=True)
         async with asyncio.timeout(20):
-            while doubt.NOT_READ % 1 not in caplog.text:  # noqa: ASYNC110  # it sets no event
+            while shell.NOT_READ % 1 not in caplog.text:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.005)
         assert bench.routed() == []
-        assert bench.dispatcher.in_hand().jobs == {"j1"}
+        assert bench.shell.in_hand().jobs == {"j1"}
         log.read.set()
         await turns()
         assert bench.routed() == ["j1"]
-        assert not bench.dispatcher.intake.held
+        assert not bench.core.held
 
 
 async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
@@ -174,11 +175,11 @@ async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
 ) -> None:
     """The service ends; the request is rejected, so the next one does not fail on it as well."""
     log = Log()
-    bench = Bench(confirming(), "s1", read_log=log, read_all=log)
-    task = asyncio.create_task(bench.dispatcher.intake.run())
+    bench = Bench(confirming(), "s1", reads_log=True)
+    task = asyncio.create_task(bench.shell.run(log, log, always))
     bench.queue.bring(body("poison"), "poison", again=headers is None, headers=headers)
     await turns()
-    monkeypatch.setattr(bench.dispatcher.intake, "_known", fails)
+    monkeypatch.setattr(Recognition, "request", fails)
     log.read.set()
     with pytest.raises(KeyError):
         await asyncio.wait_for(task, 5)
@@ -192,9 +193,9 @@ async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
     bench = Bench(confirming(), "s1", begun=False)
     bench.queue.bring(body("poison"), "poison")
     await turns()
-    monkeypatch.setattr(bench.dispatcher.intake, "_known", fails)
+    monkeypatch.setattr(Recognition, "request", fails)
     with pytest.raises(KeyError):
-        bench.dispatcher.begin()
+        bench.begin()
     assert bench.queue.rejected == [1]
 
 

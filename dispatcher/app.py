@@ -13,28 +13,25 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
+from dispatcher.core import Core
 from dispatcher.dead import DeadLetters
-from dispatcher.dispatcher import Dispatcher
 from dispatcher.failure_detector import FailureDetector
-from dispatcher.history import REMEMBERED
-from dispatcher.jobs import Job
+from dispatcher.inputs import Begin, ControlChanged, Moment
 from dispatcher.links import make_links
 from dispatcher.log_start import find_start
-from dispatcher.open_jobs import OpenJobs
+from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.parking import Parking
 from dispatcher.past import read_past
 from dispatcher.policy import policy
-from dispatcher.progress import Progress
 from dispatcher.queues import QueueKeeper
 from dispatcher.reclaim import Reclaimer
 from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
 from dispatcher.scraper import Scraper
 from dispatcher.settings import DispatcherSettings
+from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.target_file import TargetFile
-from dispatcher.telemetry import LoadCollector, Metrics
-from dispatcher.unbegun import Unbegun
 from dispatcher.watch import SubstationWatch
 from grid import provenance, topology
 from grid.amqp import QueueState
@@ -47,6 +44,7 @@ from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.waiting import within
 from scheduling.candidates import CandidateTable
+from scheduling.explain import Candidate
 from scheduling.load_tracker import LoadTracker
 
 log = logging.getLogger(__name__)
@@ -83,21 +81,35 @@ class _Service:
         self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
         self._tracker = LoadTracker(settings.stale_after, settings.default_connectors)
         self._table = CandidateTable(self._tracker, settings.scrape_period, settings.slow_start)
-        self._progress = Progress(REMEMBERED)
-        self._jobs = OpenJobs()
         self._terms_read = -1
         self._past_wanted, self._past_read = asyncio.Event(), asyncio.Event()
         self._name = f"dispatcher-{uuid4().hex[:8]}"
         self._standby = Standby(self._name, self._now)
         self._events = EventWriter(self._links.jobs, self._name, provenance.DISPATCHER)
         self._mark = Mark(self._events, clock)
-        self._dispatcher = self._deciding(random)
-        self._unbegun = Unbegun(
-            self._progress,
-            self._read_log,
-            self._takes_jobs,
-            send=self._dispatcher.send_once_more,
-            now=self._now,
+        self._core = Core(
+            self._table,
+            policy(settings.policy),
+            self._standby,
+            self._metrics,
+            random=random,
+            chance=random.getrandbits,
+            prefetch=settings.prefetch,
+            send_ahead=settings.send_ahead,
+        )
+        self._jobs = self._core.open_jobs
+        self._shell = Shell(
+            self._core,
+            self._links.jobs,
+            self._events,
+            requests=self._links.requests,
+            metrics=self._metrics,
+            isolation=self._isolation,
+            moment=self._moment,
+            declare=self._on_missing_queue,
+        )
+        self._registry.register(
+            LoadCollector(self._candidates, lambda: self._core.waiting, self._blind)
         )
         self._dead = DeadLetters(Parking(self._links.jobs, self._events, self._metrics, clock))
         self._reclaimer = self._reclaiming()
@@ -106,7 +118,7 @@ class _Service:
             self._tracker,
             self._links.queues,
             self._isolation,
-            sending=self._dispatcher.sending,
+            sending=self._core.publishing,
             holding=self._reclaimer.holds,
             hurry=self._scraper.hurry,
             now=self._now,
@@ -115,8 +127,8 @@ class _Service:
         self._controls = ControlLog(self._links.controls_out, self._name, self._on_control)
         self._reconciler = Reconciler(
             self._jobs,
-            self._progress,
-            self._dispatcher,
+            self._core.index,
+            self._shell,
             declarer=self._links.queues,
             scanner=self._links.scanner,
             publisher=self._links.again,
@@ -137,49 +149,26 @@ class _Service:
     def _position(self) -> int:
         return self._links.log.position
 
-    def _deciding(self, random: Random) -> Dispatcher:
-        """Wire the requests to the decision, and that to the substations' queues."""
-        settings = self._settings
-        dispatcher = Dispatcher(
-            self._table,
-            policy(settings.policy),
-            self._links.jobs,
-            self._events,
-            self._progress,
-            requests=self._links.requests,
-            prefetch=settings.prefetch,
-            metrics=self._metrics,
-            random=random,
-            chance=random.getrandbits,
-            clock=self._clock,
-            now=self._now,
-            on_missing_queue=self._on_missing_queue,
-            on_delivery=self._on_delivery,
-            on_sent=self._on_sent,
-            read_log=self._read_log,
-            read_all=self._read_all,
-            open_jobs=self._jobs,
-            certain=lambda: self._links.no_lease_lapsed,
-            position=self._position,
-            send_ahead=settings.send_ahead,
+    def _moment(self) -> Moment:
+        return Moment(
+            self._now(), self._clock(), self._links.log.position, self._links.no_lease_lapsed
         )
-        self._registry.register(
-            LoadCollector(dispatcher.candidates, lambda: dispatcher.waiting, self._blind)
-        )
-        return dispatcher
+
+    def _candidates(self) -> list[Candidate]:
+        return self._core.candidates(self._now())
 
     def _reclaiming(self) -> Reclaimer:
         """Wire the taking back of jobs that wait at a substation in vain."""
-        tracker, dispatcher = self._tracker, self._dispatcher
+        tracker, core = self._tracker, self._core
         return Reclaimer(
             self._links.reclaimed,
-            self._progress,
+            core.index,
             FailureDetector(self._settings.rescue_after),
             self._jobs,
             reachable=lambda: tracker.readable(self._now()),
             look=self._queue_state,
-            reclaim=dispatcher.reclaim,
-            return_reclaimed=dispatcher.return_reclaimed,
+            reclaim=self._shell.reclaim,
+            return_reclaimed=self._shell.return_reclaimed,
             # else RabbitMQ may feed another one, of which nothing is heard here
             at_work=lambda: (
                 not self._standby.is_standby
@@ -187,7 +176,7 @@ class _Service:
                 and self._links.log.connected
             ),
             anywhere_else=lambda name: (
-                dispatcher.deciding
+                core.deciding
                 and not self._standby.is_standby
                 and self._terms_read == self._standby.terms
                 and self._jobs.complete
@@ -199,26 +188,13 @@ class _Service:
 
     def _on_reclaim_link_lost(self) -> None:
         self._reclaimer.on_link_lost()
-        self._dispatcher.on_reclaim_link_lost()
+        self._shell.on_reclaimed_lost()
 
     def _watching(self) -> Scraper:
         """Wire the pages and the event log to the load tracker."""
         settings = self._settings
-        watch = self._watch = SubstationWatch(
-            self._tracker,
-            self._dispatcher.route,
-            self._on_missing_queue,
-            self._metrics,
-            isolation=self._isolation,
-            mark=self._mark,
-            progress=self._progress,
-            jobs=self._jobs,
-            position=self._position,
-            standby=self._standby,
-            inherit=self._dispatcher.inherit,
-            now=self._now,
-            clock=self._clock,
-        )
+        watch = SubstationWatch(self._shell, self._metrics, self._isolation, self._mark)
+        self._watch = watch
         self._file = file = TargetFile(settings.substations_file)
         self._metrics.target_file_ok.set_function(lambda: file.problem is None)
         return Scraper(
@@ -234,7 +210,7 @@ class _Service:
 
     def _on_control(self, substation: str, control: Control) -> None:
         with self._isolation.of(f"what operators have set for {substation}"):
-            self._tracker.control(substation, control)
+            self._shell.feed(ControlChanged(substation, control))
 
     def _blind(self) -> bool:
         return self._table.blind(self._now())
@@ -245,32 +221,16 @@ class _Service:
     def _queue_state(self, substation: str) -> QueueState | None:
         return self._queues.state(substation)
 
-    def _on_delivery(self) -> None:
-        """Begin anew if another dispatcher may have sent jobs until this request came."""
-        if self._standby.on_delivery():
-            self._tracker.invalidate_baseline()
-            self._tracker.settle(self._now())
-
-    def _on_sent(self, job: Job) -> None:
-        """Count a job that was taken back, and remember each until it begins.
-
-        Its decision may not be read in the log yet, or never.
-        """
-        if job.is_reclaimed:
-            self._reclaimer.count_reclaimed()
-        self._unbegun.note(job)
-        self._jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
-
     def _is_active(self) -> bool:
         """Return whether this dispatcher is the one at work, and knows all that it was given."""
-        dispatcher = self._dispatcher
+        core = self._core
         return (
-            dispatcher.deciding
+            core.deciding
             and self._links.requests.connected
             and not self._links.requests.lapsed
             and not self._standby.is_standby
             and self._terms_read == self._standby.terms
-            and not dispatcher.intake.held
+            and not core.held
         )
 
     async def _follow_log(self) -> None:
@@ -278,8 +238,11 @@ class _Service:
         start = await self._find_start()
         end = start if isinstance(start, int) else 0
         await asyncio.gather(
-            self._links.log.run(read=self._watch.on_events, start=start), self._read_past(end)
+            self._links.log.run(read=self._on_events, start=start), self._read_past(end)
         )
+
+    def _on_events(self, body: bytes, writer: str) -> None:
+        self._watch.on_events(body, writer, self._position())
 
     async def _read_past(self, end: int) -> None:
         """Learn which jobs were open before; most decisions need not wait for that."""
@@ -324,9 +287,9 @@ class _Service:
         await self._controls.caught_up.wait()
         await self._mark.write()
         self._tracker.settle(self._now())
-        self._dispatcher.begin()
+        self._shell.feed(Begin())
         await self._links.requests.run(
-            deliver=self._dispatcher.intake.deliver, lost=self._dispatcher.on_requests_lost
+            deliver=self._shell.on_request, lost=self._shell.on_requests_lost
         )
 
     async def _read_log(self) -> None:
@@ -384,13 +347,12 @@ class _Service:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        candidates = self._dispatcher.candidates
         snapshots = Snapshots(
-            candidates,
+            self._candidates,
             self._tracker.former,
             self._events,
             self._standby,
-            unsettled_since=self._dispatcher.unsettled_since,
+            unsettled_since=lambda: self._core.unsettled_since(self._position()),
             clock=self._clock,
         )
         work = [
@@ -400,16 +362,14 @@ class _Service:
             self._controls.run(self._links.controls.up),
             self._follow_log(),
             self._consume(),
-            self._dispatcher.run(),
-            self._dispatcher.intake.run(),
+            self._shell.run(self._read_log, self._read_all, self._takes_jobs),
             self._reclaimer.run(),
-            self._unbegun.run(),
             self._reconciler.run(),
             self._read_at_takeover(),
             snapshots.publish(),
-            announce(candidates, self._blind),
+            announce(self._candidates, self._blind),
         ]
         async with background(*work):
             yield
             snapshots.take_leave()
-            await self._dispatcher.stop()
+            await self._shell.stop()

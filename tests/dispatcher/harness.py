@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from dispatcher.dispatcher import Dispatcher
-from dispatcher.doubt import ReadLog
-from dispatcher.jobs import Job
-from dispatcher.open_jobs import OpenJobs
+from dispatcher.commands import ReadLog
+from dispatcher.core import Core
+from dispatcher.inputs import Begin, LogRead, Moment, Route
+from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy as find_policy
-from dispatcher.progress import Progress
+from dispatcher.shell import Shell
 from dispatcher.standby import Standby
-from dispatcher.telemetry import LoadCollector, Metrics
 from dispatcher.watch import SubstationWatch
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
@@ -53,8 +52,8 @@ def confirming() -> FakePublisher:
 class FakeRescue:
     """A scripted rescue: hands over jobs from substations' queues, records how they are settled."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
@@ -76,17 +75,14 @@ class FakeRescue:
             self._acknowledger, self._tag, body, queue=queue, id=id, headers=headers or {}
         )
         self.outstanding[self._tag] = substation, delivery
-        taken = self._dispatcher.reclaim(substation, delivery)
-        if not taken:
-            delivery.requeue()
-        return taken
+        return self._shell.reclaim(substation, delivery)
 
     def break_link(self) -> list[tuple[str, Delivery]]:
         """Lose the channel; return the jobs that RabbitMQ has again, each with its substation."""
         lost, self.outstanding = list(self.outstanding.values()), {}
         self._acknowledger.end()
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
-        self._dispatcher.on_reclaim_link_lost()
+        self._shell.on_reclaimed_lost()
         return lost
 
     def _on_frame(self, frame: bytes) -> None:
@@ -97,6 +93,18 @@ class FakeRescue:
                 self.acked.append(tag)
             elif settled.how == "reject":
                 self.rejected.append(tag)
+
+
+async def always(_: str) -> bool:
+    """Return that a substation takes its jobs."""
+    return True
+
+
+class ShellWithLogRead(Shell):
+    """A shell whose event log is always read."""
+
+    def _read_log(self, command: ReadLog) -> None:
+        self.feed(LogRead(command.older))
 
 
 class Bench:
@@ -113,9 +121,7 @@ class Bench:
         connectors: float = 10,
         policy: str = policies.DEFAULT,
         begun: bool = True,
-        read_log: ReadLog | None = None,
-        read_all: ReadLog | None = None,
-        on_sent: Callable[[Job], None] = lambda _: None,
+        reads_log: bool = False,
     ) -> None:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -123,60 +129,41 @@ class Bench:
         self.at, self.now = AT, 0.0
         self.tracker = LoadTracker(stale_after=1e9, default_connectors=connectors)
         self.table = CandidateTable(self.tracker, period=0.5, slow_start=0.0)
-        self.progress = Progress(1_000)
-        self.open_jobs = OpenJobs()
         self.missing: list[str] = []
         self.certain, self.position = True, 0
         self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
         self.queue = FakeConsumer(topology.REQUESTS)
-        self.dispatcher = Dispatcher(
-            self.table,
-            find_policy(policy),
-            publisher,
-            self.writer,
-            self.progress,
-            requests=self.queue,
-            prefetch=PREFETCH,
-            metrics=self.metrics,
-            random=Random(1),  # noqa: S311
-            chance=Random(1).getrandbits,  # noqa: S311
-            clock=lambda: self.at,
-            now=lambda: self.now,
-            on_missing_queue=self.missing.append,
-            read_log=read_log,
-            read_all=read_all,
-            certain=lambda: self.certain,
-            position=lambda: self.position,
-            open_jobs=self.open_jobs,
-            on_sent=on_sent,
-            on_delivery=lambda: (
-                self.tracker.invalidate_baseline() if self.standby.on_delivery() else None
-            ),
-        )
-        self.queue.begin(self.dispatcher.intake.deliver, self.dispatcher.on_requests_lost)
-        self.reclaim = FakeRescue(self.dispatcher)
-        self.mark = Mark(self.writer, lambda: self.at)
         self.standby = Standby("this", lambda: self.now)
         self.standby.on_delivery()  # it is active already
-        self.watch = SubstationWatch(
-            self.tracker,
-            self.dispatcher.route,
-            self.missing.append,
+        self.core = Core(
+            self.table,
+            find_policy(policy),
+            self.standby,
             self.metrics,
-            isolation=Isolation(self.registry),
-            mark=self.mark,
-            progress=self.progress,
-            jobs=self.open_jobs,
-            position=lambda: self.position,
-            standby=self.standby,
-            inherit=self.dispatcher.inherit,
-            now=lambda: self.now,
-            clock=lambda: self.at,
+            random=Random(1),  # noqa: S311
+            chance=Random(1).getrandbits,  # noqa: S311
+            prefetch=PREFETCH,
         )
+        self.index, self.open_jobs = self.core.index, self.core.open_jobs
+        isolation = Isolation(self.registry)
+        self.shell = (Shell if reads_log else ShellWithLogRead)(
+            self.core,
+            publisher,
+            self.writer,
+            requests=self.queue,
+            metrics=self.metrics,
+            isolation=isolation,
+            moment=lambda: Moment(self.now, self.at, self.position, self.certain),
+            declare=self.missing.append,
+        )
+        self.queue.begin(self.shell.on_request, self.shell.on_requests_lost)
+        self.reclaim = FakeRescue(self.shell)
+        self.mark = Mark(self.writer, lambda: self.at)
+        self.watch = SubstationWatch(self.shell, self.metrics, isolation, self.mark)
         self.registry.register(
             LoadCollector(
-                self.dispatcher.candidates,
-                lambda: self.dispatcher.waiting,
+                lambda: self.core.candidates(self.now),
+                lambda: self.core.waiting,
                 lambda: self.table.blind(self.now),
             )
         )
@@ -185,7 +172,7 @@ class Bench:
         for name in names:
             self.arrive(name)
         if begun:
-            self.dispatcher.begin()
+            self.begin()
 
     def arrive(self, name: str, rated_power_kw: float | None = None) -> None:
         """Make a substation fully known: its page is read, and its queue is empty."""
@@ -219,7 +206,24 @@ class Bench:
 
     def tell(self, *told: Event, writer: str = provenance.DISPATCHER) -> None:
         """Have events read in the event log, by default from a writer that may write any event."""
-        self.watch.on_events(events.encode(told), writer)
+        self.read_log(events.encode(told), writer)
+
+    def read_log(self, body: bytes, writer: str = provenance.DISPATCHER) -> None:
+        """Have a message of the event log read."""
+        self.watch.on_events(body, writer, self.position)
+
+    def begin(self) -> None:
+        """Have it decide from now on."""
+        self.shell.feed(Begin())
+
+    def route(self) -> None:
+        """Have it assign what waits, if there is capacity."""
+        self.shell.feed(Route())
+
+    def unsettled_since(self) -> int:
+        """Return from where on a successor has to read the log, once what is settled is pruned."""
+        self.shell.tick()
+        return self.core.unsettled_since(self.position)
 
     def count(self, name: str, **labels: str) -> float:
         """Return a metric's value."""

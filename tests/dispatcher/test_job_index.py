@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dispatcher.progress import Progress
+from dispatcher.job_index import JobIndex
 from grid.events import ASIDE, ENDED, FINAL, MARKER, SUBSTATIONS, Event, State
 
 PLENTY = 1_000
@@ -29,17 +29,17 @@ def ended(kind: str = State.COMPLETED, at: float = 9, job: str = "j", replays: i
     return Event(kind, at, job=job, detail={"replays": replays})
 
 
-def told(*events: Event, most: int = PLENTY) -> Progress:
+def told(*events: Event, most: int = PLENTY) -> JobIndex:
     """Return the job index after these events, in this order."""
-    progress = Progress(most)
+    index = JobIndex(most)
     for each in events:
-        progress.take(each)
-    return progress
+        index.apply(each)
+    return index
 
 
-def answers(progress: Progress, job: str = "j") -> tuple[str | None, str | None, bool]:
+def answers(index: JobIndex, job: str = "j") -> tuple[str | None, str | None, bool]:
     """Return all answers of the index about a job."""
-    return progress.charging_at(job), progress.sent_to(job), progress.ended(job)
+    return index.charging_at(job), index.sent_to(job), index.ended(job)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_every_end_is_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", [State.PARKED, State.CANCELLED])
 def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
     """A replay ends only when it is parked again; a completed job has ended for good."""
-    progress = told(ended(kind, 5))
-    assert progress.ended("j", 0)
-    assert not progress.ended("j", 1)
+    index = told(ended(kind, 5))
+    assert index.ended("j", 0)
+    assert not index.ended("j", 1)
     for again in (ended(kind, 7, replays=1), ended(kind, 5)):
-        progress.take(again)
-        assert progress.ended("j", 0)
-        assert progress.ended("j", 1)
-        assert not progress.ended("j", 2)
+        index.apply(again)
+        assert index.ended("j", 0)
+        assert index.ended("j", 1)
+        assert not index.ended("j", 2)
     assert told(ended(kind, 5), ended(State.COMPLETED, 8)).ended("j", 1)
 
 
@@ -118,34 +118,33 @@ def test_whether_it_was_sent_somewhere_since(events: list[Event], since: bool) -
 
 def test_one_job_says_nothing_of_another() -> None:
     """Events of one job do not change another."""
-    progress = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
-    assert answers(progress, "j1") == ("a", None, False)
-    assert answers(progress, "j2") == (None, "b", False)
-    assert answers(progress, "j3") == (None, None, True)
+    index = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
+    assert answers(index, "j1") == ("a", None, False)
+    assert answers(index, "j2") == (None, "b", False)
+    assert answers(index, "j3") == (None, None, True)
 
 
 @pytest.mark.parametrize("make", [assigned, charging])
 def test_the_oldest_is_forgotten_first(make: object) -> None:
     """Of each kind of event, no more is kept than ``most``."""
     assert callable(make)
-    progress = told(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
-    found = [progress.charging_at(f"j{n}") or progress.sent_to(f"j{n}") for n in range(5)]
+    index = told(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
+    found = [index.charging_at(f"j{n}") or index.sent_to(f"j{n}") for n in range(5)]
     assert found == [None, None, "a", "a", "a"]
 
 
 def test_memory_is_bounded() -> None:
     """However many jobs come, nothing grows beyond its bound."""
-    progress = Progress(10)
+    index = JobIndex(10)
     for number in range(1_000):
         job = f"j{number}"
         for event in (charging("a", 2, job), assigned("a", 1, job=job), ended(job=job)):
-            progress.take(event)
-            progress.take(ended(State.PARKED, job=job))
-            progress.take(charging("a", 2, f"late{number}"))
-    memories = [getattr(progress, name) for name in ("_ended", "_aside", "_assigned", "_charging")]
-    assert all(len(each) <= 10 for each in memories)
-    assert progress.ended("j999")
-    assert not progress.ended("j0")
+            index.apply(event)
+            index.apply(ended(State.PARKED, job=job))
+            index.apply(charging("a", 2, f"late{number}"))
+    assert len(index) <= 10
+    assert index.ended("j999")
+    assert not index.ended("j0")
 
 
 NEWS = st.one_of(
@@ -224,8 +223,8 @@ def test_it_is_cheap() -> None:
             ended(job=f"j{number}"),
         )
     ]
-    progress = Progress(10_000)
+    index = JobIndex(10_000)
     began = process_time()
     for each in events:
-        progress.take(each)
+        index.apply(each)
     assert (process_time() - began) / len(events) < 20e-6

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any
 
 from dispatcher.failure_detector import FailureDetector
+from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.progress import Progress
 from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Delivery, QueueState, Taker
@@ -97,7 +97,7 @@ class Bench:
     """A rescue with short timeouts, what it sees, and what it does."""
 
     def __init__(self, *names: str, failure_detector: float = 0.0) -> None:
-        self.progress = Progress(1_000)
+        self.index = JobIndex(1_000)
         self.open_jobs = OpenJobs()
         self.reachable = dict.fromkeys(names, True)
         self.consumers: dict[str, int | None] = dict.fromkeys(names, 1)
@@ -114,10 +114,10 @@ class Bench:
         self.taker = FakeTaker()
         self.reclaim = Reclaimer(
             self.taker,
-            self.progress,
+            self.index,
             FailureDetector(failure_detector),
             self.open_jobs,
-            return_reclaimed=lambda: self.given_back,
+            return_reclaimed=self._return_reclaimed,
             at_work=lambda: self.at_work,
             reachable=lambda: self.reachable,
             look=self.look,
@@ -138,7 +138,14 @@ class Bench:
 
     def _reclaim(self, name: str, delivery: Delivery) -> bool:
         self.handed.append((name, delivery))
+        if not self.willing:
+            delivery.requeue()
         return self.willing
+
+    def _return_reclaimed(self) -> list[Delivery]:
+        for each in self.given_back:
+            each.requeue()
+        return self.given_back
 
     def _forget(self) -> None:
         self.forgotten += 1
@@ -166,11 +173,11 @@ class Bench:
 
     def charges(self, job: str, where: str) -> None:
         """Record in the job index that a job is charging."""
-        self.progress.take(Event(State.CHARGING, 1, job=job, substation=where))
+        self.index.apply(Event(State.CHARGING, 1, job=job, substation=where))
 
     def ends(self, job: str) -> None:
         """Record in the job index that a job has ended."""
-        self.progress.take(Event(State.COMPLETED, 2, job=job))
+        self.index.apply(Event(State.COMPLETED, 2, job=job))
 
     async def rounds(self, number: int = 4) -> None:
         """Wait until every substation was looked at ``number`` times more."""

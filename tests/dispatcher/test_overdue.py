@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from dispatcher import dispatcher, unbegun
-from dispatcher.jobs import Job
-from dispatcher.unbegun import OVERDUE_SECONDS, Unbegun
+from dispatcher import core, overdue, shell
+from dispatcher.overdue import OVERDUE_SECONDS
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import SUBSTATIONS_EXCHANGE
-from tests.dispatcher.bench import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import turns
 
 
@@ -22,20 +21,12 @@ class Sent:
     def __init__(self, *ids: str, names: tuple[str, ...] = ("s1",)) -> None:
         self.log_is_read = True
         self.takes_jobs = True
-        self.steady = 0.0
-        self.bench = Bench(confirming(), *names, on_sent=self._note)
-        self.unbegun = Unbegun(
-            self.bench.progress,
-            self._read_log,
-            self._takes_jobs,
-            send=self.bench.dispatcher.send_once_more,
-            now=lambda: self.steady,
+        self.bench = Bench(confirming(), *names, reads_log=True)
+        self._task = asyncio.create_task(
+            self.bench.shell.run(self._read_log, self._read_log, self._takes_jobs)
         )
         for each in ids:
             self.bench.queue.bring(body(each), each)
-
-    def _note(self, job: Job) -> None:
-        self.unbegun.note(job)
 
     async def _read_log(self) -> None:
         if not self.log_is_read:
@@ -46,13 +37,13 @@ class Sent:
 
     def hear(self, kind: State, job: str, substation: str = "s1") -> None:
         """Have the event log report something about a job."""
-        self.bench.progress.take(Event(kind, AT + 1, job, substation, 1))
+        self.bench.index.apply(Event(kind, AT + 1, job, substation, 1))
 
     async def after(self, seconds: float) -> list[str]:
         """Let time pass and look; return all jobs sent so far, in their order."""
         await turns()
-        self.steady += seconds
-        await self.unbegun.look()
+        self.bench.now += seconds
+        self.bench.shell.tick()
         await turns()
         publisher = self.bench.publisher
         return [each.id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
@@ -69,7 +60,7 @@ async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
     assert (last.key, last.body) == (where, body("j1"))
     decision = sent.bench.publisher.events(State.ASSIGNED)[-1]
     assert (decision.job, decision.substation, decision.attempt) == ("j1", where, 2)
-    assert decision.detail["reason"] == dispatcher.NOT_BEGUN
+    assert decision.detail["reason"] == core.NOT_BEGUN
 
 
 @pytest.mark.parametrize(
@@ -103,7 +94,7 @@ async def test_where_it_cannot_be_known_it_waits() -> None:
 
 async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log may show that the job has begun."""
-    monkeypatch.setattr(unbegun, "LOG_SECONDS", 0.01)
+    monkeypatch.setattr(shell, "LOG_TIMEOUT", 0)
     sent = Sent("j1")
     sent.log_is_read = False
     assert await sent.after(OVERDUE_SECONDS) == ["j1"]
@@ -146,6 +137,6 @@ async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due first is forgotten first."""
-    monkeypatch.setattr(unbegun, "MOST", 2)
+    monkeypatch.setattr(overdue, "MAX_JOBS", 2)
     sent = Sent("j1", "j2", "j3")
     assert await sent.after(OVERDUE_SECONDS) == ["j1", "j2", "j3", "j2", "j3"]

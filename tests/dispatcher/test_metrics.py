@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from grid.controls import Availability, Control
-from tests.dispatcher.bench import Bench, body, confirming
+from tests.dispatcher.harness import Bench, body, confirming
 from tests.fake_broker import turns
 
 

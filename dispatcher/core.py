@@ -1,0 +1,760 @@
+"""What happens to a request: a state machine without I/O, as in h2.
+
+``Core.handle`` is told what happened and returns what is to be done. One request, in order:
+
+1. ``RequestDelivered``: it is recognised (``recognition``), and waits (``WAITING``).
+2. ``Route``: the scheduler finds a substation with capacity (``ASSIGNED``); the decision goes to
+   the event log (``WriteEvent``), and the job to the substation's queue (``PublishJob``).
+3. ``PublishResult``, ``EventWritten``: RabbitMQ has both; the request is acknowledged (``Ack``).
+
+A request stays unacknowledged until then. Whatever breaks before, RabbitMQ delivers it again, and
+the job's id tells whether it had been sent. A job reclaimed from a substation goes the same way,
+and stays unacknowledged in that substation's queue meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from dispatcher.commands import (
+    Ack,
+    Command,
+    ConfirmSilence,
+    DeclareQueue,
+    Fail,
+    LogJob,
+    ParkMessage,
+    PublishJob,
+    ReadLog,
+    Reject,
+    ReportError,
+    Requeue,
+    RequeueRequest,
+    RouteSoon,
+    WriteEvent,
+)
+from dispatcher.held import HeldRequests
+from dispatcher.inputs import (
+    Begin,
+    ControlChanged,
+    EventsRead,
+    EventWritten,
+    Input,
+    JobReclaimed,
+    LogRead,
+    Moment,
+    PublishResult,
+    ReclaimedLost,
+    ReclaimedWanted,
+    RecordedJobMissing,
+    RequestDelivered,
+    RequestRepublished,
+    RequestsLost,
+    Route,
+    ScrapeFailed,
+    ScrapeResult,
+    SilenceConfirmed,
+    Stop,
+    TargetsChanged,
+    Tick,
+)
+from dispatcher.job_index import JobIndex
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobState
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.overdue import OverdueJobs
+from dispatcher.recognition import Action, Recognition, Wait, reclaimed_from
+from dispatcher.requeue_overflow import RequeueOverflow
+from dispatcher.standby import Standby
+from dispatcher.unsettled import Unsettled
+from grid import kinds, messages, parking
+from grid.errors import MalformedMessage
+from grid.events import SUBSTATIONS, Event, State
+from grid.kinds import Snapshot
+from grid.messages import ChargeRequest
+from grid.outcome import Outcome
+from grid.trace import Chance, carried
+from scheduling import explain
+from scheduling.candidates import CandidateTable
+from scheduling.explain import Candidate
+from scheduling.impossible import impossible
+from scheduling.policies import Policy
+from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
+from scheduling.wait_queue import WaitQueue
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from dispatcher.metrics import Metrics
+    from grid.amqp import Delivery
+
+MALFORMED: Final = "malformed"
+DEPARTED: Final = "its departure time passed while it waited"
+SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
+IN_DOUBT: Final = "sent again where it was sent when a link to RabbitMQ broke"
+NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
+MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
+
+
+class Core:
+    """The single writer of all jobs in hand, and of what is known of jobs and substations.
+
+    Args:
+        table: The substations, as decisions see them.
+        policy: Which of the candidates is picked.
+        standby: Whether this dispatcher is active.
+        metrics: What is counted.
+        random: For the policy.
+        chance: For the ids of traces.
+        prefetch: How many requests RabbitMQ delivers at once.
+        send_ahead: Whether one job is dispatched ahead to a full substation.
+    """
+
+    def __init__(
+        self,
+        table: CandidateTable,
+        policy: Policy,
+        standby: Standby,
+        metrics: Metrics,
+        *,
+        random: Random,
+        chance: Chance,
+        prefetch: int,
+        send_ahead: bool = True,
+    ) -> None:
+        self.standby = standby
+        self.index = JobIndex()
+        self.open_jobs = OpenJobs()
+        self._table = table
+        self._tracker = table.tracker
+        self._policy = policy
+        self._metrics = metrics
+        self._chance = chance
+        self._prefetch = prefetch
+        self._recognition = Recognition(self.index, self.open_jobs, table.tracker)
+        self._scheduler: Scheduler[Job] = Scheduler(table, policy, random, send_ahead=send_ahead)
+        self._wait_queue: WaitQueue[Job] = WaitQueue()
+        self._jobs: dict[str, Job] = {}  # in hand, by id
+        self._placed: list[Job] = []  # assigned, and published by the next Route
+        self._publishing: Counter[str] = Counter()  # jobs without an answer, by substation
+        self._in_doubt: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
+        self._early = HeldRequests()  # delivered before Begin
+        self._held = {Wait.NEW_EVENTS: HeldRequests(), Wait.ALL_EVENTS: HeldRequests()}
+        self._overdue = OverdueJobs(self.index)
+        self._overflow = RequeueOverflow(self._wait_queue)
+        self._unsettled = Unsettled()
+        self._begun = self._stopping = self._route_due = False
+        self._at = Moment(0.0, 0.0, 0, certain=False)  # of the input that is handled
+        self._commands: list[Command] = []  # that it leads to
+        self._handlers: dict[type[Input], Callable[[Any], None]] = {
+            Begin: self._on_begin,
+            Stop: self._on_stop,
+            RequestDelivered: self._on_request_delivered,
+            JobReclaimed: self._on_job_reclaimed,
+            ReclaimedWanted: self._on_reclaimed_wanted,
+            RequestsLost: self._on_requests_lost,
+            ReclaimedLost: self._on_reclaimed_lost,
+            LogRead: self._on_log_read,
+            PublishResult: self._on_publish_result,
+            EventWritten: self._on_event_written,
+            EventsRead: self._on_events_read,
+            ScrapeResult: self._on_scrape_result,
+            ScrapeFailed: self._on_scrape_failed,
+            TargetsChanged: self._on_targets_changed,
+            ControlChanged: self._on_control_changed,
+            SilenceConfirmed: self._on_silence_confirmed,
+            RequestRepublished: self._on_request_republished,
+            RecordedJobMissing: self._on_recorded_job_missing,
+            Route: self._on_route,
+            Tick: self._on_tick,
+        }
+
+    def handle(self, input: Input, at: Moment) -> list[Command]:
+        """Apply an input, and return what is to be done, in this order.
+
+        An unforeseen error does not undo the rest: it is the last command (``Fail``).
+        """
+        self._at = at
+        try:
+            self._handlers[type(input)](input)
+        except Exception as error:  # noqa: BLE001
+            self._do(Fail(error))
+        commands, self._commands = self._commands, []
+        return commands
+
+    # queries
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait for capacity."""
+        return len(self._wait_queue)
+
+    @property
+    def begun(self) -> bool:
+        """Return whether what is delivered is judged at once."""
+        return self._begun
+
+    @property
+    def deciding(self) -> bool:
+        """Return whether requests are routed: once it has begun, until it is to stop."""
+        return self._begun and not self._stopping
+
+    @property
+    def held(self) -> list[Delivery]:
+        """Return the requests that wait for the event log, and did not go with their link."""
+        return [each for held in (self._early, *self._held.values()) for each in held.live]
+
+    def in_hand(self, unsettled: int) -> JobsInHand:
+        """Return the jobs that are here: waiting, being sent, or held until the log is read.
+
+        ``unsettled`` is how many requests were delivered and are not acknowledged.
+        """
+        held = self.held
+        tracked = len(held) + sum(job.is_request and job.is_ours for job in self._jobs.values())
+        ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
+        return JobsInHand(ids, max(0, unsettled - tracked))
+
+    def publishing(self, substation: str) -> int:
+        """Return how many jobs published to a substation's queue have no answer yet."""
+        return self._publishing[substation]
+
+    def unsettled_since(self, position: int) -> int:
+        """Return the offset of the event log from which on a successor has to read it."""
+        in_hand = (job.decided_after for job in self._jobs.values())
+        return self._unsettled.since((each for each in in_hand if each is not None), position)
+
+    def candidates(self, now: float) -> list[Candidate]:
+        """Return every substation as a decision would see it."""
+        return explain.candidates(self._table, now)
+
+    # 1. a request is delivered
+
+    def _on_begin(self, _: Begin) -> None:
+        self._begun = True
+        self._judge_held(self._early.release())
+
+    def _on_stop(self, _: Stop) -> None:
+        self._stopping = True
+
+    def _on_request_delivered(self, input: RequestDelivered) -> None:
+        delivery = input.delivery
+        self._unsettled.delivered(self._at.now)
+        if self.standby.on_delivery():
+            # another dispatcher may have sent jobs until now
+            self._tracker.invalidate_baseline()
+            self._tracker.settle(self._at.now)
+        if delivery.redelivered:
+            self._metrics.redelivered.inc()
+        if not self._begun:
+            self._early.hold(delivery)
+            return
+        needs = self._recognition.needs(delivery, self._jobs.get(delivery.id or ""))
+        if needs is Wait.NOTHING:
+            self._judge(delivery)
+        else:
+            self._held[needs].hold(delivery)
+            self._route_soon()  # which has the log read for all that this turn brings
+
+    def _on_log_read(self, input: LogRead) -> None:
+        held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
+        self._judge_held(held.release())
+        if held.waits:
+            self._route_soon()
+
+    def _read_log_for_held(self) -> None:
+        for needs, held in self._held.items():
+            if (count := held.begin_reading()) > 0:
+                self._do(ReadLog(older=needs is Wait.ALL_EVENTS, requests=count))
+
+    def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
+        """Judge deliveries that were held: one over which that fails is rejected.
+
+        Else RabbitMQ would deliver it to the next process, and end that as well.
+        """
+        for delivery in deliveries:
+            try:
+                self._judge(delivery)
+            except Exception as error:  # noqa: BLE001
+                self._do(Reject(delivery))
+                self._do(Fail(error))
+
+    def _judge(self, delivery: Delivery) -> None:
+        """Decide on a request, or recognise it as one that is known."""
+        if (request := self._read(delivery)) is None:
+            return
+        in_hand, origin = self._jobs.get(request.id), reclaimed_from(delivery)
+        if origin and self.index.was_reclaimed(request.id, origin):
+            self.index.forget_sent(request.id)  # by another dispatcher
+        verdict = self._recognition.request(request, delivery, in_hand, self._at.now)
+        if verdict.action is Action.DROP:
+            self._drop(request, delivery, verdict.why)
+        elif verdict.action is Action.ATTACH and in_hand is not None:
+            in_hand.delivery = delivery
+        elif verdict.action is Action.RESEND:
+            self._resend(self._new_job(request, delivery), verdict.substation, SENT_AGAIN)
+        else:
+            self.index.forget_sent(request.id)
+            self._wait(self._new_job(request, delivery))
+
+    def _drop(self, request: ChargeRequest, delivery: Delivery, why: str) -> None:
+        """Acknowledge a request that needs nothing more."""
+        if not delivery.redelivered:
+            self._metrics.duplicates.inc()
+        replays = parking.replays(delivery.headers)
+        if self.index.ended(request.id, replays, request.requested_at):
+            end = self.index.end(request.id)
+            if end is not None:  # who sent the request again may not know of it
+                self._do(WriteEvent(end))
+        trace = carried(delivery.headers, self._chance)
+        self._do(LogJob(request.id, trace, f"the request is not decided on again: {why}"))
+        self._do(Ack(delivery))
+
+    def _read(self, delivery: Delivery) -> ChargeRequest | None:
+        """Return the request that was delivered; what is none is parked."""
+        try:
+            return messages.decode(delivery.body)
+        except MalformedMessage as error:
+            self._do(ParkMessage(delivery, delivery.id, MALFORMED, str(error)))
+            return None
+
+    def _new_job(self, request: ChargeRequest, delivery: Delivery, origin: str = "") -> Job:
+        replays = parking.replays(delivery.headers)
+        trace = carried(delivery.headers, self._chance)
+        job = Job(request, delivery.body, delivery, self._at.now, trace, replays, origin)
+        self._jobs[request.id] = job
+        return job
+
+    def _wait(self, job: Job) -> None:
+        """Have a job wait, unless no substation can ever take it."""
+        if self._at.certain and self._impossible(job) is not None:
+            self._park(job)
+        else:
+            self._wait_queue.add(job)
+            self._route_soon()
+
+    # 2. it is assigned
+
+    def _on_route(self, _: Route) -> None:
+        self._route_due = False
+        self._read_log_for_held()
+        if self.deciding and self._at.certain:
+            self._route()
+
+    def _route(self) -> None:
+        """Assign the waiting jobs for which there is capacity, and publish them."""
+        self._resend_in_doubt()
+        for job in self._wait_queue.pop_departed(self._at.clock):
+            self._expire(job)
+        settling = self._tracker.settling(self._at.now)
+        if not settling:
+            self._tracker.end_settling()
+            self._schedule()
+        self._publish_placed()
+        if settling or self._scheduler.capacity_left:
+            for job in self._overflow.due(self._prefetch, self._at.now):
+                self._requeue(job)
+
+    def _schedule(self) -> None:
+        """Assign jobs; one over which that fails is rejected, and the others go on."""
+        try:
+            assignments = self._scheduler.schedule(self._wait_queue, self._at.now)
+        except SchedulingFailed as failed:
+            self._reject(failed.job, failed)
+            assignments = failed.assignments
+        for each in assignments:
+            self._place(each)
+
+    def _place(self, assignment: Assignment[Job]) -> None:
+        job, substation, explanation = assignment
+        try:
+            self._assign(job, substation, explanation)
+        except Exception as error:  # noqa: BLE001
+            self._tracker.undo(substation)
+            self._reject(job, error)
+
+    def _assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
+        """Put a decision on record, and the job among those that ``Route`` publishes."""
+        at = self._at
+        event = kinds.assigned(
+            job.id,
+            at.clock,
+            substation,
+            job.attempt + 1,
+            requested_at=job.request.requested_at,
+            replays=job.replays,
+            decision=decision,
+        )
+        job.enter(JobState.ASSIGNED)
+        job.substation, job.assigned_at, job.confirmed = substation, at.clock, False
+        job.attempt += 1
+        job.unrecorded += 1
+        # the position begins anew where the event log was made anew
+        before = at.position if job.decided_after is None else job.decided_after
+        job.decided_after = min(at.position, before)
+        self._publishing[substation] += 1
+        self._placed.append(job)
+        self._do(WriteEvent(event, job))
+
+    def _resend(self, job: Job, substation: str, reason: str) -> None:
+        """Send a job where it may be already: a second copy there is known as one."""
+        decision = {"policy": self._policy.name, "reason": reason, "candidates": []}
+        self._assign(job, substation, decision)
+        self._tracker.dispatch(substation, self._at.now, job.requirements.power_kw)
+        self._route_soon()
+
+    def _resend_in_doubt(self) -> None:
+        """Send jobs that may be at a substation to that one, where they are still ours."""
+        in_doubt, self._in_doubt = self._in_doubt, []
+        for job, substation in in_doubt:
+            if job.is_ours:
+                self._resend(job, substation, IN_DOUBT)
+            else:
+                self._let_go(job)  # RabbitMQ delivers it again
+
+    def _publish_placed(self) -> None:
+        placed, self._placed = self._placed, []
+        for job in placed:
+            command = PublishJob(job, job.substation)
+            if job.is_ours:
+                self._do(command)
+            else:  # its delivery was lost since it was assigned
+                self._on_job_answer(command, Outcome.ABANDONED)
+
+    # 3. RabbitMQ has it
+
+    def _on_publish_result(self, input: PublishResult) -> None:
+        command = input.command
+        if isinstance(command, PublishJob):
+            self._on_job_answer(command, input.outcome)
+        else:
+            self._on_requeued(command.job, input.outcome)
+
+    def _on_job_answer(self, command: PublishJob, outcome: Outcome) -> None:
+        job, substation = command
+        self._publishing[substation] -= 1
+        if outcome is Outcome.CONFIRMED:
+            job.confirmed = True
+            self._metrics.decisions.labels(substation).inc()
+            self._metrics.wait_seconds.observe(max(0, self._at.clock - job.request.requested_at))
+            self._close(job)
+            return
+        if outcome is not Outcome.ABANDONED:
+            self._metrics.refused.labels(substation).inc()
+        self._on_refused(job, outcome)
+
+    def _on_event_written(self, input: EventWritten) -> None:
+        (event, job), written = input.command, input.written
+        if not written:
+            self._metrics.events_lost.inc()
+        if job is None:
+            return
+        if event.kind == State.EXPIRED:
+            self._on_expired(job, written=written)
+        else:
+            job.unrecorded -= 1
+            self._close(job)
+
+    def _close(self, job: Job) -> None:
+        """Acknowledge a job once it is confirmed, and its decisions are written or given up."""
+        if not job.confirmed or job.unrecorded:
+            return
+        self.index.note_sent(job.id, job.substation, job.assigned_at, job.replays)
+        text = f"sent to {job.substation}"
+        self._do(LogJob(job.id, job.trace, text, job.substation))
+        if job.decided_after is not None:
+            self._unsettled.acknowledged(job.decided_after, self._at.now)
+        self._gone(job)
+        self._await_begin(job)
+
+    def _await_begin(self, job: Job) -> None:
+        """Remember a job until it begins: its decision may be read later in the log, or never."""
+        job.delivery = None
+        self._overdue.add(job, self._at.now)
+        self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
+
+    def _on_refused(self, job: Job, outcome: Outcome) -> None:
+        """Let a job that a substation's queue did not take go elsewhere."""
+        where = job.substation
+        self._tracker.undo(where)
+        if outcome is not Outcome.ABANDONED:
+            problem = f"its queue does not take jobs: {outcome.value}"
+            self._tracker.refuse(where, problem, self._at.now)
+        if outcome is Outcome.UNROUTABLE:
+            self._do(DeclareQueue(where))
+        if job.delivery is None:
+            self._let_go(job)
+            self._await_begin(job)  # it may be there all the same: nowhere else
+        elif not job.is_ours:
+            self._let_go(job)  # RabbitMQ delivers it again
+        elif outcome is Outcome.ABANDONED:
+            job.substation = ""
+            self._in_doubt.append((job, where))
+            self._route_soon()
+        else:
+            job.substation, job.left = "", where
+            job.enter(JobState.WAITING)
+            self._wait_queue.add(job)
+            self._route_soon()
+
+    # what ends otherwise
+
+    def _impossible(self, job: Job) -> tuple[str, str] | None:
+        return impossible(job.requirements, self._table, self._at.now)
+
+    def _is_impossible(self, job: Job) -> bool:
+        """Return whether no substation can ever take a job; one over which that fails is rejected.
+
+        It counts as impossible then, so that it waits no more.
+        """
+        try:
+            return self._impossible(job) is not None
+        except Exception as error:  # noqa: BLE001
+            self._reject(job, error)
+            return True
+
+    def _park(self, job: Job) -> None:
+        if job.state is JobState.GONE:
+            return
+        kind, reason = self._impossible(job) or ("", "")
+        self._let_go(job)
+        if job.delivery is not None:  # as that of every job that waits
+            self._do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
+
+    def _reject(self, job: Job, error: Exception) -> None:
+        """Reject a request over which the code failed: it would end the next process as well."""
+        self._let_go(job)
+        if job.delivery is not None:
+            self._do(Reject(job.delivery))
+        self._do(Fail(error))
+
+    def _expire(self, job: Job) -> None:
+        """End a request whose vehicle has left; it is acknowledged once that is on record."""
+        job.enter(JobState.EXPIRING)
+        event = Event(
+            State.EXPIRED, self._at.clock, job=job.id, attempt=job.attempt, reason=DEPARTED
+        )
+        self._do(WriteEvent(event, job))
+
+    def _on_expired(self, job: Job, *, written: bool) -> None:
+        if written:
+            self._metrics.expired.inc()
+            self._do(LogJob(job.id, job.trace, DEPARTED))
+            self.index.note_sent(job.id, "", self._at.clock, job.replays)
+            self._gone(job)
+        elif self._jobs.get(job.id) is job and job.is_ours:
+            job.enter(JobState.WAITING)
+            self._wait_queue.add(job)  # and its departure is past: it is tried again
+        else:
+            self._let_go(job)  # RabbitMQ delivers it again
+
+    def _requeue(self, job: Job) -> None:
+        """Publish a request again, behind all others, before its delivery is acknowledged."""
+        job.enter(JobState.REQUEUING)
+        job.read_to = self._at.position
+        origin = {RECLAIMED_HEADER: job.was_at} if job.was_at else {}
+        self._do(RequeueRequest(job, {**job.headers, COPY_HEADER: True, **origin}))
+
+    def _on_requeued(self, job: Job, outcome: Outcome) -> None:
+        unique = self._jobs.get(job.id) is job  # no copy of it has come yet
+        if outcome is Outcome.CONFIRMED:
+            if job.is_ours:  # else it is where it was, too
+                self._record_requeued(job.id, job.was_at, job.read_to)
+            self._gone(job)
+        elif unique and job.is_ours:
+            job.enter(JobState.WAITING)
+            self._wait_queue.add(job)
+        else:
+            self._gone(job)
+
+    def _on_request_republished(self, input: RequestRepublished) -> None:
+        self._record_requeued(*input)
+
+    def _record_requeued(self, job: str, substation: str, read_to: int) -> None:
+        """Put on record that a job is in ``charge.requests`` again that had been sent elsewhere.
+
+        One that waited before needs no record.
+        """
+        self.open_jobs.requeue(job, substation, read_to)
+        if substation and read_to <= self._at.position:  # else the log was made anew since
+            self._do(WriteEvent(kinds.requeued(job, self._at.clock, substation, read_to)))
+
+    def _gone(self, job: Job) -> None:
+        """Acknowledge a job, and let it go."""
+        self._let_go(job)
+        if job.delivery is not None:
+            self._do(Ack(job.delivery))
+
+    def _let_go(self, job: Job) -> None:
+        """Forget a job in hand, unless another delivery of it has taken its place."""
+        job.enter(JobState.GONE)
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id]
+
+    # links, and jobs reclaimed from substations
+
+    def _on_job_reclaimed(self, input: JobReclaimed) -> None:
+        """Judge a job that waits at a substation in vain.
+
+        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
+        acknowledged; one that is being sent to that very substation stays where it is.
+        """
+        substation, delivery = input
+        if not self.deciding:
+            self._do(Requeue(delivery))
+            return
+        if (request := self._read(delivery)) is None:
+            return
+        in_hand = self._jobs.get(request.id)
+        verdict = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
+        if verdict.action is Action.LEAVE:
+            self._do(Requeue(delivery))
+        elif verdict.action is Action.DROP:
+            self._do(Ack(delivery))
+        elif verdict.action is Action.ATTACH and in_hand is not None:
+            in_hand.delivery = delivery
+        else:
+            self.index.forget_sent(request.id)
+            self._tracker.invalidate_baseline(substation)
+            job = self._new_job(request, delivery, substation)
+            job.attempt = 1
+            if verdict.action is Action.RESEND:
+                self._resend(job, verdict.substation, SENT_AGAIN)
+            else:
+                self._wait(job)
+
+    def _on_reclaimed_wanted(self, _: ReclaimedWanted) -> None:
+        for job in self._drop_waiting(lambda job: job.is_reclaimed):
+            self._note_back(job)
+            if job.delivery is not None:
+                self._do(Requeue(job.delivery))
+
+    def _on_requests_lost(self, _: RequestsLost) -> None:
+        self._unsettled.inherit(self.unsettled_since(self._at.position), "")
+        self._drop_waiting(lambda job: job.is_request and not job.is_ours)
+
+    def _on_reclaimed_lost(self, _: ReclaimedLost) -> None:
+        self._unsettled.inherit(self.unsettled_since(self._at.position), "")
+        for job in self._drop_waiting(lambda job: job.is_reclaimed and not job.is_ours):
+            self._note_back(job)
+
+    def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
+        """Let go of the waiting jobs that are unwanted, and return them."""
+        dropped = self._wait_queue.pop_where(unwanted)
+        for job in dropped:
+            self._let_go(job)
+        return dropped
+
+    def _note_back(self, job: Job) -> None:
+        """Record that a job is where it was reclaimed from."""
+        self.index.note_sent(job.id, job.origin, job.assigned_at, job.replays)
+
+    # jobs of which nothing is heard
+
+    def _on_silence_confirmed(self, input: SilenceConfirmed) -> None:
+        for job in self._overdue.silent(input.jobs):
+            if job.substation not in input.taking:
+                self._overdue.add(job, self._at.now)
+            elif (
+                self.deciding
+                and job.id not in self._jobs
+                and self.index.sent_from_here(job.id) == job.substation
+            ):
+                job.resent += 1
+                self._jobs[job.id] = job
+                self._resend(job, job.substation, NOT_BEGUN)
+
+    def _on_recorded_job_missing(self, input: RecordedJobMissing) -> None:
+        request, substation, replays = input
+        if not self.deciding or request.id in self._jobs:
+            return
+        trace = carried({}, self._chance)
+        job = Job(request, request.encode(), None, self._at.now, trace, replays)
+        job.attempt = 1
+        self._jobs[job.id] = job
+        self._resend(job, substation, NOT_BEGUN)
+
+    # what is read and observed
+
+    def _on_events_read(self, input: EventsRead) -> None:
+        """Apply events; the log is read again at each start, so one must not end every dispatcher.
+
+        Counters are applied after all else: they may make a place for what the events tell of.
+        """
+        for event in input.events:
+            try:
+                self._apply(event, input)
+            except Exception as error:  # noqa: BLE001
+                self._do(ReportError("an event of the log", error))
+        changed = False
+        for event in input.events:
+            if event.counts is None:
+                continue
+            try:
+                changed |= self._tracker.report(event.substation, event.counts)
+            except Exception as error:  # noqa: BLE001
+                self._do(ReportError("the counters in an event of the log", error))
+        if changed:
+            self._on_route(Route())
+
+    def _apply(self, event: Event, read: EventsRead) -> None:
+        self.index.apply(event)
+        self.open_jobs.take(event, read.offset)
+        if event.kind == SUBSTATIONS:
+            self._apply_snapshot(event, caught_up=read.caught_up)
+        elif event.kind == State.PARKED and event.substation:
+            # its queue has one less, and none charged it
+            self._tracker.invalidate_baseline(event.substation)
+
+    def _apply_snapshot(self, event: Event, *, caught_up: bool) -> None:
+        """Apply what a dispatcher, perhaps this one, says of the substations and of itself."""
+        snapshot = Snapshot(event.detail)
+        writer, floor = snapshot.dispatcher, snapshot.unsettled_from
+        if writer != self.standby.name and floor is not None:
+            self._unsettled.inherit(floor, writer or "")
+        if caught_up:
+            if writer is not None:
+                self.standby.heard(writer, leaves=snapshot.leaves)
+            return
+        if writer is not None:
+            age = self._at.clock - event.at
+            self.standby.heard_before(writer, age, leaves=snapshot.leaves)
+        self._tracker.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
+
+    def _on_scrape_result(self, input: ScrapeResult) -> None:
+        self._tracker.read(*input)
+
+    def _on_scrape_failed(self, input: ScrapeFailed) -> None:
+        self._tracker.fail(input.substation, input.problem, self._at.now)
+
+    def _on_targets_changed(self, input: TargetsChanged) -> None:
+        for name in input.connectors.keys() - self._tracker.substations.keys():
+            self._do(DeclareQueue(name))
+        self._tracker.keep(input.connectors)
+
+    def _on_control_changed(self, input: ControlChanged) -> None:
+        self._tracker.control(input.substation, input.control)
+
+    # time
+
+    def _on_tick(self, input: Tick) -> None:
+        answering = input.connected and self._at.certain
+        self._unsettled.prune(self._at.now, answering=answering, clear=not self.held)
+        if overdue := self._overdue.pop(self._at.now):
+            self._do(ConfirmSilence(overdue))
+        if not self.deciding or not self._at.certain:
+            return
+        for job in self._wait_queue.pop_where(self._is_impossible):
+            self._park(job)
+        for job in self._overflow.held_too_long(self._at.now):
+            self._requeue(job)
+        self._on_route(Route())
+
+    def _route_soon(self) -> None:
+        """Have ``Route`` come once all is handled that this turn of the loop brings."""
+        if not self._route_due:
+            self._route_due = True
+            self._do(RouteSoon())
+
+    def _do(self, command: Command) -> None:
+        self._commands.append(command)

@@ -1,0 +1,270 @@
+"""What is known of recent jobs: where they were sent from here, and what the event log says. Pure.
+
+What the log says does not depend on the order in which events are read, nor on how often, but for
+``sent_since``; only what was forgotten is missing. Memory is bounded: the jobs of which nothing was
+heard for longest are forgotten first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import inf
+from typing import Any, Final
+
+from grid import parking
+from grid.events import ASIDE, FINAL, Event, State
+
+MAX_JOBS: Final = 200_000  # that are remembered
+MAX_TRAIL: Final = 4  # assignments of one job whose order is remembered
+
+Assigned = tuple[float, int, str]  # when, which attempt, where
+End = tuple[float, str, str, str]  # when, which state, where, why
+
+
+class _Record:
+    """What is known of one job; times are Unix seconds.
+
+    ``sent`` is where this dispatcher sent it, when that was decided, and after how many replays;
+    all else the event log says. ``assigned`` is the latest assignment, ``elsewhere_at`` when the
+    latest to any other substation was; ``trail`` holds when and where to, in the order of the first
+    reading, where there were several. ``charging`` is since when, and where. ``end`` is the first
+    end; ``aside`` how the job was parked or cancelled the last time, and after how many replays.
+    """
+
+    __slots__ = ("aside", "assigned", "charging", "elsewhere_at", "end", "sent", "trail")
+
+    def __init__(self) -> None:
+        self.sent: tuple[str, float, int] | None = None
+        self.assigned: Assigned | None = None
+        self.elsewhere_at = -inf
+        self.trail: tuple[tuple[float, str], ...] = ()
+        self.charging: tuple[float, str] | None = None
+        self.end: End | None = None
+        self.aside: tuple[int, End] | None = None
+
+
+_UNKNOWN: Final = _Record()  # which is never written to
+
+
+class JobIndex:
+    """The jobs that were sent from here, or that events were read of, at most so many."""
+
+    def __init__(self, max_jobs: int = MAX_JOBS) -> None:
+        self._max_jobs = max_jobs
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many jobs are remembered."""
+        return len(self._records)
+
+    # what this dispatcher did
+
+    def note_sent(self, job: str, substation: str, at: float, replays: int = 0) -> None:
+        """Record where a job was sent from here, and when that was decided, in Unix seconds.
+
+        The substation is empty where the job ended here.
+        """
+        self._heard_of(job).sent = substation, at, replays
+
+    def forget_sent(self, job: str) -> None:
+        """Forget where a job was sent from here: it was reclaimed, or is decided anew."""
+        if (record := self._records.get(job)) is not None:
+            record.sent = None
+
+    def has_sent(self, job: str, replays: int = 0) -> bool:
+        """Return whether a job was sent, or ended here, since it was replayed so often."""
+        sent = self._of(job).sent
+        return sent is not None and sent[2] >= replays
+
+    def sent_from_here(self, job: str) -> str | None:
+        """Return the substation a job was sent to; empty where it ended here, None if unknown."""
+        sent = self._of(job).sent
+        return None if sent is None else sent[0]
+
+    def sent_from_here_at(self, job: str) -> float:
+        """Return when that was decided, in Unix seconds; before all time if unknown."""
+        sent = self._of(job).sent
+        return -inf if sent is None else sent[1]
+
+    # what the event log says
+
+    def apply(self, event: Event) -> None:
+        """Apply an event; those that say nothing of a job's state are passed over."""
+        kind = event.kind
+        if kind == State.ASSIGNED:
+            self._assign(event)
+        elif kind == State.CHARGING:
+            self._charge(event)
+        elif kind in FINAL:
+            record = self._heard_of(event.job)
+            record.charging = None
+            end = event.at, str(event.kind), event.substation, event.reason
+            record.end = end if record.end is None else min(end, record.end)
+        elif kind in ASIDE:
+            self._put_aside(event)
+
+    def ended(self, job: str, replays: int = 0, asked_at: float = -inf) -> bool:
+        """Return whether nothing more happens to a job that was replayed so often.
+
+        That it was parked or cancelled before it was asked for, in Unix seconds, is no end: its
+        sender has mended it.
+        """
+        record = self._of(job)
+        if record.end is not None:
+            return True
+        aside = record.aside
+        return aside is not None and aside[0] >= replays and aside[1][0] >= asked_at
+
+    def end(self, job: str) -> Event | None:
+        """Return the event that ended a job, or put it aside the last time, if that was told."""
+        record = self._of(job)
+        if record.end is not None:
+            return _event(job, record.end)
+        if record.aside is None:
+            return None
+        return _event(job, record.aside[1], parking.noted(record.aside[0]))
+
+    def sent_to(self, job: str) -> str | None:
+        """Return the substation a job was last assigned to, if that was told."""
+        assigned = self._of(job).assigned
+        return None if assigned is None else assigned[2]
+
+    def sent_at(self, job: str) -> float:
+        """Return when a job was last assigned, in Unix seconds; before all time if never."""
+        assigned = self._of(job).assigned
+        return -inf if assigned is None else assigned[0]
+
+    def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
+        """Return whether a job went to that substation after it went ``where``.
+
+        That was decided ``at``, in Unix seconds. Either by the clocks of the dispatchers, which may
+        differ, or by the order in the log, to which one whose link broke writes late: what one of
+        them says may be so.
+        """
+        record = self._of(job)
+        known, trail = record.assigned, record.trail
+        if known is not None and known[2] == substation and known[0] > at:
+            return True
+        if (at, where) not in trail:
+            return False
+        later = trail[trail.index((at, where)) + 1 :]
+        return any(each[1] == substation for each in later)
+
+    def charging_at(self, job: str) -> str | None:
+        """Return the substation that charges a job now, as far as is told.
+
+        A session is over when its job has ended, or was put aside or assigned elsewhere after it
+        began.
+        """
+        record = self._of(job)
+        if record.charging is None:
+            return None
+        since, where = record.charging
+        aside_at = -inf if record.aside is None else record.aside[1][0]
+        return None if aside_at >= since or _elsewhere_at(record, where) > since else where
+
+    # both together
+
+    def is_over(self, job: str, replays: int, asked_at: float) -> bool:
+        """Return whether a request needs nothing more: its job was sent, or has ended.
+
+        What was before an operator replayed it does not count, nor that one of its id was put aside
+        before this one was asked for (Unix seconds).
+        """
+        return self.has_sent(job, replays) or self.ended(job, replays, asked_at)
+
+    def last_known_at(self, job: str) -> str:
+        """Return the substation that has a job, as the event log has it; empty if unknown."""
+        return self.charging_at(job) or self.sent_to(job) or ""
+
+    def went_elsewhere(self, job: str, substation: str) -> bool:
+        """Return whether a job that waits at a substation was sent elsewhere since, or ended here.
+
+        What was remembered here is not the last word where another dispatcher sent it there later.
+        """
+        where = self.sent_from_here(job)
+        if where in (None, substation):
+            return False
+        return not where or not self._went_there(job, substation)
+
+    def was_reclaimed(self, job: str, substation: str) -> bool:
+        """Return whether a job that was reclaimed from a substation was so after it was sent.
+
+        By whichever dispatcher: where it was sent from here does not count any more.
+        """
+        where = self.sent_from_here(job)
+        return bool(where) and (where == substation or self._went_there(job, substation))
+
+    def is_unclear(self, job: str, substation: str) -> bool:
+        """Return whether only the log can say when a job was reclaimed from that substation."""
+        return self.sent_from_here(job) not in (None, "", substation)
+
+    def _went_there(self, job: str, substation: str) -> bool:
+        """Return whether another dispatcher sent a job there, after it was sent from here."""
+        where, at = self.sent_from_here(job) or "", self.sent_from_here_at(job)
+        return self.sent_since(job, substation, where, at)
+
+    def _assign(self, event: Event) -> None:
+        if not event.substation:
+            return
+        new: Assigned = (event.at, event.attempt, event.substation)
+        record = self._heard_of(event.job)
+        latest = record.assigned
+        if latest is None:
+            record.assigned = new
+            return
+        record.trail = _longer(record.trail or ((latest[0], latest[2]),), (new[0], new[2]))
+        if latest[2] == new[2]:
+            record.assigned = max(latest, new)
+        elif new > latest:
+            record.assigned, record.elsewhere_at = new, latest[0]
+        else:
+            record.elsewhere_at = max(record.elsewhere_at, new[0])
+
+    def _put_aside(self, event: Event) -> None:
+        # not where: that would be read as one job less there
+        replays, end = parking.replays(event.detail), (event.at, str(event.kind), "", event.reason)
+        record = self._heard_of(event.job)
+        before, last = record.aside or (replays, end)
+        record.aside = max(before, replays), max(last, end)
+
+    def _charge(self, event: Event) -> None:
+        if not event.substation:
+            return
+        record = self._heard_of(event.job)
+        if record.end is None:
+            new = (event.at, event.substation)
+            record.charging = new if record.charging is None else max(record.charging, new)
+
+    def _of(self, job: str) -> _Record:
+        return self._records.get(job, _UNKNOWN)
+
+    def _heard_of(self, job: str) -> _Record:
+        """Return the record of a job of which something is heard, to be written to."""
+        record = self._records.get(job)
+        if record is not None:
+            self._records.move_to_end(job)
+            return record
+        record = self._records[job] = _Record()
+        if len(self._records) > self._max_jobs:
+            self._records.popitem(last=False)
+        return record
+
+
+def _elsewhere_at(record: _Record, substation: str) -> float:
+    """Return when a job was last assigned to any other substation; before all time if never."""
+    if record.assigned is None:
+        return -inf
+    at, _, where = record.assigned
+    return record.elsewhere_at if where == substation else at
+
+
+def _longer(
+    trail: tuple[tuple[float, str], ...], assignment: tuple[float, str]
+) -> tuple[tuple[float, str], ...]:
+    return trail if assignment in trail else (*trail, assignment)[-MAX_TRAIL:]
+
+
+def _event(job: str, end: End, detail: dict[str, Any] | None = None) -> Event:
+    at, kind, substation, reason = end
+    return Event(kind, at, job, substation, reason=reason, detail=detail or {})

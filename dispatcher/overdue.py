@@ -1,0 +1,54 @@
+"""Jobs that were sent, confirmed, and not heard of since: their queue may have been deleted. Pure.
+
+A queue takes with it what had not been brought to its consumer. Such a job is sent once more to the
+same substation, which knows a second copy by its id: that is right even where it was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from dispatcher.job_index import JobIndex
+from dispatcher.jobs import Job
+
+OVERDUE_SECONDS: Final = 5.0  # where it is well, a substation begins within milliseconds
+MAX_DOUBLINGS: Final = 6  # of that time: where a session's beginning could not be put on record
+MAX_JOBS: Final = 100_000  # that are remembered; what is due first is forgotten first
+
+
+class OverdueJobs:
+    """The jobs that have not begun, as far as the index says, and when they should have."""
+
+    def __init__(self, index: JobIndex) -> None:
+        self._index = index
+        self._due: list[tuple[float, int, Job]] = []  # a heap
+        self._number = count()
+
+    def add(self, job: Job, now: float) -> None:
+        """Add a job that RabbitMQ has on its substation's queue."""
+        wait = OVERDUE_SECONDS * 2 ** min(job.resent, MAX_DOUBLINGS)
+        heappush(self._due, (now + wait, next(self._number), job))
+        if len(self._due) > MAX_JOBS:
+            heappop(self._due)
+
+    def pop(self, now: float) -> list[Job]:
+        """Remove the jobs that should have begun, and return those of which nothing was heard."""
+        found = []
+        while self._due and self._due[0][0] <= now:
+            found.append(heappop(self._due)[2])
+        return self.silent(found)
+
+    def silent(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return those that have not begun, have not ended, and did not go elsewhere."""
+        return [job for job in jobs if self._is_silent(job)]
+
+    def _is_silent(self, job: Job) -> bool:
+        index = self._index
+        return (
+            not index.ended(job.id, job.replays, job.request.requested_at)
+            and index.charging_at(job.id) is None
+            and index.sent_to(job.id) in (None, job.substation)
+        )

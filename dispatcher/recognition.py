@@ -1,0 +1,173 @@
+"""Is a delivery a new request, or one that is known? Pure.
+
+RabbitMQ delivers again what was not acknowledged, an api sends again what a broken link left in
+doubt, and a dispatcher publishes again what was missing. The job's id, what this dispatcher has in
+hand and remembers, and the event log tell these from a new request.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from dispatcher.job_index import JobIndex
+from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobState
+from dispatcher.open_jobs import OpenJobs
+from grid import parking
+from grid.messages import ChargeRequest
+from scheduling.load_tracker import LoadTracker
+
+if TYPE_CHECKING:
+    from grid.amqp import Delivery
+
+
+class Action(Enum):
+    """What is to be done with a delivery."""
+
+    DECIDE = "a substation is to be found for it"
+    RESEND = "its job is sent to the substation that may have it"
+    ATTACH = "it belongs to the job in hand, whose delivery went with a link"
+    DROP = "it is acknowledged: RabbitMQ has its job elsewhere, or the job has ended"
+    LEAVE = "it goes back to its queue, where its job may belong"
+
+
+class Verdict(NamedTuple):
+    """What is to be done with a delivery, why, and where its job may be already."""
+
+    action: Action
+    why: str
+    substation: str = ""
+
+
+class Wait(Enum):
+    """What has to be read before a delivery can be judged."""
+
+    NOTHING = "nothing"
+    NEW_EVENTS = "the event log, as far as it is written now"
+    ALL_EVENTS = "the whole event log, which is read later than what is new"
+
+
+class Recognition:
+    """Judges deliveries by the index, the open jobs and the substations there are."""
+
+    def __init__(self, index: JobIndex, open_jobs: OpenJobs, tracker: LoadTracker) -> None:
+        self._index = index
+        self._open_jobs = open_jobs
+        self._tracker = tracker
+
+    def needs(self, delivery: Delivery, in_hand: Job | None) -> Wait:
+        """Return what has to be read before a request can be judged.
+
+        What comes again may have been sent by another dispatcher just before its link broke; what
+        was published again may have ended long ago.
+        """
+        has = in_hand is not None and in_hand.is_ours
+        if is_copy(delivery) and not has:
+            return Wait.ALL_EVENTS
+        job, reclaimed = delivery.id or "", reclaimed_from(delivery)
+        if reclaimed and self._index.is_unclear(job, reclaimed):
+            return Wait.NEW_EVENTS
+        if not delivery.redelivered or has:
+            return Wait.NOTHING
+        sent_here = self._index.has_sent(job, parking.replays(delivery.headers))
+        return Wait.NOTHING if sent_here else Wait.NEW_EVENTS
+
+    def request(
+        self, request: ChargeRequest, delivery: Delivery, in_hand: Job | None, now: float
+    ) -> Verdict:
+        """Return what is to be done with a request from ``charge.requests``."""
+        if in_hand is not None and in_hand.state is not JobState.REQUEUING:
+            if in_hand.is_ours:
+                return Verdict(Action.DROP, "its job is in hand")
+            elsewhere = self._known_there(self._index.last_known_at(request.id), now)
+            if elsewhere in (None, in_hand.substation):
+                return Verdict(Action.ATTACH, "its first delivery went with a link")
+        elif in_hand is None and (why := self._why_over(request, delivery)):
+            return Verdict(Action.DROP, why)
+        elif in_hand is not None and in_hand.is_ours:
+            # it was requeued, and is here before the confirm
+            return Verdict(Action.DECIDE, "it was requeued from here")
+        where = self._sent_before(request, delivery, now)
+        if where is None:
+            return Verdict(Action.DECIDE, "its job is nowhere")
+        return Verdict(Action.RESEND, "another dispatcher sent its job there", where)
+
+    def reclaimed(
+        self, request: ChargeRequest, substation: str, in_hand: Job | None, now: float
+    ) -> Verdict:
+        """Return what is to be done with a job that waits at a substation in vain."""
+        if in_hand is not None:
+            return _copy_of(in_hand, substation)
+        if self._index.went_elsewhere(request.id, substation):
+            return Verdict(Action.DROP, "it was sent elsewhere since, or has ended")
+        # another dispatcher may have moved it, and ended before it was acknowledged here
+        where = self._index.last_known_at(request.id)
+        if where == substation or (known := self._known_there(where, now)) is None:
+            return Verdict(Action.DECIDE, "its substation does not take it")
+        return Verdict(Action.RESEND, "another dispatcher sent it there", known)
+
+    def _why_over(self, request: ChargeRequest, delivery: Delivery) -> str:
+        """Return why a request needs nothing more; empty where it does.
+
+        Of one that was published once more the log says so, whatever is remembered here.
+        """
+        job, asked_at = request.id, request.requested_at
+        replays = parking.replays(delivery.headers)
+        if self._index.ended(job, replays, asked_at):
+            return "its job has ended"
+        if is_copy(delivery):
+            ended = self._open_jobs.has_ended(job, replays, asked_at)
+            return "its job has ended" if ended else ""
+        if self._index.has_sent(job, replays):
+            where = self._index.sent_from_here(job)
+            return f"its job was sent to {where}" if where else "its job ended here"
+        return ""
+
+    def _sent_before(self, request: ChargeRequest, delivery: Delivery, now: float) -> str | None:
+        """Return the substation that has a request's job, by the event log; None if none has.
+
+        A second copy may be a fresh one: an api sends again what a broken link left in doubt. Where
+        its job was before it was asked for, or replayed, does not count.
+        """
+        index, job = self._index, request.id
+        if is_copy(delivery):
+            where = index.charging_at(job) or self._open_jobs.substation(job)
+            # dead or not: it is reclaimed from there
+            return where if where in self._tracker.substations else None
+        where = index.last_known_at(job)
+        if not delivery.redelivered:
+            since = inf if parking.replays(delivery.headers) else request.requested_at
+            if where == reclaimed_from(delivery) or index.sent_at(job) < since:
+                return None
+        return self._known_there(where, now)
+
+    def _known_there(self, where: str, now: float) -> str | None:
+        """Return a substation that knows a second copy which is sent there now; else None.
+
+        Whether it is gone is not for a single page to say that could not be read.
+        """
+        state = self._tracker.substations.get(where)
+        return where if state and not self._tracker.is_lost(state, now) else None
+
+
+def _copy_of(job: Job, substation: str) -> Verdict:
+    """Judge a second copy of a job in hand, from a substation's queue."""
+    if job.substation == substation:
+        return Verdict(Action.LEAVE, "it may be the very one whose confirm is still to come")
+    if job.is_reclaimed and job.origin == substation and not job.is_ours:
+        return Verdict(Action.ATTACH, "its first delivery went with a link")
+    if not job.is_ours and not job.confirmed:
+        return Verdict(Action.LEAVE, "another dispatcher may have sent it there")
+    return Verdict(Action.DROP, "RabbitMQ has the job where it was delivered from")
+
+
+def is_copy(delivery: Delivery) -> bool:
+    """Return whether a dispatcher published a request once more."""
+    return bool(delivery.headers.get(COPY_HEADER))
+
+
+def reclaimed_from(delivery: Delivery) -> str:
+    """Return where a request's job was before; in a header, anybody may have written anything."""
+    found = delivery.headers.get(RECLAIMED_HEADER)
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,328 @@
+"""The edge around the core: tells it what RabbitMQ brings and answers, and executes its commands.
+
+It decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
+
+from dispatcher.commands import (
+    Ack,
+    Command,
+    ConfirmSilence,
+    DeclareQueue,
+    Fail,
+    LogJob,
+    ParkMessage,
+    PublishJob,
+    ReadLog,
+    Reject,
+    ReportError,
+    Requeue,
+    RequeueRequest,
+    RouteSoon,
+    WriteEvent,
+)
+from dispatcher.core import Core
+from dispatcher.inputs import (
+    EventWritten,
+    Input,
+    JobReclaimed,
+    LogRead,
+    Moment,
+    PublishResult,
+    ReclaimedLost,
+    ReclaimedWanted,
+    RecordedJobMissing,
+    RequestDelivered,
+    RequestRepublished,
+    RequestsLost,
+    Route,
+    SilenceConfirmed,
+    Stop,
+    Tick,
+)
+from dispatcher.jobs import Job, JobsInHand
+from dispatcher.metrics import Metrics
+from dispatcher.parking import Parking
+from grid import topology
+from grid.amqp import Consumer, Delivery, Outcome, Publisher
+from grid.event_log import EventWriter
+from grid.isolation import Isolation
+from grid.logs import tell
+from grid.messages import ChargeRequest
+from grid.waiting import within
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
+LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written
+SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; beyond, the log says so
+NOT_READ: Final = (
+    "%d requests that were delivered again wait: the event log is not read up to them yet"
+)
+
+ReadEvents = Callable[[], Coroutine[Any, Any, None]]
+TakesJobs = Callable[[str], Coroutine[Any, Any, bool]]
+
+
+class Shell:
+    """The core's inputs and commands.
+
+    Args:
+        core: What decides.
+        publisher: Publishes jobs, requests that are requeued, and parked messages.
+        events: Writes the event log.
+        requests: The link that delivers requests.
+        metrics: What is counted.
+        isolation: Where unforeseen errors over single items go.
+        moment: Returns what holds now.
+        declare: Is given a substation whose queue is missing.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        publisher: Publisher,
+        events: EventWriter,
+        *,
+        requests: Consumer,
+        metrics: Metrics,
+        isolation: Isolation,
+        moment: Callable[[], Moment],
+        declare: Callable[[str], None],
+    ) -> None:
+        self.core = core
+        self._publisher = publisher
+        self._events = events
+        self._requests = requests
+        self._metrics = metrics
+        self._isolation = isolation
+        self._moment = moment
+        self._declare = declare
+        self._parking = Parking(publisher, events, metrics, lambda: moment().clock)
+        self._readings: dict[bool, asyncio.Queue[int]] = {
+            False: asyncio.Queue(),
+            True: asyncio.Queue(),
+        }
+        self._silences: asyncio.Queue[Collection[Job]] = asyncio.Queue()
+        self._executors: dict[type[Command], Callable[[Any], None]] = {
+            PublishJob: self._publish_job,
+            RequeueRequest: self._requeue_request,
+            ParkMessage: self._park,
+            WriteEvent: self._write_event,
+            Ack: lambda command: command.delivery.ack(),
+            Requeue: lambda command: command.delivery.requeue(),
+            Reject: lambda command: command.delivery.reject(),
+            ReadLog: self._read_log,
+            RouteSoon: self._route_soon,
+            DeclareQueue: lambda command: declare(command.substation),
+            ConfirmSilence: lambda command: self._silences.put_nowait(command.jobs),
+            LogJob: _log_job,
+            ReportError: self._report_error,
+            Fail: _fail,
+        }
+
+    def feed(self, input: Input) -> list[Command]:
+        """Tell the core of something, execute what it wants, and return that.
+
+        Raise the first unforeseen error, once all is executed.
+        """
+        began = perf_counter()
+        commands = self.core.handle(input, self._moment())
+        if jobs := sum(type(each) is PublishJob for each in commands):
+            took = (perf_counter() - began) / jobs
+            for _ in range(jobs):
+                self._metrics.decision_seconds.observe(took)
+        failed: Exception | None = None
+        flushed = False
+        for command in commands:
+            try:
+                if not flushed and type(command) is PublishJob:
+                    # so that the log has a decision before its substation's first word of the job
+                    self._events.flush()
+                    flushed = True
+                self._executors[type(command)](command)
+            except Exception as error:  # noqa: BLE001
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return commands
+
+    async def run(self, read_log: ReadEvents, read_all: ReadEvents, takes_jobs: TakesJobs) -> None:
+        """Tell the core of time, and read for it, until the task is cancelled.
+
+        Args:
+            read_log: Comes back when all of the event log is read that was written before the call.
+            read_all: The same, and what is older than this dispatcher's start as well.
+            takes_jobs: Returns whether what is in a substation's queue would have begun by now.
+        """
+        await asyncio.gather(
+            self._tick(),
+            self._read_for_core(read_log, older=False),
+            self._read_for_core(read_all, older=True),
+            self._confirm_silences(read_log, takes_jobs),
+        )
+
+    # inputs
+
+    def on_request(self, delivery: Delivery) -> None:
+        """Handle a request from ``charge.requests``."""
+        self.feed(RequestDelivered(delivery))
+
+    def on_requests_lost(self) -> None:
+        """Handle that the link of the requests broke."""
+        self.feed(RequestsLost())
+
+    def reclaim(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a job that waits at a substation in vain; return False if it is requeued there."""
+        commands = self.feed(JobReclaimed(substation, delivery))
+        return not any(isinstance(each, Requeue) for each in commands)
+
+    def return_reclaimed(self) -> list[Delivery]:
+        """Requeue the reclaimed jobs that wait here, and return their deliveries."""
+        commands = self.feed(ReclaimedWanted())
+        return [each.delivery for each in commands if isinstance(each, Requeue)]
+
+    def on_reclaimed_lost(self) -> None:
+        """Handle that the link of the reclaimed jobs broke."""
+        self.feed(ReclaimedLost())
+
+    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
+        """Handle that a request that was missing is in ``charge.requests`` again."""
+        self.feed(RequestRepublished(job, substation, read_to))
+
+    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
+        """Send a job once more where the event log has it, unless it is in hand."""
+        self.feed(RecordedJobMissing(request, substation, replays))
+
+    def tick(self) -> None:
+        """Handle that time has passed."""
+        self.feed(Tick(self._requests.connected))
+
+    async def stop(self) -> None:
+        """Decide nothing more, and wait a moment for RabbitMQ to confirm what was sent.
+
+        All that it has confirmed by then is acknowledged as the link ends.
+        """
+        self.feed(Stop())
+        self._requests.stop()
+        await self._events.finish()
+
+    # queries
+
+    def in_hand(self) -> JobsInHand:
+        """Return the jobs that are here, and how many other deliveries."""
+        return self.core.in_hand(self._requests.unsettled)
+
+    def has_sent(self, job: str, substation: str) -> bool:
+        """Return whether a job was last sent to a substation from here, as far as is remembered."""
+        return self.core.index.sent_from_here(job) == substation
+
+    # commands
+
+    def _publish_job(self, command: PublishJob) -> None:
+        job = command.job
+        self._publisher.publish(
+            topology.SUBSTATIONS_EXCHANGE,
+            command.substation,
+            job.body,
+            partial(self._on_publish_result, command),
+            id=job.id,
+            headers=job.headers,
+            wanted=partial(self._is_ours, job),
+        )
+
+    def _requeue_request(self, command: RequeueRequest) -> None:
+        job = command.job
+        self._publisher.publish(
+            topology.REQUESTS_EXCHANGE,
+            topology.REQUESTS,
+            job.body,
+            partial(self._on_publish_result, command),
+            id=job.id,
+            headers=command.headers,
+            priority=job.request.priority,
+            # where its delivery went with a link, RabbitMQ has it where it was
+            wanted=lambda: job.is_ours,
+        )
+
+    def _on_publish_result(self, command: PublishJob | RequeueRequest, outcome: Outcome) -> None:
+        self.feed(PublishResult(command, outcome))
+
+    def _is_ours(self, job: Job) -> bool:
+        """Return whether a job whose sending is in doubt is to be sent again from here.
+
+        Where its delivery went with a link, RabbitMQ delivers the request again, perhaps to another
+        dispatcher, which may send it elsewhere. The link that delivered it may break last.
+        """
+        return job.is_ours and self._moment().certain
+
+    def _write_event(self, command: WriteEvent) -> None:
+        self._events.write(command.event, partial(self._on_event_written, command))
+
+    def _on_event_written(self, command: WriteEvent, written: bool) -> None:  # noqa: FBT001
+        self.feed(EventWritten(command, written))
+
+    def _park(self, command: ParkMessage) -> None:
+        self._parking.park(
+            command.delivery, command.id, command.kind, command.reason, headers=command.headers
+        )
+
+    def _report_error(self, command: ReportError) -> None:
+        self._isolation.failed(command.item, command.error)
+
+    def _read_log(self, command: ReadLog) -> None:
+        self._readings[command.older].put_nowait(command.requests)
+
+    def _route_soon(self, _: RouteSoon) -> None:
+        self._publisher.before_flush(self._route)
+
+    def _route(self) -> None:
+        self.feed(Route())
+
+    # what takes time
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.tick()
+
+    async def _read_for_core(self, read: ReadEvents, *, older: bool) -> None:
+        """Read the log for requests that wait for it, however long that takes."""
+        while True:
+            requests = await self._readings[older].get()
+            reading = asyncio.ensure_future(read())
+            try:
+                done, _ = await asyncio.wait({reading}, timeout=SLOW_SECONDS)
+                if not done:
+                    log.warning(NOT_READ, requests)
+                await reading
+            finally:
+                reading.cancel()
+            self.feed(LogRead(older))
+
+    async def _confirm_silences(self, read_log: ReadEvents, takes_jobs: TakesJobs) -> None:
+        while True:
+            jobs = await self._silences.get()
+            taking = []
+            if await within(LOG_TIMEOUT, read_log()):
+                for substation in sorted({job.substation for job in jobs}):
+                    if await takes_jobs(substation):
+                        taking.append(substation)  # noqa: PERF401
+            self.feed(SilenceConfirmed(jobs, taking))
+
+
+def _log_job(command: LogJob) -> None:
+    more = {"substation": command.substation} if command.substation else {}
+    tell(log, command.job, command.trace, command.text, **more)
+
+
+def _fail(command: Fail) -> None:
+    raise command.error
