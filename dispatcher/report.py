@@ -9,7 +9,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Set
-from dataclasses import replace
 from typing import Final
 
 from dispatcher.standby import Standby
@@ -132,4 +131,4 @@ class Announcer:
 
 def _without_age(candidate: Candidate) -> Candidate:
     """Return what is worth writing again when it changes: the age of a gauge always does."""
-    return replace(candidate, gauge_age=None)
+    return candidate._replace(gauge_age=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,7 +203,7 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
 async def test_a_snapshot_is_written_when_something_has_changed() -> None:
     """A gauge's age always changes, which does not count; its problem does."""
     bench = Bench(confirming())
-    older = replace(candidate(), gauge_age=1.5)
+    older = candidate()._replace(gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
     assert len(await written(bench, *looks)) == 2
 
