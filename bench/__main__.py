@@ -18,6 +18,7 @@ from bench import (
     broker_settings,
     chain,
     codecs,
+    core,
     counts,
     decision,
     machine,
@@ -42,6 +43,7 @@ PARTS: Final[dict[str, Measure]] = {
     "api-start": api_start.measure,
     "codecs": codecs.measure,
     "decision": decision.measure,
+    "core": core.measure,
     "substation": substation.measure,
     "profile": relay.profile,
 }

@@ -1,0 +1,111 @@
+"""The time that the dispatcher's core takes for one request, from delivery to acknowledgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from bench.node import RabbitMQ
+from bench.policy import NOW, STATES, Times, fleet_of
+from bench.report import Part, Row, Table
+from bench.sizes import Sizes
+from dispatcher.commands import Ack, PublishJob, WriteEvent
+from dispatcher.core import Core
+from dispatcher.inputs import (
+    Begin,
+    EventWritten,
+    Input,
+    Moment,
+    PublishResult,
+    RequestDelivered,
+    Route,
+)
+from dispatcher.metrics import Metrics
+from dispatcher.standby import Standby
+from grid import topology
+from grid.messages import ChargeRequest
+from grid.outcome import Outcome
+from scheduling.policies import DEFAULT, POLICIES
+
+COUNTS: Final = (3, 100, 1_000)
+REQUESTS: Final = 500  # in a row
+STATE: Final = "idle and equal"
+COLUMN: Final = "µs a request"
+CLOCK: Final = 1_000.0  # Unix seconds
+
+
+async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
+    """Time requests that find capacity at once."""
+    rows = [
+        Row(f"{each:,} substations", [{COLUMN: handled(each, sizes.repeats)}]) for each in COUNTS
+    ]
+    text = (
+        "What `core.handle` takes for a request that finds capacity at once: its delivery, the "
+        "decision with its explanation, the confirm of its job and that of its event, until it is "
+        "acknowledged. No I/O: commands are not executed, nothing is encoded but the explanation. "
+        f"Medians of {sizes.repeats} times {REQUESTS}."
+    )
+    return Part("core", "The dispatcher's core", text, [Table("By substations", [COLUMN], rows)])
+
+
+def handled(substations: int, repeats: int) -> float:
+    """Return how long a request takes with so many substations, in µs."""
+    return Times(REQUESTS, repeats).median_us(partial(Requests(substations).handle_next))
+
+
+@dataclass(slots=True)
+class Message:
+    """A delivery that RabbitMQ has not back."""
+
+    id: str
+    body: bytes
+    queue: str = topology.REQUESTS
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    redelivered: bool = False
+    is_live: bool = True
+
+
+class Requests:
+    """A core, and new requests for it; whatever it sends is taken back, so that none is full."""
+
+    def __init__(self, substations: int) -> None:
+        random = Random(substations)  # noqa: S311 - nothing here is secret
+        table = fleet_of(substations, STATES[STATE], random)
+        standby = Standby("bench", lambda: NOW)
+        standby.on_delivery()  # it is active already
+        self._tracker = table.tracker
+        self._at = Moment(NOW, CLOCK, position=0, certain=True)
+        self._core = Core(
+            table,
+            POLICIES[DEFAULT](),
+            standby,
+            Metrics(CollectorRegistry()),
+            random=random,
+            chance=random.getrandbits,
+            prefetch=REQUESTS,
+        )
+        self._core.handle(Begin(), self._at)
+        self._ids = map(str, count())
+
+    def handle_next(self) -> None:
+        """Handle a new request, until it is acknowledged."""
+        job = next(self._ids)
+        self._tell(RequestDelivered(Message(job, ChargeRequest(job, CLOCK).encode())))  # type: ignore[arg-type]
+        commands = self._tell(Route())
+        (published,) = (each for each in commands if isinstance(each, PublishJob))
+        (written,) = (each for each in commands if isinstance(each, WriteEvent))
+        self._tell(PublishResult(published, Outcome.CONFIRMED))
+        last = self._tell(EventWritten(written, written=True))
+        if not any(isinstance(each, Ack) for each in last):
+            raise RuntimeError(f"job {job} is not acknowledged: {last}")
+        self._tracker.undo(published.substation)
+
+    def _tell(self, input: Input) -> list[Any]:
+        return list(self._core.handle(input, self._at))
