@@ -45,6 +45,7 @@ from dispatcher.inputs import (
     JobReclaimed,
     LogRead,
     Moment,
+    OlderEventsRead,
     PublishResult,
     ReclaimedLost,
     ReclaimedWanted,
@@ -159,6 +160,7 @@ class Core:
             PublishResult: self._on_publish_result,
             EventWritten: self._on_event_written,
             EventsRead: self._on_events_read,
+            OlderEventsRead: self._on_older_events_read,
             ScrapeResult: self._on_scrape_result,
             ScrapeFailed: self._on_scrape_failed,
             TargetsChanged: self._on_targets_changed,
@@ -224,6 +226,24 @@ class Core:
         in_hand = (job.decided_after for job in self._jobs.values())
         return self._unsettled.since((each for each in in_hand if each is not None), position)
 
+    def settling(self, now: float) -> bool:
+        """Return whether some substation is about to be known, and decisions wait for it."""
+        return self._tracker.settling(now)
+
+    def readable(self, now: float) -> dict[str, bool]:
+        """Return whether each substation's page gives its load, also of those that left."""
+        return self._tracker.readable(now)
+
+    def has_alternative(self, substation: str, now: float) -> bool:
+        """Return whether a job of a substation could go to another one now."""
+        return self._tracker.another(substation, now)
+
+    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
+        """Return whether a job has ended that was replayed so often, and asked for then."""
+        return self.index.ended(job, replays, asked_at) or self.open_jobs.has_ended(
+            job, replays, asked_at
+        )
+
     def candidates(self, now: float) -> list[Candidate]:
         """Return every substation as a decision would see it."""
         return explain.candidates(self._table, now)
@@ -232,6 +252,7 @@ class Core:
 
     def _on_begin(self, _: Begin) -> None:
         self._begun = True
+        self._tracker.settle(self._at.now)
         self._judge_held(self._early.release())
 
     def _on_stop(self, _: Stop) -> None:
@@ -696,6 +717,9 @@ class Core:
                 self._do(ReportError("the counters in an event of the log", error))
         if changed:
             self._on_route(Route())
+
+    def _on_older_events_read(self, input: OlderEventsRead) -> None:
+        self.open_jobs.absorb(input.earlier)
 
     def _apply(self, event: Event, read: EventsRead) -> None:
         self.index.apply(event)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dispatcher.commands import PublishJob, RequeueRequest, WriteEvent
 from dispatcher.jobs import Job
+from dispatcher.open_jobs import OpenJobs
 from grid.controls import Control
 from grid.events import Event
 from grid.messages import ChargeRequest
@@ -104,6 +105,12 @@ class EventsRead(NamedTuple):
     caught_up: bool
 
 
+class OlderEventsRead(NamedTuple):
+    """What the event log has from before this dispatcher began to follow it."""
+
+    earlier: OpenJobs
+
+
 class ScrapeResult(NamedTuple):
     """What a substation's page says, asked for at a time in the tracker's seconds."""
 
@@ -183,6 +190,7 @@ Input: TypeAlias = (
     | PublishResult
     | EventWritten
     | EventsRead
+    | OlderEventsRead
     | ScrapeResult
     | ScrapeFailed
     | TargetsChanged

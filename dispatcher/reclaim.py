@@ -12,13 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
-from dispatcher.job_index import JobIndex
-from dispatcher.open_jobs import OpenJobs
 from grid import messages, parking
 from grid.amqp import Delivery, QueueState, Taker
 from grid.errors import BrokerUnavailable, MalformedMessage
@@ -26,70 +24,95 @@ from grid.topology import substation_queue
 
 log = logging.getLogger(__name__)
 
-MOST: Final = 100  # jobs in hand at once, and of one substation's own sessions
-PERIOD_SECONDS: Final = 1.0
-ROOM_SECONDS: Final = 0.01  # between two looks whether one in hand is safe elsewhere
+MAX_IN_HAND: Final = 100  # jobs in hand at once, and of one substation's own sessions
+INTERVAL_SECONDS: Final = 1.0
+CAPACITY_SECONDS: Final = 0.01  # between two looks whether one in hand is safe elsewhere
 
-Reclaim = Callable[[str, Delivery], bool]
+
+class Work(Protocol):
+    """What the dispatcher does with reclaimed jobs, and what it knows."""
+
+    def readable(self) -> Mapping[str, bool]:
+        """Return all substations, and whether their pages can be read."""
+
+    def has_alternative(self, substation: str) -> bool:
+        """Return whether a job of a substation could go to another one now."""
+
+    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
+        """Return whether a job has ended that was replayed so often, and asked for then."""
+
+    def charging_at(self, job: str) -> Collection[str | None]:
+        """Return the substations where a job may be charging."""
+
+    def reclaim(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a job that waits at a substation in vain; return False if it is requeued there.
+
+        Else its delivery is acknowledged, maybe at once.
+        """
+
+    def return_reclaimed(self) -> list[Delivery]:
+        """Requeue the reclaimed jobs that wait, and return their deliveries."""
+
+    def count_reclaimed(self, substation: str) -> None:
+        """Count a job of that substation that is safe elsewhere."""
+
+
+class ReclaimedJobs:
+    """The deliveries from substations' queues that are in hand; only ``Reclaimer`` changes it."""
+
+    def __init__(self) -> None:
+        self.handed: dict[Delivery, str] = {}  # over to be decided on, and where it waited
+        self.own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
+
+    def holds(self, substation: str) -> bool:
+        """Return whether jobs taken from a substation's queue are in hand, or left to it."""
+        return substation in self.own_sessions or any(
+            where == substation and each.is_live for each, where in self.handed.items()
+        )
 
 
 class Reclaimer:
     """Looks at every substation each second, and empties the queues that are due.
 
-    ``reachable`` returns all substations, and whether their pages can be read; ``look`` the state
-    of one's queue, or None where that is unknown. ``reclaim`` is given each job and the substation
-    it waited for, and returns whether it handles it: then it acknowledges the delivery, maybe at
-    once; else it has requeued it. While this dispatcher is not ``at_work``, the jobs that wait here
-    go back to their queues: ``return_reclaimed`` requeues and returns them. ``anywhere_else``
-    returns whether a job of that substation could go to another now. ``reclaimed`` is called with
-    the substation of each job that is safe elsewhere. ``now`` returns seconds.
+    While this dispatcher is not active, the jobs that wait here go back to their queues.
+
+    Args:
+        taker: Takes single jobs from queues.
+        detector: Judges which queues are to be emptied.
+        jobs: Those in hand.
+        work: What handles them.
+        look: Returns the state of a substation's queue, or None where that is unknown.
+        is_active: Returns whether RabbitMQ may feed this dispatcher.
+        now: Returns seconds.
     """
 
     def __init__(
         self,
         taker: Taker,
-        index: JobIndex,
-        failure_detector: FailureDetector,
-        open_jobs: OpenJobs,
+        detector: FailureDetector,
+        jobs: ReclaimedJobs,
+        work: Work,
         *,
-        reachable: Callable[[], Mapping[str, bool]],
         look: Callable[[str], QueueState | None],
-        reclaim: Reclaim,
-        return_reclaimed: Callable[[], list[Delivery]],
-        at_work: Callable[[], bool],
-        anywhere_else: Callable[[str], bool],
-        reclaimed: Callable[[str], None],
+        is_active: Callable[[], bool],
         now: Callable[[], float],
     ) -> None:
         self._taker = taker
-        self._index = index
-        self._detector = failure_detector
-        self._open_jobs = open_jobs
-        self._reachable = reachable
+        self._detector = detector
+        self._jobs = jobs
+        self._work = work
         self._look = look
-        self._reclaim = reclaim
-        self._return_reclaimed = return_reclaimed
-        self._at_work = at_work
-        self._anywhere_else = anywhere_else
-        self._count_reclaimed_at = reclaimed
+        self._is_active = is_active
         self._now = now
-        self._hand: dict[Delivery, str] = {}  # handed over, and for which substation it waited
-        self._own_sessions: dict[str, list[Delivery]] = {}  # sessions of substations that are alive
         self._taken: dict[str, int] = {}  # where it has begun, and how many so far
         self._last = ""  # whose turn it was last
         self._interrupted = True  # RabbitMQ was away, as far as we know
         self._problem = ""
 
-    def holds(self, substation: str) -> bool:
-        """Return whether jobs taken from a substation's queue are in hand, or spared."""
-        return substation in self._own_sessions or any(
-            where == substation and each.is_live for each, where in self._hand.items()
-        )
-
     def on_link_lost(self) -> None:
         """Forget all deliveries: RabbitMQ has them back, and nothing was heard of it meanwhile."""
-        self._hand.clear()
-        self._own_sessions.clear()
+        self._jobs.handed.clear()
+        self._jobs.own_sessions.clear()
         self._interrupted = True
 
     async def run(self) -> None:
@@ -97,8 +120,8 @@ class Reclaimer:
         time = asyncio.get_running_loop().time
         while True:
             await self._taker.up.wait()
-            until = time() + PERIOD_SECONDS
-            if self._at_work():
+            until = time() + INTERVAL_SECONDS
+            if self._is_active():
                 await self._empty(self._judge(), until)
             else:
                 self._return_all()
@@ -110,19 +133,19 @@ class Reclaimer:
 
         It cannot know of them, and would take them for lost.
         """
-        for returned in self._return_reclaimed():
-            self._hand.pop(returned, None)
-        for deliveries in self._own_sessions.values():
+        for returned in self._work.return_reclaimed():
+            self._jobs.handed.pop(returned, None)
+        for deliveries in self._jobs.own_sessions.values():
             for each in deliveries:
                 each.requeue()
-        self._own_sessions.clear()
+        self._jobs.own_sessions.clear()
 
     def _judge(self) -> dict[str, Evacuation]:
         """Look at all substations; return those to be emptied that are not known to be empty."""
         if self._interrupted:
             self._interrupted = False
             self._detector.begin_grace(self._now())
-        reachable = self._reachable()
+        reachable = self._work.readable()
         states = {name: self._look(name) for name in reachable}
         looks = {
             name: Look(reachable[name], None if state is None else state.consumers)
@@ -137,18 +160,18 @@ class Reclaimer:
 
     def _review(self, due: Mapping[str, Evacuation]) -> None:
         """Acknowledge the spared jobs that have ended, and give back those not to be spared now."""
-        for name, deliveries in list(self._own_sessions.items()):
+        for name, deliveries in list(self._jobs.own_sessions.items()):
             evacuation = due.get(name)
-            self._own_sessions[name] = []
+            self._jobs.own_sessions[name] = []
             for each in deliveries:
                 if self._ended(each):
                     each.ack()
                 elif evacuation is not None and self._is_own(name, each, evacuation):
-                    self._own_sessions[name].append(each)
+                    self._jobs.own_sessions[name].append(each)
                 else:
                     each.requeue()
-            if not self._own_sessions[name]:
-                del self._own_sessions[name]
+            if not self._jobs.own_sessions[name]:
+                del self._jobs.own_sessions[name]
 
     async def _empty(self, due: Mapping[str, Evacuation], until: float) -> None:
         """Reclaim some jobs of each queue in turn, while there are more and there is time."""
@@ -160,9 +183,9 @@ class Reclaimer:
                 if await self._take_some(name, due[name], until):
                     names.append(name)
         except BrokerUnavailable as error:
-            self._say(str(error))
+            self._log_problem(str(error))
         else:
-            self._say("")
+            self._log_problem("")
 
     def _in_turn(self, names: Iterable[str]) -> list[str]:
         """Return the names in order, beginning behind the one whose turn was last.
@@ -172,12 +195,10 @@ class Reclaimer:
         return sorted(names, key=lambda name: (name <= self._last, name))
 
     async def _take_some(self, name: str, evacuation: Evacuation, until: float) -> bool:
-        """Reclaim up to ``MOST`` jobs of a queue; return whether there may be more now."""
+        """Reclaim up to ``MAX_IN_HAND`` jobs of a queue; return whether there may be more now."""
         queue = substation_queue(name).name
-        for _ in range(MOST):
-            if len(self._own_sessions.get(name, ())) >= MOST or not await self._has_room(until):
-                return False
-            if not self._anywhere_else(name):
+        for _ in range(MAX_IN_HAND):
+            if not await self._may_take(name, until):
                 return False
             self._last = name
             delivery = await self._taker.take(queue)
@@ -187,7 +208,7 @@ class Reclaimer:
             if not delivery.is_live:  # the link broke just then
                 return False
             try:
-                go_on = self._see_to(name, delivery, evacuation)
+                go_on = self._handle(name, delivery, evacuation)
             except Exception:
                 delivery.reject()  # it goes where poison goes, not round and round
                 raise
@@ -195,30 +216,35 @@ class Reclaimer:
                 return False
         return True
 
-    async def _has_room(self, until: float) -> bool:
+    async def _may_take(self, name: str, until: float) -> bool:
+        """Return whether one more job of a queue may be taken."""
+        if len(self._jobs.own_sessions.get(name, ())) >= MAX_IN_HAND:
+            return False
+        return await self._has_capacity(until) and self._work.has_alternative(name)
+
+    async def _has_capacity(self, until: float) -> bool:
         time = asyncio.get_running_loop().time
         self.count_reclaimed()
-        while len(self._hand) >= MOST and time() < until:
-            await asyncio.sleep(min(ROOM_SECONDS, until - time()))
+        while len(self._jobs.handed) >= MAX_IN_HAND and time() < until:
+            await asyncio.sleep(min(CAPACITY_SECONDS, until - time()))
             self.count_reclaimed()
-        return len(self._hand) < MOST
+        return len(self._jobs.handed) < MAX_IN_HAND
 
-    def _see_to(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
+    def _handle(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         """Acknowledge, keep or hand over a job; return whether to go on."""
         if self._ended(delivery):
             delivery.ack()
             return True
         if self._is_own(name, delivery, evacuation):
-            self._own_sessions.setdefault(name, []).append(delivery)
+            self._jobs.own_sessions.setdefault(name, []).append(delivery)
             return True
         return self._hand_over(name, delivery, evacuation)
 
     def _ended(self, delivery: Delivery) -> bool:
-        name, replays = delivery.id or "", parking.replays(delivery.headers)
-        return any(
-            # reading the body is for the few of which anything is known
-            ended(name, replays, -inf) and ended(name, replays, _asked_at(delivery.body))
-            for ended in (self._index.ended, self._open_jobs.has_ended)
+        job, replays = delivery.id or "", parking.replays(delivery.headers)
+        # reading the body is for the few of which anything is known
+        return self._work.has_ended(job, replays, -inf) and self._work.has_ended(
+            job, replays, _asked_at(delivery.body)
         )
 
     def _is_own(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
@@ -226,30 +252,28 @@ class Reclaimer:
 
         A session may last longer than the newest events are remembered for.
         """
-        job = delivery.id or ""
-        begun = self._index.charging_at(job), self._open_jobs.charging_at(job)
-        return evacuation.alive and name in begun
+        return evacuation.alive and name in self._work.charging_at(delivery.id or "")
 
     def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         if name not in self._taken:
             self._taken[name] = 0
             log.warning("taking back the jobs that wait for %s: %s", name, evacuation.why)
-        taken = self._reclaim(name, delivery)
+        taken = self._work.reclaim(name, delivery)
         if taken:
-            self._hand[delivery] = name
+            self._jobs.handed[delivery] = name
             self._taken[name] += 1
         return taken
 
     def count_reclaimed(self) -> None:
         """Count those that were acknowledged since: of a link that is lost none is in hand."""
-        for each in [each for each in self._hand if not each.is_live]:
-            self._count_reclaimed_at(self._hand.pop(each))
+        for each in [each for each in self._jobs.handed if not each.is_live]:
+            self._work.count_reclaimed(self._jobs.handed.pop(each))
 
     def _finish(self, name: str) -> None:
         if (taken := self._taken.pop(name, None)) is not None:
             log.warning("took back %d jobs that waited for %s", taken, name)
 
-    def _say(self, problem: str) -> None:
+    def _log_problem(self, problem: str) -> None:
         if problem and problem != self._problem:
             log.warning("no jobs are taken back: %s", problem)
         self._problem = problem

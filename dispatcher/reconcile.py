@@ -29,10 +29,10 @@ from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+INTERVAL_SECONDS: Final = 1.0
 MISSING_SECONDS: Final = 8.0  # messages on their way between RabbitMQ and here are in no count
 OWN_SECONDS: Final = 60.0  # for a job that this dispatcher sent, and sees to itself
-LOG_SECONDS: Final = 5.0  # to read the event log as far as it is written, before looking again
+LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written, before looking again
 MAX_SUSPECTS: Final = 50_000
 BATCH: Final = 5_000  # jobs published at once
 
@@ -63,6 +63,22 @@ class _Silent(NamedTuple):
 class Work(Protocol):
     """The part of the dispatcher that reconciliation looks at."""
 
+    @property
+    def is_active(self) -> bool:
+        """Return whether this dispatcher is the one at work, and knows all that it was given."""
+
+    @property
+    def is_undisputed(self) -> bool:
+        """Return whether no other dispatcher can have requests that RabbitMQ delivered to it."""
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many dead letters are being parked here."""
+
+    @property
+    def position(self) -> int:
+        """Return the offset up to which the event log was read."""
+
     def in_hand(self) -> JobsInHand:
         """Return what it has."""
 
@@ -77,49 +93,43 @@ class Work(Protocol):
 
 
 class Reconciler:
-    """Looks each second, while ``is_active``, for jobs that are missing.
+    """Looks each second, while this dispatcher is active, for jobs that are missing.
 
     Where RabbitMQ counts several consumers of the requests, nothing is published unless it is
-    ``undisputed`` that none of the others has any. RabbitMQ 3.10 does not count those that wait for
+    undisputed that none of the others has any. RabbitMQ 3.10 does not count those that wait for
     their turn: then a request that another has is published again, and the id tells that it is a
-    second copy. What another one took back from a substation it returns when it stands by.
-    ``whereabouts`` returns where jobs are that were sent to a substation and have not begun.
-    ``read_log`` comes back when all is read that was written before the call, ``position`` returns
-    the offset up to which the log was read, ``dead_in_hand`` how many dead letters are being
-    parked here. ``now`` returns steady seconds.
+    second copy. What another one reclaimed from a substation it returns when it stands by.
+
+    Args:
+        index: What is known of recent jobs.
+        jobs: Those that are open by the event log.
+        work: The dispatcher.
+        declarer: Tells how many messages a queue has.
+        scanner: Reads requests from the event log.
+        publisher: Publishes requests again.
+        metrics: What is counted.
+        now: Returns steady seconds.
     """
 
     def __init__(
         self,
-        jobs: OpenJobs,
         index: JobIndex,
+        jobs: OpenJobs,
         work: Work,
         *,
         declarer: Declarer,
         scanner: StreamScanner,
         publisher: Publisher,
         metrics: Metrics,
-        is_active: Callable[[], bool],
-        undisputed: Callable[[], bool],
-        whereabouts: AskWhereabouts,
-        read_log: ReadLog,
-        position: Callable[[], int],
-        dead_in_hand: Callable[[], int],
         now: Callable[[], float],
     ) -> None:
-        self._jobs = jobs
         self._index = index
+        self._jobs = jobs
         self._work = work
         self._declarer = declarer
         self._scanner = scanner
         self._publisher = publisher
         self._metrics = metrics
-        self._is_active = is_active
-        self._undisputed = undisputed
-        self._whereabouts = whereabouts
-        self._read_log = read_log
-        self._position = position
-        self._dead_in_hand = dead_in_hand
         self._now = now
         self._missing_since: dict[str, float] = {}
         self._fewest = 0  # missing at any look since some were
@@ -127,29 +137,34 @@ class Reconciler:
         for outcome in (PUBLISHED, SENT_AGAIN, IN_DOUBT, REFUSED, RECORD_LOST):
             metrics.reconciled.labels(outcome)  # so that its increase is seen
 
-    async def run(self) -> None:
-        """Look again and again, until the task is cancelled."""
+    async def run(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
+        """Look again and again, until the task is cancelled.
+
+        Args:
+            read_log: Comes back when all of the event log is read that was written before the call.
+            whereabouts: Returns where jobs are that were sent to a substation and have not begun.
+        """
         said = ""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS)
             problem = ""
             try:
-                await self.look()
+                await self.look(read_log, whereabouts)
             except BrokerUnavailable as error:
                 problem = str(error)
             if problem and problem != said:
                 log.warning("missing requests are not looked for: %s", problem)
             said = problem
 
-    async def look(self) -> None:
+    async def look(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
         """Recover the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
         passed, self._looked_at = self._now() - self._looked_at, self._now()
-        if not (self._jobs.complete and self._is_active()):
+        if not (self._jobs.complete and self._work.is_active):
             # nothing was looked for meanwhile: a moment's work must not begin the wait anew
             self._missing_since = {j: since + passed for j, since in self._missing_since.items()}
             return
-        silent = await self._silent()
-        missing = await self._missing(silent.gone)
+        silent = await self._silent(whereabouts)
+        missing = await self._missing(silent.gone, read_log)
         due = self._due([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
         # what is on its way at each look makes some of the oldest look missing, each time others
@@ -160,12 +175,12 @@ class Reconciler:
         resend = {
             job: substation
             for job, substation in silent.resend.items()
-            if due[job] >= self._patience(job, substation)
+            if due[job] >= self._wait_for(job, substation)
         }
         if resend:
-            await self._resend(resend)
+            await self._resend(resend, read_log)
 
-    def _patience(self, job: str, substation: str) -> float:
+    def _wait_for(self, job: str, substation: str) -> float:
         return OWN_SECONDS if self._work.has_sent(job, substation) else MISSING_SECONDS
 
     def _due(self, jobs: Collection[str]) -> Mapping[str, float]:
@@ -174,25 +189,25 @@ class Reconciler:
         self._missing_since = {job: self._missing_since.get(job, now) for job in jobs}
         return {job: now - since for job, since in self._missing_since.items()}
 
-    async def _missing(self, gone: Collection[str]) -> list[str]:
+    async def _missing(self, gone: Collection[str], read_log: ReadLog) -> list[str]:
         """Return the jobs that are missing now; none while a queue is missing itself."""
         if not await self._compare(gone):
             return []
         # The log may not have been read up to what was decided or ended meanwhile.
-        if not await within(LOG_SECONDS, self._read_log()):
+        if not await within(LOG_TIMEOUT, read_log()):
             return []
         return await self._compare([job for job in gone if self._jobs.silent(job)])
 
     async def _compare(self, gone: Collection[str]) -> list[str]:
         if not self._jobs.waiting and not gone:
             return []
-        before, elsewhere = self._work.in_hand(), self._dead_in_hand()
+        before, elsewhere = self._work.in_hand(), self._work.dead_letters
         for queue in (topology.REQUESTS, topology.DEAD):
             state = await self._declarer.look(queue)
             # a queue without a leader is told as empty, and without the consumers that it has
             if state is None or not state.consumers:
                 return []
-            if queue == topology.REQUESTS and state.consumers > 1 and not self._undisputed():
+            if queue == topology.REQUESTS and state.consumers > 1 and not self._work.is_undisputed:
                 return []
             elsewhere += state.ready
         after = self._work.in_hand()
@@ -200,7 +215,7 @@ class Reconciler:
         # what was delivered or given back meanwhile was in a hand at either time
         return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
 
-    async def _silent(self) -> _Silent:
+    async def _silent(self, ask: AskWhereabouts) -> _Silent:
         """Return the jobs that have not begun, and are not where they were sent."""
         found = _Silent([], {})
         for substation, assigned in self._jobs.assigned().items():
@@ -208,7 +223,7 @@ class Reconciler:
             jobs = [job for job in assigned if self._jobs.offset(job) is not None]
             if not jobs:
                 continue
-            whereabouts = await self._whereabouts(substation)
+            whereabouts = await ask(substation)
             if whereabouts is Whereabouts.GONE:
                 found.gone.extend(jobs)
             elif whereabouts is Whereabouts.NOT_BROUGHT:
@@ -220,14 +235,14 @@ class Reconciler:
 
     async def _publish(self, jobs: Sequence[str]) -> None:
         """Publish jobs again, under their ids, from what the log says of them."""
-        read_to = self._position()
+        read_to = self._work.position
         where = {job: self._jobs.substation(job) for job in jobs}
         requests = await self._requests(jobs)
         outcomes: Counter[str] = Counter()
         known = [job for job in jobs if job in requests]
         for first in range(0, len(known), BATCH):
             # reading, and each batch, takes its time: a job may have come meanwhile
-            if not self._is_active():
+            if not self._work.is_active:
                 break
             hands = self._work.in_hand().jobs
             missing = [
@@ -252,14 +267,14 @@ class Reconciler:
                 ", ".join(f"{what}: {count}" for what, count in sorted(outcomes.items())),
             )
 
-    async def _resend(self, jobs: Mapping[str, str]) -> None:
+    async def _resend(self, jobs: Mapping[str, str], read_log: ReadLog) -> None:
         """Send jobs to the same substations once more: each knows those that it has."""
         # the log may be read anew just now, and tell of them as they were long ago
-        if not await within(LOG_SECONDS, self._read_log()):
+        if not await within(LOG_TIMEOUT, read_log()):
             return
         silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
         requests = await self._requests(silent[:BATCH]) if silent else {}
-        if not requests or not self._is_active():
+        if not requests or not self._work.is_active:
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
         log.warning("%d jobs are sent to their substations once more: none began", len(requests))
@@ -305,7 +320,7 @@ class Reconciler:
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
         """Read the requests of jobs from the log; those whose record is gone are given up."""
-        records, end = _Records(jobs), self._position()
+        records, end = _Records(jobs), self._work.position
         offsets = [at for job in jobs if (at := self._jobs.offset(job)) is not None]
         first, last = min(offsets, default=0), min(max(offsets, default=0) + 1, end)
         if 0 <= first < last:

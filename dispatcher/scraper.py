@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 from yarl import URL
@@ -27,8 +28,21 @@ REDIRECTS_MOST: Final = 3  # an app that is mounted at /metrics needs one, to /m
 PROBLEM_MOST: Final = 400  # characters of a reason, which may repeat what a page wrote
 NAME_SHARE: Final = 0.5  # of a page's time: so long the answer for its host's name is waited for
 
-OnReading = Callable[[str, Reading, float], None]  # substation, reading, when it was asked for
-OnFailure = Callable[[str, str], None]  # substation, problem
+
+Scrape = Callable[[Target], Coroutine[Any, Any, None]]
+
+
+class Receiver(Protocol):
+    """Is told what is read."""
+
+    def on_targets(self, targets: dict[str, Target]) -> None:
+        """Handle that the target file has changed."""
+
+    def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
+        """Handle a page that was asked for ``asked_at``, in the loop's seconds."""
+
+    def on_failure(self, substation: str, problem: str) -> None:
+        """Handle that a page gives no load."""
 
 
 class Scraper:
@@ -45,9 +59,6 @@ class Scraper:
         *,
         clock: Callable[[], float],
         isolation: Isolation,
-        on_targets: Callable[[dict[str, Target]], None],
-        on_reading: OnReading,
-        on_failure: OnFailure,
         look_up: LookUp = look_up,
     ) -> None:
         self._file = file
@@ -55,9 +66,6 @@ class Scraper:
         self._timeout = timeout
         self._clock = clock
         self._isolation = isolation
-        self._on_targets = on_targets
-        self._on_reading = on_reading
-        self._on_failure = on_failure
         self._look_up = look_up
         self._tasks: dict[Target, asyncio.Task[None]] = {}
         self._hurry: dict[str, asyncio.Event] = {}
@@ -67,8 +75,8 @@ class Scraper:
         if (event := self._hurry.get(substation)) is not None:
             event.set()
 
-    async def run(self) -> None:
-        """Scrape until the task is cancelled."""
+    async def run(self, receiver: Receiver) -> None:
+        """Scrape until the task is cancelled; ``receiver`` is told what is read."""
         resolver = Resolver(NAME_SHARE * self._timeout, self._look_up)
         connector = aiohttp.TCPConnector(
             limit=0,
@@ -88,21 +96,22 @@ class Scraper:
                     # a file that cannot be taken over must not end the scraping of the targets
                     with self._isolation.of("the target file", self._file.unusable):
                         if (found := await self._file.look()) is not None:
-                            self._on_targets(found)
-                            self._follow(session, group, set(found.values()))
+                            receiver.on_targets(found)
+                            scrape = partial(self._keep_scraping, session, receiver)
+                            self._follow(group, set(found.values()), scrape)
                     await asyncio.sleep(FILE_PERIOD_SECONDS)
             finally:
                 self._tasks.clear()
 
-    def _follow(
-        self, session: aiohttp.ClientSession, group: asyncio.TaskGroup, wanted: set[Target]
-    ) -> None:
+    def _follow(self, group: asyncio.TaskGroup, wanted: set[Target], scrape: Scrape) -> None:
         for gone in self._tasks.keys() - wanted:
             self._tasks.pop(gone).cancel()
         for new in wanted - self._tasks.keys():
-            self._tasks[new] = group.create_task(self._keep_scraping(session, new))
+            self._tasks[new] = group.create_task(scrape(new))
 
-    async def _keep_scraping(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _keep_scraping(
+        self, session: aiohttp.ClientSession, receiver: Receiver, target: Target
+    ) -> None:
         """Scrape a target for as long as it is one.
 
         aiohttp loses a cancellation that comes in the moment in which a page has taken too long.
@@ -112,10 +121,12 @@ class Scraper:
         while self._tasks.get(target) is this:
             hurry.clear()
             due = loop.time() + self._period
-            await self._scrape(session, target)
+            await self._scrape(session, receiver, target)
             await within(due - loop.time(), hurry.wait())
 
-    async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _scrape(
+        self, session: aiohttp.ClientSession, receiver: Receiver, target: Target
+    ) -> None:
         name, asked_at = target.substation, asyncio.get_running_loop().time()
         try:
             reading = await self._read(session, target)
@@ -130,9 +141,9 @@ class Scraper:
             problem = f"its metrics page cannot be read: {unforeseen}"
         else:
             self._isolation.succeeded(_item(name))
-            self._on_reading(name, reading, asked_at)
+            receiver.on_reading(name, reading, asked_at)
             return
-        self._on_failure(name, problem[:PROBLEM_MOST])
+        receiver.on_failure(name, problem[:PROBLEM_MOST])
 
     async def _read(self, session: aiohttp.ClientSession, target: Target) -> Reading:
         asked_at = self._clock()

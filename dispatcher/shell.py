@@ -33,22 +33,18 @@ from dispatcher.core import Core
 from dispatcher.inputs import (
     EventWritten,
     Input,
-    JobReclaimed,
     LogRead,
     Moment,
     PublishResult,
     ReclaimedLost,
-    ReclaimedWanted,
-    RecordedJobMissing,
     RequestDelivered,
-    RequestRepublished,
     RequestsLost,
     Route,
     SilenceConfirmed,
     Stop,
     Tick,
 )
-from dispatcher.jobs import Job, JobsInHand
+from dispatcher.jobs import Job
 from dispatcher.metrics import Metrics
 from dispatcher.parking import Parking
 from grid import topology
@@ -56,7 +52,6 @@ from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.logs import tell
-from grid.messages import ChargeRequest
 from grid.waiting import within
 
 log = logging.getLogger(__name__)
@@ -180,27 +175,9 @@ class Shell:
         """Handle that the link of the requests broke."""
         self.feed(RequestsLost())
 
-    def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job that waits at a substation in vain; return False if it is requeued there."""
-        commands = self.feed(JobReclaimed(substation, delivery))
-        return not any(isinstance(each, Requeue) for each in commands)
-
-    def return_reclaimed(self) -> list[Delivery]:
-        """Requeue the reclaimed jobs that wait here, and return their deliveries."""
-        commands = self.feed(ReclaimedWanted())
-        return [each.delivery for each in commands if isinstance(each, Requeue)]
-
     def on_reclaimed_lost(self) -> None:
         """Handle that the link of the reclaimed jobs broke."""
         self.feed(ReclaimedLost())
-
-    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Handle that a request that was missing is in ``charge.requests`` again."""
-        self.feed(RequestRepublished(job, substation, read_to))
-
-    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Send a job once more where the event log has it, unless it is in hand."""
-        self.feed(RecordedJobMissing(request, substation, replays))
 
     def tick(self) -> None:
         """Handle that time has passed."""
@@ -214,16 +191,6 @@ class Shell:
         self.feed(Stop())
         self._requests.stop()
         await self._events.finish()
-
-    # queries
-
-    def in_hand(self) -> JobsInHand:
-        """Return the jobs that are here, and how many other deliveries."""
-        return self.core.in_hand(self._requests.unsettled)
-
-    def has_sent(self, job: str, substation: str) -> bool:
-        """Return whether a job was last sent to a substation from here, as far as is remembered."""
-        return self.core.index.sent_from_here(job) == substation
 
     # commands
 

@@ -1,17 +1,14 @@
-"""What is read of the substations and of the event log, told to the core."""
+"""What is read of the substations, told to the core."""
 
 from __future__ import annotations
 
 import logging
 from functools import partial
 
-from dispatcher.inputs import EventsRead, Route, ScrapeFailed, ScrapeResult, TargetsChanged
+from dispatcher.inputs import Route, ScrapeFailed, ScrapeResult, TargetsChanged
 from dispatcher.metrics import Metrics
 from dispatcher.shell import Shell
 from dispatcher.targets import Target
-from grid import event_log
-from grid.errors import MalformedMessage
-from grid.event_log import Mark
 from grid.isolation import Isolation
 from scheduling.readings import Reading
 
@@ -19,21 +16,18 @@ log = logging.getLogger(__name__)
 
 
 class SubstationWatch:
-    """Receives targets, pages and messages of the event log.
+    """Receives the targets, and their pages.
 
     Args:
         shell: Is told of them.
         metrics: What is counted.
         isolation: Where unforeseen errors over a page go.
-        mark: Written at the start: once it is read, all before it is.
     """
 
-    def __init__(self, shell: Shell, metrics: Metrics, isolation: Isolation, mark: Mark) -> None:
+    def __init__(self, shell: Shell, metrics: Metrics, isolation: Isolation) -> None:
         self._shell = shell
         self._metrics = metrics
         self._isolation = isolation
-        self._mark = mark
-        self.marks: set[Mark] = set()  # others that are looked for
 
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Have exactly these substations."""
@@ -55,18 +49,3 @@ class SubstationWatch:
         """Apply that a substation's page gives no load."""
         self._metrics.scrapes.labels(substation, "failed").inc()
         self._shell.feed(ScrapeFailed(substation, problem))
-
-    def on_events(self, body: bytes, writer: str, position: int) -> None:
-        """Apply the events of one message of the event log, as far as its writer is believed.
-
-        ``position`` is the offset behind the message.
-        """
-        try:
-            found = event_log.read(body, writer)
-        except MalformedMessage as error:
-            log.warning("passed over in the event log: %s", error)
-            return
-        for mark in (self._mark, *self.marks):
-            for event in found:
-                mark.see(event)
-        self._shell.feed(EventsRead(found, position - 1, self._mark.passed.is_set()))

@@ -23,5 +23,5 @@ def no_pauses() -> Iterator[None]:
 @pytest.fixture
 def quick_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rescue look often, and take few jobs at once."""
-    monkeypatch.setattr(reclaim, "PERIOD_SECONDS", PERIOD)
-    monkeypatch.setattr(reclaim, "MOST", BOUND)
+    monkeypatch.setattr(reclaim, "INTERVAL_SECONDS", PERIOD)
+    monkeypatch.setattr(reclaim, "MAX_IN_HAND", BOUND)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
 from dispatcher.commands import ReadLog
 from dispatcher.core import Core
 from dispatcher.inputs import Begin, LogRead, Moment, Route
+from dispatcher.links import Links
+from dispatcher.log_reader import LogReader
 from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy as find_policy
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.watch import SubstationWatch
+from dispatcher.work import Work
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome
 from grid.amqp.acknowledger import Acknowledger
-from grid.event_log import EventWriter, Mark
-from grid.events import Counts, Event
+from grid.event_log import EventWriter
+from grid.events import MARKER, Counts, Event
 from grid.isolation import Isolation
 from grid.messages import ChargeRequest
 from scheduling import policies
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
 from scheduling.readings import Reading
-from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon
+from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon, turns
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
@@ -52,8 +57,9 @@ def confirming() -> FakePublisher:
 class FakeRescue:
     """A scripted rescue: hands over jobs from substations' queues, records how they are settled."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, work: Work) -> None:
         self._shell = shell
+        self._work = work
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
@@ -75,7 +81,7 @@ class FakeRescue:
             self._acknowledger, self._tag, body, queue=queue, id=id, headers=headers or {}
         )
         self.outstanding[self._tag] = substation, delivery
-        return self._shell.reclaim(substation, delivery)
+        return self._work.reclaim(substation, delivery)
 
     def break_link(self) -> list[tuple[str, Delivery]]:
         """Lose the channel; return the jobs that RabbitMQ has again, each with its substation."""
@@ -157,9 +163,13 @@ class Bench:
             declare=self.missing.append,
         )
         self.queue.begin(self.shell.on_request, self.shell.on_requests_lost)
-        self.reclaim = FakeRescue(self.shell)
-        self.mark = Mark(self.writer, lambda: self.at)
-        self.watch = SubstationWatch(self.shell, self.metrics, isolation, self.mark)
+        links = cast(Links, SimpleNamespace(requests=self.queue, log=self))
+        self.log_reader = LogReader(
+            self.shell, links, self.writer, clock=lambda: self.at, now=lambda: self.now
+        )
+        self.work = Work(self.shell, links, self.log_reader, self.metrics, lambda: self.now)
+        self.reclaim = FakeRescue(self.shell, self.work)
+        self.watch = SubstationWatch(self.shell, self.metrics, isolation)
         self.registry.register(
             LoadCollector(
                 lambda: self.core.candidates(self.now),
@@ -210,7 +220,7 @@ class Bench:
 
     def read_log(self, body: bytes, writer: str = provenance.DISPATCHER) -> None:
         """Have a message of the event log read."""
-        self.watch.on_events(body, writer, self.position)
+        self.log_reader.on_message(body, writer)
 
     def begin(self) -> None:
         """Have it decide from now on."""
@@ -224,6 +234,13 @@ class Bench:
         """Return from where on a successor has to read the log, once what is settled is pruned."""
         self.shell.tick()
         return self.core.unsettled_since(self.position)
+
+    async def catch_up(self) -> None:
+        """Have all read that the event log had when it started."""
+        task = asyncio.create_task(self.log_reader.catch_up())
+        await turns()
+        self.tell(*self.publisher.events(MARKER))
+        await task
 
     def count(self, name: str, **labels: str) -> float:
         """Return a metric's value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.reclaim import Reclaimer
+from dispatcher.reclaim import ReclaimedJobs, Reclaimer
 from grid import topology
 from grid.amqp import Delivery, QueueState, Taker
 from grid.amqp.acknowledger import Acknowledger
@@ -112,18 +112,15 @@ class Bench:
         self.looks = 0
         seconds = count()
         self.taker = FakeTaker()
+        self.on_reclaim: Callable[[str, Delivery], bool] = self.keep
+        self.hand = ReclaimedJobs()
         self.reclaim = Reclaimer(
             self.taker,
-            self.index,
             FailureDetector(failure_detector),
-            self.open_jobs,
-            return_reclaimed=self._return_reclaimed,
-            at_work=lambda: self.at_work,
-            reachable=lambda: self.reachable,
+            self.hand,
+            FakeWork(self),
             look=self.look,
-            reclaim=self._reclaim,
-            anywhere_else=lambda _: self.elsewhere,
-            reclaimed=lambda name: self.reclaimed.update([name]),
+            is_active=lambda: self.at_work,
             now=lambda: float(next(seconds)),
         )
         self.taker.begin(self._forget)
@@ -136,16 +133,12 @@ class Bench:
             return None
         return QueueState(len(self.taker.queues.get(name, ())), consumers)
 
-    def _reclaim(self, name: str, delivery: Delivery) -> bool:
-        self.handed.append((name, delivery))
+    def keep(self, substation: str, delivery: Delivery) -> bool:
+        """Keep a job, or have it requeued, as the test says."""
+        self.handed.append((substation, delivery))
         if not self.willing:
             delivery.requeue()
         return self.willing
-
-    def _return_reclaimed(self) -> list[Delivery]:
-        for each in self.given_back:
-            each.requeue()
-        return self.given_back
 
     def _forget(self) -> None:
         self.forgotten += 1
@@ -183,6 +176,44 @@ class Bench:
         """Wait until every substation was looked at ``number`` times more."""
         until = self.looks + number * len(self.reachable)
         await eventually(lambda: self.looks >= until, "it looks again")
+
+
+class FakeWork:
+    """A dispatcher whose knowledge and answers a test sets."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def readable(self) -> Mapping[str, bool]:
+        """Return whether the pages can be read."""
+        return self._bench.reachable
+
+    def has_alternative(self, substation: str) -> bool:  # noqa: ARG002
+        """Return what the test says."""
+        return self._bench.elsewhere
+
+    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
+        """Return what the log says."""
+        indices = self._bench.index.ended, self._bench.open_jobs.has_ended
+        return any(ended(job, replays, asked_at) for ended in indices)
+
+    def charging_at(self, job: str) -> Collection[str | None]:
+        """Return what the log says."""
+        return self._bench.index.charging_at(job), self._bench.open_jobs.charging_at(job)
+
+    def reclaim(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a job as the test says."""
+        return self._bench.on_reclaim(substation, delivery)
+
+    def return_reclaimed(self) -> list[Delivery]:
+        """Requeue what the test says."""
+        for each in self._bench.given_back:
+            each.requeue()
+        return self._bench.given_back
+
+    def count_reclaimed(self, substation: str) -> None:
+        """Count it."""
+        self._bench.reclaimed.update([substation])
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def test_copy_waits_until_the_whole_log_is_known() -> None:
         bench.queue.bring(body("j2"), "j2")
         await turns()
         assert bench.routed() == ["j2"]
-        assert bench.shell.in_hand().jobs >= {"j1"}
+        assert bench.work.in_hand().jobs >= {"j1"}
         older(bench, QUEUED)
         log.read.set()
         await turns()

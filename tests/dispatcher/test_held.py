@@ -127,7 +127,7 @@ async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
             while shell.NOT_READ % 1 not in caplog.text:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.005)
         assert bench.routed() == []
-        assert bench.shell.in_hand().jobs == {"j1"}
+        assert bench.work.in_hand().jobs == {"j1"}
         log.read.set()
         await turns()
         assert bench.routed() == ["j1"]

@@ -129,7 +129,7 @@ async def test_copy_of_a_reconciled_job_goes_where_it_was_sent_once_more() -> No
     """The record that it was set back came too late, or never."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(QUEUED, AT_S1)
-    bench.shell.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    bench.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
     bench.route()
     await turns()
     bench.tell(CHARGING_S1, writer=provenance.substation_writer("s1"))
@@ -262,7 +262,7 @@ async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again(
     """It may have the job: it is sent to the queue there was."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tracker.keep({"s2": None})
-    bench.shell.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    bench.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
     bench.route()
     await turns()
     assert bench.publisher.routed() == [("j1", "s1")]

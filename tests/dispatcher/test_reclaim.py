@@ -52,14 +52,14 @@ async def test_a_job_may_be_safe_at_once() -> None:
         delivery.ack()
         return True
 
-    bench.reclaim._reclaim = reclaim  # noqa: SLF001
+    bench.on_reclaim = reclaim
     bench.taker.put("s1", *"abcdefgh")
     bench.kill("s1")
     async with at_work(bench):
         await eventually(lambda: bench.taker.acked == list("abcdefgh"), "all are done")
         await eventually(lambda: bench.reclaimed.total() == 8, "all are counted")
     assert bench.reclaimed == {"s1": 8}
-    assert not bench.reclaim.holds("s1")
+    assert not bench.hand.holds("s1")
 
 
 async def test_no_more_are_in_hand_than_agreed() -> None:
@@ -90,10 +90,10 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
     bench.state("s2", reachable=False, consumers=1)
     async with at_work(bench):
         await eventually(lambda: len(bench.taker.outstanding) == 2, "both are taken")
-        held = [bench.reclaim.holds(name) for name in ("s1", "s2", "s3")]
+        held = [bench.hand.holds(name) for name in ("s1", "s2", "s3")]
         assert held == [True, True, False]
         bench.deliveries()[0].ack()
-        assert not bench.reclaim.holds("s1")
+        assert not bench.hand.holds("s1")
 
 
 async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work() -> None:
@@ -220,7 +220,7 @@ async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
         await eventually(lambda: bench.in_hand() == ["a", "b"], "they are in hand")
         old = bench.deliveries()
         bench.taker.break_link()
-        assert (bench.forgotten, bench.reclaim.holds("s1")) == (1, False)
+        assert (bench.forgotten, bench.hand.holds("s1")) == (1, False)
         await eventually(lambda: bench.in_hand() == ["a", "b"], "they are in hand again")
         for each in old:
             each.ack()
@@ -306,7 +306,7 @@ async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() ->
     def reclaim(_: str, __: Delivery) -> bool:
         raise KeyError("some mistake")
 
-    bench.reclaim._reclaim = reclaim  # noqa: SLF001
+    bench.on_reclaim = reclaim
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):

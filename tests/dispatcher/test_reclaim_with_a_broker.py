@@ -7,12 +7,11 @@ import asyncio
 import pytest
 
 from dispatcher.failure_detector import FailureDetector
-from dispatcher.job_index import JobIndex
-from dispatcher.open_jobs import OpenJobs
 from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
 from tests.broker import VirtualHost
+from tests.dispatcher.reclaim_harness import Bench, FakeWork
 from tests.grid import links
 from tests.grid.gate import gate
 from tests.grid.links import Seen, eventually, running, waits_in
@@ -50,18 +49,16 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
         taker = Taker("taker", [way.url], Seen())
+        bench = Bench("substation1", "substation2")
+        bench.reachable["substation1"] = False
+        bench.on_reclaim = reclaim
         reclaimer = Reclaimer(
             taker,
-            JobIndex(10),
             FailureDetector(0.0),
-            OpenJobs(),
-            reachable=lambda: {"substation1": False, "substation2": True},
+            bench.hand,
+            FakeWork(bench),
             look=lambda _: seen[0] if seen else None,
-            reclaim=reclaim,
-            return_reclaimed=list,
-            at_work=lambda: True,
-            anywhere_else=lambda _: True,
-            reclaimed=lambda _: None,
+            is_active=lambda: True,
             now=asyncio.get_running_loop().time,
         )
         async with worker.running():
@@ -75,7 +72,7 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
                 assert all(each.redelivered for each in handed[2:])
                 for each in handed:
                     each.ack()
-                assert not reclaimer.holds("substation1")
+                assert not bench.hand.holds("substation1")
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)

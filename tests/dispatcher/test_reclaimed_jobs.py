@@ -298,8 +298,8 @@ async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
     bench.read("s2", load=2)
     bench.queue.bring(body("mine"), "mine")
     assert bench.reclaim.bring("s1", body("j1"), "j1")
-    assert [each.id for each in bench.shell.return_reclaimed()] == ["j1"]
-    assert bench.shell.in_hand().jobs == {"mine"}
+    assert [each.id for each in bench.work.return_reclaimed()] == ["j1"]
+    assert bench.work.in_hand().jobs == {"mine"}
     bench.read("s2", load=0)
     await turns()
     assert "j1" not in bench.routed()

@@ -52,28 +52,31 @@ class Bench:
         self.requeued: list[tuple[str, str, int]] = []
         self.unread: list[tuple[int, Event]] = []
         self.meanwhile: Callable[[], None] = lambda: None  # while the log is searched
-        self.dead = 0
-        self.consumers, self.undisputed = 1, True
-        self.active, self.now, self.log_read = True, 0.0, 0
+        self.dead_letters = 0
+        self.consumers, self.is_undisputed = 1, True
+        self.is_active, self.now, self.log_read = True, 0.0, 0
         self.registry = CollectorRegistry()
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
         self.reconciler = Reconciler(
-            self.jobs,
             self.index,
+            self.jobs,
             self,
             declarer=cast(Declarer, self),
             scanner=cast(StreamScanner, self),
             publisher=self.publisher,
             metrics=Metrics(self.registry),
-            is_active=lambda: self.active,
-            undisputed=lambda: self.undisputed,
-            whereabouts=self.whereabouts,
-            read_log=self.read_log,
-            position=lambda: len(self.log),
-            dead_in_hand=lambda: self.dead,
             now=lambda: self.now,
         )
+
+    @property
+    def position(self) -> int:
+        """Return how far the log was read."""
+        return len(self.log)
+
+    async def look_for_missing(self) -> None:
+        """Have it look once."""
+        await self.reconciler.look(self.read_log, self.whereabouts)
 
     def in_hand(self) -> JobsInHand:
         """Return the jobs that the dispatcher has not acknowledged."""
@@ -117,9 +120,9 @@ class Bench:
 
     async def after(self, seconds: float) -> list[str]:
         """Look at once and after a while; return the jobs published so far."""
-        await self.reconciler.look()
+        await self.look_for_missing()
         self.now += seconds
-        await self.reconciler.look()
+        await self.look_for_missing()
         return self.published()
 
     def published(self) -> list[str]:
@@ -202,7 +205,7 @@ async def test_nothing_is_published_while_the_queue_is_missing() -> None:
 async def test_only_who_is_at_work_and_knows_the_whole_log_publishes() -> None:
     """A standby does not know what the active dispatcher has not acknowledged."""
     bench = Bench(*of("ab"))
-    bench.active = False
+    bench.is_active = False
     assert await bench.after(60) == []
     later = Bench()
     later.jobs = OpenJobs()
@@ -218,7 +221,6 @@ async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> Non
         bench.jobs.take(Event(State.ASSIGNED, 1.0, "a", "s1"), 2)
 
     bench.read_log = read_log  # type: ignore[method-assign]
-    bench.reconciler._read_log = read_log  # noqa: SLF001
     assert await bench.after(MISSING_SECONDS) == ["b"]
 
 
@@ -279,7 +281,7 @@ async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
 async def test_who_may_not_be_the_one_at_work_publishes_only_if_nobody_else_consumes() -> None:
     """Another dispatcher that hangs keeps its unacknowledged requests until RabbitMQ's timeout."""
     bench = Bench(*of("ab"))
-    bench.consumers, bench.undisputed = 2, False
+    bench.consumers, bench.is_undisputed = 2, False
     assert await bench.after(60) == []
     bench.consumers = 1
     assert await bench.after(MISSING_SECONDS) == ["a", "b"]
@@ -291,7 +293,7 @@ async def test_who_may_not_be_the_one_at_work_publishes_only_if_nobody_else_cons
 async def test_dead_letters_that_are_being_parked_here_are_counted() -> None:
     """They are in no queue, and will be parked."""
     bench = Bench(*of("ab"))
-    bench.dead = 2
+    bench.dead_letters = 2
     assert await bench.after(60) == []
     assert bench.publisher.sent == []
 
@@ -387,4 +389,4 @@ async def test_broker_that_is_away_is_told_and_waited_for() -> None:
 
     bench.look = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(BrokerUnavailable):
-        await bench.reconciler.look()
+        await bench.look_for_missing()

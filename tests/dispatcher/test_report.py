@@ -250,7 +250,7 @@ async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> Non
     (last,) = bench.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
     before = structs.replace(last, detail={**last.detail, "leaves": False})
-    standby.mark.passed.set()
+    await standby.catch_up()
     for one in (starting, standby):
         one.tell(before)
         assert one.standby.is_standby

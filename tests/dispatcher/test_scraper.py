@@ -99,11 +99,8 @@ async def scraping(
         clock=time.time,
         isolation=isolation or Isolation(CollectorRegistry()),
         look_up=look_up,
-        on_targets=heard.on_targets,
-        on_reading=heard.on_reading,
-        on_failure=heard.on_failure,
     )
-    task = asyncio.create_task(scraper.run())
+    task = asyncio.create_task(scraper.run(heard))
     try:
         yield heard, scraper
     finally:

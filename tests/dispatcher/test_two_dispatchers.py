@@ -8,6 +8,7 @@ from dispatcher.jobs import RECLAIMED_HEADER
 from dispatcher.requeue_overflow import RECLAIMED_SECONDS
 from grid import topology
 from grid.events import Event, State
+from scheduling.load_tracker import SETTLE_SECONDS
 from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import turns
 
@@ -104,6 +105,7 @@ async def test_where_a_job_was_before_it_was_asked_for_again_does_not_count() ->
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
     bench.tell(Event(State.PARKED, AT - 4, job="j1", substation="s1"))
+    bench.now += SETTLE_SECONDS  # it has just begun, and waits for the baseline of s1
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
     assert bench.publisher.routed() == [("j1", "s2")]

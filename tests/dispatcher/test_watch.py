@@ -47,7 +47,7 @@ async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> Non
     other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
     bench.tell(own, replace(other, at=AT - 60))
     assert not bench.standby.is_standby
-    bench.mark.passed.set()
+    await bench.catch_up()
     bench.tell(own)
     assert not bench.standby.is_standby
     bench.tell(other)
@@ -58,12 +58,12 @@ async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
     """It shows that the dispatcher has read all that was written before."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(MARKER, AT, job="other"))
-    assert not bench.mark.passed.is_set()
-    task = asyncio.create_task(bench.mark.write())
+    assert not bench.log_reader.caught_up
+    task = asyncio.create_task(bench.log_reader.catch_up())
     await turns()
     bench.tell(*bench.publisher.events(MARKER))
     await task
-    assert bench.mark.passed.is_set()
+    assert bench.log_reader.caught_up
 
 
 async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_nothing() -> None:
@@ -122,7 +122,7 @@ async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
     bench = Bench(FakePublisher(), "s1")
     detail = {"dispatcher": "other", "substations": written, "former": 3}
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
-    bench.mark.passed.set()
+    await bench.catch_up()
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
     assert bench.tracker.former == set()
 

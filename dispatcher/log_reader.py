@@ -1,0 +1,156 @@
+"""Reading the event log: what matters first, then what is older, and up to its end when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from dispatcher.inputs import EventsRead, OlderEventsRead
+from dispatcher.links import Links
+from dispatcher.log_start import find_start
+from dispatcher.past import read_past
+from dispatcher.shell import Shell
+from grid import event_log
+from grid.errors import BrokerUnavailable, MalformedMessage
+from grid.event_log import EventWriter, Mark
+from grid.waiting import within
+
+log = logging.getLogger(__name__)
+
+TAKEOVER_SECONDS: Final = 0.25  # between two looks whether this dispatcher has taken over
+OLDER_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
+OLDER_AFTER_SECONDS_ON_STANDBY: Final = 60.0  # two that read at once take twice as long
+OLDER_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
+RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
+
+
+class LogReader:
+    """Tells the core what the event log says.
+
+    A stream does not say where it ends: a mark is written, and read back.
+
+    Args:
+        shell: Is told of events.
+        links: Those that read the log.
+        writer: Writes the marks.
+        clock: Returns Unix seconds.
+        now: Returns steady seconds.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        links: Links,
+        writer: EventWriter,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._shell = shell
+        self._links = links
+        self._writer = writer
+        self._clock = clock
+        self._now = now
+        self._start = Mark(writer, clock)
+        self._marks = {self._start}
+        self._terms_read = -1  # at how many takeovers the log was read up to its end
+        self._older_wanted, self._older_read = asyncio.Event(), asyncio.Event()
+
+    @property
+    def caught_up(self) -> bool:
+        """Return whether all is read that the log had when this dispatcher started."""
+        return self._start.passed.is_set()
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether the log was read up to its end since this dispatcher took over."""
+        return self._terms_read == self._shell.core.standby.terms
+
+    async def catch_up(self) -> None:
+        """Wait until all is read that the log had when this dispatcher started."""
+        await self._start.write()
+
+    async def read_new(self) -> None:
+        """Wait until the log is read as far as it is written now."""
+        mark = Mark(self._writer, self._clock)
+        self._marks.add(mark)
+        try:
+            await mark.write()
+        finally:
+            self._marks.discard(mark)
+
+    async def read_all(self) -> None:
+        """Wait until the log is read as far as it is written now, and what is older."""
+        self._older_wanted.set()
+        await self._older_read.wait()
+        await self.read_new()
+
+    async def run(self) -> None:
+        """Follow the log from as far back as is needed, until the task is cancelled."""
+        start = await self._find_start()
+        end = start if isinstance(start, int) else 0
+        await asyncio.gather(
+            self._links.log.run(read=self.on_message, start=start),
+            self._read_older(end),
+            self._read_at_takeover(),
+        )
+
+    def on_message(self, body: bytes, writer: str) -> None:
+        """Apply the events of one message, as far as its writer is believed."""
+        try:
+            events = event_log.read(body, writer)
+        except MalformedMessage as error:
+            log.warning("passed over in the event log: %s", error)
+            return
+        for mark in self._marks:
+            for event in events:
+                mark.see(event)
+        # the position is behind the message that is being read
+        offset = self._links.log.position - 1
+        self._shell.feed(EventsRead(events, offset, self.caught_up))
+
+    async def _find_start(self) -> str | int:
+        while True:
+            await self._links.scanner.up.wait()
+            try:
+                return await find_start(self._links.scanner)
+            except BrokerUnavailable as error:
+                log.info("the event log cannot be read yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read_older(self, end: int) -> None:
+        """Learn which jobs were open before; most decisions need not wait for that."""
+        began = self._now()
+        while end > 0 and not self._is_older_due(self._now() - began):
+            await within(TAKEOVER_SECONDS, self._older_wanted.wait())
+        tries = 0
+        while not self._shell.core.open_jobs.complete:
+            try:
+                self._shell.feed(OlderEventsRead(await read_past(self._links.scanner, end)))
+            except BrokerUnavailable as error:
+                tries += 1
+                if tries in (1, OLDER_TRIES):
+                    level = logging.WARNING if tries == OLDER_TRIES else logging.INFO
+                    log.log(level, "the older part of the event log cannot be read: %s", error)
+                if 0 < self._links.log.position < end:
+                    end = 0  # the log was made anew: there is nothing older
+                await asyncio.sleep(RETRY_SECONDS)
+        self._older_read.set()
+        waiting = self._shell.core.open_jobs.waiting
+        log.info("the older part of the event log is read: %d jobs wait", waiting)
+
+    def _is_older_due(self, waited: float) -> bool:
+        """Return whether the older part of the log is to be read, so many seconds after a start."""
+        is_standby = self._shell.core.standby.is_standby
+        wait = OLDER_AFTER_SECONDS_ON_STANDBY if is_standby else OLDER_AFTER_SECONDS
+        return self._older_wanted.is_set() or waited >= wait
+
+    async def _read_at_takeover(self) -> None:
+        """Read the log each time this dispatcher takes over, before it takes any job back."""
+        while True:
+            if self._terms_read != (terms := self._shell.core.standby.terms):
+                await self.read_new()
+                self._terms_read = terms
+            await asyncio.sleep(TAKEOVER_SECONDS)
