@@ -14,17 +14,17 @@ from prometheus_client import CollectorRegistry
 
 from api import docs, document, problems, schemas
 from api.admission import Door
-from api.charging import Charging
 from api.door import AtTheDoor
 from api.headers import SecurityHeaders
 from api.intake import Intake
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
 from api.limits import BodyLimit
-from api.log import EventLog
+from api.metrics import Metrics, RequestMetrics
 from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
-from api.projection import Projection
 from api.repeated import RepeatedHeaders
+from api.routes.charge import Charging
 from api.schemas import Charge, ChargeList, SubstationList, Wanted
-from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
 from grid.asgi import HeadAsGet, TrailingSlash
 from grid.errors import STILL_READING, InvalidField
@@ -71,7 +71,7 @@ def create(
 ) -> FastAPI:
     """Return the app; ``decision_wait`` is how many seconds an answer waits for the decision.
 
-    ``operating`` are the routes that need an operator's key (see ``api.operators``), ``now``
+    ``operating`` are the routes that need an operator's key (``api.routes.substations``), ``now``
     returns the steady seconds for ``door``'s rate limits, ``chance`` the random bits for new names
     in a trace.
     """

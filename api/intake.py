@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from api.idempotency import check_same
-from api.job import Job
-from api.log import EventLog
+from api.jobs.event_log import EventLog
+from api.jobs.job import Job
 from api.problems import NotCaughtUp, PartlyAccepted
 from api.schemas import ChargeIn
 from grid import kinds, topology

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from grid import kinds, messages
 from grid.controls import Availability
 from grid.events import MAX_FIGURE, Event, State, is_time

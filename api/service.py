@@ -10,15 +10,16 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from api import app, operators
+from api import app
 from api.admission import Door
 from api.intake import Intake
-from api.log import EventLog
-from api.projection import Projection
-from api.queues import QueueWatch
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.metrics import JobsCollector, Metrics
+from api.queue_watch import QueueWatch
 from api.rates import Rates
+from api.routes import substations
 from api.settings import ApiSettings
-from api.telemetry import JobsCollector, Metrics
 from grid import provenance, topology
 from grid.amqp import Declarer, Publisher, StreamReader
 from grid.control_log import ControlLog
@@ -62,7 +63,7 @@ def build(
     controls_reader = StreamReader("api-controls", urls, watch, queue=topology.CONTROLS)
     keys = settings.api_keys()
     door = Door(keys, closed=settings.closed, rates=Rates(settings.rate_limit))
-    operating = operators.router(
+    operating = substations.router(
         controls, projection.known_substations, settings.confirm_timeout, any_keys=bool(keys)
     )
 

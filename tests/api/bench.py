@@ -16,14 +16,15 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
-from api import app, operators
+from api import app
 from api.admission import Door
 from api.intake import Intake
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
 from api.keys import Keys
-from api.log import EventLog
-from api.projection import Projection
+from api.metrics import JobsCollector, Metrics
 from api.rates import Rates
-from api.telemetry import JobsCollector, Metrics
+from api.routes import substations
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
@@ -114,7 +115,7 @@ class Bench:
             self.projection,
             metrics,
             self.registry,
-            operating=operators.router(
+            operating=substations.router(
                 self.controls.log,
                 self.projection.known_substations,
                 confirm_timeout,

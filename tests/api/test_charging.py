@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from api import log, projection
 from api.app import LIST_BYTES
-from api.job import PLAIN_MOST, Job
-from api.projection import Projection
+from api.jobs import event_log as log
+from api.jobs import projection
+from api.jobs.job import PLAIN_MOST, Job
+from api.jobs.projection import Projection
 from api.schemas import ChargeIn
 from grid import messages, wire
 from grid.amqp import Outcome

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import schemas
-from api.job import Job
-from api.projection import MAX_SUBSTATIONS, Projection
+from api.jobs.job import Job
+from api.jobs.projection import MAX_SUBSTATIONS, Projection
 from api.schemas import ChargeList, SubstationList
 from grid import events
 from grid.errors import MalformedMessage

@@ -95,7 +95,7 @@ async def test_what_an_operator_sets_is_in_the_stream(
             Control("s1", Availability(state), limit, 1),
             Control("s2", Availability.DRAINING, 9, 1),
         }
-    said = [each.getMessage() for each in caplog.records if each.name == "api.operators"]
+    said = [each.getMessage() for each in caplog.records if each.name == "api.routes.substations"]
     assert said == [f'operator "depot" set s1 {state}, limit {limit or "none"}']
     assert SECRET not in caplog.text
 

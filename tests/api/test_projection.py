@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from api import schemas
-from api.job import MAX_FURTHER_COMPLETIONS, Job
-from api.packed import pack, unpack
-from api.projection import Projection
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.packed import pack, unpack
+from api.jobs.projection import Projection
 from bench.api_memory import memory_of
 from grid import events, parking
 from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
@@ -225,7 +225,7 @@ def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
     """They are, in any order, with any repetition, and after the job was packed and unpacked."""
     most = 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("api.job.MAX_FURTHER_COMPLETIONS", most)
+        patch.setattr("api.jobs.job.MAX_FURTHER_COMPLETIONS", most)
         job = job_after(queued(), *(completed(at, substation) for substation, at in ends))
         assert job.duplicates == min(most, max(0, len(set(ends)) - 1))
         if ends:

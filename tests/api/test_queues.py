@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from api import queues
-from api.queues import MISSING, NEEDED, QueueWatch
+from api import queue_watch
+from api.queue_watch import MISSING, NEEDED, QueueWatch
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
@@ -66,4 +66,4 @@ async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
 
 def test_shared_queues_are_looked_at_often_enough() -> None:
     """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
-    assert queues.LOOK_SECONDS < queues.RETURNED_SECONDS < 10
+    assert queue_watch.LOOK_SECONDS < queue_watch.RETURNED_SECONDS < 10

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from api import intake, log
+from api import intake
+from api.jobs import event_log as log
 from grid import event_log, topology
 from grid.amqp import Outcome, Publication
 from grid.events import Event, State

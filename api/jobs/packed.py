@@ -9,7 +9,7 @@ import zlib
 from struct import Struct
 from typing import Final
 
-from api.job import Job
+from api.jobs.job import Job
 from grid import events
 from grid.events import State
 

@@ -18,9 +18,9 @@ from math import inf
 from typing import Final
 
 from api.idempotency import is_keyed
-from api.job import Assignment, Job
-from api.packed import matches, number_of, pack, unpack
-from api.retired import Retired
+from api.jobs.job import Assignment, Job
+from api.jobs.packed import matches, number_of, pack, unpack
+from api.jobs.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 

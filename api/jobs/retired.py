@@ -7,8 +7,8 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from api.job import Job
-from api.packed import pack, unpack
+from api.jobs.job import Job
+from api.jobs.packed import pack, unpack
 
 
 class _Kept(NamedTuple):

@@ -20,7 +20,7 @@ from api import schemas
 from api.door import admission_of
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
-from api.log import EventLog
+from api.jobs.event_log import EventLog
 from api.schemas import LIST_MOST, Accepted, AcceptedList, ChargeIn
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from api.job import Assignment, Job
-from api.projection import Projection
-from api.telemetry import Metrics
+from api.jobs.job import Assignment, Job
+from api.jobs.projection import Projection
+from api.metrics import Metrics
 from grid import event_log
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter, Mark
