@@ -13,16 +13,20 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from prometheus_client import CollectorRegistry
 
 from api import docs, document, problems, schemas
-from api.admission import Door
-from api.door import AtTheDoor
-from api.headers import SecurityHeaders
+from api.auth import Door
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
-from api.limits import BodyLimit
-from api.metrics import Metrics, RequestMetrics
+from api.metrics import Metrics
+from api.middleware import (
+    AtTheDoor,
+    BodyLimit,
+    RepeatedHeaders,
+    RequestMetrics,
+    SecurityHeaders,
+    Unforeseen,
+)
 from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
-from api.repeated import RepeatedHeaders
 from api.routes.charge import Charging
 from api.schemas import Charge, ChargeList, SubstationList, Wanted
 from grid import telemetry
@@ -95,7 +99,7 @@ def create(
     app.add_middleware(
         BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
     )
-    app.add_middleware(problems.Unforeseen, new_id=lambda: f"{chance(64):016x}")
+    app.add_middleware(Unforeseen, new_id=lambda: f"{chance(64):016x}")
     app.add_middleware(AtTheDoor, door=door, registry=registry, now=now)
     app.add_middleware(RepeatedHeaders)
     app.add_middleware(SecurityHeaders)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from api.headers import NOTHING
+from api.middleware import NOTHING
 
 POLICY: Final = f"{NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
 _STYLE: Final = """

@@ -6,7 +6,7 @@ import secrets
 import sys
 from hashlib import sha256
 
-from api import keys
+from api import auth
 from grid.errors import ConfigurationError
 
 USAGE = "usage: python -m api.new_key NAME client|operator"
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     key = secrets.token_urlsafe(KEY_BYTES)
     line = f"{' '.join(arguments)} {sha256(key.encode()).hexdigest()}"
     try:
-        keys.parse(line)
+        auth.parse(line)
     except ConfigurationError as error:
         print(f"{error}\n{USAGE}", file=sys.stderr)  # noqa: T201
         return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,13 +13,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.admission import OPEN_PATHS
+from api.auth import OPEN_PATHS
 from grid.errors import BrokerUnavailable, GridError, InvalidField
 from grid.messages import shown
-
-log = logging.getLogger(__name__)
 
 SCHEME: Final = "key"  # the security scheme's name in the OpenAPI document
 _AT_THE_DOOR: Final = {
@@ -190,37 +186,6 @@ def _methods(request: Request) -> set[str]:
 
     known = set(filter(is_known, _METHODS))
     return known | {"HEAD"} if "GET" in known else known
-
-
-class Unforeseen:
-    """Middleware that answers 500 to an unexpected error, and logs it once.
-
-    Starlette would answer outside of all other middleware, and the server would log it again.
-    """
-
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
-        self._app = app
-        self._new_id = new_id
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; an error after the answer has begun can only end the connection."""
-        begun = False
-
-        async def note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        except Exception as error:
-            if scope["type"] != "http" or begun:
-                raise
-            name = self._new_id()
-            path = shown(scope["path"])  # it may contain a line break
-            log.error("%s %s failed: %s", scope["method"], path, name, exc_info=error)
-            detail = f"The server failed; its log says how, under {name}."
-            await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
 
 
 def _field(error: Mapping[str, Any]) -> str:

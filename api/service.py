@@ -11,13 +11,12 @@ from uuid import uuid4
 from fastapi import FastAPI
 
 from api import app
-from api.admission import Door
+from api.auth import Door, Rates
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
 from api.queue_watch import QueueWatch
-from api.rates import Rates
 from api.routes import substations
 from api.settings import ApiSettings
 from grid import provenance, topology

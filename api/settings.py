@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from api import keys
-from api.keys import Keys, Scope
+from api import auth
+from api.auth import Keys, Scope
 from grid.errors import ConfigurationError
 from grid.files import text_of
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
@@ -81,7 +81,7 @@ class ApiSettings(Settings):
         if not value:
             return Keys()
         try:
-            return keys.parse_some(text)
+            return auth.parse_some(text)
         except ConfigurationError as error:
             shown = f"{variable}={value}" if variable != "API_KEYS" else variable
             raise ConfigurationError(f"{shown}: {error}") from None

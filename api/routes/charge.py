@@ -17,10 +17,10 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from api import schemas
-from api.door import admission_of
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.jobs.event_log import EventLog
+from api.middleware import admission_of
 from api.schemas import LIST_MOST, Accepted, AcceptedList, ChargeIn
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api import problems
-from api.door import admission_of
-from api.keys import Key, Scope
+from api.auth import Key, Scope
+from api.middleware import admission_of
 from api.problems import NotFound, Problem
 from api.schemas import WHOLE, Strict
 from grid.control_log import Change, ControlLog

@@ -17,13 +17,11 @@ from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from api import app
-from api.admission import Door
+from api.auth import Door, Keys, Rates
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
-from api.keys import Keys
 from api.metrics import JobsCollector, Metrics
-from api.rates import Rates
 from api.routes import substations
 from deploy.local.ports import HOST
 from grid import events, provenance, topology

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from api import limits
+from api import middleware
 from tests.api.bench import JSON, REQUESTS, Bench, problem
 
 
@@ -108,7 +108,7 @@ async def test_a_length_that_is_a_lie_fools_nobody() -> None:
 
 async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the limit the api reads on for a while only, and then still answers the client."""
-    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(middleware, "DRAIN_SECONDS", 0.05)
 
     async def endless() -> AsyncIterator[bytes]:
         yield b" " * 70_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.browser import misuse
+from api.auth import misuse
 
 HERE = "localhost:7000"
 

@@ -21,14 +21,14 @@ from schemathesis import Case
 from schemathesis.core import NotSet
 from schemathesis.generation import GenerationMode
 
-from api import keys
+from api import auth
 from grid import messages
 from tests.api.bench import JSON, Answer, Bench, problem
 from tests.grid.strategies import json_values
 
 KEY: Final = "the depot's key"
 BEARER: Final = ("Authorization", f"Bearer {KEY}")
-KEYS: Final = keys.parse(f"depot operator {sha256(KEY.encode()).hexdigest()}")
+KEYS: Final = auth.parse(f"depot operator {sha256(KEY.encode()).hexdigest()}")
 OPERATIONS: Final = [
     ("POST", "/charge"),
     ("POST", "/charges"),

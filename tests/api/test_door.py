@@ -10,18 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api import keys, new_key
-from api.admission import OPEN_PATHS
-from api.headers import HEADERS
-from api.keys import NOBODY, Scope
-from api.rates import Rates
+from api import auth, new_key
+from api.auth import NOBODY, OPEN_PATHS, Rates, Scope
+from api.middleware import HEADERS
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
 from tests.api.bench import Answer, Bench, problem
 
 KEY = "a fleet's key"
-KEYS = keys.parse(f"fleet client {sha256(KEY.encode()).hexdigest()}")
+KEYS = auth.parse(f"fleet client {sha256(KEY.encode()).hexdigest()}")
 CLIENT_LINE = f"fleet client {'a' * 64}"
 OPERATOR_LINE = f"depot operator {'b' * 64}"
 
@@ -211,9 +209,9 @@ def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> N
     line, shown = capsys.readouterr()
     secret = shown.strip().rpartition(" ")[2]
     assert secret not in line
-    [found] = keys.parse(line).of(secret.encode())
+    [found] = auth.parse(line).of(secret.encode())
     assert (found.name, found.scope) == ("fleet-7", "client")
-    assert keys.parse(line).of(b"another") == []
+    assert auth.parse(line).of(b"another") == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["fleet"], ["fleet", "chief"], ["a b", "client"]])

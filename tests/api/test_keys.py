@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.keys import Keys, Scope, parse
+from api.auth import Keys, Scope, parse
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse as parse_settings

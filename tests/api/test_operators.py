@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from api import keys
-from api.admission import OPEN_PATHS
+from api import auth
+from api.auth import OPEN_PATHS
 from grid import controls, topology
 from grid.amqp import Outcome
 from grid.controls import MAX_LIMIT, Availability, Control
@@ -27,7 +27,7 @@ def line(name: str, scope: str, secret: str) -> str:
     return f"{name} {scope} {sha256(secret.encode()).hexdigest()}\n"
 
 
-KEYS = keys.parse(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
+KEYS = auth.parse(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
 
 
 def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
