@@ -1,12 +1,18 @@
-"""Authentication: API keys, rate limits, the cross-origin check, and the decision. Pure."""
+"""Authentication: API keys, rate limits, the cross-origin check, and the decision. Pure.
+
+Keys are known by their SHA-256 alone. An api that needs no key on its own machine is open to every
+page that a browser there shows, so requests without a key pass the cross-origin check. Sources:
+``CrossOriginProtection`` of Go's net/http; for host names, OWASP on DNS rebinding.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Final
@@ -15,8 +21,13 @@ from urllib.parse import urlsplit
 from grid.errors import ConfigurationError
 from grid.messages import shown
 
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
+HEADERS_READ: Final = ("authorization", "host", "origin", "sec-fetch-site")
+
+# --- API keys
+
 NOBODY: Final = "none"  # the name for requests without a key
-FORM: Final = "<name> <scope> <SHA-256 of the key, 64 hexadecimal digits>"
+KEY_LINE: Final = "<name> <scope> <SHA-256 of the key, 64 hexadecimal digits>"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -24,67 +35,67 @@ _DIGEST: Final = re.compile(r"[0-9A-Fa-f]{64}")
 class Scope(StrEnum):
     """What a key allows."""
 
-    OPERATOR = "operator"  # to drain and cap substations
+    OPERATOR = "operator"  # to drain and limit substations
     CLIENT = "client"  # to request charging, and follow the jobs
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One line of the file: whose key it is, what it allows, and what it hashes to."""
+class ApiKey:
+    """One line of a key file: the name of the key's owner, a scope, and the hash of the key."""
 
     name: str
     scope: Scope
     digest: bytes
 
 
-class Keys:
+class ApiKeys:
     """A set of API keys."""
 
-    def __init__(self, keys: Iterable[Key] = ()) -> None:
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def have(self, scope: Scope) -> bool:
+    def __or__(self, other: ApiKeys) -> ApiKeys:
+        return ApiKeys(self._keys + other._keys)
+
+    def has_scope(self, scope: Scope) -> bool:
         """Return whether any key has this scope."""
-        return any(each.scope is scope for each in self._keys)
+        return any(key.scope is scope for key in self._keys)
 
-    def and_those_of(self, other: Keys) -> Keys:
-        """Return these keys and the others together."""
-        return Keys(self._keys + other._keys)
-
-    def of(self, secret: bytes) -> list[Key]:
+    def entries_for(self, secret: bytes) -> list[ApiKey]:
         """Return the entries of a key, one for each scope it has; none if it is not known.
 
         Every entry is compared in constant time, so that the timing reveals nothing.
         """
         digest = sha256(secret).digest()
-        return [each for each in self._keys if hmac.compare_digest(each.digest, digest)]
+        return [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
 
 
-def parse(text: str) -> Keys:
-    """Read a file of keys, one a line; empty lines and what follows a ``#`` are ignored.
+def parse_keys(text: str) -> ApiKeys:
+    """Return the keys of a key file, one a line; empty lines and what follows ``#`` are ignored.
 
     Raise ``ConfigurationError`` that names the line, but never shows what may be a key itself.
     """
     lines = (line.partition("#")[0].split() for line in text.splitlines())
-    return Keys(_key(number, words) for number, words in enumerate(lines, 1) if words)
+    return ApiKeys(_key(number, words) for number, words in enumerate(lines, 1) if words)
 
 
-def parse_some(text: str) -> Keys:
-    """Read a file that must hold a key: without one, an api would admit nobody, or everybody.
+def parse_at_least_one_key(text: str) -> ApiKeys:
+    """Return the keys of a key file that must not be empty.
 
-    Raise ``ConfigurationError`` as ``parse`` does, and if there is no key.
+    Raise ``ConfigurationError`` as ``parse_keys`` does, and if there is no key: an api without one
+    would admit nobody, or everybody.
     """
-    if not (found := parse(text)):
-        raise ConfigurationError(f"there is no key in it: a line is {FORM}")
-    return found
+    if not (keys := parse_keys(text)):
+        raise ConfigurationError(f"there is no key in it: a line is {KEY_LINE}")
+    return keys
 
 
-def _key(number: int, words: list[str]) -> Key:
-    if len(words) != FORM.count("<"):
-        raise ConfigurationError(f"line {number}: must be {FORM}, got {len(words)} words")
+def _key(number: int, words: list[str]) -> ApiKey:
+    if len(words) != KEY_LINE.count("<"):
+        raise ConfigurationError(f"line {number}: must be {KEY_LINE}, got {len(words)} words")
     name, scope, digest = words
     # checked first: if the words are in another order, one of the others may be the key
     if not _DIGEST.fullmatch(digest):
@@ -103,44 +114,49 @@ def _key(number: int, words: list[str]) -> Key:
         raise ConfigurationError(
             f"line {number}: the scope must be one of {', '.join(Scope)}, got {shown(scope)}"
         )
-    return Key(name, Scope(scope), bytes.fromhex(digest))
+    return ApiKey(name, Scope(scope), bytes.fromhex(digest))
 
+
+# --- Rate limit
 
 BURST_SECONDS: Final = 1.0  # the burst: as many requests as in this time
 ROUNDING: Final = 1e-9  # of a token: a client that waited as told must not fail by less
 
 
-class Rates:
-    """Limits for each name: ``per_second`` requests, and as many at once as in ``BURST_SECONDS``.
+class RateLimit:
+    """A token bucket for each name: ``per_second`` requests, and bursts of ``BURST_SECONDS``.
 
-    There are as many names as there are keys: none is ever forgotten.
+    There are as many names as there are keys, so no bucket is ever removed.
     """
 
     def __init__(self, per_second: float) -> None:
-        self._rate = per_second
-        self._most = max(1.0, per_second * BURST_SECONDS)
+        self._per_second = per_second
+        self._capacity = max(1.0, per_second * BURST_SECONDS)
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when there were so many
 
-    def take(self, name: str, now: float) -> float:
+    def acquire(self, name: str, now: float) -> float:
         """Use a token at ``now`` (seconds); return 0, or how many seconds until there is one."""
-        tokens, then = self._buckets.get(name, (self._most, now))
-        tokens = min(self._most, tokens + max(0.0, now - then) * self._rate)
+        tokens, then = self._buckets.get(name, (self._capacity, now))
+        tokens = min(self._capacity, tokens + max(0.0, now - then) * self._per_second)
         if tokens < 1 - ROUNDING:
             self._buckets[name] = tokens, now
-            return (1 - tokens) / self._rate
+            return (1 - tokens) / self._per_second
         self._buckets[name] = max(0.0, tokens - 1), now
         return 0.0
 
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # a page cannot read another site's answer
-OWN: Final = frozenset({"same-origin", "none"})  # "none": the user opened it
+# --- Cross-origin check
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # another site cannot read the answer
+OWN_SITES: Final = frozenset({"same-origin", "none"})  # "none": the user opened it
+MAX_HOSTS: Final = 128  # Host headers whose check is remembered
 
 
-def misuse(method: str, headers: Mapping[str, str]) -> str | None:
+def cross_origin_problem(method: str, headers: Mapping[str, str]) -> str | None:
     """Return why a request may be forged by another site, or None; header names are lower-case.
 
-    A page whose name was made to mean this machine sends that name as Host. A page of another site
-    cannot read answers, only cause effects, and browsers mark such requests.
+    A page whose name was made to resolve to this machine sends that name as Host. A page of another
+    site cannot read answers, only cause effects, and browsers mark such requests.
     """
     host = headers.get("host", "")
     if not _is_local(host):
@@ -148,7 +164,7 @@ def misuse(method: str, headers: Mapping[str, str]) -> str | None:
             "without a key, ask by localhost or by an address: another name may be anybody's, got "
             f"the Host {shown(host)}"
         )
-    if method in READING or not _is_foreign(host, headers):
+    if method in SAFE_METHODS or not _is_foreign(host, headers):
         return None
     return (
         "by its Sec-Fetch-Site or Origin, a browser sends this for another site's page: send it "
@@ -158,11 +174,12 @@ def misuse(method: str, headers: Mapping[str, str]) -> str | None:
 
 def _is_foreign(host: str, headers: Mapping[str, str]) -> bool:
     if (site := headers.get("sec-fetch-site")) is not None:
-        return site not in OWN
+        return site not in OWN_SITES
     origin = headers.get("origin")
     return origin is not None and origin.lower().partition("//")[2] != host.lower()
 
 
+@lru_cache(MAX_HOSTS)
 def _is_local(host: str) -> bool:
     """Return whether a Host is an address, or a name that DNS cannot point elsewhere.
 
@@ -181,70 +198,83 @@ def _is_local(host: str) -> bool:
     return True
 
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
+# --- The decision
 
 
 class Outcome(StrEnum):
-    """Whether a request was admitted, or why not."""
+    """Whether a request was admitted, or why not; the values are labels of a metric."""
 
     ADMITTED = "admitted"
     NO_KEY = "no key"
-    WRONG_KEY = "wrong key"
-    TOO_OFTEN = "too often"
-    MISUSED = "misused"
+    UNKNOWN_KEY = "wrong key"
+    RATE_LIMITED = "too often"
+    CROSS_ORIGIN = "misused"
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AuthResult:
     """The decision on a request.
 
-    ``keys`` are the entries of its key, ``wait`` is how many seconds until the key may send another
-    request, ``why`` is the reason where the request is misused.
+    ``keys`` are the entries of its key, ``retry_after`` is how many seconds until the key may send
+    another request, ``reason`` says why the cross-origin check failed.
     """
 
     outcome: Outcome
-    keys: Sequence[Key] = ()
-    wait: float = 0.0
-    why: str = ""
+    keys: Sequence[ApiKey] = ()
+    retry_after: float = 0.0
+    reason: str = ""
 
     @property
-    def name(self) -> str:
+    def key_name(self) -> str:
         """Return the name of the key's owner."""
         return self.keys[0].name if self.keys else NOBODY
 
 
-class Door:
-    """The authenticator of requests.
+_ANONYMOUS: Final = AuthResult(Outcome.ADMITTED)
 
-    Open, it needs no key, but rejects a wrong one; closed, it needs a valid key. With ``rates``,
-    the requests of each key are rate limited.
+
+class Authenticator:
+    """The check of every request: its key, the rate of the key, and its origin.
+
+    Whether or not a key is required, an unknown key is rejected. Without ``rate_limit``, keys are
+    not limited.
     """
 
-    def __init__(self, keys: Keys, *, closed: bool, rates: Rates | None) -> None:
+    def __init__(self, keys: ApiKeys, *, key_required: bool, rate_limit: RateLimit | None) -> None:
         self._keys = keys
-        self.closed = closed
-        self._rates = rates
+        self.key_required = key_required
+        self._rate_limit = rate_limit
 
-    def admit(
-        self, path: str, secret: bytes | None, now: float, misuse: Callable[[], str | None]
-    ) -> Admission:
-        """Decide on a request at ``now`` (seconds); ``secret`` is its key, or None.
+    @property
+    def has_keys(self) -> bool:
+        """Return whether any key is configured."""
+        return bool(self._keys)
 
-        ``misuse`` returns why a browser may send the request for another site, or None. Such a
-        request has no key, but an open api needs none.
+    def authenticate(
+        self, method: str, path: str, headers: Mapping[str, str], now: float
+    ) -> AuthResult:
+        """Decide on a request at ``now`` (seconds).
+
+        ``headers`` holds at least those of ``HEADERS_READ`` that were sent, names in lower case.
         """
         if path in OPEN_PATHS:
-            return Admission(Outcome.ADMITTED)
-        found = [] if secret is None else self._keys.of(secret)
-        if found:
-            return self._often(found, now)
+            return _ANONYMOUS
+        secret = _bearer_token(headers)
         if secret is not None and self._keys:
-            return Admission(Outcome.WRONG_KEY)
-        if self.closed:
-            return Admission(Outcome.NO_KEY)
-        why = misuse()
-        return Admission(Outcome.MISUSED, why=why) if why else Admission(Outcome.ADMITTED)
+            keys = self._keys.entries_for(secret)
+            return self._limited(keys, now) if keys else AuthResult(Outcome.UNKNOWN_KEY)
+        if self.key_required:
+            return AuthResult(Outcome.NO_KEY)
+        problem = cross_origin_problem(method, headers)
+        return AuthResult(Outcome.CROSS_ORIGIN, reason=problem) if problem else _ANONYMOUS
 
-    def _often(self, found: Sequence[Key], now: float) -> Admission:
-        wait = self._rates.take(found[0].name, now) if self._rates else 0.0
-        return Admission(Outcome.TOO_OFTEN if wait else Outcome.ADMITTED, found, wait)
+    def _limited(self, keys: Sequence[ApiKey], now: float) -> AuthResult:
+        wait = self._rate_limit.acquire(keys[0].name, now) if self._rate_limit else 0.0
+        return AuthResult(Outcome.RATE_LIMITED if wait else Outcome.ADMITTED, keys, wait)
+
+
+def _bearer_token(headers: Mapping[str, str]) -> bytes | None:
+    """Return the bearer token of a request; None if it has none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    # headers are decoded as Latin-1, whatever their encoding
+    return token.strip().encode("latin-1") or None if scheme.lower() == "bearer" else None

@@ -10,9 +10,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from api.middleware import NOTHING
+from api.middleware import ALLOW_NOTHING
 
-POLICY: Final = f"{NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
+POLICY: Final = f"{ALLOW_NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h2{font-family:ui-monospace,monospace;font-size:1.1rem;border-top:1px solid #ccc;padding-top:1rem}

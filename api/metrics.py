@@ -1,4 +1,4 @@
-"""The api's metrics: its own requests, and the jobs in the event log."""
+"""The metrics of the api: its own requests, and the jobs in the event log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Metrics:
             "api_duplicate_completions", "Completions beyond a job's first", registry=registry
         )
         self.events_lost = Counter(
-            "api_events_lost", "Events that RabbitMQ did not take", registry=registry
+            "api_events_lost",
+            "Events that could not be written to the event log",
+            registry=registry,
         )
         self.caught_up = Gauge(
             "api_event_log_caught_up",

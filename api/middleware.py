@@ -1,4 +1,4 @@
-"""The middleware of the api, from the outermost to the innermost. See ``api.app``."""
+"""The middleware of the api, from the outermost to the innermost; ``api.app`` installs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from http import HTTPStatus
 from math import ceil
 from time import perf_counter
@@ -15,19 +15,18 @@ from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.auth import Admission, Door, Outcome, misuse
+from api.auth import HEADERS_READ, Authenticator, AuthResult, Outcome
 from api.metrics import Metrics
 from grid.messages import shown
 
 log = logging.getLogger(__name__)
 
-METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
 class RequestMetrics:
@@ -65,9 +64,13 @@ class RequestMetrics:
             self._request_seconds(route).observe(self._clock() - began)
 
 
-NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-HEADERS: Final = {
-    "Content-Security-Policy": NOTHING,
+# Security headers: a browser must trust nothing beyond the answer itself. Source: OWASP's HTTP
+# headers cheat sheet.
+ALLOW_NOTHING: Final = (
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": ALLOW_NOTHING,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -75,11 +78,13 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 
-_LINES: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_SECURITY_LINES: Final = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
 
 
 class SecurityHeaders:
-    """Middleware that adds the headers an answer does not set itself."""
+    """Middleware that adds the security headers that an answer does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,14 +96,19 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 lines = message.get("headers", [])
                 given = {name for name, _ in lines}
-                message["headers"] = [*lines, *(each for each in _LINES if each[0] not in given)]
+                message["headers"] = [
+                    *lines,
+                    *(each for each in _SECURITY_LINES if each[0] not in given),
+                ]
             await send(message)
 
         await self._app(scope, receive, complete)
 
 
-# fields that this api reads, and whose specification allows one value; a repeated Host,
-# Content-Length or Transfer-Encoding is refused by the server (``grid.connections``)
+# If two readers use different values of one header, a request can get past the check of the first.
+# So lists are joined, and other headers that this api reads are rejected if they are repeated; the
+# server rejects a repeated Host, Content-Length or Transfer-Encoding (``grid.connections``).
+# Sources: RFC 9110, 5.2 and 5.3; RFC 7240 for Prefer; W3C Trace Context.
 SINGLE: Final = {
     b"authorization": "Authorization",
     b"content-type": "Content-Type",
@@ -107,12 +117,12 @@ SINGLE: Final = {
     b"sec-fetch-site": "Sec-Fetch-Site",
 }
 LISTS: Final = frozenset({b"prefer", b"tracestate"})
-# ignored if repeated: no request is refused over its trace
+# ignored if repeated: no request is rejected over its trace
 _IGNORED: Final = frozenset({b"traceparent"})
 
 
 class RepeatedHeaders:
-    """Middleware that answers 400 if a header comes more than once that must be single."""
+    """Middleware that answers 400 if a header that must be single is repeated."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -145,23 +155,27 @@ def _joined(lines: list[tuple[bytes, bytes]], repeated: set[bytes]) -> list[tupl
 
 
 NO_KEY: Final = "send a key with the header Authorization: Bearer <key>"
-WRONG_KEY: Final = "the key of the header Authorization is not one that this api knows"
-_SCHEME: Final = "bearer"
-_ADMISSION: Final = "grid.admission"  # in the scope of a request that was admitted
+UNKNOWN_KEY: Final = "the key of the header Authorization is not one that this api knows"
+_HEADERS_READ: Final = {name.encode(): name for name in HEADERS_READ}
+_AUTH_RESULT: Final = "api.auth"  # in the scope of a request that was admitted
 
 
-class AtTheDoor:
+class Authentication:
     """Middleware that admits a request or answers 401, 403 or 429; ``now`` is a steady clock."""
 
     def __init__(
-        self, app: ASGIApp, door: Door, registry: CollectorRegistry, now: Callable[[], float]
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        registry: CollectorRegistry,
+        now: Callable[[], float],
     ) -> None:
         self._app = app
-        self._door = door
+        self._authenticator = authenticator
         self._now = now
         admissions = prometheus_client.Counter(
             "api_admissions",
-            "Requests at the door, by the name of their key and what became of them",
+            "Requests by the name of their API key and the outcome of authentication",
             ["key", "outcome"],
             registry=registry,
         )
@@ -172,46 +186,43 @@ class AtTheDoor:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        admission = self._door.admit(
-            scope["path"], _bearer(headers), self._now(), partial(misuse, scope["method"], headers)
+        headers = {
+            _HEADERS_READ[name]: value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in _HEADERS_READ
+        }
+        result = self._authenticator.authenticate(
+            scope["method"], scope["path"], headers, self._now()
         )
-        self._admissions(admission.name, admission.outcome).inc()
-        if admission.outcome is Outcome.ADMITTED:
-            scope[_ADMISSION] = admission
+        self._admissions(result.key_name, result.outcome).inc()
+        if result.outcome is Outcome.ADMITTED:
+            scope[_AUTH_RESULT] = result
             await self._app(scope, receive, send)
         else:
-            await _answer(admission)(scope, receive, send)
+            await _rejection(result)(scope, receive, send)
 
 
-def admission_of(scope: Scope) -> Admission:
-    """Return how the request of a scope was admitted: by whose key, if by any."""
-    admission: Admission = scope[_ADMISSION]
-    return admission
+def auth_result(scope: Scope) -> AuthResult:
+    """Return the decision on an admitted request: with whose key it came, if with any."""
+    result: AuthResult = scope[_AUTH_RESULT]
+    return result
 
 
-def _bearer(headers: Headers) -> bytes | None:
-    """Return the bearer token of a request; None if it has none."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    # headers are decoded as Latin-1, whatever their encoding
-    return key.strip().encode("latin-1") or None if scheme.lower() == _SCHEME else None
-
-
-def _answer(admission: Admission) -> Response:
-    if admission.outcome is Outcome.MISUSED:
-        return problems.respond(HTTPStatus.FORBIDDEN, admission.why)
-    if admission.outcome is Outcome.TOO_OFTEN:
-        seconds = ceil(admission.wait)
+def _rejection(result: AuthResult) -> Response:
+    if result.outcome is Outcome.CROSS_ORIGIN:
+        return problems.respond(HTTPStatus.FORBIDDEN, result.reason)
+    if result.outcome is Outcome.RATE_LIMITED:
+        seconds = ceil(result.retry_after)
         return problems.respond(
             HTTPStatus.TOO_MANY_REQUESTS,
-            f'the key "{admission.name}" asks too often: try again after {seconds} s',
+            f'too many requests with the key "{result.key_name}": try again after {seconds} s',
             {"Retry-After": str(seconds)},
         )
-    why = NO_KEY if admission.outcome is Outcome.NO_KEY else WRONG_KEY
-    return problems.respond(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
+    detail = NO_KEY if result.outcome is Outcome.NO_KEY else UNKNOWN_KEY
+    return problems.respond(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
 
-class Unforeseen:
+class UnexpectedErrors:
     """Middleware that answers 500 to an unexpected error, and logs it once.
 
     Starlette would answer outside of all other middleware, and the server would log it again.
@@ -242,31 +253,34 @@ class Unforeseen:
             await problems.respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
 
 
+# The limit counts a body as it arrives, not as its header claims.
 # If a connection is closed while its client still sends, it is reset and the answer is lost. So
-# most of a body that is too long is read after all, and discarded.
-DRAIN_BYTES: Final = 16 * 1024 * 1024
-DRAIN_SECONDS: Final = 2.0
+# most of a body that is too large is read after all, and discarded.
+BODY_BYTES: Final = 64 * 1024
+LIST_BYTES: Final = 1024 * 1024
+MAX_DRAIN_BYTES: Final = 16 * 1024 * 1024
+DRAIN_TIMEOUT: Final = 2.0
 
 
 class BodyLimit:
-    """Middleware that answers 413 to a body longer than ``limit`` allows for its path, in bytes."""
+    """Middleware that answers 413 to a body that is too large for its path."""
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; reading more of it than the limit fails."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit, taken = self._limit(scope["path"]), 0
+        limit = LIST_BYTES if scope["path"] == "/charges" else BODY_BYTES
+        size = 0
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal size
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > limit:
+            size += len(message.get("body", b""))
+            if size > limit:
                 await _drain(receive, message)
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -279,10 +293,10 @@ class BodyLimit:
 
 
 async def _drain(receive: Receive, message: Message) -> None:
-    """Read the rest of a body, within reason."""
+    """Read and discard the rest of a body, up to a size and a time."""
     drained = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while message.get("more_body") and drained < DRAIN_BYTES:
+        async with asyncio.timeout(DRAIN_TIMEOUT):
+            while message.get("more_body") and drained < MAX_DRAIN_BYTES:
                 message = await receive()
                 drained += len(message.get("body", b""))

@@ -27,8 +27,8 @@ from grid.events import MAX_FIGURE, Event, State, is_time
 from grid.kinds import Snapshot
 from grid.messages import ChargeRequest
 
-LIST_MOST: Final = 1000
-FIELDS_MOST: Final = 256  # of an object that is sent
+MAX_LIST: Final = 1000
+MAX_FIELDS: Final = 256  # of an object that is sent
 # `format: date-time` also checks days and months; a leap second has no Unix time of its own
 MOMENT_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-5][0-9]([.,][0-9]+)?)?"
@@ -39,7 +39,7 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 
 
 def _with_offset(value: object) -> object:
-    """Reject what else could be taken for a time: a number, a date, a time without an offset."""
+    """Reject what else could be read as a time: a number, a date, a time without an offset."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return value
     raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
@@ -80,9 +80,9 @@ SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=mes
 
 
 class Strict(BaseModel):
-    """What a client sends; too many unknown fields are rejected at once, not field by field.
+    """The base of what a client sends; too many fields are rejected at once, not one by one.
 
-    To name a hundred thousand wrong fields takes seconds, in which nobody else is answered.
+    To name a hundred thousand invalid fields takes seconds, in which nobody else is answered.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,9 +90,9 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, value: object) -> object:
-        if isinstance(value, dict) and len(value) > FIELDS_MOST:
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
             raise PydanticCustomError(
-                "too_many_fields", "must have at most {most} fields", {"most": FIELDS_MOST}
+                "too_many_fields", "must have at most {most} fields", {"most": MAX_FIELDS}
             )
         return value
 
@@ -134,17 +134,17 @@ class ChargeIn(Strict):
 
 
 class Details(BaseModel):
-    """Where a request was sent, and what the dispatcher saw of the substations just before."""
+    """Where a request was sent, and the loads the dispatcher saw when it decided."""
 
     routed_to: str | None
     loads: dict[str, float] = Field(
-        description="Sessions in progress and on their way, by substation, before this request."
+        description="Sessions in progress and in flight, by substation, before this request."
     )
     reason: str | None
 
 
 class Accepted(BaseModel):
-    """A request that RabbitMQ has: it will not be lost."""
+    """A request that RabbitMQ has confirmed; it will not be lost."""
 
     id: str
     status: State
@@ -152,13 +152,13 @@ class Accepted(BaseModel):
 
 
 class AcceptedList(BaseModel):
-    """Several of them, in the order of the request."""
+    """The accepted requests of a list, in its order."""
 
     jobs: list[Accepted]
 
 
 class ListedCharge(BaseModel):
-    """A job: its state, when it came to each, and where it is."""
+    """A job: its state, the times at which it entered each state, and its substation."""
 
     id: str
     status: State
@@ -166,7 +166,7 @@ class ListedCharge(BaseModel):
     attempt: int
     times: dict[State, datetime]
     duplicates: int = Field(
-        description="How often it was completed beyond the first time: at most "
+        description="How often it was completed again: at most "
         f"{MAX_FURTHER_COMPLETIONS} are counted."
     )
     request: Mapping[str, Any]
@@ -174,7 +174,7 @@ class ListedCharge(BaseModel):
 
 
 class Charge(ListedCharge):
-    """A job in full: also why it was sent where it is."""
+    """A job in full: with the decision that sent it to its substation."""
 
     decision: Mapping[str, Any] | None
 
@@ -186,16 +186,16 @@ class ChargeList(BaseModel):
     next: str | None
 
 
-class Wanted(BaseModel):
-    """The filter of a list of jobs; anything else in the query is an error."""
+class JobFilter(BaseModel):
+    """The job filter of a list, and its page; any other parameter is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: State | None = None
     substation: SubstationId | None = None
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=LIST_MOST)
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=MAX_LIST)
     after: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = Field(
-        default=None, description="The last id of the page before."
+        default=None, description="The id of the last job of the page before."
     )
 
 
@@ -210,17 +210,20 @@ class Substation(BaseModel):
     gauge_age_seconds: float | None
     outstanding: float
     power_kw: float | None = Field(
-        default=None, description="Drawn by all consumers and on its way, in kW."
+        default=None,
+        description="The power of all consumers and of the sessions in flight, in kW.",
     )
     rated_power_kw: float | None = None
     eligible: bool
     reason: str | None
     state: Availability = Availability.AVAILABLE
-    limit: int | None = Field(default=None, description="The most sessions an operator allows.")
+    limit: int | None = Field(
+        default=None, description="The maximum number of sessions that an operator allows."
+    )
 
 
 class SubstationList(BaseModel):
-    """All of them, as of the dispatcher's last word."""
+    """All substations, as the dispatcher described them at ``as_of``."""
 
     as_of: datetime | None
     substations: list[Substation]

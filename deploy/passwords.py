@@ -78,7 +78,7 @@ def check_keys(source: str) -> None:
     """Check that the caller's file of keys can be used; else raise ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
     try:
-        auth.parse_some(text)
+        auth.parse_at_least_one_key(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
 

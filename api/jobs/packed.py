@@ -44,7 +44,7 @@ def unpack(id: str, packed: bytes, number: int | None = None) -> Job:
     body = unpacker.decompress(packed[_HEAD.size + length :]).replace(_ID, id.encode())
     job = Job(id, known if number is None else number, attempt=attempt, replays=replays)
     for event in events.decode(body):
-        job.take(State(event.kind), event)
+        job.apply(State(event.kind), event)
     return job
 
 

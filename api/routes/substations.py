@@ -1,4 +1,4 @@
-"""The operator's routes: drain a substation, or cap it."""
+"""``/substations``: their state, and the controls by which operators drain or limit them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api import problems
-from api.auth import Key, Scope
-from api.middleware import admission_of
-from api.problems import NotFound, Problem
-from api.schemas import WHOLE, Strict
+from api import schemas
+from api.auth import ApiKey, Scope
+from api.errors import NotFound
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.middleware import auth_result
+from api.openapi import INVALID, SECURITY_SCHEME, UNAVAILABLE, problem
+from api.schemas import WHOLE, Strict, SubstationList
 from grid.control_log import Change, ControlLog
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+TAG: Final = "substations"
 
 NO_KEYS: Final = (
     "no key is configured: `python -m api.new_key NAME operator` makes one, and the line of it for "
@@ -31,12 +36,12 @@ NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <k
 
 # for the OpenAPI document: the key is checked once, by the middleware
 _BEARER: Final = HTTPBearer(
-    scheme_name=problems.SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
+    scheme_name=SECURITY_SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
 )
-_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": Problem, "description": "The key is missing, or not known."},
-    403: {"model": Problem, "description": "The key does not have the scope operator."},
-    404: {"model": Problem, "description": "There is no such substation."},
+_ERRORS: Final = {
+    **problem(401, "The key is missing, or not known."),
+    **problem(403, "The key does not have the scope operator."),
+    **problem(404, "There is no such substation."),
 }
 
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
@@ -44,105 +49,128 @@ Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
-    """Document a change without defaults: a client that sent them would set too much."""
+    """Document a change without defaults: a client that sent them would change too much."""
     schema["minProperties"] = 1
     for each in schema["properties"].values():
         each.pop("default", None)
 
 
 class ControlIn(Strict):
-    """What shall hold for a substation: all of it, so what is left out is as if never set."""
+    """The controls of a substation; a field that is left out gets its default."""
 
     state: Availability = Field(
         default=Availability.AVAILABLE,
         description="A substation that is draining gets no new jobs, and finishes those it has.",
     )
     limit: Limit | None = Field(
-        default=None, description="The most sessions at once, if fewer than its connectors."
+        default=None,
+        description="The maximum number of sessions at once, if it is lower than the connectors.",
     )
 
 
 class ControlChange(Strict):
-    """What shall change for a substation; what is left out stays as it is."""
+    """A change of the controls of a substation; a field that is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     state: Availability = Field(default=Availability.AVAILABLE, description="As with PUT.")
-    limit: Limit | None = Field(default=None, description="As with PUT; null is none.")
+    limit: Limit | None = Field(default=None, description="As with PUT; null removes it.")
 
     @model_validator(mode="after")
-    def _check_something_is_said(self) -> Self:
+    def _check_not_empty(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("nothing_said", "must have state, limit or both")
+            raise PydanticCustomError("empty_change", "must have state, limit or both")
         return self
 
-    def after(self, before: Control) -> tuple[Availability, int | None]:
-        """Return state and limit after this change to what holds now."""
-        said = self.model_fields_set
-        state = self.state if "state" in said else before.state
-        return state, self.limit if "limit" in said else before.limit
+    def apply_to(self, before: Control) -> tuple[Availability, int | None]:
+        """Return state and limit after this change to the controls before it."""
+        given = self.model_fields_set
+        state = self.state if "state" in given else before.state
+        return state, self.limit if "limit" in given else before.limit
 
 
 class ControlOut(BaseModel):
-    """What holds for a substation now."""
+    """The controls of a substation as they are now."""
 
     id: str
     state: Availability
     limit: int | None
 
 
-def router(
-    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, any_keys: bool
+def router(log: EventLog, projection: Projection) -> APIRouter:
+    """Return the route that needs no operator's key."""
+    routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
+
+    @routes.get("/substations", summary="List substations")
+    async def substations() -> SubstationList:
+        """Return each substation as the dispatcher last saw it."""
+        log.check_caught_up()
+        event = projection.substations
+        if event is None:
+            return SubstationList(as_of=None, substations=[])
+        rows = schemas.substations(event)
+        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
+
+    return routes
+
+
+def control_router(
+    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, has_keys: bool
 ) -> APIRouter:
-    """Return the routes that need an operator's key; ``any_keys`` says whether there are some.
+    """Return the routes that need an operator's key.
 
-    ``known`` returns the ids of the substations, empty while they are not known; ``timeout`` is how
-    many seconds RabbitMQ may take.
+    Args:
+        controls: what operators have set.
+        known: returns the ids of the substations, empty while they are not known.
+        timeout: how many seconds RabbitMQ may take to confirm a change.
+        has_keys: whether any key is configured.
     """
-    routes = APIRouter(tags=["operating"], responses=_ERRORS, dependencies=[Security(_BEARER)])
+    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(_BEARER)])
 
-    async def operator(request: Request) -> Key:
-        found = admission_of(request.scope).keys
-        if not found:
-            why = NO_KEY if any_keys else NO_KEYS
-            raise HTTPException(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
-        return _with_scope(found, Scope.OPERATOR)
+    async def operator(request: Request) -> ApiKey:
+        keys = auth_result(request.scope).keys
+        if not keys:
+            detail = NO_KEY if has_keys else NO_KEYS
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+        return _with_scope(keys, Scope.OPERATOR)
 
-    needed = Depends(operator)  # an annotation would not see a name of this function
+    operator_key = Depends(operator)  # an annotation would not see a name of this function
 
-    @routes.put("/substations/{id}")
-    async def control(id: Id, wanted: ControlIn, by: Key = needed) -> ControlOut:
-        """Drain a substation, cap it, or make it available: what is left out is as if never set.
+    @routes.put("/substations/{id}", summary="Replace the controls of a substation")
+    async def control(id: Id, wanted: ControlIn, key: ApiKey = operator_key) -> ControlOut:
+        """Drain a substation, limit its sessions, or make it available again.
 
-        Answered once RabbitMQ has it: it holds from then on, whatever is started again.
+        A field that is left out gets its default. Answered once RabbitMQ has confirmed the change,
+        which outlives restarts.
         """
-        return await set_to(id, lambda _: (wanted.state, wanted.limit), by)
+        return await change_controls(id, lambda _: (wanted.state, wanted.limit), key)
 
-    @routes.patch("/substations/{id}")
-    async def change(id: Id, wanted: ControlChange, by: Key = needed) -> ControlOut:
-        """Drain a substation, cap it, or make it available: what is left out stays as it is.
+    @routes.patch("/substations/{id}", summary="Change the controls of a substation")
+    async def change(id: Id, wanted: ControlChange, key: ApiKey = operator_key) -> ControlOut:
+        """Drain a substation, limit its sessions, or make it available again.
 
-        Answered once RabbitMQ has it: it holds from then on, whatever is started again.
+        A field that is left out stays as it is. Answered once RabbitMQ has confirmed the change,
+        which outlives restarts.
         """
-        return await set_to(id, wanted.after, by)
+        return await change_controls(id, wanted.apply_to, key)
 
-    async def set_to(id: str, change: Change, by: Key) -> ControlOut:
-        there = known()
-        if there and id not in there:
+    async def change_controls(id: str, change: Change, key: ApiKey) -> ControlOut:
+        ids = known()
+        if ids and id not in ids:
             raise NotFound(f"there is no substation {id}")
         now = await controls.set(id, change, timeout)
         limit = now.limit or "none"
-        log.info('operator "%s" set %s %s, limit %s', by.name, id, now.state, limit)
+        logger.info('operator "%s" set %s %s, limit %s', key.name, id, now.state, limit)
         return ControlOut(id=id, state=now.state, limit=now.limit)
 
     return routes
 
 
-def _with_scope(found: Sequence[Key], scope: Scope) -> Key:
+def _with_scope(keys: Sequence[ApiKey], scope: Scope) -> ApiKey:
     """Return the entry of a key that has a scope. Raise ``HTTPException`` (403) if none has."""
-    for each in found:
-        if each.scope is scope:
-            return each
+    for key in keys:
+        if key.scope is scope:
+            return key
     raise HTTPException(
-        HTTPStatus.FORBIDDEN, f'the key "{found[0].name}" does not have the scope {scope}'
+        HTTPStatus.FORBIDDEN, f'the key "{keys[0].name}" does not have the scope {scope}'
     )

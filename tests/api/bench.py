@@ -17,12 +17,11 @@ from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from api import app
-from api.auth import Door, Keys, Rates
+from api.auth import ApiKeys, Authenticator, RateLimit
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
-from api.routes import substations
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
@@ -79,7 +78,7 @@ class Bench:
         *,
         decision_wait: float = 0,
         confirm_timeout: float = 5,
-        keys: Keys | None = None,
+        keys: ApiKeys | None = None,
         closed: bool = False,
         rate: float | None = None,
         max_jobs: int = 1_000,
@@ -113,16 +112,16 @@ class Bench:
             self.projection,
             metrics,
             self.registry,
-            operating=substations.router(
-                self.controls.log,
-                self.projection.known_substations,
-                confirm_timeout,
-                any_keys=bool(keys),
+            controls=self.controls.log,
+            authenticator=Authenticator(
+                keys or ApiKeys(),
+                key_required=closed,
+                rate_limit=RateLimit(rate) if rate else None,
             ),
-            door=Door(keys or Keys(), closed=closed, rates=Rates(rate) if rate else None),
             now=lambda: self.now,
             chance=Random(1).getrandbits,  # noqa: S311
             decision_wait=decision_wait,
+            control_timeout=confirm_timeout,
             not_ready=lambda: self.problems,
             lifespan=_no_lifespan,
         )

@@ -108,7 +108,7 @@ async def test_a_length_that_is_a_lie_fools_nobody() -> None:
 
 async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the limit the api reads on for a while only, and then still answers the client."""
-    monkeypatch.setattr(middleware, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(middleware, "DRAIN_TIMEOUT", 0.05)
 
     async def endless() -> AsyncIterator[bytes]:
         yield b" " * 70_000

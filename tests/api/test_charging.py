@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from api.app import LIST_BYTES
 from api.jobs import event_log as log
 from api.jobs import projection
-from api.jobs.job import PLAIN_MOST, Job
+from api.jobs.job import MAX_UNPACKED_RECORD, Job
 from api.jobs.projection import Projection
+from api.middleware import LIST_BYTES
 from api.schemas import ChargeIn
 from grid import messages, wire
 from grid.amqp import Outcome
@@ -225,7 +225,7 @@ async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_g
     await turns()
     bench.publisher.answer(REQUESTS)
     taken = await second
-    assert (taken.job.id, taken.again) == ("key-a", True)
+    assert (taken.job.id, taken.is_replay) == ("key-a", True)
     assert first.cancelled()
 
 
@@ -250,10 +250,10 @@ async def test_a_job_that_cannot_be_put_on_record_is_its_clients_error_alone(
     """It ends neither the link to RabbitMQ nor the service."""
     async with Bench().serve() as bench:
 
-        def note(_: Event) -> Job:
+        def record(_: Event) -> Job:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(bench.log, "note", note)
+        monkeypatch.setattr(bench.log, "record", record)
         assert (await bench.post({})).status == 500
         monkeypatch.undo()
         assert (await bench.post({})).status == 202
@@ -268,8 +268,8 @@ async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a thread of its own, a little later; a small one is kept as it is."""
-    monkeypatch.setattr(log, "PACK_SECONDS", 0.001)
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
+    monkeypatch.setattr(log, "PACK_INTERVAL", 0.001)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 0)
     bench = Bench()
     bench.hear(decision(1), decision(1_000))
     few, many = bench.projection.get("job1"), bench.projection.get("job1000")
@@ -283,15 +283,15 @@ async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     packing = asyncio.create_task(bench.log.pack())
     await bench.until(lambda: many.assigned is not None and not many.assigned.is_large)
     packing.cancel()
-    assert len(many.assigned.record) < PLAIN_MOST * 10
+    assert len(many.assigned.record) < MAX_UNPACKED_RECORD * 10
     assert (few.decision, many.decision) == before
 
 
 def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest are kept as they came; memory stays bounded while a long log is read."""
     size = len(wire.encode(dict(decision(1_009).detail)))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 2 * size)
-    monkeypatch.setattr(projection, "UNPACKED_BYTES", 3 * size)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 2 * size)
+    monkeypatch.setattr(projection, "MAX_WAITING_BYTES", 3 * size)
     known = Projection(100)
 
     def plain() -> list[str]:
@@ -302,12 +302,12 @@ def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.Mo
         known.apply(decision(number))
         known.apply(decision(number))
     assert plain() == [f"job{number}" for number in range(1_005, 1_010)]
-    assert [job.id for job in known.take_large()] == ["job1005", "job1006", "job1007"]
-    assert known.take_large() == []
+    assert [job.id for job in known.pop_large()] == ["job1005", "job1006", "job1007"]
+    assert known.pop_large() == []
     for number in (*range(1_000, 1_010), *range(200)):
         known.apply(Event(State.COMPLETED, AT, f"job{number}", "s1"))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
-    assert known.take_large() == []  # they were dropped meanwhile
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 0)
+    assert known.pop_large() == []  # they were dropped meanwhile
 
 
 def sent_again(*sizes: int) -> list[Event]:
@@ -334,7 +334,7 @@ def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
     """However often and however large: the bound on decisions as they came holds after it."""
     plain = decision(1_009)
     size = len(wire.encode(dict(plain.detail)))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 3 * size)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 3 * size)
     known = Projection(2_000)
     for number in range(20):
         for event in sent_again(*sizes):
@@ -343,7 +343,7 @@ def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
         known.apply(Event(State.COMPLETED, AT, f"again{number}", "s1"))
     for number in range(1_000, 1_006):
         known.apply(replace(plain, job=f"job{number}"))
-    packed_away = [job.id for job in known.take_large()]
+    packed_away = [job.id for job in known.pop_large()]
     jobs = [known.get(f"job{number}") for number in range(1_000, 1_006)]
     names = [job.id for job in jobs if job is not None]
     assert [name for name in packed_away if name in names] == names[:3]

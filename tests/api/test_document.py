@@ -28,7 +28,7 @@ from tests.grid.strategies import json_values
 
 KEY: Final = "the depot's key"
 BEARER: Final = ("Authorization", f"Bearer {KEY}")
-KEYS: Final = auth.parse(f"depot operator {sha256(KEY.encode()).hexdigest()}")
+KEYS: Final = auth.parse_keys(f"depot operator {sha256(KEY.encode()).hexdigest()}")
 OPERATIONS: Final = [
     ("POST", "/charge"),
     ("POST", "/charges"),

@@ -11,15 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import auth, new_key
-from api.auth import NOBODY, OPEN_PATHS, Rates, Scope
-from api.middleware import HEADERS
+from api.auth import NOBODY, OPEN_PATHS, RateLimit, Scope
+from api.middleware import SECURITY_HEADERS
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
 from tests.api.bench import Answer, Bench, problem
 
 KEY = "a fleet's key"
-KEYS = auth.parse(f"fleet client {sha256(KEY.encode()).hexdigest()}")
+KEYS = auth.parse_keys(f"fleet client {sha256(KEY.encode()).hexdigest()}")
 CLIENT_LINE = f"fleet client {'a' * 64}"
 OPERATOR_LINE = f"depot operator {'b' * 64}"
 
@@ -111,23 +111,23 @@ async def test_a_key_that_asks_too_often_waits() -> None:
 @example(rate=0.2, pauses=[0.2, 0.0, 5.0])  # a sum that ends just below a token
 def test_no_key_is_ever_above_its_rate(rate: float, pauses: list[float]) -> None:
     """The number admitted never exceeds rate and burst; a client that waits as told is admitted."""
-    rates, now, came = Rates(rate), 0.0, 0
+    limit, now, came = RateLimit(rate), 0.0, 0
     for pause in pauses:
         now += pause
-        wait = rates.take("one", now)
+        wait = limit.acquire("one", now)
         if wait:
             now += wait * 1.001
-            assert rates.take("one", now) == 0
+            assert limit.acquire("one", now) == 0
         came += 1
     assert came <= max(1.0, rate) + now * rate + 1
 
 
 def test_keys_do_not_share_a_rate() -> None:
     """Requests with one key do not count towards the rate of another."""
-    rates = Rates(1)
-    assert rates.take("one", 0) == 0
-    assert rates.take("one", 0) > 0
-    assert rates.take("other", 0) == 0
+    limit = RateLimit(1)
+    assert limit.acquire("one", 0) == 0
+    assert limit.acquire("one", 0) > 0
+    assert limit.acquire("other", 0) == 0
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/charges", "/charge/unknown", "/nothing"])
@@ -135,7 +135,7 @@ async def test_every_answer_trusts_nothing_beyond_it(path: str) -> None:
     """Every answer, errors too, carries the headers that limit what a browser does with it."""
     async with Bench().serve() as api:
         headers = (await api.get(path)).headers
-        assert HEADERS.items() <= dict(headers).items()
+        assert SECURITY_HEADERS.items() <= dict(headers).items()
 
 
 def settings(**values: str) -> ApiSettings:
@@ -157,7 +157,7 @@ def settings(**values: str) -> ApiSettings:
 )
 def test_the_door_is_open_on_this_machine_alone(values: dict[str, str], closed: bool) -> None:  # noqa: FBT001
     """The api needs keys where API_KEYS names some, and on an address that other machines reach."""
-    assert settings(**values).closed is closed
+    assert settings(**values).key_required is closed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "depot.example"])  # noqa: S104
@@ -172,7 +172,7 @@ def test_a_file_of_keys_closes_the_door_whatever_is_left_in_it(tmp_path: Path) -
     file = tmp_path / "keys"
     for content in (OPERATOR_LINE, f"{OPERATOR_LINE}\n{CLIENT_LINE}", "# nobody\n"):
         file.write_text(content)
-        assert settings(API_KEYS_FILE=str(file)).closed
+        assert settings(API_KEYS_FILE=str(file)).key_required
     with pytest.raises(ConfigurationError, match=f"API_KEYS_FILE={file}: there is no key in it"):
         settings(API_KEYS_FILE=str(file)).api_keys()
 
@@ -182,12 +182,12 @@ def test_the_file_for_operators_alone_leaves_the_door_open(tmp_path: Path) -> No
     file = tmp_path / "operators"
     file.write_text(OPERATOR_LINE)
     told = settings(OPERATOR_KEYS_FILE=str(file))
-    assert not told.closed
-    assert told.api_keys().have(Scope.OPERATOR)
+    assert not told.key_required
+    assert told.api_keys().has_scope(Scope.OPERATOR)
     both = settings(OPERATOR_KEYS_FILE=str(file), API_KEYS=CLIENT_LINE)
-    assert both.closed
-    assert both.api_keys().have(Scope.CLIENT)
-    assert both.api_keys().have(Scope.OPERATOR)
+    assert both.key_required
+    assert both.api_keys().has_scope(Scope.CLIENT)
+    assert both.api_keys().has_scope(Scope.OPERATOR)
     file.write_text(CLIENT_LINE)
     with pytest.raises(ConfigurationError, match=f"OPERATOR_KEYS_FILE={file}: it is for operators"):
         told.api_keys()
@@ -209,9 +209,9 @@ def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> N
     line, shown = capsys.readouterr()
     secret = shown.strip().rpartition(" ")[2]
     assert secret not in line
-    [found] = auth.parse(line).of(secret.encode())
+    [found] = auth.parse_keys(line).entries_for(secret.encode())
     assert (found.name, found.scope) == ("fleet-7", "client")
-    assert auth.parse(line).of(b"another") == []
+    assert auth.parse_keys(line).entries_for(b"another") == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["fleet"], ["fleet", "chief"], ["a b", "client"]])
@@ -236,7 +236,7 @@ async def test_a_mistake_of_our_own_goes_out_as_a_problem(caplog: pytest.LogCapt
     async with bench.serve() as api:
         answer = await api.get("/broken")
         said_to_client = problem(answer, 500)["detail"]
-        assert HEADERS.items() <= dict(answer.headers).items()
+        assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
         assert "nobody's business" not in str(answer.body)
         [said] = [each for each in caplog.records if each.levelname == "ERROR"]
         assert said.getMessage().rpartition(" ")[2] in said_to_client

@@ -152,7 +152,7 @@ async def test_callers_do_not_meet() -> None:
     """The same idempotency key from another API key is another job."""
     words = {"one": "a word", "two": "another"}
     lines = [f"{name} client {sha256(key.encode()).hexdigest()}" for name, key in words.items()]
-    async with Bench(keys=auth.parse("\n".join(lines)), closed=True).serve() as api:
+    async with Bench(keys=auth.parse_keys("\n".join(lines)), closed=True).serve() as api:
         ids = {
             (await api.post(BUS, Idempotency_Key="a", Authorization=f"Bearer {key}")).body["id"]
             for key in words.values()

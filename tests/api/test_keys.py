@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import Keys, Scope, parse
+from api.auth import ApiKeys, Scope, parse_keys
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse as parse_settings
@@ -16,15 +16,17 @@ SECRET = "kq3-a-key-that-nobody-may-see"  # noqa: S105
 DIGEST = sha256(SECRET.encode()).hexdigest()
 
 
-def found(keys: Keys, secret: str = SECRET) -> list[tuple[str, Scope]]:
+def found(keys: ApiKeys, secret: str = SECRET) -> list[tuple[str, Scope]]:
     """Return name and scope of each entry of a key."""
-    return [(each.name, each.scope) for each in keys.of(secret.encode())]
+    return [(each.name, each.scope) for each in keys.entries_for(secret.encode())]
 
 
 def test_a_key_is_known_by_its_hash() -> None:
     """Comments, empty lines and the case of the hash do not matter; other keys are not known."""
     other = sha256(b"other").hexdigest()
-    keys = parse(f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}")
+    keys = parse_keys(
+        f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}"
+    )
     assert found(keys) == [("depot", Scope.OPERATOR)]
     assert found(keys, "other") == [("fleet", Scope.CLIENT)]
     for wrong in ("", SECRET[:-1], SECRET + " ", DIGEST, "depot"):
@@ -34,14 +36,14 @@ def test_a_key_is_known_by_its_hash() -> None:
 def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
     """One line for each, so that a key can be replaced without an interruption."""
     new = sha256(b"new").hexdigest()
-    keys = parse(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
+    keys = parse_keys(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
     assert found(keys) == [("a", Scope.OPERATOR), ("a", Scope.CLIENT)]
     assert found(keys, "new") == [("a", Scope.OPERATOR)]
 
 
 def test_a_file_without_keys_has_none() -> None:
     """That is no error; every key is refused."""
-    for keys in (parse(""), parse("# nobody yet\n"), Keys()):
+    for keys in (parse_keys(""), parse_keys("# nobody yet\n"), ApiKeys()):
         assert not keys
         assert found(keys) == []
 
@@ -66,7 +68,7 @@ def test_a_file_without_keys_has_none() -> None:
 def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:
     """The error has the line's number and the problem, but not the text, which may be the key."""
     with pytest.raises(ConfigurationError, match=f"^line 3: .*{words}") as wrong:
-        parse(f"# keys\ndepot operator {DIGEST}\n{line}\n")
+        parse_keys(f"# keys\ndepot operator {DIGEST}\n{line}\n")
     assert SECRET not in str(wrong.value)
 
 

@@ -27,7 +27,7 @@ def line(name: str, scope: str, secret: str) -> str:
     return f"{name} {scope} {sha256(secret.encode()).hexdigest()}\n"
 
 
-KEYS = auth.parse(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
+KEYS = auth.parse_keys(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
 
 
 def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench

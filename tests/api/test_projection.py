@@ -240,7 +240,7 @@ def test_job_keeps_few_of_very_many_completions() -> None:
     tracemalloc.start()
     try:
         for number in range(20_000):
-            job.take(State.COMPLETED, completed(number + 0.5))
+            job.apply(State.COMPLETED, completed(number + 0.5))
         memory, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -422,7 +422,7 @@ def test_of_others_nothing_is_kept() -> None:
 
 def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
     """Jobs are dropped by age and by size, as in the log."""
-    projection = Projection(1, oldest=10, most_bytes=100)
+    projection = Projection(1, max_age=10, max_bytes=100)
     for at, job in enumerate(("key-1", "key-2", "key-3")):
         projection.apply(queued(at, job))
         projection.apply(completed(at, job=job))
@@ -490,7 +490,7 @@ def test_the_latest_word_on_the_substations_holds() -> None:
 
 def test_what_ended_long_ago_is_forgotten() -> None:
     """An api that runs for weeks keeps no more than one that has just read the event log."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     for number in range(5):
         projection.apply(Event(State.QUEUED, float(number), job=f"j{number}"))
         projection.apply(Event(State.COMPLETED, float(number), job=f"j{number}", substation="s1"))
@@ -501,7 +501,7 @@ def test_what_ended_long_ago_is_forgotten() -> None:
 
 def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
     """Later dates count as now: no job is forgotten because of them, and no snapshot stays."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     for name in ("j1", "j2"):
         projection.apply(Event(State.QUEUED, 1, job=name), 1)
         projection.apply(Event(State.COMPLETED, 2, job=name, substation="s1"), 2)
@@ -514,7 +514,7 @@ def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
 
 def test_a_clock_that_is_behind_makes_nothing_old() -> None:
     """A job is not older than its request, whatever time the substation gives for its end."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     projection.apply(Event(State.QUEUED, 1000, job="j1"))
     projection.apply(Event(State.COMPLETED, 0, job="j1", substation="s1"))
     projection.apply(Event(State.QUEUED, 1001, job="j2"))

@@ -66,4 +66,4 @@ async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
 
 def test_shared_queues_are_looked_at_often_enough() -> None:
     """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
-    assert queue_watch.LOOK_SECONDS < queue_watch.RETURNED_SECONDS < 10
+    assert queue_watch.QUEUE_CHECK_INTERVAL < queue_watch.RETURNED_WINDOW < 10

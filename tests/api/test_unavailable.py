@@ -40,7 +40,7 @@ def silent(bench: Bench) -> None:
 
 def behind(bench: Bench) -> None:
     """Very many requests wait for RabbitMQ's answer."""
-    for number in range(intake.BACKLOG_MOST):
+    for number in range(intake.MAX_BACKLOG):
         bench.publisher.publish("x", "x", b"", lambda _: None, id=str(number))
 
 
@@ -153,7 +153,7 @@ async def test_the_record_of_a_request_is_written_once_there_is_a_log_again(
 ) -> None:
     """Else no other api would ever know the job, nor this one after its next start."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(log, "RETRY_INTERVAL", 0)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         assert (await bench.post({})).status == 202
@@ -172,11 +172,11 @@ async def test_too_many_records_that_wait_for_a_log_are_counted(
 ) -> None:
     """Nothing gathers in memory without bound."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "UNWRITTEN_MOST", 1)
+    monkeypatch.setattr(log, "MAX_UNWRITTEN", 1)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         for number in range(3):
-            bench.log.note(Event(State.QUEUED, AT, f"j{number}"))
+            bench.log.record(Event(State.QUEUED, AT, f"j{number}"))
         await turns()
         assert bench.count("events_lost_total") == 2
 
@@ -186,8 +186,8 @@ async def test_api_accepts_nothing_that_it_could_not_put_on_record(
 ) -> None:
     """What it answers 202 is named by the event log later; the rest is 503, until there is one."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(log, "UNWRITTEN_MOST", 2)
+    monkeypatch.setattr(log, "RETRY_INTERVAL", 0)
+    monkeypatch.setattr(log, "MAX_UNWRITTEN", 2)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         assert [(await bench.post({})).status for _ in range(3)] == [202, 202, 503]
