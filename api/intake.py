@@ -109,7 +109,7 @@ class Intake:
         self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
 
-    async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> AcceptedJob:
+    async def accept(self, charge_in: ChargeIn, trace: Trace, id: str | None = None) -> AcceptedJob:
         """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
         Raises:
@@ -117,13 +117,13 @@ class Intake:
             InvalidField: the request cannot be met.
             NotCaughtUp: with an id, it is not known yet whether the request was accepted before.
         """
-        prepared = self._prepare(wanted, id, "")
+        prepared = self._prepare(charge_in, id, "")
         entry = self._publish_if_new(prepared, trace, trace.headers())
         await _wait_for_confirms([entry])
         return AcceptedJob(_job_of(entry), is_replay=not isinstance(prepared, _NewRequest))
 
     async def accept_all(
-        self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
+        self, charge_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
     ) -> list[Job]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
@@ -134,7 +134,7 @@ class Intake:
         """
         prepared = [
             self._prepare(each, ids[number] if ids else None, f"{number}.")
-            for number, each in enumerate(wanted)
+            for number, each in enumerate(charge_in)
         ]
         headers = trace.headers()
         entries = [self._publish_if_new(each, trace, headers) for each in prepared]
@@ -150,17 +150,17 @@ class Intake:
         return jobs
 
     def _prepare(
-        self, wanted: ChargeIn, id: str | None, where: str
+        self, charge_in: ChargeIn, id: str | None, where: str
     ) -> Job | _Pending | _NewRequest:
         """Return the job or the published request of the same id, else the request to publish."""
         if id is not None:
             if (known := self._log.job(id) or self._pending.get(id)) is not None:
-                check_same(self._request(wanted, id, where), known.request, where)
+                check_same(self._request(charge_in, id, where), known.request, where)
                 return known
             self._log.check_caught_up()
         self._check_broker()
-        self._check_requirements(wanted, where)
-        request = self._request(wanted, id or self._new_id(), where)
+        self._check_requirements(charge_in, where)
+        request = self._request(charge_in, id or self._new_id(), where)
         return _NewRequest(request, request.encode())
 
     def _publish_if_new(
@@ -197,18 +197,18 @@ class Intake:
                 self._end(pending, error)
         return pending
 
-    def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
+    def _request(self, charge_in: ChargeIn, id: str, where: str) -> ChargeRequest:
         try:
-            return wanted.request(id, self._clock())
+            return charge_in.request(id, self._clock())
         except InvalidField as error:
             raise InvalidField(where + error.field, error.problem) from None
 
-    def _check_requirements(self, wanted: ChargeIn, where: str) -> None:
-        now, leaves = self._clock(), wanted.departure_time
+    def _check_requirements(self, charge_in: ChargeIn, where: str) -> None:
+        now, leaves = self._clock(), charge_in.departure_time
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
             raise InvalidField(f"{where}departure_time", problem)
-        named, known = wanted.eligible_substations, self._known()
+        named, known = charge_in.eligible_substations, self._known()
         if named and known and known.isdisjoint(named):
             problem = f"there is no such substation, got {shown(named)}"
             raise InvalidField(f"{where}eligible_substations", problem)

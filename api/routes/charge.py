@@ -43,7 +43,11 @@ TraceParent = Annotated[
 TraceState = Annotated[
     str | None, Header(description="W3C Trace Context: passed on with the traceparent.")
 ]
-Several = Annotated[list[ChargeIn], FailFast(), Body(min_length=1, max_length=MAX_LIST)]
+ChargeIns = Annotated[
+    list[ChargeIn],
+    FailFast(),
+    Body(title="Charge requests", min_length=1, max_length=MAX_LIST),
+]
 
 ACCEPTED: Final = 202
 _KEY: Final = re.compile(KEY_PATTERN)
@@ -51,8 +55,8 @@ _JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8
 _READ: Final = frozenset(
     name.lower().encode() for name in ("Content-Type", "Prefer", HEADER, TRACEPARENT, TRACESTATE)
 )
-_ONE: Final = TypeAdapter(ChargeIn)
-_SEVERAL: Final = TypeAdapter(Several)
+_CHARGE: Final = TypeAdapter(ChargeIn)
+_CHARGES: Final = TypeAdapter(ChargeIns)
 _ANSWER: Final = TypeAdapter(Accepted)
 _ANSWERS: Final = TypeAdapter(AcceptedList)
 
@@ -133,7 +137,7 @@ class ChargeRoutes:
         async def charge(
             request: Request,
             response: Response,
-            wanted: Annotated[ChargeIn | None, Body()] = None,
+            body: Annotated[ChargeIn | None, Body(title="Charge request")] = None,
             *,
             prefer: Prefer = None,
             idempotency_key: IdempotencyKey = None,
@@ -145,13 +149,13 @@ class ChargeRoutes:
             for the decision, and names the substation.
             """
             context = _context(request, prefer, idempotency_key, trace)
-            accepted, headers = await self._charge(wanted or ChargeIn(), context)
+            accepted, headers = await self._charge(body or ChargeIn(), context)
             response.headers.update(headers)
             return accepted
 
         async def charge_several(
             request: Request,
-            wanted: Several,
+            body: ChargeIns,
             idempotency_key: IdempotencyKey = None,
             trace: Trace = of_request,
         ) -> AcceptedList:
@@ -161,7 +165,7 @@ class ChargeRoutes:
             before are the same jobs.
             """
             context = _context(request, None, idempotency_key, trace)
-            return await self._charge_several(wanted, context)
+            return await self._charge_several(body, context)
 
         return [
             ShortcutRoute(
@@ -180,20 +184,20 @@ class ChargeRoutes:
         if (context := self._plain_context(scope, body)) is None:
             return None
         try:
-            wanted = _ONE.validate_json(body) if body else ChargeIn()
+            charge_in = _CHARGE.validate_json(body) if body else ChargeIn()
         except ValidationError:
             return None
-        accepted, headers = await self._charge(wanted, context)
+        accepted, headers = await self._charge(charge_in, context)
         return Answer(_ANSWER.dump_json(accepted), _with_trace(context.trace, headers))
 
     async def _plain_charges(self, scope: Scope, body: bytes) -> Answer | None:
         if (context := self._plain_context(scope, body)) is None:
             return None
         try:
-            wanted = _SEVERAL.validate_json(body)
+            charges_in = _CHARGES.validate_json(body)
         except ValidationError:
             return None
-        accepted = await self._charge_several(wanted, context)
+        accepted = await self._charge_several(charges_in, context)
         return Answer(_ANSWERS.dump_json(accepted), _with_trace(context.trace, {}))
 
     def _plain_context(self, scope: Scope, body: bytes) -> RequestContext | None:
@@ -209,11 +213,11 @@ class ChargeRoutes:
         return RequestContext(auth_result(scope).key_name, text.get("prefer"), key, trace)
 
     async def _charge(
-        self, wanted: ChargeIn, context: RequestContext
+        self, charge_in: ChargeIn, context: RequestContext
     ) -> tuple[Accepted, Mapping[str, str]]:
         """Return the answer, and the headers that say what it is."""
         keyed_id = job_id(context.caller, context.key) if context.key else None
-        job, is_replay = await self._intake.accept(wanted, context.trace, keyed_id)
+        job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
         headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
         if _respond_async(context.prefer):
@@ -223,12 +227,12 @@ class ChargeRoutes:
         return schemas.accepted(job), headers
 
     async def _charge_several(
-        self, wanted: list[ChargeIn], context: RequestContext
+        self, charges_in: list[ChargeIn], context: RequestContext
     ) -> AcceptedList:
         ids = None
         if key := context.key:
-            ids = [job_id(context.caller, key, number) for number in range(1, len(wanted) + 1)]
-        jobs = await self._intake.accept_all(wanted, context.trace, ids)
+            ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
+        jobs = await self._intake.accept_all(charges_in, context.trace, ids)
         return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
 
 

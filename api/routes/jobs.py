@@ -33,21 +33,21 @@ def router(log: EventLog, projection: Projection) -> APIRouter:
         return schemas.charge(found)
 
     @routes.get("/charges", summary="List jobs", dependencies=[Depends(check_query)])
-    async def jobs(wanted: Annotated[JobFilter, Query()]) -> ChargeList:
+    async def jobs(job_filter: Annotated[JobFilter, Query()]) -> ChargeList:
         """Return a page of jobs, the oldest first, without their decisions.
 
         A parameter that is unknown or given twice is an error.
         """
         log.check_caught_up()
         try:
-            jobs = projection.after(wanted.after, wanted.status, wanted.substation)
-            found = list(islice(jobs, wanted.limit + 1))
+            jobs = projection.after(job_filter.after, job_filter.status, job_filter.substation)
+            found = list(islice(jobs, job_filter.limit + 1))
         except KeyError:
-            raise NotFound(f"after: there is no such job, got {shown(wanted.after)}") from None
-        page = found[: wanted.limit]
+            raise NotFound(f"after: there is no such job, got {shown(job_filter.after)}") from None
+        page = found[: job_filter.limit]
         return ChargeList(
             charges=[schemas.listed(job) for job in page],
-            next=page[-1].id if len(found) > wanted.limit else None,
+            next=page[-1].id if len(found) > job_filter.limit else None,
         )
 
     return routes

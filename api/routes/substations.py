@@ -137,22 +137,22 @@ def control_router(
     operator_key = Depends(operator)  # an annotation would not see a name of this function
 
     @routes.put("/substations/{id}", summary="Replace the controls of a substation")
-    async def control(id: Id, wanted: ControlIn, key: ApiKey = operator_key) -> ControlOut:
+    async def control(id: Id, body: ControlIn, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
         A field that is left out gets its default. Answered once RabbitMQ has confirmed the change,
         which outlives restarts.
         """
-        return await change_controls(id, lambda _: (wanted.state, wanted.limit), key)
+        return await change_controls(id, lambda _: (body.state, body.limit), key)
 
     @routes.patch("/substations/{id}", summary="Change the controls of a substation")
-    async def change(id: Id, wanted: ControlChange, key: ApiKey = operator_key) -> ControlOut:
+    async def change(id: Id, body: ControlChange, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
         A field that is left out stays as it is. Answered once RabbitMQ has confirmed the change,
         which outlives restarts.
         """
-        return await change_controls(id, wanted.apply_to, key)
+        return await change_controls(id, body.apply_to, key)
 
     async def change_controls(id: str, change: Change, key: ApiKey) -> ControlOut:
         ids = known()
