@@ -137,7 +137,7 @@ async def see(
         )
     ],
 )
-async def test_a_plain_request_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_request_as_fastapi_does(
     path: str,
     fields: object,
     status: int,
@@ -157,7 +157,7 @@ async def test_a_plain_request_is_the_same_as_by_fastapi(
 
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
 @pytest.mark.parametrize(("again", "status"), [(FULL, 202), ({}, 422)])
-async def test_a_plain_request_sent_again_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_repeated_request_as_fastapi_does(
     path: str, again: object, status: int
 ) -> None:
     """The same one is the same job; another one with its key is refused."""
@@ -174,7 +174,7 @@ async def test_a_plain_request_sent_again_is_the_same_as_by_fastapi(
 
 
 @pytest.mark.parametrize("outcomes", [OUTCOMES, OUTCOMES[::-1]])
-async def test_a_plain_list_that_is_accepted_in_part_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_partly_accepted_list_as_fastapi_does(
     outcomes: tuple[Outcome, Outcome],
 ) -> None:
     """503 with the ids of those that are jobs now."""
@@ -187,7 +187,7 @@ async def test_a_plain_list_that_is_accepted_in_part_is_the_same_as_by_fastapi(
     assert (found[0].status, len(found[0].body["accepted"])) == (503, 1)
 
 
-async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plain_request_is_answered_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a list of them; what is not plain is."""
 
     def fail(*_: object, **__: object) -> None:
@@ -200,7 +200,7 @@ async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.Monke
         assert (await bench.ask("POST", "/charge", b"{}", [OTHERWISE])).status == 500
 
 
-async def test_a_list_waits_for_its_confirms_without_a_task_for_each() -> None:
+async def test_list_waits_for_its_confirms_in_one_task() -> None:
     """One task and one future for all of them."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
@@ -213,7 +213,7 @@ async def test_a_list_waits_for_its_confirms_without_a_task_for_each() -> None:
     assert len(await asking) == 100
 
 
-async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_gone() -> None:
+async def test_second_waiter_is_answered_though_the_first_has_disconnected() -> None:
     """The first one's end is not the request's."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
@@ -229,7 +229,7 @@ async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_g
     assert first.cancelled()
 
 
-async def test_a_request_that_was_given_up_is_no_job_any_more() -> None:
+async def test_request_that_timed_out_is_not_a_job_when_confirmed_late() -> None:
     """RabbitMQ may confirm it later: its client was told 503, and the link sends it no more."""
     bench = Bench(confirm_timeout=0.01)
     del bench.publisher.automatic[REQUESTS]
@@ -244,7 +244,7 @@ async def test_a_request_that_was_given_up_is_no_job_any_more() -> None:
     assert bench.publisher.events() == []
 
 
-async def test_a_job_that_cannot_be_put_on_record_is_its_clients_error_alone(
+async def test_job_that_cannot_be_recorded_fails_only_its_own_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It ends neither the link to RabbitMQ nor the service."""
@@ -264,7 +264,7 @@ def decision(number: int) -> Event:
     return assigned(f"job{number}", "s1", **{f"s{each}": 1 for each in range(number)})
 
 
-async def test_a_large_decision_is_packed_off_the_way_of_its_event(
+async def test_large_decision_is_packed_later_by_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a thread of its own, a little later; a small one is kept as it is."""
@@ -287,7 +287,7 @@ async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     assert (few.decision, many.decision) == before
 
 
-def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpacked_decisions_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest are kept as they came; memory stays bounded while a long log is read."""
     size = len(wire.encode(dict(decision(1_009).detail)))
     monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 2 * size)
@@ -328,7 +328,7 @@ def sent_again(*sizes: int) -> list[Event]:
         pytest.param((1_000, 1, 1_000, 100), id="again and again"),
     ],
 )
-def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
+def test_unpacked_bytes_count_only_the_latest_decision_of_a_job(
     monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
 ) -> None:
     """However often and however large: the bound on decisions as they came holds after it."""
@@ -351,7 +351,7 @@ def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
     assert [job.id for job in kept if job.assigned and job.assigned.is_large] == names[3:]
 
 
-async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
+async def test_past_events_are_frozen_for_the_garbage_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It walks through it no more while an api starts, and through what is new as ever."""
@@ -378,7 +378,7 @@ class Cycle:
         self.itself = self
 
 
-async def test_garbage_is_collected_though_the_past_is_kept_from_the_collector(
+async def test_garbage_is_collected_though_past_events_are_frozen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What nothing refers to any more, when what was read is frozen, is not frozen with it."""

@@ -21,7 +21,7 @@ def found(keys: ApiKeys, secret: str = SECRET) -> list[tuple[str, Scope]]:
     return [(each.name, each.scope) for each in keys.entries_for(secret.encode())]
 
 
-def test_a_key_is_known_by_its_hash() -> None:
+def test_key_is_found_by_its_hash() -> None:
     """Comments, empty lines and the case of the hash do not matter; other keys are not known."""
     other = sha256(b"other").hexdigest()
     keys = parse_keys(
@@ -33,7 +33,7 @@ def test_a_key_is_known_by_its_hash() -> None:
         assert found(keys, wrong) == []
 
 
-def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
+def test_key_may_have_several_scopes_and_a_name_several_keys() -> None:
     """One line for each, so that a key can be replaced without an interruption."""
     new = sha256(b"new").hexdigest()
     keys = parse_keys(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
@@ -41,7 +41,7 @@ def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
     assert found(keys, "new") == [("a", Scope.OPERATOR)]
 
 
-def test_a_file_without_keys_has_none() -> None:
+def test_key_file_without_keys_rejects_every_key() -> None:
     """That is no error; every key is refused."""
     for keys in (parse_keys(""), parse_keys("# nobody yet\n"), ApiKeys()):
         assert not keys
@@ -65,7 +65,7 @@ def test_a_file_without_keys_has_none() -> None:
         (f"{SECRET} operator {DIGEST.upper()}", "the key itself stands there"),
     ],
 )
-def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:
+def test_invalid_key_line_is_named_without_showing_a_key(line: str, words: str) -> None:
     """The error has the line's number and the problem, but not the text, which may be the key."""
     with pytest.raises(ConfigurationError, match=f"^line 3: .*{words}") as wrong:
         parse_keys(f"# keys\ndepot operator {DIGEST}\n{line}\n")
@@ -77,7 +77,7 @@ def settings(path: Path) -> ApiSettings:
     return parse_settings(ApiSettings, {"API_KEYS_FILE": str(path)})
 
 
-def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
+def test_api_keys_file_is_read(tmp_path: Path) -> None:
     """Without the variable there are no keys; a file that is wrong is named with its line."""
     path = tmp_path / "keys"
     path.write_text(f"depot operator {DIGEST}\n")
@@ -89,7 +89,7 @@ def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_key_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     """A missing file, and one that is not text."""
     path = tmp_path / "keys"
     if content is not None:

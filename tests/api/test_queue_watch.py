@@ -55,7 +55,7 @@ async def test_each_missing_queue_is_named(queue: str) -> None:
     assert await problems(declarer, FakePublisher()) == [MISSING.format(queue)]
 
 
-async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
+async def test_queue_that_may_not_be_inspected_is_not_missing() -> None:
     """RabbitMQ 4.2.6 and later refuse it; what finds no queue tells of it for a while."""
     declarer = FakeDeclarer(BrokerUnavailable("ACCESS_REFUSED"))
     publisher = FakePublisher()
@@ -64,6 +64,6 @@ async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
     assert await problems(declarer, publisher) == [MISSING.format(topology.REQUESTS)]
 
 
-def test_shared_queues_are_looked_at_often_enough() -> None:
+def test_queue_check_interval_is_shorter_than_the_returned_window() -> None:
     """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
     assert queue_watch.QUEUE_CHECK_INTERVAL < queue_watch.RETURNED_WINDOW < 10
