@@ -104,7 +104,7 @@ def _key(number: int, words: list[str]) -> ApiKey:
             f"(printf %s KEY | sha256sum), got {len(digest)} characters"
         )
     if digest.lower() in (sha256(word.encode()).hexdigest() for word in (name, scope)):
-        raise ConfigurationError(f"line {number}: the key itself stands there, not just its hash")
+        raise ConfigurationError(f"line {number}: the line has the key itself, not just its hash")
     if not _NAME.fullmatch(name) or name == NOBODY:
         raise ConfigurationError(
             f"line {number}: the name must be 1 to 64 letters, digits or . _ - and not {NOBODY}, "
@@ -161,14 +161,14 @@ def cross_origin_problem(method: str, headers: Mapping[str, str]) -> str | None:
     host = headers.get("host", "")
     if not _is_local(host):
         return (
-            "without a key, ask by localhost or by an address: another name may be anybody's, got "
-            f"the Host {shown(host)}"
+            "without a key, use localhost or an IP address as the host: anybody may own another "
+            f"name, got the Host {shown(host)}"
         )
     if method in SAFE_METHODS or not _is_foreign(host, headers):
         return None
     return (
-        "by its Sec-Fetch-Site or Origin, a browser sends this for another site's page: send it "
-        "from a program, or with a key"
+        "by its Sec-Fetch-Site or Origin, a browser sends this request for another site's page: "
+        "send it from a program, or with a key"
     )
 
 

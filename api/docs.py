@@ -48,13 +48,13 @@ def page(document: Mapping[str, Any]) -> str:
 def _operations(document: Mapping[str, Any]) -> Iterator[str]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            rows = "".join(_row(*row) for row in [*_takes(operation), *_answers(operation)])
+            rows = "".join(_row(*row) for row in [*_inputs(operation), *_answers(operation)])
             text = escape(operation.get("description") or operation.get("summary") or "")
             yield f"<h2><b>{method.upper()}</b>{escape(path)}</h2><p>{text}</p>"
             yield f"<table>{rows}</table>"
 
 
-def _takes(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _inputs(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for each in operation.get("parameters", ()):
         need = "" if each.get("required") else "optional. "
         yield f"{each['in']} {each['name']}", need + each.get("description", "")

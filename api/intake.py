@@ -1,4 +1,4 @@
-"""The intake of charge requests: accepted means that RabbitMQ has confirmed them."""
+"""The intake of charge requests: a request is accepted once RabbitMQ has confirmed it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Intake:
         return AcceptedJob(_job_of(entry), is_replay=not isinstance(prepared, _NewRequest))
 
     async def accept_all(
-        self, charge_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
+        self, charges_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
     ) -> list[Job]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
@@ -134,7 +134,7 @@ class Intake:
         """
         prepared = [
             self._prepare(each, ids[number] if ids else None, f"{number}.")
-            for number, each in enumerate(charge_in)
+            for number, each in enumerate(charges_in)
         ]
         headers = trace.headers()
         entries = [self._publish_if_new(each, trace, headers) for each in prepared]

@@ -95,8 +95,8 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
     if isinstance(error.__cause__, ValueError | RecursionError):  # reading the body
         return await _invalid_field(request, InvalidField("body", f"not JSON: {error.__cause__}"))
     detail = {
-        HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs shows what there is",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not know the method {shown(method)}",
+        HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs lists the routes",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not support the method {shown(method)}",
     }.get(HTTPStatus(error.status_code), error.detail)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

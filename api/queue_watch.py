@@ -16,7 +16,7 @@ RETURNED_WINDOW: Final = (
 # without the controls: a broker of an earlier version lacks them, and requests work without
 NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
 MISSING: Final = (
-    "the queue {} is missing: `make up` makes it anew, or, at a broker of your own, "
+    "the queue {} is missing: run `make up` again, or, with a broker of your own, "
     "`python -m grid declare`"
 )
 

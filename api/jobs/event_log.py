@@ -1,4 +1,4 @@
-"""The event log as the api reads and writes it: it fills the projection, and wakes who waits."""
+"""The event log as the api reads and writes it; it fills the projection."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_INTERVAL: Final = 1.0
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
-MAX_UNWRITTEN: Final = (
-    10_000  # events being written; beyond, an event that RabbitMQ refuses is given up
-)
+MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
 
 
 class EventLog:
-    """The event log; a mark of its own shows when the api has read all there was before its start.
+    """A reader and writer of the event log, which also wakes requests that wait for a decision.
+
+    A mark of its own shows when it has read all that was written before its start.
 
     ``clock`` returns Unix seconds.
     """
@@ -114,7 +114,7 @@ class EventLog:
         return self._projection.get(id)
 
     async def mark(self) -> None:
-        """Write the mark, again and again until it was read back."""
+        """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
         self._metrics.caught_up.set(1)
         log.info(
@@ -132,7 +132,7 @@ class EventLog:
             packing = partial(_packed, [assigned for _, assigned in known])
             try:
                 packed = await in_thread(packing, "packing of decisions")
-            except RuntimeError:  # the system has no thread left
+            except RuntimeError:  # no more threads can be started
                 packed = packing()
             for (job, before), after in zip(known, packed, strict=True):
                 if job.assigned is before:
@@ -197,5 +197,5 @@ def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _decided(job: Job) -> bool:
-    """Return whether it is known where a job goes and why, or that it has ended."""
+    """Return whether the decision on a job is known, or that it has ended."""
     return job.decided or job.status in ENDED

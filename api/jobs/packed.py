@@ -1,4 +1,4 @@
-"""A job in few bytes: everything but its decision. Pure.
+"""A job packed into few bytes, without its decision. Pure.
 
 What a list filters by comes first, so that most jobs need not be unpacked.
 """

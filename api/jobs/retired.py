@@ -1,4 +1,4 @@
-"""Ended jobs that memory has no room for, kept packed so that a retry is still known. Pure."""
+"""Ended jobs that are not kept in full, packed so that a retry is still recognized. Pure."""
 
 from __future__ import annotations
 

@@ -29,14 +29,16 @@ logger = logging.getLogger(__name__)
 TAG: Final = "substations"
 
 NO_KEYS: Final = (
-    "no key is configured: `python -m api.new_key NAME operator` makes one, and the line of it for "
-    "a file that OPERATOR_KEYS_FILE names, or API_KEYS_FILE, with which everybody needs a key"
+    "no key is configured: `python -m api.new_key NAME operator` makes one; its line goes into the "
+    "file of OPERATOR_KEYS_FILE, or of API_KEYS_FILE, which makes keys required for all requests"
 )
 NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
 
 # for the OpenAPI document: the key is checked once, by the middleware
 _BEARER: Final = HTTPBearer(
-    scheme_name=SECURITY_SCHEME, description="A key of API_KEYS or API_KEYS_FILE.", auto_error=False
+    scheme_name=SECURITY_SCHEME,
+    description="A key of API_KEYS, API_KEYS_FILE or OPERATOR_KEYS_FILE.",
+    auto_error=False,
 )
 _ERRORS: Final = {
     **problem(401, "The key is missing, or not known."),

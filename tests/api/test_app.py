@@ -23,7 +23,7 @@ from tests.api.bench import FULL, PROBLEM, Bench, problem
 async def test_every_error_is_a_problem_document(
     method: str, path: str, status: int, words: str
 ) -> None:
-    """Whatever is asked for, the answer has one form, and says what is wrong."""
+    """Every error has the same form, and says what was wrong."""
     async with Bench().serve() as bench:
         answer = await bench.ask(method, path)
         assert words in problem(answer, status)["detail"]
@@ -43,7 +43,7 @@ async def test_every_error_is_a_problem_document(
 async def test_wrong_method_is_answered_with_the_allowed_ones(
     method: str, path: str, allowed: str
 ) -> None:
-    """Of all routes of that path."""
+    """The header Allow lists the methods of all routes of that path."""
     async with Bench().serve() as bench:
         answer = await bench.ask(method, path)
         assert answer.status == 405
@@ -97,7 +97,7 @@ async def test_requests_are_counted_by_route_and_never_by_path() -> None:
 
 
 async def test_document_lists_every_route_and_every_error() -> None:
-    """It loads, and what it says of errors is what they are."""
+    """Every operation declares its errors, as problem documents."""
     async with Bench().serve() as bench:
         document = (await bench.get("/openapi.json")).body
         assert (await bench.get("/docs")).status == 200

@@ -64,7 +64,7 @@ async def test_monitoring_paths_need_no_key(path: str) -> None:
 
 
 async def test_api_without_required_keys_still_rejects_an_unknown_key() -> None:
-    """Where no key is needed, a wrong one is still refused: the client has made a mistake."""
+    """An unknown key is rejected though no key is needed: the client has made a mistake."""
     async with Bench(keys=KEYS).serve() as api:
         assert (await ask(api, "/charges", None)).status == 200
         assert (await ask(api, "/charges", "wrong")).status == 401
@@ -110,7 +110,7 @@ async def test_rate_limit_answers_429_with_retry_after() -> None:
 )
 @example(rate=0.2, pauses=[0.2, 0.0, 5.0])  # a sum that ends just below a token
 def test_rate_limit_never_admits_more_than_rate_and_burst(rate: float, pauses: list[float]) -> None:
-    """The number admitted never exceeds rate and burst; a client that waits as told is admitted."""
+    """Never more than rate and burst are admitted; a client that waits for so long is admitted."""
     limit, now, came = RateLimit(rate), 0.0, 0
     for pause in pauses:
         now += pause
@@ -184,16 +184,16 @@ def test_operator_key_file_does_not_make_keys_required(tmp_path: Path) -> None:
     """Charging stays open on this machine; a client's line in that file is an error."""
     file = tmp_path / "operators"
     file.write_text(OPERATOR_LINE)
-    told = settings(OPERATOR_KEYS_FILE=str(file))
-    assert not told.key_required
-    assert told.api_keys().has_scope(Scope.OPERATOR)
+    found = settings(OPERATOR_KEYS_FILE=str(file))
+    assert not found.key_required
+    assert found.api_keys().has_scope(Scope.OPERATOR)
     both = settings(OPERATOR_KEYS_FILE=str(file), API_KEYS=CLIENT_LINE)
     assert both.key_required
     assert both.api_keys().has_scope(Scope.CLIENT)
     assert both.api_keys().has_scope(Scope.OPERATOR)
     file.write_text(CLIENT_LINE)
     with pytest.raises(ConfigurationError, match=f"OPERATOR_KEYS_FILE={file}: it is for operators"):
-        told.api_keys()
+        found.api_keys()
 
 
 def test_api_keys_variable_with_an_invalid_line_is_named() -> None:

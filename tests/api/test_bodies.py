@@ -35,7 +35,7 @@ async def test_api_rejects_a_body_that_is_not_json(data: bytes, words: str) -> N
 )
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
 async def test_api_rejects_a_body_that_is_not_declared_as_json(kind: str | None, path: str) -> None:
-    """415 that says which header to send: curl declares a form unless told otherwise."""
+    """415 that says which header to send: curl declares a form by default."""
     async with Bench().serve() as bench:
         headers = [("Content-Type", kind)] if kind else []
         found = problem(await bench.ask("POST", path, b'{"priority": 3}', headers), 415)
@@ -111,7 +111,7 @@ async def test_bytes_beyond_the_content_length_are_not_part_of_the_body() -> Non
 async def test_api_answers_while_an_oversized_body_never_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the limit the api reads on for a while only, and then still answers the client."""
+    """After the limit the api discards the body for a limited time, and then answers the client."""
     monkeypatch.setattr(middleware, "DRAIN_TIMEOUT", 0.05)
 
     async def endless() -> AsyncIterator[bytes]:

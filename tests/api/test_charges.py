@@ -1,4 +1,4 @@
-"""What became of the jobs: one, many by pages, and the substations."""
+"""Reading jobs, one or page by page, and the substations."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_following_next_lists_every_job_once(size: int, pages: int) -> Non
     ],
 )
 async def test_job_filter_names_the_parameter_that_is_invalid(query: str, field: str) -> None:
-    """422 with the name in the query, misspelt ones too: what is ignored would show too much."""
+    """422 with the parameter, also a misspelt one: ignored, it would leave too many jobs."""
     async with Bench().serve() as bench:
         found = problem(await bench.get(f"/charges?{query}"), 422)
         assert [each["field"] for each in found["errors"]] == [field]
@@ -133,7 +133,7 @@ async def test_list_after_an_unknown_job_is_404() -> None:
 
 
 async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
-    """Before its first word there are none, and no time."""
+    """Before its first snapshot there are none, and no time."""
     async with Bench().serve() as bench:
         assert (await bench.get("/substations")).body == {"as_of": None, "substations": []}
         one = {
@@ -164,7 +164,7 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
 
 @pytest.mark.parametrize("path", ["/charge/nobody", "/charges", "/substations"])
 async def test_unknown_job_is_503_while_the_event_log_is_read(path: str) -> None:
-    """503 and not 404 or an empty list: what is not known yet may well be there."""
+    """503 and not 404 or an empty list: the job may be in the part that was not read yet."""
     async with Bench().serve() as bench:
         bench.log.caught_up.clear()
         answer = await bench.get(path)
@@ -173,7 +173,7 @@ async def test_unknown_job_is_503_while_the_event_log_is_read(path: str) -> None
 
 
 async def test_known_job_is_shown_while_the_event_log_is_read() -> None:
-    """What the log has told already needs no waiting."""
+    """A job that was read already is shown at once."""
     async with Bench().serve() as bench:
         bench.log.caught_up.clear()
         bench.hear(assigned("early"))
@@ -201,7 +201,7 @@ async def test_api_shows_every_waiting_job_beyond_max_jobs() -> None:
 
 
 async def test_answer_has_the_decision_of_a_job_that_was_packed_meanwhile() -> None:
-    """Whoever waits for where its vehicle goes is told, whatever has come since."""
+    """A client that waits for the decision gets it, whatever other jobs came since."""
     async with Bench(max_jobs=1, decision_wait=20).serve() as bench:
         asking = asyncio.create_task(bench.post())
         await bench.until(lambda: bench.projection.get("job1") is not None)

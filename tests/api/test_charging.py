@@ -35,7 +35,7 @@ OUTCOMES = (Outcome.CONFIRMED, Outcome.REFUSED)  # of two requests
 
 
 class Seen(NamedTuple):
-    """All that others see of a request: RabbitMQ, the client, and who reads the metrics."""
+    """What is visible of a request from outside: to RabbitMQ, to the client, in the metrics."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -64,7 +64,7 @@ def full(bench: Bench) -> None:
 
 
 def one_substation(bench: Bench) -> None:
-    """The dispatcher has told that there is s1 alone."""
+    """The dispatcher has written that s1 is the only substation."""
     bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
 
 
@@ -214,7 +214,7 @@ async def test_list_waits_for_its_confirms_in_one_task() -> None:
 
 
 async def test_second_waiter_is_answered_though_the_first_has_disconnected() -> None:
-    """The first one's end is not the request's."""
+    """The request goes on when the first client that waits for it disconnects."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
     first, second = [
@@ -230,7 +230,7 @@ async def test_second_waiter_is_answered_though_the_first_has_disconnected() -> 
 
 
 async def test_request_that_timed_out_is_not_a_job_when_confirmed_late() -> None:
-    """RabbitMQ may confirm it later: its client was told 503, and the link sends it no more."""
+    """RabbitMQ may confirm it later; its client got 503, and the link does not send it again."""
     bench = Bench(confirm_timeout=0.01)
     del bench.publisher.automatic[REQUESTS]
     for number in range(3):

@@ -128,7 +128,7 @@ VALUES: Final = (
 def test_api_accepts_exactly_the_field_values_of_the_document(
     method: str, path: str, shape: str
 ) -> None:
-    """Else it is refused by its name, whatever stands in it."""
+    """Any other value is rejected with the name of the field."""
     is_allowed = jsonschema_rs.validator_for(
         {"$ref": f"#/components/schemas/{shape}", **SHAPES}, validate_formats=False
     ).is_valid
@@ -170,7 +170,7 @@ def parameters(method: str, path: str, kind: str) -> dict[str, Callable[[Any], b
 
 
 def test_api_accepts_exactly_the_query_parameters_of_the_document() -> None:
-    """Of a query: a number is in digits, and nothing else that Python would take for one."""
+    """A number in a query consists of digits, and of nothing else that Python reads as a number."""
     allowed = parameters("GET", "/charges", "query")
     texts = ODD_TEXTS | st.from_regex(r"[+ ]?[0-9_]{1,5}(\.0)?", fullmatch=True)
     with serving() as ask:
@@ -194,7 +194,7 @@ def test_api_accepts_exactly_the_query_parameters_of_the_document() -> None:
 
 
 def test_api_accepts_exactly_the_headers_of_the_document() -> None:
-    """Of the headers the Idempotency-Key alone has a form that is asked for."""
+    """Only the Idempotency-Key has to have a certain form."""
     allowed = parameters("POST", "/charge", "header")
     with serving() as ask:
 
@@ -223,7 +223,7 @@ async def test_repeated_query_parameter_is_rejected(bench: Bench) -> None:
 
 
 def test_no_parameter_of_the_document_is_a_list_or_null() -> None:
-    """A header or query holds no null, and some makers of clients leave out what has a union."""
+    """Headers and queries cannot hold null, and some client generators skip unions."""
     for operations in DOCUMENT["paths"].values():
         for operation in operations.values():
             for each in operation.get("parameters", ()):
@@ -238,13 +238,13 @@ def test_document_of_patch_has_no_defaults() -> None:
 
 
 def test_vehicle_pattern_allows_every_printable_character() -> None:
-    """The pattern of the document refuses no name that was good before there was one."""
+    """The pattern of the document rejects no name that was accepted before there was a pattern."""
     printable = [chr(code) for code in range(0x11_0000) if chr(code).isprintable()]
     assert all(re.fullmatch(messages.VEHICLE_PATTERN, each) for each in printable)
     assert not re.search(messages.VEHICLE_PATTERN, NO_BREAK_SPACE)
 
 
 def test_document_equals_the_committed_copy() -> None:
-    """A client made of it goes on working; who changes it on purpose changes this copy as well."""
+    """Generated clients keep working; a change on purpose changes this copy as well."""
     before = json.loads((Path(__file__).parent / "openapi.json").read_text(encoding="utf-8"))
     assert json.dumps(DOCUMENT, indent=1) == json.dumps(before, indent=1)

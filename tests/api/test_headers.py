@@ -1,4 +1,4 @@
-"""Headers that come more than once, methods and addresses that mean the same as another."""
+"""Repeated headers, trailing slashes, and HEAD."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = ("Idempotency-Key", "a")
     ],
 )
 async def test_repeated_single_header_is_rejected(name: str, values: tuple[str, str]) -> None:
-    """400 that names it: nobody has to guess which of the two was meant."""
+    """400 that names it: the api does not guess which of the two was meant."""
     async with Bench().serve() as bench:
         headers = [(name, each) for each in values]
         found = problem(await bench.ask("POST", "/charge", b"{}", headers), 400)
@@ -40,7 +40,7 @@ async def test_all_repeated_single_headers_are_named_at_once() -> None:
 
 
 async def test_repeated_list_headers_are_joined() -> None:
-    """Prefer and tracestate are joined, in their order; what nobody reads may come as it likes."""
+    """Prefer and tracestate are joined, in their order; unread headers may come twice."""
     parent = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
     headers = [
         ("Prefer", "wait=5"),
@@ -61,7 +61,7 @@ async def test_repeated_list_headers_are_joined() -> None:
 
 
 async def test_request_with_two_traceparents_starts_a_new_trace() -> None:
-    """No request is refused over its trace, and neither of the two is believed."""
+    """The request is accepted, and neither of the two is used."""
     parents = [("traceparent", f"00-{each * 32}-{each * 16}-01") for each in "ab"]
     async with Bench().serve() as bench:
         answer = await bench.ask("POST", "/charge", None, parents)
@@ -116,7 +116,7 @@ async def test_encoded_slash_within_an_id_is_kept() -> None:
 
 
 async def test_trailing_slash_bypasses_neither_limit_nor_authentication() -> None:
-    """What is decided by the path of a request is decided by the same one."""
+    """Authentication and the size limit see the path without the slash."""
     async with Bench(closed=True).serve() as bench:
         assert (await bench.ask("GET", "/healthz/")).status == 200
         problem(await bench.ask("POST", "/charge/"), 401)

@@ -1,4 +1,4 @@
-"""The file of keys: what it may say, and that no error shows a key."""
+"""The key file: its format, and that no error shows a key."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_key_file_without_keys_rejects_every_key() -> None:
         (f"de/pot operator {DIGEST}", "name must be .* got 'de/pot'"),
         (f"depot admin {DIGEST}", "scope must be one of operator, client, got 'admin'"),
         (f"depot OPERATOR {DIGEST}", "got 'OPERATOR'"),
-        (f"operator {SECRET} {DIGEST}", "the key itself stands there"),
-        (f"{SECRET} operator {DIGEST.upper()}", "the key itself stands there"),
+        (f"operator {SECRET} {DIGEST}", "the line has the key itself"),
+        (f"{SECRET} operator {DIGEST.upper()}", "the line has the key itself"),
     ],
 )
 def test_invalid_key_line_is_named_without_showing_a_key(line: str, words: str) -> None:

@@ -56,7 +56,7 @@ async def test_each_missing_queue_is_named(queue: str) -> None:
 
 
 async def test_queue_that_may_not_be_inspected_is_not_missing() -> None:
-    """RabbitMQ 4.2.6 and later refuse it; what finds no queue tells of it for a while."""
+    """RabbitMQ 4.2.6 and later refuse it; a returned request shows that it is missing."""
     declarer = FakeDeclarer(BrokerUnavailable("ACCESS_REFUSED"))
     publisher = FakePublisher()
     assert await problems(declarer, publisher) == []
@@ -65,5 +65,5 @@ async def test_queue_that_may_not_be_inspected_is_not_missing() -> None:
 
 
 def test_queue_check_interval_is_shorter_than_the_returned_window() -> None:
-    """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
+    """An api that is not ready gets no requests, so only the check finds that the queue is back."""
     assert queue_watch.QUEUE_CHECK_INTERVAL < queue_watch.RETURNED_WINDOW < 10

@@ -45,7 +45,7 @@ async def test_invalid_item_of_a_list_is_named(body: object, field: str) -> None
 
 
 async def test_list_of_invalid_items_is_answered_with_the_first() -> None:
-    """One list within its size could hold a hundred thousand, and keep everybody waiting."""
+    """A list within the size limit could have a hundred thousand errors, and block the api."""
     async with Bench().serve() as bench:
         wrong = [{f"f{n}": 1 for n in range(100)} for _ in range(1_000)]
         found = problem(await bench.post(wrong, "/charges"), 422)

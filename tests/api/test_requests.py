@@ -1,4 +1,4 @@
-"""One request: what it may say, what is answered, and where it goes."""
+"""One request: its fields, its answer, and what is published."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_request_without_a_body_is_accepted() -> None:
 
 
 async def test_no_request_uses_a_thread() -> None:
-    """FastAPI would do so for each plain function of ours: that costs on a busy machine."""
+    """FastAPI runs plain functions in threads, which costs on a busy machine."""
     async with Bench().serve() as bench:
         before = set(threading.enumerate())
         await bench.post()
@@ -62,7 +62,7 @@ async def test_every_field_is_published_and_shown() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"null"])
 async def test_empty_body_is_a_request(data: bytes) -> None:
-    """Nothing, an empty object and null are all a request without wishes."""
+    """No body, an empty object and null are all a request with default values."""
     async with Bench().serve() as bench:
         assert (await bench.ask("POST", "/charge", data, [JSON])).status == 202
 
@@ -153,7 +153,7 @@ async def test_api_names_the_field_that_is_invalid(body: object, field: str, wor
 
 
 async def test_all_invalid_fields_are_named_at_once_up_to_a_maximum() -> None:
-    """A client sees every mistake; a body made of mistakes gets no answer many times its size."""
+    """A client sees every mistake; the answer to a body of many mistakes is bounded."""
     async with Bench().serve() as bench:
         found = problem(await bench.post({"priority": "x", "color": 1, "vehicle_id": ""}), 422)
         assert {each["field"] for each in found["errors"]} == {"priority", "color", "vehicle_id"}
@@ -164,7 +164,7 @@ async def test_all_invalid_fields_are_named_at_once_up_to_a_maximum() -> None:
 
 
 async def test_request_for_unknown_substations_only_is_rejected() -> None:
-    """A typing error is told at once; one known name is enough, and so is not knowing any yet."""
+    """One known name is enough; before the first snapshot every name is accepted."""
     async with Bench().serve() as bench:
         wanted = {"eligible_substations": ["s8", "s9"]}
         assert (await bench.post(wanted)).status == 202

@@ -1,4 +1,4 @@
-"""While RabbitMQ does not keep what it is given, nothing is accepted."""
+"""Nothing is accepted while RabbitMQ does not confirm it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Failing:
 async def test_request_that_cannot_be_published_can_be_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its client is answered 500 at once; a retry with the same key is published anew."""
+    """Its client is answered 500 at once; a retry with the same key is published."""
     async with Bench().serve() as bench:
         monkeypatch.setattr(bench.publisher, "publish", Failing(bench, 1))
         async with asyncio.timeout(4):  # less than until RabbitMQ must have confirmed
@@ -151,7 +151,7 @@ async def test_request_that_cannot_be_encoded_can_be_sent_again(
 async def test_queued_event_is_written_once_the_event_log_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else no other api would ever know the job, nor this one after its next start."""
+    """Otherwise no other api would know the job, nor this one after its next start."""
     monkeypatch.setattr(event_log, "TRIES", 1)
     monkeypatch.setattr(log, "RETRY_INTERVAL", 0)
     async with Bench().serve() as bench:
