@@ -27,7 +27,7 @@ MAX_FIELD_NAME: Final = 200  # characters of a field's name: it may be the clien
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """A problem document (RFC 9457): what was wrong, and what to do."""
 
     type: str = "about:blank"
     title: str

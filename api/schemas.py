@@ -1,4 +1,4 @@
-"""The models of requests and answers, as the OpenAPI document shows them."""
+"""The models of requests and answers, which the OpenAPI document shows."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def _with_offset(value: object) -> object:
 
 
 def _whole(value: object) -> object:
-    """Return a number without a fraction as an integer: JSON does not tell the two apart."""
+    """Return a number without a fraction as an integer: JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _digits(value: object) -> object:
-    """Reject what else Python reads as a whole number in a text: +5, 1_000, 5.0."""
+    """Reject other texts that Python reads as a whole number: +5, 1_000, 5.0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("must be a whole number, in digits alone")
     return value
@@ -98,12 +98,11 @@ class Strict(BaseModel):
 
 
 class ChargeIn(Strict):
-    """A charge request. Every field may be left out."""
+    """A charge request. Every field is optional."""
 
     vehicle_id: VehicleId | None = Field(
         default=None,
-        description="Printable characters; of spaces the plain one alone. Not half a character "
-        "(a lone surrogate).",
+        description="Printable characters; the only space allowed is U+0020. No lone surrogates.",
     )
     requested_energy_kwh: Energy | None = None
     requested_power_kw: Power | None = None
@@ -115,7 +114,7 @@ class ChargeIn(Strict):
     priority: Priority = Field(default=0, description="9 is the most urgent.")
     eligible_substations: SubstationIds | None = Field(
         default=None,
-        description="The only substations that may charge the vehicle; there must be one of them.",
+        description="The only substations that may charge the vehicle; at least one must exist.",
     )
 
     def request(self, id: str, requested_at: float) -> ChargeRequest:
