@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 from api.errors import PartlyAccepted
@@ -43,9 +43,9 @@ class _NewRequest(NamedTuple):
 class _ConfirmWait:
     """A wait until a number of requests have an outcome, with one future for all of them."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self._left = number
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
 
     def count_down(self) -> None:
         """Count one request that has its outcome."""
@@ -109,6 +109,10 @@ class Intake:
         self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
+
     async def accept(self, charge_in: ChargeIn, trace: Trace, id: str | None = None) -> AcceptedJob:
         """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
@@ -119,7 +123,7 @@ class Intake:
         """
         prepared = self._prepare(charge_in, id, "")
         entry = self._publish_if_new(prepared, trace, trace.headers())
-        await _wait_for_confirms([entry])
+        await self._wait_for_confirms([entry])
         return AcceptedJob(_job_of(entry), is_replay=not isinstance(prepared, _NewRequest))
 
     async def accept_all(
@@ -138,7 +142,7 @@ class Intake:
         ]
         headers = trace.headers()
         entries = [self._publish_if_new(each, trace, headers) for each in prepared]
-        await _wait_for_confirms(entries)
+        await self._wait_for_confirms(entries)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in entries]
         jobs = [each for each in outcomes if isinstance(each, Job)]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
@@ -176,7 +180,7 @@ class Intake:
     def _publish(self, new: _NewRequest, trace: Trace, headers: Mapping[str, str]) -> _Pending:
         """Publish a request; if that fails, end it with the error for its client."""
         request, body = new
-        due = asyncio.get_running_loop().time() + self._confirm_timeout
+        due = self._loop.time() + self._confirm_timeout
         pending = _Pending(request, trace, due)
         self._pending[request.id] = pending
         if self._timer is None:
@@ -196,6 +200,15 @@ class Intake:
             if pending.is_open():
                 self._end(pending, error)
         return pending
+
+    async def _wait_for_confirms(self, entries: Sequence[Job | _Pending]) -> None:
+        """Wait until every published request has an outcome; others may wait for the same."""
+        waited_for = [each for each in entries if isinstance(each, _Pending) and each.is_open()]
+        if waited_for:
+            wait = _ConfirmWait(len(waited_for), self._loop)
+            for each in waited_for:
+                each.waits.append(wait)
+            await wait.over
 
     def _request(self, charge_in: ChargeIn, id: str, where: str) -> ChargeRequest:
         try:
@@ -256,12 +269,12 @@ class Intake:
 
     def _watch(self, oldest: _Pending) -> None:
         """Look again when the oldest request is due; one timer serves all of them."""
-        self._timer = asyncio.get_running_loop().call_at(oldest.due, self._give_up_overdue)
+        self._timer = self._loop.call_at(oldest.due, self._give_up_overdue)
 
     def _give_up_overdue(self) -> None:
         """End requests that were not confirmed in time: they may arrive, but are not sent again."""
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while (oldest := next(iter(self._pending.values()), None)) is not None:
             if oldest.due > now:
                 self._watch(oldest)
@@ -269,16 +282,6 @@ class Intake:
             within = f"within {self._confirm_timeout:g} s"
             why = f"RabbitMQ has not confirmed {_named(oldest)} {within}"
             self._end(oldest, BrokerUnavailable(why))
-
-
-async def _wait_for_confirms(entries: Sequence[Job | _Pending]) -> None:
-    """Wait until every published request has an outcome; others may wait for the same."""
-    waited_for = [each for each in entries if isinstance(each, _Pending) and each.is_open()]
-    if waited_for:
-        wait = _ConfirmWait(len(waited_for))
-        for each in waited_for:
-            each.waits.append(wait)
-        await wait.over
 
 
 def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
