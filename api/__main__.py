@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from api.service import build
+from api.app import build
 from api.settings import ApiSettings
 from grid.random_bits import RandomBits
 from grid.runtime import run

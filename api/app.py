@@ -1,57 +1,124 @@
-"""The HTTP interface."""
+"""The api, put together: its parts, its middleware and its routes."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from itertools import islice
-from typing import Annotated, Any, Final
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from uuid import uuid4
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
-from api import docs, document, problems, schemas
-from api.admission import Door
-from api.charging import Charging
-from api.door import AtTheDoor
-from api.headers import SecurityHeaders
+from api import docs, openapi, problems
+from api.auth import Authenticator, RateLimit
 from api.intake import Intake
-from api.limits import BodyLimit
-from api.log import EventLog
-from api.problems import FIELD_MOST, NotCaughtUp, NotFound, NotJson, Problem
-from api.projection import Projection
-from api.repeated import RepeatedHeaders
-from api.schemas import Charge, ChargeList, SubstationList, Wanted
-from api.telemetry import Metrics, RequestMetrics
-from grid import telemetry
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.metrics import JobsCollector, Metrics
+from api.middleware import (
+    Authentication,
+    BodyLimit,
+    RepeatedHeaders,
+    RequestMetrics,
+    SecurityHeaders,
+    UnexpectedErrors,
+)
+from api.queue_watch import QueueWatch
+from api.routes import jobs, substations
+from api.routes.charge import ChargeRoutes
+from api.routes.dependencies import check_json
+from api.settings import ApiSettings
+from grid import provenance, telemetry, topology
+from grid.amqp import Declarer, Publisher, StreamReader
 from grid.asgi import HeadAsGet, TrailingSlash
-from grid.errors import STILL_READING, InvalidField
-from grid.messages import ID_PATTERN, shown
+from grid.control_log import ControlLog
+from grid.errors import STILL_READING
+from grid.event_log import EventWriter
+from grid.isolation import Isolation
+from grid.runtime import background
+from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance
 
-BODY_BYTES: Final = 64 * 1024
-LIST_BYTES: Final = 1024 * 1024
 
-_JSON: Final = re.compile(r"application/json|[\w!#$&^.+-]+/[\w!#$&^.+-]+\+json", re.ASCII)
+def build(
+    settings: ApiSettings, clock: Callable[[], float], new_id: Callable[[], str], chance: Chance
+) -> FastAPI:
+    """Return an api that works while the app's lifespan lasts. ``clock`` returns Unix seconds."""
+    urls = settings.broker_urls()
+    registry = new_registry()
+    watch = BrokerWatch(registry, logging.getLogger("api"))
+    metrics = Metrics(registry)
+    projection = Projection(
+        settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS, topology.EVENTS_MAX_BYTES
+    )
+    registry.register(JobsCollector(projection))
+    publisher = Publisher("api-requests", urls, watch)
+    name = f"api-{uuid4().hex[:8]}"
+    writer = EventWriter(publisher, name, provenance.API)
+    isolation = Isolation(registry)
+    log = EventLog(projection, writer, metrics, clock, isolation)
+    reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
+    intake = Intake(
+        publisher,
+        log,
+        settings.confirm_timeout,
+        clock=clock,
+        new_id=new_id,
+        known=projection.known_substations,
+    )
+    # a link of its own: requests are accepted also at a broker that has no stream of controls yet
+    setter = Publisher("api-controls-out", urls, watch)
+    controls = ControlLog(setter, name, lambda *_: None)
+    controls_reader = StreamReader("api-controls", urls, watch, queue=topology.CONTROLS)
+    authenticator = Authenticator(
+        settings.api_keys(),
+        key_required=settings.key_required,
+        rate_limit=RateLimit(settings.rate_limit),
+    )
+    declarer = Declarer("api-queues", urls, watch)
+    queues = QueueWatch(declarer, publisher)
 
-Responses = dict[int | str, dict[str, Any]]
-Id = Annotated[str, Path(pattern=ID_PATTERN)]
+    def not_ready() -> list[str]:
+        behind = [] if log.caught_up.is_set() else [STILL_READING]
+        blocked = ["RabbitMQ blocks publishers"] if publisher.blocked else []
+        return links_down([publisher, reader]) + queues.problems() + blocked + behind
 
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with background(
+            publisher.run(),
+            reader.run(read=log.read),
+            setter.run(),
+            controls_reader.run(
+                read=isolation.reading("a message of the controls", controls.read),
+                forget=controls.forget,
+            ),
+            declarer.run(),
+            log.mark(),
+            log.pack(),
+            controls.run(controls_reader.up),
+            queues.run(),
+        ):
+            yield
+            await writer.finish()
 
-def _problem(status: int, description: str) -> Responses:
-    return {status: {"model": Problem, "description": description}}
-
-
-_WRONG: Final = _problem(422, "A field is wrong; the answer names it.")
-_AWAY: Final = _problem(503, "RabbitMQ is away: try again after Retry-After.")
-_LARGE: Final = _problem(
-    413, f"The body is longer than {BODY_BYTES} bytes, or {LIST_BYTES} where it is a list."
-)
-_NOT_JSON: Final = _problem(415, "The body is not declared as JSON.")
-_UNKNOWN: Final = _problem(404, "There is no such job.")
-_TAKING: Final = {**_WRONG, **_AWAY, **_LARGE, **_NOT_JSON}
+    return create(
+        intake,
+        log,
+        projection,
+        metrics,
+        registry,
+        controls=controls,
+        authenticator=authenticator,
+        now=monotonic,
+        chance=chance,
+        decision_wait=settings.decision_wait,
+        control_timeout=settings.confirm_timeout,
+        not_ready=not_ready,
+        lifespan=lifespan,
+    )
 
 
 def create(
@@ -61,19 +128,23 @@ def create(
     metrics: Metrics,
     registry: CollectorRegistry,
     *,
-    operating: APIRouter,
-    door: Door,
+    controls: ControlLog,
+    authenticator: Authenticator,
     now: Callable[[], float],
     chance: Chance,
     decision_wait: float,
+    control_timeout: float,
     not_ready: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
-    """Return the app; ``decision_wait`` is how many seconds an answer waits for the decision.
+    """Return the app of these parts.
 
-    ``operating`` are the routes that need an operator's key (see ``api.operators``), ``now``
-    returns the steady seconds for ``door``'s rate limits, ``chance`` the random bits for new names
-    in a trace.
+    Args:
+        now: returns the seconds of a steady clock, for the rate limit.
+        chance: returns random bits, for new spans and the ids of errors.
+        decision_wait: how many seconds the answer to a request waits for the decision.
+        control_timeout: how many seconds RabbitMQ may take to confirm an operator's change.
+        not_ready: returns what keeps the api from being ready.
     """
     app = FastAPI(
         title="Smart grid dispatcher",
@@ -84,86 +155,46 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
     )
-    charging = Charging(intake, log, decision_wait, chance)
-    app.router.routes += charging.routes(
-        tags=["charging"], responses=_TAKING, dependencies=[Depends(_check_json)]
+    json_body = [Depends(check_json)]
+    charge_routes = ChargeRoutes(intake, log, decision_wait, chance)
+    app.router.routes += charge_routes.routes(
+        tags=["charging"], responses=openapi.WITH_BODY, dependencies=json_body
     )
-    app.include_router(_telling(log, projection))
-    app.include_router(operating, responses=_TAKING, dependencies=[Depends(_check_json)])
+    app.include_router(jobs.router(log, projection))
+    app.include_router(substations.router(log, projection))
+    app.include_router(
+        substations.control_router(
+            controls,
+            projection.known_substations,
+            control_timeout,
+            has_keys=authenticator.has_keys,
+        ),
+        responses=openapi.WITH_BODY,
+        dependencies=json_body,
+    )
     app.include_router(telemetry.router(registry, not_ready))
+    _add_middleware(app, metrics, registry, authenticator=authenticator, now=now, chance=chance)
+    docs.install(app)
+    problems.install(app)
+    openapi.install(app, key_required=authenticator.key_required)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI,
+    metrics: Metrics,
+    registry: CollectorRegistry,
+    *,
+    authenticator: Authenticator,
+    now: Callable[[], float],
+    chance: Chance,
+) -> None:
+    """Add the middleware, the innermost first."""
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        BodyLimit, limit=lambda path: LIST_BYTES if path == "/charges" else BODY_BYTES
-    )
-    app.add_middleware(problems.Unforeseen, new_id=lambda: f"{chance(64):016x}")
-    app.add_middleware(AtTheDoor, door=door, registry=registry, now=now)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(UnexpectedErrors, new_id=lambda: f"{chance(64):016x}")
+    app.add_middleware(Authentication, authenticator=authenticator, registry=registry, now=now)
     app.add_middleware(RepeatedHeaders)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(TrailingSlash)
-    docs.install(app)
-    problems.install(app, door.closed)
-    document.install(app)
-    return app
-
-
-def _telling(log: EventLog, projection: Projection) -> APIRouter:
-    routes = APIRouter(tags=["what became of it"], responses={**_WRONG, **_AWAY})
-
-    def check_caught_up() -> None:
-        if not log.caught_up.is_set():
-            raise NotCaughtUp(STILL_READING)
-
-    @routes.get("/charge/{id}", responses=_UNKNOWN)
-    async def job(id: Id) -> Charge:
-        """Tell what became of a request, and why it was sent where it was."""
-        found = projection.get(id)
-        if found is None:
-            check_caught_up()
-            raise NotFound(f"there is no job {id} in the event log")
-        return schemas.charge(found)
-
-    @routes.get("/charges", responses=_UNKNOWN, dependencies=[Depends(_check_query)])
-    async def jobs(wanted: Annotated[Wanted, Query()]) -> ChargeList:
-        """List the jobs, the oldest first. Each parameter is given once, and no other."""
-        check_caught_up()
-        try:
-            jobs = projection.after(wanted.after, wanted.status, wanted.substation)
-            found = list(islice(jobs, wanted.limit + 1))
-        except KeyError:
-            raise NotFound(f"after: there is no such job, got {shown(wanted.after)}") from None
-        page = found[: wanted.limit]
-        return ChargeList(
-            charges=[schemas.listed(job) for job in page],
-            next=page[-1].id if len(found) > wanted.limit else None,
-        )
-
-    @routes.get("/substations")
-    async def substations() -> SubstationList:
-        """Show each substation as the dispatcher last saw it."""
-        check_caught_up()
-        event = projection.substations
-        if event is None:
-            return SubstationList(as_of=None, substations=[])
-        rows = schemas.substations(event)
-        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
-
-    return routes
-
-
-async def _check_query(request: Request) -> None:
-    """Reject a parameter that is given more than once: one of its values would be ignored."""
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    for name, count in given.items():
-        if count > 1:
-            raise InvalidField(name[:FIELD_MOST], f"must be given once, got {count}")
-
-
-async def _check_json(request: Request) -> None:
-    """Reject a body that is not declared as JSON: a page of another site could send it."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not _JSON.fullmatch(kind) and await request.body():
-        raise NotJson(
-            "send the body with the header Content-Type: application/json, "
-            f"got {shown(kind) if kind else 'none'}"
-        )

@@ -10,9 +10,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from api.headers import NOTHING
+from api.middleware import ALLOW_NOTHING
 
-POLICY: Final = f"{NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
+POLICY: Final = f"{ALLOW_NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h2{font-family:ui-monospace,monospace;font-size:1.1rem;border-top:1px solid #ccc;padding-top:1rem}
@@ -48,13 +48,13 @@ def page(document: Mapping[str, Any]) -> str:
 def _operations(document: Mapping[str, Any]) -> Iterator[str]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            rows = "".join(_row(*row) for row in [*_takes(operation), *_answers(operation)])
+            rows = "".join(_row(*row) for row in [*_inputs(operation), *_answers(operation)])
             text = escape(operation.get("description") or operation.get("summary") or "")
             yield f"<h2><b>{method.upper()}</b>{escape(path)}</h2><p>{text}</p>"
             yield f"<table>{rows}</table>"
 
 
-def _takes(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _inputs(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for each in operation.get("parameters", ()):
         need = "" if each.get("required") else "optional. "
         yield f"{each['in']} {each['name']}", need + each.get("description", "")

@@ -1,4 +1,4 @@
-"""The intake of charge requests: accepted means that RabbitMQ has confirmed them."""
+"""The intake of charge requests: a request is accepted once RabbitMQ has confirmed it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any, Final, NamedTuple
 
+from api.errors import PartlyAccepted
 from api.idempotency import check_same
-from api.job import Job
-from api.log import EventLog
-from api.problems import NotCaughtUp, PartlyAccepted
+from api.jobs.event_log import EventLog
+from api.jobs.job import Job
 from api.schemas import ChargeIn
 from grid import kinds, topology
 from grid.amqp import Outcome, Publisher
-from grid.errors import STILL_READING, BrokerUnavailable, InvalidField
+from grid.errors import BrokerUnavailable, InvalidField
 from grid.logs import tell
 from grid.messages import ChargeRequest, shown
 from grid.trace import Trace
 
 log = logging.getLogger(__name__)
 
-BACKLOG_MOST = 10_000  # requests that wait for RabbitMQ's confirm at once
+MAX_BACKLOG: Final = 10_000  # requests that wait for RabbitMQ's confirm at once
 
 
-class Taken(NamedTuple):
-    """The job that a request has become; ``again`` says that it was one before."""
+class AcceptedJob(NamedTuple):
+    """The job of a request; ``is_replay`` says that the same request was accepted before."""
 
     job: Job
-    again: bool
+    is_replay: bool
 
 
-class _New(NamedTuple):
+class _NewRequest(NamedTuple):
     """A request to publish, and its message."""
 
     request: ChargeRequest
     body: bytes
 
 
-class _Wait:
+class _ConfirmWait:
     """A wait until a number of requests have an outcome, with one future for all of them."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self._left = number
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
 
     def count_down(self) -> None:
         """Count one request that has its outcome."""
@@ -55,7 +55,7 @@ class _Wait:
 
 
 @dataclass(slots=True, eq=False)
-class _UnderWay:
+class _Pending:
     """A published request; ``outcome`` is None until RabbitMQ has answered.
 
     ``due`` is the time of the loop at which it times out. ``waits`` are counted down once it has an
@@ -65,7 +65,7 @@ class _UnderWay:
     message: ChargeRequest
     trace: Trace
     due: float
-    waits: list[_Wait] = field(default_factory=list)
+    waits: list[_ConfirmWait] = field(default_factory=list)
     outcome: Job | Exception | None = None
 
     @property
@@ -106,10 +106,14 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._known = known
-        self._under_way: dict[str, _UnderWay] = {}  # in the order in which they are due
+        self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
 
-    async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
+
+    async def accept(self, charge_in: ChargeIn, trace: Trace, id: str | None = None) -> AcceptedJob:
         """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
         Raises:
@@ -117,13 +121,13 @@ class Intake:
             InvalidField: the request cannot be met.
             NotCaughtUp: with an id, it is not known yet whether the request was accepted before.
         """
-        ready = self._prepared(wanted, id, "")
-        taken = self._publish_if_new(ready, trace, trace.headers())
-        await _wait_for_confirms([taken])
-        return Taken(_job_of(taken), again=not isinstance(ready, _New))
+        prepared = self._prepare(charge_in, id, "")
+        entry = self._publish_if_new(prepared, trace, trace.headers())
+        await self._wait_for_confirms([entry])
+        return AcceptedJob(_job_of(entry), is_replay=not isinstance(prepared, _NewRequest))
 
     async def accept_all(
-        self, wanted: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
+        self, charges_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
     ) -> list[Job]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
@@ -132,14 +136,14 @@ class Intake:
             PartlyAccepted: RabbitMQ confirmed some; the others failed, for whatever reason.
             BrokerUnavailable: RabbitMQ confirmed none.
         """
-        ready = [
-            self._prepared(each, ids[number] if ids else None, f"{number}.")
-            for number, each in enumerate(wanted)
+        prepared = [
+            self._prepare(each, ids[number] if ids else None, f"{number}.")
+            for number, each in enumerate(charges_in)
         ]
         headers = trace.headers()
-        taken = [self._publish_if_new(each, trace, headers) for each in ready]
-        await _wait_for_confirms(taken)
-        outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
+        entries = [self._publish_if_new(each, trace, headers) for each in prepared]
+        await self._wait_for_confirms(entries)
+        outcomes = [each if isinstance(each, Job) else each.outcome for each in entries]
         jobs = [each for each in outcomes if isinstance(each, Job)]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
             # an unexpected error comes first: so it is logged in any case
@@ -149,61 +153,75 @@ class Intake:
             raise PartlyAccepted([job.id for job in jobs], _as_unavailable(first, trace))
         return jobs
 
-    def _prepared(self, wanted: ChargeIn, id: str | None, where: str) -> Job | _UnderWay | _New:
+    def _prepare(
+        self, charge_in: ChargeIn, id: str | None, where: str
+    ) -> Job | _Pending | _NewRequest:
         """Return the job or the published request of the same id, else the request to publish."""
         if id is not None:
-            if (known := self._log.job(id) or self._under_way.get(id)) is not None:
-                check_same(self._request(wanted, id, where), known.request, where)
+            if (known := self._log.job(id) or self._pending.get(id)) is not None:
+                check_same(self._request(charge_in, id, where), known.request, where)
                 return known
-            if not self._log.caught_up.is_set():
-                raise NotCaughtUp(STILL_READING)
+            self._log.check_caught_up()
         self._check_broker()
-        self._check_requirements(wanted, where)
-        request = self._request(wanted, id or self._new_id(), where)
-        return _New(request, request.encode())
+        self._check_requirements(charge_in, where)
+        request = self._request(charge_in, id or self._new_id(), where)
+        return _NewRequest(request, request.encode())
 
     def _publish_if_new(
-        self, ready: Job | _UnderWay | _New, trace: Trace, headers: Mapping[str, str]
-    ) -> Job | _UnderWay:
+        self, prepared: Job | _Pending | _NewRequest, trace: Trace, headers: Mapping[str, str]
+    ) -> Job | _Pending:
         """Publish a new request at once: a repetition with the same key must find it published."""
-        return self._publish(ready, trace, headers) if isinstance(ready, _New) else ready
+        return (
+            self._publish(prepared, trace, headers)
+            if isinstance(prepared, _NewRequest)
+            else prepared
+        )
 
-    def _publish(self, new: _New, trace: Trace, headers: Mapping[str, str]) -> _UnderWay:
+    def _publish(self, new: _NewRequest, trace: Trace, headers: Mapping[str, str]) -> _Pending:
         """Publish a request; if that fails, end it with the error for its client."""
         request, body = new
-        due = asyncio.get_running_loop().time() + self._confirm_timeout
-        begun = _UnderWay(request, trace, due)
-        self._under_way[request.id] = begun
+        due = self._loop.time() + self._confirm_timeout
+        pending = _Pending(request, trace, due)
+        self._pending[request.id] = pending
         if self._timer is None:
-            self._watch(begun)
+            self._watch(pending)
         try:
             self._publisher.publish(
                 topology.REQUESTS_EXCHANGE,
                 topology.REQUESTS,
                 body,
-                partial(self._on_outcome, begun),
+                partial(self._on_outcome, pending),
                 id=request.id,
                 headers=headers,
                 priority=request.priority,
-                wanted=begun.is_open,
+                wanted=pending.is_open,
             )
         except Exception as error:  # noqa: BLE001  # raised to whoever waits for it
-            if begun.is_open():
-                self._end(begun, error)
-        return begun
+            if pending.is_open():
+                self._end(pending, error)
+        return pending
 
-    def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
+    async def _wait_for_confirms(self, entries: Sequence[Job | _Pending]) -> None:
+        """Wait until every published request has an outcome; others may wait for the same."""
+        waited_for = [each for each in entries if isinstance(each, _Pending) and each.is_open()]
+        if waited_for:
+            wait = _ConfirmWait(len(waited_for), self._loop)
+            for each in waited_for:
+                each.waits.append(wait)
+            await wait.over
+
+    def _request(self, charge_in: ChargeIn, id: str, where: str) -> ChargeRequest:
         try:
-            return wanted.request(id, self._clock())
+            return charge_in.request(id, self._clock())
         except InvalidField as error:
             raise InvalidField(where + error.field, error.problem) from None
 
-    def _check_requirements(self, wanted: ChargeIn, where: str) -> None:
-        now, leaves = self._clock(), wanted.departure_time
+    def _check_requirements(self, charge_in: ChargeIn, where: str) -> None:
+        now, leaves = self._clock(), charge_in.departure_time
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
             raise InvalidField(f"{where}departure_time", problem)
-        named, known = wanted.eligible_substations, self._known()
+        named, known = charge_in.eligible_substations, self._known()
         if named and known and known.isdisjoint(named):
             problem = f"there is no such substation, got {shown(named)}"
             raise InvalidField(f"{where}eligible_substations", problem)
@@ -212,66 +230,58 @@ class Intake:
         if not self._publisher.connected:
             raise BrokerUnavailable("RabbitMQ is away")
         if self._publisher.blocked:
-            raise BrokerUnavailable("RabbitMQ takes no messages now: it is short of memory or disk")
+            raise BrokerUnavailable(
+                "RabbitMQ accepts no messages now: it is short of memory or disk"
+            )
         if self._log.full:
             raise BrokerUnavailable(
                 "too many accepted requests wait to be put on record in the event log "
                 f"({topology.EVENTS})"
             )
-        if self._publisher.backlog >= BACKLOG_MOST:
-            raise BrokerUnavailable(f"{BACKLOG_MOST} requests wait for RabbitMQ already")
+        if self._publisher.backlog >= MAX_BACKLOG:
+            raise BrokerUnavailable(f"{MAX_BACKLOG} requests wait for RabbitMQ already")
 
-    def _on_outcome(self, begun: _UnderWay, outcome: Outcome) -> None:
+    def _on_outcome(self, pending: _Pending, outcome: Outcome) -> None:
         """Record a confirmed request as a job, and end the wait for it, whatever the outcome."""
-        if not begun.is_open():  # too late: its client was told that it timed out
+        if not pending.is_open():  # too late: its client was answered that it timed out
             return
         if outcome is Outcome.CONFIRMED:
             try:
-                self._end(begun, self._record_job(begun))
-            except Exception as error:  # noqa: BLE001  # whoever asked is told
-                self._end(begun, error)
+                self._end(pending, self._record_job(pending))
+            except Exception as error:  # noqa: BLE001  # raised to whoever waits for it
+                self._end(pending, error)
             return
         nowhere = f", there is no queue for {topology.REQUESTS}"
         why = outcome.value + (nowhere if outcome is Outcome.UNROUTABLE else "")
-        self._end(begun, BrokerUnavailable(f"RabbitMQ answered {_named(begun)}: {why}"))
+        self._end(pending, BrokerUnavailable(f"RabbitMQ answered {_named(pending)}: {why}"))
 
-    def _record_job(self, begun: _UnderWay) -> Job:
-        tell(log, begun.id, begun.trace, "accepted")
-        job = self._log.note(kinds.queued(begun.message))
+    def _record_job(self, pending: _Pending) -> Job:
+        tell(log, pending.id, pending.trace, "accepted")
+        job = self._log.record(kinds.queued(pending.message))
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job
 
-    def _end(self, begun: _UnderWay, outcome: Job | Exception) -> None:
-        begun.outcome = outcome
-        del self._under_way[begun.id]
-        for each in begun.waits:
+    def _end(self, pending: _Pending, outcome: Job | Exception) -> None:
+        pending.outcome = outcome
+        del self._pending[pending.id]
+        for each in pending.waits:
             each.count_down()
 
-    def _watch(self, oldest: _UnderWay) -> None:
+    def _watch(self, oldest: _Pending) -> None:
         """Look again when the oldest request is due; one timer serves all of them."""
-        self._timer = asyncio.get_running_loop().call_at(oldest.due, self._give_up_overdue)
+        self._timer = self._loop.call_at(oldest.due, self._give_up_overdue)
 
     def _give_up_overdue(self) -> None:
         """End requests that were not confirmed in time: they may arrive, but are not sent again."""
         self._timer = None
-        now = asyncio.get_running_loop().time()
-        while (oldest := next(iter(self._under_way.values()), None)) is not None:
+        now = self._loop.time()
+        while (oldest := next(iter(self._pending.values()), None)) is not None:
             if oldest.due > now:
                 self._watch(oldest)
                 return
             within = f"within {self._confirm_timeout:g} s"
             why = f"RabbitMQ has not confirmed {_named(oldest)} {within}"
             self._end(oldest, BrokerUnavailable(why))
-
-
-async def _wait_for_confirms(taken: Sequence[Job | _UnderWay]) -> None:
-    """Wait until every published request has an outcome; others may wait for the same."""
-    waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
-    if waited_for:
-        wait = _Wait(len(waited_for))
-        for each in waited_for:
-            each.waits.append(wait)
-        await wait.over
 
 
 def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
@@ -282,13 +292,13 @@ def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
     return BrokerUnavailable(f"the server failed; its log says how, under {trace.trace_id}")
 
 
-def _job_of(taken: Job | _UnderWay) -> Job:
-    outcome = taken.outcome if isinstance(taken, _UnderWay) else taken
-    assert outcome is not None, "it is answered for"  # noqa: S101
+def _job_of(entry: Job | _Pending) -> Job:
+    outcome = entry.outcome if isinstance(entry, _Pending) else entry
+    assert outcome is not None, "the request has an outcome"  # noqa: S101
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def _named(begun: _UnderWay) -> str:
-    return f"{begun.id} on {topology.REQUESTS_EXCHANGE}"
+def _named(pending: _Pending) -> str:
+    return f"{pending.id} on {topology.REQUESTS_EXCHANGE}"

@@ -1,4 +1,4 @@
-"""``python -m api.new_key NAME SCOPE``: make a key, and its line for the api's file of keys."""
+"""``python -m api.new_key NAME SCOPE``: make a key, and its line for the key file of the api."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 import sys
 from hashlib import sha256
 
-from api import keys
+from api import auth
 from grid.errors import ConfigurationError
 
 USAGE = "usage: python -m api.new_key NAME client|operator"
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     key = secrets.token_urlsafe(KEY_BYTES)
     line = f"{' '.join(arguments)} {sha256(key.encode()).hexdigest()}"
     try:
-        keys.parse(line)
+        auth.parse_keys(line)
     except ConfigurationError as error:
         print(f"{error}\n{USAGE}", file=sys.stderr)  # noqa: T201
         return 2

@@ -1,9 +1,8 @@
-"""Errors as RFC 9457 problem documents: what was wrong, and what to do."""
+"""Errors as problem documents (RFC 9457): what was wrong, and what to do."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,56 +13,21 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.admission import OPEN_PATHS
-from grid.errors import BrokerUnavailable, GridError, InvalidField
+from api.errors import NotCaughtUp, NotFound, NotJson
+from grid.errors import BrokerUnavailable, InvalidField
 from grid.messages import shown
 
-log = logging.getLogger(__name__)
-
-SCHEME: Final = "key"  # the security scheme's name in the OpenAPI document
-_AT_THE_DOOR: Final = {
-    "401": ("A key is needed, or the key is not known.", "WWW-Authenticate"),
-    "403": ("A browser may be asking for a page from elsewhere.", None),
-    "429": ("The key asks too often: try again after Retry-After.", "Retry-After"),
-}
-
-_REPEATED: Final = "It is no HTTP, or a header came more than once that must be single."
-
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 1
-ERRORS_MOST = 20  # fields that one answer names: a body can hold very many wrong ones
-VALUE_MOST = 80  # characters of a wrong value that an answer repeats
-FIELD_MOST = 200  # characters of a field's name: it may be the client's own
-
-
-class NotCaughtUp(GridError):
-    """The event log has not been read to its end yet: what it holds is not all known."""
-
-
-class NotFound(GridError):
-    """There is nothing of that name."""
-
-
-class NotJson(GridError):
-    """A body is not declared as JSON."""
-
-
-class PartlyAccepted(BrokerUnavailable):
-    """RabbitMQ confirmed some requests of a list and not the others.
-
-    ``accepted`` are the ids of those it has.
-    """
-
-    def __init__(self, accepted: list[str], cause: BrokerUnavailable) -> None:
-        super().__init__(f"{len(accepted)} of the list were accepted, then: {cause}")
-        self.accepted = accepted
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 1
+MAX_ERRORS: Final = 20  # fields that one answer names: a body can hold very many invalid ones
+MAX_VALUE: Final = 80  # characters of an invalid value that an answer repeats
+MAX_FIELD_NAME: Final = 200  # characters of a field's name: it may be the client's own
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """A problem document (RFC 9457): what was wrong, and what to do."""
 
     type: str = "about:blank"
     title: str
@@ -90,57 +54,16 @@ def respond(
     )
 
 
-def install(app: FastAPI, closed: bool) -> None:  # noqa: FBT001
-    """Answer every error of an app with a problem document, and declare that in OpenAPI.
-
-    ``closed`` says that every path but ``OPEN_PATHS`` needs a key.
-    """
+def install(app: FastAPI) -> None:
+    """Answer every error of an app with a problem document."""
     for kind, answer in _ANSWERS.items():
         app.exception_handler(kind)(answer)
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = plain()
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                _declare_door(path, operation, closed)
-                for answer in operation["responses"].values():
-                    _declare(answer)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-
-
-def _declare_door(path: str, operation: dict[str, Any], closed: bool) -> None:  # noqa: FBT001
-    """Document what the middleware answers before the app is called."""
-    operation["responses"].setdefault("400", _problem_answer(_REPEATED, None))
-    if path in OPEN_PATHS:
-        return
-    if closed:
-        operation["security"] = [{SCHEME: []}]
-    for status, (description, header) in _AT_THE_DOOR.items():
-        operation["responses"].setdefault(status, _problem_answer(description, header))
-
-
-def _problem_answer(description: str, header: str | None) -> dict[str, Any]:
-    return {
-        "description": description,
-        "headers": {header: {"schema": {"type": "string"}}} if header else {},
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-
-
-def _declare(answer: dict[str, Any]) -> None:
-    """Set the media type of a documented error, which FastAPI takes to be plain JSON."""
-    content = answer.get("content", {})
-    if "Problem" in str(content) and "application/json" in content:
-        content[MEDIA_TYPE] = content.pop("application/json")
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     found = error.errors()
-    errors = [{"field": _field(each), "problem": _problem(each)} for each in found[:ERRORS_MOST]]
-    more = f"; and {len(found) - ERRORS_MOST} more" if len(found) > ERRORS_MOST else ""
+    errors = [{"field": _field(each), "problem": _problem(each)} for each in found[:MAX_ERRORS]]
+    more = f"; and {len(found) - MAX_ERRORS} more" if len(found) > MAX_ERRORS else ""
     detail = "; ".join(f"{each['field']}: {each['problem']}" for each in errors) + more
     return respond(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
@@ -172,8 +95,8 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
     if isinstance(error.__cause__, ValueError | RecursionError):  # reading the body
         return await _invalid_field(request, InvalidField("body", f"not JSON: {error.__cause__}"))
     detail = {
-        HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs shows what there is",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not know the method {shown(method)}",
+        HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs lists the routes",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not support the method {shown(method)}",
     }.get(HTTPStatus(error.status_code), error.detail)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -182,7 +105,7 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _methods(request: Request) -> set[str]:
-    """Return the methods of a path, HEAD with GET; Starlette names only its first route's."""
+    """Return the methods of a path, HEAD with GET; Starlette returns only its first route's."""
 
     def is_known(method: str) -> bool:
         scope = {**request.scope, "method": method}
@@ -192,43 +115,12 @@ def _methods(request: Request) -> set[str]:
     return known | {"HEAD"} if "GET" in known else known
 
 
-class Unforeseen:
-    """Middleware that answers 500 to an unexpected error, and logs it once.
-
-    Starlette would answer outside of all other middleware, and the server would log it again.
-    """
-
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
-        self._app = app
-        self._new_id = new_id
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; an error after the answer has begun can only end the connection."""
-        begun = False
-
-        async def note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        except Exception as error:
-            if scope["type"] != "http" or begun:
-                raise
-            name = self._new_id()
-            path = shown(scope["path"])  # it may contain a line break
-            log.error("%s %s failed: %s", scope["method"], path, name, exc_info=error)
-            detail = f"The server failed; its log says how, under {name}."
-            await respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
-
-
 def _field(error: Mapping[str, Any]) -> str:
     """Return the field as the client wrote it, without saying that it was in the body."""
     where = error["loc"]
     if error["type"] == "json_invalid":
         return str(where[0])  # the rest is a position in text that is not JSON
-    return (".".join(str(part) for part in where[1:]) or str(where[0]))[:FIELD_MOST]
+    return (".".join(str(part) for part in where[1:]) or str(where[0]))[:MAX_FIELD_NAME]
 
 
 def _problem(error: Mapping[str, Any]) -> str:
@@ -250,7 +142,7 @@ def _json(value: object) -> str:
         text = json.dumps(value)
     except (TypeError, ValueError):
         return shown(value)
-    return text if len(text) <= VALUE_MOST else f"{text[:VALUE_MOST]}…"
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
 
 
 _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResponse]]]] = {

@@ -1,4 +1,4 @@
-"""The models of requests and answers, as the OpenAPI document shows them."""
+"""The models of requests and answers, which the OpenAPI document shows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from grid import kinds, messages
 from grid.controls import Availability
 from grid.events import MAX_FIGURE, Event, State, is_time
 from grid.kinds import Snapshot
 from grid.messages import ChargeRequest
 
-LIST_MOST: Final = 1000
-FIELDS_MOST: Final = 256  # of an object that is sent
+MAX_LIST: Final = 1000
+MAX_FIELDS: Final = 256  # of an object that is sent
 # `format: date-time` also checks days and months; a leap second has no Unix time of its own
 MOMENT_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-5][0-9]([.,][0-9]+)?)?"
@@ -39,19 +39,19 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 
 
 def _with_offset(value: object) -> object:
-    """Reject what else could be taken for a time: a number, a date, a time without an offset."""
+    """Reject what else could be read as a time: a number, a date, a time without an offset."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return value
     raise ValueError("must be a time with its offset from UTC, like 2030-12-31T08:00:00Z")
 
 
 def _whole(value: object) -> object:
-    """Return a number without a fraction as an integer: JSON does not tell the two apart."""
+    """Return a number without a fraction as an integer: JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _digits(value: object) -> object:
-    """Reject what else Python reads as a whole number in a text: +5, 1_000, 5.0."""
+    """Reject other texts that Python reads as a whole number: +5, 1_000, 5.0."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("must be a whole number, in digits alone")
     return value
@@ -80,9 +80,9 @@ SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=mes
 
 
 class Strict(BaseModel):
-    """What a client sends; too many unknown fields are rejected at once, not field by field.
+    """The base of what a client sends; too many fields are rejected at once, not one by one.
 
-    To name a hundred thousand wrong fields takes seconds, in which nobody else is answered.
+    To name a hundred thousand invalid fields takes seconds, in which nobody else is answered.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,20 +90,19 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, value: object) -> object:
-        if isinstance(value, dict) and len(value) > FIELDS_MOST:
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
             raise PydanticCustomError(
-                "too_many_fields", "must have at most {most} fields", {"most": FIELDS_MOST}
+                "too_many_fields", "must have at most {most} fields", {"most": MAX_FIELDS}
             )
         return value
 
 
 class ChargeIn(Strict):
-    """A charge request. Every field may be left out."""
+    """A charge request. Every field is optional."""
 
     vehicle_id: VehicleId | None = Field(
         default=None,
-        description="Printable characters; of spaces the plain one alone. Not half a character "
-        "(a lone surrogate).",
+        description="Printable characters; the only space allowed is U+0020. No lone surrogates.",
     )
     requested_energy_kwh: Energy | None = None
     requested_power_kw: Power | None = None
@@ -115,7 +114,7 @@ class ChargeIn(Strict):
     priority: Priority = Field(default=0, description="9 is the most urgent.")
     eligible_substations: SubstationIds | None = Field(
         default=None,
-        description="The only substations that may charge the vehicle; there must be one of them.",
+        description="The only substations that may charge the vehicle; at least one must exist.",
     )
 
     def request(self, id: str, requested_at: float) -> ChargeRequest:
@@ -134,17 +133,17 @@ class ChargeIn(Strict):
 
 
 class Details(BaseModel):
-    """Where a request was sent, and what the dispatcher saw of the substations just before."""
+    """Where a request was sent, and the loads the dispatcher saw when it decided."""
 
     routed_to: str | None
     loads: dict[str, float] = Field(
-        description="Sessions in progress and on their way, by substation, before this request."
+        description="Sessions in progress and in flight, by substation, before this request."
     )
     reason: str | None
 
 
 class Accepted(BaseModel):
-    """A request that RabbitMQ has: it will not be lost."""
+    """A request that RabbitMQ has confirmed; it will not be lost."""
 
     id: str
     status: State
@@ -152,13 +151,13 @@ class Accepted(BaseModel):
 
 
 class AcceptedList(BaseModel):
-    """Several of them, in the order of the request."""
+    """The accepted requests of a list, in its order."""
 
     jobs: list[Accepted]
 
 
 class ListedCharge(BaseModel):
-    """A job: its state, when it came to each, and where it is."""
+    """A job: its state, the times at which it entered each state, and its substation."""
 
     id: str
     status: State
@@ -166,7 +165,7 @@ class ListedCharge(BaseModel):
     attempt: int
     times: dict[State, datetime]
     duplicates: int = Field(
-        description="How often it was completed beyond the first time: at most "
+        description="How often it was completed again: at most "
         f"{MAX_FURTHER_COMPLETIONS} are counted."
     )
     request: Mapping[str, Any]
@@ -174,7 +173,7 @@ class ListedCharge(BaseModel):
 
 
 class Charge(ListedCharge):
-    """A job in full: also why it was sent where it is."""
+    """A job in full: with the decision that sent it to its substation."""
 
     decision: Mapping[str, Any] | None
 
@@ -186,16 +185,16 @@ class ChargeList(BaseModel):
     next: str | None
 
 
-class Wanted(BaseModel):
-    """The filter of a list of jobs; anything else in the query is an error."""
+class JobFilter(BaseModel):
+    """The job filter of a list, and its page; any other parameter is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: State | None = None
     substation: SubstationId | None = None
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=LIST_MOST)
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=MAX_LIST)
     after: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = Field(
-        default=None, description="The last id of the page before."
+        default=None, description="The id of the last job of the page before."
     )
 
 
@@ -210,17 +209,20 @@ class Substation(BaseModel):
     gauge_age_seconds: float | None
     outstanding: float
     power_kw: float | None = Field(
-        default=None, description="Drawn by all consumers and on its way, in kW."
+        default=None,
+        description="The power of all consumers and of the sessions in flight, in kW.",
     )
     rated_power_kw: float | None = None
     eligible: bool
     reason: str | None
     state: Availability = Availability.AVAILABLE
-    limit: int | None = Field(default=None, description="The most sessions an operator allows.")
+    limit: int | None = Field(
+        default=None, description="The maximum number of sessions that an operator allows."
+    )
 
 
 class SubstationList(BaseModel):
-    """All of them, as of the dispatcher's last word."""
+    """All substations, as the dispatcher described them at ``as_of``."""
 
     as_of: datetime | None
     substations: list[Substation]

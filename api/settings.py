@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from api import keys
-from api.keys import Keys, Scope
+from api import auth
+from api.auth import ApiKeys, Scope
 from grid.errors import ConfigurationError
 from grid.files import text_of
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
@@ -37,15 +37,15 @@ class ApiSettings(Settings):
     )
 
     @property
-    def closed(self) -> bool:
+    def key_required(self) -> bool:
         """Return whether every request needs a key, and not just those of operators.
 
         That is so if ``API_KEYS`` or its file is given, whatever they hold, and on an address that
-        other machines reach. The file for operators alone leaves an open api open.
+        other machines reach. The file for operators alone does not make keys required.
         """
         return bool(self.api_keys_here or self.api_keys_file) or not self._only_this_machine
 
-    def api_keys(self) -> Keys:
+    def api_keys(self) -> ApiKeys:
         """Return all keys.
 
         Raise ``ConfigurationError`` if a file cannot be read, a line is wrong, a file has no key,
@@ -54,10 +54,10 @@ class ApiSettings(Settings):
         here = self._of("API_KEYS", self.api_keys_here, self.api_keys_here.replace(",", "\n"))
         of_file = self._of_file("API_KEYS_FILE", self.api_keys_file)
         operators = self._of_file("OPERATOR_KEYS_FILE", self.operator_keys_file)
-        if operators.have(Scope.CLIENT):
+        if operators.has_scope(Scope.CLIENT):
             file = self.operator_keys_file
             raise ConfigurationError(f"OPERATOR_KEYS_FILE={file}: {NO_CLIENTS}")
-        known = here.and_those_of(of_file).and_those_of(operators)
+        known = here | of_file | operators
         if not known and not self._only_this_machine:
             name = "API_ADDRESS" if self.address else "HTTP_HOST"
             raise ConfigurationError(f"{name}={self._address}: {OPEN_TO_OTHERS}")
@@ -74,14 +74,14 @@ class ApiSettings(Settings):
         except ValueError:
             return self._address == "localhost"
 
-    def _of_file(self, variable: str, path: Path | None) -> Keys:
-        return Keys() if path is None else self._of(variable, str(path), text_of(variable, path))
+    def _of_file(self, variable: str, path: Path | None) -> ApiKeys:
+        return ApiKeys() if path is None else self._of(variable, str(path), text_of(variable, path))
 
-    def _of(self, variable: str, value: str, text: str) -> Keys:
+    def _of(self, variable: str, value: str, text: str) -> ApiKeys:
         if not value:
-            return Keys()
+            return ApiKeys()
         try:
-            return keys.parse_some(text)
+            return auth.parse_at_least_one_key(text)
         except ConfigurationError as error:
             shown = f"{variable}={value}" if variable != "API_KEYS" else variable
             raise ConfigurationError(f"{shown}: {error}") from None

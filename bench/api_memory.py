@@ -6,7 +6,7 @@ import tracemalloc
 from random import Random
 from typing import Final
 
-from api.projection import Projection
+from api.jobs.projection import Projection
 from grid import events
 from grid.events import Event, State
 from grid.messages import ChargeRequest

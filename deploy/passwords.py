@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from api import keys
-from api.keys import Scope
+from api import auth
+from api.auth import Scope
 from deploy import stack, told
 from deploy.files import own_folder, read, write
 from deploy.rabbitmq import definitions
@@ -78,7 +78,7 @@ def check_keys(source: str) -> None:
     """Check that the caller's file of keys can be used; else raise ``ConfigurationError``."""
     text = text_of(told.API_KEYS_FILE, Path(source))
     try:
-        keys.parse_some(text)
+        auth.parse_at_least_one_key(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
 

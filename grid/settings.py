@@ -1,4 +1,4 @@
-"""Settings, read from a mapping such as the environment; errors name variable and value."""
+"""Settings of a service, parsed from environment variables; errors name variable and value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _split(value: object) -> object:
+def _split_list(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
@@ -31,10 +31,10 @@ class Settings(BaseModel):
     it. What TLS needs (``amqps://``) are files too: see ``grid.tls``.
     """
 
-    # a wrong value may hold a password
+    # an invalid value may hold a password
     model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
-    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
         default=("amqp://127.0.0.1:5672/",), alias="AMQP_URL", repr=False
     )
     amqp_user: str | None = Field(default=None, alias="AMQP_USER")
@@ -57,7 +57,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check_urls(self) -> Self:
         for url in self.amqp_urls:
-            if (problem := _address_problem(url)) is not None:
+            if (problem := _url_problem(url)) is not None:
                 raise ValueError(
                     f"AMQP_URL must be amqp://[user:password@]host[:port]/[vhost], got {problem}"
                 )
@@ -102,7 +102,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def parse(kind: type[AnySettings], values: Mapping[str, str]) -> AnySettings:
-    """Read a service's settings from a mapping of variables; an empty variable counts as unset.
+    """Return a service's settings, from its variables; an empty variable counts as unset.
 
     Raise ``ConfigurationError`` that lists every variable that is wrong, with its value.
     """
@@ -126,8 +126,8 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _address_problem(url: str) -> str | None:
-    """Return what is wrong with an address, or None; it may hold a password, which is not shown."""
+def _url_problem(url: str) -> str | None:
+    """Return what is wrong with an address, or None; its password is not shown."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # urllib checks it only now

@@ -1,4 +1,4 @@
-"""What every service exposes: metrics, and whether it is alive and ready."""
+"""What every service exposes: metrics, liveness and readiness."""
 
 from __future__ import annotations
 
@@ -57,24 +57,28 @@ def new_registry() -> CollectorRegistry:
 def router(registry: CollectorRegistry, problems: Problems) -> APIRouter:
     """Return the routes ``/metrics``, ``/healthz`` and ``/readyz``.
 
-    ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 and says why
-    while the service cannot do its work.
+    ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 with the
+    problems while the service cannot do its work.
     """
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/metrics", response_class=PlainTextResponse)
+    @routes.get("/metrics", summary="Get the metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Give the metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @routes.get("/healthz")
+    @routes.get("/healthz", summary="Check liveness")
     async def healthz() -> dict[str, str]:
-        """Tell that the process answers."""
+        """Return 200 as long as the process answers."""
         return {"status": "alive"}
 
-    @routes.get("/readyz", responses={503: {"description": "Not ready; the body says why."}})
+    @routes.get(
+        "/readyz",
+        summary="Check readiness",
+        responses={503: {"description": "Not ready; the body lists the problems."}},
+    )
     async def readyz() -> JSONResponse:
-        """Tell whether the service can do its work, and what is missing if not."""
+        """Return whether the service can do its work, and the problems that keep it from it."""
         missing = problems()
         return JSONResponse(
             {"status": "not ready" if missing else "ready", "problems": missing},

@@ -16,14 +16,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
-from api import app, operators
-from api.admission import Door
+from api import app
+from api.auth import ApiKeys, Authenticator, RateLimit
 from api.intake import Intake
-from api.keys import Keys
-from api.log import EventLog
-from api.projection import Projection
-from api.rates import Rates
-from api.telemetry import JobsCollector, Metrics
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.metrics import JobsCollector, Metrics
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
@@ -80,7 +78,7 @@ class Bench:
         *,
         decision_wait: float = 0,
         confirm_timeout: float = 5,
-        keys: Keys | None = None,
+        keys: ApiKeys | None = None,
         closed: bool = False,
         rate: float | None = None,
         max_jobs: int = 1_000,
@@ -114,16 +112,16 @@ class Bench:
             self.projection,
             metrics,
             self.registry,
-            operating=operators.router(
-                self.controls.log,
-                self.projection.known_substations,
-                confirm_timeout,
-                any_keys=bool(keys),
+            controls=self.controls.log,
+            authenticator=Authenticator(
+                keys or ApiKeys(),
+                key_required=closed,
+                rate_limit=RateLimit(rate) if rate else None,
             ),
-            door=Door(keys or Keys(), closed=closed, rates=Rates(rate) if rate else None),
             now=lambda: self.now,
             chance=Random(1).getrandbits,  # noqa: S311
             decision_wait=decision_wait,
+            control_timeout=confirm_timeout,
             not_ready=lambda: self.problems,
             lifespan=_no_lifespan,
         )

@@ -23,7 +23,7 @@ from tests.api.bench import FULL, PROBLEM, Bench, problem
 async def test_every_error_is_a_problem_document(
     method: str, path: str, status: int, words: str
 ) -> None:
-    """Whatever is asked for, the answer has one form, and says what is wrong."""
+    """Every error has the same form, and says what was wrong."""
     async with Bench().serve() as bench:
         answer = await bench.ask(method, path)
         assert words in problem(answer, status)["detail"]
@@ -40,15 +40,17 @@ async def test_every_error_is_a_problem_document(
         ("POST", "/metrics", "GET, HEAD"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
-    """Of all routes of that path."""
+async def test_wrong_method_is_answered_with_the_allowed_ones(
+    method: str, path: str, allowed: str
+) -> None:
+    """The header Allow lists the methods of all routes of that path."""
     async with Bench().serve() as bench:
         answer = await bench.ask(method, path)
         assert answer.status == 405
         assert answer.headers["Allow"] == allowed
 
 
-async def test_a_failure_of_the_server_tells_nothing_of_its_inside(
+async def test_unexpected_error_is_a_500_without_internal_details(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """500 as a problem document; the log has the details."""
@@ -62,7 +64,7 @@ async def test_a_failure_of_the_server_tells_nothing_of_its_inside(
         assert "inside" not in json.dumps(problem(answer, 500))
 
 
-async def test_readiness_says_what_is_missing() -> None:
+async def test_readyz_lists_the_problems() -> None:
     """/healthz answers as long as the process does; /readyz names each problem."""
     async with Bench().serve() as bench:
         assert (await bench.get("/readyz")).status == 200
@@ -72,7 +74,7 @@ async def test_readiness_says_what_is_missing() -> None:
         assert (await bench.get("/healthz")).status == 200
 
 
-async def test_requests_are_counted_by_route_and_never_by_address() -> None:
+async def test_requests_are_counted_by_route_and_never_by_path() -> None:
     """No id, no unknown path and no invented method becomes a label."""
     async with Bench().serve() as bench:
         await bench.post()
@@ -94,8 +96,8 @@ async def test_requests_are_counted_by_route_and_never_by_address() -> None:
             assert bench.count("requests_total", **labels) == 1, labels
 
 
-async def test_the_openapi_document_lists_every_route_and_every_error() -> None:
-    """It loads, and what it says of errors is what they are."""
+async def test_document_lists_every_route_and_every_error() -> None:
+    """Every operation declares its errors, as problem documents."""
     async with Bench().serve() as bench:
         document = (await bench.get("/openapi.json")).body
         assert (await bench.get("/docs")).status == 200

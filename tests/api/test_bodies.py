@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from api import limits
+from api import middleware
 from tests.api.bench import JSON, REQUESTS, Bench, problem
 
 
@@ -21,7 +21,7 @@ from tests.api.bench import JSON, REQUESTS, Bench, problem
         (b'{"requested_energy_kwh": ' + b"9" * 5_000 + b"}", "digits"),
     ],
 )
-async def test_a_body_that_is_no_json_is_told_so(data: bytes, words: str) -> None:
+async def test_api_rejects_a_body_that_is_not_json(data: bytes, words: str) -> None:
     """422 for the body as a whole, with the JSON reader's error."""
     async with Bench().serve() as bench:
         found = problem(await bench.ask("POST", "/charge", data, [JSON]), 422)
@@ -34,10 +34,8 @@ async def test_a_body_that_is_no_json_is_told_so(data: bytes, words: str) -> Non
     "kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "json", None]
 )
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
-async def test_a_body_that_is_not_declared_as_json_is_told_the_header(
-    kind: str | None, path: str
-) -> None:
-    """415 that says which header to send: curl declares a form unless told otherwise."""
+async def test_api_rejects_a_body_that_is_not_declared_as_json(kind: str | None, path: str) -> None:
+    """415 that says which header to send: curl declares a form by default."""
     async with Bench().serve() as bench:
         headers = [("Content-Type", kind)] if kind else []
         found = problem(await bench.ask("POST", path, b'{"priority": 3}', headers), 415)
@@ -49,14 +47,14 @@ async def test_a_body_that_is_not_declared_as_json_is_told_the_header(
 @pytest.mark.parametrize(
     "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"]
 )
-async def test_json_may_be_declared_in_other_ways(kind: str) -> None:
+async def test_other_declarations_of_json_are_accepted(kind: str) -> None:
     """Upper case, parameters and media types derived from JSON are accepted."""
     async with Bench().serve() as bench:
         answer = await bench.ask("POST", "/charge", b"{}", [("Content-Type", kind)])
         assert answer.status == 202
 
 
-async def test_no_body_needs_no_declaration() -> None:
+async def test_empty_body_needs_no_content_type() -> None:
     """`curl -X POST -d ''` declares an empty form: a request with default values."""
     async with Bench().serve() as bench:
         form = [("Content-Type", "application/x-www-form-urlencoded")]
@@ -73,7 +71,11 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
     ("path", "limit"), [("/charge", 64 * 1024), ("/charges", 1024 * 1024), ("/nowhere", 0)]
 )
 @pytest.mark.parametrize("counted", [True, False])
-async def test_a_body_that_is_too_long_is_refused(path: str, limit: int, counted: bool) -> None:  # noqa: FBT001
+async def test_api_rejects_a_body_above_the_size_limit(
+    path: str,
+    limit: int,
+    counted: bool,  # noqa: FBT001
+) -> None:
     """413 naming the limit, whether the length is declared or not; and the answer arrives."""
     async with Bench().serve() as bench:
         for size in (limit + 1_000, limit + 3_000_000):
@@ -86,14 +88,14 @@ async def test_a_body_that_is_too_long_is_refused(path: str, limit: int, counted
         assert bench.publisher.sent == []
 
 
-async def test_a_body_at_the_limit_is_read() -> None:
+async def test_api_accepts_a_body_at_the_size_limit() -> None:
     """64 KiB exactly is not too long."""
     async with Bench().serve() as bench:
         data = b"{" + b" " * (64 * 1024 - 2) + b"}"
         assert (await bench.ask("POST", "/charge", data, [JSON])).status == 202
 
 
-async def test_a_length_that_is_a_lie_fools_nobody() -> None:
+async def test_bytes_beyond_the_content_length_are_not_part_of_the_body() -> None:
     """Bytes beyond the declared length are not part of the body, and the server goes on."""
     async with Bench().serve() as bench:
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
@@ -106,9 +108,11 @@ async def test_a_length_that_is_a_lie_fools_nobody() -> None:
         assert (await bench.get("/healthz")).status == 200
 
 
-async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the limit the api reads on for a while only, and then still answers the client."""
-    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.05)
+async def test_api_answers_while_an_oversized_body_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the limit the api discards the body for a limited time, and then answers the client."""
+    monkeypatch.setattr(middleware, "DRAIN_TIMEOUT", 0.05)
 
     async def endless() -> AsyncIterator[bytes]:
         yield b" " * 70_000

@@ -1,4 +1,4 @@
-"""What became of the jobs: one, many by pages, and the substations."""
+"""Reading jobs, one or page by page, and the substations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grid.events import SUBSTATIONS, Counts, Event, State
 from tests.api.bench import AT, Bench, assigned, problem
 
 
-async def test_a_job_tells_its_whole_life() -> None:
+async def test_get_job_shows_states_times_and_decision() -> None:
     """State, times, substation, attempt and the decision, as the event log has them."""
     async with Bench().serve() as bench:
         await bench.post()
@@ -45,7 +45,7 @@ async def test_a_job_tells_its_whole_life() -> None:
         assert bench.count("jobs", status="completed") == 1
 
 
-async def test_a_parked_job_tells_why() -> None:
+async def test_parked_job_has_the_reason() -> None:
     """The reason is in the answer to the request, and in the job."""
     async with Bench(decision_wait=20).serve() as bench:
         asking = asyncio.create_task(bench.post({"eligible_substations": ["s9"]}))
@@ -79,7 +79,7 @@ async def fill(bench: Bench, count: int) -> None:
         ("?after=job3&substation=s1", [5, 7]),
     ],
 )
-async def test_jobs_are_listed_as_wanted(query: str, expected: list[int]) -> None:
+async def test_job_filter_selects_the_listed_jobs(query: str, expected: list[int]) -> None:
     """Oldest first, by state, by substation, after a job; without the decisions."""
     async with Bench().serve() as bench:
         await fill(bench, 7)
@@ -91,7 +91,7 @@ async def test_jobs_are_listed_as_wanted(query: str, expected: list[int]) -> Non
 
 
 @pytest.mark.parametrize(("size", "pages"), [(1, 7), (2, 4), (3, 3), (7, 1), (1_000, 1)])
-async def test_pages_follow_each_other(size: int, pages: int) -> None:
+async def test_following_next_lists_every_job_once(size: int, pages: int) -> None:
     """Following ``next`` shows every job exactly once, and ends."""
     async with Bench().serve() as bench:
         await fill(bench, 7)
@@ -118,14 +118,14 @@ async def test_pages_follow_each_other(size: int, pages: int) -> None:
         ("state=completed", "state"),
     ],
 )
-async def test_a_wish_for_a_list_that_is_wrong_is_named(query: str, field: str) -> None:
-    """422 with the name in the query, misspelt ones too: what is ignored would show too much."""
+async def test_job_filter_names_the_parameter_that_is_invalid(query: str, field: str) -> None:
+    """422 with the parameter, also a misspelt one: ignored, it would leave too many jobs."""
     async with Bench().serve() as bench:
         found = problem(await bench.get(f"/charges?{query}"), 422)
         assert [each["field"] for each in found["errors"]] == [field]
 
 
-async def test_a_list_after_a_job_that_is_not_there() -> None:
+async def test_list_after_an_unknown_job_is_404() -> None:
     """404 that names it: it may have been there, and be forgotten by now."""
     async with Bench().serve() as bench:
         found = problem(await bench.get("/charges?after=nobody"), 404)
@@ -133,7 +133,7 @@ async def test_a_list_after_a_job_that_is_not_there() -> None:
 
 
 async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
-    """Before its first word there are none, and no time."""
+    """Before its first snapshot there are none, and no time."""
     async with Bench().serve() as bench:
         assert (await bench.get("/substations")).body == {"as_of": None, "substations": []}
         one = {
@@ -163,8 +163,8 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
 
 
 @pytest.mark.parametrize("path", ["/charge/nobody", "/charges", "/substations"])
-async def test_while_the_event_log_is_read_nothing_is_denied(path: str) -> None:
-    """503 and not 404 or an empty list: what is not known yet may well be there."""
+async def test_unknown_job_is_503_while_the_event_log_is_read(path: str) -> None:
+    """503 and not 404 or an empty list: the job may be in the part that was not read yet."""
     async with Bench().serve() as bench:
         bench.log.caught_up.clear()
         answer = await bench.get(path)
@@ -172,15 +172,15 @@ async def test_while_the_event_log_is_read_nothing_is_denied(path: str) -> None:
         assert answer.headers["Retry-After"]
 
 
-async def test_a_job_that_is_known_is_shown_while_the_event_log_is_read() -> None:
-    """What the log has told already needs no waiting."""
+async def test_known_job_is_shown_while_the_event_log_is_read() -> None:
+    """A job that was read already is shown at once."""
     async with Bench().serve() as bench:
         bench.log.caught_up.clear()
         bench.hear(assigned("early"))
         assert (await bench.get("/charge/early")).status == 200
 
 
-async def test_api_answers_for_each_of_more_waiting_jobs_than_it_keeps_in_full() -> None:
+async def test_api_shows_every_waiting_job_beyond_max_jobs() -> None:
     """The oldest is there, in the list and in the counts; of what is sent, the decision may go."""
     async with Bench(max_jobs=3).serve() as bench:
         for _ in range(10):
@@ -200,8 +200,8 @@ async def test_api_answers_for_each_of_more_waiting_jobs_than_it_keeps_in_full()
         assert (sent["status"], sent["substation"], sent["decision"]) == ("assigned", "s1", None)
 
 
-async def test_api_answers_with_a_decision_on_a_job_that_was_packed_meanwhile() -> None:
-    """Whoever waits for where its vehicle goes is told, whatever has come since."""
+async def test_answer_has_the_decision_of_a_job_that_was_packed_meanwhile() -> None:
+    """A client that waits for the decision gets it, whatever other jobs came since."""
     async with Bench(max_jobs=1, decision_wait=20).serve() as bench:
         asking = asyncio.create_task(bench.post())
         await bench.until(lambda: bench.projection.get("job1") is not None)

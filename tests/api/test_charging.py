@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from api import log, projection
-from api.app import LIST_BYTES
-from api.job import PLAIN_MOST, Job
-from api.projection import Projection
+from api.jobs import event_log as log
+from api.jobs import projection
+from api.jobs.job import MAX_UNPACKED_RECORD, Job
+from api.jobs.projection import Projection
+from api.middleware import LIST_BYTES
 from api.schemas import ChargeIn
 from grid import messages, wire
 from grid.amqp import Outcome
@@ -34,7 +35,7 @@ OUTCOMES = (Outcome.CONFIRMED, Outcome.REFUSED)  # of two requests
 
 
 class Seen(NamedTuple):
-    """All that others see of a request: RabbitMQ, the client, and who reads the metrics."""
+    """What is visible of a request from outside: to RabbitMQ, to the client, in the metrics."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -63,7 +64,7 @@ def full(bench: Bench) -> None:
 
 
 def one_substation(bench: Bench) -> None:
-    """The dispatcher has told that there is s1 alone."""
+    """The dispatcher has written that s1 is the only substation."""
     bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s1"}]}))
 
 
@@ -136,7 +137,7 @@ async def see(
         )
     ],
 )
-async def test_a_plain_request_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_request_as_fastapi_does(
     path: str,
     fields: object,
     status: int,
@@ -156,7 +157,7 @@ async def test_a_plain_request_is_the_same_as_by_fastapi(
 
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
 @pytest.mark.parametrize(("again", "status"), [(FULL, 202), ({}, 422)])
-async def test_a_plain_request_sent_again_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_repeated_request_as_fastapi_does(
     path: str, again: object, status: int
 ) -> None:
     """The same one is the same job; another one with its key is refused."""
@@ -173,7 +174,7 @@ async def test_a_plain_request_sent_again_is_the_same_as_by_fastapi(
 
 
 @pytest.mark.parametrize("outcomes", [OUTCOMES, OUTCOMES[::-1]])
-async def test_a_plain_list_that_is_accepted_in_part_is_the_same_as_by_fastapi(
+async def test_shortcut_answers_a_partly_accepted_list_as_fastapi_does(
     outcomes: tuple[Outcome, Outcome],
 ) -> None:
     """503 with the ids of those that are jobs now."""
@@ -186,7 +187,7 @@ async def test_a_plain_list_that_is_accepted_in_part_is_the_same_as_by_fastapi(
     assert (found[0].status, len(found[0].body["accepted"])) == (503, 1)
 
 
-async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plain_request_is_answered_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a list of them; what is not plain is."""
 
     def fail(*_: object, **__: object) -> None:
@@ -199,7 +200,7 @@ async def test_a_plain_request_is_not_given_to_fastapi(monkeypatch: pytest.Monke
         assert (await bench.ask("POST", "/charge", b"{}", [OTHERWISE])).status == 500
 
 
-async def test_a_list_waits_for_its_confirms_without_a_task_for_each() -> None:
+async def test_list_waits_for_its_confirms_in_one_task() -> None:
     """One task and one future for all of them."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
@@ -212,8 +213,8 @@ async def test_a_list_waits_for_its_confirms_without_a_task_for_each() -> None:
     assert len(await asking) == 100
 
 
-async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_gone() -> None:
-    """The first one's end is not the request's."""
+async def test_second_waiter_is_answered_though_the_first_has_disconnected() -> None:
+    """The request goes on when the first client that waits for it disconnects."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
     first, second = [
@@ -224,12 +225,12 @@ async def test_who_waits_for_the_same_request_is_answered_though_the_first_has_g
     await turns()
     bench.publisher.answer(REQUESTS)
     taken = await second
-    assert (taken.job.id, taken.again) == ("key-a", True)
+    assert (taken.job.id, taken.is_replay) == ("key-a", True)
     assert first.cancelled()
 
 
-async def test_a_request_that_was_given_up_is_no_job_any_more() -> None:
-    """RabbitMQ may confirm it later: its client was told 503, and the link sends it no more."""
+async def test_request_that_timed_out_is_not_a_job_when_confirmed_late() -> None:
+    """RabbitMQ may confirm it later; its client got 503, and the link does not send it again."""
     bench = Bench(confirm_timeout=0.01)
     del bench.publisher.automatic[REQUESTS]
     for number in range(3):
@@ -243,16 +244,16 @@ async def test_a_request_that_was_given_up_is_no_job_any_more() -> None:
     assert bench.publisher.events() == []
 
 
-async def test_a_job_that_cannot_be_put_on_record_is_its_clients_error_alone(
+async def test_job_that_cannot_be_recorded_fails_only_its_own_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It ends neither the link to RabbitMQ nor the service."""
     async with Bench().serve() as bench:
 
-        def note(_: Event) -> Job:
+        def record(_: Event) -> Job:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(bench.log, "note", note)
+        monkeypatch.setattr(bench.log, "record", record)
         assert (await bench.post({})).status == 500
         monkeypatch.undo()
         assert (await bench.post({})).status == 202
@@ -263,12 +264,12 @@ def decision(number: int) -> Event:
     return assigned(f"job{number}", "s1", **{f"s{each}": 1 for each in range(number)})
 
 
-async def test_a_large_decision_is_packed_off_the_way_of_its_event(
+async def test_large_decision_is_packed_later_by_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a thread of its own, a little later; a small one is kept as it is."""
-    monkeypatch.setattr(log, "PACK_SECONDS", 0.001)
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
+    monkeypatch.setattr(log, "PACK_INTERVAL", 0.001)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 0)
     bench = Bench()
     bench.hear(decision(1), decision(1_000))
     few, many = bench.projection.get("job1"), bench.projection.get("job1000")
@@ -282,15 +283,15 @@ async def test_a_large_decision_is_packed_off_the_way_of_its_event(
     packing = asyncio.create_task(bench.log.pack())
     await bench.until(lambda: many.assigned is not None and not many.assigned.is_large)
     packing.cancel()
-    assert len(many.assigned.record) < PLAIN_MOST * 10
+    assert len(many.assigned.record) < MAX_UNPACKED_RECORD * 10
     assert (few.decision, many.decision) == before
 
 
-def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpacked_decisions_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest are kept as they came; memory stays bounded while a long log is read."""
     size = len(wire.encode(dict(decision(1_009).detail)))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 2 * size)
-    monkeypatch.setattr(projection, "UNPACKED_BYTES", 3 * size)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 2 * size)
+    monkeypatch.setattr(projection, "MAX_WAITING_BYTES", 3 * size)
     known = Projection(100)
 
     def plain() -> list[str]:
@@ -301,12 +302,12 @@ def test_decisions_that_are_not_packed_take_so_many_bytes(monkeypatch: pytest.Mo
         known.apply(decision(number))
         known.apply(decision(number))
     assert plain() == [f"job{number}" for number in range(1_005, 1_010)]
-    assert [job.id for job in known.take_large()] == ["job1005", "job1006", "job1007"]
-    assert known.take_large() == []
+    assert [job.id for job in known.pop_large()] == ["job1005", "job1006", "job1007"]
+    assert known.pop_large() == []
     for number in (*range(1_000, 1_010), *range(200)):
         known.apply(Event(State.COMPLETED, AT, f"job{number}", "s1"))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 0)
-    assert known.take_large() == []  # they were dropped meanwhile
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 0)
+    assert known.pop_large() == []  # they were dropped meanwhile
 
 
 def sent_again(*sizes: int) -> list[Event]:
@@ -327,13 +328,13 @@ def sent_again(*sizes: int) -> list[Event]:
         pytest.param((1_000, 1, 1_000, 100), id="again and again"),
     ],
 )
-def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
+def test_unpacked_bytes_count_only_the_latest_decision_of_a_job(
     monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
 ) -> None:
     """However often and however large: the bound on decisions as they came holds after it."""
     plain = decision(1_009)
     size = len(wire.encode(dict(plain.detail)))
-    monkeypatch.setattr(projection, "PLAIN_BYTES", 3 * size)
+    monkeypatch.setattr(projection, "MAX_UNPACKED_BYTES", 3 * size)
     known = Projection(2_000)
     for number in range(20):
         for event in sent_again(*sizes):
@@ -342,7 +343,7 @@ def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
         known.apply(Event(State.COMPLETED, AT, f"again{number}", "s1"))
     for number in range(1_000, 1_006):
         known.apply(replace(plain, job=f"job{number}"))
-    packed_away = [job.id for job in known.take_large()]
+    packed_away = [job.id for job in known.pop_large()]
     jobs = [known.get(f"job{number}") for number in range(1_000, 1_006)]
     names = [job.id for job in jobs if job is not None]
     assert [name for name in packed_away if name in names] == names[:3]
@@ -350,7 +351,7 @@ def test_projection_counts_a_job_that_is_sent_again_by_its_latest_decision(
     assert [job.id for job in kept if job.assigned and job.assigned.is_large] == names[3:]
 
 
-async def test_what_was_read_of_the_past_is_kept_from_the_garbage_collector(
+async def test_past_events_are_frozen_for_the_garbage_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It walks through it no more while an api starts, and through what is new as ever."""
@@ -377,7 +378,7 @@ class Cycle:
         self.itself = self
 
 
-async def test_garbage_is_collected_though_the_past_is_kept_from_the_collector(
+async def test_garbage_is_collected_though_past_events_are_frozen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What nothing refers to any more, when what was read is frozen, is not frozen with it."""

@@ -21,14 +21,14 @@ from schemathesis import Case
 from schemathesis.core import NotSet
 from schemathesis.generation import GenerationMode
 
-from api import keys
+from api import auth
 from grid import messages
 from tests.api.bench import JSON, Answer, Bench, problem
 from tests.grid.strategies import json_values
 
 KEY: Final = "the depot's key"
 BEARER: Final = ("Authorization", f"Bearer {KEY}")
-KEYS: Final = keys.parse(f"depot operator {sha256(KEY.encode()).hexdigest()}")
+KEYS: Final = auth.parse_keys(f"depot operator {sha256(KEY.encode()).hexdigest()}")
 OPERATIONS: Final = [
     ("POST", "/charge"),
     ("POST", "/charges"),
@@ -77,7 +77,7 @@ def in_the_future(body: Any) -> Any:  # noqa: ANN401  # JSON
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_what_the_document_allows_is_accepted(method: str, path: str) -> None:
+def test_api_accepts_what_the_document_allows(method: str, path: str) -> None:
     """Whatever is drawn from it: body, headers, query and path; jobs may be unknown, no more."""
     operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method]
     with serving() as ask:
@@ -125,10 +125,10 @@ VALUES: Final = (
     ("method", "path", "shape"),
     [("POST", "/charge", "ChargeIn"), ("PATCH", "/substations/s1", "ControlChange")],
 )
-def test_a_field_is_accepted_just_where_the_document_allows_it(
+def test_api_accepts_exactly_the_field_values_of_the_document(
     method: str, path: str, shape: str
 ) -> None:
-    """Else it is refused by its name, whatever stands in it."""
+    """Any other value is rejected with the name of the field."""
     is_allowed = jsonschema_rs.validator_for(
         {"$ref": f"#/components/schemas/{shape}", **SHAPES}, validate_formats=False
     ).is_valid
@@ -169,8 +169,8 @@ def parameters(method: str, path: str, kind: str) -> dict[str, Callable[[Any], b
     }
 
 
-def test_a_parameter_is_accepted_just_where_the_document_allows_it() -> None:
-    """Of a query: a number is in digits, and nothing else that Python would take for one."""
+def test_api_accepts_exactly_the_query_parameters_of_the_document() -> None:
+    """A number in a query consists of digits, and of nothing else that Python reads as a number."""
     allowed = parameters("GET", "/charges", "query")
     texts = ODD_TEXTS | st.from_regex(r"[+ ]?[0-9_]{1,5}(\.0)?", fullmatch=True)
     with serving() as ask:
@@ -193,8 +193,8 @@ def test_a_parameter_is_accepted_just_where_the_document_allows_it() -> None:
         check()
 
 
-def test_a_key_is_accepted_just_where_the_document_allows_it() -> None:
-    """Of the headers the Idempotency-Key alone has a form that is asked for."""
+def test_api_accepts_exactly_the_headers_of_the_document() -> None:
+    """Only the Idempotency-Key has to have a certain form."""
     allowed = parameters("POST", "/charge", "header")
     with serving() as ask:
 
@@ -214,7 +214,7 @@ def test_a_key_is_accepted_just_where_the_document_allows_it() -> None:
         check()
 
 
-async def test_a_parameter_that_is_given_twice_is_refused(bench: Bench) -> None:
+async def test_repeated_query_parameter_is_rejected(bench: Bench) -> None:
     """422 that names it: of two values one would be ignored."""
     for query in ("limit=1&limit=2", "status=queued&limit=1&status=queued"):
         found = problem(await bench.ask("GET", f"/charges?{query}", None, [BEARER]), 422)
@@ -223,7 +223,7 @@ async def test_a_parameter_that_is_given_twice_is_refused(bench: Bench) -> None:
 
 
 def test_no_parameter_of_the_document_is_a_list_or_null() -> None:
-    """A header or query holds no null, and some makers of clients leave out what has a union."""
+    """Headers and queries cannot hold null, and some client generators skip unions."""
     for operations in DOCUMENT["paths"].values():
         for operation in operations.values():
             for each in operation.get("parameters", ()):
@@ -231,20 +231,20 @@ def test_no_parameter_of_the_document_is_a_list_or_null() -> None:
                 assert each["schema"].get("type") != "array", each["name"]
 
 
-def test_the_document_has_no_default_for_what_a_change_leaves_as_it_is() -> None:
+def test_document_of_patch_has_no_defaults() -> None:
     """A client that fills in defaults would make a draining substation available."""
     shape = DOCUMENT["components"]["schemas"]["ControlChange"]
     assert not any("default" in each for each in shape["properties"].values())
 
 
-def test_whatever_python_can_print_may_name_a_vehicle() -> None:
-    """The pattern of the document refuses no name that was good before there was one."""
+def test_vehicle_pattern_allows_every_printable_character() -> None:
+    """The pattern of the document rejects no name that was accepted before there was a pattern."""
     printable = [chr(code) for code in range(0x11_0000) if chr(code).isprintable()]
     assert all(re.fullmatch(messages.VEHICLE_PATTERN, each) for each in printable)
     assert not re.search(messages.VEHICLE_PATTERN, NO_BREAK_SPACE)
 
 
-def test_the_document_is_what_it_was() -> None:
-    """A client made of it goes on working; who changes it on purpose changes this copy as well."""
+def test_document_equals_the_committed_copy() -> None:
+    """Generated clients keep working; a change on purpose changes this copy as well."""
     before = json.loads((Path(__file__).parent / "openapi.json").read_text(encoding="utf-8"))
     assert json.dumps(DOCUMENT, indent=1) == json.dumps(before, indent=1)

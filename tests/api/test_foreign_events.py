@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import schemas
-from api.job import Job
-from api.projection import MAX_SUBSTATIONS, Projection
+from api.jobs.job import Job
+from api.jobs.projection import MAX_SUBSTATIONS, Projection
 from api.schemas import ChargeList, SubstationList
 from grid import events
 from grid.errors import MalformedMessage
@@ -42,7 +42,7 @@ def deep(levels: int) -> object:
 @example([(State.ASSIGNED, 0.0, {"candidates": [{"substation": "s", "load": deep(260)}]}, "")])
 @example([(State.ASSIGNED, 0.0, {"candidates": [{"substation": "s", "load": deep(28)}]}, "")])
 @given(st.lists(st.tuples(KINDS, st.floats(0, 1e11), DETAILS, st.text(max_size=5)), max_size=6))
-def test_any_event_that_is_read_can_be_shown(found: list[tuple[str, float, Any, str]]) -> None:
+def test_api_can_show_any_event_that_it_reads(found: list[tuple[str, float, Any, str]]) -> None:
     """The api can answer whatever is in an event's detail, which its writer chooses freely."""
     projection = Projection(10)
     for kind, at, detail, reason in found:
@@ -70,7 +70,7 @@ def snapshot(*names: str) -> Event:
 
 
 @pytest.mark.parametrize("writer", ["substation.s1", API, OPERATOR, NOBODY_KNOWN])
-async def test_api_knows_the_substations_by_the_dispatchers_word_alone(writer: str) -> None:
+async def test_api_takes_substations_from_the_dispatcher_alone(writer: str) -> None:
     """A snapshot by any other writer adds no substation and removes none."""
     bench = Bench()
     bench.hear(snapshot("s1", "s2"), writer=DISPATCHER)
@@ -78,7 +78,7 @@ async def test_api_knows_the_substations_by_the_dispatchers_word_alone(writer: s
     assert bench.projection.known_substations() == {"s1", "s2"}
 
 
-def test_api_takes_a_snapshot_of_so_many_substations_at_most() -> None:
+def test_projection_ignores_a_snapshot_of_too_many_substations() -> None:
     """Nor one with an invalid substation name, which would appear in labels and pages."""
     projection = Projection(10)
     projection.apply(snapshot("s1"))

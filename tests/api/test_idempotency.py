@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import keys
+from api import auth
 from api.idempotency import job_id
 from grid import messages, topology
 from grid.amqp import Outcome
@@ -21,7 +21,7 @@ REQUESTS = topology.REQUESTS
 BUS = {"vehicle_id": "bus-7", "priority": 3, "eligible_substations": ["s1", "s2"]}
 
 
-async def test_sent_again_it_is_the_same_job() -> None:
+async def test_repeated_request_with_its_key_is_the_same_job() -> None:
     """The second answer equals the first and is marked as replayed; nothing more is published."""
     async with Bench().serve() as api:
         first = await api.post(BUS, Idempotency_Key="a-1")
@@ -34,7 +34,7 @@ async def test_sent_again_it_is_the_same_job() -> None:
         assert len(api.publisher.to(REQUESTS)) == 1
 
 
-async def test_two_at_once_are_one_job() -> None:
+async def test_simultaneous_requests_with_one_key_are_one_job() -> None:
     """The later ones wait until the first is confirmed or refused."""
     async with Bench().serve() as api:
         del api.publisher.automatic[REQUESTS]
@@ -48,7 +48,7 @@ async def test_two_at_once_are_one_job() -> None:
         assert len(api.publisher.to(REQUESTS)) == 1
 
 
-async def test_another_list_at_the_same_time_is_refused_as_a_whole() -> None:
+async def test_different_list_with_the_key_of_one_in_progress_is_rejected() -> None:
     """422 that names the request, before any of it is published; the first list is accepted."""
     async with Bench().serve() as api:
         del api.publisher.automatic[REQUESTS]
@@ -63,7 +63,7 @@ async def test_another_list_at_the_same_time_is_refused_as_a_whole() -> None:
         assert len(api.publisher.to(REQUESTS)) == 2
 
 
-async def test_the_same_key_with_another_request_is_a_mistake() -> None:
+async def test_idempotency_key_of_another_request_is_rejected() -> None:
     """422 that names the header; the job stays as it is."""
     async with Bench().serve() as api:
         await api.post(BUS, Idempotency_Key="a")
@@ -73,7 +73,7 @@ async def test_the_same_key_with_another_request_is_a_mistake() -> None:
         assert len(api.publisher.to(REQUESTS)) == 1
 
 
-async def test_a_retry_after_the_departure_is_still_the_same_job() -> None:
+async def test_retry_after_the_departure_is_the_same_job() -> None:
     """A request that was accepted in time is not refused when it is retried late."""
     async with Bench().serve() as api:
         leaves = {"departure_time": "2026-01-01T00:00:01Z"}
@@ -84,7 +84,7 @@ async def test_a_retry_after_the_departure_is_still_the_same_job() -> None:
         assert (await api.post(leaves, Idempotency_Key="b")).status == 422
 
 
-async def test_after_a_restart_the_event_log_knows() -> None:
+async def test_retry_after_a_restart_is_found_in_the_event_log() -> None:
     """An api that never saw the request answers with the job that another api accepted."""
     named = job_id("none", "a")
     async with Bench().serve() as api:
@@ -104,7 +104,7 @@ async def test_after_a_restart_the_event_log_knows() -> None:
         assert api.publisher.to(REQUESTS) == []
 
 
-async def test_what_memory_had_no_room_for_is_the_same_job() -> None:
+async def test_retry_of_a_retired_job_is_the_same_job() -> None:
     """Many jobs later the answer names the first job; another request with its key is refused."""
     async with Bench(max_jobs=3).serve() as api:
         first = await api.post(BUS, Idempotency_Key="a")
@@ -118,7 +118,7 @@ async def test_what_memory_had_no_room_for_is_the_same_job() -> None:
         assert len(api.publisher.to(REQUESTS)) == 10
 
 
-async def test_until_the_log_is_read_nobody_can_know() -> None:
+async def test_request_with_a_key_is_503_until_the_event_log_is_read() -> None:
     """503 with Retry-After for a request with a key; those without a key are accepted."""
     async with Bench().serve() as api:
         api.log.caught_up.clear()
@@ -128,7 +128,7 @@ async def test_until_the_log_is_read_nobody_can_know() -> None:
         assert (await api.post(BUS)).status == 202
 
 
-async def test_refused_once_it_may_come_again() -> None:
+async def test_idempotency_key_can_be_used_again_after_a_refusal() -> None:
     """If RabbitMQ did not take the request, its key can be used again, with the same job id."""
     async with Bench().serve() as api:
         api.publisher.automatic[REQUESTS] = Outcome.REFUSED
@@ -137,7 +137,7 @@ async def test_refused_once_it_may_come_again() -> None:
         assert (await api.post(BUS, Idempotency_Key="a")).body["id"] == job_id("none", "a")
 
 
-async def test_a_list_sent_again_is_the_same_jobs() -> None:
+async def test_list_sent_again_with_its_key_is_the_same_jobs() -> None:
     """Each request of a list is a job of its own, even if two are equal."""
     async with Bench().serve() as api:
         first = await api.post([BUS, BUS, {}], "/charges", Idempotency_Key="a")
@@ -148,11 +148,11 @@ async def test_a_list_sent_again_is_the_same_jobs() -> None:
         assert len(api.publisher.to(REQUESTS)) == 3
 
 
-async def test_callers_do_not_meet() -> None:
+async def test_same_idempotency_key_of_two_callers_is_two_jobs() -> None:
     """The same idempotency key from another API key is another job."""
     words = {"one": "a word", "two": "another"}
     lines = [f"{name} client {sha256(key.encode()).hexdigest()}" for name, key in words.items()]
-    async with Bench(keys=keys.parse("\n".join(lines)), closed=True).serve() as api:
+    async with Bench(keys=auth.parse_keys("\n".join(lines)), closed=True).serve() as api:
         ids = {
             (await api.post(BUS, Idempotency_Key="a", Authorization=f"Bearer {key}")).body["id"]
             for key in words.values()
@@ -161,7 +161,7 @@ async def test_callers_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "caf\u00e9"])
-async def test_a_key_that_is_none_is_refused(key: str) -> None:
+async def test_idempotency_key_of_invalid_form_is_rejected(key: str) -> None:
     """422 that names the header: 1 to 255 visible characters."""
     async with Bench().serve() as api:
         answer = await api.post(BUS, Idempotency_Key=key)
@@ -171,7 +171,7 @@ async def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 
 @given(st.text(), st.text(), st.integers(0, 1000))
-def test_every_key_gives_a_jobs_id(caller: str, key: str, number: int) -> None:
+def test_every_idempotency_key_leads_to_a_valid_job_id(caller: str, key: str, number: int) -> None:
     """The id is valid as a message id and in an address, and always the same for the same key."""
     assert valid_job_id(job_id(caller, key, number))
     assert job_id(caller, key, number) == job_id(caller, key, number)

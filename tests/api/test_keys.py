@@ -1,4 +1,4 @@
-"""The file of keys: what it may say, and that no error shows a key."""
+"""The key file: its format, and that no error shows a key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.keys import Keys, Scope, parse
+from api.auth import ApiKeys, Scope, parse_keys
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse as parse_settings
@@ -16,32 +16,34 @@ SECRET = "kq3-a-key-that-nobody-may-see"  # noqa: S105
 DIGEST = sha256(SECRET.encode()).hexdigest()
 
 
-def found(keys: Keys, secret: str = SECRET) -> list[tuple[str, Scope]]:
+def found(keys: ApiKeys, secret: str = SECRET) -> list[tuple[str, Scope]]:
     """Return name and scope of each entry of a key."""
-    return [(each.name, each.scope) for each in keys.of(secret.encode())]
+    return [(each.name, each.scope) for each in keys.entries_for(secret.encode())]
 
 
-def test_a_key_is_known_by_its_hash() -> None:
+def test_key_is_found_by_its_hash() -> None:
     """Comments, empty lines and the case of the hash do not matter; other keys are not known."""
     other = sha256(b"other").hexdigest()
-    keys = parse(f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}")
+    keys = parse_keys(
+        f"# keys\n\ndepot operator {DIGEST.upper()} # since May\r\n  fleet client {other}"
+    )
     assert found(keys) == [("depot", Scope.OPERATOR)]
     assert found(keys, "other") == [("fleet", Scope.CLIENT)]
     for wrong in ("", SECRET[:-1], SECRET + " ", DIGEST, "depot"):
         assert found(keys, wrong) == []
 
 
-def test_a_key_may_have_several_scopes_and_a_name_several_keys() -> None:
+def test_key_may_have_several_scopes_and_a_name_several_keys() -> None:
     """One line for each, so that a key can be replaced without an interruption."""
     new = sha256(b"new").hexdigest()
-    keys = parse(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
+    keys = parse_keys(f"a operator {DIGEST}\na client {DIGEST}\na operator {new}")
     assert found(keys) == [("a", Scope.OPERATOR), ("a", Scope.CLIENT)]
     assert found(keys, "new") == [("a", Scope.OPERATOR)]
 
 
-def test_a_file_without_keys_has_none() -> None:
+def test_key_file_without_keys_rejects_every_key() -> None:
     """That is no error; every key is refused."""
-    for keys in (parse(""), parse("# nobody yet\n"), Keys()):
+    for keys in (parse_keys(""), parse_keys("# nobody yet\n"), ApiKeys()):
         assert not keys
         assert found(keys) == []
 
@@ -59,14 +61,14 @@ def test_a_file_without_keys_has_none() -> None:
         (f"de/pot operator {DIGEST}", "name must be .* got 'de/pot'"),
         (f"depot admin {DIGEST}", "scope must be one of operator, client, got 'admin'"),
         (f"depot OPERATOR {DIGEST}", "got 'OPERATOR'"),
-        (f"operator {SECRET} {DIGEST}", "the key itself stands there"),
-        (f"{SECRET} operator {DIGEST.upper()}", "the key itself stands there"),
+        (f"operator {SECRET} {DIGEST}", "the line has the key itself"),
+        (f"{SECRET} operator {DIGEST.upper()}", "the line has the key itself"),
     ],
 )
-def test_a_wrong_line_is_named_and_no_key_shown(line: str, words: str) -> None:
+def test_invalid_key_line_is_named_without_showing_a_key(line: str, words: str) -> None:
     """The error has the line's number and the problem, but not the text, which may be the key."""
     with pytest.raises(ConfigurationError, match=f"^line 3: .*{words}") as wrong:
-        parse(f"# keys\ndepot operator {DIGEST}\n{line}\n")
+        parse_keys(f"# keys\ndepot operator {DIGEST}\n{line}\n")
     assert SECRET not in str(wrong.value)
 
 
@@ -75,7 +77,7 @@ def settings(path: Path) -> ApiSettings:
     return parse_settings(ApiSettings, {"API_KEYS_FILE": str(path)})
 
 
-def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
+def test_api_keys_file_is_read(tmp_path: Path) -> None:
     """Without the variable there are no keys; a file that is wrong is named with its line."""
     path = tmp_path / "keys"
     path.write_text(f"depot operator {DIGEST}\n")
@@ -87,7 +89,7 @@ def test_the_file_is_that_of_the_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_key_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     """A missing file, and one that is not text."""
     path = tmp_path / "keys"
     if content is not None:

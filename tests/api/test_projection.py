@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from api import schemas
-from api.job import MAX_FURTHER_COMPLETIONS, Job
-from api.packed import pack, unpack
-from api.projection import Projection
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.packed import pack, unpack
+from api.jobs.projection import Projection
 from bench.api_memory import memory_of
 from grid import events, parking
 from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
@@ -164,7 +164,7 @@ def seen(job: Job) -> str:
         ),
     ],
 )
-def test_a_job_is_what_its_events_say(
+def test_job_state_is_derived_from_its_events(
     events: list[Event], status: str, substation: str | None, times: dict[str, float]
 ) -> None:
     """State, substation and times are derived from the events, in the orders that occur."""
@@ -173,7 +173,7 @@ def test_a_job_is_what_its_events_say(
     assert list(job.times) == list(times), "in the order of a job's life"
 
 
-def test_a_job_tells_its_request_its_decision_and_its_reason() -> None:
+def test_job_has_its_request_decision_and_reason() -> None:
     """What the client asked for, why it was sent there, and why it was parked."""
     job = job_after(queued(vehicle_id="v"), assigned(2), assigned(3, S2, 2))
     assert job.request["vehicle_id"] == "v"
@@ -199,7 +199,9 @@ EVENT = st.one_of(
 
 
 @given(st.lists(EVENT, min_size=1, max_size=9), st.data())
-def test_neither_order_nor_repetition_matters(events: list[Event], data: st.DataObject) -> None:
+def test_job_is_independent_of_event_order_and_repetition(
+    events: list[Event], data: st.DataObject
+) -> None:
     """A job is the same for any order of its events, with any of them read twice."""
     again = data.draw(st.lists(st.sampled_from(events), max_size=5))
     shuffled = data.draw(st.permutations(events + again))
@@ -225,7 +227,7 @@ def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
     """They are, in any order, with any repetition, and after the job was packed and unpacked."""
     most = 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("api.job.MAX_FURTHER_COMPLETIONS", most)
+        patch.setattr("api.jobs.job.MAX_FURTHER_COMPLETIONS", most)
         job = job_after(queued(), *(completed(at, substation) for substation, at in ends))
         assert job.duplicates == min(most, max(0, len(set(ends)) - 1))
         if ends:
@@ -234,13 +236,13 @@ def test_duplicates_of_a_job_are_counted_exactly_up_to_the_maximum(
         assert unpack("j", pack(job)).further_completions == job.further_completions
 
 
-def test_job_keeps_few_of_very_many_completions() -> None:
+def test_job_keeps_a_bounded_number_of_completions() -> None:
     """A substation may write any number of them: an api must still start and stay small."""
     job = job_after(queued())
     tracemalloc.start()
     try:
         for number in range(20_000):
-            job.take(State.COMPLETED, completed(number + 0.5))
+            job.apply(State.COMPLETED, completed(number + 0.5))
         memory, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -273,7 +275,7 @@ def test_memory_is_bounded_and_the_counts_add_up(events: list[Event], most: int)
         assert [job.number for job in jobs] == sorted(job.number for job in jobs)
 
 
-def test_those_that_ended_first_are_forgotten_first() -> None:
+def test_projection_drops_the_jobs_that_ended_first() -> None:
     """A job that has not ended is never forgotten, and outlives all that have."""
     first = [queued(1, "a"), queued(2, "b"), queued(3, "c"), completed(4, job="c")]
     projection = after(*first, completed(5, job="b"), most=3)
@@ -285,7 +287,7 @@ def test_those_that_ended_first_are_forgotten_first() -> None:
     assert [job.id for job in projection.after(None)] == ["a", "d", "e", "f"]
 
 
-def test_api_never_forgets_a_job_that_has_not_ended() -> None:
+def test_projection_never_forgets_a_job_that_has_not_ended() -> None:
     """Jobs beyond the limit can still be read, listed, counted and updated."""
     most, number = 20, 3_000
     projection = Projection(most)
@@ -314,7 +316,7 @@ def test_api_never_forgets_a_job_that_has_not_ended() -> None:
 
 
 @given(st.lists(ANY, max_size=80), st.integers(1, 5), st.sampled_from([None, *State]))
-def test_a_packed_job_is_told_of_as_one_in_full(
+def test_packed_job_is_shown_like_one_kept_in_full(
     events: list[Event], most: int, status: State | None
 ) -> None:
     """All but its decision, in a list and alone, and after later events.
@@ -349,7 +351,7 @@ def packed_away(job: Job) -> dict[str, Any]:
     return told | {"decision": None}
 
 
-def test_api_forgets_jobs_that_a_substation_alone_tells_of() -> None:
+def test_projection_drops_jobs_that_only_a_substation_reports() -> None:
     """A substation that invents sessions must not fill the memory: no api accepted these jobs."""
     projection = after(queued(1), *(charging(2, job=f"x{each}") for each in range(100)), most=10)
     assert len(list(projection.after(None))) == 11
@@ -369,7 +371,7 @@ def test_jobs_share_the_name_of_the_substation_that_charged_them() -> None:
     assert one.substation is other.substation
 
 
-def test_a_packed_job_takes_a_fraction_of_the_memory() -> None:
+def test_packed_job_takes_a_fraction_of_the_memory() -> None:
     """Measured: 227 bytes with its id and indexes, instead of 948."""
     number = 4_000
     full, packed = (memory_of(number, most) for most in (number, 1))
@@ -381,7 +383,7 @@ KEYED = "key-1"  # as of an Idempotency-Key
 
 
 @given(st.lists(EVENT, min_size=1, max_size=9), st.lists(EVENT, max_size=3))
-def test_of_a_job_with_a_key_all_but_the_decision_is_kept(
+def test_retired_job_with_a_key_keeps_all_but_its_decision(
     before: list[Event], after_it: list[Event]
 ) -> None:
     """A job that no longer fits into memory is shown as before, and follows later events."""
@@ -414,15 +416,15 @@ def without_decision(projection: Projection) -> dict[str, Any]:
     return told | {"decision": None}
 
 
-def test_of_others_nothing_is_kept() -> None:
+def test_retired_job_without_a_key_is_dropped() -> None:
     """Clients cannot ask for them again by a key, so keeping them would waste memory."""
     projection = after(queued(1), completed(2), queued(3, "b"), most=1)
     assert projection.get("j") is None
 
 
-def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
+def test_retired_job_is_dropped_with_the_log() -> None:
     """Jobs are dropped by age and by size, as in the log."""
-    projection = Projection(1, oldest=10, most_bytes=100)
+    projection = Projection(1, max_age=10, max_bytes=100)
     for at, job in enumerate(("key-1", "key-2", "key-3")):
         projection.apply(queued(at, job))
         projection.apply(completed(at, job=job))
@@ -439,14 +441,14 @@ def test_what_the_log_has_dropped_is_kept_no_longer() -> None:
     ]
 
 
-def test_a_job_that_ended_in_two_ways_is_forgotten_once() -> None:
+def test_projection_drops_a_job_with_two_ends_once() -> None:
     """Which end came first may become known late, but it is still one job."""
     first = [completed(8, job="a"), parked(7, job="a"), completed(9, job="b")]
     projection = after(*first, queued(1, "c"), queued(2, "d"), most=2)
     assert [job.id for job in projection.after(None)] == ["c", "d"]
 
 
-def test_a_job_that_is_replayed_is_under_way_again() -> None:
+def test_projection_keeps_a_job_that_was_replayed() -> None:
     """It is not forgotten because it ended before the replay, and not twice for ending twice."""
     first = [parked(1, job="a"), replayed(2, job="a"), parked(3, job="b"), queued(4, "c")]
     projection = after(*first, most=3)
@@ -470,13 +472,13 @@ def test_pages_cover_all_jobs_exactly_once(events: list[Event], size: int, most:
     assert len({job.id for job in found}) == len(found)
 
 
-def test_a_page_after_an_unknown_job_is_refused() -> None:
+def test_page_after_an_unknown_job_raises() -> None:
     """A job that is not in the log has no position in the list."""
     with pytest.raises(KeyError):
         list(after(queued()).after("nobody"))
 
 
-def test_the_latest_word_on_the_substations_holds() -> None:
+def test_latest_snapshot_of_the_substations_holds() -> None:
     """An older snapshot that arrives later changes nothing, nor does a marker."""
     projection = after(
         Event(SUBSTATIONS, 2, detail={"substations": [{"substation": "s2"}]}),
@@ -488,9 +490,9 @@ def test_the_latest_word_on_the_substations_holds() -> None:
     assert projection.get("mark") is None
 
 
-def test_what_ended_long_ago_is_forgotten() -> None:
+def test_projection_drops_jobs_that_ended_before_max_age() -> None:
     """An api that runs for weeks keeps no more than one that has just read the event log."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     for number in range(5):
         projection.apply(Event(State.QUEUED, float(number), job=f"j{number}"))
         projection.apply(Event(State.COMPLETED, float(number), job=f"j{number}", substation="s1"))
@@ -499,9 +501,9 @@ def test_what_ended_long_ago_is_forgotten() -> None:
     assert projection.by_status[State.COMPLETED] == 2
 
 
-def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
+def test_projection_treats_future_times_as_now() -> None:
     """Later dates count as now: no job is forgotten because of them, and no snapshot stays."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     for name in ("j1", "j2"):
         projection.apply(Event(State.QUEUED, 1, job=name), 1)
         projection.apply(Event(State.COMPLETED, 2, job=name, substation="s1"), 2)
@@ -512,9 +514,9 @@ def test_a_clock_that_is_ahead_makes_nothing_old() -> None:
     assert projection.known_substations() == {"s2"}
 
 
-def test_a_clock_that_is_behind_makes_nothing_old() -> None:
+def test_projection_keeps_a_job_whose_end_is_dated_before_its_request() -> None:
     """A job is not older than its request, whatever time the substation gives for its end."""
-    projection = Projection(most=100, oldest=10)
+    projection = Projection(max_jobs=100, max_age=10)
     projection.apply(Event(State.QUEUED, 1000, job="j1"))
     projection.apply(Event(State.COMPLETED, 0, job="j1", substation="s1"))
     projection.apply(Event(State.QUEUED, 1001, job="j2"))
@@ -522,7 +524,7 @@ def test_a_clock_that_is_behind_makes_nothing_old() -> None:
 
 
 @pytest.mark.parametrize("rows", [None, 1, [1], [{}], [{"substation": 1}]])
-def test_what_names_no_substations_is_passed_over(rows: object) -> None:
+def test_projection_ignores_an_invalid_snapshot(rows: object) -> None:
     """Others write to the event log, too: the last valid snapshot still holds."""
     good = Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]})
     projection = after(good, Event(SUBSTATIONS, 2, detail={"substations": rows}))

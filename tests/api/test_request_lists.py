@@ -11,7 +11,7 @@ from grid.amqp import Outcome
 from tests.api.bench import REQUESTS, Bench, problem
 
 
-async def test_a_list_is_accepted_in_its_order() -> None:
+async def test_list_is_accepted_and_published_in_its_order() -> None:
     """One 202 for all, each with its own id and state."""
     async with Bench().serve() as bench:
         wanted = [{"vehicle_id": f"v{number}"} for number in range(1_000)]
@@ -36,7 +36,7 @@ async def test_a_list_is_accepted_in_its_order() -> None:
         ([{}, {"departure_time": "2020-01-01T00:00:00Z"}], "1.departure_time"),
     ],
 )
-async def test_of_a_list_the_item_that_is_wrong_is_named(body: object, field: str) -> None:
+async def test_invalid_item_of_a_list_is_named(body: object, field: str) -> None:
     """422 with the item's number and field; none of the list is accepted."""
     async with Bench().serve() as bench:
         found = problem(await bench.post(body, "/charges"), 422)
@@ -44,8 +44,8 @@ async def test_of_a_list_the_item_that_is_wrong_is_named(body: object, field: st
         assert bench.publisher.sent == []
 
 
-async def test_of_what_is_made_of_mistakes_the_first_is_named() -> None:
-    """One list within its size could hold a hundred thousand, and keep everybody waiting."""
+async def test_list_of_invalid_items_is_answered_with_the_first() -> None:
+    """A list within the size limit could have a hundred thousand errors, and block the api."""
     async with Bench().serve() as bench:
         wrong = [{f"f{n}": 1 for n in range(100)} for _ in range(1_000)]
         found = problem(await bench.post(wrong, "/charges"), 422)
@@ -57,7 +57,7 @@ async def test_of_what_is_made_of_mistakes_the_first_is_named() -> None:
         assert error["problem"].startswith("must have at most 256 fields")
 
 
-async def test_a_list_that_is_accepted_in_part_says_which() -> None:
+async def test_partly_accepted_list_names_the_accepted_ids() -> None:
     """503 naming the ids that RabbitMQ has, so that the client can send the others again."""
     async with Bench().serve() as bench:
         del bench.publisher.automatic[REQUESTS]  # RabbitMQ does not answer

@@ -1,4 +1,4 @@
-"""One request: what it may say, what is answered, and where it goes."""
+"""One request: its fields, its answer, and what is published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.api.bench import AT, FULL, JSON, REQUESTS, Bench, assigned, problem
 from tests.fake_broker import turns
 
 
-async def test_a_request_without_a_body_is_accepted() -> None:
+async def test_request_without_a_body_is_accepted() -> None:
     """202 once RabbitMQ has confirmed, with the job's address; and it is on charge.requests."""
     async with Bench().serve() as bench:
         answer = await bench.post()
@@ -37,8 +37,8 @@ async def test_a_request_without_a_body_is_accepted() -> None:
         assert (event.kind, event.job, event.at) == (State.QUEUED, "job1", AT)
 
 
-async def test_no_part_of_a_request_is_handed_to_a_thread() -> None:
-    """FastAPI would do so for each plain function of ours: that costs on a busy machine."""
+async def test_no_request_uses_a_thread() -> None:
+    """FastAPI runs plain functions in threads, which costs on a busy machine."""
     async with Bench().serve() as bench:
         before = set(threading.enumerate())
         await bench.post()
@@ -47,7 +47,7 @@ async def test_no_part_of_a_request_is_handed_to_a_thread() -> None:
         assert set(threading.enumerate()) <= before
 
 
-async def test_every_field_goes_to_the_queue_and_comes_back() -> None:
+async def test_every_field_is_published_and_shown() -> None:
     """What the client sends is what is published, and what the job shows."""
     async with Bench().serve() as bench:
         answer = await bench.post(FULL)
@@ -61,13 +61,13 @@ async def test_every_field_goes_to_the_queue_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"null"])
-async def test_an_empty_body_is_a_request(data: bytes) -> None:
-    """Nothing, an empty object and null are all a request without wishes."""
+async def test_empty_body_is_a_request(data: bytes) -> None:
+    """No body, an empty object and null are all a request with default values."""
     async with Bench().serve() as bench:
         assert (await bench.ask("POST", "/charge", data, [JSON])).status == 202
 
 
-async def test_the_answer_waits_for_the_decision() -> None:
+async def test_answer_waits_for_the_decision() -> None:
     """It names the substation, the loads that were seen, and the reason."""
     async with Bench(decision_wait=20).serve() as bench:
         asking = asyncio.create_task(bench.post())
@@ -85,7 +85,7 @@ async def test_the_answer_waits_for_the_decision() -> None:
     "prefer",
     [["respond-async"], ["Respond-Async; x=1, wait=5"], ["wait=5", "respond-async"]],
 )
-async def test_who_prefers_so_is_answered_at_once(prefer: list[str]) -> None:
+async def test_respond_async_is_answered_without_the_decision(prefer: list[str]) -> None:
     """RFC 7240: respond-async does not wait for the decision, and the answer says so."""
     async with Bench(decision_wait=3_600).serve() as bench:
         headers = [("Prefer", each) for each in prefer]
@@ -95,7 +95,7 @@ async def test_who_prefers_so_is_answered_at_once(prefer: list[str]) -> None:
 
 
 @pytest.mark.parametrize("prefer", ["", "wait=5", "respond-asynchronously", "return=minimal"])
-async def test_other_preferences_change_nothing(prefer: str) -> None:
+async def test_unknown_preferences_are_ignored(prefer: str) -> None:
     """What is not known is ignored, as the RFC wants it."""
     async with Bench().serve() as bench:
         answer = await bench.post(Prefer=prefer)
@@ -142,7 +142,7 @@ async def test_other_preferences_change_nothing(prefer: str) -> None:
         ({"eligible_substations": ["s"] * 101}, "eligible_substations", "100"),
     ],
 )
-async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: str) -> None:
+async def test_api_names_the_field_that_is_invalid(body: object, field: str, words: str) -> None:
     """422 with the field, what is wrong with it, and its value as the client wrote it."""
     async with Bench().serve() as bench:
         found = problem(await bench.post(body), 422)
@@ -152,8 +152,8 @@ async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: s
         assert bench.publisher.sent == []
 
 
-async def test_all_fields_that_are_wrong_are_named_at_once_but_not_thousands() -> None:
-    """A client sees every mistake; a body made of mistakes gets no answer many times its size."""
+async def test_all_invalid_fields_are_named_at_once_up_to_a_maximum() -> None:
+    """A client sees every mistake; the answer to a body of many mistakes is bounded."""
     async with Bench().serve() as bench:
         found = problem(await bench.post({"priority": "x", "color": 1, "vehicle_id": ""}), 422)
         assert {each["field"] for each in found["errors"]} == {"priority", "color", "vehicle_id"}
@@ -163,8 +163,8 @@ async def test_all_fields_that_are_wrong_are_named_at_once_but_not_thousands() -
         assert len(json.dumps(found)) < 20_000
 
 
-async def test_substations_that_nobody_knows_are_refused() -> None:
-    """A typing error is told at once; one known name is enough, and so is not knowing any yet."""
+async def test_request_for_unknown_substations_only_is_rejected() -> None:
+    """One known name is enough; before the first snapshot every name is accepted."""
     async with Bench().serve() as bench:
         wanted = {"eligible_substations": ["s8", "s9"]}
         assert (await bench.post(wanted)).status == 202

@@ -1,4 +1,4 @@
-"""While RabbitMQ does not keep what it is given, nothing is accepted."""
+"""Nothing is accepted while RabbitMQ does not confirm it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from api import intake, log
+from api import intake
+from api.jobs import event_log as log
 from grid import event_log, topology
 from grid.amqp import Outcome, Publication
 from grid.events import Event, State
@@ -39,7 +40,7 @@ def silent(bench: Bench) -> None:
 
 def behind(bench: Bench) -> None:
     """Very many requests wait for RabbitMQ's answer."""
-    for number in range(intake.BACKLOG_MOST):
+    for number in range(intake.MAX_BACKLOG):
         bench.publisher.publish("x", "x", b"", lambda _: None, id=str(number))
 
 
@@ -54,7 +55,7 @@ def behind(bench: Bench) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
-async def test_what_cannot_be_kept_is_not_accepted(
+async def test_request_is_503_while_rabbitmq_does_not_confirm(
     trouble: Callable[[Bench], None], words: str, path: str
 ) -> None:
     """503 with Retry-After and the reason, while RabbitMQ does not confirm."""
@@ -83,10 +84,10 @@ class Failing:
         return self._publish(exchange, *args, **kwargs)
 
 
-async def test_a_request_that_cannot_be_published_may_come_again(
+async def test_request_that_cannot_be_published_can_be_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its client is answered 500 at once; a retry with the same key is published anew."""
+    """Its client is answered 500 at once; a retry with the same key is published."""
     async with Bench().serve() as bench:
         monkeypatch.setattr(bench.publisher, "publish", Failing(bench, 1))
         async with asyncio.timeout(4):  # less than until RabbitMQ must have confirmed
@@ -97,7 +98,7 @@ async def test_a_request_that_cannot_be_published_may_come_again(
         assert [each.id for each in bench.publisher.to(REQUESTS)] == [again.body["id"]]
 
 
-async def test_a_list_with_a_request_that_cannot_be_published_tells_the_accepted_ones(
+async def test_list_with_a_failed_publish_names_the_accepted_ids(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those before it and after it; sent again with the same key, all are accepted."""
@@ -116,7 +117,7 @@ async def test_a_list_with_a_request_that_cannot_be_published_tells_the_accepted
         assert [job["id"] for job in again.body["jobs"]][::2] == ids
 
 
-async def test_a_list_none_of_which_can_be_published_is_answered_500(
+async def test_list_is_answered_500_if_nothing_could_be_published(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether or not RabbitMQ refused another one of it."""
@@ -127,7 +128,7 @@ async def test_a_list_none_of_which_can_be_published_is_answered_500(
 
 
 @pytest.mark.parametrize("path", ["/charge", "/charges"])
-async def test_a_request_that_cannot_be_encoded_is_not_under_way(
+async def test_request_that_cannot_be_encoded_can_be_sent_again(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Nothing of its list is published; a retry with the same key is."""
@@ -147,12 +148,12 @@ async def test_a_request_that_cannot_be_encoded_is_not_under_way(
         assert (await bench.post(body, path, Idempotency_Key="a")).status == 202
 
 
-async def test_the_record_of_a_request_is_written_once_there_is_a_log_again(
+async def test_queued_event_is_written_once_the_event_log_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else no other api would ever know the job, nor this one after its next start."""
+    """Otherwise no other api would know the job, nor this one after its next start."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(log, "RETRY_INTERVAL", 0)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         assert (await bench.post({})).status == 202
@@ -166,27 +167,27 @@ async def test_the_record_of_a_request_is_written_once_there_is_a_log_again(
         assert bench.count("events_lost_total") == 0
 
 
-async def test_too_many_records_that_wait_for_a_log_are_counted(
+async def test_events_beyond_the_maximum_waiting_are_counted_as_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing gathers in memory without bound."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "UNWRITTEN_MOST", 1)
+    monkeypatch.setattr(log, "MAX_UNWRITTEN", 1)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         for number in range(3):
-            bench.log.note(Event(State.QUEUED, AT, f"j{number}"))
+            bench.log.record(Event(State.QUEUED, AT, f"j{number}"))
         await turns()
         assert bench.count("events_lost_total") == 2
 
 
-async def test_api_accepts_nothing_that_it_could_not_put_on_record(
+async def test_api_accepts_nothing_that_it_could_not_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it answers 202 is named by the event log later; the rest is 503, until there is one."""
     monkeypatch.setattr(event_log, "TRIES", 1)
-    monkeypatch.setattr(log, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(log, "UNWRITTEN_MOST", 2)
+    monkeypatch.setattr(log, "RETRY_INTERVAL", 0)
+    monkeypatch.setattr(log, "MAX_UNWRITTEN", 2)
     async with Bench().serve() as bench:
         bench.publisher.automatic[topology.EVENTS] = Outcome.UNROUTABLE
         assert [(await bench.post({})).status for _ in range(3)] == [202, 202, 503]

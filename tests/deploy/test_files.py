@@ -13,7 +13,7 @@ import yaml
 from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
-from api import keys
+from api import auth
 from deploy import files, passwords, stack, told
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
@@ -135,7 +135,9 @@ def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Pat
     secret = (folder / "operator").read_text().strip()
     assert len(secret) >= 43  # 32 bytes
     assert secret not in file.read_text()
-    assert [each.scope for each in keys.parse(file.read_text()).of(secret.encode())] == ["operator"]
+    assert [
+        each.scope for each in auth.parse_keys(file.read_text()).entries_for(secret.encode())
+    ] == ["operator"]
     assert (mode(folder), mode(folder / "operator"), mode(file)) == ("0o700", "0o600", "0o600")
     before = file.read_text()
     assert passwords.ensure_keys(folder).read_text() == before

@@ -17,33 +17,37 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from api import schemas
-from api.door import admission_of
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
-from api.log import EventLog
-from api.schemas import LIST_MOST, Accepted, AcceptedList, ChargeIn
+from api.jobs.event_log import EventLog
+from api.middleware import auth_result
+from api.schemas import MAX_LIST, Accepted, AcceptedList, ChargeIn
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 Prefer = Annotated[
     str | None,
-    Header(description="`respond-async` (RFC 7240): do not wait for the decision."),
+    Header(description="`respond-async` (RFC 7240): answer without waiting for the decision."),
 ]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=KEY_PATTERN,
-        description="A name for this request, by the client's choice: sent again with it, the "
-        "request is the same job. With another request than before, it is refused.",
+        description="A name for this request, chosen by the client: the same request with the same "
+        "key is the same job; another request with that key is rejected.",
     ),
 ]
 TraceParent = Annotated[
     str | None,
-    Header(description="W3C Trace Context: the caller's span, carried on and logged."),
+    Header(description="W3C Trace Context: the caller's span, which is passed on and logged."),
 ]
 TraceState = Annotated[
-    str | None, Header(description="W3C Trace Context: carried on with the traceparent.")
+    str | None, Header(description="W3C Trace Context: passed on with the traceparent.")
 ]
-Several = Annotated[list[ChargeIn], FailFast(), Body(min_length=1, max_length=LIST_MOST)]
+ChargeIns = Annotated[
+    list[ChargeIn],
+    FailFast(),
+    Body(title="Charge requests", min_length=1, max_length=MAX_LIST),
+]
 
 ACCEPTED: Final = 202
 _KEY: Final = re.compile(KEY_PATTERN)
@@ -51,14 +55,14 @@ _JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8
 _READ: Final = frozenset(
     name.lower().encode() for name in ("Content-Type", "Prefer", HEADER, TRACEPARENT, TRACESTATE)
 )
-_ONE: Final = TypeAdapter(ChargeIn)
-_SEVERAL: Final = TypeAdapter(Several)
+_CHARGE: Final = TypeAdapter(ChargeIn)
+_CHARGES: Final = TypeAdapter(ChargeIns)
 _ANSWER: Final = TypeAdapter(Accepted)
 _ANSWERS: Final = TypeAdapter(AcceptedList)
 
 
 class RequestContext(NamedTuple):
-    """What is known of a request besides its body."""
+    """What is known of a request besides its body: its caller, its headers and its trace."""
 
     caller: str
     prefer: str | None
@@ -73,24 +77,24 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-Quick = Callable[[Scope, bytes], Awaitable[Answer | None]]
+Shortcut = Callable[[Scope, bytes], Awaitable[Answer | None]]
 
 
-class QuickRoute(APIRoute):
-    """A route of FastAPI whose plain requests are answered by ``quick``, without FastAPI.
+class ShortcutRoute(APIRoute):
+    """A route of FastAPI whose plain requests are answered by ``shortcut``, without FastAPI.
 
-    ``quick`` gets the scope and the body, and returns None to leave the request to FastAPI.
+    ``shortcut`` gets the scope and the body, and returns None to leave the request to FastAPI.
     """
 
     def __init__(
         self,
         path: str,
         endpoint: Callable[..., Any],
-        quick: Quick,
+        shortcut: Shortcut,
         **documented: Any,  # noqa: ANN401  # as for any route
     ) -> None:
         super().__init__(path, endpoint, methods=["POST"], status_code=ACCEPTED, **documented)
-        self._quick = quick
+        self._shortcut = shortcut
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -99,15 +103,15 @@ class QuickRoute(APIRoute):
             answer = None
             if messages[-1]["type"] == "http.request":
                 body = b"".join(each.get("body", b"") for each in messages)
-                answer = await self._quick(scope, body)
+                answer = await self._shortcut(scope, body)
             if answer is not None:
                 await _send(answer, send)
                 return
-            receive = _again(messages, receive)
+            receive = _replayed(messages, receive)
         await super().handle(scope, receive, send)
 
 
-class Charging:
+class ChargeRoutes:
     """The two routes that accept charge requests."""
 
     def __init__(self, intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> None:
@@ -116,7 +120,7 @@ class Charging:
         self._decision_wait = decision_wait
         self._chance = chance
 
-    def routes(self, **documented: Any) -> list[QuickRoute]:  # noqa: ANN401  # as for any route
+    def routes(self, **documented: Any) -> list[ShortcutRoute]:  # noqa: ANN401  # as for any route
         """Return the routes; ``documented`` is what FastAPI documents of both."""
 
         # not a plain function: FastAPI would hand each call of it to a thread
@@ -133,57 +137,67 @@ class Charging:
         async def charge(
             request: Request,
             response: Response,
-            wanted: Annotated[ChargeIn | None, Body()] = None,
+            body: Annotated[ChargeIn | None, Body(title="Charge request")] = None,
             *,
             prefer: Prefer = None,
             idempotency_key: IdempotencyKey = None,
             trace: Trace = of_request,
         ) -> Accepted:
-            """Ask for a vehicle to be charged.
+            """Request that a vehicle is charged.
 
-            Answered once RabbitMQ has the request, and usually with the substation it was sent to.
+            Answered once RabbitMQ has confirmed the request; by default the answer waits a moment
+            for the decision, and names the substation.
             """
             context = _context(request, prefer, idempotency_key, trace)
-            accepted, headers = await self._charge(wanted or ChargeIn(), context)
+            accepted, headers = await self._charge(body or ChargeIn(), context)
             response.headers.update(headers)
             return accepted
 
         async def charge_several(
             request: Request,
-            wanted: Several,
+            body: ChargeIns,
             idempotency_key: IdempotencyKey = None,
             trace: Trace = of_request,
         ) -> AcceptedList:
-            """Ask for several vehicles to be charged; answered once RabbitMQ has all requests.
+            """Request that several vehicles are charged; answered once RabbitMQ has confirmed all.
 
-            Sent again with the same key, what was accepted of it the first time is the same jobs.
+            If the list is sent again with the same Idempotency-Key, the requests that were accepted
+            before are the same jobs.
             """
             context = _context(request, None, idempotency_key, trace)
-            return await self._charge_several(wanted, context)
+            return await self._charge_several(body, context)
 
         return [
-            QuickRoute("/charge", charge, self._quick_charge, **documented),
-            QuickRoute("/charges", charge_several, self._quick_charges, **documented),
+            ShortcutRoute(
+                "/charge", charge, self._plain_charge, summary="Request a charge", **documented
+            ),
+            ShortcutRoute(
+                "/charges",
+                charge_several,
+                self._plain_charges,
+                summary="Request several charges",
+                **documented,
+            ),
         ]
 
-    async def _quick_charge(self, scope: Scope, body: bytes) -> Answer | None:
+    async def _plain_charge(self, scope: Scope, body: bytes) -> Answer | None:
         if (context := self._plain_context(scope, body)) is None:
             return None
         try:
-            wanted = _ONE.validate_json(body) if body else ChargeIn()
+            charge_in = _CHARGE.validate_json(body) if body else ChargeIn()
         except ValidationError:
             return None
-        accepted, headers = await self._charge(wanted, context)
+        accepted, headers = await self._charge(charge_in, context)
         return Answer(_ANSWER.dump_json(accepted), _with_trace(context.trace, headers))
 
-    async def _quick_charges(self, scope: Scope, body: bytes) -> Answer | None:
+    async def _plain_charges(self, scope: Scope, body: bytes) -> Answer | None:
         if (context := self._plain_context(scope, body)) is None:
             return None
         try:
-            wanted = _SEVERAL.validate_json(body)
+            charges_in = _CHARGES.validate_json(body)
         except ValidationError:
             return None
-        accepted = await self._charge_several(wanted, context)
+        accepted = await self._charge_several(charges_in, context)
         return Answer(_ANSWERS.dump_json(accepted), _with_trace(context.trace, {}))
 
     def _plain_context(self, scope: Scope, body: bytes) -> RequestContext | None:
@@ -196,15 +210,15 @@ class Charging:
         if key is not None and _KEY.fullmatch(key) is None:
             return None
         trace = carried(text, self._chance)
-        return RequestContext(admission_of(scope).name, text.get("prefer"), key, trace)
+        return RequestContext(auth_result(scope).key_name, text.get("prefer"), key, trace)
 
     async def _charge(
-        self, wanted: ChargeIn, context: RequestContext
+        self, charge_in: ChargeIn, context: RequestContext
     ) -> tuple[Accepted, Mapping[str, str]]:
         """Return the answer, and the headers that say what it is."""
-        named = job_id(context.caller, context.key) if context.key else None
-        job, again = await self._intake.accept(wanted, context.trace, named)
-        headers = {"Idempotency-Replayed": "true"} if again else {}
+        keyed_id = job_id(context.caller, context.key) if context.key else None
+        job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
+        headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
         if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
@@ -213,17 +227,17 @@ class Charging:
         return schemas.accepted(job), headers
 
     async def _charge_several(
-        self, wanted: list[ChargeIn], context: RequestContext
+        self, charges_in: list[ChargeIn], context: RequestContext
     ) -> AcceptedList:
         ids = None
         if key := context.key:
-            ids = [job_id(context.caller, key, number) for number in range(1, len(wanted) + 1)]
-        jobs = await self._intake.accept_all(wanted, context.trace, ids)
+            ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
+        jobs = await self._intake.accept_all(charges_in, context.trace, ids)
         return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
 
 
 def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
-    return RequestContext(admission_of(request.scope).name, prefer, key, trace)
+    return RequestContext(auth_result(request.scope).key_name, prefer, key, trace)
 
 
 async def _read_body(receive: Receive) -> list[Message]:
@@ -234,14 +248,14 @@ async def _read_body(receive: Receive) -> list[Message]:
     return messages
 
 
-def _again(messages: list[Message], receive: Receive) -> Receive:
+def _replayed(messages: list[Message], receive: Receive) -> Receive:
     """Return a ``receive`` that repeats these messages, then continues with the original."""
     left = iter(messages)
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         return next(left, None) or await receive()
 
-    return again
+    return receive_again
 
 
 async def _send(answer: Answer, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Headers that come more than once, methods and addresses that mean the same as another."""
+"""Repeated headers, trailing slashes, and HEAD."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ KEY = ("Idempotency-Key", "a")
         ("Sec-Fetch-Site", ("none", "cross-site")),
     ],
 )
-async def test_a_header_that_must_be_single_is_refused_where_it_is_not(
-    name: str, values: tuple[str, str]
-) -> None:
-    """400 that names it: nobody has to guess which of the two was meant."""
+async def test_repeated_single_header_is_rejected(name: str, values: tuple[str, str]) -> None:
+    """400 that names it: the api does not guess which of the two was meant."""
     async with Bench().serve() as bench:
         headers = [(name, each) for each in values]
         found = problem(await bench.ask("POST", "/charge", b"{}", headers), 400)
@@ -34,15 +32,15 @@ async def test_a_header_that_must_be_single_is_refused_where_it_is_not(
         assert bench.publisher.sent == []
 
 
-async def test_all_headers_that_must_be_single_are_named_at_once() -> None:
+async def test_all_repeated_single_headers_are_named_at_once() -> None:
     """By their usual names."""
     async with Bench().serve() as bench:
         found = problem(await bench.ask("POST", "/charge", b"{}", [KEY, JSON, KEY, JSON]), 400)
         assert "Content-Type and Idempotency-Key" in found["detail"]
 
 
-async def test_a_header_that_is_a_list_may_come_in_parts() -> None:
-    """Prefer and tracestate are joined, in their order; what nobody reads may come as it likes."""
+async def test_repeated_list_headers_are_joined() -> None:
+    """Prefer and tracestate are joined, in their order; unread headers may come twice."""
     parent = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")
     headers = [
         ("Prefer", "wait=5"),
@@ -62,8 +60,8 @@ async def test_a_header_that_is_a_list_may_come_in_parts() -> None:
         assert "a" * 32 in sent.headers["traceparent"]
 
 
-async def test_a_trace_with_two_parents_begins_anew() -> None:
-    """No request is refused over its trace, and neither of the two is believed."""
+async def test_request_with_two_traceparents_starts_a_new_trace() -> None:
+    """The request is accepted, and neither of the two is used."""
     parents = [("traceparent", f"00-{each * 32}-{each * 16}-01") for each in "ab"]
     async with Bench().serve() as bench:
         answer = await bench.ask("POST", "/charge", None, parents)
@@ -71,7 +69,7 @@ async def test_a_trace_with_two_parents_begins_anew() -> None:
         assert not any(each * 32 in answer.headers["traceresponse"] for each in "ab")
 
 
-async def test_two_media_types_in_one_line_are_no_json() -> None:
+async def test_two_media_types_in_one_header_are_not_json() -> None:
     """Even where the last of them is."""
     async with Bench().serve() as bench:
         for kind in ("text/plain, application/x+json", "application/json, text/plain", "/+json"):
@@ -96,9 +94,7 @@ async def test_two_media_types_in_one_line_are_no_json() -> None:
         ("GET", "/nowhere", 404),
     ],
 )
-async def test_a_slash_at_the_end_of_an_address_changes_nothing(
-    method: str, path: str, status: int
-) -> None:
+async def test_trailing_slash_changes_nothing(method: str, path: str, status: int) -> None:
     """No redirect, which few clients follow with a POST."""
     page, question, query = path.partition("?")
     async with Bench().serve() as bench:
@@ -108,7 +104,7 @@ async def test_a_slash_at_the_end_of_an_address_changes_nothing(
         assert (await bench.get("/")).status == 404
 
 
-async def test_a_slash_within_a_name_is_not_dropped() -> None:
+async def test_encoded_slash_within_an_id_is_kept() -> None:
     """Sent as %2F it is a part of the name, which no job has."""
     async with Bench().serve() as bench:
         await bench.post()
@@ -119,8 +115,8 @@ async def test_a_slash_within_a_name_is_not_dropped() -> None:
         writer.close()
 
 
-async def test_a_slash_passes_no_limit_and_no_door() -> None:
-    """What is decided by the path of a request is decided by the same one."""
+async def test_trailing_slash_bypasses_neither_limit_nor_authentication() -> None:
+    """Authentication and the size limit see the path without the slash."""
     async with Bench(closed=True).serve() as bench:
         assert (await bench.ask("GET", "/healthz/")).status == 200
         problem(await bench.ask("POST", "/charge/"), 401)
@@ -135,7 +131,7 @@ async def test_a_slash_passes_no_limit_and_no_door() -> None:
 @pytest.mark.parametrize(
     "path", ["/healthz", "/metrics", "/readyz", "/charges", "/charge/x", "/docs", "/openapi.json"]
 )
-async def test_head_is_answered_wherever_get_is(path: str) -> None:
+async def test_head_is_answered_like_get(path: str) -> None:
     """With GET's status and headers, and no body; it is counted as HEAD."""
     async with Bench().serve() as bench:
         page, head = await bench.get(path), await bench.ask("HEAD", path)
@@ -147,7 +143,7 @@ async def test_head_is_answered_wherever_get_is(path: str) -> None:
         assert bench.count("requests_total", method="HEAD", route=route, status=str(head.status))
 
 
-async def test_head_does_nothing_where_there_is_no_get() -> None:
+async def test_head_without_a_get_route_is_405() -> None:
     """405, as for any other method."""
     async with Bench().serve() as bench:
         answer = await bench.ask("HEAD", "/charge")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from api import keys
-from api.admission import OPEN_PATHS
+from api import auth
+from api.auth import OPEN_PATHS
 from grid import controls, topology
 from grid.amqp import Outcome
 from grid.controls import MAX_LIMIT, Availability, Control
@@ -27,7 +27,7 @@ def line(name: str, scope: str, secret: str) -> str:
     return f"{name} {scope} {sha256(secret.encode()).hexdigest()}\n"
 
 
-KEYS = keys.parse(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
+KEYS = auth.parse_keys(line("depot", "operator", SECRET) + line("fleet", "client", CLIENT))
 
 
 def bench(**more: Any) -> Bench:  # noqa: ANN401  # see Bench
@@ -50,7 +50,7 @@ async def put(
     return await api.ask(method, f"/substations/{id}", data, [JSON, *named])
 
 
-async def test_a_change_leaves_the_rest_as_it_is() -> None:
+async def test_patch_leaves_fields_that_are_not_given_unchanged() -> None:
     """Capping a drained substation does not make it available again, and vice versa."""
     async with bench().serve() as api:
         for body, state, limit in [
@@ -79,7 +79,7 @@ async def test_a_change_leaves_the_rest_as_it_is() -> None:
         ({}, "available", None),
     ],
 )
-async def test_what_an_operator_sets_is_in_the_stream(
+async def test_put_writes_the_controls_to_the_stream(
     body: dict[str, object], state: str, limit: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """200 with what holds now; fields left out have their defaults. The log names the key once."""
@@ -95,7 +95,7 @@ async def test_what_an_operator_sets_is_in_the_stream(
             Control("s1", Availability(state), limit, 1),
             Control("s2", Availability.DRAINING, 9, 1),
         }
-    said = [each.getMessage() for each in caplog.records if each.name == "api.operators"]
+    said = [each.getMessage() for each in caplog.records if each.name == "api.routes.substations"]
     assert said == [f'operator "depot" set s1 {state}, limit {limit or "none"}']
     assert SECRET not in caplog.text
 
@@ -117,7 +117,7 @@ async def test_what_an_operator_sets_is_in_the_stream(
         (b"{", "body", "not JSON"),
     ],
 )
-async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: str) -> None:
+async def test_api_names_the_field_that_is_invalid(body: object, field: str, words: str) -> None:
     """422 as for every other request, and nothing is set."""
     async with bench().serve() as api:
         answer = await put(api, body)
@@ -126,13 +126,13 @@ async def test_a_field_that_is_wrong_is_named(body: object, field: str, words: s
         assert api.controls.sent == []
 
 
-async def test_a_name_that_no_substation_can_have_is_refused() -> None:
+async def test_invalid_substation_id_is_rejected() -> None:
     """422 naming the id, whether or not the dispatcher has written a snapshot."""
     async with bench().serve() as api:
         assert "id" in problem(await put(api, {}, "a.b"), 422)["detail"]
 
 
-async def test_a_substation_that_nobody_knows_is_refused() -> None:
+async def test_put_on_an_unknown_substation_is_404() -> None:
     """404 once the dispatcher has written a snapshot; before that, any valid name is accepted."""
     async with bench().serve() as api:
         assert (await put(api, {}, "s9")).status == 200
@@ -152,7 +152,7 @@ async def test_a_substation_that_nobody_knows_is_refused() -> None:
         (sha256(SECRET.encode()).hexdigest(), "Bearer", "not one that this api knows"),
     ],
 )
-async def test_without_a_key_that_is_known_nothing_is_set(
+async def test_control_change_without_a_known_key_is_401(
     key: str | None, scheme: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """401 that says how to send a key, before the body is checked; the key is not logged."""
@@ -166,7 +166,7 @@ async def test_without_a_key_that_is_known_nothing_is_set(
             assert key not in caplog.text + str(answer.body)
 
 
-async def test_without_any_keys_the_answer_says_how_to_have_some() -> None:
+async def test_control_change_without_configured_keys_says_how_to_make_one() -> None:
     """401 that names the variable, whatever key is sent."""
     async with Bench().serve() as api:
         for key in (None, SECRET):
@@ -176,7 +176,7 @@ async def test_without_any_keys_the_answer_says_how_to_have_some() -> None:
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_key_for_something_else_is_not_enough() -> None:
+async def test_client_key_cannot_change_a_substation() -> None:
     """403 naming whose key it is, and the scope that it lacks."""
     async with bench().serve() as api:
         detail = problem(await put(api, {}, key=CLIENT), 403)["detail"]
@@ -185,14 +185,14 @@ async def test_a_key_for_something_else_is_not_enough() -> None:
         assert api.controls.sent == []
 
 
-async def test_everything_else_needs_no_key() -> None:
+async def test_charging_and_reading_need_no_key() -> None:
     """Requesting and viewing charges needs no key."""
     async with bench().serve() as api:
         assert (await api.post()).status == 202
         assert (await api.get("/substations")).status == 200
 
 
-async def test_a_body_that_is_not_declared_as_json_is_told_the_header() -> None:
+async def test_api_rejects_a_body_that_is_not_declared_as_json() -> None:
     """415, as for every other body."""
     async with bench().serve() as api:
         named = [("Authorization", f"Bearer {SECRET}"), ("Content-Type", "text/plain")]
@@ -223,7 +223,7 @@ def silent(api: Bench) -> None:
     ("trouble", "words"),
     [(away, "away"), (behind, "still being read"), (refused, "refused"), (silent, "within 0.05 s")],
 )
-async def test_what_rabbitmq_does_not_have_is_not_set(
+async def test_control_change_is_503_if_rabbitmq_does_not_confirm(
     trouble: Callable[[Bench], None], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """503 with Retry-After and the reason; no change is logged. The rest of the api works."""
@@ -238,7 +238,7 @@ async def test_what_rabbitmq_does_not_have_is_not_set(
         assert (await api.post()).status == 202
 
 
-async def test_the_openapi_document_says_what_is_needed() -> None:
+async def test_document_declares_the_keys_that_are_required() -> None:
     """The bearer scheme is declared and required only there, and every error is described.
 
     Where the api needs keys, all paths require it except health checks and metrics.

@@ -1,4 +1,4 @@
-"""Whether the queues for requests and their records exist."""
+"""Whether the queues for requests and events exist."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from grid import topology
 from grid.amqp import Declarer, Publisher
 from grid.errors import BrokerUnavailable
 
-LOOK_SECONDS: Final = 2.0
-RETURNED_SECONDS: Final = 5.0  # then ready again: without requests it would never find out
-# without the controls: a broker of an earlier version lacks them, and requests work all the same
+QUEUE_CHECK_INTERVAL: Final = 2.0
+RETURNED_WINDOW: Final = (
+    5.0  # seconds; then ready again, since without requests nothing would be returned
+)
+# without the controls: a broker of an earlier version lacks them, and requests work without
 NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
 MISSING: Final = (
-    "the queue {} is missing: `make up` makes it anew, or, at a broker of your own, "
+    "the queue {} is missing: run `make up` again, or, with a broker of your own, "
     "`python -m grid declare`"
 )
 
 
 class QueueWatch:
-    """A repeated check of the queues for requests and their records.
+    """A repeated check of the queues for requests and events.
 
-    From RabbitMQ 4.2.6 on the api's user may not ask for queues; there ``publisher``, which gets
-    back a request that finds no queue, knows of the most important one.
+    From RabbitMQ 4.2.6 on the api's user may not inspect queues; there, a request that is returned
+    to ``publisher`` as unroutable shows that the most important one is missing.
     """
 
     def __init__(self, declarer: Declarer, publisher: Publisher) -> None:
@@ -34,7 +36,7 @@ class QueueWatch:
     def problems(self) -> list[str]:
         """Return the queues that are missing, as problems of readiness."""
         requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS
-        returned = self._publisher.returned_within(RETURNED_SECONDS, *requests)
+        returned = self._publisher.returned_within(RETURNED_WINDOW, *requests)
         missing = self._missing | ({topology.REQUESTS} if returned else set())
         return [MISSING.format(name) for name in sorted(missing)]
 
@@ -44,7 +46,7 @@ class QueueWatch:
             await self._declarer.up.wait()
             for queue in NEEDED:
                 await self._look(queue.name)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(QUEUE_CHECK_INTERVAL)
 
     async def _look(self, name: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The api's reader of the event log, which fills the projection and waits for decisions."""
+"""The event log as the api reads and writes it; it fills the projection."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from api.job import Assignment, Job
-from api.projection import Projection
-from api.telemetry import Metrics
+from api.errors import NotCaughtUp
+from api.jobs.job import Assignment, Job
+from api.jobs.projection import Projection
+from api.metrics import Metrics
 from grid import event_log
-from grid.errors import MalformedMessage
+from grid.errors import STILL_READING, MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
 from grid.isolation import Isolation
@@ -21,14 +22,16 @@ from grid.threads import in_thread
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = 5.0  # after RabbitMQ has refused an event for some time
-PACK_SECONDS: Final = 1.0
+RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
+PACK_INTERVAL: Final = 1.0
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
-UNWRITTEN_MOST: Final = 10_000  # events being written; of more, those it refuses are given up
+MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
 
 
 class EventLog:
-    """The event log as the api follows it; a mark of its own shows when it has read all there was.
+    """A reader and writer of the event log, which also wakes requests that wait for a decision.
+
+    A mark of its own shows when it has read all that was written before its start.
 
     ``clock`` returns Unix seconds.
     """
@@ -53,27 +56,32 @@ class EventLog:
 
     @property
     def caught_up(self) -> asyncio.Event:
-        """Return what is set once all that was written before this start has been read."""
+        """Return the event that is set once all that was written before this start was read."""
         return self._mark.passed
+
+    def check_caught_up(self) -> None:
+        """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
+        if not self.caught_up.is_set():
+            raise NotCaughtUp(STILL_READING)
 
     @property
     def full(self) -> bool:
-        """Return whether so many events wait to be written that another would be given up."""
-        return self._unwritten >= UNWRITTEN_MOST
+        """Return whether so many events wait to be written that another one may be given up."""
+        return self._unwritten >= MAX_UNWRITTEN
 
     def read(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the stream, as far as its writer may write them."""
         try:
             found = event_log.read(body, writer)
         except MalformedMessage as error:
-            log.warning("passed over in the event log: %s", error)
+            log.warning("a message of the event log is skipped: %s", error)
             return
         self._projection.read(len(body))
         self._keep_from_collector()
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
-                self._take(event)
+                self._apply(event)
             except Exception as error:  # noqa: BLE001
                 self._isolation.failed("an event of the log", error)
 
@@ -93,10 +101,10 @@ class EventLog:
             gc.collect()
             gc.freeze()
 
-    def note(self, event: Event) -> Job | None:
-        """Apply one of the api's own events, without waiting to read it back from the stream.
+    def record(self, event: Event) -> Job | None:
+        """Apply and write one of the api's own events, without waiting to read it back.
 
-        Other readers get it once it is written, which is retried for as long as there is no stream.
+        Other readers get it once it is written, which is retried while there is no stream.
         """
         self._write(event)
         return self._projection.apply(event, self._clock())
@@ -106,23 +114,25 @@ class EventLog:
         return self._projection.get(id)
 
     async def mark(self) -> None:
-        """Write the mark, again and again until it was read back."""
+        """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
         self._metrics.caught_up.set(1)
-        log.info("the event log is read: %d jobs", sum(self._projection.by_status.values()))
+        log.info(
+            "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())
+        )
 
     async def pack(self) -> None:
         """Pack large decisions, off the loop's thread, until the task is cancelled."""
         while True:
-            await asyncio.sleep(PACK_SECONDS)
-            jobs = self._projection.take_large()
+            await asyncio.sleep(PACK_INTERVAL)
+            jobs = self._projection.pop_large()
             known = [(job, job.assigned) for job in jobs if job.assigned is not None]
             if not known:
                 continue
             packing = partial(_packed, [assigned for _, assigned in known])
             try:
                 packed = await in_thread(packing, "packing of decisions")
-            except RuntimeError:  # the system has no thread left
+            except RuntimeError:  # no more threads can be started
                 packed = packing()
             for (job, before), after in zip(known, packed, strict=True):
                 if job.assigned is before:
@@ -150,9 +160,9 @@ class EventLog:
         self._unwritten += 1
         self._writer.insist(
             event,
-            RETRY_SECONDS,
+            RETRY_INTERVAL,
             self._on_written,
-            wanted=lambda: self._unwritten <= UNWRITTEN_MOST,
+            wanted=lambda: self._unwritten <= MAX_UNWRITTEN,
         )
 
     def _on_written(self, written: bool) -> None:  # noqa: FBT001
@@ -160,7 +170,7 @@ class EventLog:
         if not written:
             self._metrics.events_lost.inc()
 
-    def _take(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         self._mark.see(event)
         ends = event.kind == State.COMPLETED
         known = self._projection.get(event.job) if ends else None
@@ -187,5 +197,5 @@ def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _decided(job: Job) -> bool:
-    """Return whether it is known where a job goes and why, or that it has ended."""
+    """Return whether the decision on a job is known, or that it has ended."""
     return job.decided or job.status in ENDED

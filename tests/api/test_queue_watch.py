@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from api import queues
-from api.queues import MISSING, NEEDED, QueueWatch
+from api import queue_watch
+from api.queue_watch import MISSING, NEEDED, QueueWatch
 from grid import topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
@@ -55,8 +55,8 @@ async def test_each_missing_queue_is_named(queue: str) -> None:
     assert await problems(declarer, FakePublisher()) == [MISSING.format(queue)]
 
 
-async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
-    """RabbitMQ 4.2.6 and later refuse it; what finds no queue tells of it for a while."""
+async def test_queue_that_may_not_be_inspected_is_not_missing() -> None:
+    """RabbitMQ 4.2.6 and later refuse it; a returned request shows that it is missing."""
     declarer = FakeDeclarer(BrokerUnavailable("ACCESS_REFUSED"))
     publisher = FakePublisher()
     assert await problems(declarer, publisher) == []
@@ -64,6 +64,6 @@ async def test_queue_that_may_not_be_asked_for_is_not_missing() -> None:
     assert await problems(declarer, publisher) == [MISSING.format(topology.REQUESTS)]
 
 
-def test_shared_queues_are_looked_at_often_enough() -> None:
-    """Who is not ready is sent no requests, so that only a look tells that the queue is back."""
-    assert queues.LOOK_SECONDS < queues.RETURNED_SECONDS < 10
+def test_queue_check_interval_is_shorter_than_the_returned_window() -> None:
+    """An api that is not ready gets no requests, so only the check finds that the queue is back."""
+    assert queue_watch.QUEUE_CHECK_INTERVAL < queue_watch.RETURNED_WINDOW < 10

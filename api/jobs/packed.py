@@ -1,4 +1,4 @@
-"""A job in few bytes: everything but its decision. Pure.
+"""A job packed into few bytes, without its decision. Pure.
 
 What a list filters by comes first, so that most jobs need not be unpacked.
 """
@@ -9,7 +9,7 @@ import zlib
 from struct import Struct
 from typing import Final
 
-from api.job import Job
+from api.jobs.job import Job
 from grid import events
 from grid.events import State
 
@@ -44,7 +44,7 @@ def unpack(id: str, packed: bytes, number: int | None = None) -> Job:
     body = unpacker.decompress(packed[_HEAD.size + length :]).replace(_ID, id.encode())
     job = Job(id, known if number is None else number, attempt=attempt, replays=replays)
     for event in events.decode(body):
-        job.take(State(event.kind), event)
+        job.apply(State(event.kind), event)
     return job
 
 

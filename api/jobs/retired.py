@@ -1,4 +1,4 @@
-"""Ended jobs that memory has no room for, kept packed so that a retry is still known. Pure."""
+"""Ended jobs that are not kept in full, packed so that a retry is still recognized. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from api.job import Job
-from api.packed import pack, unpack
+from api.jobs.job import Job
+from api.jobs.packed import pack, unpack
 
 
 class _Kept(NamedTuple):
@@ -22,12 +22,12 @@ class _Kept(NamedTuple):
 class Retired:
     """Jobs without their decisions, kept for as long as the event log has them.
 
-    ``most_bytes`` and ``oldest`` (seconds) are the log's own bounds.
+    ``max_bytes`` and ``max_age`` (seconds) are the log's own bounds.
     """
 
-    def __init__(self, most_bytes: float = inf, oldest: float = inf) -> None:
-        self._most_bytes = most_bytes
-        self._oldest = oldest
+    def __init__(self, max_bytes: float = inf, max_age: float = inf) -> None:
+        self._max_bytes = max_bytes
+        self._max_age = max_age
         self._read = 0
         self._jobs: OrderedDict[str, _Kept] = OrderedDict()
 
@@ -38,15 +38,15 @@ class Retired:
     def put(self, job: Job, now: float) -> None:
         """Add a job; ``now`` is the log's time, in Unix seconds."""
         self._jobs[job.id] = _Kept(pack(job), self._read, min(job.last_at, now))
-        self._drop_while(lambda first: first.at < now - self._oldest)
+        self._drop_while(lambda first: first.at < now - self._max_age)
 
     def get(self, id: str, number: int = 0) -> Job | None:
         """Return a job as it was, with this number; None if there is none."""
         kept = self._jobs.get(id)
         return None if kept is None else unpack(id, kept.packed, number)
 
-    def take(self, id: str, number: int) -> Job | None:
-        """Remove and return a job that a new event names."""
+    def pop(self, id: str, number: int) -> Job | None:
+        """Remove and return a job, with this number; None if there is none."""
         job = self.get(id, number)
         self._jobs.pop(id, None)
         return job
@@ -54,7 +54,7 @@ class Retired:
     def read(self, size: int) -> None:
         """Record that so many more bytes of the log were read: it drops as many at its start."""
         self._read += size
-        self._drop_while(lambda first: self._read - first.read > self._most_bytes)
+        self._drop_while(lambda first: self._read - first.read > self._max_bytes)
 
     def _drop_while(self, old: Callable[[_Kept], bool]) -> None:
         while self._jobs and old(next(iter(self._jobs.values()))):

@@ -16,7 +16,7 @@ from grid import kinds, parking, wire
 from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
-PLAIN_MOST: Final = 256  # bytes: a smaller decision is not worth packing
+MAX_UNPACKED_RECORD: Final = 256  # bytes: a smaller decision is not worth packing
 # per job: a substation that lies about its sessions may write any number of them into the log
 MAX_FURTHER_COMPLETIONS: Final = 100
 _PLAIN: Final = b"{"  # the first byte of a JSON object, and never of zlib's output
@@ -50,7 +50,7 @@ class Assignment(NamedTuple):
     @property
     def is_large(self) -> bool:
         """Return whether the decision is not packed yet, and worth packing."""
-        return len(self.record) > PLAIN_MOST and self.record.startswith(_PLAIN)
+        return len(self.record) > MAX_UNPACKED_RECORD and self.record.startswith(_PLAIN)
 
     def packed(self) -> Assignment:
         """Return the same assignment with its decision packed to a tenth of its size."""
@@ -81,7 +81,7 @@ class Job:
     # besides the one in ``ends``; None in nearly every job, as an empty set takes 216 bytes
     further_completions: set[tuple[str, float]] | None = None
 
-    def take(self, kind: State, event: Event) -> None:
+    def apply(self, kind: State, event: Event) -> None:
         """Apply an event; neither the order of events nor their repetition matters."""
         replays = parking.replays(event.detail) if event.detail else 0
         self.attempt = max(self.attempt, event.attempt)
@@ -105,15 +105,15 @@ class Job:
 
     @property
     def substation(self) -> str | None:
-        """Return where it charges or charged, or else where it was sent."""
+        """Return the substation that charges or charged it, or else the one it was sent to."""
         if self.status is State.COMPLETED:
             return self.ends[State.COMPLETED].substation
-        last = self._charges() or self._sent()
+        last = self._current_session() or self._current_assignment()
         return last.substation if last else None
 
     @property
     def request(self) -> Mapping[str, Any]:
-        """Return what was asked for; empty if the log does not hold it."""
+        """Return the fields of the request; empty if the log does not hold it."""
         return self.queued.detail if self.queued else _NOTHING
 
     @property
@@ -125,7 +125,7 @@ class Job:
     @property
     def times(self) -> dict[State, float]:
         """Return when it entered each of its states, in Unix seconds, in a job's order."""
-        sent, charges = self._sent(), self._charges()
+        sent, charges = self._current_assignment(), self._current_session()
         times = {
             State.QUEUED: self.asked_at,
             State.ASSIGNED: sent.at if sent else None,
@@ -136,7 +136,7 @@ class Job:
 
     @property
     def asked_at(self) -> float | None:
-        """Return when the request came, in Unix seconds, by its own event, else the decision."""
+        """Return when the request came, in Unix seconds, by its own event, else by the decision."""
         if self.queued is not None:
             return self.queued.at
         return kinds.requested_at(self.decision or _NOTHING)
@@ -145,7 +145,7 @@ class Job:
     def last_at(self) -> float:
         """Return when it first ended, in Unix seconds; infinity if it has not.
 
-        Or when it was asked for, if that is later: a substation's clock may be wrong.
+        It is never before the request: a substation's clock may be wrong.
         """
         ended_at = min((visit.at for visit in self.ends.values()), default=inf)
         return max(ended_at, self.queued.at if self.queued else -inf)
@@ -218,9 +218,9 @@ class Job:
     def _status(self) -> State:
         if self.ended and (end := self._end()) is not None:
             return end
-        if self._charges():
+        if self._current_session():
             return State.CHARGING
-        return State.ASSIGNED if self._sent() else State.QUEUED
+        return State.ASSIGNED if self._current_assignment() else State.QUEUED
 
     def _end(self) -> State | None:
         """Return the first end state: it is the one that counts.
@@ -236,14 +236,14 @@ class Job:
             ends.pop(State.PARKED, None)
         return min(ends, key=lambda state: (ends[state], state)) if ends else None
 
-    def _sent(self) -> Assignment | None:
+    def _current_assignment(self) -> Assignment | None:
         """Return the assignment, unless the job was replayed since."""
         known = self.assigned
         return known if known is not None and known.replays == self.replays else None
 
-    def _charges(self) -> Visit | None:
+    def _current_session(self) -> Visit | None:
         """Return the session that counts, unless the job was replayed or sent elsewhere since."""
-        charging, sent = self.charging, self._sent()
+        charging, sent = self.charging, self._current_assignment()
         if charging is None or (self.replays and charging.at < self._aside_until()):
             return None
         if sent and sent.substation != charging.substation and charging.at < sent.at:

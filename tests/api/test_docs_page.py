@@ -8,7 +8,7 @@ from html import escape
 from tests.api.bench import Bench
 
 
-async def test_the_page_shows_every_operation_and_loads_nothing() -> None:
+async def test_docs_page_shows_every_operation_and_loads_nothing() -> None:
     """Each path, method, answer and shape of the document is there; no script, no other address."""
     async with Bench().serve() as api:
         document = (await api.get("/openapi.json")).body

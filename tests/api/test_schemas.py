@@ -38,7 +38,7 @@ def _is_read(body: bytes) -> bool:
 
 
 @pytest.mark.parametrize("field", ["requested_energy_kwh", "requested_power_kw"])
-def test_request_is_read_up_to_the_documents_greatest_number(field: str) -> None:
+def test_request_is_read_up_to_the_documented_maximum_of_numbers(field: str) -> None:
     """No less and no more: what the api accepts no other service parks."""
     least, most = limits(field)["exclusiveMinimum"], limits(field)["maximum"]
     assert reads(field, most)
@@ -49,7 +49,7 @@ def test_request_is_read_up_to_the_documents_greatest_number(field: str) -> None
     assert not reads(field, least)
 
 
-def test_request_is_read_up_to_the_documents_highest_priority() -> None:
+def test_request_is_read_up_to_the_documented_maximum_priority() -> None:
     """From the lowest to the highest."""
     least, most = limits("priority")["minimum"], limits("priority")["maximum"]
     assert [reads("priority", each) for each in (least - 1, least, most, most + 1)] == [
@@ -60,7 +60,7 @@ def test_request_is_read_up_to_the_documents_highest_priority() -> None:
     ]
 
 
-def test_request_is_read_up_to_the_documents_longest_texts_and_lists() -> None:
+def test_request_is_read_up_to_the_documented_maximum_lengths() -> None:
     """A vehicle's name, and how many substations a request may name."""
     longest = limits("vehicle_id")["maxLength"]
     assert reads("vehicle_id", "é" * longest)

@@ -10,18 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api import keys, new_key
-from api.admission import OPEN_PATHS
-from api.headers import HEADERS
-from api.keys import NOBODY, Scope
-from api.rates import Rates
+from api import auth, new_key
+from api.auth import NOBODY, OPEN_PATHS, RateLimit, Scope
+from api.middleware import SECURITY_HEADERS
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
 from tests.api.bench import Answer, Bench, problem
 
 KEY = "a fleet's key"
-KEYS = keys.parse(f"fleet client {sha256(KEY.encode()).hexdigest()}")
+KEYS = auth.parse_keys(f"fleet client {sha256(KEY.encode()).hexdigest()}")
 CLIENT_LINE = f"fleet client {'a' * 64}"
 OPERATOR_LINE = f"depot operator {'b' * 64}"
 
@@ -37,7 +35,7 @@ async def ask(api: Bench, path: str, key: str | None = KEY, method: str = "GET")
 
 
 @pytest.mark.parametrize("path", ["/charges", "/charge/x", "/substations", "/docs", "/nothing"])
-async def test_a_closed_door_asks_for_a_key(path: str) -> None:
+async def test_api_that_requires_keys_answers_401_without_one(path: str) -> None:
     """401 on every path without a key or with a wrong one, whether or not the path exists."""
     async with closed().serve() as api:
         for key in (None, "another", KEY[:-1]):
@@ -48,7 +46,7 @@ async def test_a_closed_door_asks_for_a_key(path: str) -> None:
         assert api.publisher.sent == []
 
 
-async def test_a_key_opens_the_door() -> None:
+async def test_client_key_is_admitted_and_counted_by_its_name() -> None:
     """A client's key is enough to ask for charging; the metric names it, and never shows it."""
     async with closed().serve() as api:
         assert (await ask(api, "/charge", None, "POST")).status == 401
@@ -59,20 +57,20 @@ async def test_a_key_opens_the_door() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
-async def test_who_watches_needs_no_key(path: str) -> None:
+async def test_monitoring_paths_need_no_key(path: str) -> None:
     """Health checks and metrics are answered without a key."""
     async with closed().serve() as api:
         assert (await ask(api, path, None)).status == 200
 
 
-async def test_an_open_door_still_knows_a_wrong_key() -> None:
-    """Where no key is needed, a wrong one is still refused: the client has made a mistake."""
+async def test_api_without_required_keys_still_rejects_an_unknown_key() -> None:
+    """An unknown key is rejected though no key is needed: the client has made a mistake."""
     async with Bench(keys=KEYS).serve() as api:
         assert (await ask(api, "/charges", None)).status == 200
         assert (await ask(api, "/charges", "wrong")).status == 401
 
 
-async def test_a_page_from_elsewhere_may_not_use_a_visitors_browser() -> None:
+async def test_cross_origin_requests_without_a_key_are_rejected() -> None:
     """Without a key its requests are refused, except to open paths; with one they are allowed."""
     key = ("Authorization", f"Bearer {KEY}")
     page = [("Origin", "https://elsewhere.example"), ("Sec-Fetch-Site", "cross-site")]
@@ -94,7 +92,7 @@ async def test_a_page_from_elsewhere_may_not_use_a_visitors_browser() -> None:
         assert (await api.ask("GET", "/charges", None, [*renamed, key])).status == 200
 
 
-async def test_a_key_that_asks_too_often_waits() -> None:
+async def test_rate_limit_answers_429_with_retry_after() -> None:
     """429 with Retry-After beyond the key's rate; after that time it is admitted again."""
     async with closed(rate=2).serve() as api:
         assert [(await ask(api, "/charges")).status for _ in range(3)] == [200, 200, 429]
@@ -111,33 +109,33 @@ async def test_a_key_that_asks_too_often_waits() -> None:
     pauses=st.lists(st.floats(0, 5), max_size=60),
 )
 @example(rate=0.2, pauses=[0.2, 0.0, 5.0])  # a sum that ends just below a token
-def test_no_key_is_ever_above_its_rate(rate: float, pauses: list[float]) -> None:
-    """The number admitted never exceeds rate and burst; a client that waits as told is admitted."""
-    rates, now, came = Rates(rate), 0.0, 0
+def test_rate_limit_never_admits_more_than_rate_and_burst(rate: float, pauses: list[float]) -> None:
+    """Never more than rate and burst are admitted; a client that waits for so long is admitted."""
+    limit, now, came = RateLimit(rate), 0.0, 0
     for pause in pauses:
         now += pause
-        wait = rates.take("one", now)
+        wait = limit.acquire("one", now)
         if wait:
             now += wait * 1.001
-            assert rates.take("one", now) == 0
+            assert limit.acquire("one", now) == 0
         came += 1
     assert came <= max(1.0, rate) + now * rate + 1
 
 
-def test_keys_do_not_share_a_rate() -> None:
+def test_each_key_has_a_rate_limit_of_its_own() -> None:
     """Requests with one key do not count towards the rate of another."""
-    rates = Rates(1)
-    assert rates.take("one", 0) == 0
-    assert rates.take("one", 0) > 0
-    assert rates.take("other", 0) == 0
+    limit = RateLimit(1)
+    assert limit.acquire("one", 0) == 0
+    assert limit.acquire("one", 0) > 0
+    assert limit.acquire("other", 0) == 0
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/charges", "/charge/unknown", "/nothing"])
-async def test_every_answer_trusts_nothing_beyond_it(path: str) -> None:
+async def test_every_answer_has_the_security_headers(path: str) -> None:
     """Every answer, errors too, carries the headers that limit what a browser does with it."""
     async with Bench().serve() as api:
         headers = (await api.get(path)).headers
-        assert HEADERS.items() <= dict(headers).items()
+        assert SECURITY_HEADERS.items() <= dict(headers).items()
 
 
 def settings(**values: str) -> ApiSettings:
@@ -157,45 +155,48 @@ def settings(**values: str) -> ApiSettings:
         ({"HTTP_HOST": "0.0.0.0", "API_ADDRESS": "127.0.0.1"}, False),  # noqa: S104
     ],
 )
-def test_the_door_is_open_on_this_machine_alone(values: dict[str, str], closed: bool) -> None:  # noqa: FBT001
+def test_keys_are_required_beyond_the_loopback_address(
+    values: dict[str, str],
+    closed: bool,  # noqa: FBT001
+) -> None:
     """The api needs keys where API_KEYS names some, and on an address that other machines reach."""
-    assert settings(**values).closed is closed
+    assert settings(**values).key_required is closed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "depot.example"])  # noqa: S104
-def test_an_api_that_others_reach_does_not_start_without_keys(host: str) -> None:
+def test_api_on_a_reachable_address_does_not_start_without_keys(host: str) -> None:
     """The error names the variable, and how to make a key."""
     with pytest.raises(ConfigurationError, match=f"HTTP_HOST={host}: .*api.new_key"):
         settings(HTTP_HOST=host).api_keys()
 
 
-def test_a_file_of_keys_closes_the_door_whatever_is_left_in_it(tmp_path: Path) -> None:
+def test_key_file_makes_keys_required_whatever_it_holds(tmp_path: Path) -> None:
     """Removing the last client's line admits no one; a file without any line is an error."""
     file = tmp_path / "keys"
     for content in (OPERATOR_LINE, f"{OPERATOR_LINE}\n{CLIENT_LINE}", "# nobody\n"):
         file.write_text(content)
-        assert settings(API_KEYS_FILE=str(file)).closed
+        assert settings(API_KEYS_FILE=str(file)).key_required
     with pytest.raises(ConfigurationError, match=f"API_KEYS_FILE={file}: there is no key in it"):
         settings(API_KEYS_FILE=str(file)).api_keys()
 
 
-def test_the_file_for_operators_alone_leaves_the_door_open(tmp_path: Path) -> None:
+def test_operator_key_file_does_not_make_keys_required(tmp_path: Path) -> None:
     """Charging stays open on this machine; a client's line in that file is an error."""
     file = tmp_path / "operators"
     file.write_text(OPERATOR_LINE)
-    told = settings(OPERATOR_KEYS_FILE=str(file))
-    assert not told.closed
-    assert told.api_keys().have(Scope.OPERATOR)
+    found = settings(OPERATOR_KEYS_FILE=str(file))
+    assert not found.key_required
+    assert found.api_keys().has_scope(Scope.OPERATOR)
     both = settings(OPERATOR_KEYS_FILE=str(file), API_KEYS=CLIENT_LINE)
-    assert both.closed
-    assert both.api_keys().have(Scope.CLIENT)
-    assert both.api_keys().have(Scope.OPERATOR)
+    assert both.key_required
+    assert both.api_keys().has_scope(Scope.CLIENT)
+    assert both.api_keys().has_scope(Scope.OPERATOR)
     file.write_text(CLIENT_LINE)
     with pytest.raises(ConfigurationError, match=f"OPERATOR_KEYS_FILE={file}: it is for operators"):
-        told.api_keys()
+        found.api_keys()
 
 
-def test_a_wrong_key_among_the_variables_is_named() -> None:
+def test_api_keys_variable_with_an_invalid_line_is_named() -> None:
     """The error says which line is wrong, or that there is none."""
     with pytest.raises(ConfigurationError, match="API_KEYS: line 2: must be"):
         settings(API_KEYS=f"{CLIENT_LINE},oops").api_keys()
@@ -205,19 +206,19 @@ def test_a_wrong_key_among_the_variables_is_named() -> None:
         settings(API_KEYS=f"none client {'a' * 64}").api_keys()
 
 
-def test_a_new_key_is_known_by_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_key_prints_a_line_that_admits_the_key(capsys: pytest.CaptureFixture[str]) -> None:
     """The printed line admits the key that is shown, and no other."""
     assert new_key.main(["fleet-7", "client"]) == 0
     line, shown = capsys.readouterr()
     secret = shown.strip().rpartition(" ")[2]
     assert secret not in line
-    [found] = keys.parse(line).of(secret.encode())
+    [found] = auth.parse_keys(line).entries_for(secret.encode())
     assert (found.name, found.scope) == ("fleet-7", "client")
-    assert keys.parse(line).of(b"another") == []
+    assert auth.parse_keys(line).entries_for(b"another") == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["fleet"], ["fleet", "chief"], ["a b", "client"]])
-def test_a_key_that_no_api_would_take_is_not_made(
+def test_new_key_rejects_an_invalid_name_or_scope(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, with the error and the usage; no line is printed."""
@@ -227,7 +228,9 @@ def test_a_key_that_no_api_would_take_is_not_made(
     assert "usage" in said
 
 
-async def test_a_mistake_of_our_own_goes_out_as_a_problem(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unexpected_error_is_answered_and_logged_once_under_one_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """500 with the same headers and the id under which the error is logged, once."""
     bench = Bench()
 
@@ -238,7 +241,7 @@ async def test_a_mistake_of_our_own_goes_out_as_a_problem(caplog: pytest.LogCapt
     async with bench.serve() as api:
         answer = await api.get("/broken")
         said_to_client = problem(answer, 500)["detail"]
-        assert HEADERS.items() <= dict(answer.headers).items()
+        assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
         assert "nobody's business" not in str(answer.body)
         [said] = [each for each in caplog.records if each.levelname == "ERROR"]
         assert said.getMessage().rpartition(" ")[2] in said_to_client

@@ -1,4 +1,4 @@
-"""What the event log says of every job, and of the substations: built event by event. Pure.
+"""The jobs and the substations as the event log describes them, built event by event. Pure.
 
 Events of different writers may arrive in any order and more than once: the result is the same.
 A writer's clock may be wrong: a time later than now counts as now.
@@ -18,56 +18,56 @@ from math import inf
 from typing import Final
 
 from api.idempotency import is_keyed
-from api.job import Assignment, Job
-from api.packed import matches, number_of, pack, unpack
-from api.retired import Retired
+from api.jobs.job import Assignment, Job
+from api.jobs.packed import matches, number_of, pack, unpack
+from api.jobs.retired import Retired
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
-_TAKEN: Final = frozenset(State)
+_APPLIED: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
-PLAIN_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
-UNPACKED_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
+MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
 
 
 class Projection:
     """The jobs by id, in the order in which the log first named them.
 
-    At most ``most`` jobs are kept in full, and none that ended more than ``oldest`` seconds ago.
-    The log has at most ``most_bytes``.
+    At most ``max_jobs`` are kept in full, and none that ended more than ``max_age`` seconds ago.
+    The log has at most ``max_bytes``.
     """
 
-    def __init__(self, most: int, oldest: float = inf, most_bytes: float = inf) -> None:
-        self._most = most
-        self._oldest = oldest
+    def __init__(self, max_jobs: int, max_age: float = inf, max_bytes: float = inf) -> None:
+        self._max_jobs = max_jobs
+        self._max_age = max_age
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to return its oldest
         self._ended: OrderedDict[str, Job] = OrderedDict()  # in the order in which they ended
-        self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``most``
+        self._packed: dict[str, bytes] = {}  # those that have not ended, beyond ``max_jobs``
         # those with a large decision that is not packed, each with the bytes counted for it
         self._large: OrderedDict[str, tuple[Job, int]] = OrderedDict()
         self._large_bytes = 0  # the sum of these
-        self._retired = Retired(most_bytes, oldest)
+        self._retired = Retired(max_bytes, max_age)
         self._named = 0
         self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
         self._ids: list[str] = []
         self.by_status: Counter[State] = Counter()
         self.substations: Event | None = None
         self._known: frozenset[str] = frozenset()
-        self._told_at = -inf
+        self._snapshot_at = -inf
 
     def apply(self, event: Event, now: float = inf) -> Job | None:
         """Apply one event that is read ``now``, in Unix seconds; return the job it changed."""
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
-            if at >= self._told_at and (names := _substations(event)) is not None:
-                self.substations, self._told_at, self._known = event, at, names
+            if at >= self._snapshot_at and (names := _substations(event)) is not None:
+                self.substations, self._snapshot_at, self._known = event, at, names
             return None
-        if event.kind not in _TAKEN:
+        if event.kind not in _APPLIED:
             return None
         job = self._jobs.get(event.job) or self._add(event.job, at)
         before = job.status
-        job.take(State(event.kind), event)
+        job.apply(State(event.kind), event)
         self._count(job, before)
         if event.kind == State.ASSIGNED and job.assigned is not None:
             self._count_large(job, job.assigned)
@@ -80,21 +80,21 @@ class Projection:
             size = len(assigned.record)
             self._large[job.id] = job, size
             self._large_bytes += size
-            for each in self._beyond(PLAIN_BYTES + UNPACKED_BYTES):
-                assert each.assigned is not None, "it has a large one"  # noqa: S101
+            for each in self._beyond(MAX_UNPACKED_BYTES + MAX_WAITING_BYTES):
+                assert each.assigned is not None, "it has a large decision"  # noqa: S101
                 each.assigned = each.assigned.packed()
 
-    def take_large(self) -> list[Job]:
+    def pop_large(self) -> list[Job]:
         """Remove and return the jobs whose decisions are to be packed, the oldest first."""
-        return list(self._beyond(PLAIN_BYTES))
+        return list(self._beyond(MAX_UNPACKED_BYTES))
 
     def _forget_large(self, job: Job) -> None:
         # the counted size: the decision may have been replaced since
         _, size = self._large.pop(job.id, (job, 0))
         self._large_bytes -= size
 
-    def _beyond(self, most: int) -> Iterator[Job]:
-        while self._large_bytes > most:
+    def _beyond(self, max_bytes: int) -> Iterator[Job]:
+        while self._large_bytes > max_bytes:
             _, (job, size) = self._large.popitem(last=False)
             self._large_bytes -= size
             yield job
@@ -161,7 +161,7 @@ class Projection:
 
     def _new(self, id: str) -> Job:
         self._named += 1
-        job = self._retired.take(id, self._named) or Job(id, self._named)
+        job = self._retired.pop(id, self._named) or Job(id, self._named)
         self._numbers.append(job.number)
         self._ids.append(id)
         self.by_status[job.status] += 1
@@ -171,9 +171,9 @@ class Projection:
 
     def _make_room(self, now: float) -> None:
         """Make room for one more job, and drop what is older than the log."""
-        if len(self._jobs) >= self._most:
+        if len(self._jobs) >= self._max_jobs:
             self._reduce(now)
-        while self._ended and next(iter(self._ended.values())).last_at < now - self._oldest:
+        while self._ended and next(iter(self._ended.values())).last_at < now - self._max_age:
             self._drop(next(iter(self._ended.values())), now)
         if len(self._ids) > SLACK * (len(self._jobs) + len(self._packed)) + FEW:
             known = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.browser import misuse
+from api.auth import cross_origin_problem
 
 HERE = "localhost:7000"
 
@@ -13,10 +13,10 @@ HERE = "localhost:7000"
     "host",
     ["", HERE, "LOCALHOST", "127.0.0.1:7000", "[::1]:7000", "10.1.2.3", "a.localhost"],
 )
-def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
+def test_cross_origin_check_passes_local_host_names(host: str) -> None:
     """DNS rebinding cannot use these names: nobody else controls what they resolve to."""
-    assert misuse("GET", {"host": host}) is None
-    assert misuse("POST", {"host": host}) is None
+    assert cross_origin_problem("GET", {"host": host}) is None
+    assert cross_origin_problem("POST", {"host": host}) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -31,10 +31,10 @@ def test_who_asks_by_a_name_of_this_machine_is_its_user(host: str) -> None:
         "[x",
     ],
 )
-def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> None:
+def test_cross_origin_check_rejects_foreign_host_names(method: str, host: str) -> None:
     """DNS rebinding: the browser takes the page for the api's own, but the host name shows it."""
     own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
-    assert host in str(misuse(method, own))
+    assert host in str(cross_origin_problem(method, own))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_name_that_was_made_to_mean_this_machine(method: str, host: str) -> No
         {"origin": ""},
     ],
 )
-def test_a_page_from_elsewhere_may_only_read_what_it_never_sees(said: dict[str, str]) -> None:
+def test_cross_origin_check_rejects_writes_for_another_site(said: dict[str, str]) -> None:
     """It can change nothing; a link on it still leads to the api's own pages."""
-    assert "Origin" in str(misuse("POST", {"host": HERE, **said}))
-    assert misuse("GET", {"host": HERE, **said}) is None
+    assert "Origin" in str(cross_origin_problem("POST", {"host": HERE, **said}))
+    assert cross_origin_problem("GET", {"host": HERE, **said}) is None
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,6 @@ def test_a_page_from_elsewhere_may_only_read_what_it_never_sees(said: dict[str, 
         {"origin": f"HTTP://{HERE}".upper()},
     ],
 )
-def test_a_program_or_a_page_of_its_own_may_do_all(said: dict[str, str]) -> None:
+def test_cross_origin_check_passes_programs_and_own_pages(said: dict[str, str]) -> None:
     """curl sends neither header; a page served under the api's own name is trusted."""
-    assert misuse("POST", {"host": HERE, **said}) is None
+    assert cross_origin_problem("POST", {"host": HERE, **said}) is None

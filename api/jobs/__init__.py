@@ -1,0 +1,1 @@
+"""The jobs, as the event log describes them."""

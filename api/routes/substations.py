@@ -1,0 +1,178 @@
+"""``/substations``: their state, and the controls by which operators drain or limit them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence, Set
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from api import schemas
+from api.auth import ApiKey, Scope
+from api.errors import NotFound
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.middleware import auth_result
+from api.openapi import INVALID, SECURITY_SCHEME, UNAVAILABLE, problem
+from api.schemas import WHOLE, Strict, SubstationList
+from grid.control_log import Change, ControlLog
+from grid.controls import MAX_LIMIT, Availability, Control
+from grid.messages import SUBSTATION_PATTERN
+
+logger = logging.getLogger(__name__)
+
+TAG: Final = "substations"
+
+NO_KEYS: Final = (
+    "no key is configured: `python -m api.new_key NAME operator` makes one; its line goes into the "
+    "file of OPERATOR_KEYS_FILE, or of API_KEYS_FILE, which makes keys required for all requests"
+)
+NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
+
+# for the OpenAPI document: the key is checked once, by the middleware
+_BEARER: Final = HTTPBearer(
+    scheme_name=SECURITY_SCHEME,
+    description="A key of API_KEYS, API_KEYS_FILE or OPERATOR_KEYS_FILE.",
+    auto_error=False,
+)
+_ERRORS: Final = {
+    **problem(401, "The key is missing, or not known."),
+    **problem(403, "The key does not have the scope operator."),
+    **problem(404, "There is no such substation."),
+}
+
+Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Document a change without defaults: a client that sent them would change too much."""
+    schema["minProperties"] = 1
+    for each in schema["properties"].values():
+        each.pop("default", None)
+
+
+class ControlIn(Strict):
+    """The controls of a substation; a field that is left out gets its default."""
+
+    state: Availability = Field(
+        default=Availability.AVAILABLE,
+        description="A substation that is draining gets no new jobs, and finishes those it has.",
+    )
+    limit: Limit | None = Field(
+        default=None,
+        description="The maximum number of sessions at once, if it is lower than the connectors.",
+    )
+
+
+class ControlChange(Strict):
+    """A change of the controls of a substation; a field that is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    state: Availability = Field(default=Availability.AVAILABLE, description="As with PUT.")
+    limit: Limit | None = Field(default=None, description="As with PUT; null removes it.")
+
+    @model_validator(mode="after")
+    def _check_not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("empty_change", "must have state, limit or both")
+        return self
+
+    def apply_to(self, before: Control) -> tuple[Availability, int | None]:
+        """Return state and limit after this change to the controls before it."""
+        given = self.model_fields_set
+        state = self.state if "state" in given else before.state
+        return state, self.limit if "limit" in given else before.limit
+
+
+class ControlOut(BaseModel):
+    """The controls of a substation as they are now."""
+
+    id: str
+    state: Availability
+    limit: int | None
+
+
+def router(log: EventLog, projection: Projection) -> APIRouter:
+    """Return the route that needs no operator's key."""
+    routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
+
+    @routes.get("/substations", summary="List substations")
+    async def substations() -> SubstationList:
+        """Return each substation as the dispatcher last saw it."""
+        log.check_caught_up()
+        event = projection.substations
+        if event is None:
+            return SubstationList(as_of=None, substations=[])
+        rows = schemas.substations(event)
+        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
+
+    return routes
+
+
+def control_router(
+    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, has_keys: bool
+) -> APIRouter:
+    """Return the routes that need an operator's key.
+
+    Args:
+        controls: what operators have set.
+        known: returns the ids of the substations, empty while they are not known.
+        timeout: how many seconds RabbitMQ may take to confirm a change.
+        has_keys: whether any key is configured.
+    """
+    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(_BEARER)])
+
+    async def operator(request: Request) -> ApiKey:
+        keys = auth_result(request.scope).keys
+        if not keys:
+            detail = NO_KEY if has_keys else NO_KEYS
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+        return _with_scope(keys, Scope.OPERATOR)
+
+    operator_key = Depends(operator)  # an annotation would not see a name of this function
+
+    @routes.put("/substations/{id}", summary="Replace the controls of a substation")
+    async def control(id: Id, body: ControlIn, key: ApiKey = operator_key) -> ControlOut:
+        """Drain a substation, limit its sessions, or make it available again.
+
+        A field that is left out gets its default. Answered once RabbitMQ has confirmed the change,
+        which outlives restarts.
+        """
+        return await change_controls(id, lambda _: (body.state, body.limit), key)
+
+    @routes.patch("/substations/{id}", summary="Change the controls of a substation")
+    async def change(id: Id, body: ControlChange, key: ApiKey = operator_key) -> ControlOut:
+        """Drain a substation, limit its sessions, or make it available again.
+
+        A field that is left out stays as it is. Answered once RabbitMQ has confirmed the change,
+        which outlives restarts.
+        """
+        return await change_controls(id, body.apply_to, key)
+
+    async def change_controls(id: str, change: Change, key: ApiKey) -> ControlOut:
+        ids = known()
+        if ids and id not in ids:
+            raise NotFound(f"there is no substation {id}")
+        now = await controls.set(id, change, timeout)
+        limit = now.limit or "none"
+        logger.info('operator "%s" set %s %s, limit %s', key.name, id, now.state, limit)
+        return ControlOut(id=id, state=now.state, limit=now.limit)
+
+    return routes
+
+
+def _with_scope(keys: Sequence[ApiKey], scope: Scope) -> ApiKey:
+    """Return the entry of a key that has a scope. Raise ``HTTPException`` (403) if none has."""
+    for key in keys:
+        if key.scope is scope:
+            return key
+    raise HTTPException(
+        HTTPStatus.FORBIDDEN, f'the key "{keys[0].name}" does not have the scope {scope}'
+    )
