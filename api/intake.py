@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from api.idempotency import check_same
@@ -43,9 +43,9 @@ class _New(NamedTuple):
 class _Wait:
     """A wait until a number of requests have an outcome, with one future for all of them."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self._left = number
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
 
     def count_down(self) -> None:
         """Count one request that has its outcome."""
@@ -109,6 +109,10 @@ class Intake:
         self._under_way: dict[str, _UnderWay] = {}  # in the order in which they are due
         self._timer: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
+
     async def accept(self, wanted: ChargeIn, trace: Trace, id: str | None = None) -> Taken:
         """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
@@ -119,7 +123,7 @@ class Intake:
         """
         ready = self._prepared(wanted, id, "")
         taken = self._publish_if_new(ready, trace, trace.headers())
-        await _wait_for_confirms([taken])
+        await self._wait_for_confirms([taken])
         return Taken(_job_of(taken), again=not isinstance(ready, _New))
 
     async def accept_all(
@@ -138,7 +142,7 @@ class Intake:
         ]
         headers = trace.headers()
         taken = [self._publish_if_new(each, trace, headers) for each in ready]
-        await _wait_for_confirms(taken)
+        await self._wait_for_confirms(taken)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in taken]
         jobs = [each for each in outcomes if isinstance(each, Job)]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
@@ -171,7 +175,7 @@ class Intake:
     def _publish(self, new: _New, trace: Trace, headers: Mapping[str, str]) -> _UnderWay:
         """Publish a request; if that fails, end it with the error for its client."""
         request, body = new
-        due = asyncio.get_running_loop().time() + self._confirm_timeout
+        due = self._loop.time() + self._confirm_timeout
         begun = _UnderWay(request, trace, due)
         self._under_way[request.id] = begun
         if self._timer is None:
@@ -191,6 +195,15 @@ class Intake:
             if begun.is_open():
                 self._end(begun, error)
         return begun
+
+    async def _wait_for_confirms(self, taken: Sequence[Job | _UnderWay]) -> None:
+        """Wait until every published request has an outcome; others may wait for the same."""
+        waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
+        if waited_for:
+            wait = _Wait(len(waited_for), self._loop)
+            for each in waited_for:
+                each.waits.append(wait)
+            await wait.over
 
     def _request(self, wanted: ChargeIn, id: str, where: str) -> ChargeRequest:
         try:
@@ -249,12 +262,12 @@ class Intake:
 
     def _watch(self, oldest: _UnderWay) -> None:
         """Look again when the oldest request is due; one timer serves all of them."""
-        self._timer = asyncio.get_running_loop().call_at(oldest.due, self._give_up_overdue)
+        self._timer = self._loop.call_at(oldest.due, self._give_up_overdue)
 
     def _give_up_overdue(self) -> None:
         """End requests that were not confirmed in time: they may arrive, but are not sent again."""
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while (oldest := next(iter(self._under_way.values()), None)) is not None:
             if oldest.due > now:
                 self._watch(oldest)
@@ -262,16 +275,6 @@ class Intake:
             within = f"within {self._confirm_timeout:g} s"
             why = f"RabbitMQ has not confirmed {_named(oldest)} {within}"
             self._end(oldest, BrokerUnavailable(why))
-
-
-async def _wait_for_confirms(taken: Sequence[Job | _UnderWay]) -> None:
-    """Wait until every published request has an outcome; others may wait for the same."""
-    waited_for = [each for each in taken if isinstance(each, _UnderWay) and each.is_open()]
-    if waited_for:
-        wait = _Wait(len(waited_for))
-        for each in waited_for:
-            each.waits.append(wait)
-        await wait.over
 
 
 def _as_unavailable(error: Exception, trace: Trace) -> BrokerUnavailable:
