@@ -25,6 +25,7 @@ from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from grid.errors import ConfigurationError
 from grid.logs import LineHandler, LogThrottle
+from grid.polling import event_loop
 from grid.settings import Settings
 from grid.telemetry import Problems, router
 
@@ -107,7 +108,8 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     # uvicorn shuts down in order, and then raises the signal again, which is to be ignored
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        failed = asyncio.run(_serve(_Server(config), handler))
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            failed = runner.run(_serve(_Server(config), handler))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(1 if failed else 0)
