@@ -26,7 +26,7 @@ from api.repeated import RepeatedHeaders
 from api.schemas import Charge, ChargeList, SubstationList, Wanted
 from api.telemetry import Metrics, RequestMetrics
 from grid import telemetry
-from grid.asgi import HeadAsGet, TrailingSlash
+from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.errors import STILL_READING, InvalidField
 from grid.messages import ID_PATTERN, shown
 from grid.trace import Chance
@@ -83,6 +83,7 @@ def create(
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     charging = Charging(intake, log, decision_wait, chance)
     app.router.routes += charging.routes(

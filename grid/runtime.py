@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid import connection_limits, descriptors, logs
-from grid.asgi import HeadAsGet, TrailingSlash
+from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from grid.errors import ConfigurationError
@@ -51,6 +51,7 @@ def operations_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.include_router(router(registry, problems))
     app.add_middleware(HeadAsGet)

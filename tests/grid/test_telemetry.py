@@ -117,6 +117,17 @@ def test_figures_of_the_process_are_read_every_few_seconds(
     assert found == [1, 1, 2, 2]
 
 
+async def test_service_looks_for_no_opentelemetry(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has none, and FastAPI would look for it at each request."""
+    asked: list[str] = []
+    for each in ("trace.get_tracer_provider", "metrics.get_meter_provider"):
+        monkeypatch.setattr(f"opentelemetry.{each}", lambda name=each: asked.append(name))
+    assert (await get(app, "/healthz")).status == 200
+    assert asked == []
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
 async def test_nothing_else_is_served(app: FastAPI, path: str) -> None:
     """A service without an API of its own serves only three paths."""
