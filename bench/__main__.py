@@ -22,6 +22,7 @@ from bench import (
     decision,
     machine,
     messages,
+    profiles,
     relay,
     substation,
 )
@@ -43,7 +44,7 @@ PARTS: Final[dict[str, Measure]] = {
     "codecs": codecs.measure,
     "decision": decision.measure,
     "substation": substation.measure,
-    "profile": relay.profile,
+    "profile": profiles.measure,
 }
 # the basis of design decisions: measured only if named, and only printed
 ON_REQUEST: Final[dict[str, Measure]] = {
