@@ -32,7 +32,7 @@ from api.routes.dependencies import check_json
 from api.settings import ApiSettings
 from grid import provenance, telemetry, topology
 from grid.amqp import Declarer, Publisher, StreamReader
-from grid.asgi import HeadAsGet, TrailingSlash
+from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
@@ -154,6 +154,7 @@ def create(
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
     charge_routes = ChargeRoutes(intake, log, decision_wait, chance)

@@ -23,6 +23,7 @@ from bench import (
     decision,
     machine,
     messages,
+    profiles,
     relay,
     substation,
 )
@@ -45,7 +46,7 @@ PARTS: Final[dict[str, Measure]] = {
     "decision": decision.measure,
     "core": core.measure,
     "substation": substation.measure,
-    "profile": relay.profile,
+    "profile": profiles.measure,
 }
 # the basis of design decisions: measured only if named, and only printed
 ON_REQUEST: Final[dict[str, Measure]] = {

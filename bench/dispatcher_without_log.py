@@ -18,9 +18,9 @@ from grid.runtime import run
 class _Silent(EventWriter):
     """An event writer that confirms each decision without writing it."""
 
-    def write(self, event: Event, done: Done | None = None) -> None:
+    def write(self, event: Event, done: Done | None = None, *, wait: float = 0.0) -> None:
         if event.kind != State.ASSIGNED:
-            super().write(event, done)
+            super().write(event, done, wait=wait)
         elif done is not None:
             asyncio.get_running_loop().call_soon(done, True)  # noqa: FBT003
 

@@ -1,4 +1,4 @@
-"""The messages of a job, in the present pattern and in others: without decisions or promises.
+"""The messages of a job, in today's pattern and in others: without decisions or promises.
 
 Every role of the chain runs in this process, on links of its own as in the services, so that the
 contenders differ only in what is published, routed and read.
@@ -64,7 +64,8 @@ class Pattern:
         return requests * self.request_is_event + jobs * self.job_is_event
 
 
-TODAY: Final = Pattern("today")
+AT_ONCE: Final = Pattern("no event waits")
+TODAY: Final = Pattern("charging collected for 20 ms", collected=frozenset({State.CHARGING}))
 
 
 class Flow:
@@ -76,7 +77,6 @@ class Flow:
         self._begun = self._completed = self._read = self._left = 0
         self._completed_at = 0.0
         self._refused: list[str] = []
-        self._collected: dict[EventWriter, list[Event]] = {}
         api, dispatcher = [vhost.url("api")], [vhost.url("dispatcher")]
         self._api = Publisher("pattern-api", api, _ignore)
         self._api_events = EventWriter(self._api, "pattern-api", provenance.API)
@@ -166,21 +166,10 @@ class Flow:
         self, writer: EventWriter, event: Event, done: Callable[[bool], None] | None = None
     ) -> None:
         """Write an event: alone, with the others of this turn of the loop, or a little later."""
-        if event.kind in self._pattern.collected:
-            waiting = self._collected.setdefault(writer, [])
-            if not waiting:
-                loop = asyncio.get_running_loop()
-                loop.call_later(COLLECT_SECONDS, self._write_collected, writer)
-            waiting.append(event)
-            return
-        self._write_collected(writer)
-        writer.write(event, done)
+        wait = COLLECT_SECONDS if event.kind in self._pattern.collected else 0.0
+        writer.write(event, done, wait=wait)
         if not self._pattern.joined:
             writer.flush()
-
-    def _write_collected(self, writer: EventWriter) -> None:
-        for each in self._collected.pop(writer, ()):
-            writer.write(each)
 
     def _on_request(self, delivery: Delivery) -> None:
         self._placed.append(_Placed(next(self._turn), delivery, self._parts))

@@ -16,11 +16,11 @@ from bench.report import Row, Table
 RATE: Final = 200  # samples a second
 ROWS: Final = 15
 LOOP: Final = "asyncio.base_events"
-OWN: Final = ("dispatcher.", "scheduling.", "grid.")
+OWN: Final = ("api.", "dispatcher.", "scheduling.", "grid.")
 SHARE: Final = "%"
 
 
-async def profiled(running: Program, seconds: float, folder: Path) -> list[Table]:
+async def profiled(title: str, running: Program, seconds: float, folder: Path) -> list[Table]:
     """Sample a program for some seconds. Raise ``NotMeasured`` if that is not possible."""
     sampler = Path(sys.executable).with_name("py-spy")
     command = str(sampler) if sampler.exists() else shutil.which("py-spy")
@@ -35,10 +35,10 @@ async def profiled(running: Program, seconds: float, folder: Path) -> list[Table
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise NotMeasured(f"py-spy failed: {output.decode(errors='replace')[-1000:]}")
-    return tables(file.read_text().splitlines())
+    return tables(title, file.read_text().splitlines())
 
 
-def tables(stacks: Iterable[str]) -> list[Table]:
+def tables(title: str, stacks: Iterable[str]) -> list[Table]:
     """Return the shares of modules in folded stacks: ``frame;frame;… count``, outermost first."""
     alone: Counter[str] = Counter()
     within: Counter[str] = Counter()
@@ -54,8 +54,8 @@ def tables(stacks: Iterable[str]) -> list[Table]:
             within[each] += int(number)
     own = Counter({name: count for name, count in within.items() if name.startswith(OWN)})
     return [
-        Table(f"{total:,} samples, each module alone", [SHARE], _rows(alone, total)),
-        Table("The project's modules with what they call", [SHARE], _rows(own, total)),
+        Table(f"{title}, {total:,} samples, each module alone", [SHARE], _rows(alone, total)),
+        Table(f"{title}, the project's modules with what they call", [SHARE], _rows(own, total)),
     ]
 
 

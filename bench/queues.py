@@ -16,7 +16,9 @@ from grid.messages import ChargeRequest
 WINDOW: Final = 2000  # messages without a confirm
 UP_SECONDS: Final = 20.0
 AT: Final = 1_790_000_000.0
-TRACE: Final = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+# as the api sends it where its caller has not asked for a request to be recorded: a job whose flag
+# is 01 is a line in the log of each service
+TRACE: Final = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}
 
 
 class Message(NamedTuple):

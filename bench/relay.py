@@ -134,7 +134,7 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     return Part("relay", "Relay", text, [table])
 
 
-async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
+async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> list[Table]:
     """Profile the dispatcher while it relays; that run is not timed."""
     with broker.vhost() as vhost:
         await fill(vhost.url(), requests(2 * sizes.relayed))
@@ -146,15 +146,10 @@ async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
             assert running is not None  # noqa: S101
             await _moved(stand_ins, running, 1)
             looking = asyncio.create_task(_moved(stand_ins, running, 2 * sizes.relayed))
-            tables = await profiled(running, sizes.profile_seconds, folder)
-            looking.cancel()
-    text = (
-        "What the dispatcher does while it relays, by samples of its main thread "
-        "(`py-spy`, 200 a second): the share of each module itself, and of the project's own "
-        "modules with all that they call. "
-        "The run is not one of those timed above."
-    )
-    return Part("profile", "Profile of the dispatcher", text, tables)
+            try:
+                return await profiled("dispatcher", running, sizes.profile_seconds, folder)
+            finally:
+                looking.cancel()
 
 
 async def relay(broker: RabbitMQ, folder: Path, name: str, number: int) -> dict[str, float]:

@@ -1,11 +1,21 @@
-"""What every service does with paths and methods: a slash at the end, and HEAD."""
+"""What every service does with paths and methods, and what it does not: OpenTelemetry."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# FastAPI looks for providers at each request, and makes exporters itself where a variable says so.
+# There are none: metrics are pages for Prometheus, and traces are in the log.
+NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _FOUND: Final = ("route", "endpoint")  # what Starlette notes in a request's scope
 
 

@@ -1,11 +1,14 @@
-"""Writing the event log: the events of one turn of the loop are published as one message."""
+"""Writing the event log: the events of one turn of the loop are published as one message.
+
+An event that may wait is published with the next one that may not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from typing import Final
 from uuid import uuid4
@@ -59,10 +62,15 @@ class EventWriter:
         self._ids = (f"{name}-{number}" for number in count())
         self._events: list[Event] = []
         self._answers: list[Done] = []
-        self._due = False
+        self._due = False  # to be published before the next flush of the link
+        self._timer: asyncio.TimerHandle | None = None  # of events that wait for others
         self._unanswered = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
 
     @property
     def connected(self) -> bool:
@@ -73,18 +81,28 @@ class EventWriter:
         """Wait until events are published at once."""
         await self._publisher.up.wait()
 
-    def write(self, event: Event, done: Done | None = None) -> None:
+    def write(self, event: Event, done: Done | None = None, *, wait: float = 0.0) -> None:
         """Write an event soon; ``done`` is called with whether RabbitMQ confirmed it.
 
         What RabbitMQ refuses is tried again for ``RETRY_SECONDS`` × ``TRIES``, so the order of
         events may change; a reader must not depend on it.
+
+        Args:
+            event: what to write.
+            done: called once, with the answer.
+            wait: for how many seconds it may wait for other events, to be in one message with them;
+                the next event that does not wait is written with all that do.
         """
         self._events.append(event)
         if done is not None:
             self._answers.append(done)
         if len(self._events) >= MESSAGE_EVENTS:
             self.flush()
-        elif not self._due:
+        elif self._due:
+            pass
+        elif wait > 0:
+            self._flush_within(wait)
+        else:
             self._due = True
             self._publisher.before_flush(self.flush)
 
@@ -105,13 +123,14 @@ class EventWriter:
                 done(written)
                 return
             again = partial(self.insist, event, pause, done, wanted)
-            asyncio.get_running_loop().call_later(pause, again)
+            self._loop.call_later(pause, again)
 
         self.write(event, answer)
 
     def flush(self) -> None:
         """Publish the collected events now."""
         self._due = False
+        self._stop_timer()
         if not self._events:
             return
         body = events.encode(self._events)
@@ -125,6 +144,17 @@ class EventWriter:
         self.flush()
         await within(FINISH_SECONDS, self._finished())
 
+    def _flush_within(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > due:
+            self._stop_timer()
+            self._timer = self._loop.call_at(due, self.flush)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     async def _finished(self) -> None:
         await self._idle.wait()
         await self._publisher.drained()
@@ -133,7 +163,7 @@ class EventWriter:
         def answer(outcome: Outcome) -> None:
             if outcome is not Outcome.CONFIRMED and tries > 1:
                 again = partial(self._publish, body, answers, tries - 1)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+                self._loop.call_later(RETRY_SECONDS, again)
                 return
             self._unanswered -= 1
             if not self._unanswered:

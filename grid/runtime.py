@@ -20,11 +20,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from grid import connection_limits, descriptors, logs
-from grid.asgi import HeadAsGet, TrailingSlash
+from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from grid.errors import ConfigurationError
-from grid.logs import LogThrottle
+from grid.logs import LineHandler, LogThrottle
+from grid.polling import event_loop
 from grid.settings import Settings
 from grid.telemetry import Problems, router
 
@@ -50,6 +51,7 @@ def operations_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.include_router(router(registry, problems))
     app.add_middleware(HeadAsGet)
@@ -85,7 +87,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         app, settings, port = service()
     except ConfigurationError as error:
         sys.exit(f"cannot start: {error}")
-    logs.configure(settings.log_level, settings.log_format)
+    handler = logs.configure(settings.log_level, settings.log_format)
     limits = _limits(settings)
     # process_start_time_seconds has the same, in one series
     disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -107,7 +109,8 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
     # uvicorn shuts down in order, and then raises the signal again, which is to be ignored
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        failed = asyncio.run(_serve(_Server(config)))
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            failed = runner.run(_serve(_Server(config), handler))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(1 if failed else 0)
@@ -163,11 +166,12 @@ class _Server(uvicorn.Server):
                     same.detach()
 
 
-async def _serve(server: uvicorn.Server) -> bool:
+async def _serve(server: uvicorn.Server, lines: LineHandler) -> bool:
     """Serve until the end; return whether that was a failure: any uncaught exception."""
-    handler = _ExceptionHandler(server)
-    asyncio.get_running_loop().set_exception_handler(handler)
-    await server.serve()
+    handler, loop = _ExceptionHandler(server), asyncio.get_running_loop()
+    loop.set_exception_handler(handler)
+    with lines.joining(loop):
+        await server.serve()
     return handler.failed or not server.started
 
 

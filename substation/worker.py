@@ -11,7 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -29,6 +31,9 @@ from substation.station import Station
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
+# ``charging`` waits so long for other events: alone, each costs RabbitMQ a message of the stream.
+# A job whose event is not read yet counts as in flight, so no load is wrong meanwhile.
+CHARGING_WAIT_SECONDS: Final = 0.02
 DEPARTED = "its departure time passed before its turn came"
 DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
 
@@ -75,6 +80,10 @@ class Worker:
         self._kept: deque[Delivery] = deque()  # of a queue that was deleted: they are nowhere else
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
 
     def deliver(self, delivery: Delivery) -> None:
         """Start a job that is delivered, let it wait, or recognise it as a copy."""
@@ -152,10 +161,10 @@ class Worker:
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        self._events.write(self._event(State.CHARGING, session, self._clock()))
+        event = self._event(State.CHARGING, session, self._clock())
+        self._events.write(event, wait=CHARGING_WAIT_SECONDS)
         tell(log, request.id, session.trace, "charging", substation=self._name)
-        loop = asyncio.get_running_loop()
-        session.timer = loop.call_later(session.seconds, self._finish, session)
+        session.timer = self._loop.call_later(session.seconds, self._finish, session)
 
     def _session(self, request: ChargeRequest, delivery: Delivery, seconds: float) -> Session:
         trace = carried(delivery.headers, self._chance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 
 from grid.amqp import frames
 from grid.amqp.ack_window import AckWindow
@@ -33,6 +34,10 @@ class Acknowledger:
         self._window = AckWindow()
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # each call is a system call in Python 3.11
 
     def __len__(self) -> int:
         """Return how many deliveries are not settled, without those to be acknowledged soon."""
@@ -74,8 +79,7 @@ class Acknowledger:
             return
         if self._gap_seconds > 0:
             self._is_due = True
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._gap_seconds, self._acknowledge)
+            self._timer = self._loop.call_later(self._gap_seconds, self._acknowledge)
         else:
             self._send_acks()
 

@@ -42,7 +42,7 @@ class _StreamAcknowledger(Acknowledger):
         if self._count >= ACK_EVERY:
             self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)
+            self._timer = self._loop.call_later(ACK_SECONDS, self.flush)
 
     def nack(self, tag: int, *, requeue: bool) -> None:
         """Do nothing: a stream cannot requeue a message."""

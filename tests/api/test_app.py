@@ -131,3 +131,14 @@ async def test_document_lists_every_route_and_every_error() -> None:
     assert fields.keys() == FULL.keys()
     names = {each["name"] for each in operations["GET /charges"]["parameters"]}
     assert names == {"status", "substation", "limit", "after"}
+
+
+async def test_api_looks_for_no_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has none, and FastAPI would look for it at each request."""
+    asked: list[str] = []
+    for each in ("trace.get_tracer_provider", "metrics.get_meter_provider"):
+        monkeypatch.setattr(f"opentelemetry.{each}", lambda name=each: asked.append(name))
+    async with Bench().serve() as bench:
+        assert (await bench.get("/healthz")).status == 200
+        await bench.post()
+    assert asked == []

@@ -64,16 +64,25 @@ def test_profile_is_by_module_of_the_loops_thread() -> None:
     again = "parse (/x/lib/python3.11/site-packages/pika/connection.py:2)"
     decide = "decide (/home/somebody/grid/scheduling/candidates.py:3)"
     alone, own = profile.tables(
+        "dispatcher",
         [
             f"{loop};{read};{again} 3",
             f"{loop};{decide};{read} 1",
             "wait (/usr/lib/python3.11/concurrent/futures/thread.py:1) 90",
-        ]
+        ],
     )
     assert {row.name: row.median(profile.SHARE) for row in alone.rows} == {"`pika.connection`": 100}
     assert {row.name: row.median(profile.SHARE) for row in own.rows} == {
         "`scheduling.candidates`": 25
     }
+    assert all(each.title.startswith("dispatcher, ") for each in (alone, own))
+
+
+def test_profile_of_the_api_has_its_own_modules() -> None:
+    """As a profile of the dispatcher has the dispatcher's."""
+    loop = "run (/usr/lib/python3.11/asyncio/base_events.py:603)"
+    _, own = profile.tables("api", [f"{loop};accept (/home/somebody/grid/api/intake.py:3) 1"])
+    assert [row.name for row in own.rows] == ["`api.intake`"]
 
 
 def test_a_page_without_the_figure_is_not_taken_for_zero() -> None:

@@ -168,6 +168,107 @@ async def test_an_answer_may_write_the_next_event() -> None:
     assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]
 
 
+class Clock:
+    """The time of the running loop, which passes when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: self.now)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and the loop do what is due then."""
+        self.now += seconds
+        for _ in range(3):
+            await turn()
+
+
+def written(fake: FakePublisher) -> list[list[Event]]:
+    """Return the events of each message."""
+    return [events.decode(body) for body in fake.bodies]
+
+
+async def test_event_that_may_wait_is_written_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others that may wait join it, and do not make it wait for longer."""
+    clock, (fake, log) = Clock(monkeypatch), writer()
+    log.write(event(1), wait=1)
+    await clock.advance(0.75)
+    log.write(event(2), wait=1)
+    assert fake.bodies == []
+    await clock.advance(0.25)
+    assert written(fake) == [[event(1), event(2)]]
+    await clock.advance(10)
+    assert len(fake.bodies) == 1
+
+
+async def test_event_that_may_wait_for_less_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes with it those that might have waited longer."""
+    clock, (fake, log) = Clock(monkeypatch), writer()
+    log.write(event(1), wait=10)
+    log.write(event(2), wait=1)
+    await clock.advance(1)
+    assert written(fake) == [[event(1), event(2)]]
+    await clock.advance(10)
+    assert len(fake.bodies) == 1
+
+
+async def test_events_that_wait_are_written_with_the_next_one_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the end of its turn, with all of that turn, whether they may wait or not."""
+    clock, (fake, log) = Clock(monkeypatch), writer()
+    answers: list[bool] = []
+    log.write(event(1), answers.append, wait=1)
+    await turn()
+    log.write(event(2))
+    log.write(event(3), wait=1)
+    await turn()
+    assert written(fake) == [[event(1), event(2), event(3)]]
+    fake.answers[0](Outcome.CONFIRMED)
+    assert answers == [True]
+    await clock.advance(10)
+    assert len(fake.bodies) == 1
+
+
+async def test_timer_of_events_that_were_written_does_not_end_a_later_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flush ends the wait, and the next event that may wait has its whole time."""
+    clock, (fake, log) = Clock(monkeypatch), writer()
+    log.write(event(1), wait=1)
+    await clock.advance(0.5)
+    log.flush()
+    log.write(event(2), wait=1)
+    await clock.advance(0.75)
+    assert written(fake) == [[event(1)]]
+    await clock.advance(0.25)
+    assert written(fake) == [[event(1)], [event(2)]]
+
+
+async def test_message_that_is_full_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that may wait are as few a message as others; what is left has its own wait."""
+    clock, (fake, log) = Clock(monkeypatch), writer()
+    several = [event(number) for number in range(event_log.MESSAGE_EVENTS + 1)]
+    for each in several:
+        log.write(each, wait=1)
+    assert written(fake) == [several[:-1]]
+    await clock.advance(1)
+    assert written(fake) == [several[:-1], several[-1:]]
+
+
+async def test_finishing_writes_what_waits() -> None:
+    """A service that ends does not lose events that wait for others."""
+    fake, log = writer()
+    log.write(event(1), wait=3_600)
+    finishing = asyncio.create_task(log.finish())
+    await turn()
+    assert written(fake) == [[event(1)]]
+    fake.answers[0](Outcome.CONFIRMED)
+    await finishing
+
+
 async def test_finishing_waits_for_what_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that ends does not lose events that the stream has not taken yet."""
     monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)

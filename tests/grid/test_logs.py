@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from grid import logs
-from grid.logs import JsonFormatter, TextFormatter
+from grid.logs import JsonFormatter, LineHandler, TextFormatter
 from grid.trace import Trace
 
 TRACE = Trace("a" * 32, "b" * 16, "c" * 16, flags=1)
@@ -47,11 +53,13 @@ def test_an_error_is_in_its_record() -> None:
 
 
 @pytest.fixture
-def own_logging() -> Iterator[None]:
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore the process's logging afterwards."""
     root, pika = logging.getLogger(), logging.getLogger("pika")
     handlers, level, pika_level = root.handlers[:], root.level, pika.level
     root.handlers.clear()  # or they would be closed
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -104,3 +112,151 @@ def test_jobs_are_told_of_where_somebody_asked(caplog: pytest.LogCaptureFixture)
     assert told(other, logging.INFO, caplog) == []
     [record] = told(other, logging.DEBUG, caplog)
     assert record.levelname == "DEBUG"
+
+
+def test_time_of_a_line_is_its_own_within_and_beyond_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The text of a second is kept for the lines in it, and for no other."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    formatter, made = TextFormatter(), record("said")
+    found = []
+    for created in (1_700_000_000.25, 1_700_000_000.75, 1_700_000_001.0, 1_700_000_000.5):
+        made.created, made.msecs = created, created % 1 * 1000
+        found.append(formatter.format(made)[: len("2023-11-14 22:13:20,250")])
+    assert found == [
+        "2023-11-14 22:13:20,250",
+        "2023-11-14 22:13:20,750",
+        "2023-11-14 22:13:21,000",
+        "2023-11-14 22:13:20,500",
+    ]
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_record_has_nothing_that_no_line_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The process's id is a system call a line; where a line comes from, a walk over the stack."""
+    asked: list[object] = []
+    monkeypatch.setattr(os, "getpid", lambda: asked.append("the process"))
+    monkeypatch.setattr(logging, "currentframe", lambda: asked.append("the stack"))
+    logs.configure("info", "text")
+    logging.getLogger("test").info("shown")
+    assert "test: shown" in capsys.readouterr().err
+    assert asked == []
+
+
+class Writes(io.StringIO):
+    """A stream that keeps what is written each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        """Keep a piece of text."""
+        self.written.append(text)
+        return len(text)
+
+
+def line_handler() -> tuple[Writes, LineHandler, logging.Logger]:
+    """Return a handler with a stream, and a logger that has it alone."""
+    writes = Writes()
+    handler = LineHandler(writes)
+    log = logging.Logger("test", logging.DEBUG)
+    log.addHandler(handler)
+    return writes, handler, log
+
+
+async def test_lines_of_one_turn_of_the_loop_are_one_write() -> None:
+    """At its end they are there, in their order; each write is a system call."""
+    writes, handler, log = line_handler()
+    with handler.joining(asyncio.get_running_loop()):
+        for number in range(3):
+            log.info("line %d", number)
+        assert writes.written == []
+        await asyncio.sleep(0)
+        assert writes.written == ["line 0\nline 1\nline 2\n"]
+        log.info("another turn")
+        await asyncio.sleep(0)
+        assert writes.written[1:] == ["another turn\n"]
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR, logging.CRITICAL])
+async def test_warning_is_written_at_once_after_what_waits(level: int) -> None:
+    """The service may end over it."""
+    writes, handler, log = line_handler()
+    with handler.joining(asyncio.get_running_loop()):
+        log.info("before")
+        log.log(level, "it breaks")
+        assert writes.written == ["before\nit breaks\n"]
+        await asyncio.sleep(0)
+    assert len(writes.written) == 1
+
+
+async def test_lines_outside_the_loop_are_written_at_once() -> None:
+    """Before and after it, and in another thread, which must not use the loop."""
+    writes, handler, log = line_handler()
+    log.info("starting")
+    assert writes.written == ["starting\n"]
+    with handler.joining(asyncio.get_running_loop()):
+        await asyncio.to_thread(log.info, "in a thread")
+        assert writes.written[1:] == ["in a thread\n"]
+        log.info("last")
+    assert writes.written[2:] == ["last\n"]
+    log.info("ended")
+    assert writes.written[3:] == ["ended\n"]
+
+
+async def test_lines_that_are_joined_are_bounded() -> None:
+    """Else services that share a pipe would write into each other's lines."""
+    writes, handler, log = line_handler()
+    with handler.joining(asyncio.get_running_loop()):
+        for _ in range(1_000):
+            log.info("x" * 99)
+    assert max(map(len, writes.written)) <= logs.JOINED_CHARACTERS
+    assert len(writes.written) <= 1_000 * 100 / logs.JOINED_CHARACTERS + 2
+    assert "".join(writes.written) == 1_000 * ("x" * 99 + "\n")
+
+
+async def test_stream_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback of the loop that raises would end the service."""
+    writes, handler, log = line_handler()
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+
+    def broken(_: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(writes, "write", broken)
+    with handler.joining(asyncio.get_running_loop()):
+        log.info("lost")
+        await asyncio.sleep(0)
+        log.warning("lost as well")
+    assert raised == []
+
+
+KILLED = """
+import asyncio, logging, os, signal
+from grid import logs
+
+async def main():
+    with handler.joining(asyncio.get_running_loop()):
+        logging.info("first")
+        await asyncio.sleep(0)
+        logging.info("second")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+handler = logs.configure("info", "json")
+asyncio.run(main())
+"""
+
+
+def test_killed_process_loses_the_lines_of_one_turn_at_most() -> None:
+    """Whoever looks for the reason finds all that was logged in the turns before."""
+    command = [sys.executable, "-c", KILLED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert done.returncode == -signal.SIGKILL
+    [line] = done.stderr.splitlines()
+    assert json.loads(line)["message"] == "first"

@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.process_collector import ProcessCollector
 
 from grid.amqp import Link
 from grid.runtime import operations_app
 from grid.telemetry import (
+    PROCESS_SECONDS,
     BrokerWatch,
+    ProcessMetrics,
     links_down,
     new_registry,
 )
@@ -92,6 +96,36 @@ async def test_metrics_are_prometheus_text(app: FastAPI) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = {family.name for family in text_string_to_metric_families(answer.text)}
     assert "process_start_time_seconds" in families
+
+
+def test_figures_of_the_process_are_read_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They take some 20 system calls, and a page may be read twice a second."""
+    read: list[list[Metric]] = []
+
+    def collect(_: ProcessCollector) -> list[Metric]:
+        read.append([GaugeMetricFamily("process_reads", "Reads so far", len(read) + 1)])
+        return read[-1]
+
+    monkeypatch.setattr(ProcessCollector, "collect", collect)
+    now, registry = [100.0], CollectorRegistry()
+    registry.register(ProcessMetrics(lambda: now[0]))
+    found = []
+    for now[0] in (100.0, 100.5, 100.0 + PROCESS_SECONDS, 100.5 + PROCESS_SECONDS):
+        found.append(registry.get_sample_value("process_reads"))
+    assert found == [1, 1, 2, 2]
+
+
+async def test_service_looks_for_no_opentelemetry(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has none, and FastAPI would look for it at each request."""
+    asked: list[str] = []
+    for each in ("trace.get_tracer_provider", "metrics.get_meter_provider"):
+        monkeypatch.setattr(f"opentelemetry.{each}", lambda name=each: asked.append(name))
+    assert (await get(app, "/healthz")).status == 200
+    assert asked == []
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])

@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from grid import provenance, topology
+from grid import events, provenance, topology
 from grid.amqp import Outcome
 from grid.event_log import EventWriter
 from grid.events import Counts, State
 from grid.messages import ChargeRequest
 from substation import worker as module
 from substation.station import Station
-from substation.worker import DELIVERY_COUNT, Worker
+from substation.worker import CHARGING_WAIT_SECONDS, DELIVERY_COUNT, Worker
 from tests.fake_broker import FakeConsumer, FakePublisher, raise_violations, turns
 
 AT = 1_000.0
 LONG = (3_600.0, 3_600.0)  # a session that the test ends, or that never ends
+# a session whose beginning and end are two messages: it is longer than the first waits
+APART = (2 * CHARGING_WAIT_SECONDS, 2 * CHARGING_WAIT_SECONDS)
 
 
 def body(id: str, power: float | None = None) -> bytes:
@@ -83,9 +85,34 @@ async def test_a_job_is_charged_reported_and_acknowledged() -> None:
     assert len(bench.observed) == 1
 
 
+async def test_substation_joins_the_begin_of_a_session_to_the_next_event() -> None:
+    """Alone it would cost RabbitMQ as much as both; a completion does not wait."""
+    bench = Bench(connectors=1)
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(body("j2"), "j2")
+    await until(lambda: len(bench.queue.acked) == 2)
+    kinds = [[each.kind for each in events.decode(sent.body)] for sent in bench.publisher.sent]
+    first, second, third = State.CHARGING, State.COMPLETED, State.CHARGING
+    assert kinds == [[first, second, third], [State.COMPLETED]]
+
+
+async def test_substation_writes_the_begin_of_a_session_within_its_time() -> None:
+    """Though nothing else happens; the time in it is when the session began."""
+    bench = Bench(seconds=LONG)
+    began = asyncio.get_running_loop().time()
+    bench.queue.bring(body("j1"), "j1")
+    bench.at = AT + 5
+    await turns()
+    assert bench.publisher.events() == []
+    await until(lambda: bool(bench.publisher.events()))
+    assert asyncio.get_running_loop().time() - began >= CHARGING_WAIT_SECONDS
+    [event] = bench.publisher.events()
+    assert (event.kind, event.job, event.at) == (State.CHARGING, "j1", AT)
+
+
 async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
     """After a crash before that, the job is charged again rather than lost."""
-    bench = Bench(recorded=False)
+    bench = Bench(seconds=APART, recorded=False)
     bench.queue.bring(body("j1"), "j1")
     await until(lambda: len(bench.publisher.waiting) == 2)
     bench.publisher.answer("charge.events")  # that it charges
@@ -101,7 +128,7 @@ async def test_a_completion_that_is_refused_is_written_again(
 ) -> None:
     """Until RabbitMQ confirms it, the job is neither acknowledged nor charged again."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
-    bench = Bench(recorded=False)
+    bench = Bench(seconds=APART, recorded=False)
     bench.queue.bring(body("j1"), "j1")
     await until(lambda: len(bench.publisher.waiting) == 2)
     bench.publisher.answer("charge.events")
@@ -119,7 +146,7 @@ async def test_the_attempt_is_told_by_rabbitmq() -> None:
     """A job that was delivered twice before is at its third attempt."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(body("j1"), "j1", again=True, headers={DELIVERY_COUNT: 2})
-    await turns()
+    await until(lambda: bool(bench.publisher.events()))
     assert bench.publisher.events()[0].attempt == 3
 
 
