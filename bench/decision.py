@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from bench.node import RabbitMQ
-from bench.policy import NOW, STATES, Times, decide, decide_anew, fleet_of, naive
+from bench.policy import NOW, STATES, Times, decide, decide_anew, naive, table_of
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
 from grid.messages import DEFAULT_POWER_KW
@@ -49,7 +49,7 @@ def decided(count: int, repeats: int) -> dict[str, float]:
     """Return the figures for so many substations."""
     random = Random(count)  # noqa: S311 - nothing here is secret
     times = Times(DECISIONS, repeats)
-    table = fleet_of(count, STATES[STATE], random)
+    table = table_of(count, STATES[STATE], random)
     substations = list(table.tracker.substations.values())
     chooser = POLICIES[DEFAULT]()
     return {

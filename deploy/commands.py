@@ -24,8 +24,8 @@ INTERRUPTED: Final = 130  # as a shell's for SIGINT
 class Setup(Protocol):
     """All that runs, and how, as one call of `make up` decided it."""
 
-    def note(self) -> stack.Note:
-        """Return the note to leave of it."""
+    def stack_state(self) -> stack.StackState:
+        """Return the stack state to keep while this runs."""
 
     def write_files(self) -> None:
         """Write everything that it reads."""
@@ -69,7 +69,7 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
             if (short := disk.shortage(stack.ROOT)) is not None:
                 summary.say(short)
         wanted.declare_at_outside_broker()
-        wanted.note().write()
+        wanted.stack_state().write()
         wanted.start()
         summary.say("Waiting until all is ready")
         problems = ready.wait(partial(_look, wanted, broker), summary.say)
@@ -120,7 +120,7 @@ def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:
     try:
         setup = before()
         setup.write_files()
-        setup.note().write()
+        setup.stack_state().write()
         setup.start()
         if (broker := setup.own_broker()) is not None:
             _withdraw(broker)

@@ -22,7 +22,7 @@ from load_test.client import Api
 from load_test.outcome import DEFAULT_TIMEOUT
 from load_test.plan import DEFAULT_RATE, Plan
 from load_test.publisher import (
-    DEFAULT_PATIENCE,
+    DEFAULT_RETRY_TIMEOUT,
     AmqpPublisher,
     ApiPublisher,
     Clock,
@@ -138,10 +138,10 @@ def _add_way(parser: argparse.ArgumentParser, url: str) -> None:
     group.add_argument(
         "--patience",
         type=float,
-        default=DEFAULT_PATIENCE,
+        default=DEFAULT_RETRY_TIMEOUT,
         metavar="SECONDS",
         help="how long a request is sent again where it is not taken "
-        f"(default {DEFAULT_PATIENCE:g})",
+        f"(default {DEFAULT_RETRY_TIMEOUT:g})",
     )
     group.add_argument(
         "--timeout",

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from deploy import commands, stack, summary, told
+from deploy import commands, stack, summary
+from deploy import environment as env
 from deploy.local import lock, processes
 from grid.errors import GridError
 
@@ -39,7 +40,7 @@ def down() -> int:
         summary.say("Stopped. The data stay in .run/ until `make clean`.")
     else:
         summary.say("Nothing runs.")
-    stack.NOTE.unlink(missing_ok=True)
+    stack.STATE_FILE.unlink(missing_ok=True)
     return 0
 
 
@@ -68,12 +69,12 @@ def running() -> int:
 
 
 def stop_seconds() -> int:
-    """Return how long a service may take to end, as noted; the default without a note."""
+    """Return how long a service may take to end, by the stack state; the default without one."""
     try:
-        note = stack.Note.read()
-        return told.stop_seconds(note.settings if note else {})
+        stack_state = stack.StackState.read()
+        return env.stop_seconds(stack_state.settings if stack_state else {})
     except GridError:  # what runs is stopped in any case
-        return told.stop_seconds({})
+        return env.stop_seconds({})
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {

@@ -28,7 +28,7 @@ def test_it_measures_every_policy_in_every_state(capsys: pytest.CaptureFixture[s
 def test_what_it_measures_is_a_decision(count: int, state: str) -> None:
     """All substations may be used, and the naive reference finds none that is lighter."""
     random = Random(count)  # noqa: S311
-    table = bench.fleet_of(count, bench.STATES[state], random)
+    table = bench.table_of(count, bench.STATES[state], random)
     substations = table.tracker.substations
     assert all(
         table.tracker.ineligible_reason(each, bench.NOW) is None for each in substations.values()

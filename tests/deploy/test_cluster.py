@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import passwords, stack, told
+from deploy import environment as env
+from deploy import passwords, stack
 from deploy.docker import compose
 from deploy.docker.compose import FOLDER, NODES, Compose
 from deploy.local import prometheus
@@ -54,7 +55,7 @@ def test_nodes_are_waited_for_and_kept() -> None:
     """`make up` waits until all three are healthy; a second call keeps the same nodes."""
     one = Compose.decide(CLUSTER, None)
     assert set(NODES) <= set(one.services)
-    assert Compose.decide({}, one.note()) == one
+    assert Compose.decide({}, one.stack_state()) == one
     assert set(Compose.decide({}, None).services) & set(NODES) == {"rabbitmq"}
 
 
@@ -143,4 +144,4 @@ def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.M
     Compose.decide(CLUSTER, None).write_files()
     Compose.decide({}, None).write_files()
     assert compose.used_as_cluster()
-    assert told.clustered(CLUSTER)
+    assert env.clustered(CLUSTER)

@@ -56,13 +56,13 @@ class Script:
         if what == self.failing:
             raise GridError(f"{what} failed")
 
-    def note(self) -> stack.Note:
-        """Return a note that is not written to a file."""
+    def stack_state(self) -> stack.StackState:
+        """Return a stack state that is not written to a file."""
         script = self
 
-        class Written(stack.Note):
+        class Written(stack.StackState):
             def write(self) -> None:
-                script._do("note")
+                script._do("state")
 
         return Written("local", {})
 
@@ -111,10 +111,10 @@ def up(done: list[str], wanted: Script, before: Script | None) -> int:
 
 
 def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is started before the broker has the topology and the note is written."""
+    """Nothing is started before the broker has the topology and the stack state is written."""
     done: list[str] = []
     assert up(done, Script("new", done), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start", "new request"]
+    assert done == ["new files", "new declare", "new state", "new start", "new request"]
     assert "a summary" in capsys.readouterr().out
 
 
@@ -128,7 +128,7 @@ def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
             raise GridError("it does not answer yet")
 
     assert up(done, Script("new", done, broker=Booting(1, {}, ())), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start", "complete", "new request"]
+    assert done == ["new files", "new declare", "new state", "new start", "complete", "new request"]
 
 
 def test_up_says_that_rabbitmqs_disk_is_short(
@@ -224,10 +224,10 @@ def test_users_of_before_go_once_all_is_ready(
 
 
 def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """Files, note and programs are those from before, and `make up` says so."""
+    """Files, stack state and programs are those from before, and `make up` says so."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done)) == 1
-    assert done[-4:] == ["new explain api", "old files", "old note", "old start"]
+    assert done[-4:] == ["new explain api", "old files", "old state", "old start"]
     said = capsys.readouterr().out
     assert "api is not ready: refused" in said
     assert "with the settings from before" in said
@@ -265,7 +265,7 @@ def test_a_failure_is_undone_and_told(failing: str) -> None:
     done: list[str] = []
     with pytest.raises(GridError, match=f"{failing} failed"):
         up(done, Script("new", done, failing=failing), Script("old", done))
-    assert done[-3:] == ["old files", "old note", "old start"]
+    assert done[-3:] == ["old files", "old state", "old start"]
 
 
 def test_a_reader_who_has_seen_enough_stops_nothing() -> None:

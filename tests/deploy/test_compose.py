@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from api.settings import ApiSettings
-from deploy import passwords, ready, stack, told
+from deploy import environment as env
+from deploy import passwords, ready, stack
 from deploy.docker import compose, containers
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
 from deploy.rabbitmq.users import substation_user
@@ -147,8 +148,8 @@ def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) 
     assert set(environment) == known - own_port
     passed_on = {each for each, value in environment.items() if value is None}
     replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
-    keys = {told.API_KEYS_FILE} if name == "api" else set()
-    assert replaced == {*told.BROKER, "LOG_FORMAT", *keys}
+    keys = {env.API_KEYS_FILE} if name == "api" else set()
+    assert replaced == {*env.BROKER, "LOG_FORMAT", *keys}
     assert environment["LOG_FORMAT"] == "${LOG_FORMAT:-json}"
     assert passed_on == set(environment) - replaced - FIXED
 
@@ -235,7 +236,7 @@ def test_a_stray_user_does_not_reach_our_own_broker() -> None:
     """Without AMQP_URL, user and password of the caller's shell are not passed on."""
     compose = Compose.decide({}, None)
     stray = {"AMQP_URL": "", "AMQP_USER": "somebody", "AMQP_PASSWORD_FILE": "/x", "PATH": "/bin"}
-    assert not set(told.BROKER) & set(compose.environment(stray))
+    assert not set(env.BROKER) & set(compose.environment(stray))
     assert compose.environment(stray)["PATH"] == "/bin"
 
 
@@ -272,12 +273,12 @@ def test_an_outside_brokers_files_for_tls_reach_every_service(name: str) -> None
     by_caller = {"AMQP_URL": "amqps://rabbit.example/", "AMQP_CA_FILE": "/etc/grid/ca.pem"}
     found = resolved(name, Compose.decide(by_caller, None).environment(by_caller))
     target = f"{compose.TLS_FOLDER}/AMQP_CA_FILE"
-    assert [found[each] for each in told.TLS_FILES] == [target, "", ""]
+    assert [found[each] for each in env.TLS_FILES] == [target, "", ""]
     mount = f"../.secrets/{passwords.OUTSIDE_TLS}:{compose.TLS_FOLDER}:ro"
     assert mount in SERVICES[name]["volumes"]
     stray = {"AMQP_CA_FILE": "/etc/grid/ca.pem"}
     found = resolved(name, Compose.decide(stray, None).environment(stray))
-    assert [found[each] for each in told.TLS_FILES] == ["", "", ""]
+    assert [found[each] for each in env.TLS_FILES] == ["", "", ""]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -293,7 +294,7 @@ def test_a_running_stack_keeps_its_settings() -> None:
     """A second `make up` without variables decides the same, so that Compose changes nothing."""
     said = {"CONNECTORS": "5", "AMQP_URL": "amqp://x/", "AMQP_USER": "u", stack.API: "7100"}
     first = Compose.decide({**said, "SERVICES": "api rabbitmq"}, None)
-    second = Compose.decide({}, first.note())
+    second = Compose.decide({}, first.stack_state())
     assert second == first
     assert second.environment({"CONNECTORS": ""})["CONNECTORS"] == "5"
 

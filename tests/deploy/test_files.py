@@ -14,7 +14,8 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
 from api import keys
-from deploy import files, passwords, stack, told
+from deploy import environment as env
+from deploy import files, passwords, stack
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.paths import from_inside
@@ -117,7 +118,7 @@ def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, {}, SUBSTATIONS)
     assert list((folder / passwords.OUTSIDE_TLS).iterdir()) == []
-    files = {name: str(tmp_path / name.lower()) for name in told.TLS_FILES}
+    files = {name: str(tmp_path / name.lower()) for name in env.TLS_FILES}
     for name, file in files.items():
         Path(file).write_text(name)
     outside = {"AMQP_URL": "amqps://x/", **files}
@@ -185,7 +186,7 @@ def test_a_wrong_file_of_keys_is_told_before_anything_starts(
 def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
     """What is read at the start alone counts: RabbitMQ's configuration, the api's keys, alerts."""
     ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672)}
-    running = stack.Note("local", ports, {}, [*range(1024, 65536)])
+    running = stack.StackState("local", ports, {}, [*range(1024, 65536)])
     programs = {each.name: each for each in Setup.decide({}, running).programs}
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
@@ -298,19 +299,23 @@ def test_the_note_is_for_its_owner_and_read_back(
 ) -> None:
     """It may hold a password; unknown fields of another version are ignored."""
     monkeypatch.setattr(stack, "STATE", tmp_path / "run")
-    monkeypatch.setattr(stack, "NOTE", tmp_path / "run" / "stack.json")
-    note = stack.Note("local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000])
-    note.write()
-    assert mode(stack.NOTE) == "0o600"
-    assert stack.Note.read() == note
-    stack.NOTE.write_text(json.dumps({"mode": "local", "ports": {}, "older": 1}))
-    assert stack.Note.read() == stack.Note("local", {})
+    monkeypatch.setattr(stack, "STATE_FILE", tmp_path / "run" / "stack.json")
+    stack_state = stack.StackState(
+        "local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000]
+    )
+    stack_state.write()
+    assert mode(stack.STATE_FILE) == "0o600"
+    assert stack.StackState.read() == stack_state
+    stack.STATE_FILE.write_text(json.dumps({"mode": "local", "ports": {}, "older": 1}))
+    assert stack.StackState.read() == stack.StackState("local", {})
 
 
 def test_the_summary_shows_no_address_that_may_hold_a_password() -> None:
     """An outside broker's address is not printed, in either mode."""
     outside = {"AMQP_URL": "amqp://user:secret@x/"}
-    here = Setup.decide(outside, stack.Note("local", {**stack.PORTS}, {}, [*range(1024, 65536)]))
+    here = Setup.decide(
+        outside, stack.StackState("local", {**stack.PORTS}, {}, [*range(1024, 65536)])
+    )
     for text in (here.summary(), Compose.decide(outside, None).summary()):
         assert "the one of AMQP_URL" in text
         assert "secret@" not in text
@@ -318,7 +323,7 @@ def test_the_summary_shows_no_address_that_may_hold_a_password() -> None:
 
 def test_ports_come_from_environment_then_from_what_runs() -> None:
     """A variable has precedence, then the running stack, then the usual port."""
-    running = stack.Note("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
+    running = stack.StackState("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
     ports = stack.choose_ports({stack.API: "7200"}, running)
     assert (ports[stack.API], ports[stack.GRAFANA], ports[stack.PROMETHEUS]) == (7200, 3100, 9090)
 

@@ -111,7 +111,7 @@ def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
 
 
 def test_an_outside_broker_that_does_not_answer_changes_nothing(clone: Clone) -> None:
-    """The running stack and its note are left unchanged."""
+    """The running stack and its state file are left unchanged."""
     assert clone.call("up").returncode == 0
     before = clone.processes()
     [nobody] = free_ports(1)

@@ -31,7 +31,7 @@ def test_status_shows_what_runs_though_the_target_file_is_wrong(
         raise ConfigurationError("SUBSTATIONS_FILE=x.json: entry 3 is wrong")
 
     monkeypatch.setattr(local, "Supervisor", Running)
-    monkeypatch.setattr(stack.Note, "read", lambda: stack.Note("local", {}))
+    monkeypatch.setattr(stack.StackState, "read", lambda: stack.StackState("local", {}))
     monkeypatch.setattr(Setup, "decide", refuse)
     assert local.status() == 1
     said = capsys.readouterr().out

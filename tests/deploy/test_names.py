@@ -105,10 +105,10 @@ def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
     project = copy_project(tmp_path / name / "project")
     assert checkout.problem(os.fsencode(project)) is None
     run(WRITE, project, **ports)
-    told = run(READ, project)
-    assert str(project) not in told
-    assert told.isascii()
-    [socket] = [line.split(" ", 1)[1] for line in told.splitlines() if line.startswith("socket ")]
+    read = run(READ, project)
+    assert str(project) not in read
+    assert read.isascii()
+    [socket] = [line.split(" ", 1)[1] for line in read.splitlines() if line.startswith("socket ")]
     assert len(socket) < 90
     for file in (".run/rabbitmq/rabbitmq.conf", ".run/prometheus.yml"):
         text = (project / file).read_text()
@@ -123,7 +123,7 @@ def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
     )
     assert checked.returncode == 0, checked.stderr
     assert "1 rule files found" in checked.stdout
-    named = [word for word in told.split() if "/proc/self/cwd/" in word]
+    named = [word for word in read.split() if "/proc/self/cwd/" in word]
     paths = {word.partition("/proc/self/cwd/")[2].strip("\"'") for word in named}
     assert {"deploy/local/lock.py", ".run/prometheus.yml", ".secrets/api"} <= paths
 

@@ -60,12 +60,12 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
 async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
     """When the link breaks, the service is told to forget its jobs before they are redelivered."""
     await send(vhost, "a", "b", "c")
-    async with gate(vhost.url("substation.substation1")) as way:
-        one = Recorder(way.url, QUEUE.name, ack=False)
+    async with gate(vhost.url("substation.substation1")) as proxy:
+        one = Recorder(proxy.url, QUEUE.name, ack=False)
         async with one.running():
             await eventually(lambda: one.ids == ["a", "b", "c"], "all are delivered")
             assert one.forgotten_after == []
-            await way.reopen()
+            await proxy.reopen()
             await eventually(lambda: len(one.ids) == 6, "all are delivered again")
             # the first messages come before RabbitMQ confirms the consumer
             await eventually(lambda: one.link.connected, "the link is up")
@@ -201,8 +201,8 @@ async def test_delivery_that_is_settled_twice_keeps_its_link(
 async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
     """A second dispatcher is on standby, and gets everything once the first one's link is lost."""
     second = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
-    async with gate(vhost.url("dispatcher")) as way:
-        first = Recorder(way.url, topology.REQUESTS, ack=False)
+    async with gate(vhost.url("dispatcher")) as proxy:
+        first = Recorder(proxy.url, topology.REQUESTS, ack=False)
         async with (
             running(Publisher("publisher", [vhost.url()], Seen())) as publisher,
             first.running(),
@@ -214,7 +214,7 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
                 )
             await eventually(lambda: first.ids == ["a", "b", "c"], "the first has them all")
             assert second.ids == []
-            await way.close()
+            await proxy.close()
             await eventually(lambda: len(second.ids) == 3, "the second has them all")
     assert sorted(map(str, second.ids)) == ["a", "b", "c"]
 

@@ -15,7 +15,7 @@ from pika.frame import Body, Header, Method, decode_frame
 from grid.amqp import frames
 from tests.grid.strategies import THOROUGH
 
-FRAME_MOST = 131_072
+MAX_FRAME = 131_072
 
 channels = st.integers(1, 2047)
 tags = st.integers(1, 2**63)
@@ -48,7 +48,7 @@ def by_pika(
     headers=tables,
     priority=st.integers(0, 255),
     body=st.binary(max_size=300),
-    frame_most=st.sampled_from([12, 100, FRAME_MOST]),
+    frame_most=st.sampled_from([12, 100, MAX_FRAME]),
 )
 def test_a_publication_is_packed_as_pika_packs_it(  # noqa: D103
     *,
@@ -177,4 +177,4 @@ def test_a_name_that_is_too_long_is_refused(name: str) -> None:
     names = {"exchange": "e", "key": "k", "id": "i", name: "ä" * 128}
     pack: Callable[..., bytes] = frames.publication
     with pytest.raises(ShortStringTooLong):
-        pack(1, **names, headers={}, priority=0, body=b"", frame_most=FRAME_MOST)
+        pack(1, **names, headers={}, priority=0, body=b"", frame_most=MAX_FRAME)

@@ -24,7 +24,7 @@ from grid.amqp.connection import Connection
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import PATIENCE, Seen, eventually, running, started
+from tests.grid.links import TIMEOUT, Seen, eventually, running, started
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,7 @@ async def four_connections(vhost: VirtualHost) -> dict[str, str]:
     """Wait until RabbitMQ lists four connections; return its name for each, with ours."""
     path = f"/api/vhosts/{quote(vhost.name)}/connections"
     found: dict[str, str] = {}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while len(found) < 4:  # the list is updated every few seconds
             listed = await asyncio.to_thread(vhost.broker.request, "GET", path)
             found = {each["name"]: each["client_properties"]["connection_name"] for each in listed}
@@ -96,11 +96,11 @@ async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mist
 
 async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:
     """Cancelling a link closes its connection, so that its deliveries are requeued at once."""
-    async with gate(vhost.url()) as way:
+    async with gate(vhost.url()) as proxy:
         async with AsyncExitStack() as stack:
-            links = await four_links(stack, way.url, Seen())
-            assert way.open_connections == 4
-        await eventually(lambda: way.open_connections == 0, "all connections are closed")
+            links = await four_links(stack, proxy.url, Seen())
+            assert proxy.open_connections == 4
+        await eventually(lambda: proxy.open_connections == 0, "all connections are closed")
         assert not any(link.connected for link in links)
 
 
@@ -130,7 +130,7 @@ async def test_a_name_that_is_looked_up_for_ever_is_left(
 
     async def slowly(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
         if host == "gone.example":
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(TIMEOUT)
         return await looked_up(loop, host, *rest, **more)
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", slowly)
@@ -178,10 +178,10 @@ async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
     user, password = "admin", vhost.broker.passwords["admin"]
     seen = Seen()
     async with (
-        gate(vhost.url().replace(password, "s3cr3t")) as way,
-        started(Publisher(user, [way.url], seen)) as link,
+        gate(vhost.url().replace(password, "s3cr3t")) as proxy,
+        started(Publisher(user, [proxy.url], seen)) as link,
     ):
-        await eventually(lambda: way.accepted >= 3, "three attempts")
+        await eventually(lambda: proxy.accepted >= 3, "three attempts")
         assert not link.connected
     ((name, up, why),) = seen.calls
     assert (name, up) == (user, False)
@@ -192,12 +192,12 @@ async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
 async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
     """Addresses that fail in different ways, in turn, are reported once, until one succeeds."""
     seen = Seen()
-    async with gate(vhost.url()) as way:
-        wrong = way.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
+    async with gate(vhost.url()) as proxy:
+        wrong = proxy.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
         async with started(Publisher("publisher", [NOBODY, wrong], seen)):
-            await eventually(lambda: way.accepted >= 2, "two rounds")
+            await eventually(lambda: proxy.accepted >= 2, "two rounds")
         assert len(seen.calls) == 1
-        async with running(Publisher("publisher", [NOBODY, wrong, way.url], seen)):
+        async with running(Publisher("publisher", [NOBODY, wrong, proxy.url], seen)):
             pass
     assert seen.ups() == [False, False, True]
     assert "s3cr3t" not in str(seen.calls)
@@ -236,7 +236,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
     def slow(_: object) -> object:
         nonlocal asked
         asked += 1
-        answers.wait(PATIENCE)
+        answers.wait(TIMEOUT)
         raise OSError("the disk is gone")
 
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.02)
@@ -246,7 +246,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
     began = asyncio.get_running_loop().time()
     try:
         await eventually(lambda: bool(seen.calls), "it says so")
-        assert asyncio.get_running_loop().time() - began < PATIENCE / 2
+        assert asyncio.get_running_loop().time() - began < TIMEOUT / 2
         await asyncio.sleep(0.5)
         assert asked == 1
     finally:

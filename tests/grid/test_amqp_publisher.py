@@ -158,14 +158,14 @@ async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> N
 async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
     """The same for a message in flight when the link broke: it arrives once, not twice."""
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         with pytest.raises(BrokerUnavailable):
             await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.2)
         assert publisher.backlog == 1
-        await way.reopen()
+        await proxy.reopen()
         await publisher.confirmed(*REQUESTS, b"", id="next", timeout=10)
     assert await waiting(vhost, topology.REQUESTS_QUEUE) == 2
 
@@ -173,12 +173,12 @@ async def test_what_was_given_up_in_flight_is_not_published_again(vhost: Virtual
 async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> None:
     """What is published while RabbitMQ is away goes out in order once it is back."""
     ids, answers = numbered("early", 50), Answers()
-    async with gate(vhost.url()) as way:
-        await way.close()
-        async with started(Publisher("publisher", [way.url], Seen())) as publisher:
+    async with gate(vhost.url()) as proxy:
+        await proxy.close()
+        async with started(Publisher("publisher", [proxy.url], Seen())) as publisher:
             publish(publisher, ids, answers)
             assert publisher.backlog == 50
-            await way.open()
+            await proxy.open()
             await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
@@ -192,16 +192,16 @@ async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHo
     ids, answers, seen = numbered("twice", 20), Answers(), Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], seen)) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], seen)) as publisher,
         recorder.running(),
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         publish(publisher, ids, answers)
         await eventually(lambda: len(recorder.ids) == 20, "the first copies arrive")
         assert answers == []
         assert publisher.backlog == 20
-        await way.reopen()
+        await proxy.reopen()
         await asyncio.wait_for(publisher.drained(), 10)
         await eventually(lambda: len(recorder.ids) == 40, "the second copies arrive")
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
@@ -214,10 +214,10 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
     """It is not published again, and its sender learns so; the others are published."""
     answers: dict[str, Outcome] = {}
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         for name, wanted in (("kept", True), ("left", False)):
             publisher.publish(
                 topology.REQUESTS_EXCHANGE,
@@ -227,7 +227,7 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
                 id=name,
                 wanted=partial(bool, wanted),
             )
-        await way.reopen()
+        await proxy.reopen()
         await eventually(lambda: len(answers) == 2, "both are answered")
         assert answers == {"kept": Outcome.CONFIRMED, "left": Outcome.ABANDONED}
         assert publisher.backlog == 0
@@ -241,16 +241,16 @@ async def test_where_no_answer_comes_the_next_address_is_taken(
     monkeypatch.setattr("grid.amqp.publisher.LOOK_SECONDS", 0.1)
     answers, seen = Answers(), Seen()
     async with (
-        gate(vhost.url()) as deaf,
-        running(Publisher("publisher", [deaf.url, vhost.url()], seen)) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url, vhost.url()], seen)) as publisher,
     ):
-        deaf.deaf = True
+        proxy.dropping_answers = True
         publish(publisher, ["a", "b"], answers)
         await asyncio.wait_for(publisher.drained(), 10)
         assert answers == [("a", Outcome.CONFIRMED), ("b", Outcome.CONFIRMED)]
         assert seen.ups() == [True, False, True]
         assert "has not answered for a message" in seen.reasons()[1]
-        assert deaf.accepted == 1
+        assert proxy.accepted == 1
 
 
 async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
@@ -259,13 +259,13 @@ async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
     """A message that closes the channel is tried again, but not a hundred times a second."""
     monkeypatch.setattr("grid.amqp.link.LIFE_LEAST_SECONDS", 0.3)
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
         began = monotonic()
         answers: Answers = []
         publish(publisher, ["early"], answers, ("not-declared-yet", "a"))
-        await eventually(lambda: way.accepted == 3, "two more attempts")
+        await eventually(lambda: proxy.accepted == 3, "two more attempts")
         assert monotonic() - began > 0.5
         async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
             await declarer.exchange("not-declared-yet", "direct")

@@ -94,13 +94,13 @@ async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
     """The service is told that the link was lost; RabbitMQ has the messages again."""
     await send(vhost, "a", "b", "c")
     forgotten: list[bool] = []
-    async with gate(vhost.url("dispatcher")) as way:
-        link = Taker("taker", [way.url], Seen())
+    async with gate(vhost.url("dispatcher")) as proxy:
+        link = Taker("taker", [proxy.url], Seen())
         async with running(link, link.run(lost=lambda: forgotten.append(True))):
             for _ in range(2):
                 await taken(link)
             assert forgotten == []
-            await way.reopen()
+            await proxy.reopen()
             await eventually(lambda: forgotten and link.connected, "the link is back")
             found = [await taken(link) for _ in range(3)]
             assert await link.take(QUEUE.name) is None
@@ -177,13 +177,13 @@ async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids:
 async def test_a_break_ends_every_question(vhost: VirtualHost) -> None:
     """All that wait for an answer get an error when the link breaks; the next link works."""
     async with (
-        gate(vhost.url("dispatcher")) as way,
-        running(Taker("taker", [way.url], Seen())) as link,
+        gate(vhost.url("dispatcher")) as proxy,
+        running(Taker("taker", [proxy.url], Seen())) as link,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         asked = [asyncio.create_task(link.take(QUEUE.name)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        await way.reopen()
+        await proxy.reopen()
         told = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(each) for each in told] == [BrokerUnavailable] * 3
         await send(vhost, "a")

@@ -19,8 +19,8 @@ from grid.event_log import EventWriter
 from grid.events import Event, State, decode
 from tests.broker import DECLARED_FOR_GOOD_SECONDS, Broker, VirtualHost
 from tests.grid.links import (
-    PATIENCE,
     POLL_SECONDS,
+    TIMEOUT,
     Listener,
     Recorder,
     Seen,
@@ -132,7 +132,7 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
         await eventually(lambda: recorder.ids == ["before"], "a job is taken")
         await asyncio.to_thread(alarm.__enter__)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 # RabbitMQ blocks a connection, and says so, only once it publishes
                 while not publisher.blocked:
                     publisher.publish(*REQUESTS, b"", lambda _: None, id="last")

@@ -21,7 +21,7 @@ from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from tests.fake_broker import turns
 
-PATIENCE = 0.5
+TIMEOUT = 0.5
 MOST = 20
 GET = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
@@ -62,7 +62,7 @@ async def port() -> AsyncIterator[int]:
 @asynccontextmanager
 async def serve(limits: Limits, address: str = HOST) -> AsyncIterator[int]:
     """Serve on a free port for as long as the context lasts."""
-    kind = http_protocol(PATIENCE, limits)
+    kind = http_protocol(TIMEOUT, limits)
     config = uvicorn.Config(make_app(), log_config=None, http=kind, timeout_keep_alive=60)
     config.load()
     state = ServerState()
@@ -90,7 +90,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         for byte in data:
             writer.write(bytes([byte]))
             await writer.drain()
-            await asyncio.sleep(PATIENCE / 10)
+            await asyncio.sleep(TIMEOUT / 10)
     except ConnectionError:
         pass
 
@@ -113,7 +113,7 @@ async def test_a_request_that_does_not_arrive_ends_its_connection(
     writer.write(at_once)
     dripping = asyncio.create_task(drip(writer, slowly))
     assert await ended(reader)
-    assert monotonic() - began >= PATIENCE * 0.9
+    assert monotonic() - began >= TIMEOUT * 0.9
     dripping.cancel()
     writer.close()
 
@@ -141,7 +141,7 @@ async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> Non
     """A client that asks for much and reads nothing is cut off."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1)
     writer.write(GET)
-    await asyncio.sleep(PATIENCE * 4)
+    await asyncio.sleep(TIMEOUT * 4)
     received = 0
     try:
         while piece := await reader.read(65536):
@@ -156,12 +156,12 @@ async def test_who_gets_on_is_served_for_long(port: int) -> None:
     """A connection with one request after another outlives the time that each of them has."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
-    while monotonic() - began < PATIENCE * 3:
+    while monotonic() - began < TIMEOUT * 3:
         writer.write(POST + b"{}")
         answer = await reader.readuntil(b"\r\n\r\n")
         assert b"200" in answer.split(b"\r\n")[0]
         await reader.readexactly(1)
-        await asyncio.sleep(PATIENCE / 5)
+        await asyncio.sleep(TIMEOUT / 5)
     writer.close()
 
 
@@ -224,7 +224,7 @@ class Recorded(asyncio.Transport):
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
 async def test_an_answer_is_written_at_once(last: bytes) -> None:
     """Head and body in one system call, also where the connection is closed behind them."""
-    kind = http_protocol(PATIENCE, Limits(9, 9, 9, 9))
+    kind = http_protocol(TIMEOUT, Limits(9, 9, 9, 9))
     config = uvicorn.Config(make_app(), log_config=None, http=kind)
     transport = Recorded()
     protocol = kind(config=config, server_state=ServerState(), app_state={})
@@ -372,7 +372,7 @@ async def test_connections_that_are_refused_do_not_pile_up() -> None:
         held[1].write(POST)
         told = [await connect(port) for _ in range(2)]
         surplus = [await connect(port) for _ in range(3)]
-        async with asyncio.timeout(PATIENCE / 2):
+        async with asyncio.timeout(TIMEOUT / 2):
             assert all([await ended(reader) for reader, _ in surplus])
         assert [b"503" in await answer_of(each) for each in told] == [True, True]
         held[1].close()
@@ -387,7 +387,7 @@ async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_reques
     assert b"200" in await reader.readline()
     began = monotonic()
     assert await ended(reader)
-    assert monotonic() - began < PATIENCE * 8  # an idle one has a minute here
+    assert monotonic() - began < TIMEOUT * 8  # an idle one has a minute here
     writer.close()
 
 
@@ -473,7 +473,7 @@ async def test_a_length_of_zero_may_stand_anywhere_in_a_head(
     await writer.drain()
     await asyncio.sleep(0.01)
     writer.write(request[cut:])
-    async with asyncio.timeout(PATIENCE * 8):
+    async with asyncio.timeout(TIMEOUT * 8):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         assert await reader.readexactly(1) == b"0"
     writer.close()

@@ -18,7 +18,7 @@ from grid.runtime import background
 from tests.broker import VirtualHost
 from tests.fake_broker import FakePublisher, turns
 from tests.grid.gate import gate
-from tests.grid.links import PATIENCE, Listener, Seen, eventually, running
+from tests.grid.links import TIMEOUT, Listener, Seen, eventually, running
 
 AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
 CONTROLS = topology.CONTROLS
@@ -55,7 +55,7 @@ class Stream:
 
     async def echo(self) -> Message:
         """Confirm the oldest unconfirmed message, have it read, and return it."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not self.publisher.waiting:  # noqa: ASYNC110  # nothing tells of a publish
                 await asyncio.sleep(0)
         body = self.publisher.waiting[0].body
@@ -322,7 +322,7 @@ class Follower:
         """Run it, and yield it once it has caught up."""
         reading = self.reader.run(read=self.log.read, forget=self.log.forget)
         async with background(self.publisher.run(), reading, self.log.run(self.reader.up)):
-            await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
+            await asyncio.wait_for(self.log.caught_up.wait(), TIMEOUT)
             yield self
 
 
@@ -332,14 +332,14 @@ async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) 
     one, other = (Follower(vhost.url("api"), name) for name in ("api-1", "api-2"))
     async with one.follow(), other.follow():
         await asyncio.gather(
-            one.log.set("s1", to(DRAINING, None), PATIENCE),
-            other.log.set("s2", to(AVAILABLE, 3), PATIENCE),
+            one.log.set("s1", to(DRAINING, None), TIMEOUT),
+            other.log.set("s2", to(AVAILABLE, 3), TIMEOUT),
         )
         expected = {"s1": drained("s1"), "s2": Control("s2", AVAILABLE, 3, 1)}
         await eventually(lambda: one.known == other.known == expected, "both know both")
         async with Follower(vhost.url("dispatcher"), "dispatcher").follow() as late:
             assert late.known == expected
-            back = await other.log.set("s1", to(AVAILABLE, None), PATIENCE)
+            back = await other.log.set("s1", to(AVAILABLE, None), TIMEOUT)
             await eventually(lambda: late.known["s1"] == one.known["s1"] == back, "all know")
             assert back == Control("s1", AVAILABLE, None, 2)
         assert [seen for each in (one, other, late) for seen in each.seen.ups()] == [True] * 6
@@ -349,16 +349,16 @@ async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) 
 async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
     """A restart of the node keeps it, and its readers go on by themselves."""
     async with Follower(vhost.url("api"), "api-1").follow() as one:
-        await one.log.set("s1", to(DRAINING, None), PATIENCE)
+        await one.log.set("s1", to(DRAINING, None), TIMEOUT)
         await asyncio.to_thread(vhost.broker.restart)
-        await asyncio.wait_for(one.publisher.up.wait(), PATIENCE)
+        await asyncio.wait_for(one.publisher.up.wait(), TIMEOUT)
         async with AsyncExitStack() as stack:
             new = Follower(vhost.url("dispatcher"), "dispatcher")
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await stack.enter_async_context(new.follow())
             assert new.known == {"s1": drained("s1")}
-            await asyncio.wait_for(one.reader.up.wait(), PATIENCE)
-            await one.log.set("s1", to(AVAILABLE, 2), PATIENCE)
+            await asyncio.wait_for(one.reader.up.wait(), TIMEOUT)
+            await one.log.set("s1", to(AVAILABLE, 2), TIMEOUT)
             await eventually(lambda: new.known["s1"].limit == 2, "the new one knows")
 
 
@@ -368,20 +368,20 @@ async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_of
     """If the stream is deleted, a service writes everything again, also if it was cut off then."""
     listener = Listener(vhost.url("api"), CONTROLS, "first")
     async with (
-        gate(vhost.url("api")) as way,
-        Follower(way.url, "api-1").follow() as one,
+        gate(vhost.url("api")) as proxy,
+        Follower(proxy.url, "api-1").follow() as one,
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
     ):
         for _ in range(3):
-            await one.log.set("s1", to(DRAINING, None), PATIENCE)
+            await one.log.set("s1", to(DRAINING, None), TIMEOUT)
         if cut_off:
-            await way.close()
+            await proxy.close()
         path = f"/api/queues/{quote(vhost.name)}/{CONTROLS}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
         await eventually(lambda: not one.reader.connected, "the link breaks")
         await declarer.queue(topology.CONTROLS_STREAM)
         if cut_off:
-            await way.open()
+            await proxy.open()
         async with listener.running():
             told = encode_of(drained("s1", 3))
             await eventually(lambda: any(told in each for each in listener.bodies), "it is told")

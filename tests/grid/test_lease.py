@@ -48,8 +48,8 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
 
     async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
         await declarer.queue(QUEUE)
-    async with gate(vhost.url()) as way:
-        urls, seen = [way.through(vhost.url())], Seen()
+    async with gate(vhost.url()) as proxy:
+        urls, seen = [proxy.through(vhost.url())], Seen()
         link: Consumer | Taker
         if kind == "consumer":
             link = Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, leased=True)
@@ -61,10 +61,10 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
             assert not link.lapsed
             await asyncio.sleep(2 * LEASE_SECONDS)
             assert not link.lapsed
-            way.freeze()
+            proxy.freeze()
             await eventually(lambda: link.lapsed, "the lease lapses")
             assert link.connected
-            way.thaw()
+            proxy.thaw()
             await eventually(lambda: not link.lapsed, "the lease holds again")
             assert seen.reasons() == ["connected"]
         assert not link.lapsed

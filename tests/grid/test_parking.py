@@ -22,7 +22,7 @@ def test_what_is_written_is_read_back() -> None:
     assert parking.read("j1", b"?", label) == Parked(
         "j1", b"?", label, 1_700_000_000, "malformed", "not JSON", "charge.requests", 2
     )
-    assert '"delivery_limit"' in label[parking.DEATHS_TOLD_HEADER]
+    assert '"delivery_limit"' in label[parking.PARKED_DEATHS_HEADER]
     assert "x-strange" not in label
 
 

@@ -22,7 +22,7 @@ from grid.waiting import within
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 SERVICE = """
 import asyncio, os
@@ -165,7 +165,7 @@ def serve(
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     """Wait for a process's end, or kill it; return its output."""
     try:
-        return process.communicate(timeout=PATIENCE)
+        return process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
 
@@ -204,7 +204,7 @@ def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
         assert process.stderr is not None
-        with socket.create_connection((HOST, port), timeout=PATIENCE):
+        with socket.create_connection((HOST, port), timeout=TIMEOUT):
             while "Too many open files" not in process.stderr.readline():
                 assert process.poll() is None
             process.send_signal(signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> 
     try:
         while not answers(port):
             assert process.poll() is None
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+        with socket.create_connection((HOST, port), timeout=TIMEOUT) as one:
             head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             one.sendall(head)
             assert one.recv(65536).startswith(b"HTTP/1.1 404 ")
@@ -264,7 +264,7 @@ def test_a_connection_idles_for_as_long_as_is_set() -> None:
     try:
         while not answers(port):
             assert process.poll() is None
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+        with socket.create_connection((HOST, port), timeout=TIMEOUT) as one:
             one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
             began = monotonic()
@@ -278,7 +278,7 @@ def test_a_connection_idles_for_as_long_as_is_set() -> None:
 
 def answered(port: int, method: str, path: str) -> HTTPResponse:
     """Send a request on a connection of its own, and return the answer."""
-    connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+    connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
     connection.request(method, path)
     return connection.getresponse()
 
@@ -289,7 +289,7 @@ def test_sigterm_ends_the_process_in_good_order() -> None:
     try:
         while not answers(port):
             assert process.poll() is None
-        connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+        connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
         connection.request("GET", "/metrics")
         assert "server" not in connection.getresponse().headers
         process.send_signal(signal.SIGTERM)

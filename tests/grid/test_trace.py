@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.trace import SAMPLED, STATE_MOST, TRACEPARENT, TRACESTATE, Trace, carried
+from grid.trace import MAX_TRACESTATE, SAMPLED, TRACEPARENT, TRACESTATE, Trace, carried
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -70,7 +70,7 @@ def test_a_later_version_is_read_as_far_as_it_is_known(more: str) -> None:
     assert one.headers()[TRACEPARENT].endswith("-01")
 
 
-@pytest.mark.parametrize("state", ["x" * (STATE_MOST + 1), "a=\n", b"a=1", 7])
+@pytest.mark.parametrize("state", ["x" * (MAX_TRACESTATE + 1), "a=\n", b"a=1", 7])
 def test_a_state_that_cannot_be_carried_is_dropped(state: object) -> None:
     """The trace goes on without it."""
     assert (of(PARENT, state).trace_id, of(PARENT, state).state) == (TRACE, "")

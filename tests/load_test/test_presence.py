@@ -96,9 +96,9 @@ def test_load_never_stays_above_what_is_said(
 
 
 def test_jobs_that_were_lost_no_longer_decide_which_substation_is_the_lightest() -> None:
-    """The verdict on each later job is the one without them."""
+    """The judgement on each later job is the one without them."""
     lost = [job(f"lost{number}", 0) for number in range(643)]
     own = [job("1", 11, 12), job("2", 12, 13, "b"), job("3", 13, 14)]
-    verdicts = judge(present([*lost, *own], [said(10, b=0)]), {"a": 1, "b": 1})
-    assert all(verdicts[each.id].least_loaded for each in own)
-    assert max(verdicts[each.id].spread for each in own) == 1
+    judgements = judge(present([*lost, *own], [said(10, b=0)]), {"a": 1, "b": 1})
+    assert all(judgements[each.id].least_loaded for each in own)
+    assert max(judgements[each.id].spread for each in own) == 1

@@ -24,9 +24,9 @@ def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: 
         for via in ("api", "amqp"):
             file = tmp_path / f"{via}.json"
             url = f"http://{HOST}:{system.ports['api']}"
-            way = ("--via", via, "--url", url, "--json", str(file))
+            options = ("--via", via, "--url", url, "--json", str(file))
             run = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *way],
+                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *options],
                 env={**os.environ, "AMQP_URL": vhost.url("load_test")},
                 capture_output=True,
                 text=True,

@@ -72,11 +72,11 @@ CLOSED: Final[Mapping[str, Callable[[LoadTracker, Row], None]]] = {
     "no consumer": lambda tracker, row: tracker.queued(row.name, 0, 0),
     "stale": lambda _, __: None,
     "never read": lambda _, __: None,
-    "scale not set": lambda _, __: None,
+    "baseline unknown": lambda _, __: None,
 }
 
 
-def fleet_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
+def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
     """Make the fleet of a table, as of ``NOW``."""
     tracker = LoadTracker(STALE, default_connectors=10)
     tracker.keep(dict.fromkeys(row.name for row in rows))
@@ -103,7 +103,7 @@ def enter(tracker: LoadTracker, row: Row) -> None:
 def read(tracker: LoadTracker, row: Row, at: float) -> None:
     """Read a substation's page, and set its baseline with nothing in its queue."""
     tracker.read(row.name, row.page(), at)
-    if row.observations and row.closed != "scale not set":
+    if row.observations and row.closed != "baseline unknown":
         tracker.ask_depth(row.name)
         tracker.depth(row.name, 0, at)
         tracker.read(row.name, row.page(), at)

@@ -11,7 +11,7 @@ from grid.events import Counts
 from scheduling.health import FREE_FAILURES
 from scheduling.load_tracker import DRAINED, NO_CONSUMER, LoadTracker
 from scheduling.readings import Reading
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of, utilisation
 
 DRAINING = Control(A, Availability.DRAINING, version=1)
 PLAIN = Reading(0, 50)  # without counters: such a substation can be chosen at once
@@ -66,14 +66,14 @@ def test_an_operator_s_limit_lowers_the_places(limit: int | None, places: float)
 
 def test_what_an_operator_set_holds_before_it_is_known_and_when_it_is_back() -> None:
     """The target file and what operators set are told in any order."""
-    tracker = ledger_of("b")
+    tracker = tracker_of("b")
     tracker.control(A, Control(A, Availability.DRAINING, 8, 1))
     tracker.keep({"b": None, A: None})
     assert (tracker.substations[A].drained, tracker.substations[A].places) == (True, 8)
     assert (tracker.substations["b"].drained, tracker.substations["b"].limit) == (False, None)
     tracker.keep({"b": None})
     tracker.keep({"b": None, A: None})
-    state = set_scale(tracker, page(0))
+    state = sync_baseline(tracker, page(0))
     assert (tracker.ineligible_reason(state, 0), state.limit) == (DRAINED, 8)
     tracker.keep({"b": None})
     tracker.control(A, Control(A, version=2))
@@ -83,7 +83,7 @@ def test_what_an_operator_set_holds_before_it_is_known_and_when_it_is_back() -> 
 
 def test_one_that_fails_again_and_again_is_ejected_with_the_reason() -> None:
     """Its page is sound and its queue takes jobs, but not for long."""
-    tracker = ledger_of(A, "b")
+    tracker = tracker_of(A, "b")
     state = tracker.substations[A]
     for second in range(FREE_FAILURES + 1):
         assert not state.health.ejected(second)
@@ -112,7 +112,7 @@ def test_where_everything_fails_nothing_is_left_out(
     fail: list[str], drained: list[str], ejected: list[str]
 ) -> None:
     """One is ejected only while the others that can be chosen have half of all connectors."""
-    tracker = ledger_of("a", "b", "c", "d")
+    tracker = tracker_of("a", "b", "c", "d")
     for name in tracker.substations:
         tracker.read(name, PLAIN, 0)
     for name in drained:
@@ -125,7 +125,7 @@ def test_where_everything_fails_nothing_is_left_out(
 
 def test_an_ejection_ends_when_the_others_fail() -> None:
     """It is needed then; it ramps up, and failing once more counts as before."""
-    tracker = ledger_of(A, "b")
+    tracker = tracker_of(A, "b")
     tracker.read("b", PLAIN, 0)
     for _ in range(FREE_FAILURES + 1):
         fail_and_return(tracker, A, 0)
@@ -164,8 +164,8 @@ def test_a_page_that_is_missed_is_no_failure_yet() -> None:
 
 def test_another_is_one_that_may_be_sent_to() -> None:
     """Jobs are taken back from a substation only if there is somewhere else for them."""
-    tracker = ledger_of(A, "b")
-    set_scale(tracker, page(0))
+    tracker = tracker_of(A, "b")
+    sync_baseline(tracker, page(0))
     assert tracker.another("b", 0)
     assert not tracker.another(A, 0), "of b nothing is known"
     assert not tracker.another("b", 3), "and of a no more"
@@ -173,7 +173,7 @@ def test_another_is_one_that_may_be_sent_to() -> None:
 
 def test_each_change_is_told_once() -> None:
     """What follows from an account is worked out anew only if it has changed."""
-    tracker = ledger_of(A, "b")
+    tracker = tracker_of(A, "b")
     a, b = tracker.substations[A], tracker.substations["b"]
     assert tracker.take_changed() == [a, b]
     assert tracker.take_changed() == []

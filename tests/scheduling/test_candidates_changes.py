@@ -17,15 +17,15 @@ from tests.scheduling.tables import (
     Row,
     after,
     enter,
-    fleet_of,
     names,
     read,
+    table_of,
 )
 
 
 def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
     """No event is needed, nor a change elsewhere; a new page makes it eligible again."""
-    table = fleet_of(Row("a"), Row("b"))
+    table = table_of(Row("a"), Row("b"))
     table.tracker.read("b", Row("b").page(), NOW + 1)
     assert names(table, 7, NOW + STALE) == ["a", "b"]
     assert names(table, 7, NOW + STALE + 0.01) == ["b"]
@@ -36,7 +36,7 @@ def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
 @pytest.mark.parametrize("closed", ["drained", "no consumer"])
 def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
     """It is not eligible again if its page grew too old in the meantime."""
-    table = fleet_of(Row("a", closed=closed), Row("b"))
+    table = table_of(Row("a", closed=closed), Row("b"))
     later = NOW + STALE + 1
     table.tracker.read("b", Row("b").page(), later)
     assert names(table, 7, later) == ["b"]
@@ -50,7 +50,7 @@ def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
 def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
     """A power that a page no longer has must not count as current for ever."""
     row = Row("a", observations=False, rated=100, power=10)
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     for asked_at in (NOW + 1, NOW + STALE + 1):
         table.tracker.read("a", Reading(0, 10, rated_power_kw=100), asked_at)
         table.tracker.read("b", Row("b").page(), asked_at)
@@ -60,7 +60,7 @@ def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
 
 def come_back(row: Row, slow_start: float) -> CandidateTable:
     """Make a fleet of one substation that failed for long and is read again at ``NOW``."""
-    table = fleet_of(row, slow_start=slow_start)
+    table = table_of(row, slow_start=slow_start)
     table.tracker.fail(row.name, "no answer", NOW - STALE - 1)
     table.tracker.fail(row.name, "no answer", NOW)
     read(table.tracker, row, NOW)
@@ -112,7 +112,7 @@ def test_what_may_wait_where_only_pages_tell_ramps_up_too(
 def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
     """As many as complete within three intervals of pages; if unknown, as many as connectors."""
     row = Row("a", observations=False, session=session)
-    table = fleet_of(row)
+    table = table_of(row)
     assert fill(table, NOW) == 10 + waiting
     assert table.candidates_for(1, (), NOW, ahead=True) is None, "that is all, whoever waits"
 
@@ -122,7 +122,7 @@ def test_time_alone_tells_that_events_do_not_come() -> None:
 
     Without the event of the job that was accepted, only the pages are current.
     """
-    table = fleet_of(Row("a", 10, session=5))
+    table = table_of(Row("a", 10, session=5))
     table.tracker.read("a", Row("a", 10, session=5).page(), NOW)
     completed = Counts(10, 12, 2, 0, RUN)
     table.tracker.read("a", Reading(10, 10, counts=completed), NOW + 1)
@@ -134,7 +134,7 @@ def test_time_alone_tells_that_events_do_not_come() -> None:
 
 def test_substations_come_and_go() -> None:
     """Those that leave are ineligible, and those that come as well until they are read."""
-    table = fleet_of(Row("a", 1), Row("b", 2))
+    table = table_of(Row("a", 1), Row("b", 2))
     tracker = table.tracker
     assert (names(table), len(table)) == (["a", "b"], 2)
     tracker.keep({"b": None})
@@ -154,7 +154,7 @@ def test_substations_come_and_go() -> None:
 
 def test_one_that_left_and_came_back_begins_anew() -> None:
     """Nothing is known of it any more, whether or not a decision was made meanwhile."""
-    table = fleet_of(Row("a"), Row("b"))
+    table = table_of(Row("a"), Row("b"))
     assert names(table) == ["a", "b"]
     table.tracker.keep({"b": None})
     table.tracker.keep({"a": None, "b": None})
@@ -174,7 +174,7 @@ def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
 
 def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
     """Before the first target file there are no substations, so none is a candidate."""
-    table = fleet_of()
+    table = table_of()
     assert (names(table), table.has_capacity(NOW)) == ([], False)
     table.tracker.keep({"a": None})
     enter(table.tracker, Row("a"))
@@ -183,7 +183,7 @@ def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
 
 def test_changes_are_seen_without_being_told() -> None:
     """Each change in the ledger shows in the very next decision."""
-    table = fleet_of(Row("a", 2, session=5), Row("b"))
+    table = table_of(Row("a", 2, session=5), Row("b"))
     tracker = table.tracker
 
     def seen() -> float | None:
@@ -219,7 +219,7 @@ def test_changes_are_seen_without_being_told() -> None:
 
 def test_an_ejection_ends_with_time_alone() -> None:
     """No event is needed, only current pages."""
-    table = fleet_of(Row("a", closed="ejected"), Row("b"))
+    table = table_of(Row("a", closed="ejected"), Row("b"))
     until = table.tracker.substations["a"].health.ejected_until
     for name in ("b", "a"):
         table.tracker.read(name, Row(name).page(), until - PERIOD)
@@ -230,7 +230,7 @@ def test_an_ejection_ends_with_time_alone() -> None:
 @pytest.mark.parametrize("observations", [True, False])
 def test_a_cap_is_never_exceeded(*, observations: bool) -> None:
     """It has free connectors, so a job dispatched ahead would begin at once."""
-    table = fleet_of(Row("a", 0, places=10, limit=2, observations=observations))
+    table = table_of(Row("a", 0, places=10, limit=2, observations=observations))
     for _ in range(2):
         table.tracker.dispatch("a", NOW)
     assert table.candidates_for(7, (), NOW, ahead=True) is None

@@ -7,7 +7,7 @@ import pytest
 from grid.events import Counts
 from scheduling.readings import Reading
 from scheduling.substation_state import EVENTS_STALE_SECONDS
-from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+from tests.scheduling.trackers import RUN, A, page, synced, tracker_of
 
 LATE = EVENTS_STALE_SECONDS + 0.1
 
@@ -67,7 +67,7 @@ def test_a_second_copy_that_was_dropped_has_no_event() -> None:
 @pytest.mark.parametrize("run", [RUN, RUN + 1])
 def test_the_first_page_of_a_run_owes_nothing(run: float) -> None:
     """What happened before it was read was told before, or never will be."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(7, 70, 63), 0)
     tracker.read(A, page(8, 71, 63), 1)
     state = tracker.substations[A]
@@ -85,7 +85,7 @@ def test_an_event_of_a_run_that_is_over_tells_nothing() -> None:
 
 def test_a_substation_without_counters_is_deaf() -> None:
     """Its events, if there are any, say nothing of its load."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     assert state.events_stale(0)
     tracker.read(A, Reading(0), 0)
@@ -106,14 +106,14 @@ def test_where_only_pages_tell_as_many_are_sent_ahead_as_complete_meanwhile(
     session_seconds: float | None, period: float, jobs: float
 ) -> None:
     """In three periods, so that the connectors are hardly ever idle."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, session_seconds=session_seconds), 0)
     assert tracker.substations[A].ahead(period) == jobs
 
 
 def test_how_long_sessions_take_is_remembered() -> None:
     """A page that does not say takes nothing away."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, session_seconds=50), 0)
     tracker.read(A, Reading(0, 50), 1)
     assert tracker.substations[A].ahead(0.5) == 2
@@ -124,7 +124,7 @@ def test_a_page_of_many_connectors_is_not_all_there_is_to_go_by(
     connectors: float, expected: float
 ) -> None:
     """8 charge, and the next page shows none: with one connector that holds, with ten not quite."""
-    tracker = ledger_of()
+    tracker = tracker_of()
 
     def reading(load: float, completed: float) -> Reading:
         counts = Counts(load, 8, completed, 0, RUN)

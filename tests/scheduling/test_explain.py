@@ -28,7 +28,7 @@ from scheduling.substation_state import NO_READING
 from scheduling.wait_queue import Requirements
 from tests.scheduling import oracle
 from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World, after_each
-from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, fleet_of
+from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, table_of
 
 LATER = NOW + 0.1234
 
@@ -59,7 +59,7 @@ def test_what_is_shown_of_a_substation() -> None:
         "a", 3, places=12, in_flight_kw=(11, 22), rated=200, power=30.00049, background=40,
         limit=10,
     )  # fmt: skip
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     assert recorded(table, requirements(7, "a"), LATER)["candidates"][0] == {
         "substation": "a",
         "load": 5,
@@ -79,7 +79,7 @@ def test_what_is_shown_of_a_substation() -> None:
 
 def test_what_is_shown_of_one_that_was_never_read() -> None:
     """What is unknown is null, and does not count as idle."""
-    table = fleet_of(Row("a", closed="never read"))
+    table = table_of(Row("a", closed="never read"))
     (found,) = candidates(table, NOW)
     seen = shown(found)
     assert (seen["gauge_age_seconds"], seen["rated_power_kw"]) == (None, None)
@@ -96,12 +96,12 @@ def test_what_is_shown_of_one_that_was_never_read() -> None:
         ("no consumer", NO_CONSUMER),
         ("stale", "its load was read 5.0 s ago: that is too old"),
         ("never read", NO_READING),
-        ("scale not set", NO_BASELINE),
+        ("baseline unknown", NO_BASELINE),
     ],
 )
 def test_why_one_may_not_be_used(closed: str, why: str) -> None:
     """Each cause of ineligibility has its own text."""
-    record = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), requirements())
+    record = recorded(table_of(Row("a", closed=closed), Row("b", 9)), requirements())
     first = next(each for each in record["candidates"] if each["substation"] == "a")
     assert (first["eligible"], first["reason"]) == (False, why)
     assert first["state"] == (
@@ -135,7 +135,7 @@ def test_why_one_cannot_take_a_request(
 
     Without a request, power is short only if it exceeds the rating.
     """
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     assert candidates(table, NOW, wanted)[0].reason == why
 
 
@@ -144,7 +144,7 @@ def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rat
     """Although the floating-point sum of the powers is slightly above the rating."""
     row = Row("a", places=1000, rated=rated, in_flight_kw=(each,) * (jobs - 1))
     assert sum(row.in_flight_kw) + each > rated
-    assert reasons(recorded(fleet_of(row), requirements(each))) == {"a": None}
+    assert reasons(recorded(table_of(row), requirements(each))) == {"a": None}
 
 
 @given(CHANGES, POWERS, NAMED)
@@ -163,7 +163,7 @@ def test_what_is_shown_as_eligible_is_what_is_open(
 def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
     """A decision among many is explained by the 20 with the lowest utilisation."""
     assert LISTED == 20
-    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
+    table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
     record = recorded(table, requirements())
     assert [each["substation"] for each in record["candidates"]] == [
         f"s{n:03}" for n in range(listed)
@@ -174,7 +174,7 @@ def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
 
 def test_the_record_never_lacks_the_chosen() -> None:
     """If the chosen one is not among the lightest, it comes last."""
-    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
+    table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = table.candidates_for(7, (), NOW)
     assert found is not None
     pick = Pick(table.names.index("s099"), "drawn among 100")
@@ -187,7 +187,7 @@ def test_the_record_never_lacks_the_chosen() -> None:
 def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
     """A record has to explain why a job went to none of the other substations it could go to."""
     others = (Row(f"s{n:03}", places=1000) for n in range(100))
-    table = fleet_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
+    table = table_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
     record = recorded(table, requirements(7, "shut", "heavy", "heavier"))
     assert [each["substation"] for each in record["candidates"][:3]] == [
         "heavy",
@@ -199,7 +199,7 @@ def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
 
 def test_the_record_says_that_the_ledger_alone_decided() -> None:
     """Then those that it may be sent to are eligible, old as their pages are."""
-    table = fleet_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
+    table = table_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
     record = recorded(table, requirements(), NOW + STALE + 0.5)
     assert record["reason"] == f"lowest utilisation after placing it: 0.2{BLIND}"
     assert reasons(record) == {
@@ -209,14 +209,14 @@ def test_the_record_says_that_the_ledger_alone_decided() -> None:
 
 def test_the_record_says_that_it_was_sent_ahead() -> None:
     """The substation it went to is shown as full, which explains the reason."""
-    record = recorded(fleet_of(Row("a", 10)), requirements(), ahead=True)
+    record = recorded(table_of(Row("a", 10)), requirements(), ahead=True)
     assert record["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
     assert reasons(record) == {"a": NO_CONNECTOR}
 
 
 def test_the_record_is_ready_for_json() -> None:
     """Also of substations of which hardly anything is known."""
-    table = fleet_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
+    table = table_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
     record = recorded(table, requirements(7, "a"))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
@@ -242,7 +242,7 @@ def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
 
 def test_outstanding_jobs_are_shown_as_an_event_tells_though_the_load_stays() -> None:
     """A session begins: the job is not outstanding any more, and the load is as it was."""
-    table = fleet_of(Row("a", 2), Row("b", 9))
+    table = table_of(Row("a", 2), Row("b", 9))
     explainer = Explainer(table, "least-loaded")
 
     def outstanding() -> float:

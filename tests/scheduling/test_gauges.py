@@ -13,7 +13,7 @@ from grid.errors import MalformedReading
 from grid.events import Counts
 from scheduling import readings
 from scheduling.readings import Reading
-from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+from tests.scheduling.trackers import RUN, A, page, synced, tracker_of
 
 STALE_AFTER = 2.0
 
@@ -51,7 +51,7 @@ def test_a_failure_holds_until_the_next_page() -> None:
 )
 def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: str) -> None:
     """The other gauges do not refresh it; once it is too old, the reason names it."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, 0, 400, 0), 1)
     tracker.read(A, gone, 3)
@@ -66,7 +66,7 @@ def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: st
 
 def test_a_new_run_may_have_fewer_gauges() -> None:
     """A substation that starts anew with another page is read on its new terms."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, 0, 400, 0, Counts(0, 0, 0, 0, RUN)), 0)
     tracker.read(A, Reading(0, counts=Counts(0, 0, 0, 0, RUN + 1)), 1)
@@ -77,7 +77,7 @@ def test_a_new_run_may_have_fewer_gauges() -> None:
 
 def test_connectors_come_from_the_page_else_the_file_else_the_default() -> None:
     """The page has precedence; the file's value applies if the page has none."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     assert state.connectors == 50
     tracker.read(A, Reading(0), 0)
@@ -132,7 +132,7 @@ def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  
 
     That holds for any pages at any time; each gauge it has had in this run must be fresh.
     """
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     now, run = 0.0, RUN
     given_at: dict[float, dict[str, float]] = {run: {}}  # by the run
@@ -163,7 +163,7 @@ def _text(content: dict[str, str], run: float | None) -> str:
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (1.5, True), (2.5, False), (1e9, False)])
 def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: bool) -> None:  # noqa: FBT001
     """A page that was just read may have values of long ago."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, ages={readings.LOAD: age}), 10)
     why = tracker.ineligible_reason(state, 10)
@@ -175,7 +175,7 @@ def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: 
 
 def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
     """An old gauge is named, even if the load is fresh."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, ages={readings.CONNECTORS: 3600}), 10)
     name = readings.CONNECTORS
@@ -186,7 +186,7 @@ def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
 
 def test_an_old_load_shows_nothing_that_was_sent_since() -> None:
     """Without counters, jobs sent after the timestamp of the load are still in flight."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0), 9)
     tracker.dispatch(A, 9.2)

@@ -9,19 +9,19 @@ from scheduling.load_tracker import NO_BASELINE
 from scheduling.observations import DOUBT_SECONDS
 from scheduling.readings import Reading
 from scheduling.substation_state import NO_READING
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of
 
 
 def test_a_substation_never_read_is_not_idle() -> None:
     """Until a page was read, nothing may be sent there, and the reason says so."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_READING
     assert tracker.substations[A].age(0) is None
 
 
 def test_a_page_alone_is_not_enough() -> None:
     """What waits in the queue must be known before anything is sent."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(0), 0)
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_BASELINE
     assert tracker.unsynced() == [A]
@@ -48,7 +48,7 @@ def test_a_depth_that_proves_nothing_is_asked_for_again(
     answer: float | None, accepted: float, asked_at: float, why: str
 ) -> None:
     """The scale is not set on a guess."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(5, 5), 0)
     tracker.ask_depth(A)
     tracker.depth(A, answer, 0.5)
@@ -147,7 +147,7 @@ def test_an_event_alone_does_not_make_a_new_run_known() -> None:
 
 def test_without_counters_the_gauge_and_what_was_sent_since_it_was_asked_for() -> None:
     """A substation that exports only its load works; each job counts once."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(2), 1)
     state = tracker.substations[A]
     assert tracker.ineligible_reason(state, 1) is None
@@ -185,7 +185,7 @@ def test_exactly_the_substations_of_the_file_are_kept() -> None:
 
 def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     """Late words of a substation that the file no longer names do no harm."""
-    tracker = ledger_of("b")
+    tracker = tracker_of("b")
     tracker.read(A, page(1), 0)
     tracker.report(A, Counts(1, 1, 0, 0, RUN))
     tracker.fail(A, "gone", 0)
@@ -201,7 +201,7 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
 
 def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
     """A job may be sent again where no scale is set: the depth may not have counted it."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(0), 0)
     tracker.ask_depth(A)
     tracker.dispatch(A, 0.5)
@@ -214,7 +214,7 @@ def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
 
 def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
     """A job taken back from one substation has its queue's depth asked for, and no other's."""
-    tracker = ledger_of(A, "b", "c")
+    tracker = tracker_of(A, "b", "c")
     for name in (A, "b"):
         tracker.read(name, page(0), 0)
         tracker.ask_depth(name)
@@ -260,7 +260,7 @@ def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
 
 def test_without_counters_what_waits_in_the_queue_counts() -> None:
     """Jobs that were sent before the page and have not begun are in the queue alone."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(4), 0)
     tracker.queued(A, ready=3, consumers=1)
     state = tracker.substations[A]
@@ -318,7 +318,7 @@ def test_a_load_is_never_negative(steps: list[str]) -> None:
 def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
     """It is neither in the queue nor taken, and a scale without it would be one short."""
     counts = Counts(3, 10, 7, 0, RUN, waiting=2)
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(3, 3, counts=counts), 0)
     tracker.ask_depth(A)
     tracker.depth(A, 1, 0)
@@ -337,10 +337,10 @@ def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
 
 def test_asking_whether_to_wait_does_not_end_the_wait() -> None:
     """The health page asks; only a pass over the wait queue ends it, for whoever comes later."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.settle(0)
     assert tracker.settling(0.5)
-    set_scale(tracker, page(0, 0, 0), 0.5)
+    sync_baseline(tracker, page(0, 0, 0), 0.5)
     assert not tracker.settling(0.6)
     tracker.keep({A: None, "b": None})
     assert tracker.settling(0.7)

@@ -20,7 +20,7 @@ class Drift(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_scale()
+        self.sync_baseline()
 
     # events, pages and depths
 
@@ -105,7 +105,7 @@ class Drift(World):
 
     @rule()
     @precondition(lambda self: not self.truth.sent)
-    def set_scale(self) -> None:
+    def sync_baseline(self) -> None:
         """Set the baseline in all its steps, with nothing in between."""
         for _ in range(3):  # a page may put a new baseline in doubt
             self.scrape()
@@ -170,7 +170,7 @@ class Drift(World):
         self.truth.give_back()
         self.scrape()
         self.now += DOUBT_SECONDS
-        self.set_scale()
+        self.sync_baseline()
         assert self.truth.load - self.hidden <= self.state.load
         assert self.state.load <= self.truth.load + self.truth.copies
         self.is_the_truth_once_all_is_heard()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from load_test.simulate.policies import POLICIES
 from scheduling.candidates import Candidates
 from scheduling.policies import DEFAULT, LeastLoaded
-from tests.scheduling.tables import NOW, Row, fleet_of
+from tests.scheduling.tables import NOW, Row, table_of
 
 NAMES = ["least-loaded", "most-headroom", "least-gauge", "power-of-two", "round-robin", "random"]
 
@@ -24,7 +24,7 @@ THREE = (
 
 def open_of(*rows: Row) -> Candidates:
     """Return the candidates of a table for a request of 7 kW."""
-    found = fleet_of(*rows).candidates_for(7, (), NOW)
+    found = table_of(*rows).candidates_for(7, (), NOW)
     assert found is not None
     return found
 
@@ -171,7 +171,7 @@ def test_one_draw_decides_among_the_tied_alone() -> None:
 
 def test_round_robin_takes_turns_in_the_order_of_the_names() -> None:
     """A substation that cannot be chosen only loses its turn."""
-    table = fleet_of(*THREE)
+    table = table_of(*THREE)
     chooser, random = POLICIES["round-robin"](), Random(0)  # noqa: S311
     found = []
     for turn in ["abc", "abc", "ab", "bc", "bc", "ac", "abc"]:

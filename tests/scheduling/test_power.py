@@ -11,17 +11,17 @@ from grid.messages import DEFAULT_POWER_KW
 from scheduling.load_tracker import LoadTracker
 from scheduling.readings import Reading
 from scheduling.substation_state import SubstationState
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of, utilisation
 
 USUAL = DEFAULT_POWER_KW
 
 
 def powered(power_kw: float = 0, background_kw: float = 0) -> tuple[LoadTracker, SubstationState]:
     """Make a ledger that knows substation a, which tells its power: of 400 kW at most."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     counts = Counts(0, 0, 0, 0, RUN, power_kw)
     reading = Reading(0, 50, power_kw, 400, background_kw, counts)
-    return tracker, set_scale(tracker, reading)
+    return tracker, sync_baseline(tracker, reading)
 
 
 def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
@@ -84,8 +84,8 @@ def test_what_did_not_arrive_takes_its_power_along() -> None:
 
 def test_jobs_of_unknown_power_on_their_way_count_as_usual() -> None:
     """Whoever starts anew knows how many wait in the queue, but not what they will draw."""
-    tracker = ledger_of()
-    state = set_scale(tracker, page(0, power_kw=0), ready=3)
+    tracker = tracker_of()
+    state = sync_baseline(tracker, page(0, power_kw=0), ready=3)
     assert state.power_kw == pytest.approx(3 * USUAL)
     tracker.dispatch(A, 1, 150)
     assert state.power_kw == pytest.approx(3 * USUAL + 150)
@@ -99,19 +99,19 @@ def test_nothing_is_left_over_when_a_substation_starts_anew() -> None:
     tracker.dispatch(A, 1, 150)
     tracker.read(A, page(0, run=RUN + 1, power_kw=0), 2)
     assert state.power_kw == 0
-    set_scale(tracker, page(0, run=RUN + 1, power_kw=0), 3, ready=1)
+    sync_baseline(tracker, page(0, run=RUN + 1, power_kw=0), 3, ready=1)
     assert state.power_kw == USUAL
 
 
 def test_powers_are_kept_while_the_scale_is_not_set() -> None:
     """What has arrived meanwhile may be a job that nobody had counted."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(0, power_kw=0), 0)
     state = tracker.substations[A]
     tracker.dispatch(A, 0, 150)  # sent again
     tracker.report(A, Counts(1, 1, 0, 0, RUN, 22))  # another, of an earlier dispatcher
     assert state.power_kw == 22 + 150
-    set_scale(tracker, page(1, 1, 0, power_kw=22), 1, ready=1)
+    sync_baseline(tracker, page(1, 1, 0, power_kw=22), 1, ready=1)
     assert state.power_kw == 22 + 150
 
 
@@ -136,7 +136,7 @@ def test_a_session_that_only_an_event_tells_of_draws_the_usual() -> None:
 
 def test_without_counters_power_goes_by_the_page_and_what_was_sent_since() -> None:
     """A substation that exports its load and power alone works; each job counts once."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(1, power_kw=50), 1)
     tracker.dispatch(A, 1.2, 22)
@@ -151,7 +151,7 @@ def test_without_counters_power_goes_by_the_page_and_what_was_sent_since() -> No
 @pytest.mark.parametrize(("rated", "share"), [(None, 0.0), (0.0, inf), (100.0, 0.5)])
 def test_a_rating_is_what_power_is_measured_by(rated: float | None, share: float) -> None:
     """Where it is not known power does not weigh; where it is nothing, nothing fits."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, 50, rated), 0)
     state = tracker.substations[A]
     assert state.rated_power_kw == rated

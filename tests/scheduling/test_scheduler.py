@@ -13,7 +13,7 @@ from scheduling.explain import AHEAD
 from scheduling.policies import LeastLoaded, Pick
 from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
 from scheduling.wait_queue import Requirements, WaitQueue
-from tests.scheduling.tables import NOW, RUN, Row, fleet_of
+from tests.scheduling.tables import NOW, RUN, Row, table_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Routing:
     """A fleet, a line and the round between them; ``sent`` is who went where."""
 
     def __init__(self, *rows: Row) -> None:
-        self.table: CandidateTable = fleet_of(*rows)
+        self.table: CandidateTable = table_of(*rows)
         self.queue: WaitQueue[One] = WaitQueue()
         self.scheduler: Scheduler[One] = Scheduler(self.table, LeastLoaded(), Random(1))  # noqa: S311
         self.choices: list[Assignment[One]] = []

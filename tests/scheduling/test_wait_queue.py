@@ -25,7 +25,7 @@ def one(name: str, *rank: float, departs_at: float = inf) -> One:
     return One(name, Requirements((first, second, third, name), (), 7, departs_at))
 
 
-def line_of(*ones: One) -> WaitQueue[One]:
+def queue_of(*ones: One) -> WaitQueue[One]:
     """Make a wait queue that these requests joined in that order."""
     queue: WaitQueue[One] = WaitQueue()
     for each in ones:
@@ -78,7 +78,7 @@ def test_the_order_of_requests() -> None:
         ChargeRequest("needs-long", 9, None, 7.4, departure_time=12000),
         ChargeRequest("urgent", 9, priority=1),
     ]
-    queue = line_of(*(One(each.id, requirements(each)) for each in requests))
+    queue = queue_of(*(One(each.id, requirements(each)) for each in requests))
     assert [each.name for each in queue] == ["urgent", "needs-long", "leaves", "a", "b", "young"]
 
 
@@ -89,7 +89,7 @@ NUMBERS = st.sampled_from([0.0, 1.0, 2.0, inf])
 def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, ...]]) -> None:
     """In any order of joining; of equal ranks, the first stays first."""
     ones = [one("x", *rank) for rank in ranks]
-    queue = line_of(*ones)
+    queue = queue_of(*ones)
     assert list(queue) == sorted(ones, key=lambda each: each.requirements.rank)
     assert all(
         a is b for a, b in zip(queue, sorted(ones, key=lambda e: e.requirements.rank), strict=True)
@@ -99,7 +99,7 @@ def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, .
 
 def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() -> None:
     """So does a pass that assigns some jobs, passes over others, and does not see the rest."""
-    queue = line_of(*(one(name, number) for number, name in enumerate("abcdef")))
+    queue = queue_of(*(one(name, number) for number, name in enumerate("abcdef")))
     a, _, c, *_ = queue
     queue.remove_first(4, [a, c])
     assert names(queue) == "acef"
@@ -109,7 +109,7 @@ def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() ->
 
 def test_those_whose_departure_has_come_leave_the_line() -> None:
     """In their order, whatever was served before; the others stay."""
-    queue = line_of(
+    queue = queue_of(
         one("a", departs_at=5), one("b", departs_at=9), one("c"), one("d", departs_at=5),
     )  # fmt: skip
     assert queue.pop_departed(4.9) == []
@@ -120,7 +120,7 @@ def test_those_whose_departure_has_come_leave_the_line() -> None:
     assert names(queue.pop_departed(8)) == "e"
     assert names(queue.pop_departed(100)) == "b"
     assert names(queue) == "c"
-    assert queue.pop_departed(inf) == [*line_of(one("c"))]
+    assert queue.pop_departed(inf) == [*queue_of(one("c"))]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_those_whose_departure_has_come_leave_the_line() -> None:
 )
 def test_the_last_are_taken_out(count: int, removed: str, left: str) -> None:
     """So many, or all there are, in their order."""
-    queue = line_of(*(one(name) for name in "abcd"))
+    queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_last(count)) == removed
     assert names(queue) == left
 
 
 def test_those_wanted_are_taken_out() -> None:
     """In their order, and no other."""
-    queue = line_of(*(one(name) for name in "abcd"))
+    queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_where(lambda each: each.name in "db")) == "bd"
     assert names(queue) == "ac"

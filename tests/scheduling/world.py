@@ -23,7 +23,7 @@ DISTURBANCES = st.sampled_from(
 )  # fmt: skip
 
 
-def fresh_ledger() -> LoadTracker:
+def fresh_tracker() -> LoadTracker:
     """Make what a dispatcher that has just started knows."""
     tracker = LoadTracker(stale_after=1e9, default_connectors=CONNECTORS)
     tracker.keep({A: None})
@@ -42,7 +42,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.truth = Truth()
-        self.tracker = fresh_ledger()
+        self.tracker = fresh_tracker()
         self.events: list[Counts] = []
         self.cut = False  # nothing reaches the event log
         self.page: tuple[Counts, float] | None = None
@@ -137,7 +137,7 @@ class World(RuleBasedStateMachine):
         """The dispatcher ends, and another knows nothing; what was published arrives."""
         while self.truth.sent:
             self.truth.arrive()
-        self.tracker = fresh_ledger()
+        self.tracker = fresh_tracker()
         self.page = self.asking = self.latest = None
 
     def leave_and_return(self) -> None:

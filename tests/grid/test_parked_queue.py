@@ -19,9 +19,9 @@ from grid.amqp import Declarer, Publisher
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
 from grid.messages import ChargeRequest
-from grid.parked import desk as module
+from grid.parked import queue as module
 from grid.parked.cli import arguments, run
-from grid.parked.desk import Desk, Held
+from grid.parked.queue import ParkedMessage, ParkedQueue
 from grid.parked.text import HEADING
 from tests.broker import VirtualHost
 from tests.grid.links import Listener, Recorder, Seen, eventually, running, waits_in
@@ -40,15 +40,15 @@ async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
         yield link
 
 
-def desk(vhost: VirtualHost) -> Desk:
-    """Return a desk with the permissions of the tool's own user."""
-    return Desk([vhost.url("parked")], Seen(), lambda: AT)
+def queue(vhost: VirtualHost) -> ParkedQueue:
+    """Return the parked queue with the permissions of the tool's own user."""
+    return ParkedQueue([vhost.url("parked")], Seen(), lambda: AT)
 
 
 async def do(vhost: VirtualHost, *words: str) -> tuple[int, str, str]:
     """Run the tool; return status, output and error output."""
     out, err = io.StringIO(), io.StringIO()
-    status = await run(arguments(words), desk(vhost), out, err)
+    status = await run(arguments(words), queue(vhost), out, err)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -146,11 +146,11 @@ async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
 ) -> None:
     """A replay that is parked again at once is not replayed for ever."""
     await park(vhost, declarer, "j1", "j2")
-    one = desk(vhost)
+    one = queue(vhost)
     seen = []
     async with one.open():
-        async for held in one.messages():
-            seen.append(held.parked.id)
+        async for message in one.messages():
+            seen.append(message.parked.id)
             async with running(Publisher("test", [vhost.url()], Seen())) as publisher:
                 await publisher.confirmed(
                     topology.PARKED, topology.PARKED_KEY, b"{}", id="new", timeout=20
@@ -197,7 +197,7 @@ async def test_what_was_not_finished_stays_parked(
     def fail(*_: object, **__: object) -> None:
         raise BrokerUnavailable("gone")
 
-    monkeypatch.setattr(Publisher if step == "confirmed" else Desk, step, fail)
+    monkeypatch.setattr(Publisher if step == "confirmed" else ParkedQueue, step, fail)
     with pytest.raises(BrokerUnavailable, match="gone"):
         await do(vhost, "replay", "j1")
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
@@ -213,23 +213,23 @@ async def test_a_connection_that_breaks_settles_nothing(
 ) -> None:
     """The link comes back by itself; the old delivery tags are void, so all messages stay."""
     await park(vhost, declarer, "j1", "j2")
-    one = desk(vhost)
+    one = queue(vhost)
     async with one.open():
-        held: list[Held] = [each async for each in one.messages()]
+        found: list[ParkedMessage] = [each async for each in one.messages()]
         one._taker._broken.set_result("cut")  # noqa: SLF001  # as RabbitMQ would
         await eventually(
-            lambda: not held[0].delivery.is_live and one._taker.connected,  # noqa: SLF001
+            lambda: not found[0].delivery.is_live and one._taker.connected,  # noqa: SLF001
             "it is back",
         )
         with pytest.raises(BrokerUnavailable, match="broke"):
-            await one.discard(held[0], "")
+            await one.discard(found[0], "")
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
 
 
 async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives up after a time, unlike a service."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
-    one = Desk(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
+    one = ParkedQueue(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):
         await run(arguments(["list"]), one, io.StringIO(), io.StringIO())
 

@@ -62,7 +62,7 @@ GRACE_SECONDS: Final = 10.0  # a substation's default
 STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after that
 
 
-def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
+def settings(environment: Mapping[str, str], running: stack.StackState | None) -> dict[str, str]:
     """Return each variable that is set by the environment, else as in the running stack.
 
     An empty variable unsets it. Address, user, password and TLS files of a broker belong together:
