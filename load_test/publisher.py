@@ -55,7 +55,7 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True)
 class Sender:
-    """A sender that retries each request through a publisher, for ``patience`` seconds.
+    """A sender that retries each request through a publisher, for ``retry_timeout`` seconds.
 
     The pause before a retry is what ``Retry-After`` asks for plus a random one, which grows, so
     that many senders do not come back at once.

@@ -154,7 +154,7 @@ async def declare(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("make_again", [load_definitions, declare])
-async def test_a_queue_that_rabbitmq_cannot_open_is_deleted_and_made_again(
+async def test_broken_rabbitmq_queue_can_be_deleted_and_declared_again(
     tmp_path: Path, make_again: Callable[[Broker], Awaitable[None]]
 ) -> None:
     """As docs/reliability.md has it; without, what is published there is refused for good."""

@@ -28,7 +28,7 @@ EXPORTED = {
 }
 
 
-def test_it_runs_from_a_folder_of_any_name_whatever_is_exported(awkward: Clone) -> None:
+def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
     """With every substation in Prometheus, and nothing of the caller's in the programs' way."""
     first = awkward.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1", **EXPORTED)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -49,7 +49,7 @@ def test_it_runs_from_a_folder_of_any_name_whatever_is_exported(awkward: Clone) 
     assert awkward.processes() == {}
 
 
-def test_up_says_what_prometheus_lacks(clone: Clone) -> None:
+def test_up_fails_when_prometheus_lacks_a_target(clone: Clone) -> None:
     """A system without its figures does not run as it should."""
     ready = clone.folder / "deploy" / "ready.py"
     ready.write_text(
@@ -65,7 +65,7 @@ def test_up_says_what_prometheus_lacks(clone: Clone) -> None:
     assert clone.processes() == {}
 
 
-def test_two_calls_of_make_up_at_once_start_one_system(awkward: Clone) -> None:
+def test_two_concurrent_ups_start_one_stack(awkward: Clone) -> None:
     """The second waits for the first, and finds all of it running."""
     (awkward.folder / ".venv").symlink_to(sys.prefix)
     ports = {name: str(port) for name, port in awkward.ports.items()}

@@ -22,7 +22,7 @@ class Running:
         return {"api": "RUNNING", "dispatcher": "RUNNING"}
 
 
-def test_status_shows_what_runs_though_the_target_file_is_wrong(
+def test_status_works_with_a_wrong_target_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It runs on with what it read before; just then an operator wants to see it."""

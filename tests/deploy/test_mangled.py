@@ -96,9 +96,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", STATE_FILES)
-def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_stopping(
-    kind: str, project: Path
-) -> None:
+def test_unreadable_stack_state_is_named_and_down_still_works(kind: str, project: Path) -> None:
     """Status says what is wrong and that `make down` helps, which does work."""
     damage, words = STATE_FILES[kind]
     stack_state = project / ".run" / "stack.json"
@@ -142,7 +140,7 @@ def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_sto
         ("deploy/prometheus/alerts.yml", folder_in_place, "cannot be read: Is a directory"),
     ],
 )
-def test_up_names_the_file_that_it_cannot_use(
+def test_up_names_an_unusable_file(
     file: str, damage: Callable[[Path], None], words: str, project: Path
 ) -> None:
     """With its path and the reason; nothing is started."""
@@ -167,7 +165,7 @@ def free_up(project: Path) -> subprocess.CompletedProcess[str]:
     return call(project, "deploy.local", "up")
 
 
-def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
+def test_up_names_a_state_folder_that_is_no_folder(project: Path) -> None:
     """The error names it, like any other error of the machine."""
     (project / ".run").rmdir()
     (project / ".run").write_text("")
@@ -185,7 +183,7 @@ def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
         (".secrets/api", b"\xff", "not UTF-8"),
     ],
 )
-def test_up_in_containers_names_the_file_that_it_cannot_use(
+def test_up_in_containers_names_an_unusable_file(
     file: str, data: bytes, words: str, project: Path, tmp_path: Path
 ) -> None:
     """The same as without containers."""
@@ -213,7 +211,7 @@ def with_docker(
 
 
 @pytest.mark.parametrize("command", ["up", "down", "clean", "running"])
-def test_containers_of_another_folder_are_left_to_it(
+def test_containers_of_another_checkout_are_left_alone(
     command: str, project: Path, tmp_path: Path
 ) -> None:
     """They have the same names: the error says where they were started, and they are left alone."""
@@ -224,9 +222,7 @@ def test_containers_of_another_folder_are_left_to_it(
     assert not (tmp_path / "calls").exists()
 
 
-def test_containers_are_stopped_from_their_own_folder_under_its_new_name(
-    project: Path, tmp_path: Path
-) -> None:
+def test_containers_are_stopped_from_a_renamed_folder(project: Path, tmp_path: Path) -> None:
     """The old folder is gone, and Compose's own variables of the caller do not lead elsewhere."""
     hostile = {"COMPOSE_PROJECT_NAME": "x", "COMPOSE_FILE": "/x", "BROKER_SECRET": "x"}
     moved = str(tmp_path / "before")
@@ -238,7 +234,7 @@ def test_containers_are_stopped_from_their_own_folder_under_its_new_name(
 
 
 @pytest.mark.parametrize("command", ["down", "clean", "up"])
-def test_a_docker_engine_that_does_not_answer_is_not_taken_for_nothing_runs(
+def test_down_fails_when_the_docker_engine_does_not_answer(
     command: str, project: Path, tmp_path: Path
 ) -> None:
     """The file that describes the running stack stays."""

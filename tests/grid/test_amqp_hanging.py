@@ -25,7 +25,7 @@ async def left(link: Link) -> None:
     await eventually(lambda: link.connected, "it is back")
 
 
-async def test_what_a_node_that_was_left_delivers_is_nobodys() -> None:
+async def test_consumer_ignores_deliveries_of_a_node_it_has_left() -> None:
     """Its tags mean other messages on the new channel, and another consumer may have its jobs."""
     seen: list[Delivery] = []
     async with peer() as one, peer() as other:
@@ -44,7 +44,7 @@ async def test_what_a_node_that_was_left_delivers_is_nobodys() -> None:
             assert [each.id for each in seen] == ["new"]
 
 
-async def test_what_a_node_that_was_left_confirms_is_no_other_message() -> None:
+async def test_publisher_ignores_confirms_of_a_node_it_has_left() -> None:
     """The next connection counts its publications from 1 again."""
     outcomes: list[Outcome] = []
     async with peer() as one, peer() as other:
@@ -92,7 +92,7 @@ async def test_stream_made_anew_is_read_from_its_start_while_more_comes() -> Non
     assert read[5:] == new
 
 
-async def test_connection_that_rabbitmq_closes_ends_though_not_all_is_sent() -> None:
+async def test_connection_closed_by_rabbitmq_ends_with_data_unsent() -> None:
     """Nobody reads that any more: the link comes back at once, not by its heartbeat."""
     ended: list[BaseException] = []
 
@@ -116,7 +116,7 @@ async def test_connection_that_rabbitmq_closes_ends_though_not_all_is_sent() -> 
         server.close()
 
 
-async def test_connection_given_up_in_the_turn_it_is_made_ends_quietly() -> None:
+async def test_connection_cancelled_in_the_turn_it_is_made_leaves_no_error() -> None:
     """Whoever waited was cancelled just then: pika has no reason yet for its end."""
     opened = asyncio.Future[None]()
     one = Connection(ConnectionParameters(), opened, lambda _: None)
@@ -126,7 +126,7 @@ async def test_connection_given_up_in_the_turn_it_is_made_ends_quietly() -> None
 
 
 @pytest.mark.parametrize("fails", ["just before", "just after", "as it is cancelled"])
-async def test_a_question_that_fails_with_its_link_is_nobodys_mistake(fails: str) -> None:
+async def test_declarer_question_that_fails_with_its_link_ends_no_service(fails: str) -> None:
     """Who asked is told that the link broke; what else came of the question ends no service."""
     mistakes: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()

@@ -55,7 +55,7 @@ async def four_connections(vhost: VirtualHost) -> dict[str, str]:
     return found
 
 
-async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHost) -> None:
+async def test_every_link_reconnects_after_an_operator_closed_it(vhost: VirtualHost) -> None:
     """Connections that are closed in the management UI, all at once, are all made anew."""
     seen = Seen()
     async with AsyncExitStack() as stack:
@@ -73,7 +73,7 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
         assert "CONNECTION_FORCED" in said[1][1]
 
 
-async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mistake(
+async def test_link_retries_when_a_connection_breaks_as_it_is_made(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If RabbitMQ is killed just then, the loop gets no error, and the link tries again."""
@@ -94,7 +94,7 @@ async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mist
         assert told == []
 
 
-async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:
+async def test_link_that_ends_closes_its_connection(vhost: VirtualHost) -> None:
     """Cancelling a link closes its connection, so that its deliveries are requeued at once."""
     async with gate(vhost.url()) as proxy:
         async with AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None
         assert not any(link.connected for link in links)
 
 
-async def test_a_broker_that_is_silent_is_left(
+async def test_link_gives_up_an_address_that_does_not_answer(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An address that accepts connections but does not answer does not delay the next one."""
@@ -122,7 +122,7 @@ async def test_a_broker_that_is_silent_is_left(
     assert seen.reasons()[0].startswith("cannot connect: ")
 
 
-async def test_a_name_that_is_looked_up_for_ever_is_left(
+async def test_link_gives_up_a_name_lookup_that_hangs(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of a node that is down may be gone, and its look-up may never be answered."""
@@ -142,7 +142,7 @@ async def test_a_name_that_is_looked_up_for_ever_is_left(
     assert seen.reasons() == ["cannot connect: no connection in 1.5 s", "connected"]
 
 
-async def test_one_good_address_of_several_is_enough(
+async def test_link_connects_when_one_of_its_addresses_works(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others: nothing listens, no answer, a wrong password."""
@@ -160,7 +160,7 @@ async def test_one_good_address_of_several_is_enough(
     assert seen.ups() == [False, True]
 
 
-async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) -> None:
+async def test_link_uses_the_next_address_when_a_node_is_lost(vhost: VirtualHost) -> None:
     """When a node is lost, its links use the next address of the list."""
     async with gate(vhost.url()) as one, gate(vhost.url()) as other:
         link = Publisher("publisher", [one.url, other.url], Seen())
@@ -173,7 +173,7 @@ async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) ->
             assert (one.accepted, other.accepted) == (1, 1)
 
 
-async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
+async def test_link_reports_a_wrong_password_once(vhost: VirtualHost) -> None:
     """The link tries again; the password is not logged, nor is each attempt."""
     user, password = "admin", vhost.broker.passwords["admin"]
     seen = Seen()
@@ -189,7 +189,7 @@ async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
     assert "s3cr3t" not in why
 
 
-async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
+async def test_link_reports_alternating_failures_once(vhost: VirtualHost) -> None:
     """Addresses that fail in different ways, in turn, are reported once, until one succeeds."""
     seen = Seen()
     async with gate(vhost.url()) as proxy:
@@ -203,7 +203,7 @@ async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
     assert "s3cr3t" not in str(seen.calls)
 
 
-async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> None:
+async def test_link_is_down_while_its_consumer_cannot_be_set_up(vhost: VirtualHost) -> None:
     """A consumer without its queue is down, with the reason; it is up once it consumes."""
     queue = topology.substation_queue("substation1")
     seen = Seen()
@@ -220,14 +220,14 @@ async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> Non
     assert seen.ups() == [False, True]
 
 
-async def test_declaring_without_a_link_is_refused_at_once() -> None:
+async def test_declarer_refuses_at_once_while_its_link_is_down() -> None:
     """A declaration that cannot be made fails without waiting."""
     async with started(Declarer("declarer", [NOBODY], Seen())) as link:
         with pytest.raises(BrokerUnavailable, match=r"cannot declare substation\.a: not connected"):
             await link.queue(topology.substation_queue("a"))
 
 
-async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
+async def test_link_reading_tls_files_from_a_hanging_disk_does_not_block_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Files for TLS are read anew for each connection: in a thread, one at a time."""

@@ -53,7 +53,7 @@ async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
         return (await link.queue(queue)).ready
 
 
-async def test_a_message_is_confirmed_and_arrives_whole(
+async def test_publisher_reports_a_confirmed_message_that_arrived_whole(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
     """A confirmed message is in the queue with its body, id and headers."""
@@ -76,7 +76,7 @@ async def test_a_message_is_confirmed_and_arrives_whole(
     assert found.headers == {"x-why": "moved", "attempt": 2}
 
 
-async def test_a_priority_arrives_as_rabbitmq_reads_it(
+async def test_publisher_sends_the_priority_as_a_property(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
     """A message has the property ``priority`` only if one is given."""
@@ -88,7 +88,7 @@ async def test_a_priority_arrives_as_rabbitmq_reads_it(
     assert priorities == {"urgent": 9, "rather": 4, "any": None}
 
 
-async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
+async def test_publisher_matches_each_message_with_its_own_outcome(publisher: Publisher) -> None:
     """Among many in flight, unroutable messages are told from confirmed ones."""
     answers: Answers = []
     good, lost = numbered("good", 200), numbered("lost", 200)
@@ -104,7 +104,9 @@ async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
     }
 
 
-async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) -> None:
+async def test_publisher_reports_a_nack_of_a_full_queue(
+    vhost: VirtualHost, publisher: Publisher
+) -> None:
     """A message that a full queue refused is never reported as confirmed."""
     queue = topology.Queue(
         "small",
@@ -128,14 +130,18 @@ async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) ->
     assert await waiting(vhost, queue) == 1
 
 
-async def test_waiting_for_the_confirm(publisher: Publisher) -> None:
+async def test_publisher_confirmed_returns_once_rabbitmq_has_the_message(
+    publisher: Publisher,
+) -> None:
     """``confirmed`` returns once RabbitMQ has the message, and raises if it has not."""
     await publisher.confirmed(*REQUESTS, b"", id="a", timeout=10)
     with pytest.raises(BrokerUnavailable, match=r"b on charge\.substations: unroutable"):
         await publisher.confirmed(*NOWHERE, b"", id="b", timeout=10)
 
 
-async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> None:
+async def test_publisher_does_not_publish_a_message_given_up_while_its_link_was_down(
+    vhost: VirtualHost,
+) -> None:
     """A client that was answered 503 tries again, so its first attempt must not arrive as well."""
     publisher = Publisher("publisher", [vhost.url()], Seen())
     with pytest.raises(BrokerUnavailable, match=r"not confirmed given-up on .* within 0\.05 s"):
@@ -155,7 +161,7 @@ async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> N
     assert recorder.ids == ["kept"]
 
 
-async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
+async def test_publisher_does_not_repeat_a_message_given_up_in_flight(vhost: VirtualHost) -> None:
     """The same for a message in flight when the link broke: it arrives once, not twice."""
     async with (
         gate(vhost.url()) as proxy,
@@ -170,7 +176,7 @@ async def test_what_was_given_up_in_flight_is_not_published_again(vhost: Virtual
     assert await waiting(vhost, topology.REQUESTS_QUEUE) == 2
 
 
-async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> None:
+async def test_publisher_keeps_order_of_messages_while_its_link_is_down(vhost: VirtualHost) -> None:
     """What is published while RabbitMQ is away goes out in order once it is back."""
     ids, answers = numbered("early", 50), Answers()
     async with gate(vhost.url()) as proxy:
@@ -187,7 +193,7 @@ async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> 
     assert recorder.ids == ids
 
 
-async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHost) -> None:
+async def test_publisher_repeats_unconfirmed_messages_under_their_ids(vhost: VirtualHost) -> None:
     """If confirms were lost with the link, messages arrive twice but have one outcome each."""
     ids, answers, seen = numbered("twice", 20), Answers(), Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
@@ -210,7 +216,7 @@ async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHo
     assert seen.ups()[-1] is True
 
 
-async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: VirtualHost) -> None:
+async def test_publisher_abandons_unconfirmed_messages_no_longer_wanted(vhost: VirtualHost) -> None:
     """It is not published again, and its sender learns so; the others are published."""
     answers: dict[str, Outcome] = {}
     async with (
@@ -233,7 +239,7 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
         assert publisher.backlog == 0
 
 
-async def test_where_no_answer_comes_the_next_address_is_taken(
+async def test_publisher_uses_the_next_address_when_confirms_do_not_come(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that stays up but confirms nothing is replaced, and its messages published again."""
@@ -253,7 +259,7 @@ async def test_where_no_answer_comes_the_next_address_is_taken(
         assert proxy.accepted == 1
 
 
-async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
+async def test_publisher_backs_off_when_a_message_closes_the_channel_each_time(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that closes the channel is tried again, but not a hundred times a second."""
@@ -273,7 +279,7 @@ async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
     assert answers == [("early", Outcome.UNROUTABLE)]
 
 
-async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher) -> None:
+async def test_publisher_refuses_a_body_over_rabbitmqs_limit(publisher: Publisher) -> None:
     """A body over the limit would close the channel, and every channel after it."""
     answers: list[Outcome] = []
     body = b" " * (BODY_MOST + 1)
@@ -284,7 +290,7 @@ async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher
     assert publisher.backlog == 0
 
 
-async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) -> None:
+async def test_publisher_reports_two_returned_messages_of_one_id(publisher: Publisher) -> None:
     """With one id and one routing key without a queue, neither counts as confirmed."""
     answers: list[Outcome] = []
     for _ in range(2):
@@ -295,7 +301,9 @@ async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) 
     assert answers == [Outcome.UNROUTABLE] * 2
 
 
-async def test_publisher_says_for_a_while_that_a_queue_is_missing(publisher: Publisher) -> None:
+async def test_publisher_reports_a_missing_queue_until_a_message_is_routed(
+    publisher: Publisher,
+) -> None:
     """Until a message is routed there: a publisher may not be allowed to look at the queue."""
     answers: list[Outcome] = []
     requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS

@@ -45,7 +45,7 @@ class Reading:
         self.read.append(body)
 
 
-async def test_stream_reader_reads_in_the_turn_in_which_a_message_comes(
+async def test_stream_reader_handles_a_message_in_the_turn_it_arrives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A turn of the loop more for each message is a system call more."""
@@ -57,7 +57,7 @@ async def test_stream_reader_reads_in_the_turn_in_which_a_message_comes(
     assert one.read == [b"1", b"2", b"3"]
 
 
-async def test_stream_reader_leaves_what_takes_long_to_later_turns() -> None:
+async def test_stream_reader_yields_to_the_loop_when_handling_takes_long() -> None:
     """A long log must not keep a service from others: what follows keeps its order."""
     one = Reading(seconds=0.6 * SLICE_SECONDS)
     bodies = [b"%d" % number for number in range(10)]
@@ -69,7 +69,7 @@ async def test_stream_reader_leaves_what_takes_long_to_later_turns() -> None:
     assert one.read == [*bodies, b"10"]
 
 
-async def test_stream_reader_reads_at_once_again_after_it_was_busy() -> None:
+async def test_stream_reader_handles_messages_at_once_again_after_it_was_busy() -> None:
     """Each time that something is received, there is time again."""
     one = Reading(seconds=1.1 * SLICE_SECONDS)
     one.receive(b"1")

@@ -62,7 +62,9 @@ class Flood:
         self.answers[name].append(answer)
 
 
-async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: VirtualHost) -> None:
+async def test_messages_in_flight_survive_a_killed_broker(
+    broker: Broker, vhost: VirtualHost
+) -> None:
     """Killed with hundreds of messages in flight: each is answered once, and each arrives."""
     seen = Seen()
     jobs = Publisher("jobs", [vhost.url()], seen)
@@ -120,7 +122,9 @@ def memory_alarm(broker: Broker) -> Iterator[None]:
         limit("0.4")
 
 
-async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost) -> None:
+async def test_resource_alarm_blocks_publishers_and_not_consumers(
+    broker: Broker, vhost: VirtualHost
+) -> None:
     """Under an alarm publishers wait and show it, consumers go on, and afterwards all is sent."""
     seen = Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)

@@ -104,7 +104,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         (POST.replace(b": 2", b": 99"), b"x" * 99),  # a body byte by byte
     ],
 )
-async def test_a_request_that_does_not_arrive_ends_its_connection(
+async def test_server_closes_a_connection_whose_request_does_not_arrive_in_time(
     port: int, at_once: bytes, slowly: bytes
 ) -> None:
     """However it is dragged out: the time is for the whole request, not from byte to byte."""
@@ -118,7 +118,7 @@ async def test_a_request_that_does_not_arrive_ends_its_connection(
     writer.close()
 
 
-async def test_a_second_request_must_arrive_as_well(port: int) -> None:
+async def test_server_closes_a_connection_whose_second_request_does_not_arrive(port: int) -> None:
     """A connection that was good once is not trusted for ever."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}")
@@ -128,7 +128,9 @@ async def test_a_second_request_must_arrive_as_well(port: int) -> None:
     writer.close()
 
 
-async def test_a_second_request_that_came_with_the_first_must_arrive_as_well(port: int) -> None:
+async def test_server_closes_a_connection_whose_pipelined_request_does_not_arrive(
+    port: int,
+) -> None:
     """Its beginning is read while the first is answered, and no byte of it comes afterwards."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + POST)
@@ -137,7 +139,7 @@ async def test_a_second_request_that_came_with_the_first_must_arrive_as_well(por
     writer.close()
 
 
-async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> None:
+async def test_server_closes_a_connection_that_does_not_read_its_answer(port: int) -> None:
     """A client that asks for much and reads nothing is cut off."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1)
     writer.write(GET)
@@ -152,7 +154,7 @@ async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> Non
     writer.close()
 
 
-async def test_who_gets_on_is_served_for_long(port: int) -> None:
+async def test_server_keeps_a_connection_that_sends_one_request_after_another(port: int) -> None:
     """A connection with one request after another outlives the time that each of them has."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
@@ -165,7 +167,7 @@ async def test_who_gets_on_is_served_for_long(port: int) -> None:
     writer.close()
 
 
-async def test_connections_beyond_the_limit_are_told_to_come_back(port: int) -> None:
+async def test_server_answers_503_to_connections_beyond_the_limit(port: int) -> None:
     """503 with Retry-After, while those before them are served; with room again, so are others."""
     opened = [await asyncio.open_connection(HOST, port) for _ in range(MOST + 3)]
     firsts = []
@@ -184,7 +186,7 @@ async def test_connections_beyond_the_limit_are_told_to_come_back(port: int) -> 
     writer.close()
 
 
-async def test_connections_beyond_the_limit_that_say_nothing_are_not_kept(
+async def test_server_closes_silent_connections_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     """Who only opens connections has no more of them open than the limit, for long."""
@@ -222,7 +224,7 @@ class Recorded(asyncio.Transport):
 
 
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
-async def test_an_answer_is_written_at_once(last: bytes) -> None:
+async def test_server_writes_head_and_body_in_one_system_call(last: bytes) -> None:
     """Head and body in one system call, also where the connection is closed behind them."""
     kind = http_protocol(TIMEOUT, Limits(9, 9, 9, 9))
     config = uvicorn.Config(make_app(), log_config=None, http=kind)
@@ -265,7 +267,7 @@ PIECES = [
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.booleans()), min_size=1, max_size=12))
 @example([(PIECES[2], True), (b"zz\r\n", True)])  # answered 404 before the body goes wrong
 @settings(max_examples=100)
-def test_whatever_a_client_sends_ends_its_own_connection_at_most(
+def test_server_survives_any_bytes_of_a_client(
     pieces: list[tuple[bytes, bool]],
 ) -> None:
     """In any order, with a pause for the answer or without: no error is left to the loop."""
@@ -301,7 +303,7 @@ def test_whatever_a_client_sends_ends_its_own_connection_at_most(
         (b"Host: x\r\nTransfer-Encoding: a\r\nTransfer-Encoding: b\r\n", "Transfer-Encoding"),
     ],
 )
-async def test_a_header_that_decides_where_a_request_ends_or_goes_comes_once(
+async def test_server_refuses_a_repeated_framing_or_host_header(
     port: int, lines: bytes, named: str
 ) -> None:
     """400 as a problem document that names it, whatever the service."""
@@ -331,7 +333,7 @@ async def answer_of(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -
     return head.split(b"\r\n")[0]
 
 
-async def test_one_address_does_not_take_the_connections_of_another() -> None:
+async def test_server_limits_connections_by_address() -> None:
     """Beyond its own share it is answered 503, while another address is answered 200."""
     async with serve(Limits(total=6, per_address=4, waiting=6, accepted_at_once=6)) as port:
         held = [await connect(port) for _ in range(4)]
@@ -345,7 +347,7 @@ async def test_one_address_does_not_take_the_connections_of_another() -> None:
         assert b"200" in await answer_of(await connect(port))
 
 
-async def test_an_idle_connection_gives_its_place_to_a_new_one() -> None:
+async def test_server_closes_the_longest_idle_connection_for_a_new_one() -> None:
     """The longest idle one is closed: of the same address, where that has its share already."""
     async with serve(Limits(total=4, per_address=3, waiting=4, accepted_at_once=4)) as port:
         other = await connect(port, "127.0.0.2")
@@ -365,7 +367,7 @@ async def test_an_idle_connection_gives_its_place_to_a_new_one() -> None:
             writer.close()
 
 
-async def test_connections_that_are_refused_do_not_pile_up() -> None:
+async def test_server_bounds_connections_that_wait_for_their_503() -> None:
     """So many wait to be told 503; what comes beside them is closed at once."""
     async with serve(Limits(total=1, per_address=1, waiting=2, accepted_at_once=9)) as port:
         held = await connect(port)
@@ -378,7 +380,7 @@ async def test_connections_that_are_refused_do_not_pile_up() -> None:
         held[1].close()
 
 
-async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_request(
+async def test_server_does_not_count_a_partial_second_header_as_idle(
     port: int,
 ) -> None:
     """Where it came with the first request it is no idle connection, which may wait for long."""
@@ -391,7 +393,7 @@ async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_reques
     writer.close()
 
 
-async def test_an_answer_comes_before_that_of_a_later_request_that_is_none(port: int) -> None:
+async def test_server_answers_a_good_request_before_a_malformed_one_behind_it(port: int) -> None:
     """Else a client would take the 400 of what follows for the answer to a request that is good."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + b"x" * 2_000)
@@ -402,7 +404,7 @@ async def test_an_answer_comes_before_that_of_a_later_request_that_is_none(port:
     writer.close()
 
 
-async def test_requests_that_come_at_once_are_answered_in_their_order(port: int) -> None:
+async def test_server_answers_pipelined_requests_in_order(port: int) -> None:
     """One by one: what is behind a request waits until that is answered."""
     bodies = [b"1" * number for number in range(1, 9)]
     head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n"
@@ -414,7 +416,7 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(port: int)
     writer.close()
 
 
-async def test_a_head_without_an_end_is_refused(port: int) -> None:
+async def test_server_refuses_a_head_that_does_not_end(port: int) -> None:
     """400 as a problem document, long before the time for a request is over."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000)
@@ -424,7 +426,7 @@ async def test_a_head_without_an_end_is_refused(port: int) -> None:
     writer.close()
 
 
-async def test_an_error_of_the_app_is_answered_and_ends_the_connection(
+async def test_server_answers_500_and_closes_when_the_app_fails(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """uvicorn answers 500 then; what came behind is not answered at all."""
@@ -444,7 +446,7 @@ CHUNKED = (b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n")
 @pytest.mark.parametrize("offer", [b"websocket", b"h2c"])
 @pytest.mark.parametrize("framed", [COUNTED, CHUNKED])
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-async def test_an_offer_of_another_protocol_is_ignored(
+async def test_server_ignores_an_upgrade_offer(
     port: int, offer: bytes, framed: tuple[bytes, bytes], pause: float
 ) -> None:
     """The request is answered, with its body, and so is the next one: as RFC 9110, 7.8 has it."""
@@ -463,7 +465,7 @@ async def test_an_offer_of_another_protocol_is_ignored(
 
 @pytest.mark.parametrize("before", [b"", b"\r\n\r\n"])
 @pytest.mark.parametrize("cut", range(1, 66, 8))
-async def test_a_length_of_zero_may_stand_anywhere_in_a_head(
+async def test_server_accepts_content_length_zero_anywhere_in_a_head(
     port: int, before: bytes, cut: int
 ) -> None:
     """In one packet or two: a head is not over before it is."""
@@ -480,7 +482,7 @@ async def test_a_length_of_zero_may_stand_anywhere_in_a_head(
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-async def test_what_stands_behind_a_body_is_no_header(port: int, pause: float) -> None:
+async def test_server_does_not_take_trailers_for_headers(port: int, pause: float) -> None:
     """Whoever checked or removed headers before may have passed it on: RFC 9110, 6.5.1."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -492,7 +494,7 @@ async def test_what_stands_behind_a_body_is_no_header(port: int, pause: float) -
     writer.close()
 
 
-async def test_a_method_is_known_wherever_its_bytes_part(port: int) -> None:
+async def test_server_knows_a_method_split_at_any_byte(port: int) -> None:
     """The app says which it has: 405, however the request arrives."""
     for cut in (1, 2, 3, 4):
         reader, writer = await asyncio.open_connection(HOST, port)
@@ -504,7 +506,7 @@ async def test_a_method_is_known_wherever_its_bytes_part(port: int) -> None:
         writer.close()
 
 
-async def test_a_body_is_asked_for_where_the_client_waits_to_be_asked(port: int) -> None:
+async def test_server_answers_expect_100_continue(port: int) -> None:
     """Expect: 100-continue, as curl sends it with a long body."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST.replace(b"Host", b"Expect: 100-continue\r\nHost"))

@@ -76,7 +76,7 @@ async def test_delivery_is_settled_once(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_delivery_of_a_channel_that_is_gone_sends_nothing(end: str) -> None:
+async def test_delivery_of_a_closed_channel_sends_nothing(end: str) -> None:
     """RabbitMQ has the message back, and delivers it again, perhaps to another."""
     channel = Channel()
     one, other = channel.deliver(2)
@@ -111,7 +111,7 @@ async def test_acknowledgement_behind_a_delivery_in_hand_goes_alone() -> None:
     assert channel.frames == [frames.ack(1, 2), frames.ack(1, 3)]
 
 
-async def test_acknowledgement_waits_for_those_before_it_where_that_is_asked_for() -> None:
+async def test_acknowledgement_waits_for_those_before_it_if_a_gap_is_allowed() -> None:
     """One frame does for all of them where the gap closes in time; it does not wait for ever."""
     channel = Channel(gap_seconds=GAP_SECONDS)
     first, second, _, fourth = channel.deliver(4)
@@ -125,7 +125,7 @@ async def test_acknowledgement_waits_for_those_before_it_where_that_is_asked_for
 
 
 @pytest.mark.parametrize("end", ["requeue", "reject"])
-async def test_what_is_given_back_goes_behind_what_was_acknowledged_before(end: str) -> None:
+async def test_requeue_is_sent_behind_earlier_acknowledgements(end: str) -> None:
     """At once, in the order in which they were settled; the gap that it leaves is none."""
     channel = Channel(gap_seconds=GAP_SECONDS)
     first, second, third, fourth, fifth = channel.deliver(5)
@@ -140,7 +140,7 @@ async def test_what_is_given_back_goes_behind_what_was_acknowledged_before(end: 
     assert len(channel.frames) == 4
 
 
-async def test_what_is_flushed_is_sent_whatever_is_before_it() -> None:
+async def test_flush_sends_acknowledgements_behind_a_gap() -> None:
     """A service that ends must not leave what it has done to be done again."""
     channel = Channel(gap_seconds=3_600)
     deliveries = channel.deliver(4)
@@ -162,7 +162,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from([0.0, 1e-6]))
-def test_no_order_of_things_settles_a_delivery_twice(
+def test_delivery_is_settled_once_in_any_order_of_events(
     steps: list[tuple[str, int]], gap_seconds: float
 ) -> None:
     """In any order: each delivery ends as it was told first, and only what was told ends.
@@ -273,7 +273,7 @@ async def test_delivery_of_an_old_channel_settles_nothing_on_the_new_one(end: st
     assert live_when_lost == [False]
 
 
-async def test_link_that_ends_acknowledges_what_is_settled() -> None:
+async def test_link_that_ends_sends_pending_acknowledgements() -> None:
     """Also what waited for those before it; a connection that closes has it all before."""
     came: list[Delivery] = []
 
@@ -298,7 +298,7 @@ async def test_link_that_ends_acknowledges_what_is_settled() -> None:
         came[0].ack()
 
 
-async def test_consumer_that_failed_over_a_settled_delivery_does_not_reject_it() -> None:
+async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fails() -> None:
     """The mistake came after the acknowledgement: a second word would cost the channel."""
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

@@ -45,7 +45,7 @@ def test_isolation_tells_one_item_from_another(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
-def test_isolation_lets_what_ends_the_process_pass(end: type[BaseException]) -> None:
+def test_isolation_does_not_catch_cancellation(end: type[BaseException]) -> None:
     """A task that is cancelled ends."""
     isolation = Isolation(CollectorRegistry())
     with pytest.raises(end), isolation.of("a"):

@@ -21,7 +21,7 @@ from tests.grid.links import Seen, eventually, running
 QUEUE = topology.substation_queue("substation1")
 
 
-def test_lease_holds_from_when_the_question_was_asked() -> None:
+def test_lease_counts_from_the_question_not_the_answer() -> None:
     """The answer may have come late: what was true when it was given may not be true any more."""
     now = 100.0
     lease = Lease(lambda: now)
@@ -38,7 +38,7 @@ def test_lease_holds_from_when_the_question_was_asked() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["consumer", "taker"])
-async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
+async def test_lease_lapses_while_rabbitmq_is_silent_and_is_renewed_after(
     kind: str, vhost: VirtualHost
 ) -> None:
     """A way that is frozen and thawed, as a process that is held: the same link goes on."""
@@ -71,7 +71,7 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
 
 
 @pytest.mark.integration
-async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHost) -> None:
+async def test_lease_leaves_no_error_when_its_channel_closes(vhost: VirtualHost) -> None:
     """Whoever asks RabbitMQ now and then finds the channel closed before the link is told."""
     unhandled: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
@@ -133,7 +133,7 @@ class Renewing:
             await asyncio.sleep(0.02)
 
 
-async def test_lease_is_renewed_from_a_late_answer_where_the_process_ran(
+async def test_lease_counts_from_a_late_answer_if_the_process_kept_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer cannot have been in a buffer."""
@@ -147,7 +147,7 @@ async def test_lease_is_renewed_from_a_late_answer_where_the_process_ran(
     one.renewal.stop()
 
 
-async def test_lease_is_renewed_from_the_question_where_the_process_was_stopped(
+async def test_lease_counts_from_the_question_if_the_process_was_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer may have been in a buffer all the while."""

@@ -24,7 +24,7 @@ def record(message: str, *args: object, error: BaseException | None = None) -> l
     return made
 
 
-def test_a_log_record_is_one_line_of_json() -> None:
+def test_json_log_record_is_one_line() -> None:
     """A log collector gets every record whole, whatever the message holds."""
     line = JsonFormatter().format(record('%s said "no"\n%s', "Ä", "\x00"))
     assert "\n" not in line
@@ -36,7 +36,7 @@ def test_a_log_record_is_one_line_of_json() -> None:
     }
 
 
-def test_an_error_is_in_its_record() -> None:
+def test_json_log_record_contains_the_traceback() -> None:
     """The traceback is part of the JSON object, not lines between objects."""
     try:
         raise ValueError("broken")
@@ -59,7 +59,7 @@ def own_logging() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_logs_go_to_standard_error_in_the_form_asked_for(
+def test_logs_go_to_stderr_in_the_configured_format(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One setting turns all logs into JSON; below the level, and from pika's layers, nothing."""
@@ -84,7 +84,7 @@ def told(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[log
     return caplog.records
 
 
-def test_what_happens_to_a_job_has_its_name_and_its_trace(
+def test_job_log_record_has_job_id_and_trace_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As fields of the JSON object, and at the end of a line of text."""
@@ -98,7 +98,9 @@ def test_what_happens_to_a_job_has_its_name_and_its_trace(
     assert text.endswith(f"test: sent job=job1 {ids} substation=s1")
 
 
-def test_jobs_are_told_of_where_somebody_asked(caplog: pytest.LogCaptureFixture) -> None:
+def test_job_log_record_is_info_only_if_the_trace_is_sampled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """There are too many jobs: at level debug each has a line, at info only if its caller asks."""
     other = Trace("a" * 32, "b" * 16)
     assert told(other, logging.INFO, caplog) == []

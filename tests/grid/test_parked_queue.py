@@ -87,7 +87,9 @@ async def requested(vhost: VirtualHost, count: int) -> Recorder:
     return requests
 
 
-async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_parked_tool_list_and_show_leave_messages_unchanged(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """A list and a whole message show the oldest first, and requeue everything."""
     assert await do(vhost, "list") == (0, HEADING + "\n", "")
     await park(vhost, declarer, "j1", "j2", "bad")
@@ -106,7 +108,9 @@ async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer:
     assert (status, "j9" in err) == (1, True)
 
 
-async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_parked_tool_replay_is_published_and_recorded(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """With the same id, body and priority, counted as a replay; the others stay."""
     await park(vhost, declarer, "j1", "j2", **{parking.REPLAYS_HEADER: 4})
     status, out, err = await do(vhost, "replay", "j2", "j7")
@@ -121,7 +125,7 @@ async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer
     assert event.reason == f"{module.REPLAYED}; it was parked: none: s9"
 
 
-async def test_many_are_replayed_and_what_is_no_request_is_not(
+async def test_parked_tool_replays_all_but_what_is_no_request(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """All are listed by name, in pages, and none is replayed twice."""
@@ -141,7 +145,7 @@ async def test_many_are_replayed_and_what_is_no_request_is_not(
     assert (status, out, err) == (0, "replayed  bad\n", "")
 
 
-async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
+async def test_parked_tool_leaves_messages_parked_while_it_runs(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """A replay that is parked again at once is not replayed for ever."""
@@ -158,7 +162,7 @@ async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
     assert seen == ["j1", "j2"]
 
 
-async def test_discarding_is_asked_for_twice_and_on_record(
+async def test_parked_tool_discards_only_with_yes_and_records_it(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """Without ``--yes`` nothing is done; with it, the event log has who discarded it, and why."""
@@ -176,7 +180,9 @@ async def test_discarding_is_asked_for_twice_and_on_record(
     assert event.reason == f"{module.DISCARDED}: a test; it was parked: none: s9"
 
 
-async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_parked_tool_run_twice_at_once_replays_each_message_once(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """Neither sees what the other has in hand; each message is replayed once."""
     await park(vhost, declarer, *(f"j{number}" for number in range(30)))
     results = await asyncio.gather(do(vhost, "replay", "--all"), do(vhost, "replay", "--all"))
@@ -188,7 +194,7 @@ async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) 
 
 
 @pytest.mark.parametrize("step", ["confirmed", "_record", "_settle"])
-async def test_what_was_not_finished_stays_parked(
+async def test_parked_tool_keeps_the_original_until_its_replay_is_recorded(
     vhost: VirtualHost, declarer: Declarer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """If confirm, record or acknowledgement is missing, the original stays, under its id."""
@@ -208,7 +214,7 @@ async def test_what_was_not_finished_stays_parked(
     assert all(each.headers == {parking.REPLAYS_HEADER: 1} for each in found.deliveries)
 
 
-async def test_a_connection_that_breaks_settles_nothing(
+async def test_parked_tool_settles_nothing_on_a_broken_connection(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """The link comes back by itself; the old delivery tags are void, so all messages stay."""
@@ -226,7 +232,7 @@ async def test_a_connection_that_breaks_settles_nothing(
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
 
 
-async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parked_tool_gives_up_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives up after a time, unlike a service."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
     one = ParkedQueue(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
@@ -234,7 +240,7 @@ async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         await run(arguments(["list"]), one, io.StringIO(), io.StringIO())
 
 
-async def test_killed_in_the_middle_it_loses_nothing(
+async def test_parked_tool_killed_during_replay_loses_no_job(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """``kill -9`` while it replays: every job is in charge.requests, or parked still, or both."""
@@ -272,7 +278,7 @@ async def test_killed_in_the_middle_it_loses_nothing(
         ("burn", "--all"),
     ],
 )
-def test_a_command_that_is_not_clear_is_refused(
+def test_parked_tool_refuses_an_incomplete_command(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An incomplete command does nothing."""

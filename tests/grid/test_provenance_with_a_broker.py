@@ -87,7 +87,7 @@ def write_as_before(vhost: VirtualHost, body: bytes) -> None:
         channel.basic_publish(topology.EVENTS, topology.EVENTS, body, mandatory=True)
 
 
-async def test_declarer_looks_at_a_queue_without_making_it(vhost: VirtualHost) -> None:
+async def test_declarer_inspects_a_queue_without_declaring_it(vhost: VirtualHost) -> None:
     """A queue that is not there is no trouble for the link, and is not there afterwards either."""
     seen = Seen()
     async with running(Declarer("d", [vhost.url("dispatcher")], seen)) as declarer:

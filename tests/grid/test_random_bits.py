@@ -22,7 +22,7 @@ class System:
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 64, 122, 128])
-def test_random_bits_are_as_many_as_were_asked_for(bits: int) -> None:
+def test_random_bits_have_the_requested_length(bits: int) -> None:
     """Each of them is set now and then, and none beyond."""
     random = RandomBits()
     found = 0
@@ -33,7 +33,7 @@ def test_random_bits_are_as_many_as_were_asked_for(bits: int) -> None:
     assert found == (1 << bits) - 1
 
 
-def test_random_bits_are_those_of_the_system_each_used_once() -> None:
+def test_random_bits_use_each_system_random_byte_once() -> None:
     """Whoever sees some of them learns nothing about the others."""
     system = System()
     random = RandomBits(system)
@@ -44,7 +44,7 @@ def test_random_bits_are_those_of_the_system_each_used_once() -> None:
     assert len(system.given) == 2
 
 
-def test_random_bits_may_be_more_than_are_fetched_at_once() -> None:
+def test_random_bits_longer_than_the_buffer_are_complete() -> None:
     """A number that is longer is fetched whole."""
     system = System()
     assert RandomBits(system)(8 * 10_000) == int.from_bytes(system.given[0])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
-def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: Path) -> None:
+def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_path: Path) -> None:
     """Through the api and straight to RabbitMQ, every request is told of, completed and judged."""
     with System(vhost, tmp_path, environment=QUICK) as system:
         for via in ("api", "amqp"):

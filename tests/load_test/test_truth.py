@@ -51,7 +51,7 @@ def test_judge_compares_each_assignment_with_the_loads_of_that_moment(
     assert [judgements[one.id].spread for one in jobs] == spread
 
 
-def test_load_is_relative_to_connectors() -> None:
+def test_judge_compares_load_relative_to_connectors() -> None:
     """Two sessions of ten weigh less than one of four, and the spread counts mean substations."""
     jobs = [job("1", "b", 0), job("2", "a", 1), job("3", "a", 2), job("4", "b", 3)]
     judgements = judge(jobs, {"a": 10, "b": 4})
@@ -59,13 +59,13 @@ def test_load_is_relative_to_connectors() -> None:
     assert judgements["4"].spread == pytest.approx((2 / 4 - 2 / 10) * 7)
 
 
-def test_an_unknown_substation_counts_as_one_of_mean_size() -> None:
+def test_judge_gives_an_unknown_substation_the_mean_size() -> None:
     """A substation that only the jobs name takes part in the comparison."""
     judgements = judge([job("1", "x", 0), job("2", "x", 1)], {"a": 6})
     assert judgements == {"1": Judgement(True, 1.0), "2": Judgement(False, 2.0)}  # noqa: FBT003
 
 
-def test_jobs_of_one_instant_are_judged_in_the_order_they_were_queued() -> None:
+def test_judge_orders_jobs_of_one_instant_by_queueing() -> None:
     """A batch decided at one reading of the clock is not judged as if it were shuffled."""
     order = ["b", "a", "b", "a"]
     jobs = [
@@ -92,7 +92,7 @@ sizes = st.fixed_dictionaries({}, optional={name: st.integers(1, 8) for name in 
 
 
 @given(jobs_of_a_run, sizes)
-def test_the_sweep_agrees_with_counting_every_job_at_every_assignment(
+def test_judge_agrees_with_plain_counting(
     drawn: list[tuple[str, int, int | None, set[str]]], connectors: dict[str, float]
 ) -> None:
     """Whatever the jobs and sizes, the quick answer is the one that plain counting gives."""

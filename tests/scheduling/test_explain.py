@@ -53,7 +53,7 @@ def reasons(record: Mapping[str, Any]) -> dict[str, str | None]:
     return {each["substation"]: each["reason"] for each in record["candidates"]}
 
 
-def test_what_is_shown_of_a_substation() -> None:
+def test_explanation_shows_gauge_load_power_state_and_eligibility() -> None:
     """Gauge, its age, jobs outstanding, utilisation, power, state and limit, and eligibility."""
     row = Row(
         "a", 3, places=12, in_flight_kw=(11, 22), rated=200, power=30.00049, background=40,
@@ -77,7 +77,7 @@ def test_what_is_shown_of_a_substation() -> None:
     }
 
 
-def test_what_is_shown_of_one_that_was_never_read() -> None:
+def test_explanation_of_a_substation_never_read_shows_null() -> None:
     """What is unknown is null, and does not count as idle."""
     table = table_of(Row("a", closed="never read"))
     (found,) = candidates(table, NOW)
@@ -99,7 +99,7 @@ def test_what_is_shown_of_one_that_was_never_read() -> None:
         ("baseline unknown", NO_BASELINE),
     ],
 )
-def test_why_one_may_not_be_used(closed: str, why: str) -> None:
+def test_explanation_names_each_reason_of_ineligibility(closed: str, why: str) -> None:
     """Each cause of ineligibility has its own text."""
     record = recorded(table_of(Row("a", closed=closed), Row("b", 9)), requirements())
     first = next(each for each in record["candidates"] if each["substation"] == "a")
@@ -128,7 +128,7 @@ def test_why_one_may_not_be_used(closed: str, why: str) -> None:
         (Row("a", 10), None, NO_CONNECTOR),
     ],
 )
-def test_why_one_cannot_take_a_request(
+def test_explanation_names_why_a_request_does_not_fit(
     row: Row, wanted: Requirements | None, why: str | None
 ) -> None:
     """It must be named, eligible, have a connector and enough power; the exact limits still fit.
@@ -140,7 +140,9 @@ def test_why_one_cannot_take_a_request(
 
 
 @pytest.mark.parametrize(("each", "jobs", "rated"), [(0.1, 3, 0.3), (1.1, 3, 3.3)])
-def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rated: float) -> None:
+def test_explanation_shows_power_exactly_at_the_rating_as_fitting(
+    each: float, jobs: int, rated: float
+) -> None:
     """Although the floating-point sum of the powers is slightly above the rating."""
     row = Row("a", places=1000, rated=rated, in_flight_kw=(each,) * (jobs - 1))
     assert sum(row.in_flight_kw) + each > rated
@@ -148,7 +150,7 @@ def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rat
 
 
 @given(CHANGES, POWERS, NAMED)
-def test_what_is_shown_as_eligible_is_what_is_open(
+def test_explanation_shows_exactly_the_candidates_as_eligible(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """The api and the record never show a substation as available that cannot be chosen."""
@@ -160,7 +162,7 @@ def test_what_is_shown_as_eligible_is_what_is_open(
 
 
 @pytest.mark.parametrize(("count", "listed"), [(1, 1), (3, 3), (20, 20), (21, 20), (500, 20)])
-def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
+def test_decision_record_lists_the_least_utilised(count: int, listed: int) -> None:
     """A decision among many is explained by the 20 with the lowest utilisation."""
     assert LISTED == 20
     table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
@@ -172,7 +174,7 @@ def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
     assert record["reason"] == "lowest utilisation after placing it: 0.001"
 
 
-def test_the_record_never_lacks_the_chosen() -> None:
+def test_decision_record_always_contains_the_chosen_substation() -> None:
     """If the chosen one is not among the lightest, it comes last."""
     table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = table.candidates_for(7, (), NOW)
@@ -184,7 +186,7 @@ def test_the_record_never_lacks_the_chosen() -> None:
     assert (record["policy"], record["reason"]) == ("random", "drawn among 100")
 
 
-def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
+def test_decision_record_contains_all_allowed_substations() -> None:
     """A record has to explain why a job went to none of the other substations it could go to."""
     others = (Row(f"s{n:03}", places=1000) for n in range(100))
     table = table_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
@@ -197,7 +199,7 @@ def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
     assert list(reasons(record).values()) == [None, None, DRAINED, *[NOT_ALLOWED] * 17]
 
 
-def test_the_record_says_that_the_ledger_alone_decided() -> None:
+def test_decision_record_says_that_no_page_was_current() -> None:
     """Then those that it may be sent to are eligible, old as their pages are."""
     table = table_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
     record = recorded(table, requirements(), NOW + STALE + 0.5)
@@ -207,14 +209,14 @@ def test_the_record_says_that_the_ledger_alone_decided() -> None:
     }  # fmt: skip
 
 
-def test_the_record_says_that_it_was_sent_ahead() -> None:
+def test_decision_record_says_that_the_job_was_dispatched_ahead() -> None:
     """The substation it went to is shown as full, which explains the reason."""
     record = recorded(table_of(Row("a", 10)), requirements(), ahead=True)
     assert record["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
     assert reasons(record) == {"a": NO_CONNECTOR}
 
 
-def test_the_record_is_ready_for_json() -> None:
+def test_decision_record_is_valid_json() -> None:
     """Also of substations of which hardly anything is known."""
     table = table_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
     record = recorded(table, requirements(7, "a"))
@@ -222,7 +224,7 @@ def test_the_record_is_ready_for_json() -> None:
 
 
 @given(CHANGES, POWERS, NAMED)
-def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
+def test_cached_explanations_equal_fresh_ones(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """Whatever changes of the substations, by pages, events, dispatches or with time."""
@@ -240,7 +242,7 @@ def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
         assert kept.explanation(pick, found, wanted, now) == anew
 
 
-def test_outstanding_jobs_are_shown_as_an_event_tells_though_the_load_stays() -> None:
+def test_explanation_updates_outstanding_jobs_when_the_load_is_unchanged() -> None:
     """A session begins: the job is not outstanding any more, and the load is as it was."""
     table = table_of(Row("a", 2), Row("b", 9))
     explainer = Explainer(table, "least-loaded")

@@ -19,7 +19,7 @@ STALE_AFTER = 2.0
 
 
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (2, True), (2.001, False), (3600, False)])
-def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noqa: FBT001
+def test_stale_gauge_makes_its_substation_ineligible(age: float, eligible: bool) -> None:  # noqa: FBT001
     """A load that was asked for too long ago makes a substation ineligible, whatever it was."""
     tracker, state = synced()
     tracker.report(A, Counts(0, 0, 0, 0, RUN))  # an event does not refresh the gauge
@@ -30,7 +30,7 @@ def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noq
     assert tracker.readable(age) == {A: eligible}
 
 
-def test_a_failure_holds_until_the_next_page() -> None:
+def test_scrape_failure_makes_its_substation_ineligible_until_the_next_page() -> None:
     """A page that cannot be read makes the substation ineligible at once, with the reason."""
     tracker, state = synced()
     tracker.fail(A, "ev_charging_load is nan", 0)
@@ -49,7 +49,7 @@ def test_a_failure_holds_until_the_next_page() -> None:
         (Reading(0, 50, 0, 400, None), readings.BACKGROUND_POWER),
     ],
 )
-def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: str) -> None:
+def test_gauge_missing_from_a_page_keeps_its_age(gone: Reading, name: str) -> None:
     """The other gauges do not refresh it; once it is too old, the reason names it."""
     tracker = tracker_of()
     state = tracker.substations[A]
@@ -64,7 +64,7 @@ def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: st
     assert tracker.ineligible_reason(state, 4) is None
 
 
-def test_a_new_run_may_have_fewer_gauges() -> None:
+def test_new_run_of_a_substation_may_have_fewer_gauges() -> None:
     """A substation that starts anew with another page is read on its new terms."""
     tracker = tracker_of()
     state = tracker.substations[A]
@@ -75,7 +75,7 @@ def test_a_new_run_may_have_fewer_gauges() -> None:
     assert tracker.unreadable_reason(state, 9) is None
 
 
-def test_connectors_come_from_the_page_else_the_file_else_the_default() -> None:
+def test_connectors_come_from_page_then_target_file_then_default() -> None:
     """The page has precedence; the file's value applies if the page has none."""
     tracker = tracker_of()
     state = tracker.substations[A]
@@ -127,7 +127,10 @@ def sound(figures: dict[str, str]) -> bool:
 
 
 @given(STEPS, st.booleans())
-def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  # noqa: FBT001
+def test_substation_without_a_fresh_page_is_never_eligible(
+    steps: list[Step],
+    has_counters: bool,  # noqa: FBT001
+) -> None:
     """Only a substation with a valid newest page and fresh gauges is eligible.
 
     That holds for any pages at any time; each gauge it has had in this run must be fresh.
@@ -161,7 +164,7 @@ def _text(content: dict[str, str], run: float | None) -> str:
 
 
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (1.5, True), (2.5, False), (1e9, False)])
-def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: bool) -> None:  # noqa: FBT001
+def test_gauge_with_a_timestamp_has_its_age(age: float, eligible: bool) -> None:  # noqa: FBT001
     """A page that was just read may have values of long ago."""
     tracker = tracker_of()
     state = tracker.substations[A]
@@ -173,7 +176,7 @@ def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: 
     assert tracker.readable(10) == {A: eligible}
 
 
-def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
+def test_stale_gauge_is_named_even_if_the_load_is_fresh() -> None:
     """An old gauge is named, even if the load is fresh."""
     tracker = tracker_of()
     state = tracker.substations[A]
@@ -184,7 +187,7 @@ def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
     )
 
 
-def test_an_old_load_shows_nothing_that_was_sent_since() -> None:
+def test_load_with_an_old_timestamp_excludes_jobs_sent_since() -> None:
     """Without counters, jobs sent after the timestamp of the load are still in flight."""
     tracker = tracker_of()
     state = tracker.substations[A]

@@ -12,14 +12,14 @@ from scheduling.substation_state import NO_READING
 from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of
 
 
-def test_a_substation_never_read_is_not_idle() -> None:
+def test_substation_never_read_is_ineligible() -> None:
     """Until a page was read, nothing may be sent there, and the reason says so."""
     tracker = tracker_of()
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_READING
     assert tracker.substations[A].age(0) is None
 
 
-def test_a_page_alone_is_not_enough() -> None:
+def test_substation_without_queue_depth_is_ineligible() -> None:
     """What waits in the queue must be known before anything is sent."""
     tracker = tracker_of()
     tracker.read(A, page(0), 0)
@@ -28,7 +28,7 @@ def test_a_page_alone_is_not_enough() -> None:
 
 
 @pytest.mark.parametrize(("ready", "load"), [(0, 3), (4, 7)])
-def test_the_scale_is_set_by_the_queue_s_depth(ready: float, load: float) -> None:
+def test_baseline_is_set_from_the_queue_depth(ready: float, load: float) -> None:
     """Sessions and what waits in the queue are the load, whoever sent it."""
     tracker, state = synced(load=3, accepted=10, ready=ready)
     assert (state.load, state.outstanding) == (load, ready)
@@ -44,7 +44,7 @@ def test_the_scale_is_set_by_the_queue_s_depth(ready: float, load: float) -> Non
         (4, 5, 0.4, "the page was asked for before the depth was known"),
     ],
 )
-def test_a_depth_that_proves_nothing_is_asked_for_again(
+def test_baseline_is_not_set_from_an_ambiguous_queue_depth(
     answer: float | None, accepted: float, asked_at: float, why: str
 ) -> None:
     """The scale is not set on a guess."""
@@ -64,7 +64,7 @@ def test_a_depth_that_proves_nothing_is_asked_for_again(
     assert state.synced
 
 
-def test_each_job_counts_once_from_dispatch_to_completion() -> None:
+def test_load_counts_each_job_once_from_dispatch_to_completion() -> None:
     """A job is outstanding, then a session, then gone, whichever word of it comes first."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -80,7 +80,7 @@ def test_each_job_counts_once_from_dispatch_to_completion() -> None:
     assert state.load == 1
 
 
-def test_a_page_older_than_an_event_changes_nothing() -> None:
+def test_page_older_than_an_event_is_ignored() -> None:
     """A page that was under way while an event came does not bring back what is over."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -89,7 +89,7 @@ def test_a_page_older_than_an_event_changes_nothing() -> None:
     assert state.load == 0
 
 
-def test_background_sessions_count() -> None:
+def test_load_includes_sessions_that_were_not_dispatched() -> None:
     """Sessions that nobody dispatched are in the gauge, and so in the load."""
     tracker, state = synced()
     tracker.read(A, page(3, 3, 0), 1)
@@ -98,7 +98,7 @@ def test_background_sessions_count() -> None:
     assert state.load == 4, "a job on its way is not hidden behind those of others"
 
 
-def test_a_second_copy_hides_no_job() -> None:
+def test_load_counts_the_next_job_after_a_second_copy() -> None:
     """A job that a broken link sent twice is taken twice: the next one counts all the same."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -108,14 +108,14 @@ def test_a_second_copy_hides_no_job() -> None:
     assert state.load == 1
 
 
-def test_a_second_copy_that_waited_when_the_scale_was_set_is_taken_off() -> None:
+def test_load_drops_a_second_copy_counted_in_the_baseline() -> None:
     """A copy is in the queue's depth like any job, and gone from the load once it was dropped."""
     tracker, state = synced(load=0, accepted=7, ready=2)
     tracker.read(A, Reading(0, 50, counts=Counts(0, 8, 8, 1, RUN)), 1)
     assert state.load == 0
 
 
-def test_what_did_not_arrive_is_taken_off() -> None:
+def test_load_drops_a_job_that_the_queue_refused() -> None:
     """A job that a queue refused is no longer outstanding there."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -123,7 +123,7 @@ def test_what_did_not_arrive_is_taken_off() -> None:
     assert state.load == 0
 
 
-def test_a_restarted_substation_starts_on_a_new_scale() -> None:
+def test_restarted_substation_gets_a_new_baseline() -> None:
     """Counters that begin anew are neither a negative load nor a load that is long over."""
     tracker, state = synced(load=0, accepted=500)
     tracker.read(A, page(1, 1, 0, run=RUN + 60), 1)
@@ -137,7 +137,7 @@ def test_a_restarted_substation_starts_on_a_new_scale() -> None:
     assert (state.load, tracker.ineligible_reason(state, 1)) == (3, None)
 
 
-def test_an_event_alone_does_not_make_a_new_run_known() -> None:
+def test_new_run_is_known_from_a_page_only() -> None:
     """Which of two runs is the newer only a page can tell."""
     tracker, state = synced(load=2, accepted=2)
     tracker.report(A, Counts(0, 0, 0, 0, RUN + 60))
@@ -145,7 +145,7 @@ def test_an_event_alone_does_not_make_a_new_run_known() -> None:
     assert state.synced
 
 
-def test_without_counters_the_gauge_and_what_was_sent_since_it_was_asked_for() -> None:
+def test_load_without_counters_is_gauge_plus_jobs_sent_since() -> None:
     """A substation that exports only its load works; each job counts once."""
     tracker = tracker_of()
     tracker.read(A, Reading(2), 1)
@@ -162,7 +162,7 @@ def test_without_counters_the_gauge_and_what_was_sent_since_it_was_asked_for() -
     assert state.load == 3, "an event's counters mean nothing without a page's"
 
 
-def test_counters_that_come_or_go_are_noticed() -> None:
+def test_load_tracker_notices_counters_that_come_or_go() -> None:
     """A substation that is exchanged for a simpler one, or back, is read on its new terms."""
     tracker, state = synced(load=2, accepted=9)
     tracker.read(A, Reading(1), 1)
@@ -171,7 +171,7 @@ def test_counters_that_come_or_go_are_noticed() -> None:
     assert (state.load, tracker.ineligible_reason(state, 2)) == (4, NO_BASELINE)
 
 
-def test_exactly_the_substations_of_the_file_are_kept() -> None:
+def test_load_tracker_keeps_exactly_the_substations_of_the_target_file() -> None:
     """One that is gone is forgotten, one that stays keeps its account, one that is back is new."""
     tracker, state = synced(load=2, accepted=2)
     tracker.keep({A: None, "b": 8})
@@ -183,7 +183,7 @@ def test_exactly_the_substations_of_the_file_are_kept() -> None:
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_READING
 
 
-def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
+def test_load_tracker_ignores_news_of_a_removed_substation() -> None:
     """Late words of a substation that the file no longer names do no harm."""
     tracker = tracker_of("b")
     tracker.read(A, page(1), 0)
@@ -199,7 +199,7 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     assert tracker.substations["b"].load == 0
 
 
-def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
+def test_baseline_is_not_set_from_a_depth_older_than_a_dispatch() -> None:
     """A job may be sent again where no scale is set: the depth may not have counted it."""
     tracker = tracker_of()
     tracker.read(A, page(0), 0)
@@ -212,7 +212,7 @@ def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
     assert tracker.unsynced() == [A]
 
 
-def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
+def test_reclaimed_jobs_invalidate_the_baseline_of_their_substation() -> None:
     """A job taken back from one substation has its queue's depth asked for, and no other's."""
     tracker = tracker_of(A, "b", "c")
     for name in (A, "b"):
@@ -231,7 +231,7 @@ def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
     assert tracker.ineligible_reason(tracker.substations["c"], 0) is None
 
 
-def test_a_depth_that_was_asked_for_before_others_took_some_is_void() -> None:
+def test_baseline_is_not_set_from_a_depth_older_than_a_reclaim() -> None:
     """An answer that may have counted what is gone by now proves nothing."""
     tracker, state = synced(ready=3)
     tracker.invalidate_baseline(A)
@@ -243,7 +243,7 @@ def test_a_depth_that_was_asked_for_before_others_took_some_is_void() -> None:
     assert tracker.unsynced() == [A]
 
 
-def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
+def test_baseline_is_invalidated_when_jobs_in_flight_do_not_arrive() -> None:
     """Somebody may have taken them out of the queue: only its depth can tell."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -258,7 +258,7 @@ def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
     assert (state.synced, state.load) == (True, 0)
 
 
-def test_without_counters_what_waits_in_the_queue_counts() -> None:
+def test_load_without_counters_includes_the_queue_depth() -> None:
     """Jobs that were sent before the page and have not begun are in the queue alone."""
     tracker = tracker_of()
     tracker.read(A, Reading(4), 0)
@@ -271,7 +271,7 @@ def test_without_counters_what_waits_in_the_queue_counts() -> None:
     assert state.load == 5, "or not"
 
 
-def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
+def test_load_tracker_memory_is_bounded_without_pages() -> None:
     """With every page away for hours, events tell that jobs arrive: memory does not grow."""
     tracker, state = synced()
     for number in range(1, 101):
@@ -285,7 +285,7 @@ def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
     assert state.load == 2, "a page without counters may be older than what was sent"
 
 
-def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
+def test_load_with_counters_excludes_the_queue_depth() -> None:
     """What waits is dispatched and not taken: it must not count twice."""
     tracker, state = synced(load=1, accepted=1, ready=2)
     tracker.queued(A, ready=2, consumers=1)
@@ -293,7 +293,7 @@ def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
 
 
 @given(st.lists(st.sampled_from(["dispatch", "undo", "read", "lighter", "event"]), max_size=40))
-def test_a_load_is_never_negative(steps: list[str]) -> None:
+def test_load_is_never_negative(steps: list[str]) -> None:
     """Whatever is heard, in whatever order, no substation looks lighter than empty."""
     tracker, state = synced()
     taken_from_queue = 0
@@ -315,7 +315,7 @@ def test_a_load_is_never_negative(steps: list[str]) -> None:
         assert state.outstanding >= 0
 
 
-def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
+def test_load_includes_deliveries_that_have_not_begun() -> None:
     """It is neither in the queue nor taken, and a scale without it would be one short."""
     counts = Counts(3, 10, 7, 0, RUN, waiting=2)
     tracker = tracker_of()
@@ -335,7 +335,7 @@ def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
     assert (state.synced, state.load) == (True, 5), "what it says it has is in no doubt"
 
 
-def test_asking_whether_to_wait_does_not_end_the_wait() -> None:
+def test_load_tracker_query_for_settling_does_not_end_it() -> None:
     """The health page asks; only a pass over the wait queue ends it, for whoever comes later."""
     tracker = tracker_of()
     tracker.settle(0)

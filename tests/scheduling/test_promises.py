@@ -35,7 +35,7 @@ def known(tracker: LoadTracker) -> dict[str, Any]:
 
 
 @given(TABLES, POWERS, NAMED, RANDOMS)
-def test_the_lightest_of_all_that_may_be_used_is_chosen(
+def test_least_loaded_always_picks_the_least_utilised_candidate(
     rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
     """By arithmetic on each account alone; if none is chosen, none has capacity."""
@@ -55,7 +55,7 @@ def test_the_lightest_of_all_that_may_be_used_is_chosen(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(TABLES, POWERS, NAMED, RANDOMS)
-def test_choosing_changes_nothing_in_the_ledger(
+def test_decision_does_not_change_the_load_tracker(
     name: str, rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
     """A decision only reads; the ledger changes when the job is dispatched."""
@@ -70,7 +70,7 @@ def test_choosing_changes_nothing_in_the_ledger(
 
 @settings(max_examples=400)
 @given(CHANGES, POWERS, NAMED)
-def test_the_rows_follow_whatever_happens(
+def test_candidate_table_follows_any_history(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """After each change and passing of time, the candidates are those that the accounts imply."""
@@ -85,7 +85,7 @@ def test_the_rows_follow_whatever_happens(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(CHANGES, POWERS, RANDOMS)
-def test_no_policy_chooses_what_may_not_be_used(
+def test_no_policy_picks_an_ineligible_substation(
     name: str, changes: list[Change], requested: float, random: Random
 ) -> None:
     """Unknown is never idle: an ineligible one is chosen only if no page at all can be read."""
@@ -117,7 +117,7 @@ def fill(table: CandidateTable, requests: int, random: Random) -> dict[str, int]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_burst_within_one_scrape_period_spreads_evenly(seed: int) -> None:
+def test_burst_within_one_scrape_interval_spreads_evenly(seed: int) -> None:
     """300 requests without a new reading are 100 each, and never more than one apart."""
     random = Random(seed)  # noqa: S311
     table = table_of(*(Row(name, places=100) for name in "abc"))
@@ -156,7 +156,7 @@ def test_unequal_transformers_fill_in_proportion(
     assert all((sessions + 1) / count >= heaviest - 1e-6 for sessions, count in filling)
 
 
-def test_substations_that_begin_uneven_are_evened_out() -> None:
+def test_substations_that_start_uneven_are_evened_out() -> None:
     """The lightest are filled first."""
     table = table_of(Row("a", 6), Row("b", 0), Row("c", 3))
     assert fill(table, 9, Random(0)) == {"a": 0, "b": 6, "c": 3}  # noqa: S311

@@ -53,12 +53,14 @@ def names(ones: WaitQueue[One] | list[One]) -> str:
         ),
     ],
 )
-def test_what_ranks_a_request(request_: ChargeRequest, rank: Rank) -> None:
+def test_wait_queue_rank_is_priority_latest_start_age_and_id(
+    request_: ChargeRequest, rank: Rank
+) -> None:
     """Priority, then the latest start (departure less charging time), then age, then id."""
     assert requirements(request_).rank == rank
 
 
-def test_what_a_request_wishes() -> None:
+def test_requirements_are_power_allowed_substations_and_departure() -> None:
     """Its power or the default, the only substations allowed, and when it leaves, if ever."""
     plain = requirements(ChargeRequest("x", 5))
     assert (plain.power_kw, plain.allowed, plain.departs_at) == (DEFAULT_POWER_KW, (), inf)
@@ -68,7 +70,7 @@ def test_what_a_request_wishes() -> None:
     assert (full.power_kw, full.allowed, full.departs_at) == (22, ("a", "b"), 9)
 
 
-def test_the_order_of_requests() -> None:
+def test_wait_queue_is_in_the_order_of_ranks() -> None:
     """The most urgent first, then the one that must start soonest, then the oldest, then by id."""
     requests = [
         ChargeRequest("young", 9),
@@ -86,7 +88,7 @@ NUMBERS = st.sampled_from([0.0, 1.0, 2.0, inf])
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=30))
-def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, ...]]) -> None:
+def test_wait_queue_inserts_a_job_at_its_rank(ranks: list[tuple[float, ...]]) -> None:
     """In any order of joining; of equal ranks, the first stays first."""
     ones = [one("x", *rank) for rank in ranks]
     queue = queue_of(*ones)
@@ -97,7 +99,7 @@ def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, .
     assert len(queue) == len(ones)
 
 
-def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() -> None:
+def test_wait_queue_keeps_jobs_that_a_pass_skips() -> None:
     """So does a pass that assigns some jobs, passes over others, and does not see the rest."""
     queue = queue_of(*(one(name, number) for number, name in enumerate("abcdef")))
     a, _, c, *_ = queue
@@ -107,7 +109,7 @@ def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() ->
     assert names(queue) == "acgef"
 
 
-def test_those_whose_departure_has_come_leave_the_line() -> None:
+def test_wait_queue_removes_jobs_whose_departure_has_passed() -> None:
     """In their order, whatever was served before; the others stay."""
     queue = queue_of(
         one("a", departs_at=5), one("b", departs_at=9), one("c"), one("d", departs_at=5),
@@ -127,14 +129,14 @@ def test_those_whose_departure_has_come_leave_the_line() -> None:
     ("count", "removed", "left"),
     [(0, "", "abcd"), (1, "d", "abc"), (3, "bcd", "a"), (9, "abcd", "")],
 )
-def test_the_last_are_taken_out(count: int, removed: str, left: str) -> None:
+def test_wait_queue_removes_the_last_jobs(count: int, removed: str, left: str) -> None:
     """So many, or all there are, in their order."""
     queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_last(count)) == removed
     assert names(queue) == left
 
 
-def test_those_wanted_are_taken_out() -> None:
+def test_wait_queue_removes_selected_jobs() -> None:
     """In their order, and no other."""
     queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_where(lambda each: each.name in "db")) == "bd"
