@@ -93,7 +93,7 @@ def clustered(settings: Mapping[str, str]) -> bool:
     if value not in {"0", "1"}:
         raise ConfigurationError(f"{CLUSTER}={value}: must be 1 (three RabbitMQ nodes) or 0 (one)")
     if value == "1" and settings.get(AMQP_URL):
-        raise ConfigurationError(f"{CLUSTER}=1 and {AMQP_URL}: the nodes are our own, or yours")
+        raise ConfigurationError(f"{CLUSTER}=1 and {AMQP_URL}: use one of them")
     return value == "1"
 
 

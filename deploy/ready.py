@@ -52,14 +52,14 @@ def wait(
     while True:
         seen = look()
         if seen.ended:
-            why = "ended by itself, again and again"
+            why = "it ended again after every restart"
             return {name: seen.waiting.get(name, why) for name in seen.ended}
         if not seen.waiting or now() > deadline:
             return seen.waiting
         if _reading(seen) and now() < started + READING_SECONDS:
             deadline = now() + READY_SECONDS
             if not reported and now() > started + TELL_SECONDS:
-                say("The api still reads its event log: after busy days that takes a while")
+                say("The api still reads its event log: after busy days this takes some minutes")
                 reported = True
         sleep(POLL_INTERVAL)
 

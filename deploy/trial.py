@@ -22,8 +22,8 @@ POLL_INTERVAL: Final = 0.2
 CHARGING: Final = "charging"
 COMPLETED: Final = "completed"
 UNDECIDED: Final = frozenset({"queued", "assigned"})
-DRAINED: Final = "No request was tried: an operator lets no substation take any."
-FULL: Final = "The request that was tried waits like others: every substation is full."
+DRAINED: Final = "No test request was sent: every substation is drained by an operator."
+FULL: Final = "The test request waits like other requests: every substation is full."
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class LimitedProtocol(asyncio.Protocol):
             return
         self._is_refused = True
         if self.refusals.is_due(self.loop.time()):
-            log.warning("connections are refused: %s", decision.refusal)
+            log.warning("an HTTP connection was refused: %s", decision.refusal)
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
         else:
@@ -193,7 +193,7 @@ class LimitedProtocol(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         if self.failures.is_due(self.loop.time()):
-            log.error("a connection from %s failed: %r", self._client, error)
+            log.error("an HTTP connection from %s failed and was closed: %r", self._client, error)
         self.transport.abort()
 
     def pause_writing(self) -> None:

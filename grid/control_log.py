@@ -54,7 +54,7 @@ class ControlLog:
         try:
             message = controls.decode(body)
         except MalformedMessage as error:
-            log.warning("passed over in the controls: %s", error)
+            log.warning("skipped a message of charge.controls: %s", error)
             return
         self._since = 0 if message.controls else self._since + 1
         self._in_stream.merge(message.controls)
@@ -80,7 +80,9 @@ class ControlLog:
             self._behind.clear()
             await self._insist(Controls(), reading)
             if not self.caught_up.is_set():
-                log.info("the controls are read: %d substations", len(self._known.all()))
+                log.info(
+                    "the controls are read: %d substations set by operators", len(self._known.all())
+                )
                 self.caught_up.set()
             if self._in_stream.all() != self._known.all() or self._since > RESTATE_AFTER:
                 await self._insist(self._known, reading)
@@ -96,9 +98,11 @@ class ControlLog:
         same.
         """
         if not self.caught_up.is_set():
-            raise BrokerUnavailable("what operators have set is still being read")
+            raise BrokerUnavailable(
+                "the controls set by operators are still being read: try again in a moment"
+            )
         if not self._publisher.connected or self._publisher.blocked:
-            raise BrokerUnavailable("RabbitMQ is away, or takes no messages now")
+            raise BrokerUnavailable("RabbitMQ is away, or blocks publishers (memory or disk alarm)")
         try:
             async with asyncio.timeout(timeout), self._setting:
                 while True:
@@ -109,7 +113,8 @@ class ControlLog:
                         return wanted
         except TimeoutError:
             raise BrokerUnavailable(
-                f"{substation}: was not read back from {topology.CONTROLS} within {timeout:g} s"
+                f"{substation}: the change was not read back from {topology.CONTROLS} within "
+                f"{timeout:g} s; it may still take effect"
             ) from None
 
     async def _insist(self, known: Controls, reading: asyncio.Event) -> None:

@@ -27,7 +27,7 @@ class BrokerWatch:
         self._up: dict[str, bool] = {}
         self._lost = Counter(
             "grid_broker_reconnects",
-            "Links to RabbitMQ lost and made anew",
+            "Links to RabbitMQ that were lost and connected again",
             ["link"],
             registry=registry,
         )
@@ -64,17 +64,17 @@ def router(registry: CollectorRegistry, problems: Problems) -> APIRouter:
 
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Give the metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @routes.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Tell that the process answers."""
+        """Return that the process answers."""
         return {"status": "alive"}
 
     @routes.get("/readyz", responses={503: {"description": "Not ready; the body says why."}})
     async def readyz() -> JSONResponse:
-        """Tell whether the service can do its work, and what is missing if not."""
+        """Return whether the service can do its work, and what is missing if not."""
         missing = problems()
         return JSONResponse(
             {"status": "not ready" if missing else "ready", "problems": missing},

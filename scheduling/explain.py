@@ -18,9 +18,9 @@ from scheduling.wait_queue import Requirements
 NO_CONNECTOR: Final = "full"
 NO_POWER: Final = "not enough power left"
 NOT_ALLOWED: Final = "not among the request's eligible substations"
-RESERVED: Final = "kept for a request that has waited for power"
-BLIND: Final = "; no gauge is current, so by the load tracker alone"
-AHEAD: Final = "; sent ahead, the next to be charged there"
+RESERVED: Final = "reserved for a job that has waited for power"
+BLIND: Final = "; by the load tracker alone, since no gauge is current"
+AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class SchedulingFailed(Exception, Generic[W]):
     """
 
     def __init__(self, job: W, assignments: list[Assignment[W]]) -> None:
-        super().__init__("a job that waits could not be decided on")
+        super().__init__("a waiting job could not be scheduled")
         self.job = job
         self.assignments = assignments
 

@@ -218,7 +218,9 @@ class Compose:
     def try_request(self) -> Outcome:
         """Send a request through, if all that it needs runs."""
         if not self._started() or not {"api", "dispatcher"} <= set(self.services):
-            return Outcome(remark="No request was tried: SERVICES leaves out what it needs.")
+            return Outcome(
+                remark="No test request was sent: SERVICES leaves out a service that it needs."
+            )
         return Trial(self._url(stack.API), self._key()).run()
 
     def _scraped(self) -> dict[str, int]:

@@ -42,7 +42,7 @@ def down() -> int:
     """Stop everything; the data stays."""
     supervisor = Supervisor()
     if supervisor.runs():
-        summary.say("Stopping: what charges may take some seconds to finish")
+        summary.say("Stopping: sessions in progress may take some seconds to finish")
         supervisor.stop(
             first=set(supervisor.states()) - processes.INFRASTRUCTURE,
             seconds=remains.stop_seconds(),
@@ -61,7 +61,7 @@ def status() -> int:
         if left := processes.ours():
             summary.say(
                 f"No supervisor answers, but these run: {processes.described(left)}. "
-                "`make up` stops them and starts all anew, `make down` stops them."
+                "`make up` stops them and starts everything anew, `make down` stops them."
             )
         return 1
     if stack_state is None:

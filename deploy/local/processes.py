@@ -106,7 +106,7 @@ def _end(wanted: Callable[[Process], bool], seconds: float) -> None:
     while left := {*filter(wanted, ours())}:
         late = time.monotonic() - deadline
         if late > KILL_SECONDS:
-            raise GridError(f"not even killed they end: {described(left)}")
+            raise GridError(f"processes did not end after SIGKILL: {described(left)}")
         if late >= 0:
             _send(signal.SIGKILL, left)
         else:  # a program that runs ends its children itself

@@ -27,8 +27,8 @@ def stop() -> None:
     """
     if found := processes.ours():
         summary.say(
-            f"Stopping what runs without a supervisor that answers: {processes.described(found)}. "
-            "What charges may take some seconds to finish"
+            f"Stopping processes that run without a supervisor: {processes.described(found)}. "
+            "Sessions in progress may take some seconds to finish"
         )
         processes.stop(stop_seconds(), OTHER_SECONDS)
 
@@ -48,7 +48,7 @@ def check_data_unused() -> None:
     """Raise ``GridError`` if a program that is not of this stack uses its data."""
     if (pid := lock.holder(LOCK)) is not None:
         raise GridError(
-            f"{LOCK.parent} is used by process {pid}, which is not of this stack: end that first"
+            f"{LOCK.parent} is used by process {pid}, which is not of this stack: stop it first"
         )
 
 

@@ -173,7 +173,7 @@ class Setup:
     def try_request(self) -> Outcome:
         """Send a request through."""
         if not self.layout.substations:
-            return Outcome(remark="No request was tried: no substation runs here.")
+            return Outcome(remark="No test request was sent: no substation runs here.")
         return Trial(self._url(stack.API), self._key()).run()
 
     def _url(self, port: str) -> str:

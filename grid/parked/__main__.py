@@ -24,7 +24,9 @@ def main() -> int:
     except GridError as error:
         sys.stderr.write(f"{error}\n")
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted: what is not named as done is in charge.parked as before.\n")
+        sys.stderr.write(
+            "Interrupted: messages not listed as done are in charge.parked as before.\n"
+        )
     return 1
 
 

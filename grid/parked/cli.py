@@ -24,31 +24,35 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; end the program if it is invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m grid.parked",
-        description="Looks at charge.parked, and decides what becomes of what is there.",
-        epilog="What is looked at is put back at the end; it may be in another order then. What "
-        "another operator looks at meanwhile is not seen.",
+        description="List, show, replay or discard the messages in charge.parked.",
+        epilog="Messages are requeued when the command ends, perhaps in another order. Messages "
+        "that another operator's command holds are not seen.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="a line for each message, the oldest first")
-    listing.add_argument("--json", action="store_true", help="a JSON object a line")
+    listing = commands.add_parser("list", help="list the messages, oldest first")
+    listing.add_argument("--json", action="store_true", help="one JSON object per line")
     listing.add_argument(
         "--limit", type=_count, default=MAX_LISTED, help="0: all; default %(default)s"
     )
     _add_kind(listing)
-    showing = commands.add_parser("show", help="all there is of a message")
+    showing = commands.add_parser("show", help="show a message with its headers and body")
     showing.add_argument("ids", metavar="ID", nargs=1)
-    replaying = commands.add_parser("replay", help="send messages to charge.requests again")
-    replaying.add_argument("--force", action="store_true", help="also what is no request")
-    discarding = commands.add_parser("discard", help="give messages up, for good")
-    discarding.add_argument("--why", default="", help="goes on record with them")
-    discarding.add_argument("--yes", action="store_true", help="without, nothing is done but shown")
+    replaying = commands.add_parser("replay", help="publish messages to charge.requests again")
+    replaying.add_argument(
+        "--force", action="store_true", help="also messages that are no valid request"
+    )
+    discarding = commands.add_parser("discard", help="discard messages for good")
+    discarding.add_argument("--why", default="", help="the reason, recorded in the event log")
+    discarding.add_argument(
+        "--yes", action="store_true", help="discard; without it the messages are only listed"
+    )
     for several in (replaying, discarding):
         several.add_argument("ids", metavar="ID", nargs="*")
         several.add_argument("--all", action="store_true")
         _add_kind(several)
     found = parser.parse_args(words)
     if found.command in ("replay", "discard") and bool(found.ids) == found.all:
-        parser.error(f"{found.command}: which ones? IDs, or --all")
+        parser.error(f"{found.command}: give IDs or --all")
     return found
 
 
@@ -70,7 +74,7 @@ async def _list(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, er
             continue
         count += 1
         if options.limit and count > options.limit:
-            _say(err, f"and more: --limit {options.limit} are shown")
+            _say(err, f"more messages: only --limit {options.limit} are shown")
             break
         _say(out, as_json(message.parked) if options.json else row(message.parked))
     return 0
@@ -88,7 +92,7 @@ async def _show(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, er
 async def _replay(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, err: TextIO) -> int:
     def refuse(message: ParkedMessage) -> str | None:
         problem = None if options.force else message.problem
-        return problem and f"it would be parked again (--force, to replay it): {problem}"
+        return problem and f"it would be parked again (--force replays it anyway): {problem}"
 
     return await _settle(options, queue, out, err, act=queue.replay, done="replayed", refuse=refuse)
 
@@ -100,7 +104,7 @@ async def _discard(
         await queue.discard(message, options.why)
 
     def refuse(_: ParkedMessage) -> str | None:
-        return None if options.yes else "--yes, to discard it"
+        return None if options.yes else "add --yes to discard it"
 
     return await _settle(options, queue, out, err, act=act, done="discarded", refuse=refuse)
 
@@ -162,7 +166,7 @@ def _is_meant(options: argparse.Namespace, parked: Parked) -> bool:
 
 def _missing(ids: Sequence[str], err: TextIO) -> int:
     for each in ids:
-        _say(err, f"not in charge.parked, or in another operator's hands now: {each}")
+        _say(err, f"not in charge.parked, or held by another operator's command: {each}")
     return 1
 
 
@@ -171,7 +175,7 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
         "--reason",
         type=slug,
         metavar="KIND",
-        help="only what was parked for this, as `list` has it",
+        help="only messages parked for this kind of reason, as `list` shows it",
     )
 
 

@@ -26,7 +26,7 @@ CONFIRM_TIMEOUT: Final = 30.0
 REPLAYED: Final = "replayed by an operator"
 DISCARDED: Final = "discarded by an operator"
 BROKEN: Final = (
-    "the connection to RabbitMQ broke: what is not named as done is as it was; try again"
+    "the connection to RabbitMQ broke: messages not listed as done are unchanged; try again"
 )
 
 
@@ -122,7 +122,9 @@ class ParkedQueue:
         self._events.write(event, lambda ok: None if written.done() else written.set_result(ok))
         await asyncio.wait({written}, timeout=CONFIRM_TIMEOUT)
         if not written.done() or not written.result():
-            raise BrokerUnavailable(f"{parked.id}: the event log does not take what becomes of it")
+            raise BrokerUnavailable(
+                f"{parked.id}: its event could not be written to {topology.EVENTS}"
+            )
 
     @staticmethod
     def _settle(message: ParkedMessage) -> None:

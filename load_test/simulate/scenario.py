@@ -142,7 +142,9 @@ class Setting:
         for outage in self.outages:
             known = 0 <= outage.substation < len(self.connectors)
             if not (known and 0 <= outage.at < outage.back and isfinite(outage.back)):
-                raise ConfigurationError(f"no substation can be away so: {outage}")
+                raise ConfigurationError(
+                    f"an outage needs a known substation and an end after its start, got {outage}"
+                )
         for one, other in pairwise(sorted(self.outages)):
             if one.substation == other.substation and other.at <= one.back:
                 raise ConfigurationError(

@@ -107,7 +107,10 @@ def test_prometheus_without_rules_or_with_a_target_down_is_not_ready(
 def test_another_program_on_prometheus_port_is_not_ready() -> None:
     """And nobody at all."""
     with pages(lambda *_: (200, {"data": []})) as url:
-        assert checks.prometheus(url, JOBS, ()) == f"{url}: it is not Prometheus that answers there"
+        assert (
+            checks.prometheus(url, JOBS, ())
+            == f"{url}: another program than Prometheus answers there"
+        )
     assert "refused" in str(checks.prometheus(url, JOBS, ()))
 
 

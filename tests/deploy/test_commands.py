@@ -167,14 +167,14 @@ def test_up_says_that_all_runs_only_after_a_request_has_gone_through(
     assert up(done, Script("new", done, outcome=outcome), None) == 1
     said = capsys.readouterr().out
     assert "north is not ready: no request goes through: assigned" in said
-    assert "All of it runs" not in said
+    assert "Everything runs" not in said
     assert done[-2:] == ["new explain north", "stop"]
 
 
 def test_up_says_why_no_request_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
     """A system that is full or drained counts as running."""
     assert up([], Script("new", [], outcome=Outcome(remark="all is full")), None) == 0
-    assert "all is full\nAll of it runs" in capsys.readouterr().out
+    assert "all is full\nEverything runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_up_fails_when_prometheus_lacks_a_target(clone: Clone) -> None:
     failed = clone.call("up")
     assert failed.returncode == 1, failed.stdout
     assert "prometheus is not ready: it has 0 of 1 targets of substation" in failed.stdout
-    assert "All of it runs" not in failed.stdout
+    assert "Everything runs" not in failed.stdout
     assert f"The last lines of {clone.folder}/.run/log/prometheus.log" in failed.stdout
     assert clone.processes() == {}
 
@@ -90,7 +90,7 @@ def test_two_concurrent_ups_start_one_stack(awkward: Clone) -> None:
     ]
     said = [each.communicate() for each in both]
     assert [each.returncode for each in both] == [0, 0], said
-    assert all("All of it runs" in out for out, _ in said)
+    assert all("Everything runs" in out for out, _ in said)
     assert sum("waiting for its end" in err for _, err in said) == 1
     assert awkward.node()
     cleaned = subprocess.run(

@@ -74,7 +74,7 @@ def test_control_of_another_shape_is_refused(field: str, wrong: list[Any]) -> No
     """A control of another shape is refused, since the dispatcher uses it unchecked."""
     assert decode(body())
     for value in wrong:
-        with pytest.raises(MalformedMessage, match="not what operators have set"):
+        with pytest.raises(MalformedMessage, match="not a message of controls"):
             decode(body(**{field: value}))
 
 
@@ -92,7 +92,7 @@ def test_control_that_lacks_a_field_is_refused(field: str) -> None:
 )
 def test_controls_refuse_what_is_no_message(content: bytes) -> None:
     """What is not even an object with controls is refused the same way."""
-    with pytest.raises(MalformedMessage, match="not what operators have set"):
+    with pytest.raises(MalformedMessage, match="not a message of controls"):
         decode(content)
 
 

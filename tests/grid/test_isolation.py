@@ -26,10 +26,10 @@ def test_isolation_logs_an_error_with_its_traceback_when_it_begins_changes_and_e
     assert told == ["ValueError: x", "ValueError: x", "KeyError: 'y'", "ValueError: x"]
     lines = [(each.levelno, each.message) for each in caplog.records]
     assert lines == [
-        (logging.ERROR, "the page of a failed, all else goes on: ValueError: x"),
-        (logging.ERROR, "the page of a failed, all else goes on: KeyError: 'y'"),
-        (logging.INFO, "the page of a is well again"),
-        (logging.ERROR, "the page of a failed, all else goes on: ValueError: x"),
+        (logging.ERROR, "the page of a failed and is skipped: ValueError: x"),
+        (logging.ERROR, "the page of a failed and is skipped: KeyError: 'y'"),
+        (logging.INFO, "the page of a works again"),
+        (logging.ERROR, "the page of a failed and is skipped: ValueError: x"),
     ]
     assert all(each.exc_info for each in caplog.records if each.levelno == logging.ERROR)
     assert registry.get_sample_value("grid_unforeseen_errors_total") == 4

@@ -170,7 +170,7 @@ async def test_parked_tool_discards_only_with_yes_and_records_it(
     status, out, err = await do(vhost, "discard", "--all")
     assert (status, out) == (1, "")
     assert err.splitlines() == [
-        f"not discarded  {each}: --yes, to discard it" for each in ("j1", "j2")
+        f"not discarded  {each}: add --yes to discard it" for each in ("j1", "j2")
     ]
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
     assert (await do(vhost, "discard", "j1", "--yes", "--why", "a test"))[0] == 0

@@ -179,7 +179,7 @@ def test_service_with_a_failed_task_shuts_down_and_closes_its_links() -> None:
     process, _ = serve(fail_after=0.1)
     out, err = end(process)
     assert process.returncode == 1
-    assert "ending: a part of the service failed" in err
+    assert "the service ends after an unhandled error: a part of the service failed" in err
     assert "RuntimeError: this part is broken" in err
     assert out.splitlines() == ["cleaned up", "said goodbye"]
 

@@ -122,7 +122,7 @@ def test_encoder_writes_numpy_numbers_as_json_dumps() -> None:
     """A decision reckons with rows of numbers, and one of them may get into its record."""
     assert wire.encode({"load": np.float64(2.5)}) == b'{"load":2.5}'
     assert wire.encode({HALF: np.float64(2.5)}) == b'{"\\ud800":2.5}'
-    with pytest.raises(TypeError, match="there is no JSON for a object"):
+    with pytest.raises(TypeError, match="a value of type object cannot be written as JSON"):
         wire.encode({"load": object()})
 
 

@@ -90,7 +90,7 @@ def test_explanation_of_a_substation_never_read_shows_null() -> None:
     ("closed", "why"),
     [
         ("drained", DRAINED),
-        ("ejected", "ejected for another 5 s: it failed again and again"),
+        ("ejected", "ejected for another 5 s after repeated failures"),
         ("failed", "HTTP 500"),
         ("refused", "unroutable"),
         ("no consumer", NO_CONSUMER),

@@ -173,15 +173,18 @@ def test_simulate_names_a_wrong_trace_file(
         (["--connectors", "many"], "--connectors"),
         (["--session", "5-2"], "durations must be above 0, and rise"),
         (["--session", "long"], "--session"),
-        (["--periods", "0,often"], "a period is a number, or one with an s: 'often'"),
-        (["--outage", "9:1:2"], "no substation can be away so"),
+        (
+            ["--periods", "0,often"],
+            "a period must be a number of session times, or seconds as in 2s, got 'often'",
+        ),
+        (["--outage", "9:1:2"], "an outage needs a known substation"),
         (["--outage", "soon"], "--outage"),
         (["--outage", "1:1:5", "--outage", "1:4:9"], "must be over before the next"),
         (["--json", "/no/such/folder/x"], "there is no folder /no/such/folder"),
         (["--png", "/no/such/folder/x"], "there is no folder /no/such/folder to write --png to"),
-        (["--power", "11"], "--power makes durations of the energies in a --trace"),
-        (["--trace", "x", "--session", "3"], "--session is for jobs by chance"),
-        (["--trace", "x", "--burst", "2"], "--burst is for jobs by chance"),
+        (["--power", "11"], "--power needs a --trace"),
+        (["--trace", "x", "--session", "3"], "--session is for random jobs"),
+        (["--trace", "x", "--burst", "2"], "--burst is for random jobs"),
     ],
 )
 def test_simulate_exits_2_on_wrong_usage(
