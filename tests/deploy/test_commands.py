@@ -217,7 +217,7 @@ def test_up_removes_obsolete_users_once_all_is_ready(
     assert up(done, Script("new", done, ENDED, broker=OldBroker(1, {}, ())), None) == 1
     assert (tmp_path / "substation").exists()
     assert up(done, Script("new", done, broker=OldBroker(1, {}, ())), None) == 0
-    assert "user substation is gone" in capsys.readouterr().out
+    assert "Removed RabbitMQ's user substation:" in capsys.readouterr().out
     assert [file.name for file in tmp_path.iterdir()] == ["api"]
     done.clear()
     with pytest.raises(GridError, match="it stays"):
@@ -232,7 +232,7 @@ def test_failed_up_restores_the_previous_setup(capsys: pytest.CaptureFixture[str
     assert done[-4:] == ["new explain api", "old files", "old state", "old start"]
     said = capsys.readouterr().out
     assert "api is not ready: refused" in said
-    assert "with the settings from before" in said
+    assert "with the previous settings" in said
 
 
 def test_failed_up_removes_the_users_it_added(
@@ -253,7 +253,7 @@ def test_failed_up_says_when_it_cannot_restore_the_previous_setup(
     """The output does not claim that the settings from before are in force."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done, failing="start")) == 1
-    assert "nor can the settings from before be set up: start failed" in capsys.readouterr().out
+    assert "and the previous settings cannot be restored: start failed" in capsys.readouterr().out
 
 
 def test_failed_first_up_stops_everything() -> None:

@@ -46,7 +46,7 @@ def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> N
     clone.leave_out_substation("substation4")
     last = clone.call("up")
     assert last.returncode == 0, last.stdout + last.stderr
-    assert "user substation.substation4 is gone" in last.stdout
+    assert "Removed RabbitMQ's user substation.substation4:" in last.stdout
     assert not (clone.folder / ".secrets" / "substation.substation4").exists()
 
     passwords = [file.read_text().strip() for file in (clone.folder / ".secrets").iterdir()]
@@ -101,7 +101,7 @@ def test_up_restores_the_previous_settings_when_a_change_fails(clone: Clone) -> 
     failed = clone.call("up", PREFETCH="7", CONNECTORS="6")
     assert failed.returncode == 1
     assert "not with 7" in failed.stdout
-    assert "with the settings from before" in failed.stdout
+    assert "with the previous settings" in failed.stdout
 
     again = clone.call("up")
     assert again.returncode == 0, again.stdout + again.stderr
