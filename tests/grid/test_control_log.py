@@ -249,9 +249,9 @@ def silent(_: Stream) -> None:
     ("trouble", "words"),
     [
         (away, "away"),
-        (blocked, "no messages now"),
+        (blocked, "blocks publishers"),
         (refused, "refused"),
-        (not_read, "s1: was not read back"),
+        (not_read, "s1: the change was not read back"),
         (silent, "within 0.05 s"),
     ],
 )

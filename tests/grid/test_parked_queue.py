@@ -98,7 +98,7 @@ async def test_parked_tool_list_and_show_leave_messages_unchanged(
     assert [line.split()[0] for line in out.splitlines()] == ["ID", "j1", "j2", "bad"]
     await waits_in(declarer, topology.PARKED_QUEUE, 3)
     _, out, err = await do(vhost, "list", "--json", "--limit", "2")
-    assert (len(out.splitlines()), err) == (2, "and more: --limit 2 are shown\n")
+    assert (len(out.splitlines()), err) == (2, "more messages: only --limit 2 are shown\n")
     await waits_in(declarer, topology.PARKED_QUEUE, 3)
     status, out, _ = await do(vhost, "show", "j2")
     assert status == 0
@@ -234,7 +234,7 @@ async def test_parked_tool_settles_nothing_on_a_broken_connection(
 
 async def test_parked_tool_gives_up_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives up after a time, unlike a service."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
     one = ParkedQueue(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):
         await run(arguments(["list"]), one, io.StringIO(), io.StringIO())
