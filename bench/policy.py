@@ -148,8 +148,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
     parser.add_argument("--decisions", type=int, default=500, help="in a row (%(default)s)")
     parser.add_argument("--repeats", type=int, default=9, help="of these (%(default)s)")
-    told = parser.parse_args(arguments)
-    times = Times(max(1, told.decisions), max(1, told.repeats))
+    options = parser.parse_args(arguments)
+    times = Times(max(1, options.decisions), max(1, options.repeats))
     sys.stdout.write(f"{HEADER}\n")
     for count in GOALS:
         for state in STATES:

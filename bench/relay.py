@@ -21,7 +21,7 @@ from bench.stand_ins import StandIns
 from deploy.local.ports import free_ports
 from grid import topology
 
-LOOK_SECONDS: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 STALL_SECONDS: Final = 90.0  # without a message that is passed on
 RATE, CPU, BROKER = "requests/s", "CPU µs a request", "RabbitMQ CPU µs a request"
 OURS, SILENT = "dispatcher", "dispatcher, no event log"
@@ -195,5 +195,5 @@ async def _moved(stand_ins: StandIns, running: Program | None, least: int) -> in
         elif time.monotonic() - since > STALL_SECONDS:
             log = "" if running is None else running.log_end()
             raise NotMeasured(f"no more than {found} requests were passed on\n{log}")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_INTERVAL)
     return found

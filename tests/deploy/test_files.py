@@ -199,9 +199,11 @@ def test_program_lists_the_files_whose_change_restarts_it(tmp_path: Path) -> Non
     assert "API_KEYS_FILE" not in programs["api"].environment
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
-    told = {each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs}
-    assert told["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own, shared]
-    assert told["api"].environment["API_KEYS_FILE"] == str(own)
+    with_keys = {
+        each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs
+    }
+    assert with_keys["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own, shared]
+    assert with_keys["api"].environment["API_KEYS_FILE"] == str(own)
     before = files.digest([own, tmp_path / "not there"])
     own.write_text("# none\n")
     assert files.digest([own, tmp_path / "not there"]) != before

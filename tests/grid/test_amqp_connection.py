@@ -240,14 +240,14 @@ async def test_connection_tells_confirms_from_nacks(  # noqa: D103
 async def test_connection_ends_when_the_peer_does_not_speak_amqp(  # noqa: D103
     connection: Connection, data: bytes
 ) -> None:
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     bring(connection, data)
     assert recorded(connection).aborted
     connection.connection_lost(None)
     assert connection.is_closed
     await asyncio.sleep(0)
-    assert told == []
+    assert errors == []
 
 
 @asynccontextmanager
@@ -277,12 +277,12 @@ async def test_connection_error_names_a_port_where_nobody_listens() -> None:  # 
 
 async def test_connection_cancelled_while_it_opens_leaves_no_error() -> None:
     """Nothing is left behind, and the loop is told of no error."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(5), "127.0.0.1", 0)
     parameters = ConnectionParameters("127.0.0.1", silent.sockets[0].getsockname()[1])
     with pytest.raises((TimeoutError, AMQPError)):
         await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 0.2)
     await asyncio.sleep(0.05)
     silent.close()
-    assert told == []
+    assert errors == []

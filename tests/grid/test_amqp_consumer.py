@@ -231,8 +231,8 @@ async def test_delivery_over_which_the_callback_fails_is_dead_lettered(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """The message is dead-lettered, not requeued for ever; the loop's handler ends the service."""
-    told: list[object] = []
-    handler = lambda _, context: told.append(context["exception"])  # noqa: E731
+    errors: list[object] = []
+    handler = lambda _, context: errors.append(context["exception"])  # noqa: E731
     asyncio.get_running_loop().set_exception_handler(handler)
     taken: list[str | None] = []
 
@@ -248,7 +248,7 @@ async def test_delivery_over_which_the_callback_fails_is_dead_lettered(
     async with running(link, link.run(deliver=deliver)):
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
     await waits_in(declarer, QUEUE, 0)
-    assert list(map(repr, told)) == ["KeyError('some mistake')"]
+    assert list(map(repr, errors)) == ["KeyError('some mistake')"]
     dead = Recorder(vhost.url(), topology.DEAD)
     async with dead.running():
         await eventually(lambda: dead.ids == ["poison"], "it is put aside")

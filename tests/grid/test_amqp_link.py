@@ -77,8 +77,8 @@ async def test_link_retries_when_a_connection_breaks_as_it_is_made(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If RabbitMQ is killed just then, the loop gets no error, and the link tries again."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     connections = count()
     made = Connection.connection_made
 
@@ -91,7 +91,7 @@ async def test_link_retries_when_a_connection_breaks_as_it_is_made(
     seen = Seen()
     async with running(Declarer("declarer", [vhost.url()], seen)):
         assert seen.ups() == [False, True]
-        assert told == []
+        assert errors == []
 
 
 async def test_link_that_ends_closes_its_connection(vhost: VirtualHost) -> None:

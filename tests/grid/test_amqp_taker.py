@@ -190,8 +190,8 @@ async def test_taker_fails_all_requests_when_its_link_breaks(vhost: VirtualHost)
         asked = [asyncio.create_task(link.take(QUEUE.name)) for _ in range(3)]
         await asyncio.sleep(0.05)
         await proxy.reopen()
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(each) for each in told] == [BrokerUnavailable] * 3
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in answers] == [BrokerUnavailable] * 3
         await send(vhost, "a")
         await eventually(lambda: link.connected, "the link is back")
         assert (await taken(link)).id == "a"

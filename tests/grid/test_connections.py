@@ -271,10 +271,10 @@ def test_server_survives_any_bytes_of_a_client(
     pieces: list[tuple[bytes, bool]],
 ) -> None:
     """In any order, with a pause for the answer or without: no error is left to the loop."""
-    told: list[dict[str, object]] = []
+    errors: list[dict[str, object]] = []
 
     async def send() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         async with serve(Limits(9, 9, 9, 9)) as port:
             reader, writer = await asyncio.open_connection(HOST, port)
             with suppress(ConnectionError, TimeoutError):
@@ -291,7 +291,7 @@ def test_server_survives_any_bytes_of_a_client(
 
     asyncio.run(send())
     gc.collect()  # a task whose error nobody asked for says so when it goes
-    assert told == []
+    assert errors == []
 
 
 @pytest.mark.parametrize(
@@ -372,11 +372,11 @@ async def test_server_bounds_connections_that_wait_for_their_503() -> None:
     async with serve(Limits(total=1, per_address=1, waiting=2, accepted_at_once=9)) as port:
         held = await connect(port)
         held[1].write(POST)
-        told = [await connect(port) for _ in range(2)]
+        refused = [await connect(port) for _ in range(2)]
         surplus = [await connect(port) for _ in range(3)]
         async with asyncio.timeout(TIMEOUT / 2):
             assert all([await ended(reader) for reader, _ in surplus])
-        assert [b"503" in await answer_of(each) for each in told] == [True, True]
+        assert [b"503" in await answer_of(each) for each in refused] == [True, True]
         held[1].close()
 
 

@@ -388,8 +388,10 @@ async def test_control_log_restates_controls_to_a_redeclared_stream(
         if cut_off:
             await proxy.open()
         async with listener.running():
-            told = encode_of(drained("s1", 3))
-            await eventually(lambda: any(told in each for each in listener.bodies), "it is told")
+            expected = encode_of(drained("s1", 3))
+            await eventually(
+                lambda: any(expected in each for each in listener.bodies), "it is told"
+            )
 
 
 def encode_of(control: Control) -> bytes:

@@ -149,20 +149,18 @@ def test_controls_one_full_message_replaces_all_before_it(
     messages: list[Message], after: int
 ) -> None:
     """So retention may drop what came before it, and telling it again changes nothing."""
-    all_told = Message(merged(*messages[:after]))
+    joined = Message(merged(*messages[:after]))
     rest = messages[after:]
-    assert (
-        merged(all_told, *rest) == merged(*messages[:after], all_told, *rest) == merged(*messages)
-    )
+    assert merged(joined, *rest) == merged(*messages[:after], joined, *rest) == merged(*messages)
 
 
 @THOROUGH
 @given(st.lists(set_controls, max_size=8))
 def test_controls_merge_returns_exactly_what_changed(controls: list[Control]) -> None:
     """A reader that gets each change knows the same as one that asks for the state."""
-    known, told = Controls(), dict[str, Control]()
+    known, reported = Controls(), dict[str, Control]()
     for each in controls:
         for changed in known.merge([each]):
-            assert told.get(changed.substation) != changed
-            told[changed.substation] = changed
-    assert tuple(told[name] for name in sorted(told)) == known.all()
+            assert reported.get(changed.substation) != changed
+            reported[changed.substation] = changed
+    assert tuple(reported[name] for name in sorted(reported)) == known.all()

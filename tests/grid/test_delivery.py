@@ -188,9 +188,9 @@ async def _go_through(steps: list[tuple[str, int]], gap_seconds: float) -> None:
     story.check()
     assert failed == []
     raise_violations()
-    told, channel = story.told, story.channel
-    assert {tag: how for how, tag in channel.ended} == told
-    assert channel.outstanding.keys() == channel.delivered() - told.keys()
+    settled, channel = story.settled, story.channel
+    assert {tag: how for how, tag in channel.ended} == settled
+    assert channel.outstanding.keys() == channel.delivered() - settled.keys()
 
 
 class Story:
@@ -199,7 +199,7 @@ class Story:
     def __init__(self, gap_seconds: float) -> None:
         self._gap_seconds = gap_seconds
         self.channel = Channel(gap_seconds)
-        self.told: dict[int, str] = {}  # what was first done with deliveries of this channel
+        self.settled: dict[int, str] = {}  # what was first done with deliveries of this channel
         self._pool: list[tuple[Channel, Delivery]] = []
         self._gone: list[tuple[Channel, list[bytes]]] = []  # with the frames until they went
 
@@ -212,20 +212,20 @@ class Story:
         elif step == "end":
             self.channel.acknowledger.end()
             self._gone.append((self.channel, list(self.channel.frames)))
-            self.channel, self.told = Channel(self._gap_seconds), {}
+            self.channel, self.settled = Channel(self._gap_seconds), {}
         elif self._pool:
             channel, one = self._pool[number % len(self._pool)]
-            assert one.is_live == (channel is self.channel and int(one.id or 0) not in self.told)
+            assert one.is_live == (channel is self.channel and int(one.id or 0) not in self.settled)
             ENDS[step](one)
             assert not one.is_live
             if channel is self.channel:
-                self.told.setdefault(int(one.id or 0), step)
+                self.settled.setdefault(int(one.id or 0), step)
 
     def check(self) -> None:
         """Compare what RabbitMQ was sent with what was done first."""
         ended = self.channel.ended
-        assert {tag: how for how, tag in ended}.items() <= self.told.items()
-        given_back = [tag for tag, how in self.told.items() if how != "ack"]
+        assert {tag: how for how, tag in ended}.items() <= self.settled.items()
+        given_back = [tag for tag, how in self.settled.items() if how != "ack"]
         assert [tag for how, tag in ended if how != "ack"] == given_back
         for channel, until in self._gone:
             assert channel.frames == until, "a channel that is gone sends nothing"
@@ -300,8 +300,8 @@ async def test_link_that_ends_sends_pending_acknowledgements() -> None:
 
 async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fails() -> None:
     """The mistake came after the acknowledgement: a second word would cost the channel."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
     def deliver(delivery: Delivery) -> None:
         delivery.ack()
@@ -314,7 +314,7 @@ async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fai
             await eventually(lambda: settled(one.connections[0]), "it is acknowledged")
             await asyncio.sleep(0.05)  # for what might still come
         assert settled(one.connections[0]) == [("ack", 1)]
-    assert len(told) == 1
+    assert len(errors) == 1
 
 
 async def test_stream_reader_acknowledges_many_at_once() -> None:

@@ -18,12 +18,12 @@ def test_isolation_logs_an_error_with_its_traceback_when_it_begins_changes_and_e
     caplog.set_level(logging.INFO)
     registry = CollectorRegistry()
     isolation = Isolation(registry)
-    told: list[str] = []
+    reported: list[str] = []
     for error in [ValueError("x"), ValueError("x"), KeyError("y"), None, None, ValueError("x")]:
-        with isolation.of("the page of a", told.append):
+        with isolation.of("the page of a", reported.append):
             if error is not None:
                 raise error
-    assert told == ["ValueError: x", "ValueError: x", "KeyError: 'y'", "ValueError: x"]
+    assert reported == ["ValueError: x", "ValueError: x", "KeyError: 'y'", "ValueError: x"]
     lines = [(each.levelno, each.message) for each in caplog.records]
     assert lines == [
         (logging.ERROR, "the page of a failed and is skipped: ValueError: x"),

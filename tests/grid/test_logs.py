@@ -77,7 +77,7 @@ def test_logs_go_to_stderr_in_the_configured_format(
     assert second.endswith("INFO    test: now shown")
 
 
-def told(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def logged(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Log that a job was sent, and return the records."""
     with caplog.at_level(level):
         logs.tell(logging.getLogger("test"), "job1", trace, "sent", substation="s1")
@@ -88,7 +88,7 @@ def test_job_log_record_has_job_id_and_trace_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As fields of the JSON object, and at the end of a line of text."""
-    [record] = told(TRACE, logging.INFO, caplog)
+    [record] = logged(TRACE, logging.INFO, caplog)
     line = json.loads(JsonFormatter().format(record))
     assert line["message"] == "sent"
     assert (line["job"], line["substation"]) == ("job1", "s1")
@@ -103,6 +103,6 @@ def test_job_log_record_is_info_only_if_the_trace_is_sampled(
 ) -> None:
     """There are too many jobs: at level debug each has a line, at info only if its caller asks."""
     other = Trace("a" * 32, "b" * 16)
-    assert told(other, logging.INFO, caplog) == []
-    [record] = told(other, logging.DEBUG, caplog)
+    assert logged(other, logging.INFO, caplog) == []
+    [record] = logged(other, logging.DEBUG, caplog)
     assert record.levelname == "DEBUG"

@@ -67,7 +67,7 @@ async def park(vhost: VirtualHost, declarer: Declarer, *ids: str, **more: Any) -
     await waits_in(declarer, topology.PARKED_QUEUE, len(ids))
 
 
-async def told(vhost: VirtualHost, count: int) -> list[Event]:
+async def events_read(vhost: VirtualHost, count: int) -> list[Event]:
     """Read so many events, and return them."""
     listener = Listener(vhost.url(), topology.EVENTS, "first")
 
@@ -120,7 +120,7 @@ async def test_parked_tool_replay_is_published_and_recorded(
     (sent,) = (await requested(vhost, 1)).deliveries
     assert (sent.id, messages.decode(sent.body).id) == ("j2", "j2")
     assert sent.headers == {parking.REPLAYS_HEADER: 5}
-    (event,) = await told(vhost, 1)
+    (event,) = await events_read(vhost, 1)
     assert (event.kind, event.job, event.detail) == (State.QUEUED, "j2", {parking.REPLAYS: 5})
     assert event.reason == f"{module.REPLAYED}; it was parked: none: s9"
 
@@ -140,7 +140,7 @@ async def test_parked_tool_replays_all_but_what_is_no_request(
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
     found = (await requested(vhost, MANY)).ids
     assert sorted(map(str, found)) == sorted(ids)  # requeued messages are in another order
-    assert len(await told(vhost, MANY)) == MANY
+    assert len(await events_read(vhost, MANY)) == MANY
     status, out, err = await do(vhost, "replay", "--all", "--force")
     assert (status, out, err) == (0, "replayed  bad\n", "")
 
@@ -175,7 +175,7 @@ async def test_parked_tool_discards_only_with_yes_and_records_it(
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
     assert (await do(vhost, "discard", "j1", "--yes", "--why", "a test"))[0] == 0
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
-    (event,) = await told(vhost, 1)
+    (event,) = await events_read(vhost, 1)
     assert (event.kind, event.job) == (State.CANCELLED, "j1")
     assert event.reason == f"{module.DISCARDED}: a test; it was parked: none: s9"
 

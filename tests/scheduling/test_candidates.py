@@ -229,6 +229,6 @@ def test_least_utilised_of_a_thousand_are_found() -> None:
     """Among a thousand, whatever their order."""
     table = table_of(*(Row(f"s{n}", n * 7 % 1000, places=2000) for n in range(1000)))
     names = table.names
-    lightest = [names[number] for number in table.least_utilised(20, (), NOW)]
-    loads = [table.tracker.substations[name].load for name in lightest]
+    least = [names[number] for number in table.least_utilised(20, (), NOW)]
+    loads = [table.tracker.substations[name].load for name in least]
     assert loads == list(range(20))

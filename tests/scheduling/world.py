@@ -17,7 +17,7 @@ CONNECTORS = 4
 POWERS = st.sampled_from([2.0, 7.4, 22.0, 150.0])
 DISTURBANCES = st.sampled_from(
     [
-        "send_again", "refuse", "take_back", "start_dispatcher_anew", "leave_and_return",
+        "send_again", "refuse", "reclaim", "start_dispatcher_anew", "leave_and_return",
         "arrive_twice", "vanish", "restart", "restart_unnoticed", "cut_or_mend", "fail_page",
     ]
 )  # fmt: skip
@@ -127,7 +127,7 @@ class World(RuleBasedStateMachine):
             self.blurred |= not self.truth.sent.pop().known
             self.tracker.undo(A)
 
-    def take_back(self) -> None:
+    def reclaim(self) -> None:
         """A job that waits in vain goes elsewhere."""
         if self.truth.ready:
             self.truth.ready.popleft()

@@ -154,10 +154,19 @@ def test_burst_arrives_at_one_instant(burst: int, jobs: int) -> None:
         (lambda: Setting((1, 0), 1), "a connector or more"),
         (lambda: Setting((1,), -1), "period must be 0 s or more, got -1"),
         (lambda: Setting((1,), 1, event_latency=nan), "event_latency must be 0 s or more, got nan"),
-        (lambda: Setting((1,), 1, outages=(Outage(1, 0, 1),)), "an outage needs a known substation"),
-        (lambda: Setting((1,), 1, outages=(Outage(0, 2, 1),)), "an outage needs a known substation"),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(1, 0, 1),)),
+            "an outage needs a known substation",
+        ),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(0, 2, 1),)),
+            "an outage needs a known substation",
+        ),
         (lambda: Setting((1,), 1, outages=(Outage(0, 5, 9), Outage(0, 1, 5))), "over before"),
-        (lambda: Setting((1,), 1, outages=(Outage(0, 1, inf),)), "an outage needs a known substation"),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(0, 1, inf),)),
+            "an outage needs a known substation",
+        ),
         (lambda: Durations(0.0), "above 0"),
         (lambda: Durations(3.0, 2.0), "rise"),
     ],
