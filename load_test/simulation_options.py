@@ -113,7 +113,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--nobody-ahead",
         action="store_true",
-        help="all wait centrally: none is sent ahead to a substation that is full",
+        help="all jobs wait centrally: none is dispatched ahead to a full substation",
     )
     group.add_argument(
         "--send-at-once", action="store_true", help="least-loaded does not wait centrally either"

@@ -40,7 +40,7 @@ class Candidate:
         drained: An operator drains it.
         limit: Sessions at most, as set by an operator; None where none is set.
         ejected: It is left out, since it failed again and again.
-        reserved: It is kept free for one job.
+        reserved: It is reserved for one job.
         problem: Why nothing may be sent there; None where jobs may.
         reason: Why a job cannot go there now: the problem, or that it is full; None where it can.
     """

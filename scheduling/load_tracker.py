@@ -79,7 +79,7 @@ class LoadTracker:
         if self.substations.get(state.substation) is state:
             self._change(state)
 
-    # what is heard of a substation
+    # what is observed of a substation
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Apply a page that was asked for at ``asked_at``."""

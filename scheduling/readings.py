@@ -52,7 +52,7 @@ class Reading:
 
     ``load`` is sessions in progress, power is in kW, ``session_seconds`` how long a session took on
     average. ``counts`` is there if the page has the session counters and the process's start.
-    ``substation`` is whose page it is, by its own word. ``ages`` is how many seconds old each gauge
+    ``substation`` is the one that the page names. ``ages`` is how many seconds old each gauge
     was when the page was asked for, where the page has a timestamp for it.
     """
 

@@ -117,7 +117,7 @@ class Setting:
     or, if it is None, never. With ``counters`` a page has the session counters and its gauge counts
     sessions; without, a substation accepts whatever it is sent, and its gauge counts all of that.
     With ``waits`` requests wait centrally while all is full; without, each is sent at once. With
-    ``send_ahead``, while many wait, one is sent ahead to each substation that is full. With
+    ``send_ahead``, while many wait, one job is dispatched ahead to each full substation. With
     ``power`` each reports the power its sessions draw, and its rated power: enough for all at once.
     """
 

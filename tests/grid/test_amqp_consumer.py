@@ -117,7 +117,7 @@ async def test_rejected_delivery_is_dead_lettered(vhost: VirtualHost) -> None:
     async with one.running(), dead.running():
         await eventually(lambda: one.deliveries, "it is delivered")
         one.deliveries[0].reject()
-        await eventually(lambda: dead.deliveries, "it is put aside")
+        await eventually(lambda: dead.deliveries, "it is dead-lettered")
     (found,) = dead.deliveries
     assert (found.id, found.body) == ("bad", b"bad")
     (death,) = found.headers["x-death"]
@@ -251,7 +251,7 @@ async def test_delivery_over_which_the_callback_fails_is_dead_lettered(
     assert list(map(repr, errors)) == ["KeyError('some mistake')"]
     dead = Recorder(vhost.url(), topology.DEAD)
     async with dead.running():
-        await eventually(lambda: dead.ids == ["poison"], "it is put aside")
+        await eventually(lambda: dead.ids == ["poison"], "it is dead-lettered")
 
 
 class Forsaken(Consumer):

@@ -290,7 +290,7 @@ def test_server_survives_any_bytes_of_a_client(
             other[1].close()
 
     asyncio.run(send())
-    gc.collect()  # a task whose error nobody asked for says so when it goes
+    gc.collect()  # a task whose error was never retrieved reports it when it is collected
     assert errors == []
 
 

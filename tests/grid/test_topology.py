@@ -77,7 +77,7 @@ def test_topology_parked_queue_drops_nothing() -> None:
 
 
 def test_topology_requests_queue_has_a_single_active_consumer() -> None:
-    """Two ledgers would each count half: a standby takes over only once the active one is gone."""
+    """Two load trackers would each count half: a standby takes over once the active one is gone."""
     assert topology.REQUESTS_QUEUE.arguments["x-single-active-consumer"] is True
     assert "x-single-active-consumer" not in substation_queue("substation1").arguments
 

@@ -1,4 +1,4 @@
-"""Whatever may happen to a fleet: tables of rows, and what is heard one after the other."""
+"""Whatever may happen to substations: rows, and changes one after the other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SLOW_START = 4.0  # seconds
 
 @dataclass
 class World:
-    """A fleet that begins well, and the time; each of ``CHANGES`` lets something happen."""
+    """Two healthy substations, and the time; each of ``CHANGES`` makes something happen."""
 
     now: float = NOW
     table: CandidateTable = field(

@@ -1,4 +1,4 @@
-"""Fleets made of tables: a row has what is known of one substation, and why it is ineligible."""
+"""Candidate tables made of rows: what is known of one substation, and why it is ineligible."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CLOSED: Final[Mapping[str, Callable[[LoadTracker, Row], None]]] = {
 
 
 def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
-    """Make the fleet of a table, as of ``NOW``."""
+    """Return the candidate table of these rows, as of ``NOW``."""
     tracker = LoadTracker(STALE, default_connectors=10)
     tracker.keep(dict.fromkeys(row.name for row in rows))
     for row in rows:
@@ -86,7 +86,7 @@ def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
 
 
 def enter(tracker: LoadTracker, row: Row) -> None:
-    """Enter what a row says into a ledger."""
+    """Enter what a row says into a load tracker."""
     name = row.name
     if row.limit is not None:
         tracker.control(name, Control(name, Availability.AVAILABLE, row.limit, 1))

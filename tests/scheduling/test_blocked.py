@@ -122,7 +122,7 @@ def test_ejection_spares_substations_where_all_fail(
 
 
 def test_ejection_ends_when_the_other_substations_fail() -> None:
-    """It is needed then; it ramps up, and failing once more counts as before."""
+    """It is needed then; it goes through slow start, and failing once more counts as before."""
     tracker = tracker_of(A, "b")
     tracker.read("b", PLAIN, 0)
     for _ in range(FREE_FAILURES + 1):
@@ -161,7 +161,7 @@ def test_missed_page_is_no_failure_before_the_gauge_is_stale() -> None:
 
 
 def test_load_tracker_knows_another_eligible_substation() -> None:
-    """Jobs are taken back from a substation only if there is somewhere else for them."""
+    """Jobs are reclaimed from a substation only if another can charge them."""
     tracker = tracker_of(A, "b")
     sync_baseline(tracker, page(0))
     assert tracker.another("b", 0)
@@ -170,7 +170,7 @@ def test_load_tracker_knows_another_eligible_substation() -> None:
 
 
 def test_load_tracker_reports_each_changed_substation_once() -> None:
-    """What follows from an account is worked out anew only if it has changed."""
+    """What follows from a state is computed again only if it has changed."""
     tracker = tracker_of(A, "b")
     a, b = tracker.substations[A], tracker.substations["b"]
     assert tracker.take_changed() == [a, b]

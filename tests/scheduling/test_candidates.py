@@ -83,7 +83,7 @@ def test_candidates_include_power_exactly_at_the_rating(
 
 @pytest.mark.parametrize("closed", CLOSED)
 def test_ineligible_substation_is_no_candidate(closed: str) -> None:
-    """Whatever the reason, though it is the lightest, and though it alone is named."""
+    """Whatever the reason, even if it is the least utilised, and even if it alone is allowed."""
     table = table_of(Row("a", closed=closed), Row("b", 9))
     assert table.tracker.ineligible_reason(table.tracker.substations["a"], NOW) is not None
     assert names(table) == ["b"]
@@ -111,7 +111,7 @@ def test_candidates_are_only_the_allowed_substations(
 
 
 def test_candidates_without_current_pages_follow_the_load_tracker() -> None:
-    """Then those are open whose queue is known to have a consumer and whose scale is set."""
+    """Then the candidates are those whose queue has a consumer and whose baseline is set."""
     table = table_of(
         Row("a", 2),
         Row("b", 5, in_flight_kw=(7, 7)),
@@ -143,7 +143,7 @@ def test_candidates_with_one_current_page_follow_the_gauges() -> None:
 
 
 def test_candidates_for_dispatch_ahead_need_all_connectors_taken() -> None:
-    """Then one at each that hears; and not where the power is taken."""
+    """Then one at each whose events arrive; and not where the power is taken."""
     table = table_of(
         Row("a", 10), Row("b", 9), Row("weak", 10, rated=80), Row("drained", closed="drained")
     )

@@ -59,7 +59,7 @@ def test_candidate_with_one_stale_gauge_is_ineligible() -> None:
 
 
 def come_back(row: Row, slow_start: float) -> CandidateTable:
-    """Make a fleet of one substation that failed for long and is read again at ``NOW``."""
+    """Return a table of one substation that failed for long and is read again at ``NOW``."""
     table = table_of(row, slow_start=slow_start)
     table.tracker.fail(row.name, "no answer", NOW - STALE - 1)
     table.tracker.fail(row.name, "no answer", NOW)
@@ -186,7 +186,7 @@ def test_candidate_table_that_starts_empty_accepts_substations() -> None:
 
 
 def test_candidates_show_each_change_of_the_load_tracker() -> None:
-    """Each change in the ledger shows in the very next decision."""
+    """Each change in the load tracker shows in the very next decision."""
     table = table_of(Row("a", 2, session=5), Row("b"))
     tracker = table.tracker
 

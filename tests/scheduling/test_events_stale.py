@@ -30,7 +30,7 @@ def test_events_stale_time_counts_from_the_first_page_ahead() -> None:
 
 
 def test_events_are_fresh_again_when_they_catch_up_with_the_page() -> None:
-    """The event log is heard as soon as it has told what the page showed."""
+    """The events are fresh as soon as they report what the page showed."""
     tracker, state = synced()
     tracker.read(A, page(2, 2), 10)
     tracker.report(A, Counts(1, 1, 0, 0, RUN))
@@ -76,7 +76,7 @@ def test_first_page_of_a_run_does_not_make_events_stale(run: float) -> None:
 
 
 def test_event_of_an_earlier_run_is_ignored() -> None:
-    """Its counters are on another scale."""
+    """Its counters have another baseline."""
     tracker, state = synced()
     tracker.read(A, page(1, 1), 1)
     tracker.report(A, Counts(9, 99, 90, 0, RUN - 1))

@@ -175,7 +175,7 @@ def test_decision_record_lists_the_least_utilised(count: int, listed: int) -> No
 
 
 def test_decision_record_always_contains_the_chosen_substation() -> None:
-    """If the chosen one is not among the lightest, it comes last."""
+    """If the chosen one is not among the least utilised, it comes last."""
     table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = table.candidates_for(7, (), NOW)
     assert found is not None

@@ -120,7 +120,7 @@ def test_slow_start_ends() -> None:
 
 
 def test_slow_start_begins_when_the_ejection_ends() -> None:
-    """While it is left out, it is not given anything that it could ramp up with."""
+    """While it is ejected it gets no jobs, so slow start cannot advance."""
     health, _ = fallen(4)
     assert health.unsteady(0, 1)
     assert health.slow_start_limit(50, 5, 1) == 1

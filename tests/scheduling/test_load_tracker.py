@@ -47,7 +47,7 @@ def test_baseline_is_set_from_the_queue_depth(ready: float, load: float) -> None
 def test_baseline_is_not_set_from_an_ambiguous_queue_depth(
     answer: float | None, accepted: float, asked_at: float, why: str
 ) -> None:
-    """The scale is not set on a guess."""
+    """The baseline is not set on a guess."""
     tracker = tracker_of()
     tracker.read(A, page(5, 5), 0)
     tracker.ask_depth(A)
@@ -65,7 +65,7 @@ def test_baseline_is_not_set_from_an_ambiguous_queue_depth(
 
 
 def test_load_counts_each_job_once_from_dispatch_to_completion() -> None:
-    """A job is outstanding, then a session, then gone, whichever word of it comes first."""
+    """A job is outstanding, then a session, then gone, whichever report of it comes first."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
     tracker.dispatch(A, 1)
@@ -95,7 +95,7 @@ def test_load_includes_sessions_that_were_not_dispatched() -> None:
     tracker.read(A, page(3, 3, 0), 1)
     assert state.load == 3
     tracker.dispatch(A, 1)
-    assert state.load == 4, "a job on its way is not hidden behind those of others"
+    assert state.load == 4, "a job in flight is not hidden behind those of others"
 
 
 def test_load_counts_the_next_job_after_a_second_copy() -> None:
@@ -129,7 +129,7 @@ def test_restarted_substation_gets_a_new_baseline() -> None:
     tracker.read(A, page(1, 1, 0, run=RUN + 60), 1)
     assert state.load == 1
     assert tracker.ineligible_reason(state, 1) == NO_BASELINE
-    tracker.report(A, Counts(9, 509, 500, 0, RUN))  # a late word of the run that is over
+    tracker.report(A, Counts(9, 509, 500, 0, RUN))  # a late report of the run that is over
     assert state.load == 1
     tracker.ask_depth(A)
     tracker.depth(A, 2, 1)
@@ -172,7 +172,7 @@ def test_load_tracker_notices_counters_that_come_or_go() -> None:
 
 
 def test_load_tracker_keeps_exactly_the_substations_of_the_target_file() -> None:
-    """One that is gone is forgotten, one that stays keeps its account, one that is back is new."""
+    """One that is gone is forgotten, one that stays keeps its state, one that is back is new."""
     tracker, state = synced(load=2, accepted=2)
     tracker.keep({A: None, "b": 8})
     assert tracker.substations[A] is state
@@ -200,7 +200,7 @@ def test_load_tracker_ignores_news_of_a_removed_substation() -> None:
 
 
 def test_baseline_is_not_set_from_a_depth_older_than_a_dispatch() -> None:
-    """A job may be sent again where no scale is set: the depth may not have counted it."""
+    """A job may be sent again without a baseline: the depth may not have counted it."""
     tracker = tracker_of()
     tracker.read(A, page(0), 0)
     tracker.ask_depth(A)
@@ -213,7 +213,7 @@ def test_baseline_is_not_set_from_a_depth_older_than_a_dispatch() -> None:
 
 
 def test_reclaimed_jobs_invalidate_the_baseline_of_their_substation() -> None:
-    """A job taken back from one substation has its queue's depth asked for, and no other's."""
+    """After a job is reclaimed from one substation, only its queue's depth is asked for."""
     tracker = tracker_of(A, "b", "c")
     for name in (A, "b"):
         tracker.read(name, page(0), 0)
@@ -227,7 +227,7 @@ def test_reclaimed_jobs_invalidate_the_baseline_of_their_substation() -> None:
     assert tracker.substations[A].load == 2, "until then, what was known holds"
     tracker.invalidate_baseline("gone")
     tracker.invalidate_baseline()
-    assert tracker.unsynced() == [A, "b"], "one without counters has no scale to set"
+    assert tracker.unsynced() == [A, "b"], "one without counters needs no baseline"
     assert tracker.ineligible_reason(tracker.substations["c"], 0) is None
 
 
@@ -294,7 +294,7 @@ def test_load_with_counters_excludes_the_queue_depth() -> None:
 
 @given(st.lists(st.sampled_from(["dispatch", "undo", "read", "lighter", "event"]), max_size=40))
 def test_load_is_never_negative(steps: list[str]) -> None:
-    """Whatever is heard, in whatever order, no substation looks lighter than empty."""
+    """Whatever is reported, in whatever order, no substation's load is below zero."""
     tracker, state = synced()
     taken_from_queue = 0
     for now, step in enumerate(steps):
@@ -316,7 +316,7 @@ def test_load_is_never_negative(steps: list[str]) -> None:
 
 
 def test_load_includes_deliveries_that_have_not_begun() -> None:
-    """It is neither in the queue nor taken, and a scale without it would be one short."""
+    """It is neither in the queue nor accepted, and a baseline without it would be one short."""
     counts = Counts(3, 10, 7, 0, RUN, waiting=2)
     tracker = tracker_of()
     tracker.read(A, Reading(3, 3, counts=counts), 0)

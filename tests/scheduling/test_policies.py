@@ -80,7 +80,7 @@ def test_least_loaded_picks_the_lowest_utilisation_after_placing(
     ],
 )
 def test_policies_use_only_their_own_figures(name: str, chosen: str, reason: str) -> None:
-    """The first two use the ledger's load and power, least-gauge only the gauge."""
+    """The first two use the load tracker's figures, least-gauge only the gauge."""
     assert choose(name, open_of(*THREE)) == (chosen, reason)
 
 
@@ -182,7 +182,7 @@ def test_round_robin_goes_in_the_order_of_names() -> None:
 
 
 def test_round_robin_continues_after_a_substation_that_left() -> None:
-    """The next by name follows, even if the fleet has changed."""
+    """The next by name follows, even if the substations have changed."""
     chooser, random = POLICIES["round-robin"](), Random(0)  # noqa: S311
     turns = []
     for there in ["abd", "abd", "acd", "acd", "abd"]:

@@ -1,4 +1,4 @@
-"""Power: what other consumers draw, what the sessions draw, and what is on its way, in kW."""
+"""Power: what other consumers draw, what the sessions draw, and what is in flight, in kW."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USUAL = DEFAULT_POWER_KW
 
 
 def powered(power_kw: float = 0, background_kw: float = 0) -> tuple[LoadTracker, SubstationState]:
-    """Make a ledger that knows substation a, which tells its power: of 400 kW at most."""
+    """Return a load tracker with substation a, which reports its power and a rating of 400 kW."""
     tracker = tracker_of()
     counts = Counts(0, 0, 0, 0, RUN, power_kw)
     reading = Reading(0, 50, power_kw, 400, background_kw, counts)

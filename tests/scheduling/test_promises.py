@@ -38,7 +38,7 @@ def known(tracker: LoadTracker) -> dict[str, Any]:
 def test_least_loaded_always_picks_the_least_utilised_candidate(
     rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
-    """By arithmetic on each account alone; if none is chosen, none has capacity."""
+    """By arithmetic on each substation's state alone; if none is chosen, none has capacity."""
     table = table_of(*rows)
     found = table.candidates_for(requested, allowed, NOW)
     substations, blind = oracle.usable(table.tracker, allowed, NOW)
@@ -58,7 +58,7 @@ def test_least_loaded_always_picks_the_least_utilised_candidate(
 def test_decision_does_not_change_the_load_tracker(
     name: str, rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
-    """A decision only reads; the ledger changes when the job is dispatched."""
+    """A decision only reads; the load tracker changes when the job is dispatched."""
     table = table_of(*rows, slow_start=SLOW_START)
     before = known(table.tracker)
     if (found := table.candidates_for(requested, allowed, NOW, ahead=True)) is not None:
@@ -73,7 +73,7 @@ def test_decision_does_not_change_the_load_tracker(
 def test_candidate_table_follows_any_history(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
-    """After each change and passing of time, the candidates are those that the accounts imply."""
+    """After each change and passing of time, the candidates are those that the states imply."""
     for world in after_each(changes):
         table, now = world.table, world.now
         found = after(table.candidates_for(requested, allowed, now))
@@ -157,6 +157,6 @@ def test_unequal_transformers_fill_in_proportion(
 
 
 def test_substations_that_start_uneven_are_evened_out() -> None:
-    """The lightest are filled first."""
+    """The least utilised are filled first."""
     table = table_of(Row("a", 6), Row("b", 0), Row("c", 3))
     assert fill(table, 9, Random(0)) == {"a": 0, "b": 6, "c": 3}  # noqa: S311

@@ -34,12 +34,12 @@ def is_ahead(assignment: Assignment[One]) -> bool:
     return str(assignment.explanation["reason"]).endswith(AHEAD)
 
 
-# so many substations that nobody is sent ahead
+# so many substations that no job is dispatched ahead
 MANY = tuple(Row(f"drained{number}", closed="drained") for number in range(4))
 
 
 class Routing:
-    """A fleet, a line and the round between them; ``sent`` is who went where."""
+    """A candidate table, a wait queue and the scheduler; ``sent`` is which job went where."""
 
     def __init__(self, *rows: Row) -> None:
         self.table: CandidateTable = table_of(*rows)
@@ -63,7 +63,7 @@ class Routing:
 
 
 def test_scheduler_assigns_in_order_until_capacity_ends() -> None:
-    """The line's order decides who goes, the policy where; each is counted before the next."""
+    """The wait queue's order says which job, the policy where; each is counted before the next."""
     routing = Routing(Row("a", 8), Row("b", 9))
     assert not routing.round(*(ask(name) for name in ("4", "2", "1", "3", "5")))
     assert routing.sent == [("1", "a"), *routing.sent[1:3]]
@@ -159,7 +159,7 @@ def test_scheduler_dispatches_ahead_only_with_enough_other_jobs_waiting(
 
 
 def test_scheduler_dispatches_ahead_again_once_the_first_was_accepted() -> None:
-    """The substation's own word of it is what counts."""
+    """What counts is that the substation reports it as accepted."""
     routing = Routing(Row("a", 10))
     routing.round(ask("1"), ask("2"), ask("3"))
     assert routing.sent == [("1", "a")]

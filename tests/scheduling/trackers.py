@@ -1,4 +1,4 @@
-"""Ledgers and pages for the tests of the decision."""
+"""Load trackers and pages for the tests of the decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUN = 1000.0  # when a substation's process started
 
 
 def tracker_of(*names: str, connectors: float | None = None) -> LoadTracker:
-    """Make a ledger of some substations, stale after 2 s."""
+    """Return a load tracker of some substations, stale after 2 s."""
     tracker = LoadTracker(stale_after=2, default_connectors=50)
     tracker.keep(dict.fromkeys(names or (A,), connectors))
     return tracker
@@ -47,7 +47,7 @@ def sync_baseline(
 def synced(
     load: float = 0, accepted: float = 0, ready: float = 0
 ) -> tuple[LoadTracker, SubstationState]:
-    """Make a ledger that knows substation a at 0 s, and its baseline."""
+    """Return a load tracker that knows substation a at 0 s, and its baseline."""
     tracker = tracker_of()
     return tracker, sync_baseline(tracker, page(load, accepted, accepted - load), ready=ready)
 

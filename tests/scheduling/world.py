@@ -33,8 +33,8 @@ def fresh_tracker() -> LoadTracker:
 class World(RuleBasedStateMachine):
     """Pages late, events lost, repeated or out of order, restarts, jobs refused or sent twice.
 
-    ``hidden`` bounds what nobody could know of when the scale was set, or was sent a second time:
-    it is seen at the latest when nothing is on its way. Until then the powers on the way are
+    ``hidden`` bounds what could not be known when the baseline was set, or was sent a second time:
+    it is seen at the latest when nothing is in flight. Until then the powers in flight are
     ``blurred`` too: it is not known which jobs they are of.
     """
 
@@ -56,7 +56,7 @@ class World(RuleBasedStateMachine):
 
     @property
     def state(self) -> SubstationState:
-        """What the ledger knows."""
+        """What the load tracker knows."""
         return self.tracker.substations[A]
 
     # what goes well
@@ -117,7 +117,7 @@ class World(RuleBasedStateMachine):
         getattr(self, what)()
 
     def send_again(self) -> None:
-        """One that an earlier dispatcher may have sent there follows, even without a scale."""
+        """One that an earlier dispatcher may have sent there follows, even without a baseline."""
         if self.tracker.unreadable_reason(self.state, self.now) is None:
             self.send(22.0)
 
@@ -179,6 +179,6 @@ class World(RuleBasedStateMachine):
         self.tracker.fail(A, "its page is late", self.now)
 
     def write(self) -> None:
-        """An event is on its way to the dispatcher, if the event log can be reached."""
+        """An event is sent to the dispatcher, if the event log can be reached."""
         if not self.cut:
             self.events.append(self.truth.counts)

@@ -58,7 +58,7 @@ def test_least_loaded_with_instant_pages_equals_the_floor(
 
 @given(st.floats(0.1, 5), st.floats(0, 1))
 def test_events_without_delay_equal_instant_pages(period: float, latency: float) -> None:
-    """However seldom and late pages are read, the events alone keep the ledger right."""
+    """However seldom and late pages are read, the events alone keep the load tracker right."""
     trace = trace_of(150, 7)
     setting = Setting((1, 2, 4), period, event_latency=0.0, page_latency=latency, send_ahead=False)
     outcome = simulate(setting, trace)
@@ -76,7 +76,7 @@ def test_late_event_delays_the_next_job_by_its_lateness() -> None:
 def test_job_is_dispatched_ahead_while_enough_others_wait() -> None:
     """It begins when the connector is free, and not when that is known; the last two wait.
 
-    Nobody is sent ahead before a page has told, here at 50 s, that sessions are brief.
+    No job is dispatched ahead before a page shows, here at 50 s, that sessions are brief.
     """
     trace = Trace([0.0, 0.0] + [60.0] * 5, [1.0] * 7)
     setting = Setting((1,), 50, event_latency=0.25, in_step=True)
@@ -95,7 +95,7 @@ def test_without_events_a_request_waits_for_the_next_page() -> None:
 
 
 def test_baseline_policies_send_at_once_by_the_last_gauge() -> None:
-    """Between two pages all goes where it looked lightest; the gauge counts what waits there."""
+    """Between two pages all jobs go where the gauge was lowest; it counts what waits there."""
     trace = Trace([0.0, 0.5, 0.6, 0.7], [9.0, 1.0, 1.0, 1.0])
     setting = Setting((1, 1), 0.4, counters=False, waits=False, in_step=True)
     outcome = simulate(setting, trace, "least-gauge")
