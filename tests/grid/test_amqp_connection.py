@@ -98,7 +98,7 @@ def test_pika_reads_one_frame_of_bytes_as_the_connection_expects() -> None:
     assert isinstance(frame, Heartbeat)
 
 
-async def test_connection_writes_all_frames_of_one_loop_turn_at_once(  # noqa: D103
+async def test_connection_writes_all_frames_of_one_loop_turn_at_once(
     connection: Connection,
 ) -> None:
     await asyncio.sleep(0)
@@ -155,7 +155,7 @@ async def test_connection_flushes_again_after_it_was_lost(connection: Connection
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 8, 9, 100_000])
-async def test_connection_reads_frames_split_at_any_byte(connection: Connection, step: int) -> None:  # noqa: D103
+async def test_connection_reads_frames_split_at_any_byte(connection: Connection, step: int) -> None:
     data = HEARTBEAT * (200 if step < 100 else 100_000)
     for at in range(0, len(data), step):
         bring(connection, data[at : at + step])
@@ -164,7 +164,7 @@ async def test_connection_reads_frames_split_at_any_byte(connection: Connection,
     assert not recorded(connection).aborted
 
 
-async def test_connection_reads_a_frame_of_the_negotiated_maximum(connection: Connection) -> None:  # noqa: D103
+async def test_connection_reads_a_frame_of_the_negotiated_maximum(connection: Connection) -> None:
     seen: list[object] = []
     connection._process_frame = seen.append  # noqa: SLF001
     body = pika.frame.Body(1, b"x" * (connection.params.frame_max - 8)).marshal()
@@ -191,7 +191,7 @@ def channel(connection: Connection) -> Channel:
     return one
 
 
-async def test_connection_delivers_messages_whose_frames_are_split_at_any_byte(  # noqa: D103
+async def test_connection_delivers_messages_whose_frames_are_split_at_any_byte(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[tuple[int, str | None, bytes]] = []
@@ -205,7 +205,7 @@ async def test_connection_delivers_messages_whose_frames_are_split_at_any_byte( 
         assert got == [(tag, f"m{tag}", body) for tag, body in enumerate(bodies, 1)]
 
 
-async def test_connection_ignores_frames_for_a_closed_channel(  # noqa: D103
+async def test_connection_ignores_frames_for_a_closed_channel(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[object] = []
@@ -217,7 +217,7 @@ async def test_connection_ignores_frames_for_a_closed_channel(  # noqa: D103
     assert got == []
 
 
-async def test_connection_tells_confirms_from_nacks(  # noqa: D103
+async def test_connection_tells_confirms_from_nacks(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[tuple[tuple[int, bool], bool]] = []
@@ -237,7 +237,7 @@ async def test_connection_tells_confirms_from_nacks(  # noqa: D103
     ],
     ids=["no AMQP", "no end", "an unknown frame", "an unknown method"],
 )
-async def test_connection_ends_when_the_peer_does_not_speak_amqp(  # noqa: D103
+async def test_connection_ends_when_the_peer_does_not_speak_amqp(
     connection: Connection, data: bytes
 ) -> None:
     errors: list[object] = []
@@ -264,13 +264,13 @@ async def answering(data: bytes) -> AsyncIterator[ConnectionParameters]:
 
 
 @pytest.mark.parametrize("data", [b"", b"AMQP\x00\x00\x09\x00", b"SSH-2.0-OpenSSH_9.2\r\n"])
-async def test_connection_refuses_a_peer_that_is_not_rabbitmq(data: bytes) -> None:  # noqa: D103
+async def test_connection_refuses_a_peer_that_is_not_rabbitmq(data: bytes) -> None:
     async with answering(data) as parameters:
         with pytest.raises(IncompatibleProtocolError):
             await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 5.0)
 
 
-async def test_connection_error_names_a_port_where_nobody_listens() -> None:  # noqa: D103
+async def test_connection_error_names_a_port_where_nobody_listens() -> None:
     with pytest.raises(OSError, match=r"Connect call failed \('127\.0\.0\.1', 1\)"):
         await Connection.connect(ConnectionParameters("127.0.0.1", 1), lambda _: None)
 

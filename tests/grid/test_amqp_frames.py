@@ -50,7 +50,7 @@ def by_pika(
     body=st.binary(max_size=300),
     frame_most=st.sampled_from([12, 100, MAX_FRAME]),
 )
-def test_frames_pack_a_publication_as_pika_does(  # noqa: D103
+def test_frames_pack_a_publication_as_pika_does(
     *,
     channel: int,
     exchange: str,
@@ -89,7 +89,7 @@ def test_frames_pack_a_publication_as_pika_does(  # noqa: D103
 
 @THOROUGH
 @given(channel=channels, tag=tags, multiple=st.booleans())
-def test_frames_pack_an_acknowledgement_as_pika_does(  # noqa: D103
+def test_frames_pack_an_acknowledgement_as_pika_does(
     channel: int,
     tag: int,
     multiple: bool,  # noqa: FBT001
@@ -100,7 +100,7 @@ def test_frames_pack_an_acknowledgement_as_pika_does(  # noqa: D103
 
 @THOROUGH
 @given(channel=channels, tag=tags, requeue=st.booleans())
-def test_frames_pack_a_reject_as_pika_does(channel: int, tag: int, requeue: bool) -> None:  # noqa: D103, FBT001
+def test_frames_pack_a_reject_as_pika_does(channel: int, tag: int, requeue: bool) -> None:  # noqa: FBT001
     expected = Method(channel, spec.Basic.Nack(tag, requeue=requeue)).marshal()
     assert frames.nack(channel, tag, requeue=requeue) == expected
 
@@ -113,7 +113,7 @@ def test_frames_pack_a_reject_as_pika_does(channel: int, tag: int, requeue: bool
     exchange=short_texts,
     key=short_texts,
 )
-def test_frames_read_a_delivery_as_pika_does(  # noqa: D103
+def test_frames_read_a_delivery_as_pika_does(
     *, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
 ) -> None:
     method = spec.Basic.Deliver(consumer, tag, redelivered, exchange, key)
@@ -151,7 +151,7 @@ def test_frames_read_a_delivery_as_pika_does(  # noqa: D103
         ),
     ),
 )
-def test_frames_read_message_properties_as_pika_does(  # noqa: D103
+def test_frames_read_message_properties_as_pika_does(
     *,
     size: int,
     headers: dict[str, Any] | None,
@@ -166,7 +166,7 @@ def test_frames_read_message_properties_as_pika_does(  # noqa: D103
 
 @THOROUGH
 @given(tag=tags, multiple=st.booleans())
-def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  # noqa: D103, FBT001
+def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  # noqa: FBT001
     for method in (spec.Basic.Ack(tag, multiple), spec.Basic.Nack(tag, multiple)):
         assert frames.confirm(b"".join(method.encode())) == (tag, multiple)
 
