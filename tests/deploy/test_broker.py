@@ -46,7 +46,7 @@ def test_rabbitmq_accepts_the_password_of_every_user(broker: Broker, user: str) 
 
 
 def test_rabbitmq_has_no_guest_user(broker: Broker) -> None:
-    """There is no guest."""
+    """The default user guest is removed."""
     parameters = pika.URLParameters(broker.url())
     parameters.credentials = pika.PlainCredentials("guest", "guest")
     with pytest.raises(ProbableAuthenticationError):
@@ -149,7 +149,7 @@ def test_virtual_hosts_isolate_tests(broker: Broker) -> None:
 
 
 def test_rabbitmq_takes_no_larger_message_than_ours(vhost: VirtualHost) -> None:
-    """Whoever may write events must not make their readers hold more at once."""
+    """A user that may write events must not make readers hold larger messages."""
     for size in (BODY_MOST, BODY_MOST + 1):
         with connect(vhost.url("load_test")) as connection:
             channel = connection.channel()

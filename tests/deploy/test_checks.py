@@ -105,7 +105,7 @@ def test_prometheus_without_rules_or_with_a_target_down_is_not_ready(
 
 
 def test_another_program_on_prometheus_port_is_not_ready() -> None:
-    """And nobody at all."""
+    """It is named, and so is a port where nothing listens."""
     with pages(lambda *_: (200, {"data": []})) as url:
         assert (
             checks.prometheus(url, JOBS, ())
@@ -146,7 +146,7 @@ def test_dispatcher_check_names_an_ineligible_substation(page: str, found: dict[
 
 
 def test_dispatcher_check_names_a_missing_metrics_page() -> None:
-    """Whatever the substations are."""
+    """It is named whatever the substations are."""
     with pages(lambda *_: (500, "broken")) as url:
         found = checks.ineligible(f"{url}/metrics", SUBSTATIONS, url, None)
         assert found == {"dispatcher": f"{url}/metrics: 500"}
@@ -154,7 +154,7 @@ def test_dispatcher_check_names_a_missing_metrics_page() -> None:
 
 
 def test_checks_bypass_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the caller exports."""
+    """Proxy variables of the caller are ignored."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pages(lambda *_: (200, "fine")) as url:

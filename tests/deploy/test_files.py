@@ -52,7 +52,7 @@ def test_definitions_render_the_same_twice() -> None:
 
 
 def test_erlang_cookie_is_random_and_created_once(tmp_path: Path) -> None:
-    """Anyone who knows it controls the node; the one that Erlang makes could be guessed."""
+    """Anyone who knows the cookie controls the node; Erlang's own could be guessed."""
     nodes = [Node(tmp_path / name, NodePorts(1, 2, 3, 4, 5)) for name in ("one", "other")]
     found = []
     for node in (*nodes, nodes[0]):

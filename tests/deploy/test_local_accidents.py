@@ -52,7 +52,7 @@ def test_processes_of_a_killed_supervisor_are_found(clone: Clone) -> None:
 
 
 def test_hanging_supervisor_is_ended_with_its_processes(clone: Clone) -> None:
-    """It does not answer: nobody waits for it for ever, and nothing is left."""
+    """It does not answer: the command does not wait for ever, and nothing is left."""
     module = clone.folder / "deploy" / "local" / "supervisor.py"
     patient = "CALL_SECONDS: Final = 30.0"
     assert patient in module.read_text()

@@ -29,7 +29,7 @@ EXPORTED = {
 
 
 def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
-    """With every substation in Prometheus, and nothing of the caller's in the programs' way."""
+    """With every substation in Prometheus, and unaffected by the caller's variables."""
     first = awkward.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1", **EXPORTED)
     assert first.returncode == 0, first.stdout + first.stderr
     url = f"http://{HOST}:{awkward.ports[stack.PROMETHEUS]}/api/v1/targets?state=active"
@@ -50,7 +50,7 @@ def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
 
 
 def test_up_fails_when_prometheus_lacks_a_target(clone: Clone) -> None:
-    """A system without its figures does not run as it should."""
+    """A stack without metrics is not ready."""
     ready = clone.folder / "deploy" / "ready.py"
     ready.write_text(
         ready.read_text().replace("READY_SECONDS: Final = 180.0", "READY_SECONDS = 25.0")

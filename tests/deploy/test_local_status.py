@@ -25,7 +25,7 @@ class Running:
 def test_status_works_with_a_wrong_target_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It runs on with what it read before; just then an operator wants to see it."""
+    """The stack runs on with what it read before, and an operator needs the status then."""
 
     def refuse(*_: object) -> Setup:
         raise ConfigurationError("SUBSTATIONS_FILE=x.json: entry 3 is wrong")

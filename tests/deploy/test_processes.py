@@ -123,7 +123,7 @@ def test_processes_are_found_after_their_folder_was_moved(start: Start, tmp_path
 
 
 def test_stop_ends_services_before_infrastructure(start: Start) -> None:
-    """The supervisor goes first, unasked, so that it starts nothing again."""
+    """The supervisor is killed first, so that it restarts nothing."""
     order = stack.ROOT / "order"
     for name in ("rabbitmq", "epmd", "api", "north"):
         start(name, ORDERLY)
@@ -139,7 +139,7 @@ def test_stop_ends_services_before_infrastructure(start: Start) -> None:
 
 
 def test_stop_signals_children_only_if_they_are_left_behind(start: Start) -> None:
-    """Told to end, a child of RabbitMQ's would take it along; left behind, it is ended too."""
+    """Signalling a child of RabbitMQ would end RabbitMQ too; a child left behind is signalled."""
     start(
         "rabbitmq",
         f"{PARENT}{SLEEP}".replace("sys.argv[1]", repr(ORDERLY)).replace("sys.argv[2]", "'child'"),
@@ -151,7 +151,7 @@ def test_stop_signals_children_only_if_they_are_left_behind(start: Start) -> Non
 
 
 def test_stop_kills_a_process_after_its_timeout(start: Start) -> None:
-    """After its time, and not before."""
+    """After its timeout, and not before."""
     start("api", STUBBORN)
     until((stack.ROOT / "api").exists)
     began = time.monotonic()
@@ -163,7 +163,7 @@ def test_stop_kills_a_process_after_its_timeout(start: Start) -> None:
 def test_stop_does_not_signal_a_process_with_a_reused_id(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that was found began at another time: the signal is not for this one."""
+    """The process that was found began at another time, so this one gets no signal."""
     api = start("api")
     [found] = processes.ours()
     earlier = replace(found, started=found.started - 1)

@@ -182,7 +182,7 @@ def wheel(folder: Path) -> str:
 
 
 def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_path: Path) -> None:
-    """By variables and by pip.conf; where to find packages is still the caller's to say."""
+    """Variables and pip.conf are ignored, except for the package index."""
     index = tmp_path / "index"
     index.mkdir()
     (place.project / "requirements-dev.lock").write_text(wheel(index))
@@ -202,7 +202,7 @@ def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_pat
 
 
 def test_make_commands_wait_for_each_other(place: Place) -> None:
-    """Two of them at once would start, stop or remove the same."""
+    """Two commands at once would start, stop or remove the same things."""
     lock = ["flock", str(place.project), "sh", "-c", "echo locked; sleep 1.5; echo released"]
     with subprocess.Popen(lock, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
         assert holder.stdout
@@ -235,7 +235,7 @@ def test_down_and_clean_work_without_venv(place: Place) -> None:
 @pytest.mark.parametrize("command", ["up", "down", "status", "clean", "load"])
 @pytest.mark.parametrize("folder", [".run", ".secrets"])
 def test_scripts_refuse_a_folder_of_another_user(command: str, folder: str) -> None:
-    """Whose stack it may be is not said to be nothing, and nothing is done to it."""
+    """Another user's stack is not reported as absent, and is not changed."""
     with tempfile.TemporaryDirectory() as temporary:
         Path(temporary).chmod(0o755)
         project = copy_project(Path(temporary) / "project")
@@ -258,7 +258,7 @@ def test_scripts_refuse_a_folder_of_another_user(command: str, folder: str) -> N
 
 
 def test_process_ids_from_before_a_reboot_are_not_signalled(place: Place) -> None:
-    """What they name is gone, and another process may have got its id."""
+    """The processes are gone, and another one may have their id."""
     state = place.project / ".run"
     with subprocess.Popen(["sleep", "60"], cwd=place.project) as other:  # noqa: S607
         (state / "stack.json").write_text('{"mode": "local", "ports": {}, "listening": [7000]}')

@@ -104,7 +104,7 @@ def test_trial_succeeds_with_a_long_session() -> None:
 def test_trial_failure_names_where_the_request_is(
     state: dict[str, Any], name: str, words: str
 ) -> None:
-    """So that the log that is shown is the one that says more."""
+    """So that the log of the right service is shown."""
     outcome, seconds = tried(Api(states((1, state)), [FREE]))
     assert list(outcome.problems) == [name]
     assert words in outcome.problems[name]
@@ -119,7 +119,7 @@ def test_trial_accepts_waiting_where_every_substation_is_full() -> None:
 
 
 def test_trial_is_skipped_where_every_substation_is_drained() -> None:
-    """It would wait for as long as they like."""
+    """The request would wait until an operator ends the drain."""
     api = Api(states((1, QUEUED)), [{**FREE, "state": "draining"}])
     outcome, _ = tried(api)
     assert outcome == Outcome(remark=trial.DRAINED)
@@ -127,7 +127,7 @@ def test_trial_is_skipped_where_every_substation_is_drained() -> None:
 
 
 def test_trial_retries_while_the_api_refuses() -> None:
-    """Once is no reason to stop everything; always is."""
+    """One refusal is no reason to stop everything; constant refusal is."""
     api = Api(states((1, COMPLETED)), [FREE])
     api.refusals = 3
     assert tried(api)[0] == Outcome()
@@ -139,6 +139,6 @@ def test_trial_retries_while_the_api_refuses() -> None:
 
 @pytest.mark.parametrize("page", ["", "[]", "{", '{"substations": 1}'])
 def test_trial_names_an_api_with_invalid_answers(page: str) -> None:
-    """Be it another program that answers there."""
+    """Another program may be listening there."""
     with pages(lambda *_: (200, page)) as url:
         assert "no request goes through" in Trial(url).run().problems["api"]

@@ -86,7 +86,7 @@ def test_pika_has_what_the_connection_overrides_or_calls(name: str) -> None:
 
 
 def test_the_connection_has_all_that_pika_leaves_to_an_adapter() -> None:
-    """A new version of pika may leave more to it."""
+    """A new version of pika may leave more methods to its adapters."""
     assert PikaConnection.__abstractmethods__ <= set(PRIVATE)
     assert not inspect.isabstract(Connection)
 
@@ -113,7 +113,7 @@ async def test_connection_writes_all_frames_of_one_loop_turn_at_once(
 async def test_connection_sends_what_was_written_before_a_flush_with_it(
     connection: Connection,
 ) -> None:
-    """Each turn of the loop more is a system call more, and so is each write."""
+    """Each additional turn or write is an additional system call."""
     await asyncio.sleep(0)
     written = len(recorded(connection).writes)
     connection.before_flush(lambda: connection.send(HEARTBEAT))
@@ -128,7 +128,7 @@ async def test_connection_sends_what_was_written_before_a_flush_with_it(
 async def test_connection_does_not_block_the_loop_when_flushes_are_requested_without_end(
     connection: Connection,
 ) -> None:
-    """A mistake of one part costs time, and does not stop the service."""
+    """A mistake in one part costs time, but does not stop the service."""
     called = 0
 
     def again() -> None:
@@ -144,7 +144,7 @@ async def test_connection_does_not_block_the_loop_when_flushes_are_requested_wit
 
 
 async def test_connection_flushes_again_after_it_was_lost(connection: Connection) -> None:
-    """Whoever waits for it has to learn that nothing can be sent."""
+    """Code that waits for the flush must learn that nothing can be sent."""
     called: list[int] = []
     connection.before_flush(lambda: called.append(1))
     connection.connection_lost(None)
@@ -276,7 +276,7 @@ async def test_connection_error_names_a_port_where_nobody_listens() -> None:
 
 
 async def test_connection_cancelled_while_it_opens_leaves_no_error() -> None:
-    """Nothing is left behind, and the loop is told of no error."""
+    """Nothing is left behind, and the loop's error handler is not called."""
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(5), "127.0.0.1", 0)

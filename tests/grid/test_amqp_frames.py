@@ -173,7 +173,7 @@ def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  
 
 @pytest.mark.parametrize("name", ["exchange", "key", "id"])
 def test_frames_refuse_a_name_over_255_bytes(name: str) -> None:
-    """As pika does: cut, it would be another's."""
+    """As pika does: a truncated name could be that of another queue."""
     names = {"exchange": "e", "key": "k", "id": "i", name: "ä" * 128}
     pack: Callable[..., bytes] = frames.publication
     with pytest.raises(ShortStringTooLong):

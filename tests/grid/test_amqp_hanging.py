@@ -26,7 +26,7 @@ async def left(link: Link) -> None:
 
 
 async def test_consumer_ignores_deliveries_of_a_node_it_has_left() -> None:
-    """Its tags mean other messages on the new channel, and another consumer may have its jobs."""
+    """Its tags mean other messages on the new channel, and another consumer may have them."""
     seen: list[Delivery] = []
     async with peer() as one, peer() as other:
         other.consumed = lambda to: to.deliver(b"new", "new")
@@ -93,7 +93,7 @@ async def test_stream_made_anew_is_read_from_its_start_while_more_comes() -> Non
 
 
 async def test_connection_closed_by_rabbitmq_ends_with_data_unsent() -> None:
-    """Nobody reads that any more: the link comes back at once, not by its heartbeat."""
+    """The rest would not be read any more: the link reconnects at once, not by its heartbeat."""
     ended: list[BaseException] = []
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ async def test_connection_closed_by_rabbitmq_ends_with_data_unsent() -> None:
 
 
 async def test_connection_cancelled_in_the_turn_it_is_made_leaves_no_error() -> None:
-    """Whoever waited was cancelled just then: pika has no reason yet for its end."""
+    """The waiting task was cancelled just then: pika has no reason for the end yet."""
     opened = asyncio.Future[None]()
     one = Connection(ConnectionParameters(), opened, lambda _: None)
     one.connection_lost(None)
@@ -127,7 +127,7 @@ async def test_connection_cancelled_in_the_turn_it_is_made_leaves_no_error() -> 
 
 @pytest.mark.parametrize("fails", ["just before", "just after", "as it is cancelled"])
 async def test_declarer_question_that_fails_with_its_link_ends_no_service(fails: str) -> None:
-    """Who asked is told that the link broke; what else came of the question ends no service."""
+    """The caller learns that the link broke; no other error ends the service."""
     mistakes: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: mistakes.append(context))

@@ -145,7 +145,7 @@ async def test_link_gives_up_a_name_lookup_that_hangs(
 async def test_link_connects_when_one_of_its_addresses_works(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others: nothing listens, no answer, a wrong password."""
+    """The other addresses refuse, do not answer, or refuse the password."""
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
     seen = Seen()
     async with gate(vhost.url()) as silent, gate(vhost.url()) as refusing:

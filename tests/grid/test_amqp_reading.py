@@ -48,7 +48,7 @@ class Reading:
 async def test_stream_reader_handles_a_message_in_the_turn_it_arrives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A turn of the loop more for each message is a system call more."""
+    """An additional turn of the loop for each message is an additional system call."""
     monkeypatch.setattr(stream, "SLICE_SECONDS", 60.0)
     one = Reading()
     one.receive(b"1", b"2")
@@ -58,7 +58,7 @@ async def test_stream_reader_handles_a_message_in_the_turn_it_arrives(
 
 
 async def test_stream_reader_yields_to_the_loop_when_handling_takes_long() -> None:
-    """A long log must not keep a service from others: what follows keeps its order."""
+    """A long log must not block a service; the rest keeps its order."""
     one = Reading(seconds=0.6 * SLICE_SECONDS)
     bodies = [b"%d" % number for number in range(10)]
     one.receive(*bodies)
@@ -70,7 +70,7 @@ async def test_stream_reader_yields_to_the_loop_when_handling_takes_long() -> No
 
 
 async def test_stream_reader_handles_messages_at_once_again_after_it_was_busy() -> None:
-    """Each time that something is received, there is time again."""
+    """The time budget starts again with each read."""
     one = Reading(seconds=1.1 * SLICE_SECONDS)
     one.receive(b"1")
     one.receive(b"2")

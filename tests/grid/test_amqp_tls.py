@@ -122,7 +122,7 @@ async def test_link_refuses_a_broker_of_another_certificate_authority(
 
 
 async def test_link_without_ca_file_trusts_the_systems_authorities(node: TlsBroker) -> None:
-    """They do not include the authority of the test."""
+    """They do not include the test's authority."""
     why = await refusal_by(node.url(TlsFiles(None, node.client.certificate, node.client.key)))
     assert "certificate verify failed" in why
 
@@ -159,7 +159,7 @@ async def test_broker_refuses_a_client_without_certificate(node: TlsBroker) -> N
 
 
 async def test_broker_refuses_a_client_with_an_expired_certificate(node: TlsBroker) -> None:
-    """The broker looks at the dates too."""
+    """The broker checks the dates as well."""
     why = await refusal_by(node.url(node.authority.issue("late", "client", days=-1)))
     assert "certificate expired" in why.replace("_", " ").lower()
 
@@ -171,7 +171,7 @@ async def test_plain_address_cannot_connect_to_the_tls_port(node: TlsBroker) -> 
 
 
 async def test_tls_address_cannot_connect_to_the_plain_port(node: TlsBroker) -> None:
-    """Nor the other way round: nothing falls back to a connection without TLS."""
+    """A TLS address never falls back to a plain connection."""
     plain = node.broker.node.ports.amqp
     why = await refusal_by(node.url(node.client, port=plain))
     assert "ssl" in why.lower()

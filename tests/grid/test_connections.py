@@ -107,7 +107,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
 async def test_server_closes_a_connection_whose_request_does_not_arrive_in_time(
     port: int, at_once: bytes, slowly: bytes
 ) -> None:
-    """However it is dragged out: the time is for the whole request, not from byte to byte."""
+    """The timeout is for the whole request, not from byte to byte."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
     writer.write(at_once)
@@ -119,7 +119,7 @@ async def test_server_closes_a_connection_whose_request_does_not_arrive_in_time(
 
 
 async def test_server_closes_a_connection_whose_second_request_does_not_arrive(port: int) -> None:
-    """A connection that was good once is not trusted for ever."""
+    """A connection that was valid once is not trusted for ever."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}")
     assert b"200" in await reader.readline()
@@ -131,7 +131,7 @@ async def test_server_closes_a_connection_whose_second_request_does_not_arrive(p
 async def test_server_closes_a_connection_whose_pipelined_request_does_not_arrive(
     port: int,
 ) -> None:
-    """Its beginning is read while the first is answered, and no byte of it comes afterwards."""
+    """Its beginning is read while the first is answered, and nothing follows."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + POST)
     assert b"200" in await reader.readline()
@@ -140,7 +140,7 @@ async def test_server_closes_a_connection_whose_pipelined_request_does_not_arriv
 
 
 async def test_server_closes_a_connection_that_does_not_read_its_answer(port: int) -> None:
-    """A client that asks for much and reads nothing is cut off."""
+    """A client that requests much and reads nothing is disconnected."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1)
     writer.write(GET)
     await asyncio.sleep(TIMEOUT * 4)
@@ -155,7 +155,7 @@ async def test_server_closes_a_connection_that_does_not_read_its_answer(port: in
 
 
 async def test_server_keeps_a_connection_that_sends_one_request_after_another(port: int) -> None:
-    """A connection with one request after another outlives the time that each of them has."""
+    """A connection with one request after another lasts longer than the timeout of each."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
     while monotonic() - began < TIMEOUT * 3:
@@ -168,7 +168,7 @@ async def test_server_keeps_a_connection_that_sends_one_request_after_another(po
 
 
 async def test_server_answers_503_to_connections_beyond_the_limit(port: int) -> None:
-    """503 with Retry-After, while those before them are served; with room again, so are others."""
+    """503 with Retry-After, while earlier ones are served; later ones are served again."""
     opened = [await asyncio.open_connection(HOST, port) for _ in range(MOST + 3)]
     firsts = []
     for reader, writer in opened:
@@ -189,7 +189,7 @@ async def test_server_answers_503_to_connections_beyond_the_limit(port: int) -> 
 async def test_server_closes_silent_connections_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    """Who only opens connections has no more of them open than the limit, for long."""
+    """A client that only opens connections soon has no more of them than the limit."""
     monkeypatch.setattr("grid.connections.TOO_MANY_SECONDS", 0.01)
     opened = [await asyncio.open_connection(HOST, port) for _ in range(MOST + 3)]
     assert [await ended(reader) for reader, _ in opened[MOST:]] == [True] * 3
@@ -368,7 +368,7 @@ async def test_server_closes_the_longest_idle_connection_for_a_new_one() -> None
 
 
 async def test_server_bounds_connections_that_wait_for_their_503() -> None:
-    """So many wait to be told 503; what comes beside them is closed at once."""
+    """A limited number waits for its 503; others are closed at once."""
     async with serve(Limits(total=1, per_address=1, waiting=2, accepted_at_once=9)) as port:
         held = await connect(port)
         held[1].write(POST)
@@ -383,7 +383,7 @@ async def test_server_bounds_connections_that_wait_for_their_503() -> None:
 async def test_server_does_not_count_a_partial_second_header_as_idle(
     port: int,
 ) -> None:
-    """Where it came with the first request it is no idle connection, which may wait for long."""
+    """A connection with the beginning of a second request is not idle."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + POST[:9])
     assert b"200" in await reader.readline()
@@ -394,7 +394,7 @@ async def test_server_does_not_count_a_partial_second_header_as_idle(
 
 
 async def test_server_answers_a_good_request_before_a_malformed_one_behind_it(port: int) -> None:
-    """Else a client would take the 400 of what follows for the answer to a request that is good."""
+    """Otherwise a client would take that 400 for the answer to its valid request."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + b"x" * 2_000)
     received = await reader.read()
@@ -405,7 +405,7 @@ async def test_server_answers_a_good_request_before_a_malformed_one_behind_it(po
 
 
 async def test_server_answers_pipelined_requests_in_order(port: int) -> None:
-    """One by one: what is behind a request waits until that is answered."""
+    """One by one: each request waits until the one before is answered."""
     bodies = [b"1" * number for number in range(1, 9)]
     head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n"
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -429,7 +429,7 @@ async def test_server_refuses_a_head_that_does_not_end(port: int) -> None:
 async def test_server_answers_500_and_closes_when_the_app_fails(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """uvicorn answers 500 then; what came behind is not answered at all."""
+    """uvicorn answers 500; requests behind it are not answered."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n" + POST + b"{}")
     received = await reader.read()
@@ -468,7 +468,7 @@ async def test_server_ignores_an_upgrade_offer(
 async def test_server_accepts_content_length_zero_anywhere_in_a_head(
     port: int, before: bytes, cut: int
 ) -> None:
-    """In one packet or two: a head is not over before it is."""
+    """In one packet or two: the head does not end early."""
     reader, writer = await asyncio.open_connection(HOST, port)
     request = before + b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX: y\r\n\r\n"
     writer.write(request[:cut])
@@ -483,7 +483,7 @@ async def test_server_accepts_content_length_zero_anywhere_in_a_head(
 
 @pytest.mark.parametrize("pause", [0.0, 0.02])
 async def test_server_does_not_take_trailers_for_headers(port: int, pause: float) -> None:
-    """Whoever checked or removed headers before may have passed it on: RFC 9110, 6.5.1."""
+    """A proxy that checks headers may have passed them on: RFC 9110, 6.5.1."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     await writer.drain()
@@ -495,7 +495,7 @@ async def test_server_does_not_take_trailers_for_headers(port: int, pause: float
 
 
 async def test_server_knows_a_method_split_at_any_byte(port: int) -> None:
-    """The app says which it has: 405, however the request arrives."""
+    """The app answers 405 with its methods, however the request arrives."""
     for cut in (1, 2, 3, 4):
         reader, writer = await asyncio.open_connection(HOST, port)
         writer.write(b"\r\n" + b"FLY /echo HTTP/1.1\r\n"[:cut])

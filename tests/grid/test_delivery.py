@@ -61,7 +61,7 @@ class Channel:
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 async def test_delivery_is_settled_once(first: str, second: str) -> None:
-    """RabbitMQ would close the channel over a second word on it."""
+    """RabbitMQ would close the channel over a second acknowledgement."""
     channel = Channel()
     (one,) = channel.deliver()
     assert one.is_live
@@ -90,7 +90,7 @@ async def test_delivery_of_a_closed_channel_sends_nothing(end: str) -> None:
 
 
 async def test_acknowledgements_of_one_turn_are_one_frame() -> None:
-    """Whatever their order, nothing before the turn ends, and all of it by then."""
+    """Whatever their order, nothing is sent before the turn ends, and everything by then."""
     channel = Channel()
     deliveries = channel.deliver(5)
     for each in (deliveries[2], deliveries[0], deliveries[1]):
@@ -141,7 +141,7 @@ async def test_requeue_is_sent_behind_earlier_acknowledgements(end: str) -> None
 
 
 async def test_flush_sends_acknowledgements_behind_a_gap() -> None:
-    """A service that ends must not leave what it has done to be done again."""
+    """A service that ends must not leave finished work to be redelivered."""
     channel = Channel(gap_seconds=3_600)
     deliveries = channel.deliver(4)
     for each in (deliveries[0], deliveries[1], deliveries[3]):
@@ -299,7 +299,7 @@ async def test_link_that_ends_sends_pending_acknowledgements() -> None:
 
 
 async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fails() -> None:
-    """The mistake came after the acknowledgement: a second word would cost the channel."""
+    """The error came after the acknowledgement: a reject would close the channel."""
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
@@ -318,7 +318,7 @@ async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fai
 
 
 async def test_stream_reader_acknowledges_many_at_once() -> None:
-    """A frame makes room for as many as were read since the last one, and none stays for ever."""
+    """One frame acknowledges all that were read since the last, and none stays for ever."""
     read: list[bytes] = []
 
     def consumed(to: PeerConnection) -> None:

@@ -31,7 +31,7 @@ def read(detail: bytes) -> Event:
 def test_detail_that_was_read_is_the_dict_that_was_written(
     detail: dict[str, Any], name: str
 ) -> None:
-    """By name, in its order, in a comparison, and written again."""
+    """By name, in order, in comparisons, and when it is written again."""
     written = Event(State.ASSIGNED, 1.0, "a", detail=detail)
     (found,) = events.decode(events.encode([written]))
     assert found.detail.get(name, "none") == detail.get(name, "none")
@@ -54,14 +54,14 @@ def test_detail_lookup_of_a_missing_name_does_not_decode_the_decision() -> None:
 
 
 def test_detail_finds_a_name_written_with_escapes() -> None:
-    """Another program may escape any letter."""
+    """Another program may escape any character."""
     assert parking.replays(read(b'{"repl\\u0061ys":3}').detail) == 3
     assert parking.replays(read(b'{ "replays" : 3 }').detail) == 3
 
 
 @pytest.mark.parametrize("detail", [b"{}", b"{ }", b'{"a":1,"a":{}}'])
 def test_event_with_an_empty_detail_is_written_without_it(detail: bytes) -> None:
-    """As every version did."""
+    """Every version has written it so."""
     again = events.encode([read(detail)])
     assert (b"detail" in again) == (detail not in (b"{}", b"{ }"))
 
@@ -90,7 +90,7 @@ def test_event_with_a_detail_that_is_no_object_is_refused(detail: bytes) -> None
 
 
 def test_event_with_a_detail_nested_too_deep_is_refused() -> None:
-    """Not when somebody asks for it: then nobody is there to answer for it."""
+    """Not when it is looked up: then the error could no longer be handled."""
     assert read(b'{"a":%b}' % nested(DEEPEST - 1))
     for depth in (DEEPEST, 500, 900, 2_000):
         with pytest.raises(MalformedMessage):

@@ -13,7 +13,7 @@ from grid.files import content_of, text_of
 
 
 def test_file_content_follows_a_link(tmp_path: Path) -> None:
-    """A link may be exchanged."""
+    """A link may be replaced while it is used."""
     (tmp_path / "one").write_bytes(b"1")
     (tmp_path / "link").symlink_to("one")
     assert content_of(tmp_path / "link") == b"1"
@@ -39,7 +39,7 @@ def test_file_that_is_not_regular_is_refused_without_waiting(tmp_path: Path, kin
 
 
 def test_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    """It is read no further than its bound."""
+    """It is not read beyond the limit."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10)
     assert content_of(path, 10) == b"x" * 10
@@ -48,6 +48,6 @@ def test_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_refuse_a_password_file_without_end() -> None:
-    """One that never ends is named, with its variable."""
+    """A file without end is named, with its variable."""
     with pytest.raises(ConfigurationError, match="KEYS=/dev/zero: is longer than 1048576 bytes"):
         text_of("KEYS", Path("/dev/zero"))

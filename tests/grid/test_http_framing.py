@@ -77,7 +77,7 @@ def passed_on(request: bytes) -> bytes:
 def test_framing_separates_requests_split_at_any_byte(
     requests: list[bytes], last: bytes, cuts: list[int]
 ) -> None:
-    """One after the other, in whatever parts: nothing of the next one is in a piece."""
+    """One after the other, in any parts: no piece contains bytes of the next request."""
     requests = [*requests, last]
     found = [b"".join(each) for each in pieces(b"".join(requests), cuts)]
     assert found == [passed_on(each) for each in requests]
@@ -127,7 +127,7 @@ def test_framing_passes_on_whole_heads(request_: bytes) -> None:
     ],
 )
 def test_framing_refuses_ambiguous_requests(request_: bytes, why: str) -> None:
-    """Before anything of it is passed on, with what is wrong."""
+    """Before any of it is passed on, with the reason."""
     with pytest.raises(BadRequest, match=why):
         ends(request_, [])
 
@@ -143,13 +143,13 @@ def test_framing_refuses_ambiguous_requests(request_: bytes, why: str) -> None:
 )
 @pytest.mark.parametrize("cuts", [[], list(range(0, 500_000, 1_000))])
 def test_framing_bounds_heads_chunk_lines_and_trailers(head: bytes, cuts: list[int]) -> None:
-    """As has each line between two parts of a body, and what stands behind a body."""
+    """So are chunk lines and trailers."""
     with pytest.raises(BadRequest):
         ends(head, cuts)
 
 
 def test_framing_does_not_bound_a_body_like_a_head() -> None:
-    """Whether its length is said before or not."""
+    """With or without a declared length."""
     size = 10 * MAX_HEAD_BYTES
     body = b"x" * size
     counted = POST.replace(b": 3\r\n\r\nabc", f": {size}\r\n\r\n".encode() + body)
@@ -160,7 +160,7 @@ def test_framing_does_not_bound_a_body_like_a_head() -> None:
 
 @pytest.mark.parametrize("word", [b"GET", b"FLY", b"M-SEARCH", b"get", b"CONNECT", b"PRI"])
 def test_framing_accepts_any_token_as_method(word: bytes) -> None:
-    """What httptools does not know is read as another one, and known by its own name."""
+    """A method that httptools does not know keeps its name."""
     head, method = with_known_method(GET.replace(b"GET", word))
     assert method == (None if word == b"GET" else word.decode())
     assert ends(head, []) == [len(head)]

@@ -36,7 +36,7 @@ def test_isolation_logs_an_error_with_its_traceback_when_it_begins_changes_and_e
 
 
 def test_isolation_tells_one_item_from_another(caplog: pytest.LogCaptureFixture) -> None:
-    """The same error over another item is another state."""
+    """The same error over another item is logged separately."""
     isolation = Isolation(CollectorRegistry())
     for item in "aab":
         with isolation.of(item):
@@ -46,7 +46,7 @@ def test_isolation_tells_one_item_from_another(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
 def test_isolation_does_not_catch_cancellation(end: type[BaseException]) -> None:
-    """A task that is cancelled ends."""
+    """A cancelled task still ends."""
     isolation = Isolation(CollectorRegistry())
     with pytest.raises(end), isolation.of("a"):
         raise end

@@ -31,7 +31,7 @@ def read(event: Event) -> Event:
 
 
 def test_event_kinds_have_the_bytes_of_earlier_versions() -> None:
-    """Services of two versions may run at the same time."""
+    """Services of two versions may run at the same time, and readers rely on the bytes."""
     request = ChargeRequest("j1", 1.5, priority=3)
     assert written(kinds.queued(request)) == (
         b'{"kind":"queued","at":1.5,"job":"j1",'
@@ -65,7 +65,7 @@ def test_request_record_is_read_as_it_was_written(request: ChargeRequest) -> Non
 
 
 def test_request_record_without_a_request_is_told_from_a_wrong_one() -> None:
-    """That of a replay holds none."""
+    """The record of a replay contains no request."""
     assert kinds.request_in({"replays": 1}) is None
     with pytest.raises(MalformedMessage):
         kinds.request_in({"id": "a b", "requested_at": 1})
@@ -83,7 +83,7 @@ def test_decision_record_is_read_as_it_was_written() -> None:
 
 
 def test_snapshot_record_is_read_as_it_was_written() -> None:
-    """The dispatcher's successor and the api read it."""
+    """The next dispatcher and the api read it."""
     snapshot = Snapshot(read(kinds.snapshot(1, "d1", ROWS, ["s3"], 9)).detail)
     assert (snapshot.dispatcher, snapshot.leaves, snapshot.unsettled_from) == ("d1", False, 9)
     assert (snapshot.rows, snapshot.names, snapshot.former) == (ROWS, ["s1", "s2"], ["s3"])
@@ -106,7 +106,7 @@ def test_snapshot_record_is_read_as_it_was_written() -> None:
 def test_event_kinds_ignore_details_of_another_shape(
     read: Callable[[dict[str, Any]], object], name: str, wrong: list[object]
 ) -> None:
-    """Any service may have written it, and it is read again at each start."""
+    """Any service may have written it, and every start reads it again."""
     for value in wrong:
         assert read({name: value}) is None
     assert read({}) is None
@@ -115,7 +115,7 @@ def test_event_kinds_ignore_details_of_another_shape(
 @THOROUGH
 @given(details)
 def test_event_kinds_read_any_detail_without_an_error(detail: dict[str, Any]) -> None:
-    """Only a request is refused because of its detail."""
+    """Only the record of a request is refused because of its detail."""
     snapshot = Snapshot(detail)
     for name in ("dispatcher", "leaves", "unsettled_from", "rows", "names", "former"):
         getattr(snapshot, name)

@@ -183,7 +183,7 @@ async def test_parked_tool_discards_only_with_yes_and_records_it(
 async def test_parked_tool_run_twice_at_once_replays_each_message_once(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Neither sees what the other has in hand; each message is replayed once."""
+    """Neither sees the messages that the other holds; each message is replayed once."""
     await park(vhost, declarer, *(f"j{number}" for number in range(30)))
     results = await asyncio.gather(do(vhost, "replay", "--all"), do(vhost, "replay", "--all"))
     replayed = [line for _, out, _ in results for line in out.splitlines()]
@@ -233,7 +233,7 @@ async def test_parked_tool_settles_nothing_on_a_broken_connection(
 
 
 async def test_parked_tool_gives_up_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives up after a time, unlike a service."""
+    """Unlike a service, it gives up after a timeout."""
     monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
     one = ParkedQueue(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):

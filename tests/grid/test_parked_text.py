@@ -42,7 +42,7 @@ def test_parked_list_line_has_every_column() -> None:
 
 @pytest.mark.parametrize("at", [None, -1, float("nan"), 1e300])
 def test_parked_list_shows_an_invalid_time_as_a_dash(at: float | None) -> None:
-    """A header that no dispatcher wrote ends no list."""
+    """An invalid header does not end the list."""
     assert text.moment(at) == "-"
 
 
@@ -57,12 +57,12 @@ def test_parked_list_shows_an_invalid_time_as_a_dash(at: float | None) -> None:
     ],
 )
 def test_parked_body_is_shown_as_text_or_hex(body: bytes, shown: str) -> None:
-    """All of it, either way."""
+    """The whole body is shown either way."""
     assert text.whole(parked(body)).endswith(shown)
 
 
 def test_parked_body_in_hex_is_complete() -> None:
-    """32 bytes a line, every one of them."""
+    """Every byte is shown, 32 on each line."""
     lines = text.whole(parked(bytes(range(256)))).splitlines()
     lines = lines[lines.index("body, in hex") + 1 :]
     assert len(lines) == 8
@@ -70,7 +70,7 @@ def test_parked_body_in_hex_is_complete() -> None:
 
 
 def test_parked_json_is_one_line_with_the_body() -> None:
-    """For another program to read, also where the body is no text."""
+    """Other programs can read it, also if the body is not text."""
     found = json.loads(text.as_json(parked(b'{"a": 1}')))
     assert (found["id"], found["kind"], found["body"]) == ("j1", "no-such-substation", '{"a": 1}')
     assert json.loads(text.as_json(parked(b"\xff")))["body_hex"] == "ff"
@@ -78,7 +78,7 @@ def test_parked_json_is_one_line_with_the_body() -> None:
 
 @given(st.binary(), st.text(), st.text())
 def test_parked_text_escapes_control_characters(body: bytes, reason: str, queue: str) -> None:
-    """Whatever strangers wrote, what is shown is printable, and the list one line each."""
+    """Whatever a message contains, the output is printable, and one line each in the list."""
     headers = {"x-parked-reason": reason + ESCAPE, "x-parked-from": queue + "\r", "x-other": body}
     found = read(reason, body, headers)
     assert text.row(found).isprintable()

@@ -27,7 +27,7 @@ def test_parking_label_is_read_back_as_written() -> None:
 
 
 def test_parking_label_bounds_header_size() -> None:
-    """However much a stranger wrote there: headers that fit in no frame would break the link."""
+    """Whatever a message contains: headers that fit in no frame would break the link."""
     before = {parking.DEATHS_HEADER: [{"queue": "x" * 100_000}] * 5}
     assert len(str(parking.label("kind", "reason", "queue", 1, before))) < 10_000
 
@@ -55,7 +55,7 @@ def test_parking_label_bounds_header_size() -> None:
 def test_parked_message_without_label_has_rabbitmqs_reason_or_none(
     headers: dict[str, Any], kind: str, reason: str, queue: str
 ) -> None:
-    """RabbitMQ's own word, or none at all."""
+    """The reason is RabbitMQ's, or none."""
     parked = parking.read(None, b"?", headers)
     assert (parked.kind, parked.reason, parked.queue) == (kind, reason, queue)
     assert parked.at is None
@@ -67,7 +67,7 @@ def test_parked_message_without_label_has_rabbitmqs_reason_or_none(
     [(0, 0), (3, 3), (MAX_REPLAYS, MAX_REPLAYS), (MAX_REPLAYS + 1, 0), (-1, 0), (True, 0)],
 )
 def test_parking_counts_replays_in_headers_and_events(value: object, replays: int) -> None:
-    """What is no count is none; what was never replayed says nothing."""
+    """An invalid count is 0; a message that was never replayed has no header."""
     assert parking.replays({parking.REPLAYS_HEADER: value}) == replays
     assert parking.replays({parking.REPLAYS: value}) == replays
     assert parking.replays(parking.marked(replays)) == replays
@@ -90,7 +90,7 @@ HEADERS = st.dictionaries(
 def test_parking_reads_any_headers_without_an_error(
     id: str | None, body: bytes, headers: dict[str, Any]
 ) -> None:
-    """Anybody may have written anything: it is read, and labelled again, all the same."""
+    """Whatever the headers contain, the message is read and labelled again."""
     parked = parking.read(id, body, headers)
     label = parking.label(parked.kind, parked.reason, parked.queue, 5.0, headers)
     again = parking.read(parked.id, body, label)

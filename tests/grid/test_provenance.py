@@ -66,7 +66,7 @@ def test_rabbitmq_users_have_the_writer_names_that_readers_accept() -> None:
 
 
 def test_event_reader_logs_events_of_unauthorised_writers(caplog: pytest.LogCaptureFixture) -> None:
-    """Who writes what it may not is named; a log of before is no news."""
+    """The unauthorised writer is named; a log of an earlier version is not reported."""
     body = events.encode([Event(SUBSTATIONS, 1.0), Event(State.CHARGING, 1.0, "j", "s1")])
     assert [each.kind for each in event_log.read(body, "substation.s1")] == [State.CHARGING]
     assert [each.kind for each in event_log.read(body, NOBODY_KNOWN)] == [State.CHARGING]

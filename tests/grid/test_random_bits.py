@@ -23,7 +23,7 @@ class System:
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 64, 122, 128])
 def test_random_bits_have_the_requested_length(bits: int) -> None:
-    """Each of them is set now and then, and none beyond."""
+    """Each bit is set now and then, and none beyond the length."""
     random = RandomBits()
     found = 0
     for _ in range(200):
@@ -34,7 +34,7 @@ def test_random_bits_have_the_requested_length(bits: int) -> None:
 
 
 def test_random_bits_use_each_system_random_byte_once() -> None:
-    """Whoever sees some of them learns nothing about the others."""
+    """So some of them reveal nothing about the others."""
     system = System()
     random = RandomBits(system)
     numbers = [random(128) for _ in range(256)]
@@ -45,6 +45,6 @@ def test_random_bits_use_each_system_random_byte_once() -> None:
 
 
 def test_random_bits_longer_than_the_buffer_are_complete() -> None:
-    """A number that is longer is fetched whole."""
+    """A longer number is fetched in one piece."""
     system = System()
     assert RandomBits(system)(8 * 10_000) == int.from_bytes(system.given[0])

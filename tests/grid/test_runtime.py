@@ -107,7 +107,7 @@ async def test_background_tasks_end_with_their_context(failures: list[Exception]
 
 
 async def test_background_task_that_finishes_is_no_failure(failures: list[Exception]) -> None:
-    """A part of a service may end by itself."""
+    """A task of a service may finish by itself."""
     async with background(asyncio.sleep(0)):
         await asyncio.sleep(0.01)
     assert failures == []
@@ -308,7 +308,7 @@ def test_service_shuts_down_cleanly_on_sigterm() -> None:
 
 
 def test_service_freezes_startup_objects_for_the_garbage_collector() -> None:
-    """It also looks at new objects less often than by default, since most are kept for long."""
+    """It also checks new objects less often than by default, since most are kept for long."""
     process, _ = serve(fail_after=0, how=COLLECTOR)
     out, err = end(process)
     assert process.returncode == 1, err

@@ -56,7 +56,7 @@ def test_settings_treat_an_empty_variable_as_unset() -> None:
 
 
 def test_settings_ignore_other_variables() -> None:
-    """The environment holds a hundred variables of others."""
+    """The environment contains many variables of other programs."""
     parse(Settings, {"PATH": "/bin", "OWN_PORT": "none"})
 
 

@@ -15,7 +15,7 @@ ONE, OTHER = ("exchange", "one"), ("exchange", "other")
 
 
 def test_suspicion_rises_when_the_oldest_message_waits_for_the_timeout() -> None:
-    """As soon as it has waited for the whole patience, and not before."""
+    """As soon as it has waited for the whole timeout, and not before."""
     suspicion = Suspicion()
     assert suspicion.look(7, 100, blocked=False) is None
     assert suspicion.look(7, 100 + LATE - 0.1, blocked=False) is None
@@ -23,7 +23,7 @@ def test_suspicion_rises_when_the_oldest_message_waits_for_the_timeout() -> None
 
 
 def test_suspicion_does_not_rise_while_answers_come() -> None:
-    """However many wait: it is the oldest that counts, and that is another one each time."""
+    """However many wait: only the oldest counts, and that is another one each time."""
     suspicion = Suspicion()
     assert all(
         suspicion.look(number, number * (LATE - 1), blocked=False) is None
@@ -32,7 +32,7 @@ def test_suspicion_does_not_rise_while_answers_come() -> None:
 
 
 def test_suspicion_does_not_rise_without_messages_in_flight() -> None:
-    """And the time without does not count for the next message, even under the same number."""
+    """The idle time does not count for the next message, even under the same number."""
     suspicion = Suspicion()
     suspicion.look(1, 0, blocked=False)
     assert suspicion.look(None, LATE, blocked=False) is None
@@ -73,7 +73,7 @@ def test_suspicion_timeout_doubles_until_answers_come() -> None:
 
 
 def test_suspicion_rises_for_a_target_that_nacks_everything() -> None:
-    """Not one that refuses now and then, nor for what another refused."""
+    """Not one that nacks now and then, nor because of another target's nacks."""
     refusals = Refusals()
     assert refusals.refused(ONE, 0) is None
     assert refusals.refused(OTHER, REFUSED_SECONDS) is None
@@ -83,7 +83,7 @@ def test_suspicion_rises_for_a_target_that_nacks_everything() -> None:
 
 
 def test_suspicion_of_a_full_queue_backs_off() -> None:
-    """Until it takes something: then it is as if it had never refused."""
+    """Until it accepts a message: then the timeout starts anew."""
     refusals, now, waited = Refusals(), 0.0, []
     for _ in range(8):
         refusals.begin()

@@ -115,7 +115,7 @@ def test_tls_refuses_an_encrypted_key_without_a_prompt(authority: Authority) -> 
 
 
 def test_tls_refuses_a_certificate_without_key(authority: Authority) -> None:
-    """And a key without certificate."""
+    """Neither is useful without the other."""
     client = authority.issue("client", "client")
     said = refused(variables(TlsFiles(client.ca, client.certificate)))
     assert said.startswith("AMQP_CERTIFICATE_FILE is set without AMQP_KEY_FILE")

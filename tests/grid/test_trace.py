@@ -89,7 +89,7 @@ def test_trace_is_made_from_any_headers(parent: Any, state: Any, seed: int) -> N
 
 @pytest.mark.parametrize("bits", [0, 2**200 - 1])
 def test_trace_ids_are_never_all_zeros(bits: int) -> None:
-    """Whatever the random generator returns."""
+    """Whatever the random generator returns, the ids are valid."""
     one = carried({}, lambda size: bits & (2**size - 1))
     assert int(one.trace_id, 16) > 0
     assert int(one.span_id, 16) > 0

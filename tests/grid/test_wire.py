@@ -113,13 +113,13 @@ def test_controls_have_the_bytes_that_json_dumps_writes(message: Message) -> Non
 @THOROUGH
 @given(st.text(st.characters()) | st.integers() | st.floats(-1e15, 1e15))
 def test_encoder_writes_each_text_and_number_as_json_dumps(value: object) -> None:
-    """Half characters, and the smallest numbers, as well."""
+    """Lone surrogates and the smallest numbers included."""
     assert wire.encode([value]) == dumped([value])
     assert wire.encode({"a": value}) == dumped({"a": value})
 
 
 def test_encoder_writes_numpy_numbers_as_json_dumps() -> None:
-    """A decision reckons with rows of numbers, and one of them may get into its record."""
+    """A decision computes with arrays, and their numbers may get into its record."""
     assert wire.encode({"load": np.float64(2.5)}) == b'{"load":2.5}'
     assert wire.encode({HALF: np.float64(2.5)}) == b'{"\\ud800":2.5}'
     with pytest.raises(TypeError, match="a value of type object cannot be written as JSON"):
@@ -149,7 +149,7 @@ def test_encoder_does_not_leak_memory(reason: str) -> None:
     ("value", "body"), [(1e16, b"1e16"), (1e300, b"1e300"), (nan, b"null"), (-inf, b"null")]
 )
 def test_encoder_writes_extreme_numbers_so_that_json_reads_them(value: float, body: bytes) -> None:
-    """No limit allows numbers so large, and JSON has no word for what is none: only here."""
+    """No limit allows such large numbers, and JSON has no NaN: only this test writes them."""
     assert wire.encode(value) == body
     assert json.loads(body) in (value, None)
 
@@ -218,7 +218,7 @@ def test_detail_is_read_as_json_reads_it(detail: dict[str, Any]) -> None:
     ],
 )
 def test_event_error_names_field_and_value(fields: dict[str, Any], problem: str) -> None:
-    """Whoever reads the log of a service learns what somebody wrote, and what was expected."""
+    """The log of a service shows what was written, and what was expected."""
     body = json.dumps({"kind": "charging", "at": 1.5, "job": "a", **fields}).encode()
     with pytest.raises(MalformedMessage) as wrong:
         events.decode(body)
@@ -237,7 +237,7 @@ def test_event_error_names_field_and_value(fields: dict[str, Any], problem: str)
     ],
 )
 def test_control_error_names_field_and_value(row: dict[str, Any], problem: str) -> None:
-    """The place within the message is named, too: there may be very many controls."""
+    """The place within the message is named as well: there may be very many controls."""
     good = {"substation": "s1", "state": "draining", "limit": 3, "version": 1}
     with pytest.raises(MalformedMessage) as wrong:
         controls.decode(json.dumps({"controls": [{**good, **row}]}).encode())

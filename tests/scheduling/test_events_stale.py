@@ -13,7 +13,7 @@ LATE = EVENTS_STALE_SECONDS + 0.1
 
 
 def test_events_are_stale_when_a_page_stays_ahead_of_them() -> None:
-    """A page may overtake an event; one that does not follow has been cut off."""
+    """A page may overtake an event; if the event does not follow, the log is cut off."""
     tracker, state = synced()
     tracker.read(A, page(1, 1), 10)
     assert not state.events_stale(10)
@@ -22,7 +22,7 @@ def test_events_are_stale_when_a_page_stays_ahead_of_them() -> None:
 
 
 def test_events_stale_time_counts_from_the_first_page_ahead() -> None:
-    """Further pages, each ahead of what was told, do not put it off."""
+    """Further pages ahead of the events do not extend the time."""
     tracker, state = synced()
     for number in range(1, 5):
         tracker.read(A, page(number, number), 10 + number / 2)
@@ -50,7 +50,7 @@ def test_events_that_lag_a_little_are_not_stale() -> None:
 
 
 def test_events_of_an_idle_substation_are_not_stale() -> None:
-    """Where nothing happens there is nothing to tell, however long that lasts."""
+    """Without sessions there are no events, however long that lasts."""
     tracker, state = synced(load=3, accepted=9)
     for second in range(100):
         tracker.read(A, page(3, 9, 6), second)
@@ -58,7 +58,7 @@ def test_events_of_an_idle_substation_are_not_stale() -> None:
 
 
 def test_dropped_second_copy_does_not_make_events_stale() -> None:
-    """No event tells of it, so none is owed."""
+    """It has no event, so none is missing."""
     tracker, state = synced()
     tracker.read(A, Reading(0, 50, counts=Counts(0, 0, 0, 1, RUN)), 1)
     assert not state.events_stale(100)
@@ -66,7 +66,7 @@ def test_dropped_second_copy_does_not_make_events_stale() -> None:
 
 @pytest.mark.parametrize("run", [RUN, RUN + 1])
 def test_first_page_of_a_run_does_not_make_events_stale(run: float) -> None:
-    """What happened before it was read was told before, or never will be."""
+    """Earlier events have been read, or never will be."""
     tracker = tracker_of()
     tracker.read(A, page(7, 70, 63), 0)
     tracker.read(A, page(8, 71, 63), 1)

@@ -116,7 +116,7 @@ def test_in_flight_powers_are_kept_without_a_baseline() -> None:
 
 
 def test_session_of_unknown_power_counts_as_the_default() -> None:
-    """Unknown is never idle; the load alone says that something charges."""
+    """An unknown power does not count as 0; the load alone shows that something charges."""
     tracker, state = synced(load=3, accepted=3)
     assert state.power_kw == pytest.approx(3 * USUAL)
     tracker.dispatch(A, 1, 150)

@@ -75,7 +75,7 @@ def test_scheduler_assigns_in_order_until_capacity_ends() -> None:
 
 
 def test_scheduler_explains_each_job_before_counting_it() -> None:
-    """So that its record shows what the decision saw; the power on the way is the request's."""
+    """So that its record shows what the decision saw; the power in flight is the request's."""
     routing = Routing(Row("a", 2))
     routing.round(ask("1", 11), ask("2", 22))
     loads = [each.explanation["candidates"][0]["load"] for each in routing.choices]
@@ -89,7 +89,7 @@ def test_scheduler_explains_each_job_before_counting_it() -> None:
 
 @pytest.mark.parametrize("first", [ask("1", 7, "full"), ask("1", 60), ask("1", 60, "a")])
 def test_scheduler_passes_over_a_job_that_fits_nowhere(first: One) -> None:
-    """Be it that all it names are busy, or that nowhere is so much power left."""
+    """Because all it allows are full, or no substation has enough power left."""
     routing = Routing(Row("a", rated=50), Row("full", 10, rated=100), *MANY)
     assert routing.round(first, ask("2"), ask("3"))
     assert routing.sent == [("2", "a"), ("3", "a")]
@@ -130,7 +130,7 @@ def test_scheduler_tells_whether_capacity_is_left(ones: list[One], *, room: bool
 
 
 def test_scheduler_counts_dispatch_ahead_as_capacity() -> None:
-    """While those that wait may not have it, others may."""
+    """Jobs that arrive later may use it."""
     routing = Routing(Row("a", 10), Row("b", 10))
     assert routing.round(*(ask(name, 7, "nowhere") for name in "123"))
     assert not routing.round(ask("4"), ask("5"))
@@ -138,7 +138,7 @@ def test_scheduler_counts_dispatch_ahead_as_capacity() -> None:
 
 
 def test_scheduler_without_substations_assigns_nothing() -> None:
-    """Without a substation all wait."""
+    """Without a substation all jobs wait."""
     routing = Routing()
     assert not routing.round(ask("1"))
     assert routing.waiting == ["1"]
@@ -148,7 +148,7 @@ def test_scheduler_without_substations_assigns_nothing() -> None:
 def test_scheduler_dispatches_ahead_only_with_enough_other_jobs_waiting(
     waiting: int, sent: int
 ) -> None:
-    """Whichever connector is free first, somebody is left for it; and one at each at most."""
+    """Whichever connector is free first, a job is left for it; and at most one at each."""
     routing = Routing(Row("a", 10), Row("b", 10))
     assert not routing.round(*(ask(str(number)) for number in range(waiting)))
     assert [name for name, _ in routing.sent] == [str(number) for number in range(sent)]
@@ -170,7 +170,7 @@ def test_scheduler_dispatches_ahead_again_once_the_first_was_accepted() -> None:
 
 
 def test_scheduler_dispatches_ahead_a_job_that_allows_only_a_full_substation() -> None:
-    """It can go nowhere else, whatever is free there for others."""
+    """It may go nowhere else, whatever is free elsewhere."""
     routing = Routing(Row("a"), Row("b", 10))
     routing.round(ask("1", 7, "b"), ask("2", 7, "b"), ask("3"))
     assert routing.sent == [("1", "b"), ("3", "a")]
@@ -178,7 +178,7 @@ def test_scheduler_dispatches_ahead_a_job_that_allows_only_a_full_substation() -
 
 
 def test_scheduler_uses_free_connectors_before_dispatching_ahead() -> None:
-    """And those passed over count as waiting."""
+    """Skipped jobs count as waiting."""
     routing = Routing(Row("a", 9), Row("b", 10))
     routing.round(ask("0", 7, "nowhere"), *(ask(str(number)) for number in range(1, 5)))
     assert routing.sent[0] == ("1", "a")
@@ -187,7 +187,7 @@ def test_scheduler_uses_free_connectors_before_dispatching_ahead() -> None:
 
 
 def test_scheduler_does_not_dispatch_ahead_beyond_the_power() -> None:
-    """The one that is next draws while the others still do."""
+    """The next job draws power while the others still do."""
     routing = Routing(Row("a", 10, rated=75))
     routing.round(*(ask(str(number)) for number in range(5)))
     assert routing.sent == []
