@@ -61,7 +61,7 @@ def test_hanging_supervisor_is_ended_with_its_processes(clone: Clone) -> None:
     clone.kill_supervisor(signal.SIGSTOP)
     down = clone.call("down")
     assert down.returncode == 0, down.stdout + down.stderr
-    assert "Stopping what runs without a supervisor that answers: supervisor (" in down.stdout
+    assert "Stopping processes that run without a supervisor: supervisor (" in down.stdout
     assert clone.processes() == {}
 
 
@@ -108,7 +108,7 @@ def test_interrupted_up_stops_what_it_started(clone: Clone) -> None:
         start_new_session=True,
     ) as up:
         assert up.stdout
-        assert up.stdout.readline() == "Waiting until all is ready\n"
+        assert up.stdout.readline() == "Waiting until everything is ready\n"
         assert clone.processes()
         os.killpg(up.pid, signal.SIGINT)
         said = up.communicate()
