@@ -118,7 +118,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         type=lambda text: text.split(","),
         default=["0", "0.5", "1", "2", "5", "10"],
         metavar="LIST",
-        help="time between two pages, in mean session times, or in seconds with an s; 0: none "
+        help="time between two pages, in mean session times, or in seconds with an s; 0: no gap "
         "(default 0,0.5,1,2,5,10)",
     )
     group.add_argument("--in-step", action="store_true", help="read all pages at the same instant")
