@@ -40,7 +40,7 @@ OURS, READER = "api", "bare pika and json"
 TEXT: Final = (
     "An api that starts reads the event log from its beginning: {events:,} events of {jobs:,} jobs "
     "that have ended, {message} a message; from the start of the process until `/readyz` is "
-    "answered with 200. Beside it a reader that keeps plain JSON, unchecked "
+    "answered with 200. The peer: a reader that keeps plain JSON, unchecked "
     "(`bench/peers/pika_reader.py`). {sizes}"
 )
 

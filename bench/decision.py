@@ -32,9 +32,9 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
     rows = [Row(f"{each:,} substations", [decided(each, sizes.repeats)]) for each in COUNTS]
     text = (
         f"One decision of the policy `{DEFAULT}` among substations of any size and load, some of "
-        "them full; the same where something was heard of one of them since the last; a pass over "
-        "a wait queue of one job, which is assigned, explained, counted and taken back; and the "
-        "lowest utilisation of a list, found in plain Python without a look at who may be used. "
+        "them full; the same after a change of one of them; a pass over a wait queue of one job, "
+        "which is assigned, explained, counted and undone; and the lowest utilisation of a list, "
+        "found in plain Python without a check of eligibility. "
         f"Medians of {sizes.repeats} times {DECISIONS}. `python -m bench.policy` has every policy."
     )
     return Part(

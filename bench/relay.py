@@ -33,10 +33,10 @@ TEXT: Final = """\
 the queues of three substations with confirms, and acknowledges what is confirmed. From the \
 first request that has arrived to the last, by RabbitMQ's own count. With the event log, one \
 event a request goes to the stream `charge.events` as well (the dispatcher puts several into one \
-message where it decides several at once). What each peer leaves out stands in its file in \
-`bench/peers/`: all of them decide nothing. The Shovel runs within RabbitMQ, passes all to one \
-queue, and writes no events. The substations are stand-ins with room for everything: their \
-metrics pages, and an event of each every 50 ms, say that whatever came is charged. {sizes}
+message where it decides several at once). Each peer's file in `bench/peers/` says what it leaves \
+out; none of them makes decisions. The Shovel runs within RabbitMQ, moves all messages to one \
+queue, and writes no events. The substations are stand-ins with unlimited capacity: their metrics \
+pages, and an event of each every 50 ms, report every job as charging. {sizes}
 """
 
 # A contender: run its program while the context lasts; None if it is a part of RabbitMQ.
@@ -149,10 +149,10 @@ async def profile(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
             tables = await profiled(running, sizes.profile_seconds, folder)
             looking.cancel()
     text = (
-        "What the dispatcher does while it relays, by samples of its main thread "
-        "(`py-spy`, 200 a second): the share of each module itself, and of the project's own "
-        "modules with all that they call. "
-        "The run is not one of those timed above."
+        "The dispatcher's work while it relays, by samples of its main thread "
+        "(`py-spy`, 200 a second): the share of each module alone, and of the project's own "
+        "modules with everything they call. "
+        "This run is not one of those timed above."
     )
     return Part("profile", "Profile of the dispatcher", text, tables)
 
