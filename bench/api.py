@@ -29,10 +29,10 @@ BROKER: Final = "RabbitMQ CPU ms a request"
 LIST_P50, LIST_CPU = "ms a list", "api CPU µs a request"
 OURS, EMPTY = "api", "empty FastAPI routes"
 TEXT: Final = (
-    "`POST /charge` with `Prefer: respond-async` by {clients} clients that ask again as soon as "
-    "they are answered, then `POST /charges` with {list:,} requests, one list after the other. The "
+    "`POST /charge` with `Prefer: respond-async` by {clients} clients that send again as soon as "
+    "they are answered, then `POST /charges` with {list:,} requests, one list after another. The "
     "api publishes each with a confirm; no dispatcher runs, so requests stay in `charge.requests`. "
-    "Beside it FastAPI routes with the same models that publish nothing "
+    "The peer: FastAPI routes with the same models that publish nothing "
     "(`bench/peers/empty_api.py`). {sizes}"
 )
 Start = Callable[[VirtualHost, Path, int], AbstractAsyncContextManager[Program]]

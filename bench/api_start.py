@@ -40,7 +40,7 @@ OURS, READER = "api", "bare pika and json"
 TEXT: Final = (
     "An api that starts reads the event log from its beginning: {events:,} events of {jobs:,} jobs "
     "that have ended, {message} a message; from the start of the process until `/readyz` is "
-    "answered with 200. Beside it a reader that keeps plain JSON, unchecked "
+    "answered with 200. The peer: a reader that keeps plain JSON, unchecked "
     "(`bench/peers/pika_reader.py`). {sizes}"
 )
 
@@ -119,11 +119,11 @@ def history(jobs: int) -> Iterator[Message]:
     begun = time.time() - AGO_SECONDS
     for first in range(0, jobs, EVENTS_A_MESSAGE):
         where = SUBSTATIONS[first // EVENTS_A_MESSAGE % len(SUBSTATIONS)]
-        told: dict[tuple[str, str], list[Event]] = {}
+        by_writer: dict[tuple[str, str], list[Event]] = {}
         for number in range(first, min(first + EVENTS_A_MESSAGE, jobs)):
             for writer, event in _events_of(number, where, begun + number / JOBS_A_SECOND):
-                told.setdefault((writer, event.kind), []).append(event)
-        for (writer, kind), found in told.items():
+                by_writer.setdefault((writer, event.kind), []).append(event)
+        for (writer, kind), found in by_writer.items():
             body = events.encode(found)
             yield Message(topology.EVENTS_EXCHANGE, writer, f"{first}-{kind}", body)
 

@@ -36,7 +36,7 @@ the project, and the same written plainly on aio-pika with confirms (`bench/peer
 which say what they leave out: decisions, the event log, metrics and more). `POST /charge` with \
 `Prefer: respond-async`. Each substation has {connectors} connectors. First requests at a fixed \
 rate, where an answer counts from the moment at which its request was due; then {clients} \
-clients that ask again as soon as they are answered. Processor time is in ms a request, of the \
+clients that send again as soon as they are answered. Processor time is in ms a request, of the \
 api, of the dispatcher or relay, of the three substations or workers together, and of RabbitMQ, \
 until all sessions have ended. {sizes}
 """

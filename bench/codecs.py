@@ -82,8 +82,8 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
         "One message", [ENCODE, PLAIN_ENCODE, ENCODES, DECODE, PLAIN_DECODE, DECODES, "bytes"], rows
     )
     text = (
-        "`grid.messages`, `grid.events` and `grid.controls`, with every check they make; beside "
-        f"them `json` on the same bytes, without any. {CALLS} calls in a row, the median of "
+        "`grid.messages`, `grid.events` and `grid.controls`, with all their checks, compared "
+        f"with `json` on the same bytes, without checks. {CALLS} calls in a row, the median of "
         f"{sizes.repeats} times."
     )
     return Part("codecs", "Codecs", text, [table])

@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from bench.node import RabbitMQ
-from bench.policy import NOW, STATES, Times, fleet_of
+from bench.policy import NOW, STATES, Times, table_of
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
 from dispatcher.commands import Ack, PublishJob, WriteEvent
@@ -77,7 +77,7 @@ class Requests:
 
     def __init__(self, substations: int) -> None:
         random = Random(substations)  # noqa: S311 - nothing here is secret
-        table = fleet_of(substations, STATES[STATE], random)
+        table = table_of(substations, STATES[STATE], random)
         standby = Standby("bench", lambda: NOW)
         standby.on_delivery()  # it is active already
         self._tracker = table.tracker

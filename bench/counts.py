@@ -38,10 +38,10 @@ MESSAGES: Final[Mapping[str, str]] = {
     "get": DELIVERED,
 }
 TEXT: Final = (
-    "Of each service, at {rate} requests/s for {seconds:g} s, all that it does in that time "
-    "divided by the requests: what its clock does (scrapes, heartbeats, looks at queues) is among "
-    "it. AMQP messages and bytes by RabbitMQ's management API, then, as often once more, system "
-    "calls and wake-ups (`epoll_wait`) by `strace -c -f`, which slows all down. {missing}"
+    "Everything that each service does at {rate} requests/s for {seconds:g} s, divided by the "
+    "requests. That includes its timers: scrapes, heartbeats, checks of queues. AMQP messages and "
+    "bytes by RabbitMQ's management API; then, in a second run, system calls and wake-ups "
+    "(`epoll_wait`) by `strace -c -f`, which slows everything down. {missing}"
 )
 MISSING: Final = (
     "**strace is missing, or may not trace here: no system calls** (Debian's package `strace`)."

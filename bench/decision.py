@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from bench.node import RabbitMQ
-from bench.policy import NOW, STATES, Times, decide, decide_anew, fleet_of, naive
+from bench.policy import NOW, STATES, Times, decide, decide_anew, naive, table_of
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
 from grid.messages import DEFAULT_POWER_KW
@@ -32,9 +32,9 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
     rows = [Row(f"{each:,} substations", [decided(each, sizes.repeats)]) for each in COUNTS]
     text = (
         f"One decision of the policy `{DEFAULT}` among substations of any size and load, some of "
-        "them full; the same where something was heard of one of them since the last; a pass over "
-        "a wait queue of one job, which is assigned, explained, counted and taken back; and the "
-        "lowest utilisation of a list, found in plain Python without a look at who may be used. "
+        "them full; the same after a change of one of them; a pass over a wait queue of one job, "
+        "which is assigned, explained, counted and undone; and the lowest utilisation of a list, "
+        "found in plain Python without a check of eligibility. "
         f"Medians of {sizes.repeats} times {DECISIONS}. `python -m bench.policy` has every policy."
     )
     return Part(
@@ -49,7 +49,7 @@ def decided(count: int, repeats: int) -> dict[str, float]:
     """Return the figures for so many substations."""
     random = Random(count)  # noqa: S311 - nothing here is secret
     times = Times(DECISIONS, repeats)
-    table = fleet_of(count, STATES[STATE], random)
+    table = table_of(count, STATES[STATE], random)
     substations = list(table.tracker.substations.values())
     chooser = POLICIES[DEFAULT]()
     return {

@@ -33,7 +33,7 @@ PREFETCH: Final = 500
 CHARGE_SECONDS: Final = 0.02
 WARM_UP_JOBS: Final = 50
 STALL_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.005
+POLL_INTERVAL: Final = 0.005
 COLLECT_SECONDS: Final = 0.02
 GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
@@ -137,7 +137,7 @@ class Flow:
                     f"{self._pattern.name}: of {self._begun} jobs {self._completed} have ended, "
                     f"{self._read} events were read"
                 )
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _begin(self) -> None:
         self._begun += 1

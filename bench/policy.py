@@ -82,7 +82,7 @@ def _page(load: int, connectors: int, rated: float | None, background: float) ->
     return Reading(load, connectors, None, rated, background, counts)
 
 
-def fleet_of(count: int, page: Callable[[Random], Reading], random: Random) -> CandidateTable:
+def table_of(count: int, page: Callable[[Random], Reading], random: Random) -> CandidateTable:
     """Return a fleet of so many substations, all of which may be used."""
     tracker = LoadTracker(stale_after=2, default_connectors=50)
     tracker.keep({f"substation{number}": None for number in range(count)})
@@ -129,7 +129,7 @@ def naive(substations: Sequence[SubstationState], power_kw: float) -> str:
 def measure(count: int, state: str, times: Times) -> Iterator[str]:
     """Measure each policy for so many substations in a state; yield the lines of the table."""
     random = Random(count)  # noqa: S311 - nothing here is secret
-    table = fleet_of(count, STATES[state], random)
+    table = table_of(count, STATES[state], random)
     substations = list(table.tracker.substations.values())
     fewer = Times(max(1, int(times.decisions * NAIVE_SHARE)), times.repeats)
     plain = fewer.median_us(partial(naive, substations, DEFAULT_POWER_KW))
@@ -148,8 +148,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
     parser.add_argument("--decisions", type=int, default=500, help="in a row (%(default)s)")
     parser.add_argument("--repeats", type=int, default=9, help="of these (%(default)s)")
-    told = parser.parse_args(arguments)
-    times = Times(max(1, told.decisions), max(1, told.repeats))
+    options = parser.parse_args(arguments)
+    times = Times(max(1, options.decisions), max(1, options.repeats))
     sys.stdout.write(f"{HEADER}\n")
     for count in GOALS:
         for state in STATES:

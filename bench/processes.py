@@ -21,7 +21,7 @@ from grid.errors import GridError
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
-LOOK_SECONDS: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 USER_TIME, RESIDENT_PAGES = 11, 21  # in /proc/<pid>/stat, counted from after the name
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -134,7 +134,7 @@ async def until(
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {each.name}\n{each.log_end()}" for each in programs)
             raise NotMeasured(f"not within {seconds:g} s: {what}\n{logs}")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 async def until_page(port: int, path: str, programs: Sequence[Program] = ()) -> None:

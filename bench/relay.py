@@ -21,7 +21,7 @@ from bench.stand_ins import StandIns
 from deploy.local.ports import free_ports
 from grid import topology
 
-LOOK_SECONDS: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 STALL_SECONDS: Final = 90.0  # without a message that is passed on
 RATE, CPU, BROKER = "requests/s", "CPU µs a request", "RabbitMQ CPU µs a request"
 OURS, SILENT = "dispatcher", "dispatcher, no event log"
@@ -33,10 +33,10 @@ TEXT: Final = """\
 the queues of three substations with confirms, and acknowledges what is confirmed. From the \
 first request that has arrived to the last, by RabbitMQ's own count. With the event log, one \
 event a request goes to the stream `charge.events` as well (the dispatcher puts several into one \
-message where it decides several at once). What each peer leaves out stands in its file in \
-`bench/peers/`: all of them decide nothing. The Shovel runs within RabbitMQ, passes all to one \
-queue, and writes no events. The substations are stand-ins with room for everything: their \
-metrics pages, and an event of each every 50 ms, say that whatever came is charged. {sizes}
+message where it decides several at once). Each peer's file in `bench/peers/` says what it leaves \
+out; none of them makes decisions. The Shovel runs within RabbitMQ, moves all messages to one \
+queue, and writes no events. The substations are stand-ins with unlimited capacity: their metrics \
+pages, and an event of each every 50 ms, report every job as charging. {sizes}
 """
 
 # A contender: run its program while the context lasts; None if it is a part of RabbitMQ.
@@ -190,5 +190,5 @@ async def _moved(stand_ins: StandIns, running: Program | None, least: int) -> in
         elif time.monotonic() - since > STALL_SECONDS:
             log = "" if running is None else running.log_end()
             raise NotMeasured(f"no more than {found} requests were passed on\n{log}")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_INTERVAL)
     return found

@@ -62,8 +62,8 @@ class StandIn:
         """Return an event with its counters."""
         counts = Counts(0, self.arrived, self.arrived, 0, STARTED_AT, 0.0)
         job = f"of-{self.name}"
-        told = Event(State.COMPLETED, time.time(), job, self.name, attempt=1, counts=counts)
-        return events.encode([told])
+        event = Event(State.COMPLETED, time.time(), job, self.name, attempt=1, counts=counts)
+        return events.encode([event])
 
     def update(self, ready: int) -> bool:
         """Record how many jobs are ready in its queue; return whether more have arrived."""

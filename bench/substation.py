@@ -37,7 +37,7 @@ async def measure(broker: RabbitMQ, folder: Path, sizes: Sizes) -> Part:
     text = (
         f"{sizes.sessions:,} jobs wait in the queue of one substation with as many connectors and "
         f"sessions of {sizes.session_seconds:g} s; from its start until the last session has "
-        "ended. How long its loop is held up is seen from outside: a small page is asked for "
+        "ended. Delays of its loop are measured from outside: a small page is requested "
         f"every {PROBE_SECONDS * 1e3:.0f} ms. {sizes.described()}"
     )
     table = Table(

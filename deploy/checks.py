@@ -38,7 +38,7 @@ def prometheus(url: str, jobs: Mapping[str, int], substations: Collection[str]) 
     except NoAnswer as error:
         return str(error)
     except (LookupError, TypeError, AttributeError):
-        return f"{url}: it is not Prometheus that answers there"
+        return f"{url}: another program than Prometheus answers there"
 
 
 def _targets_problem(
@@ -102,7 +102,7 @@ def ineligible(
     ]
     reasons = _reasons(api_url, key) if found else {}
     return {
-        name: f"the dispatcher does not choose it: {reasons.get(name) or 'no reason given yet'}"
+        name: f"the dispatcher does not use it: {reasons.get(name) or 'no reason given yet'}"
         for name in found
     }
 

@@ -24,8 +24,8 @@ INTERRUPTED: Final = 130  # as a shell's for SIGINT
 class Setup(Protocol):
     """All that runs, and how, as one call of `make up` decided it."""
 
-    def note(self) -> stack.Note:
-        """Return the note to leave of it."""
+    def stack_state(self) -> stack.StackState:
+        """Return the stack state to keep while this runs."""
 
     def write_files(self) -> None:
         """Write everything that it reads."""
@@ -69,9 +69,9 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
             if (short := disk.shortage(stack.ROOT)) is not None:
                 summary.say(short)
         wanted.declare_at_outside_broker()
-        wanted.note().write()
+        wanted.stack_state().write()
         wanted.start()
-        summary.say("Waiting until all is ready")
+        summary.say("Waiting until everything is ready")
         problems = ready.wait(partial(_look, wanted, broker), summary.say)
         outcome = Outcome(problems) if problems else wanted.try_request()
     except BaseException:
@@ -85,7 +85,7 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
         return 1
     if outcome.remark:
         summary.say(outcome.remark)
-    summary.say(f"All of it runs:\n\n{wanted.summary()}")
+    summary.say(f"Everything runs:\n\n{wanted.summary()}")
     if broker is not None:
         _withdraw(broker)
     return 0
@@ -108,26 +108,30 @@ def _withdraw(broker: OwnBroker) -> None:
     Raise ``GridError`` if RabbitMQ refuses to remove them; what runs is not affected.
     """
     for user in broker.withdraw():
-        summary.say(f"RabbitMQ's user {user} is gone: nothing uses it any more")
+        summary.say(f"Removed RabbitMQ's user {user}: nothing uses it any more")
         (stack.SECRETS / user).unlink(missing_ok=True)
 
 
 def _undo(before: Callable[[], Setup] | None, stop: Callable[[], int]) -> None:
     if before is None:
-        summary.say("\nNot all became ready: stopping everything again.")
+        summary.say("\nNot everything became ready: stopping everything again.")
         stop()
         return
     try:
         setup = before()
         setup.write_files()
-        setup.note().write()
+        setup.stack_state().write()
         setup.start()
         if (broker := setup.own_broker()) is not None:
             _withdraw(broker)
     except GridError as error:
-        summary.say(f"\nNot all became ready, nor can the settings from before be set up: {error}")
+        summary.say(
+            f"\nNot everything became ready, and the previous settings cannot be restored: {error}"
+        )
         return
-    summary.say("\nNot all became ready: it runs with the settings from before. See  make status")
+    summary.say(
+        "\nNot everything became ready: it runs with the previous settings. See  make status"
+    )
 
 
 def main(mode: str, commands: Mapping[str, Callable[[], int]]) -> int:

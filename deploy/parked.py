@@ -9,4 +9,4 @@ from deploy import login
 USER = "parked"
 
 if __name__ == "__main__":
-    login.become("grid.parked", lambda note: login.broker(USER, note, os.environ))
+    login.become("grid.parked", lambda stack_state: login.broker(USER, stack_state, os.environ))

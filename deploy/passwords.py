@@ -11,7 +11,8 @@ from typing import Final
 
 from api import auth
 from api.auth import Scope
-from deploy import stack, told
+from deploy import environment as env
+from deploy import stack
 from deploy.files import own_folder, read, write
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import permissions
@@ -76,11 +77,11 @@ def operator_key() -> str:
 
 def check_keys(source: str) -> None:
     """Check that the caller's file of keys can be used; else raise ``ConfigurationError``."""
-    text = text_of(told.API_KEYS_FILE, Path(source))
+    text = text_of(env.API_KEYS_FILE, Path(source))
     try:
         auth.parse_at_least_one_key(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{told.API_KEYS_FILE}={source}: {error}") from None
+        raise ConfigurationError(f"{env.API_KEYS_FILE}={source}: {error}") from None
 
 
 def write_for_containers(
@@ -94,16 +95,16 @@ def write_for_containers(
     ensure_keys(folder, for_containers=True)
     _password(folder / COOKIE)
     (folder / COOKIE).chmod(0o644)
-    broker = told.broker(settings)
+    broker = env.broker(settings)
     own_folder(folder / OUTSIDE_TLS).chmod(0o755)  # mounted as it is; its parent is private
     for variable, name, source in (
-        (told.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, broker),
-        *((variable, f"{OUTSIDE_TLS}/{variable}", broker) for variable in told.TLS_FILES),
-        (told.API_KEYS_FILE, OUTSIDE_KEYS, settings),
+        (env.AMQP_PASSWORD_FILE, OUTSIDE_BROKER, broker),
+        *((variable, f"{OUTSIDE_TLS}/{variable}", broker) for variable in env.TLS_FILES),
+        (env.API_KEYS_FILE, OUTSIDE_KEYS, settings),
     ):
         if file := source.get(variable):
             copy_for_containers(variable, file, folder, name)
-    if told.API_KEYS_FILE not in settings:
+    if env.API_KEYS_FILE not in settings:
         write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose mounts it in any case
 
 

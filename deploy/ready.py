@@ -12,7 +12,7 @@ from deploy import pages
 from deploy.pages import NoAnswer
 from grid.errors import STILL_READING
 
-PERIOD_SECONDS: Final = 0.5
+POLL_INTERVAL: Final = 0.5
 READY_SECONDS: Final = 180.0
 READING_SECONDS: Final = 600.0  # for the event log of a busy week, on a slow machine
 TELL_SECONDS: Final = 10.0
@@ -48,20 +48,20 @@ def wait(
     ended for good is not waited for any longer.
     """
     started = now()
-    deadline, told = started + READY_SECONDS, False
+    deadline, reported = started + READY_SECONDS, False
     while True:
         seen = look()
         if seen.ended:
-            why = "ended by itself, again and again"
+            why = "it ended again after every restart"
             return {name: seen.waiting.get(name, why) for name in seen.ended}
         if not seen.waiting or now() > deadline:
             return seen.waiting
         if _reading(seen) and now() < started + READING_SECONDS:
             deadline = now() + READY_SECONDS
-            if not told and now() > started + TELL_SECONDS:
-                say("The api still reads its event log: after busy days that takes a while")
-                told = True
-        sleep(PERIOD_SECONDS)
+            if not reported and now() > started + TELL_SECONDS:
+                say("The api still reads its event log: after busy days this takes some minutes")
+                reported = True
+        sleep(POLL_INTERVAL)
 
 
 def _reading(seen: Look) -> bool:

@@ -1,4 +1,4 @@
-"""The running stack: its ports, how to change them, and the note of what runs."""
+"""The running stack: its ports, how to change them, and the file that describes what runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from grid.errors import ConfigurationError
 ROOT: Final = Path(__file__).parents[1]
 STATE: Final = ROOT / ".run"
 SECRETS: Final = ROOT / ".secrets"
-NOTE: Final = STATE / "stack.json"
-NOTE_REMEDY: Final = "Stop what runs with  make down , which does not need it, then  make up"
+STATE_FILE: Final = STATE / "stack.json"
+STATE_REMEDY: Final = "Stop what runs with  make down , which does not need it, then  make up"
 
 API: Final = "API_PORT"
 DISPATCHER: Final = "DISPATCHER_METRICS_PORT"
@@ -46,11 +46,11 @@ class PortTaken(ConfigurationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What runs, noted while it runs, for a second `make up`, `make load` and others.
+class StackState:
+    """What runs, kept in a file for a second `make up`, `make load` and others.
 
-    ``ports`` are by variable, as are the other ``settings`` (see ``deploy.told``); ``listening``
-    lists every port used by the stack itself.
+    ``ports`` and ``settings`` are by variable (see ``deploy.environment``); ``listening`` lists
+    every port used by the stack itself.
     """
 
     mode: str
@@ -60,33 +60,37 @@ class Note:
 
     @classmethod
     def read(cls) -> Self | None:
-        """Return the note; None if nothing was started.
+        """Return the state from its file; None if nothing was started.
 
         Raises:
-            ConfigurationError: it cannot be read, or is not one.
+            ConfigurationError: the file cannot be read, or is not one.
         """
         try:
-            text = NOTE.read_text(encoding="utf-8")
+            text = STATE_FILE.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{unreadable(NOTE, error)}. {NOTE_REMEDY}") from error
+            raise ConfigurationError(f"{unreadable(STATE_FILE, error)}. {STATE_REMEDY}") from error
         try:
-            noted = json.loads(text)
+            parsed = json.loads(text)
         except ValueError as error:
-            raise ConfigurationError(f"{NOTE} is not JSON: {error}. {NOTE_REMEDY}") from error
-        if not _is_note(noted):
-            raise ConfigurationError(f"{NOTE} is not a note of what runs. {NOTE_REMEDY}")
+            raise ConfigurationError(
+                f"{STATE_FILE} is not JSON: {error}. {STATE_REMEDY}"
+            ) from error
+        if not _is_stack_state(parsed):
+            raise ConfigurationError(
+                f"{STATE_FILE} does not describe a running stack. {STATE_REMEDY}"
+            )
         known = {each.name for each in fields(cls)}  # another version may have written it
-        return cls(**{name: value for name, value in noted.items() if name in known})
+        return cls(**{name: value for name, value in parsed.items() if name in known})
 
     def write(self) -> None:
-        """Write the note; an outside broker's address may hold a password, so it is private."""
+        """Write the file; an outside broker's address may hold a password, so it is private."""
         own_folder(STATE)
-        write(NOTE, json.dumps(asdict(self)))
+        write(STATE_FILE, json.dumps(asdict(self)))
 
 
-def choose_ports(environment: Mapping[str, str], running: Note | None) -> dict[str, int]:
+def choose_ports(environment: Mapping[str, str], running: StackState | None) -> dict[str, int]:
     """Return each variable's port: from the environment, else the running one, else the default.
 
     Raise ``ConfigurationError`` for a variable that is not a port.
@@ -109,7 +113,7 @@ def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:
     return found
 
 
-def check_free(wanted: Mapping[int, str], running: Note | None) -> None:
+def check_free(wanted: Mapping[int, str], running: StackState | None) -> None:
     """Check that every port is free, or used by this stack; ``wanted`` says how to change each.
 
     Raises:
@@ -137,14 +141,14 @@ def _port(name: str, value: str | int) -> int:
     return port
 
 
-def _is_note(noted: object) -> bool:
-    """Return whether JSON has the shape of a note."""
-    if not isinstance(noted, dict):
+def _is_stack_state(parsed: object) -> bool:
+    """Return whether JSON has the shape of a stack state."""
+    if not isinstance(parsed, dict):
         return False
-    ports, settings = noted.get("ports"), noted.get("settings", {})
-    listening = noted.get("listening", [])
+    ports, settings = parsed.get("ports"), parsed.get("settings", {})
+    listening = parsed.get("listening", [])
     return (
-        isinstance(noted.get("mode"), str)
+        isinstance(parsed.get("mode"), str)
         and isinstance(ports, dict)
         and all(isinstance(port, int) for port in ports.values())
         and isinstance(settings, dict)

@@ -18,12 +18,12 @@ ACCEPTED: Final = 202
 BEGIN_SECONDS: Final = 30.0
 END_SECONDS: Final = 10.0  # for the session's end, so that no substation still has it
 ANSWER_SECONDS: Final = 10.0
-PERIOD_SECONDS: Final = 0.2
+POLL_INTERVAL: Final = 0.2
 CHARGING: Final = "charging"
 COMPLETED: Final = "completed"
 UNDECIDED: Final = frozenset({"queued", "assigned"})
-DRAINED: Final = "No request was tried: an operator lets no substation take any."
-FULL: Final = "The request that was tried waits like others: every substation is full."
+DRAINED: Final = "No test request was sent: every substation is drained by an operator."
+FULL: Final = "The test request waits like other requests: every substation is full."
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Trial:
             except NoAnswer:
                 if self.now() > deadline:
                     raise
-            self.sleep(PERIOD_SECONDS)
+            self.sleep(POLL_INTERVAL)
 
     def _post(self) -> dict[str, Any]:
         url = f"{self.url}/charge"

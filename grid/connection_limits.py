@@ -17,7 +17,7 @@ PER_ADDRESS: Final = 2  # without a limit of its own, one address may have 1/2 o
 DESCRIPTORS: Final = 2  # at most 1/2 of all descriptors are for admitted HTTP connections
 _WAITING: Final = 4  # plus 1/4 as many that wait up to a second to be refused
 _ACCEPTED_AT_ONCE: Final = 8  # and 1/8 of the descriptors that are accepted before any is counted
-_ACCEPTED_AT_ONCE_MOST: Final = 2048  # uvicorn's own
+_MAX_ACCEPT_BACKLOG: Final = 2048  # uvicorn's own
 _IPV6_NETWORK_BITS: Final = 64  # what one client has of an IPv6 address at least
 
 
@@ -44,7 +44,7 @@ def limits(descriptors: int, total: int, per_address: int | None) -> Limits:
         total,
         share if per_address is None else min(per_address, total),
         max(1, total // _WAITING),
-        max(1, min(_ACCEPTED_AT_ONCE_MOST, descriptors // _ACCEPTED_AT_ONCE)),
+        max(1, min(_MAX_ACCEPT_BACKLOG, descriptors // _ACCEPTED_AT_ONCE)),
     )
 
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 TOO_MANY_SECONDS: Final = 1.0  # for a connection beyond the limit to be answered
 WRITTEN_AT_ONCE: Final = 4 * 1024  # bytes that are joined at most
-HELD_MOST: Final = 64 * 1024  # bytes behind a request that is not answered yet
+MAX_BUFFERED: Final = 64 * 1024  # bytes behind a request that is not answered yet
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Retry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -87,7 +87,7 @@ class LimitedProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
         self._client: tuple[str, int] | None = None
         self._framing = Framing()
-        self._held = bytearray()  # not passed to uvicorn yet
+        self._buffered = bytearray()  # not passed to uvicorn yet
         self._answer_begun = self._is_answered = False
         self._arrival = _Deadline(self)
         self._taking = _Deadline(self)
@@ -106,7 +106,7 @@ class LimitedProtocol(asyncio.Protocol):
             return
         self._is_refused = True
         if self.refusals.is_due(self.loop.time()):
-            log.warning("connections are refused: %s", decision.refusal)
+            log.warning("an HTTP connection was refused: %s", decision.refusal)
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
         else:
@@ -119,18 +119,18 @@ class LimitedProtocol(asyncio.Protocol):
             self.transport.close()
             return
         self.open_connections.set_idle(self, idle=False)
-        self._held += data
+        self._buffered += data
         if not self._framing.complete:
             self._arrival.begin()
             self._read()
-        if len(self._held) > HELD_MOST:
+        if len(self._buffered) > MAX_BUFFERED:
             self.transport.pause_reading()
 
     def _read(self) -> None:
         """Pass uvicorn what has arrived of the current request, and nothing of the next one."""
-        while self._held and not self._framing.complete and not self.transport.is_closing():
+        while self._buffered and not self._framing.complete and not self.transport.is_closing():
             try:
-                piece = self._framing.take(self._held)
+                piece = self._framing.take(self._buffered)
                 if not piece:
                     break
                 self._http.data_received(piece)
@@ -175,7 +175,7 @@ class LimitedProtocol(asyncio.Protocol):
             return
         self._framing.begin()
         self._answer_begun = self._is_answered = False
-        if self._held:
+        if self._buffered:
             self._arrival.begin()
             self.loop.call_soon(self._read)
             self.transport.resume_reading()
@@ -193,7 +193,7 @@ class LimitedProtocol(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         if self.failures.is_due(self.loop.time()):
-            log.error("a connection from %s failed: %r", self._client, error)
+            log.error("an HTTP connection from %s failed and was closed: %r", self._client, error)
         self.transport.abort()
 
     def pause_writing(self) -> None:

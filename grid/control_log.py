@@ -37,7 +37,7 @@ class ControlLog:
         self._ids = (f"{name}-control-{number}" for number in count())
         self._on_change = on_change
         self._known = Controls()
-        self._told = Controls()  # read from the stream, since its reader last began
+        self._in_stream = Controls()  # read from the stream, since its reader last began
         self._since = 0  # messages since the newest with controls
         self._awaited: dict[str, asyncio.Future[frozenset[Control]]] = {}
         self._setting = asyncio.Lock()
@@ -54,10 +54,10 @@ class ControlLog:
         try:
             message = controls.decode(body)
         except MalformedMessage as error:
-            log.warning("passed over in the controls: %s", error)
+            log.warning("skipped a message of charge.controls: %s", error)
             return
         self._since = 0 if message.controls else self._since + 1
-        self._told.merge(message.controls)
+        self._in_stream.merge(message.controls)
         for control in self._known.merge(message.controls):
             self._on_change(control.substation, control)
         back = self._awaited.get(message.marker)
@@ -67,7 +67,7 @@ class ControlLog:
 
     def forget(self) -> None:
         """Forget what was read: the stream is read from its start again, and may be another one."""
-        self._told, self._since = Controls(), 0
+        self._in_stream, self._since = Controls(), 0
         self._behind.set()
 
     async def run(self, reading: asyncio.Event) -> None:
@@ -80,9 +80,11 @@ class ControlLog:
             self._behind.clear()
             await self._insist(Controls(), reading)
             if not self.caught_up.is_set():
-                log.info("the controls are read: %d substations", len(self._known.all()))
+                log.info(
+                    "the controls are read: %d substations set by operators", len(self._known.all())
+                )
                 self.caught_up.set()
-            if self._told.all() != self._known.all() or self._since > RESTATE_AFTER:
+            if self._in_stream.all() != self._known.all() or self._since > RESTATE_AFTER:
                 await self._insist(self._known, reading)
 
     async def set(self, substation: str, change: Change, timeout: float) -> Control:
@@ -96,9 +98,11 @@ class ControlLog:
         same.
         """
         if not self.caught_up.is_set():
-            raise BrokerUnavailable("what operators have set is still being read")
+            raise BrokerUnavailable(
+                "the controls set by operators are still being read: try again in a moment"
+            )
         if not self._publisher.connected or self._publisher.blocked:
-            raise BrokerUnavailable("RabbitMQ is away, or takes no messages now")
+            raise BrokerUnavailable("RabbitMQ is away, or blocks publishers (memory or disk alarm)")
         try:
             async with asyncio.timeout(timeout), self._setting:
                 while True:
@@ -109,7 +113,8 @@ class ControlLog:
                         return wanted
         except TimeoutError:
             raise BrokerUnavailable(
-                f"{substation}: was not read back from {topology.CONTROLS} within {timeout:g} s"
+                f"{substation}: the change was not read back from {topology.CONTROLS} within "
+                f"{timeout:g} s; it may still take effect"
             ) from None
 
     async def _insist(self, known: Controls, reading: asyncio.Event) -> None:

@@ -133,4 +133,4 @@ def _decode_slowly(body: bytes) -> _Message:
             value["controls"] = [known(each, _Control) for each in rows]
         return convert(value, _Message)
     except wire.UNREADABLE as error:
-        raise MalformedMessage(f"not what operators have set: {shown(body)}: {error}") from error
+        raise MalformedMessage(f"not a message of controls: {shown(body)}: {error}") from error

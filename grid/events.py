@@ -81,7 +81,7 @@ class Counts(NamedTuple):
     waiting: Figure = 0.0
 
 
-class _Told(Struct, frozen=True, gc=False, omit_defaults=True):
+class _Fields(Struct, frozen=True, gc=False, omit_defaults=True):
     """The fields of every event, and their limits."""
 
     kind: Kind
@@ -93,7 +93,7 @@ class _Told(Struct, frozen=True, gc=False, omit_defaults=True):
     counts: Counts | None = None
 
 
-class Event(_Told, frozen=True):
+class Event(_Fields, frozen=True):
     """One thing that happened, at ``at`` (Unix seconds).
 
     ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
@@ -105,7 +105,7 @@ class Event(_Told, frozen=True):
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-class _Line(_Told, frozen=True):
+class _Line(_Fields, frozen=True):
     """An event whose detail is not parsed yet."""
 
     detail: msgspec.Raw = msgspec.Raw(b"{}")
@@ -149,18 +149,18 @@ def _decode_one(line: bytes) -> Event:
 
 def _with_detail(text: str) -> Event:
     """Return an event whose detail is not parsed yet; it is written without spaces, as ours are."""
-    told = _LINE_DECODER.decode(text)
-    detail = bytes(told.detail)
+    fields = _LINE_DECODER.decode(text)
+    detail = bytes(fields.detail)
     if not detail.startswith(b'{"'):
         raise ValueError("the detail is empty, or no object")
     return Event(
-        told.kind,
-        told.at,
-        told.job,
-        told.substation,
-        told.attempt,
-        told.reason,
-        told.counts,
+        fields.kind,
+        fields.at,
+        fields.job,
+        fields.substation,
+        fields.attempt,
+        fields.reason,
+        fields.counts,
         Detail(detail),
     )
 

@@ -71,7 +71,7 @@ class Framing:
         if piece:
             _feed(self._parser, piece)
             if not self._has_head:
-                raise BadRequest("its head has no end")
+                raise BadRequest("its head does not end")
         return piece
 
     def _take_head(self, received: bytearray) -> bytes:
@@ -102,8 +102,8 @@ class Framing:
         self._quiet += len(piece)
         if self._quiet > MAX_HEAD_BYTES:
             raise BadRequest(
-                f"there must not be more than {MAX_HEAD_BYTES} bytes between two parts of its "
-                "body, or behind it"
+                f"there must not be more than {MAX_HEAD_BYTES} bytes between two chunks of its "
+                "body, or after it"
             )
         return piece
 
@@ -112,7 +112,7 @@ class Framing:
     def on_message_begin(self) -> None:
         """Reject another request in the same piece."""
         if self.complete:
-            raise BadRequest("there must be nothing behind its end in the same line")
+            raise BadRequest("there must be nothing after its end on the same line")
 
     def on_url(self, url: bytes) -> None:
         """Collect the request target."""

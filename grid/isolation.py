@@ -35,13 +35,13 @@ class Isolation:
         place = type(error), traceback.extract_tb(error.__traceback__)[-1:]
         if self._known.get(item) != place:
             self._known[item] = place
-            log.error("%s failed, all else goes on: %s", item, problem, exc_info=error)
+            log.error("%s failed and is skipped: %s", item, problem, exc_info=error)
         return problem
 
     def succeeded(self, item: str) -> None:
         """Record that nothing went wrong over an item."""
         if self._known.pop(item, None) is not None:
-            log.info("%s is well again", item)
+            log.info("%s works again", item)
 
     def reading(
         self, item: str, read: Callable[[bytes, str], None]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from grid.messages import name_of, shown
-from grid.trace import STATE_MOST, TRACEPARENT, TRACESTATE
+from grid.trace import MAX_TRACESTATE, TRACEPARENT, TRACESTATE
 
 REASON_HEADER: Final = "x-parked-reason"
 KIND_HEADER: Final = "x-parked-kind"  # the reason in a word or two
 FROM_HEADER: Final = "x-parked-from"  # the queue it was in
 AT_HEADER: Final = "x-parked-at"  # Unix seconds, whole ones: pika writes no others
-DEATHS_TOLD_HEADER: Final = "x-parked-deaths"  # its `x-death` header, as JSON
+PARKED_DEATHS_HEADER: Final = "x-parked-deaths"  # its `x-death` header, as JSON
 REPLAYS_HEADER: Final = "x-replays"
 DEATHS_HEADER: Final = "x-death"  # RabbitMQ's record of a message it dead-lettered
 
@@ -32,7 +32,7 @@ DEAD: Final = "dead"
 UNKNOWN: Final = "unknown"
 
 _TRACE: Final = (TRACEPARENT, TRACESTATE)
-_TOLD_MOST: Final = 4_000  # characters: all headers together must fit in one AMQP frame
+_MAX_DEATHS: Final = 4_000  # characters: all headers together must fit in one AMQP frame
 _WHY_DEAD: Final[Mapping[str, tuple[str, str]]] = {
     "rejected": (REJECTED, "had a consumer that rejected it"),
     "delivery_limit": (DELIVERY_LIMIT, "delivered it again and again, always in vain"),
@@ -119,13 +119,13 @@ def label(
 
     Of these, only known headers are kept: anybody may have written anything there.
     """
-    trace = {name: text for name in _TRACE if (text := _text(before, name)[:STATE_MOST])}
+    trace = {name: text for name in _TRACE if (text := _text(before, name)[:MAX_TRACESTATE])}
     deaths = before.get(DEATHS_HEADER)
-    told = {DEATHS_TOLD_HEADER: json.dumps(deaths, default=str)[:_TOLD_MOST]} if deaths else {}
+    shown = {PARKED_DEATHS_HEADER: json.dumps(deaths, default=str)[:_MAX_DEATHS]} if deaths else {}
     return {
         **trace,
         **marked(replays(before)),
-        **told,
+        **shown,
         KIND_HEADER: kind,
         REASON_HEADER: reason,
         FROM_HEADER: queue,

@@ -133,7 +133,7 @@ def _limits(settings: Settings) -> Limits:
         now, settings.http_connections, settings.http_connections_per_address
     )
     log.info(
-        "at most %d open files (the soft limit was %d), %d HTTP connections, %d of one address",
+        "limits: %d open files (the soft limit was %d), %d HTTP connections, %d of one address",
         now,
         before,
         limits.total,
@@ -196,11 +196,19 @@ class _ExceptionHandler:
         elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
             # asyncio of Python 3.11 reports it up to a thousand times at once
             if self._exhausted.is_due(loop.time()):
-                log.error("%s: %s: going on with what there is", context["message"], error)
+                log.error(
+                    "%s: %s: waiting until a descriptor or buffer is free",
+                    context["message"],
+                    error,
+                )
         elif "transport" in context and "protocol" in context:
-            log.error("closing a connection: %s", context["message"], exc_info=error)
+            log.error(
+                "HTTP connection closed after an error: %s", context["message"], exc_info=error
+            )
         else:
-            log.critical("ending: %s", context["message"], exc_info=error)
+            log.critical(
+                "the service ends after an unhandled error: %s", context["message"], exc_info=error
+            )
             self.failed = self._server.should_exit = True
 
     def _is_accept_after_end(

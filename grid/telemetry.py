@@ -32,7 +32,7 @@ class BrokerWatch:
         self._up: dict[str, bool] = {}
         self._lost = Counter(
             "grid_broker_reconnects",
-            "Links to RabbitMQ lost and made anew",
+            "Links to RabbitMQ that were lost and connected again",
             ["link"],
             registry=registry,
         )

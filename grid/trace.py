@@ -13,7 +13,9 @@ from typing import Any, Final
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
-STATE_MOST: Final = 512  # characters of a tracestate that are carried on; a longer one is dropped
+MAX_TRACESTATE: Final = (
+    512  # characters of a tracestate that are carried on; a longer one is dropped
+)
 SAMPLED: Final = 0x01  # the flag by which a caller asks for its request to be recorded
 
 _VERSION: Final = "00"
@@ -70,7 +72,7 @@ def _read(value: object) -> tuple[str, str, int] | None:
 
 
 def _state(value: object) -> str:
-    fits = isinstance(value, str) and len(value) <= STATE_MOST and _STATE.fullmatch(value)
+    fits = isinstance(value, str) and len(value) <= MAX_TRACESTATE and _STATE.fullmatch(value)
     return str(value) if fits else ""
 
 

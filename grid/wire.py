@@ -66,7 +66,7 @@ def _as_builtin(value: object) -> float | dict[Any, Any]:
         return float(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"there is no JSON for a {type(value).__name__}")
+    raise TypeError(f"a value of type {type(value).__name__} cannot be written as JSON")
 
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_as_json)

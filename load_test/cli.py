@@ -22,7 +22,7 @@ from load_test.client import Api
 from load_test.outcome import DEFAULT_TIMEOUT
 from load_test.plan import DEFAULT_RATE, Plan
 from load_test.publisher import (
-    DEFAULT_PATIENCE,
+    DEFAULT_RETRY_TIMEOUT,
     AmqpPublisher,
     ApiPublisher,
     Clock,
@@ -45,11 +45,11 @@ examples:
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
   python -m load_test simulate --help                       policies compared in virtual time
 
-environment: API_URL (see --url), API_KEY_FILE (with the key, where the api asks for one); for --via
-amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
+environment: API_URL (see --url), API_KEY_FILE (a file with the key, if the api needs one); for
+--via amqp AMQP_URL, AMQP_USER, AMQP_PASSWORD_FILE.
 
-exit status: 0 every accepted request came to its end; 1 one was lost, or none was accepted;
-2 wrong usage; 130 broken off by Ctrl-C, after the summary of what is known by then.
+exit status: 0 every accepted request has ended; 1 a request was lost, or none was accepted;
+2 wrong usage; 130 interrupted by Ctrl-C, after a summary of what is known by then.
 """
 
 
@@ -110,7 +110,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         "--concurrency",
         type=int,
         metavar="C",
-        help="as fast as they go: C senders, each sending again once it was answered",
+        help="as fast as possible: C senders, each sends again once it was answered",
     )
     group.add_argument(
         "--poisson", action="store_true", help="at --rate on average, at random instead of evenly"
@@ -127,36 +127,40 @@ def _add_way(parser: argparse.ArgumentParser, url: str) -> None:
         choices=("api", "amqp"),
         default="api",
         help="through the api (the default), or straight to RabbitMQ; "
-        "what became of them is asked of the api in either case",
+        "the jobs' states are read from the api in either case",
     )
     group.add_argument("--url", default=url, help=f"the api's address (here {url})")
     group.add_argument(
         "--no-wait",
         action="store_true",
-        help="answer as soon as RabbitMQ has confirmed, without the routing decision",
+        help="ask for answers as soon as RabbitMQ has confirmed, without the decision",
     )
     group.add_argument(
         "--patience",
         type=float,
-        default=DEFAULT_PATIENCE,
+        default=DEFAULT_RETRY_TIMEOUT,
         metavar="SECONDS",
-        help="how long a request is sent again where it is not taken "
-        f"(default {DEFAULT_PATIENCE:g})",
+        help="how long a request that is not accepted is sent again "
+        f"(default {DEFAULT_RETRY_TIMEOUT:g})",
     )
     group.add_argument(
         "--timeout",
         type=float,
         default=DEFAULT_TIMEOUT,
         metavar="SECONDS",
-        help="after so long without news an accepted request that has not ended is lost "
+        help="an accepted request without an end counts as lost after so long without new events "
         f"(default {DEFAULT_TIMEOUT:g})",
     )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is shown")
-    group.add_argument("-q", "--quiet", action="store_true", help="no lines for each request")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write the summary there as well")
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="print no lines for single requests"
+    )
+    group.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the summary to this file as well"
+    )
 
 
 def _plan(options: argparse.Namespace) -> Plan:

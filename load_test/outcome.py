@@ -48,7 +48,7 @@ class Follower:
         await self.sample()
         for status in ("assigned", "charging"):
             async for page in self._walk(None, status=status):
-                self._note(page)
+                self._add(page)
         self._gone = self.jobs.keys() - {
             job.id for job in present(self.jobs.values(), self.samples)
         }
@@ -112,7 +112,7 @@ class Follower:
         fresh: set[str] = set()
         all_ended = True
         async for page in self._walk(await self._start(accepted)):
-            self._note(page)
+            self._add(page)
             for job in page:
                 fresh.add(job.id)
                 all_ended = all_ended and job.has_ended
@@ -135,10 +135,10 @@ class Follower:
     async def _single(self, job: str) -> bool:
         value = await self._api.job(job)
         if value is not None:
-            self._note([records.job(value)])
+            self._add([records.job(value)])
         return value is not None
 
-    def _note(self, jobs: Iterable[Job]) -> None:
+    def _add(self, jobs: Iterable[Job]) -> None:
         self.jobs.update((job.id, job) for job in jobs)
 
 

@@ -23,7 +23,7 @@ from load_test import records
 from load_test.client import Accepted, Api, Refused, TryAgain
 from load_test.records import Answer, UnexpectedAnswer
 
-DEFAULT_PATIENCE: Final = 60.0
+DEFAULT_RETRY_TIMEOUT: Final = 60.0
 CONFIRM_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 10.0
 _DECISION_SECONDS: Final = 1.0  # as long as the api itself waits for a decision
@@ -55,7 +55,7 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True)
 class Sender:
-    """A sender that retries each request through a publisher, for ``patience`` seconds.
+    """A sender that retries each request through a publisher, for ``retry_timeout`` seconds.
 
     The pause before a retry is what ``Retry-After`` asks for plus a random one, which grows, so
     that many senders do not come back at once.
@@ -64,14 +64,14 @@ class Sender:
     publisher: Publisher
     new_id: Callable[[], str]
     clock: Clock
-    patience: float = DEFAULT_PATIENCE
+    retry_timeout: float = DEFAULT_RETRY_TIMEOUT
 
     async def send(self, body: Mapping[str, Any], due: float) -> Answer:
         """Send one request, due at ``due`` on the steady clock; errors are part of the answer."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_AGAIN),
             wait=_pause,
-            stop=stop_before_delay(self.patience),
+            stop=stop_before_delay(self.retry_timeout),
             sleep=self.clock.sleep,
             reraise=True,
         )

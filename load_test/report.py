@@ -136,8 +136,8 @@ def summarise(run: Run) -> Summary:
     open_ended = len(accepted) - ends.total()
     routed = Counter(job.substation for job in own if job.substation is not None)
     jobs = present(run.jobs.values(), run.samples, run.connectors)
-    verdicts = judge(jobs, run.connectors)
-    figures = [verdicts[job.id] for job in own if job.id in verdicts]
+    judgements = judge(jobs, run.connectors)
+    figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
     return Summary(
         requests=len(run.answers),
@@ -153,9 +153,9 @@ def summarise(run: Run) -> Summary:
         unfinished=open_ended if run.interrupted else 0,
         duplicates=sum(job.duplicates for job in own),
         share_per_substation=_shares(routed, run.connectors),
-        share_least_loaded=_mean(verdict.least_loaded for verdict in figures),
-        spread_largest=max((verdict.spread for verdict in figures), default=None),
-        spread_mean=_mean(verdict.spread for verdict in figures),
+        share_least_loaded=_mean(judgement.least_loaded for judgement in figures),
+        spread_largest=max((judgement.spread for judgement in figures), default=None),
+        spread_mean=_mean(judgement.spread for judgement in figures),
         request_to_assignment=_passed((job.queued, job.assigned) for job in own),
         request_to_charging=_passed((job.queued, job.charging) for job in own),
         request_to_answer=percentiles([one.seconds for one in answers if one.job is not None]),

@@ -89,7 +89,9 @@ def _inputs(
 def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
     if options.trace is None:
         if options.power is not None:
-            raise ConfigurationError("--power makes durations of the energies in a --trace")
+            raise ConfigurationError(
+                "--power needs a --trace: it turns the energies there into durations"
+            )
         jobs, utilisation, session, burst = (
             default if (given := getattr(options, name)) is None else given
             for name, default in _DEMAND.items()
@@ -97,7 +99,7 @@ def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
         return Demand(jobs, utilisation, session, burst)
     for name in ("session", "burst"):
         if getattr(options, name) is not None:
-            raise ConfigurationError(f"--{name} is for jobs by chance, and --trace gives the jobs")
+            raise ConfigurationError(f"--{name} is for random jobs and cannot be used with --trace")
     try:
         given = trace.parse(_read(options.trace), _power(options), options.jobs)
         return trace.traced(given, connectors, options.utilisation)
@@ -143,4 +145,6 @@ def _seconds(period: str, session: float) -> float:
     try:
         return float(period[:-1]) if period.endswith("s") else float(period) * session
     except ValueError as error:
-        raise ConfigurationError(f"a period is a number, or one with an s: {period!r}") from error
+        raise ConfigurationError(
+            f"a period must be a number of session times, or seconds as in 2s, got {period!r}"
+        ) from error

@@ -16,16 +16,17 @@ examples:
   python -m load_test simulate                              8 connectors, one at each substation
   python -m load_test simulate --connectors 3x10 --session 2-5 --utilisation 0.98
   python -m load_test simulate --connectors 2,4,8,16 --burst 16 --policies least-loaded
-  python -m load_test simulate --no-events --send-at-once   what the pages alone are good for
+  python -m load_test simulate --no-events --send-at-once   decisions by metrics pages alone
   python -m load_test simulate --trace sessions.csv.gz --connectors 5x10 --png figure.png
 
 The floor is one queue in front of all connectors, for the same arrivals and durations: no policy
 that does not know durations has a shorter mean wait. Waits and T are in mean session times. All
-policies but least-loaded send at once, and know no more than the gauge of the last page.
+policies but least-loaded send at once, and use only the gauge of the last page.
 
-A trace is CSV, plain or gzipped, with a header: arrival_seconds,duration_seconds (the latter what a
-session takes), or sessions as ACN-Data has them: arrival, departure, delivered_energy (kWh). These
-charge at --power, at most until they leave. The first arrival is at 0 s of the simulation.
+A trace is CSV, plain or gzipped, with a header: arrival_seconds,duration_seconds (the latter the
+length of a session), or sessions in the format of ACN-Data: arrival, departure, delivered_energy
+(kWh). These charge at --power, at most until they leave. The first arrival is at 0 s of the
+simulation.
 """
 _EQUAL: Final = re.compile(r"(\d+)x(\d+)")
 _RANGE: Final = re.compile(r"([\d.]+)-([\d.]+)")
@@ -50,10 +51,13 @@ def parser() -> argparse.ArgumentParser:
         "--json",
         type=Path,
         metavar="FILE",
-        help="write the figures there as well, with all they follow from",
+        help="write the figures to this file as well, with all inputs",
     )
     group.add_argument(
-        "--png", type=Path, metavar="FILE", help="draw the mean waits there (needs matplotlib)"
+        "--png",
+        type=Path,
+        metavar="FILE",
+        help="draw the mean waits into this file (needs matplotlib)",
     )
     return parser
 
@@ -61,32 +65,43 @@ def parser() -> argparse.ArgumentParser:
 def _add_demand(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what arrives")
     group.add_argument(
-        "-n", "--jobs", type=int, metavar="N", help="100000, or with --trace the first N of it"
+        "-n",
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="number of jobs (default 100000); with --trace its first N",
     )
     group.add_argument(
         "--utilisation",
         type=float,
         metavar="SHARE",
-        help="0.9; with --trace its arrivals are stretched by one factor to make it so, "
-        "or else left as they are",
+        help="default 0.9; with --trace its arrivals are stretched to this utilisation; "
+        "without the option they are not changed",
     )
     group.add_argument(
         "--session",
         type=_durations,
         metavar="SECONDS",
-        help="exponential of that mean, or LOW-HIGH for a uniform draw (default 3.5)",
+        help="mean of exponential sessions, or LOW-HIGH for uniform ones (default 3.5)",
     )
-    group.add_argument("--burst", type=int, metavar="N", help="so many at one instant (1)")
     group.add_argument(
-        "--trace", type=Path, metavar="FILE", help="arrivals and durations of a table instead"
+        "--burst", type=int, metavar="N", help="jobs that arrive at one instant (default 1)"
+    )
+    group.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="take arrivals and durations from a table instead",
     )
     group.add_argument(
         "--power",
         type=float,
         metavar="KW",
-        help=f"at a connector, where the table has energies ({DEFAULT_POWER_KW:g})",
+        help=f"power of a session, if the table has energies (default {DEFAULT_POWER_KW:g})",
     )
-    group.add_argument("--seed", type=int, default=0, help="the same seed, the same figures (0)")
+    group.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same figures (default 0)"
+    )
 
 
 def _add_setting(parser: argparse.ArgumentParser) -> None:
@@ -103,20 +118,20 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         type=lambda text: text.split(","),
         default=["0", "0.5", "1", "2", "5", "10"],
         metavar="LIST",
-        help="between two pages, in mean session times, or with an s in seconds; 0: always known "
+        help="time between two pages, in mean session times, or in seconds with an s; 0: no gap "
         "(default 0,0.5,1,2,5,10)",
     )
-    group.add_argument("--in-step", action="store_true", help="all pages at the same instant")
+    group.add_argument("--in-step", action="store_true", help="read all pages at the same instant")
     group.add_argument("--page-latency", type=float, default=0.0, metavar="SECONDS", help="0")
     group.add_argument("--event-latency", type=float, default=0.01, metavar="SECONDS", help="0.01")
-    group.add_argument("--no-events", action="store_true", help="the event log is cut off")
+    group.add_argument("--no-events", action="store_true", help="simulate without the event log")
     group.add_argument(
         "--nobody-ahead",
         action="store_true",
-        help="all wait centrally: none is sent ahead to a substation that is full",
+        help="all jobs wait centrally: none is dispatched ahead to a full substation",
     )
     group.add_argument(
-        "--send-at-once", action="store_true", help="least-loaded does not wait centrally either"
+        "--send-at-once", action="store_true", help="least-loaded sends at once as well"
     )
     group.add_argument(
         "--outage",

@@ -70,7 +70,7 @@ def traced(given: Trace, connectors: int, utilisation: float | None = None) -> T
         return Traced(given, offered)
     check_utilisation(utilisation)
     if offered is None:
-        raise ConfigurationError("all jobs arrive at one instant: they make no utilisation")
+        raise ConfigurationError("all jobs arrive at one instant: they have no utilisation")
     factor = offered / utilisation
     return Traced(given._replace(arrivals=[at * factor for at in given.arrivals]), utilisation)
 

@@ -18,7 +18,7 @@ _END, _BEGIN = 0, 1  # at one instant an end comes first: it makes room for what
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """How one job was routed, and how uneven the load was just after.
 
     ``least_loaded``: no other substation that was eligible had a lower relative load just before.
@@ -29,8 +29,8 @@ class Verdict:
     spread: float
 
 
-def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Verdict]:
-    """Return the verdict on each job that was assigned, by its id.
+def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Judgement]:
+    """Return the judgement on each job that was assigned, by its id.
 
     ``connectors`` holds the substations that could be chosen. One that only the jobs name is added
     with the mean number of connectors; if none is known all count as equal. Of jobs assigned at one
@@ -38,15 +38,15 @@ def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Ver
     """
     assigned = [job for job in jobs if job.assigned is not None and job.substation is not None]
     loads = _Loads(_complete(connectors, assigned))
-    verdicts = {}
+    judgements = {}
     for kind, job in _sweep(assigned):
         if kind == _BEGIN:
             least = loads.of(str(job.substation)) <= loads.least(job.eligible)
             loads.change(str(job.substation), +1)
-            verdicts[job.id] = Verdict(least, loads.spread())
+            judgements[job.id] = Judgement(least, loads.spread())
         if kind == _END or _is_instant(job):
             loads.change(str(job.substation), -1)
-    return verdicts
+    return judgements
 
 
 def _complete(connectors: Mapping[str, float], jobs: Iterable[Job]) -> dict[str, float]:

@@ -70,7 +70,7 @@ class CandidateTable:
 
     def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
         self.tracker = tracker
-        self.reserved: str | None = None  # the substation that is kept free for one job
+        self.reserved: str | None = None  # the substation that is reserved for one job
         self._period = period
         self._slow_start = slow_start
         self._current_until = -inf  # then the first of the pages is too old

@@ -18,11 +18,11 @@ from scheduling.wait_queue import Requirements
 NO_CONNECTOR: Final = "full"
 NO_POWER: Final = "not enough power left"
 NOT_ALLOWED: Final = "not among the request's eligible substations"
-RESERVED: Final = "kept for a request that has waited for power"
+RESERVED: Final = "reserved for a job that has waited for power"
 _AGE: Final = b'"gauge_age_seconds":'
 _NO_REASON: Final = b'true,"reason":null}'
-BLIND: Final = "; no gauge is current, so by the load tracker alone"
-AHEAD: Final = "; sent ahead, the next to be charged there"
+BLIND: Final = "; by the load tracker alone, since no gauge is current"
+AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
 
 class Candidate(NamedTuple):
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
         drained: An operator drains it.
         limit: Sessions at most, as set by an operator; None where none is set.
         ejected: It is left out, since it failed again and again.
-        reserved: It is kept free for one job.
+        reserved: It is reserved for one job.
         problem: Why nothing may be sent there; None where jobs may.
         reason: Why a job cannot go there now: the problem, or that it is full; None where it can.
     """

@@ -1,6 +1,6 @@
 """How far a substation can be trusted that fails and comes back. Pure: time is an argument.
 
-One that comes back ramps up instead of swallowing the backlog at once (slow start). One that keeps
+One that comes back goes through slow start instead of getting the whole backlog. One that keeps
 failing is left out for a while after it comes back, longer each time (ejection); a time without a
 failure makes up for one. The load tracker decides whether it can be spared.
 """
@@ -26,7 +26,7 @@ class Health:
     failures: float = 0.0  # that count still, as of `counted_at`
     counted_at: float = 0.0
     ejected_until: float = 0.0
-    back_at: float | None = None  # the ramp began then, with as many sessions:
+    back_at: float | None = None  # slow start began then, with as many sessions:
     back_with: float = 0.0
 
     def record_failure(self, now: float) -> None:
@@ -38,7 +38,7 @@ class Health:
             self.counted_at = now
 
     def record_recovery(self, now: float, sessions: float) -> None:
-        """Record that it can be used again; it ramps up from the sessions it has.
+        """Record that it can be used again; slow start begins from the sessions it has.
 
         Where it is ejected, that begins once it is no longer.
         """
@@ -51,7 +51,7 @@ class Health:
         self.back_at = max(now, self.ejected_until)
 
     def end_ejection(self, now: float) -> None:
-        """End its ejection: it is needed. It ramps up from now on; its falls still count."""
+        """End its ejection: it is needed. Slow start begins now; its failures still count."""
         self.ejected_until = self.back_at = now
 
     def ejected(self, now: float) -> bool:
@@ -59,7 +59,7 @@ class Health:
         return now < self.ejected_until
 
     def slow_start_limit(self, places: float, now: float, slow_start: float) -> float:
-        """Return how many of its places may be taken, while it ramps up over ``slow_start`` s.
+        """Return how many of its places may be taken during the ``slow_start`` s.
 
         What it had when it came back may stay; of the rest at least one is open.
         """
@@ -70,7 +70,7 @@ class Health:
         return min(places, self.back_with + max(1.0, rest * share))
 
     def is_starting(self, now: float, slow_start: float) -> bool:
-        """Return whether it has come back so lately that it ramps up, or is to."""
+        """Return whether it is in slow start, or is about to be."""
         return self.back_at is not None and slow_start > 0 and now - self.back_at < slow_start
 
     def unsteady(self, now: float, slow_start: float) -> bool:

@@ -30,8 +30,8 @@ from scheduling.readings import LOAD, Reading
 from scheduling.substation_state import NO_READING, Depth, SubstationState, brought
 
 SETTLE_SECONDS: Final = 1.0  # at most, until every baseline is set and the first job has a choice
-NO_CONSUMER: Final = "nobody takes the jobs in its queue"
-NO_BASELINE: Final = "what waits in its queue is not known yet"
+NO_CONSUMER: Final = "no consumer on its queue"
+NO_BASELINE: Final = "its queue length is not known yet"
 DRAINED: Final = "drained by an operator"
 
 
@@ -79,7 +79,7 @@ class LoadTracker:
         if self.substations.get(state.substation) is state:
             self._change(state)
 
-    # what is heard of a substation
+    # what is observed of a substation
 
     def read(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Apply a page that was asked for at ``asked_at``."""
@@ -225,7 +225,7 @@ class LoadTracker:
             return NO_CONSUMER
         if state.health.ejected(now):
             rest = state.health.ejected_until - now
-            return f"ejected for another {rest:.0f} s: it failed again and again"
+            return f"ejected for another {rest:.0f} s after repeated failures"
         return None if state.synced else NO_BASELINE
 
     def readable(self, now: float) -> dict[str, bool]:

@@ -1,6 +1,6 @@
 """The few lowest of very many numbers, kept while single ones change. Pure.
 
-A decision names the twenty lightest substations. To find them among ten thousand takes longer than
+A decision names the twenty least utilised substations. To find these among 10,000 takes longer than
 the decision; from one decision to the next, hardly any of them change.
 """
 

@@ -61,7 +61,7 @@ class MostHeadroom:
         most = headroom.max()
         if most == -inf:
             number, tied = drawn_among(candidates.after < inf, random)
-            return Pick(number, f"none names its rated power{tied}")
+            return Pick(number, f"no substation reports its rated power{tied}")
         number, tied = drawn_among(headroom == most, random)
         return Pick(number, f"most headroom: {most:.4g} kW{tied}")
 

@@ -41,9 +41,9 @@ _WANTED: Final = (
     SESSION_SECONDS, SESSIONS_TIMED,
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
-_LINE_MOST: Final = 1000  # characters; a name and a number are far fewer
+_MAX_LINE: Final = 1000  # characters; a name and a number are far fewer
 _SESSION_LEAST: Final = 0.001  # seconds; who says that sessions take less does not know
-FUTURE_MOST: Final = 60.0  # seconds that a timestamp may be ahead: clocks differ a little
+MAX_AHEAD_SECONDS: Final = 60.0  # seconds that a timestamp may be ahead: clocks differ a little
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Reading:
 
     ``load`` is sessions in progress, power is in kW, ``session_seconds`` how long a session took on
     average. ``counts`` is there if the page has the session counters and the process's start.
-    ``substation`` is whose page it is, by its own word. ``ages`` is how many seconds old each gauge
+    ``substation`` is the one that the page names. ``ages`` is how many seconds old each gauge
     was when the page was asked for, where the page has a timestamp for it.
     """
 
@@ -136,7 +136,7 @@ def _age(name: str, timestamp: float, asked_at: float) -> float:
     age = asked_at - timestamp
     if not isfinite(age):
         raise MalformedReading(f"{name} has a timestamp that is no time: {timestamp:g}")
-    if age < -FUTURE_MOST:
+    if age < -MAX_AHEAD_SECONDS:
         raise MalformedReading(
             f"{name} has a timestamp {-age:.0f} s ahead of the dispatcher's clock: "
             "set the clock that is wrong"
@@ -148,8 +148,8 @@ def _samples(page: str) -> Iterator[Sample]:
     if page.lstrip()[:1] == "<":
         raise MalformedReading(f"not a metrics page but HTML or XML: {shown(page)}")
     for line in _WANTED_LINE.findall(page):
-        if len(line) > _LINE_MOST:
-            raise MalformedReading(f"a line is longer than {_LINE_MOST} characters: {shown(line)}")
+        if len(line) > _MAX_LINE:
+            raise MalformedReading(f"a line is longer than {_MAX_LINE} characters: {shown(line)}")
         yield from _sample(line)
 
 

@@ -14,7 +14,7 @@ from scheduling.candidates import CandidateTable
 from scheduling.wait_queue import W, WaitQueue
 
 MAX_OVERTAKEN_SECONDS: Final = 5.0  # for so long a job may be overtaken
-LOOK_SECONDS: Final = 1.0  # between two looks at those for which nothing can be reserved
+RETRY_INTERVAL: Final = 1.0  # between two looks at those for which nothing can be reserved
 
 
 class Reservation(Generic[W]):
@@ -34,7 +34,7 @@ class Reservation(Generic[W]):
     def review(self, queue: WaitQueue[W], now: float) -> bool:
         """Release what is reserved in vain, or for no job that waits; return whether it was."""
         if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
+            self._look_at = now + RETRY_INTERVAL
             self._in_vain.clear()
             self._since = {job: self._since[job] for job in queue if job in self._since}
         job = self._job

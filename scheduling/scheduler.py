@@ -32,7 +32,7 @@ class SchedulingFailed(Exception, Generic[W]):
     """
 
     def __init__(self, job: W, assignments: list[Assignment[W]]) -> None:
-        super().__init__("a job that waits could not be decided on")
+        super().__init__("a waiting job could not be scheduled")
         self.job = job
         self.assignments = assignments
 
@@ -42,7 +42,7 @@ class Scheduler(Generic[W]):
 
     While at least as many others wait as there are substations, one job is dispatched ahead to each
     that is full and whose sessions are brief: it begins there as soon as a connector is free,
-    without waiting until word of that arrives here; and whichever connector is free first, some job
+    without waiting for the event of that; and whichever connector is free first, some job
     is left for it. Without ``send_ahead`` all wait centrally. For the first job that is overtaken
     for long, since it needs more power than is free anywhere, a substation is reserved. Without
     ``explain``, as for a simulation, explanations are empty: they take longer than the decisions.

@@ -135,7 +135,7 @@ class SubstationState:
 
     @property
     def sessions(self) -> float:
-        """Sessions in progress, as last heard."""
+        """Sessions in progress, as last reported."""
         return (self.gauge(readings.LOAD) or 0.0) if self.counts is None else self.counts.load
 
     @property

@@ -24,12 +24,12 @@ class StationCollector(Collector):
         station = self._station
         gauges = {
             "load": ("Charging sessions in progress", len(station.sessions)),
-            "waiting": ("Jobs brought while every connector is taken", station.waiting),
+            "waiting": ("Jobs delivered that wait for a free connector", station.waiting),
             "connectors": ("Vehicles that can charge at once", station.connectors),
-            "power_kw": ("Power all sessions draw together, in kW", station.charging_power_kw),
-            "rated_power_kw": ("Power the transformer is built for, in kW", station.rated_power_kw),
+            "power_kw": ("Power drawn by all sessions together, in kW", station.charging_power_kw),
+            "rated_power_kw": ("Rated power of the transformer, in kW", station.rated_power_kw),
             "background_power_kw": (
-                "Power other consumers draw from the same transformer, in kW",
+                "Power drawn by other consumers from the same transformer, in kW",
                 station.background_power_kw,
             ),
         }
@@ -37,7 +37,7 @@ class StationCollector(Collector):
             "sessions_accepted": ("Charging sessions begun", station.accepted),
             "sessions_completed": ("Charging sessions completed", station.completed),
             "expired_deliveries": (
-                "Jobs not charged since their vehicle had left before its turn came",
+                "Jobs not charged because their departure time had passed",
                 station.expired,
             ),
             "duplicate_deliveries": (
@@ -62,7 +62,7 @@ def session_seconds(registry: CollectorRegistry) -> Histogram:
     """Return the histogram of how long completed sessions took, in seconds."""
     return Histogram(
         "ev_charging_session_seconds",
-        "Time a completed session took",
+        "Duration of completed sessions",
         buckets=BUCKETS,
         registry=registry,
     )

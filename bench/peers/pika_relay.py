@@ -67,8 +67,10 @@ class Relay:
         if self._events:
             event = {"kind": "assigned", "at": time.time(), "job": job, "substation": substation}
             content = json.dumps(event, separators=(",", ":")).encode()
-            told = BasicProperties(message_id=f"event-{job}", delivery_mode=DeliveryMode.Persistent)
-            self._publish(topology.EVENTS_EXCHANGE, "dispatcher", content, told, tag)
+            properties = BasicProperties(
+                message_id=f"event-{job}", delivery_mode=DeliveryMode.Persistent
+            )
+            self._publish(topology.EVENTS_EXCHANGE, "dispatcher", content, properties, tag)
         self._publish(topology.SUBSTATIONS_EXCHANGE, substation, body, properties, tag)
 
     def _publish(

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from deploy import commands, stack, summary, told
+from deploy import commands, stack, summary
+from deploy import environment as env
 from deploy.docker.compose import USED, Compose, used_as_cluster
 from deploy.files import own_folder
 
 
 def up() -> int:
     """Start everything, or what is missing, and wait until all is ready."""
-    running = stack.Note.read() if Compose().containers() else None
+    running = stack.StackState.read() if Compose().containers() else None
     wanted = Compose.decide(os.environ, running)
     stack.check_free(wanted.listening(), running)
     before = (lambda: Compose.decide({}, running, build=False)) if running else None
@@ -25,15 +26,15 @@ def down() -> int:
     """Stop and remove the containers; the data stays in the volumes."""
     compose = Compose()
     status = compose.run("down", "--remove-orphans") if compose.containers() else 0
-    stack.NOTE.unlink(missing_ok=True)
+    stack.STATE_FILE.unlink(missing_ok=True)
     return status
 
 
 def status() -> int:
     """Show the containers; return 1 if there are none."""
-    note = stack.Note.read()
-    compose = Compose.decide({}, note)
-    if note is None or not compose.containers():
+    stack_state = stack.StackState.read()
+    compose = Compose.decide({}, stack_state)
+    if stack_state is None or not compose.containers():
         return 1
     result = compose.run("ps", "--all")
     summary.say("\n" + compose.summary())
@@ -42,7 +43,7 @@ def status() -> int:
 
 def logs() -> int:
     """Follow what the containers write."""
-    return Compose.decide({}, stack.Note.read()).run("logs", "--follow", "--tail", "20")
+    return Compose.decide({}, stack.StackState.read()).run("logs", "--follow", "--tail", "20")
 
 
 def clean() -> int:
@@ -53,8 +54,8 @@ def clean() -> int:
     """
     own_folder(stack.SECRETS)  # the compose file names files in there
     Compose().containers()
-    settings = {told.CLUSTER: "1"} if used_as_cluster() else {}
-    for path in (stack.NOTE, USED):
+    settings = {env.CLUSTER: "1"} if used_as_cluster() else {}
+    for path in (stack.STATE_FILE, USED):
         path.unlink(missing_ok=True)
     return Compose(settings=settings).run("down", "--volumes", "--remove-orphans")
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from deploy import checks, passwords, ready, stack, summary, told
+from deploy import checks, passwords, ready, stack, summary
+from deploy import environment as env
 from deploy.docker import containers
 from deploy.files import digest, own_folder, read, write
 from deploy.local.ports import HOST
@@ -43,12 +44,12 @@ ALWAYS: Final = (stack.API, stack.DISPATCHER, stack.PROMETHEUS, stack.GRAFANA)
 
 def used_as_cluster() -> bool:
     """Return whether there may be volumes of a cluster."""
-    return USED.exists() and read(USED) == told.CLUSTER
+    return USED.exists() and read(USED) == env.CLUSTER
 
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """The services to start, their settings (see ``deploy.told``) and their published ports."""
+    """The services to start, their settings (``deploy.environment``) and their published ports."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(stack.PORTS))
     settings: dict[str, str] = field(default_factory=dict)
@@ -56,32 +57,32 @@ class Compose:
 
     @classmethod
     def decide(
-        cls, environment: Mapping[str, str], running: stack.Note | None, *, build: bool = True
+        cls, environment: Mapping[str, str], running: stack.StackState | None, *, build: bool = True
     ) -> Self:
         """Decide from the environment, and otherwise from what runs already.
 
         Raise ``ConfigurationError`` for a wrong variable.
         """
         compose = cls(
-            stack.choose_ports(environment, running), told.settings(environment, running), build
+            stack.choose_ports(environment, running), env.settings(environment, running), build
         )
-        told.stop_seconds(compose.settings)  # fails now if the value is wrong
-        told.clustered(compose.settings)
-        if told.API_KEYS_FILE in compose.settings:
-            passwords.check_keys(compose.settings[told.API_KEYS_FILE])
+        env.stop_seconds(compose.settings)  # fails now if the value is wrong
+        env.clustered(compose.settings)
+        if env.API_KEYS_FILE in compose.settings:
+            passwords.check_keys(compose.settings[env.API_KEYS_FILE])
         return compose
 
     @property
     def outside(self) -> dict[str, str]:
         """Return the settings of an outside broker; empty if there is none."""
-        return told.broker(self.settings)
+        return env.broker(self.settings)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """Return our own RabbitMQ nodes."""
         if self.outside:
             return ()
-        return NODES if told.clustered(self.settings) else NODES[:1]
+        return NODES if env.clustered(self.settings) else NODES[:1]
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -114,16 +115,16 @@ class Compose:
         hint = stack.move_with(stack.SUBSTATIONS)
         return stack.once_each(ports + [(port, hint) for port in self.substations().values()])
 
-    def note(self) -> stack.Note:
-        """Return the note to leave of this."""
-        return stack.Note("docker", self.ports, self.settings, list(self.listening()))
+    def stack_state(self) -> stack.StackState:
+        """Return the stack state to keep while this runs."""
+        return stack.StackState("docker", self.ports, self.settings, list(self.listening()))
 
     def write_files(self) -> None:
         """Write the passwords, keys and definitions that the containers read."""
         passwords.write_for_containers(stack.SECRETS, self.settings, self.substations())
         own_folder(stack.STATE)
         clustered = len(self.nodes) > 1 or used_as_cluster()
-        write(USED, told.CLUSTER if clustered else "")
+        write(USED, env.CLUSTER if clustered else "")
 
     def own_broker(self) -> OwnBroker | None:
         """Return our own broker; None if an outside one is used."""
@@ -203,10 +204,10 @@ class Compose:
             self.ports,
             self.substations(),
             own_broker=not self.outside,
-            closed=told.closed(self.settings),
+            closed=env.closed(self.settings),
             no_grafana=None if "grafana" in self.services else "left out by SERVICES",
         )
-        return summary.text(rows, self.ports, closed=told.closed(self.settings))
+        return summary.text(rows, self.ports, closed=env.closed(self.settings))
 
     def _page(self, name: str) -> str:
         known = NODES[0] if name in NODES else name  # the other nodes' pages are not published
@@ -217,7 +218,9 @@ class Compose:
     def try_request(self) -> Outcome:
         """Send a request through, if all that it needs runs."""
         if not self._started() or not {"api", "dispatcher"} <= set(self.services):
-            return Outcome(remark="No request was tried: SERVICES leaves out what it needs.")
+            return Outcome(
+                remark="No test request was sent: SERVICES leaves out a service that it needs."
+            )
         return Trial(self._url(stack.API), self._key()).run()
 
     def _scraped(self) -> dict[str, int]:
@@ -233,7 +236,7 @@ class Compose:
         return f"http://{HOST}:{self.ports[port]}"
 
     def _key(self) -> str | None:
-        return passwords.operator_key() if told.closed(self.settings) else None
+        return passwords.operator_key() if env.closed(self.settings) else None
 
     def _call(
         self, arguments: Iterable[str], output: int | None = None
@@ -255,9 +258,9 @@ class Compose:
             f"{one.upper()}_METRICS_PORT": str(port) for one, port in self.substations().items()
         }
         rest = {name: value for name, value in caller.items() if not _decided_here(name)}
-        elsewhere = (*told.BROKER, told.API_KEYS_FILE)
+        elsewhere = (*env.BROKER, env.API_KEYS_FILE)
         settings = {name: one for name, one in self.settings.items() if name not in elsewhere}
-        stop = {"SUBSTATION_STOP_SECONDS": str(told.stop_seconds(self.settings))}
+        stop = {"SUBSTATION_STOP_SECONDS": str(env.stop_seconds(self.settings))}
         return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
 
     def _files(self) -> dict[str, str]:
@@ -266,9 +269,9 @@ class Compose:
         A container keeps what it read at its start, until it is created again.
         """
         keys = [stack.SECRETS / name for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS)]
-        given = told.API_KEYS_FILE in self.settings
+        given = env.API_KEYS_FILE in self.settings
         return {
-            told.API_KEYS_FILE: f"/run/secrets/{passwords.OUTSIDE_KEYS}" if given else "",
+            env.API_KEYS_FILE: f"/run/secrets/{passwords.OUTSIDE_KEYS}" if given else "",
             "API_KEYS_DIGEST": digest(keys),
             "PROMETHEUS_DIGEST": digest(PROMETHEUS_FILES),
         }
@@ -280,17 +283,17 @@ class Compose:
         files beside it.
         """
         if len(self.nodes) > 1:
-            return {told.AMQP_URL: ",".join(f"amqp://{node}:5672/" for node in self.nodes)}
+            return {env.AMQP_URL: ",".join(f"amqp://{node}:5672/" for node in self.nodes)}
         if not self.outside:
             return {}
-        found = {told.AMQP_USER: "", **self.outside}
-        found |= {name: f"{TLS_FOLDER}/{name}" for name in told.TLS_FILES if name in found}
-        if told.AMQP_PASSWORD_FILE not in found:
-            return {**found, told.AMQP_PASSWORD_FILE: ""}
-        del found[told.AMQP_PASSWORD_FILE]
+        found = {env.AMQP_USER: "", **self.outside}
+        found |= {name: f"{TLS_FOLDER}/{name}" for name in env.TLS_FILES if name in found}
+        if env.AMQP_PASSWORD_FILE not in found:
+            return {**found, env.AMQP_PASSWORD_FILE: ""}
+        del found[env.AMQP_PASSWORD_FILE]
         return {**found, BROKER_SECRET: passwords.OUTSIDE_BROKER}
 
 
 def _decided_here(name: str) -> bool:
     """Return whether a caller's variable would override what was decided, or what Compose reads."""
-    return name in {*told.VARIABLES, BROKER_SECRET} or name.startswith("COMPOSE_")
+    return name in {*env.VARIABLES, BROKER_SECRET} or name.startswith("COMPOSE_")

@@ -28,7 +28,7 @@ def requests() -> list[Panel]:
         ),
         graph(
             "Jobs by status",
-            "What the api remembers of the event log, by each job's present status.",
+            "Jobs that the api knows from the event log, by their present status.",
             [Line("max by (status) (api_jobs)", "{{status}}")],
             width=8,
         ),
@@ -41,9 +41,9 @@ def requests() -> list[Panel]:
             stacked=True,
         ),
         graph(
-            "Twice, or not at all",
-            "Counted since each process started. Duplicates are harmless: a job's id makes the "
-            "second one count for nothing.",
+            "Duplicates, parked, missing events",
+            "Counted since each process started. A second copy of a job is recognised by its id "
+            "and not charged.",
             [
                 Line("max(api_duplicate_completions_total)", "completed twice"),
                 Line("sum(ev_charging_duplicate_deliveries_total)", "delivered twice"),
@@ -54,16 +54,16 @@ def requests() -> list[Panel]:
             width=8,
         ),
         graph(
-            "Taken back",
-            "Jobs taken back from each substation since they waited there in vain, for others to "
-            "charge. Counted since each process started: a step is a substation that failed.",
+            "Reclaimed jobs",
+            "Jobs reclaimed from a substation that could not charge them, and sent to others. "
+            "Counted since each process started: a step is a substation that failed.",
             [Line("sum by (substation) (dispatcher_rescued_jobs_total)", "{{substation}}")],
             width=8,
         ),
         graph(
             "Expired",
-            "Requests whose vehicle had to depart before its turn came: those that waited in the "
-            "dispatcher, and those at a substation. Counted since each process started.",
+            "Requests whose departure time passed before they were charged: in the dispatcher's "
+            "wait queue, and at a substation. Counted since each process started.",
             [
                 Line("sum(dispatcher_expired_total)", "dispatcher"),
                 Line(
@@ -98,7 +98,7 @@ def queues() -> list[Panel]:
         graph(
             "Queue depth",
             "Messages ready to be delivered. Requests wait in charge.requests; a substation's own "
-            "queue stays near empty, as does charge.dead, from where the dispatcher parks.",
+            "queue and charge.dead stay nearly empty.",
             [
                 Line(
                     f"max by (queue) (rabbitmq_detailed_queue_messages_ready{{{_QUEUES}}})",
@@ -109,7 +109,7 @@ def queues() -> list[Panel]:
         ),
         graph(
             "Delivered, not acknowledged",
-            "Messages in a consumer's hands: those the dispatcher weighs, and those charging.",
+            "Messages delivered to a consumer: those the dispatcher holds, and those charging.",
             [
                 Line(
                     f"max by (queue) (rabbitmq_detailed_queue_messages_unacked{{{_QUEUES}}})",

@@ -35,7 +35,7 @@ def health() -> list[Panel]:
         states(
             "Gauges as a whole",
             "Whether any substation's gauges are current. With none, the dispatcher decides by its "
-            "load tracker alone: by what it sent and what the event log tells.",
+            "load tracker alone: by what it sent and what the event log contains.",
             [Line("1 - min(dispatcher_gauges_all_stale)", "gauges")],
             width=8,
             words=("all stale", "current"),
@@ -43,7 +43,7 @@ def health() -> list[Panel]:
         states(
             "Eligibility",
             "Whether the dispatcher may choose the substation. Not where a gauge is missing, stale "
-            "or no number, or nobody consumes its queue, nor while it is ejected or drained; "
+            "or no number, or its queue has no consumer, nor while it is ejected or drained; "
             "GET /substations on the api gives the reason.",
             [Line("max by (substation) (dispatcher_substation_eligible)", "{{substation}}")],
             width=8,
@@ -51,8 +51,8 @@ def health() -> list[Panel]:
         ),
         states(
             "Ejection",
-            "Whether the substation is passed over since it failed again and again, longer each "
-            "time. It comes back by itself.",
+            "Whether the substation is ejected after repeated failures, each time for longer. "
+            "The ejection ends by itself.",
             [Line("1 - max by (substation) (dispatcher_substation_ejected)", "{{substation}}")],
             width=8,
             words=("ejected", "in use"),

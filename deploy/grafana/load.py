@@ -38,13 +38,13 @@ def now() -> list[Panel]:
         ),
         number(
             "Decisions",
-            "Charge requests sent to a substation, a second.",
+            "Charge requests assigned to a substation, per second.",
             Line(rate("dispatcher_decisions_total")),
             unit="reqps",
         ),
         number(
             "Waiting",
-            f"Requests in {REQUESTS}, those in the dispatcher's hands included.",
+            f"Requests in {REQUESTS}, including those delivered to the dispatcher.",
             Line(_messages(REQUESTS)),
             steps=((None, "green"), (1000, "yellow"), (100_000, "red")),
         ),
@@ -56,7 +56,7 @@ def now() -> list[Panel]:
         ),
         number(
             "Parked",
-            f"Requests in {PARKED}: they could not be processed, and wait for a person. "
+            f"Requests in {PARKED}: they could not be processed, and wait for an operator. "
             "`make parked ARGS=list` shows why.",
             Line(_messages(PARKED)),
             steps=NONE_IS_GOOD,
@@ -84,7 +84,7 @@ def substations() -> list[Panel]:
         ),
         graph(
             "Power per substation",
-            "What its sessions, the jobs on their way to it and its other consumers draw together, "
+            "What its sessions, the jobs in flight to it and its other consumers draw together, "
             "as the dispatcher counts it; dashed, what its transformer is rated for.",
             [
                 Line("max by (substation) (dispatcher_substation_power_kw)", "{{substation}}"),
@@ -104,7 +104,7 @@ def substations() -> list[Panel]:
         ),
         graph(
             "Decisions per second",
-            "Charge requests sent to each substation.",
+            "Charge requests assigned to each substation.",
             [Line(rate("dispatcher_decisions_total", "substation"), "{{substation}}")],
             width=8,
             unit="reqps",
@@ -121,7 +121,7 @@ def substations() -> list[Panel]:
             width=8,
         ),
         graph(
-            "Sent, not yet in the gauge",
+            "In flight, not yet in the gauge",
             "Requests sent to each substation that its last gauge did not show yet.",
             [Line("max by (substation) (dispatcher_substation_outstanding)", "{{substation}}")],
             width=8,

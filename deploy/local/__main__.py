@@ -21,9 +21,11 @@ def up() -> int:
     """Start everything, or what is missing, and wait until all is ready."""
     runs = Supervisor().runs()
     left = [] if runs else processes.ours()
-    running = stack.Note.read() if runs or left else None
+    running = stack.StackState.read() if runs or left else None
     if runs and running is None:
-        raise GridError(f"{stack.NOTE}, which says how this stack runs, is gone: make down first")
+        raise GridError(
+            f"{stack.STATE_FILE}, which says how this stack runs, is gone: make down first"
+        )
     try:
         wanted = Setup.decide(os.environ, running)
     except stack.PortTaken as error:
@@ -40,13 +42,13 @@ def down() -> int:
     """Stop everything; the data stays."""
     supervisor = Supervisor()
     if supervisor.runs():
-        summary.say("Stopping: what charges may take some seconds to finish")
+        summary.say("Stopping: sessions in progress may take some seconds to finish")
         supervisor.stop(
             first=set(supervisor.states()) - processes.INFRASTRUCTURE,
             seconds=remains.stop_seconds(),
         )
         summary.say("Stopped. The data stay in .run/ until `make clean`.")
-        stack.NOTE.unlink(missing_ok=True)
+        stack.STATE_FILE.unlink(missing_ok=True)
         return 0
     return remains.down()
 
@@ -54,19 +56,19 @@ def down() -> int:
 def status() -> int:
     """Show what runs; return 1 if something is not ready."""
     supervisor = Supervisor()
-    note = stack.Note.read()
+    stack_state = stack.StackState.read()
     if not supervisor.runs():
         if left := processes.ours():
             summary.say(
                 f"No supervisor answers, but these run: {processes.described(left)}. "
-                "`make up` stops them and starts all anew, `make down` stops them."
+                "`make up` stops them and starts everything anew, `make down` stops them."
             )
         return 1
-    if note is None:
+    if stack_state is None:
         return 1
     states = supervisor.states()
     try:
-        setup = Setup.decide({}, note)
+        setup = Setup.decide({}, stack_state)
     except ConfigurationError as error:  # what runs keeps what it read before
         for name, state in sorted(states.items()):
             summary.say(f"  {name:<14} {state}")

@@ -25,7 +25,7 @@ NAME: Final = "SUPERVISOR_PROCESS_NAME"  # which the supervisor gives each progr
 SUPERVISOR: Final = "supervisor"
 # everything else is a service, which can shut down in order only while these run
 INFRASTRUCTURE: Final = frozenset({"epmd", "rabbitmq", "prometheus", "grafana"})
-PERIOD_SECONDS: Final = 0.1
+POLL_INTERVAL: Final = 0.1
 KILL_SECONDS: Final = 10.0
 PROC: Final = Path("/proc")
 
@@ -101,20 +101,20 @@ def stop(service_seconds: float, other_seconds: float) -> None:
 
 def _end(wanted: Callable[[Process], bool], seconds: float) -> None:
     """End these processes of ours with SIGTERM, and what is left after a time with SIGKILL."""
-    told: set[Process] = set()
+    reported: set[Process] = set()
     deadline = time.monotonic() + seconds
     while left := {*filter(wanted, ours())}:
         late = time.monotonic() - deadline
         if late > KILL_SECONDS:
-            raise GridError(f"not even killed they end: {described(left)}")
+            raise GridError(f"processes did not end after SIGKILL: {described(left)}")
         if late >= 0:
             _send(signal.SIGKILL, left)
         else:  # a program that runs ends its children itself
             pids = {each.pid for each in left}
-            new = {each for each in left if each.parent not in pids} - told
+            new = {each for each in left if each.parent not in pids} - reported
             _send(signal.SIGTERM, new)
-            told |= new
-        time.sleep(PERIOD_SECONDS)
+            reported |= new
+        time.sleep(POLL_INTERVAL)
 
 
 def _send(what: signal.Signals, processes: Iterable[Process]) -> None:

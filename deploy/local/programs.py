@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from api.settings import ApiSettings
-from deploy import passwords, stack, told
+from deploy import environment as env
+from deploy import passwords, stack
 from deploy.local import prometheus
 from deploy.local.paths import command, from_inside
 from deploy.local.ports import HOST
@@ -40,7 +41,7 @@ class Program:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     priority: int = SERVICES
-    stop_seconds: int = told.STOP_MARGIN_SECONDS
+    stop_seconds: int = env.STOP_MARGIN_SECONDS
     ready_url: str | None = None
     reads: Sequence[Path] = ()
 
@@ -53,7 +54,7 @@ class Layout:
     substations: Mapping[str, int]
     substations_file: Path
     node: Node | None
-    settings: Mapping[str, str]  # see `deploy.told`
+    settings: Mapping[str, str]  # see `deploy.environment`
 
     def programs(self) -> list[Program]:
         """Return every program.
@@ -107,9 +108,9 @@ class Layout:
             )
 
     def _api(self) -> Program:
-        keys = {told.OPERATOR_KEYS_FILE: stack.SECRETS / passwords.KEYS_FILE}
-        if file := self.settings.get(told.API_KEYS_FILE):
-            keys[told.API_KEYS_FILE] = Path(file).absolute()
+        keys = {env.OPERATOR_KEYS_FILE: stack.SECRETS / passwords.KEYS_FILE}
+        if file := self.settings.get(env.API_KEYS_FILE):
+            keys[env.API_KEYS_FILE] = Path(file).absolute()
         more = {name: str(from_inside(path)) for name, path in keys.items()}
         api = self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API], **more)
         return replace(api, reads=[*keys.values(), *api.reads])
@@ -137,25 +138,25 @@ class Layout:
             name,
             command([sys.executable, "-m", module]),
             environment,
-            stop_seconds=told.stop_seconds(self.settings),
+            stop_seconds=env.stop_seconds(self.settings),
             ready_url=f"http://{HOST}:{port}/readyz",
             reads=[TOPOLOGY],
         )
 
     def _tuned(self, settings: type[Settings]) -> dict[str, str]:
         """Return the caller's settings for this service, e.g. ``CONNECTORS``."""
-        known = {field.alias for field in settings.model_fields.values()} - {*told.BROKER}
+        known = {field.alias for field in settings.model_fields.values()} - {*env.BROKER}
         return {name: value for name, value in self.settings.items() if name in known}
 
     def _credentials(self, user: str) -> dict[str, str]:
         outside = {
-            name: str(from_inside(Path(value))) if name in told.BROKER_FILES else value
-            for name, value in told.broker(self.settings).items()
+            name: str(from_inside(Path(value))) if name in env.BROKER_FILES else value
+            for name, value in env.broker(self.settings).items()
         }
         return outside or {
-            told.AMQP_URL: f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
-            told.AMQP_USER: user,
-            told.AMQP_PASSWORD_FILE: str(from_inside(stack.SECRETS / user)),
+            env.AMQP_URL: f"amqp://{HOST}:{self.ports[stack.RABBITMQ]}/",
+            env.AMQP_USER: user,
+            env.AMQP_PASSWORD_FILE: str(from_inside(stack.SECRETS / user)),
         }
 
     def _observers(self) -> Iterator[Program]:

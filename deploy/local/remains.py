@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from deploy import commands, stack, summary, told
+from deploy import commands, stack, summary
+from deploy import environment as env
 from deploy.local import lock, processes
 from grid.errors import GridError
 
@@ -26,8 +27,8 @@ def stop() -> None:
     """
     if found := processes.ours():
         summary.say(
-            f"Stopping what runs without a supervisor that answers: {processes.described(found)}. "
-            "What charges may take some seconds to finish"
+            f"Stopping processes that run without a supervisor: {processes.described(found)}. "
+            "Sessions in progress may take some seconds to finish"
         )
         processes.stop(stop_seconds(), OTHER_SECONDS)
 
@@ -39,7 +40,7 @@ def down() -> int:
         summary.say("Stopped. The data stay in .run/ until `make clean`.")
     else:
         summary.say("Nothing runs.")
-    stack.NOTE.unlink(missing_ok=True)
+    stack.STATE_FILE.unlink(missing_ok=True)
     return 0
 
 
@@ -47,7 +48,7 @@ def check_data_unused() -> None:
     """Raise ``GridError`` if a program that is not of this stack uses its data."""
     if (pid := lock.holder(LOCK)) is not None:
         raise GridError(
-            f"{LOCK.parent} is used by process {pid}, which is not of this stack: end that first"
+            f"{LOCK.parent} is used by process {pid}, which is not of this stack: stop it first"
         )
 
 
@@ -68,12 +69,12 @@ def running() -> int:
 
 
 def stop_seconds() -> int:
-    """Return how long a service may take to end, as noted; the default without a note."""
+    """Return how long a service may take to end, by the stack state; the default without one."""
     try:
-        note = stack.Note.read()
-        return told.stop_seconds(note.settings if note else {})
+        stack_state = stack.StackState.read()
+        return env.stop_seconds(stack_state.settings if stack_state else {})
     except GridError:  # what runs is stopped in any case
-        return told.stop_seconds({})
+        return env.stop_seconds({})
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from deploy import checks, passwords, ready, stack, summary, told
+from deploy import checks, passwords, ready, stack, summary
+from deploy import environment as env
 from deploy.files import own_folder, write
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.paths import from_inside
@@ -41,7 +42,7 @@ class Setup:
     source: Path
 
     @classmethod
-    def decide(cls, environment: Mapping[str, str], running: stack.Note | None) -> Self:
+    def decide(cls, environment: Mapping[str, str], running: stack.StackState | None) -> Self:
         """Decide from the environment, and otherwise from what runs already.
 
         Raise ``ConfigurationError`` for a wrong variable, a missing program, a taken port.
@@ -49,18 +50,18 @@ class Setup:
         ports = stack.choose_ports(environment, running)
         if running is None:
             ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
-        settings = told.settings(environment, running)
-        if told.clustered(settings):
-            raise ConfigurationError(f"{told.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
-        if told.API_KEYS_FILE in settings:
-            passwords.check_keys(settings[told.API_KEYS_FILE])
+        settings = env.settings(environment, running)
+        if env.clustered(settings):
+            raise ConfigurationError(f"{env.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
+        if env.API_KEYS_FILE in settings:
+            passwords.check_keys(settings[env.API_KEYS_FILE])
         # not resolved: the target of a link may change
         source = Path(settings.get("SUBSTATIONS_FILE", SUBSTATIONS_FILE)).absolute()
         own, file = substations.read(source), source
         if (first := ports[stack.SUBSTATIONS]) != stack.PORTS[stack.SUBSTATIONS]:
             own = {name: first + number for number, name in enumerate(own)}
             file = MOVED_SUBSTATIONS_FILE
-        outside = told.broker(settings)
+        outside = env.broker(settings)
         node = None if outside else Node(NODE, _node_ports(ports), seen=from_inside(NODE))
         layout = Layout(ports, own, file, node, settings)
         setup = cls(layout, layout.programs(), source)
@@ -79,9 +80,9 @@ class Setup:
         hint = stack.move_with(stack.SUBSTATIONS)
         return stack.once_each(ports + [(port, hint) for port in self.layout.substations.values()])
 
-    def note(self) -> stack.Note:
-        """Return the note to leave of this."""
-        return stack.Note(
+    def stack_state(self) -> stack.StackState:
+        """Return the stack state to keep while this runs."""
+        return stack.StackState(
             mode="local",
             ports=dict(self.layout.ports),
             settings=dict(self.layout.settings),
@@ -126,7 +127,7 @@ class Setup:
 
         Raise ``GridError`` if that fails.
         """
-        outside = told.broker(self.layout.settings)
+        outside = env.broker(self.layout.settings)
         if not outside:
             return
         try:
@@ -172,14 +173,14 @@ class Setup:
     def try_request(self) -> Outcome:
         """Send a request through."""
         if not self.layout.substations:
-            return Outcome(remark="No request was tried: no substation runs here.")
+            return Outcome(remark="No test request was sent: no substation runs here.")
         return Trial(self._url(stack.API), self._key()).run()
 
     def _url(self, port: str) -> str:
         return f"http://{HOST}:{self.layout.ports[port]}"
 
     def _key(self) -> str | None:
-        return passwords.operator_key() if told.closed(self.layout.settings) else None
+        return passwords.operator_key() if env.closed(self.layout.settings) else None
 
     def explain(self, names: Iterable[str]) -> None:
         """Show the last lines that these programs have written."""
@@ -193,10 +194,10 @@ class Setup:
             self.layout.ports,
             self.layout.substations,
             own_broker=self.layout.node is not None,
-            closed=told.closed(self.layout.settings),
+            closed=env.closed(self.layout.settings),
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
-        return summary.text(rows, self.layout.ports, closed=told.closed(self.layout.settings))
+        return summary.text(rows, self.layout.ports, closed=env.closed(self.layout.settings))
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -10,21 +10,23 @@ import time
 
 from grid.errors import GridError
 from grid.parked.cli import arguments, run
-from grid.parked.desk import Desk
+from grid.parked.queue import ParkedQueue
 from grid.settings import Settings, parse
 
 
 def main() -> int:
     """Run the command line at ``AMQP_URL``; return the exit status."""
-    wanted = arguments(sys.argv[1:])
+    options = arguments(sys.argv[1:])
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links report their state themselves
     try:
-        desk = Desk(parse(Settings, os.environ).broker_urls(), _say, time.time)
-        return asyncio.run(run(wanted, desk, sys.stdout, sys.stderr))
+        queue = ParkedQueue(parse(Settings, os.environ).broker_urls(), _say, time.time)
+        return asyncio.run(run(options, queue, sys.stdout, sys.stderr))
     except GridError as error:
         sys.stderr.write(f"{error}\n")
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted: what is not named as done is in charge.parked as before.\n")
+        sys.stderr.write(
+            "Interrupted: messages not listed as done are in charge.parked as before.\n"
+        )
     return 1
 
 

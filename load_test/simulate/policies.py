@@ -26,7 +26,7 @@ class LeastGauge:
     name: Final = "least-gauge"
 
     def pick(self, candidates: Candidates, random: Random) -> Pick:
-        """Return what looked lightest when it was read."""
+        """Return the substation whose gauge was lowest when it was read."""
         scores = np.where(candidates.after < inf, candidates.figures.gauge, inf)
         lowest = scores.min()
         number, tied = drawn_among(scores == lowest, random)

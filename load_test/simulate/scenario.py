@@ -117,7 +117,7 @@ class Setting:
     or, if it is None, never. With ``counters`` a page has the session counters and its gauge counts
     sessions; without, a substation accepts whatever it is sent, and its gauge counts all of that.
     With ``waits`` requests wait centrally while all is full; without, each is sent at once. With
-    ``send_ahead``, while many wait, one is sent ahead to each substation that is full. With
+    ``send_ahead``, while many wait, one job is dispatched ahead to each full substation. With
     ``power`` each reports the power its sessions draw, and its rated power: enough for all at once.
     """
 
@@ -142,7 +142,9 @@ class Setting:
         for outage in self.outages:
             known = 0 <= outage.substation < len(self.connectors)
             if not (known and 0 <= outage.at < outage.back and isfinite(outage.back)):
-                raise ConfigurationError(f"no substation can be away so: {outage}")
+                raise ConfigurationError(
+                    f"an outage needs a known substation and an end after its start, got {outage}"
+                )
         for one, other in pairwise(sorted(self.outages)):
             if one.substation == other.substation and other.at <= one.back:
                 raise ConfigurationError(

@@ -9,7 +9,7 @@ from grid.events import State
 JOBS = 10
 
 
-def test_the_log_that_an_api_reads_is_one_that_services_write() -> None:
+def test_api_start_bench_writes_a_valid_event_log() -> None:
     """Each writer is believed, and each job goes from queued to completed at one substation."""
     found: dict[str, list[str]] = {}
     places: dict[str, set[str]] = {}

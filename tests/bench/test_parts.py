@@ -85,14 +85,16 @@ def test_profile_of_the_api_has_its_own_modules() -> None:
     assert [row.name for row in own.rows] == ["`api.intake`"]
 
 
-def test_a_page_without_the_figure_is_not_taken_for_zero() -> None:
+def test_missing_figure_on_a_page_is_not_zero() -> None:
     """The measurement would never end, or be of nothing."""
     assert value(b"# HELP\nev_charging_load 2.0\nother 3\n", LOAD_LINE) == 2
     with pytest.raises(NotMeasured, match="ev_charging_load"):
         value(b"# HELP\nother 3\n", LOAD_LINE)
 
 
-def test_without_strace_nothing_is_traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_counts_bench_without_strace_skips_system_calls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The page then says so, and has the other counts."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not counts.can_trace()

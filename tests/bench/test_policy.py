@@ -11,7 +11,9 @@ from load_test.simulate.policies import POLICIES
 from scheduling.explain import candidates
 
 
-def test_it_measures_every_policy_in_every_state(capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_bench_measures_every_policy_in_every_state(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A line for each, with figures that are more than nothing, and the goal."""
     bench.main(["--decisions", "2", "--repeats", "1"])
     header, *lines = capsys.readouterr().out.splitlines()
@@ -25,10 +27,10 @@ def test_it_measures_every_policy_in_every_state(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("state", bench.STATES)
 @pytest.mark.parametrize("count", bench.GOALS)
-def test_what_it_measures_is_a_decision(count: int, state: str) -> None:
+def test_policy_bench_measures_real_decisions(count: int, state: str) -> None:
     """All substations may be used, and the naive reference finds none that is lighter."""
     random = Random(count)  # noqa: S311
-    table = bench.fleet_of(count, bench.STATES[state], random)
+    table = bench.table_of(count, bench.STATES[state], random)
     substations = table.tracker.substations
     assert all(
         table.tracker.ineligible_reason(each, bench.NOW) is None for each in substations.values()

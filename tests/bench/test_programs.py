@@ -48,7 +48,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 
 @pytest.mark.parametrize("name", [*PARTS, "messages"])
-async def test_every_part_measures_all_it_names(
+async def test_every_bench_part_fills_its_table(
     name: str, node: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each program runs to its end, and each contender has a figure in each column."""
@@ -65,7 +65,9 @@ async def test_every_part_measures_all_it_names(
         assert f"**{table.title}**" in render(part)
 
 
-async def test_a_setting_is_measured_on_a_node_of_its_own(node: RabbitMQ, tmp_path: Path) -> None:
+async def test_broker_settings_bench_uses_a_node_for_each_setting(
+    node: RabbitMQ, tmp_path: Path
+) -> None:
     """Beside nodes that are as every one of ours, in one table."""
     change = Change(
         "collect_statistics_interval = 30000",
@@ -85,14 +87,14 @@ async def test_a_setting_is_measured_on_a_node_of_its_own(node: RabbitMQ, tmp_pa
     assert "quorum_commands_soft_limit" in (folder / "advanced.config").read_text()
 
 
-def test_arguments_of_erlang_come_behind_those_of_every_node(node: RabbitMQ) -> None:
+def test_broker_settings_bench_appends_erlang_arguments(node: RabbitMQ) -> None:
     """Of two for the same thing Erlang takes the last."""
     before = environment(node.node, Change())[ARGUMENTS].rstrip()
     assert "inet_dist_use_interface" in before
     assert environment(node.node, Change(arguments="+S 1:1"))[ARGUMENTS] == f"{before} +S 1:1"
 
 
-async def test_what_is_measured_on_request_is_only_printed(
+async def test_bench_on_request_only_prints(
     node: RabbitMQ,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -110,14 +112,14 @@ async def test_what_is_measured_on_request_is_only_printed(
     assert not document.exists()
 
 
-def test_a_part_that_there_is_not_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_names_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started for it."""
     with pytest.raises(SystemExit):
         main(["relai"])
     assert "there is no part relai: there are relay, chain" in capsys.readouterr().err
 
 
-async def test_what_is_measured_is_printed_and_written(
+async def test_bench_prints_and_writes_its_figures(
     node: RabbitMQ,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +143,7 @@ async def test_what_is_measured_is_printed_and_written(
     assert "## Codecs" in said
 
 
-def test_the_machine_and_the_command_are_named(node: RabbitMQ) -> None:
+def test_bench_page_names_machine_and_command(node: RabbitMQ) -> None:
     """Figures without them say nothing."""
     text = machine.described(node.version(), "QUICK=1 make bench")
     assert "Command: `QUICK=1 make bench`" in text

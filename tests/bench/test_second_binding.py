@@ -38,14 +38,14 @@ def vhost(node: RabbitMQ) -> Iterator[VirtualHost]:
         yield made
 
 
-async def test_a_request_is_confirmed_though_its_queue_is_gone(vhost: VirtualHost) -> None:
+async def test_second_binding_confirms_a_request_whose_queue_is_gone(vhost: VirtualHost) -> None:
     """``mandatory`` returns only what finds no queue at all, and the log is one."""
     _delete(vhost, topology.REQUESTS)
     assert await _published(vhost, 1) == [Outcome.CONFIRMED]
     assert await _logged(vhost) == [b"0"]
 
 
-async def test_a_request_is_in_the_log_though_its_queue_refused_it(vhost: VirtualHost) -> None:
+async def test_second_binding_logs_a_request_that_its_queue_refused(vhost: VirtualHost) -> None:
     """A client that is answered 503 would have its request charged all the same."""
     _delete(vhost, topology.REQUESTS)
     _make(vhost, {**topology.REQUESTS_QUEUE.arguments, "x-max-length": 1})
@@ -54,7 +54,7 @@ async def test_a_request_is_in_the_log_though_its_queue_refused_it(vhost: Virtua
     assert await _logged(vhost) == [str(each).encode() for each in range(10)]
 
 
-async def test_a_request_is_confirmed_though_the_log_is_gone(vhost: VirtualHost) -> None:
+async def test_second_binding_confirms_a_request_when_the_log_is_gone(vhost: VirtualHost) -> None:
     """It would have no event, and nobody would know."""
     _delete(vhost, topology.EVENTS)
     assert await _published(vhost, 1) == [Outcome.CONFIRMED]

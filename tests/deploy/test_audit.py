@@ -33,7 +33,7 @@ def answering(*packages: dict[str, Any]) -> str:
         (answering(), 2, "no answer"),
     ],
 )
-def test_the_exit_status_says_what_is_known(
+def test_audit_exit_status_tells_found_clean_and_unknown(
     output: str,
     status: int,
     words: str,
@@ -52,7 +52,7 @@ def test_the_exit_status_says_what_is_known(
     assert all(name in said for name in audit.LOCK_FILES)
 
 
-def test_the_lock_files_are_what_pip_audit_reads() -> None:
+def test_audit_reads_the_lock_files() -> None:
     """pip-audit accepts the lock files, and answers in the form that is parsed, online or not."""
     for name in audit.LOCK_FILES:
         answer = audit.ask(ROOT / name)

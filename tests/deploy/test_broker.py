@@ -40,20 +40,20 @@ def connect(url: str) -> pika.BlockingConnection:
 
 
 @pytest.mark.parametrize("user", permissions(SUBSTATIONS))
-def test_every_user_logs_in(broker: Broker, user: str) -> None:
+def test_rabbitmq_accepts_the_password_of_every_user(broker: Broker, user: str) -> None:
     """Each user's salted hash, loaded at boot, is that of its password."""
     connect(broker.url(user)).close()
 
 
-def test_guest_is_refused(broker: Broker) -> None:
-    """There is no guest."""
+def test_rabbitmq_has_no_guest_user(broker: Broker) -> None:
+    """The default user guest is removed."""
     parameters = pika.URLParameters(broker.url())
     parameters.credentials = pika.PlainCredentials("guest", "guest")
     with pytest.raises(ProbableAuthenticationError):
         pika.BlockingConnection(parameters)
 
 
-def test_topology_is_there_at_boot(broker: Broker) -> None:
+def test_rabbitmq_has_the_topology_at_boot(broker: Broker) -> None:
     """The definitions declare what ``grid.topology`` names, with the same arguments."""
     with connect(broker.url()) as connection:
         channel = connection.channel()
@@ -63,7 +63,7 @@ def test_topology_is_there_at_boot(broker: Broker) -> None:
             channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
 
 
-def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
+def test_dispatcher_user_may_declare_a_substation_queue(vhost: VirtualHost) -> None:
     """The dispatcher's permissions suffice to declare and bind a substation's queue."""
     queue = topology.substation_queue("substation7")
     with connect(vhost.url("dispatcher")) as connection:
@@ -73,7 +73,7 @@ def test_dispatcher_declares_a_substation(vhost: VirtualHost) -> None:
     assert queue.name in vhost.queues()
 
 
-def test_a_node_of_before_is_given_what_is_new(
+def test_rabbitmq_node_with_old_data_gets_new_definitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Started again over its old data with newer definitions, a node has all of these."""
@@ -129,7 +129,7 @@ def older(rendered: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:
+def test_virtual_hosts_isolate_tests(broker: Broker) -> None:
     """What one test publishes is not in another's virtual host, and goes when the test ends."""
     with broker.vhost() as one, broker.vhost() as other:
         with connect(one.url("load_test")) as connection:
@@ -149,7 +149,7 @@ def test_virtual_hosts_keep_tests_apart(broker: Broker) -> None:
 
 
 def test_rabbitmq_takes_no_larger_message_than_ours(vhost: VirtualHost) -> None:
-    """Whoever may write events must not make their readers hold more at once."""
+    """A user that may write events must not make readers hold larger messages."""
     for size in (BODY_MOST, BODY_MOST + 1):
         with connect(vhost.url("load_test")) as connection:
             channel = connection.channel()
@@ -162,7 +162,7 @@ def test_rabbitmq_takes_no_larger_message_than_ours(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
-def test_messages_outlive_the_server(
+def test_rabbitmq_keeps_confirmed_messages_over_restart_and_kill(
     broker: Broker, vhost: VirtualHost, end: Callable[[Broker], None]
 ) -> None:
     """A confirmed message is there after a restart, and after a kill."""
@@ -179,7 +179,7 @@ def test_messages_outlive_the_server(
     assert body == b"kept"
 
 
-def test_a_node_that_runs_is_given_a_new_user(broker: Broker) -> None:
+def test_running_rabbitmq_node_gets_a_new_user(broker: Broker) -> None:
     """A substation that is added can log in, with its own permissions, and nothing is restarted."""
     names = (*SUBSTATIONS, "added")
     passwords = {**broker.passwords, "substation.added": "a password"}
@@ -200,7 +200,9 @@ def test_a_node_that_runs_is_given_a_new_user(broker: Broker) -> None:
     broker.request("DELETE", "/api/users/substation.added")
 
 
-def test_a_proxy_sees_no_password(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_management_requests_bypass_proxies(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller's environment may name one; what runs on this machine is asked directly."""
     with closing(socket.create_server((HOST, 0))) as proxy:
         proxy.settimeout(0)
@@ -211,7 +213,7 @@ def test_a_proxy_sees_no_password(broker: Broker, monkeypatch: pytest.MonkeyPatc
             proxy.accept()
 
 
-def test_a_user_of_before_is_taken_away(broker: Broker) -> None:
+def test_running_rabbitmq_node_loses_obsolete_users(broker: Broker) -> None:
     """One of an earlier version that could read every queue, and one of a substation that is gone.
 
     What they have open is closed; a user that somebody has added, and the others, stay.

@@ -104,10 +104,13 @@ def test_prometheus_without_rules_or_with_a_target_down_is_not_ready(
         until(lambda: lacks() == "it has not loaded the rules of alerts.yml")
 
 
-def test_another_program_in_prometheus_s_place_is_said() -> None:
-    """And nobody at all."""
+def test_another_program_on_prometheus_port_is_not_ready() -> None:
+    """It is named, and so is a port where nothing listens."""
     with pages(lambda *_: (200, {"data": []})) as url:
-        assert checks.prometheus(url, JOBS, ()) == f"{url}: it is not Prometheus that answers there"
+        assert (
+            checks.prometheus(url, JOBS, ())
+            == f"{url}: another program than Prometheus answers there"
+        )
     assert "refused" in str(checks.prometheus(url, JOBS, ()))
 
 
@@ -129,7 +132,7 @@ def metrics(**eligible: float) -> str:
         ("", {"north": "no reason", "south": "no consumer", "east": "no reason"}),
     ],
 )
-def test_every_substation_has_to_be_eligible(page: str, found: dict[str, str]) -> None:
+def test_dispatcher_check_names_an_ineligible_substation(page: str, found: dict[str, str]) -> None:
     """The one that is not is named, with the dispatcher's reason; not one that is drained."""
     rows = [{"id": "south", "reason": "no consumer on its queue"}]
 
@@ -142,16 +145,16 @@ def test_every_substation_has_to_be_eligible(page: str, found: dict[str, str]) -
     assert all(words in seen[name] for name, words in found.items())
 
 
-def test_a_dispatcher_without_a_page_is_named() -> None:
-    """Whatever the substations are."""
+def test_dispatcher_check_names_a_missing_metrics_page() -> None:
+    """It is named whatever the substations are."""
     with pages(lambda *_: (500, "broken")) as url:
         found = checks.ineligible(f"{url}/metrics", SUBSTATIONS, url, None)
         assert found == {"dispatcher": f"{url}/metrics: 500"}
     assert "refused" in checks.ineligible(f"{url}/metrics", SUBSTATIONS, url, None)["dispatcher"]
 
 
-def test_what_runs_here_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the caller exports."""
+def test_checks_bypass_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxy variables of the caller are ignored."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pages(lambda *_: (200, "fine")) as url:

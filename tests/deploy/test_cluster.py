@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import passwords, stack, told
+from deploy import environment as env
+from deploy import passwords, stack
 from deploy.docker import compose
 from deploy.docker.compose import FOLDER, NODES, Compose
 from deploy.local import prometheus
@@ -40,7 +41,7 @@ def lines(name: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_every_service_knows_every_node() -> None:
+def test_cluster_services_know_every_node() -> None:
     """Each service's list has all addresses, and each service keeps its own user."""
     assert tuple(SERVICES) == NODES
     variables = environment(CLUSTER)
@@ -50,25 +51,25 @@ def test_every_service_knows_every_node() -> None:
     assert "AMQP_PASSWORD_FILE" not in variables
 
 
-def test_nodes_are_waited_for_and_kept() -> None:
+def test_cluster_nodes_are_waited_for_and_kept() -> None:
     """`make up` waits until all three are healthy; a second call keeps the same nodes."""
     one = Compose.decide(CLUSTER, None)
     assert set(NODES) <= set(one.services)
-    assert Compose.decide({}, one.note()) == one
+    assert Compose.decide({}, one.stack_state()) == one
     assert set(Compose.decide({}, None).services) & set(NODES) == {"rabbitmq"}
 
 
 @pytest.mark.parametrize(
     "said", [{"CLUSTER": "3"}, {"CLUSTER": "yes"}, {**CLUSTER, "AMQP_URL": "amqp://x/"}]
 )
-def test_a_cluster_that_cannot_be_meant_is_refused(said: dict[str, str]) -> None:
+def test_cluster_setting_refuses_wrong_combinations(said: dict[str, str]) -> None:
     """A number other than 1, and ``CLUSTER`` together with a broker of the caller's own."""
     with pytest.raises(ConfigurationError, match=r"CLUSTER="):
         Compose.decide(said, None)
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_a_node_is_the_one_node_under_another_name(name: str) -> None:
+def test_cluster_nodes_are_configured_like_the_single_node(name: str) -> None:
     """It has the single node's image, health check, hardening, definitions, and data of its own."""
     node = SERVICES[name]
     hostname = {**BASE["services"]["rabbitmq"], **node}["hostname"]
@@ -86,13 +87,13 @@ def test_a_node_is_the_one_node_under_another_name(name: str) -> None:
     assert all(file.endswith(":ro") for file in files)
 
 
-def test_the_nodes_data_are_apart() -> None:
+def test_cluster_nodes_have_separate_volumes() -> None:
     """Three volumes, and none is that of a single node."""
     found = [node["volumes"][0].split(":")[0] for node in SERVICES.values()]
     assert len({*found, *BASE["volumes"]}) == len(NODES) + len(BASE["volumes"])
 
 
-def test_prometheus_scrapes_every_node() -> None:
+def test_cluster_prometheus_scrapes_every_node() -> None:
     """The single node's list is replaced by one of three, where Prometheus looks for it."""
     [mount] = OVERRIDE["services"]["prometheus"]["volumes"]
     there, here, _ = mount.split(":")
@@ -106,7 +107,7 @@ def test_prometheus_scrapes_every_node() -> None:
     assert [job["file_sd_configs"] for job in jobs] == [[{"files": ["rabbitmq.json"]}]] * 2
 
 
-def test_the_last_node_declares_the_queues_and_a_minority_stops() -> None:
+def test_cluster_last_node_declares_the_queues_and_a_minority_stops() -> None:
     """So each queue has three members, and a partitioned minority accepts nothing it could lose."""
     assert set(lines("cluster.conf")) == {
         "cluster_formation.peer_discovery_backend = classic_config",
@@ -116,7 +117,7 @@ def test_the_last_node_declares_the_queues_and_a_minority_stops() -> None:
     assert len(lines("cluster-nodes.conf")) == len(NODES)
 
 
-def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
+def test_cluster_cookie_is_a_secret_created_once(tmp_path: Path) -> None:
     """It is mounted from a file and is in no environment; the nodes copy it for themselves."""
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, {}, ())
@@ -133,7 +134,9 @@ def test_the_cookie_is_a_secret_made_once(tmp_path: Path) -> None:
         assert not {"secrets", "command", "environment"} & set(other)
 
 
-def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_removes_the_data_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also if a single node ran since."""
     monkeypatch.setattr(stack, "STATE", tmp_path)
     monkeypatch.setattr(stack, "SECRETS", tmp_path / "secrets")
@@ -143,4 +146,4 @@ def test_clean_removes_a_clusters_data_too(tmp_path: Path, monkeypatch: pytest.M
     Compose.decide(CLUSTER, None).write_files()
     Compose.decide({}, None).write_files()
     assert compose.used_as_cluster()
-    assert told.clustered(CLUSTER)
+    assert env.clustered(CLUSTER)

@@ -56,13 +56,13 @@ class Script:
         if what == self.failing:
             raise GridError(f"{what} failed")
 
-    def note(self) -> stack.Note:
-        """Return a note that is not written to a file."""
+    def stack_state(self) -> stack.StackState:
+        """Return a stack state that is not written to a file."""
         script = self
 
-        class Written(stack.Note):
+        class Written(stack.StackState):
             def write(self) -> None:
-                script._do("note")
+                script._do("state")
 
         return Written("local", {})
 
@@ -110,15 +110,17 @@ def up(done: list[str], wanted: Script, before: Script | None) -> int:
     return commands.up(wanted, (lambda: before) if before else None, stop)
 
 
-def test_up_starts_what_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is started before the broker has the topology and the note is written."""
+def test_up_prepares_the_broker_and_state_file_before_it_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is started before the broker has the topology and the stack state is written."""
     done: list[str] = []
     assert up(done, Script("new", done), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start", "new request"]
+    assert done == ["new files", "new declare", "new state", "new start", "new request"]
     assert "a summary" in capsys.readouterr().out
 
 
-def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
+def test_up_restores_bindings_that_a_booting_broker_dropped() -> None:
     """Done at each look: a booting broker drops new bindings of old streams as it reads them."""
     done: list[str] = []
 
@@ -128,10 +130,10 @@ def test_up_gives_a_broker_that_has_booted_what_it_lacks() -> None:
             raise GridError("it does not answer yet")
 
     assert up(done, Script("new", done, broker=Booting(1, {}, ())), None) == 0
-    assert done == ["new files", "new declare", "new note", "new start", "complete", "new request"]
+    assert done == ["new files", "new declare", "new state", "new start", "complete", "new request"]
 
 
-def test_up_says_that_rabbitmqs_disk_is_short(
+def test_up_warns_when_rabbitmqs_disk_is_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It warns at once, and gives this as the reason if something does not become ready."""
@@ -151,7 +153,7 @@ def test_up_says_that_rabbitmqs_disk_is_short(
     assert "rabbitmq is not ready: the disk is short" in said
 
 
-def test_rabbitmqs_disk_limit_is_the_one_that_up_warns_of() -> None:
+def test_up_warns_at_rabbitmqs_configured_disk_limit() -> None:
     """The same figure stands in the configuration of every node."""
     assert f"disk_free_limit.absolute = {FREE_LIMIT // 10**6}MB\n" in COMMON_CONFIG.read_text()
 
@@ -165,14 +167,14 @@ def test_up_says_that_all_runs_only_after_a_request_has_gone_through(
     assert up(done, Script("new", done, outcome=outcome), None) == 1
     said = capsys.readouterr().out
     assert "north is not ready: no request goes through: assigned" in said
-    assert "All of it runs" not in said
+    assert "Everything runs" not in said
     assert done[-2:] == ["new explain north", "stop"]
 
 
 def test_up_says_why_no_request_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
     """A system that is full or drained counts as running."""
     assert up([], Script("new", [], outcome=Outcome(remark="all is full")), None) == 0
-    assert "all is full\nAll of it runs" in capsys.readouterr().out
+    assert "all is full\nEverything runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_up_says_why_no_request_was_tried(capsys: pytest.CaptureFixture[str]) ->
         (GridError("a path with \udcff in it"), 1, "a path with \\udcff in it"),
     ],
 )
-def test_a_command_that_fails_says_one_sentence(
+def test_failing_command_prints_one_sentence(
     error: BaseException,
     status: int,
     words: str,
@@ -204,7 +206,7 @@ def test_a_command_that_fails_says_one_sentence(
     assert said.count("\n") == 1
 
 
-def test_users_of_before_go_once_all_is_ready(
+def test_up_removes_obsolete_users_once_all_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their passwords go as well; if a user cannot be removed, that is an error; all runs on."""
@@ -215,7 +217,7 @@ def test_users_of_before_go_once_all_is_ready(
     assert up(done, Script("new", done, ENDED, broker=OldBroker(1, {}, ())), None) == 1
     assert (tmp_path / "substation").exists()
     assert up(done, Script("new", done, broker=OldBroker(1, {}, ())), None) == 0
-    assert "user substation is gone" in capsys.readouterr().out
+    assert "Removed RabbitMQ's user substation:" in capsys.readouterr().out
     assert [file.name for file in tmp_path.iterdir()] == ["api"]
     done.clear()
     with pytest.raises(GridError, match="it stays"):
@@ -223,17 +225,17 @@ def test_users_of_before_go_once_all_is_ready(
     assert done[-1] == "new request"
 
 
-def test_what_ran_before_is_set_up_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """Files, note and programs are those from before, and `make up` says so."""
+def test_failed_up_restores_the_previous_setup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Files, stack state and programs are those from before, and `make up` says so."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done)) == 1
-    assert done[-4:] == ["new explain api", "old files", "old note", "old start"]
+    assert done[-4:] == ["new explain api", "old files", "old state", "old start"]
     said = capsys.readouterr().out
     assert "api is not ready: refused" in said
-    assert "with the settings from before" in said
+    assert "with the previous settings" in said
 
 
-def test_users_that_a_failed_start_has_brought_go_again(
+def test_failed_up_removes_the_users_it_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not set up any more needs no user at RabbitMQ, and no password."""
@@ -245,14 +247,16 @@ def test_users_that_a_failed_start_has_brought_go_again(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_set_up_again_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_up_says_when_it_cannot_restore_the_previous_setup(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The output does not claim that the settings from before are in force."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), Script("old", done, failing="start")) == 1
-    assert "nor can the settings from before be set up: start failed" in capsys.readouterr().out
+    assert "and the previous settings cannot be restored: start failed" in capsys.readouterr().out
 
 
-def test_without_anything_before_all_is_stopped() -> None:
+def test_failed_first_up_stops_everything() -> None:
     """No program that was started is left running."""
     done: list[str] = []
     assert up(done, Script("new", done, ENDED), None) == 1
@@ -260,15 +264,15 @@ def test_without_anything_before_all_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("failing", ["files", "declare", "start"])
-def test_a_failure_is_undone_and_told(failing: str) -> None:
+def test_failed_up_restores_and_still_raises(failing: str) -> None:
     """An error in any step leads to the same restoration, and is still raised."""
     done: list[str] = []
     with pytest.raises(GridError, match=f"{failing} failed"):
         up(done, Script("new", done, failing=failing), Script("old", done))
-    assert done[-3:] == ["old files", "old note", "old start"]
+    assert done[-3:] == ["old files", "old state", "old start"]
 
 
-def test_a_reader_who_has_seen_enough_stops_nothing() -> None:
+def test_up_goes_on_when_its_output_is_closed() -> None:
     """`make up | head -1` still starts everything, and its exit status says so."""
     program = (
         "from deploy import summary as s; s.say('1'); input(); s.say('2'); s.say('3'); exit(7)"

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from api.settings import ApiSettings
-from deploy import passwords, ready, stack, told
+from deploy import environment as env
+from deploy import passwords, ready, stack
 from deploy.docker import compose, containers
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
 from deploy.rabbitmq.users import substation_user
@@ -61,7 +62,7 @@ def secret_file(secret: str, variables: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_services_may_do_little(name: str) -> None:
+def test_compose_services_of_ours_are_hardened(name: str) -> None:
     """No root user, a read-only root file system, no capability, no new privilege."""
     service = SERVICES[name]
     assert service["user"].split(":")[0].isdigit()
@@ -72,7 +73,7 @@ def test_our_services_may_do_little(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_service_may_do_much(name: str) -> None:
+def test_compose_services_have_minimal_privileges(name: str) -> None:
     """None is root, keeps a capability, gains a privilege, fills the disk, writes to its image."""
     service = SERVICES[name]
     assert service["user"].split(":")[0] not in ("", "0", "root")
@@ -84,7 +85,7 @@ def test_no_service_may_do_much(name: str) -> None:
     assert "cap_add" not in service
 
 
-def test_a_substation_meets_the_broker_the_other_substations_and_who_scrapes_it() -> None:
+def test_compose_networks_connect_services_only_where_needed() -> None:
     """Services share networks only where needed, and no network leads out of this machine."""
     joined = {name: set(service["networks"]) for name, service in SERVICES.items()}
     meets = {name: {other for other in joined if joined[name] & joined[other]} for name in joined}
@@ -99,19 +100,19 @@ def test_a_substation_meets_the_broker_the_other_substations_and_who_scrapes_it(
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_checked_and_published_on_loopback_only(name: str) -> None:
+def test_compose_services_have_health_checks_and_loopback_ports(name: str) -> None:
     """Each has a health check, which `make up` waits for, and publishes ports on loopback only."""
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - set(OURS)))
-def test_images_are_pinned(name: str) -> None:
+def test_compose_images_are_pinned(name: str) -> None:
     """The official images are named by a full version."""
     assert re.search(r":v?\d+\.\d+\.\d+(-management)?$", SERVICES[name]["image"])
 
 
-def test_every_port_is_moved_by_its_variable() -> None:
+def test_compose_ports_follow_their_variables() -> None:
     """The variables and usual ports are those that `make up` checks and prints."""
     text = str([service["ports"] for service in SERVICES.values()])
     found = dict(re.findall(r"\$\{(\w+):-(\d+)\}", text))
@@ -122,7 +123,7 @@ def test_every_port_is_moved_by_its_variable() -> None:
     assert found == expected
 
 
-def test_the_targets_are_the_substations() -> None:
+def test_compose_targets_are_the_substations() -> None:
     """Dispatcher and Prometheus read exactly the substations that run."""
     groups = json.loads(SUBSTATIONS_FILE.read_text())
     assert [group["labels"]["substation"] for group in groups] == SUBSTATIONS
@@ -139,7 +140,7 @@ def test_the_targets_are_the_substations() -> None:
         ("substation1", SubstationSettings),
     ],
 )
-def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) -> None:
+def test_compose_passes_every_setting_to_its_service(name: str, settings: type[Settings]) -> None:
     """The caller's variables are passed on unchanged; the file fixes the others."""
     known = {field.alias for field in settings.model_fields.values()}
     own_port = {settings.model_fields["port"].alias}
@@ -147,13 +148,13 @@ def test_every_setting_reaches_its_service(name: str, settings: type[Settings]) 
     assert set(environment) == known - own_port
     passed_on = {each for each, value in environment.items() if value is None}
     replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
-    keys = {told.API_KEYS_FILE} if name == "api" else set()
-    assert replaced == {*told.BROKER, "LOG_FORMAT", *keys}
+    keys = {env.API_KEYS_FILE} if name == "api" else set()
+    assert replaced == {*env.BROKER, "LOG_FORMAT", *keys}
     assert environment["LOG_FORMAT"] == "${LOG_FORMAT:-json}"
     assert passed_on == set(environment) - replaced - FIXED
 
 
-def test_a_substation_has_time_to_finish_before_it_is_killed() -> None:
+def test_compose_stop_timeout_follows_grace_seconds() -> None:
     """The time until Docker kills it follows from ``GRACE_SECONDS``."""
     variables = Compose.decide({"GRACE_SECONDS": "60"}, None).environment({})
     assert variables["GRACE_SECONDS"] == "60"
@@ -164,12 +165,12 @@ def test_a_substation_has_time_to_finish_before_it_is_killed() -> None:
         Compose.decide({"GRACE_SECONDS": "ten"}, None)
 
 
-def test_the_api_has_time_to_read_its_event_log() -> None:
+def test_compose_gives_the_api_time_to_read_its_event_log() -> None:
     """Docker does not call it unhealthy for as long as `make up` waits for it."""
     assert SERVICES["api"]["healthcheck"]["start_period"] == f"{ready.READING_SECONDS:.0f}s"
 
 
-def test_each_service_sees_its_own_password_only() -> None:
+def test_compose_mounts_only_the_services_own_password() -> None:
     """The secret a service mounts is that of its own user, and `make up` writes it."""
     for name in OURS:
         user = substation_user(name) if name in SUBSTATIONS else name
@@ -191,7 +192,7 @@ def test_each_service_sees_its_own_password_only() -> None:
     assert files == {"api", "dispatcher", *substations, passwords.GRAFANA, *others}
 
 
-def test_the_api_reads_our_key_and_the_callers(tmp_path: Path) -> None:
+def test_compose_mounts_operator_and_caller_keys_into_the_api(tmp_path: Path) -> None:
     """The project's keys always, the caller's if set; the operator's key itself is not mounted."""
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
@@ -205,7 +206,7 @@ def test_the_api_reads_our_key_and_the_callers(tmp_path: Path) -> None:
     assert "operator" not in {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
 
 
-def test_a_changed_file_makes_its_container_anew(
+def test_compose_recreates_a_container_when_a_mounted_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A label has the digest of keys and alerts, since Compose does not look into files."""
@@ -231,15 +232,15 @@ def test_a_changed_file_makes_its_container_anew(
     ]
 
 
-def test_a_stray_user_does_not_reach_our_own_broker() -> None:
+def test_compose_ignores_amqp_user_without_an_address() -> None:
     """Without AMQP_URL, user and password of the caller's shell are not passed on."""
     compose = Compose.decide({}, None)
     stray = {"AMQP_URL": "", "AMQP_USER": "somebody", "AMQP_PASSWORD_FILE": "/x", "PATH": "/bin"}
-    assert not set(told.BROKER) & set(compose.environment(stray))
+    assert not set(env.BROKER) & set(compose.environment(stray))
     assert compose.environment(stray)["PATH"] == "/bin"
 
 
-def test_an_outside_broker_is_not_started() -> None:
+def test_compose_starts_no_broker_with_an_outside_one() -> None:
     """With AMQP_URL, `make up` starts no broker, waits for none, and needs none of its ports."""
     outside = yaml.safe_load((FOLDER / "docker-compose.outside-broker.yml").read_text())["services"]
     assert list(outside) == ["rabbitmq"]
@@ -250,7 +251,7 @@ def test_an_outside_broker_is_not_started() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
+def test_compose_passes_outside_credentials_to_every_service(name: str) -> None:
     """With a user and a password's file every service logs in with these, and no other."""
     told_by_caller = {
         "AMQP_URL": "amqp://rabbit.example:5671/",
@@ -267,21 +268,21 @@ def test_an_outside_brokers_credentials_reach_every_service(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_an_outside_brokers_files_for_tls_reach_every_service(name: str) -> None:
+def test_compose_mounts_outside_tls_files_into_every_service(name: str) -> None:
     """Each named file is at its place in the container; without an outside broker, none is."""
     by_caller = {"AMQP_URL": "amqps://rabbit.example/", "AMQP_CA_FILE": "/etc/grid/ca.pem"}
     found = resolved(name, Compose.decide(by_caller, None).environment(by_caller))
     target = f"{compose.TLS_FOLDER}/AMQP_CA_FILE"
-    assert [found[each] for each in told.TLS_FILES] == [target, "", ""]
+    assert [found[each] for each in env.TLS_FILES] == [target, "", ""]
     mount = f"../.secrets/{passwords.OUTSIDE_TLS}:{compose.TLS_FOLDER}:ro"
     assert mount in SERVICES[name]["volumes"]
     stray = {"AMQP_CA_FILE": "/etc/grid/ca.pem"}
     found = resolved(name, Compose.decide(stray, None).environment(stray))
-    assert [found[each] for each in told.TLS_FILES] == ["", "", ""]
+    assert [found[each] for each in env.TLS_FILES] == ["", "", ""]
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_credentials_in_the_address_are_not_overridden(name: str) -> None:
+def test_compose_keeps_credentials_in_the_address(name: str) -> None:
     """With user and password in the address no service keeps a user of our own broker."""
     address = {"AMQP_URL": "amqp://user:password@rabbit.example/"}
     found = resolved(name, Compose.decide(address, None).environment({}))
@@ -289,16 +290,16 @@ def test_credentials_in_the_address_are_not_overridden(name: str) -> None:
     assert (found["AMQP_USER"], found["AMQP_PASSWORD_FILE"]) == ("", "")
 
 
-def test_a_running_stack_keeps_its_settings() -> None:
+def test_compose_decides_the_same_for_a_running_stack() -> None:
     """A second `make up` without variables decides the same, so that Compose changes nothing."""
     said = {"CONNECTORS": "5", "AMQP_URL": "amqp://x/", "AMQP_USER": "u", stack.API: "7100"}
     first = Compose.decide({**said, "SERVICES": "api rabbitmq"}, None)
-    second = Compose.decide({}, first.note())
+    second = Compose.decide({}, first.stack_state())
     assert second == first
     assert second.environment({"CONNECTORS": ""})["CONNECTORS"] == "5"
 
 
-def test_a_container_that_ends_again_and_again_is_not_waited_for() -> None:
+def test_compose_does_not_wait_for_a_container_that_keeps_restarting() -> None:
     """Docker's states are understood: healthy, starting, and failed for good."""
     found = containers.parse(
         "api running 0 healthy\ndispatcher running 5 starting\n"
@@ -309,7 +310,7 @@ def test_a_container_that_ends_again_and_again_is_not_waited_for() -> None:
     assert [name for name, each in found.items() if each.ended] == ["substation2", "rabbitmq"]
 
 
-def test_published_ports_follow_the_environment() -> None:
+def test_compose_substation_ports_follow_one_base() -> None:
     """One base moves all substations' ports; a port that is taken is reported with that base."""
     compose = Compose.decide({stack.SUBSTATIONS: "19101"}, None)
     assert compose.substations() == {name: 19101 + n for n, name in enumerate(SUBSTATIONS)}

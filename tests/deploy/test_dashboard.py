@@ -36,7 +36,7 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_committed_dashboard_is_what_the_generator_gives() -> None:
+def test_committed_dashboard_is_the_generators_output() -> None:
     """The committed JSON is the generator's, to the byte: `python -m deploy.grafana.dashboard`."""
     assert dashboard.TARGET.read_text(encoding="utf-8") == dashboard.as_json(dashboard.build())
 
@@ -47,7 +47,7 @@ def test_dashboard_keeps_to_the_schema() -> None:
     assert json.loads(dashboard.as_json(Dashboard.from_json(content))) == content
 
 
-def test_panels_do_not_overlap() -> None:
+def test_dashboard_panels_do_not_overlap() -> None:
     """No two panels share a cell of the grid, and none reaches beyond its 24 columns."""
     taken: dict[tuple[int, int], str] = {}
     for panel in dashboards.panels(dashboards.committed()):
@@ -58,7 +58,7 @@ def test_panels_do_not_overlap() -> None:
             assert taken.setdefault(cell, panel["title"]) == panel["title"]
 
 
-def test_rows_are_filled() -> None:
+def test_dashboard_rows_have_no_holes() -> None:
     """The panels of each row fill its width, so that no hole is left."""
     across: dict[int, int] = {}
     for panel in dashboards.panels(dashboards.committed()):
@@ -67,7 +67,7 @@ def test_rows_are_filled() -> None:
     assert set(across.values()) == {24}
 
 
-def test_panels_explain_themselves() -> None:
+def test_dashboard_panels_have_title_description_and_query() -> None:
     """Every panel has a title of its own, a number of its own, a description and a query."""
     panels = list(dashboards.panels(dashboards.committed()))
     assert (
@@ -79,7 +79,7 @@ def test_panels_explain_themselves() -> None:
             assert panel["targets"], panel["title"]
 
 
-def test_every_query_asks_the_provisioned_source() -> None:
+def test_dashboard_queries_use_the_provisioned_data_source() -> None:
     """Panels and queries name the data source that is provisioned, so the board works at once."""
     path = GRAFANA / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"]
@@ -90,7 +90,7 @@ def test_every_query_asks_the_provisioned_source() -> None:
             assert reference == named, panel["title"]
 
 
-def test_provisioning_is_told_where_it_runs() -> None:
+def test_provisioning_uses_plain_environment_variables() -> None:
     """Containers and processes differ only in environment variables, referenced by plain name.
 
     Grafana knows no default in ``${NAME:-default}``: it would look for a variable of that name.
@@ -101,7 +101,7 @@ def test_provisioning_is_told_where_it_runs() -> None:
     assert found == {"GRAFANA_DASHBOARDS", "PROMETHEUS_URL"}
 
 
-def test_every_query_parses(promtool: str, tmp_path: Path) -> None:
+def test_dashboard_queries_parse_in_prometheus(promtool: str, tmp_path: Path) -> None:
     """Prometheus's own parser accepts every query of the dashboard."""
     queries = dashboards.panel_queries(dashboards.committed())
     rules = [{"record": f"panel:{n}", "expr": query} for n, (_, query) in enumerate(queries)]
@@ -110,17 +110,17 @@ def test_every_query_parses(promtool: str, tmp_path: Path) -> None:
     run(promtool, "check", "rules", str(file))
 
 
-def test_alerts_are_valid(promtool: str) -> None:
+def test_alert_rules_are_valid(promtool: str) -> None:
     """Prometheus accepts the file of alerts."""
     run(promtool, "check", "rules", str(dashboards.ALERTS))
 
 
-def test_alerts_fire_when_they_should(promtool: str) -> None:
+def test_alert_rules_fire_exactly_as_expected(promtool: str) -> None:
     """On the series of each case exactly the alerts that are expected fire, and none early."""
     run(promtool, "test", "rules", str(ALERTS_TEST))
 
 
-def test_every_alert_is_seen_to_fire() -> None:
+def test_every_alert_fires_in_some_case() -> None:
     """Every alert fires in one of the cases."""
     fired = re.findall(r'alertname="(\w+)"', ALERTS_TEST.read_text(encoding="utf-8"))
     assert set(fired) == {rule["alert"] for rule in dashboards.alerts()}
@@ -134,21 +134,23 @@ def test_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert len(rule["annotations"]["summary"]) < 80
 
 
-def test_fullness_alert_knows_the_limit() -> None:
+def test_fullness_alert_uses_the_declared_limit() -> None:
     """The alert on a nearly full queue fires at four fifths of the limit it is declared with."""
     (rule,) = (rule for rule in dashboards.alerts() if rule["alert"] == "RequestsQueueNearlyFull")
     assert rule["expr"].endswith(f"> {REQUESTS_MAX_LENGTH * 4 // 5}")
     assert f" {REQUESTS_MAX_LENGTH} " in rule["annotations"]["description"]
 
 
-def test_metric_names_are_found() -> None:
+def test_metric_names_of_an_expression_are_found() -> None:
     """The metrics of an expression are found; names in label values are not taken for them."""
     expression = 'sum by (queue) (rabbitmq_queues{queue="api_x"}) > 0 and on () up == 0'
     assert dashboards.metric_names(expression) == {"rabbitmq_queues", "up"}
 
 
 @pytest.mark.parametrize("answer", [[], [{"metric": {}, "value": [0, "NaN"]}]])
-def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]) -> None:
+def test_query_without_data_is_reported(
+    monkeypatch: pytest.MonkeyPatch, answer: list[dict[str, Any]]
+) -> None:
     """A query without series, or with nothing but NaN, counts as one without data."""
     monkeypatch.setattr(dashboards, "ask", lambda _url, _expression: answer)
     content = dashboards.committed()

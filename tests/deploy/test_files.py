@@ -14,7 +14,8 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
 from api import auth
-from deploy import files, passwords, stack, told
+from deploy import environment as env
+from deploy import files, passwords, stack
 from deploy.docker.compose import Compose
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.paths import from_inside
@@ -35,14 +36,14 @@ def mode(path: Path) -> str:
     return oct(path.stat().st_mode & 0o777)
 
 
-def test_password_hash_is_rabbitmqs() -> None:
+def test_password_hash_agrees_with_rabbitmqs_documentation() -> None:
     """The hash is the one RabbitMQ's documentation computes for the same password and salt."""
     salt = bytes.fromhex("908DC60A")
     documented = "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
     assert definitions.hash_password("test12", salt) == documented
 
 
-def test_definitions_change_only_with_what_they_say() -> None:
+def test_definitions_render_the_same_twice() -> None:
     """Rendered twice they are the same, so that a restarted node need not import them again."""
     assert definitions.render(PASSWORDS, SUBSTATIONS) == definitions.render(PASSWORDS, SUBSTATIONS)
     assert definitions.render(PASSWORDS, SUBSTATIONS) != definitions.render(
@@ -50,8 +51,8 @@ def test_definitions_change_only_with_what_they_say() -> None:
     )
 
 
-def test_a_nodes_cookie_is_made_once_and_by_chance(tmp_path: Path) -> None:
-    """Anyone who knows it controls the node; the one that Erlang makes could be guessed."""
+def test_erlang_cookie_is_random_and_created_once(tmp_path: Path) -> None:
+    """Anyone who knows the cookie controls the node; Erlang's own could be guessed."""
     nodes = [Node(tmp_path / name, NodePorts(1, 2, 3, 4, 5)) for name in ("one", "other")]
     found = []
     for node in (*nodes, nodes[0]):
@@ -76,7 +77,7 @@ def test_definitions_hold_no_password_and_no_guest() -> None:
     assert "guest" not in names
 
 
-def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
+def test_passwords_are_created_once_and_private(tmp_path: Path) -> None:
     """Each user gets a password of its own, kept from then on, that only the owner reads."""
     folder = tmp_path / "secrets"
     first = passwords.ensure(folder, SUBSTATIONS)
@@ -86,7 +87,7 @@ def test_passwords_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
     assert {mode(file) for file in folder.iterdir()} == {"0o600"}
 
 
-def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
+def test_passwords_are_readable_in_containers_and_private_otherwise(tmp_path: Path) -> None:
     """For containers the files are open, the folder is not; without containers they close again."""
     folder = tmp_path / "secrets"
     passwords.ensure(folder, SUBSTATIONS, for_containers=True)
@@ -96,7 +97,7 @@ def test_containers_read_passwords_and_others_do_not(tmp_path: Path) -> None:
     assert {mode(file) for file in folder.iterdir()} == {"0o600"}
 
 
-def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) -> None:
+def test_outside_password_is_copied_for_containers(tmp_path: Path) -> None:
     """The copy is readable inside a folder that is not; a missing file is named."""
     source = tmp_path / "mine"
     source.write_text("secret\n")
@@ -112,12 +113,12 @@ def test_an_outside_brokers_password_is_copied_for_containers(tmp_path: Path) ->
         )
 
 
-def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
+def test_tls_files_are_copied_for_containers(tmp_path: Path) -> None:
     """They go to one folder, which exists even if no file is named, since Compose mounts it."""
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, {}, SUBSTATIONS)
     assert list((folder / passwords.OUTSIDE_TLS).iterdir()) == []
-    files = {name: str(tmp_path / name.lower()) for name in told.TLS_FILES}
+    files = {name: str(tmp_path / name.lower()) for name in env.TLS_FILES}
     for name, file in files.items():
         Path(file).write_text(name)
     outside = {"AMQP_URL": "amqps://x/", **files}
@@ -128,7 +129,7 @@ def test_the_files_for_tls_are_copied_for_containers(tmp_path: Path) -> None:
     assert mode(folder / passwords.OUTSIDE_TLS) == "0o755"
 
 
-def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Path) -> None:
+def test_operator_key_is_created_once_and_the_api_gets_its_hash(tmp_path: Path) -> None:
     """The api's file has the key's hash, not the key; only the owner can read either."""
     folder = tmp_path / "secrets"
     file = passwords.ensure_keys(folder)
@@ -144,14 +145,14 @@ def test_the_operators_key_is_made_once_and_the_api_given_its_hash(tmp_path: Pat
     assert (folder / "operator").read_text().strip() == secret
 
 
-def test_containers_read_the_keys_hash_and_never_the_key(tmp_path: Path) -> None:
+def test_operator_key_itself_is_not_readable_by_containers(tmp_path: Path) -> None:
     """The file of hashes is open to them, inside a folder that is not; the key stays closed."""
     file = passwords.ensure_keys(tmp_path / "secrets", for_containers=True)
     assert mode(file) == "0o644"
     assert mode(file.parent / "operator") == "0o600"
 
 
-def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
+def test_caller_keys_are_copied_for_containers(tmp_path: Path) -> None:
     """They are copied like an outside broker's password."""
     source = tmp_path / "mine"
     source.write_text(f"depot operator {'a' * 64}\n")
@@ -173,7 +174,7 @@ def test_keys_of_ones_own_are_copied_for_containers(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("decide", [Setup.decide, Compose.decide])
-def test_a_wrong_file_of_keys_is_told_before_anything_starts(
+def test_wrong_keys_file_is_named_before_anything_starts(
     tmp_path: Path, decide: Callable[..., object], content: str | None, words: str
 ) -> None:
     """In either mode, with the variable, the file and the line."""
@@ -184,10 +185,10 @@ def test_a_wrong_file_of_keys_is_told_before_anything_starts(
         decide({"API_KEYS_FILE": str(file)}, None)
 
 
-def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
+def test_program_lists_the_files_whose_change_restarts_it(tmp_path: Path) -> None:
     """What is read at the start alone counts: RabbitMQ's configuration, the api's keys, alerts."""
     ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672)}
-    running = stack.Note("local", ports, {}, [*range(1024, 65536)])
+    running = stack.StackState("local", ports, {}, [*range(1024, 65536)])
     programs = {each.name: each for each in Setup.decide({}, running).programs}
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
     assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
@@ -200,9 +201,11 @@ def test_a_program_sees_a_change_of_what_it_reads(tmp_path: Path) -> None:
     assert "API_KEYS_FILE" not in programs["api"].environment
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
-    told = {each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs}
-    assert told["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own, shared]
-    assert told["api"].environment["API_KEYS_FILE"] == str(own)
+    with_keys = {
+        each.name: each for each in Setup.decide({"API_KEYS_FILE": str(own)}, running).programs
+    }
+    assert with_keys["api"].reads == [stack.SECRETS / passwords.KEYS_FILE, own, shared]
+    assert with_keys["api"].environment["API_KEYS_FILE"] == str(own)
     before = files.digest([own, tmp_path / "not there"])
     own.write_text("# none\n")
     assert files.digest([own, tmp_path / "not there"]) != before
@@ -213,7 +216,7 @@ def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
     return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
 
 
-def test_prometheus_scrapes_the_same_here_as_in_containers(tmp_path: Path) -> None:
+def test_prometheus_jobs_are_the_same_with_and_without_containers(tmp_path: Path) -> None:
     """The jobs are the same, with this machine's addresses, and Prometheus accepts the file."""
     targets = tmp_path / "substations.json"
     targets.write_text("[]")
@@ -233,13 +236,13 @@ def test_prometheus_scrapes_the_same_here_as_in_containers(tmp_path: Path) -> No
     assert jobs["substation"]["file_sd_configs"][0]["files"] == [str(targets)]
 
 
-def test_prometheus_leaves_an_outside_broker_alone(tmp_path: Path) -> None:
+def test_prometheus_does_not_scrape_an_outside_broker(tmp_path: Path) -> None:
     """A broker that is not ours is not scraped."""
     text = prometheus.render(stack.PORTS, tmp_path / "x.json", own_broker=False)
     assert not [name for name in scrape_jobs(text) if name.startswith("rabbitmq")]
 
 
-def test_substations_elsewhere_are_not_run_here(tmp_path: Path) -> None:
+def test_substations_of_other_machines_are_not_started(tmp_path: Path) -> None:
     """Only this machine's substations are started; moving ports leaves the others unchanged."""
     file = tmp_path / "substations.yml"
     file.write_text(
@@ -257,7 +260,7 @@ def test_substations_elsewhere_are_not_run_here(tmp_path: Path) -> None:
     assert moved[1]["labels"] == {"substation": "b", "connectors": "20"}
 
 
-def test_a_wrong_targets_file_is_named(tmp_path: Path) -> None:
+def test_wrong_targets_file_is_named(tmp_path: Path) -> None:
     """The error for a missing or malformed file has its path."""
     with pytest.raises(ConfigurationError, match=r"missing\.json"):
         substations.read(tmp_path / "missing.json")
@@ -266,7 +269,7 @@ def test_a_wrong_targets_file_is_named(tmp_path: Path) -> None:
         substations.read(tmp_path / "bad.json")
 
 
-def test_the_supervisor_reads_back_what_was_meant(
+def test_supervisor_configuration_is_read_back_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spaces, quotes, percent signs and commas survive the supervisor's configuration."""
@@ -288,51 +291,55 @@ def test_the_supervisor_reads_back_what_was_meant(
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "a #b", "a ;b", "'\"", "'"])
-def test_what_the_supervisor_cannot_read_is_refused(tmp_path: Path, value: str) -> None:
+def test_supervisor_configuration_refuses_what_it_cannot_hold(tmp_path: Path, value: str) -> None:
     """A value that the supervisor's configuration cannot hold is refused, not cut."""
     program = Program("one", ["/bin/true"], {"AMQP_URL": value})
     with pytest.raises(ConfigurationError):
         supervisor.config([program], tmp_path / "supervisor.sock")
 
 
-def test_the_note_is_for_its_owner_and_read_back(
+def test_stack_state_file_is_private_and_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may hold a password; unknown fields of another version are ignored."""
     monkeypatch.setattr(stack, "STATE", tmp_path / "run")
-    monkeypatch.setattr(stack, "NOTE", tmp_path / "run" / "stack.json")
-    note = stack.Note("local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000])
-    note.write()
-    assert mode(stack.NOTE) == "0o600"
-    assert stack.Note.read() == note
-    stack.NOTE.write_text(json.dumps({"mode": "local", "ports": {}, "older": 1}))
-    assert stack.Note.read() == stack.Note("local", {})
+    monkeypatch.setattr(stack, "STATE_FILE", tmp_path / "run" / "stack.json")
+    stack_state = stack.StackState(
+        "local", dict(stack.PORTS), {"AMQP_URL": "amqp://user:secret@x/"}, [7000]
+    )
+    stack_state.write()
+    assert mode(stack.STATE_FILE) == "0o600"
+    assert stack.StackState.read() == stack_state
+    stack.STATE_FILE.write_text(json.dumps({"mode": "local", "ports": {}, "older": 1}))
+    assert stack.StackState.read() == stack.StackState("local", {})
 
 
-def test_the_summary_shows_no_address_that_may_hold_a_password() -> None:
+def test_summary_does_not_show_an_outside_brokers_address() -> None:
     """An outside broker's address is not printed, in either mode."""
     outside = {"AMQP_URL": "amqp://user:secret@x/"}
-    here = Setup.decide(outside, stack.Note("local", {**stack.PORTS}, {}, [*range(1024, 65536)]))
+    here = Setup.decide(
+        outside, stack.StackState("local", {**stack.PORTS}, {}, [*range(1024, 65536)])
+    )
     for text in (here.summary(), Compose.decide(outside, None).summary()):
         assert "the one of AMQP_URL" in text
         assert "secret@" not in text
 
 
-def test_ports_come_from_environment_then_from_what_runs() -> None:
+def test_ports_come_from_environment_then_running_stack_then_default() -> None:
     """A variable has precedence, then the running stack, then the usual port."""
-    running = stack.Note("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
+    running = stack.StackState("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
     ports = stack.choose_ports({stack.API: "7200"}, running)
     assert (ports[stack.API], ports[stack.GRAFANA], ports[stack.PROMETHEUS]) == (7200, 3100, 9090)
 
 
 @pytest.mark.parametrize("value", ["0", "70000", "seven", "-1"])
-def test_a_wrong_port_is_named(value: str) -> None:
+def test_wrong_port_is_named(value: str) -> None:
     """A value that is not a port is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"API_PORT={value}"):
         stack.choose_ports({stack.API: value}, None)
 
 
-def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> None:
+def test_substation_marked_as_started_elsewhere_is_not_started(tmp_path: Path) -> None:
     """A program marked as started elsewhere is not started, and keeps its port."""
     file = tmp_path / "substations.json"
     groups = [
@@ -345,7 +352,7 @@ def test_a_substation_started_elsewhere_is_not_started_here(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("other", [stack.DISPATCHER, stack.SUBSTATIONS])
-def test_a_port_wanted_twice_is_named(other: str) -> None:
+def test_port_used_twice_is_named(other: str) -> None:
     """Two programs on one port are refused before anything starts, even if one is a substation."""
     both = {stack.API: "8103", other: "8102" if other == stack.SUBSTATIONS else "8103"}
     with pytest.raises(
@@ -354,7 +361,7 @@ def test_a_port_wanted_twice_is_named(other: str) -> None:
         Compose.decide(both, None).listening()
 
 
-def test_a_cluster_without_docker_is_refused() -> None:
+def test_cluster_without_docker_is_refused() -> None:
     """Without Docker there is only one node, so asking for three is an error."""
     with pytest.raises(ConfigurationError, match="CLUSTER=1 needs a Docker engine"):
         Setup.decide({"CLUSTER": "1"}, None)

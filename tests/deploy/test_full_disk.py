@@ -31,15 +31,15 @@ ABOVE: Final = 80 * MEGABYTE  # what is free beyond the limit when the load begi
 NEVER_BELOW: Final = FREE_LIMIT // 2
 PUBLISHERS, WINDOW, BODY_BYTES = 4, 25, 60_000
 PAUSE_SECONDS: Final = 0.15  # between a message's confirm and the next one
-LOOK_SECONDS: Final = 0.02
-PATIENCE: Final = 60.0
+POLL_INTERVAL: Final = 0.02
+TIMEOUT: Final = 60.0
 MESSAGES: Final = 5_000  # more than the 4,096 entries of a quorum queue's segment
 REQUESTS_TO: Final = (topology.REQUESTS_EXCHANGE, topology.REQUESTS)
 
 
 def short_of_disk(broker: OwnBroker) -> str:
     """Return what is said of the disk; RabbitMQ's figures are up to 5 s old."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while (said := broker.short_of_disk()) is None:
         assert time.monotonic() < until, "nothing is said of the disk"
         time.sleep(0.2)
@@ -72,7 +72,7 @@ class Load:
             yield
             self._stopped = True
             for each in self.publishers:
-                await asyncio.wait_for(each.drained(), PATIENCE)
+                await asyncio.wait_for(each.drained(), TIMEOUT)
 
     def _publish(self, link: Publisher) -> None:
         name = str(next(self._ids))
@@ -105,11 +105,11 @@ def small(tmp_path: Path) -> Iterator[SmallDiskBroker]:
 async def lowest_until_still(broker: SmallDiskBroker, load: Load) -> int:
     """Wait until nothing is confirmed any more for 3 s; return the least that was free."""
     lowest, before, still = broker.disk.free(), -1, 0
-    async with asyncio.timeout(PATIENCE):
-        while still < 3 / LOOK_SECONDS:
+    async with asyncio.timeout(TIMEOUT):
+        while still < 3 / POLL_INTERVAL:
             still = still + 1 if len(load.confirmed) == before else 0
             before = len(load.confirmed)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL)
             lowest = min(lowest, broker.disk.free())
     return lowest
 
@@ -145,7 +145,7 @@ async def declare(broker: Broker) -> None:
 
     Again until it goes well: a node that has just started has its streams a moment later.
     """
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             try:
                 return await declare_topology([broker.url()], Seen())
@@ -154,7 +154,7 @@ async def declare(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("make_again", [load_definitions, declare])
-async def test_a_queue_that_rabbitmq_cannot_open_is_deleted_and_made_again(
+async def test_broken_rabbitmq_queue_can_be_deleted_and_declared_again(
     tmp_path: Path, make_again: Callable[[Broker], Awaitable[None]]
 ) -> None:
     """As docs/reliability.md has it; without, what is published there is refused for good."""
@@ -182,7 +182,7 @@ async def publish(broker: Broker, number: int) -> None:
 
 def wait_until_open(broker: Broker) -> None:
     """Wait until every queue answers: 3.10 that is stopped before may never open a stream again."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     left = [each.name for each in topology.QUEUES]
     with closing(BlockingConnection(URLParameters(broker.url()))) as connection:
         while left:

@@ -21,7 +21,7 @@ def _substations(clone: Clone) -> list[str]:
     return [each["id"] for each in clone.fetch("/substations")["substations"]]
 
 
-def test_up_twice_then_down(clone: Clone) -> None:
+def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> None:
     """Up starts a system that routes; again, it adds a new substation; down leaves nothing."""
     first = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -46,7 +46,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     clone.leave_out_substation("substation4")
     last = clone.call("up")
     assert last.returncode == 0, last.stdout + last.stderr
-    assert "user substation.substation4 is gone" in last.stdout
+    assert "Removed RabbitMQ's user substation.substation4:" in last.stdout
     assert not (clone.folder / ".secrets" / "substation.substation4").exists()
 
     passwords = [file.read_text().strip() for file in (clone.folder / ".secrets").iterdir()]
@@ -57,7 +57,7 @@ def test_up_twice_then_down(clone: Clone) -> None:
     assert clone.call("running").returncode == 1
 
 
-def test_a_taken_port_is_named_and_nothing_started(clone: Clone) -> None:
+def test_up_names_a_taken_port_and_starts_nothing(clone: Clone) -> None:
     """Up refuses before it starts anything, with the port and the variable that moves it."""
     with socket.socket() as taken:
         taken.bind((HOST, clone.ports[stack.PROMETHEUS]))
@@ -69,7 +69,7 @@ def test_a_taken_port_is_named_and_nothing_started(clone: Clone) -> None:
     assert clone.processes() == {}
 
 
-def test_a_wrong_setting_is_named_and_nothing_started(clone: Clone) -> None:
+def test_up_names_a_wrong_setting_and_starts_nothing(clone: Clone) -> None:
     """Up checks what it passes on to the services."""
     refused = clone.call("up", CONNECTORS="zero")
     assert refused.returncode == 1
@@ -77,7 +77,7 @@ def test_a_wrong_setting_is_named_and_nothing_started(clone: Clone) -> None:
     assert clone.processes() == {}
 
 
-def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
+def test_up_stops_everything_when_a_program_does_not_become_ready(clone: Clone) -> None:
     """If a program ends by itself, up says which and why, and leaves nothing running."""
     module = clone.folder / "dispatcher" / "__main__.py"
     module.write_text("raise SystemExit('the dispatcher is broken')\n")
@@ -88,7 +88,7 @@ def test_what_cannot_become_ready_is_stopped_again(clone: Clone) -> None:
     assert clone.processes() == {}
 
 
-def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
+def test_up_restores_the_previous_settings_when_a_change_fails(clone: Clone) -> None:
     """If a program cannot run with new settings, all of them get the settings from before."""
     module = clone.folder / "dispatcher" / "__main__.py"
     broken = "import os\nif os.environ.get('PREFETCH') == '7': raise SystemExit('not with 7')\n"
@@ -101,7 +101,7 @@ def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
     failed = clone.call("up", PREFETCH="7", CONNECTORS="6")
     assert failed.returncode == 1
     assert "not with 7" in failed.stdout
-    assert "with the settings from before" in failed.stdout
+    assert "with the previous settings" in failed.stdout
 
     again = clone.call("up")
     assert again.returncode == 0, again.stdout + again.stderr
@@ -110,8 +110,8 @@ def test_what_ran_before_runs_again_where_a_change_fails(clone: Clone) -> None:
     assert connectors == {5}
 
 
-def test_an_outside_broker_that_does_not_answer_changes_nothing(clone: Clone) -> None:
-    """The running stack and its note are left unchanged."""
+def test_up_with_an_unreachable_outside_broker_changes_nothing(clone: Clone) -> None:
+    """The running stack and its state file are left unchanged."""
     assert clone.call("up").returncode == 0
     before = clone.processes()
     [nobody] = free_ports(1)

@@ -16,7 +16,7 @@ from tests.deploy.copies import copy_project
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
 
-def test_what_a_killed_supervisor_leaves_is_found(clone: Clone) -> None:
+def test_processes_of_a_killed_supervisor_are_found(clone: Clone) -> None:
     """Status names it, up starts all anew, clean stops it before it removes the data."""
     quick = {"CHARGE_SECONDS_MIN": "0", "CHARGE_SECONDS_MAX": "0.1"}
     assert clone.call("up", CONNECTORS="5", **quick).returncode == 0
@@ -51,8 +51,8 @@ def test_what_a_killed_supervisor_leaves_is_found(clone: Clone) -> None:
     assert not (clone.folder / ".run").exists()
 
 
-def test_a_supervisor_that_hangs_is_ended_with_all_that_it_started(clone: Clone) -> None:
-    """It does not answer: nobody waits for it for ever, and nothing is left."""
+def test_hanging_supervisor_is_ended_with_its_processes(clone: Clone) -> None:
+    """It does not answer: the command does not wait for ever, and nothing is left."""
     module = clone.folder / "deploy" / "local" / "supervisor.py"
     patient = "CALL_SECONDS: Final = 30.0"
     assert patient in module.read_text()
@@ -61,11 +61,11 @@ def test_a_supervisor_that_hangs_is_ended_with_all_that_it_started(clone: Clone)
     clone.kill_supervisor(signal.SIGSTOP)
     down = clone.call("down")
     assert down.returncode == 0, down.stdout + down.stderr
-    assert "Stopping what runs without a supervisor that answers: supervisor (" in down.stdout
+    assert "Stopping processes that run without a supervisor: supervisor (" in down.stdout
     assert clone.processes() == {}
 
 
-def test_data_in_use_by_a_stranger_are_left_alone(clone: Clone) -> None:
+def test_up_and_clean_refuse_data_used_by_another_process(clone: Clone) -> None:
     """Up and clean refuse, with the process: a node that was started some other way."""
     lock = clone.folder / ".run" / "rabbitmq" / "lock"
     lock.parent.mkdir(parents=True)
@@ -95,7 +95,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_up_that_is_interrupted_leaves_nothing(clone: Clone) -> None:
+def test_interrupted_up_stops_what_it_started(clone: Clone) -> None:
     """Ctrl-C half-way stops what was started, and says so in one word."""
     ports = {name: str(port) for name, port in clone.ports.items()}
     with subprocess.Popen(
@@ -108,7 +108,7 @@ def test_up_that_is_interrupted_leaves_nothing(clone: Clone) -> None:
         start_new_session=True,
     ) as up:
         assert up.stdout
-        assert up.stdout.readline() == "Waiting until all is ready\n"
+        assert up.stdout.readline() == "Waiting until everything is ready\n"
         assert clone.processes()
         os.killpg(up.pid, signal.SIGINT)
         said = up.communicate()

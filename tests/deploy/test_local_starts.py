@@ -28,8 +28,8 @@ EXPORTED = {
 }
 
 
-def test_it_runs_from_a_folder_of_any_name_whatever_is_exported(awkward: Clone) -> None:
-    """With every substation in Prometheus, and nothing of the caller's in the programs' way."""
+def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
+    """With every substation in Prometheus, and unaffected by the caller's variables."""
     first = awkward.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1", **EXPORTED)
     assert first.returncode == 0, first.stdout + first.stderr
     url = f"http://{HOST}:{awkward.ports[stack.PROMETHEUS]}/api/v1/targets?state=active"
@@ -49,8 +49,8 @@ def test_it_runs_from_a_folder_of_any_name_whatever_is_exported(awkward: Clone) 
     assert awkward.processes() == {}
 
 
-def test_up_says_what_prometheus_lacks(clone: Clone) -> None:
-    """A system without its figures does not run as it should."""
+def test_up_fails_when_prometheus_lacks_a_target(clone: Clone) -> None:
+    """A stack without metrics is not ready."""
     ready = clone.folder / "deploy" / "ready.py"
     ready.write_text(
         ready.read_text().replace("READY_SECONDS: Final = 180.0", "READY_SECONDS = 25.0")
@@ -60,12 +60,12 @@ def test_up_says_what_prometheus_lacks(clone: Clone) -> None:
     failed = clone.call("up")
     assert failed.returncode == 1, failed.stdout
     assert "prometheus is not ready: it has 0 of 1 targets of substation" in failed.stdout
-    assert "All of it runs" not in failed.stdout
+    assert "Everything runs" not in failed.stdout
     assert f"The last lines of {clone.folder}/.run/log/prometheus.log" in failed.stdout
     assert clone.processes() == {}
 
 
-def test_two_calls_of_make_up_at_once_start_one_system(awkward: Clone) -> None:
+def test_two_concurrent_ups_start_one_stack(awkward: Clone) -> None:
     """The second waits for the first, and finds all of it running."""
     (awkward.folder / ".venv").symlink_to(sys.prefix)
     ports = {name: str(port) for name, port in awkward.ports.items()}
@@ -90,7 +90,7 @@ def test_two_calls_of_make_up_at_once_start_one_system(awkward: Clone) -> None:
     ]
     said = [each.communicate() for each in both]
     assert [each.returncode for each in both] == [0, 0], said
-    assert all("All of it runs" in out for out, _ in said)
+    assert all("Everything runs" in out for out, _ in said)
     assert sum("waiting for its end" in err for _, err in said) == 1
     assert awkward.node()
     cleaned = subprocess.run(

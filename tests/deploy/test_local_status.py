@@ -22,16 +22,16 @@ class Running:
         return {"api": "RUNNING", "dispatcher": "RUNNING"}
 
 
-def test_status_shows_what_runs_though_the_target_file_is_wrong(
+def test_status_works_with_a_wrong_target_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It runs on with what it read before; just then an operator wants to see it."""
+    """The stack runs on with what it read before, and an operator needs the status then."""
 
     def refuse(*_: object) -> Setup:
         raise ConfigurationError("SUBSTATIONS_FILE=x.json: entry 3 is wrong")
 
     monkeypatch.setattr(local, "Supervisor", Running)
-    monkeypatch.setattr(stack.Note, "read", lambda: stack.Note("local", {}))
+    monkeypatch.setattr(stack.StackState, "read", lambda: stack.StackState("local", {}))
     monkeypatch.setattr(Setup, "decide", refuse)
     assert local.status() == 1
     said = capsys.readouterr().out

@@ -16,7 +16,7 @@ from deploy import stack
 from tests.deploy.clones import own_ports
 from tests.deploy.copies import copy_project
 
-NOTE: Final = {"mode": "local", "ports": dict(stack.PORTS), "settings": {}, "listening": []}
+STATE_FILE: Final = {"mode": "local", "ports": dict(stack.PORTS), "settings": {}, "listening": []}
 FAKE_DOCKER: Final = """#!/bin/sh
 # an engine with one container of the stack
 case "$*" in
@@ -44,19 +44,19 @@ def content(data: bytes) -> Callable[[Path], None]:
     return write
 
 
-NOTES: Final[Mapping[str, tuple[Callable[[Path], None], str]]] = {
+STATE_FILES: Final[Mapping[str, tuple[Callable[[Path], None], str]]] = {
     "half of it": (content(b'{"mode": "local", "po'), "is not JSON"),
     "nothing": (content(b""), "is not JSON"),
     "another encoding": (content('{"mode": "ö"}'.encode("utf-16")), "not UTF-8"),
-    "a list": (content(b"[1]"), "is not a note of what runs"),
-    "no ports": (content(b'{"mode": "local"}'), "is not a note of what runs"),
+    "a list": (content(b"[1]"), "does not describe a running stack"),
+    "no ports": (content(b'{"mode": "local"}'), "does not describe a running stack"),
     "ports that are none": (
-        content(json.dumps({**NOTE, "ports": {"API_PORT": "x"}}).encode()),
-        "is not a note of what runs",
+        content(json.dumps({**STATE_FILE, "ports": {"API_PORT": "x"}}).encode()),
+        "does not describe a running stack",
     ),
     "settings that are none": (
-        content(json.dumps({**NOTE, "settings": {"GRACE_SECONDS": 1}}).encode()),
-        "is not a note of what runs",
+        content(json.dumps({**STATE_FILE, "settings": {"GRACE_SECONDS": 1}}).encode()),
+        "does not describe a running stack",
     ),
     "not to be read": (folder_in_place, "cannot be read"),
 }
@@ -95,24 +95,22 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("kind", NOTES)
-def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_stopping(
-    kind: str, project: Path
-) -> None:
+@pytest.mark.parametrize("kind", STATE_FILES)
+def test_unreadable_stack_state_is_named_and_down_still_works(kind: str, project: Path) -> None:
     """Status says what is wrong and that `make down` helps, which does work."""
-    damage, words = NOTES[kind]
-    note = project / ".run" / "stack.json"
-    damage(note)
+    damage, words = STATE_FILES[kind]
+    stack_state = project / ".run" / "stack.json"
+    damage(stack_state)
     for module, command in (("deploy.local", "status"), ("deploy.docker", "status")):
         why = refusal(call(project, module, command))
-        assert str(note) in why
+        assert str(stack_state) in why
         assert words in why
         assert "make down" in why
     for module in ("deploy.load", "deploy.parked"):
         assert words in refusal(call(project, module))
-    if note.is_file():
+    if stack_state.is_file():
         assert call(project, "deploy.local", "down").returncode == 0
-        assert not note.exists()
+        assert not stack_state.exists()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_a_note_that_cannot_be_read_is_named_and_does_not_keep_anything_from_sto
         ("deploy/prometheus/alerts.yml", folder_in_place, "cannot be read: Is a directory"),
     ],
 )
-def test_up_names_the_file_that_it_cannot_use(
+def test_up_names_an_unusable_file(
     file: str, damage: Callable[[Path], None], words: str, project: Path
 ) -> None:
     """With its path and the reason; nothing is started."""
@@ -167,7 +165,7 @@ def free_up(project: Path) -> subprocess.CompletedProcess[str]:
     return call(project, "deploy.local", "up")
 
 
-def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
+def test_up_names_a_state_folder_that_is_no_folder(project: Path) -> None:
     """The error names it, like any other error of the machine."""
     (project / ".run").rmdir()
     (project / ".run").write_text("")
@@ -185,7 +183,7 @@ def test_a_state_folder_that_is_none_is_named(project: Path) -> None:
         (".secrets/api", b"\xff", "not UTF-8"),
     ],
 )
-def test_up_in_containers_names_the_file_that_it_cannot_use(
+def test_up_in_containers_names_an_unusable_file(
     file: str, data: bytes, words: str, project: Path, tmp_path: Path
 ) -> None:
     """The same as without containers."""
@@ -213,7 +211,7 @@ def with_docker(
 
 
 @pytest.mark.parametrize("command", ["up", "down", "clean", "running"])
-def test_containers_of_another_folder_are_left_to_it(
+def test_containers_of_another_checkout_are_left_alone(
     command: str, project: Path, tmp_path: Path
 ) -> None:
     """They have the same names: the error says where they were started, and they are left alone."""
@@ -224,9 +222,7 @@ def test_containers_of_another_folder_are_left_to_it(
     assert not (tmp_path / "calls").exists()
 
 
-def test_containers_are_stopped_from_their_own_folder_under_its_new_name(
-    project: Path, tmp_path: Path
-) -> None:
+def test_containers_are_stopped_from_a_renamed_folder(project: Path, tmp_path: Path) -> None:
     """The old folder is gone, and Compose's own variables of the caller do not lead elsewhere."""
     hostile = {"COMPOSE_PROJECT_NAME": "x", "COMPOSE_FILE": "/x", "BROKER_SECRET": "x"}
     moved = str(tmp_path / "before")
@@ -238,13 +234,13 @@ def test_containers_are_stopped_from_their_own_folder_under_its_new_name(
 
 
 @pytest.mark.parametrize("command", ["down", "clean", "up"])
-def test_a_docker_engine_that_does_not_answer_is_not_taken_for_nothing_runs(
+def test_down_fails_when_the_docker_engine_does_not_answer(
     command: str, project: Path, tmp_path: Path
 ) -> None:
-    """The note of what runs stays."""
-    note = project / ".run" / "stack.json"
-    note.write_text(json.dumps({**NOTE, "mode": "docker"}))
+    """The file that describes the running stack stays."""
+    stack_state = project / ".run" / "stack.json"
+    stack_state.write_text(json.dumps({**STATE_FILE, "mode": "docker"}))
     done = with_docker(project, tmp_path, command, FAKE_STATUS="1")
     assert done.returncode == 1
     assert "Docker does not say which containers there are" in done.stderr
-    assert note.exists()
+    assert stack_state.exists()

@@ -98,17 +98,17 @@ def run(program: str, folder: Path, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
+def test_folder_name_does_not_appear_in_any_configuration(
     name: str, tmp_path: Path, ports: dict[str, str]
 ) -> None:
     """The supervisor reads what was meant, Prometheus finds its files, and all is plain ASCII."""
     project = copy_project(tmp_path / name / "project")
     assert checkout.problem(os.fsencode(project)) is None
     run(WRITE, project, **ports)
-    told = run(READ, project)
-    assert str(project) not in told
-    assert told.isascii()
-    [socket] = [line.split(" ", 1)[1] for line in told.splitlines() if line.startswith("socket ")]
+    read = run(READ, project)
+    assert str(project) not in read
+    assert read.isascii()
+    [socket] = [line.split(" ", 1)[1] for line in read.splitlines() if line.startswith("socket ")]
     assert len(socket) < 90
     for file in (".run/rabbitmq/rabbitmq.conf", ".run/prometheus.yml"):
         text = (project / file).read_text()
@@ -123,12 +123,12 @@ def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
     )
     assert checked.returncode == 0, checked.stderr
     assert "1 rule files found" in checked.stdout
-    named = [word for word in told.split() if "/proc/self/cwd/" in word]
+    named = [word for word in read.split() if "/proc/self/cwd/" in word]
     paths = {word.partition("/proc/self/cwd/")[2].strip("\"'") for word in named}
     assert {"deploy/local/lock.py", ".run/prometheus.yml", ".secrets/api"} <= paths
 
 
-def test_a_folder_reached_through_a_link_is_the_folder(
+def test_folder_reached_through_a_link_is_the_same_stack(
     tmp_path: Path, ports: dict[str, str]
 ) -> None:
     """Whichever way somebody comes."""
@@ -139,9 +139,7 @@ def test_a_folder_reached_through_a_link_is_the_folder(
 
 
 @pytest.mark.parametrize(("name", "words"), BAD)
-def test_a_folder_that_cannot_work_is_refused_at_once(
-    name: bytes, words: str, tmp_path: Path
-) -> None:
+def test_unusable_folder_is_refused_at_once(name: bytes, words: str, tmp_path: Path) -> None:
     """With the reason and what to do, before anything is installed or started."""
     why = checkout.problem(b"/somewhere/" + name)
     assert why
@@ -168,7 +166,7 @@ def test_a_folder_that_cannot_work_is_refused_at_once(
 
 
 @pytest.mark.parametrize("name", ["a[1]b", "a*b", "q?", "back\\slash", "100% it's 充電"])
-def test_a_targets_file_elsewhere_may_have_any_name(name: str, tmp_path: Path) -> None:
+def test_targets_file_elsewhere_may_have_any_name(name: str, tmp_path: Path) -> None:
     """Prometheus takes a file's name for a pattern: it is told of a link."""
     project = copy_project(tmp_path / "project")
     targets = tmp_path / name / "mine.json"

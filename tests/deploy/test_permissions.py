@@ -152,21 +152,21 @@ def queues(vhost: VirtualHost) -> VirtualHost:
     return vhost
 
 
-def test_nobody_is_left_out() -> None:
+def test_permission_tests_cover_every_user() -> None:
     """Every user but the administrator is tried; one substation's user stands for all of them."""
     others = {name for name in permissions(SUBSTATIONS) if not name.startswith("substation.")}
     assert set(ALLOWED) == (others - {"admin"}) | {OWN}
 
 
 @pytest.mark.parametrize("user", ALLOWED)
-def test_rabbitmq_users_may_bind_no_queue_they_need_not(user: str) -> None:
+def test_rabbitmq_users_cannot_bind_foreign_queues(user: str) -> None:
     """Write on an exchange includes the queue of the same name: only the known ones exist."""
     queues = {each.name for each in topology.QUEUES}
     assert ALLOWED[user].write & queues == BINDABLE.get(user, set())
 
 
 @pytest.mark.parametrize("user", ALLOWED)
-def test_what_is_not_allowed_is_refused(queues: VirtualHost, user: str) -> None:
+def test_rabbitmq_users_are_refused_everything_else(queues: VirtualHost, user: str) -> None:
     """Everything but what its service does is answered 403, on every queue and exchange."""
     forbidden = [each for each in attempts() if not may(user, each)]
     assert len(forbidden) > 100
@@ -176,7 +176,7 @@ def test_what_is_not_allowed_is_refused(queues: VirtualHost, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", ALLOWED)
-def test_what_is_allowed_is_not_refused(queues: VirtualHost, user: str) -> None:
+def test_rabbitmq_users_may_do_what_their_service_needs(queues: VirtualHost, user: str) -> None:
     """Reading and publishing work where a service needs them, so not everything is refused."""
     work = [each for each in attempts() if each.what in ("get", "publish")]
     # a stream is only consumed: the tests of the event log and of the controls do so
@@ -188,7 +188,7 @@ def test_what_is_allowed_is_not_refused(queues: VirtualHost, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", ALLOWED)
-def test_the_management_api_is_the_administrators_alone(broker: Broker, user: str) -> None:
+def test_management_api_is_for_the_administrator_only(broker: Broker, user: str) -> None:
     """No service's user can log in there."""
     token = base64.b64encode(f"{user}:{broker.passwords[user]}".encode()).decode()
     for path in ("/api/whoami", "/api/queues", "/api/definitions", "/api/connections"):

@@ -108,7 +108,7 @@ def test_processes_are_found_by_mark_and_folder(start: Start, tmp_path: Path) ->
     )
 
 
-def test_processes_are_found_where_their_folder_was_moved(start: Start, tmp_path: Path) -> None:
+def test_processes_are_found_after_their_folder_was_moved(start: Start, tmp_path: Path) -> None:
     """The folder is the same under another name; a copy of it is another."""
     api = start("api")
     moved = stack.ROOT.rename(tmp_path / "moved")
@@ -122,8 +122,8 @@ def test_processes_are_found_where_their_folder_was_moved(start: Start, tmp_path
     assert [each.pid for each in processes.ours()] == [api.pid]
 
 
-def test_stopping_ends_the_services_before_what_they_need(start: Start) -> None:
-    """The supervisor goes first, unasked, so that it starts nothing again."""
+def test_stop_ends_services_before_infrastructure(start: Start) -> None:
+    """The supervisor is killed first, so that it restarts nothing."""
     order = stack.ROOT / "order"
     for name in ("rabbitmq", "epmd", "api", "north"):
         start(name, ORDERLY)
@@ -138,8 +138,8 @@ def test_stopping_ends_the_services_before_what_they_need(start: Start) -> None:
     assert said[4:] == ["rabbitmq told", "rabbitmq ended", "epmd told", "epmd ended"]
 
 
-def test_stopping_leaves_a_programs_children_to_it(start: Start) -> None:
-    """Told to end, a child of RabbitMQ's would take it along; left behind, it is ended too."""
+def test_stop_signals_children_only_if_they_are_left_behind(start: Start) -> None:
+    """Signalling a child of RabbitMQ would end RabbitMQ too; a child left behind is signalled."""
     start(
         "rabbitmq",
         f"{PARENT}{SLEEP}".replace("sys.argv[1]", repr(ORDERLY)).replace("sys.argv[2]", "'child'"),
@@ -150,8 +150,8 @@ def test_stopping_leaves_a_programs_children_to_it(start: Start) -> None:
     assert (stack.ROOT / "order").read_text() == "child told\nchild ended\n"
 
 
-def test_stopping_kills_what_does_not_end(start: Start) -> None:
-    """After its time, and not before."""
+def test_stop_kills_a_process_after_its_timeout(start: Start) -> None:
+    """After its timeout, and not before."""
     start("api", STUBBORN)
     until((stack.ROOT / "api").exists)
     began = time.monotonic()
@@ -160,10 +160,10 @@ def test_stopping_kills_what_does_not_end(start: Start) -> None:
     assert time.monotonic() - began >= 1
 
 
-def test_stopping_spares_a_process_that_has_got_the_id_of_one_of_ours(
+def test_stop_does_not_signal_a_process_with_a_reused_id(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that was found began at another time: the signal is not for this one."""
+    """The process that was found began at another time, so this one gets no signal."""
     api = start("api")
     [found] = processes.ours()
     earlier = replace(found, started=found.started - 1)
@@ -184,7 +184,7 @@ def holding(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_lock_is_held_until_its_program_ends_however_it_does(tmp_path: Path) -> None:
+def test_data_lock_is_held_until_its_program_ends(tmp_path: Path) -> None:
     """A second program is refused with the id of the first, and may have it after a `kill -9`."""
     assert lock.holder(tmp_path / "lock") is None
     with holding(tmp_path) as first:
@@ -205,7 +205,7 @@ def test_a_lock_is_held_until_its_program_ends_however_it_does(tmp_path: Path) -
 
 
 @pytest.mark.integration
-def test_a_second_rabbitmq_on_the_same_folder_is_refused(broker: Broker) -> None:
+def test_second_rabbitmq_on_the_same_folder_is_refused(broker: Broker) -> None:
     """With ports of its own as well, and the first goes on: two would destroy the data."""
     other = Node(broker.node.folder, NodePorts(*free_ports(5)), "other@localhost")
     refused = subprocess.run(  # noqa: S603

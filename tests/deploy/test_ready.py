@@ -46,28 +46,28 @@ def wait(look_at: Iterator[tuple[float, Look]]) -> tuple[dict[str, str], float, 
     return dict(problems), clock.seconds, said
 
 
-def test_it_ends_when_all_is_ready() -> None:
+def test_wait_until_ready_ends_when_all_is_ready() -> None:
     """What is not ready at first is waited for, and no longer."""
     problems, seconds, _ = wait(iter([(20, Look({"api": "not yet"})), (1e9, Look())]))
     assert problems == {}
     assert seconds == pytest.approx(20, abs=1)
 
 
-def test_it_ends_in_time() -> None:
+def test_wait_until_ready_ends_at_its_timeout() -> None:
     """What never becomes ready is returned with its reason."""
     problems, seconds, _ = wait(iter([(1e9, Look({"api": "a link is down"}))]))
     assert problems == {"api": "a link is down"}
     assert seconds == pytest.approx(ready.READY_SECONDS, abs=1)
 
 
-def test_what_ended_is_not_waited_for() -> None:
+def test_wait_until_ready_ends_when_a_program_failed() -> None:
     """A program that will not run any more ends the waiting at once."""
     problems, seconds, _ = wait(iter([(1e9, Look({"api": "refused"}, ["api"]))]))
     assert problems == {"api": "refused"}
     assert seconds == 0
 
 
-def test_a_long_event_log_is_waited_for() -> None:
+def test_wait_until_ready_waits_longer_for_the_event_log() -> None:
     """Reading it may take longer than anything else: it is waited for, and this is printed."""
     problems, seconds, said = wait(iter([(500, READING), (1e9, Look())]))
     assert problems == {}
@@ -75,21 +75,21 @@ def test_a_long_event_log_is_waited_for() -> None:
     assert len(said) == 1
 
 
-def test_after_a_long_event_log_the_rest_has_its_time() -> None:
+def test_wait_until_ready_restarts_its_timeout_after_the_event_log() -> None:
     """What needs the api is given the usual time once the log is read."""
     late = Look({"dispatcher": "no substation is eligible yet"})
     problems, _, _ = wait(iter([(500, READING), (560, late), (1e9, Look())]))
     assert problems == {}
 
 
-def test_even_the_event_log_has_a_limit() -> None:
+def test_wait_until_ready_bounds_the_time_for_the_event_log() -> None:
     """An api that never finishes reading is given up."""
     problems, seconds, _ = wait(iter([(1e9, READING)]))
     assert set(problems) == {"api"}
     assert seconds <= ready.READING_SECONDS + ready.READY_SECONDS + 1
 
 
-def test_an_api_that_lacks_more_than_its_log_has_the_usual_time() -> None:
+def test_wait_until_ready_uses_the_usual_timeout_without_rabbitmq() -> None:
     """Without RabbitMQ no log is read, so the longer time does not apply."""
     both = Look({"api": f"http://x/readyz: 503 RabbitMQ link api-events is down; {STILL_READING}"})
     _, seconds, _ = wait(iter([(1e9, both)]))
@@ -120,7 +120,7 @@ def page(status: int, content: str) -> Iterator[str]:
             thread.join()
 
 
-def test_a_page_that_is_not_ready_says_why() -> None:
+def test_readiness_problem_is_that_of_the_page() -> None:
     """The problems on a service's page are reported, or that there is no page."""
     with page(503, f'{{"status":"not ready","problems":["{STILL_READING}"]}}') as url:
         assert ready.problem(url) == f"{url}: 503 {STILL_READING}"

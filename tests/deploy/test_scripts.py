@@ -138,7 +138,7 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_scripts_do_the_same_whatever_is_exported(kind: str, place: Place) -> None:
+def test_scripts_ignore_exported_shell_settings(kind: str, place: Place) -> None:
     """Nothing runs, says status; clean removes what is the project's, and nothing else."""
     variables = CASES[kind]
     status = place.run("make", "status", variables=variables)
@@ -153,7 +153,7 @@ def test_scripts_do_the_same_whatever_is_exported(kind: str, place: Place) -> No
     assert "Makefile" in left
 
 
-def test_python_and_down_do_the_same_whatever_is_exported(place: Place) -> None:
+def test_python_and_down_ignore_exported_python_settings(place: Place) -> None:
     """The machine's own Python is found, and what it is told to run is run."""
     version = place.run("deploy/python", "-c", "import json; print(json.dumps([1]))", variables=ALL)
     assert (version.returncode, version.stdout) == (0, "[1]\n"), version.stderr
@@ -181,8 +181,8 @@ def wheel(folder: Path) -> str:
     return f"pip-audit==1.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
 
 
-def test_bootstrap_installs_into_venv_whatever_pip_is_told(place: Place, tmp_path: Path) -> None:
-    """By variables and by pip.conf; where to find packages is still the caller's to say."""
+def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_path: Path) -> None:
+    """Variables and pip.conf are ignored, except for the package index."""
     index = tmp_path / "index"
     index.mkdir()
     (place.project / "requirements-dev.lock").write_text(wheel(index))
@@ -201,8 +201,8 @@ def test_bootstrap_installs_into_venv_whatever_pip_is_told(place: Place, tmp_pat
     assert "making .venv" not in again.stderr, "nothing is to do the second time"
 
 
-def test_commands_wait_for_each_other(place: Place) -> None:
-    """Two of them at once would start, stop or remove the same."""
+def test_make_commands_wait_for_each_other(place: Place) -> None:
+    """Two commands at once would start, stop or remove the same things."""
     lock = ["flock", str(place.project), "sh", "-c", "echo locked; sleep 1.5; echo released"]
     with subprocess.Popen(lock, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
         assert holder.stdout
@@ -213,7 +213,7 @@ def test_commands_wait_for_each_other(place: Place) -> None:
     assert "Another make up, down or clean is at work here: waiting for its end" in clean.stderr
 
 
-def test_down_and_clean_do_without_venv(place: Place) -> None:
+def test_down_and_clean_work_without_venv(place: Place) -> None:
     """What runs is found without it, here a process that has the stack's mark."""
     (place.project / ".venv" / "bin" / "python").unlink()
     for command in ("down", "clean"):
@@ -234,8 +234,8 @@ def test_down_and_clean_do_without_venv(place: Place) -> None:
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "clean", "load"])
 @pytest.mark.parametrize("folder", [".run", ".secrets"])
-def test_a_folder_of_another_user_is_named(command: str, folder: str) -> None:
-    """Whose stack it may be is not said to be nothing, and nothing is done to it."""
+def test_scripts_refuse_a_folder_of_another_user(command: str, folder: str) -> None:
+    """Another user's stack is not reported as absent, and is not changed."""
     with tempfile.TemporaryDirectory() as temporary:
         Path(temporary).chmod(0o755)
         project = copy_project(Path(temporary) / "project")
@@ -257,8 +257,8 @@ def test_a_folder_of_another_user_is_named(command: str, folder: str) -> None:
         (project / folder).chmod(0o700)
 
 
-def test_notes_of_before_a_restart_of_the_machine_lead_to_nobody(place: Place) -> None:
-    """What they name is gone, and another process may have got its id."""
+def test_process_ids_from_before_a_reboot_are_not_signalled(place: Place) -> None:
+    """The processes are gone, and another one may have their id."""
     state = place.project / ".run"
     with subprocess.Popen(["sleep", "60"], cwd=place.project) as other:  # noqa: S607
         (state / "stack.json").write_text('{"mode": "local", "ports": {}, "listening": [7000]}')

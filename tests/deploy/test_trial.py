@@ -74,7 +74,7 @@ CHARGING = {"status": "charging", "substation": "north", "reason": None}
 COMPLETED = {"status": "completed", "substation": "north", "reason": None}
 
 
-def test_a_request_that_is_completed_has_gone_through() -> None:
+def test_trial_succeeds_with_a_completed_request() -> None:
     """It names itself, overtakes what waits, fits anywhere, and leaves no session behind."""
     api = Api(states((2, {}), (3, QUEUED), (2, CHARGING), (1, COMPLETED)), [FREE])
     outcome, _ = tried(api)
@@ -86,7 +86,7 @@ def test_a_request_that_is_completed_has_gone_through() -> None:
     assert next(api.states) == COMPLETED
 
 
-def test_a_session_that_takes_long_has_gone_through() -> None:
+def test_trial_succeeds_with_a_long_session() -> None:
     """What charges for hours is not waited for until its end."""
     outcome, seconds = tried(Api(states((1, CHARGING)), [FREE]))
     assert outcome == Outcome()
@@ -101,33 +101,33 @@ def test_a_session_that_takes_long_has_gone_through() -> None:
         ({**QUEUED, "status": "parked", "reason": "malformed"}, "dispatcher", "parked, malformed"),
     ],
 )
-def test_a_request_that_does_not_go_through_names_where_it_is(
+def test_trial_failure_names_where_the_request_is(
     state: dict[str, Any], name: str, words: str
 ) -> None:
-    """So that the log that is shown is the one that says more."""
+    """So that the log of the right service is shown."""
     outcome, seconds = tried(Api(states((1, state)), [FREE]))
     assert list(outcome.problems) == [name]
     assert words in outcome.problems[name]
     assert seconds <= trial.BEGIN_SECONDS + 1
 
 
-def test_a_request_may_wait_where_every_substation_is_full() -> None:
+def test_trial_accepts_waiting_where_every_substation_is_full() -> None:
     """A second `make up` under load finds a system that runs."""
     rows = [{**FREE, "load": 4.0}, {**FREE, "limit": 2, "load": 2.0}]
     outcome, _ = tried(Api(states((1, QUEUED)), rows))
     assert outcome == Outcome(remark=trial.FULL)
 
 
-def test_no_request_is_tried_where_an_operator_drains_every_substation() -> None:
-    """It would wait for as long as they like."""
+def test_trial_is_skipped_where_every_substation_is_drained() -> None:
+    """The request would wait until an operator ends the drain."""
     api = Api(states((1, QUEUED)), [{**FREE, "state": "draining"}])
     outcome, _ = tried(api)
     assert outcome == Outcome(remark=trial.DRAINED)
     assert api.requests == []
 
 
-def test_a_request_is_sent_again_while_the_api_refuses_it() -> None:
-    """Once is no reason to stop everything; always is."""
+def test_trial_retries_while_the_api_refuses() -> None:
+    """One refusal is no reason to stop everything; constant refusal is."""
     api = Api(states((1, COMPLETED)), [FREE])
     api.refusals = 3
     assert tried(api)[0] == Outcome()
@@ -138,7 +138,7 @@ def test_a_request_is_sent_again_while_the_api_refuses_it() -> None:
 
 
 @pytest.mark.parametrize("page", ["", "[]", "{", '{"substations": 1}'])
-def test_an_api_that_makes_no_sense_is_named(page: str) -> None:
-    """Be it another program that answers there."""
+def test_trial_names_an_api_with_invalid_answers(page: str) -> None:
+    """Another program may be listening there."""
     with pages(lambda *_: (200, page)) as url:
         assert "no request goes through" in Trial(url).run().problems["api"]

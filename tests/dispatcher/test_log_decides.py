@@ -42,7 +42,7 @@ def older(*told: Event) -> OpenJobs:
     return jobs
 
 
-async def test_copy_of_a_job_that_ended_in_the_older_part_of_the_log_is_dropped() -> None:  # noqa: D103
+async def test_copy_of_a_job_that_ended_in_the_older_part_of_the_log_is_dropped() -> None:
     bench = Bench(confirming(), "s1", "s2")
     bench.open_jobs.absorb(older(QUEUED, AT_S1, CHARGING_S1, ENDED_S1))
     tag = bench.queue.bring(body("j1"), "j1", headers=COPY)
@@ -159,7 +159,7 @@ async def test_job_that_is_sent_while_its_record_is_read_is_not_published() -> N
     assert bench.requeued == []
 
 
-async def test_job_that_is_delivered_while_its_record_is_read_is_not_published() -> None:  # noqa: D103
+async def test_job_that_is_delivered_while_its_record_is_read_is_not_published() -> None:
     bench = Reconciling(accepted("j1"))
 
     def deliver() -> None:
@@ -178,7 +178,7 @@ async def test_decision_written_late_sends_nothing_where_it_was_to_go() -> None:
     assert bench.again == []
 
 
-async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> None:  # noqa: D103
+async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> None:
     bench = Bench(confirming(), "s1", "s2")
     charging = Event(State.CHARGING, AT + 4, "j1", "s2", 1)
     bench.tell(QUEUED, Event(State.ASSIGNED, AT + 3, "j1", "s2", 2))
@@ -191,7 +191,7 @@ async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> Non
 
 
 @pytest.mark.parametrize("headers", [COPY, None], ids=["a copy", "delivered again"])
-async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(  # noqa: D103
+async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(
     headers: dict[str, object] | None,
 ) -> None:
     bench = Bench(confirming(), "s1", "s2", reads_log=True)
@@ -246,7 +246,7 @@ async def test_request_asked_for_anew_is_not_dropped_as_parked_before() -> None:
 
 
 @pytest.mark.parametrize("headers", [COPY, None], ids=["a copy", "delivered again"])
-async def test_one_page_that_could_not_be_read_sends_nothing_elsewhere(  # noqa: D103
+async def test_one_page_that_could_not_be_read_sends_nothing_elsewhere(
     headers: dict[str, object] | None,
 ) -> None:
     bench = Bench(confirming(), "s1", "s2")
@@ -268,7 +268,7 @@ async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again(
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_job_in_doubt_at_a_substation_that_leaves_is_sent_there_again() -> None:  # noqa: D103
+async def test_job_in_doubt_at_a_substation_that_leaves_is_sent_there_again() -> None:
     bench = Bench(confirming(), "s1", "s2")
     bench.publisher.automatic.pop("charge.substations")
     bench.queue.bring(body("j1", "s1"), "j1")

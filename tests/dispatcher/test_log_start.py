@@ -15,7 +15,7 @@ from grid.event_log import EventWriter
 from grid.events import SUBSTATIONS, Event, State
 from grid.topology import EVENTS
 from tests.broker import VirtualHost
-from tests.grid.links import PATIENCE, Seen, running
+from tests.grid.links import TIMEOUT, Seen, running
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ async def write(vhost: VirtualHost, *several: Event, pause: float = 0.0) -> None
             written = asyncio.get_running_loop().create_future()
             writer.write(each, written.set_result)
             writer.flush()
-            assert await asyncio.wait_for(written, PATIENCE)
+            assert await asyncio.wait_for(written, TIMEOUT)
             await asyncio.sleep(pause)
 
 

@@ -123,7 +123,7 @@ def test_log_read_in_two_parts_tells_the_same(events: list[Event], data: st.Data
 @pytest.mark.parametrize(
     ("before", "applies"), [([ASSIGNED], True), ([ASSIGNED, CHARGING], True), ([], False)]
 )
-def test_requeued_event_takes_back_what_its_writer_had_read(  # noqa: D103
+def test_requeued_event_takes_back_what_its_writer_had_read(
     before: list[Event],
     applies: bool,  # noqa: FBT001
 ) -> None:

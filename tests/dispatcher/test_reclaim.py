@@ -310,7 +310,7 @@ async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() ->
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):
-        await asyncio.wait_for(bench.reclaim.run(), links.PATIENCE)
+        await asyncio.wait_for(bench.reclaim.run(), links.TIMEOUT)
     assert bench.taker.rejected == ["poison"]
 
 
@@ -327,5 +327,5 @@ async def test_a_mistake_over_a_job_s_headers_puts_the_job_aside(
     bench.taker.put("s1", "poison")
     bench.kill("s1")
     with pytest.raises(KeyError):
-        await asyncio.wait_for(bench.reclaim.run(), links.PATIENCE)
+        await asyncio.wait_for(bench.reclaim.run(), links.TIMEOUT)
     assert bench.taker.rejected == ["poison"]

@@ -86,11 +86,11 @@ def _broker_mute(stage: Stage) -> None:
 
 
 def _connections_dropped(stage: Stage) -> None:
-    stage.gate.most = CUT_BYTES
+    stage.gate.max_bytes = CUT_BYTES
     before = stage.gate.accepted
     stage.aside.do(stage.gate.reopen())
     stage.wait(stage.length.broken)
-    stage.gate.most = inf
+    stage.gate.max_bytes = inf
     stage.ended()
     stage.note(f"{stage.gate.accepted - before} connections")
 

@@ -13,7 +13,7 @@ INPUTS = 3_000
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_any_bytes_give_a_value_or_the_one_error(name: str, tmp_path: Path) -> None:
+def test_fuzzed_readers_return_a_value_or_their_error(name: str, tmp_path: Path) -> None:
     """Thousands of inputs, guided by coverage; `make fuzz` runs a million."""
     found = command.fuzz(name, INPUTS, tmp_path, seed=1)
     assert found.clean, found.output[-3000:]
@@ -22,13 +22,13 @@ def test_any_bytes_give_a_value_or_the_one_error(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_the_examples_to_start_from_are_read(name: str) -> None:
+def test_fuzz_examples_are_accepted_by_their_readers(name: str) -> None:
     """Each reader accepts its first example: the fuzz begins with valid input."""
     reader = READERS[name]
     assert reader.read(reader.seeds[0])
 
 
-def test_a_reader_that_is_wrong_is_found(tmp_path: Path) -> None:
+def test_fuzz_finds_a_reader_that_raises_another_error(tmp_path: Path) -> None:
     """A reader that raises another error ends the run, and its input is kept."""
     found = command.fuzz("requests", INPUTS, tmp_path, seed=1, program="tests.fuzz.wrong")
     assert not found.clean
@@ -36,7 +36,7 @@ def test_a_reader_that_is_wrong_is_found(tmp_path: Path) -> None:
     assert list(tmp_path.glob("requests-crash-*"))
 
 
-def test_a_reader_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fuzz_names_an_unknown_reader(capsys: pytest.CaptureFixture[str]) -> None:
     """The exit status is that of a usage error, and all readers are listed."""
     with pytest.raises(SystemExit) as ended:
         command.main(["nothing"])

@@ -12,7 +12,7 @@ from pika.frame import Body, Header, Method, decode_frame
 
 CAPABILITIES = {"basic.nack": True, "publisher_confirms": True, "consumer_cancel_notify": True}
 HEARTBEAT = 60
-FRAME_MOST = 131_072
+MAX_FRAME = 131_072
 
 
 class Peer:
@@ -86,7 +86,7 @@ class PeerConnection:
 
     def _handle(self, channel: int, method: Any) -> None:  # noqa: ANN401  # pika's
         answers = {
-            spec.Connection.StartOk: spec.Connection.Tune(2047, FRAME_MOST, HEARTBEAT),
+            spec.Connection.StartOk: spec.Connection.Tune(2047, MAX_FRAME, HEARTBEAT),
             spec.Connection.Open: spec.Connection.OpenOk(),
             spec.Connection.Close: spec.Connection.CloseOk(),
             spec.Channel.Open: spec.Channel.OpenOk(),

@@ -18,8 +18,9 @@ class Gate:
     """A proxy between clients and the broker at ``url``; clients use ``Gate.url``.
 
     While ``mute`` is set, nothing of a new connection goes to the broker and nothing comes back;
-    while ``deaf`` is set, the broker's answers are dropped. While it is frozen, nothing passes on
-    any connection, though all stay open. A connection that has carried ``most`` bytes breaks.
+    while ``dropping_answers`` is set, the broker's answers are dropped. While it is frozen, nothing
+    passes on any connection, though all stay open. A connection that has carried ``max_bytes``
+    breaks.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,8 +28,8 @@ class Gate:
         self._broker = urlsplit(url).port
         self.url = self.through(url)
         self.mute = False
-        self.deaf = False
-        self.most = math.inf
+        self.dropping_answers = False
+        self.max_bytes = math.inf
         self.accepted = 0
         self.open_connections = 0
         self._server: asyncio.Server | None = None
@@ -51,9 +52,9 @@ class Gate:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def reopen(self) -> None:
-        """Break every connection and accept clients again, without ``deaf`` or ``mute``."""
+        """Break every connection, accept clients again, and pass everything on."""
         await self.close()
-        self.mute = self.deaf = False
+        self.mute = self.dropping_answers = False
         await self.open()
 
     def freeze(self) -> None:
@@ -109,10 +110,10 @@ class Gate:
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool
     ) -> None:
         carried = 0
-        while carried < self.most and (content := await source.read(CHUNK)):
+        while carried < self.max_bytes and (content := await source.read(CHUNK)):
             carried += len(content)
             await self._thawed.wait()
-            if answers and self.deaf:
+            if answers and self.dropping_answers:
                 continue
             target.write(content)
             await target.drain()

@@ -12,7 +12,7 @@ from pika import BasicProperties, BlockingConnection, URLParameters
 from grid.amqp import Consumer, Declarer, Delivery, Link, StreamReader
 from grid.topology import Queue
 
-PATIENCE = 20.0  # seconds, for what takes a moment, on a busy machine
+TIMEOUT = 20.0  # seconds, for what takes a moment, on a busy machine
 POLL_SECONDS = 0.01
 
 
@@ -83,25 +83,25 @@ def running(link: AnyLink, run: Running) -> AbstractAsyncContextManager[AnyLink]
 async def running(link: Any, run: Running | None = None) -> AsyncIterator[Any]:
     """Run a link while the context lasts, as ``started`` does, from the moment it is up."""
     async with started(link, link.run() if run is None else run):
-        await asyncio.wait_for(link.up.wait(), PATIENCE)
+        await asyncio.wait_for(link.up.wait(), TIMEOUT)
         yield link
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:
     """Wait until a condition holds, or fail saying what did not come."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not condition():  # noqa: ASYNC110  # links have no event for most of it
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        raise AssertionError(f"not within {PATIENCE:g} s: {what}") from None
+        raise AssertionError(f"not within {TIMEOUT:g} s: {what}") from None
 
 
 async def waits_in(declarer: Declarer, queue: Queue, count: int) -> None:
     """Wait until so many messages wait in a queue: RabbitMQ returns and removes in its own time."""
     ready = -1
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (ready := (await declarer.queue(queue)).ready) != count:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
@@ -112,7 +112,7 @@ def properties(url: str, queue: str, count: int) -> list[BasicProperties]:
     """Consume so many messages of a queue, for good, as RabbitMQ brings them; blocks."""
     found: list[BasicProperties] = []
     with closing(BlockingConnection(URLParameters(url))) as connection:
-        for _, each, _ in connection.channel().consume(queue, True, inactivity_timeout=PATIENCE):  # noqa: FBT003
+        for _, each, _ in connection.channel().consume(queue, True, inactivity_timeout=TIMEOUT):  # noqa: FBT003
             found.append(each)
             if len(found) == count:
                 break

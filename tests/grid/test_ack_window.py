@@ -40,7 +40,9 @@ class Channel:
         ([2, 3], []),
     ],
 )
-def test_what_has_no_gap_goes_at_once(done: list[int], acks: list[tuple[int, bool]]) -> None:
+def test_ack_window_acknowledges_up_to_the_first_gap_at_once(
+    done: list[int], acks: list[tuple[int, bool]]
+) -> None:
     """One acknowledgement covers all done from the first on; deliveries behind a gap wait."""
     window = AckWindow()
     for tag in (1, 2, 3, 4):
@@ -50,7 +52,7 @@ def test_what_has_no_gap_goes_at_once(done: list[int], acks: list[tuple[int, boo
     assert window.take() == acks
 
 
-def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
+def test_ack_window_acknowledges_singly_behind_a_gap_that_stays() -> None:
     """A gap has one chance to close; then the deliveries behind it are acknowledged singly."""
     window = AckWindow()
     for tag in (1, 2, 3):
@@ -66,7 +68,7 @@ def test_what_is_behind_a_gap_goes_alone_the_second_time() -> None:
     assert window.take() == []
 
 
-def test_one_that_is_requeued_is_no_gap() -> None:
+def test_ack_window_counts_a_requeued_delivery_as_no_gap() -> None:
     """RabbitMQ has it back, so one acknowledgement covers what is done before and behind it."""
     window = AckWindow()
     for tag in (1, 2, 3):
@@ -82,7 +84,7 @@ STEP = st.sampled_from(["deliver", "deliver", "done", "done", "done", "requeue",
 
 
 @given(st.lists(STEP, max_size=150), st.data())
-def test_every_delivery_is_acknowledged_once_and_only_when_done(
+def test_ack_window_acknowledges_every_settled_delivery_once(
     steps: list[str], data: st.DataObject
 ) -> None:
     """In any order, all deliveries that are done are acknowledged once, and no others."""
@@ -114,7 +116,7 @@ def test_every_delivery_is_acknowledged_once_and_only_when_done(
 
 
 @given(st.permutations(range(1, 41)))
-def test_any_order_ends_with_nothing_outstanding(order: list[int]) -> None:
+def test_ack_window_has_nothing_outstanding_after_any_order(order: list[int]) -> None:
     """All that is done is acknowledged, in at most one frame a delivery."""
     window, channel = AckWindow(), Channel()
     for tag in range(1, 41):
@@ -127,7 +129,7 @@ def test_any_order_ends_with_nothing_outstanding(order: list[int]) -> None:
     assert channel.frames <= 40
 
 
-def test_memory_is_bounded_while_the_first_is_held() -> None:
+def test_ack_window_memory_is_bounded_while_the_first_delivery_is_unsettled() -> None:
     """The window does not keep everything that came after a request which waits for hours."""
     window, channel = AckWindow(), Channel()
     window.delivered(1)
@@ -144,7 +146,7 @@ def test_memory_is_bounded_while_the_first_is_held() -> None:
     assert not channel.outstanding
 
 
-def test_what_is_done_behind_a_gap_is_not_to_be_done_any_more() -> None:
+def test_ack_window_does_not_count_what_is_settled_behind_a_gap_as_work() -> None:
     """It is not acknowledged yet, but the service has no more work with it."""
     window = AckWindow()
     for tag in (1, 2, 3):

@@ -86,7 +86,7 @@ def test_pika_has_what_the_connection_overrides_or_calls(name: str) -> None:
 
 
 def test_the_connection_has_all_that_pika_leaves_to_an_adapter() -> None:
-    """A new version of pika may leave more to it."""
+    """A new version of pika may leave more methods to its adapters."""
     assert PikaConnection.__abstractmethods__ <= set(PRIVATE)
     assert not inspect.isabstract(Connection)
 
@@ -98,7 +98,9 @@ def test_pika_reads_one_frame_of_bytes_as_the_connection_expects() -> None:
     assert isinstance(frame, Heartbeat)
 
 
-async def test_all_frames_of_one_turn_are_one_write(connection: Connection) -> None:  # noqa: D103
+async def test_connection_writes_all_frames_of_one_loop_turn_at_once(
+    connection: Connection,
+) -> None:
     await asyncio.sleep(0)
     written = len(recorded(connection).writes)
     for _ in range(5):
@@ -108,8 +110,10 @@ async def test_all_frames_of_one_turn_are_one_write(connection: Connection) -> N
     assert recorded(connection).writes[written:] == [HEARTBEAT * 5]
 
 
-async def test_what_is_written_before_a_flush_is_sent_with_it(connection: Connection) -> None:
-    """Each turn of the loop more is a system call more, and so is each write."""
+async def test_connection_sends_what_was_written_before_a_flush_with_it(
+    connection: Connection,
+) -> None:
+    """Each additional turn or write is an additional system call."""
     await asyncio.sleep(0)
     written = len(recorded(connection).writes)
     connection.before_flush(lambda: connection.send(HEARTBEAT))
@@ -121,10 +125,10 @@ async def test_what_is_written_before_a_flush_is_sent_with_it(connection: Connec
     assert len(recorded(connection).writes) == written + 1
 
 
-async def test_what_asks_for_a_flush_again_and_again_leaves_turns_to_others(
+async def test_connection_does_not_block_the_loop_when_flushes_are_requested_without_end(
     connection: Connection,
 ) -> None:
-    """A mistake of one part costs time, and does not stop the service."""
+    """A mistake in one part costs time, but does not stop the service."""
     called = 0
 
     def again() -> None:
@@ -139,8 +143,8 @@ async def test_what_asks_for_a_flush_again_and_again_leaves_turns_to_others(
     assert 1 < first < called
 
 
-async def test_a_flush_is_due_again_after_the_connection_was_lost(connection: Connection) -> None:
-    """Whoever waits for it has to learn that nothing can be sent."""
+async def test_connection_flushes_again_after_it_was_lost(connection: Connection) -> None:
+    """Code that waits for the flush must learn that nothing can be sent."""
     called: list[int] = []
     connection.before_flush(lambda: called.append(1))
     connection.connection_lost(None)
@@ -151,7 +155,7 @@ async def test_a_flush_is_due_again_after_the_connection_was_lost(connection: Co
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 8, 9, 100_000])
-async def test_frames_are_read_however_they_are_cut(connection: Connection, step: int) -> None:  # noqa: D103
+async def test_connection_reads_frames_split_at_any_byte(connection: Connection, step: int) -> None:
     data = HEARTBEAT * (200 if step < 100 else 100_000)
     for at in range(0, len(data), step):
         bring(connection, data[at : at + step])
@@ -160,7 +164,7 @@ async def test_frames_are_read_however_they_are_cut(connection: Connection, step
     assert not recorded(connection).aborted
 
 
-async def test_a_frame_of_the_size_agreed_on_is_read(connection: Connection) -> None:  # noqa: D103
+async def test_connection_reads_a_frame_of_the_negotiated_maximum(connection: Connection) -> None:
     seen: list[object] = []
     connection._process_frame = seen.append  # noqa: SLF001
     body = pika.frame.Body(1, b"x" * (connection.params.frame_max - 8)).marshal()
@@ -187,7 +191,7 @@ def channel(connection: Connection) -> Channel:
     return one
 
 
-async def test_messages_are_delivered_however_their_frames_are_cut(  # noqa: D103
+async def test_connection_delivers_messages_whose_frames_are_split_at_any_byte(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[tuple[int, str | None, bytes]] = []
@@ -201,7 +205,7 @@ async def test_messages_are_delivered_however_their_frames_are_cut(  # noqa: D10
         assert got == [(tag, f"m{tag}", body) for tag, body in enumerate(bodies, 1)]
 
 
-async def test_what_comes_for_a_channel_that_is_closed_goes_nowhere(  # noqa: D103
+async def test_connection_ignores_frames_for_a_closed_channel(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[object] = []
@@ -213,7 +217,7 @@ async def test_what_comes_for_a_channel_that_is_closed_goes_nowhere(  # noqa: D1
     assert got == []
 
 
-async def test_confirms_say_whether_rabbitmq_has_accepted(  # noqa: D103
+async def test_connection_tells_confirms_from_nacks(
     connection: Connection, channel: Channel
 ) -> None:
     got: list[tuple[tuple[int, bool], bool]] = []
@@ -233,17 +237,17 @@ async def test_confirms_say_whether_rabbitmq_has_accepted(  # noqa: D103
     ],
     ids=["no AMQP", "no end", "an unknown frame", "an unknown method"],
 )
-async def test_what_is_no_amqp_ends_the_connection_alone(  # noqa: D103
+async def test_connection_ends_when_the_peer_does_not_speak_amqp(
     connection: Connection, data: bytes
 ) -> None:
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     bring(connection, data)
     assert recorded(connection).aborted
     connection.connection_lost(None)
     assert connection.is_closed
     await asyncio.sleep(0)
-    assert told == []
+    assert errors == []
 
 
 @asynccontextmanager
@@ -260,25 +264,25 @@ async def answering(data: bytes) -> AsyncIterator[ConnectionParameters]:
 
 
 @pytest.mark.parametrize("data", [b"", b"AMQP\x00\x00\x09\x00", b"SSH-2.0-OpenSSH_9.2\r\n"])
-async def test_what_answers_otherwise_than_rabbitmq_is_refused(data: bytes) -> None:  # noqa: D103
+async def test_connection_refuses_a_peer_that_is_not_rabbitmq(data: bytes) -> None:
     async with answering(data) as parameters:
         with pytest.raises(IncompatibleProtocolError):
             await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 5.0)
 
 
-async def test_a_port_where_nobody_listens_is_named() -> None:  # noqa: D103
+async def test_connection_error_names_a_port_where_nobody_listens() -> None:
     with pytest.raises(OSError, match=r"Connect call failed \('127\.0\.0\.1', 1\)"):
         await Connection.connect(ConnectionParameters("127.0.0.1", 1), lambda _: None)
 
 
-async def test_a_connection_given_up_while_it_opens_ends_quietly() -> None:
-    """Nothing is left behind, and the loop is told of no error."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+async def test_connection_cancelled_while_it_opens_leaves_no_error() -> None:
+    """Nothing is left behind, and the loop's error handler is not called."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(5), "127.0.0.1", 0)
     parameters = ConnectionParameters("127.0.0.1", silent.sockets[0].getsockname()[1])
     with pytest.raises((TimeoutError, AMQPError)):
         await asyncio.wait_for(Connection.connect(parameters, lambda _: None), 0.2)
     await asyncio.sleep(0.05)
     silent.close()
-    assert told == []
+    assert errors == []

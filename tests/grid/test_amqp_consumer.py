@@ -42,7 +42,9 @@ def recorder(vhost: VirtualHost, *, ack: bool = False, prefetch: int = 100) -> R
     return Recorder(vhost.url("substation.substation1"), QUEUE.name, ack=ack, prefetch=prefetch)
 
 
-async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_consumer_gets_no_more_than_the_prefetch(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """A prefetch above the limit of one consumer is split, and neither exceeded nor cut."""
     await send(vhost, *map(str, range(2_100)))
     one = recorder(vhost, prefetch=2_050)
@@ -57,15 +59,17 @@ async def test_no_more_than_the_prefetch_is_taken(vhost: VirtualHost, declarer: 
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
+async def test_consumer_gets_unacknowledged_deliveries_again_after_its_link_broke(
+    vhost: VirtualHost,
+) -> None:
     """When the link breaks, the service is told to forget its jobs before they are redelivered."""
     await send(vhost, "a", "b", "c")
-    async with gate(vhost.url("substation.substation1")) as way:
-        one = Recorder(way.url, QUEUE.name, ack=False)
+    async with gate(vhost.url("substation.substation1")) as proxy:
+        one = Recorder(proxy.url, QUEUE.name, ack=False)
         async with one.running():
             await eventually(lambda: one.ids == ["a", "b", "c"], "all are delivered")
             assert one.forgotten_after == []
-            await way.reopen()
+            await proxy.reopen()
             await eventually(lambda: len(one.ids) == 6, "all are delivered again")
             # the first messages come before RabbitMQ confirms the consumer
             await eventually(lambda: one.link.connected, "the link is up")
@@ -75,7 +79,9 @@ async def test_what_is_not_acknowledged_comes_again(vhost: VirtualHost) -> None:
     assert (one.seen.ups()[0], one.seen.ups()[-1]) == (True, True)
 
 
-async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_consumer_does_not_get_what_was_acknowledged(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """What was acknowledged, singly or up to a tag, is not delivered to the next consumer."""
     await send(vhost, "a", "b", "c", "d")
     one = recorder(vhost)
@@ -91,7 +97,7 @@ async def test_acknowledged_is_gone(vhost: VirtualHost, declarer: Declarer) -> N
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
+async def test_consumer_gets_a_requeued_delivery_again(vhost: VirtualHost) -> None:
     """``requeue`` returns one delivery to its queue; the others are unaffected."""
     await send(vhost, "a", "b")
     one = recorder(vhost)
@@ -103,7 +109,7 @@ async def test_a_job_given_back_is_delivered_again(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
+async def test_rejected_delivery_is_dead_lettered(vhost: VirtualHost) -> None:
     """``reject`` dead-letters one delivery to ``charge.dead``, whole, with queue and reason."""
     await send(vhost, "bad")
     dead = Recorder(vhost.url("dispatcher"), topology.DEAD)
@@ -111,14 +117,14 @@ async def test_a_job_refused_is_put_aside(vhost: VirtualHost) -> None:
     async with one.running(), dead.running():
         await eventually(lambda: one.deliveries, "it is delivered")
         one.deliveries[0].reject()
-        await eventually(lambda: dead.deliveries, "it is put aside")
+        await eventually(lambda: dead.deliveries, "it is dead-lettered")
     (found,) = dead.deliveries
     assert (found.id, found.body) == ("bad", b"bad")
     (death,) = found.headers["x-death"]
     assert (death["reason"], death["queue"]) == ("rejected", QUEUE.name)
 
 
-async def test_stopping_lets_what_was_taken_be_finished(
+async def test_stopped_consumer_can_still_settle_its_deliveries(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """After ``stop`` nothing new arrives; what was delivered can be acknowledged or returned."""
@@ -139,7 +145,9 @@ async def test_stopping_lets_what_was_taken_be_finished(
     assert sorted(map(str, other.ids)) == ["b", "c"]
 
 
-async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_consumer_waits_for_a_deleted_queue_to_be_declared_again(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """RabbitMQ cancels the consumer of a deleted queue; it consumes again once there is one."""
     one = recorder(vhost, ack=True)
     async with one.running():
@@ -156,7 +164,7 @@ async def test_a_queue_that_is_gone_is_waited_for(vhost: VirtualHost, declarer: 
     assert "cancelled the consumer of substation.substation1" in one.seen.reasons()[1]
 
 
-async def test_a_consumer_that_breaks_the_rules_starts_afresh(
+async def test_consumer_whose_channel_is_closed_for_a_double_settlement_starts_afresh(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """A second frame for one delivery closes the channel; unsettled messages are redelivered."""
@@ -174,7 +182,7 @@ async def test_a_consumer_that_breaks_the_rules_starts_afresh(
     await waits_in(declarer, QUEUE, 0)
 
 
-async def test_delivery_that_is_settled_twice_keeps_its_link(
+async def test_delivery_settled_twice_does_not_close_its_link(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """Only the first settlement is sent, so RabbitMQ has no reason to close the channel."""
@@ -198,11 +206,11 @@ async def test_delivery_that_is_settled_twice_keeps_its_link(
     await waits_in(declarer, QUEUE, 0)
 
 
-async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
+async def test_only_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
     """A second dispatcher is on standby, and gets everything once the first one's link is lost."""
     second = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
-    async with gate(vhost.url("dispatcher")) as way:
-        first = Recorder(way.url, topology.REQUESTS, ack=False)
+    async with gate(vhost.url("dispatcher")) as proxy:
+        first = Recorder(proxy.url, topology.REQUESTS, ack=False)
         async with (
             running(Publisher("publisher", [vhost.url()], Seen())) as publisher,
             first.running(),
@@ -214,17 +222,17 @@ async def test_one_consumer_of_requests_is_active(vhost: VirtualHost) -> None:
                 )
             await eventually(lambda: first.ids == ["a", "b", "c"], "the first has them all")
             assert second.ids == []
-            await way.close()
+            await proxy.close()
             await eventually(lambda: len(second.ids) == 3, "the second has them all")
     assert sorted(map(str, second.ids)) == ["a", "b", "c"]
 
 
-async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
+async def test_delivery_over_which_the_callback_fails_is_dead_lettered(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """The message is dead-lettered, not requeued for ever; the loop's handler ends the service."""
-    told: list[object] = []
-    handler = lambda _, context: told.append(context["exception"])  # noqa: E731
+    errors: list[object] = []
+    handler = lambda _, context: errors.append(context["exception"])  # noqa: E731
     asyncio.get_running_loop().set_exception_handler(handler)
     taken: list[str | None] = []
 
@@ -240,10 +248,10 @@ async def test_a_mistake_over_a_message_is_told_and_the_message_put_aside(
     async with running(link, link.run(deliver=deliver)):
         await eventually(lambda: taken == ["a", "b"], "the others are taken")
     await waits_in(declarer, QUEUE, 0)
-    assert list(map(repr, told)) == ["KeyError('some mistake')"]
+    assert list(map(repr, errors)) == ["KeyError('some mistake')"]
     dead = Recorder(vhost.url(), topology.DEAD)
     async with dead.running():
-        await eventually(lambda: dead.ids == ["poison"], "it is put aside")
+        await eventually(lambda: dead.ids == ["poison"], "it is dead-lettered")
 
 
 class Forsaken(Consumer):
@@ -274,7 +282,9 @@ async def forsaken(
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualHost) -> None:
+async def test_consumer_reconnects_when_messages_wait_and_none_is_delivered(
+    vhost: VirtualHost,
+) -> None:
     """If it has nothing in hand and gets nothing though messages wait, its link is made anew."""
     held: list[str | None] = []
     counted = Consumer(
@@ -299,7 +309,7 @@ async def test_a_consumer_that_is_not_served_makes_its_link_anew(vhost: VirtualH
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: VirtualHost) -> None:
+async def test_consumer_reconnects_when_rabbitmq_no_longer_lists_it(vhost: VirtualHost) -> None:
     """Also with jobs in hand and an empty queue: no one sends to a queue without a consumer."""
     seen = Seen()
     came: list[str | None] = []
@@ -314,7 +324,7 @@ async def test_a_consumer_that_is_none_any_more_makes_its_link_anew(vhost: Virtu
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_consumer_with_nothing_to_do_keeps_its_link(
+async def test_consumer_with_nothing_to_do_keeps_its_link(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither an empty queue nor one whose messages are all unacknowledged is a reason for it."""

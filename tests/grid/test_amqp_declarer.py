@@ -55,16 +55,14 @@ async def fill(vhost: VirtualHost, name: str, number: int) -> None:
             assert await outcomes.get() is Outcome.CONFIRMED
 
 
-async def test_declarer_asks_again_on_the_same_channel(
-    declarer: Declarer, channels: list[int]
-) -> None:
-    """To open and close a channel costs RabbitMQ ten times as much as the question."""
+async def test_declarer_reuses_its_channel(declarer: Declarer, channels: list[int]) -> None:
+    """Opening and closing a channel costs RabbitMQ ten times as much as the question."""
     for _ in range(LOOKS):
         assert await declarer.look("substation.x1") == QueueState(0, 0)
     assert len(channels) == 1
 
 
-async def test_declarer_asks_on_another_channel_after_a_queue_was_missing(
+async def test_declarer_opens_another_channel_after_a_missing_queue(
     declarer: Declarer, channels: list[int]
 ) -> None:
     """RabbitMQ closes the channel over it."""
@@ -74,10 +72,10 @@ async def test_declarer_asks_on_another_channel_after_a_queue_was_missing(
     assert len(channels) == 2
 
 
-async def test_declarer_gives_each_of_many_questions_its_own_answer(
+async def test_declarer_matches_concurrent_questions_with_their_answers(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Asked all at once, of queues that are there and of others that are not."""
+    """Concurrent questions about existing and missing queues."""
     for number, name in enumerate(NAMES):
         await fill(vhost, name, number)
     asked = [name for _ in range(5) for name in (*NAMES, "none")]
@@ -86,10 +84,10 @@ async def test_declarer_gives_each_of_many_questions_its_own_answer(
     assert waiting == [0, 1, 2, None] * 5
 
 
-async def test_declarer_takes_no_late_answer_for_that_of_the_next_question(
+async def test_declarer_drops_the_late_answer_of_a_question_given_up(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
-    """Who asked first has given up before the answer came."""
+    """The first caller had given up before its answer came."""
     await fill(vhost, "x1", 3)
     assert await declarer.look("substation.x1") == QueueState(3, 0)
     asking = asyncio.create_task(declarer.look("substation.x1"))

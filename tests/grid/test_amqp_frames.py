@@ -15,7 +15,7 @@ from pika.frame import Body, Header, Method, decode_frame
 from grid.amqp import frames
 from tests.grid.strategies import THOROUGH
 
-FRAME_MOST = 131_072
+MAX_FRAME = 131_072
 
 channels = st.integers(1, 2047)
 tags = st.integers(1, 2**63)
@@ -48,9 +48,9 @@ def by_pika(
     headers=tables,
     priority=st.integers(0, 255),
     body=st.binary(max_size=300),
-    frame_most=st.sampled_from([12, 100, FRAME_MOST]),
+    frame_most=st.sampled_from([12, 100, MAX_FRAME]),
 )
-def test_a_publication_is_packed_as_pika_packs_it(  # noqa: D103
+def test_frames_pack_a_publication_as_pika_does(
     *,
     channel: int,
     exchange: str,
@@ -89,7 +89,7 @@ def test_a_publication_is_packed_as_pika_packs_it(  # noqa: D103
 
 @THOROUGH
 @given(channel=channels, tag=tags, multiple=st.booleans())
-def test_an_acknowledgement_is_packed_as_pika_packs_it(  # noqa: D103
+def test_frames_pack_an_acknowledgement_as_pika_does(
     channel: int,
     tag: int,
     multiple: bool,  # noqa: FBT001
@@ -100,7 +100,7 @@ def test_an_acknowledgement_is_packed_as_pika_packs_it(  # noqa: D103
 
 @THOROUGH
 @given(channel=channels, tag=tags, requeue=st.booleans())
-def test_a_refusal_is_packed_as_pika_packs_it(channel: int, tag: int, requeue: bool) -> None:  # noqa: D103, FBT001
+def test_frames_pack_a_reject_as_pika_does(channel: int, tag: int, requeue: bool) -> None:  # noqa: FBT001
     expected = Method(channel, spec.Basic.Nack(tag, requeue=requeue)).marshal()
     assert frames.nack(channel, tag, requeue=requeue) == expected
 
@@ -113,7 +113,7 @@ def test_a_refusal_is_packed_as_pika_packs_it(channel: int, tag: int, requeue: b
     exchange=short_texts,
     key=short_texts,
 )
-def test_an_envelope_says_what_pika_reads(  # noqa: D103
+def test_frames_read_a_delivery_as_pika_does(
     *, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
 ) -> None:
     method = spec.Basic.Deliver(consumer, tag, redelivered, exchange, key)
@@ -151,7 +151,7 @@ def test_an_envelope_says_what_pika_reads(  # noqa: D103
         ),
     ),
 )
-def test_a_header_says_what_pika_reads(  # noqa: D103
+def test_frames_read_message_properties_as_pika_does(
     *,
     size: int,
     headers: dict[str, Any] | None,
@@ -166,15 +166,15 @@ def test_a_header_says_what_pika_reads(  # noqa: D103
 
 @THOROUGH
 @given(tag=tags, multiple=st.booleans())
-def test_a_confirm_says_what_pika_reads(tag: int, multiple: bool) -> None:  # noqa: D103, FBT001
+def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  # noqa: FBT001
     for method in (spec.Basic.Ack(tag, multiple), spec.Basic.Nack(tag, multiple)):
         assert frames.confirm(b"".join(method.encode())) == (tag, multiple)
 
 
 @pytest.mark.parametrize("name", ["exchange", "key", "id"])
-def test_a_name_that_is_too_long_is_refused(name: str) -> None:
-    """As pika does: cut, it would be another's."""
+def test_frames_refuse_a_name_over_255_bytes(name: str) -> None:
+    """As pika does: a truncated name could be that of another queue."""
     names = {"exchange": "e", "key": "k", "id": "i", name: "ä" * 128}
     pack: Callable[..., bytes] = frames.publication
     with pytest.raises(ShortStringTooLong):
-        pack(1, **names, headers={}, priority=0, body=b"", frame_most=FRAME_MOST)
+        pack(1, **names, headers={}, priority=0, body=b"", frame_most=MAX_FRAME)

@@ -25,8 +25,8 @@ async def left(link: Link) -> None:
     await eventually(lambda: link.connected, "it is back")
 
 
-async def test_what_a_node_that_was_left_delivers_is_nobodys() -> None:
-    """Its tags mean other messages on the new channel, and another consumer may have its jobs."""
+async def test_consumer_ignores_deliveries_of_a_node_it_has_left() -> None:
+    """Its tags mean other messages on the new channel, and another consumer may have them."""
     seen: list[Delivery] = []
     async with peer() as one, peer() as other:
         other.consumed = lambda to: to.deliver(b"new", "new")
@@ -44,7 +44,7 @@ async def test_what_a_node_that_was_left_delivers_is_nobodys() -> None:
             assert [each.id for each in seen] == ["new"]
 
 
-async def test_what_a_node_that_was_left_confirms_is_no_other_message() -> None:
+async def test_publisher_ignores_confirms_of_a_node_it_has_left() -> None:
     """The next connection counts its publications from 1 again."""
     outcomes: list[Outcome] = []
     async with peer() as one, peer() as other:
@@ -92,8 +92,8 @@ async def test_stream_made_anew_is_read_from_its_start_while_more_comes() -> Non
     assert read[5:] == new
 
 
-async def test_connection_that_rabbitmq_closes_ends_though_not_all_is_sent() -> None:
-    """Nobody reads that any more: the link comes back at once, not by its heartbeat."""
+async def test_connection_closed_by_rabbitmq_ends_with_data_unsent() -> None:
+    """The rest would not be read any more: the link reconnects at once, not by its heartbeat."""
     ended: list[BaseException] = []
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -116,8 +116,8 @@ async def test_connection_that_rabbitmq_closes_ends_though_not_all_is_sent() -> 
         server.close()
 
 
-async def test_connection_given_up_in_the_turn_it_is_made_ends_quietly() -> None:
-    """Whoever waited was cancelled just then: pika has no reason yet for its end."""
+async def test_connection_cancelled_in_the_turn_it_is_made_leaves_no_error() -> None:
+    """The waiting task was cancelled just then: pika has no reason for the end yet."""
     opened = asyncio.Future[None]()
     one = Connection(ConnectionParameters(), opened, lambda _: None)
     one.connection_lost(None)
@@ -126,8 +126,8 @@ async def test_connection_given_up_in_the_turn_it_is_made_ends_quietly() -> None
 
 
 @pytest.mark.parametrize("fails", ["just before", "just after", "as it is cancelled"])
-async def test_a_question_that_fails_with_its_link_is_nobodys_mistake(fails: str) -> None:
-    """Who asked is told that the link broke; what else came of the question ends no service."""
+async def test_declarer_question_that_fails_with_its_link_ends_no_service(fails: str) -> None:
+    """The caller learns that the link broke; no other error ends the service."""
     mistakes: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: mistakes.append(context))

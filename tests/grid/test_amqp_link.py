@@ -24,7 +24,7 @@ from grid.amqp.connection import Connection
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
-from tests.grid.links import PATIENCE, Seen, eventually, running, started
+from tests.grid.links import TIMEOUT, Seen, eventually, running, started
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,7 @@ async def four_connections(vhost: VirtualHost) -> dict[str, str]:
     """Wait until RabbitMQ lists four connections; return its name for each, with ours."""
     path = f"/api/vhosts/{quote(vhost.name)}/connections"
     found: dict[str, str] = {}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while len(found) < 4:  # the list is updated every few seconds
             listed = await asyncio.to_thread(vhost.broker.request, "GET", path)
             found = {each["name"]: each["client_properties"]["connection_name"] for each in listed}
@@ -55,7 +55,7 @@ async def four_connections(vhost: VirtualHost) -> dict[str, str]:
     return found
 
 
-async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHost) -> None:
+async def test_every_link_reconnects_after_an_operator_closed_it(vhost: VirtualHost) -> None:
     """Connections that are closed in the management UI, all at once, are all made anew."""
     seen = Seen()
     async with AsyncExitStack() as stack:
@@ -73,12 +73,12 @@ async def test_every_link_comes_back_when_an_operator_closes_it(vhost: VirtualHo
         assert "CONNECTION_FORCED" in said[1][1]
 
 
-async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mistake(
+async def test_link_retries_when_a_connection_breaks_as_it_is_made(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If RabbitMQ is killed just then, the loop gets no error, and the link tries again."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     connections = count()
     made = Connection.connection_made
 
@@ -91,20 +91,20 @@ async def test_a_connection_that_breaks_in_the_moment_it_is_made_is_nobodys_mist
     seen = Seen()
     async with running(Declarer("declarer", [vhost.url()], seen)):
         assert seen.ups() == [False, True]
-        assert told == []
+        assert errors == []
 
 
-async def test_a_link_that_ends_leaves_no_connection(vhost: VirtualHost) -> None:
+async def test_link_that_ends_closes_its_connection(vhost: VirtualHost) -> None:
     """Cancelling a link closes its connection, so that its deliveries are requeued at once."""
-    async with gate(vhost.url()) as way:
+    async with gate(vhost.url()) as proxy:
         async with AsyncExitStack() as stack:
-            links = await four_links(stack, way.url, Seen())
-            assert way.open_connections == 4
-        await eventually(lambda: way.open_connections == 0, "all connections are closed")
+            links = await four_links(stack, proxy.url, Seen())
+            assert proxy.open_connections == 4
+        await eventually(lambda: proxy.open_connections == 0, "all connections are closed")
         assert not any(link.connected for link in links)
 
 
-async def test_a_broker_that_is_silent_is_left(
+async def test_link_gives_up_an_address_that_does_not_answer(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An address that accepts connections but does not answer does not delay the next one."""
@@ -122,7 +122,7 @@ async def test_a_broker_that_is_silent_is_left(
     assert seen.reasons()[0].startswith("cannot connect: ")
 
 
-async def test_a_name_that_is_looked_up_for_ever_is_left(
+async def test_link_gives_up_a_name_lookup_that_hangs(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of a node that is down may be gone, and its look-up may never be answered."""
@@ -130,7 +130,7 @@ async def test_a_name_that_is_looked_up_for_ever_is_left(
 
     async def slowly(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
         if host == "gone.example":
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(TIMEOUT)
         return await looked_up(loop, host, *rest, **more)
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", slowly)
@@ -142,10 +142,10 @@ async def test_a_name_that_is_looked_up_for_ever_is_left(
     assert seen.reasons() == ["cannot connect: no connection in 1.5 s", "connected"]
 
 
-async def test_one_good_address_of_several_is_enough(
+async def test_link_connects_when_one_of_its_addresses_works(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others: nothing listens, no answer, a wrong password."""
+    """The other addresses refuse, do not answer, or refuse the password."""
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 1.0)
     seen = Seen()
     async with gate(vhost.url()) as silent, gate(vhost.url()) as refusing:
@@ -160,7 +160,7 @@ async def test_one_good_address_of_several_is_enough(
     assert seen.ups() == [False, True]
 
 
-async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) -> None:
+async def test_link_uses_the_next_address_when_a_node_is_lost(vhost: VirtualHost) -> None:
     """When a node is lost, its links use the next address of the list."""
     async with gate(vhost.url()) as one, gate(vhost.url()) as other:
         link = Publisher("publisher", [one.url, other.url], Seen())
@@ -173,15 +173,15 @@ async def test_the_next_address_is_taken_when_one_is_lost(vhost: VirtualHost) ->
             assert (one.accepted, other.accepted) == (1, 1)
 
 
-async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
+async def test_link_reports_a_wrong_password_once(vhost: VirtualHost) -> None:
     """The link tries again; the password is not logged, nor is each attempt."""
     user, password = "admin", vhost.broker.passwords["admin"]
     seen = Seen()
     async with (
-        gate(vhost.url().replace(password, "s3cr3t")) as way,
-        started(Publisher(user, [way.url], seen)) as link,
+        gate(vhost.url().replace(password, "s3cr3t")) as proxy,
+        started(Publisher(user, [proxy.url], seen)) as link,
     ):
-        await eventually(lambda: way.accepted >= 3, "three attempts")
+        await eventually(lambda: proxy.accepted >= 3, "three attempts")
         assert not link.connected
     ((name, up, why),) = seen.calls
     assert (name, up) == (user, False)
@@ -189,21 +189,21 @@ async def test_a_wrong_password_is_reported_once(vhost: VirtualHost) -> None:
     assert "s3cr3t" not in why
 
 
-async def test_several_ways_to_fail_are_one_report(vhost: VirtualHost) -> None:
+async def test_link_reports_alternating_failures_once(vhost: VirtualHost) -> None:
     """Addresses that fail in different ways, in turn, are reported once, until one succeeds."""
     seen = Seen()
-    async with gate(vhost.url()) as way:
-        wrong = way.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
+    async with gate(vhost.url()) as proxy:
+        wrong = proxy.url.replace(vhost.broker.passwords["admin"], "s3cr3t")
         async with started(Publisher("publisher", [NOBODY, wrong], seen)):
-            await eventually(lambda: way.accepted >= 2, "two rounds")
+            await eventually(lambda: proxy.accepted >= 2, "two rounds")
         assert len(seen.calls) == 1
-        async with running(Publisher("publisher", [NOBODY, wrong, way.url], seen)):
+        async with running(Publisher("publisher", [NOBODY, wrong, proxy.url], seen)):
             pass
     assert seen.ups() == [False, False, True]
     assert "s3cr3t" not in str(seen.calls)
 
 
-async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> None:
+async def test_link_is_down_while_its_consumer_cannot_be_set_up(vhost: VirtualHost) -> None:
     """A consumer without its queue is down, with the reason; it is up once it consumes."""
     queue = topology.substation_queue("substation1")
     seen = Seen()
@@ -220,14 +220,14 @@ async def test_a_link_that_cannot_be_set_up_is_not_up(vhost: VirtualHost) -> Non
     assert seen.ups() == [False, True]
 
 
-async def test_declaring_without_a_link_is_refused_at_once() -> None:
+async def test_declarer_refuses_at_once_while_its_link_is_down() -> None:
     """A declaration that cannot be made fails without waiting."""
     async with started(Declarer("declarer", [NOBODY], Seen())) as link:
         with pytest.raises(BrokerUnavailable, match=r"cannot declare substation\.a: not connected"):
             await link.queue(topology.substation_queue("a"))
 
 
-async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
+async def test_link_reading_tls_files_from_a_hanging_disk_does_not_block_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Files for TLS are read anew for each connection: in a thread, one at a time."""
@@ -236,7 +236,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
     def slow(_: object) -> object:
         nonlocal asked
         asked += 1
-        answers.wait(PATIENCE)
+        answers.wait(TIMEOUT)
         raise OSError("the disk is gone")
 
     monkeypatch.setattr("grid.amqp.link.CONNECT_SECONDS", 0.02)
@@ -246,7 +246,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nothing_but_its_link(
     began = asyncio.get_running_loop().time()
     try:
         await eventually(lambda: bool(seen.calls), "it says so")
-        assert asyncio.get_running_loop().time() - began < PATIENCE / 2
+        assert asyncio.get_running_loop().time() - began < TIMEOUT / 2
         await asyncio.sleep(0.5)
         assert asked == 1
     finally:

@@ -53,7 +53,7 @@ async def waiting(vhost: VirtualHost, queue: topology.Queue) -> int:
         return (await link.queue(queue)).ready
 
 
-async def test_a_message_is_confirmed_and_arrives_whole(
+async def test_publisher_reports_a_confirmed_message_that_arrived_whole(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
     """A confirmed message is in the queue with its body, id and headers."""
@@ -76,7 +76,7 @@ async def test_a_message_is_confirmed_and_arrives_whole(
     assert found.headers == {"x-why": "moved", "attempt": 2}
 
 
-async def test_a_priority_arrives_as_rabbitmq_reads_it(
+async def test_publisher_sends_the_priority_as_a_property(
     vhost: VirtualHost, publisher: Publisher
 ) -> None:
     """A message has the property ``priority`` only if one is given."""
@@ -88,7 +88,7 @@ async def test_a_priority_arrives_as_rabbitmq_reads_it(
     assert priorities == {"urgent": 9, "rather": 4, "any": None}
 
 
-async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
+async def test_publisher_matches_each_message_with_its_own_outcome(publisher: Publisher) -> None:
     """Among many in flight, unroutable messages are told from confirmed ones."""
     answers: Answers = []
     good, lost = numbered("good", 200), numbered("lost", 200)
@@ -104,7 +104,9 @@ async def test_each_message_gets_its_own_answer(publisher: Publisher) -> None:
     }
 
 
-async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) -> None:
+async def test_publisher_reports_a_nack_of_a_full_queue(
+    vhost: VirtualHost, publisher: Publisher
+) -> None:
     """A message that a full queue refused is never reported as confirmed."""
     queue = topology.Queue(
         "small",
@@ -128,14 +130,18 @@ async def test_a_full_queue_refuses(vhost: VirtualHost, publisher: Publisher) ->
     assert await waiting(vhost, queue) == 1
 
 
-async def test_waiting_for_the_confirm(publisher: Publisher) -> None:
+async def test_publisher_confirmed_returns_once_rabbitmq_has_the_message(
+    publisher: Publisher,
+) -> None:
     """``confirmed`` returns once RabbitMQ has the message, and raises if it has not."""
     await publisher.confirmed(*REQUESTS, b"", id="a", timeout=10)
     with pytest.raises(BrokerUnavailable, match=r"b on charge\.substations: unroutable"):
         await publisher.confirmed(*NOWHERE, b"", id="b", timeout=10)
 
 
-async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> None:
+async def test_publisher_does_not_publish_a_message_given_up_while_its_link_was_down(
+    vhost: VirtualHost,
+) -> None:
     """A client that was answered 503 tries again, so its first attempt must not arrive as well."""
     publisher = Publisher("publisher", [vhost.url()], Seen())
     with pytest.raises(BrokerUnavailable, match=r"not confirmed given-up on .* within 0\.05 s"):
@@ -155,30 +161,30 @@ async def test_what_was_given_up_is_not_published_later(vhost: VirtualHost) -> N
     assert recorder.ids == ["kept"]
 
 
-async def test_what_was_given_up_in_flight_is_not_published_again(vhost: VirtualHost) -> None:
+async def test_publisher_does_not_repeat_a_message_given_up_in_flight(vhost: VirtualHost) -> None:
     """The same for a message in flight when the link broke: it arrives once, not twice."""
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         with pytest.raises(BrokerUnavailable):
             await publisher.confirmed(*REQUESTS, b"", id="given-up", timeout=0.2)
         assert publisher.backlog == 1
-        await way.reopen()
+        await proxy.reopen()
         await publisher.confirmed(*REQUESTS, b"", id="next", timeout=10)
     assert await waiting(vhost, topology.REQUESTS_QUEUE) == 2
 
 
-async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> None:
+async def test_publisher_keeps_order_of_messages_while_its_link_is_down(vhost: VirtualHost) -> None:
     """What is published while RabbitMQ is away goes out in order once it is back."""
     ids, answers = numbered("early", 50), Answers()
-    async with gate(vhost.url()) as way:
-        await way.close()
-        async with started(Publisher("publisher", [way.url], Seen())) as publisher:
+    async with gate(vhost.url()) as proxy:
+        await proxy.close()
+        async with started(Publisher("publisher", [proxy.url], Seen())) as publisher:
             publish(publisher, ids, answers)
             assert publisher.backlog == 50
-            await way.open()
+            await proxy.open()
             await asyncio.wait_for(publisher.drained(), 10)
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
@@ -187,21 +193,21 @@ async def test_messages_wait_for_the_link_in_their_order(vhost: VirtualHost) -> 
     assert recorder.ids == ids
 
 
-async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHost) -> None:
+async def test_publisher_repeats_unconfirmed_messages_under_their_ids(vhost: VirtualHost) -> None:
     """If confirms were lost with the link, messages arrive twice but have one outcome each."""
     ids, answers, seen = numbered("twice", 20), Answers(), Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS)
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], seen)) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], seen)) as publisher,
         recorder.running(),
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         publish(publisher, ids, answers)
         await eventually(lambda: len(recorder.ids) == 20, "the first copies arrive")
         assert answers == []
         assert publisher.backlog == 20
-        await way.reopen()
+        await proxy.reopen()
         await asyncio.wait_for(publisher.drained(), 10)
         await eventually(lambda: len(recorder.ids) == 40, "the second copies arrive")
     assert answers == [(each, Outcome.CONFIRMED) for each in ids]
@@ -210,14 +216,14 @@ async def test_what_is_in_doubt_is_published_again_under_its_id(vhost: VirtualHo
     assert seen.ups()[-1] is True
 
 
-async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: VirtualHost) -> None:
+async def test_publisher_abandons_unconfirmed_messages_no_longer_wanted(vhost: VirtualHost) -> None:
     """It is not published again, and its sender learns so; the others are published."""
     answers: dict[str, Outcome] = {}
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         for name, wanted in (("kept", True), ("left", False)):
             publisher.publish(
                 topology.REQUESTS_EXCHANGE,
@@ -227,13 +233,13 @@ async def test_what_is_in_doubt_and_not_wanted_any_more_is_abandoned(vhost: Virt
                 id=name,
                 wanted=partial(bool, wanted),
             )
-        await way.reopen()
+        await proxy.reopen()
         await eventually(lambda: len(answers) == 2, "both are answered")
         assert answers == {"kept": Outcome.CONFIRMED, "left": Outcome.ABANDONED}
         assert publisher.backlog == 0
 
 
-async def test_where_no_answer_comes_the_next_address_is_taken(
+async def test_publisher_uses_the_next_address_when_confirms_do_not_come(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that stays up but confirms nothing is replaced, and its messages published again."""
@@ -241,31 +247,31 @@ async def test_where_no_answer_comes_the_next_address_is_taken(
     monkeypatch.setattr("grid.amqp.publisher.LOOK_SECONDS", 0.1)
     answers, seen = Answers(), Seen()
     async with (
-        gate(vhost.url()) as deaf,
-        running(Publisher("publisher", [deaf.url, vhost.url()], seen)) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url, vhost.url()], seen)) as publisher,
     ):
-        deaf.deaf = True
+        proxy.dropping_answers = True
         publish(publisher, ["a", "b"], answers)
         await asyncio.wait_for(publisher.drained(), 10)
         assert answers == [("a", Outcome.CONFIRMED), ("b", Outcome.CONFIRMED)]
         assert seen.ups() == [True, False, True]
         assert "has not answered for a message" in seen.reasons()[1]
-        assert deaf.accepted == 1
+        assert proxy.accepted == 1
 
 
-async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
+async def test_publisher_backs_off_when_a_message_closes_the_channel_each_time(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that closes the channel is tried again, but not a hundred times a second."""
     monkeypatch.setattr("grid.amqp.link.LIFE_LEAST_SECONDS", 0.3)
     async with (
-        gate(vhost.url()) as way,
-        running(Publisher("publisher", [way.url], Seen())) as publisher,
+        gate(vhost.url()) as proxy,
+        running(Publisher("publisher", [proxy.url], Seen())) as publisher,
     ):
         began = monotonic()
         answers: Answers = []
         publish(publisher, ["early"], answers, ("not-declared-yet", "a"))
-        await eventually(lambda: way.accepted == 3, "two more attempts")
+        await eventually(lambda: proxy.accepted == 3, "two more attempts")
         assert monotonic() - began > 0.5
         async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
             await declarer.exchange("not-declared-yet", "direct")
@@ -273,7 +279,7 @@ async def test_a_link_that_is_closed_each_time_comes_back_without_haste(
     assert answers == [("early", Outcome.UNROUTABLE)]
 
 
-async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher) -> None:
+async def test_publisher_refuses_a_body_over_rabbitmqs_limit(publisher: Publisher) -> None:
     """A body over the limit would close the channel, and every channel after it."""
     answers: list[Outcome] = []
     body = b" " * (BODY_MOST + 1)
@@ -284,7 +290,7 @@ async def test_what_rabbitmq_could_not_take_is_refused_here(publisher: Publisher
     assert publisher.backlog == 0
 
 
-async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) -> None:
+async def test_publisher_reports_two_returned_messages_of_one_id(publisher: Publisher) -> None:
     """With one id and one routing key without a queue, neither counts as confirmed."""
     answers: list[Outcome] = []
     for _ in range(2):
@@ -295,7 +301,9 @@ async def test_two_messages_of_one_name_are_both_returned(publisher: Publisher) 
     assert answers == [Outcome.UNROUTABLE] * 2
 
 
-async def test_publisher_says_for_a_while_that_a_queue_is_missing(publisher: Publisher) -> None:
+async def test_publisher_reports_a_missing_queue_until_a_message_is_routed(
+    publisher: Publisher,
+) -> None:
     """Until a message is routed there: a publisher may not be allowed to look at the queue."""
     answers: list[Outcome] = []
     requests = topology.REQUESTS_EXCHANGE, topology.REQUESTS

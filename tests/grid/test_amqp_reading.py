@@ -45,10 +45,10 @@ class Reading:
         self.read.append(body)
 
 
-async def test_stream_reader_reads_in_the_turn_in_which_a_message_comes(
+async def test_stream_reader_handles_a_message_in_the_turn_it_arrives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A turn of the loop more for each message is a system call more."""
+    """An additional turn of the loop for each message is an additional system call."""
     monkeypatch.setattr(stream, "SLICE_SECONDS", 60.0)
     one = Reading()
     one.receive(b"1", b"2")
@@ -57,8 +57,8 @@ async def test_stream_reader_reads_in_the_turn_in_which_a_message_comes(
     assert one.read == [b"1", b"2", b"3"]
 
 
-async def test_stream_reader_leaves_what_takes_long_to_later_turns() -> None:
-    """A long log must not keep a service from others: what follows keeps its order."""
+async def test_stream_reader_yields_to_the_loop_when_handling_takes_long() -> None:
+    """A long log must not block a service; the rest keeps its order."""
     one = Reading(seconds=0.6 * SLICE_SECONDS)
     bodies = [b"%d" % number for number in range(10)]
     one.receive(*bodies)
@@ -69,8 +69,8 @@ async def test_stream_reader_leaves_what_takes_long_to_later_turns() -> None:
     assert one.read == [*bodies, b"10"]
 
 
-async def test_stream_reader_reads_at_once_again_after_it_was_busy() -> None:
-    """Each time that something is received, there is time again."""
+async def test_stream_reader_handles_messages_at_once_again_after_it_was_busy() -> None:
+    """The time budget starts again with each read."""
     one = Reading(seconds=1.1 * SLICE_SECONDS)
     one.receive(b"1")
     one.receive(b"2")

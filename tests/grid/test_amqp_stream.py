@@ -47,85 +47,95 @@ async def writer(vhost: VirtualHost) -> AsyncIterator[Writer]:
 
 
 @pytest.fixture
-async def way(vhost: VirtualHost) -> AsyncIterator[Gate]:
+async def proxy(vhost: VirtualHost) -> AsyncIterator[Gate]:
     """Yield a link to the stream that can be closed."""
     async with gate(vhost.url("api")) as one:
         yield one
 
 
-async def test_reading_from_the_start(writer: Writer, way: Gate) -> None:
+async def test_stream_reader_from_first_reads_all_in_order_over_breaks(
+    writer: Writer, proxy: Gate
+) -> None:
     """From ``first`` on, all is read in order and once, over breaks with and without writing."""
     await writer.write(700)  # more than RabbitMQ sends before the first acknowledgement
-    one = Listener(way.url, EVENTS, "first")
+    one = Listener(proxy.url, EVENTS, "first")
     async with one.running():
         await eventually(lambda: len(one.bodies) == 700, "what was there")
-        await way.close()
+        await proxy.close()
         await writer.write(5)
-        await way.open()
+        await proxy.open()
         await eventually(lambda: len(one.bodies) == 705, "what was written meanwhile")
-        await way.reopen()
+        await proxy.reopen()
         await writer.write(5)
         await eventually(lambda: len(one.bodies) == 710, "what is written afterwards")
     assert one.bodies == writer.written
 
 
-async def test_a_break_in_the_middle_of_reading(writer: Writer, way: Gate) -> None:
+async def test_stream_reader_goes_on_after_a_break_with_messages_in_flight(
+    writer: Writer, proxy: Gate
+) -> None:
     """If the link breaks with messages in flight, reading goes on with the next one."""
     await writer.write(3_000)
-    one = Listener(way.url, EVENTS, "first")
+    one = Listener(proxy.url, EVENTS, "first")
     async with one.running():
         await eventually(lambda: one.bodies, "the first ones")
-        await way.reopen()
+        await proxy.reopen()
         await eventually(lambda: len(one.bodies) >= 3_000, "the rest")
     assert one.bodies == writer.written
 
 
-async def test_who_forgets_reads_all_again(writer: Writer, way: Gate) -> None:
+async def test_stream_reader_reads_anew_from_the_start_after_a_break_where_asked_to(
+    writer: Writer, proxy: Gate
+) -> None:
     """After a break everything is read again from the start, and the reader is told to forget."""
     await writer.write(10)
-    one = Listener(way.url, EVENTS, "first", anew=True)
+    one = Listener(proxy.url, EVENTS, "first", anew=True)
     async with one.running():
         await eventually(lambda: len(one.bodies) == 10, "what was there")
-        await way.close()
+        await proxy.close()
         await eventually(lambda: one.bodies == [], "it is forgotten")
         await writer.write(5)
-        await way.open()
+        await proxy.open()
         await eventually(lambda: len(one.bodies) == 15, "all of it")
     assert one.bodies == writer.written
 
 
-async def test_reading_what_is_new(writer: Writer, way: Gate) -> None:
+async def test_stream_reader_from_next_skips_older_messages_and_misses_none(
+    writer: Writer, proxy: Gate
+) -> None:
     """From ``next`` on, older messages are not read, and after a break none is missing."""
     await writer.write(5)
-    one = Listener(way.url, EVENTS, "next")
+    one = Listener(proxy.url, EVENTS, "next")
     async with one.running():
         new = await writer.write(5)
         await eventually(lambda: len(one.bodies) == 5, "what is new")
-        await way.close()
+        await proxy.close()
         new += await writer.write(5)
-        await way.open()
+        await proxy.open()
         await eventually(lambda: len(one.bodies) == 10, "what was written meanwhile")
     assert one.bodies == new
 
 
-async def test_a_break_before_anything_was_new(writer: Writer, way: Gate) -> None:
+async def test_stream_reader_from_next_misses_none_after_a_break_before_the_first_message(
+    writer: Writer, proxy: Gate
+) -> None:
     """From ``next`` on, none is missing either if the link broke before the first message.
 
     Messages of the seconds before may come as well: a reader can read an event twice.
     """
     old = await writer.write(5)
-    one = Listener(way.url, EVENTS, "next")
+    one = Listener(proxy.url, EVENTS, "next")
     async with one.running():
-        await way.close()
+        await proxy.close()
         new = await writer.write(5)
-        await way.open()
+        await proxy.open()
         await eventually(lambda: one.bodies[-5:] == new, "what was written meanwhile")
         await writer.write(5)
         await eventually(lambda: one.bodies[-1] == writer.written[-1], "what is written afterwards")
     assert one.bodies in (writer.written, writer.written[len(old) :])
 
 
-async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> None:
+async def test_stream_reader_starts_at_an_offset(writer: Writer, vhost: VirtualHost) -> None:
     """A number is an offset, and nothing before it is read."""
     await writer.write(20)
     one = Listener(vhost.url("api"), EVENTS, 7)
@@ -134,7 +144,7 @@ async def test_reading_from_an_offset(writer: Writer, vhost: VirtualHost) -> Non
     assert one.bodies == writer.written[7:]
 
 
-async def test_a_stream_made_anew_is_read_from_its_start(
+async def test_stream_reader_reads_a_redeclared_stream_from_its_start(
     writer: Writer, vhost: VirtualHost
 ) -> None:
     """If the stream was deleted and declared again, the old position is void."""
@@ -155,25 +165,25 @@ async def test_a_stream_made_anew_is_read_from_its_start(
 
 
 @pytest.mark.parametrize("grown", [3, 30], ids=["shorter", "as long by now"])
-async def test_stream_made_anew_while_the_link_is_down_is_read_from_its_start(
-    grown: int, writer: Writer, way: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
+async def test_stream_reader_notices_a_stream_redeclared_while_its_link_was_down(
+    grown: int, writer: Writer, proxy: Gate, vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader notices: the last message it read is gone, or is another one."""
     monkeypatch.setattr(stream, "RESUME_SECONDS", 1.0)
     before = 700 if grown == 3 else grown
     await writer.write(before)
-    one = Listener(way.url, EVENTS, "first")
+    one = Listener(proxy.url, EVENTS, "first")
     async with (
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
         one.running(),
     ):
         await eventually(lambda: len(one.bodies) == before, "the old stream")
-        await way.close()
+        await proxy.close()
         path = f"/api/queues/{quote(vhost.name)}/{EVENTS}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
         await declarer.queue(topology.EVENTS_STREAM)
         new = await writer.write(grown)
-        await way.open()
+        await proxy.open()
         await eventually(lambda: len(one.bodies) == before + grown, "the new stream")
         new += await writer.write(3)
         await eventually(lambda: len(one.bodies) == before + grown + 3, "what is new")

@@ -53,7 +53,7 @@ async def taken(link: Taker, queue: str = QUEUE.name) -> Delivery:
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) -> None:
+async def test_taker_gets_messages_one_by_one_in_order(vhost: VirtualHost) -> None:
     """Each is whole and not redelivered; after the last there is none."""
     await send(vhost, "a", "b")
     async with running(taker(vhost)) as link:
@@ -70,7 +70,7 @@ async def test_messages_are_taken_one_by_one_in_their_order(vhost: VirtualHost) 
     assert second is not first
 
 
-async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
+async def test_taker_removes_what_is_acknowledged_and_requeues_the_rest(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """An acknowledged message is gone; a requeued one can be taken again at once."""
@@ -88,19 +88,19 @@ async def test_what_is_acknowledged_is_gone_and_the_rest_comes_back(
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
+async def test_taker_requeues_unacknowledged_messages_when_its_link_breaks(
     vhost: VirtualHost,
 ) -> None:
     """The service is told that the link was lost; RabbitMQ has the messages again."""
     await send(vhost, "a", "b", "c")
     forgotten: list[bool] = []
-    async with gate(vhost.url("dispatcher")) as way:
-        link = Taker("taker", [way.url], Seen())
+    async with gate(vhost.url("dispatcher")) as proxy:
+        link = Taker("taker", [proxy.url], Seen())
         async with running(link, link.run(lost=lambda: forgotten.append(True))):
             for _ in range(2):
                 await taken(link)
             assert forgotten == []
-            await way.reopen()
+            await proxy.reopen()
             await eventually(lambda: forgotten and link.connected, "the link is back")
             found = [await taken(link) for _ in range(3)]
             assert await link.take(QUEUE.name) is None
@@ -108,7 +108,7 @@ async def test_what_is_not_acknowledged_comes_back_when_the_link_breaks(
     assert sorted(str(each.id) for each in found if each.redelivered) == ["a", "b"]
 
 
-async def test_what_another_has_in_hand_is_not_taken(
+async def test_taker_does_not_get_a_message_in_another_consumers_hands(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """A job that a living consumer has not acknowledged stays with it; ready ones are taken."""
@@ -126,7 +126,9 @@ async def test_what_another_has_in_hand_is_not_taken(
     assert worker.ids == ["charging"]
 
 
-async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_taker_reports_a_missing_queue_and_reconnects(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """The error says so, and the link comes back by itself, with all its messages requeued."""
     await send(vhost, "a")
     async with running(taker(vhost)) as link:
@@ -138,7 +140,7 @@ async def test_a_queue_that_is_not_there(vhost: VirtualHost, declarer: Declarer)
     await waits_in(declarer, QUEUE, 1)
 
 
-async def test_without_a_link_nothing_is_taken() -> None:
+async def test_taker_fails_at_once_while_its_link_is_down() -> None:
     """Taking fails without waiting for a message that cannot come."""
     link = Taker("taker", ["amqp://127.0.0.1:1/"], Seen())
     async with started(link):
@@ -147,7 +149,9 @@ async def test_without_a_link_nothing_is_taken() -> None:
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_several_may_ask_at_once(vhost: VirtualHost) -> None:
+async def test_taker_answers_concurrent_requests_each_from_its_own_queue(
+    vhost: VirtualHost,
+) -> None:
     """Requests on one link wait for each other; each gets the answer of its own queue."""
     await send(vhost, "a1", "a2")
     await send(vhost, "b1", queue=OTHER)
@@ -159,7 +163,9 @@ async def test_several_may_ask_at_once(vhost: VirtualHost) -> None:
 
 @pytest.mark.usefixtures("declarer")
 @pytest.mark.parametrize("ids", [["a"], []], ids=["full", "empty"])
-async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids: list[str]) -> None:
+async def test_taker_requeues_a_message_that_comes_too_late(
+    vhost: VirtualHost, ids: list[str]
+) -> None:
     """A message that comes too late is requeued, and the next request gets its own answer."""
     await send(vhost, *ids)
     async with running(taker(vhost)) as link:
@@ -174,18 +180,18 @@ async def test_an_answer_that_nobody_waits_for_any_more(vhost: VirtualHost, ids:
 
 
 @pytest.mark.usefixtures("declarer")
-async def test_a_break_ends_every_question(vhost: VirtualHost) -> None:
+async def test_taker_fails_all_requests_when_its_link_breaks(vhost: VirtualHost) -> None:
     """All that wait for an answer get an error when the link breaks; the next link works."""
     async with (
-        gate(vhost.url("dispatcher")) as way,
-        running(Taker("taker", [way.url], Seen())) as link,
+        gate(vhost.url("dispatcher")) as proxy,
+        running(Taker("taker", [proxy.url], Seen())) as link,
     ):
-        way.deaf = True
+        proxy.dropping_answers = True
         asked = [asyncio.create_task(link.take(QUEUE.name)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        await way.reopen()
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(each) for each in told] == [BrokerUnavailable] * 3
+        await proxy.reopen()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in answers] == [BrokerUnavailable] * 3
         await send(vhost, "a")
         await eventually(lambda: link.connected, "the link is back")
         assert (await taken(link)).id == "a"

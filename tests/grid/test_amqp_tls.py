@@ -86,7 +86,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsBroker]:
         one.broker.close()
 
 
-async def why_not(url: str) -> str:
+async def refusal_by(url: str) -> str:
     """Return the reason why a link is not up, which is logged once."""
     seen = Seen()
     async with started(Publisher("publisher", [url], seen)) as link:
@@ -99,7 +99,7 @@ async def why_not(url: str) -> str:
     return why
 
 
-async def test_a_client_with_its_certificate_publishes(node: TlsBroker) -> None:
+async def test_client_with_its_certificate_publishes_over_tls(node: TlsBroker) -> None:
     """The settings' files make a link that works, also after the certificate was renewed."""
     renewed = node.authority.issue("renewed", "client")
     seen = Seen()
@@ -112,16 +112,18 @@ async def test_a_client_with_its_certificate_publishes(node: TlsBroker) -> None:
         await link.confirmed(topology.REQUESTS_EXCHANGE, topology.REQUESTS, b"", id="b", timeout=20)
 
 
-async def test_a_broker_of_another_authority_is_refused(node: TlsBroker, tmp_path: Path) -> None:
+async def test_link_refuses_a_broker_of_another_certificate_authority(
+    node: TlsBroker, tmp_path: Path
+) -> None:
     """A server that takes over the broker's address gets no password."""
     other = TlsFiles(Authority(tmp_path, "other").file, node.client.certificate, node.client.key)
-    why = await why_not(node.url(other))
+    why = await refusal_by(node.url(other))
     assert "certificate verify failed" in why
 
 
-async def test_without_a_ca_file_the_machines_authorities_decide(node: TlsBroker) -> None:
-    """They do not include the authority of the test."""
-    why = await why_not(node.url(TlsFiles(None, node.client.certificate, node.client.key)))
+async def test_link_without_ca_file_trusts_the_systems_authorities(node: TlsBroker) -> None:
+    """They do not include the test's authority."""
+    why = await refusal_by(node.url(TlsFiles(None, node.client.certificate, node.client.key)))
     assert "certificate verify failed" in why
 
 
@@ -132,7 +134,7 @@ async def test_without_a_ca_file_the_machines_authorities_decide(node: TlsBroker
         ([HOST], -1, "certificate has expired"),
     ],
 )
-async def test_a_broker_with_a_wrong_certificate_is_refused(
+async def test_link_refuses_a_broker_with_a_wrong_certificate(
     names: list[str], days: float, problem: str, node: TlsBroker, tmp_path: Path
 ) -> None:
     """One for another host, and one that has expired."""
@@ -144,32 +146,32 @@ async def test_a_broker_with_a_wrong_certificate_is_refused(
     )
     await asyncio.to_thread(node.present, node.authority.issue("wrong", *names, days=days))
     try:
-        why = await why_not(node.url(node.client))
+        why = await refusal_by(node.url(node.client))
     finally:
         await asyncio.to_thread(node.present, own)
     assert problem in why
 
 
-async def test_a_client_without_certificate_is_refused(node: TlsBroker) -> None:
+async def test_broker_refuses_a_client_without_certificate(node: TlsBroker) -> None:
     """A password alone is not enough."""
-    why = await why_not(node.url(TlsFiles(ca=node.client.ca)))
+    why = await refusal_by(node.url(TlsFiles(ca=node.client.ca)))
     assert "certificate required" in why.replace("_", " ").lower()
 
 
-async def test_a_client_with_an_expired_certificate_is_refused(node: TlsBroker) -> None:
-    """The broker looks at the dates too."""
-    why = await why_not(node.url(node.authority.issue("late", "client", days=-1)))
+async def test_broker_refuses_a_client_with_an_expired_certificate(node: TlsBroker) -> None:
+    """The broker checks the dates as well."""
+    why = await refusal_by(node.url(node.authority.issue("late", "client", days=-1)))
     assert "certificate expired" in why.replace("_", " ").lower()
 
 
-async def test_without_tls_the_port_for_tls_gives_no_connection(node: TlsBroker) -> None:
+async def test_plain_address_cannot_connect_to_the_tls_port(node: TlsBroker) -> None:
     """A plain address does not get through, and the link says what to check."""
-    why = await why_not(node.url(TlsFiles(), scheme="amqp"))
+    why = await refusal_by(node.url(TlsFiles(), scheme="amqp"))
     assert "amqps://" in why
 
 
-async def test_with_tls_the_plain_port_gives_no_connection(node: TlsBroker) -> None:
-    """Nor the other way round: nothing falls back to a connection without TLS."""
+async def test_tls_address_cannot_connect_to_the_plain_port(node: TlsBroker) -> None:
+    """A TLS address never falls back to a plain connection."""
     plain = node.broker.node.ports.amqp
-    why = await why_not(node.url(node.client, port=plain))
+    why = await refusal_by(node.url(node.client, port=plain))
     assert "ssl" in why.lower()

@@ -19,8 +19,8 @@ from grid.event_log import EventWriter
 from grid.events import Event, State, decode
 from tests.broker import DECLARED_FOR_GOOD_SECONDS, Broker, VirtualHost
 from tests.grid.links import (
-    PATIENCE,
     POLL_SECONDS,
+    TIMEOUT,
     Listener,
     Recorder,
     Seen,
@@ -62,7 +62,9 @@ class Flood:
         self.answers[name].append(answer)
 
 
-async def test_a_broker_that_is_killed_loses_nothing(broker: Broker, vhost: VirtualHost) -> None:
+async def test_messages_in_flight_survive_a_killed_broker(
+    broker: Broker, vhost: VirtualHost
+) -> None:
     """Killed with hundreds of messages in flight: each is answered once, and each arrives."""
     seen = Seen()
     jobs = Publisher("jobs", [vhost.url()], seen)
@@ -120,7 +122,9 @@ def memory_alarm(broker: Broker) -> Iterator[None]:
         limit("0.4")
 
 
-async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost) -> None:
+async def test_resource_alarm_blocks_publishers_and_not_consumers(
+    broker: Broker, vhost: VirtualHost
+) -> None:
     """Under an alarm publishers wait and show it, consumers go on, and afterwards all is sent."""
     seen = Seen()
     recorder = Recorder(vhost.url("dispatcher"), topology.REQUESTS, ack=False)
@@ -132,7 +136,7 @@ async def test_an_alarm_stops_publishing_only(broker: Broker, vhost: VirtualHost
         await eventually(lambda: recorder.ids == ["before"], "a job is taken")
         await asyncio.to_thread(alarm.__enter__)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 # RabbitMQ blocks a connection, and says so, only once it publishes
                 while not publisher.blocked:
                     publisher.publish(*REQUESTS, b"", lambda _: None, id="last")

@@ -23,18 +23,18 @@ from grid.connection_limits import Limits, OpenConnections, client_of, limits
         ("::1", "::/64"),
     ],
 )
-def test_a_client_of_ipv6_is_its_network(address: str, client: str) -> None:
-    """Who has one address of IPv6 has 2^64 of them; IPv4 within IPv6 is IPv4."""
+def test_connection_limits_count_an_ipv6_network_as_one_client(address: str, client: str) -> None:
+    """A client with one IPv6 address has 2^64 of them; IPv4 within IPv6 counts as IPv4."""
     assert client_of((address, 7)) == client
 
 
-def test_a_connection_without_an_address_has_a_client() -> None:
-    """A Unix socket tells none."""
+def test_connection_limits_count_connections_without_an_address() -> None:
+    """A Unix socket has no client address."""
     assert client_of(None) == ""
 
 
-def test_connections_leave_half_of_the_descriptors() -> None:
-    """What was asked for, if there are so many; half of it for one address, unless more is set."""
+def test_connection_limits_leave_half_of_the_descriptors() -> None:
+    """As configured if there are enough; half of it for one address, unless more is configured."""
     assert limits(1_000_000, 2000, None) == Limits(2000, 1000, 500, 2048)
     assert limits(1024, 2000, None) == Limits(512, 256, 128, 128)
     assert limits(1024, 100, 100)[:2] == (100, 100)
@@ -43,10 +43,10 @@ def test_connections_leave_half_of_the_descriptors() -> None:
 
 
 @given(st.integers(8, 100_000), st.integers(1, 100_000), st.integers(1, 100_000) | st.none())
-def test_what_may_be_open_fits_into_the_descriptors(
+def test_connection_limits_fit_into_the_descriptors(
     descriptors: int, total: int, per_address: int | None
 ) -> None:
-    """With those that are refused, and those that are accepted before they are counted."""
+    """Including refused connections, and those accepted before they are counted."""
     found = limits(descriptors, total, per_address)
     assert found.total + found.waiting + found.accepted_at_once <= descriptors
     assert 1 <= found.per_address <= found.total <= total
@@ -58,8 +58,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_client_ever_has_more_than_its_share(steps: list[tuple[str, int]]) -> None:
-    """Whatever comes in whatever order; a new one is only refused where nobody idles."""
+def test_connection_limits_hold_for_each_client_in_any_order(steps: list[tuple[str, int]]) -> None:
+    """In any order; a new connection is refused only if none is idle."""
     connections: OpenConnections[int] = OpenConnections(
         Limits(total=5, per_address=3, waiting=2, accepted_at_once=5)
     )
@@ -93,8 +93,8 @@ def test_no_client_ever_has_more_than_its_share(steps: list[tuple[str, int]]) ->
         assert all(count <= 3 for count in Counter(open_.values()).values())
 
 
-def test_clients_that_left_are_forgotten() -> None:
-    """Who comes from very many addresses, one after the other, leaves nothing behind."""
+def test_connection_limits_forget_clients_that_left() -> None:
+    """Connections from very many addresses, one after the other, leave no memory behind."""
     connections: OpenConnections[int] = OpenConnections(
         Limits(total=2, per_address=2, waiting=1, accepted_at_once=2)
     )

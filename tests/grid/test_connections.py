@@ -21,7 +21,7 @@ from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from tests.fake_broker import turns
 
-PATIENCE = 0.5
+TIMEOUT = 0.5
 MOST = 20
 GET = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
@@ -62,7 +62,7 @@ async def port() -> AsyncIterator[int]:
 @asynccontextmanager
 async def serve(limits: Limits, address: str = HOST) -> AsyncIterator[int]:
     """Serve on a free port for as long as the context lasts."""
-    kind = http_protocol(PATIENCE, limits)
+    kind = http_protocol(TIMEOUT, limits)
     config = uvicorn.Config(make_app(), log_config=None, http=kind, timeout_keep_alive=60)
     config.load()
     state = ServerState()
@@ -90,7 +90,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         for byte in data:
             writer.write(bytes([byte]))
             await writer.drain()
-            await asyncio.sleep(PATIENCE / 10)
+            await asyncio.sleep(TIMEOUT / 10)
     except ConnectionError:
         pass
 
@@ -104,22 +104,22 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         (POST.replace(b": 2", b": 99"), b"x" * 99),  # a body byte by byte
     ],
 )
-async def test_a_request_that_does_not_arrive_ends_its_connection(
+async def test_server_closes_a_connection_whose_request_does_not_arrive_in_time(
     port: int, at_once: bytes, slowly: bytes
 ) -> None:
-    """However it is dragged out: the time is for the whole request, not from byte to byte."""
+    """The timeout is for the whole request, not from byte to byte."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
     writer.write(at_once)
     dripping = asyncio.create_task(drip(writer, slowly))
     assert await ended(reader)
-    assert monotonic() - began >= PATIENCE * 0.9
+    assert monotonic() - began >= TIMEOUT * 0.9
     dripping.cancel()
     writer.close()
 
 
-async def test_a_second_request_must_arrive_as_well(port: int) -> None:
-    """A connection that was good once is not trusted for ever."""
+async def test_server_closes_a_connection_whose_second_request_does_not_arrive(port: int) -> None:
+    """A connection that was valid once is not trusted for ever."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}")
     assert b"200" in await reader.readline()
@@ -128,8 +128,10 @@ async def test_a_second_request_must_arrive_as_well(port: int) -> None:
     writer.close()
 
 
-async def test_a_second_request_that_came_with_the_first_must_arrive_as_well(port: int) -> None:
-    """Its beginning is read while the first is answered, and no byte of it comes afterwards."""
+async def test_server_closes_a_connection_whose_pipelined_request_does_not_arrive(
+    port: int,
+) -> None:
+    """Its beginning is read while the first is answered, and nothing follows."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + POST)
     assert b"200" in await reader.readline()
@@ -137,11 +139,11 @@ async def test_a_second_request_that_came_with_the_first_must_arrive_as_well(por
     writer.close()
 
 
-async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> None:
-    """A client that asks for much and reads nothing is cut off."""
+async def test_server_closes_a_connection_that_does_not_read_its_answer(port: int) -> None:
+    """A client that requests much and reads nothing is disconnected."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1)
     writer.write(GET)
-    await asyncio.sleep(PATIENCE * 4)
+    await asyncio.sleep(TIMEOUT * 4)
     received = 0
     try:
         while piece := await reader.read(65536):
@@ -152,21 +154,21 @@ async def test_an_answer_that_is_not_taken_ends_its_connection(port: int) -> Non
     writer.close()
 
 
-async def test_who_gets_on_is_served_for_long(port: int) -> None:
-    """A connection with one request after another outlives the time that each of them has."""
+async def test_server_keeps_a_connection_that_sends_one_request_after_another(port: int) -> None:
+    """A connection with one request after another lasts longer than the timeout of each."""
     reader, writer = await asyncio.open_connection(HOST, port)
     began = monotonic()
-    while monotonic() - began < PATIENCE * 3:
+    while monotonic() - began < TIMEOUT * 3:
         writer.write(POST + b"{}")
         answer = await reader.readuntil(b"\r\n\r\n")
         assert b"200" in answer.split(b"\r\n")[0]
         await reader.readexactly(1)
-        await asyncio.sleep(PATIENCE / 5)
+        await asyncio.sleep(TIMEOUT / 5)
     writer.close()
 
 
-async def test_connections_beyond_the_limit_are_told_to_come_back(port: int) -> None:
-    """503 with Retry-After, while those before them are served; with room again, so are others."""
+async def test_server_answers_503_to_connections_beyond_the_limit(port: int) -> None:
+    """503 with Retry-After, while earlier ones are served; later ones are served again."""
     opened = [await asyncio.open_connection(HOST, port) for _ in range(MOST + 3)]
     firsts = []
     for reader, writer in opened:
@@ -184,10 +186,10 @@ async def test_connections_beyond_the_limit_are_told_to_come_back(port: int) -> 
     writer.close()
 
 
-async def test_connections_beyond_the_limit_that_say_nothing_are_not_kept(
+async def test_server_closes_silent_connections_beyond_the_limit(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
-    """Who only opens connections has no more of them open than the limit, for long."""
+    """A client that only opens connections soon has no more of them than the limit."""
     monkeypatch.setattr("grid.connections.TOO_MANY_SECONDS", 0.01)
     opened = [await asyncio.open_connection(HOST, port) for _ in range(MOST + 3)]
     assert [await ended(reader) for reader, _ in opened[MOST:]] == [True] * 3
@@ -222,9 +224,9 @@ class Recorded(asyncio.Transport):
 
 
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
-async def test_an_answer_is_written_at_once(last: bytes) -> None:
+async def test_server_writes_head_and_body_in_one_system_call(last: bytes) -> None:
     """Head and body in one system call, also where the connection is closed behind them."""
-    kind = http_protocol(PATIENCE, Limits(9, 9, 9, 9))
+    kind = http_protocol(TIMEOUT, Limits(9, 9, 9, 9))
     config = uvicorn.Config(make_app(), log_config=None, http=kind)
     transport = Recorded()
     protocol = kind(config=config, server_state=ServerState(), app_state={})
@@ -265,14 +267,14 @@ PIECES = [
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.booleans()), min_size=1, max_size=12))
 @example([(PIECES[2], True), (b"zz\r\n", True)])  # answered 404 before the body goes wrong
 @settings(max_examples=100)
-def test_whatever_a_client_sends_ends_its_own_connection_at_most(
+def test_server_survives_any_bytes_of_a_client(
     pieces: list[tuple[bytes, bool]],
 ) -> None:
     """In any order, with a pause for the answer or without: no error is left to the loop."""
-    told: list[dict[str, object]] = []
+    errors: list[dict[str, object]] = []
 
     async def send() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         async with serve(Limits(9, 9, 9, 9)) as port:
             reader, writer = await asyncio.open_connection(HOST, port)
             with suppress(ConnectionError, TimeoutError):
@@ -288,8 +290,8 @@ def test_whatever_a_client_sends_ends_its_own_connection_at_most(
             other[1].close()
 
     asyncio.run(send())
-    gc.collect()  # a task whose error nobody asked for says so when it goes
-    assert told == []
+    gc.collect()  # a task whose error was never retrieved reports it when it is collected
+    assert errors == []
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_whatever_a_client_sends_ends_its_own_connection_at_most(
         (b"Host: x\r\nTransfer-Encoding: a\r\nTransfer-Encoding: b\r\n", "Transfer-Encoding"),
     ],
 )
-async def test_a_header_that_decides_where_a_request_ends_or_goes_comes_once(
+async def test_server_refuses_a_repeated_framing_or_host_header(
     port: int, lines: bytes, named: str
 ) -> None:
     """400 as a problem document that names it, whatever the service."""
@@ -331,7 +333,7 @@ async def answer_of(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -
     return head.split(b"\r\n")[0]
 
 
-async def test_one_address_does_not_take_the_connections_of_another() -> None:
+async def test_server_limits_connections_by_address() -> None:
     """Beyond its own share it is answered 503, while another address is answered 200."""
     async with serve(Limits(total=6, per_address=4, waiting=6, accepted_at_once=6)) as port:
         held = [await connect(port) for _ in range(4)]
@@ -345,7 +347,7 @@ async def test_one_address_does_not_take_the_connections_of_another() -> None:
         assert b"200" in await answer_of(await connect(port))
 
 
-async def test_an_idle_connection_gives_its_place_to_a_new_one() -> None:
+async def test_server_closes_the_longest_idle_connection_for_a_new_one() -> None:
     """The longest idle one is closed: of the same address, where that has its share already."""
     async with serve(Limits(total=4, per_address=3, waiting=4, accepted_at_once=4)) as port:
         other = await connect(port, "127.0.0.2")
@@ -365,34 +367,34 @@ async def test_an_idle_connection_gives_its_place_to_a_new_one() -> None:
             writer.close()
 
 
-async def test_connections_that_are_refused_do_not_pile_up() -> None:
-    """So many wait to be told 503; what comes beside them is closed at once."""
+async def test_server_bounds_connections_that_wait_for_their_503() -> None:
+    """A limited number waits for its 503; others are closed at once."""
     async with serve(Limits(total=1, per_address=1, waiting=2, accepted_at_once=9)) as port:
         held = await connect(port)
         held[1].write(POST)
-        told = [await connect(port) for _ in range(2)]
+        refused = [await connect(port) for _ in range(2)]
         surplus = [await connect(port) for _ in range(3)]
-        async with asyncio.timeout(PATIENCE / 2):
+        async with asyncio.timeout(TIMEOUT / 2):
             assert all([await ended(reader) for reader, _ in surplus])
-        assert [b"503" in await answer_of(each) for each in told] == [True, True]
+        assert [b"503" in await answer_of(each) for each in refused] == [True, True]
         held[1].close()
 
 
-async def test_the_beginning_of_a_second_header_is_given_no_longer_than_a_request(
+async def test_server_does_not_count_a_partial_second_header_as_idle(
     port: int,
 ) -> None:
-    """Where it came with the first request it is no idle connection, which may wait for long."""
+    """A connection with the beginning of a second request is not idle."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + POST[:9])
     assert b"200" in await reader.readline()
     began = monotonic()
     assert await ended(reader)
-    assert monotonic() - began < PATIENCE * 8  # an idle one has a minute here
+    assert monotonic() - began < TIMEOUT * 8  # an idle one has a minute here
     writer.close()
 
 
-async def test_an_answer_comes_before_that_of_a_later_request_that_is_none(port: int) -> None:
-    """Else a client would take the 400 of what follows for the answer to a request that is good."""
+async def test_server_answers_a_good_request_before_a_malformed_one_behind_it(port: int) -> None:
+    """Otherwise a client would take that 400 for the answer to its valid request."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST + b"{}" + b"x" * 2_000)
     received = await reader.read()
@@ -402,8 +404,8 @@ async def test_an_answer_comes_before_that_of_a_later_request_that_is_none(port:
     writer.close()
 
 
-async def test_requests_that_come_at_once_are_answered_in_their_order(port: int) -> None:
-    """One by one: what is behind a request waits until that is answered."""
+async def test_server_answers_pipelined_requests_in_order(port: int) -> None:
+    """One by one: each request waits until the one before is answered."""
     bodies = [b"1" * number for number in range(1, 9)]
     head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n"
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -414,7 +416,7 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(port: int)
     writer.close()
 
 
-async def test_a_head_without_an_end_is_refused(port: int) -> None:
+async def test_server_refuses_a_head_that_does_not_end(port: int) -> None:
     """400 as a problem document, long before the time for a request is over."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000)
@@ -424,10 +426,10 @@ async def test_a_head_without_an_end_is_refused(port: int) -> None:
     writer.close()
 
 
-async def test_an_error_of_the_app_is_answered_and_ends_the_connection(
+async def test_server_answers_500_and_closes_when_the_app_fails(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """uvicorn answers 500 then; what came behind is not answered at all."""
+    """uvicorn answers 500; requests behind it are not answered."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n" + POST + b"{}")
     received = await reader.read()
@@ -444,7 +446,7 @@ CHUNKED = (b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n")
 @pytest.mark.parametrize("offer", [b"websocket", b"h2c"])
 @pytest.mark.parametrize("framed", [COUNTED, CHUNKED])
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-async def test_an_offer_of_another_protocol_is_ignored(
+async def test_server_ignores_an_upgrade_offer(
     port: int, offer: bytes, framed: tuple[bytes, bytes], pause: float
 ) -> None:
     """The request is answered, with its body, and so is the next one: as RFC 9110, 7.8 has it."""
@@ -463,25 +465,25 @@ async def test_an_offer_of_another_protocol_is_ignored(
 
 @pytest.mark.parametrize("before", [b"", b"\r\n\r\n"])
 @pytest.mark.parametrize("cut", range(1, 66, 8))
-async def test_a_length_of_zero_may_stand_anywhere_in_a_head(
+async def test_server_accepts_content_length_zero_anywhere_in_a_head(
     port: int, before: bytes, cut: int
 ) -> None:
-    """In one packet or two: a head is not over before it is."""
+    """In one packet or two: the head does not end early."""
     reader, writer = await asyncio.open_connection(HOST, port)
     request = before + b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX: y\r\n\r\n"
     writer.write(request[:cut])
     await writer.drain()
     await asyncio.sleep(0.01)
     writer.write(request[cut:])
-    async with asyncio.timeout(PATIENCE * 8):
+    async with asyncio.timeout(TIMEOUT * 8):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         assert await reader.readexactly(1) == b"0"
     writer.close()
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-async def test_what_stands_behind_a_body_is_no_header(port: int, pause: float) -> None:
-    """Whoever checked or removed headers before may have passed it on: RFC 9110, 6.5.1."""
+async def test_server_does_not_take_trailers_for_headers(port: int, pause: float) -> None:
+    """A proxy that checks headers may have passed them on: RFC 9110, 6.5.1."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     await writer.drain()
@@ -492,8 +494,8 @@ async def test_what_stands_behind_a_body_is_no_header(port: int, pause: float) -
     writer.close()
 
 
-async def test_a_method_is_known_wherever_its_bytes_part(port: int) -> None:
-    """The app says which it has: 405, however the request arrives."""
+async def test_server_knows_a_method_split_at_any_byte(port: int) -> None:
+    """The app answers 405 with its methods, however the request arrives."""
     for cut in (1, 2, 3, 4):
         reader, writer = await asyncio.open_connection(HOST, port)
         writer.write(b"\r\n" + b"FLY /echo HTTP/1.1\r\n"[:cut])
@@ -504,7 +506,7 @@ async def test_a_method_is_known_wherever_its_bytes_part(port: int) -> None:
         writer.close()
 
 
-async def test_a_body_is_asked_for_where_the_client_waits_to_be_asked(port: int) -> None:
+async def test_server_answers_expect_100_continue(port: int) -> None:
     """Expect: 100-continue, as curl sends it with a long body."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(POST.replace(b"Host", b"Expect: 100-continue\r\nHost"))

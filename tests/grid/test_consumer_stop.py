@@ -22,8 +22,8 @@ def received(by: PeerConnection, kind: type) -> list[Any]:
     return [each for each in by.received if isinstance(each, kind)]
 
 
-async def test_consumer_requeues_what_comes_after_stop() -> None:
-    """RabbitMQ had sent it before it knew; nobody is to begin with it any more."""
+async def test_consumer_requeues_deliveries_that_come_after_stop() -> None:
+    """RabbitMQ had sent it before it knew of the stop; no work must begin with it."""
     came: list[Delivery] = []
     async with peer() as one:
         one.consumed = lambda to: to.deliver(b"x", "early")
@@ -43,7 +43,7 @@ async def test_consumer_requeues_what_comes_after_stop() -> None:
 
 
 async def test_consumer_does_not_consume_again_after_stop() -> None:
-    """A new link would bring again what is requeued, until RabbitMQ took it for poison."""
+    """A new link would get the requeued messages again, until they count as poison."""
     came: list[Delivery] = []
     async with peer() as one, peer() as other:
         one.consumed = lambda to: to.deliver(b"x", "early")
@@ -58,8 +58,8 @@ async def test_consumer_does_not_consume_again_after_stop() -> None:
             assert not came[0].is_live
 
 
-async def test_consumer_that_is_stopped_while_it_is_set_up_consumes_no_more() -> None:
-    """RabbitMQ has the consumer already, and would bring again what is requeued, for ever."""
+async def test_consumer_stopped_during_its_setup_does_not_consume() -> None:
+    """RabbitMQ has the consumer already, and would redeliver the requeued messages for ever."""
     came: list[Delivery] = []
     async with peer() as one:
         link = consumer(one)

@@ -18,7 +18,7 @@ from grid.runtime import background
 from tests.broker import VirtualHost
 from tests.fake_broker import FakePublisher, turns
 from tests.grid.gate import gate
-from tests.grid.links import PATIENCE, Listener, Seen, eventually, running
+from tests.grid.links import TIMEOUT, Listener, Seen, eventually, running
 
 AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
 CONTROLS = topology.CONTROLS
@@ -55,7 +55,7 @@ class Stream:
 
     async def echo(self) -> Message:
         """Confirm the oldest unconfirmed message, have it read, and return it."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not self.publisher.waiting:  # noqa: ASYNC110  # nothing tells of a publish
                 await asyncio.sleep(0)
         body = self.publisher.waiting[0].body
@@ -78,7 +78,7 @@ async def followed() -> AsyncIterator[Stream]:
         yield stream
 
 
-async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
+async def test_control_log_has_caught_up_when_it_reads_its_own_mark() -> None:
     """Neither the confirm of its mark nor another's mark shows that all before was read."""
     stream = Stream()
     async with background(stream.log.run(stream.reading)):
@@ -94,7 +94,7 @@ async def test_it_has_caught_up_when_it_reads_its_own_mark() -> None:
     assert stream.changes == [drained("s1")]
 
 
-async def test_a_mark_that_does_not_come_back_is_written_again(
+async def test_control_log_writes_another_mark_when_one_does_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If a mark is returned by RabbitMQ, or never read back, another follows."""
@@ -113,7 +113,7 @@ async def test_a_mark_that_does_not_come_back_is_written_again(
             await stream.echo()
 
 
-async def test_no_mark_is_written_that_nobody_would_read() -> None:
+async def test_control_log_writes_no_mark_while_its_reader_is_down() -> None:
     """While the reader's link is down, as at a broker that has no such stream."""
     stream = Stream()
     stream.reading.clear()
@@ -125,7 +125,7 @@ async def test_no_mark_is_written_that_nobody_would_read() -> None:
         assert stream.log.caught_up.is_set()
 
 
-async def test_nothing_is_set_before_all_is_read() -> None:
+async def test_control_log_sets_nothing_before_it_has_caught_up() -> None:
     """Otherwise a change could have a version that is too old."""
     stream = Stream()
     with pytest.raises(BrokerUnavailable, match="still being read"):
@@ -133,7 +133,7 @@ async def test_nothing_is_set_before_all_is_read() -> None:
     assert stream.sent() == []
 
 
-async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
+async def test_control_log_writes_all_controls_with_each_change() -> None:
     """The newest message alone says everything, also what was set back to its default."""
     async with followed() as stream:
         stream.bring(drained("s1"), Control("s2", AVAILABLE, None, 4))
@@ -143,7 +143,7 @@ async def test_what_is_set_goes_out_with_all_that_was_ever_set() -> None:
         assert await setting == stream.log.get("s2") == stream.changes[-1]
 
 
-async def test_a_change_counts_once_it_is_read_back() -> None:
+async def test_control_log_reports_a_change_once_it_is_read_back() -> None:
     """RabbitMQ's confirm does not show whether another writer's change came before."""
     async with followed() as stream:
         setting = asyncio.create_task(stream.log.set("s1", to(DRAINING, None), 5))
@@ -156,7 +156,7 @@ async def test_a_change_counts_once_it_is_read_back() -> None:
         assert await setting == drained("s1")
 
 
-async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
+async def test_control_log_repeats_a_change_that_was_overtaken() -> None:
     """A change that was overtaken is not reported as done."""
     async with followed() as stream:
         setting = asyncio.create_task(stream.log.set("s1", to(AVAILABLE, 5), 5))
@@ -168,7 +168,7 @@ async def test_a_change_that_lost_to_one_not_read_yet_is_made_anew() -> None:
         assert await setting == Control("s1", AVAILABLE, 5, 9)
 
 
-async def test_a_change_made_at_once_with_that_of_another_api_is_made_to_it() -> None:
+async def test_control_log_applies_a_simultaneous_change_to_the_other_apis_state() -> None:
     """Both wrote the same version; fields left out keep what the other has set."""
     async with followed() as stream:
         change = asyncio.create_task(
@@ -182,7 +182,7 @@ async def test_a_change_made_at_once_with_that_of_another_api_is_made_to_it() ->
         assert await change == Control("s1", DRAINING, 2, 2)
 
 
-async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same() -> None:
+async def test_control_log_does_not_repeat_a_change_replaced_later() -> None:
     """It is not made again over the later one."""
     async with followed() as stream:
         setting = asyncio.create_task(stream.log.set("s1", to(AVAILABLE, 5), 5))
@@ -194,7 +194,7 @@ async def test_a_change_that_is_replaced_just_afterwards_was_made_all_the_same()
         assert stream.log.get("s1") == drained("s1", 2)
 
 
-async def test_changes_of_one_writer_wait_for_each_other() -> None:
+async def test_control_log_makes_changes_one_after_another() -> None:
     """The second message includes the first, so that it says everything as well."""
     async with followed() as stream:
         both = [
@@ -206,7 +206,7 @@ async def test_changes_of_one_writer_wait_for_each_other() -> None:
         await asyncio.gather(*both)
 
 
-async def test_of_two_changes_at_once_neither_undoes_the_other() -> None:
+async def test_control_log_keeps_both_of_two_simultaneous_changes() -> None:
     """Each applies to the state when its turn comes, not to the state when it was requested."""
     async with followed() as stream:
         both = [
@@ -249,13 +249,15 @@ def silent(_: Stream) -> None:
     ("trouble", "words"),
     [
         (away, "away"),
-        (blocked, "no messages now"),
+        (blocked, "blocks publishers"),
         (refused, "refused"),
-        (not_read, "s1: was not read back"),
+        (not_read, "s1: the change was not read back"),
         (silent, "within 0.05 s"),
     ],
 )
-async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], words: str) -> None:
+async def test_control_log_reports_why_a_change_failed(
+    trouble: Callable[[Stream], None], words: str
+) -> None:
     """One error with the reason; and nothing is published later that was reported as failed."""
     async with followed() as stream:
         trouble(stream)
@@ -266,7 +268,7 @@ async def test_what_cannot_be_set_is_said(trouble: Callable[[Stream], None], wor
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
+async def test_control_log_restates_controls_after_many_marks(more: int) -> None:
     """If the newest message with controls is far back, all controls are written again."""
     stream = Stream()
     known = drained("s1"), Control("s2", AVAILABLE, None, 2)
@@ -282,7 +284,7 @@ async def test_many_marks_do_not_push_out_what_is_known(more: int) -> None:
     assert len(stream.changes) == 2
 
 
-async def test_a_stream_that_may_be_new_is_told_all_again() -> None:
+async def test_control_log_restates_controls_to_a_stream_that_lost_them() -> None:
     """After a break of the reader's link; unless the new stream has them already."""
     async with followed() as stream:
         stream.bring(drained("s1"), drained("s2"))
@@ -298,11 +300,11 @@ async def test_a_stream_that_may_be_new_is_told_all_again() -> None:
         assert stream.log.caught_up.is_set()
 
 
-async def test_what_is_malformed_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_control_log_skips_malformed_messages(caplog: pytest.LogCaptureFixture) -> None:
     """The stream keeps its messages for good, so one bad message must not end every service."""
     async with followed() as stream:
         stream.log.read(b"nonsense")
-        assert "passed over in the controls" in caplog.text
+        assert "skipped a message of charge.controls" in caplog.text
         stream.bring(drained("s1"))
         assert stream.changes == [drained("s1")]
 
@@ -322,69 +324,74 @@ class Follower:
         """Run it, and yield it once it has caught up."""
         reading = self.reader.run(read=self.log.read, forget=self.log.forget)
         async with background(self.publisher.run(), reading, self.log.run(self.reader.up)):
-            await asyncio.wait_for(self.log.caught_up.wait(), PATIENCE)
+            await asyncio.wait_for(self.log.caught_up.wait(), TIMEOUT)
             yield self
 
 
 @pytest.mark.integration
-async def test_who_follows_knows_and_who_comes_later_learns(vhost: VirtualHost) -> None:
+async def test_control_log_readers_agree_whenever_they_start(vhost: VirtualHost) -> None:
     """Two apis set different substations at once; a dispatcher started later knows both."""
     one, other = (Follower(vhost.url("api"), name) for name in ("api-1", "api-2"))
     async with one.follow(), other.follow():
         await asyncio.gather(
-            one.log.set("s1", to(DRAINING, None), PATIENCE),
-            other.log.set("s2", to(AVAILABLE, 3), PATIENCE),
+            one.log.set("s1", to(DRAINING, None), TIMEOUT),
+            other.log.set("s2", to(AVAILABLE, 3), TIMEOUT),
         )
         expected = {"s1": drained("s1"), "s2": Control("s2", AVAILABLE, 3, 1)}
         await eventually(lambda: one.known == other.known == expected, "both know both")
         async with Follower(vhost.url("dispatcher"), "dispatcher").follow() as late:
             assert late.known == expected
-            back = await other.log.set("s1", to(AVAILABLE, None), PATIENCE)
+            back = await other.log.set("s1", to(AVAILABLE, None), TIMEOUT)
             await eventually(lambda: late.known["s1"] == one.known["s1"] == back, "all know")
             assert back == Control("s1", AVAILABLE, None, 2)
         assert [seen for each in (one, other, late) for seen in each.seen.ups()] == [True] * 6
 
 
 @pytest.mark.integration
-async def test_what_was_set_outlives_rabbitmq(vhost: VirtualHost) -> None:
+async def test_control_log_survives_a_restart_of_rabbitmq(vhost: VirtualHost) -> None:
     """A restart of the node keeps it, and its readers go on by themselves."""
     async with Follower(vhost.url("api"), "api-1").follow() as one:
-        await one.log.set("s1", to(DRAINING, None), PATIENCE)
+        await one.log.set("s1", to(DRAINING, None), TIMEOUT)
         await asyncio.to_thread(vhost.broker.restart)
-        await asyncio.wait_for(one.publisher.up.wait(), PATIENCE)
+        await asyncio.wait_for(one.publisher.up.wait(), TIMEOUT)
         async with AsyncExitStack() as stack:
             new = Follower(vhost.url("dispatcher"), "dispatcher")
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await stack.enter_async_context(new.follow())
             assert new.known == {"s1": drained("s1")}
-            await asyncio.wait_for(one.reader.up.wait(), PATIENCE)
-            await one.log.set("s1", to(AVAILABLE, 2), PATIENCE)
+            await asyncio.wait_for(one.reader.up.wait(), TIMEOUT)
+            await one.log.set("s1", to(AVAILABLE, 2), TIMEOUT)
             await eventually(lambda: new.known["s1"].limit == 2, "the new one knows")
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("cut_off", [False, True])
-async def test_a_stream_made_anew_learns_what_was_set(vhost: VirtualHost, cut_off: bool) -> None:  # noqa: FBT001
+async def test_control_log_restates_controls_to_a_redeclared_stream(
+    vhost: VirtualHost,
+    cut_off: bool,  # noqa: FBT001
+) -> None:
     """If the stream is deleted, a service writes everything again, also if it was cut off then."""
     listener = Listener(vhost.url("api"), CONTROLS, "first")
     async with (
-        gate(vhost.url("api")) as way,
-        Follower(way.url, "api-1").follow() as one,
+        gate(vhost.url("api")) as proxy,
+        Follower(proxy.url, "api-1").follow() as one,
         running(Declarer("declarer", [vhost.url()], Seen())) as declarer,
     ):
         for _ in range(3):
-            await one.log.set("s1", to(DRAINING, None), PATIENCE)
+            await one.log.set("s1", to(DRAINING, None), TIMEOUT)
         if cut_off:
-            await way.close()
+            await proxy.close()
         path = f"/api/queues/{quote(vhost.name)}/{CONTROLS}"
         await asyncio.to_thread(vhost.broker.request, "DELETE", path)
         await eventually(lambda: not one.reader.connected, "the link breaks")
         await declarer.queue(topology.CONTROLS_STREAM)
         if cut_off:
-            await way.open()
+            await proxy.open()
         async with listener.running():
-            told = encode_of(drained("s1", 3))
-            await eventually(lambda: any(told in each for each in listener.bodies), "it is told")
+            expected = encode_of(drained("s1", 3))
+            await eventually(
+                lambda: any(expected in each for each in listener.bodies), "it is told"
+            )
 
 
 def encode_of(control: Control) -> bytes:

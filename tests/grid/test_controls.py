@@ -42,7 +42,7 @@ def merged(*messages: Message) -> tuple[Control, ...]:
 @THOROUGH
 @given(control_messages)
 @example(Message())
-def test_what_is_encoded_is_decoded(message: Message) -> None:
+def test_controls_message_is_decoded_as_it_was_encoded(message: Message) -> None:
     """Any message comes back as it was."""
     assert decode(encode(message)) == message
 
@@ -52,7 +52,7 @@ def test_what_is_encoded_is_decoded(message: Message) -> None:
 @example(b'{"controls":{}}')
 @example(b'{"controls":""}')
 @example(b'{"controls":[{"substation":"a","state":[],"limit":null,"version":1}]}')
-def test_any_bytes_give_a_message_or_one_error(content: bytes) -> None:
+def test_controls_decode_any_bytes_or_raise_malformed_message(content: bytes) -> None:
     """Whatever lies in the stream, its reader gets a message or ``MalformedMessage``."""
     try:
         found = decode(content)
@@ -70,16 +70,16 @@ def test_any_bytes_give_a_message_or_one_error(content: bytes) -> None:
         ("version", [None, 0, -1, 1.0, True, "1", 10**400]),
     ],
 )
-def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
+def test_control_of_another_shape_is_refused(field: str, wrong: list[Any]) -> None:
     """A control of another shape is refused, since the dispatcher uses it unchecked."""
     assert decode(body())
     for value in wrong:
-        with pytest.raises(MalformedMessage, match="not what operators have set"):
+        with pytest.raises(MalformedMessage, match="not a message of controls"):
             decode(body(**{field: value}))
 
 
 @pytest.mark.parametrize("field", GOOD)
-def test_a_control_is_whole(field: str) -> None:
+def test_control_that_lacks_a_field_is_refused(field: str) -> None:
     """One that lacks a field is refused, and the whole message with it."""
     rest = {name: value for name, value in GOOD.items() if name != field}
     with pytest.raises(MalformedMessage):
@@ -90,20 +90,20 @@ def test_a_control_is_whole(field: str) -> None:
     "content",
     [b"", b"null", b"[]", b"7", b"\xff", b"{}", b'{"controls":[],"marker":1}', nested(30_000)],
 )
-def test_what_is_no_message_is_refused(content: bytes) -> None:
+def test_controls_refuse_what_is_no_message(content: bytes) -> None:
     """What is not even an object with controls is refused the same way."""
-    with pytest.raises(MalformedMessage, match="not what operators have set"):
+    with pytest.raises(MalformedMessage, match="not a message of controls"):
         decode(content)
 
 
-def test_an_error_repeats_little() -> None:
+def test_controls_error_cuts_a_long_value() -> None:
     """A long value is cut where the error repeats it: it goes to a log."""
     with pytest.raises(MalformedMessage) as wrong:
         decode(body(state="x" * 10_000))
     assert len(str(wrong.value)) < 300
 
 
-def test_the_form_on_the_wire() -> None:
+def test_controls_message_has_its_documented_json() -> None:
     """One JSON object; fields that a newer writer adds are ignored."""
     message = Message((Control("s1", DRAINING, None, 2),), "mark")
     text = '{"substation":"s1","state":"draining","limit":null,"version":2}'
@@ -112,13 +112,13 @@ def test_the_form_on_the_wire() -> None:
     assert decode(newer) == Message((Control("s1", DRAINING, 3, 1),))
 
 
-def test_without_a_word_a_substation_is_available_without_limit() -> None:
+def test_controls_default_to_available_without_limit() -> None:
     """That holds for a substation that no operator has ever set."""
     assert Controls().get("s1") == Control("s1", AVAILABLE, None, 0)
     assert Controls().all() == ()
 
 
-def test_a_change_wins_over_what_it_replaces_and_taking_it_back_over_the_change() -> None:
+def test_controls_keep_the_newest_version_in_any_order() -> None:
     """However late the older messages come, and however often."""
     known = Controls()
     drained = known.changed("s1", DRAINING, None)
@@ -130,13 +130,13 @@ def test_a_change_wins_over_what_it_replaces_and_taking_it_back_over_the_change(
     assert known.all() == (back,)
 
 
-def test_two_writers_at_once_lose_nothing_of_different_substations() -> None:
+def test_controls_of_different_substations_merge() -> None:
     """Neither message has the other's change; who reads both has both."""
     one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s2", AVAILABLE, 3)
     assert merged(Message((one,)), Message((other,))) == (one, other)
 
 
-def test_of_two_changes_at_once_the_earlier_in_the_stream_counts() -> None:
+def test_controls_of_equal_version_keep_the_earlier_in_the_stream() -> None:
     """Both have the same version, every reader sees them in the same order, and its writer, too."""
     one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s1", AVAILABLE, 3)
     assert merged(Message((one,)), Message((other,))) == (one,)
@@ -145,24 +145,22 @@ def test_of_two_changes_at_once_the_earlier_in_the_stream_counts() -> None:
 
 @THOROUGH
 @given(st.lists(control_messages, max_size=6), st.integers(0, 6))
-def test_one_message_of_all_that_is_known_tells_as_much_as_all_before(
+def test_controls_one_full_message_replaces_all_before_it(
     messages: list[Message], after: int
 ) -> None:
     """So retention may drop what came before it, and telling it again changes nothing."""
-    all_told = Message(merged(*messages[:after]))
+    joined = Message(merged(*messages[:after]))
     rest = messages[after:]
-    assert (
-        merged(all_told, *rest) == merged(*messages[:after], all_told, *rest) == merged(*messages)
-    )
+    assert merged(joined, *rest) == merged(*messages[:after], joined, *rest) == merged(*messages)
 
 
 @THOROUGH
 @given(st.lists(set_controls, max_size=8))
-def test_what_changed_is_told_and_nothing_else(controls: list[Control]) -> None:
+def test_controls_merge_returns_exactly_what_changed(controls: list[Control]) -> None:
     """A reader that gets each change knows the same as one that asks for the state."""
-    known, told = Controls(), dict[str, Control]()
+    known, reported = Controls(), dict[str, Control]()
     for each in controls:
         for changed in known.merge([each]):
-            assert told.get(changed.substation) != changed
-            told[changed.substation] = changed
-    assert tuple(told[name] for name in sorted(told)) == known.all()
+            assert reported.get(changed.substation) != changed
+            reported[changed.substation] = changed
+    assert tuple(reported[name] for name in sorted(reported)) == known.all()

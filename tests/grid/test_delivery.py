@@ -61,7 +61,7 @@ class Channel:
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 async def test_delivery_is_settled_once(first: str, second: str) -> None:
-    """RabbitMQ would close the channel over a second word on it."""
+    """RabbitMQ would close the channel over a second acknowledgement."""
     channel = Channel()
     (one,) = channel.deliver()
     assert one.is_live
@@ -76,7 +76,7 @@ async def test_delivery_is_settled_once(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_delivery_of_a_channel_that_is_gone_sends_nothing(end: str) -> None:
+async def test_delivery_of_a_closed_channel_sends_nothing(end: str) -> None:
     """RabbitMQ has the message back, and delivers it again, perhaps to another."""
     channel = Channel()
     one, other = channel.deliver(2)
@@ -90,7 +90,7 @@ async def test_delivery_of_a_channel_that_is_gone_sends_nothing(end: str) -> Non
 
 
 async def test_acknowledgements_of_one_turn_are_one_frame() -> None:
-    """Whatever their order, nothing before the turn ends, and all of it by then."""
+    """Whatever their order, nothing is sent before the turn ends, and everything by then."""
     channel = Channel()
     deliveries = channel.deliver(5)
     for each in (deliveries[2], deliveries[0], deliveries[1]):
@@ -111,7 +111,7 @@ async def test_acknowledgement_behind_a_delivery_in_hand_goes_alone() -> None:
     assert channel.frames == [frames.ack(1, 2), frames.ack(1, 3)]
 
 
-async def test_acknowledgement_waits_for_those_before_it_where_that_is_asked_for() -> None:
+async def test_acknowledgement_waits_for_those_before_it_if_a_gap_is_allowed() -> None:
     """One frame does for all of them where the gap closes in time; it does not wait for ever."""
     channel = Channel(gap_seconds=GAP_SECONDS)
     first, second, _, fourth = channel.deliver(4)
@@ -125,7 +125,7 @@ async def test_acknowledgement_waits_for_those_before_it_where_that_is_asked_for
 
 
 @pytest.mark.parametrize("end", ["requeue", "reject"])
-async def test_what_is_given_back_goes_behind_what_was_acknowledged_before(end: str) -> None:
+async def test_requeue_is_sent_behind_earlier_acknowledgements(end: str) -> None:
     """At once, in the order in which they were settled; the gap that it leaves is none."""
     channel = Channel(gap_seconds=GAP_SECONDS)
     first, second, third, fourth, fifth = channel.deliver(5)
@@ -140,8 +140,8 @@ async def test_what_is_given_back_goes_behind_what_was_acknowledged_before(end: 
     assert len(channel.frames) == 4
 
 
-async def test_what_is_flushed_is_sent_whatever_is_before_it() -> None:
-    """A service that ends must not leave what it has done to be done again."""
+async def test_flush_sends_acknowledgements_behind_a_gap() -> None:
+    """A service that ends must not leave finished work to be redelivered."""
     channel = Channel(gap_seconds=3_600)
     deliveries = channel.deliver(4)
     for each in (deliveries[0], deliveries[1], deliveries[3]):
@@ -162,7 +162,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from([0.0, 1e-6]))
-def test_no_order_of_things_settles_a_delivery_twice(
+def test_delivery_is_settled_once_in_any_order_of_events(
     steps: list[tuple[str, int]], gap_seconds: float
 ) -> None:
     """In any order: each delivery ends as it was told first, and only what was told ends.
@@ -188,9 +188,9 @@ async def _go_through(steps: list[tuple[str, int]], gap_seconds: float) -> None:
     story.check()
     assert failed == []
     raise_violations()
-    told, channel = story.told, story.channel
-    assert {tag: how for how, tag in channel.ended} == told
-    assert channel.outstanding.keys() == channel.delivered() - told.keys()
+    settled, channel = story.settled, story.channel
+    assert {tag: how for how, tag in channel.ended} == settled
+    assert channel.outstanding.keys() == channel.delivered() - settled.keys()
 
 
 class Story:
@@ -199,7 +199,7 @@ class Story:
     def __init__(self, gap_seconds: float) -> None:
         self._gap_seconds = gap_seconds
         self.channel = Channel(gap_seconds)
-        self.told: dict[int, str] = {}  # what was first done with deliveries of this channel
+        self.settled: dict[int, str] = {}  # what was first done with deliveries of this channel
         self._pool: list[tuple[Channel, Delivery]] = []
         self._gone: list[tuple[Channel, list[bytes]]] = []  # with the frames until they went
 
@@ -212,20 +212,20 @@ class Story:
         elif step == "end":
             self.channel.acknowledger.end()
             self._gone.append((self.channel, list(self.channel.frames)))
-            self.channel, self.told = Channel(self._gap_seconds), {}
+            self.channel, self.settled = Channel(self._gap_seconds), {}
         elif self._pool:
             channel, one = self._pool[number % len(self._pool)]
-            assert one.is_live == (channel is self.channel and int(one.id or 0) not in self.told)
+            assert one.is_live == (channel is self.channel and int(one.id or 0) not in self.settled)
             ENDS[step](one)
             assert not one.is_live
             if channel is self.channel:
-                self.told.setdefault(int(one.id or 0), step)
+                self.settled.setdefault(int(one.id or 0), step)
 
     def check(self) -> None:
         """Compare what RabbitMQ was sent with what was done first."""
         ended = self.channel.ended
-        assert {tag: how for how, tag in ended}.items() <= self.told.items()
-        given_back = [tag for tag, how in self.told.items() if how != "ack"]
+        assert {tag: how for how, tag in ended}.items() <= self.settled.items()
+        given_back = [tag for tag, how in self.settled.items() if how != "ack"]
         assert [tag for how, tag in ended if how != "ack"] == given_back
         for channel, until in self._gone:
             assert channel.frames == until, "a channel that is gone sends nothing"
@@ -273,7 +273,7 @@ async def test_delivery_of_an_old_channel_settles_nothing_on_the_new_one(end: st
     assert live_when_lost == [False]
 
 
-async def test_link_that_ends_acknowledges_what_is_settled() -> None:
+async def test_link_that_ends_sends_pending_acknowledgements() -> None:
     """Also what waited for those before it; a connection that closes has it all before."""
     came: list[Delivery] = []
 
@@ -298,10 +298,10 @@ async def test_link_that_ends_acknowledges_what_is_settled() -> None:
         came[0].ack()
 
 
-async def test_consumer_that_failed_over_a_settled_delivery_does_not_reject_it() -> None:
-    """The mistake came after the acknowledgement: a second word would cost the channel."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+async def test_consumer_does_not_reject_a_settled_delivery_when_its_callback_fails() -> None:
+    """The error came after the acknowledgement: a reject would close the channel."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
     def deliver(delivery: Delivery) -> None:
         delivery.ack()
@@ -314,11 +314,11 @@ async def test_consumer_that_failed_over_a_settled_delivery_does_not_reject_it()
             await eventually(lambda: settled(one.connections[0]), "it is acknowledged")
             await asyncio.sleep(0.05)  # for what might still come
         assert settled(one.connections[0]) == [("ack", 1)]
-    assert len(told) == 1
+    assert len(errors) == 1
 
 
 async def test_stream_reader_acknowledges_many_at_once() -> None:
-    """A frame makes room for as many as were read since the last one, and none stays for ever."""
+    """One frame acknowledges all that were read since the last, and none stays for ever."""
     read: list[bytes] = []
 
     def consumed(to: PeerConnection) -> None:

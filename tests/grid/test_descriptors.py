@@ -39,7 +39,7 @@ class FakeSystem:
         (FakeSystem(256, -1), (256, sys.maxsize), (-1, -1)),
     ],
 )
-def test_the_soft_limit_becomes_the_hard_one(
+def test_descriptors_soft_limit_is_raised_to_the_hard_one(
     monkeypatch: pytest.MonkeyPatch,
     system: FakeSystem,
     found: tuple[int, int],
@@ -54,7 +54,7 @@ def test_the_soft_limit_becomes_the_hard_one(
     assert limits(found[1], 2000, None).total == min(2000, found[1] // 2)
 
 
-def test_errors_that_pass_by_themselves_are_told_from_others() -> None:
+def test_descriptors_exhaustion_is_told_from_other_errors() -> None:
     """Files and buffers are there again soon; a file that does not exist is not."""
     assert is_exhausted(OSError(errno.EMFILE, "Too many open files"))
     assert is_exhausted(OSError(errno.ENFILE, "Too many open files in system"))

@@ -31,7 +31,7 @@ def read(detail: bytes) -> Event:
 def test_detail_that_was_read_is_the_dict_that_was_written(
     detail: dict[str, Any], name: str
 ) -> None:
-    """By name, in its order, in a comparison, and written again."""
+    """By name, in order, in comparisons, and when it is written again."""
     written = Event(State.ASSIGNED, 1.0, "a", detail=detail)
     (found,) = events.decode(events.encode([written]))
     assert found.detail.get(name, "none") == detail.get(name, "none")
@@ -42,7 +42,7 @@ def test_detail_that_was_read_is_the_dict_that_was_written(
     assert events.encode([found]) == events.encode([written])
 
 
-def test_event_reader_reads_no_decision_for_a_name_that_it_does_not_hold() -> None:
+def test_detail_lookup_of_a_missing_name_does_not_decode_the_decision() -> None:
     """A dispatcher asks each of its own decisions how often its job was replayed."""
     event = read(b'{"policy":"least","candidates":[{"load":1.5}]}')
     assert isinstance(event.detail, Detail)
@@ -53,15 +53,15 @@ def test_event_reader_reads_no_decision_for_a_name_that_it_does_not_hold() -> No
     assert event.detail.is_read
 
 
-def test_event_reader_finds_a_name_however_it_is_written() -> None:
-    """Another program may escape any letter."""
+def test_detail_finds_a_name_written_with_escapes() -> None:
+    """Another program may escape any character."""
     assert parking.replays(read(b'{"repl\\u0061ys":3}').detail) == 3
     assert parking.replays(read(b'{ "replays" : 3 }').detail) == 3
 
 
 @pytest.mark.parametrize("detail", [b"{}", b"{ }", b'{"a":1,"a":{}}'])
 def test_event_with_an_empty_detail_is_written_without_it(detail: bytes) -> None:
-    """As every version did."""
+    """Every version has written it so."""
     again = events.encode([read(detail)])
     assert (b"detail" in again) == (detail not in (b"{}", b"{ }"))
 
@@ -75,7 +75,7 @@ def test_event_with_an_empty_detail_is_written_without_it(detail: bytes) -> None
         (b'{"a":%b}' % MANY_DIGITS, {}),
     ],
 )
-def test_event_reader_goes_on_over_numbers_and_text_that_msgspec_refuses(
+def test_event_reader_accepts_numbers_and_text_that_only_python_json_reads(
     detail: bytes, fields: dict[str, Any]
 ) -> None:
     """What Python's ``json`` takes is there; what even that does not take is left out."""
@@ -89,8 +89,8 @@ def test_event_with_a_detail_that_is_no_object_is_refused(detail: bytes) -> None
         read(detail)
 
 
-def test_event_with_a_detail_too_deep_is_refused_when_it_is_read() -> None:
-    """Not when somebody asks for it: then nobody is there to answer for it."""
+def test_event_with_a_detail_nested_too_deep_is_refused() -> None:
+    """Not when it is looked up: then the error could no longer be handled."""
     assert read(b'{"a":%b}' % nested(DEEPEST - 1))
     for depth in (DEEPEST, 500, 900, 2_000):
         with pytest.raises(MalformedMessage):

@@ -56,7 +56,7 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_one_turn_is_one_message() -> None:
+async def test_event_writer_joins_events_of_one_turn_in_one_message() -> None:
     """Hundreds of events in one turn of the loop are one message, in their order."""
     fake, log = writer()
     several = [event(number) for number in range(event_log.MESSAGE_EVENTS - 1)]
@@ -68,7 +68,7 @@ async def test_one_turn_is_one_message() -> None:
     assert fake.targets == [(topology.EVENTS_EXCHANGE, provenance.API)]
 
 
-async def test_a_message_is_bounded() -> None:
+async def test_event_writer_bounds_the_size_of_a_message() -> None:
     """However many events one turn has, no message is too large for RabbitMQ."""
     fake, log = writer()
     several = [event(number) for number in range(2 * event_log.MESSAGE_EVENTS + 1)]
@@ -80,7 +80,7 @@ async def test_a_message_is_bounded() -> None:
     assert [each for body in fake.bodies for each in events.decode(body)] == several
 
 
-async def test_turns_keep_their_order_and_have_ids_of_their_own() -> None:
+async def test_event_writer_keeps_order_and_unique_ids_over_turns() -> None:
     """RabbitMQ's answers are matched by id, so no two messages of a writer share one."""
     fake, log = writer()
     for number in range(5):
@@ -91,7 +91,7 @@ async def test_turns_keep_their_order_and_have_ids_of_their_own() -> None:
     assert all(each.startswith("test-") for each in fake.ids)
 
 
-async def test_nothing_is_written_where_nothing_happened() -> None:
+async def test_event_writer_writes_no_empty_message() -> None:
     """An empty message would be noise in the stream."""
     fake, log = writer()
     log.flush()
@@ -102,7 +102,7 @@ async def test_nothing_is_written_where_nothing_happened() -> None:
     assert len(fake.bodies) == 1
 
 
-async def test_flushing_does_not_wait_for_the_turn() -> None:
+async def test_event_writer_flush_does_not_wait_for_the_turn() -> None:
     """Collected events are sent before a service ends."""
     fake, log = writer()
     log.write(event(1))
@@ -112,7 +112,9 @@ async def test_flushing_does_not_wait_for_the_turn() -> None:
     assert [events.decode(body) for body in fake.bodies] == [[event(1)], [event(2)]]
 
 
-async def test_what_is_not_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_writer_retries_events_that_were_not_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A stream that is not there yet gets the same events later, with one outcome each."""
     monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
     fake, log = writer()
@@ -129,7 +131,9 @@ async def test_what_is_not_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     assert answers == [True]
 
 
-async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_writer_reports_an_outcome_for_every_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each event's writer learns whether RabbitMQ confirmed it, or refused or returned it."""
     monkeypatch.setattr(event_log, "TRIES", 1)
     fake, log = writer()
@@ -158,7 +162,7 @@ async def test_every_event_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-async def test_an_answer_may_write_the_next_event() -> None:
+async def test_event_writer_accepts_an_event_from_within_a_callback() -> None:
     """An event written from within a callback is a new message, neither lost nor sent twice."""
     fake, log = writer()
     log.write(event(1), lambda _: log.write(event(2)))
@@ -269,7 +273,7 @@ async def test_finishing_writes_what_waits() -> None:
     await finishing
 
 
-async def test_finishing_waits_for_what_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_writer_finish_waits_for_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that ends does not lose events that the stream has not taken yet."""
     monkeypatch.setattr(event_log, "RETRY_SECONDS", 0)
     fake, log = writer()

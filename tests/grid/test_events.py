@@ -27,7 +27,7 @@ def line(**fields: object) -> bytes:
 @example([])
 @example([Event("queued", 1.0, "a", reason="a\nb\r\u2028c\ud800")])
 @example([Event("charging", 1.0, "a", counts=Counts(0, 0, 0, 0, 0))])
-def test_what_is_encoded_is_decoded(several: list[Event]) -> None:
+def test_events_are_decoded_as_they_were_encoded(several: list[Event]) -> None:
     """Events are read back unchanged and in order, whatever their texts contain."""
     assert decode(encode(several)) == several
 
@@ -36,7 +36,7 @@ def test_what_is_encoded_is_decoded(several: list[Event]) -> None:
 @given(bodies(FIELDS) | st.lists(bodies(FIELDS), max_size=3).map(b"\n".join))
 @example(b'{"kind":[],"at":1,"job":"a"}')
 @example(b'{"kind":{},"at":1,"job":"a"}')
-def test_any_bytes_give_events_or_one_error(content: bytes) -> None:
+def test_events_decode_any_bytes_or_raise_malformed_message(content: bytes) -> None:
     """Whatever lies in the stream, its reader gets events or ``MalformedMessage``."""
     try:
         found = decode(content)
@@ -47,13 +47,13 @@ def test_any_bytes_give_events_or_one_error(content: bytes) -> None:
 
 @THOROUGH
 @given(st.lists(all_events, min_size=1, max_size=3), st.sampled_from([b"{}", b"", b"nonsense"]))
-def test_one_wrong_line_spoils_the_message(several: list[Event], wrong: bytes) -> None:
+def test_events_message_with_one_wrong_line_is_refused(several: list[Event], wrong: bytes) -> None:
     """Half a message never counts as the whole."""
     with pytest.raises(MalformedMessage, match="not an event"):
         decode(encode(several) + b"\n" + wrong + b"\n")
 
 
-def test_an_event_is_one_short_line() -> None:
+def test_event_is_one_line_with_only_the_fields_set() -> None:
     """The encoding: one line each, with only the fields that are set."""
     body = encode([Event(State.QUEUED, 1.5, job="a"), Event(MARKER, 2, job="b", attempt=1)])
     assert body.splitlines() == [
@@ -62,7 +62,7 @@ def test_an_event_is_one_short_line() -> None:
     ]
 
 
-def test_what_the_substations_look_like_needs_no_job() -> None:
+def test_event_without_a_job_is_accepted_for_snapshots_only() -> None:
     """A snapshot of all substations concerns no job; every other event does."""
     assert decode(b'{"kind":"substations","at":1}') == [Event(SUBSTATIONS, 1)]
     for wrong in (b'{"kind":"marker","at":1}', b'{"kind":"substations","at":1,"job":[]}'):
@@ -89,7 +89,7 @@ def test_what_the_substations_look_like_needs_no_job() -> None:
         ("detail", [1, "a", [], True]),
     ],
 )
-def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
+def test_event_with_a_field_of_another_shape_is_refused(field: str, wrong: list[Any]) -> None:
     """An event of another shape is refused: its readers count and date with it unchecked."""
     assert decode(line())
     for value in wrong:
@@ -111,20 +111,20 @@ def test_every_field_has_its_shape(field: str, wrong: list[Any]) -> None:
         b'{"kind":"queued","at":1,"job":"a","counts":' + nested(900) + b"}",
     ],
 )
-def test_what_is_no_object_is_refused(content: bytes) -> None:
+def test_event_that_is_no_object_is_refused(content: bytes) -> None:
     """What is not even an object of events' fields is refused the same way."""
     with pytest.raises(MalformedMessage, match="not an event"):
         decode(content)
 
 
-def test_an_error_repeats_little() -> None:
+def test_event_error_cuts_a_long_line() -> None:
     """A long line is cut where the error repeats it: it goes to a log."""
     with pytest.raises(MalformedMessage) as wrong:
         decode(line(reason="x" * 10_000, kind="charged"))
     assert len(str(wrong.value)) < 300
 
 
-def test_an_unknown_field_is_ignored() -> None:
+def test_event_with_an_unknown_field_is_accepted() -> None:
     """A newer writer may add a field, since services are upgraded one by one."""
     assert decode(b'{"kind":"queued","at":1,"job":"a","colour":"red"}') == [
         Event(State.QUEUED, 1, job="a")

@@ -12,15 +12,15 @@ from grid.errors import ConfigurationError
 from grid.files import content_of, text_of
 
 
-def test_content_is_that_of_the_file_a_link_leads_to(tmp_path: Path) -> None:
-    """A link may be exchanged."""
+def test_file_content_follows_a_link(tmp_path: Path) -> None:
+    """A link may be replaced while it is used."""
     (tmp_path / "one").write_bytes(b"1")
     (tmp_path / "link").symlink_to("one")
     assert content_of(tmp_path / "link") == b"1"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "socket", "device", "link to a fifo"])
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
+def test_file_that_is_not_regular_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
     """``open`` would wait for a writer of a FIFO for ever."""
     path = tmp_path / "file"
     if kind == "fifo":
@@ -38,8 +38,8 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind
         content_of(path)
 
 
-def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    """It is read no further than its bound."""
+def test_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """It is not read beyond the limit."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10)
     assert content_of(path, 10) == b"x" * 10
@@ -47,7 +47,7 @@ def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
         content_of(path, 9)
 
 
-def test_a_file_of_settings_is_bounded() -> None:
-    """One that never ends is named, with its variable."""
+def test_settings_refuse_a_password_file_without_end() -> None:
+    """A file without end is named, with its variable."""
     with pytest.raises(ConfigurationError, match="KEYS=/dev/zero: is longer than 1048576 bytes"):
         text_of("KEYS", Path("/dev/zero"))

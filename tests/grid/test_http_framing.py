@@ -74,17 +74,17 @@ def passed_on(request: bytes) -> bytes:
     st.sampled_from(GOOD + LAST),
     st.lists(st.integers(0, 600), max_size=12),
 )
-def test_requests_end_where_they_end_however_they_arrive(
+def test_framing_separates_requests_split_at_any_byte(
     requests: list[bytes], last: bytes, cuts: list[int]
 ) -> None:
-    """One after the other, in whatever parts: nothing of the next one is in a piece."""
+    """One after the other, in any parts: no piece contains bytes of the next request."""
     requests = [*requests, last]
     found = [b"".join(each) for each in pieces(b"".join(requests), cuts)]
     assert found == [passed_on(each) for each in requests]
 
 
 @pytest.mark.parametrize("request_", GOOD)
-def test_a_head_is_passed_on_whole_however_it_arrives(request_: bytes) -> None:
+def test_framing_passes_on_whole_heads(request_: bytes) -> None:
     """uvicorn begins to answer with the end of the head, and must know all of it."""
     for cuts in ([], list(range(len(request_)))):
         [[head, *_]] = pieces(request_, cuts)
@@ -126,8 +126,8 @@ def test_a_head_is_passed_on_whole_however_it_arrives(request_: bytes) -> None:
         (GET.replace(HOST, HOST + b"Upgrade: h2c\r\n folded\r\n"), "whitespace"),
     ],
 )
-def test_what_two_readers_may_read_in_two_ways_is_refused(request_: bytes, why: str) -> None:
-    """Before anything of it is passed on, with what is wrong."""
+def test_framing_refuses_ambiguous_requests(request_: bytes, why: str) -> None:
+    """Before any of it is passed on, with the reason."""
     with pytest.raises(BadRequest, match=why):
         ends(request_, [])
 
@@ -142,14 +142,14 @@ def test_what_two_readers_may_read_in_two_ways_is_refused(request_: bytes, why: 
     ],
 )
 @pytest.mark.parametrize("cuts", [[], list(range(0, 500_000, 1_000))])
-def test_a_head_has_an_end(head: bytes, cuts: list[int]) -> None:
-    """As has each line between two parts of a body, and what stands behind a body."""
+def test_framing_bounds_heads_chunk_lines_and_trailers(head: bytes, cuts: list[int]) -> None:
+    """So are chunk lines and trailers."""
     with pytest.raises(BadRequest):
         ends(head, cuts)
 
 
-def test_a_body_may_be_longer_than_a_head() -> None:
-    """Whether its length is said before or not."""
+def test_framing_does_not_bound_a_body_like_a_head() -> None:
+    """With or without a declared length."""
     size = 10 * MAX_HEAD_BYTES
     body = b"x" * size
     counted = POST.replace(b": 3\r\n\r\nabc", f": {size}\r\n\r\n".encode() + body)
@@ -159,8 +159,8 @@ def test_a_body_may_be_longer_than_a_head() -> None:
 
 
 @pytest.mark.parametrize("word", [b"GET", b"FLY", b"M-SEARCH", b"get", b"CONNECT", b"PRI"])
-def test_any_word_may_be_a_method(word: bytes) -> None:
-    """What httptools does not know is read as another one, and known by its own name."""
+def test_framing_accepts_any_token_as_method(word: bytes) -> None:
+    """A method that httptools does not know keeps its name."""
     head, method = with_known_method(GET.replace(b"GET", word))
     assert method == (None if word == b"GET" else word.decode())
     assert ends(head, []) == [len(head)]

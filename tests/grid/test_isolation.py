@@ -18,25 +18,25 @@ def test_isolation_logs_an_error_with_its_traceback_when_it_begins_changes_and_e
     caplog.set_level(logging.INFO)
     registry = CollectorRegistry()
     isolation = Isolation(registry)
-    told: list[str] = []
+    reported: list[str] = []
     for error in [ValueError("x"), ValueError("x"), KeyError("y"), None, None, ValueError("x")]:
-        with isolation.of("the page of a", told.append):
+        with isolation.of("the page of a", reported.append):
             if error is not None:
                 raise error
-    assert told == ["ValueError: x", "ValueError: x", "KeyError: 'y'", "ValueError: x"]
+    assert reported == ["ValueError: x", "ValueError: x", "KeyError: 'y'", "ValueError: x"]
     lines = [(each.levelno, each.message) for each in caplog.records]
     assert lines == [
-        (logging.ERROR, "the page of a failed, all else goes on: ValueError: x"),
-        (logging.ERROR, "the page of a failed, all else goes on: KeyError: 'y'"),
-        (logging.INFO, "the page of a is well again"),
-        (logging.ERROR, "the page of a failed, all else goes on: ValueError: x"),
+        (logging.ERROR, "the page of a failed and is skipped: ValueError: x"),
+        (logging.ERROR, "the page of a failed and is skipped: KeyError: 'y'"),
+        (logging.INFO, "the page of a works again"),
+        (logging.ERROR, "the page of a failed and is skipped: ValueError: x"),
     ]
     assert all(each.exc_info for each in caplog.records if each.levelno == logging.ERROR)
     assert registry.get_sample_value("grid_unforeseen_errors_total") == 4
 
 
 def test_isolation_tells_one_item_from_another(caplog: pytest.LogCaptureFixture) -> None:
-    """The same error over another item is another state."""
+    """The same error over another item is logged separately."""
     isolation = Isolation(CollectorRegistry())
     for item in "aab":
         with isolation.of(item):
@@ -45,8 +45,8 @@ def test_isolation_tells_one_item_from_another(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
-def test_isolation_lets_what_ends_the_process_pass(end: type[BaseException]) -> None:
-    """A task that is cancelled ends."""
+def test_isolation_does_not_catch_cancellation(end: type[BaseException]) -> None:
+    """A cancelled task still ends."""
     isolation = Isolation(CollectorRegistry())
     with pytest.raises(end), isolation.of("a"):
         raise end

@@ -30,8 +30,8 @@ def read(event: Event) -> Event:
     return found
 
 
-def test_events_of_each_kind_have_the_bytes_they_always_had() -> None:
-    """Services of two versions may run at the same time."""
+def test_event_kinds_have_the_bytes_of_earlier_versions() -> None:
+    """Services of two versions may run at the same time, and readers rely on the bytes."""
     request = ChargeRequest("j1", 1.5, priority=3)
     assert written(kinds.queued(request)) == (
         b'{"kind":"queued","at":1.5,"job":"j1",'
@@ -57,21 +57,21 @@ def test_events_of_each_kind_have_the_bytes_they_always_had() -> None:
 
 @THOROUGH
 @given(requests)
-def test_a_request_is_read_as_it_was_written(request: ChargeRequest) -> None:
+def test_request_record_is_read_as_it_was_written(request: ChargeRequest) -> None:
     """A lost request is published again from its record."""
     event = read(kinds.queued(request))
     assert kinds.request_in(event.detail) == request
     assert kinds.requested_at(event.detail) == request.requested_at
 
 
-def test_a_record_that_holds_no_request_is_told_from_one_that_is_wrong() -> None:
-    """That of a replay holds none."""
+def test_request_record_without_a_request_is_told_from_a_wrong_one() -> None:
+    """The record of a replay contains no request."""
     assert kinds.request_in({"replays": 1}) is None
     with pytest.raises(MalformedMessage):
         kinds.request_in({"id": "a b", "requested_at": 1})
 
 
-def test_a_decision_is_read_as_it_was_written() -> None:
+def test_decision_record_is_read_as_it_was_written() -> None:
     """The api shows its explanation, and the time of a request that it did not accept itself."""
     decision = {"policy": "least-loaded", "candidates": [{"substation": "s1"}]}
     event = read(kinds.assigned("j1", 2, "s1", 1, requested_at=1.5, replays=0, decision=decision))
@@ -82,8 +82,8 @@ def test_a_decision_is_read_as_it_was_written() -> None:
     assert kinds.decision_in({"replays": 2}) is kinds.decision_in({}) is None
 
 
-def test_a_snapshot_is_read_as_it_was_written() -> None:
-    """The dispatcher's successor and the api read it."""
+def test_snapshot_record_is_read_as_it_was_written() -> None:
+    """The next dispatcher and the api read it."""
     snapshot = Snapshot(read(kinds.snapshot(1, "d1", ROWS, ["s3"], 9)).detail)
     assert (snapshot.dispatcher, snapshot.leaves, snapshot.unsettled_from) == ("d1", False, 9)
     assert (snapshot.rows, snapshot.names, snapshot.former) == (ROWS, ["s1", "s2"], ["s3"])
@@ -103,10 +103,10 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
         (lambda detail: Snapshot(detail).former or None, "former", [{}, "s1", [1, "a b"]]),
     ],
 )
-def test_what_is_not_of_its_shape_is_as_if_not_there(
+def test_event_kinds_ignore_details_of_another_shape(
     read: Callable[[dict[str, Any]], object], name: str, wrong: list[object]
 ) -> None:
-    """Any service may have written it, and it is read again at each start."""
+    """Any service may have written it, and every start reads it again."""
     for value in wrong:
         assert read({name: value}) is None
     assert read({}) is None
@@ -114,8 +114,8 @@ def test_what_is_not_of_its_shape_is_as_if_not_there(
 
 @THOROUGH
 @given(details)
-def test_any_detail_can_be_read_as_one_of_any_kind(detail: dict[str, Any]) -> None:
-    """Only a request is refused because of its detail."""
+def test_event_kinds_read_any_detail_without_an_error(detail: dict[str, Any]) -> None:
+    """Only the record of a request is refused because of its detail."""
     snapshot = Snapshot(detail)
     for name in ("dispatcher", "leaves", "unsettled_from", "rows", "names", "former"):
         getattr(snapshot, name)

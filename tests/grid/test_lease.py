@@ -21,8 +21,8 @@ from tests.grid.links import Seen, eventually, running
 QUEUE = topology.substation_queue("substation1")
 
 
-def test_lease_holds_from_when_the_question_was_asked() -> None:
-    """The answer may have come late: what was true when it was given may not be true any more."""
+def test_lease_counts_from_the_question_not_the_answer() -> None:
+    """The answer may be late, and no longer true when it arrives."""
     now = 100.0
     lease = Lease(lambda: now)
     assert not lease.holds
@@ -38,18 +38,18 @@ def test_lease_holds_from_when_the_question_was_asked() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["consumer", "taker"])
-async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
+async def test_lease_lapses_while_rabbitmq_is_silent_and_is_renewed_after(
     kind: str, vhost: VirtualHost
 ) -> None:
-    """A way that is frozen and thawed, as a process that is held: the same link goes on."""
+    """A proxy that is frozen and thawed, like a stopped process: the same link goes on."""
 
     def ignore(_: Delivery) -> None:
         pass
 
     async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
         await declarer.queue(QUEUE)
-    async with gate(vhost.url()) as way:
-        urls, seen = [way.through(vhost.url())], Seen()
+    async with gate(vhost.url()) as proxy:
+        urls, seen = [proxy.through(vhost.url())], Seen()
         link: Consumer | Taker
         if kind == "consumer":
             link = Consumer("c", urls, seen, queue=QUEUE.name, prefetch=5, leased=True)
@@ -61,18 +61,18 @@ async def test_link_lapses_while_rabbitmq_says_nothing_and_holds_again(
             assert not link.lapsed
             await asyncio.sleep(2 * LEASE_SECONDS)
             assert not link.lapsed
-            way.freeze()
+            proxy.freeze()
             await eventually(lambda: link.lapsed, "the lease lapses")
             assert link.connected
-            way.thaw()
+            proxy.thaw()
             await eventually(lambda: not link.lapsed, "the lease holds again")
             assert seen.reasons() == ["connected"]
         assert not link.lapsed
 
 
 @pytest.mark.integration
-async def test_link_whose_channel_closes_leaves_no_error_behind(vhost: VirtualHost) -> None:
-    """Whoever asks RabbitMQ now and then finds the channel closed before the link is told."""
+async def test_lease_leaves_no_error_when_its_channel_closes(vhost: VirtualHost) -> None:
+    """The renewal finds the channel closed before the link does."""
     unhandled: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     async with running(Declarer("declarer", [vhost.url()], Seen())) as declarer:
@@ -133,7 +133,7 @@ class Renewing:
             await asyncio.sleep(0.02)
 
 
-async def test_lease_is_renewed_from_a_late_answer_where_the_process_ran(
+async def test_lease_counts_from_a_late_answer_if_the_process_kept_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer cannot have been in a buffer."""
@@ -147,10 +147,10 @@ async def test_lease_is_renewed_from_a_late_answer_where_the_process_ran(
     one.renewal.stop()
 
 
-async def test_lease_is_renewed_from_the_question_where_the_process_was_stopped(
+async def test_lease_counts_from_the_question_if_the_process_was_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The answer may have been in a buffer all the while."""
+    """The answer may have been in a buffer meanwhile."""
     one = Renewing(monkeypatch)
     answer = await one.question()
     one.now += 2 * LEASE_SECONDS
@@ -162,7 +162,7 @@ async def test_lease_is_renewed_from_the_question_where_the_process_was_stopped(
 
 
 async def test_link_ends_where_a_renewal_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One question is asked, and no second one before there is an answer."""
+    """No second question is sent before the first is answered."""
     monkeypatch.setattr(renewal, "ANSWER_SECONDS", 0.05)
     one = Renewing(monkeypatch)
     assert await asyncio.wait_for(one.broken, 5) == "RabbitMQ has not answered in 0.05 s"
@@ -170,7 +170,7 @@ async def test_link_ends_where_a_renewal_has_no_answer(monkeypatch: pytest.Monke
 
 
 async def test_renewal_that_was_stopped_renews_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its channel is gone: an answer that still comes says nothing of the next one."""
+    """Its channel is gone: a late answer says nothing about the next channel."""
     one = Renewing(monkeypatch)
     answer = await one.question()
     one.renewal.stop()
@@ -180,7 +180,7 @@ async def test_renewal_that_was_stopped_renews_nothing(monkeypatch: pytest.Monke
 
 
 async def test_renewal_ends_with_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for the channel is told; here nothing is to be said."""
+    """The link reports the closed channel; the renewal only ends."""
     one = Renewing(monkeypatch)
     (await one.question())(None)
     one.channel.is_open = False

@@ -30,7 +30,7 @@ def record(message: str, *args: object, error: BaseException | None = None) -> l
     return made
 
 
-def test_a_log_record_is_one_line_of_json() -> None:
+def test_json_log_record_is_one_line() -> None:
     """A log collector gets every record whole, whatever the message holds."""
     line = JsonFormatter().format(record('%s said "no"\n%s', "Ä", "\x00"))
     assert "\n" not in line
@@ -42,7 +42,7 @@ def test_a_log_record_is_one_line_of_json() -> None:
     }
 
 
-def test_an_error_is_in_its_record() -> None:
+def test_json_log_record_contains_the_traceback() -> None:
     """The traceback is part of the JSON object, not lines between objects."""
     try:
         raise ValueError("broken")
@@ -67,7 +67,7 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_logs_go_to_standard_error_in_the_form_asked_for(
+def test_logs_go_to_stderr_in_the_configured_format(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One setting turns all logs into JSON; below the level, and from pika's layers, nothing."""
@@ -85,18 +85,18 @@ def test_logs_go_to_standard_error_in_the_form_asked_for(
     assert second.endswith("INFO    test: now shown")
 
 
-def told(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def logged(trace: Trace, level: int, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Log that a job was sent, and return the records."""
     with caplog.at_level(level):
         logs.tell(logging.getLogger("test"), "job1", trace, "sent", substation="s1")
     return caplog.records
 
 
-def test_what_happens_to_a_job_has_its_name_and_its_trace(
+def test_job_log_record_has_job_id_and_trace_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As fields of the JSON object, and at the end of a line of text."""
-    [record] = told(TRACE, logging.INFO, caplog)
+    [record] = logged(TRACE, logging.INFO, caplog)
     line = json.loads(JsonFormatter().format(record))
     assert line["message"] == "sent"
     assert (line["job"], line["substation"]) == ("job1", "s1")
@@ -106,11 +106,13 @@ def test_what_happens_to_a_job_has_its_name_and_its_trace(
     assert text.endswith(f"test: sent job=job1 {ids} substation=s1")
 
 
-def test_jobs_are_told_of_where_somebody_asked(caplog: pytest.LogCaptureFixture) -> None:
+def test_job_log_record_is_info_only_if_the_trace_is_sampled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """There are too many jobs: at level debug each has a line, at info only if its caller asks."""
     other = Trace("a" * 32, "b" * 16)
-    assert told(other, logging.INFO, caplog) == []
-    [record] = told(other, logging.DEBUG, caplog)
+    assert logged(other, logging.INFO, caplog) == []
+    [record] = logged(other, logging.DEBUG, caplog)
     assert record.levelname == "DEBUG"
 
 

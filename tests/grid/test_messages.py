@@ -37,14 +37,14 @@ def body(**fields: object) -> bytes:
 @given(requests)
 @example(SMALLEST)
 @example(LARGEST)
-def test_what_is_encoded_is_decoded(request: ChargeRequest) -> None:
+def test_request_is_decoded_as_it_was_encoded(request: ChargeRequest) -> None:
     """Every request that may exist reads back as itself: what the api accepts is never parked."""
     assert decode(request.encode()) == request
 
 
 @THOROUGH
 @given(bodies(FIELDS))
-def test_any_bytes_give_a_request_or_one_error(content: bytes) -> None:
+def test_request_decodes_any_bytes_or_raises_malformed_message(content: bytes) -> None:
     """Whatever lies in the queue, the reader gets a request or ``MalformedMessage``."""
     try:
         request = decode(content)
@@ -73,20 +73,20 @@ def test_any_bytes_give_a_request_or_one_error(content: bytes) -> None:
         (body(requested_at=None), "requested_at is missing"),
     ],
 )
-def test_what_is_not_a_request_is_said(content: bytes, problem: str) -> None:
+def test_request_error_says_what_is_wrong(content: bytes, problem: str) -> None:
     """A parked message's reason says what was wrong with it."""
     with pytest.raises(MalformedMessage, match=problem):
         decode(content)
 
 
-def test_nesting_of_every_depth_is_survived() -> None:
+def test_request_of_any_nesting_depth_is_read_or_refused() -> None:
     """No depth is accepted by the JSON reader but too deep to be shown in an error."""
     for depth in range(1, 1_100):
         with pytest.raises(MalformedMessage):
             decode(b'{"version":1,"id":"a","requested_at":1,"vehicle_id":%s}' % nested(depth))
 
 
-def test_of_two_equal_keys_the_last_counts() -> None:
+def test_request_with_a_repeated_key_uses_the_value_checked() -> None:
     """A repeated field cannot bypass the checks: the value that is read is the one checked."""
     start = b'{"version": 1, "id": "a", "requested_at": 1, "priority": '
     assert decode(start + b'77, "priority": 3}').priority == 3
@@ -94,7 +94,7 @@ def test_of_two_equal_keys_the_last_counts() -> None:
         decode(start + b'3, "priority": 77}')
 
 
-def test_unknown_fields_are_ignored() -> None:
+def test_request_with_unknown_fields_is_accepted() -> None:
     """A newer service may add a field without an older one parking its requests."""
     assert decode(body(colour="green")) == ChargeRequest("job-1", 1.5)
 
@@ -116,7 +116,9 @@ def test_unknown_fields_are_ignored() -> None:
         ),
     ],
 )
-def test_every_field_has_its_limits(field: str, good: list[Any], bad: list[Any]) -> None:
+def test_request_fields_are_held_to_their_limits(
+    field: str, good: list[Any], bad: list[Any]
+) -> None:
     """A value within the limits is accepted unchanged; others are refused, naming the field."""
     for value in good:
         taken = getattr(decode(body(**{field: value})), field)
@@ -130,14 +132,14 @@ def test_every_field_has_its_limits(field: str, good: list[Any], bad: list[Any])
 @pytest.mark.parametrize(
     "field", ["requested_at", "requested_energy_kwh", "requested_power_kw", "departure_time"]
 )
-def test_numbers_that_are_none_are_refused(field: str, number: str) -> None:
+def test_request_refuses_nan_and_infinity(field: str, number: str) -> None:
     """Python's JSON accepts numbers beyond the standard, which must not become a time or power."""
     content = body(**{field: "HERE"}).replace(b'"HERE"', number.encode())
     with pytest.raises(MalformedMessage, match=field):
         decode(content)
 
 
-def test_a_wrong_field_is_named_with_its_value() -> None:
+def test_request_error_names_field_limit_and_value() -> None:
     """The error names the field, the limit and the value, cut if long."""
     with pytest.raises(InvalidField) as wrong:
         replace(SMALLEST, vehicle_id="x" * 1_000)
@@ -167,13 +169,17 @@ def test_a_wrong_field_is_named_with_its_value() -> None:
         (1, False, False),
     ],
 )
-def test_names(name: object, job: bool, substation: bool) -> None:  # noqa: FBT001
+def test_names_of_jobs_and_substations_are_held_to_their_form(
+    name: object,
+    job: bool,  # noqa: FBT001
+    substation: bool,  # noqa: FBT001
+) -> None:
     """A job's id is safe in an address, and a substation's in a queue's name and routing key."""
     assert messages.valid_job_id(name) is job
     assert messages.valid_substation_id(name) is substation
 
 
 @pytest.mark.parametrize(("value", "text"), [("a\nb", "'a\\nb'"), (None, "None"), (1.5, "1.5")])
-def test_values_are_shown_quoted(value: object, text: str) -> None:
+def test_request_error_quotes_values_on_one_line(value: object, text: str) -> None:
     """A value in an error message cannot break its line."""
     assert shown(value) == text

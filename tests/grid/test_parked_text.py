@@ -30,7 +30,7 @@ def parked(body: bytes = b"{}", **changes: Any) -> Parked:  # noqa: ANN401
     return Parked(**(values | changes))
 
 
-def test_a_line_of_the_list_has_it_all() -> None:
+def test_parked_list_line_has_every_column() -> None:
     """Id, when, kind as one word, queue, size, replays, reason; below its heading."""
     line = text.row(parked(b"12345"))
     assert line.split() == [
@@ -41,8 +41,8 @@ def test_a_line_of_the_list_has_it_all() -> None:
 
 
 @pytest.mark.parametrize("at", [None, -1, float("nan"), 1e300])
-def test_a_time_that_is_none_is_a_dash(at: float | None) -> None:
-    """A header that no dispatcher wrote ends no list."""
+def test_parked_list_shows_an_invalid_time_as_a_dash(at: float | None) -> None:
+    """An invalid header does not end the list."""
     assert text.moment(at) == "-"
 
 
@@ -56,29 +56,29 @@ def test_a_time_that_is_none_is_a_dash(at: float | None) -> None:
         (b"", ""),
     ],
 )
-def test_a_body_is_text_where_it_is_and_hex_where_not(body: bytes, shown: str) -> None:
-    """All of it, either way."""
+def test_parked_body_is_shown_as_text_or_hex(body: bytes, shown: str) -> None:
+    """The whole body is shown either way."""
     assert text.whole(parked(body)).endswith(shown)
 
 
-def test_a_long_body_in_hex_is_whole() -> None:
-    """32 bytes a line, every one of them."""
+def test_parked_body_in_hex_is_complete() -> None:
+    """Every byte is shown, 32 on each line."""
     lines = text.whole(parked(bytes(range(256)))).splitlines()
     lines = lines[lines.index("body, in hex") + 1 :]
     assert len(lines) == 8
     assert bytes.fromhex("".join(lines)) == bytes(range(256))
 
 
-def test_json_is_one_line_and_has_the_body() -> None:
-    """For another program to read, also where the body is no text."""
+def test_parked_json_is_one_line_with_the_body() -> None:
+    """Other programs can read it, also if the body is not text."""
     found = json.loads(text.as_json(parked(b'{"a": 1}')))
     assert (found["id"], found["kind"], found["body"]) == ("j1", "no-such-substation", '{"a": 1}')
     assert json.loads(text.as_json(parked(b"\xff")))["body_hex"] == "ff"
 
 
 @given(st.binary(), st.text(), st.text())
-def test_nothing_steers_the_terminal(body: bytes, reason: str, queue: str) -> None:
-    """Whatever strangers wrote, what is shown is printable, and the list one line each."""
+def test_parked_text_escapes_control_characters(body: bytes, reason: str, queue: str) -> None:
+    """Whatever a message contains, the output is printable, and one line each in the list."""
     headers = {"x-parked-reason": reason + ESCAPE, "x-parked-from": queue + "\r", "x-other": body}
     found = read(reason, body, headers)
     assert text.row(found).isprintable()

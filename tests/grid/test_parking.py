@@ -15,19 +15,19 @@ from tests.grid.strategies import json_values
 DEATH = {"reason": "delivery_limit", "queue": "charge.requests", "count": 1}
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_parking_label_is_read_back_as_written() -> None:
     """Reason, kind, queue, time and replays; what RabbitMQ said of it stays readable."""
     before = {parking.REPLAYS_HEADER: 2, parking.DEATHS_HEADER: [DEATH], "x-strange": 1.5}
     label = parking.label("malformed", "not JSON", "charge.requests", 1_700_000_000.9, before)
     assert parking.read("j1", b"?", label) == Parked(
         "j1", b"?", label, 1_700_000_000, "malformed", "not JSON", "charge.requests", 2
     )
-    assert '"delivery_limit"' in label[parking.DEATHS_TOLD_HEADER]
+    assert '"delivery_limit"' in label[parking.PARKED_DEATHS_HEADER]
     assert "x-strange" not in label
 
 
-def test_headers_stay_small() -> None:
-    """However much a stranger wrote there: headers that fit in no frame would break the link."""
+def test_parking_label_bounds_header_size() -> None:
+    """Whatever a message contains: headers that fit in no frame would break the link."""
     before = {parking.DEATHS_HEADER: [{"queue": "x" * 100_000}] * 5}
     assert len(str(parking.label("kind", "reason", "queue", 1, before))) < 10_000
 
@@ -52,10 +52,10 @@ def test_headers_stay_small() -> None:
         ({"x-parked-reason": "why"}, "unknown", "why", ""),  # as it was parked before
     ],
 )
-def test_what_has_no_label_says_what_is_known(
+def test_parked_message_without_label_has_rabbitmqs_reason_or_none(
     headers: dict[str, Any], kind: str, reason: str, queue: str
 ) -> None:
-    """RabbitMQ's own word, or none at all."""
+    """The reason is RabbitMQ's, or none."""
     parked = parking.read(None, b"?", headers)
     assert (parked.kind, parked.reason, parked.queue) == (kind, reason, queue)
     assert parked.at is None
@@ -66,8 +66,8 @@ def test_what_has_no_label_says_what_is_known(
     ("value", "replays"),
     [(0, 0), (3, 3), (MAX_REPLAYS, MAX_REPLAYS), (MAX_REPLAYS + 1, 0), (-1, 0), (True, 0)],
 )
-def test_replays_are_counted_in_messages_and_events(value: object, replays: int) -> None:
-    """What is no count is none; what was never replayed says nothing."""
+def test_parking_counts_replays_in_headers_and_events(value: object, replays: int) -> None:
+    """An invalid count is 0; a message that was never replayed has no header."""
     assert parking.replays({parking.REPLAYS_HEADER: value}) == replays
     assert parking.replays({parking.REPLAYS: value}) == replays
     assert parking.replays(parking.marked(replays)) == replays
@@ -87,8 +87,10 @@ HEADERS = st.dictionaries(
 
 
 @given(st.none() | st.text(), st.binary(), HEADERS)
-def test_no_header_does_harm(id: str | None, body: bytes, headers: dict[str, Any]) -> None:
-    """Anybody may have written anything: it is read, and labelled again, all the same."""
+def test_parking_reads_any_headers_without_an_error(
+    id: str | None, body: bytes, headers: dict[str, Any]
+) -> None:
+    """Whatever the headers contain, the message is read and labelled again."""
     parked = parking.read(id, body, headers)
     label = parking.label(parked.kind, parked.reason, parked.queue, 5.0, headers)
     again = parking.read(parked.id, body, label)

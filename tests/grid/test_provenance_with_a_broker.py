@@ -29,7 +29,7 @@ SNAPSHOT: Final = {
 
 
 async def test_rabbitmq_keeps_the_writer_of_an_event(vhost: VirtualHost) -> None:
-    """A reader is told it with each message, from the stream's start as well as live."""
+    """A reader gets it with each message, from the stream's start as well as live."""
     listener = Listener(vhost.url("api"), topology.EVENTS, "first")
     for user in WRITERS:
         async with running(Publisher(user, [vhost.url(user)], Seen())) as publisher:
@@ -63,7 +63,7 @@ def test_rabbitmq_refuses_an_event_under_another_writers_key(vhost: VirtualHost)
 
 
 async def test_event_reader_reads_a_log_of_an_earlier_version(vhost: VirtualHost) -> None:
-    """What came through its exchange tells of jobs; its snapshots are passed over in silence."""
+    """Its events of jobs are read; its snapshots are skipped without a warning."""
     body = events.encode(
         [Event(SUBSTATIONS, 1.0, detail=SNAPSHOT), Event(State.ASSIGNED, 1.0, "j", "s1")]
     )
@@ -87,8 +87,8 @@ def write_as_before(vhost: VirtualHost, body: bytes) -> None:
         channel.basic_publish(topology.EVENTS, topology.EVENTS, body, mandatory=True)
 
 
-async def test_declarer_looks_at_a_queue_without_making_it(vhost: VirtualHost) -> None:
-    """A queue that is not there is no trouble for the link, and is not there afterwards either."""
+async def test_declarer_inspects_a_queue_without_declaring_it(vhost: VirtualHost) -> None:
+    """A missing queue does not harm the link, and is not declared by it."""
     seen = Seen()
     async with running(Declarer("d", [vhost.url("dispatcher")], seen)) as declarer:
         for _ in range(3):

@@ -22,8 +22,8 @@ class System:
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 64, 122, 128])
-def test_random_bits_are_as_many_as_were_asked_for(bits: int) -> None:
-    """Each of them is set now and then, and none beyond."""
+def test_random_bits_have_the_requested_length(bits: int) -> None:
+    """Each bit is set now and then, and none beyond the length."""
     random = RandomBits()
     found = 0
     for _ in range(200):
@@ -33,8 +33,8 @@ def test_random_bits_are_as_many_as_were_asked_for(bits: int) -> None:
     assert found == (1 << bits) - 1
 
 
-def test_random_bits_are_those_of_the_system_each_used_once() -> None:
-    """Whoever sees some of them learns nothing about the others."""
+def test_random_bits_use_each_system_random_byte_once() -> None:
+    """So some of them reveal nothing about the others."""
     system = System()
     random = RandomBits(system)
     numbers = [random(128) for _ in range(256)]
@@ -44,7 +44,7 @@ def test_random_bits_are_those_of_the_system_each_used_once() -> None:
     assert len(system.given) == 2
 
 
-def test_random_bits_may_be_more_than_are_fetched_at_once() -> None:
-    """A number that is longer is fetched whole."""
+def test_random_bits_longer_than_the_buffer_are_complete() -> None:
+    """A longer number is fetched in one piece."""
     system = System()
     assert RandomBits(system)(8 * 10_000) == int.from_bytes(system.given[0])

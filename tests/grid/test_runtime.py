@@ -22,7 +22,7 @@ from grid.waiting import within
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 SERVICE = """
 import asyncio, os
@@ -97,7 +97,7 @@ async def broken() -> None:
     raise RuntimeError("broken")
 
 
-async def test_background_work_ends_with_its_context(failures: list[Exception]) -> None:
+async def test_background_tasks_end_with_their_context(failures: list[Exception]) -> None:
     """Leaving the context cancels the work and waits for its end; that is no failure."""
     ended: list[str] = []
     async with background(forever(ended), forever(ended)):
@@ -106,14 +106,16 @@ async def test_background_work_ends_with_its_context(failures: list[Exception]) 
     assert failures == []
 
 
-async def test_work_that_is_done_is_no_failure(failures: list[Exception]) -> None:
-    """A part of a service may end by itself."""
+async def test_background_task_that_finishes_is_no_failure(failures: list[Exception]) -> None:
+    """A task of a service may finish by itself."""
     async with background(asyncio.sleep(0)):
         await asyncio.sleep(0.01)
     assert failures == []
 
 
-async def test_a_part_that_fails_is_told(failures: list[Exception]) -> None:
+async def test_background_task_failure_reaches_the_loops_handler_at_once(
+    failures: list[Exception],
+) -> None:
     """The loop's handler, which ends the service, is told at once; other parts go on until then."""
     ended: list[str] = []
     async with background(broken(), forever(ended)):
@@ -123,7 +125,9 @@ async def test_a_part_that_fails_is_told(failures: list[Exception]) -> None:
     assert ended == ["ended"]
 
 
-async def test_the_context_ends_the_work_when_it_fails_itself(failures: list[Exception]) -> None:
+async def test_background_tasks_are_cancelled_when_the_context_fails(
+    failures: list[Exception],
+) -> None:
     """An error within the context is raised as it is, and leaves no work behind."""
     ended: list[str] = []
 
@@ -138,7 +142,7 @@ async def test_the_context_ends_the_work_when_it_fails_itself(failures: list[Exc
     assert failures == []
 
 
-async def test_within_gives_up_in_time() -> None:
+async def test_within_returns_at_its_timeout() -> None:
     """An end that waits for RabbitMQ does not wait for ever."""
     ended: list[str] = []
     assert await within(0.01, forever(ended)) is False
@@ -165,22 +169,22 @@ def serve(
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     """Wait for a process's end, or kill it; return its output."""
     try:
-        return process.communicate(timeout=PATIENCE)
+        return process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
 
 
-def test_a_broken_part_ends_the_process_in_good_order() -> None:
+def test_service_with_a_failed_task_shuts_down_and_closes_its_links() -> None:
     """A service with a failed part ends by itself, says why, and still closes its links."""
     process, _ = serve(fail_after=0.1)
     out, err = end(process)
     assert process.returncode == 1
-    assert "ending: a part of the service failed" in err
+    assert "the service ends after an unhandled error: a part of the service failed" in err
     assert "RuntimeError: this part is broken" in err
     assert out.splitlines() == ["cleaned up", "said goodbye"]
 
 
-def test_a_connection_whose_protocol_fails_ends_alone() -> None:
+def test_service_survives_a_failing_http_connection() -> None:
     """The connection is closed, and the service goes on, whatever the client sent."""
     process, port = serve(fail_after=0, how=WRONG_PAGE)
     try:
@@ -195,7 +199,7 @@ def test_a_connection_whose_protocol_fails_ends_alone() -> None:
     assert "RuntimeError: this page is wrong" in err
 
 
-def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None:
+def test_service_without_descriptors_shuts_down_cleanly() -> None:
     """asyncio would accept again a second later, at a socket that is closed by then."""
     process, port = serve(fail_after=0, how=SLOW_END)
     try:
@@ -204,7 +208,7 @@ def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
         assert process.stderr is not None
-        with socket.create_connection((HOST, port), timeout=PATIENCE):
+        with socket.create_connection((HOST, port), timeout=TIMEOUT):
             while "Too many open files" not in process.stderr.readline():
                 assert process.poll() is None
             process.send_signal(signal.SIGTERM)
@@ -216,13 +220,13 @@ def test_a_service_that_ends_while_it_cannot_accept_ends_in_good_order() -> None
     assert out.splitlines() == ["said goodbye", "cleaned up"]
 
 
-def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> None:
+def test_service_survives_a_malformed_body_after_the_answer() -> None:
     """It can get no answer any more, but the service goes on."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
             assert process.poll() is None
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+        with socket.create_connection((HOST, port), timeout=TIMEOUT) as one:
             head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             one.sendall(head)
             assert one.recv(65536).startswith(b"HTTP/1.1 404 ")
@@ -239,7 +243,7 @@ def test_a_body_that_goes_wrong_after_its_answer_ends_its_connection_alone() -> 
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
-def test_a_page_is_asked_for_by_head_or_with_a_slash(path: str) -> None:
+def test_service_pages_answer_head_and_trailing_slash(path: str) -> None:
     """HEAD has GET's headers and no body; a trailing slash does not matter."""
     process, port = serve(fail_after=3600)
     try:
@@ -257,14 +261,14 @@ def test_a_page_is_asked_for_by_head_or_with_a_slash(path: str) -> None:
         end(process)
 
 
-def test_a_connection_idles_for_as_long_as_is_set() -> None:
+def test_service_keeps_idle_connections_for_the_configured_time() -> None:
     """Longer than the 60 s of most proxies, unless it is set otherwise."""
     assert Settings().http_keep_alive > 60
     process, port = serve(fail_after=3600, HTTP_KEEP_ALIVE_SECONDS="0.5")
     try:
         while not answers(port):
             assert process.poll() is None
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as one:
+        with socket.create_connection((HOST, port), timeout=TIMEOUT) as one:
             one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
             began = monotonic()
@@ -278,18 +282,18 @@ def test_a_connection_idles_for_as_long_as_is_set() -> None:
 
 def answered(port: int, method: str, path: str) -> HTTPResponse:
     """Send a request on a connection of its own, and return the answer."""
-    connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+    connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
     connection.request(method, path)
     return connection.getresponse()
 
 
-def test_sigterm_ends_the_process_in_good_order() -> None:
+def test_service_shuts_down_cleanly_on_sigterm() -> None:
     """A supervisor's SIGTERM lets the service finish, and is no failure."""
     process, port = serve(fail_after=3600)
     try:
         while not answers(port):
             assert process.poll() is None
-        connection = HTTPConnection(HOST, port, timeout=PATIENCE)
+        connection = HTTPConnection(HOST, port, timeout=TIMEOUT)
         connection.request("GET", "/metrics")
         assert "server" not in connection.getresponse().headers
         process.send_signal(signal.SIGTERM)
@@ -303,8 +307,8 @@ def test_sigterm_ends_the_process_in_good_order() -> None:
     assert "Traceback" not in err
 
 
-def test_the_garbage_collector_passes_over_what_is_there_for_good() -> None:
-    """It also looks at new objects less often than by default, since most are kept for long."""
+def test_service_freezes_startup_objects_for_the_garbage_collector() -> None:
+    """It also checks new objects less often than by default, since most are kept for long."""
     process, _ = serve(fail_after=0, how=COLLECTOR)
     out, err = end(process)
     assert process.returncode == 1, err
@@ -313,7 +317,7 @@ def test_the_garbage_collector_passes_over_what_is_there_for_good() -> None:
     assert frozen > 10_000
 
 
-def test_wrong_settings_end_the_process_at_once() -> None:
+def test_service_does_not_start_with_wrong_settings() -> None:
     """A service does not start with an invalid setting; one line says which."""
     process, _ = serve(fail_after=3600, LOG_LEVEL="loud")
     out, err = end(process)

@@ -37,7 +37,7 @@ def refused(kind: type[Settings], **values: str) -> str:
     return str(wrong.value)
 
 
-def test_without_variables_the_broker_is_next_door() -> None:
+def test_settings_default_to_rabbitmq_on_this_machine() -> None:
     """A service started by hand uses RabbitMQ on its own machine, and serves only that machine."""
     settings = parse(Settings, {})
     assert settings.broker_urls() == ("amqp://guest:guest@127.0.0.1:5672/",)
@@ -48,15 +48,15 @@ def test_without_variables_the_broker_is_next_door() -> None:
     )
 
 
-def test_an_empty_variable_counts_as_unset() -> None:
+def test_settings_treat_an_empty_variable_as_unset() -> None:
     """A compose file passes on variables that nobody set as empty ones."""
     assert parse(Settings, {"LOG_LEVEL": "", "AMQP_URL": "", "AMQP_PASSWORD_FILE": ""}) == parse(
         Settings, {}
     )
 
 
-def test_other_variables_are_not_its_business() -> None:
-    """The environment holds a hundred variables of others."""
+def test_settings_ignore_other_variables() -> None:
+    """The environment contains many variables of other programs."""
     parse(Settings, {"PATH": "/bin", "OWN_PORT": "none"})
 
 
@@ -76,14 +76,14 @@ def test_other_variables_are_not_its_business() -> None:
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
     ],
 )
-def test_a_wrong_variable_is_named_with_its_value(name: str, value: str, problem: str) -> None:
+def test_settings_error_names_variable_and_value(name: str, value: str, problem: str) -> None:
     """The message says which variable is wrong, what it holds and what it may hold."""
     said = refused(OwnSettings, **{"OWN_ID": "a", name: value})
     assert said.startswith(f"{name}='{value}': ")
     assert problem in said
 
 
-def test_all_wrong_variables_are_named_at_once() -> None:
+def test_settings_error_names_all_wrong_variables() -> None:
     """One start is enough to learn of all mistakes."""
     said = refused(OwnSettings, OWN_PORT="x", LOG_LEVEL="loud")
     assert "OWN_PORT='x'" in said
@@ -91,7 +91,7 @@ def test_all_wrong_variables_are_named_at_once() -> None:
     assert "OWN_ID is not set" in said
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     """What was checked at the start holds until the end."""
     with pytest.raises(ValueError, match="frozen"):
         parse(Settings, {}).http_host = "0.0.0.0"  # type: ignore[misc]  # noqa: S104
@@ -115,17 +115,17 @@ def test_settings_do_not_change() -> None:
         f"amqp://user:{SECRET}@good/,amqp://user:{SECRET}@bad:port/",
     ],
 )
-def test_a_wrong_address_is_refused_without_showing_its_password(url: str) -> None:
+def test_settings_error_over_an_address_hides_its_password(url: str) -> None:
     """An invalid address prevents the start, and its password is not logged."""
     assert "AMQP_URL" in refused(Settings, AMQP_URL=url)
 
 
-def test_a_wrong_variable_shows_no_password_of_another() -> None:
+def test_settings_error_hides_passwords_of_other_variables() -> None:
     """An error over one variable does not repeat the values of others."""
     refused(Settings, AMQP_URL=f"amqp://user:{SECRET}@host/", LOG_LEVEL="loud")
 
 
-def test_settings_are_shown_without_password(tmp_path: Path) -> None:
+def test_settings_repr_hides_passwords(tmp_path: Path) -> None:
     """Settings can be logged: neither the address's password nor the file's is in them."""
     file = tmp_path / "password"
     file.write_text(SECRET)
@@ -135,7 +135,7 @@ def test_settings_are_shown_without_password(tmp_path: Path) -> None:
     assert SECRET not in repr(settings) + str(settings)
 
 
-def test_several_addresses_keep_their_order() -> None:
+def test_settings_keep_the_order_of_broker_addresses() -> None:
     """A list of nodes is tried in the order given; blanks around the commas do not matter."""
     urls = "amqp://a:1/v, amqps://b/v ,amqp://[::1]:5672/%2F?heartbeat=5"
     assert parse(Settings, {"AMQP_URL": urls, "AMQP_USER": "u"}).broker_urls() == (
@@ -145,7 +145,7 @@ def test_several_addresses_keep_their_order() -> None:
     )
 
 
-def test_the_files_password_is_everyones(tmp_path: Path) -> None:
+def test_settings_password_file_applies_to_every_address(tmp_path: Path) -> None:
     """The file's password replaces the one in every address."""
     file = tmp_path / "password"
     file.write_text("from the file\n")
@@ -158,7 +158,7 @@ def test_the_files_password_is_everyones(tmp_path: Path) -> None:
 
 @THOROUGH
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text('@:/?#%[] ä\\+&"'))
-def test_credentials_arrive_whole(user: str, password: str) -> None:
+def test_settings_pass_credentials_unchanged(user: str, password: str) -> None:
     """RabbitMQ gets user and password unchanged, whatever characters they have."""
     in_url = "".join(f"%{byte:02X}" for byte in password.encode()) or "x"
     settings = parse(Settings, {"AMQP_URL": f"amqp://a:{in_url}@host:1/v", "AMQP_USER": user})
@@ -168,7 +168,7 @@ def test_credentials_arrive_whole(user: str, password: str) -> None:
     assert unquote(parts.password or "") == (password or "x")
 
 
-def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_settings_error_names_an_unreadable_password_file(tmp_path: Path) -> None:
     """The message names variable and file, and why it cannot be read."""
     missing = tmp_path / "missing"
     said = refused(Settings, AMQP_PASSWORD_FILE=str(missing))

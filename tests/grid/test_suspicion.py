@@ -14,16 +14,16 @@ LATE = PATIENCE_SECONDS
 ONE, OTHER = ("exchange", "one"), ("exchange", "other")
 
 
-def test_the_oldest_without_answer_is_suspected() -> None:
-    """As soon as it has waited for the whole patience, and not before."""
+def test_suspicion_rises_when_the_oldest_message_waits_for_the_timeout() -> None:
+    """As soon as it has waited for the whole timeout, and not before."""
     suspicion = Suspicion()
     assert suspicion.look(7, 100, blocked=False) is None
     assert suspicion.look(7, 100 + LATE - 0.1, blocked=False) is None
     assert suspicion.look(7, 100 + LATE, blocked=False) == LATE
 
 
-def test_as_long_as_answers_come_nothing_is_suspected() -> None:
-    """However many wait: it is the oldest that counts, and that is another one each time."""
+def test_suspicion_does_not_rise_while_answers_come() -> None:
+    """However many wait: only the oldest counts, and that is another one each time."""
     suspicion = Suspicion()
     assert all(
         suspicion.look(number, number * (LATE - 1), blocked=False) is None
@@ -31,15 +31,15 @@ def test_as_long_as_answers_come_nothing_is_suspected() -> None:
     )
 
 
-def test_with_nothing_to_answer_for_nothing_is_suspected() -> None:
-    """And the time without does not count for the next message, even under the same number."""
+def test_suspicion_does_not_rise_without_messages_in_flight() -> None:
+    """The idle time does not count for the next message, even under the same number."""
     suspicion = Suspicion()
     suspicion.look(1, 0, blocked=False)
     assert suspicion.look(None, LATE, blocked=False) is None
     assert suspicion.look(1, 2 * LATE, blocked=False) is None
 
 
-def test_under_an_alarm_nothing_is_suspected() -> None:
+def test_suspicion_does_not_rise_under_a_resource_alarm() -> None:
     """RabbitMQ has said that it does not answer; afterwards it has the whole time again."""
     suspicion = Suspicion()
     suspicion.look(1, 0, blocked=False)
@@ -48,7 +48,7 @@ def test_under_an_alarm_nothing_is_suspected() -> None:
     assert suspicion.look(1, 101 * LATE + 1, blocked=False) == LATE
 
 
-def test_a_new_connection_counts_from_its_own_beginning() -> None:
+def test_suspicion_starts_anew_with_a_new_connection() -> None:
     """Its first message has the number of another connection's first."""
     suspicion = Suspicion()
     suspicion.look(1, 0, blocked=False)
@@ -56,7 +56,7 @@ def test_a_new_connection_counts_from_its_own_beginning() -> None:
     assert suspicion.look(1, 10 * LATE, blocked=False) is None
 
 
-def test_each_suspicion_makes_the_next_come_later_until_answers_come() -> None:
+def test_suspicion_timeout_doubles_until_answers_come() -> None:
     """A broker that is only slow gets the same messages again less and less often."""
     suspicion, now, waited = Suspicion(), 0.0, []
     for _ in range(6):
@@ -72,8 +72,8 @@ def test_each_suspicion_makes_the_next_come_later_until_answers_come() -> None:
     assert suspicion.look(2, now + LATE, blocked=False) == LATE
 
 
-def test_a_target_that_refuses_all_for_a_while_is_noticed() -> None:
-    """Not one that refuses now and then, nor for what another refused."""
+def test_suspicion_rises_for_a_target_that_nacks_everything() -> None:
+    """Not one that nacks now and then, nor because of another target's nacks."""
     refusals = Refusals()
     assert refusals.refused(ONE, 0) is None
     assert refusals.refused(OTHER, REFUSED_SECONDS) is None
@@ -82,8 +82,8 @@ def test_a_target_that_refuses_all_for_a_while_is_noticed() -> None:
     assert refusals.refused(ONE, 2 * REFUSED_SECONDS) == 2 * REFUSED_SECONDS
 
 
-def test_a_queue_at_its_limit_costs_a_new_connection_less_and_less_often() -> None:
-    """Until it takes something: then it is as if it had never refused."""
+def test_suspicion_of_a_full_queue_backs_off() -> None:
+    """Until it accepts a message: then the timeout starts anew."""
     refusals, now, waited = Refusals(), 0.0, []
     for _ in range(8):
         refusals.begin()

@@ -70,7 +70,7 @@ async def get(app: FastAPI, path: str) -> Answer:
     return Answer(sent[0]["status"], headers, body.decode())
 
 
-async def test_readiness_is_told_with_its_reasons(app: FastAPI, problems: list[str]) -> None:
+async def test_readyz_names_what_is_missing(app: FastAPI, problems: list[str]) -> None:
     """An orchestrator sees 503 while something is missing, and an operator sees what."""
     answer = await get(app, "/readyz")
     assert answer.status == 200
@@ -83,14 +83,16 @@ async def test_readiness_is_told_with_its_reasons(app: FastAPI, problems: list[s
     assert (await get(app, "/readyz")).status == 200
 
 
-async def test_a_service_that_is_not_ready_is_alive(app: FastAPI, problems: list[str]) -> None:
+async def test_healthz_is_200_while_the_service_is_not_ready(
+    app: FastAPI, problems: list[str]
+) -> None:
     """A broker that is away is no reason to restart the service."""
     problems.append("RabbitMQ link a is down")
     answer = await get(app, "/healthz")
     assert (answer.status, json.loads(answer.text)) == (200, {"status": "alive"})
 
 
-async def test_metrics_are_prometheus_text(app: FastAPI) -> None:
+async def test_metrics_page_is_valid_prometheus_text(app: FastAPI) -> None:
     """Prometheus's own parser reads the page, which says when the process began."""
     answer = await get(app, "/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -129,12 +131,12 @@ async def test_service_looks_for_no_opentelemetry(
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
-async def test_nothing_else_is_served(app: FastAPI, path: str) -> None:
+async def test_service_without_api_serves_three_paths_only(app: FastAPI, path: str) -> None:
     """A service without an API of its own serves only three paths."""
     assert (await get(app, path)).status == 404
 
 
-def test_two_services_in_one_process_do_not_share_metrics() -> None:
+def test_metrics_registries_of_two_services_are_separate() -> None:
     """Each service has a registry of its own, not that of the process."""
     BrokerWatch(new_registry(), logging.getLogger("a"))
     BrokerWatch(new_registry(), logging.getLogger("b"))
@@ -145,7 +147,7 @@ def value(registry: CollectorRegistry, name: str, link: str) -> float | None:
     return registry.get_sample_value(name, {"link": link})
 
 
-def test_a_link_is_counted_as_lost_once_each_time() -> None:
+def test_link_losses_are_counted_once_each() -> None:
     """Failed attempts do not count; only a link that was up can be lost."""
     registry = CollectorRegistry()
     watch = BrokerWatch(registry, logging.getLogger("test"))
@@ -167,7 +169,7 @@ def test_a_link_is_counted_as_lost_once_each_time() -> None:
     assert value(registry, "grid_broker_reconnects_total", "events") == 0
 
 
-def test_a_links_state_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_link_state_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The log names the link and the reason; a link that is down is a warning."""
     watch = BrokerWatch(CollectorRegistry(), logging.getLogger("test"))
     with caplog.at_level(logging.INFO):
@@ -179,7 +181,7 @@ def test_a_links_state_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-async def test_links_that_are_down_are_named() -> None:
+async def test_readyz_names_links_that_are_down() -> None:
     """Readiness names each link that is down, and no other."""
     up, down = Link("up", ["amqp://a/"], Seen()), Link("down", ["amqp://a/"], Seen())
     up.up.set()

@@ -46,7 +46,7 @@ def refused(values: dict[str, str]) -> str:
     return str(wrong.value)
 
 
-def test_the_files_travel_with_every_address(authority: Authority) -> None:
+def test_tls_files_are_part_of_every_address(authority: Authority) -> None:
     """Each address carries the files, whatever their names, and they can be read from it."""
     files = authority.issue("a & b = ü", "client")
     urls = "amqps://u:p@a/v?heartbeat=5,amqps://b/"
@@ -55,7 +55,7 @@ def test_the_files_travel_with_every_address(authority: Authority) -> None:
     assert split(second) == ("amqps://guest:guest@b/", files)
 
 
-def test_a_file_of_the_settings_is_there_instead_of_the_addresss() -> None:
+def test_tls_file_of_the_settings_overrides_that_of_an_address() -> None:
     """A file named in an address is used for it alone, unless the settings name another."""
     own = f"{URL}?cacertfile=own.pem"
     assert split(own) == (URL, TlsFiles(ca=Path("own.pem")))
@@ -63,7 +63,7 @@ def test_a_file_of_the_settings_is_there_instead_of_the_addresss() -> None:
     assert split(with_files(own, TlsFiles(ca=Path("x")))) == (URL, TlsFiles(ca=Path("x")))
 
 
-def test_the_broker_is_verified_and_old_versions_are_refused(authority: Authority) -> None:
+def test_tls_context_verifies_the_broker_and_requires_tls_1_2(authority: Authority) -> None:
     """The certificate, its host name, and TLS 1.2 or later are required, with our CA or without."""
     for files in (TlsFiles(), TlsFiles(ca=authority.file), authority.issue("client", "client")):
         context = files.context()
@@ -75,14 +75,14 @@ def test_the_broker_is_verified_and_old_versions_are_refused(authority: Authorit
 
 
 @pytest.mark.parametrize("name", ["AMQP_CA_FILE", "AMQP_CERTIFICATE_FILE", "AMQP_KEY_FILE"])
-def test_a_missing_file_is_named(name: str, authority: Authority, tmp_path: Path) -> None:
+def test_tls_error_names_a_missing_file(name: str, authority: Authority, tmp_path: Path) -> None:
     """The message names variable and file, and why it cannot be read."""
     missing = str(tmp_path / "missing")
     said = refused({**variables(authority.issue("client", "client")), name: missing})
     assert said == f"{name}={missing}: cannot be read: No such file or directory"
 
 
-def test_a_key_that_is_another_certificates_is_told(authority: Authority) -> None:
+def test_tls_error_says_that_key_and_certificate_do_not_match(authority: Authority) -> None:
     """Certificate and key belong together."""
     one, other = authority.issue("one", "client"), authority.issue("other", "client")
     mixed = TlsFiles(one.ca, one.certificate, other.key)
@@ -91,7 +91,7 @@ def test_a_key_that_is_another_certificates_is_told(authority: Authority) -> Non
     )
 
 
-def test_a_file_that_is_no_certificate_is_told(authority: Authority, tmp_path: Path) -> None:
+def test_tls_error_says_that_a_file_is_no_certificate(authority: Authority, tmp_path: Path) -> None:
     """A file of something else is not accepted as one without certificates."""
     other = tmp_path / "other"
     other.write_text("hello")
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_certificate_is_told(authority: Authority, tmp_path: P
     assert said.endswith("one of them is not in PEM form")
 
 
-def test_an_encrypted_key_is_refused_and_nobody_asked(authority: Authority) -> None:
+def test_tls_refuses_an_encrypted_key_without_a_prompt(authority: Authority) -> None:
     """A service never waits on a terminal for a passphrase."""
     client = authority.issue("client", "client")
     assert client.key is not None
@@ -114,8 +114,8 @@ def test_an_encrypted_key_is_refused_and_nobody_asked(authority: Authority) -> N
     assert said == f"AMQP_KEY_FILE={client.key}: is encrypted; give one without a passphrase"
 
 
-def test_a_certificate_without_key_is_refused(authority: Authority) -> None:
-    """And a key without certificate."""
+def test_tls_refuses_a_certificate_without_key(authority: Authority) -> None:
+    """Neither is useful without the other."""
     client = authority.issue("client", "client")
     said = refused(variables(TlsFiles(client.ca, client.certificate)))
     assert said.startswith("AMQP_CERTIFICATE_FILE is set without AMQP_KEY_FILE")
@@ -124,14 +124,14 @@ def test_a_certificate_without_key_is_refused(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("url", ["amqp://a/", "amqps://a/,amqp://b/"])
-def test_files_for_tls_and_an_address_without_are_refused(url: str, authority: Authority) -> None:
+def test_tls_files_with_a_plain_address_are_refused(url: str, authority: Authority) -> None:
     """With certificates configured, passwords must not be sent in clear text."""
     said = refused(variables(authority.issue("client", "client"), url))
     assert "AMQP_CA_FILE and AMQP_CERTIFICATE_FILE and AMQP_KEY_FILE set" in said
     assert "amqps://" in said
 
 
-def test_a_file_that_is_no_file_is_refused_without_waiting(
+def test_tls_file_that_is_not_regular_is_refused_without_waiting(
     authority: Authority, tmp_path: Path
 ) -> None:
     """Files are read anew for each connection, and a FIFO without a writer would block."""

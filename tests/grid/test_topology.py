@@ -24,13 +24,13 @@ DEFAULT_OF_RABBITMQ_4 = 20  # deliveries, after which it drops a message
 
 
 @pytest.mark.parametrize("queue", [*KEPT, *ASIDE], ids=lambda each: each.name)
-def test_what_holds_jobs_is_a_quorum_queue(queue: Queue) -> None:
+def test_topology_queues_with_jobs_are_quorum_queues(queue: Queue) -> None:
     """Only a quorum queue confirms once a majority of nodes has the message on disk."""
     assert queue.arguments["x-queue-type"] == "quorum"
 
 
 @pytest.mark.parametrize("queue", KEPT, ids=lambda each: each.name)
-def test_a_full_queue_refuses(queue: Queue) -> None:
+def test_topology_full_queues_reject_publishes(queue: Queue) -> None:
     """A bound without ``reject-publish`` would drop the oldest jobs that were already confirmed."""
     assert queue.arguments["x-overflow"] == "reject-publish"
     assert queue.arguments["x-max-length"] >= 100_000
@@ -44,7 +44,7 @@ def test_a_full_queue_refuses(queue: Queue) -> None:
     ],
     ids=lambda each: each.name,
 )
-def test_a_dead_job_is_put_aside_for_certain(queue: Queue, target: Queue) -> None:
+def test_topology_dead_letters_at_least_once(queue: Queue, target: Queue) -> None:
     """At-least-once dead-lettering needs a target, ``reject-publish`` and a quorum queue."""
     assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
     assert queue.arguments["x-overflow"] == "reject-publish"
@@ -55,7 +55,7 @@ def test_a_dead_job_is_put_aside_for_certain(queue: Queue, target: Queue) -> Non
     assert goes_to == (target.exchange, target.key)
 
 
-def test_what_is_dead_and_what_is_parked_are_told_apart() -> None:
+def test_topology_dead_and_parked_messages_have_separate_queues() -> None:
     """Only what comes with its reason goes to charge.parked."""
     dead, parked = topology.DEAD_QUEUE, topology.PARKED_QUEUE
     assert dead.exchange == parked.exchange
@@ -63,12 +63,12 @@ def test_what_is_dead_and_what_is_parked_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("queue", [*KEPT, *ASIDE], ids=lambda each: each.name)
-def test_restarts_do_not_use_up_a_jobs_deliveries(queue: Queue) -> None:
+def test_topology_delivery_limit_is_above_rabbitmqs_default(queue: Queue) -> None:
     """A limit is set, above RabbitMQ 4's default, at which it drops what it cannot dead-letter."""
     assert queue.arguments["x-delivery-limit"] > DEFAULT_OF_RABBITMQ_4
 
 
-def test_what_is_parked_stays() -> None:
+def test_topology_parked_queue_drops_nothing() -> None:
     """What is parked is dropped by no limit and dead-lettered nowhere; a full queue refuses."""
     arguments = topology.PARKED_QUEUE.arguments
     assert "x-dead-letter-exchange" not in arguments
@@ -76,13 +76,13 @@ def test_what_is_parked_stays() -> None:
     assert arguments["x-max-length"] >= topology.REQUESTS_MAX_LENGTH
 
 
-def test_one_dispatcher_decides_at_a_time() -> None:
-    """Two ledgers would each count half: a standby takes over only once the active one is gone."""
+def test_topology_requests_queue_has_a_single_active_consumer() -> None:
+    """Two load trackers would each count half: a standby takes over once the active one is gone."""
     assert topology.REQUESTS_QUEUE.arguments["x-single-active-consumer"] is True
     assert "x-single-active-consumer" not in substation_queue("substation1").arguments
 
 
-def test_the_event_log_is_a_bounded_stream() -> None:
+def test_topology_event_log_is_a_bounded_stream() -> None:
     """It is read again from its start, and drops whole segments, several of which must fit."""
     arguments = topology.EVENTS_STREAM.arguments
     assert arguments["x-queue-type"] == "stream"
@@ -92,7 +92,7 @@ def test_the_event_log_is_a_bounded_stream() -> None:
     assert not unknown_to_streams & arguments.keys()
 
 
-def test_what_operators_set_is_forgotten_by_no_age() -> None:
+def test_topology_controls_stream_has_no_age_limit() -> None:
     """A substation drained a year ago still is; the bound drops what newer messages repeat."""
     arguments = topology.CONTROLS_STREAM.arguments
     assert arguments["x-queue-type"] == "stream"
@@ -100,7 +100,7 @@ def test_what_operators_set_is_forgotten_by_no_age() -> None:
     assert arguments["x-max-length-bytes"] >= 10 * arguments["x-stream-max-segment-size-bytes"]
 
 
-def test_names_are_the_contract() -> None:
+def test_topology_names_are_the_public_ones() -> None:
     """Operators, dashboards and permissions name these."""
     assert {queue.name for queue in topology.QUEUES} == {
         "charge.requests",
@@ -120,7 +120,7 @@ def test_names_are_the_contract() -> None:
 
 
 @pytest.mark.parametrize("queue", [*topology.QUEUES, substation_queue("a")], ids=lambda q: q.name)
-def test_nothing_goes_through_the_default_exchange(queue: Queue) -> None:
+def test_topology_binds_every_queue_to_a_named_exchange(queue: Queue) -> None:
     """Every queue is bound to an exchange that is declared too."""
     assert queue.exchange in topology.EXCHANGES
 
@@ -137,7 +137,7 @@ async def test_declaring_again_agrees_with_the_definitions(vhost: VirtualHost) -
 
 
 @pytest.mark.integration
-async def test_an_empty_broker_is_given_everything(vhost: VirtualHost) -> None:
+async def test_declare_command_sets_up_an_empty_broker(vhost: VirtualHost) -> None:
     """``python -m grid declare`` makes what a broker without the definitions lacks."""
     with vhost.broker.vhost(topology=False) as empty:
         await declare_topology([empty.url()], Seen())
@@ -145,7 +145,7 @@ async def test_an_empty_broker_is_given_everything(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.integration
-async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
+async def test_declare_command_names_a_queue_declared_otherwise(vhost: VirtualHost) -> None:
     """A queue declared otherwise is an error that names it; the link comes back for the others."""
     other = Queue(topology.REQUESTS, topology.REQUESTS_EXCHANGE, topology.REQUESTS, {})
     seen = Seen()
@@ -157,7 +157,7 @@ async def test_another_shape_is_refused_and_said(vhost: VirtualHost) -> None:
 
 
 @pytest.mark.integration
-async def test_without_a_broker_declaring_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_declare_command_gives_up_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command ends with the reason if RabbitMQ does not answer."""
     monkeypatch.setattr("grid.amqp.declarer.CONNECT_SECONDS", 0.2)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):

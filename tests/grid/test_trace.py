@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid.trace import SAMPLED, STATE_MOST, TRACEPARENT, TRACESTATE, Trace, carried
+from grid.trace import MAX_TRACESTATE, SAMPLED, TRACEPARENT, TRACESTATE, Trace, carried
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -24,7 +24,7 @@ def of(parent: object, state: object = None) -> Trace:
     return carried({n: v for n, v in headers.items() if v is not None}, Random(7).getrandbits)  # noqa: S311
 
 
-def test_a_trace_is_carried_on() -> None:
+def test_trace_is_continued_from_traceparent() -> None:
     """The same trace, flags and state; the caller's span becomes the parent of a new one."""
     one = of(PARENT, "vendor=1,other=2")
     assert (one.trace_id, one.parent, one.flags) == (TRACE, SPAN, SAMPLED)
@@ -55,7 +55,7 @@ def test_a_trace_is_carried_on() -> None:
         PARENT.encode(),
     ],
 )
-def test_what_is_no_trace_begins_a_new_one(parent: object) -> None:
+def test_trace_starts_anew_for_an_invalid_traceparent(parent: object) -> None:
     """The standard requires it; the state, which belongs to no trace then, is dropped."""
     one = of(parent, "vendor=1")
     assert one.trace_id != TRACE
@@ -63,21 +63,21 @@ def test_what_is_no_trace_begins_a_new_one(parent: object) -> None:
 
 
 @pytest.mark.parametrize("more", ["", "-what-comes-then"])
-def test_a_later_version_is_read_as_far_as_it_is_known(more: str) -> None:
+def test_trace_of_a_later_version_is_continued(more: str) -> None:
     """Its trace is carried on, in the version that is spoken here, with the flag that is known."""
     one = of(f"cc-{TRACE}-{SPAN}-ff{more}")
     assert (one.trace_id, one.parent) == (TRACE, SPAN)
     assert one.headers()[TRACEPARENT].endswith("-01")
 
 
-@pytest.mark.parametrize("state", ["x" * (STATE_MOST + 1), "a=\n", b"a=1", 7])
-def test_a_state_that_cannot_be_carried_is_dropped(state: object) -> None:
+@pytest.mark.parametrize("state", ["x" * (MAX_TRACESTATE + 1), "a=\n", b"a=1", 7])
+def test_trace_drops_an_invalid_tracestate(state: object) -> None:
     """The trace goes on without it."""
     assert (of(PARENT, state).trace_id, of(PARENT, state).state) == (TRACE, "")
 
 
 @given(anything, anything, st.integers(0))
-def test_whatever_comes_gives_a_trace(parent: Any, state: Any, seed: int) -> None:  # noqa: ANN401
+def test_trace_is_made_from_any_headers(parent: Any, state: Any, seed: int) -> None:  # noqa: ANN401
     """Its headers read back as themselves, and fit in an AMQP frame."""
     headers = {TRACEPARENT: parent, TRACESTATE: state}
     one = carried(headers, Random(seed).getrandbits)  # noqa: S311
@@ -88,8 +88,8 @@ def test_whatever_comes_gives_a_trace(parent: Any, state: Any, seed: int) -> Non
 
 
 @pytest.mark.parametrize("bits", [0, 2**200 - 1])
-def test_no_id_is_all_zeros(bits: int) -> None:
-    """Whatever the random generator returns."""
+def test_trace_ids_are_never_all_zeros(bits: int) -> None:
+    """Whatever the random generator returns, the ids are valid."""
     one = carried({}, lambda size: bits & (2**size - 1))
     assert int(one.trace_id, 16) > 0
     assert int(one.span_id, 16) > 0

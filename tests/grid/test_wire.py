@@ -112,22 +112,22 @@ def test_controls_have_the_bytes_that_json_dumps_writes(message: Message) -> Non
 
 @THOROUGH
 @given(st.text(st.characters()) | st.integers() | st.floats(-1e15, 1e15))
-def test_encoder_spells_each_text_and_number_as_json_dumps(value: object) -> None:
-    """Half characters, and the smallest numbers, as well."""
+def test_encoder_writes_each_text_and_number_as_json_dumps(value: object) -> None:
+    """Lone surrogates and the smallest numbers included."""
     assert wire.encode([value]) == dumped([value])
     assert wire.encode({"a": value}) == dumped({"a": value})
 
 
-def test_encoder_takes_the_numbers_of_numpy_as_json_dumps() -> None:
-    """A decision reckons with rows of numbers, and one of them may get into its record."""
+def test_encoder_writes_numpy_numbers_as_json_dumps() -> None:
+    """A decision computes with arrays, and their numbers may get into its record."""
     assert wire.encode({"load": np.float64(2.5)}) == b'{"load":2.5}'
     assert wire.encode({HALF: np.float64(2.5)}) == b'{"\\ud800":2.5}'
-    with pytest.raises(TypeError, match="there is no JSON for a object"):
+    with pytest.raises(TypeError, match="a value of type object cannot be written as JSON"):
         wire.encode({"load": object()})
 
 
 @pytest.mark.parametrize("reason", ["", "é", HALF])
-def test_encoder_keeps_nothing_of_what_it_wrote(reason: str) -> None:
+def test_encoder_does_not_leak_memory(reason: str) -> None:
     """A service writes millions of events: msgspec kept an iterator for each, or all of them."""
     several = [Event(State.PARKED, 1.5, "a", reason=reason, detail={"a": [1.5]})] * 3
     many = 2_000
@@ -148,10 +148,8 @@ def test_encoder_keeps_nothing_of_what_it_wrote(reason: str) -> None:
 @pytest.mark.parametrize(
     ("value", "body"), [(1e16, b"1e16"), (1e300, b"1e300"), (nan, b"null"), (-inf, b"null")]
 )
-def test_encoder_spells_what_no_message_holds_so_that_json_reads_it(
-    value: float, body: bytes
-) -> None:
-    """No limit allows numbers so large, and JSON has no word for what is none: only here."""
+def test_encoder_writes_extreme_numbers_so_that_json_reads_them(value: float, body: bytes) -> None:
+    """No limit allows such large numbers, and JSON has no NaN: only this test writes them."""
     assert wire.encode(value) == body
     assert json.loads(body) in (value, None)
 
@@ -163,7 +161,7 @@ def test_encoder_spells_what_no_message_holds_so_that_json_reads_it(
 @example(b'{"version":1,"id":"a","requested_at":1,"x":"\xff"}')
 @example(b'{"version":1,"version":2,"id":"a","requested_at":1}')
 @example(b'{"version":1,"id":"a","requested_at":1,"ver\\u0073ion":1.0}')
-def test_request_is_taken_or_refused_alike_by_both_ways_to_read_it(body: bytes) -> None:
+def test_request_decoders_agree_on_what_is_valid(body: bytes) -> None:
     """By msgspec, and by Python's ``json`` where msgspec does not read it."""
     began = body if body.startswith(b'{"version":1,') else b'{"version":1,' + body[1:]
     assert outcome(messages.decode, began) == outcome(messages.decode, b" " + began)
@@ -178,7 +176,7 @@ def test_request_is_taken_or_refused_alike_by_both_ways_to_read_it(body: bytes) 
 @example(b'{"kind":"queued","at":1,"job":"a","x":"\xed\xa0\x80"}')
 @example(b'{"kind":"queued","at":1,"job":"a","x":"\xff"}')
 @example(b'{"kind":"queued","at":1,"job":"a","\\ud800":1}')
-def test_event_is_taken_or_refused_alike_by_both_ways_to_read_it(body: bytes) -> None:
+def test_event_decoders_agree_on_what_is_valid(body: bytes) -> None:
     """By msgspec, and by Python's ``json`` where msgspec does not read it."""
     if body.startswith(b"{") and b"\n" not in body and b"\r" not in body:
         assert outcome(events.decode, body) == outcome(events.decode, UNREAD + body[1:])
@@ -192,7 +190,7 @@ def test_event_is_taken_or_refused_alike_by_both_ways_to_read_it(body: bytes) ->
 )
 @example(b'{"controls":[],"\\ud800":1}')
 @example(b'{"controls":[{"\\ud800":1,"substation":"a","state":"draining","limit":1,"version":1}]}')
-def test_control_is_taken_or_refused_alike_by_both_ways_to_read_it(body: bytes) -> None:
+def test_control_decoders_agree_on_what_is_valid(body: bytes) -> None:
     """By msgspec, and by Python's ``json`` where msgspec does not read it."""
     if body.startswith(b"{"):
         assert outcome(controls.decode, body) == outcome(controls.decode, UNREAD + body[1:])
@@ -219,10 +217,8 @@ def test_detail_is_read_as_json_reads_it(detail: dict[str, Any]) -> None:
         ({"detail": [1]}, "detail is [1]: Expected `object`, got `array`"),
     ],
 )
-def test_event_that_is_refused_is_shown_with_field_and_value(
-    fields: dict[str, Any], problem: str
-) -> None:
-    """Whoever reads the log of a service learns what somebody wrote, and what was expected."""
+def test_event_error_names_field_and_value(fields: dict[str, Any], problem: str) -> None:
+    """The log of a service shows what was written, and what was expected."""
     body = json.dumps({"kind": "charging", "at": 1.5, "job": "a", **fields}).encode()
     with pytest.raises(MalformedMessage) as wrong:
         events.decode(body)
@@ -240,10 +236,8 @@ def test_event_that_is_refused_is_shown_with_field_and_value(
         ({"substation": "a b"}, "controls[0].substation is 'a b': Expected `str` matching"),
     ],
 )
-def test_control_that_is_refused_is_shown_with_field_and_value(
-    row: dict[str, Any], problem: str
-) -> None:
-    """The place within the message is named, too: there may be very many controls."""
+def test_control_error_names_field_and_value(row: dict[str, Any], problem: str) -> None:
+    """The place within the message is named as well: there may be very many controls."""
     good = {"substation": "s1", "state": "draining", "limit": 3, "version": 1}
     with pytest.raises(MalformedMessage) as wrong:
         controls.decode(json.dumps({"controls": [{**good, **row}]}).encode())

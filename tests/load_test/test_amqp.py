@@ -37,7 +37,9 @@ async def taken(vhost: VirtualHost) -> amqp.Delivery:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
+async def test_publisher_reports_accepted_only_for_a_request_in_the_queue(
+    vhost: VirtualHost,
+) -> None:
     """A request that counts as accepted is in the queue, whole, with the id that was chosen."""
     async with connected((vhost.url("load_test"),)) as link:
         send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
@@ -49,7 +51,7 @@ async def test_a_confirmed_request_is_in_the_queue(vhost: VirtualHost) -> None:
     assert request.vehicle_id == "EV-1"
 
 
-async def test_a_request_travels_with_its_priority(vhost: VirtualHost) -> None:
+async def test_publisher_sends_the_priority_as_a_property(vhost: VirtualHost) -> None:
     """RabbitMQ gets the priority as a property, without reading the body."""
     async with connected((vhost.url("load_test"),)) as link:
         send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK)
@@ -58,18 +60,18 @@ async def test_a_request_travels_with_its_priority(vhost: VirtualHost) -> None:
     assert found.priority == 7
 
 
-async def test_a_request_that_finds_no_queue_is_not_accepted(vhost: VirtualHost) -> None:
+async def test_publisher_reports_a_returned_request_as_refused(vhost: VirtualHost) -> None:
     """RabbitMQ returns a message that no queue takes; the reason is reported."""
     path = f"/api/queues/{quote(vhost.name)}/{topology.REQUESTS}"
     await asyncio.to_thread(vhost.broker.request, "DELETE", path)
     async with connected((vhost.url("load_test"),)) as link:
-        send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK, patience=0.2)
+        send = Sender(AmqpPublisher(link, CLOCK), lambda: "one", CLOCK, retry_timeout=0.2)
         answer = await send.send({}, CLOCK.steady())
     assert answer.job is None
     assert "unroutable" in answer.reason
 
 
-async def test_a_wrong_password_is_told_at_the_start(
+async def test_publisher_reports_a_wrong_password_before_the_run(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that could not send anything does not begin, and names what to check."""

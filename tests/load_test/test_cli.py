@@ -43,7 +43,7 @@ async def command(*options: str, interrupt: bool = False) -> tuple[int, str, str
     return process.returncode or 0, (first + out).decode(), err.decode()
 
 
-async def test_a_run_prints_lines_bar_and_summary(tmp_path: Path) -> None:
+async def test_load_test_prints_lines_bar_and_summary(tmp_path: Path) -> None:
     """Lines and summary go to stdout, the bar to stderr, the same figures to the file."""
     file = tmp_path / "run.json"
     async with FakeApi().serve() as fake:
@@ -61,7 +61,7 @@ async def test_a_run_prints_lines_bar_and_summary(tmp_path: Path) -> None:
     assert (figures["completed"], figures["lost"]) == (20, 0)
 
 
-async def test_a_lost_request_is_told_by_the_exit_status() -> None:
+async def test_load_test_exits_1_if_a_request_was_lost() -> None:
     """A script need not parse the table."""
     async with FakeApi(lose=(1,)).serve() as fake:
         options = ("--url", fake.url, "-n", "3", "--concurrency", "1", "-q", "--timeout", "0")
@@ -70,7 +70,7 @@ async def test_a_lost_request_is_told_by_the_exit_status() -> None:
     assert "lost                   1" in out
 
 
-async def test_ctrl_c_ends_with_what_is_known() -> None:
+async def test_load_test_reports_what_is_known_on_ctrl_c() -> None:
     """An interrupted run reports what came before, and exits with 130."""
     async with FakeApi().serve() as fake:
         status, out, err = await command("--url", fake.url, "--rate", "10", interrupt=True)
@@ -81,7 +81,7 @@ async def test_ctrl_c_ends_with_what_is_known() -> None:
     assert "Traceback" not in err
 
 
-async def test_no_answer_from_the_api_is_told_at_once() -> None:
+async def test_load_test_reports_an_unreachable_api_at_once() -> None:
     """If nothing listens, one line says so and names the address."""
     (port,) = free_ports(1)
     status, out, err = await command("--url", f"http://{HOST}:{port}")
@@ -90,7 +90,7 @@ async def test_no_answer_from_the_api_is_told_at_once() -> None:
     assert "Traceback" not in err
 
 
-async def test_no_wait_asks_not_to_be_kept_waiting() -> None:
+async def test_load_test_no_wait_sends_prefer_respond_async() -> None:
     """With --no-wait every request prefers the early answer, without it none does."""
     async with FakeApi().serve() as fake:
         run = ("--url", fake.url, "-n", "1", "--concurrency", "1", "-q")
@@ -112,7 +112,9 @@ async def test_no_wait_asks_not_to_be_kept_waiting() -> None:
         (["simulate-it"], "unrecognized arguments: simulate-it"),
     ],
 )
-def test_wrong_usage(options: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_test_exits_2_on_wrong_usage(
+    options: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Wrong usage exits with 2 and names what is wrong."""
     with pytest.raises(SystemExit) as stop:
         cli.main(options, {})
@@ -120,7 +122,9 @@ def test_wrong_usage(options: list[str], problem: str, capsys: pytest.CaptureFix
     assert problem in capsys.readouterr().err
 
 
-def test_help_tells_defaults_examples_and_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_test_help_shows_defaults_examples_and_exit_statuses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """--help is enough to use it, and shows the address that the environment gives."""
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"], {"API_URL": "http://example.test:7001"})
@@ -130,7 +134,7 @@ def test_help_tells_defaults_examples_and_statuses(capsys: pytest.CaptureFixture
         assert part in shown
 
 
-def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_test_names_a_wrong_variable(capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid variable is named, with its value."""
     (port,) = free_ports(1)
     options = ["--via", "amqp", "--url", f"http://{HOST}:{port}"]
@@ -138,7 +142,7 @@ def test_a_wrong_setting_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
     assert "AMQP_URL" in capsys.readouterr().err
 
 
-async def test_where_the_api_asks_for_a_key_it_is_shown(
+async def test_load_test_sends_the_api_key_from_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key is in the file that a variable names, so that no list of processes shows it."""

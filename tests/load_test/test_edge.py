@@ -40,13 +40,13 @@ class FakeTime:
         return Clock(lambda: self.now, time.time, self.sleep)
 
 
-def sender(api: Api, patience: float = 60) -> tuple[Sender, FakeTime]:
+def sender(api: Api, retry_timeout: float = 60) -> tuple[Sender, FakeTime]:
     """Make a sender through the api whose waits take no time."""
     fake = FakeTime()
-    return Sender(ApiPublisher(api), lambda: "own", fake.clock(), patience), fake
+    return Sender(ApiPublisher(api), lambda: "own", fake.clock(), retry_timeout), fake
 
 
-async def test_a_503_is_sent_again_after_the_pause_it_asks_for() -> None:
+async def test_client_retries_a_503_after_its_retry_after() -> None:
     """Retry-After is honoured, with some jitter added; the retry is counted."""
     async with FakeApi(503, 202).serve() as fake, Api(fake.url) as api:
         send, timer = sender(api)
@@ -57,16 +57,16 @@ async def test_a_503_is_sent_again_after_the_pause_it_asks_for() -> None:
     assert answer.seconds == pytest.approx(timer.now)
 
 
-async def test_an_api_that_stays_away_is_given_up_in_the_end() -> None:
+async def test_client_gives_up_when_the_api_stays_unavailable() -> None:
     """A request never answered 202 is refused, with the reason, and not accepted."""
     async with FakeApi(*[503] * 10).serve() as fake, Api(fake.url) as api:
-        send, _ = sender(api, patience=6)  # shorter than one pause
+        send, _ = sender(api, retry_timeout=6)  # shorter than one pause
         answer = await send.send({}, 0.0)
     assert answer.job is None
     assert answer.reason == "503 Service Unavailable"
 
 
-async def test_a_request_that_is_wrong_is_not_sent_again() -> None:
+async def test_client_does_not_retry_an_invalid_request() -> None:
     """Sending it again would change nothing; the problem's detail is reported."""
     async with FakeApi(422).serve() as fake, Api(fake.url) as api:
         send, _ = sender(api)
@@ -74,7 +74,7 @@ async def test_a_request_that_is_wrong_is_not_sent_again() -> None:
     assert (answer.job, answer.reason, len(fake.posts)) == (None, "422 scripted", 1)
 
 
-async def test_a_broken_connection_is_tried_again() -> None:
+async def test_client_retries_a_broken_connection() -> None:
     """An api that restarts during a request costs only a retry."""
     async with FakeApi("drop", "drop", 202).serve() as fake, Api(fake.url) as api:
         send, _ = sender(api)
@@ -82,17 +82,17 @@ async def test_a_broken_connection_is_tried_again() -> None:
     assert (answer.job, answer.retries) == ("job0", 2)
 
 
-async def test_nobody_listening_is_worth_a_retry_and_then_a_reason() -> None:
+async def test_client_retries_a_refused_connection_until_its_timeout() -> None:
     """A refused connection is tried again until the time is up."""
     (port,) = free_ports(1)
     async with Api(f"http://{HOST}:{port}") as api:
-        send, _ = sender(api, patience=0.05)
+        send, _ = sender(api, retry_timeout=0.05)
         answer = await send.send({}, 0.0)
     assert answer.job is None
     assert answer.reason.startswith(f"no answer from http://{HOST}:{port}: ")
 
 
-async def test_the_id_stays_the_same_however_often_a_request_is_sent() -> None:
+async def test_client_keeps_the_id_over_retries() -> None:
     """Where the sender chooses the id, a repeated request is the same job."""
     ids: list[str] = []
 
@@ -123,7 +123,7 @@ async def carry_out(
 
 
 @pytest.mark.parametrize("plan", [Plan(25, rate=10), Plan(25, concurrency=4)], ids=str)
-async def test_a_run_from_end_to_end(plan: Plan) -> None:
+async def test_run_follows_every_request_to_its_end(plan: Plan) -> None:
     """Everything sent is followed to its end, page by page, and summed up."""
     _, summary, printed = await carry_out(FakeApi(page=4), plan)
     assert (summary.requests, summary.accepted, summary.completed) == (25, 25, 25)
@@ -131,26 +131,26 @@ async def test_a_run_from_end_to_end(plan: Plan) -> None:
     assert printed == ""
 
 
-async def test_a_rate_is_kept_by_the_clock() -> None:
+async def test_run_keeps_its_rate_whatever_the_answers() -> None:
     """Twenty requests at ten a second take 1.9 seconds, however fast they are answered."""
     run, _, _ = await carry_out(FakeApi(), Plan(20, rate=10))
     assert run.sending_seconds == pytest.approx(1.9)
 
 
-async def test_a_job_that_never_ends_is_lost() -> None:
+async def test_run_counts_a_job_without_end_as_lost() -> None:
     """What was answered 202 and has no end when the time is up counts as lost."""
     _, summary, _ = await carry_out(FakeApi(lose=(3, 5)), Plan(10, concurrency=2))
     assert (summary.accepted, summary.completed, summary.lost) == (10, 8, 2)
     assert not summary.kept
 
 
-async def test_refused_requests_are_neither_accepted_nor_lost() -> None:
+async def test_run_counts_refused_requests_as_neither_accepted_nor_lost() -> None:
     """The api has no obligation for what it did not accept."""
     _, summary, _ = await carry_out(FakeApi(422, 503, 202), Plan(3, rate=1))
     assert (summary.accepted, summary.refused, summary.retries, summary.lost) == (2, 1, 1, 0)
 
 
-async def test_lines_come_in_the_order_of_sending() -> None:
+async def test_board_prints_requests_in_the_order_sent() -> None:
     """Each request's lines are printed once, in order, in the established form."""
     _, _, printed = await carry_out(FakeApi(), Plan(3, concurrency=3), quiet=False)
     loads = "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]"
@@ -163,7 +163,7 @@ async def test_lines_come_in_the_order_of_sending() -> None:
     }
 
 
-def test_the_board_waits_for_the_gap_to_close() -> None:
+def test_board_holds_back_answers_behind_a_gap() -> None:
     """A later answer is held back until the earlier one is there."""
     out = io.StringIO()
     board = Board(2, quiet=False, out=out, err=io.StringIO())
@@ -175,7 +175,7 @@ def test_the_board_waits_for_the_gap_to_close() -> None:
     assert board.accepted == ["a", "b"]
 
 
-async def test_a_look_costs_what_is_new_and_open() -> None:
+async def test_outcome_reads_only_new_and_open_jobs() -> None:
     """Reading begins after the jobs that have ended, not at the first job."""
     fake = FakeApi()
     for number in range(10):
@@ -191,7 +191,7 @@ async def test_a_look_costs_what_is_new_and_open() -> None:
     assert list(follower.jobs) == ids
 
 
-async def test_jobs_the_pages_miss_are_asked_for_one_by_one() -> None:
+async def test_outcome_asks_singly_for_jobs_missing_from_the_list() -> None:
     """A job older than the first of the run, as with several senders, is found."""
     fake = FakeApi()
     ids = [fake.take(name)["id"] for name in ("early", "first", "later")]
@@ -201,7 +201,7 @@ async def test_jobs_the_pages_miss_are_asked_for_one_by_one() -> None:
     assert sorted(follower.jobs) == sorted(ids)
 
 
-async def test_jobs_from_before_the_run_are_followed_too() -> None:
+async def test_outcome_follows_jobs_from_before_the_run() -> None:
     """Sessions in progress at the start make load until they end."""
     fake = FakeApi()
     fake.take("before", status="charging")
@@ -215,7 +215,7 @@ async def test_jobs_from_before_the_run_are_followed_too() -> None:
     assert follower.jobs["before"].has_ended
 
 
-async def test_an_api_that_is_away_is_no_news() -> None:
+async def test_outcome_survives_an_unavailable_api() -> None:
     """The look fails without an error, and says why it has nothing new."""
     (port,) = free_ports(1)
     async with Api(f"http://{HOST}:{port}") as api:
@@ -226,7 +226,7 @@ async def test_an_api_that_is_away_is_no_news() -> None:
             await api.substations()
 
 
-async def test_jobs_that_no_substation_has_any_more_are_not_counted_as_load() -> None:
+async def test_outcome_excludes_jobs_that_no_substation_has_from_the_load() -> None:
     """Jobs of a purged queue never end, but the substations themselves do not have them."""
     fake = FakeApi()
     for number in range(643):
@@ -243,7 +243,7 @@ async def test_jobs_that_no_substation_has_any_more_are_not_counted_as_load() ->
     assert run.samples
 
 
-async def test_what_the_substations_say_is_asked_for_once_a_second_at_most() -> None:
+async def test_outcome_samples_substations_at_most_once_a_second() -> None:
     """However many requests are sent, and whether or not the api answers."""
     fake = FakeApi()
     fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 0.0)
@@ -259,7 +259,7 @@ async def test_what_the_substations_say_is_asked_for_once_a_second_at_most() -> 
         await Follower(api, timer.clock()).sample()  # no answer, so nothing new
 
 
-def test_substations_that_could_be_chosen() -> None:
+def test_choosable_substations_were_eligible_before_or_after_the_run() -> None:
     """One that was eligible before or after counts; without connectors, all have equal weight."""
     up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
     plain = Substation("c", None, eligible=True)
@@ -268,7 +268,7 @@ def test_substations_that_could_be_chosen() -> None:
     assert choosable([up], [plain]) == {"a": 1, "c": 1}
 
 
-def test_the_connectors_of_all_that_could_be_chosen() -> None:
+def test_choosable_connectors_are_summed_if_all_are_known() -> None:
     """Each substation counts once; one without connectors makes the sum unknown."""
     up, down = Substation("a", 50, eligible=True), Substation("b", 4, eligible=False)
     assert capacity([up, down], [up]) == 50

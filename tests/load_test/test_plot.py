@@ -27,7 +27,7 @@ def comparison() -> Comparison:
     return Comparison(Floor(0.9, 4.0), runs)
 
 
-def test_there_is_a_line_for_each_policy_and_one_for_the_floor() -> None:
+def test_plot_has_a_line_for_each_policy_and_the_floor() -> None:
     """Each line has a point for each period, from the shortest to the longest, on a log scale."""
     (axes,) = figure(comparison(), "about").axes
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def test_there_is_a_line_for_each_policy_and_one_for_the_floor() -> None:
 
 
 @pytest.mark.parametrize(("floor", "factor"), [(0.0, 4), (0.9, 1.1)])
-def test_waits_of_nothing_or_all_alike_have_an_even_scale(floor: float, factor: float) -> None:
+def test_plot_uses_a_linear_scale_for_zero_or_equal_waits(floor: float, factor: float) -> None:
     """There is no logarithm of 0, and next to no mark on it between 1 and 1.1."""
     alike = Comparison(
         Floor(floor, 1.0),
@@ -52,7 +52,7 @@ def test_waits_of_nothing_or_all_alike_have_an_even_scale(floor: float, factor: 
     assert axes.get_yscale() == "linear"
 
 
-def test_the_file_is_a_png_of_the_size_of_a_page(tmp_path: Path) -> None:
+def test_plot_file_is_a_png_of_documented_size(tmp_path: Path) -> None:
     """It is sharp at 800 dots wide, light, and a few dozen kilobytes."""
     file = tmp_path / "figure.png"
     write(comparison(), "about", file)
@@ -64,7 +64,7 @@ def test_the_file_is_a_png_of_the_size_of_a_page(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_labels_keep_their_distance_and_their_order(heights: list[float]) -> None:
+def test_plot_labels_do_not_overlap(heights: list[float]) -> None:
     """No two overlap, and what has room stays where it is."""
     named = {str(number): height for number, height in enumerate(heights)}
     found = apart(named, 0.05)

@@ -27,39 +27,39 @@ def ends(jobs: list[Job]) -> dict[str, float | None]:
     return {each.id: each.ended for each in jobs}
 
 
-def test_without_a_sample_events_alone_count() -> None:
+def test_presence_without_a_sample_goes_by_events() -> None:
     """As with an api whose dispatcher has said nothing yet."""
     jobs = [job("1", 0), job("2", 1, 2), Job("3", State.QUEUED)]
     assert present(jobs, []) == jobs
     assert ends(present(jobs, [said(5, None)])) == ends(jobs)
 
 
-def test_what_was_gone_before_the_run_makes_no_load_in_it() -> None:
+def test_presence_drops_jobs_gone_before_the_run() -> None:
     """The oldest of those without an end, as many as no substation has; others are kept."""
     jobs = [job("old", 0), job("older", -1), job("new", 3), job("after", 11), job("ends", 2, 20)]
     found = ends(present(jobs, [said(10, 2)]))  # "new" and "ends", as of then
     assert found == {"new": None, "after": None, "ends": 20}
 
 
-def test_what_is_lost_during_the_run_ends_when_nobody_has_it() -> None:
+def test_presence_ends_a_lost_job_when_no_substation_has_it() -> None:
     """Not earlier, and not later: between two samples it may have been there."""
     jobs = [job("kept", 1), job("lost", 0)]
     found = ends(present(jobs, [said(0.5, 1), said(10, 2), said(20, 1), said(30, 1)]))
     assert found == {"lost": 20, "kept": None}
 
 
-def test_a_job_with_an_end_is_judged_by_its_events_alone() -> None:
+def test_presence_keeps_a_job_with_an_end_as_its_events_say() -> None:
     """What the dispatcher believes of it has no part in that."""
     jobs = [job(str(number), number, number + 50) for number in range(9)]
     assert ends(present(jobs, [said(20, 0), said(30, 99)], ["a"])) == ends(jobs)
 
 
-def test_one_that_is_gone_from_the_list_has_no_jobs() -> None:
+def test_presence_ends_the_jobs_of_a_removed_substation() -> None:
     """A substation that was taken out, after what it charged has ended."""
     assert ends(present([job("1", 0, None, "b")], [said(1, b=1), said(2)])) == {"1": 2}
 
 
-def test_sessions_that_are_no_jobs_count_until_they_are_gone() -> None:
+def test_presence_counts_sessions_without_a_job() -> None:
     """Their record was deleted: they make load all the same, where two looks agree on them."""
     samples = [said(10, 3), said(11, 2), said(12, 2), said(13, 1), said(14, 0)]
     found = present([], samples, ["a"])
@@ -68,7 +68,7 @@ def test_sessions_that_are_no_jobs_count_until_they_are_gone() -> None:
     assert present([], samples[:1], ["a"]) == []
 
 
-def test_a_job_that_ended_before_it_was_looked_at_is_no_session() -> None:
+def test_presence_needs_two_samples_for_a_session_without_a_job() -> None:
     """The first look may be older than the list of jobs: what it says is not believed alone."""
     assert present([job("1", 10.5, 12)], [said(10, 5), said(11, 1)], ["a"]) == [job("1", 10.5, 12)]
 
@@ -77,7 +77,7 @@ def test_a_job_that_ended_before_it_was_looked_at_is_no_session() -> None:
     st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20) | st.none()), max_size=30),
     st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=8),
 )
-def test_load_never_stays_above_what_is_said(
+def test_presence_load_never_stays_above_the_samples(
     lives: list[tuple[int, int | None]], samples: list[tuple[int, int]]
 ) -> None:
     """Just after each sample, no more jobs are open than were said or will end by themselves."""
@@ -95,10 +95,10 @@ def test_load_never_stays_above_what_is_said(
         assert counted <= max(load, will_end)
 
 
-def test_jobs_that_were_lost_no_longer_decide_which_substation_is_the_lightest() -> None:
-    """The verdict on each later job is the one without them."""
+def test_judge_ignores_lost_jobs_once_they_are_gone() -> None:
+    """The judgement on each later job is the one without them."""
     lost = [job(f"lost{number}", 0) for number in range(643)]
     own = [job("1", 11, 12), job("2", 12, 13, "b"), job("3", 13, 14)]
-    verdicts = judge(present([*lost, *own], [said(10, b=0)]), {"a": 1, "b": 1})
-    assert all(verdicts[each.id].least_loaded for each in own)
-    assert max(verdicts[each.id].spread for each in own) == 1
+    judgements = judge(present([*lost, *own], [said(10, b=0)]), {"a": 1, "b": 1})
+    assert all(judgements[each.id].least_loaded for each in own)
+    assert max(judgements[each.id].spread for each in own) == 1

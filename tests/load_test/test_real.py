@@ -18,15 +18,15 @@ pytestmark = pytest.mark.e2e
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
-def test_both_ways_lose_nothing_and_spread_evenly(vhost: VirtualHost, tmp_path: Path) -> None:
+def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_path: Path) -> None:
     """Through the api and straight to RabbitMQ, every request is told of, completed and judged."""
     with System(vhost, tmp_path, environment=QUICK) as system:
         for via in ("api", "amqp"):
             file = tmp_path / f"{via}.json"
             url = f"http://{HOST}:{system.ports['api']}"
-            way = ("--via", via, "--url", url, "--json", str(file))
+            options = ("--via", via, "--url", url, "--json", str(file))
             run = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *way],
+                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *options],
                 env={**os.environ, "AMQP_URL": vhost.url("load_test")},
                 capture_output=True,
                 text=True,

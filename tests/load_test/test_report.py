@@ -37,7 +37,7 @@ def run(
     return Run(answers, by_id, connectors, 5.0, 10.0, interrupted, capacity=capacity)
 
 
-def test_a_run_without_a_fault() -> None:
+def test_report_of_a_small_run_has_the_figures_counted_by_hand() -> None:
     """Every figure of a small run is what one counts by hand."""
     jobs = [done("1", "s1", 100), done("2", "s2", 101), done("3", "s2", 102), done("4", "s1", 110)]
     summary = summarise(run([accepted(job.id) for job in jobs], jobs))
@@ -51,7 +51,7 @@ def test_a_run_without_a_fault() -> None:
     assert (summary.requests_per_second, summary.completed_per_second) == (0.8, 0.4)
 
 
-def test_every_kind_of_end_is_told_apart() -> None:
+def test_report_tells_each_kind_of_end_apart() -> None:
     """Lost is what was accepted and neither completed, nor cancelled, expired or parked."""
     jobs = [
         done("1", "s1", 100),
@@ -70,14 +70,14 @@ def test_every_kind_of_end_is_told_apart() -> None:
     assert not summary.kept
 
 
-def test_what_a_broken_off_run_left_is_not_lost() -> None:
+def test_report_of_an_interrupted_run_calls_nothing_lost() -> None:
     """After Ctrl-C nothing is called lost: nobody waited for it."""
     answers = [accepted("1"), accepted("2"), None]
     summary = summarise(run(answers, [done("1", "s1", 0)], interrupted=True))
     assert (summary.unfinished, summary.unanswered, summary.lost) == (1, 1, 0)
 
 
-def test_jobs_of_other_clients_make_load_and_are_not_counted() -> None:
+def test_report_excludes_jobs_of_other_clients() -> None:
     """Another client's session makes its substation heavier; it adds to no count of ours."""
     summary = summarise(run([accepted("1")], [done("x", "s1", 0), done("1", "s1", 1)]))
     assert (summary.completed, summary.share_per_substation) == (1, {"s1": 1.0, "s2": 0.0})
@@ -92,7 +92,9 @@ def test_jobs_of_other_clients_make_load_and_are_not_counted() -> None:
         (None, "wait above the ideal   – (mean 20.0 ms, ideal –)", None),
     ],
 )
-def test_the_wait_beside_the_ideal(capacity: int | None, line: str, above: float | None) -> None:
+def test_report_compares_the_wait_with_the_ideal(
+    capacity: int | None, line: str, above: float | None
+) -> None:
     """The same is told in words and in figures; without the connectors there is no ideal."""
     jobs = [done("x", "s1", 99.5), done("1", "s2", 100), done("2", "s1", 110)]
     summary = summarise(run([accepted("1"), accepted("2")], jobs, capacity=capacity))
@@ -102,7 +104,7 @@ def test_the_wait_beside_the_ideal(capacity: int | None, line: str, above: float
     assert values["wait_above_ideal"] == pytest.approx(above)
 
 
-def test_nothing_accepted_is_not_kept() -> None:
+def test_report_of_nothing_accepted_is_a_failure() -> None:
     """A run that got nothing through has shown nothing, and has no figure to divide by."""
     summary = summarise(run([Answer(None, 1.0, reason="503")], []))
     assert not summary.kept
@@ -112,7 +114,7 @@ def test_nothing_accepted_is_not_kept() -> None:
     assert "to a least-loaded one  –" in summary.as_table()
 
 
-def test_the_table_is_aligned_and_says_what_the_json_says() -> None:
+def test_report_table_agrees_with_the_json() -> None:
     """Values stand in one column; the JSON carries every figure under its name."""
     jobs = [done(str(number), f"s{1 + number % 2}", number) for number in range(10)]
     summary = summarise(run([accepted(job.id) for job in jobs], jobs))

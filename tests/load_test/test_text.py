@@ -6,7 +6,7 @@ from load_test import text
 from load_test.records import Answer
 
 
-def test_the_lines_of_a_request() -> None:
+def test_text_of_a_request_has_the_established_lines() -> None:
     """Loads and routing are told in the form that readers of the first version know."""
     loads = {"substation10": 2.0, "substation2": 1, "substation1": 0.0}
     assert text.lines(Answer("a", 0.1, 0, "substation1", loads)) == (
@@ -26,7 +26,7 @@ def test_the_lines_of_a_request() -> None:
         (Answer(None, 0.1, reason="422 priority: 11"), "[!] Refused: 422 priority: 11"),
     ],
 )
-def test_lines_of_the_less_usual(answer: Answer, line: str) -> None:
+def test_text_of_waiting_and_refused_requests_says_why(answer: Answer, line: str) -> None:
     """Other ids are shown as they are; what waits or was refused says why."""
     assert text.lines(answer) == line
 
@@ -34,6 +34,6 @@ def test_lines_of_the_less_usual(answer: Answer, line: str) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.0123, "12.3 ms"), (1.5, "1.50 s"), (61, "61.00 s"), (0, "0.0 ms")]
 )
-def test_times_have_the_unit_that_suits_them(value: float, shown: str) -> None:
+def test_text_shows_times_in_ms_below_one_second(value: float, shown: str) -> None:
     """Milliseconds below one second, seconds above."""
     assert text.seconds(value) == shown

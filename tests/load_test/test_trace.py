@@ -15,7 +15,7 @@ ACN_HEAD = "arrival,departure,requested_energy (kWh),delivered_energy (kWh),stat
 STAY = "2019-05-01 08:00:00-07:00,2019-05-01 10:00:00-07:00"
 
 
-def test_a_plain_table_is_sorted_and_begins_at_zero() -> None:
+def test_trace_table_is_sorted_and_starts_at_zero() -> None:
     """Columns are found by their names, in any order and among others; the first jobs are kept."""
     table = "car,duration_seconds,arrival_seconds\na,5,30\nb,7.5,10\n\nc,0,20\n"
     assert parse(table) == Trace([0, 10, 20], [7.5, 0, 5])
@@ -32,12 +32,12 @@ def test_a_plain_table_is_sorted_and_begins_at_zero() -> None:
         pytest.param("2019-05-01T08:00,2019-05-01T09:00,9,3.7,A", 7.4, 1800, id="no offset"),
     ],
 )
-def test_sessions_charge_what_was_delivered(row: str, power: float, seconds: float) -> None:
+def test_trace_sessions_use_the_energy_delivered(row: str, power: float, seconds: float) -> None:
     """The energy delivered counts, not the energy requested, and the power at the connector."""
     assert parse(f"{ACN_HEAD}{row}\n", power).durations == [pytest.approx(seconds)]
 
 
-def test_arrivals_count_from_the_first_whatever_their_offsets() -> None:
+def test_trace_arrivals_respect_time_zone_offsets() -> None:
     """Offsets of time zones are taken into account."""
     later = "2019-05-01 17:30:00+01:00,2019-05-01 18:00:00+01:00,9,1,B"
     found = parse(f"{ACN_HEAD}{later}\n{STAY},20,7.4,A\n")
@@ -67,13 +67,13 @@ def test_arrivals_count_from_the_first_whatever_their_offsets() -> None:
         ),
     ],
 )
-def test_a_wrong_table_is_refused_with_line_and_value(table: str, problem: str) -> None:
+def test_trace_error_names_line_and_value(table: str, problem: str) -> None:
     """The first thing wrong is named, so that it can be found in the file."""
     with pytest.raises(ConfigurationError, match=problem):
         parse(table)
 
 
-def test_wrong_arguments_are_refused() -> None:
+def test_trace_refuses_wrong_arguments() -> None:
     """Power and the number of jobs are above zero."""
     with pytest.raises(ConfigurationError, match="power must be above 0 kW, got 0"):
         parse(HEAD + "1,2\n", power_kw=0)
@@ -84,14 +84,14 @@ def test_wrong_arguments_are_refused() -> None:
 TABLE = Trace([0.0, 30.0, 100.0], [20.0, 40.0, 60.0])
 
 
-def test_arrivals_are_left_alone_or_stretched_to_a_utilisation() -> None:
+def test_trace_arrivals_are_stretched_to_a_utilisation() -> None:
     """120 s of sessions over 100 s are 0.6 of two connectors; at half of that, over 200 s."""
     assert traced(TABLE, 2) == Traced(TABLE, 0.6)
     assert traced(TABLE, 2, 0.3) == Traced(Trace([0, 60, 200], TABLE.durations), 0.3)
     assert traced(TABLE, 4, 0.6).given.arrivals == [0, 15, 50]
 
 
-def test_a_table_leaves_nothing_to_chance() -> None:
+def test_trace_jobs_do_not_depend_on_the_seed() -> None:
     """It has its own jobs and their own mean session time, whatever the seed."""
     demand = traced(TABLE, 2)
     assert demand.trace(2, Random(1)) == TABLE  # noqa: S311
@@ -99,7 +99,7 @@ def test_a_table_leaves_nothing_to_chance() -> None:
     assert demand.as_json() == {"jobs": 3, "utilisation": 0.6, "session_seconds": 40}
 
 
-def test_what_cannot_be_stretched_is_refused() -> None:
+def test_trace_at_one_instant_cannot_be_stretched() -> None:
     """Jobs at one instant have no utilisation; unstretched they can be simulated."""
     instant = Trace([0.0, 0.0], [1.0, 2.0])
     assert traced(instant, 1).utilisation is None

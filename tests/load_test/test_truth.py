@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grid.events import State
 from load_test.records import Job
-from load_test.truth import Verdict, judge
+from load_test.truth import Judgement, judge
 
 NAMES = ("a", "b", "c", "d")
 
@@ -42,39 +42,41 @@ CASES = {
 
 
 @pytest.mark.parametrize(("jobs", "least", "spread"), CASES.values(), ids=CASES.keys())
-def test_verdicts(jobs: list[Job], least: list[bool], spread: list[float]) -> None:
+def test_judge_compares_each_assignment_with_the_loads_of_that_moment(
+    jobs: list[Job], least: list[bool], spread: list[float]
+) -> None:
     """Two substations alike: each case says which jobs went to a least-loaded one."""
-    verdicts = judge(jobs, {"a": 1, "b": 1})
-    assert [verdicts[one.id].least_loaded for one in jobs] == least
-    assert [verdicts[one.id].spread for one in jobs] == spread
+    judgements = judge(jobs, {"a": 1, "b": 1})
+    assert [judgements[one.id].least_loaded for one in jobs] == least
+    assert [judgements[one.id].spread for one in jobs] == spread
 
 
-def test_load_is_relative_to_connectors() -> None:
+def test_judge_compares_load_relative_to_connectors() -> None:
     """Two sessions of ten weigh less than one of four, and the spread counts mean substations."""
     jobs = [job("1", "b", 0), job("2", "a", 1), job("3", "a", 2), job("4", "b", 3)]
-    verdicts = judge(jobs, {"a": 10, "b": 4})
-    assert [verdicts[one.id].least_loaded for one in jobs] == [True, True, True, False]
-    assert verdicts["4"].spread == pytest.approx((2 / 4 - 2 / 10) * 7)
+    judgements = judge(jobs, {"a": 10, "b": 4})
+    assert [judgements[one.id].least_loaded for one in jobs] == [True, True, True, False]
+    assert judgements["4"].spread == pytest.approx((2 / 4 - 2 / 10) * 7)
 
 
-def test_an_unknown_substation_counts_as_one_of_mean_size() -> None:
+def test_judge_gives_an_unknown_substation_the_mean_size() -> None:
     """A substation that only the jobs name takes part in the comparison."""
-    verdicts = judge([job("1", "x", 0), job("2", "x", 1)], {"a": 6})
-    assert verdicts == {"1": Verdict(True, 1.0), "2": Verdict(False, 2.0)}  # noqa: FBT003
+    judgements = judge([job("1", "x", 0), job("2", "x", 1)], {"a": 6})
+    assert judgements == {"1": Judgement(True, 1.0), "2": Judgement(False, 2.0)}  # noqa: FBT003
 
 
-def test_jobs_of_one_instant_are_judged_in_the_order_they_were_queued() -> None:
+def test_judge_orders_jobs_of_one_instant_by_queueing() -> None:
     """A batch decided at one reading of the clock is not judged as if it were shuffled."""
     order = ["b", "a", "b", "a"]
     jobs = [
         Job(str(number), State.CHARGING, name, queued=number, assigned=10.0)
         for number, name in enumerate(order)
     ]
-    verdicts = judge(reversed(jobs), {"a": 1, "b": 1})
-    assert all(verdict.least_loaded for verdict in verdicts.values())
+    judgements = judge(reversed(jobs), {"a": 1, "b": 1})
+    assert all(judgement.least_loaded for judgement in judgements.values())
 
 
-def test_jobs_never_assigned_are_no_load_and_have_no_verdict() -> None:
+def test_judge_ignores_jobs_that_were_never_assigned() -> None:
     """A job that was parked or still waits says nothing of the routing."""
     assert judge([Job("1", State.QUEUED)], {"a": 1}) == {}
 
@@ -90,7 +92,7 @@ sizes = st.fixed_dictionaries({}, optional={name: st.integers(1, 8) for name in 
 
 
 @given(jobs_of_a_run, sizes)
-def test_the_sweep_agrees_with_counting_every_job_at_every_assignment(
+def test_judge_agrees_with_plain_counting(
     drawn: list[tuple[str, int, int | None, set[str]]], connectors: dict[str, float]
 ) -> None:
     """Whatever the jobs and sizes, the quick answer is the one that plain counting gives."""
@@ -98,7 +100,7 @@ def test_the_sweep_agrees_with_counting_every_job_at_every_assignment(
         job(str(number), name, at, None if lasts is None else at + lasts, *(chosen | {name}))
         for number, (name, at, lasts, chosen) in enumerate(drawn)
     ]
-    verdicts = judge(jobs, connectors)
+    judgements = judge(jobs, connectors)
     usual = fmean(connectors.values()) if connectors else 1.0
     size = dict.fromkeys((one.substation or "" for one in jobs), usual) | connectors
     mean_size = fmean(size.values()) if size else 1.0
@@ -106,10 +108,10 @@ def test_the_sweep_agrees_with_counting_every_job_at_every_assignment(
         before = {name: _counted(jobs, index, name) / size[name] for name in size}
         chosen = one.substation or ""
         choice = [before[name] for name in one.eligible if name in size] or before.values()
-        assert verdicts[one.id].least_loaded == (before[chosen] <= min(choice))
+        assert judgements[one.id].least_loaded == (before[chosen] <= min(choice))
         after = before | {chosen: (_counted(jobs, index, chosen) + 1) / size[chosen]}
         spread = (max(after.values()) - min(after.values())) * mean_size
-        assert verdicts[one.id].spread == pytest.approx(spread, abs=1e-6)
+        assert judgements[one.id].spread == pytest.approx(spread, abs=1e-6)
 
 
 def _counted(jobs: list[Job], index: int, name: str) -> int:

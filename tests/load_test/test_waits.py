@@ -42,7 +42,7 @@ OPEN = [charged("x", 9, 9, None), charged("a", 10, 15, 16)]
         pytest.param([charged("a", 10, 11, 12), charged("b", 10, None, 12)], 1, 1, 0, id="never"),
     ],
 )
-def test_the_ideal_is_one_queue_for_the_same_jobs(
+def test_ideal_wait_is_that_of_one_central_queue(
     jobs: list[Job], connectors: int, mean: float, ideal: float
 ) -> None:
     """Other clients' jobs hold connectors there, and are not averaged over."""
@@ -51,7 +51,7 @@ def test_the_ideal_is_one_queue_for_the_same_jobs(
     assert found.above == pytest.approx(mean - ideal)
 
 
-def test_what_is_not_known_is_none() -> None:
+def test_wait_figures_are_none_where_unknown() -> None:
     """Without connectors there is no ideal; without a job of ours that charged there is no wait."""
     assert beside_ideal(OWN, [charged("a", 1, 3, 4)], None) == (2, None)
     assert beside_ideal(OWN, [charged("x", 1, 3, 4)], 1) == (None, None)
@@ -59,7 +59,7 @@ def test_what_is_not_known_is_none() -> None:
     assert Waits(2, None).above is None
 
 
-def test_times_are_read_to_the_microsecond() -> None:
+def test_waits_have_microsecond_resolution() -> None:
     """A wait of a few microseconds is seen, as the api writes its times."""
     times = {
         "queued": "2026-01-01T00:00:00.000001Z",
@@ -71,13 +71,13 @@ def test_times_are_read_to_the_microsecond() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=300))
-def test_percentiles_are_those_of_the_standard_library(values: list[float]) -> None:
+def test_percentiles_agree_with_the_standard_library(values: list[float]) -> None:
     """Between two values a percentile lies in proportion, as in ``statistics.quantiles``."""
     cuts = quantiles(values, n=100, method="inclusive")
     assert percentiles(values) == pytest.approx((cuts[49], cuts[94], cuts[98]))
 
 
-def test_percentiles_of_next_to_nothing() -> None:
+def test_percentiles_of_one_or_no_value() -> None:
     """One value is each of its percentiles; no value has none."""
     assert percentiles([2.0]) == (2.0, 2.0, 2.0)
     assert percentiles([]) is None

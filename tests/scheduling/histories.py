@@ -1,4 +1,4 @@
-"""Whatever may happen to a fleet: tables of rows, and what is heard one after the other."""
+"""Whatever may happen to substations: rows, and changes one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grid.controls import Availability, Control
 from grid.events import Counts
 from scheduling.candidates import CandidateTable
 from scheduling.readings import Reading
-from tests.scheduling.tables import CLOSED, NOW, RUN, Row, fleet_of, read
+from tests.scheduling.tables import CLOSED, NOW, RUN, Row, read, table_of
 
 NAMES = ("a", "b", "c", "d")
 POWERS = st.sampled_from([0.1, 3.7, 7.4, 11, 22.2, 50]) | st.floats(0.1, 400)
@@ -43,11 +43,11 @@ SLOW_START = 4.0  # seconds
 
 @dataclass
 class World:
-    """A fleet that begins well, and the time; each of ``CHANGES`` lets something happen."""
+    """Two healthy substations, and the time; each of ``CHANGES`` makes something happen."""
 
     now: float = NOW
     table: CandidateTable = field(
-        default_factory=lambda: fleet_of(Row("a"), Row("b"), slow_start=SLOW_START)
+        default_factory=lambda: table_of(Row("a"), Row("b"), slow_start=SLOW_START)
     )
     version: int = 0
 

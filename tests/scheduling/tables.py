@@ -1,4 +1,4 @@
-"""Fleets made of tables: a row has what is known of one substation, and why it is ineligible."""
+"""Candidate tables made of rows: what is known of one substation, and why it is ineligible."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ CLOSED: Final[Mapping[str, Callable[[LoadTracker, Row], None]]] = {
     "no consumer": lambda tracker, row: tracker.queued(row.name, 0, 0),
     "stale": lambda _, __: None,
     "never read": lambda _, __: None,
-    "scale not set": lambda _, __: None,
+    "baseline unknown": lambda _, __: None,
 }
 
 
-def fleet_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
-    """Make the fleet of a table, as of ``NOW``."""
+def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
+    """Return the candidate table of these rows, as of ``NOW``."""
     tracker = LoadTracker(STALE, default_connectors=10)
     tracker.keep(dict.fromkeys(row.name for row in rows))
     for row in rows:
@@ -86,7 +86,7 @@ def fleet_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
 
 
 def enter(tracker: LoadTracker, row: Row) -> None:
-    """Enter what a row says into a ledger."""
+    """Enter what a row says into a load tracker."""
     name = row.name
     if row.limit is not None:
         tracker.control(name, Control(name, Availability.AVAILABLE, row.limit, 1))
@@ -103,7 +103,7 @@ def enter(tracker: LoadTracker, row: Row) -> None:
 def read(tracker: LoadTracker, row: Row, at: float) -> None:
     """Read a substation's page, and set its baseline with nothing in its queue."""
     tracker.read(row.name, row.page(), at)
-    if row.observations and row.closed != "scale not set":
+    if row.observations and row.closed != "baseline unknown":
         tracker.ask_depth(row.name)
         tracker.depth(row.name, 0, at)
         tracker.read(row.name, row.page(), at)

@@ -11,7 +11,7 @@ from grid.events import Counts
 from scheduling.health import FREE_FAILURES
 from scheduling.load_tracker import DRAINED, NO_CONSUMER, LoadTracker
 from scheduling.readings import Reading
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of, utilisation
 
 DRAINING = Control(A, Availability.DRAINING, version=1)
 PLAIN = Reading(0, 50)  # without counters: such a substation can be chosen at once
@@ -23,7 +23,7 @@ def fail_and_return(tracker: LoadTracker, name: str, now: float) -> None:
     tracker.read(name, PLAIN, now)
 
 
-def test_a_queue_that_refuses_jobs_bars_until_the_next_page() -> None:
+def test_substation_whose_queue_refuses_is_ineligible_until_the_next_page() -> None:
     """The reason is shown; the page is sound all the same, and the next one ends it."""
     tracker, state = synced()
     tracker.refuse(A, "its queue does not take jobs: nacked", 0.5)
@@ -34,7 +34,7 @@ def test_a_queue_that_refuses_jobs_bars_until_the_next_page() -> None:
 
 
 @pytest.mark.parametrize(("consumers", "why"), [(0, NO_CONSUMER), (1, None), (7, None)])
-def test_a_queue_without_a_consumer_bars(consumers: int, why: str | None) -> None:
+def test_substation_without_consumer_is_ineligible(consumers: int, why: str | None) -> None:
     """A page may be there though nobody takes the jobs."""
     tracker, state = synced()
     assert tracker.ineligible_reason(state, 0) is None, "whether anybody does is not known yet"
@@ -44,7 +44,7 @@ def test_a_queue_without_a_consumer_bars(consumers: int, why: str | None) -> Non
     assert tracker.ineligible_reason(state, 1) == why, "a page says nothing of its queue"
 
 
-def test_an_operator_drains_a_substation_and_takes_that_back() -> None:
+def test_drained_substation_is_ineligible_until_available_again() -> None:
     """While it is drained nothing is sent; what it has still counts."""
     tracker, state = synced(load=2, accepted=2)
     tracker.control(A, DRAINING)
@@ -54,7 +54,7 @@ def test_an_operator_drains_a_substation_and_takes_that_back() -> None:
 
 
 @pytest.mark.parametrize(("limit", "places"), [(None, 50), (8, 8), (80, 50)])
-def test_an_operator_s_limit_lowers_the_places(limit: int | None, places: float) -> None:
+def test_operator_limit_lowers_the_capacity(limit: int | None, places: float) -> None:
     """There are as many places as connectors, or fewer; the utilisation goes by places."""
     tracker, state = synced(load=4, accepted=4)
     tracker.control(A, Control(A, limit=limit, version=1))
@@ -64,16 +64,16 @@ def test_an_operator_s_limit_lowers_the_places(limit: int | None, places: float)
     assert state.places == 50
 
 
-def test_what_an_operator_set_holds_before_it_is_known_and_when_it_is_back() -> None:
+def test_control_applies_to_a_substation_that_joins_later() -> None:
     """The target file and what operators set are told in any order."""
-    tracker = ledger_of("b")
+    tracker = tracker_of("b")
     tracker.control(A, Control(A, Availability.DRAINING, 8, 1))
     tracker.keep({"b": None, A: None})
     assert (tracker.substations[A].drained, tracker.substations[A].places) == (True, 8)
     assert (tracker.substations["b"].drained, tracker.substations["b"].limit) == (False, None)
     tracker.keep({"b": None})
     tracker.keep({"b": None, A: None})
-    state = set_scale(tracker, page(0))
+    state = sync_baseline(tracker, page(0))
     assert (tracker.ineligible_reason(state, 0), state.limit) == (DRAINED, 8)
     tracker.keep({"b": None})
     tracker.control(A, Control(A, version=2))
@@ -81,17 +81,15 @@ def test_what_an_operator_set_holds_before_it_is_known_and_when_it_is_back() -> 
     assert (tracker.substations[A].drained, tracker.substations[A].limit) == (False, None)
 
 
-def test_one_that_fails_again_and_again_is_ejected_with_the_reason() -> None:
+def test_substation_that_fails_repeatedly_is_ejected() -> None:
     """Its page is sound and its queue takes jobs, but not for long."""
-    tracker = ledger_of(A, "b")
+    tracker = tracker_of(A, "b")
     state = tracker.substations[A]
     for second in range(FREE_FAILURES + 1):
         assert not state.health.ejected(second)
         tracker.read("b", PLAIN, second)
         fail_and_return(tracker, A, second + 0.5)
-    assert (
-        tracker.ineligible_reason(state, 4) == "ejected for another 4 s: it failed again and again"
-    )
+    assert tracker.ineligible_reason(state, 4) == "ejected for another 4 s after repeated failures"
     assert tracker.readable(4) == {A: True, "b": True}
     tracker.read(A, PLAIN, 9)
     assert tracker.ineligible_reason(state, 9) is None
@@ -108,11 +106,11 @@ def test_one_that_fails_again_and_again_is_ejected_with_the_reason() -> None:
         (["a"], ["b", "c", "d"], []),
     ],
 )
-def test_where_everything_fails_nothing_is_left_out(
+def test_ejection_spares_substations_where_all_fail(
     fail: list[str], drained: list[str], ejected: list[str]
 ) -> None:
     """One is ejected only while the others that can be chosen have half of all connectors."""
-    tracker = ledger_of("a", "b", "c", "d")
+    tracker = tracker_of("a", "b", "c", "d")
     for name in tracker.substations:
         tracker.read(name, PLAIN, 0)
     for name in drained:
@@ -123,9 +121,9 @@ def test_where_everything_fails_nothing_is_left_out(
     assert [name for name, each in tracker.substations.items() if each.health.ejected(0)] == ejected
 
 
-def test_an_ejection_ends_when_the_others_fail() -> None:
-    """It is needed then; it ramps up, and failing once more counts as before."""
-    tracker = ledger_of(A, "b")
+def test_ejection_ends_when_the_other_substations_fail() -> None:
+    """It is needed then; it goes through slow start, and failing once more counts as before."""
+    tracker = tracker_of(A, "b")
     tracker.read("b", PLAIN, 0)
     for _ in range(FREE_FAILURES + 1):
         fail_and_return(tracker, A, 0)
@@ -140,7 +138,7 @@ def test_an_ejection_ends_when_the_others_fail() -> None:
     assert state.health.ejected_until == 12
 
 
-def test_a_restart_is_a_failure_and_a_ramp() -> None:
+def test_restart_counts_as_a_failure_and_begins_slow_start() -> None:
     """Counters of another run show a restart that no page was missed for."""
     tracker, state = synced(load=5, accepted=5)
     tracker.read(A, page(2, 2, 0, run=1001), 1)
@@ -148,7 +146,7 @@ def test_a_restart_is_a_failure_and_a_ramp() -> None:
     assert state.health.slow_start_limit(50, 1, 10) == 3
 
 
-def test_a_page_that_is_missed_is_no_failure_yet() -> None:
+def test_missed_page_is_no_failure_before_the_gauge_is_stale() -> None:
     """Only one that could not be read for as long as a gauge is trusted has failed."""
     tracker, state = synced()
     tracker.fail(A, "late", 1)
@@ -162,18 +160,18 @@ def test_a_page_that_is_missed_is_no_failure_yet() -> None:
     assert state.health.failures == 1, "it failed, stayed away and was another: all of that is one"
 
 
-def test_another_is_one_that_may_be_sent_to() -> None:
-    """Jobs are taken back from a substation only if there is somewhere else for them."""
-    tracker = ledger_of(A, "b")
-    set_scale(tracker, page(0))
+def test_load_tracker_knows_another_eligible_substation() -> None:
+    """Jobs are reclaimed from a substation only if another can charge them."""
+    tracker = tracker_of(A, "b")
+    sync_baseline(tracker, page(0))
     assert tracker.another("b", 0)
     assert not tracker.another(A, 0), "of b nothing is known"
     assert not tracker.another("b", 3), "and of a no more"
 
 
-def test_each_change_is_told_once() -> None:
-    """What follows from an account is worked out anew only if it has changed."""
-    tracker = ledger_of(A, "b")
+def test_load_tracker_reports_each_changed_substation_once() -> None:
+    """What follows from a state is computed again only if it has changed."""
+    tracker = tracker_of(A, "b")
     a, b = tracker.substations[A], tracker.substations["b"]
     assert tracker.take_changed() == [a, b]
     assert tracker.take_changed() == []

@@ -10,8 +10,8 @@ from tests.scheduling.tables import (
     STALE,
     Row,
     after,
-    fleet_of,
     names,
+    table_of,
 )
 
 
@@ -34,11 +34,11 @@ from tests.scheduling.tables import (
         (Row("a", 2, power=500), 500, 0.3),  # no rating: the power does not count
     ],
 )
-def test_utilisation_is_the_larger_of_two_shares(
+def test_utilisation_is_the_larger_share_of_connectors_or_power(
     row: Row, requested: float, expected: float
 ) -> None:
     """Sessions of places, or power of the rating, each with the request already in it."""
-    found = after(fleet_of(row).candidates_for(requested, (), NOW))
+    found = after(table_of(row).candidates_for(requested, (), NOW))
     assert found == {"a": pytest.approx(expected)}
 
 
@@ -60,9 +60,9 @@ def test_utilisation_is_the_larger_of_two_shares(
         (Row("a", rated=0), 1, False),
     ],
 )
-def test_a_full_one_is_never_open(row: Row, requested: float, *, is_open: bool) -> None:
+def test_full_substation_is_no_candidate(row: Row, requested: float, *, is_open: bool) -> None:
     """Full is: no connector left, or no session of an operator's limit, or too little power."""
-    table = fleet_of(row)
+    table = table_of(row)
     assert names(table, requested) == ["a"] * is_open
     assert table.has_capacity(NOW) == (is_open or (requested > 0 and bool(row.rated)))
 
@@ -70,9 +70,11 @@ def test_a_full_one_is_never_open(row: Row, requested: float, *, is_open: bool) 
 @pytest.mark.parametrize(
     ("each", "jobs", "rated"), [(0.1, 3, 0.3), (0.7, 10, 7), (7.4, 10, 74), (1.1, 100, 110)]
 )
-def test_power_exactly_at_the_rating_fits(each: float, jobs: int, rated: float) -> None:
+def test_candidates_include_power_exactly_at_the_rating(
+    each: float, jobs: int, rated: float
+) -> None:
     """Though a sum of such numbers is often a little more than it should be."""
-    table = fleet_of(Row("a", places=1000, rated=rated))
+    table = table_of(Row("a", places=1000, rated=rated))
     for _ in range(jobs):
         assert names(table, each) == ["a"]
         table.tracker.dispatch("a", NOW, each)
@@ -80,9 +82,9 @@ def test_power_exactly_at_the_rating_fits(each: float, jobs: int, rated: float) 
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-def test_one_that_may_not_be_used_is_never_open(closed: str) -> None:
-    """Whatever the reason, though it is the lightest, and though it alone is named."""
-    table = fleet_of(Row("a", closed=closed), Row("b", 9))
+def test_ineligible_substation_is_no_candidate(closed: str) -> None:
+    """Whatever the reason, even if it is the least utilised, and even if it alone is allowed."""
+    table = table_of(Row("a", closed=closed), Row("b", 9))
     assert table.tracker.ineligible_reason(table.tracker.substations["a"], NOW) is not None
     assert names(table) == ["b"]
     assert names(table, 7, NOW, "a") == []
@@ -100,17 +102,17 @@ def test_one_that_may_not_be_used_is_never_open(closed: str) -> None:
         (("full",), []),
     ],
 )
-def test_only_the_named_are_open_where_some_are_named(
+def test_candidates_are_only_the_allowed_substations(
     allowed: tuple[str, ...], expected: list[str]
 ) -> None:
     """Names that nobody has, or that are full, are no others' gain."""
-    table = fleet_of(Row("a"), Row("b"), Row("c"), Row("full", 10))
+    table = table_of(Row("a"), Row("b"), Row("c"), Row("full", 10))
     assert names(table, 7, NOW, *allowed) == expected
 
 
-def test_where_no_page_is_current_the_ledger_alone_decides() -> None:
-    """Then those are open whose queue is known to have a consumer and whose scale is set."""
-    table = fleet_of(
+def test_candidates_without_current_pages_follow_the_load_tracker() -> None:
+    """Then the candidates are those whose queue has a consumer and whose baseline is set."""
+    table = table_of(
         Row("a", 2),
         Row("b", 5, in_flight_kw=(7, 7)),
         Row("full", 10),
@@ -133,16 +135,16 @@ def test_where_no_page_is_current_the_ledger_alone_decides() -> None:
     assert names(table, 7, later) == ["b"]
 
 
-def test_one_current_page_is_enough_for_the_gauges_to_decide() -> None:
+def test_candidates_with_one_current_page_follow_the_gauges() -> None:
     """Even where it is of a full one: no other is open for that."""
-    table = fleet_of(Row("a", closed="failed"), Row("full", 10))
+    table = table_of(Row("a", closed="failed"), Row("full", 10))
     assert not table.blind(NOW)
     assert names(table) == []
 
 
-def test_one_is_sent_ahead_only_where_none_has_a_connector_free() -> None:
-    """Then one at each that hears; and not where the power is taken."""
-    table = fleet_of(
+def test_candidates_for_dispatch_ahead_need_all_connectors_taken() -> None:
+    """Then one at each whose events arrive; and not where the power is taken."""
+    table = table_of(
         Row("a", 10), Row("b", 9), Row("weak", 10, rated=80), Row("drained", closed="drained")
     )
     first = table.candidates_for(7, (), NOW, ahead=True)
@@ -159,9 +161,9 @@ def test_one_is_sent_ahead_only_where_none_has_a_connector_free() -> None:
     assert table.candidates_for(7, (), NOW, ahead=True) is None
 
 
-def test_what_it_gives_beside_each_that_is_open() -> None:
+def test_candidates_carry_gauge_and_headroom() -> None:
     """The gauge as read and the power left, each at its place, and not those of the closed."""
-    table = fleet_of(
+    table = table_of(
         Row("a", closed="drained"),
         Row("b", 3, in_flight_kw=(5, 5), rated=100, power=20, background=10),
         Row("c", 4),
@@ -184,9 +186,9 @@ def test_what_it_gives_beside_each_that_is_open() -> None:
         (("a", "d"), 50),
     ],
 )
-def test_the_largest_rating(allowed: tuple[str, ...], rating: float) -> None:
+def test_candidate_table_knows_the_largest_rating(allowed: tuple[str, ...], rating: float) -> None:
     """Of those named, or of all; one that does not tell may have any, and so may one unknown."""
-    table = fleet_of(Row("a", rated=50), Row("b", rated=150), Row("c"))
+    table = table_of(Row("a", rated=50), Row("b", rated=150), Row("c"))
     assert table.largest_rating(allowed, NOW) == rating
     table.tracker.keep({"a": None, "b": None})
     assert table.largest_rating((), NOW) == 150
@@ -210,11 +212,11 @@ def test_the_largest_rating(allowed: tuple[str, ...], rating: float) -> None:
         (2, ("s2", "nowhere"), ["s2"]),
     ],
 )
-def test_the_lightest_are_named_in_their_order(
+def test_least_utilised_are_listed_in_order(
     most: int, allowed: tuple[str, ...], expected: list[str]
 ) -> None:
     """Those that the request names come before all others, the closed ones among them last."""
-    table = fleet_of(
+    table = table_of(
         Row("s0", 8), Row("s1"), Row("s2", rated=100, power=50), Row("s3", 2),
         Row("shut", closed="drained"),
     )  # fmt: skip
@@ -223,10 +225,10 @@ def test_the_lightest_are_named_in_their_order(
     assert len(found) == len(set(found)) == min(most, 5)
 
 
-def test_few_of_very_many_are_named_and_those_are_the_lightest() -> None:
+def test_least_utilised_of_a_thousand_are_found() -> None:
     """Among a thousand, whatever their order."""
-    table = fleet_of(*(Row(f"s{n}", n * 7 % 1000, places=2000) for n in range(1000)))
+    table = table_of(*(Row(f"s{n}", n * 7 % 1000, places=2000) for n in range(1000)))
     names = table.names
-    lightest = [names[number] for number in table.least_utilised(20, (), NOW)]
-    loads = [table.tracker.substations[name].load for name in lightest]
+    least = [names[number] for number in table.least_utilised(20, (), NOW)]
+    loads = [table.tracker.substations[name].load for name in least]
     assert loads == list(range(20))

@@ -17,15 +17,15 @@ from tests.scheduling.tables import (
     Row,
     after,
     enter,
-    fleet_of,
     names,
     read,
+    table_of,
 )
 
 
-def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
+def test_candidate_becomes_ineligible_with_time_when_its_page_is_stale() -> None:
     """No event is needed, nor a change elsewhere; a new page makes it eligible again."""
-    table = fleet_of(Row("a"), Row("b"))
+    table = table_of(Row("a"), Row("b"))
     table.tracker.read("b", Row("b").page(), NOW + 1)
     assert names(table, 7, NOW + STALE) == ["a", "b"]
     assert names(table, 7, NOW + STALE + 0.01) == ["b"]
@@ -34,9 +34,9 @@ def test_time_alone_closes_one_whose_page_grows_too_old() -> None:
 
 
 @pytest.mark.parametrize("closed", ["drained", "no consumer"])
-def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
+def test_stale_candidate_stays_ineligible_when_another_reason_ends(closed: str) -> None:
     """It is not eligible again if its page grew too old in the meantime."""
-    table = fleet_of(Row("a", closed=closed), Row("b"))
+    table = table_of(Row("a", closed=closed), Row("b"))
     later = NOW + STALE + 1
     table.tracker.read("b", Row("b").page(), later)
     assert names(table, 7, later) == ["b"]
@@ -47,10 +47,10 @@ def test_one_too_old_stays_closed_when_another_reason_ends(closed: str) -> None:
     assert names(table, 7, later) == ["a", "b"]
 
 
-def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
+def test_candidate_with_one_stale_gauge_is_ineligible() -> None:
     """A power that a page no longer has must not count as current for ever."""
     row = Row("a", observations=False, rated=100, power=10)
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     for asked_at in (NOW + 1, NOW + STALE + 1):
         table.tracker.read("a", Reading(0, 10, rated_power_kw=100), asked_at)
         table.tracker.read("b", Row("b").page(), asked_at)
@@ -59,8 +59,8 @@ def test_an_old_gauge_among_new_ones_closes_its_substation() -> None:
 
 
 def come_back(row: Row, slow_start: float) -> CandidateTable:
-    """Make a fleet of one substation that failed for long and is read again at ``NOW``."""
-    table = fleet_of(row, slow_start=slow_start)
+    """Return a table of one substation that failed for long and is read again at ``NOW``."""
+    table = table_of(row, slow_start=slow_start)
     table.tracker.fail(row.name, "no answer", NOW - STALE - 1)
     table.tracker.fail(row.name, "no answer", NOW)
     read(table.tracker, row, NOW)
@@ -80,14 +80,16 @@ def fill(table: CandidateTable, now: float) -> int:
     ("seconds", "load", "sent"),
     [(0, 0, 1), (1, 0, 1), (3, 0, 3), (9.9, 0, 9), (10, 0, 10), (0, 4, 1), (5, 4, 3), (0, 10, 0)],
 )
-def test_one_that_comes_back_ramps_up(seconds: float, load: float, sent: int) -> None:
+def test_returning_candidate_goes_through_slow_start(
+    seconds: float, load: float, sent: int
+) -> None:
     """Its sessions stay, one more job may go at once, and the others over the slow start."""
     table = come_back(Row("a", load), slow_start=10)
     table.tracker.read("a", Row("a", load).page(), NOW + seconds)
     assert fill(table, NOW + seconds) == sent
 
 
-def test_time_alone_ramps_up() -> None:
+def test_slow_start_advances_with_time_alone() -> None:
     """No page or event is needed meanwhile."""
     table = come_back(Row("a", places=8), slow_start=1)
     sent = [fill(table, NOW + eighths / 8) for eighths in range(10)]
@@ -98,7 +100,7 @@ def test_time_alone_ramps_up() -> None:
     ("session", "seconds", "sent"),
     [(5, 0, 1), (5, 5, 6), (5, 10, 13), (None, 0, 2), (None, 5, 10), (None, 10, 20)],
 )
-def test_what_may_wait_where_only_pages_tell_ramps_up_too(
+def test_slow_start_limits_dispatch_ahead_without_counters(
     session: float | None, seconds: float, sent: int
 ) -> None:
     """One without counters that comes back does not get all its jobs at once."""
@@ -109,20 +111,22 @@ def test_what_may_wait_where_only_pages_tell_ramps_up_too(
 
 
 @pytest.mark.parametrize(("session", "waiting"), [(None, 10), (100, 1), (10, 2), (5, 3), (2, 8)])
-def test_jobs_may_wait_where_only_pages_tell(session: float | None, waiting: int) -> None:
+def test_dispatch_ahead_without_counters_covers_three_page_intervals(
+    session: float | None, waiting: int
+) -> None:
     """As many as complete within three intervals of pages; if unknown, as many as connectors."""
     row = Row("a", observations=False, session=session)
-    table = fleet_of(row)
+    table = table_of(row)
     assert fill(table, NOW) == 10 + waiting
     assert table.candidates_for(1, (), NOW, ahead=True) is None, "that is all, whoever waits"
 
 
-def test_time_alone_tells_that_events_do_not_come() -> None:
+def test_candidate_events_become_stale_with_time_alone() -> None:
     """If a page is ahead of the events for a second, jobs may wait there, until the event comes.
 
     Without the event of the job that was accepted, only the pages are current.
     """
-    table = fleet_of(Row("a", 10, session=5))
+    table = table_of(Row("a", 10, session=5))
     table.tracker.read("a", Row("a", 10, session=5).page(), NOW)
     completed = Counts(10, 12, 2, 0, RUN)
     table.tracker.read("a", Reading(10, 10, counts=completed), NOW + 1)
@@ -132,9 +136,9 @@ def test_time_alone_tells_that_events_do_not_come() -> None:
     assert names(table, 1, NOW + 2.01) == []
 
 
-def test_substations_come_and_go() -> None:
+def test_candidates_follow_the_target_file() -> None:
     """Those that leave are ineligible, and those that come as well until they are read."""
-    table = fleet_of(Row("a", 1), Row("b", 2))
+    table = table_of(Row("a", 1), Row("b", 2))
     tracker = table.tracker
     assert (names(table), len(table)) == (["a", "b"], 2)
     tracker.keep({"b": None})
@@ -152,9 +156,9 @@ def test_substations_come_and_go() -> None:
     assert table.least_utilised(20, (), NOW) == []
 
 
-def test_one_that_left_and_came_back_begins_anew() -> None:
+def test_candidate_that_left_and_returned_starts_anew() -> None:
     """Nothing is known of it any more, whether or not a decision was made meanwhile."""
-    table = fleet_of(Row("a"), Row("b"))
+    table = table_of(Row("a"), Row("b"))
     assert names(table) == ["a", "b"]
     table.tracker.keep({"b": None})
     table.tracker.keep({"a": None, "b": None})
@@ -163,7 +167,7 @@ def test_one_that_left_and_came_back_begins_anew() -> None:
     assert after(table.candidates_for(7, (), NOW))["a"] == pytest.approx(0.7)
 
 
-def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
+def test_candidate_that_left_in_slow_start_and_returned_starts_anew() -> None:
     """The old one's pending change in time must not apply to the new one."""
     table = come_back(Row("a"), slow_start=10)
     assert names(table) == ["a"]
@@ -172,18 +176,18 @@ def test_one_that_left_while_it_ramped_up_and_came_back_begins_anew() -> None:
     assert names(table, 7, NOW + RENEW_SECONDS) == []
 
 
-def test_a_fleet_that_begins_with_nobody_takes_in_who_comes() -> None:
+def test_candidate_table_that_starts_empty_accepts_substations() -> None:
     """Before the first target file there are no substations, so none is a candidate."""
-    table = fleet_of()
+    table = table_of()
     assert (names(table), table.has_capacity(NOW)) == ([], False)
     table.tracker.keep({"a": None})
     enter(table.tracker, Row("a"))
     assert names(table) == ["a"]
 
 
-def test_changes_are_seen_without_being_told() -> None:
-    """Each change in the ledger shows in the very next decision."""
-    table = fleet_of(Row("a", 2, session=5), Row("b"))
+def test_candidates_show_each_change_of_the_load_tracker() -> None:
+    """Each change in the load tracker shows in the very next decision."""
+    table = table_of(Row("a", 2, session=5), Row("b"))
     tracker = table.tracker
 
     def seen() -> float | None:
@@ -217,9 +221,9 @@ def test_changes_are_seen_without_being_told() -> None:
     assert seen() is None
 
 
-def test_an_ejection_ends_with_time_alone() -> None:
+def test_ejection_ends_with_time_alone() -> None:
     """No event is needed, only current pages."""
-    table = fleet_of(Row("a", closed="ejected"), Row("b"))
+    table = table_of(Row("a", closed="ejected"), Row("b"))
     until = table.tracker.substations["a"].health.ejected_until
     for name in ("b", "a"):
         table.tracker.read(name, Row(name).page(), until - PERIOD)
@@ -228,22 +232,22 @@ def test_an_ejection_ends_with_time_alone() -> None:
 
 
 @pytest.mark.parametrize("observations", [True, False])
-def test_a_cap_is_never_exceeded(*, observations: bool) -> None:
+def test_operator_limit_is_never_exceeded_by_dispatch_ahead(*, observations: bool) -> None:
     """It has free connectors, so a job dispatched ahead would begin at once."""
-    table = fleet_of(Row("a", 0, places=10, limit=2, observations=observations))
+    table = table_of(Row("a", 0, places=10, limit=2, observations=observations))
     for _ in range(2):
         table.tracker.dispatch("a", NOW)
     assert table.candidates_for(7, (), NOW, ahead=True) is None
 
 
-def test_nobody_is_sent_ahead_where_it_ramps_up() -> None:
+def test_no_dispatch_ahead_during_slow_start() -> None:
     """It would be one more than the slow start allows."""
     table = come_back(Row("a", places=8), slow_start=8)
     table.tracker.dispatch("a", NOW)
     assert table.candidates_for(7, (), NOW, ahead=True) is None
 
 
-def test_looking_at_a_substation_whose_slow_start_is_over_changes_nothing() -> None:
+def test_explaining_a_substation_after_slow_start_changes_nothing() -> None:
     """A scrape of the dispatcher's metrics looks, and must not decide anything."""
     table = come_back(Row("a"), slow_start=10)
     before = deepcopy(table.tracker.substations)

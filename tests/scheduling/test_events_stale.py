@@ -7,13 +7,13 @@ import pytest
 from grid.events import Counts
 from scheduling.readings import Reading
 from scheduling.substation_state import EVENTS_STALE_SECONDS
-from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+from tests.scheduling.trackers import RUN, A, page, synced, tracker_of
 
 LATE = EVENTS_STALE_SECONDS + 0.1
 
 
-def test_a_page_ahead_of_the_events_makes_it_deaf_in_a_while() -> None:
-    """A page may overtake an event; one that does not follow has been cut off."""
+def test_events_are_stale_when_a_page_stays_ahead_of_them() -> None:
+    """A page may overtake an event; if the event does not follow, the log is cut off."""
     tracker, state = synced()
     tracker.read(A, page(1, 1), 10)
     assert not state.events_stale(10)
@@ -21,16 +21,16 @@ def test_a_page_ahead_of_the_events_makes_it_deaf_in_a_while() -> None:
     assert state.events_stale(10 + LATE)
 
 
-def test_the_time_counts_from_the_first_page_that_was_ahead() -> None:
-    """Further pages, each ahead of what was told, do not put it off."""
+def test_events_stale_time_counts_from_the_first_page_ahead() -> None:
+    """Further pages ahead of the events do not extend the time."""
     tracker, state = synced()
     for number in range(1, 5):
         tracker.read(A, page(number, number), 10 + number / 2)
     assert state.events_stale(10.5 + LATE)
 
 
-def test_an_event_that_catches_up_ends_it() -> None:
-    """The event log is heard as soon as it has told what the page showed."""
+def test_events_are_fresh_again_when_they_catch_up_with_the_page() -> None:
+    """The events are fresh as soon as they report what the page showed."""
     tracker, state = synced()
     tracker.read(A, page(2, 2), 10)
     tracker.report(A, Counts(1, 1, 0, 0, RUN))
@@ -39,7 +39,7 @@ def test_an_event_that_catches_up_ends_it() -> None:
     assert not state.events_stale(20)
 
 
-def test_events_that_are_always_a_little_late_are_heard() -> None:
+def test_events_that_lag_a_little_are_not_stale() -> None:
     """On a busy substation each page is ahead of the last event, and none for long."""
     tracker, state = synced()
     for number in range(1, 20):
@@ -49,25 +49,25 @@ def test_events_that_are_always_a_little_late_are_heard() -> None:
         assert not state.events_stale(number / 2 + 100)
 
 
-def test_an_idle_substation_is_never_deaf() -> None:
-    """Where nothing happens there is nothing to tell, however long that lasts."""
+def test_events_of_an_idle_substation_are_not_stale() -> None:
+    """Without sessions there are no events, however long that lasts."""
     tracker, state = synced(load=3, accepted=9)
     for second in range(100):
         tracker.read(A, page(3, 9, 6), second)
     assert not state.events_stale(1000)
 
 
-def test_a_second_copy_that_was_dropped_has_no_event() -> None:
-    """No event tells of it, so none is owed."""
+def test_dropped_second_copy_does_not_make_events_stale() -> None:
+    """It has no event, so none is missing."""
     tracker, state = synced()
     tracker.read(A, Reading(0, 50, counts=Counts(0, 0, 0, 1, RUN)), 1)
     assert not state.events_stale(100)
 
 
 @pytest.mark.parametrize("run", [RUN, RUN + 1])
-def test_the_first_page_of_a_run_owes_nothing(run: float) -> None:
-    """What happened before it was read was told before, or never will be."""
-    tracker = ledger_of()
+def test_first_page_of_a_run_does_not_make_events_stale(run: float) -> None:
+    """Earlier events have been read, or never will be."""
+    tracker = tracker_of()
     tracker.read(A, page(7, 70, 63), 0)
     tracker.read(A, page(8, 71, 63), 1)
     state = tracker.substations[A]
@@ -75,17 +75,17 @@ def test_the_first_page_of_a_run_owes_nothing(run: float) -> None:
     assert state.events_stale(2 + LATE) == (run == RUN)
 
 
-def test_an_event_of_a_run_that_is_over_tells_nothing() -> None:
-    """Its counters are on another scale."""
+def test_event_of_an_earlier_run_is_ignored() -> None:
+    """Its counters have another baseline."""
     tracker, state = synced()
     tracker.read(A, page(1, 1), 1)
     tracker.report(A, Counts(9, 99, 90, 0, RUN - 1))
     assert state.events_stale(1 + LATE)
 
 
-def test_a_substation_without_counters_is_deaf() -> None:
+def test_events_of_a_substation_without_counters_are_stale() -> None:
     """Its events, if there are any, say nothing of its load."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     assert state.events_stale(0)
     tracker.read(A, Reading(0), 0)
@@ -102,29 +102,29 @@ def test_a_substation_without_counters_is_deaf() -> None:
         (3600.0, 0.5, 1),
     ],
 )
-def test_where_only_pages_tell_as_many_are_sent_ahead_as_complete_meanwhile(
+def test_dispatch_ahead_with_stale_events_covers_three_page_intervals(
     session_seconds: float | None, period: float, jobs: float
 ) -> None:
     """In three periods, so that the connectors are hardly ever idle."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, session_seconds=session_seconds), 0)
     assert tracker.substations[A].ahead(period) == jobs
 
 
-def test_how_long_sessions_take_is_remembered() -> None:
+def test_session_time_is_kept_when_a_page_lacks_it() -> None:
     """A page that does not say takes nothing away."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, session_seconds=50), 0)
     tracker.read(A, Reading(0, 50), 1)
     assert tracker.substations[A].ahead(0.5) == 2
 
 
 @pytest.mark.parametrize(("connectors", "expected"), [(1, 0.0), (10, 3.6)])
-def test_a_page_of_many_connectors_is_not_all_there_is_to_go_by(
+def test_dispatch_ahead_by_pages_depends_on_the_number_of_connectors(
     connectors: float, expected: float
 ) -> None:
     """8 charge, and the next page shows none: with one connector that holds, with ten not quite."""
-    tracker = ledger_of()
+    tracker = tracker_of()
 
     def reading(load: float, completed: float) -> Reading:
         counts = Counts(load, 8, completed, 0, RUN)

@@ -29,7 +29,7 @@ from scheduling.substation_state import NO_READING
 from scheduling.wait_queue import Requirements
 from tests.scheduling import oracle
 from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World, after_each
-from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, fleet_of
+from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, table_of
 
 LATER = NOW + 0.1234
 
@@ -54,13 +54,13 @@ def reasons(record: Mapping[str, Any]) -> dict[str, str | None]:
     return {each["substation"]: each["reason"] for each in record["candidates"]}
 
 
-def test_what_is_shown_of_a_substation() -> None:
+def test_explanation_shows_gauge_load_power_state_and_eligibility() -> None:
     """Gauge, its age, jobs outstanding, utilisation, power, state and limit, and eligibility."""
     row = Row(
         "a", 3, places=12, in_flight_kw=(11, 22), rated=200, power=30.00049, background=40,
         limit=10,
     )  # fmt: skip
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     assert recorded(table, requirements(7, "a"), LATER)["candidates"][0] == {
         "substation": "a",
         "load": 5,
@@ -78,9 +78,9 @@ def test_what_is_shown_of_a_substation() -> None:
     }
 
 
-def test_what_is_shown_of_one_that_was_never_read() -> None:
+def test_explanation_of_a_substation_never_read_shows_null() -> None:
     """What is unknown is null, and does not count as idle."""
-    table = fleet_of(Row("a", closed="never read"))
+    table = table_of(Row("a", closed="never read"))
     (found,) = candidates(table, NOW)
     seen = shown(found)
     assert (seen["gauge_age_seconds"], seen["rated_power_kw"]) == (None, None)
@@ -91,18 +91,18 @@ def test_what_is_shown_of_one_that_was_never_read() -> None:
     ("closed", "why"),
     [
         ("drained", DRAINED),
-        ("ejected", "ejected for another 5 s: it failed again and again"),
+        ("ejected", "ejected for another 5 s after repeated failures"),
         ("failed", "HTTP 500"),
         ("refused", "unroutable"),
         ("no consumer", NO_CONSUMER),
         ("stale", "its load was read 5.0 s ago: that is too old"),
         ("never read", NO_READING),
-        ("scale not set", NO_BASELINE),
+        ("baseline unknown", NO_BASELINE),
     ],
 )
-def test_why_one_may_not_be_used(closed: str, why: str) -> None:
+def test_explanation_names_each_reason_of_ineligibility(closed: str, why: str) -> None:
     """Each cause of ineligibility has its own text."""
-    record = recorded(fleet_of(Row("a", closed=closed), Row("b", 9)), requirements())
+    record = recorded(table_of(Row("a", closed=closed), Row("b", 9)), requirements())
     first = next(each for each in record["candidates"] if each["substation"] == "a")
     assert (first["eligible"], first["reason"]) == (False, why)
     assert first["state"] == (
@@ -129,27 +129,29 @@ def test_why_one_may_not_be_used(closed: str, why: str) -> None:
         (Row("a", 10), None, NO_CONNECTOR),
     ],
 )
-def test_why_one_cannot_take_a_request(
+def test_explanation_names_why_a_request_does_not_fit(
     row: Row, wanted: Requirements | None, why: str | None
 ) -> None:
     """It must be named, eligible, have a connector and enough power; the exact limits still fit.
 
     Without a request, power is short only if it exceeds the rating.
     """
-    table = fleet_of(row, Row("b"))
+    table = table_of(row, Row("b"))
     assert candidates(table, NOW, wanted)[0].reason == why
 
 
 @pytest.mark.parametrize(("each", "jobs", "rated"), [(0.1, 3, 0.3), (1.1, 3, 3.3)])
-def test_power_exactly_at_the_rating_is_shown_to_fit(each: float, jobs: int, rated: float) -> None:
+def test_explanation_shows_power_exactly_at_the_rating_as_fitting(
+    each: float, jobs: int, rated: float
+) -> None:
     """Although the floating-point sum of the powers is slightly above the rating."""
     row = Row("a", places=1000, rated=rated, in_flight_kw=(each,) * (jobs - 1))
     assert sum(row.in_flight_kw) + each > rated
-    assert reasons(recorded(fleet_of(row), requirements(each))) == {"a": None}
+    assert reasons(recorded(table_of(row), requirements(each))) == {"a": None}
 
 
 @given(CHANGES, POWERS, NAMED)
-def test_what_is_shown_as_eligible_is_what_is_open(
+def test_explanation_shows_exactly_the_candidates_as_eligible(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """The api and the record never show a substation as available that cannot be chosen."""
@@ -161,10 +163,10 @@ def test_what_is_shown_as_eligible_is_what_is_open(
 
 
 @pytest.mark.parametrize(("count", "listed"), [(1, 1), (3, 3), (20, 20), (21, 20), (500, 20)])
-def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
+def test_decision_record_lists_the_least_utilised(count: int, listed: int) -> None:
     """A decision among many is explained by the 20 with the lowest utilisation."""
     assert LISTED == 20
-    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
+    table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(count)))
     record = recorded(table, requirements())
     assert [each["substation"] for each in record["candidates"]] == [
         f"s{n:03}" for n in range(listed)
@@ -173,9 +175,9 @@ def test_the_record_lists_the_lightest(count: int, listed: int) -> None:
     assert record["reason"] == "lowest utilisation after placing it: 0.001"
 
 
-def test_the_record_never_lacks_the_chosen() -> None:
-    """If the chosen one is not among the lightest, it comes last."""
-    table = fleet_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
+def test_decision_record_always_contains_the_chosen_substation() -> None:
+    """If the chosen one is not among the least utilised, it comes last."""
+    table = table_of(*(Row(f"s{n:03}", n, places=1000) for n in range(100)))
     found = table.candidates_for(7, (), NOW)
     assert found is not None
     pick = Pick(table.names.index("s099"), "drawn among 100")
@@ -185,10 +187,10 @@ def test_the_record_never_lacks_the_chosen() -> None:
     assert (record["policy"], record["reason"]) == ("random", "drawn among 100")
 
 
-def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
+def test_decision_record_contains_all_allowed_substations() -> None:
     """A record has to explain why a job went to none of the other substations it could go to."""
     others = (Row(f"s{n:03}", places=1000) for n in range(100))
-    table = fleet_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
+    table = table_of(*others, Row("heavy", 5), Row("heavier", 9), Row("shut", closed="drained"))
     record = recorded(table, requirements(7, "shut", "heavy", "heavier"))
     assert [each["substation"] for each in record["candidates"][:3]] == [
         "heavy",
@@ -198,9 +200,9 @@ def test_the_record_has_those_named_though_they_are_heavy_or_closed() -> None:
     assert list(reasons(record).values()) == [None, None, DRAINED, *[NOT_ALLOWED] * 17]
 
 
-def test_the_record_says_that_the_ledger_alone_decided() -> None:
+def test_decision_record_says_that_no_page_was_current() -> None:
     """Then those that it may be sent to are eligible, old as their pages are."""
-    table = fleet_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
+    table = table_of(Row("a", 1), Row("b", 2), Row("c", consumers=None))
     record = recorded(table, requirements(), NOW + STALE + 0.5)
     assert record["reason"] == f"lowest utilisation after placing it: 0.2{BLIND}"
     assert reasons(record) == {
@@ -208,22 +210,22 @@ def test_the_record_says_that_the_ledger_alone_decided() -> None:
     }  # fmt: skip
 
 
-def test_the_record_says_that_it_was_sent_ahead() -> None:
+def test_decision_record_says_that_the_job_was_dispatched_ahead() -> None:
     """The substation it went to is shown as full, which explains the reason."""
-    record = recorded(fleet_of(Row("a", 10)), requirements(), ahead=True)
+    record = recorded(table_of(Row("a", 10)), requirements(), ahead=True)
     assert record["reason"] == f"lowest utilisation after placing it: 1.1{AHEAD}"
     assert reasons(record) == {"a": NO_CONNECTOR}
 
 
-def test_the_record_is_ready_for_json() -> None:
+def test_decision_record_is_valid_json() -> None:
     """Also of substations of which hardly anything is known."""
-    table = fleet_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
+    table = table_of(Row("a"), *(Row(closed, closed=closed) for closed in CLOSED))
     record = recorded(table, requirements(7, "a"))
     assert json.loads(wire.encode(record)) == json.loads(json.dumps(dict(record), allow_nan=False))
 
 
 @given(CHANGES, POWERS, NAMED)
-def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
+def test_cached_explanations_equal_fresh_ones(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
     """Whatever changes of the substations, by pages, events, dispatches or with time."""
@@ -241,9 +243,9 @@ def test_what_is_kept_between_explanations_is_what_would_be_made_anew(
         assert kept.explanation(pick, found, wanted, now) == anew
 
 
-def test_outstanding_jobs_are_shown_as_an_event_tells_though_the_load_stays() -> None:
+def test_explanation_updates_outstanding_jobs_when_the_load_is_unchanged() -> None:
     """A session begins: the job is not outstanding any more, and the load is as it was."""
-    table = fleet_of(Row("a", 2), Row("b", 9))
+    table = table_of(Row("a", 2), Row("b", 9))
     explainer = Explainer(table, "least-loaded")
 
     def outstanding() -> float:

@@ -13,13 +13,13 @@ from grid.errors import MalformedReading
 from grid.events import Counts
 from scheduling import readings
 from scheduling.readings import Reading
-from tests.scheduling.trackers import RUN, A, ledger_of, page, synced
+from tests.scheduling.trackers import RUN, A, page, synced, tracker_of
 
 STALE_AFTER = 2.0
 
 
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (2, True), (2.001, False), (3600, False)])
-def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noqa: FBT001
+def test_stale_gauge_makes_its_substation_ineligible(age: float, eligible: bool) -> None:  # noqa: FBT001
     """A load that was asked for too long ago makes a substation ineligible, whatever it was."""
     tracker, state = synced()
     tracker.report(A, Counts(0, 0, 0, 0, RUN))  # an event does not refresh the gauge
@@ -30,7 +30,7 @@ def test_an_old_gauge_is_not_trusted(age: float, eligible: bool) -> None:  # noq
     assert tracker.readable(age) == {A: eligible}
 
 
-def test_a_failure_holds_until_the_next_page() -> None:
+def test_scrape_failure_makes_its_substation_ineligible_until_the_next_page() -> None:
     """A page that cannot be read makes the substation ineligible at once, with the reason."""
     tracker, state = synced()
     tracker.fail(A, "ev_charging_load is nan", 0)
@@ -49,9 +49,9 @@ def test_a_failure_holds_until_the_next_page() -> None:
         (Reading(0, 50, 0, 400, None), readings.BACKGROUND_POWER),
     ],
 )
-def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: str) -> None:
+def test_gauge_missing_from_a_page_keeps_its_age(gone: Reading, name: str) -> None:
     """The other gauges do not refresh it; once it is too old, the reason names it."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, 0, 400, 0), 1)
     tracker.read(A, gone, 3)
@@ -64,9 +64,9 @@ def test_a_gauge_that_a_page_no_longer_has_keeps_its_age(gone: Reading, name: st
     assert tracker.ineligible_reason(state, 4) is None
 
 
-def test_a_new_run_may_have_fewer_gauges() -> None:
+def test_new_run_of_a_substation_may_have_fewer_gauges() -> None:
     """A substation that starts anew with another page is read on its new terms."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, 0, 400, 0, Counts(0, 0, 0, 0, RUN)), 0)
     tracker.read(A, Reading(0, counts=Counts(0, 0, 0, 0, RUN + 1)), 1)
@@ -75,9 +75,9 @@ def test_a_new_run_may_have_fewer_gauges() -> None:
     assert tracker.unreadable_reason(state, 9) is None
 
 
-def test_connectors_come_from_the_page_else_the_file_else_the_default() -> None:
+def test_connectors_come_from_page_then_target_file_then_default() -> None:
     """The page has precedence; the file's value applies if the page has none."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     assert state.connectors == 50
     tracker.read(A, Reading(0), 0)
@@ -127,12 +127,15 @@ def sound(figures: dict[str, str]) -> bool:
 
 
 @given(STEPS, st.booleans())
-def test_unknown_is_never_idle(steps: list[Step], has_counters: bool) -> None:  # noqa: FBT001
+def test_substation_without_a_fresh_page_is_never_eligible(
+    steps: list[Step],
+    has_counters: bool,  # noqa: FBT001
+) -> None:
     """Only a substation with a valid newest page and fresh gauges is eligible.
 
     That holds for any pages at any time; each gauge it has had in this run must be fresh.
     """
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     now, run = 0.0, RUN
     given_at: dict[float, dict[str, float]] = {run: {}}  # by the run
@@ -161,9 +164,9 @@ def _text(content: dict[str, str], run: float | None) -> str:
 
 
 @pytest.mark.parametrize(("age", "eligible"), [(0, True), (1.5, True), (2.5, False), (1e9, False)])
-def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: bool) -> None:  # noqa: FBT001
+def test_gauge_with_a_timestamp_has_its_age(age: float, eligible: bool) -> None:  # noqa: FBT001
     """A page that was just read may have values of long ago."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, ages={readings.LOAD: age}), 10)
     why = tracker.ineligible_reason(state, 10)
@@ -173,9 +176,9 @@ def test_a_gauge_with_its_own_timestamp_is_as_old_as_that(age: float, eligible: 
     assert tracker.readable(10) == {A: eligible}
 
 
-def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
+def test_stale_gauge_is_named_even_if_the_load_is_fresh() -> None:
     """An old gauge is named, even if the load is fresh."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0, 50, ages={readings.CONNECTORS: 3600}), 10)
     name = readings.CONNECTORS
@@ -184,9 +187,9 @@ def test_each_gauge_has_the_age_of_its_own_timestamp() -> None:
     )
 
 
-def test_an_old_load_shows_nothing_that_was_sent_since() -> None:
+def test_load_with_an_old_timestamp_excludes_jobs_sent_since() -> None:
     """Without counters, jobs sent after the timestamp of the load are still in flight."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(0), 9)
     tracker.dispatch(A, 9.2)

@@ -26,7 +26,7 @@ def fallen(times: int, every: float = 0.0) -> tuple[Health, float]:
         (4, 5), (5, 10), (6, 20), (7, 40), (8, 80), (9, 160), (10, 300), (11, 300), (5000, 300),
     ],
 )  # fmt: skip
-def test_each_failure_beyond_three_ejects_for_longer(failures: int, seconds: float) -> None:
+def test_ejection_doubles_with_each_failure_beyond_three(failures: int, seconds: float) -> None:
     """The first three are forgiven, each further one doubles the time, up to five minutes."""
     health, now = fallen(failures)
     assert health.ejected(now) == (seconds > 0)
@@ -35,7 +35,7 @@ def test_each_failure_beyond_three_ejects_for_longer(failures: int, seconds: flo
 
 
 @pytest.mark.parametrize(("every", "ejected"), [(1, True), (9, True), (10, False), (60, False)])
-def test_the_fourth_in_a_row_ejects(every: float, ejected: bool) -> None:  # noqa: FBT001
+def test_fourth_failure_in_a_row_ejects(every: float, ejected: bool) -> None:  # noqa: FBT001
     """Failures close together count in full; with time, one after the other is forgiven."""
     health, now = fallen(4, every)
     assert health.ejected(now) == ejected
@@ -45,7 +45,7 @@ def test_the_fourth_in_a_row_ejects(every: float, ejected: bool) -> None:  # noq
     ("waited", "seconds"),
     [(0, 20), (1, 20), (30, 10), (59, 10), (60, 5), (90, 0), (1e6, 0)],
 )
-def test_time_without_a_failure_makes_up_for_one(waited: float, seconds: float) -> None:
+def test_failure_is_forgiven_after_time_without_one(waited: float, seconds: float) -> None:
     """After five, every half minute takes one off what the sixth counts as."""
     health, now = fallen(5)
     now += waited
@@ -54,7 +54,7 @@ def test_time_without_a_failure_makes_up_for_one(waited: float, seconds: float) 
     assert max(0.0, health.ejected_until - now) == seconds
 
 
-def test_many_failures_are_made_up_for_in_minutes() -> None:
+def test_many_failures_are_forgiven_in_minutes() -> None:
     """A day of failures is not held against it for a day more."""
     health, now = fallen(10_000, every=1)
     now += 10 * FORGIVEN_SECONDS
@@ -63,7 +63,7 @@ def test_many_failures_are_made_up_for_in_minutes() -> None:
     assert not health.ejected(now)
 
 
-def test_staying_away_is_one_failure() -> None:
+def test_continued_absence_counts_as_one_failure() -> None:
     """However often it is found to be away; and the ejection begins when it is back."""
     health, _ = fallen(3)
     for second in range(1, 20):
@@ -74,7 +74,7 @@ def test_staying_away_is_one_failure() -> None:
     assert not health.ejected(25)
 
 
-def test_coming_back_without_having_failed_changes_nothing() -> None:
+def test_recovery_without_a_failure_changes_nothing() -> None:
     """Every page that is read says that it can be used."""
     health = Health()
     health.record_recovery(5, 3)
@@ -97,9 +97,7 @@ def test_coming_back_without_having_failed_changes_nothing() -> None:
         (70, 0, 50),  # no more than there are places
     ],
 )
-def test_one_that_comes_back_ramps_up_from_what_it_had(
-    had: float, after: float, room: float
-) -> None:
+def test_slow_start_rises_from_the_current_sessions(had: float, after: float, room: float) -> None:
     """Over ten seconds, evenly, from its sessions to all its places."""
     health = Health()
     health.record_failure(0)
@@ -107,7 +105,7 @@ def test_one_that_comes_back_ramps_up_from_what_it_had(
     assert health.slow_start_limit(50, 100 + after, 10) == pytest.approx(room)
 
 
-def test_a_ramp_ends() -> None:
+def test_slow_start_ends() -> None:
     """Once all places are open, time changes nothing more; nor if there is no slow start."""
     health = Health()
     health.record_failure(0)
@@ -121,8 +119,8 @@ def test_a_ramp_ends() -> None:
     assert not health.unsteady(21, 0)
 
 
-def test_the_ramp_begins_when_the_ejection_ends() -> None:
-    """While it is left out, it is not given anything that it could ramp up with."""
+def test_slow_start_begins_when_the_ejection_ends() -> None:
+    """While it is ejected it gets no jobs, so slow start cannot advance."""
     health, _ = fallen(4)
     assert health.unsteady(0, 1)
     assert health.slow_start_limit(50, 5, 1) == 1
@@ -135,7 +133,7 @@ def test_the_ramp_begins_when_the_ejection_ends() -> None:
     st.floats(0, 60),
     st.integers(0, 60),
 )
-def test_whatever_happens_the_bounds_hold(
+def test_ejection_and_slow_start_stay_within_their_bounds(
     steps: list[tuple[float, bool]], slow_start: float, sessions: int
 ) -> None:
     """No ejection is longer than five minutes, and room is from one place to all of them."""

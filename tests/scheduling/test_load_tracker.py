@@ -9,26 +9,26 @@ from scheduling.load_tracker import NO_BASELINE
 from scheduling.observations import DOUBT_SECONDS
 from scheduling.readings import Reading
 from scheduling.substation_state import NO_READING
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of
 
 
-def test_a_substation_never_read_is_not_idle() -> None:
+def test_substation_never_read_is_ineligible() -> None:
     """Until a page was read, nothing may be sent there, and the reason says so."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_READING
     assert tracker.substations[A].age(0) is None
 
 
-def test_a_page_alone_is_not_enough() -> None:
+def test_substation_without_queue_depth_is_ineligible() -> None:
     """What waits in the queue must be known before anything is sent."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(0), 0)
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_BASELINE
     assert tracker.unsynced() == [A]
 
 
 @pytest.mark.parametrize(("ready", "load"), [(0, 3), (4, 7)])
-def test_the_scale_is_set_by_the_queue_s_depth(ready: float, load: float) -> None:
+def test_baseline_is_set_from_the_queue_depth(ready: float, load: float) -> None:
     """Sessions and what waits in the queue are the load, whoever sent it."""
     tracker, state = synced(load=3, accepted=10, ready=ready)
     assert (state.load, state.outstanding) == (load, ready)
@@ -44,11 +44,11 @@ def test_the_scale_is_set_by_the_queue_s_depth(ready: float, load: float) -> Non
         (4, 5, 0.4, "the page was asked for before the depth was known"),
     ],
 )
-def test_a_depth_that_proves_nothing_is_asked_for_again(
+def test_baseline_is_not_set_from_an_ambiguous_queue_depth(
     answer: float | None, accepted: float, asked_at: float, why: str
 ) -> None:
-    """The scale is not set on a guess."""
-    tracker = ledger_of()
+    """The baseline is not set on a guess."""
+    tracker = tracker_of()
     tracker.read(A, page(5, 5), 0)
     tracker.ask_depth(A)
     tracker.depth(A, answer, 0.5)
@@ -64,8 +64,8 @@ def test_a_depth_that_proves_nothing_is_asked_for_again(
     assert state.synced
 
 
-def test_each_job_counts_once_from_dispatch_to_completion() -> None:
-    """A job is outstanding, then a session, then gone, whichever word of it comes first."""
+def test_load_counts_each_job_once_from_dispatch_to_completion() -> None:
+    """A job is outstanding, then a session, then gone, whichever report of it comes first."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
     tracker.dispatch(A, 1)
@@ -80,7 +80,7 @@ def test_each_job_counts_once_from_dispatch_to_completion() -> None:
     assert state.load == 1
 
 
-def test_a_page_older_than_an_event_changes_nothing() -> None:
+def test_page_older_than_an_event_is_ignored() -> None:
     """A page that was under way while an event came does not bring back what is over."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -89,16 +89,16 @@ def test_a_page_older_than_an_event_changes_nothing() -> None:
     assert state.load == 0
 
 
-def test_background_sessions_count() -> None:
+def test_load_includes_sessions_that_were_not_dispatched() -> None:
     """Sessions that nobody dispatched are in the gauge, and so in the load."""
     tracker, state = synced()
     tracker.read(A, page(3, 3, 0), 1)
     assert state.load == 3
     tracker.dispatch(A, 1)
-    assert state.load == 4, "a job on its way is not hidden behind those of others"
+    assert state.load == 4, "a job in flight is not hidden behind those of others"
 
 
-def test_a_second_copy_hides_no_job() -> None:
+def test_load_counts_the_next_job_after_a_second_copy() -> None:
     """A job that a broken link sent twice is taken twice: the next one counts all the same."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -108,14 +108,14 @@ def test_a_second_copy_hides_no_job() -> None:
     assert state.load == 1
 
 
-def test_a_second_copy_that_waited_when_the_scale_was_set_is_taken_off() -> None:
+def test_load_drops_a_second_copy_counted_in_the_baseline() -> None:
     """A copy is in the queue's depth like any job, and gone from the load once it was dropped."""
     tracker, state = synced(load=0, accepted=7, ready=2)
     tracker.read(A, Reading(0, 50, counts=Counts(0, 8, 8, 1, RUN)), 1)
     assert state.load == 0
 
 
-def test_what_did_not_arrive_is_taken_off() -> None:
+def test_load_drops_a_job_that_the_queue_refused() -> None:
     """A job that a queue refused is no longer outstanding there."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -123,13 +123,13 @@ def test_what_did_not_arrive_is_taken_off() -> None:
     assert state.load == 0
 
 
-def test_a_restarted_substation_starts_on_a_new_scale() -> None:
+def test_restarted_substation_gets_a_new_baseline() -> None:
     """Counters that begin anew are neither a negative load nor a load that is long over."""
     tracker, state = synced(load=0, accepted=500)
     tracker.read(A, page(1, 1, 0, run=RUN + 60), 1)
     assert state.load == 1
     assert tracker.ineligible_reason(state, 1) == NO_BASELINE
-    tracker.report(A, Counts(9, 509, 500, 0, RUN))  # a late word of the run that is over
+    tracker.report(A, Counts(9, 509, 500, 0, RUN))  # a late report of the run that is over
     assert state.load == 1
     tracker.ask_depth(A)
     tracker.depth(A, 2, 1)
@@ -137,7 +137,7 @@ def test_a_restarted_substation_starts_on_a_new_scale() -> None:
     assert (state.load, tracker.ineligible_reason(state, 1)) == (3, None)
 
 
-def test_an_event_alone_does_not_make_a_new_run_known() -> None:
+def test_new_run_is_known_from_a_page_only() -> None:
     """Which of two runs is the newer only a page can tell."""
     tracker, state = synced(load=2, accepted=2)
     tracker.report(A, Counts(0, 0, 0, 0, RUN + 60))
@@ -145,9 +145,9 @@ def test_an_event_alone_does_not_make_a_new_run_known() -> None:
     assert state.synced
 
 
-def test_without_counters_the_gauge_and_what_was_sent_since_it_was_asked_for() -> None:
+def test_load_without_counters_is_gauge_plus_jobs_sent_since() -> None:
     """A substation that exports only its load works; each job counts once."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(2), 1)
     state = tracker.substations[A]
     assert tracker.ineligible_reason(state, 1) is None
@@ -162,7 +162,7 @@ def test_without_counters_the_gauge_and_what_was_sent_since_it_was_asked_for() -
     assert state.load == 3, "an event's counters mean nothing without a page's"
 
 
-def test_counters_that_come_or_go_are_noticed() -> None:
+def test_load_tracker_notices_counters_that_come_or_go() -> None:
     """A substation that is exchanged for a simpler one, or back, is read on its new terms."""
     tracker, state = synced(load=2, accepted=9)
     tracker.read(A, Reading(1), 1)
@@ -171,8 +171,8 @@ def test_counters_that_come_or_go_are_noticed() -> None:
     assert (state.load, tracker.ineligible_reason(state, 2)) == (4, NO_BASELINE)
 
 
-def test_exactly_the_substations_of_the_file_are_kept() -> None:
-    """One that is gone is forgotten, one that stays keeps its account, one that is back is new."""
+def test_load_tracker_keeps_exactly_the_substations_of_the_target_file() -> None:
+    """One that is gone is forgotten, one that stays keeps its state, one that is back is new."""
     tracker, state = synced(load=2, accepted=2)
     tracker.keep({A: None, "b": 8})
     assert tracker.substations[A] is state
@@ -183,9 +183,9 @@ def test_exactly_the_substations_of_the_file_are_kept() -> None:
     assert tracker.ineligible_reason(tracker.substations[A], 0) == NO_READING
 
 
-def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
+def test_load_tracker_ignores_news_of_a_removed_substation() -> None:
     """Late words of a substation that the file no longer names do no harm."""
-    tracker = ledger_of("b")
+    tracker = tracker_of("b")
     tracker.read(A, page(1), 0)
     tracker.report(A, Counts(1, 1, 0, 0, RUN))
     tracker.fail(A, "gone", 0)
@@ -199,9 +199,9 @@ def test_what_is_heard_of_a_substation_that_is_gone_is_nothing() -> None:
     assert tracker.substations["b"].load == 0
 
 
-def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
-    """A job may be sent again where no scale is set: the depth may not have counted it."""
-    tracker = ledger_of()
+def test_baseline_is_not_set_from_a_depth_older_than_a_dispatch() -> None:
+    """A job may be sent again without a baseline: the depth may not have counted it."""
+    tracker = tracker_of()
     tracker.read(A, page(0), 0)
     tracker.ask_depth(A)
     tracker.dispatch(A, 0.5)
@@ -212,9 +212,9 @@ def test_a_depth_from_before_a_job_was_sent_sets_no_scale() -> None:
     assert tracker.unsynced() == [A]
 
 
-def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
-    """A job taken back from one substation has its queue's depth asked for, and no other's."""
-    tracker = ledger_of(A, "b", "c")
+def test_reclaimed_jobs_invalidate_the_baseline_of_their_substation() -> None:
+    """After a job is reclaimed from one substation, only its queue's depth is asked for."""
+    tracker = tracker_of(A, "b", "c")
     for name in (A, "b"):
         tracker.read(name, page(0), 0)
         tracker.ask_depth(name)
@@ -227,11 +227,11 @@ def test_what_others_took_away_or_put_there_sets_the_scale_anew() -> None:
     assert tracker.substations[A].load == 2, "until then, what was known holds"
     tracker.invalidate_baseline("gone")
     tracker.invalidate_baseline()
-    assert tracker.unsynced() == [A, "b"], "one without counters has no scale to set"
+    assert tracker.unsynced() == [A, "b"], "one without counters needs no baseline"
     assert tracker.ineligible_reason(tracker.substations["c"], 0) is None
 
 
-def test_a_depth_that_was_asked_for_before_others_took_some_is_void() -> None:
+def test_baseline_is_not_set_from_a_depth_older_than_a_reclaim() -> None:
     """An answer that may have counted what is gone by now proves nothing."""
     tracker, state = synced(ready=3)
     tracker.invalidate_baseline(A)
@@ -243,7 +243,7 @@ def test_a_depth_that_was_asked_for_before_others_took_some_is_void() -> None:
     assert tracker.unsynced() == [A]
 
 
-def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
+def test_baseline_is_invalidated_when_jobs_in_flight_do_not_arrive() -> None:
     """Somebody may have taken them out of the queue: only its depth can tell."""
     tracker, state = synced()
     tracker.dispatch(A, 1)
@@ -258,9 +258,9 @@ def test_jobs_that_do_not_arrive_for_long_are_looked_for() -> None:
     assert (state.synced, state.load) == (True, 0)
 
 
-def test_without_counters_what_waits_in_the_queue_counts() -> None:
+def test_load_without_counters_includes_the_queue_depth() -> None:
     """Jobs that were sent before the page and have not begun are in the queue alone."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(4), 0)
     tracker.queued(A, ready=3, consumers=1)
     state = tracker.substations[A]
@@ -271,7 +271,7 @@ def test_without_counters_what_waits_in_the_queue_counts() -> None:
     assert state.load == 5, "or not"
 
 
-def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
+def test_load_tracker_memory_is_bounded_without_pages() -> None:
     """With every page away for hours, events tell that jobs arrive: memory does not grow."""
     tracker, state = synced()
     for number in range(1, 101):
@@ -285,7 +285,7 @@ def test_what_was_sent_is_not_kept_for_longer_than_it_is_on_its_way() -> None:
     assert state.load == 2, "a page without counters may be older than what was sent"
 
 
-def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
+def test_load_with_counters_excludes_the_queue_depth() -> None:
     """What waits is dispatched and not taken: it must not count twice."""
     tracker, state = synced(load=1, accepted=1, ready=2)
     tracker.queued(A, ready=2, consumers=1)
@@ -293,8 +293,8 @@ def test_with_counters_the_queue_s_depth_adds_nothing() -> None:
 
 
 @given(st.lists(st.sampled_from(["dispatch", "undo", "read", "lighter", "event"]), max_size=40))
-def test_a_load_is_never_negative(steps: list[str]) -> None:
-    """Whatever is heard, in whatever order, no substation looks lighter than empty."""
+def test_load_is_never_negative(steps: list[str]) -> None:
+    """Whatever is reported, in whatever order, no substation's load is below zero."""
     tracker, state = synced()
     taken_from_queue = 0
     for now, step in enumerate(steps):
@@ -315,10 +315,10 @@ def test_a_load_is_never_negative(steps: list[str]) -> None:
         assert state.outstanding >= 0
 
 
-def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
-    """It is neither in the queue nor taken, and a scale without it would be one short."""
+def test_load_includes_deliveries_that_have_not_begun() -> None:
+    """It is neither in the queue nor accepted, and a baseline without it would be one short."""
     counts = Counts(3, 10, 7, 0, RUN, waiting=2)
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(3, 3, counts=counts), 0)
     tracker.ask_depth(A)
     tracker.depth(A, 1, 0)
@@ -335,12 +335,12 @@ def test_what_a_substation_has_been_brought_and_not_begun_counts() -> None:
     assert (state.synced, state.load) == (True, 5), "what it says it has is in no doubt"
 
 
-def test_asking_whether_to_wait_does_not_end_the_wait() -> None:
+def test_load_tracker_query_for_settling_does_not_end_it() -> None:
     """The health page asks; only a pass over the wait queue ends it, for whoever comes later."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.settle(0)
     assert tracker.settling(0.5)
-    set_scale(tracker, page(0, 0, 0), 0.5)
+    sync_baseline(tracker, page(0, 0, 0), 0.5)
     assert not tracker.settling(0.6)
     tracker.keep({A: None, "b": None})
     assert tracker.settling(0.7)

@@ -1,4 +1,4 @@
-"""The ledger against a true substation, driven through any order of things that can happen."""
+"""The load tracker against a true substation, driven through any order of events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Drift(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_scale()
+        self.sync_baseline()
 
     # events, pages and depths
 
@@ -32,7 +32,7 @@ class Drift(World):
         counts = self.events[index] if again else self.events.pop(index)
         was = self.state.synced
         self.tracker.report(A, counts)
-        assert self.state.synced == was, "an event sets and unsets no scale"
+        assert self.state.synced == was, "an event changes no baseline"
         self.settle(counts)
 
     @rule(data=st.data())
@@ -105,7 +105,7 @@ class Drift(World):
 
     @rule()
     @precondition(lambda self: not self.truth.sent)
-    def set_scale(self) -> None:
+    def sync_baseline(self) -> None:
         """Set the baseline in all its steps, with nothing in between."""
         for _ in range(3):  # a page may put a new baseline in doubt
             self.scrape()
@@ -116,10 +116,10 @@ class Drift(World):
             self.scrape()
             if self.state.synced:
                 return
-        raise AssertionError("the scale is never set")
+        raise AssertionError("the baseline is never set")
 
     def settle(self, heard: Counts, *, from_page: bool = False) -> None:
-        """Note what the ledger must know by now: the latest counters, and if nothing is hidden."""
+        """Note what the load tracker must know by now: the counters, and if nothing is hidden."""
         truth, counts = self.truth, self.state.counts
         known = counts is not None and counts.started_at == truth.started_at
         if heard == truth.counts and (from_page or known):
@@ -131,7 +131,7 @@ class Drift(World):
 
     @property
     def clear(self) -> bool:
-        """Return whether the ledger can know of all jobs."""
+        """Return whether the load tracker can know of all jobs."""
         unseen = self.hidden or self.gone or self.truth.copies
         return self.state.synced and not unseen and not self.blurred
 
@@ -164,13 +164,13 @@ class Drift(World):
             assert self.state.power_kw == pytest.approx(self.truth.power_kw + BACKGROUND_KW)
 
     def teardown(self) -> None:
-        """Once all is quiet, one question and one page make the ledger right again."""
+        """Once all is quiet, one question and one page make the load tracker right again."""
         while self.truth.sent:
             self.truth.arrive()
         self.truth.give_back()
         self.scrape()
         self.now += DOUBT_SECONDS
-        self.set_scale()
+        self.sync_baseline()
         assert self.truth.load - self.hidden <= self.state.load
         assert self.state.load <= self.truth.load + self.truth.copies
         self.is_the_truth_once_all_is_heard()

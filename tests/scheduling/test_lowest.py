@@ -23,9 +23,7 @@ def expected(values: list[float]) -> list[int]:
     st.lists(NUMBERS, max_size=80),
     st.lists(st.tuples(st.integers(0, 79), NUMBERS), max_size=200),
 )
-def test_lowest_are_those_of_all_numbers_after_each_change(
-    values: list[float], changes: list[tuple[int, float]]
-) -> None:
+def test_lowest_follow_each_change(values: list[float], changes: list[tuple[int, float]]) -> None:
     """Whether few or many are kept, and whatever ties; some leave, and others come."""
     array = np.array(values, dtype=np.float64)
     lowest = Lowest(array, COUNT)
@@ -37,7 +35,7 @@ def test_lowest_are_those_of_all_numbers_after_each_change(
             assert lowest.places() == expected(values)
 
 
-def test_lowest_keeps_few_though_all_numbers_begin_alike() -> None:
+def test_lowest_keeps_few_when_all_numbers_are_equal() -> None:
     """So a table of substations begins, of which nothing is known yet."""
     array = np.full(1000, inf)
     lowest = Lowest(array, COUNT)

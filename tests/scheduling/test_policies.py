@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from load_test.simulate.policies import POLICIES
 from scheduling.candidates import Candidates
 from scheduling.policies import DEFAULT, LeastLoaded
-from tests.scheduling.tables import NOW, Row, fleet_of
+from tests.scheduling.tables import NOW, Row, table_of
 
 NAMES = ["least-loaded", "most-headroom", "least-gauge", "power-of-two", "round-robin", "random"]
 
@@ -24,7 +24,7 @@ THREE = (
 
 def open_of(*rows: Row) -> Candidates:
     """Return the candidates of a table for a request of 7 kW."""
-    found = fleet_of(*rows).candidates_for(7, (), NOW)
+    found = table_of(*rows).candidates_for(7, (), NOW)
     assert found is not None
     return found
 
@@ -41,7 +41,7 @@ def wins(name: str, candidates: Candidates, draws: int) -> Counter[str]:
     return Counter(candidates.name(chooser.pick(candidates, random)[0]) for _ in range(draws))
 
 
-def test_every_policy_is_had_by_its_name() -> None:
+def test_policies_are_found_by_their_documented_names() -> None:
     """The names are those of the documentation, and the default is one of them."""
     assert list(POLICIES) == NAMES
     assert DEFAULT == "least-loaded"
@@ -63,7 +63,9 @@ def test_every_policy_is_had_by_its_name() -> None:
         ((Row("a", 0, limit=2), Row("b", 3)), "b"),
     ],
 )
-def test_the_lowest_utilisation_after_placing_wins(rows: tuple[Row, ...], chosen: str) -> None:
+def test_least_loaded_picks_the_lowest_utilisation_after_placing(
+    rows: tuple[Row, ...], chosen: str
+) -> None:
     """Sessions relative to connectors or limit, power relative to the rating, with the request."""
     assert choose("least-loaded", open_of(*rows))[0] == chosen
 
@@ -77,12 +79,12 @@ def test_the_lowest_utilisation_after_placing_wins(rows: tuple[Row, ...], chosen
         ("round-robin", "a", "the first"),
     ],
 )
-def test_each_looks_at_its_own_facts(name: str, chosen: str, reason: str) -> None:
-    """The first two use the ledger's load and power, least-gauge only the gauge."""
+def test_policies_use_only_their_own_figures(name: str, chosen: str, reason: str) -> None:
+    """The first two use the load tracker's figures, least-gauge only the gauge."""
     assert choose(name, open_of(*THREE)) == (chosen, reason)
 
 
-def test_the_reason_says_whether_it_was_by_lot() -> None:
+def test_policy_reason_says_among_how_many_it_was_drawn() -> None:
     """And among how many; so does the policy that only draws."""
     tied = open_of(Row("a", 1), Row("b", 1), Row("c", 2))
     assert choose("least-loaded", tied)[1] == (
@@ -91,7 +93,7 @@ def test_the_reason_says_whether_it_was_by_lot() -> None:
     assert choose("random", tied)[1] == "drawn among 3"
 
 
-def test_one_that_does_not_tell_its_rating_has_no_headroom() -> None:
+def test_most_headroom_treats_an_unknown_rating_as_no_headroom() -> None:
     """It is chosen only if none has a rating, and then at random."""
     assert choose("most-headroom", open_of(Row("a"), Row("b", 9, rated=80)))[0] == "b"
     assert wins("most-headroom", open_of(Row("a"), Row("b", 9)), 50).keys() == {"a", "b"}
@@ -99,9 +101,7 @@ def test_one_that_does_not_tell_its_rating_has_no_headroom() -> None:
 
 @pytest.mark.parametrize("name", ["least-gauge", "power-of-two", "round-robin", "random"])
 @given(loads=st.lists(st.integers(0, 30), min_size=3, max_size=3), seed=st.integers(0, 99))
-def test_those_it_is_compared_with_do_not_see_the_ledger(
-    name: str, loads: list[int], seed: int
-) -> None:
+def test_baseline_policies_ignore_jobs_in_flight(name: str, loads: list[int], seed: int) -> None:
     """Their choice does not depend on jobs in flight."""
     gauges = [("a", 3.0), ("b", 1.0), ("c", 2.0)]
     bare = open_of(*(Row(each, gauge, 100) for each, gauge in gauges))
@@ -114,7 +114,7 @@ def test_those_it_is_compared_with_do_not_see_the_ledger(
     assert choose(name, bare, seed) == choose(name, sent, seed)
 
 
-def test_the_lower_gauge_of_two_wins_and_the_highest_never() -> None:
+def test_power_of_two_picks_the_lower_gauge_of_two() -> None:
     """Of three substations the lowest gauge is drawn, and so wins, two times in three."""
     won = wins("power-of-two", open_of(*THREE), 3000)
     assert won.keys() == {"b", "c"}
@@ -125,14 +125,14 @@ def test_the_lower_gauge_of_two_wins_and_the_highest_never() -> None:
     }
 
 
-def test_two_are_drawn_of_those_that_are_there() -> None:
+def test_power_of_two_works_with_one_candidate() -> None:
     """If there is only one, it is chosen."""
     assert choose("power-of-two", open_of(Row("a", 4))) == ("a", "lower gauge of two drawn: a (4)")
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"round-robin"}))
 @pytest.mark.parametrize("tied", [2, 3, 7])
-def test_ties_are_fair(name: str, tied: int) -> None:
+def test_policy_ties_are_drawn_fairly(name: str, tied: int) -> None:
     """Each tied substation is chosen equally often, wherever it is among the heavier."""
     heavier: tuple[Row, ...] = ()
     if name not in {"power-of-two", "random"}:
@@ -158,7 +158,7 @@ class Loaded(Random):
         return self.drawn
 
 
-def test_one_draw_decides_among_the_tied_alone() -> None:
+def test_policy_draws_once_and_only_among_the_tied() -> None:
     """Each draw is one of the tied, so that a fair draw is a fair choice; without a tie, none."""
     candidates = open_of(Row("a", 2), Row("b", 1), Row("c", 2), Row("d", 1), Row("e", 1))
     chances = [Loaded(number) for number in range(3)]
@@ -169,9 +169,9 @@ def test_one_draw_decides_among_the_tied_alone() -> None:
     assert chance.among == []
 
 
-def test_round_robin_takes_turns_in_the_order_of_the_names() -> None:
+def test_round_robin_goes_in_the_order_of_names() -> None:
     """A substation that cannot be chosen only loses its turn."""
-    table = fleet_of(*THREE)
+    table = table_of(*THREE)
     chooser, random = POLICIES["round-robin"](), Random(0)  # noqa: S311
     found = []
     for turn in ["abc", "abc", "ab", "bc", "bc", "ac", "abc"]:
@@ -181,8 +181,8 @@ def test_round_robin_takes_turns_in_the_order_of_the_names() -> None:
     assert found == ["a", "b", "a", "b", "c", "a", "b"]
 
 
-def test_round_robin_goes_on_where_the_last_one_has_left() -> None:
-    """The next by name follows, even if the fleet has changed."""
+def test_round_robin_continues_after_a_substation_that_left() -> None:
+    """The next by name follows, even if the substations have changed."""
     chooser, random = POLICIES["round-robin"](), Random(0)  # noqa: S311
     turns = []
     for there in ["abd", "abd", "acd", "acd", "abd"]:
@@ -205,7 +205,7 @@ def test_round_robin_gives_each_its_share(count: int, requests: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 99))
-def test_the_same_chance_and_past_give_the_same_choices(name: str, seed: int) -> None:
+def test_policies_are_deterministic_given_random_and_history(name: str, seed: int) -> None:
     """A decision can be reproduced from its inputs."""
     one, other = POLICIES[name](), POLICIES[name]()
     first, second = Random(seed), Random(seed)  # noqa: S311

@@ -1,4 +1,4 @@
-"""Power: what other consumers draw, what the sessions draw, and what is on its way, in kW."""
+"""Power: what other consumers draw, what the sessions draw, and what is in flight, in kW."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from grid.messages import DEFAULT_POWER_KW
 from scheduling.load_tracker import LoadTracker
 from scheduling.readings import Reading
 from scheduling.substation_state import SubstationState
-from tests.scheduling.trackers import RUN, A, ledger_of, page, set_scale, synced, utilisation
+from tests.scheduling.trackers import RUN, A, page, sync_baseline, synced, tracker_of, utilisation
 
 USUAL = DEFAULT_POWER_KW
 
 
 def powered(power_kw: float = 0, background_kw: float = 0) -> tuple[LoadTracker, SubstationState]:
-    """Make a ledger that knows substation a, which tells its power: of 400 kW at most."""
-    tracker = ledger_of()
+    """Return a load tracker with substation a, which reports its power and a rating of 400 kW."""
+    tracker = tracker_of()
     counts = Counts(0, 0, 0, 0, RUN, power_kw)
     reading = Reading(0, 50, power_kw, 400, background_kw, counts)
-    return tracker, set_scale(tracker, reading)
+    return tracker, sync_baseline(tracker, reading)
 
 
-def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
+def test_power_is_background_plus_sessions_plus_in_flight() -> None:
     """All three add up, and their share of the rating is what may weigh more than the load."""
     tracker, state = powered(power_kw=30, background_kw=100)
     tracker.dispatch(A, 1, 150)
@@ -34,7 +34,7 @@ def test_power_is_background_and_sessions_and_what_is_on_its_way() -> None:
     assert utilisation(tracker) > state.load / state.places
 
 
-def test_connectors_weigh_where_there_is_power_enough() -> None:
+def test_utilisation_goes_by_connectors_where_power_suffices() -> None:
     """The larger of the two shares is the utilisation."""
     tracker, state = powered()
     for _ in range(10):
@@ -43,7 +43,7 @@ def test_connectors_weigh_where_there_is_power_enough() -> None:
     assert utilisation(tracker) == 10 / 50
 
 
-def test_the_newest_word_of_the_sessions_power_holds() -> None:
+def test_power_follows_the_newest_of_event_and_page() -> None:
     """An event or a page, whichever is newer: as with the load."""
     tracker, state = powered()
     tracker.report(A, Counts(2, 2, 0, 0, RUN, 44))
@@ -56,7 +56,7 @@ def test_the_newest_word_of_the_sessions_power_holds() -> None:
     assert state.power_kw == 25
 
 
-def test_jobs_on_their_way_arrive_in_the_order_they_were_sent() -> None:
+def test_in_flight_power_leaves_in_dispatch_order() -> None:
     """A session that begins takes the power of the first of them."""
     tracker, state = powered()
     for power_kw in (1, 20, 300):
@@ -70,7 +70,7 @@ def test_jobs_on_their_way_arrive_in_the_order_they_were_sent() -> None:
     assert not state.in_flight_kw
 
 
-def test_what_did_not_arrive_takes_its_power_along() -> None:
+def test_in_flight_power_of_a_refused_job_is_dropped() -> None:
     """It is the one that was sent last."""
     tracker, state = powered()
     tracker.dispatch(A, 1, 20)
@@ -82,10 +82,10 @@ def test_what_did_not_arrive_takes_its_power_along() -> None:
     assert state.power_kw == 0
 
 
-def test_jobs_of_unknown_power_on_their_way_count_as_usual() -> None:
+def test_in_flight_jobs_of_unknown_power_count_as_the_default() -> None:
     """Whoever starts anew knows how many wait in the queue, but not what they will draw."""
-    tracker = ledger_of()
-    state = set_scale(tracker, page(0, power_kw=0), ready=3)
+    tracker = tracker_of()
+    state = sync_baseline(tracker, page(0, power_kw=0), ready=3)
     assert state.power_kw == pytest.approx(3 * USUAL)
     tracker.dispatch(A, 1, 150)
     assert state.power_kw == pytest.approx(3 * USUAL + 150)
@@ -93,30 +93,30 @@ def test_jobs_of_unknown_power_on_their_way_count_as_usual() -> None:
     assert state.power_kw == pytest.approx(40 + USUAL + 150), "the unknown ones came first"
 
 
-def test_nothing_is_left_over_when_a_substation_starts_anew() -> None:
+def test_in_flight_power_is_reset_when_a_substation_restarts() -> None:
     """Its jobs went back to the queue, with others that were known or not: all count as usual."""
     tracker, state = powered()
     tracker.dispatch(A, 1, 150)
     tracker.read(A, page(0, run=RUN + 1, power_kw=0), 2)
     assert state.power_kw == 0
-    set_scale(tracker, page(0, run=RUN + 1, power_kw=0), 3, ready=1)
+    sync_baseline(tracker, page(0, run=RUN + 1, power_kw=0), 3, ready=1)
     assert state.power_kw == USUAL
 
 
-def test_powers_are_kept_while_the_scale_is_not_set() -> None:
+def test_in_flight_powers_are_kept_without_a_baseline() -> None:
     """What has arrived meanwhile may be a job that nobody had counted."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, page(0, power_kw=0), 0)
     state = tracker.substations[A]
     tracker.dispatch(A, 0, 150)  # sent again
     tracker.report(A, Counts(1, 1, 0, 0, RUN, 22))  # another, of an earlier dispatcher
     assert state.power_kw == 22 + 150
-    set_scale(tracker, page(1, 1, 0, power_kw=22), 1, ready=1)
+    sync_baseline(tracker, page(1, 1, 0, power_kw=22), 1, ready=1)
     assert state.power_kw == 22 + 150
 
 
-def test_a_session_whose_power_nobody_tells_draws_the_usual() -> None:
-    """Unknown is never idle; the load alone says that something charges."""
+def test_session_of_unknown_power_counts_as_the_default() -> None:
+    """An unknown power does not count as 0; the load alone shows that something charges."""
     tracker, state = synced(load=3, accepted=3)
     assert state.power_kw == pytest.approx(3 * USUAL)
     tracker.dispatch(A, 1, 150)
@@ -124,7 +124,7 @@ def test_a_session_whose_power_nobody_tells_draws_the_usual() -> None:
     assert state.power_kw == pytest.approx(4 * USUAL)
 
 
-def test_a_session_that_only_an_event_tells_of_draws_the_usual() -> None:
+def test_session_known_only_from_an_event_counts_as_the_default() -> None:
     """Where the page tells the power and events do not, a session since the page counts too."""
     tracker, state = powered(power_kw=0)
     tracker.dispatch(A, 1, 22)
@@ -134,9 +134,9 @@ def test_a_session_that_only_an_event_tells_of_draws_the_usual() -> None:
     assert state.power_kw == 22
 
 
-def test_without_counters_power_goes_by_the_page_and_what_was_sent_since() -> None:
+def test_power_without_counters_is_page_plus_jobs_sent_since() -> None:
     """A substation that exports its load and power alone works; each job counts once."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     state = tracker.substations[A]
     tracker.read(A, Reading(1, power_kw=50), 1)
     tracker.dispatch(A, 1.2, 22)
@@ -149,9 +149,9 @@ def test_without_counters_power_goes_by_the_page_and_what_was_sent_since() -> No
 
 
 @pytest.mark.parametrize(("rated", "share"), [(None, 0.0), (0.0, inf), (100.0, 0.5)])
-def test_a_rating_is_what_power_is_measured_by(rated: float | None, share: float) -> None:
+def test_power_share_needs_a_known_rating(rated: float | None, share: float) -> None:
     """Where it is not known power does not weigh; where it is nothing, nothing fits."""
-    tracker = ledger_of()
+    tracker = tracker_of()
     tracker.read(A, Reading(0, 50, 50, rated), 0)
     state = tracker.substations[A]
     assert state.rated_power_kw == rated

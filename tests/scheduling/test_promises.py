@@ -24,7 +24,7 @@ from tests.scheduling.histories import (
     Change,
     after_each,
 )
-from tests.scheduling.tables import NOW, Row, after, fleet_of
+from tests.scheduling.tables import NOW, Row, after, table_of
 
 RANDOMS = st.randoms(use_true_random=False)
 
@@ -35,11 +35,11 @@ def known(tracker: LoadTracker) -> dict[str, Any]:
 
 
 @given(TABLES, POWERS, NAMED, RANDOMS)
-def test_the_lightest_of_all_that_may_be_used_is_chosen(
+def test_least_loaded_always_picks_the_least_utilised_candidate(
     rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
-    """By arithmetic on each account alone; if none is chosen, none has capacity."""
-    table = fleet_of(*rows)
+    """By arithmetic on each substation's state alone; if none is chosen, none has capacity."""
+    table = table_of(*rows)
     found = table.candidates_for(requested, allowed, NOW)
     substations, blind = oracle.usable(table.tracker, allowed, NOW)
     room = [each for each in substations if oracle.has_room(each, requested, NOW, 0)]
@@ -55,11 +55,11 @@ def test_the_lightest_of_all_that_may_be_used_is_chosen(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(TABLES, POWERS, NAMED, RANDOMS)
-def test_choosing_changes_nothing_in_the_ledger(
+def test_decision_does_not_change_the_load_tracker(
     name: str, rows: list[Row], requested: float, allowed: list[str], random: Random
 ) -> None:
-    """A decision only reads; the ledger changes when the job is dispatched."""
-    table = fleet_of(*rows, slow_start=SLOW_START)
+    """A decision only reads; the load tracker changes when the job is dispatched."""
+    table = table_of(*rows, slow_start=SLOW_START)
     before = known(table.tracker)
     if (found := table.candidates_for(requested, allowed, NOW, ahead=True)) is not None:
         POLICIES[name]().pick(found, random)
@@ -70,10 +70,10 @@ def test_choosing_changes_nothing_in_the_ledger(
 
 @settings(max_examples=400)
 @given(CHANGES, POWERS, NAMED)
-def test_the_rows_follow_whatever_happens(
+def test_candidate_table_follows_any_history(
     changes: list[Change], requested: float, allowed: list[str]
 ) -> None:
-    """After each change and passing of time, the candidates are those that the accounts imply."""
+    """After each change and passing of time, the candidates are those that the states imply."""
     for world in after_each(changes):
         table, now = world.table, world.now
         found = after(table.candidates_for(requested, allowed, now))
@@ -85,7 +85,7 @@ def test_the_rows_follow_whatever_happens(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(CHANGES, POWERS, RANDOMS)
-def test_no_policy_chooses_what_may_not_be_used(
+def test_no_policy_picks_an_ineligible_substation(
     name: str, changes: list[Change], requested: float, random: Random
 ) -> None:
     """Unknown is never idle: an ineligible one is chosen only if no page at all can be read."""
@@ -117,10 +117,10 @@ def fill(table: CandidateTable, requests: int, random: Random) -> dict[str, int]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_burst_within_one_scrape_period_spreads_evenly(seed: int) -> None:
+def test_burst_within_one_scrape_interval_spreads_evenly(seed: int) -> None:
     """300 requests without a new reading are 100 each, and never more than one apart."""
     random = Random(seed)  # noqa: S311
-    table = fleet_of(*(Row(name, places=100) for name in "abc"))
+    table = table_of(*(Row(name, places=100) for name in "abc"))
     sent = dict.fromkeys("abc", 0)
     for _ in range(300):
         for name, count in fill(table, 1, random).items():
@@ -135,7 +135,7 @@ def test_unequal_substations_fill_in_proportion(
     places: list[int], requests: int, random: Random
 ) -> None:
     """At any load, moving a session to another substation would not lower the highest load."""
-    sent = fill(fleet_of(*(Row(f"s{n}", places=count) for n, count in enumerate(places))),
+    sent = fill(table_of(*(Row(f"s{n}", places=count) for n, count in enumerate(places))),
                 requests, random)  # fmt: skip
     assert sum(sent.values()) == min(requests, sum(places))
     filling = list(zip(sent.values(), places, strict=True))
@@ -149,14 +149,14 @@ def test_unequal_transformers_fill_in_proportion(
 ) -> None:
     """The same for power, if that is the limit: none is ever above its rating."""
     rows = [Row(f"s{n}", places=1000, rated=7.4 * count) for n, count in enumerate(fits)]
-    sent = fill(fleet_of(*rows), requests, random)
+    sent = fill(table_of(*rows), requests, random)
     assert sum(sent.values()) == min(requests, sum(fits))
     filling = list(zip(sent.values(), fits, strict=True))
     heaviest = max(sessions / count for sessions, count in filling)
     assert all((sessions + 1) / count >= heaviest - 1e-6 for sessions, count in filling)
 
 
-def test_substations_that_begin_uneven_are_evened_out() -> None:
-    """The lightest are filled first."""
-    table = fleet_of(Row("a", 6), Row("b", 0), Row("c", 3))
+def test_substations_that_start_uneven_are_evened_out() -> None:
+    """The least utilised are filled first."""
+    table = table_of(Row("a", 6), Row("b", 0), Row("c", 3))
     assert fill(table, 9, Random(0)) == {"a": 0, "b": 6, "c": 3}  # noqa: S311

@@ -56,7 +56,7 @@ LINE = st.tuples(
 ).map("".join)
 
 
-def test_a_whole_page_is_read() -> None:
+def test_page_with_every_figure_is_read() -> None:
     """Every figure arrives where it belongs; what is not ours on the page does no harm."""
     assert parse(FULL_PAGE) == Reading(
         2, 50, 14.8, 400, 0, Counts(2, 7, 5, 1, 1.7e9, 14.8), session_seconds=3.5
@@ -77,7 +77,7 @@ def test_a_whole_page_is_read() -> None:
         ("a line of nonsense {\nev_charging_load 1\n", 1),
     ],
 )
-def test_a_page_with_nothing_but_the_load_is_enough(page: str, load: float) -> None:
+def test_page_with_only_the_load_is_read(page: str, load: float) -> None:
     """A substation that exports only ``ev_charging_load`` is read; all else is unknown."""
     assert parse(page) == Reading(load)
 
@@ -113,7 +113,7 @@ def test_a_page_with_nothing_but_the_load_is_enough(page: str, load: float) -> N
         ("ev_charging_load 1\nev_charging_session_seconds_sum NaN\n", "seconds_sum is nan"),
     ],
 )
-def test_a_page_that_gives_no_load_is_refused(page: str, words: str) -> None:
+def test_page_without_a_load_is_refused(page: str, words: str) -> None:
     """Unknown is never idle: the error names the figure and what is wrong with it."""
     with pytest.raises(MalformedReading, match=words):
         parse(page)
@@ -127,14 +127,14 @@ def test_a_page_that_gives_no_load_is_refused(page: str, words: str) -> None:
         "process_start_time_seconds",
     ],
 )
-def test_counters_count_only_together(missing: str) -> None:
+def test_page_with_incomplete_counters_is_read_without_them(missing: str) -> None:
     """Without one of the counters, or the start they count from, the load is all there is."""
     lines = [line for line in FULL_PAGE.splitlines() if not line.startswith(missing)]
     reading = parse("\n".join(lines))
     assert (reading.load, reading.counts) == (2, None)
 
 
-def test_a_page_without_duplicates_has_had_none() -> None:
+def test_page_without_a_duplicates_counter_counts_zero() -> None:
     """The counter of duplicates may be missing: a simple substation never has one."""
     page = FULL_PAGE.replace("ev_charging_duplicate_deliveries_total", "something_else")
     assert parse(page).counts == Counts(2, 7, 5, 0, 1.7e9, 14.8)
@@ -151,7 +151,7 @@ def test_a_page_without_duplicates_has_had_none() -> None:
         ("1e-300", "1e9", None),
     ],
 )
-def test_how_long_a_session_takes_is_the_mean(
+def test_session_time_is_the_mean_of_the_histogram(
     total: str | None, sessions: str | None, seconds: float | None
 ) -> None:
     """The histogram's sum by its count; where either tells nothing, it is not known."""
@@ -161,7 +161,7 @@ def test_how_long_a_session_takes_is_the_mean(
     assert parse(page).session_seconds == seconds
 
 
-def test_a_reading_names_the_gauges_it_has() -> None:
+def test_reading_names_the_gauges_on_the_page() -> None:
     """The gauges that are on a page, by their names there, and no others."""
     assert parse(FULL_PAGE).gauges() == {
         "ev_charging_load": 2,
@@ -178,7 +178,7 @@ def test_a_reading_names_the_gauges_it_has() -> None:
 @example('ev_charging_load{a="\\')
 @example("ev_charging_load " + "9" * 400)
 @example("ev_charging_load 1 " + "9" * 400)
-def test_any_text_is_a_reading_or_refused(page: str) -> None:
+def test_any_text_is_read_or_refused_as_malformed(page: str) -> None:
     """Whatever a page says, the outcome is a sound reading or ``MalformedReading``."""
     try:
         reading = parse(page)
@@ -190,7 +190,7 @@ def test_any_text_is_a_reading_or_refused(page: str) -> None:
 
 
 @given(st.floats())
-def test_a_number_is_taken_if_it_can_be_a_load(value: float) -> None:
+def test_reading_accepts_numbers_that_can_be_a_load(value: float) -> None:
     """A number from 0 on is read exactly, as long as one more makes a difference; else refused."""
     page = f"ev_charging_load {value!r}\n"
     if 0 <= value <= 1e15:
@@ -211,7 +211,7 @@ STATION = st.builds(
 
 
 @given(STATION, st.lists(st.none() | st.floats(0.1, 4000), max_size=20), st.integers(0, 20))
-def test_a_substation_s_own_page_says_what_the_station_holds(
+def test_substations_own_page_is_read_back(
     station: Station, powers: list[float | None], finished: int
 ) -> None:
     """What a substation shows and what the dispatcher reads are the same figures."""
@@ -246,7 +246,7 @@ def test_a_substation_s_own_page_says_what_the_station_holds(
     ],
     ids=["quotes", "labels", "foreign quotes", "foreign samples", "spaces", "lines"],
 )
-def test_a_page_made_to_be_slow_is_read_quickly(page: str) -> None:
+def test_page_made_to_be_slow_is_read_quickly(page: str) -> None:
     """A megabyte of what a parser finds hard does not hold up the dispatcher's loop."""
     began = time.process_time()
     try:
@@ -265,14 +265,14 @@ def test_a_page_made_to_be_slow_is_read_quickly(page: str) -> None:
         (0, ASKED_AT),
     ],
 )
-def test_a_sample_with_a_timestamp_has_that_age(timestamp: float, age: float) -> None:
+def test_sample_with_a_timestamp_has_its_age(timestamp: float, age: float) -> None:
     """As of when the page was asked for; milliseconds on the page, seconds here."""
     reading = parse(f"ev_charging_load 1 {timestamp * 1000:.0f}\nev_charging_power_kw 7\n")
     assert reading == Reading(1, power_kw=7, ages={"ev_charging_load": age})
 
 
 @pytest.mark.parametrize("ahead", [0.001, 1, 60])
-def test_a_timestamp_that_is_ahead_is_no_fresher_than_now(ahead: float) -> None:
+def test_timestamp_slightly_ahead_counts_as_now(ahead: float) -> None:
     """Clocks differ a little."""
     page = f"ev_charging_load 1 {(ASKED_AT + ahead) * 1000:.0f}\n"
     assert parse(page).ages == {"ev_charging_load": 0}
@@ -289,13 +289,13 @@ def test_a_timestamp_that_is_ahead_is_no_fresher_than_now(ahead: float) -> None:
         ("9" * 400, "timestamp|not a line"),
     ],
 )
-def test_a_timestamp_by_a_clock_that_is_wrong_is_refused(timestamp: str, words: str) -> None:
+def test_timestamp_far_ahead_is_refused(timestamp: str, words: str) -> None:
     """It tells of no age, and unknown is never idle: a page that stands still would look fresh."""
     with pytest.raises(MalformedReading, match=words):
         parse(f"ev_charging_load 1 {timestamp}\n")
 
 
-def test_only_gauges_have_an_age() -> None:
+def test_counters_have_no_age() -> None:
     """Counters only grow: an old one does no harm."""
     page = "ev_charging_load 1\nev_charging_sessions_accepted_total 7 1000\nother 3 1000\n"
     assert parse(page).ages == {}
@@ -309,7 +309,7 @@ def test_only_gauges_have_an_age() -> None:
         'ev_charging_info{version="2",substation="depot-1",} 1',
     ],
 )
-def test_a_page_may_name_its_substation(line: str) -> None:
+def test_page_names_its_substation_by_an_info_metric(line: str) -> None:
     """By the usual form of a metric that informs; other labels are its own business."""
     assert parse(f"{line}\nev_charging_load 1\n") == Reading(1, substation="depot-1")
 
@@ -332,13 +332,13 @@ def test_a_page_may_name_its_substation(line: str) -> None:
         "ev_charging_info{",
     ],
 )
-def test_a_page_that_names_no_substation_or_several_is_refused(lines: str) -> None:
+def test_page_with_an_ambiguous_info_metric_is_refused(lines: str) -> None:
     """Whose page it is, is not known then."""
     with pytest.raises(MalformedReading, match="ev_charging_info"):
         parse(f"{lines}\nev_charging_load 1\n")
 
 
-def test_a_substation_s_own_page_names_it_beside_a_load_without_labels() -> None:
+def test_substations_own_page_names_it_and_keeps_the_load_unlabelled() -> None:
     """``ev_charging_load`` stays one line that a simple reader finds."""
     registry = CollectorRegistry()
     name_page(registry, "depot-1")

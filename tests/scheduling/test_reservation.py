@@ -118,7 +118,7 @@ def wait(depot: Depot, one: One, seconds: float = 60.0) -> float:
     return depot.now - since
 
 
-def test_without_it_a_large_one_would_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_job_starves_without_a_reservation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without reservations, each kilowatt that becomes free goes to a smaller request behind it."""
     monkeypatch.setattr(reservation, "MAX_OVERTAKEN_SECONDS", inf)
     depot = busy()
@@ -127,7 +127,7 @@ def test_without_it_a_large_one_would_wait_for_ever(monkeypatch: pytest.MonkeyPa
     assert len(depot.placed) > 300
 
 
-def test_a_large_one_waits_for_some_seconds_and_one_session() -> None:
+def test_reservation_starts_after_some_seconds_and_lasts_one_session() -> None:
     """Then a substation is reserved until it fits there; the others go on as before."""
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
@@ -140,7 +140,7 @@ def test_a_large_one_waits_for_some_seconds_and_one_session() -> None:
     assert any(name == where for name, at in depot.placed.values() if at == depot.now)
 
 
-def test_what_is_kept_is_shown_and_said_why() -> None:
+def test_reservation_is_shown_with_its_reason() -> None:
     """A reserved substation is shown as such, and no other request may go there."""
     depot = busy()
     depot.ask(LARGE, rank=-9)
@@ -152,7 +152,7 @@ def test_what_is_kept_is_shown_and_said_why() -> None:
     assert depot.table.candidates_for(1.0, [depot.table.reserved], depot.now) is None
 
 
-def test_job_with_the_reservation_is_explained_as_one_that_may_go_there() -> None:
+def test_reservation_does_not_block_its_own_job_in_the_explanation() -> None:
     """Its explanation must not say that the chosen substation is kept for a job."""
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
@@ -164,7 +164,7 @@ def test_job_with_the_reservation_is_explained_as_one_that_may_go_there() -> Non
     assert (shown["eligible"], shown["reason"]) == (True, None)
 
 
-def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:
+def test_reservation_ends_when_its_job_leaves_the_wait_queue() -> None:
     """Its vehicle may have left: the substation is free for others at once."""
     depot = busy()
     large = depot.ask(LARGE, rank=-9)
@@ -178,7 +178,7 @@ def test_one_that_leaves_the_line_frees_what_was_kept_for_it() -> None:
     assert reserved in {where for where, at in depot.placed.values() if at == depot.now}
 
 
-def test_one_is_kept_where_it_can_fit_at_all() -> None:
+def test_reservation_needs_a_substation_where_the_job_can_fit() -> None:
     """Not where the background draws too much, or where it may not go; else none is reserved."""
     depot = busy(a=40.0, b=0.0, c=0.0)
     large = depot.ask(LARGE, "a", "c", rank=-9)
@@ -191,7 +191,7 @@ def test_one_is_kept_where_it_can_fit_at_all() -> None:
     assert wait(depot, behind) <= MAX_OVERTAKEN_SECONDS + SESSION + 2 * STEP, "it is not forgotten"
 
 
-def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
+def test_reservation_moves_when_its_substation_becomes_ineligible() -> None:
     """If the reserved one is drained or its page is gone, another substation is reserved."""
     depot = busy(a=0.0, b=0.0, c=0.0)
     large = depot.ask(LARGE, rank=-9)
@@ -204,7 +204,7 @@ def test_another_is_kept_where_the_first_cannot_be_chosen_any_more() -> None:
     assert depot.placed[large][0] != first
 
 
-def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> None:
+def test_reservation_ends_when_background_power_grows_too_large() -> None:
     """None is reserved for a request that would not fit even alone; once it would, one is again."""
     depot = busy(a=0.0)
     large = depot.ask(LARGE, rank=-9)
@@ -217,7 +217,7 @@ def test_where_other_consumers_begin_to_draw_too_much_it_is_kept_no_more() -> No
     assert wait(depot, large) <= MAX_OVERTAKEN_SECONDS + SESSION + 4 * STEP
 
 
-def test_one_before_it_that_can_go_nowhere_stops_nobody() -> None:
+def test_reservation_is_not_blocked_by_a_job_that_fits_nowhere() -> None:
     """It names a drained substation; the reservation for the one behind it is still made."""
     depot = busy(a=0.0, b=0.0)
     depot.tracker.control("b", Control("b", Availability.DRAINING, None, 1))
@@ -226,7 +226,7 @@ def test_one_before_it_that_can_go_nowhere_stops_nobody() -> None:
     assert wait(depot, large) <= MAX_OVERTAKEN_SECONDS + SESSION + 2 * STEP
 
 
-def test_more_urgent_ones_do_not_take_its_turn() -> None:
+def test_reservation_stays_when_more_urgent_jobs_come() -> None:
     """They go first while there is capacity; the reserved one stays reserved."""
     depot = busy(a=0.0)
     large = depot.ask(LARGE, rank=-9)
@@ -238,7 +238,7 @@ def test_more_urgent_ones_do_not_take_its_turn() -> None:
     assert depot.now - since <= MAX_OVERTAKEN_SECONDS + SESSION + 2 * STEP
 
 
-def test_it_is_kept_where_a_connector_is_free() -> None:
+def test_reservation_goes_where_a_connector_becomes_free() -> None:
     """Power that becomes free where no connector is free does not help."""
     depot = busy(a=0.0, b=0.0)
     depot.stations["b"].sessions = [(depot.now + 3600, 10.0)]  # a session for an hour
@@ -263,7 +263,7 @@ ASKED = st.tuples(
     st.sampled_from([0, -10]),
     st.sampled_from(["", "b"]),
 )
-def test_whatever_waits_each_that_can_be_charged_is(
+def test_reservation_lets_every_job_that_fits_be_charged_in_time(
     asked: list[tuple[float, tuple[str, ...], int]],
     small: int,
     power_kw: float,

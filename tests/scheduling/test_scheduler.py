@@ -13,7 +13,7 @@ from scheduling.explain import AHEAD
 from scheduling.policies import LeastLoaded, Pick
 from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
 from scheduling.wait_queue import Requirements, WaitQueue
-from tests.scheduling.tables import NOW, RUN, Row, fleet_of
+from tests.scheduling.tables import NOW, RUN, Row, table_of
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ def is_ahead(assignment: Assignment[One]) -> bool:
     return str(assignment.explanation["reason"]).endswith(AHEAD)
 
 
-# so many substations that nobody is sent ahead
+# so many substations that no job is dispatched ahead
 MANY = tuple(Row(f"drained{number}", closed="drained") for number in range(4))
 
 
 class Routing:
-    """A fleet, a line and the round between them; ``sent`` is who went where."""
+    """A candidate table, a wait queue and the scheduler; ``sent`` is which job went where."""
 
     def __init__(self, *rows: Row) -> None:
-        self.table: CandidateTable = fleet_of(*rows)
+        self.table: CandidateTable = table_of(*rows)
         self.queue: WaitQueue[One] = WaitQueue()
         self.scheduler: Scheduler[One] = Scheduler(self.table, LeastLoaded(), Random(1))  # noqa: S311
         self.choices: list[Assignment[One]] = []
@@ -62,8 +62,8 @@ class Routing:
         return [one.name for one in self.queue]
 
 
-def test_all_are_sent_while_there_is_room_and_the_others_wait() -> None:
-    """The line's order decides who goes, the policy where; each is counted before the next."""
+def test_scheduler_assigns_in_order_until_capacity_ends() -> None:
+    """The wait queue's order says which job, the policy where; each is counted before the next."""
     routing = Routing(Row("a", 8), Row("b", 9))
     assert not routing.round(*(ask(name) for name in ("4", "2", "1", "3", "5")))
     assert routing.sent == [("1", "a"), *routing.sent[1:3]]
@@ -74,8 +74,8 @@ def test_all_are_sent_while_there_is_room_and_the_others_wait() -> None:
     assert {name: each.load for name, each in substations.items()} == {"a": 10, "b": 10}
 
 
-def test_each_is_told_before_the_ledger_knows() -> None:
-    """So that its record shows what the decision saw; the power on the way is the request's."""
+def test_scheduler_explains_each_job_before_counting_it() -> None:
+    """So that its record shows what the decision saw; the power in flight is the request's."""
     routing = Routing(Row("a", 2))
     routing.round(ask("1", 11), ask("2", 22))
     loads = [each.explanation["candidates"][0]["load"] for each in routing.choices]
@@ -88,15 +88,15 @@ def test_each_is_told_before_the_ledger_knows() -> None:
 
 
 @pytest.mark.parametrize("first", [ask("1", 7, "full"), ask("1", 60), ask("1", 60, "a")])
-def test_one_that_fits_nowhere_does_not_hold_up_those_behind_it(first: One) -> None:
-    """Be it that all it names are busy, or that nowhere is so much power left."""
+def test_scheduler_passes_over_a_job_that_fits_nowhere(first: One) -> None:
+    """Because all it allows are full, or no substation has enough power left."""
     routing = Routing(Row("a", rated=50), Row("full", 10, rated=100), *MANY)
     assert routing.round(first, ask("2"), ask("3"))
     assert routing.sent == [("2", "a"), ("3", "a")]
     assert routing.waiting == ["1"]
 
 
-def test_a_smaller_one_goes_where_a_larger_one_does_not_fit() -> None:
+def test_scheduler_assigns_a_smaller_job_where_a_larger_one_does_not_fit() -> None:
     """Of those that name the same: none larger is tried again, each smaller one is."""
     routing = Routing(Row("a", rated=50), Row("b", rated=10))
     powers = {"1": 60, "2": 70, "3": 45, "4": 60, "5": 20, "6": 10, "7": 5}
@@ -105,7 +105,7 @@ def test_a_smaller_one_goes_where_a_larger_one_does_not_fit() -> None:
     assert routing.waiting == ["1", "2", "4", "5"]
 
 
-def test_what_is_shut_for_some_is_not_for_others() -> None:
+def test_scheduler_tries_jobs_that_allow_other_substations() -> None:
     """Those that name others, or none, are tried."""
     routing = Routing(Row("a", 10), Row("b"), Row("c", 10), *MANY)
     assert routing.round(ask("1", 7, "a"), ask("2", 7, "a", "c"), ask("3", 7, "a", "b"), ask("4"))
@@ -124,33 +124,31 @@ def test_what_is_shut_for_some_is_not_for_others() -> None:
         ([ask("1", 90)], True),
     ],
 )
-def test_it_tells_whether_room_is_left_beside_those_that_wait(
-    ones: list[One], *, room: bool
-) -> None:
+def test_scheduler_tells_whether_capacity_is_left(ones: list[One], *, room: bool) -> None:
     """The last of it may be taken by one that is behind whoever had to wait."""
     assert Routing(Row("a", 8, rated=80), Row("full", 10), *MANY).round(*ones) == room
 
 
-def test_room_for_one_to_go_ahead_is_room() -> None:
-    """While those that wait may not have it, others may."""
+def test_scheduler_counts_dispatch_ahead_as_capacity() -> None:
+    """Jobs that arrive later may use it."""
     routing = Routing(Row("a", 10), Row("b", 10))
     assert routing.round(*(ask(name, 7, "nowhere") for name in "123"))
     assert not routing.round(ask("4"), ask("5"))
     assert {where for _, where in routing.sent} == {"a", "b"}
 
 
-def test_nothing_is_sent_where_nobody_is() -> None:
-    """Without a substation all wait."""
+def test_scheduler_without_substations_assigns_nothing() -> None:
+    """Without a substation all jobs wait."""
     routing = Routing()
     assert not routing.round(ask("1"))
     assert routing.waiting == ["1"]
 
 
 @pytest.mark.parametrize(("waiting", "sent"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (9, 2)])
-def test_one_goes_ahead_only_while_as_many_others_wait_as_there_are_substations(
+def test_scheduler_dispatches_ahead_only_with_enough_other_jobs_waiting(
     waiting: int, sent: int
 ) -> None:
-    """Whichever connector is free first, somebody is left for it; and one at each at most."""
+    """Whichever connector is free first, a job is left for it; and at most one at each."""
     routing = Routing(Row("a", 10), Row("b", 10))
     assert not routing.round(*(ask(str(number)) for number in range(waiting)))
     assert [name for name, _ in routing.sent] == [str(number) for number in range(sent)]
@@ -160,8 +158,8 @@ def test_one_goes_ahead_only_while_as_many_others_wait_as_there_are_substations(
     assert routing.sent == []
 
 
-def test_one_more_goes_ahead_when_the_one_before_was_taken() -> None:
-    """The substation's own word of it is what counts."""
+def test_scheduler_dispatches_ahead_again_once_the_first_was_accepted() -> None:
+    """What counts is that the substation reports it as accepted."""
     routing = Routing(Row("a", 10))
     routing.round(ask("1"), ask("2"), ask("3"))
     assert routing.sent == [("1", "a")]
@@ -171,16 +169,16 @@ def test_one_more_goes_ahead_when_the_one_before_was_taken() -> None:
     assert routing.waiting == ["3"]
 
 
-def test_one_that_names_a_full_one_goes_ahead_there() -> None:
-    """It can go nowhere else, whatever is free there for others."""
+def test_scheduler_dispatches_ahead_a_job_that_allows_only_a_full_substation() -> None:
+    """It may go nowhere else, whatever is free elsewhere."""
     routing = Routing(Row("a"), Row("b", 10))
     routing.round(ask("1", 7, "b"), ask("2", 7, "b"), ask("3"))
     assert routing.sent == [("1", "b"), ("3", "a")]
     assert routing.waiting == ["2"]
 
 
-def test_a_free_connector_is_taken_before_any_goes_ahead() -> None:
-    """And those passed over count as waiting."""
+def test_scheduler_uses_free_connectors_before_dispatching_ahead() -> None:
+    """Skipped jobs count as waiting."""
     routing = Routing(Row("a", 9), Row("b", 10))
     routing.round(ask("0", 7, "nowhere"), *(ask(str(number)) for number in range(1, 5)))
     assert routing.sent[0] == ("1", "a")
@@ -188,8 +186,8 @@ def test_a_free_connector_is_taken_before_any_goes_ahead() -> None:
     assert routing.waiting == ["0", "4"]
 
 
-def test_none_goes_ahead_beyond_the_power_there_is() -> None:
-    """The one that is next draws while the others still do."""
+def test_scheduler_does_not_dispatch_ahead_beyond_the_power() -> None:
+    """The next job draws power while the others still do."""
     routing = Routing(Row("a", 10, rated=75))
     routing.round(*(ask(str(number)) for number in range(5)))
     assert routing.sent == []
@@ -211,7 +209,7 @@ class Failing(LeastLoaded):
         return super().pick(candidates, random)
 
 
-def test_scheduler_keeps_what_it_assigned_before_a_job_on_which_it_fails() -> None:
+def test_scheduler_keeps_assignments_made_before_a_failing_job() -> None:
     """The failing job is removed, those before it are assigned once, and those behind it wait."""
     routing = Routing(Row("a"), Row("b"))
     scheduler: Scheduler[One] = Scheduler(routing.table, Failing(), Random(1))  # noqa: S311
@@ -234,7 +232,7 @@ class Wrong(LeastLoaded):
         return Pick(int(candidates.figures.gauge.argmin()), "the lowest gauge")
 
 
-def test_scheduler_sends_nothing_where_a_policy_picks_what_is_no_candidate() -> None:
+def test_scheduler_refuses_a_policys_pick_that_is_no_candidate() -> None:
     """A drained substation has the lowest gauge; no policy may send a job there."""
     routing = Routing(Row("a", 3), Row("drained", closed="drained"))
     scheduler: Scheduler[One] = Scheduler(routing.table, Wrong(), Random(1))  # noqa: S311
@@ -245,7 +243,7 @@ def test_scheduler_sends_nothing_where_a_policy_picks_what_is_no_candidate() -> 
     assert routing.table.tracker.substations["drained"].load == 0
 
 
-def test_policy_cannot_write_what_decisions_go_by() -> None:
+def test_policy_cannot_write_to_the_candidate_arrays() -> None:
     """Its arrays are those of the next decision as well."""
     found = Routing(Row("a"), Row("b")).table.candidates_for(7, (), NOW)
     assert found is not None
@@ -253,7 +251,7 @@ def test_policy_cannot_write_what_decisions_go_by() -> None:
         found.after[0] = inf
 
 
-def test_scheduler_asks_for_no_further_job_once_there_is_no_capacity(
+def test_scheduler_stops_its_pass_once_capacity_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pass over a thousand jobs that wait must not cost a thousand decisions."""

@@ -25,7 +25,7 @@ def one(name: str, *rank: float, departs_at: float = inf) -> One:
     return One(name, Requirements((first, second, third, name), (), 7, departs_at))
 
 
-def line_of(*ones: One) -> WaitQueue[One]:
+def queue_of(*ones: One) -> WaitQueue[One]:
     """Make a wait queue that these requests joined in that order."""
     queue: WaitQueue[One] = WaitQueue()
     for each in ones:
@@ -53,12 +53,14 @@ def names(ones: WaitQueue[One] | list[One]) -> str:
         ),
     ],
 )
-def test_what_ranks_a_request(request_: ChargeRequest, rank: Rank) -> None:
+def test_wait_queue_rank_is_priority_latest_start_age_and_id(
+    request_: ChargeRequest, rank: Rank
+) -> None:
     """Priority, then the latest start (departure less charging time), then age, then id."""
     assert requirements(request_).rank == rank
 
 
-def test_what_a_request_wishes() -> None:
+def test_requirements_are_power_allowed_substations_and_departure() -> None:
     """Its power or the default, the only substations allowed, and when it leaves, if ever."""
     plain = requirements(ChargeRequest("x", 5))
     assert (plain.power_kw, plain.allowed, plain.departs_at) == (DEFAULT_POWER_KW, (), inf)
@@ -68,7 +70,7 @@ def test_what_a_request_wishes() -> None:
     assert (full.power_kw, full.allowed, full.departs_at) == (22, ("a", "b"), 9)
 
 
-def test_the_order_of_requests() -> None:
+def test_wait_queue_is_in_the_order_of_ranks() -> None:
     """The most urgent first, then the one that must start soonest, then the oldest, then by id."""
     requests = [
         ChargeRequest("young", 9),
@@ -78,7 +80,7 @@ def test_the_order_of_requests() -> None:
         ChargeRequest("needs-long", 9, None, 7.4, departure_time=12000),
         ChargeRequest("urgent", 9, priority=1),
     ]
-    queue = line_of(*(One(each.id, requirements(each)) for each in requests))
+    queue = queue_of(*(One(each.id, requirements(each)) for each in requests))
     assert [each.name for each in queue] == ["urgent", "needs-long", "leaves", "a", "b", "young"]
 
 
@@ -86,10 +88,10 @@ NUMBERS = st.sampled_from([0.0, 1.0, 2.0, inf])
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=30))
-def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, ...]]) -> None:
+def test_wait_queue_inserts_a_job_at_its_rank(ranks: list[tuple[float, ...]]) -> None:
     """In any order of joining; of equal ranks, the first stays first."""
     ones = [one("x", *rank) for rank in ranks]
-    queue = line_of(*ones)
+    queue = queue_of(*ones)
     assert list(queue) == sorted(ones, key=lambda each: each.requirements.rank)
     assert all(
         a is b for a, b in zip(queue, sorted(ones, key=lambda e: e.requirements.rank), strict=True)
@@ -97,9 +99,9 @@ def test_whoever_joins_comes_to_the_place_of_its_rank(ranks: list[tuple[float, .
     assert len(queue) == len(ones)
 
 
-def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() -> None:
+def test_wait_queue_keeps_jobs_that_a_pass_skips() -> None:
     """So does a pass that assigns some jobs, passes over others, and does not see the rest."""
-    queue = line_of(*(one(name, number) for number, name in enumerate("abcdef")))
+    queue = queue_of(*(one(name, number) for number, name in enumerate("abcdef")))
     a, _, c, *_ = queue
     queue.remove_first(4, [a, c])
     assert names(queue) == "acef"
@@ -107,9 +109,9 @@ def test_jobs_are_removed_from_the_front_but_for_some_that_keep_their_place() ->
     assert names(queue) == "acgef"
 
 
-def test_those_whose_departure_has_come_leave_the_line() -> None:
+def test_wait_queue_removes_jobs_whose_departure_has_passed() -> None:
     """In their order, whatever was served before; the others stay."""
-    queue = line_of(
+    queue = queue_of(
         one("a", departs_at=5), one("b", departs_at=9), one("c"), one("d", departs_at=5),
     )  # fmt: skip
     assert queue.pop_departed(4.9) == []
@@ -120,22 +122,22 @@ def test_those_whose_departure_has_come_leave_the_line() -> None:
     assert names(queue.pop_departed(8)) == "e"
     assert names(queue.pop_departed(100)) == "b"
     assert names(queue) == "c"
-    assert queue.pop_departed(inf) == [*line_of(one("c"))]
+    assert queue.pop_departed(inf) == [*queue_of(one("c"))]
 
 
 @pytest.mark.parametrize(
     ("count", "removed", "left"),
     [(0, "", "abcd"), (1, "d", "abc"), (3, "bcd", "a"), (9, "abcd", "")],
 )
-def test_the_last_are_taken_out(count: int, removed: str, left: str) -> None:
+def test_wait_queue_removes_the_last_jobs(count: int, removed: str, left: str) -> None:
     """So many, or all there are, in their order."""
-    queue = line_of(*(one(name) for name in "abcd"))
+    queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_last(count)) == removed
     assert names(queue) == left
 
 
-def test_those_wanted_are_taken_out() -> None:
+def test_wait_queue_removes_selected_jobs() -> None:
     """In their order, and no other."""
-    queue = line_of(*(one(name) for name in "abcd"))
+    queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_where(lambda each: each.name in "db")) == "bd"
     assert names(queue) == "ac"

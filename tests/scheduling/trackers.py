@@ -1,4 +1,4 @@
-"""Ledgers and pages for the tests of the decision."""
+"""Load trackers and pages for the tests of the decision."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ A = "a"
 RUN = 1000.0  # when a substation's process started
 
 
-def ledger_of(*names: str, connectors: float | None = None) -> LoadTracker:
-    """Make a ledger of some substations, stale after 2 s."""
+def tracker_of(*names: str, connectors: float | None = None) -> LoadTracker:
+    """Return a load tracker of some substations, stale after 2 s."""
     tracker = LoadTracker(stale_after=2, default_connectors=50)
     tracker.keep(dict.fromkeys(names or (A,), connectors))
     return tracker
@@ -31,7 +31,7 @@ def page(
     return Reading(load, 50, power_kw, counts=Counts(load, accepted, completed, 0, run, power_kw))
 
 
-def set_scale(
+def sync_baseline(
     tracker: LoadTracker, reading: Reading, now: float = 0, ready: float = 0
 ) -> SubstationState:
     """Set the baseline of substation a from a page and the depth of its queue."""
@@ -47,9 +47,9 @@ def set_scale(
 def synced(
     load: float = 0, accepted: float = 0, ready: float = 0
 ) -> tuple[LoadTracker, SubstationState]:
-    """Make a ledger that knows substation a at 0 s, and its baseline."""
-    tracker = ledger_of()
-    return tracker, set_scale(tracker, page(load, accepted, accepted - load), ready=ready)
+    """Return a load tracker that knows substation a at 0 s, and its baseline."""
+    tracker = tracker_of()
+    return tracker, sync_baseline(tracker, page(load, accepted, accepted - load), ready=ready)
 
 
 def utilisation(tracker: LoadTracker, now: float = 0) -> float:

@@ -11,7 +11,7 @@ from grid.messages import DEFAULT_POWER_KW
 
 @dataclass(eq=False)
 class Job:
-    """One job: what it draws in kW, and whether the ledger can know that before it charges."""
+    """One job: what it draws in kW, and whether that can be known before it charges."""
 
     draws: float
     known: bool = True
@@ -105,6 +105,6 @@ class Truth:
         self.held.clear()
 
     def forget_powers(self) -> None:
-        """Have the ledger no longer know what the jobs will draw."""
+        """Make the load tracker forget what the jobs will draw."""
         for job in [*self.sessions, *self.on_the_way]:
             job.known = False

@@ -17,13 +17,13 @@ CONNECTORS = 4
 POWERS = st.sampled_from([2.0, 7.4, 22.0, 150.0])
 DISTURBANCES = st.sampled_from(
     [
-        "send_again", "refuse", "take_back", "start_dispatcher_anew", "leave_and_return",
+        "send_again", "refuse", "reclaim", "start_dispatcher_anew", "leave_and_return",
         "arrive_twice", "vanish", "restart", "restart_unnoticed", "cut_or_mend", "fail_page",
     ]
 )  # fmt: skip
 
 
-def fresh_ledger() -> LoadTracker:
+def fresh_tracker() -> LoadTracker:
     """Make what a dispatcher that has just started knows."""
     tracker = LoadTracker(stale_after=1e9, default_connectors=CONNECTORS)
     tracker.keep({A: None})
@@ -33,8 +33,8 @@ def fresh_ledger() -> LoadTracker:
 class World(RuleBasedStateMachine):
     """Pages late, events lost, repeated or out of order, restarts, jobs refused or sent twice.
 
-    ``hidden`` bounds what nobody could know of when the scale was set, or was sent a second time:
-    it is seen at the latest when nothing is on its way. Until then the powers on the way are
+    ``hidden`` bounds what could not be known when the baseline was set, or was sent a second time:
+    it is seen at the latest when nothing is in flight. Until then the powers in flight are
     ``blurred`` too: it is not known which jobs they are of.
     """
 
@@ -42,7 +42,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.truth = Truth()
-        self.tracker = fresh_ledger()
+        self.tracker = fresh_tracker()
         self.events: list[Counts] = []
         self.cut = False  # nothing reaches the event log
         self.page: tuple[Counts, float] | None = None
@@ -56,7 +56,7 @@ class World(RuleBasedStateMachine):
 
     @property
     def state(self) -> SubstationState:
-        """What the ledger knows."""
+        """What the load tracker knows."""
         return self.tracker.substations[A]
 
     # what goes well
@@ -117,7 +117,7 @@ class World(RuleBasedStateMachine):
         getattr(self, what)()
 
     def send_again(self) -> None:
-        """One that an earlier dispatcher may have sent there follows, even without a scale."""
+        """One that an earlier dispatcher may have sent there follows, even without a baseline."""
         if self.tracker.unreadable_reason(self.state, self.now) is None:
             self.send(22.0)
 
@@ -127,7 +127,7 @@ class World(RuleBasedStateMachine):
             self.blurred |= not self.truth.sent.pop().known
             self.tracker.undo(A)
 
-    def take_back(self) -> None:
+    def reclaim(self) -> None:
         """A job that waits in vain goes elsewhere."""
         if self.truth.ready:
             self.truth.ready.popleft()
@@ -137,7 +137,7 @@ class World(RuleBasedStateMachine):
         """The dispatcher ends, and another knows nothing; what was published arrives."""
         while self.truth.sent:
             self.truth.arrive()
-        self.tracker = fresh_ledger()
+        self.tracker = fresh_tracker()
         self.page = self.asking = self.latest = None
 
     def leave_and_return(self) -> None:
@@ -179,6 +179,6 @@ class World(RuleBasedStateMachine):
         self.tracker.fail(A, "its page is late", self.now)
 
     def write(self) -> None:
-        """An event is on its way to the dispatcher, if the event log can be reached."""
+        """An event is sent to the dispatcher, if the event log can be reached."""
         if not self.cut:
             self.events.append(self.truth.counts)

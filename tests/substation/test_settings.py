@@ -9,7 +9,7 @@ from substation.settings import SubstationSettings
 NAME = {"SUBSTATION_ID": "substation1"}
 
 
-def test_only_the_name_must_be_given() -> None:
+def test_substation_settings_need_only_the_id() -> None:
     """Everything else has the documented default."""
     found = parse(SubstationSettings, NAME)
     assert (found.port, found.connectors, found.grace_seconds) == (9100, 50, 10)
@@ -17,7 +17,7 @@ def test_only_the_name_must_be_given() -> None:
     assert (found.rated_power_kw, found.background_power_kw) == (400, 0)
 
 
-def test_sessions_may_take_no_time_at_all() -> None:
+def test_substation_settings_accept_sessions_of_zero_seconds() -> None:
     """Both ends of a session's duration may be 0."""
     values = {"CHARGE_SECONDS_MIN": "0", "CHARGE_SECONDS_MAX": "0"}
     assert parse(SubstationSettings, NAME | values).charge_seconds_max == 0
@@ -42,7 +42,7 @@ def test_sessions_may_take_no_time_at_all() -> None:
         ({"BACKGROUND_POWER_KW": "nan"}, ["BACKGROUND_POWER_KW='nan'"]),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name_and_value(
+def test_substation_settings_error_names_variable_and_value(
     values: dict[str, str], words: list[str]
 ) -> None:
     """The substation does not start, and says which variable is wrong, with its value."""

@@ -15,7 +15,7 @@ def station(connectors: int = 3) -> Station:
     return Station(connectors, 400, 0, 1000.0)
 
 
-def test_a_station_counts_what_it_does() -> None:
+def test_station_counters_and_load_are_of_one_instant() -> None:
     """Load and counters are of one instant, and say which run they are of."""
     one = station()
     one.start("a", 11)
@@ -30,7 +30,7 @@ def test_a_station_counts_what_it_does() -> None:
     assert one.end("c") is None
 
 
-def test_a_station_is_full_when_every_connector_is_taken() -> None:
+def test_station_is_full_when_every_connector_is_taken() -> None:
     """Full is exactly as many sessions as connectors."""
     one = station(2)
     assert not one.full
@@ -42,7 +42,7 @@ def test_a_station_is_full_when_every_connector_is_taken() -> None:
     assert not one.full
 
 
-def test_what_is_remembered_of_completed_jobs_is_bounded() -> None:
+def test_station_forgets_the_oldest_completed_jobs() -> None:
     """The oldest are forgotten first."""
     one = station()
     for number in range(module.REMEMBERED + 2):
@@ -52,7 +52,7 @@ def test_what_is_remembered_of_completed_jobs_is_bounded() -> None:
     assert one.end("2")
 
 
-def test_substation_knows_a_second_copy_behind_a_full_queue_of_others() -> None:
+def test_station_recognises_a_second_copy_behind_a_full_queue() -> None:
     """One end is remembered while as many end as its queue holds."""
     one = station()
     for number in range(SUBSTATION_MAX_LENGTH + 5):
@@ -62,7 +62,7 @@ def test_substation_knows_a_second_copy_behind_a_full_queue_of_others() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["start", "finish", "interrupt"]), st.integers(0, 9))))
-def test_load_is_what_was_accepted_and_is_not_over(steps: list[tuple[str, int]]) -> None:
+def test_station_load_is_accepted_minus_ended(steps: list[tuple[str, int]]) -> None:
     """Whatever happens, sessions = accepted − completed − interrupted, and power is theirs."""
     one, interrupted = station(10), 0
     for step, number in steps:

@@ -72,7 +72,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_job_is_charged_reported_and_acknowledged() -> None:
+async def test_worker_charges_reports_and_acknowledges_a_job() -> None:
     """Two events, each with the counters just after it, then the acknowledgement."""
     bench = Bench()
     bench.queue.bring(body("j1"), "j1")
@@ -110,7 +110,7 @@ async def test_substation_writes_the_begin_of_a_session_within_its_time() -> Non
     assert (event.kind, event.job, event.at) == (State.CHARGING, "j1", AT)
 
 
-async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
+async def test_worker_acknowledges_a_job_only_after_its_completion_is_recorded() -> None:
     """After a crash before that, the job is charged again rather than lost."""
     bench = Bench(seconds=APART, recorded=False)
     bench.queue.bring(body("j1"), "j1")
@@ -123,7 +123,7 @@ async def test_a_completion_is_acknowledged_only_once_it_is_on_record() -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_a_completion_that_is_refused_is_written_again(
+async def test_worker_retries_a_completion_event_that_was_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Until RabbitMQ confirms it, the job is neither acknowledged nor charged again."""
@@ -142,7 +142,7 @@ async def test_a_completion_that_is_refused_is_written_again(
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
 
-async def test_the_attempt_is_told_by_rabbitmq() -> None:
+async def test_worker_counts_attempts_by_rabbitmqs_delivery_count() -> None:
     """A job that was delivered twice before is at its third attempt."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(body("j1"), "j1", again=True, headers={DELIVERY_COUNT: 2})
@@ -150,7 +150,7 @@ async def test_the_attempt_is_told_by_rabbitmq() -> None:
     assert bench.publisher.events()[0].attempt == 3
 
 
-async def test_power_is_what_the_request_asks_for() -> None:
+async def test_worker_charges_with_the_requested_power() -> None:
     """The substation's power is the sum of its sessions' power."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(body("j1", 150), "j1")
@@ -158,7 +158,7 @@ async def test_power_is_what_the_request_asks_for() -> None:
     assert bench.station.charging_power_kw == 172
 
 
-async def test_what_does_not_fit_waits_and_then_starts() -> None:
+async def test_worker_starts_waiting_jobs_as_connectors_become_free() -> None:
     """Jobs beyond the connectors start in order, as soon as one is free; none is lost."""
     bench = Bench(connectors=2, seconds=(0.01, 0.01))
     loads: list[float] = []
@@ -172,7 +172,7 @@ async def test_what_does_not_fit_waits_and_then_starts() -> None:
 
 
 @pytest.mark.parametrize("over", [False, True])
-async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None:  # noqa: FBT001
+async def test_worker_acknowledges_a_second_copy_without_charging(over: bool) -> None:  # noqa: FBT001
     """A job sent twice is charged once, whether the first is in progress or over; it is counted."""
     bench = Bench(seconds=(0.0, 0.0) if over else LONG)
     bench.queue.bring(body("j1"), "j1")
@@ -185,7 +185,7 @@ async def test_a_second_copy_is_acknowledged_and_not_charged(over: bool) -> None
     assert bench.station.duplicates == 1
 
 
-async def test_of_a_second_copy_that_comes_late_the_end_is_told_again() -> None:
+async def test_worker_reports_the_end_again_for_a_late_second_copy() -> None:
     """Its sender may have only the newer part of the log; it is the same end, not a second one."""
     bench = Bench()
     bench.queue.bring(body("j1"), "j1")
@@ -199,7 +199,7 @@ async def test_of_a_second_copy_that_comes_late_the_end_is_told_again() -> None:
     assert (again.at, again.substation) == (AT, "s1")
 
 
-async def test_a_vehicle_that_has_left_is_not_charged() -> None:
+async def test_worker_expires_a_job_whose_departure_has_passed() -> None:
     """Its job expires, on record before it is acknowledged, and a second copy is dropped."""
     bench = Bench(recorded=False)
     late = ChargeRequest("late", AT - 9, departure_time=AT).encode()
@@ -219,7 +219,7 @@ async def test_a_vehicle_that_has_left_is_not_charged() -> None:
     assert (bench.station.accepted, bench.station.duplicates, bench.station.expired) == (0, 1, 1)
 
 
-async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charged() -> None:
+async def test_worker_expires_a_job_that_departs_while_it_waits() -> None:
     """The departure is checked again when its turn comes."""
     bench = Bench(connectors=1, seconds=(0.02, 0.02))
     bench.queue.bring(body("j1"), "j1")
@@ -231,7 +231,7 @@ async def test_a_vehicle_that_leaves_while_it_waits_for_a_connector_is_not_charg
     assert kinds == {"j1": State.COMPLETED, "late": State.EXPIRED, "j3": State.COMPLETED}
 
 
-async def test_what_waits_for_a_connector_is_told() -> None:
+async def test_worker_reports_jobs_that_wait_for_a_connector() -> None:
     """It is neither in the queue nor charging, so only the substation knows of it."""
     bench = Bench(connectors=1, seconds=LONG)
     for number in range(3):
@@ -241,7 +241,7 @@ async def test_what_waits_for_a_connector_is_told() -> None:
     assert bench.station.counts().waiting == 0
 
 
-async def test_a_session_outlives_the_link() -> None:
+async def test_worker_session_survives_a_lost_link() -> None:
     """Redelivered, a job that still charges goes on, and is acknowledged by its new tag."""
     bench = Bench(seconds=(0.02, 0.02))
     bench.queue.bring(b"?", "bad")  # so that the tags differ
@@ -254,7 +254,7 @@ async def test_a_session_outlives_the_link() -> None:
     assert bench.kinds() == [("j1", "charging"), ("j1", "completed")]
 
 
-async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() -> None:
+async def test_worker_does_not_repeat_a_job_completed_while_the_link_was_down() -> None:
     """It is acknowledged when it is redelivered, since it could not be before."""
     bench = Bench()
     bench.queue.bring(body("j1"), "j1")
@@ -267,7 +267,7 @@ async def test_a_job_completed_while_the_link_was_down_is_not_charged_again() ->
     assert (bench.station.accepted, bench.station.duplicates) == (1, 0)
 
 
-async def test_what_waited_when_the_link_broke_comes_again_once() -> None:
+async def test_worker_does_not_start_a_waiting_job_of_a_lost_link() -> None:
     """A job that waited for a connector is not started by a delivery that is void."""
     bench = Bench(connectors=1, seconds=(0.01, 0.01))
     bench.queue.bring(body("j1"), "j1")
@@ -278,7 +278,7 @@ async def test_what_waited_when_the_link_broke_comes_again_once() -> None:
     assert bench.station.accepted == 2
 
 
-async def test_what_is_no_job_is_refused_for_good() -> None:
+async def test_worker_rejects_a_malformed_job() -> None:
     """It is rejected, and a dispatcher parks it; the next job is charged."""
     bench = Bench()
     bench.queue.bring(b"?", "bad")
@@ -287,7 +287,7 @@ async def test_what_is_no_job_is_refused_for_good() -> None:
     assert bench.queue.rejected == [1]
 
 
-async def test_stopping_finishes_what_charges() -> None:
+async def test_worker_finishes_sessions_when_it_stops() -> None:
     """Sessions are finished and recorded; waiting and late jobs are requeued at once."""
     bench = Bench(connectors=1, seconds=(0.05, 0.05))
     bench.queue.bring(body("j1"), "j1")
@@ -305,7 +305,7 @@ async def test_stopping_finishes_what_charges() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-async def test_worker_that_stops_without_its_link_finishes_what_charges(when: str) -> None:
+async def test_worker_finishes_sessions_when_it_stops_without_its_link(when: str) -> None:
     """Their ends are recorded; RabbitMQ redelivers the jobs, but not on links made later."""
     bench = Bench(connectors=1, seconds=(0.05, 0.05))
     for job in ("j1", "j2"):
@@ -325,7 +325,7 @@ async def test_worker_that_stops_without_its_link_finishes_what_charges(when: st
     assert bench.station.counts() == Counts(0, 1, 1, 0, AT, 0)
 
 
-async def test_stopping_gives_back_what_takes_too_long() -> None:
+async def test_worker_requeues_sessions_beyond_the_grace_period() -> None:
     """After the grace period, every job that has not ended is requeued, and none ends later."""
     bench = Bench(connectors=3, seconds=LONG)
     for number in range(3):
@@ -337,7 +337,7 @@ async def test_stopping_gives_back_what_takes_too_long() -> None:
     assert bench.station.completed == 0
 
 
-async def test_stopping_with_nothing_in_hand_is_immediate() -> None:
+async def test_worker_without_jobs_stops_at_once() -> None:
     """An idle substation does not wait for its grace period."""
     bench = Bench()
     await asyncio.wait_for(bench.worker.stop(grace_seconds=3_600), 5)
@@ -345,7 +345,7 @@ async def test_stopping_with_nothing_in_hand_is_immediate() -> None:
     await until(lambda: bench.queue.requeued == [1])
 
 
-async def test_stopping_leaves_nothing_running() -> None:
+async def test_worker_leaves_no_task_behind_when_it_stops() -> None:
     """No task of the worker's own is left behind when the grace period was too short."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(body("j1"), "j1")
@@ -354,7 +354,7 @@ async def test_stopping_leaves_nothing_running() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_thousands_of_sessions_at_once() -> None:
+async def test_worker_charges_thousands_of_jobs_at_once() -> None:
     """5,000 vehicles charge at the same time in one loop, and all sessions are completed."""
     bench = Bench(connectors=5_000)
     for number in range(5_000):
@@ -366,7 +366,7 @@ async def test_thousands_of_sessions_at_once() -> None:
     assert len(bench.publisher.sent) < 100, "events of one turn of the loop go out as one message"
 
 
-async def test_sessions_take_what_the_settings_say() -> None:
+async def test_worker_session_times_follow_the_settings() -> None:
     """Durations are distributed evenly between the two limits."""
     bench = Bench(connectors=2_000, seconds=(0.02, 0.05))
     for number in range(2_000):
@@ -382,7 +382,7 @@ STEP = st.sampled_from(["job", "job", "copy", "break", "turn", "turn", "record",
 
 @settings(max_examples=60)
 @given(st.lists(STEP, max_size=50), st.integers(1, 4))
-def test_no_order_of_things_charges_twice_or_loses_a_job(steps: list[str], room: int) -> None:
+def test_worker_charges_each_job_once_in_any_order_of_events(steps: list[str], room: int) -> None:
     """Copies, broken links and slow records in any order: each job is charged once, then acked."""
     asyncio.run(_go_through(steps, room))
 
@@ -423,7 +423,7 @@ async def _go_through(steps: list[str], room: int) -> None:
     assert {(each.job, each.at) for each in ends} == {(job, AT) for job in jobs}
 
 
-async def test_what_waits_of_a_queue_that_is_gone_is_charged() -> None:
+async def test_worker_charges_waiting_jobs_of_a_deleted_queue() -> None:
     """RabbitMQ will not redeliver them; sessions go on as well, and none is charged twice."""
     bench = Bench(connectors=1, seconds=(0.02, 0.02))
     for job in ("j1", "j2"):

@@ -15,7 +15,7 @@ from load_test import cli
 SMALL = ["simulate", "--jobs", "2000", "--periods", "0,1,7s"]
 
 
-def test_it_prints_a_table_and_writes_the_same_as_json(
+def test_simulate_prints_a_table_and_writes_the_same_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line for each policy and period, after the floor; the same figures are in the file."""
@@ -38,7 +38,7 @@ def test_it_prints_a_table_and_writes_the_same_as_json(
     assert found["runs"][0]["ratio"] == pytest.approx(1)
 
 
-def test_the_json_says_what_its_figures_follow_from(tmp_path: Path) -> None:
+def test_simulate_json_contains_its_inputs(tmp_path: Path) -> None:
     """Seed, substations and demand are there, so that the run can be repeated."""
     file = tmp_path / "figures.json"
     more = ["--outage", "2:10:60", "--outage", "1:70:80", "--seed", "7", "--session", "2-5"]
@@ -76,7 +76,9 @@ def table(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_trace_gives_the_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulate_takes_jobs_from_a_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """T and waits are in its own mean session times; a utilisation stretches it, jobs cut it."""
     trace, file = str(table(tmp_path)), tmp_path / "figures.json"
     base = ["simulate", "--connectors", "2x1", "--trace", trace, "--json", str(file)]
@@ -100,7 +102,7 @@ def test_a_trace_gives_the_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["floor"]["mean_wait"] > 0
 
 
-def test_a_trace_of_energies_is_charged_at_the_power(tmp_path: Path) -> None:
+def test_simulate_charges_a_trace_of_energies_at_the_power(tmp_path: Path) -> None:
     """Half the power makes sessions of twice the length; a plain file is read as a gzipped one."""
     trace, file = tmp_path / "acn.csv", tmp_path / "figures.json"
     stay = "2019-05-01 08:00:00-07:00,2019-05-01 18:00:00-07:00"
@@ -113,14 +115,14 @@ def test_a_trace_of_energies_is_charged_at_the_power(tmp_path: Path) -> None:
     assert sessions == pytest.approx([7200, 14400])
 
 
-def test_it_draws_a_picture(tmp_path: Path) -> None:
+def test_simulate_writes_a_png(tmp_path: Path) -> None:
     """The file of --png is one."""
     file = tmp_path / "figure.png"
     assert cli.main([*SMALL, "--policies", "random", "--png", str(file)], {}) == cli.OK
     assert file.read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_without_matplotlib_a_picture_is_refused_and_nothing_else(tmp_path: Path) -> None:
+def test_simulate_without_matplotlib_refuses_only_the_png(tmp_path: Path) -> None:
     """The error says what to install, before anything is simulated; the table needs none."""
     hide = "import sys; sys.modules['matplotlib'] = None; from load_test.cli import main; "
     for more, status, words in (
@@ -149,7 +151,7 @@ def test_without_matplotlib_a_picture_is_refused_and_nothing_else(tmp_path: Path
         (None, "table: it cannot be read: "),
     ],
 )
-def test_a_wrong_trace_is_refused_with_its_name(
+def test_simulate_names_a_wrong_trace_file(
     content: bytes | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever is wrong with a file, it is named, and there is no traceback."""
@@ -171,18 +173,21 @@ def test_a_wrong_trace_is_refused_with_its_name(
         (["--connectors", "many"], "--connectors"),
         (["--session", "5-2"], "durations must be above 0, and rise"),
         (["--session", "long"], "--session"),
-        (["--periods", "0,often"], "a period is a number, or one with an s: 'often'"),
-        (["--outage", "9:1:2"], "no substation can be away so"),
+        (
+            ["--periods", "0,often"],
+            "a period must be a number of session times, or seconds as in 2s, got 'often'",
+        ),
+        (["--outage", "9:1:2"], "an outage needs a known substation"),
         (["--outage", "soon"], "--outage"),
         (["--outage", "1:1:5", "--outage", "1:4:9"], "must be over before the next"),
         (["--json", "/no/such/folder/x"], "there is no folder /no/such/folder"),
         (["--png", "/no/such/folder/x"], "there is no folder /no/such/folder to write --png to"),
-        (["--power", "11"], "--power makes durations of the energies in a --trace"),
-        (["--trace", "x", "--session", "3"], "--session is for jobs by chance"),
-        (["--trace", "x", "--burst", "2"], "--burst is for jobs by chance"),
+        (["--power", "11"], "--power needs a --trace"),
+        (["--trace", "x", "--session", "3"], "--session is for random jobs"),
+        (["--trace", "x", "--burst", "2"], "--burst is for random jobs"),
     ],
 )
-def test_wrong_usage_is_refused_with_its_value(
+def test_simulate_exits_2_on_wrong_usage(
     options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit status is 2, and the last line says what is wrong."""
@@ -194,7 +199,7 @@ def test_wrong_usage_is_refused_with_its_value(
     assert words in capsys.readouterr().err
 
 
-def test_every_option_reaches_the_simulation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulate_applies_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     """Each changes the figures, or names the substations."""
     tables = set()
     base = ["simulate", "--jobs", "800", "--periods", "1"]

@@ -29,7 +29,7 @@ def trace_of(jobs: int, connectors: int, utilisation: float = 0.9, burst: int = 
     return Demand(jobs, utilisation, EXPONENTIAL, burst).trace(connectors, Random(1))  # noqa: S311
 
 
-def test_the_floor_is_one_queue_in_front_of_all_connectors() -> None:
+def test_floor_is_one_queue_in_front_of_all_connectors() -> None:
     """The oldest takes the connector that is free first."""
     trace = Trace([0, 0, 1, 2, 9], [4, 2, 3, 1, 1])
     assert floor_waits(trace, 2) == [0, 0, 1, 2, 0]
@@ -45,7 +45,7 @@ SETTINGS = st.builds(
 
 
 @given(SETTINGS, st.sampled_from([0.5, 0.95]), st.integers(1, 5))
-def test_who_always_knows_waits_no_longer_than_the_floor(
+def test_least_loaded_with_instant_pages_equals_the_floor(
     setting: Setting, utilisation: float, burst: int
 ) -> None:
     """With every change read at once, least-loaded is the central queue, job by job."""
@@ -57,8 +57,8 @@ def test_who_always_knows_waits_no_longer_than_the_floor(
 
 
 @given(st.floats(0.1, 5), st.floats(0, 1))
-def test_events_without_delay_are_as_good_as_pages_at_once(period: float, latency: float) -> None:
-    """However seldom and late pages are read, the events alone keep the ledger right."""
+def test_events_without_delay_equal_instant_pages(period: float, latency: float) -> None:
+    """However seldom and late pages are read, the events alone keep the load tracker right."""
     trace = trace_of(150, 7)
     setting = Setting((1, 2, 4), period, event_latency=0.0, page_latency=latency, send_ahead=False)
     outcome = simulate(setting, trace)
@@ -66,17 +66,17 @@ def test_events_without_delay_are_as_good_as_pages_at_once(period: float, latenc
     assert outcome.misroutes == 0
 
 
-def test_a_late_event_costs_what_it_is_late() -> None:
+def test_late_event_delays_the_next_job_by_its_lateness() -> None:
     """One connector, two jobs: the second is sent when the end of the first is known."""
     trace = Trace([0.0, 0.0], [1.0, 1.0])
     assert simulate(Setting((1,), 50, event_latency=0.25), trace).waits == [0, 1.25]
     assert simulate(Setting((1,), 50, event_latency=0.25, waits=False), trace).waits == [0, 1]
 
 
-def test_one_is_sent_ahead_while_as_many_others_wait_as_there_are_substations() -> None:
+def test_job_is_dispatched_ahead_while_enough_others_wait() -> None:
     """It begins when the connector is free, and not when that is known; the last two wait.
 
-    Nobody is sent ahead before a page has told, here at 50 s, that sessions are brief.
+    No job is dispatched ahead before a page shows, here at 50 s, that sessions are brief.
     """
     trace = Trace([0.0, 0.0] + [60.0] * 5, [1.0] * 7)
     setting = Setting((1,), 50, event_latency=0.25, in_step=True)
@@ -94,8 +94,8 @@ def test_without_events_a_request_waits_for_the_next_page() -> None:
     assert simulate(later, trace).waits == [0, 2.5]
 
 
-def test_the_baselines_send_at_once_and_see_the_gauge_as_read() -> None:
-    """Between two pages all goes where it looked lightest; the gauge counts what waits there."""
+def test_baseline_policies_send_at_once_by_the_last_gauge() -> None:
+    """Between two pages all jobs go where the gauge was lowest; it counts what waits there."""
     trace = Trace([0.0, 0.5, 0.6, 0.7], [9.0, 1.0, 1.0, 1.0])
     setting = Setting((1, 1), 0.4, counters=False, waits=False, in_step=True)
     outcome = simulate(setting, trace, "least-gauge")
@@ -106,7 +106,7 @@ def test_the_baselines_send_at_once_and_see_the_gauge_as_read() -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("period", [0.0, 0.7])
-def test_an_outage_loses_no_job(name: str, period: float) -> None:
+def test_outage_of_a_substation_loses_no_job(name: str, period: float) -> None:
     """What a substation charged when it failed is charged from the beginning when it is back."""
     trace = trace_of(2000, 12, 0.8)
     waits = name == "least-loaded"
@@ -117,7 +117,7 @@ def test_an_outage_loses_no_job(name: str, period: float) -> None:
     assert len(outcome.waits) == 2000
 
 
-def test_after_an_outage_the_ledger_is_right_again() -> None:
+def test_load_tracker_is_right_again_after_an_outage() -> None:
     """Whoever comes a while after the substation is back waits as if it had never been away."""
     trace = trace_of(6000, 12, 0.6)
     back = 80.0
@@ -129,7 +129,7 @@ def test_after_an_outage_the_ledger_is_right_again() -> None:
     assert [wait for wait, _ in later] == pytest.approx([least for _, least in later], abs=1e-9)
 
 
-def test_the_same_seed_gives_the_same_run() -> None:
+def test_simulation_is_the_same_for_the_same_seed() -> None:
     """Chance is an argument: nothing else makes two runs differ."""
     trace = trace_of(500, 8)
     setting = Setting((1,) * 8, 1.0)
@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 
 @given(st.integers(1, 5), st.integers(1, 40))
-def test_bursts_come_at_one_instant(burst: int, jobs: int) -> None:
+def test_burst_arrives_at_one_instant(burst: int, jobs: int) -> None:
     """So many jobs have one arrival; arrivals never fall, and each job has a duration."""
     arrivals, durations = trace_of(jobs, 3, burst=burst)
     assert len(arrivals) == len(durations) == jobs
@@ -154,15 +154,24 @@ def test_bursts_come_at_one_instant(burst: int, jobs: int) -> None:
         (lambda: Setting((1, 0), 1), "a connector or more"),
         (lambda: Setting((1,), -1), "period must be 0 s or more, got -1"),
         (lambda: Setting((1,), 1, event_latency=nan), "event_latency must be 0 s or more, got nan"),
-        (lambda: Setting((1,), 1, outages=(Outage(1, 0, 1),)), "no substation can be away"),
-        (lambda: Setting((1,), 1, outages=(Outage(0, 2, 1),)), "no substation can be away"),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(1, 0, 1),)),
+            "an outage needs a known substation",
+        ),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(0, 2, 1),)),
+            "an outage needs a known substation",
+        ),
         (lambda: Setting((1,), 1, outages=(Outage(0, 5, 9), Outage(0, 1, 5))), "over before"),
-        (lambda: Setting((1,), 1, outages=(Outage(0, 1, inf),)), "no substation can be away"),
+        (
+            lambda: Setting((1,), 1, outages=(Outage(0, 1, inf),)),
+            "an outage needs a known substation",
+        ),
         (lambda: Durations(0.0), "above 0"),
         (lambda: Durations(3.0, 2.0), "rise"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(make: Callable[[], object], words: str) -> None:
+def test_simulation_refuses_impossible_scenarios(make: Callable[[], object], words: str) -> None:
     """The error names the value."""
     with pytest.raises(ConfigurationError, match=words):
         make()

@@ -33,7 +33,7 @@ def ratio(setting: Setting, demand: Demand) -> float:
 
 @pytest.mark.parametrize("sessions", [0, 1, 10])
 @pytest.mark.parametrize("utilisation", [0.7, 0.9])
-def test_single_connectors(sessions: float, utilisation: float) -> None:
+def test_wait_is_at_the_floor_for_single_connectors(sessions: float, utilisation: float) -> None:
     """The age of the gauges does not matter as long as events come."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean)
     assert ratio(setting, Demand(15_000, utilisation, EXPONENTIAL)) <= GOAL
@@ -41,7 +41,9 @@ def test_single_connectors(sessions: float, utilisation: float) -> None:
 
 @pytest.mark.parametrize("period", [0.5, 10.0])
 @pytest.mark.parametrize("utilisation", [0.9, 0.98])
-def test_three_substations_of_ten(period: float, utilisation: float) -> None:
+def test_wait_is_at_the_floor_for_three_substations_of_ten(
+    period: float, utilisation: float
+) -> None:
     """The same with the system's own sessions, of 2 to 5 s, even when they are nearly full."""
     setting = replace(TENS, period=period)
     assert ratio(setting, Demand(15_000, utilisation, UNIFORM)) <= GOAL
@@ -56,12 +58,14 @@ def test_three_substations_of_ten(period: float, utilisation: float) -> None:
         pytest.param((10,) * 3, 16, id="three of ten, bursts"),
     ],
 )
-def test_other_substations_and_arrivals(connectors: tuple[int, ...], burst: int) -> None:
+def test_wait_is_at_the_floor_for_unequal_substations_and_bursts(
+    connectors: tuple[int, ...], burst: int
+) -> None:
     """Unequal substations, and jobs that come 16 at a time."""
     assert ratio(Setting(connectors, 3.5), Demand(15_000, 0.9, EXPONENTIAL, burst)) <= GOAL
 
 
-def test_a_hundred_substations_of_four_lose_only_what_the_events_are_late() -> None:
+def test_wait_of_a_hundred_substations_exceeds_the_floor_only_by_event_delay() -> None:
     """Waits are so short that 10 ms count: the floor is that with sessions 10 ms longer.
 
     Before the event, no policy can know that a connector has become free.
@@ -76,7 +80,9 @@ def test_a_hundred_substations_of_four_lose_only_what_the_events_are_late() -> N
 
 @pytest.mark.parametrize("sessions", [1, 10])
 @pytest.mark.parametrize("utilisation", [0.7, 0.9])
-def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -> None:
+def test_wait_without_events_beats_round_robin_for_single_connectors(
+    sessions: float, utilisation: float
+) -> None:
     """By pages alone it is better than round robin, however old they are."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean, event_latency=None)
     demand = Demand(40_000 if sessions == 1 else 15_000, utilisation, EXPONENTIAL)
@@ -88,7 +94,9 @@ def test_events_cut_off_single_connectors(sessions: float, utilisation: float) -
 
 
 @pytest.mark.parametrize(("utilisation", "period"), [(0.9, 0.5), (0.9, 10.0), (0.98, 10.0)])
-def test_events_cut_off_three_of_ten(utilisation: float, period: float) -> None:
+def test_wait_without_events_matches_round_robin_for_three_of_ten(
+    utilisation: float, period: float
+) -> None:
     """Here round robin is hard to beat: if pages are three sessions old, the two are equal."""
     setting = replace(TENS, period=period, event_latency=None)
     demand = Demand(40_000, utilisation, UNIFORM)
@@ -96,7 +104,7 @@ def test_events_cut_off_three_of_ten(utilisation: float, period: float) -> None:
     assert ours.mean_wait <= theirs.mean_wait
 
 
-def test_after_an_outage_waits_are_soon_as_short_as_they_can_be() -> None:
+def test_wait_is_at_the_floor_three_scrapes_after_an_outage() -> None:
     """Three scrapes after a substation is back, jobs wait as if its state had always been known."""
     period, back = 2.0, 40.0
     over = []

@@ -23,7 +23,7 @@ def demand(jobs: int) -> Demand:
     return Demand(jobs, 0.9, Durations(1.0))
 
 
-def test_the_floor_is_that_of_the_theory() -> None:
+def test_floor_agrees_with_erlangs_formula() -> None:
     """Erlang's formula for 8 connectors gives 0.877."""
     found = compare([], [], SETTING, demand(300_000), chance)
     assert found.floor.mean_wait == pytest.approx(0.877, rel=MARGIN)
@@ -41,7 +41,9 @@ def test_the_floor_is_that_of_the_theory() -> None:
         ("power-of-two", 5, 3.53),
     ],
 )
-def test_the_baselines_do_as_is_known_of_them(name: str, period: float, mean_wait: float) -> None:
+def test_baseline_policies_agree_with_known_results(
+    name: str, period: float, mean_wait: float
+) -> None:
     """A policy that is simulated wrongly would make the others look good."""
     jobs = 400_000 if mean_wait > 4 else 60_000  # long waits vary most
     assert run(name, replace(SETTING, period=period), demand(jobs)).mean_wait == pytest.approx(
@@ -50,7 +52,9 @@ def test_the_baselines_do_as_is_known_of_them(name: str, period: float, mean_wai
 
 
 @pytest.mark.parametrize(("period", "mean_wait"), [(1, 1.54), (5, 2.23)])
-def test_pages_alone_and_own_dispatches_do_as_is_known(period: float, mean_wait: float) -> None:
+def test_gauge_plus_own_dispatches_agrees_with_known_results(
+    period: float, mean_wait: float
+) -> None:
     """Without events and central waiting, the load is gauge + own dispatches since the page."""
     setting = replace(SETTING, period=period, event_latency=None, waits=False)
     found = run("least-loaded", setting, demand(60_000))

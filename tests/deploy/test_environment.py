@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api.settings import ApiSettings
-from deploy import load, login, parked, stack, told
+from deploy import environment as env
+from deploy import load, login, parked, stack
 from deploy.rabbitmq.users import permissions
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
@@ -29,59 +30,59 @@ OUTSIDE = {
 }
 
 
-def running(settings: dict[str, str]) -> stack.Note:
-    """Return the note of a running stack with these settings."""
-    return stack.Note("local", dict(stack.PORTS), settings)
+def running(settings: dict[str, str]) -> stack.StackState:
+    """Return the state of a running stack with these settings."""
+    return stack.StackState("local", dict(stack.PORTS), settings)
 
 
-def test_every_variable_of_every_service_is_kept() -> None:
+def test_environment_knows_every_variable_of_every_service() -> None:
     """The stack keeps every service's variable that `make up` does not decide itself."""
     kinds = (ApiSettings, DispatcherSettings, SubstationSettings)
     aliases = {field.alias for kind in kinds for field in kind.model_fields.values()}
-    assert aliases - DECIDED == set(told.VARIABLES) - {"SERVICES", "BUILD_NETWORK", "CLUSTER"}
+    assert aliases - DECIDED == set(env.VARIABLES) - {"SERVICES", "BUILD_NETWORK", "CLUSTER"}
 
 
-def test_a_running_stack_keeps_what_it_was_told() -> None:
+def test_environment_of_a_running_stack_is_kept() -> None:
     """A variable that is not set keeps its value; one that is set replaces it; empty removes it."""
     before = running({"CONNECTORS": "5", "LOG_LEVEL": "debug"})
-    assert told.settings({}, before) == before.settings
-    assert told.settings({"CONNECTORS": ""}, before) == {"LOG_LEVEL": "debug"}
-    assert told.settings({"CONNECTORS": "7"}, before) == {"CONNECTORS": "7", "LOG_LEVEL": "debug"}
+    assert env.settings({}, before) == before.settings
+    assert env.settings({"CONNECTORS": ""}, before) == {"LOG_LEVEL": "debug"}
+    assert env.settings({"CONNECTORS": "7"}, before) == {"CONNECTORS": "7", "LOG_LEVEL": "debug"}
 
 
-def test_a_stack_that_does_not_run_keeps_nothing() -> None:
+def test_environment_of_a_stopped_stack_is_forgotten() -> None:
     """After `make down` only the environment counts, and of it only the project's variables."""
-    assert told.settings({"CONNECTORS": "7", "PATH": "/bin"}, None) == {"CONNECTORS": "7"}
+    assert env.settings({"CONNECTORS": "7", "PATH": "/bin"}, None) == {"CONNECTORS": "7"}
 
 
-def test_an_outside_broker_keeps_its_user_and_password() -> None:
+def test_environment_keeps_outside_credentials() -> None:
     """The second `make up` logs in as the first did."""
     for said in ({}, {"AMQP_URL": OUTSIDE["AMQP_URL"]}):
-        assert told.broker(told.settings(said, running(OUTSIDE))) == OUTSIDE
+        assert env.broker(env.settings(said, running(OUTSIDE))) == OUTSIDE
 
 
-def test_an_empty_address_leads_back_to_our_own_broker() -> None:
+def test_environment_empty_amqp_url_restores_our_own_broker() -> None:
     """User, password and files of the outside broker are dropped as well."""
-    assert told.settings({"AMQP_URL": ""}, running({**OUTSIDE, "CONNECTORS": "5"})) == {
+    assert env.settings({"AMQP_URL": ""}, running({**OUTSIDE, "CONNECTORS": "5"})) == {
         "CONNECTORS": "5"
     }
 
 
-def test_another_broker_does_not_get_the_password_of_the_one_before() -> None:
+def test_environment_new_amqp_url_drops_the_old_credentials() -> None:
     """With another address, only the user and password set with it are used."""
     other = {"AMQP_URL": "amqp://user:password@other.example/"}
-    assert told.settings(other, running({**OUTSIDE, "CONNECTORS": "5"})) == {
+    assert env.settings(other, running({**OUTSIDE, "CONNECTORS": "5"})) == {
         **other,
         "CONNECTORS": "5",
     }
 
 
-def test_without_an_address_user_and_password_are_our_own_brokers() -> None:
+def test_environment_ignores_amqp_user_without_an_address() -> None:
     """A user without an address is ignored: our own broker has its own users."""
-    assert told.broker({"AMQP_USER": "grid", "AMQP_PASSWORD_FILE": "x"}) == {}
+    assert env.broker({"AMQP_USER": "grid", "AMQP_PASSWORD_FILE": "x"}) == {}
 
 
-def test_the_load_test_logs_in_where_the_stack_does() -> None:
+def test_load_test_logs_in_at_the_stacks_broker() -> None:
     """As its own user at our own broker, like the stack at another, or as the caller says."""
     own = load.environment(running({}), {})
     assert (own["AMQP_USER"], own["AMQP_URL"]) == ("load_test", "amqp://127.0.0.1:5672/")
@@ -91,7 +92,7 @@ def test_the_load_test_logs_in_where_the_stack_does() -> None:
     assert "AMQP_USER" not in other
 
 
-def test_the_tool_for_what_is_parked_logs_in_as_its_own_user() -> None:
+def test_parked_tool_logs_in_as_its_own_user() -> None:
     """Its password is a file of its own, made with the others; an outside broker has its own."""
     own = login.broker(parked.USER, running({}), {"PATH": "/bin"})
     assert own["AMQP_USER"] == "parked"
@@ -102,13 +103,13 @@ def test_the_tool_for_what_is_parked_logs_in_as_its_own_user() -> None:
 
 
 @pytest.mark.parametrize(("grace", "seconds"), [(None, 25), ("0", 15), ("0.5", 16), ("60", 75)])
-def test_a_substation_may_take_its_grace_and_some_to_end(grace: str | None, seconds: int) -> None:
+def test_stop_timeout_is_grace_plus_margin(grace: str | None, seconds: int) -> None:
     """It is killed only after its grace period and some time to write and close."""
-    assert told.stop_seconds({"GRACE_SECONDS": grace} if grace else {}) == seconds
+    assert env.stop_seconds({"GRACE_SECONDS": grace} if grace else {}) == seconds
 
 
 @pytest.mark.parametrize("grace", ["ten", "-1", "nan", "inf"])
-def test_a_wrong_grace_is_named(grace: str) -> None:
+def test_wrong_grace_seconds_is_named(grace: str) -> None:
     """A value that is not a time is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"GRACE_SECONDS={grace}"):
-        told.stop_seconds({"GRACE_SECONDS": grace})
+        env.stop_seconds({"GRACE_SECONDS": grace})

@@ -21,16 +21,16 @@ from grid.events import Event, State
 from grid.parking import Parked
 from grid.waiting import within
 
-CONNECT_SECONDS: Final = 15.0
-CONFIRM_SECONDS: Final = 30.0
+CONNECT_TIMEOUT: Final = 15.0
+CONFIRM_TIMEOUT: Final = 30.0
 REPLAYED: Final = "replayed by an operator"
 DISCARDED: Final = "discarded by an operator"
 BROKEN: Final = (
-    "the connection to RabbitMQ broke: what is not named as done is as it was; try again"
+    "the connection to RabbitMQ broke: messages not listed as done are unchanged; try again"
 )
 
 
-class Held(NamedTuple):
+class ParkedMessage(NamedTuple):
     """A parked message that was taken, and its delivery."""
 
     delivery: Delivery
@@ -46,7 +46,7 @@ class Held(NamedTuple):
         return None
 
 
-class Desk:
+class ParkedQueue:
     """The parked queue, to replay or discard its messages. ``clock`` returns Unix seconds.
 
     Use it within ``open``. Every failure raises ``BrokerUnavailable``.
@@ -66,15 +66,15 @@ class Desk:
         tasks = [asyncio.create_task(each.run()) for each in (self._taker, self._publisher)]
         try:
             for link in (self._taker, self._publisher):
-                if not await within(CONNECT_SECONDS, link.up.wait()):
-                    raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_SECONDS:g} s")
+                if not await within(CONNECT_TIMEOUT, link.up.wait()):
+                    raise BrokerUnavailable(f"RabbitMQ gave no connection in {CONNECT_TIMEOUT:g} s")
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def messages(self) -> AsyncIterator[Held]:
+    async def messages(self) -> AsyncIterator[ParkedMessage]:
         """Yield every message that is there now, the oldest first, each once.
 
         Messages that arrive meanwhile are left alone: one may have been replayed, and parked again.
@@ -85,32 +85,34 @@ class Desk:
             if delivery is None:
                 return
             left = delivery.behind if left is None else left - 1
-            yield Held(delivery, parking.read(delivery.id, delivery.body, delivery.headers))
+            yield ParkedMessage(
+                delivery, parking.read(delivery.id, delivery.body, delivery.headers)
+            )
 
-    async def replay(self, held: Held) -> None:
+    async def replay(self, message: ParkedMessage) -> None:
         """Publish a message to ``charge.requests`` again, under its id; then remove it here."""
-        parked = held.parked
+        parked = message.parked
         replays = parked.replays + 1
         await self._publisher.confirmed(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             parked.body,
             id=parked.id,
-            timeout=CONFIRM_SECONDS,
+            timeout=CONFIRM_TIMEOUT,
             headers=parking.sent_again(parked),
             priority=_priority(parked.body),
         )
         reason = f"{REPLAYED}; it was parked: {parked.reason}"
         await self._record(State.QUEUED, parked, reason, parking.noted(replays))
-        self._settle(held)
+        self._settle(message)
 
-    async def discard(self, held: Held, why: str) -> None:
+    async def discard(self, message: ParkedMessage, why: str) -> None:
         """Record that a message is discarded, and why; then remove it."""
-        parked = held.parked
+        parked = message.parked
         reason = f"{DISCARDED}: {why}" if why else DISCARDED
         reason = f"{reason}; it was parked: {parked.reason}"
         await self._record(State.CANCELLED, parked, reason, parking.noted(parked.replays))
-        self._settle(held)
+        self._settle(message)
 
     async def _record(
         self, kind: State, parked: Parked, reason: str, detail: dict[str, Any]
@@ -118,15 +120,17 @@ class Desk:
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         event = Event(kind, self._clock(), job=parked.id, reason=reason, detail=detail)
         self._events.write(event, lambda ok: None if written.done() else written.set_result(ok))
-        await asyncio.wait({written}, timeout=CONFIRM_SECONDS)
+        await asyncio.wait({written}, timeout=CONFIRM_TIMEOUT)
         if not written.done() or not written.result():
-            raise BrokerUnavailable(f"{parked.id}: the event log does not take what becomes of it")
+            raise BrokerUnavailable(
+                f"{parked.id}: its event could not be written to {topology.EVENTS}"
+            )
 
     @staticmethod
-    def _settle(held: Held) -> None:
-        if not held.delivery.is_live:
+    def _settle(message: ParkedMessage) -> None:
+        if not message.delivery.is_live:
             raise BrokerUnavailable(BROKEN)
-        held.delivery.ack()
+        message.delivery.ack()
 
 
 def _priority(body: bytes) -> int:

@@ -62,7 +62,7 @@ GRACE_SECONDS: Final = 10.0  # a substation's default
 STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after that
 
 
-def settings(environment: Mapping[str, str], running: stack.Note | None) -> dict[str, str]:
+def settings(environment: Mapping[str, str], running: stack.StackState | None) -> dict[str, str]:
     """Return each variable that is set by the environment, else as in the running stack.
 
     An empty variable unsets it. Address, user, password and TLS files of a broker belong together:
@@ -93,7 +93,7 @@ def clustered(settings: Mapping[str, str]) -> bool:
     if value not in {"0", "1"}:
         raise ConfigurationError(f"{CLUSTER}={value}: must be 1 (three RabbitMQ nodes) or 0 (one)")
     if value == "1" and settings.get(AMQP_URL):
-        raise ConfigurationError(f"{CLUSTER}=1 and {AMQP_URL}: the nodes are our own, or yours")
+        raise ConfigurationError(f"{CLUSTER}=1 and {AMQP_URL}: use one of them")
     return value == "1"
 
 

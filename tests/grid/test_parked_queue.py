@@ -19,9 +19,9 @@ from grid.amqp import Declarer, Publisher
 from grid.errors import BrokerUnavailable
 from grid.events import Event, State
 from grid.messages import ChargeRequest
-from grid.parked import desk as module
+from grid.parked import queue as module
 from grid.parked.cli import arguments, run
-from grid.parked.desk import Desk, Held
+from grid.parked.queue import ParkedMessage, ParkedQueue
 from grid.parked.text import HEADING
 from tests.broker import VirtualHost
 from tests.grid.links import Listener, Recorder, Seen, eventually, running, waits_in
@@ -40,15 +40,15 @@ async def declarer(vhost: VirtualHost) -> AsyncIterator[Declarer]:
         yield link
 
 
-def desk(vhost: VirtualHost) -> Desk:
-    """Return a desk with the permissions of the tool's own user."""
-    return Desk([vhost.url("parked")], Seen(), lambda: AT)
+def queue(vhost: VirtualHost) -> ParkedQueue:
+    """Return the parked queue with the permissions of the tool's own user."""
+    return ParkedQueue([vhost.url("parked")], Seen(), lambda: AT)
 
 
 async def do(vhost: VirtualHost, *words: str) -> tuple[int, str, str]:
     """Run the tool; return status, output and error output."""
     out, err = io.StringIO(), io.StringIO()
-    status = await run(arguments(words), desk(vhost), out, err)
+    status = await run(arguments(words), queue(vhost), out, err)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -67,7 +67,7 @@ async def park(vhost: VirtualHost, declarer: Declarer, *ids: str, **more: Any) -
     await waits_in(declarer, topology.PARKED_QUEUE, len(ids))
 
 
-async def told(vhost: VirtualHost, count: int) -> list[Event]:
+async def events_read(vhost: VirtualHost, count: int) -> list[Event]:
     """Read so many events, and return them."""
     listener = Listener(vhost.url(), topology.EVENTS, "first")
 
@@ -87,7 +87,9 @@ async def requested(vhost: VirtualHost, count: int) -> Recorder:
     return requests
 
 
-async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_parked_tool_list_and_show_leave_messages_unchanged(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """A list and a whole message show the oldest first, and requeue everything."""
     assert await do(vhost, "list") == (0, HEADING + "\n", "")
     await park(vhost, declarer, "j1", "j2", "bad")
@@ -96,7 +98,7 @@ async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer:
     assert [line.split()[0] for line in out.splitlines()] == ["ID", "j1", "j2", "bad"]
     await waits_in(declarer, topology.PARKED_QUEUE, 3)
     _, out, err = await do(vhost, "list", "--json", "--limit", "2")
-    assert (len(out.splitlines()), err) == (2, "and more: --limit 2 are shown\n")
+    assert (len(out.splitlines()), err) == (2, "more messages: only --limit 2 are shown\n")
     await waits_in(declarer, topology.PARKED_QUEUE, 3)
     status, out, _ = await do(vhost, "show", "j2")
     assert status == 0
@@ -106,7 +108,9 @@ async def test_looking_leaves_everything_as_it_was(vhost: VirtualHost, declarer:
     assert (status, "j9" in err) == (1, True)
 
 
-async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer: Declarer) -> None:
+async def test_parked_tool_replay_is_published_and_recorded(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
     """With the same id, body and priority, counted as a replay; the others stay."""
     await park(vhost, declarer, "j1", "j2", **{parking.REPLAYS_HEADER: 4})
     status, out, err = await do(vhost, "replay", "j2", "j7")
@@ -116,12 +120,12 @@ async def test_a_replay_is_on_its_way_and_on_record(vhost: VirtualHost, declarer
     (sent,) = (await requested(vhost, 1)).deliveries
     assert (sent.id, messages.decode(sent.body).id) == ("j2", "j2")
     assert sent.headers == {parking.REPLAYS_HEADER: 5}
-    (event,) = await told(vhost, 1)
+    (event,) = await events_read(vhost, 1)
     assert (event.kind, event.job, event.detail) == (State.QUEUED, "j2", {parking.REPLAYS: 5})
     assert event.reason == f"{module.REPLAYED}; it was parked: none: s9"
 
 
-async def test_many_are_replayed_and_what_is_no_request_is_not(
+async def test_parked_tool_replays_all_but_what_is_no_request(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """All are listed by name, in pages, and none is replayed twice."""
@@ -136,21 +140,21 @@ async def test_many_are_replayed_and_what_is_no_request_is_not(
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
     found = (await requested(vhost, MANY)).ids
     assert sorted(map(str, found)) == sorted(ids)  # requeued messages are in another order
-    assert len(await told(vhost, MANY)) == MANY
+    assert len(await events_read(vhost, MANY)) == MANY
     status, out, err = await do(vhost, "replay", "--all", "--force")
     assert (status, out, err) == (0, "replayed  bad\n", "")
 
 
-async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
+async def test_parked_tool_leaves_messages_parked_while_it_runs(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """A replay that is parked again at once is not replayed for ever."""
     await park(vhost, declarer, "j1", "j2")
-    one = desk(vhost)
+    one = queue(vhost)
     seen = []
     async with one.open():
-        async for held in one.messages():
-            seen.append(held.parked.id)
+        async for message in one.messages():
+            seen.append(message.parked.id)
             async with running(Publisher("test", [vhost.url()], Seen())) as publisher:
                 await publisher.confirmed(
                     topology.PARKED, topology.PARKED_KEY, b"{}", id="new", timeout=20
@@ -158,7 +162,7 @@ async def test_what_is_parked_meanwhile_is_left_for_the_next_time(
     assert seen == ["j1", "j2"]
 
 
-async def test_discarding_is_asked_for_twice_and_on_record(
+async def test_parked_tool_discards_only_with_yes_and_records_it(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """Without ``--yes`` nothing is done; with it, the event log has who discarded it, and why."""
@@ -166,18 +170,20 @@ async def test_discarding_is_asked_for_twice_and_on_record(
     status, out, err = await do(vhost, "discard", "--all")
     assert (status, out) == (1, "")
     assert err.splitlines() == [
-        f"not discarded  {each}: --yes, to discard it" for each in ("j1", "j2")
+        f"not discarded  {each}: add --yes to discard it" for each in ("j1", "j2")
     ]
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
     assert (await do(vhost, "discard", "j1", "--yes", "--why", "a test"))[0] == 0
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
-    (event,) = await told(vhost, 1)
+    (event,) = await events_read(vhost, 1)
     assert (event.kind, event.job) == (State.CANCELLED, "j1")
     assert event.reason == f"{module.DISCARDED}: a test; it was parked: none: s9"
 
 
-async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) -> None:
-    """Neither sees what the other has in hand; each message is replayed once."""
+async def test_parked_tool_run_twice_at_once_replays_each_message_once(
+    vhost: VirtualHost, declarer: Declarer
+) -> None:
+    """Neither sees the messages that the other holds; each message is replayed once."""
     await park(vhost, declarer, *(f"j{number}" for number in range(30)))
     results = await asyncio.gather(do(vhost, "replay", "--all"), do(vhost, "replay", "--all"))
     replayed = [line for _, out, _ in results for line in out.splitlines()]
@@ -188,7 +194,7 @@ async def test_two_operators_do_no_harm(vhost: VirtualHost, declarer: Declarer) 
 
 
 @pytest.mark.parametrize("step", ["confirmed", "_record", "_settle"])
-async def test_what_was_not_finished_stays_parked(
+async def test_parked_tool_keeps_the_original_until_its_replay_is_recorded(
     vhost: VirtualHost, declarer: Declarer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """If confirm, record or acknowledgement is missing, the original stays, under its id."""
@@ -197,7 +203,7 @@ async def test_what_was_not_finished_stays_parked(
     def fail(*_: object, **__: object) -> None:
         raise BrokerUnavailable("gone")
 
-    monkeypatch.setattr(Publisher if step == "confirmed" else Desk, step, fail)
+    monkeypatch.setattr(Publisher if step == "confirmed" else ParkedQueue, step, fail)
     with pytest.raises(BrokerUnavailable, match="gone"):
         await do(vhost, "replay", "j1")
     await waits_in(declarer, topology.PARKED_QUEUE, 1)
@@ -208,33 +214,33 @@ async def test_what_was_not_finished_stays_parked(
     assert all(each.headers == {parking.REPLAYS_HEADER: 1} for each in found.deliveries)
 
 
-async def test_a_connection_that_breaks_settles_nothing(
+async def test_parked_tool_settles_nothing_on_a_broken_connection(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """The link comes back by itself; the old delivery tags are void, so all messages stay."""
     await park(vhost, declarer, "j1", "j2")
-    one = desk(vhost)
+    one = queue(vhost)
     async with one.open():
-        held: list[Held] = [each async for each in one.messages()]
+        found: list[ParkedMessage] = [each async for each in one.messages()]
         one._taker._broken.set_result("cut")  # noqa: SLF001  # as RabbitMQ would
         await eventually(
-            lambda: not held[0].delivery.is_live and one._taker.connected,  # noqa: SLF001
+            lambda: not found[0].delivery.is_live and one._taker.connected,  # noqa: SLF001
             "it is back",
         )
         with pytest.raises(BrokerUnavailable, match="broke"):
-            await one.discard(held[0], "")
+            await one.discard(found[0], "")
     await waits_in(declarer, topology.PARKED_QUEUE, 2)
 
 
-async def test_without_a_broker_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives up after a time, unlike a service."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
-    one = Desk(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
+async def test_parked_tool_gives_up_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unlike a service, it gives up after a timeout."""
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
+    one = ParkedQueue(["amqp://127.0.0.1:1/"], Seen(), lambda: AT)
     with pytest.raises(BrokerUnavailable, match="gave no connection"):
         await run(arguments(["list"]), one, io.StringIO(), io.StringIO())
 
 
-async def test_killed_in_the_middle_it_loses_nothing(
+async def test_parked_tool_killed_during_replay_loses_no_job(
     vhost: VirtualHost, declarer: Declarer
 ) -> None:
     """``kill -9`` while it replays: every job is in charge.requests, or parked still, or both."""
@@ -272,7 +278,7 @@ async def test_killed_in_the_middle_it_loses_nothing(
         ("burn", "--all"),
     ],
 )
-def test_a_command_that_is_not_clear_is_refused(
+def test_parked_tool_refuses_an_incomplete_command(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An incomplete command does nothing."""
