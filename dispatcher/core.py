@@ -307,13 +307,13 @@ class Core:
         in_hand, origin = self._jobs.get(request.id), reclaimed_from(delivery)
         if origin and self.index.was_reclaimed(request.id, origin):
             self.index.forget_sent(request.id)  # by another dispatcher
-        verdict = self._recognition.request(request, delivery, in_hand, self._at.now)
-        if verdict.action is Action.DROP:
-            self._drop(request, delivery, verdict.why)
-        elif verdict.action is Action.ATTACH and in_hand is not None:
+        judgement = self._recognition.request(request, delivery, in_hand, self._at.now)
+        if judgement.action is Action.DROP:
+            self._drop(request, delivery, judgement.why)
+        elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
-        elif verdict.action is Action.RESEND:
-            self._resend(self._new_job(request, delivery), verdict.substation, SENT_AGAIN)
+        elif judgement.action is Action.RESEND:
+            self._resend(self._new_job(request, delivery), judgement.substation, SENT_AGAIN)
         else:
             self.index.forget_sent(request.id)
             self._wait(self._new_job(request, delivery))
@@ -431,7 +431,7 @@ class Core:
             if job.is_ours:
                 self._resend(job, substation, IN_DOUBT)
             else:
-                self._let_go(job)  # RabbitMQ delivers it again
+                self._forget_job(job)  # RabbitMQ delivers it again
 
     def _publish_placed(self) -> None:
         placed, self._placed = self._placed, []
@@ -504,10 +504,10 @@ class Core:
         if outcome is Outcome.UNROUTABLE:
             self._do(DeclareQueue(where))
         if job.delivery is None:
-            self._let_go(job)
+            self._forget_job(job)
             self._await_begin(job)  # it may be there all the same: nowhere else
         elif not job.is_ours:
-            self._let_go(job)  # RabbitMQ delivers it again
+            self._forget_job(job)  # RabbitMQ delivers it again
         elif outcome is Outcome.ABANDONED:
             job.substation = ""
             self._in_doubt.append((job, where))
@@ -538,13 +538,13 @@ class Core:
         if job.state is JobState.GONE:
             return
         kind, reason = self._impossible(job) or ("", "")
-        self._let_go(job)
+        self._forget_job(job)
         if job.delivery is not None:  # as that of every job that waits
             self._do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
 
     def _reject(self, job: Job, error: Exception) -> None:
         """Reject a request over which the code failed: it would end the next process as well."""
-        self._let_go(job)
+        self._forget_job(job)
         if job.delivery is not None:
             self._do(Reject(job.delivery))
         self._do(Fail(error))
@@ -567,7 +567,7 @@ class Core:
             job.enter(JobState.WAITING)
             self._wait_queue.add(job)  # and its departure is past: it is tried again
         else:
-            self._let_go(job)  # RabbitMQ delivers it again
+            self._forget_job(job)  # RabbitMQ delivers it again
 
     def _requeue(self, job: Job) -> None:
         """Publish a request again, behind all others, before its delivery is acknowledged."""
@@ -601,12 +601,12 @@ class Core:
             self._do(WriteEvent(kinds.requeued(job, self._at.clock, substation, read_to)))
 
     def _gone(self, job: Job) -> None:
-        """Acknowledge a job, and let it go."""
-        self._let_go(job)
+        """Acknowledge a job, and forget it."""
+        self._forget_job(job)
         if job.delivery is not None:
             self._do(Ack(job.delivery))
 
-    def _let_go(self, job: Job) -> None:
+    def _forget_job(self, job: Job) -> None:
         """Forget a job in hand, unless another delivery of it has taken its place."""
         job.enter(JobState.GONE)
         if self._jobs.get(job.id) is job:
@@ -627,20 +627,20 @@ class Core:
         if (request := self._read(delivery)) is None:
             return
         in_hand = self._jobs.get(request.id)
-        verdict = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
-        if verdict.action is Action.LEAVE:
+        judgement = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
+        if judgement.action is Action.LEAVE:
             self._do(Requeue(delivery))
-        elif verdict.action is Action.DROP:
+        elif judgement.action is Action.DROP:
             self._do(Ack(delivery))
-        elif verdict.action is Action.ATTACH and in_hand is not None:
+        elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
         else:
             self.index.forget_sent(request.id)
             self._tracker.invalidate_baseline(substation)
             job = self._new_job(request, delivery, substation)
             job.attempt = 1
-            if verdict.action is Action.RESEND:
-                self._resend(job, verdict.substation, SENT_AGAIN)
+            if judgement.action is Action.RESEND:
+                self._resend(job, judgement.substation, SENT_AGAIN)
             else:
                 self._wait(job)
 
@@ -660,10 +660,10 @@ class Core:
             self._note_back(job)
 
     def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
-        """Let go of the waiting jobs that are unwanted, and return them."""
+        """Forget the waiting jobs that are unwanted, and return them."""
         dropped = self._wait_queue.pop_where(unwanted)
         for job in dropped:
-            self._let_go(job)
+            self._forget_job(job)
         return dropped
 
     def _note_back(self, job: Job) -> None:

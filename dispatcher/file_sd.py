@@ -25,7 +25,7 @@ JSON_SUFFIXES: Final = (".json", ".JSON")
 YAML_SUFFIXES: Final = (".yml", ".yaml", ".YML", ".YAML")
 TARGETS: Final = "targets"
 LABELS: Final = "labels"
-DEPTH_MOST: Final = 10  # of lists and maps in one another: a target file has three
+MAX_DEPTH: Final = 10  # of lists and maps in one another: a target file has three
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -199,8 +199,8 @@ def _composed(content: bytes) -> _Node:
                 root = node
             if isinstance(event, yaml.CollectionStartEvent):
                 above.append(node)
-                if len(above) > DEPTH_MOST:
-                    raise ConfigurationError(f"must not have more than {DEPTH_MOST} levels")
+                if len(above) > MAX_DEPTH:
+                    raise ConfigurationError(f"must not have more than {MAX_DEPTH} levels")
     return root
 
 

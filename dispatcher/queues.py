@@ -18,9 +18,9 @@ from scheduling.load_tracker import LoadTracker
 
 log = logging.getLogger(__name__)
 
-PERIOD_SECONDS = 0.1
+INTERVAL_SECONDS = 0.1
 POLL_SECONDS = 0.5  # between two looks at the queue of a substation that needs them
-LOOKS_MOST = 50  # a second at the queues of those that need none
+MAX_LOOKS = 50  # a second at the queues of those that need none
 GONE_SECONDS = 10.0  # between two looks at a queue that cannot be had, of one that left
 EMPTY_SECONDS = 60.0  # RabbitMQ notices sooner that a link broke, and has back what that held
 PAUSE_SECONDS = 1.0  # after a failure
@@ -128,7 +128,7 @@ class QueueKeeper:
             await self._poll()
             self._forget_gone()
             failed = before or self._problems
-            await asyncio.sleep(PAUSE_SECONDS if failed else PERIOD_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS if failed else INTERVAL_SECONDS)
 
     async def _declare_missing(self) -> None:
         for name in list(self._missing):
@@ -186,7 +186,7 @@ class QueueKeeper:
             or substation_state.counts is None
             or self._tracker.unreadable_reason(substation_state, self._now()) is not None
         )
-        others = len(self._tracker.substations) / LOOKS_MOST
+        others = len(self._tracker.substations) / MAX_LOOKS
         return POLL_SECONDS if needy else max(POLL_SECONDS, others)
 
     async def _look(self, name: str) -> QueueState | None:
@@ -202,7 +202,7 @@ class QueueKeeper:
             if name not in self._tracker.former:
                 self._note(name, str(error))
             self._states.pop(name, None)
-            await asyncio.sleep(PERIOD_SECONDS)  # by then the link knows whether it is still up
+            await asyncio.sleep(INTERVAL_SECONDS)  # by then the link knows whether it is still up
             return None
         if state is None:
             self._leave(name)

@@ -32,7 +32,7 @@ class Action(Enum):
     LEAVE = "it goes back to its queue, where its job may belong"
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """What is to be done with a delivery, why, and where its job may be already."""
 
     action: Action
@@ -75,37 +75,37 @@ class Recognition:
 
     def request(
         self, request: ChargeRequest, delivery: Delivery, in_hand: Job | None, now: float
-    ) -> Verdict:
+    ) -> Judgement:
         """Return what is to be done with a request from ``charge.requests``."""
         if in_hand is not None and in_hand.state is not JobState.REQUEUING:
             if in_hand.is_ours:
-                return Verdict(Action.DROP, "its job is in hand")
+                return Judgement(Action.DROP, "its job is in hand")
             elsewhere = self._known_there(self._index.last_known_at(request.id), now)
             if elsewhere in (None, in_hand.substation):
-                return Verdict(Action.ATTACH, "its first delivery went with a link")
+                return Judgement(Action.ATTACH, "its first delivery went with a link")
         elif in_hand is None and (why := self._why_over(request, delivery)):
-            return Verdict(Action.DROP, why)
+            return Judgement(Action.DROP, why)
         elif in_hand is not None and in_hand.is_ours:
             # it was requeued, and is here before the confirm
-            return Verdict(Action.DECIDE, "it was requeued from here")
+            return Judgement(Action.DECIDE, "it was requeued from here")
         where = self._sent_before(request, delivery, now)
         if where is None:
-            return Verdict(Action.DECIDE, "its job is nowhere")
-        return Verdict(Action.RESEND, "another dispatcher sent its job there", where)
+            return Judgement(Action.DECIDE, "its job is nowhere")
+        return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
 
     def reclaimed(
         self, request: ChargeRequest, substation: str, in_hand: Job | None, now: float
-    ) -> Verdict:
+    ) -> Judgement:
         """Return what is to be done with a job that waits at a substation in vain."""
         if in_hand is not None:
             return _copy_of(in_hand, substation)
         if self._index.went_elsewhere(request.id, substation):
-            return Verdict(Action.DROP, "it was sent elsewhere since, or has ended")
+            return Judgement(Action.DROP, "it was sent elsewhere since, or has ended")
         # another dispatcher may have moved it, and ended before it was acknowledged here
         where = self._index.last_known_at(request.id)
         if where == substation or (known := self._known_there(where, now)) is None:
-            return Verdict(Action.DECIDE, "its substation does not take it")
-        return Verdict(Action.RESEND, "another dispatcher sent it there", known)
+            return Judgement(Action.DECIDE, "its substation does not take it")
+        return Judgement(Action.RESEND, "another dispatcher sent it there", known)
 
     def _why_over(self, request: ChargeRequest, delivery: Delivery) -> str:
         """Return why a request needs nothing more; empty where it does.
@@ -151,15 +151,15 @@ class Recognition:
         return where if state and not self._tracker.is_lost(state, now) else None
 
 
-def _copy_of(job: Job, substation: str) -> Verdict:
+def _copy_of(job: Job, substation: str) -> Judgement:
     """Judge a second copy of a job in hand, from a substation's queue."""
     if job.substation == substation:
-        return Verdict(Action.LEAVE, "it may be the very one whose confirm is still to come")
+        return Judgement(Action.LEAVE, "it may be the very one whose confirm is still to come")
     if job.is_reclaimed and job.origin == substation and not job.is_ours:
-        return Verdict(Action.ATTACH, "its first delivery went with a link")
+        return Judgement(Action.ATTACH, "its first delivery went with a link")
     if not job.is_ours and not job.confirmed:
-        return Verdict(Action.LEAVE, "another dispatcher may have sent it there")
-    return Verdict(Action.DROP, "RabbitMQ has the job where it was delivered from")
+        return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
+    return Judgement(Action.DROP, "RabbitMQ has the job where it was delivered from")
 
 
 def is_copy(delivery: Delivery) -> bool:

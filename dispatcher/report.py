@@ -19,8 +19,8 @@ from scheduling.load_tracker import NO_BASELINE
 
 log = logging.getLogger(__name__)
 
-PERIOD_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 0.25  # a page that cannot be read once is told as well
+INTERVAL_SECONDS: Final = 1.0
+CHECK_INTERVAL: Final = 0.25  # a page that cannot be read once is told as well
 LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
 _FIGURES: Final = re.compile(r"[\d.]+")
 
@@ -64,7 +64,7 @@ class Snapshots:
             if due and self._may_speak():
                 self._write(found)
                 before, unwritten = seen, 0
-            await asyncio.sleep(PERIOD_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS)
 
     def take_leave(self) -> None:
         """Write a last one, by which others know that this dispatcher is not at work any more."""
@@ -94,7 +94,7 @@ async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
     announcer = Announcer()
     while True:
         announcer.look(candidates(), blind=blind())
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
 class Announcer:

@@ -22,7 +22,7 @@ from grid.threads import in_thread
 
 log = logging.getLogger(__name__)
 
-LOOK_UPS_MOST: Final = 256  # under way at once, a thread each; others wait for their turn
+MAX_LOOK_UPS: Final = 256  # under way at once, a thread each; others wait for their turn
 FRESH_SECONDS: Final = 10.0  # an answer is used without asking again
 KEPT_SECONDS: Final = 300.0  # and so long where asking again has no answer
 RETRY_SECONDS: Final = 1.0  # after a failure
@@ -135,7 +135,7 @@ class Resolver(AbstractResolver):
         self._begin_next()
 
     def _begin_next(self) -> None:
-        while self._standby and self._under_way < LOOK_UPS_MOST:
+        while self._standby and self._under_way < MAX_LOOK_UPS:
             host, family = key = self._standby.popleft()
             self._under_way += 1
             try:

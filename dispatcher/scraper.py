@@ -21,11 +21,11 @@ from scheduling import readings
 from scheduling.readings import Reading
 
 PAGE_BYTES = 1024 * 1024
-FILE_PERIOD_SECONDS = 1.0
+FILE_INTERVAL_SECONDS = 1.0
 OK: Final = 200
 REDIRECTS: Final = (301, 302, 303, 307, 308)
-REDIRECTS_MOST: Final = 3  # an app that is mounted at /metrics needs one, to /metrics/
-PROBLEM_MOST: Final = 400  # characters of a reason, which may repeat what a page wrote
+MAX_REDIRECTS: Final = 3  # an app that is mounted at /metrics needs one, to /metrics/
+MAX_PROBLEM: Final = 400  # characters of a reason, which may repeat what a page wrote
 NAME_SHARE: Final = 0.5  # of a page's time: so long the answer for its host's name is waited for
 
 
@@ -99,7 +99,7 @@ class Scraper:
                             receiver.on_targets(found)
                             scrape = partial(self._keep_scraping, session, receiver)
                             self._follow(group, set(found.values()), scrape)
-                    await asyncio.sleep(FILE_PERIOD_SECONDS)
+                    await asyncio.sleep(FILE_INTERVAL_SECONDS)
             finally:
                 self._tasks.clear()
 
@@ -143,7 +143,7 @@ class Scraper:
             self._isolation.succeeded(_item(name))
             receiver.on_reading(name, reading, asked_at)
             return
-        receiver.on_failure(name, problem[:PROBLEM_MOST])
+        receiver.on_failure(name, problem[:MAX_PROBLEM])
 
     async def _read(self, session: aiohttp.ClientSession, target: Target) -> Reading:
         asked_at = self._clock()
@@ -171,7 +171,7 @@ async def _page(session: aiohttp.ClientSession, address: str, timeout: float) ->
     """Return a metrics page, following redirects to the same host and port."""
     time = asyncio.get_running_loop().time
     until, url, status = time() + timeout, _url(address), OK
-    for _ in range(1 + REDIRECTS_MOST):
+    for _ in range(1 + MAX_REDIRECTS):
         found = await _answer(session, url, until - time())
         if isinstance(found, str):
             return found
@@ -184,7 +184,7 @@ async def _page(session: aiohttp.ClientSession, address: str, timeout: float) ->
         url, status = found.target, found.status
     raise MalformedReading(
         f"its metrics page answers with status {status}, to {shown(str(url))}, after "
-        f"{REDIRECTS_MOST} others"
+        f"{MAX_REDIRECTS} others"
     )
 
 

@@ -70,13 +70,9 @@ REPLACED: Final[Mapping[str, str]] = {
 CONSTANTS: Final = re.compile(r"(\w*PATIENCE\w*|LOOK_SECONDS|\w*PERIOD_SECONDS|\w+_MOST(_\w+)?)")
 # Where a word still stands, or means something else: below this path it is allowed.
 ALLOWED: Final[Mapping[str, str]] = {
-    "api": r"AtTheDoor|LOOK_SECONDS|\w+_MOST",
-    "dispatcher": r"LOOK_SECONDS|(FILE_)?PERIOD_SECONDS|\w+_MOST(_SECONDS)?",
-    "dispatcher/telemetry.py": "rescued",  # part of a metric's name
+    "dispatcher/metrics.py": "rescued",  # part of a metric's name
     "grid/amqp": r"LOOK_SECONDS|PATIENCE\w*|\w+_MOST(_SECONDS)?",
-    "tests/api": r"\w+_MOST|LOOK_SECONDS",
     "tests/deploy/test_broker.py": "BODY_MOST",
-    "tests/dispatcher": r"FakeRescue|PATIENCE|\w+_MOST(_SECONDS)?",
     "tests/end_to_end": "PATIENCE",
     "tests/faults": r"Account|PATIENCE|\w+_MOST(_\w+)?",  # an account of requests
     "tests/grid": r"PATIENCE\w*|BODY_MOST",  # of grid.amqp

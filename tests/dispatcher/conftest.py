@@ -21,7 +21,7 @@ def no_pauses() -> Iterator[None]:
 
 
 @pytest.fixture
-def quick_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_reclaim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rescue look often, and take few jobs at once."""
     monkeypatch.setattr(reclaim, "INTERVAL_SECONDS", PERIOD)
     monkeypatch.setattr(reclaim, "MAX_IN_HAND", BOUND)

@@ -54,7 +54,7 @@ def confirming() -> FakePublisher:
     )
 
 
-class FakeRescue:
+class FakeReclaimer:
     """A scripted rescue: hands over jobs from substations' queues, records how they are settled."""
 
     def __init__(self, shell: Shell, work: Work) -> None:
@@ -168,7 +168,7 @@ class Bench:
             self.shell, links, self.writer, clock=lambda: self.at, now=lambda: self.now
         )
         self.work = Work(self.shell, links, self.log_reader, self.metrics, lambda: self.now)
-        self.reclaim = FakeRescue(self.shell, self.work)
+        self.reclaim = FakeReclaimer(self.shell, self.work)
         self.watch = SubstationWatch(self.shell, self.metrics, isolation)
         self.registry.register(
             LoadCollector(

@@ -26,7 +26,7 @@ LONG_UNSERVED = UNSERVED.format(AFTER)
 def evacuations(
     looks: list[Look], other: Look = FINE, failure_detector: FailureDetector | None = None
 ) -> list[str]:
-    """Return the verdict's reason at each look, a second apart; "" where there is none."""
+    """Return the judgement's reason at each look, a second apart; "" where there is none."""
     judge = failure_detector or FailureDetector(AFTER)
     found = [judge.due({"s": look, "other": other}, second) for second, look in enumerate(looks)]
     return [each["s"].why if "s" in each else "" for each in found]

@@ -110,7 +110,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PERIOD_SECONDS", "PAUSE_SECONDS"):
+    for name in ("INTERVAL_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(queues, name, 0)
 
 

@@ -15,7 +15,7 @@ from tests.fake_broker import turns
 from tests.grid import links
 from tests.grid.links import eventually
 
-pytestmark = pytest.mark.usefixtures("quick_rescue")
+pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
 async def test_the_jobs_of_a_dead_substation_are_taken_back_in_their_order() -> None:

@@ -9,7 +9,7 @@ from grid.events import Event, State
 from tests.dispatcher.reclaim_harness import BOUND, Bench, at_work
 from tests.grid.links import eventually
 
-pytestmark = pytest.mark.usefixtures("quick_rescue")
+pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
 async def test_sessions_of_a_living_substation_are_left_to_it() -> None:

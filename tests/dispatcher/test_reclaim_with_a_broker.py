@@ -16,7 +16,7 @@ from tests.grid import links
 from tests.grid.gate import gate
 from tests.grid.links import Seen, eventually, running, waits_in
 
-pytestmark = pytest.mark.usefixtures("quick_rescue")
+pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
 @pytest.mark.integration

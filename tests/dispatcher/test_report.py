@@ -131,7 +131,7 @@ async def test_the_announcer_looks_again_and_again(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Problems are found without an event that causes a look."""
-    monkeypatch.setattr(report, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(report, "CHECK_INTERVAL", 0)
     problems: list[str | None] = [None]
     task = asyncio.create_task(announce(lambda: [candidate(problems[0])], lambda: False))
     await turns()
@@ -174,7 +174,7 @@ async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "PERIOD_SECONDS", 0)
+    monkeypatch.setattr(report, "INTERVAL_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("_no_periods")

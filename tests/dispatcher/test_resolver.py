@@ -14,7 +14,7 @@ import pytest
 from dispatcher import resolver as module
 from dispatcher.resolver import KEPT_SECONDS, Address, Resolver, look_up
 
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 HERE = Address(socket.AF_INET, 0, "127.0.0.1")
 THERE = Address(socket.AF_INET6, 0, "::1")
 
@@ -32,7 +32,7 @@ class Names:
         self.asked.append(f"{host} {family}" if family else host)
         answer = self.answers[host]
         if answer is None:
-            self.over.wait(PATIENCE)
+            self.over.wait(TIMEOUT_SECONDS)
             answer = [HERE]
         if isinstance(answer, Exception):
             raise answer
@@ -65,13 +65,13 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 async def hosts(resolver: Resolver, name: str) -> list[str]:
     """Look a name up."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return [each["host"] for each in await resolver.resolve(name, 80, socket.AF_UNSPEC)]
 
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not holds():  # noqa: ASYNC110  # what is waited for happens in a thread
             await asyncio.sleep(0.005)
 
@@ -79,7 +79,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_resolver_gives_every_address_with_its_port() -> None:
     """As aiohttp wants them."""
     with names(depot=[HERE, THERE]) as look_up:
-        found = await Resolver(PATIENCE, look_up).resolve("depot", 9100, socket.AF_UNSPEC)
+        found = await Resolver(TIMEOUT_SECONDS, look_up).resolve("depot", 9100, socket.AF_UNSPEC)
     assert [(each["host"], each["port"], each["family"]) for each in found] == [
         ("127.0.0.1", 9100, socket.AF_INET),
         ("::1", 9100, socket.AF_INET6),
@@ -89,7 +89,7 @@ async def test_resolver_gives_every_address_with_its_port() -> None:
 async def test_resolver_asks_once_for_many_and_keeps_the_answer() -> None:
     """Whoever asks while an answer is on its way has the same one."""
     with names(depot=[HERE]) as look_up:
-        resolver = Resolver(PATIENCE, look_up)
+        resolver = Resolver(TIMEOUT_SECONDS, look_up)
         await asyncio.gather(*(hosts(resolver, "depot") for _ in range(50)))
         await hosts(resolver, "depot")
     assert look_up.asked == ["depot"]
@@ -100,7 +100,7 @@ async def test_resolver_uses_an_old_answer_while_it_asks_again(
 ) -> None:
     """Nobody waits for a name that was known; the new answer holds once it is there."""
     with names(depot=[HERE]) as look_up:
-        resolver = Resolver(PATIENCE, look_up)
+        resolver = Resolver(TIMEOUT_SECONDS, look_up)
         await hosts(resolver, "depot")
         later(module.FRESH_SECONDS)
         look_up.answers["depot"] = [THERE]
@@ -116,7 +116,7 @@ async def test_resolver_uses_an_answer_for_a_while_when_the_name_fails_later(
     """It says so once, and when the name can be looked up again; not for longer than it says."""
     caplog.set_level(logging.INFO)
     with names(depot=[HERE]) as look_up:
-        resolver = Resolver(PATIENCE, look_up)
+        resolver = Resolver(TIMEOUT_SECONDS, look_up)
         await hosts(resolver, "depot")
         look_up.answers["depot"] = OSError("no such name")
         for _ in range(3):
@@ -150,7 +150,7 @@ async def test_resolver_tells_a_failure_as_that_name_s_own(
 ) -> None:
     """Whatever the look-up raises is an ``OSError`` over this name, asked for again later."""
     with names(depot=error, other=[HERE]) as look_up:
-        resolver = Resolver(PATIENCE, look_up)
+        resolver = Resolver(TIMEOUT_SECONDS, look_up)
         for _ in range(3):
             with pytest.raises(OSError, match=words):
                 await hosts(resolver, "depot")
@@ -173,7 +173,7 @@ async def test_resolver_waits_for_a_name_no_longer_than_its_patience() -> None:
 
 async def test_resolver_has_a_bounded_number_of_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others have their turn later; a name that is known is known meanwhile."""
-    monkeypatch.setattr(module, "LOOK_UPS_MOST", 2)
+    monkeypatch.setattr(module, "MAX_LOOK_UPS", 2)
     with names(known=[HERE], a=None, b=None, c=[THERE]) as look_up:
         resolver = Resolver(0.02, look_up)
         await hosts(resolver, "known")
@@ -195,7 +195,7 @@ async def test_resolver_survives_having_no_thread_left(monkeypatch: pytest.Monke
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(module, "in_thread", none_left)
-    resolver = Resolver(PATIENCE, lambda *_: [HERE])
+    resolver = Resolver(TIMEOUT_SECONDS, lambda *_: [HERE])
     with pytest.raises(OSError, match="can't start new thread"):
         await hosts(resolver, "depot")
 
@@ -203,7 +203,7 @@ async def test_resolver_survives_having_no_thread_left(monkeypatch: pytest.Monke
 async def test_resolver_forgets_names_that_nobody_asks_for(later: Callable[[float], None]) -> None:
     """A target file may name others every day."""
     with names(a=[HERE], b=[HERE]) as look_up:
-        resolver = Resolver(PATIENCE, look_up)
+        resolver = Resolver(TIMEOUT_SECONDS, look_up)
         await hosts(resolver, "a")
         later(module.UNUSED_SECONDS + 1)
         await hosts(resolver, "b")

@@ -45,7 +45,7 @@ from tests.grid.certificates import Authority
 from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 class Heard:
@@ -74,7 +74,7 @@ class Heard:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds; check it after each report."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
@@ -111,7 +111,7 @@ async def scraping(
 
 @pytest.fixture(autouse=True)
 def _look_at_the_file_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FILE_PERIOD_SECONDS", 0.02)
+    monkeypatch.setattr(module, "FILE_INTERVAL_SECONDS", 0.02)
 
 
 BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
@@ -167,7 +167,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
     async def losing(*_: object) -> str:
         asked.set()
         try:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(TIMEOUT_SECONDS)
         except asyncio.CancelledError:
             lost.set()
             raise TimeoutError from None
@@ -176,7 +176,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
     monkeypatch.setattr(module, "_page", losing)
     file = tmp_path / "targets.json"
     write(file, {"a": f"{HOST}:1"})
-    async with asyncio.timeout(PATIENCE), scraping(file):
+    async with asyncio.timeout(TIMEOUT_SECONDS), scraping(file):
         await asked.wait()
         asked.clear()
         if how == "taken out":
@@ -359,7 +359,7 @@ async def test_scraper_reads_a_page_on_time_while_other_names_hang(
 
     def look_up(host: str, _: int) -> list[Address]:
         if host.startswith("hangs"):
-            over.wait(PATIENCE)
+            over.wait(TIMEOUT_SECONDS)
             raise OSError("no answer")
         return [Address(socket.AF_INET, 0, HOST)]
 
@@ -539,7 +539,7 @@ async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Pa
         write(file, {"a": address})
         async with scraping(file, timeout=1) as (heard, _):
             await heard.until(lambda: "a" in heard.failures)
-    assert len(heard.failures["a"][0]) <= module.PROBLEM_MOST
+    assert len(heard.failures["a"][0]) <= module.MAX_PROBLEM
 
 
 async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:

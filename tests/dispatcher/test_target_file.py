@@ -14,7 +14,7 @@ from dispatcher.target_file import TargetFile
 from grid.files import content_of
 from tests.dispatcher.served_pages import write
 
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 def found(file: TargetFile) -> list[str] | None:
@@ -150,7 +150,7 @@ async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
         path.write_text("[]")
         words = "name must end in .json, .yml or .yaml"
     file = TargetFile(path)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await file.look() is None
     assert words in str(file.problem)
 
@@ -166,7 +166,7 @@ async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
     def slow(path: Path, most: int) -> bytes:
         nonlocal asked
         asked += 1
-        answers.wait(PATIENCE)
+        answers.wait(TIMEOUT_SECONDS)
         return real(path, most)
 
     monkeypatch.setattr(module, "content_of", slow)
@@ -179,7 +179,7 @@ async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
         assert asked == 1, "one read is under way, not one a second"
     finally:
         answers.set()
-    monkeypatch.setattr(module, "READ_SECONDS", PATIENCE)
+    monkeypatch.setattr(module, "READ_SECONDS", TIMEOUT_SECONDS)
     targets = await file.look()
     assert targets is not None
     assert list(targets) == ["a"]
