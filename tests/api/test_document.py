@@ -23,7 +23,7 @@ from schemathesis.generation import GenerationMode
 
 from api import keys
 from grid import messages
-from tests.api.bench import JSON, Answer, Bench, problem
+from tests.api.harness import JSON, Answer, Bench, problem
 from tests.grid.strategies import json_values
 
 KEY: Final = "the depot's key"

@@ -18,7 +18,7 @@ from api.rates import Rates
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
-from tests.api.bench import Answer, Bench, problem
+from tests.api.harness import Answer, Bench, problem
 
 KEY = "a fleet's key"
 KEYS = keys.parse(f"fleet client {sha256(KEY.encode()).hexdigest()}")
