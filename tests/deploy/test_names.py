@@ -97,6 +97,7 @@ def run(program: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", GOOD)
 def test_a_folder_of_any_name_changes_nothing_of_what_programs_are_told(
     name: str, tmp_path: Path, ports: dict[str, str]
@@ -167,6 +168,7 @@ def test_a_folder_that_cannot_work_is_refused_at_once(
         assert not (folder / ".venv").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["a[1]b", "a*b", "q?", "back\\slash", "100% it's 充電"])
 def test_a_targets_file_elsewhere_may_have_any_name(name: str, tmp_path: Path) -> None:
     """Prometheus takes a file's name for a pattern: it is told of a link."""
