@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from grid.messages import ChargeRequest
 from substation import worker as module
 from substation.station import Station
 from substation.worker import DELIVERY_COUNT, Worker
+from tests.examples import examples
 from tests.fake_broker import FakeConsumer, FakePublisher, raise_violations, turns
 
 AT = 1_000.0
@@ -353,7 +354,7 @@ async def test_sessions_take_what_the_settings_say() -> None:
 STEP = st.sampled_from(["job", "job", "copy", "break", "turn", "turn", "record", "record", "bad"])
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(STEP, max_size=50), st.integers(1, 4))
 def test_no_order_of_things_charges_twice_or_loses_a_job(steps: list[str], room: int) -> None:
     """Copies, broken links and slow records in any order: each job is charged once, then acked."""
