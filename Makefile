@@ -44,11 +44,12 @@ clean: ## stop everything and remove data, passwords and .venv
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime
-	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 12 $(ARGS)
+	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute
 	@deploy/local/bootstrap
-	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) -m 'not integration and not e2e' $(ARGS)
+	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
+	  -m 'not integration and not e2e' $(ARGS)
 
 properties: ## the property tests, 12,000 examples of each; e.g. EXAMPLES=100000 ARGS="-k wire"
 	@deploy/local/bootstrap

@@ -20,7 +20,7 @@ from tests.faults.stage import CALM_SECONDS, Kind, Length, Stage, stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-SHORT: Final = Length(rate=50, kills=1, pause=1, away=2, held=2, blocked=1, broken=2, page=0.3)
+SHORT: Final = Length(rate=25, kills=1, pause=1, away=2, held=2, blocked=1, broken=2, page=0.3)
 PLAIN_GROUPS: Final = 3
 LONG: Final = Length(
     rate=200, kills=20, pause=1, away=30, held=60, blocked=15, broken=10, page=3, past=60

@@ -20,21 +20,22 @@ from load_test.simulate.compare import compare, setting_of
 from load_test.simulate.engine import Simulation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Demand, Durations, Setting
+from tests.examples import ARE_FEW, jobs
 from tests.load_test.simulate import singles
 from tests.load_test.simulate.runs import chance, run
 
 SETTING = Setting((1,) * 8, 0.0, in_step=True)
-MARGIN = 0.05
+MARGIN = 0.12 if ARE_FEW else 0.05  # chance is in every figure, and more where jobs are few
 
 
-def demand(jobs: int) -> Demand:
-    """Return the demand of the reference."""
-    return Demand(jobs, 0.9, Durations(1.0))
+def demand(number: int) -> Demand:
+    """Return the demand of the reference, of so many jobs."""
+    return Demand(number, 0.9, Durations(1.0))
 
 
 def test_the_floor_is_that_of_the_theory() -> None:
     """Erlang's formula for 8 connectors gives 0.877."""
-    found = compare([], [], SETTING, demand(300_000), chance)
+    found = compare([], [], SETTING, demand(jobs(300_000)), chance)
     assert found.floor.mean_wait == pytest.approx(0.877, rel=MARGIN)
 
 
@@ -110,14 +111,13 @@ ALLOWED: Final = {"random": any_pick, "round-robin": next_pick, "least-gauge": l
 )
 def test_the_baselines_do_as_is_known_of_them(name: str, period: float, mean_wait: float) -> None:
     """These by the engine alone."""
-    assert run(name, replace(SETTING, period=period), demand(60_000)).mean_wait == pytest.approx(
-        mean_wait, rel=MARGIN
-    )
+    found = run(name, replace(SETTING, period=period), demand(jobs(60_000)))
+    assert found.mean_wait == pytest.approx(mean_wait, rel=MARGIN)
 
 
 @pytest.mark.parametrize(("period", "mean_wait"), [(1, 1.54), (5, 2.23)])
 def test_pages_alone_and_own_dispatches_do_as_is_known(period: float, mean_wait: float) -> None:
     """Without events and central waiting, the load is gauge + own dispatches since the page."""
     setting = replace(SETTING, period=period, event_latency=None, waits=False)
-    found = run("least-loaded", setting, demand(60_000))
+    found = run("least-loaded", setting, demand(jobs(60_000)))
     assert found.mean_wait == pytest.approx(mean_wait, rel=MARGIN)
