@@ -4,13 +4,14 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs load simulate parked bench clean test faults fuzz audit lint lock
+.PHONY: help up down status logs load simulate parked bench clean test test-fast properties faults fuzz audit lint lock
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
+SPREAD := --dist loadgroup --no-loadscope-reorder# as tests/workers.py groups and orders the tests
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## start everything; comes back when all is healthy (MODE=docker|local forces how)
 	@deploy/run up
@@ -43,7 +44,17 @@ clean: ## stop everything and remove data, passwords and .venv
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime
-	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
+
+test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute
+	@deploy/local/bootstrap
+	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
+	  -m 'not integration and not e2e' $(ARGS)
+
+properties: ## the property tests, 12,000 examples of each; e.g. EXAMPLES=100000 ARGS="-k wire"
+	@deploy/local/bootstrap
+	@EXAMPLES=$(or $(EXAMPLES),12000) $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) --timeout 0 \
+	  -m 'hypothesis and not integration and not e2e' $(ARGS)
 
 faults: ## the long form of the fault tests, half an hour; writes the table of docs/reliability.md
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from bench.management import Management
 from bench.processes import NotMeasured, Program, program
 from deploy.files import write
 from deploy.local.ports import HOST, answers, free_ports
 from deploy.local.rabbitmq import PLUGINS, Node, NodePorts
-from deploy.rabbitmq.definitions import render, render_permissions, render_topology
+from deploy.rabbitmq.definitions import render, render_topology
 from deploy.rabbitmq.users import permissions
 from grid import topology
 
 SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 START_SECONDS: Final = 120.0
 ARGUMENTS: Final = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
-ERROR: Final = 300  # the first status that is no success
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,35 +73,25 @@ class RabbitMQ:
         found = self.request("GET", "/api/overview")
         return f"{found['rabbitmq_version']}, Erlang {found['erlang_version']}"
 
+    @property
+    def management(self) -> Management:
+        """Return its management API."""
+        return Management(self.node.ports.management, self.passwords["admin"])
+
     def request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """Call the management API as admin; return its JSON. Raise ``NotMeasured`` on an error."""
-        credentials = base64.b64encode(f"admin:{self.passwords['admin']}".encode()).decode()
-        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
-        connection = HTTPConnection(HOST, self.node.ports.management, timeout=60)
-        try:
-            data = None if body is None else json.dumps(body)
-            connection.request(method, path, data, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        if answer.status >= ERROR:
-            raise NotMeasured(f"{method} {path}: RabbitMQ answered {answer.status} {content!r}")
-        return json.loads(content) if content else None
+        return self.management.request(method, path, body)
 
     @contextmanager
     def vhost(self) -> Iterator[VirtualHost]:
         """Make a virtual host with all exchanges and queues; drop it after the context."""
         name = f"bench-{secrets.token_hex(4)}"
-        path = quote(name, safe="")
-        self.request("PUT", f"/api/vhosts/{path}")
+        self.management.make_vhost(name, SUBSTATIONS)
         try:
-            allowed = render_permissions(name, permissions(SUBSTATIONS))
-            self.request("POST", "/api/definitions", allowed)
-            self.request("POST", f"/api/definitions/{path}", _with_substations(render_topology()))
+            self.management.declare(name, _with_substations(render_topology()))
             yield VirtualHost(self, name)
         finally:
-            self.request("DELETE", f"/api/vhosts/{path}")
+            self.management.drop_vhost(name)
 
 
 def _with_substations(definitions: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

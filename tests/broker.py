@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import secrets
 import signal
@@ -12,14 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.management import Management
+from bench.processes import NotMeasured
 from deploy.local.ports import HOST, answers
 from deploy.local.rabbitmq import Node, NodePorts
-from deploy.rabbitmq.definitions import render, render_permissions, render_topology
+from deploy.rabbitmq.definitions import render, render_topology
 from deploy.rabbitmq.users import permissions
 from tests.ports import free_ports
 
@@ -142,19 +141,10 @@ class Broker:
 
         Raise ``AssertionError`` for any answer that is not a success.
         """
-        credentials = base64.b64encode(f"admin:{self.passwords['admin']}".encode()).decode()
-        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
-        connection = HTTPConnection(HOST, self.node.ports.management, timeout=30)
         try:
-            connection.request(
-                method, path, json.dumps(body) if body is not None else None, headers
-            )
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        assert answer.status < 300, f"{method} {path}: {answer.status} {content!r}"
-        return json.loads(content) if content else None
+            return self._management.request(method, path, body)
+        except NotMeasured as refused:
+            raise AssertionError(str(refused)) from refused
 
     @contextmanager
     def vhost(self, *, topology: bool = True) -> Iterator[VirtualHost]:
@@ -165,19 +155,20 @@ class Broker:
         which it is still recovering may end up unable to dead-letter, or to declare any that do.
         """
         name = f"test-{secrets.token_hex(4)}"
-        path = quote(name, safe="")
         starts = self._starts
-        self.request("PUT", f"/api/vhosts/{path}")
+        self._management.make_vhost(name, SUBSTATIONS)
         try:
-            allowed = render_permissions(name, permissions(SUBSTATIONS))
-            self.request("POST", "/api/definitions", allowed)
             if topology:
-                self.request("POST", f"/api/definitions/{path}", render_topology())
+                self._management.declare(name, render_topology())
                 self.declared()
             yield VirtualHost(self, name)
         finally:
             if self._server is not None and self._starts == starts:
-                self.request("DELETE", f"/api/vhosts/{path}")
+                self._management.drop_vhost(name)
+
+    @property
+    def _management(self) -> Management:
+        return Management(self.node.ports.management, self.passwords["admin"])
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         environment = {"PATH": os.environ["PATH"], **self.node.environment()}

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
 
+from tests import servers, workers
 from tests.broker import Broker, VirtualHost
+from tests.examples import examples
 from tests.fake_broker import raise_violations
 
 # a busy machine may take any time over one example; pytest's own limit ends what hangs
-settings.register_profile("grid", deadline=None)
+settings.register_profile("grid", examples())
 settings.load_profile("grid")
+
+GUARD: Final = servers.Guard()
+sys.addaudithook(GUARD)
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by marker, and told to other workers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a server; in a worker, group and order the tests."""
+    servers.mark(items)
+    if hasattr(config, "workerinput"):
+        workers.spread(items)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there by now out of every garbage collection: it stays until the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let only marked tests, and the fixtures that they ask for, start a server."""
+    GUARD.unmarked = None if servers.is_marked(item) else item.nodeid
+    try:
+        return (yield)
+    finally:
+        GUARD.unmarked = None
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.api.bench import FULL, PROBLEM, Bench, problem
+from tests.api.harness import FULL, PROBLEM, Bench, problem
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from api.middleware import SECURITY_HEADERS
 from api.settings import ApiSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
-from tests.api.bench import Answer, Bench, problem
+from tests.api.harness import Answer, Bench, problem
 
 KEY = "a fleet's key"
 KEYS = auth.parse_keys(f"fleet client {sha256(KEY.encode()).hexdigest()}")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api import middleware
-from tests.api.bench import JSON, REQUESTS, Bench, problem
+from tests.api.harness import JSON, REQUESTS, Bench, problem
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from grid.events import SUBSTATIONS, Counts, Event, State
-from tests.api.bench import AT, Bench, assigned, problem
+from tests.api.harness import AT, Bench, assigned, problem
 
 
 async def test_get_job_shows_states_times_and_decision() -> None:

@@ -23,7 +23,7 @@ from grid.amqp import Outcome
 from grid.errors import BrokerUnavailable
 from grid.events import SUBSTATIONS, Event, State
 from grid.trace import Trace
-from tests.api.bench import AT, FULL, JSON, REQUESTS, Bench, assigned
+from tests.api.harness import AT, FULL, JSON, REQUESTS, Bench, assigned
 from tests.fake_broker import turns
 
 TRACE = Trace("1" * 32, "2" * 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from tests.api.bench import Bench
+from tests.api.harness import Bench
 
 
 async def test_docs_page_shows_every_operation_and_loads_nothing() -> None:

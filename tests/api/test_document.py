@@ -23,7 +23,8 @@ from schemathesis.generation import GenerationMode
 
 from api import auth
 from grid import messages
-from tests.api.bench import JSON, Answer, Bench, problem
+from tests.api.harness import JSON, Answer, Bench, problem
+from tests.examples import examples
 from tests.grid.strategies import json_values
 
 KEY: Final = "the depot's key"
@@ -43,9 +44,12 @@ LEAP_YEAR: Final = "2996"
 NO_BREAK_SPACE: Final = "\u00a0"
 
 Ask = Callable[..., Answer]
-thorough = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+GENEROUS: Final = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+
+def thorough(usual: int = 60) -> settings:
+    """Return the settings of a property that draws what the document describes."""
+    return settings(examples(usual), suppress_health_check=GENEROUS)
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def test_api_accepts_what_the_document_allows(method: str, path: str) -> None:
     with serving() as ask:
 
         @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
-        @thorough
+        @thorough()
         def check(case: Case[Any]) -> None:
             where = path.format(**case.path_parameters)
             query = f"?{urlencode(case.query)}" if case.query else ""
@@ -142,7 +146,7 @@ def test_api_accepts_exactly_the_field_values_of_the_document(
         @example("departure_time", "2996-12-31T23:59:60Z")
         @example("priority", 9.0)
         @example("limit", 1_000_001)
-        @settings(thorough, max_examples=600)
+        @thorough(600)
         def check(field: str, value: object) -> None:
             try:
                 text = json.dumps({field: value}, allow_nan=False)
@@ -181,7 +185,7 @@ def test_api_accepts_exactly_the_query_parameters_of_the_document() -> None:
         @example("limit", "5.0")
         @example("limit", "\u0665")
         @example("status", "null")
-        @settings(thorough, max_examples=300)
+        @thorough(300)
         def check(name: str, text: str) -> None:
             number = int(text) if re.fullmatch(r"[0-9]+", text) else text
             answer = ask("GET", f"/charges?{name}={quote(text, safe='')}", None, [BEARER])
@@ -199,7 +203,7 @@ def test_api_accepts_exactly_the_headers_of_the_document() -> None:
     with serving() as ask:
 
         @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300))
-        @thorough
+        @thorough()
         def check(text: str) -> None:
             text = text.strip()  # as any header is
             answer = ask("POST", "/charge", None, [("Idempotency-Key", text), BEARER])

@@ -17,7 +17,7 @@ from grid import events
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS, Event, State
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
-from tests.api.bench import AT, Bench
+from tests.api.harness import AT, Bench
 from tests.grid.strategies import json_values
 
 KINDS = st.sampled_from([*State, SUBSTATIONS])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.api.bench import JSON, REQUESTS, Bench, problem
+from tests.api.harness import JSON, REQUESTS, Bench, problem
 
 KEY = ("Idempotency-Key", "a")
 

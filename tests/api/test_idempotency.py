@@ -15,7 +15,7 @@ from grid import messages, topology
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.messages import valid_job_id
-from tests.api.bench import AT, Bench
+from tests.api.harness import AT, Bench
 
 REQUESTS = topology.REQUESTS
 BUS = {"vehicle_id": "bus-7", "priority": 3, "eligible_substations": ["s1", "s2"]}

@@ -8,7 +8,7 @@ import pytest
 
 from grid import messages
 from grid.amqp import Outcome
-from tests.api.bench import REQUESTS, Bench, problem
+from tests.api.harness import REQUESTS, Bench, problem
 
 
 async def test_list_is_accepted_and_published_in_its_order() -> None:

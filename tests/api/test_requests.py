@@ -10,7 +10,7 @@ import pytest
 
 from grid import messages
 from grid.events import SUBSTATIONS, Event, State
-from tests.api.bench import AT, FULL, JSON, REQUESTS, Bench, assigned, problem
+from tests.api.harness import AT, FULL, JSON, REQUESTS, Bench, assigned, problem
 from tests.fake_broker import turns
 
 

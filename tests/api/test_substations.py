@@ -16,7 +16,7 @@ from grid import controls, topology
 from grid.amqp import Outcome
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.events import SUBSTATIONS, Event
-from tests.api.bench import AT, JSON, PROBLEM, Answer, Bench, problem
+from tests.api.harness import AT, JSON, PROBLEM, Answer, Bench, problem
 
 CONTROLS = topology.CONTROLS
 SECRET, CLIENT = "the-depots-kéy", "the-fleets-key"

@@ -14,7 +14,7 @@ from grid import event_log, topology
 from grid.amqp import Outcome, Publication
 from grid.events import Event, State
 from grid.messages import ChargeRequest
-from tests.api.bench import AT, REQUESTS, Bench, problem
+from tests.api.harness import AT, REQUESTS, Bench, problem
 from tests.fake_broker import turns
 
 

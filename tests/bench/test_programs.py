@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import broker_settings, counts, machine, relay
 from bench.__main__ import ON_REQUEST, PARTS, main, measure
-from bench.node import ARGUMENTS, Change, RabbitMQ, environment, rabbitmq
+from bench.node import ARGUMENTS, Change, RabbitMQ, environment
 from bench.processes import NotMeasured
 from bench.report import Part, render
 from bench.sizes import Sizes
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bench"), pytest.mark.timeout(300)]
 TINY = Sizes(
     quick=True,
     rounds=1,
@@ -38,13 +37,6 @@ TINY = Sizes(
 )
 # parts of RabbitMQ have no process of their own, and not every service publishes or receives
 WITHOUT = {("relay", relay.SHOVEL)}
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """Run a node for all parts."""
-    with rabbitmq(tmp_path_factory.mktemp("node")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", [*PARTS, "messages"])

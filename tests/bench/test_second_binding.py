@@ -9,20 +9,13 @@ from urllib.parse import quote
 
 import pytest
 
-from bench.node import RabbitMQ, VirtualHost, rabbitmq
+from bench.node import RabbitMQ, VirtualHost
 from bench.queues import Bound, up
 from grid import topology
 from grid.amqp import Outcome, Publisher, StreamReader, settle
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bench"), pytest.mark.timeout(120)]
 LAST = b"last"
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """Run a node for all tests."""
-    with rabbitmq(tmp_path_factory.mktemp("node") / "rabbitmq") as running:
-        yield running
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def config(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield found
 
 
+@pytest.mark.integration
 def test_prometheus_is_ready_once_it_has_every_target_and_the_rules(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
@@ -85,6 +86,7 @@ def test_prometheus_is_ready_once_it_has_every_target_and_the_rules(
         until(lambda: lacks() == "it has 0 of 1 targets of substation north: see its log")
 
 
+@pytest.mark.integration
 def test_prometheus_without_rules_or_with_a_target_down_is_not_ready(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:

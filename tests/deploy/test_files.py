@@ -216,6 +216,7 @@ def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
     return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
 
 
+@pytest.mark.integration
 def test_prometheus_jobs_are_the_same_with_and_without_containers(tmp_path: Path) -> None:
     """The jobs are the same, with this machine's addresses, and Prometheus accepts the file."""
     targets = tmp_path / "substations.json"

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from itertools import count
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 from pika import BlockingConnection, URLParameters
 from pika.exceptions import ChannelClosedByBroker
 
+from deploy.rabbitmq.definitions import VHOST
 from deploy.rabbitmq.disk import FREE_LIMIT
 from deploy.rabbitmq.live import OwnBroker
 from grid import topology
 from grid.amqp import Outcome, Publisher, declare_topology
 from grid.errors import BrokerUnavailable
-from tests.broker import SUBSTATIONS, Broker
+from tests.broker import SUBSTATIONS, Broker, VirtualHost
 from tests.grid.links import Recorder, Seen, eventually, running
 from tests.small_disk import MEGABYTE, SmallDiskBroker, small_disk
 
@@ -134,13 +136,14 @@ async def test_rabbitmq_stops_publishers_before_its_disk_is_full(small: SmallDis
         await eventually(lambda: load.confirmed <= set(requests.ids), "all confirmed are there")
 
 
-async def load_definitions(broker: Broker) -> None:
+async def load_definitions(vhost: VirtualHost) -> None:
     """Make what is missing as `make up` does at a node of ours."""
+    broker = vhost.broker
     own = OwnBroker(broker.node.ports.management, broker.passwords, SUBSTATIONS)
     await asyncio.to_thread(own.load)
 
 
-async def declare(broker: Broker) -> None:
+async def declare(vhost: VirtualHost) -> None:
     """Make what is missing as `python -m grid declare` does at another one.
 
     Again until it goes well: a node that has just started has its streams a moment later.
@@ -148,31 +151,57 @@ async def declare(broker: Broker) -> None:
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:
-                return await declare_topology([broker.url()], Seen())
+                return await declare_topology([vhost.url()], Seen())
             except BrokerUnavailable:
                 await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("make_again", [load_definitions, declare])
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VirtualHost, VirtualHost]]:
+    """Run a node with two virtual hosts whose requests it cannot open; the first one is ``/``."""
+    with (
+        closing(Broker(tmp_path_factory.mktemp("broken"))) as broker,
+        started(broker).vhost() as second,
+    ):
+        both = VirtualHost(broker, VHOST), second
+        for each in both:
+            asyncio.run(publish(each, MESSAGES))
+        lose_first_segments(broker, both)
+        yield both
+
+
+def started(broker: Broker) -> Broker:
+    """Start a node, and return it."""
+    broker.start()
+    return broker
+
+
+@pytest.mark.xdist_group("broken queues")
+@pytest.mark.parametrize(
+    ("number", "make_again"),
+    [
+        pytest.param(0, load_definitions, id="load_definitions"),
+        pytest.param(1, declare, id="declare"),
+    ],
+)
 async def test_broken_rabbitmq_queue_can_be_deleted_and_declared_again(
-    tmp_path: Path, make_again: Callable[[Broker], Awaitable[None]]
+    broken: tuple[VirtualHost, VirtualHost],
+    number: int,
+    make_again: Callable[[VirtualHost], Awaitable[None]],
 ) -> None:
     """As docs/reliability.md has it; without, what is published there is refused for good."""
-    with closing(Broker(tmp_path)) as broker:
-        await asyncio.to_thread(broker.start)
-        await publish(broker, MESSAGES)
-        await asyncio.to_thread(lose_first_segment, broker)
-        with pytest.raises((BrokerUnavailable, TimeoutError)):
-            await publish(broker, 1)
-        queue = f"/api/queues/%2F/{topology.REQUESTS}"
-        await asyncio.to_thread(broker.request, "DELETE", queue)
-        await make_again(broker)
-        await publish(broker, 1)
+    vhost = broken[number]
+    with pytest.raises((BrokerUnavailable, TimeoutError)):
+        await publish(vhost, 1)
+    queue = f"/api/queues/{quote(vhost.name, safe='')}/{topology.REQUESTS}"
+    await asyncio.to_thread(vhost.broker.request, "DELETE", queue)
+    await make_again(vhost)
+    await publish(vhost, 1)
 
 
-async def publish(broker: Broker, number: int) -> None:
+async def publish(vhost: VirtualHost, number: int) -> None:
     """Publish so many requests, all of them confirmed; ends with an error where they are not."""
-    async with running(Publisher("p", [broker.url("load_test")], Seen())) as publisher:
+    async with running(Publisher("p", [vhost.url("load_test")], Seen())) as publisher:
         confirmed = (
             publisher.confirmed(*REQUESTS_TO, b"{}", id=str(each), timeout=20)
             for each in range(number)
@@ -180,33 +209,39 @@ async def publish(broker: Broker, number: int) -> None:
         await asyncio.gather(*confirmed)
 
 
-def wait_until_open(broker: Broker) -> None:
+def wait_until_open(vhosts: Iterable[VirtualHost]) -> None:
     """Wait until every queue answers: 3.10 that is stopped before may never open a stream again."""
     until = time.monotonic() + TIMEOUT
-    left = [each.name for each in topology.QUEUES]
-    with closing(BlockingConnection(URLParameters(broker.url()))) as connection:
-        while left:
-            try:
-                connection.channel().queue_declare(left[-1], passive=True)
-            except ChannelClosedByBroker:
-                assert time.monotonic() < until, f"{left} cannot be opened"
-                time.sleep(0.2)
-            else:
-                left.pop()
+    for vhost in vhosts:
+        left = [each.name for each in topology.QUEUES]
+        with closing(BlockingConnection(URLParameters(vhost.url()))) as connection:
+            while left:
+                try:
+                    connection.channel().queue_declare(left[-1], passive=True)
+                except ChannelClosedByBroker:
+                    assert time.monotonic() < until, f"{left} cannot be opened"
+                    time.sleep(0.2)
+                else:
+                    left.pop()
 
 
-def lose_first_segment(broker: Broker) -> None:
-    """Have the node start again with a gap in the log of its largest queue.
+def lose_first_segments(broker: Broker, vhosts: Collection[VirtualHost]) -> None:
+    """Have the node start again with a gap in the log of the largest queue of each virtual host.
 
     As a full disk leaves it: ``gap_between_snapshot_and_first_index``.
     """
-    wait_until_open(broker)
+    wait_until_open(vhosts)
     broker.restart()  # which writes all of its write-ahead log to the segments
-    wait_until_open(broker)
+    wait_until_open(vhosts)
     broker.stop()
-    folders = (broker.node.folder / "data").glob("*/quorum/*/*/")
-    largest = max(folders, key=lambda each: len(list(each.glob("*.segment"))))
-    first, *others = sorted(largest.glob("*.segment"))
-    assert others, "the queue has one segment only"
-    first.unlink()
+    by_size = sorted(
+        (
+            sorted(each.glob("*.segment"))
+            for each in (broker.node.folder / "data").glob("*/quorum/*/*/")
+        ),
+        key=len,
+    )
+    for first, *others in by_size[-len(vhosts) :]:
+        assert others, "the queue has one segment only"
+        first.unlink()
     broker.start()

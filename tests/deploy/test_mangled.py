@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from deploy import stack
-from tests.deploy.clones import own_ports
+from tests.deploy.clones import Clone, own_ports
 from tests.deploy.copies import copy_project
 
 STATE_FILE: Final = {"mode": "local", "ports": dict(stack.PORTS), "settings": {}, "listening": []}
@@ -69,7 +69,8 @@ def project(tmp_path: Path) -> Iterator[Path]:
     for name in (".run", ".secrets"):
         (folder / name).mkdir()
     yield folder
-    call(folder, "deploy.local", "down")
+    if Clone(folder, {}).processes():
+        call(folder, "deploy.local", "down")
 
 
 def call(

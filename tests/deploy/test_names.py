@@ -97,6 +97,7 @@ def run(program: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", GOOD)
 def test_folder_name_does_not_appear_in_any_configuration(
     name: str, tmp_path: Path, ports: dict[str, str]
@@ -165,6 +166,7 @@ def test_unusable_folder_is_refused_at_once(name: bytes, words: str, tmp_path: P
         assert not (folder / ".venv").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["a[1]b", "a*b", "q?", "back\\slash", "100% it's 充電"])
 def test_targets_file_elsewhere_may_have_any_name(name: str, tmp_path: Path) -> None:
     """Prometheus takes a file's name for a pattern: it is told of a link."""

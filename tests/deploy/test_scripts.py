@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from tests.deploy.copies import copy_project
+from tests.examples import ARE_FEW
 
 NOBODY: Final = 65534
 PIP: Final = {
@@ -82,7 +83,8 @@ ALL: Final = {
     if kind not in ALONE
     for name, value in variables.items()
 }
-CASES: Final = {**HOSTILE, "all together": ALL}
+TOGETHER: Final = "all together"
+CASES: Final = {**HOSTILE, TOGETHER: ALL}
 
 
 class Place:
@@ -137,7 +139,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", [*sorted(ALONE), TOGETHER] if ARE_FEW else CASES)
 def test_scripts_ignore_exported_shell_settings(kind: str, place: Place) -> None:
     """Nothing runs, says status; clean removes what is the project's, and nothing else."""
     variables = CASES[kind]

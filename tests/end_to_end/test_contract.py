@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 KEY = "the-depots-key"
 LINE = f"depot operator {sha256(KEY.encode()).hexdigest()}"
-EXAMPLES = "25"  # of each kind, for each operation
+EXAMPLES = "15"  # of each kind, for each operation
 SECONDS = 150
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from grid import events, messages
 from grid.controls import MAX_LIMIT, Availability, Control, Message
 from grid.events import Counts, Event, State
 from grid.messages import ChargeRequest
+from tests.examples import examples
 
 # how long one example takes says nothing on a busy machine
-THOROUGH = settings(deadline=None, max_examples=200)
+THOROUGH = examples(200)
 
 job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}", fullmatch=True)
 substation_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True)

@@ -10,6 +10,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from grid.events import Counts
 from scheduling.observations import DOUBT_SECONDS
 from scheduling.readings import Reading
+from tests.examples import examples
 from tests.scheduling.world import CONNECTORS, A, World
 
 BACKGROUND_KW = 3.0
@@ -176,5 +177,5 @@ class Drift(World):
         self.is_the_truth_once_all_is_heard()
 
 
-Drift.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Drift.TestCase.settings = settings(examples(200), stateful_step_count=60)
 TestDrift = Drift.TestCase

@@ -7,13 +7,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from load_test.simulate.policies import POLICIES
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
 from scheduling.policies import LeastLoaded
+from tests.examples import examples
 from tests.scheduling import oracle
 from tests.scheduling.histories import (
     CHANGES,
@@ -68,7 +69,7 @@ def test_decision_does_not_change_the_load_tracker(
     assert known(table.tracker) == before
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(CHANGES, POWERS, NAMED)
 def test_candidate_table_follows_any_history(
     changes: list[Change], requested: float, allowed: list[str]

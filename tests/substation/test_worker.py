@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from grid.messages import ChargeRequest
 from substation import worker as module
 from substation.station import Station
 from substation.worker import CHARGING_WAIT_SECONDS, DELIVERY_COUNT, Worker
+from tests.examples import examples
 from tests.fake_broker import FakeConsumer, FakePublisher, raise_violations, turns
 
 AT = 1_000.0
@@ -380,7 +381,7 @@ async def test_worker_session_times_follow_the_settings() -> None:
 STEP = st.sampled_from(["job", "job", "copy", "break", "turn", "turn", "record", "record", "bad"])
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(STEP, max_size=50), st.integers(1, 4))
 def test_worker_charges_each_job_once_in_any_order_of_events(steps: list[str], room: int) -> None:
     """Copies, broken links and slow records in any order: each job is charged once, then acked."""

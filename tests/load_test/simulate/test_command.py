@@ -12,7 +12,7 @@ import pytest
 
 from load_test import cli
 
-SMALL = ["simulate", "--jobs", "2000", "--periods", "0,1,7s"]
+SMALL = ["simulate", "--jobs", "500", "--periods", "0,1,7s"]
 
 
 def test_simulate_prints_a_table_and_writes_the_same_as_json(
@@ -24,7 +24,7 @@ def test_simulate_prints_a_table_and_writes_the_same_as_json(
     assert cli.main([*SMALL, *more], {}) == cli.OK
     about, *lines = capsys.readouterr().out.splitlines()
     assert about == (
-        "2,000 jobs, 8 connectors at 8 substations, utilisation 0.9, mean session 3.50 s, seed 0"
+        "500 jobs, 8 connectors at 8 substations, utilisation 0.9, mean session 3.50 s, seed 0"
     )
     assert " ".join(lines[0].split()) == "policy T mean wait p99 wait ÷ floor misroutes spread"
     assert [line.split()[0] for line in lines[1:]] == [
@@ -60,7 +60,7 @@ def test_simulate_json_contains_its_inputs(tmp_path: Path) -> None:
         ],
     }
     assert found["demand"] == {
-        "jobs": 2000,
+        "jobs": 500,
         "utilisation": 0.9,
         "durations": {"low": 2, "high": 5},
         "burst": 1,
@@ -202,7 +202,7 @@ def test_simulate_exits_2_on_wrong_usage(
 def test_simulate_applies_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     """Each changes the figures, or names the substations."""
     tables = set()
-    base = ["simulate", "--jobs", "800", "--periods", "1"]
+    base = ["simulate", "--jobs", "200", "--periods", "1"]
     for more in (
         [],
         ["--seed", "1"],
@@ -222,6 +222,6 @@ def test_simulate_applies_every_option(capsys: pytest.CaptureFixture[str]) -> No
     ):
         assert cli.main([*base, *more], {}) == cli.OK
         about, figures = capsys.readouterr().out.split("\n", 1)
-        assert about.startswith("800 jobs, ")
+        assert about.startswith("200 jobs, ")
         tables.add(figures)
     assert len(tables) == 15
