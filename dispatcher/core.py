@@ -145,7 +145,7 @@ class Core:
         self._overdue = OverdueJobs(self.index)
         self._overflow = RequeueOverflow(self._wait_queue)
         self._unsettled = Unsettled()
-        self._begun = self._stopping = self._route_due = False
+        self._begun = self._stopping = self._route_due = self._log_due = False
         self._at = Moment(0.0, 0.0, 0, certain=False)  # of the input that is handled
         self._commands: list[Command] = []  # that it leads to
         self._handlers: dict[type[Input], Callable[[Any], None]] = {
@@ -275,13 +275,18 @@ class Core:
             self._judge(delivery)
         else:
             self._held[needs].hold(delivery)
-            self._route_soon()  # which has the log read for all that this turn brings
+            self._read_log_soon()
 
     def _on_log_read(self, input: LogRead) -> None:
         held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
         self._judge_held(held.release())
         if held.waits:
-            self._route_soon()
+            self._read_log_soon()
+
+    def _read_log_soon(self) -> None:
+        """Have the log read, once for all requests that this turn of the loop brings."""
+        self._log_due = True
+        self._route_soon()
 
     def _read_log_for_held(self) -> None:
         for needs, held in self._held.items():
@@ -358,13 +363,16 @@ class Core:
 
     def _on_route(self, _: Route) -> None:
         self._route_due = False
-        self._read_log_for_held()
+        if self._log_due:
+            self._log_due = False
+            self._read_log_for_held()
         if self.deciding and self._at.certain:
             self._route()
 
     def _route(self) -> None:
         """Assign the waiting jobs for which there is capacity, and publish them."""
-        self._resend_in_doubt()
+        if self._in_doubt:
+            self._resend_in_doubt()
         for job in self._wait_queue.pop_departed(self._at.clock):
             self._expire(job)
         settling = self._tracker.settling(self._at.now)
@@ -372,7 +380,7 @@ class Core:
             self._tracker.end_settling()
             self._schedule()
         self._publish_placed()
-        if settling or self._scheduler.capacity_left:
+        if self._wait_queue and (settling or self._scheduler.capacity_left):
             for job in self._overflow.due(self._prefetch, self._at.now):
                 self._requeue(job)
 

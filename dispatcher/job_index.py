@@ -57,6 +57,10 @@ class JobIndex:
         """Return how many jobs are remembered."""
         return len(self._records)
 
+    def __contains__(self, job: str) -> bool:
+        """Return whether anything is known of a job."""
+        return job in self._records
+
     # what this dispatcher did
 
     def note_sent(self, job: str, substation: str, at: float, replays: int = 0) -> None:

@@ -77,21 +77,13 @@ class Recognition:
         self, request: ChargeRequest, delivery: Delivery, in_hand: Job | None, now: float
     ) -> Judgement:
         """Return what is to be done with a request from ``charge.requests``."""
-        if in_hand is not None and in_hand.state is not JobState.REQUEUING:
-            if in_hand.is_ours:
-                return Judgement(Action.DROP, "its job is in hand")
-            elsewhere = self._known_there(self._index.last_known_at(request.id), now)
-            if elsewhere in (None, in_hand.substation):
-                return Judgement(Action.ATTACH, "its first delivery went with a link")
-        elif in_hand is None and (why := self._why_over(request, delivery)):
+        if in_hand is not None:
+            return self._of_job_in_hand(request, delivery, in_hand, now)
+        if not is_copy(delivery) and request.id not in self._index:
+            return Judgement(Action.DECIDE, "nothing is known of its job")
+        if why := self._why_over(request, delivery):
             return Judgement(Action.DROP, why)
-        elif in_hand is not None and in_hand.is_ours:
-            # it was requeued, and is here before the confirm
-            return Judgement(Action.DECIDE, "it was requeued from here")
-        where = self._sent_before(request, delivery, now)
-        if where is None:
-            return Judgement(Action.DECIDE, "its job is nowhere")
-        return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
+        return self._decide_or_resend(request, delivery, now)
 
     def reclaimed(
         self, request: ChargeRequest, substation: str, in_hand: Job | None, now: float
@@ -106,6 +98,28 @@ class Recognition:
         if where == substation or (known := self._known_there(where, now)) is None:
             return Judgement(Action.DECIDE, "its substation does not take it")
         return Judgement(Action.RESEND, "another dispatcher sent it there", known)
+
+    def _of_job_in_hand(
+        self, request: ChargeRequest, delivery: Delivery, in_hand: Job, now: float
+    ) -> Judgement:
+        if in_hand.state is JobState.REQUEUING:
+            if in_hand.is_ours:  # this is the copy, before its confirm
+                return Judgement(Action.DECIDE, "it was requeued from here")
+        elif in_hand.is_ours:
+            return Judgement(Action.DROP, "its job is in hand")
+        else:
+            elsewhere = self._known_there(self._index.last_known_at(request.id), now)
+            if elsewhere in (None, in_hand.substation):
+                return Judgement(Action.ATTACH, "its first delivery went with a link")
+        return self._decide_or_resend(request, delivery, now)
+
+    def _decide_or_resend(
+        self, request: ChargeRequest, delivery: Delivery, now: float
+    ) -> Judgement:
+        where = self._sent_before(request, delivery, now)
+        if where is None:
+            return Judgement(Action.DECIDE, "its job is nowhere")
+        return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
 
     def _why_over(self, request: ChargeRequest, delivery: Delivery) -> str:
         """Return why a request needs nothing more; empty where it does.
