@@ -73,6 +73,7 @@ lint: ## style, types, and who may import whom
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
+	@$(PYTHON) -m tests.language
 	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
