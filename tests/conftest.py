@@ -17,7 +17,6 @@ from tests.broker import Broker, VirtualHost
 from tests.examples import examples
 from tests.fake_broker import raise_violations
 
-# a busy machine may take any time over one example; pytest's own limit ends what hangs
 settings.register_profile("grid", examples())
 settings.load_profile("grid")
 

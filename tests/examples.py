@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 USUAL: Final = 100  # Hypothesis's own
 FEW: Final = 5  # times fewer
@@ -21,7 +21,9 @@ AT_LEAST: Final = 1 if ARE_FEW else int(WANTED or "1")
 def examples(usual: int = USUAL) -> settings:
     """Return the settings of a property that is usually tried with so many examples."""
     number = usual // FEW if ARE_FEW else max(usual, AT_LEAST)
-    return settings(deadline=None, max_examples=number)
+    # a busy machine may take any time over one example; pytest's own limit ends what hangs
+    slow = [HealthCheck.too_slow]
+    return settings(deadline=None, max_examples=number, suppress_health_check=slow)
 
 
 def jobs(usual: int, least: int = 0) -> int:
