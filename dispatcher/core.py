@@ -92,9 +92,11 @@ if TYPE_CHECKING:
 
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
-SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
-IN_DOUBT: Final = "sent again where it was sent when a link to RabbitMQ broke"
-NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
+SENT_AGAIN: Final = "sent again to the substation that another dispatcher had sent it to"
+IN_DOUBT: Final = (
+    "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
+)
+NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
 
 
@@ -328,7 +330,7 @@ class Core:
             if end is not None:  # who sent the request again may not know of it
                 self._do(WriteEvent(end))
         trace = carried(delivery.headers, self._chance)
-        self._do(LogJob(request.id, trace, f"the request is not decided on again: {why}"))
+        self._do(LogJob(request.id, trace, f"the request is dropped: {why}"))
         self._do(Ack(delivery))
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:

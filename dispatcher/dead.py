@@ -13,7 +13,9 @@ from grid import messages, parking, topology
 from grid.amqp import Delivery
 from grid.errors import MalformedMessage
 
-NO_DEATH: Final = parking.Death("", parking.UNKNOWN, f"nobody said why it came to {topology.DEAD}")
+NO_DEATH: Final = parking.Death(
+    "", parking.UNKNOWN, f"its headers do not say why it came to {topology.DEAD}"
+)
 
 
 class DeadLetters:

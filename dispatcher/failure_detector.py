@@ -13,9 +13,9 @@ from math import inf
 from typing import Final, NamedTuple
 
 DEAD_LOOKS: Final = 2  # in a row: one may fall between a consumer's end and its successor
-DEAD: Final = "neither its page nor a consumer of its queue is there"
+DEAD: Final = "its page cannot be read, and its queue has no consumer"
 UNREACHABLE: Final = "its page has not been readable for {:g} s"
-UNSERVED: Final = "nobody has taken the jobs in its queue for {:g} s"
+UNSERVED: Final = "its queue has had no consumer for {:g} s"
 
 
 class Look(NamedTuple):

@@ -102,7 +102,7 @@ class LogReader:
         try:
             events = event_log.read(body, writer)
         except MalformedMessage as error:
-            log.warning("passed over in the event log: %s", error)
+            log.warning("skipped a message of the event log: %s", error)
             return
         for mark in self._marks:
             for event in events:

@@ -252,4 +252,4 @@ class QueueKeeper:
         self._tracker.refuse(name, problem, self._now())
         if self._problems.get(name) != problem:
             self._problems[name] = problem
-            log.warning("nothing goes to %s: %s", name, problem)
+            log.warning("substation %s is not eligible: %s", name, problem)

@@ -257,7 +257,7 @@ class Reclaimer:
     def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         if name not in self._taken:
             self._taken[name] = 0
-            log.warning("taking back the jobs that wait for %s: %s", name, evacuation.why)
+            log.warning("reclaiming the jobs that wait for %s: %s", name, evacuation.why)
         taken = self._work.reclaim(name, delivery)
         if taken:
             self._jobs.handed[delivery] = name
@@ -271,11 +271,11 @@ class Reclaimer:
 
     def _finish(self, name: str) -> None:
         if (taken := self._taken.pop(name, None)) is not None:
-            log.warning("took back %d jobs that waited for %s", taken, name)
+            log.warning("reclaimed %d jobs that waited for %s", taken, name)
 
     def _log_problem(self, problem: str) -> None:
         if problem and problem != self._problem:
-            log.warning("no jobs are taken back: %s", problem)
+            log.warning("no jobs are reclaimed: %s", problem)
         self._problem = problem
 
 

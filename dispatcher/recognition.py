@@ -90,7 +90,7 @@ class Recognition:
             return Judgement(Action.DECIDE, "it was requeued from here")
         where = self._sent_before(request, delivery, now)
         if where is None:
-            return Judgement(Action.DECIDE, "its job is nowhere")
+            return Judgement(Action.DECIDE, "no substation has its job")
         return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
 
     def reclaimed(

@@ -153,7 +153,7 @@ class Reconciler:
             except BrokerUnavailable as error:
                 problem = str(error)
             if problem and problem != said:
-                log.warning("missing requests are not looked for: %s", problem)
+                log.warning("cannot look for missing requests: %s", problem)
             said = problem
 
     async def look(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
@@ -261,8 +261,8 @@ class Reconciler:
             self._metrics.reconciled.labels(what).inc(count)
         if outcomes:
             log.warning(
-                "%d accepted requests were in no queue and in nobody's hands: somebody deleted or "
-                "purged a queue, or RabbitMQ lost it. %s",
+                "%d accepted requests were in no queue, and held by no dispatcher: a queue was "
+                "deleted, purged or lost. %s",
                 outcomes.total(),
                 ", ".join(f"{what}: {count}" for what, count in sorted(outcomes.items())),
             )
@@ -277,7 +277,7 @@ class Reconciler:
         if not requests or not self._work.is_active:
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
-        log.warning("%d jobs are sent to their substations once more: none began", len(requests))
+        log.warning("sending %d jobs to their substations again: none has begun", len(requests))
         for job, request in requests.items():
             self._missing_since.pop(job, None)
             self._metrics.reconciled.labels(SENT_AGAIN).inc()

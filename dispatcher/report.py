@@ -124,9 +124,9 @@ class Announcer:
             return
         self._said[substation] = kind
         if problem is None:
-            log.info("%s can be chosen again", substation)
+            log.info("substation %s is eligible again", substation)
         else:
-            log.log(level, "nothing goes to %s: %s", substation, problem)
+            log.log(level, "substation %s is not eligible: %s", substation, problem)
 
 
 def _without_age(candidate: Candidate) -> Candidate:

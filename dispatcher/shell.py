@@ -59,9 +59,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
 LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written
 SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; beyond, the log says so
-NOT_READ: Final = (
-    "%d requests that were delivered again wait: the event log is not read up to them yet"
-)
+NOT_READ: Final = "%d redelivered requests wait until the event log is read up to their delivery"
 
 ReadEvents = Callable[[], Coroutine[Any, Any, None]]
 TakesJobs = Callable[[str], Coroutine[Any, Any, bool]]

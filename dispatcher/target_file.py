@@ -78,5 +78,5 @@ class TargetFile:
 
     def _say(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:
-            log.error("%s is not taken over: %s", self._path, problem)
+            log.error("the target file %s is not applied: %s", self._path, problem)
         self.problem = problem

@@ -43,7 +43,7 @@ class Bench:
         (REJECTED, b"{", "rejected", "had a consumer that rejected it: the body is not JSON", "s1"),
         (REJECTED, body("j1"), "rejected", "substation.s1 had a consumer that rejected it", "s1"),
         (TOO_OFTEN, b"{", "delivery limit", "again and again, always in vain", ""),
-        (None, b"{", "unknown", "nobody said why it came to charge.dead", ""),
+        (None, b"{", "unknown", "its headers do not say why it came to charge.dead", ""),
     ],
 )
 async def test_it_is_parked_with_the_reason(

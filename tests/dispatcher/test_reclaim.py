@@ -261,8 +261,8 @@ async def test_a_broker_that_refuses_is_told_once_and_tried_again(
             bench.taker.problem = ""
             await eventually(lambda: bench.jobs() == ["a"], "it is taken back")
     said = [each.getMessage() for each in caplog.records]
-    wrong = [each for each in said if each.startswith("no jobs are taken back")]
-    assert wrong == ["no jobs are taken back: cannot take from substation.s1: it is locked"]
+    wrong = [each for each in said if each.startswith("no jobs are reclaimed")]
+    assert wrong == ["no jobs are reclaimed: cannot take from substation.s1: it is locked"]
 
 
 async def test_it_says_when_it_begins_and_how_many_there_were(
@@ -277,9 +277,9 @@ async def test_it_says_when_it_begins_and_how_many_there_were(
             bench.kill("s1")
             await bench.rounds(8)
     assert [each.getMessage() for each in caplog.records] == [
-        "taking back the jobs that wait for s1: "
-        "neither its page nor a consumer of its queue is there",
-        "took back 4 jobs that waited for s1",
+        "reclaiming the jobs that wait for s1: "
+        "its page cannot be read, and its queue has no consumer",
+        "reclaimed 4 jobs that waited for s1",
     ]
 
 
@@ -295,7 +295,7 @@ async def test_it_says_how_many_there_were_when_the_substation_is_back(
             await bench.rounds()
             bench.state("s1", reachable=True, consumers=1)
             await bench.rounds()
-    assert caplog.records[-1].getMessage() == f"took back {BOUND} jobs that waited for s1"
+    assert caplog.records[-1].getMessage() == f"reclaimed {BOUND} jobs that waited for s1"
     assert len(bench.taker.queues["s1"]) == 8 - BOUND
 
 

@@ -75,9 +75,9 @@ def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> Non
     for problem in (None, None, "away", "away", None, None, "away"):
         announcer.look([candidate(problem)], blind=False)
     assert said == [
-        "WARNING nothing goes to s1: away",
-        "INFO s1 can be chosen again",
-        "WARNING nothing goes to s1: away",
+        "WARNING substation s1 is not eligible: away",
+        "INFO substation s1 is eligible again",
+        "WARNING substation s1 is not eligible: away",
     ]
 
 
@@ -86,7 +86,10 @@ def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
     announcer = Announcer()
     for reserved in (False, True, True, False):
         announcer.look([candidate(reserved=reserved)], blind=False)
-    assert said == [f"INFO nothing goes to s1: {RESERVED}", "INFO s1 can be chosen again"]
+    assert said == [
+        f"INFO substation s1 is not eligible: {RESERVED}",
+        "INFO substation s1 is eligible again",
+    ]
 
 
 def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
@@ -95,8 +98,8 @@ def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: l
     for problem in (STALE.format(2.1), STALE.format(12), "its page is gone"):
         announcer.look([candidate(problem)], blind=False)
     assert said == [
-        f"WARNING nothing goes to s1: {STALE.format(2.1)}",
-        "WARNING nothing goes to s1: its page is gone",
+        f"WARNING substation s1 is not eligible: {STALE.format(2.1)}",
+        "WARNING substation s1 is not eligible: its page is gone",
     ]
 
 
@@ -105,7 +108,7 @@ def test_each_substation_is_said_for_itself(said: list[str]) -> None:
     announcer = Announcer()
     announcer.look([candidate("away", "s1"), candidate("away", "s2")], blind=False)
     announcer.look([candidate(None, "s1"), candidate("away", "s2")], blind=False)
-    assert said[2:] == ["INFO s1 can be chosen again"]
+    assert said[2:] == ["INFO substation s1 is eligible again"]
 
 
 def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
@@ -113,7 +116,10 @@ def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
     announcer = Announcer()
     for problem in (NO_BASELINE, None, "away", NO_BASELINE, "away", NO_BASELINE, None):
         announcer.look([candidate(problem)], blind=False)
-    assert said == ["WARNING nothing goes to s1: away", "INFO s1 can be chosen again"]
+    assert said == [
+        "WARNING substation s1 is not eligible: away",
+        "INFO substation s1 is eligible again",
+    ]
 
 
 def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[str]) -> None:
@@ -138,7 +144,7 @@ async def test_the_announcer_looks_again_and_again(
     problems[0] = "away"
     await turns()
     task.cancel()
-    assert said == ["WARNING nothing goes to s1: away"]
+    assert said == ["WARNING substation s1 is not eligible: away"]
 
 
 class OverError(Exception):
