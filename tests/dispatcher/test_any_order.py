@@ -216,7 +216,7 @@ STEPS = [*Story().steps, *OFTEN]
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
-def test_no_order_of_things_loses_a_request(steps: list[str], ahead: float) -> None:
+def test_core_loses_no_request_in_any_order_of_inputs(steps: list[str], ahead: float) -> None:
     """In any order of steps, each request is sent, parked or expired before it is acknowledged."""
     asyncio.run(_go_through(steps, ahead))
 

@@ -38,8 +38,8 @@ def older(bench: Bench, *told: Event) -> None:
         bench.open_jobs.take(event, offset)
 
 
-async def test_copy_waits_until_the_whole_log_is_known() -> None:
-    """And is sent then, since nothing says that its job is anywhere."""
+async def test_core_holds_copy_until_whole_log_is_read() -> None:
+    """It is sent then, since the log has its job nowhere."""
     log = Log()
     async with reading(log) as bench:
         bench.queue.bring(body("j1"), "j1", headers=COPY)
@@ -53,8 +53,8 @@ async def test_copy_waits_until_the_whole_log_is_known() -> None:
         assert bench.routed() == ["j2", "j1"]
 
 
-async def test_copy_of_a_job_that_has_ended_is_dropped() -> None:
-    """However long ago that was, and however often it was delivered."""
+async def test_core_drops_copy_of_job_that_has_ended() -> None:
+    """Whenever the job ended, and however often the copy was delivered."""
     for again in (False, True):
         log = Log()
         async with reading(log) as bench:
@@ -66,8 +66,8 @@ async def test_copy_of_a_job_that_has_ended_is_dropped() -> None:
             assert bench.queue.acked == [1]
 
 
-async def test_copy_of_a_job_that_is_at_a_substation_goes_there() -> None:
-    """It knows a second copy; and if the decision was not carried out, it has the job now."""
+async def test_core_sends_copy_to_substation_that_has_the_job() -> None:
+    """That substation recognises a second copy, and has the job now if the first never arrived."""
     for again in (False, True):
         for _ in range(5):
             log = Log()
@@ -79,8 +79,8 @@ async def test_copy_of_a_job_that_is_at_a_substation_goes_there() -> None:
                 assert bench.publisher.routed() == [("j1", "s2")]
 
 
-async def test_copy_of_a_job_that_was_taken_back_is_sent_anew() -> None:
-    """That it was at that substation is no reason to drop it."""
+async def test_core_decides_anew_on_copy_of_reclaimed_job() -> None:
+    """That the job was at the substation it was reclaimed from is no reason to drop the copy."""
     log = Log()
     async with reading(log) as bench:
         headers = {**COPY, RECLAIMED_HEADER: "s1"}
@@ -91,8 +91,8 @@ async def test_copy_of_a_job_that_was_taken_back_is_sent_anew() -> None:
         assert bench.routed() == ["j1"]
 
 
-async def test_request_that_is_set_back_is_marked_and_on_record() -> None:
-    """Else the log would go on to say that it is where it was taken back from, or was refused."""
+async def test_core_marks_and_records_requeued_request() -> None:
+    """Without the record, the log would still have the job at the substation it has left."""
     bench = Bench(confirming(), "s1", "s2")
     older(bench, Event(State.QUEUED, AT, "taken-back"), Event(State.QUEUED, AT, "refused"))
     bench.queue.bring(body("taken-back", "s1"), "taken-back")

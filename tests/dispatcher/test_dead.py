@@ -46,10 +46,10 @@ class Bench:
         (None, b"{", "unknown", "its headers do not say why it came to charge.dead", ""),
     ],
 )
-async def test_it_is_parked_with_the_reason(
+async def test_dead_letter_is_parked_with_the_reason(
     death: dict[str, str] | None, text: bytes, kind: str, reason: str, substation: str
 ) -> None:
-    """Parked whole, with kind, queue and replays; recorded only then; acknowledged last."""
+    """The whole message is parked with kind, queue and replays, then recorded, then acked."""
     bench = Bench(FakePublisher())
     headers = {"x-death": [death], parking.REPLAYS_HEADER: 2} if death else None
     bench.queue.bring(text, "j1", headers=headers)
@@ -71,8 +71,8 @@ async def test_it_is_parked_with_the_reason(
     assert bench.queue.acked == [1]
 
 
-async def test_a_link_that_breaks_brings_it_again() -> None:
-    """Its old delivery tag is void: it is parked twice rather than lost."""
+async def test_dead_letter_is_parked_again_after_its_link_broke() -> None:
+    """Its old delivery is void: the message is parked twice rather than lost."""
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED))
     bench.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
     (lost,) = bench.queue.break_link()
@@ -86,7 +86,7 @@ async def test_a_link_that_breaks_brings_it_again() -> None:
 
 
 @pytest.mark.integration
-async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: VirtualHost) -> None:
+async def test_request_delivered_too_often_is_recorded_as_parked(vhost: VirtualHost) -> None:
     """RabbitMQ dead-letters it at its limit; the dispatcher then parks it, with the reason."""
     url = [vhost.url("dispatcher")]
     parked = Recorder(vhost.url(), topology.PARKED)

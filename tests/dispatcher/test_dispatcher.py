@@ -16,7 +16,7 @@ from tests.fake_broker import FakePublisher, turns
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-async def test_a_request_is_sent_unchanged_recorded_and_acknowledged() -> None:
+async def test_core_sends_request_unchanged_records_and_acknowledges_it() -> None:
     """One request goes to one substation byte by byte, with the decision in the event log."""
     bench = Bench(confirming(), "s1", "s2")
     text = body("j1")[:-1] + b' , "added_later": 1}'
@@ -35,8 +35,8 @@ async def test_a_request_is_sent_unchanged_recorded_and_acknowledged() -> None:
     assert bench.count("request_to_assignment_seconds_sum") == 1
 
 
-async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -> None:
-    """The event log has a job's decision before its substation can write a word of it."""
+async def test_core_writes_decisions_of_one_turn_as_one_message_before_their_jobs() -> None:
+    """The event log has a job's decision before its substation can write an event of the job."""
     bench = Bench(confirming(), "s1", "s2")
     for number in range(3):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -46,8 +46,8 @@ async def test_decisions_of_one_turn_go_out_as_one_message_before_their_jobs() -
     assert [each.job for each in bench.publisher.events()] == ["j0", "j1", "j2"]
 
 
-async def test_a_decision_is_on_its_way_before_its_job() -> None:
-    """Also where more are decided at once than one message of the event log carries."""
+async def test_core_writes_each_decision_before_its_job() -> None:
+    """Also if more jobs are assigned at once than one message of the event log has room for."""
     bench = Bench(confirming(), "s1", "s2", connectors=400)
     for number in range(600):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -62,7 +62,7 @@ async def test_a_decision_is_on_its_way_before_its_job() -> None:
 
 
 @pytest.mark.parametrize("first", [SUBSTATIONS, topology.EVENTS])
-async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(first: str) -> None:
+async def test_core_acknowledges_only_after_job_and_decision_are_confirmed(first: str) -> None:
     """RabbitMQ must have both the job and the record of its decision, in either order."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1"), "j1")
@@ -78,8 +78,8 @@ async def test_nothing_is_acknowledged_before_job_and_decision_are_confirmed(fir
     assert bench.core.publishing("s1") == 0
 
 
-async def test_nothing_is_decided_before_it_begins() -> None:
-    """What was delivered before is seen to then, in order; until then nothing is sent or parked."""
+async def test_core_decides_nothing_before_begin() -> None:
+    """Earlier deliveries are handled at the beginning, in order, and nothing before it."""
     bench = Bench(confirming(), "s1", begun=False)
     for job in ("j0", "j1", "j2"):
         bench.queue.bring(body(job), job)
@@ -99,8 +99,8 @@ async def test_nothing_is_decided_before_it_begins() -> None:
 
 
 @pytest.mark.parametrize("policy", policies.POLICIES)
-async def test_full_means_wait_whatever_the_policy(policy: str) -> None:
-    """No substation is sent more than it can charge, and the rest waits until one has room."""
+async def test_core_holds_requests_while_all_substations_are_full(policy: str) -> None:
+    """With every policy, no substation is sent more than it can charge."""
     bench = Bench(confirming(), "s1", "s2", "s3", connectors=2, policy=policy)
     for number in range(9):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -115,8 +115,8 @@ async def test_full_means_wait_whatever_the_policy(policy: str) -> None:
     assert bench.core.waiting == 2
 
 
-async def test_where_many_wait_one_is_sent_ahead_to_each_that_is_full() -> None:
-    """The next one is there already when a connector is free; never more than one."""
+async def test_core_dispatches_one_job_ahead_to_each_full_substation() -> None:
+    """While many wait, the next job is there when a connector becomes free; never more than one."""
     bench = Bench(confirming(), "s1", "s2", connectors=2)
     for number in range(20):
         bench.queue.bring(body(f"j{number}"), f"j{number}")
@@ -125,8 +125,8 @@ async def test_where_many_wait_one_is_sent_ahead_to_each_that_is_full() -> None:
     assert bench.core.waiting == 14
 
 
-async def test_full_means_wait_until_a_completion_is_heard() -> None:
-    """A request waits here while all are full, and goes as soon as an event tells of room."""
+async def test_core_sends_waiting_request_when_an_event_reports_capacity() -> None:
+    """While all are full a request waits; it is sent when the event of a completion is read."""
     bench = Bench(confirming(), "s1", "s2", "s3", connectors=2)
     for name in ("s1", "s2", "s3"):
         bench.read(name, load=2)
@@ -149,8 +149,8 @@ async def test_full_means_wait_until_a_completion_is_heard() -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_the_most_urgent_goes_first_then_who_must_begin_soonest_then_the_oldest() -> None:
-    """Those that wait are served by priority, least laxity and age, not as they were delivered."""
+async def test_core_serves_waiting_by_priority_then_laxity_then_age() -> None:
+    """The order of delivery does not matter."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.read("s1", load=1)
     asked: dict[str, dict[str, float]] = {
@@ -173,8 +173,8 @@ async def test_the_most_urgent_goes_first_then_who_must_begin_soonest_then_the_o
     assert bench.routed() == ["urgent", "sooner", "soon", "old", "young"]
 
 
-async def test_a_request_that_fits_only_a_full_substation_holds_up_no_other() -> None:
-    """Those behind it go elsewhere meanwhile; among those that wait, the oldest goes first."""
+async def test_core_serves_others_while_one_request_waits_for_a_full_substation() -> None:
+    """Those behind it go elsewhere; among those that wait, the oldest goes first."""
     bench = Bench(confirming(), "s1", "s2", "s3", "s4", "s5", connectors=4)
     bench.read("s1", load=4)
     for job, only in (("j1", ["s1"]), ("j2", ["s2"]), ("j3", ["s1"]), ("j4", ["s2"])):
@@ -191,8 +191,8 @@ async def test_a_request_that_fits_only_a_full_substation_holds_up_no_other() ->
     assert bench.publisher.routed()[3:] == [("j3", "s1")]
 
 
-async def test_nothing_goes_where_the_load_is_not_known() -> None:
-    """Of two substations the one with a failed page gets nothing, and the metrics say so."""
+async def test_core_sends_nothing_to_substation_of_unknown_load() -> None:
+    """Of two substations, the one whose page failed gets no job, and the metrics show it."""
     bench = Bench(confirming(), "s1", "s2", connectors=5)
     bench.lose("s1", "ev_charging_load is nan")
     for number in range(6):
@@ -207,7 +207,7 @@ async def test_nothing_goes_where_the_load_is_not_known() -> None:
     assert by_name["s1"]["reason"] == "ev_charging_load is nan"
 
 
-async def test_a_burst_within_one_scrape_period_spreads_evenly() -> None:
+async def test_core_spreads_burst_within_one_scrape_period_evenly() -> None:
     """300 requests, no new reading, three substations: 100 each."""
     bench = Bench(confirming(), "s1", "s2", "s3", connectors=100)
     for number in range(300):
@@ -218,8 +218,8 @@ async def test_a_burst_within_one_scrape_period_spreads_evenly() -> None:
     assert bench.queue.outstanding == {}
 
 
-async def test_at_the_end_all_that_was_confirmed_is_acknowledged() -> None:
-    """Jobs behind one that waits are not charged twice because their dispatcher was told to end."""
+async def test_core_acknowledges_all_confirmed_requests_when_it_stops() -> None:
+    """Jobs behind a waiting one are not sent again because the dispatcher was stopped."""
     bench = Bench(confirming(), "s1", "s2")
     bench.lose("s2")
     bench.queue.bring(body("waits", "s2"), "waits")
@@ -237,7 +237,7 @@ async def test_at_the_end_all_that_was_confirmed_is_acknowledged() -> None:
     assert sorted(bench.queue.acked) == [2, 3, 4]
 
 
-async def test_a_stop_waits_for_what_is_on_its_way() -> None:
+async def test_shell_waits_for_jobs_in_flight_when_it_stops() -> None:
     """A job that RabbitMQ confirms while the dispatcher ends is acknowledged, and charged once."""
     bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED), "s1")
     bench.publisher.automatic[SUBSTATIONS] = Outcome.CONFIRMED

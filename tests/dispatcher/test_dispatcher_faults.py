@@ -33,7 +33,7 @@ def assigned(job: str, substation: str) -> Event:
     return Event(State.ASSIGNED, AT - 1, job=job, substation=substation, attempt=1)
 
 
-async def test_a_decision_that_the_log_refuses_holds_nothing_up() -> None:
+async def test_core_acknowledges_job_whose_decision_the_log_refuses() -> None:
     """The lost event is counted; the job is sent and acknowledged."""
     bench = Bench(FakePublisher(charge_substations=Outcome.CONFIRMED), "s1")
     bench.queue.bring(body("j1"), "j1")
@@ -47,10 +47,10 @@ async def test_a_decision_that_the_log_refuses_holds_nothing_up() -> None:
 @pytest.mark.parametrize(
     ("outcome", "declared"), [(Outcome.REFUSED, []), (Outcome.UNROUTABLE, [True])]
 )
-async def test_a_job_that_a_queue_does_not_take_goes_elsewhere(
+async def test_core_sends_job_elsewhere_when_a_queue_refuses_it(
     outcome: Outcome, declared: list[bool]
 ) -> None:
-    """A full queue and a missing one cost a second attempt; the missing one is declared."""
+    """A full or missing queue costs a second attempt; a missing one is declared."""
     bench = Bench(recording(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -70,8 +70,8 @@ async def test_a_job_that_a_queue_does_not_take_goes_elsewhere(
     assert bench.count("decisions_total", substation=first) == 0
 
 
-async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
-    """Refused everywhere, it stays unacknowledged, and goes once a substation is read again."""
+async def test_core_holds_job_that_every_queue_refuses_until_the_next_page() -> None:
+    """It stays unacknowledged, and is sent once a substation's page is read again."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -86,7 +86,7 @@ async def test_a_job_that_no_queue_takes_waits_for_the_next_page() -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_a_job_in_flight_is_not_sent_twice_after_the_link_broke() -> None:
+async def test_core_does_not_resend_job_in_flight_after_link_broke() -> None:
     """Redelivered before the confirm, it is not sent again; the new delivery is acknowledged."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j0", "s9"), "j0")  # so that the tags differ
@@ -102,8 +102,8 @@ async def test_a_job_in_flight_is_not_sent_twice_after_the_link_broke() -> None:
     assert bench.count("redelivered_total") == 1
 
 
-async def test_a_job_confirmed_after_the_link_broke_is_known_when_it_comes_again() -> None:
-    """Its acknowledgement was lost, not its job: the second delivery is acknowledged, no more."""
+async def test_core_recognises_job_confirmed_after_link_broke() -> None:
+    """Its acknowledgement was lost, but not its job: the redelivery is only acknowledged."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -117,7 +117,7 @@ async def test_a_job_confirmed_after_the_link_broke_is_known_when_it_comes_again
     assert bench.count("duplicate_requests_total") == 0
 
 
-async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() -> None:
+async def test_core_forgets_job_refused_after_link_broke() -> None:
     """Without a delivery it is not sent elsewhere: RabbitMQ redelivers it."""
     bench = Bench(recording(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
@@ -135,8 +135,8 @@ async def test_a_job_refused_after_the_link_broke_comes_back_from_the_queue() ->
     assert bench.queue.acked == [1]
 
 
-async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() -> None:
-    """A request that waits for capacity is held once, however often the link breaks."""
+async def test_core_forgets_waiting_requests_when_link_breaks() -> None:
+    """However often the link breaks, a request that waits for capacity is held once."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.read("s1", load=1)
     bench.queue.bring(body("j1"), "j1")
@@ -152,8 +152,8 @@ async def test_what_waits_when_the_link_breaks_is_forgotten_and_comes_again() ->
     assert bench.queue.acked == [1]
 
 
-async def test_a_link_that_breaks_before_it_begins_leaves_nothing_behind() -> None:
-    """A request delivered too early is redelivered, sent once, and acknowledged by its new tag."""
+async def test_core_forgets_early_deliveries_when_link_breaks_before_begin() -> None:
+    """A request delivered before the beginning is redelivered, sent once, and acknowledged then."""
     bench = Bench(confirming(), "s1", begun=False)
     bench.queue.bring(body("j0"), "j0")
     bench.queue.bring(body("j1"), "j1")
@@ -166,7 +166,7 @@ async def test_a_link_that_breaks_before_it_begins_leaves_nothing_behind() -> No
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-async def test_the_same_id_twice_is_one_job(confirmed: bool) -> None:  # noqa: FBT001
+async def test_core_drops_second_request_of_same_id(confirmed: bool) -> None:  # noqa: FBT001
     """A second request of the same id is dropped and counted, in flight or long sent."""
     bench = Bench(confirming() if confirmed else FakePublisher(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
@@ -180,7 +180,7 @@ async def test_the_same_id_twice_is_one_job(confirmed: bool) -> None:  # noqa: F
 
 
 @pytest.mark.parametrize("last", [State.COMPLETED, State.CANCELLED, State.EXPIRED, State.PARKED])
-async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> None:
+async def test_core_acknowledges_redelivered_request_of_ended_job(last: State) -> None:
     """Another dispatcher ended before it acknowledged it; the event log has the job's end."""
     bench = Bench(confirming(), "s1", begun=False)
     bench.tell(assigned("j1", "s1"), Event(last, AT, job="j1"))
@@ -193,7 +193,7 @@ async def test_one_that_has_ended_is_acknowledged_and_not_sent(last: State) -> N
     assert bench.queue.acked == [1]
 
 
-async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation() -> None:
+async def test_core_resends_to_substation_that_another_dispatcher_chose() -> None:
     """A copy there is recognised as one; at another substation it would be charged twice."""
     bench = Bench(recording(), "s1", "s2", connectors=2, begun=False)
     bench.read("s1", load=2)  # full, and so the worst choice
@@ -211,8 +211,8 @@ async def test_one_sent_by_another_dispatcher_goes_to_the_very_same_substation()
     assert bench.queue.acked == [1]
 
 
-async def test_one_that_charges_goes_where_it_charges() -> None:
-    """A session in progress is later than the last decision, whose job may not have arrived."""
+async def test_core_resends_to_substation_that_charges_the_job() -> None:
+    """The session is newer than the last decision, whose job may not have arrived."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     charging = Event(State.CHARGING, AT + 1, job="j1", substation="s2", attempt=1)
     bench.tell(charging, assigned("j1", "s1"))
@@ -223,7 +223,7 @@ async def test_one_that_charges_goes_where_it_charges() -> None:
 
 
 @pytest.mark.parametrize("where", ["dead", "gone"])
-async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str) -> None:
+async def test_core_decides_anew_on_request_sent_to_lost_substation(where: str) -> None:
     """What waits at a dead substation is reclaimed from there; the request goes to another."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     if where == "dead":
@@ -241,7 +241,7 @@ async def test_one_sent_where_nothing_can_be_read_now_goes_elsewhere(where: str)
     assert bench.queue.acked == [1]
 
 
-async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -> None:
+async def test_core_resends_to_same_substation_after_one_late_page() -> None:
     """A single late page does not mean that the substation has stopped charging."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     bench.lose("s1")
@@ -252,8 +252,8 @@ async def test_one_sent_where_a_page_could_not_be_read_once_goes_there_again() -
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> None:
-    """A dispatcher that has just started must not charge a job twice for lack of a page."""
+async def test_core_resends_to_same_substation_before_its_first_page() -> None:
+    """A dispatcher that has just started has no page yet, and must not charge a job twice."""
     bench = Bench(confirming(), "s2", begun=False)
     bench.tracker.keep({"s1": None, "s2": None})
     bench.tell(assigned("j1", "s1"))
@@ -264,8 +264,8 @@ async def test_one_sent_where_no_page_was_asked_for_yet_goes_there_again() -> No
     assert bench.queue.acked == [1]
 
 
-async def test_one_sent_again_that_is_refused_goes_elsewhere() -> None:
-    """The queue it was sent to before does not take it: any other will do."""
+async def test_core_sends_resent_job_elsewhere_when_its_queue_refuses_it() -> None:
+    """The job is not there, so any other substation will do."""
     bench = Bench(recording(), "s1", "s2", begun=False)
     bench.tell(assigned("j1", "s1"))
     bench.queue.bring(body("j1"), "j1", again=True)
@@ -280,7 +280,7 @@ class Mistaken(Exception):
     """An error that no code expects."""
 
 
-async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
+async def test_core_rejects_request_over_which_the_decision_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is rejected, so the next process does not fail on it; the others are sent once each."""
@@ -310,7 +310,7 @@ async def test_dispatcher_puts_a_request_aside_over_which_the_decision_fails(
     assert sorted(bench.routed()) == ["j1", "j2"]
 
 
-async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fails(
+async def test_core_rejects_reclaimed_job_over_which_the_decision_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is rejected; otherwise the next process would reclaim it and fail as well."""
@@ -332,7 +332,7 @@ async def test_dispatcher_puts_a_job_taken_back_aside_over_which_the_decision_fa
     assert bench.reclaim.outstanding == {}
 
 
-async def test_dispatcher_puts_a_request_aside_that_it_cannot_look_at_again(
+async def test_core_rejects_waiting_request_over_which_a_check_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of all waiting requests, only the one on which the code fails is rejected."""

@@ -38,8 +38,8 @@ async def leave(bench: Bench) -> None:
     await turns()
 
 
-async def test_it_expires_at_its_departure_and_not_before() -> None:
-    """The event names the job and the reason; the request is acknowledged once that is there."""
+async def test_core_expires_request_at_its_departure_and_not_before() -> None:
+    """The event has the job and the reason; the request is acknowledged once it is written."""
     bench = await waiting()
     bench.at = LEAVES - 0.1
     bench.shell.tick()
@@ -57,8 +57,8 @@ async def test_it_expires_at_its_departure_and_not_before() -> None:
     assert bench.count("expired_total") == 1
 
 
-async def test_it_is_never_sent() -> None:
-    """Room that comes up afterwards is for others, also while its event is on its way."""
+async def test_core_does_not_send_expiring_request() -> None:
+    """Capacity that appears later goes to others, also while the event is not confirmed yet."""
     bench = await waiting()
     await leave(bench)
     bench.read("s1", load=0)
@@ -68,8 +68,8 @@ async def test_it_is_never_sent() -> None:
     assert [each.job for each in bench.publisher.events(State.ASSIGNED)] == ["j2"]
 
 
-async def test_an_event_that_is_refused_is_tried_again() -> None:
-    """Without its end on record it must not be acknowledged, and not be sent either."""
+async def test_core_writes_refused_expiry_again() -> None:
+    """While its end is not in the log, the request is neither acknowledged nor sent."""
     bench = await waiting()
     await leave(bench)
     bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
@@ -85,8 +85,8 @@ async def test_an_event_that_is_refused_is_tried_again() -> None:
     assert bench.count("expired_total") == 1
 
 
-async def test_one_that_has_departed_when_it_is_delivered_expires() -> None:
-    """Also where a substation has room: nobody is there to be charged."""
+async def test_core_expires_request_that_departed_before_its_delivery() -> None:
+    """Also if a substation has capacity: the vehicle has left."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1", departure_time=AT), "j1")
     await turns()
@@ -94,8 +94,8 @@ async def test_one_that_has_departed_when_it_is_delivered_expires() -> None:
     assert bench.publisher.to(SUBSTATIONS) == []
 
 
-async def test_a_link_that_breaks_meanwhile_changes_nothing() -> None:
-    """Delivered again before its end is on record, it is acknowledged by its new tag."""
+async def test_core_acknowledges_redelivery_of_expiring_request() -> None:
+    """The link broke before the end was recorded: the new delivery is acknowledged."""
     bench = await waiting()
     bench.queue.bring(b"?", "bad")
     await leave(bench)
@@ -109,8 +109,8 @@ async def test_a_link_that_breaks_meanwhile_changes_nothing() -> None:
     assert len(bench.publisher.events(State.EXPIRED)) == 1
 
 
-async def test_one_that_expired_is_known_when_it_comes_again() -> None:
-    """Its acknowledgement was lost: it is acknowledged, and not put on record twice."""
+async def test_core_recognises_expired_request_when_redelivered() -> None:
+    """Its acknowledgement was lost: it is acknowledged, and not recorded twice."""
     bench = await waiting()
     await leave(bench)
     bench.queue.break_link()
@@ -121,8 +121,8 @@ async def test_one_that_expired_is_known_when_it_comes_again() -> None:
     assert len(bench.publisher.events(State.EXPIRED)) == 1
 
 
-async def test_refused_after_the_link_broke_it_is_tried_again_all_the_same() -> None:
-    """It is not with the dispatcher any more, and its next delivery takes its place."""
+async def test_core_expires_redelivery_after_refused_event_of_lost_delivery() -> None:
+    """The first delivery was lost with its link, and the redelivery takes its place."""
     bench = await waiting()
     await leave(bench)
     bench.queue.break_link()
@@ -136,8 +136,8 @@ async def test_refused_after_the_link_broke_it_is_tried_again_all_the_same() -> 
     assert bench.queue.acked == [1]
 
 
-async def test_others_that_wait_are_left_alone() -> None:
-    """Only those whose departure has come leave the line."""
+async def test_core_expires_only_requests_whose_departure_has_come() -> None:
+    """The other requests stay in the wait queue."""
     bench = full()
     for job, seconds in (("a", 10.0), ("b", 30.0), ("c", 20.0)):
         bench.queue.bring(body(job, "s1", departure_time=AT + seconds), job)

@@ -33,8 +33,8 @@ EVENT = st.fixed_dictionaries(
 
 
 @given(st.lists(EVENT, max_size=6))
-def test_any_event_that_is_read_is_taken_in(found: list[dict[str, Any]]) -> None:
-    """What is in an event's detail is its writer's own: no error over it is unforeseen."""
+def test_core_applies_any_event_without_unforeseen_error(found: list[dict[str, Any]]) -> None:
+    """An event's detail is whatever its writer put there."""
 
     async def read() -> float | None:
         bench = Bench(confirming(), "s1")

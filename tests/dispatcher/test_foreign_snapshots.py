@@ -18,8 +18,8 @@ def snapshot(*former: str) -> Event:
 
 
 @pytest.mark.parametrize("writer", ["substation.s1", API, OPERATOR, NOBODY_KNOWN, "load_test"])
-async def test_dispatcher_takes_no_substation_from_a_snapshot_of_others(writer: str) -> None:
-    """It looks at no queue for it, and does not stand by for whoever wrote it."""
+async def test_core_ignores_snapshot_that_no_dispatcher_wrote(writer: str) -> None:
+    """Its substations' queues are not looked at, and its writer does not cause a standby."""
     bench = Bench(confirming(), "s1")
     names = [f"x{number}" for number in range(600)]
     bench.tell(snapshot(*names), writer=writer)
@@ -30,8 +30,8 @@ async def test_dispatcher_takes_no_substation_from_a_snapshot_of_others(writer: 
     assert not bench.standby.is_standby
 
 
-async def test_dispatcher_remembers_the_substations_of_another_dispatcher() -> None:
-    """Of a dispatcher before this start, those that left are known, up to a limit."""
+async def test_core_remembers_substations_in_snapshot_of_another_dispatcher() -> None:
+    """From snapshots before its start it knows the substations that left, up to a limit."""
     bench = Bench(confirming(), "s1")
     names = [f"x{number}" for number in range(MAX_RECALLED + 5)]
     bench.tell(snapshot("not a name", "s1", *names), writer=DISPATCHER)

@@ -44,8 +44,8 @@ async def doubting(log: Log) -> AsyncIterator[Bench]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_another_has_sent_goes_to_the_same_place() -> None:
-    """What the log shows meanwhile is followed: here the job has ended, so it is not sent."""
+async def test_core_follows_the_log_for_redelivered_request() -> None:
+    """The log, read meanwhile, shows that the job has ended: the request is not sent."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", again=True)
@@ -58,7 +58,7 @@ async def test_what_another_has_sent_goes_to_the_same_place() -> None:
         assert bench.queue.acked == [1]
 
 
-async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
+async def test_core_sends_redelivered_request_after_the_log_is_read() -> None:
     """A request that is delivered for the first time does not wait for the log."""
     log = Log()
     async with doubting(log) as bench:
@@ -71,8 +71,8 @@ async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
         assert bench.routed() == ["j2", "j1"]
 
 
-async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
-    """It may have been sent since the log was asked: one more reading serves all that came."""
+async def test_core_reads_log_again_for_requests_that_arrive_while_it_is_read() -> None:
+    """Such a request may have been sent since; one more reading serves all that arrived."""
     log = Log()
     async with doubting(log) as bench:
         for job in ("j1", "j2", "j3"):
@@ -86,8 +86,8 @@ async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
         assert bench.routed() == ["j1", "j2", "j3"]
 
 
-async def test_what_is_known_here_waits_for_nobody() -> None:
-    """A job that this dispatcher sent itself is acknowledged at once when it is redelivered."""
+async def test_core_does_not_hold_redelivered_request_that_it_sent_itself() -> None:
+    """It is acknowledged at once."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1")
@@ -98,7 +98,7 @@ async def test_what_is_known_here_waits_for_nobody() -> None:
         assert (bench.routed(), log.asked) == (["j1"], 0)
 
 
-async def test_a_link_that_breaks_takes_them_with_it() -> None:
+async def test_core_forgets_held_requests_when_link_breaks() -> None:
     """RabbitMQ redelivers the requests, and none is decided twice."""
     log = Log()
     async with doubting(log) as bench:
@@ -115,7 +115,7 @@ async def test_a_link_that_breaks_takes_them_with_it() -> None:
         assert bench.queue.acked == [1]
 
 
-async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
+async def test_core_holds_redelivered_requests_while_log_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another dispatcher may have sent them, so they wait, however long; a warning says so."""
@@ -134,8 +134,8 @@ async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
         assert not bench.core.held
 
 
-async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
-    """A message without a live delivery is abandoned: RabbitMQ redelivers its request."""
+async def test_core_abandons_job_in_doubt_whose_delivery_was_lost() -> None:
+    """RabbitMQ redelivers its request."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -151,8 +151,8 @@ async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
     assert bench.routed() == ["j1", "j1"]
 
 
-async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
-    """The delivery that came before the message was abandoned belongs to the job now."""
+async def test_core_keeps_job_in_doubt_that_was_redelivered() -> None:
+    """The delivery that arrived before the message was abandoned belongs to the job now."""
     bench = Bench(FakePublisher(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -169,11 +169,11 @@ async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
 
 
 @pytest.mark.parametrize("headers", [None, {COPY_HEADER: True}], ids=["again", "a copy"])
-async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
+async def test_core_rejects_held_request_over_which_an_error_is_raised(
     headers: dict[str, object] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The service ends; the request is rejected, so the next one does not fail on it as well."""
+    """The service ends, and the request is rejected, so that the next process does not fail too."""
     log = Log()
     bench = Bench(confirming(), "s1", reads_log=True)
     task = asyncio.create_task(bench.shell.run(log, log, always))
@@ -186,7 +186,7 @@ async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
     assert bench.queue.rejected == [1]
 
 
-async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
+async def test_core_rejects_early_request_over_which_an_error_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same for a request delivered before the dispatcher had begun."""
@@ -205,8 +205,8 @@ def fails(*_: object) -> bool:
 
 
 @pytest.mark.parametrize("written", [{"a": 1}, ["s1"], 7, b"s1", None])
-async def test_a_header_of_a_stranger_does_no_harm(written: object) -> None:
-    """A header that is not a text is ignored: any publisher may have set it."""
+async def test_core_ignores_header_that_is_no_text(written: object) -> None:
+    """Any publisher may have set it."""
     log = Log()
     async with doubting(log) as bench:
         bench.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: written})

@@ -62,14 +62,16 @@ def answers(index: JobIndex, job: str = "j") -> tuple[str | None, str | None, bo
         ([assigned("", 1), charging("", 2)], None, None),
     ],
 )
-def test_where_a_job_is(events: list[Event], charging_at: str | None, sent_to: str | None) -> None:
+def test_job_index_has_where_job_charges_and_was_sent(
+    events: list[Event], charging_at: str | None, sent_to: str | None
+) -> None:
     """A session lasts until its job is assigned elsewhere, later than it began."""
     assert answers(told(*events)) == (charging_at, sent_to, False)
     assert answers(told(*reversed(events))) == (charging_at, sent_to, False)
 
 
 @pytest.mark.parametrize("kind", sorted(ENDED))
-def test_every_end_is_one(kind: str) -> None:
+def test_job_index_has_no_session_after_any_end(kind: str) -> None:
     """After completed, cancelled, expired or parked, nothing is charging any more."""
     events = [assigned("a", 1), charging("a", 2), ended(kind)]
     assert answers(told(*events)) == (None, "a", True)
@@ -77,7 +79,7 @@ def test_every_end_is_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [State.PARKED, State.CANCELLED])
-def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
+def test_job_index_does_not_count_end_before_a_replay(kind: str) -> None:
     """A replay ends only when it is parked again; a completed job has ended for good."""
     index = told(ended(kind, 5))
     assert index.ended("j", 0)
@@ -90,7 +92,7 @@ def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
     assert told(ended(kind, 5), ended(State.COMPLETED, 8)).ended("j", 1)
 
 
-def test_a_replay_that_charges_is_known_to() -> None:
+def test_job_index_has_session_of_replayed_job() -> None:
     """A living substation keeps what it charges, although the job was parked before."""
     told_of = [charging("a", 2), ended(State.PARKED, 3), assigned("b", 4), charging("b", 5)]
     assert told(*told_of).charging_at("j") == "b"
@@ -111,12 +113,12 @@ def test_a_replay_that_charges_is_known_to() -> None:
         ([assigned("a", 5), *(assigned("c", at) for at in range(6, 12)), assigned("b", 12)], True),
     ],
 )
-def test_whether_it_was_sent_somewhere_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
+def test_job_index_says_whether_job_was_sent_there_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
     """By the clocks or by the order in the log: either may be wrong, and nothing may be lost."""
     assert told(*events).sent_since("j", "b", "a", 5) is since
 
 
-def test_one_job_says_nothing_of_another() -> None:
+def test_job_index_keeps_jobs_apart() -> None:
     """Events of one job do not change another."""
     index = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
     assert answers(index, "j1") == ("a", None, False)
@@ -125,7 +127,7 @@ def test_one_job_says_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize("make", [assigned, charging])
-def test_the_oldest_is_forgotten_first(make: object) -> None:
+def test_job_index_forgets_oldest_job_first(make: object) -> None:
     """Of each kind of event, no more is kept than ``most``."""
     assert callable(make)
     index = told(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
@@ -133,7 +135,7 @@ def test_the_oldest_is_forgotten_first(make: object) -> None:
     assert found == [None, None, "a", "a", "a"]
 
 
-def test_memory_is_bounded() -> None:
+def test_job_index_is_bounded() -> None:
     """However many jobs come, nothing grows beyond its bound."""
     index = JobIndex(10)
     for number in range(1_000):
@@ -167,8 +169,10 @@ NEWS = st.one_of(
 
 
 @given(st.lists(NEWS, max_size=12), st.randoms(use_true_random=False))
-def test_neither_order_nor_repetition_matters(news: list[Event], random: Random) -> None:
-    """The answers are the same for a log in any order and with repetitions as by plain rules."""
+def test_job_index_does_not_depend_on_order_or_repetition(
+    news: list[Event], random: Random
+) -> None:
+    """For a log in any order and with repetitions, the answers are those of plain rules."""
     again = news + [random.choice(news) for _ in news]
     random.shuffle(again)
     for job in ("j", "k"):
@@ -212,7 +216,7 @@ def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, b
     return where, max(sent)[2] if sent else None, over(news, job, 0)
 
 
-def test_it_is_cheap() -> None:
+def test_job_index_applies_event_in_microseconds() -> None:
     """Thousands of jobs a second have three events each, so one may take a few microseconds."""
     events = [
         event

@@ -7,8 +7,8 @@ from math import inf
 from dispatcher.job_index import JobIndex
 
 
-def test_where_a_job_was_sent_is_known_until_it_is_taken_back() -> None:
-    """One that ended here was sent nowhere, which is not the same as not being known."""
+def test_job_index_knows_where_job_was_sent_until_it_is_reclaimed() -> None:
+    """A job that ended here was sent nowhere, which differs from an unknown job."""
     sent = JobIndex()
     assert not sent.has_sent("j1")
     assert sent.sent_from_here("j1") is None
@@ -25,7 +25,7 @@ def test_where_a_job_was_sent_is_known_until_it_is_taken_back() -> None:
     assert not sent.has_sent("j1")
 
 
-def test_the_oldest_are_forgotten_first() -> None:
+def test_job_index_forgets_oldest_sent_job_first() -> None:
     """A dispatcher that runs for years must not remember all it ever sent."""
     sent = JobIndex(3)
     for job in ("j1", "j2", "j3", "j4"):

@@ -8,8 +8,8 @@ from tests.dispatcher.harness import AT, Bench, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 
-async def test_dispatcher_decides_nothing_while_the_lease_has_lapsed() -> None:
-    """Neither sends, parks nor expires; afterwards each request ends as it would have."""
+async def test_core_decides_nothing_while_lease_has_lapsed() -> None:
+    """It does not send, park or expire; afterwards each request ends as it would have."""
     bench = Bench(confirming(), "s1")
     bench.certain = False
     bench.queue.bring(body("j1"), "j1")
@@ -28,8 +28,8 @@ async def test_dispatcher_decides_nothing_while_the_lease_has_lapsed() -> None:
     assert sorted(bench.queue.acked) == [1, 2, 3]
 
 
-async def test_dispatcher_drops_what_it_held_when_the_link_turns_out_to_be_gone() -> None:
-    """RabbitMQ gave it to another one, so nothing of it is sent from here."""
+async def test_core_drops_held_requests_when_link_turns_out_to_be_gone() -> None:
+    """RabbitMQ has delivered them to another dispatcher, so none is sent from here."""
     bench = Bench(confirming(), "s1")
     bench.certain = False
     bench.queue.bring(body("j1"), "j1")
@@ -41,8 +41,8 @@ async def test_dispatcher_drops_what_it_held_when_the_link_turns_out_to_be_gone(
     assert bench.routed() == []
 
 
-async def test_dispatcher_does_not_republish_while_the_lease_has_lapsed() -> None:
-    """The publishing link was lost first; whether the delivery is still good is not known yet."""
+async def test_core_does_not_republish_while_lease_has_lapsed() -> None:
+    """The publishing link broke first; whether the delivery is still valid is not known yet."""
     bench = Bench(FakePublisher(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -59,8 +59,8 @@ async def test_dispatcher_does_not_republish_while_the_lease_has_lapsed() -> Non
     assert bench.routed() == ["j1", "j1"]
 
 
-async def test_dispatcher_forgets_what_was_in_doubt_with_the_link_that_delivered_it() -> None:
-    """It comes again, to this dispatcher or to another."""
+async def test_core_forgets_job_in_doubt_with_the_link_that_delivered_it() -> None:
+    """RabbitMQ redelivers it, to this dispatcher or to another."""
     bench = Bench(FakePublisher(), "s1", "s2")
     bench.queue.bring(body("j1"), "j1")
     await turns()

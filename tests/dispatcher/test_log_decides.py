@@ -42,7 +42,7 @@ def older(*told: Event) -> OpenJobs:
     return jobs
 
 
-async def test_copy_of_a_job_that_ended_in_the_older_part_of_the_log_is_dropped() -> None:
+async def test_core_drops_copy_of_job_that_ended_in_older_part_of_log() -> None:
     bench = Bench(confirming(), "s1", "s2")
     bench.open_jobs.absorb(older(QUEUED, AT_S1, CHARGING_S1, ENDED_S1))
     tag = bench.queue.bring(body("j1"), "j1", headers=COPY)
@@ -51,8 +51,8 @@ async def test_copy_of_a_job_that_ended_in_the_older_part_of_the_log_is_dropped(
     assert bench.queue.acked == [tag]
 
 
-async def test_late_record_of_a_set_back_does_not_send_a_copy_elsewhere() -> None:
-    """The job went on to another substation since its writer had read the log."""
+async def test_core_ignores_late_requeued_event_for_copy() -> None:
+    """The job went on to another substation since the writer of the event had read the log."""
     bench = Bench(confirming(), "s2", "s3")
     bench.tell(QUEUED, AT_S1, Event(State.ASSIGNED, AT + 1, "j1", "s2", 2))
     charging = Event(State.CHARGING, AT + 1, "j1", "s2", 1)
@@ -63,8 +63,8 @@ async def test_late_record_of_a_set_back_does_not_send_a_copy_elsewhere() -> Non
     assert bench.publisher.routed() == [("j1", "s2")]
 
 
-async def test_copy_of_a_set_back_goes_where_an_earlier_copy_of_it_went() -> None:
-    """RabbitMQ may have two: the link broke over the first. That substation knows the second."""
+async def test_core_sends_second_copy_where_the_first_copy_went() -> None:
+    """RabbitMQ may have two after a broken link; that substation recognises the second."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(QUEUED, AT_S1, requeued(read_to=2))
     bench.read("s2", 3)  # s1, which is back, is the least loaded
@@ -78,8 +78,8 @@ async def test_copy_of_a_set_back_goes_where_an_earlier_copy_of_it_went() -> Non
     assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s1")]
 
 
-async def test_copy_is_not_dropped_for_what_this_dispatcher_remembers() -> None:
-    """It had sent the job; another one took it back, and its queue was purged."""
+async def test_core_does_not_drop_copy_for_its_own_memory() -> None:
+    """It had sent the job, but another dispatcher reclaimed it, and its queue was purged."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s1", "s2"), "j1")
     await turns()
@@ -91,8 +91,8 @@ async def test_copy_is_not_dropped_for_what_this_dispatcher_remembers() -> None:
     assert len(bench.publisher.routed()) == 2
 
 
-async def test_set_back_whose_delivery_went_with_the_link_is_not_on_record() -> None:
-    """The job is where it was again: its copy goes there too, which knows it."""
+async def test_core_does_not_record_requeue_whose_delivery_was_lost() -> None:
+    """The job is still at its substation: the copy goes there, and is recognised."""
     bench = Bench(confirming(), "s1", "s2", "s3")
     job = body("j1", "s1", "s3")
     bench.tell(QUEUED, AT_S1)
@@ -117,16 +117,16 @@ async def test_set_back_whose_delivery_went_with_the_link_is_not_on_record() -> 
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_reconciled_job_is_on_record_as_set_back() -> None:
-    """Else the next dispatcher would send it where it was, while its copy waits."""
+async def test_reconciled_job_is_recorded_as_requeued() -> None:
+    """Without the record, the next dispatcher would send the job where it was."""
     bench = Reconciling(accepted("j1"), AT_S1)
     bench.where["s1"] = Whereabouts.GONE
     assert await bench.after(MISSING_SECONDS) == ["j1"]
     assert bench.requeued == [("j1", "s1", 2)]
 
 
-async def test_copy_of_a_reconciled_job_goes_where_it_was_sent_once_more() -> None:
-    """The record that it was set back came too late, or never."""
+async def test_core_sends_copy_of_reconciled_job_where_it_was_sent_again() -> None:
+    """The requeued event came too late, or never."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(QUEUED, AT_S1)
     bench.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
@@ -139,8 +139,8 @@ async def test_copy_of_a_reconciled_job_goes_where_it_was_sent_once_more() -> No
     assert bench.publisher.routed() == [("j1", "s1"), ("j1", "s1")]
 
 
-async def test_nothing_is_sent_once_more_on_a_log_that_is_read_anew() -> None:
-    """What was read of it so far is what was, not what is."""
+async def test_reconciler_resends_nothing_while_log_is_read_anew() -> None:
+    """What has been read so far is out of date."""
     log = [accepted("j1"), AT_S1, requeued(2), Event(State.ASSIGNED, AT + 3, "j1", "s2", 2)]
     bench = Reconciling(*log, Event(State.CHARGING, AT + 3, "j1", "s2", 1))
     for offset in (0, 1):
@@ -151,15 +151,15 @@ async def test_nothing_is_sent_once_more_on_a_log_that_is_read_anew() -> None:
     assert bench.again == []
 
 
-async def test_job_that_is_sent_while_its_record_is_read_is_not_published() -> None:
-    """It was only slow; the record that it is set back would take back what was decided since."""
+async def test_reconciler_does_not_publish_job_that_is_sent_meanwhile() -> None:
+    """The job was only slow; a requeued event would cancel the decision made since."""
     bench = Reconciling(accepted("j1"))
     bench.meanwhile = lambda: bench.jobs.take(AT_S1, 1)
     assert await bench.after(MISSING_SECONDS) == []
     assert bench.requeued == []
 
 
-async def test_job_that_is_delivered_while_its_record_is_read_is_not_published() -> None:
+async def test_reconciler_does_not_publish_job_that_is_delivered_meanwhile() -> None:
     bench = Reconciling(accepted("j1"))
 
     def deliver() -> None:
@@ -169,8 +169,8 @@ async def test_job_that_is_delivered_while_its_record_is_read_is_not_published()
     assert await bench.after(MISSING_SECONDS) == []
 
 
-async def test_decision_written_late_sends_nothing_where_it_was_to_go() -> None:
-    """The job went on, and waits there: the clocks tell, though the log's order does not."""
+async def test_core_does_not_follow_decision_that_was_written_late() -> None:
+    """The job has gone on since: the clocks show it, though the order in the log does not."""
     newer = Event(State.ASSIGNED, AT + 3, "j1", "s2", 2)
     bench = Reconciling(accepted("j1"), newer, AT_S1)
     bench.where["s1"] = Whereabouts.NOT_BROUGHT
@@ -178,7 +178,7 @@ async def test_decision_written_late_sends_nothing_where_it_was_to_go() -> None:
     assert bench.again == []
 
 
-async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> None:
+async def test_core_sends_copy_where_job_charges_despite_late_decision() -> None:
     bench = Bench(confirming(), "s1", "s2")
     charging = Event(State.CHARGING, AT + 4, "j1", "s2", 1)
     bench.tell(QUEUED, Event(State.ASSIGNED, AT + 3, "j1", "s2", 2))
@@ -191,7 +191,7 @@ async def test_copy_goes_where_the_job_charges_whatever_is_written_late() -> Non
 
 
 @pytest.mark.parametrize("headers", [COPY, None], ids=["a copy", "delivered again"])
-async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(
+async def test_core_holds_redelivery_of_lost_request_until_log_is_read(
     headers: dict[str, object] | None,
 ) -> None:
     bench = Bench(confirming(), "s1", "s2", reads_log=True)
@@ -204,8 +204,8 @@ async def test_request_whose_delivery_went_with_its_link_waits_for_the_log(
     assert [each.id for each in bench.core.held] == ["j1"]
 
 
-async def test_request_that_another_dispatcher_sent_since_its_link_broke_goes_there() -> None:
-    """What is still on its way from here is not sent again."""
+async def test_core_resends_where_another_dispatcher_sent_since_link_broke() -> None:
+    """A job that is still in flight from here is not sent again."""
     log = Log()
     bench = Bench(confirming(), "s1", "s2", reads_log=True)
     task = asyncio.create_task(bench.shell.run(log, log, always))
@@ -224,8 +224,8 @@ async def test_request_that_another_dispatcher_sent_since_its_link_broke_goes_th
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_request_asked_for_anew_is_not_dropped_as_parked_before() -> None:
-    """Its sender has mended it: what fits nowhere now is set back, and comes again."""
+async def test_core_does_not_drop_new_request_as_parked_before() -> None:
+    """Its sender has corrected it: it fits nowhere now, is requeued, and is delivered again."""
     bench = Bench(confirming(), "s1")
     bench.tell(
         Event(State.QUEUED, AT - 50, "j1", detail={"id": "j1", "requested_at": AT - 50}),
@@ -246,7 +246,7 @@ async def test_request_asked_for_anew_is_not_dropped_as_parked_before() -> None:
 
 
 @pytest.mark.parametrize("headers", [COPY, None], ids=["a copy", "delivered again"])
-async def test_one_page_that_could_not_be_read_sends_nothing_elsewhere(
+async def test_core_sends_nothing_elsewhere_for_one_unreadable_page(
     headers: dict[str, object] | None,
 ) -> None:
     bench = Bench(confirming(), "s1", "s2")
@@ -258,8 +258,8 @@ async def test_one_page_that_could_not_be_read_sends_nothing_elsewhere(
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again() -> None:
-    """It may have the job: it is sent to the queue there was."""
+async def test_core_resends_to_substation_that_has_left() -> None:
+    """It may have the job, so the job is sent to its old queue."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tracker.keep({"s2": None})
     bench.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
@@ -268,7 +268,7 @@ async def test_substation_that_leaves_ends_no_dispatcher_that_sends_there_again(
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_job_in_doubt_at_a_substation_that_leaves_is_sent_there_again() -> None:
+async def test_core_resends_job_in_doubt_to_substation_that_leaves() -> None:
     bench = Bench(confirming(), "s1", "s2")
     bench.publisher.automatic.pop("charge.substations")
     bench.queue.bring(body("j1", "s1"), "j1")

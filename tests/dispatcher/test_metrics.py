@@ -9,8 +9,8 @@ from tests.dispatcher.harness import Bench, body, confirming
 from tests.fake_broker import turns
 
 
-async def test_the_page_has_each_substation_as_a_decision_would_see_it() -> None:
-    """Load, power, what is on its way, the gauge's age, and whether jobs may be sent there."""
+async def test_metrics_show_each_substation_as_a_decision_sees_it() -> None:
+    """Load, power, jobs in flight, the gauge's age, and whether jobs may be sent there."""
     bench = Bench(confirming(), "s1", "s2", connectors=10)
     bench.arrive("s1", rated_power_kw=100.0)
     bench.read("s2", load=5)
@@ -29,15 +29,15 @@ async def test_the_page_has_each_substation_as_a_decision_would_see_it() -> None
     assert bench.count("load_spread") == 0, "of those that may be chosen"
 
 
-async def test_the_age_of_a_gauge_that_was_never_read_is_no_number() -> None:
-    """It is not 0, which would be the youngest of all."""
+async def test_metrics_show_age_of_unread_gauge_as_nan() -> None:
+    """Zero would be the youngest age of all."""
     bench = Bench(confirming())
     bench.tracker.keep({"s1": None})
     assert math.isnan(bench.count("substation_gauge_age_seconds", substation="s1"))
 
 
-async def test_a_substation_that_is_left_out_for_failing_is_shown() -> None:
-    """One that falls again and again is ejected for a while after it comes back."""
+async def test_metrics_show_ejected_substation() -> None:
+    """One that fails repeatedly is ejected for a while after it is back."""
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("substation_ejected", substation="s1") == 0
     for _ in range(9):
@@ -48,8 +48,8 @@ async def test_a_substation_that_is_left_out_for_failing_is_shown() -> None:
     assert bench.count("substation_ejected", substation="s2") == 0
 
 
-async def test_a_substation_that_is_drained_is_shown() -> None:
-    """That it gets no jobs is then as an operator wants it, and nothing to be alarmed at."""
+async def test_metrics_show_drained_substation() -> None:
+    """An operator wants it to get no jobs, so nobody has to be alerted."""
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("substation_drained", substation="s1") == 0
     bench.tracker.control("s1", Control("s1", Availability.DRAINING, None, 1))
@@ -58,8 +58,8 @@ async def test_a_substation_that_is_drained_is_shown() -> None:
     assert bench.count("substation_drained", substation="s2") == 0
 
 
-async def test_it_is_shown_that_no_gauge_is_current() -> None:
-    """Then the load tracker alone decides; one page that is read ends it."""
+async def test_metrics_show_that_no_gauge_is_current() -> None:
+    """The load tracker alone decides then; one page that is read ends that."""
     bench = Bench(confirming(), "s1", "s2")
     assert bench.count("gauges_all_stale") == 0
     bench.lose("s1")
@@ -70,8 +70,8 @@ async def test_it_is_shown_that_no_gauge_is_current() -> None:
     assert bench.count("gauges_all_stale") == 0
 
 
-async def test_those_that_wait_and_the_spread_are_shown() -> None:
-    """How many are held for room, and how far apart the substations are."""
+async def test_metrics_show_waiting_requests_and_load_spread() -> None:
+    """How many requests wait for capacity, and how far apart the loads are."""
     bench = Bench(confirming(), "s1", "s2", connectors=4)
     bench.read("s1", load=4)
     bench.read("s2", load=1)

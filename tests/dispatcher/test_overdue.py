@@ -49,7 +49,7 @@ class Sent:
         return [each.id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
 
 
-async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
+async def test_core_resends_job_that_does_not_begin_in_time() -> None:
     """It goes to the same substation, and its decision says why; others are not sent again."""
     sent = Sent("j1", "j2", names=("s1", "s2"))
     assert await sent.after(OVERDUE_SECONDS - 0.1) == ["j1", "j2"]
@@ -74,7 +74,7 @@ async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
         (State.ASSIGNED, "s2"),
     ],
 )
-async def test_what_was_heard_of_is_not_sent_once_more(kind: State, where: str) -> None:
+async def test_core_does_not_resend_job_that_the_log_reports_on(kind: State, where: str) -> None:
     """It has begun, has ended, or another dispatcher sent it elsewhere."""
     sent = Sent("j1")
     await turns()
@@ -82,8 +82,8 @@ async def test_what_was_heard_of_is_not_sent_once_more(kind: State, where: str) 
     assert await sent.after(1e6) == ["j1"]
 
 
-async def test_where_it_cannot_be_known_it_waits() -> None:
-    """While the state of the substation is unknown, and is sent once it is known."""
+async def test_core_does_not_resend_while_substation_state_is_unknown() -> None:
+    """Once the state is known, the job is sent."""
     sent = Sent("j1")
     sent.takes_jobs = False
     for _ in range(3):
@@ -92,7 +92,7 @@ async def test_where_it_cannot_be_known_it_waits() -> None:
     assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
 
 
-async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_core_does_not_resend_while_log_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log may show that the job has begun."""
     monkeypatch.setattr(shell, "LOG_TIMEOUT", 0)
     sent = Sent("j1")
@@ -102,7 +102,7 @@ async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.Mon
     assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
 
 
-async def test_each_time_it_waits_twice_as_long() -> None:
+async def test_core_doubles_wait_before_each_resend() -> None:
     """If the log never shows a session, the substation must not get a copy every few seconds."""
     sent = Sent("j1")
     at = []
@@ -113,7 +113,7 @@ async def test_each_time_it_waits_twice_as_long() -> None:
     assert at == [5, 15, 35, 75, 155, 315, 635, 955]
 
 
-async def test_what_is_in_hand_again_is_left_alone() -> None:
+async def test_core_does_not_resend_job_that_is_in_hand_again() -> None:
     """It was reclaimed from its substation meanwhile, and waits or is in flight elsewhere."""
     sent = Sent("j1")
     await turns()
@@ -122,7 +122,7 @@ async def test_what_is_in_hand_again_is_left_alone() -> None:
     assert await sent.after(OVERDUE_SECONDS) == ["j1"]
 
 
-async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
+async def test_core_resends_refused_job_only_to_same_substation() -> None:
     """Its substation may have it after all: a copy elsewhere would charge it twice."""
     sent = Sent("j1", names=("s1", "s2"))
     await turns()
@@ -135,7 +135,7 @@ async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
     assert {each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)} == {where}
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_overdue_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due first is forgotten first."""
     monkeypatch.setattr(overdue, "MAX_JOBS", 2)
     sent = Sent("j1", "j2", "j3")

@@ -34,7 +34,7 @@ def recording() -> FakePublisher:
         (b" " * (MAX_BODY_BYTES + 1), f"{MAX_BODY_BYTES + 1} bytes"),
     ],
 )
-async def test_what_cannot_be_processed_is_parked(text: bytes, why: str) -> None:
+async def test_core_parks_message_that_it_cannot_process(text: bytes, why: str) -> None:
     """It goes to charge.parked with the reason, and is acknowledged once it is there."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(text, "bad")
@@ -56,7 +56,7 @@ async def test_what_cannot_be_processed_is_parked(text: bytes, why: str) -> None
 
 
 @pytest.mark.parametrize("id", [None, "", "not an id", "x" * 65])
-async def test_what_is_parked_has_a_name(id: str | None) -> None:
+async def test_parked_message_has_an_id(id: str | None) -> None:
     """A message without a usable id is given one, so that the event log can name it."""
     bench = Bench(confirming(), "s1")
     bench.queue.bring(b"?", id)
@@ -66,8 +66,8 @@ async def test_what_is_parked_has_a_name(id: str | None) -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_parking_is_tried_again_until_it_is_confirmed() -> None:
-    """While charge.parked takes nothing, the message is neither lost nor acknowledged."""
+async def test_parking_is_retried_until_confirmed() -> None:
+    """While charge.parked refuses the message, it is neither lost nor acknowledged."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(b"?", "bad")
     for _ in range(3):
@@ -80,8 +80,8 @@ async def test_parking_is_tried_again_until_it_is_confirmed() -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_parking_of_a_link_that_broke_acknowledges_nothing() -> None:
-    """A tag of an older link means another message now."""
+async def test_parking_acknowledges_nothing_after_its_link_broke() -> None:
+    """The delivery tag means another message on the new link."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(b"?", "bad")
     bench.queue.break_link()
@@ -91,8 +91,8 @@ async def test_parking_of_a_link_that_broke_acknowledges_nothing() -> None:
     assert bench.queue.acked == []
 
 
-async def test_nothing_is_on_record_as_parked_before_it_is_there() -> None:
-    """A request that comes again, and has ended by the log, is dropped: so it must be parked."""
+async def test_parking_is_recorded_only_after_message_is_parked() -> None:
+    """A redelivered request that the log has as parked is dropped, so it must be there."""
     bench = Bench(recording(), "s1")
     bench.queue.bring(body("j1", "s9"), "j1")
     await turns()
@@ -108,8 +108,8 @@ async def test_nothing_is_on_record_as_parked_before_it_is_there() -> None:
     assert [each.kind for each in bench.publisher.events()] == [State.PARKED]
 
 
-async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
-    """Parked in the meantime, it is on record though the link broke, and known when it comes."""
+async def test_parked_message_is_acknowledged_once_recorded() -> None:
+    """If the link breaks meanwhile, it is recorded, and recognised when redelivered."""
     bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
     bench.queue.bring(body("j1", "s9"), "j1")
     await turns()
@@ -123,8 +123,8 @@ async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
     assert len(bench.publisher.to(topology.PARKED)) == 1
 
 
-async def test_a_record_that_the_log_refuses_is_tried_again() -> None:
-    """Acknowledged without it, the job would have no end that anybody can read."""
+async def test_parking_record_is_retried_when_log_refuses_it() -> None:
+    """If it were acknowledged without it, the log would have no end of the job."""
     bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
     bench.queue.bring(b"?", "bad")
     await turns()
@@ -138,8 +138,8 @@ async def test_a_record_that_the_log_refuses_is_tried_again() -> None:
     assert len(bench.publisher.to(topology.PARKED)) == 1
 
 
-async def test_a_record_that_is_refused_after_the_link_broke_is_counted() -> None:
-    """RabbitMQ brings the message again, and it is parked again."""
+async def test_parking_record_refused_after_link_broke_is_counted() -> None:
+    """RabbitMQ redelivers the message, and it is parked again."""
     bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
     bench.queue.bring(b"?", "bad")
     await turns()
@@ -150,8 +150,8 @@ async def test_a_record_that_is_refused_after_the_link_broke_is_counted() -> Non
     assert bench.count("events_lost_total") == 1
 
 
-async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
-    """A request that names none of the substations there are could wait forever."""
+async def test_core_parks_request_that_allows_no_existing_substation() -> None:
+    """It could wait for ever."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s9", "s8"), "j1")
     await turns()
@@ -166,7 +166,7 @@ async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
     assert bench.publisher.routed() == [("j2", "s2")]
 
 
-async def test_a_reason_names_only_some_of_many_substations() -> None:
+async def test_parking_reason_names_only_some_of_many_substations() -> None:
     """A request may name a hundred, and its reason goes into a header."""
     bench = Bench(confirming(), "s1")
     bench.queue.bring(body("j1", *(f"x{number}" for number in range(100))), "j1")
@@ -175,8 +175,8 @@ async def test_a_reason_names_only_some_of_many_substations() -> None:
     assert event.reason == f"{NO_SUCH_SUBSTATION}: x0, x1, x2, x3, x4 and 95 more"
 
 
-async def test_before_the_substations_are_known_nothing_is_parked() -> None:
-    """A dispatcher that has not read its target file yet holds what names substations."""
+async def test_core_parks_nothing_before_substations_are_known() -> None:
+    """Before its target file is read, the dispatcher holds requests that name substations."""
     bench = Bench(confirming())
     bench.queue.bring(body("j1", "s1", requested_power_kw=300.0), "j1")
     bench.shell.tick()
@@ -188,8 +188,8 @@ async def test_before_the_substations_are_known_nothing_is_parked() -> None:
     assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_more_power_than_any_substation_has_is_a_reason_to_park() -> None:
-    """It could wait for ever; the reason names the largest rating that might have done."""
+async def test_core_parks_request_for_more_power_than_any_substation_has() -> None:
+    """It could wait for ever; the reason names the largest rated power."""
     bench = Bench(confirming(), "s1", "s2")
     bench.arrive("s1", rated_power_kw=100.0)
     bench.arrive("s2", rated_power_kw=50.0)
@@ -207,8 +207,8 @@ async def test_more_power_than_any_substation_has_is_a_reason_to_park() -> None:
     assert bench.publisher.routed() == [("j3", "s1"), ("j4", "s2")], "exactly that much fits"
 
 
-async def test_a_rating_that_nobody_tells_may_be_enough() -> None:
-    """Nothing is parked for its power while one substation does not say what it is built for."""
+async def test_core_parks_nothing_for_power_while_a_rated_power_is_unknown() -> None:
+    """The substation that does not report its rated power may have enough."""
     bench = Bench(confirming(), "s1", "s2")
     bench.arrive("s1", rated_power_kw=100.0)
     bench.queue.bring(body("j1", requested_power_kw=150.0), "j1")
@@ -216,8 +216,8 @@ async def test_a_rating_that_nobody_tells_may_be_enough() -> None:
     assert bench.publisher.routed() == [("j1", "s2")]
 
 
-async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
-    """A request that waits for a full substation must not wait for one that was taken away."""
+async def test_core_parks_waiting_request_when_its_substations_are_gone() -> None:
+    """It waited for a full substation, which was removed from the target file."""
     bench = Bench(confirming(), "s1", "s2", connectors=1)
     bench.arrive("s1", rated_power_kw=50.0)
     bench.arrive("s2", rated_power_kw=400.0)

@@ -114,7 +114,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(queues, name, 0)
 
 
-async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
+async def test_queue_keeper_goes_on_when_one_queue_cannot_be_declared() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
     bench = Bench(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
     for name in bench.tracker.substations:
@@ -128,8 +128,8 @@ async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
     assert "of another kind" in str(bench.reason_against("s2"))
 
 
-async def test_a_queue_that_can_be_had_again_is() -> None:
-    """A missing queue is tried until it is there, and then no longer."""
+async def test_queue_keeper_declares_missing_queue_until_it_is_there() -> None:
+    """It tries again until the queue is there, and then no longer."""
     declarer = FakeDeclarer()
     bench = Bench(declarer, "s1")
     bench.keeper.missing("s1")
@@ -173,7 +173,7 @@ async def test_queue_keeper_binds_a_queue_again_when_a_job_was_returned() -> Non
     assert declarer.declared == ["s1", "s1"]
 
 
-async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
+async def test_queue_keeper_adds_queue_depth_to_page_with_only_a_load() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
     bench = Bench(declarer, "s1")
@@ -188,7 +188,7 @@ async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
         assert bench.reason_against("s1") == reason
 
 
-async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() -> None:
+async def test_queue_keeper_reports_consumers_with_and_without_counters() -> None:
     """A living substation that does not consume from its queue gets no jobs."""
     bench = Bench(FakeDeclarer(s1=QueueState(7, 0)), "s1")
     bench.anchor("s1")
@@ -199,7 +199,7 @@ async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() ->
     assert bench.tracker.substations["s1"].load == 0, "its counters tell that"
 
 
-async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
+async def test_queue_keeper_reads_depth_only_while_nothing_is_in_flight() -> None:
     """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
     bench = Bench(FakeDeclarer(s1=QueueState(2, 1)), "s1")
     bench.tracker.read("s1", Reading(0, counts=COUNTS), bench.now)
@@ -213,7 +213,7 @@ async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
     assert bench.tracker.substations["s1"].load == 2
 
 
-async def test_a_state_is_known_until_it_cannot_be_had() -> None:
+async def test_queue_keeper_forgets_state_of_queue_that_it_cannot_read() -> None:
     """The last state of a queue that cannot be looked at must not count as current."""
     declarer = FakeDeclarer(s1=QueueState(3, 1))
     bench = Bench(declarer, "s1")
@@ -226,8 +226,8 @@ async def test_a_state_is_known_until_it_cannot_be_had() -> None:
     assert bench.keeper.state("s1") is None
 
 
-async def test_a_substation_that_left_is_let_go() -> None:
-    """Its queue is looked at until it was empty for long, since a job may be requeued there."""
+async def test_queue_keeper_forgets_substation_that_left() -> None:
+    """Its queue is watched until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     bench = Bench(declarer, "s1", "s2", "s3")
     bench.keeper.missing("s3")
@@ -255,7 +255,7 @@ async def test_a_substation_that_left_is_let_go() -> None:
     assert bench.keeper.state("s2") is None
 
 
-async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
+async def test_queue_keeper_declares_no_queue_for_name_in_a_snapshot() -> None:
     """Only names in the target file get queues; another name without a queue is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
@@ -267,7 +267,7 @@ async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
     assert bench.tracker.former == {"s2"}, "its queue is there"
 
 
-async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_hand() -> None:
+async def test_queue_keeper_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
     """Jobs that were reclaimed from a queue that is gone still have to be sent elsewhere."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.gone = {"s2"}
@@ -278,7 +278,7 @@ async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_han
     assert bench.tracker.former == {"s2"}
 
 
-async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
+async def test_queue_keeper_keeps_substation_that_left_through_an_error() -> None:
     """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     bench = Bench(declarer, "s1", "s2")
@@ -293,7 +293,7 @@ async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
     assert bench.keeper.state("s2") == QueueState(3, 0)
 
 
-async def test_only_those_that_need_it_are_looked_at_often() -> None:
+async def test_queue_keeper_watches_only_some_queues_often() -> None:
     """Dead substations, and those without consumer or counters: twice a second; others less."""
     names = [f"s{number:03}" for number in range(100)]
     declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
@@ -312,7 +312,7 @@ async def test_only_those_that_need_it_are_looked_at_often() -> None:
     assert {asked[name] for name in names if name not in needy} == {3}
 
 
-async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None:
+async def test_queue_keeper_watches_few_queues_twice_a_second_at_most() -> None:
     """Twice a second is the most for any queue."""
     bench = Bench(FakeDeclarer(s1=QueueState(0, 1)), "s1")
     bench.anchor("s1")
@@ -320,7 +320,7 @@ async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None
     assert await bench.asked_in(4.0) == {"s1": 8}
 
 
-async def test_nothing_is_asked_while_the_link_is_down() -> None:
+async def test_queue_keeper_waits_while_link_is_down() -> None:
     """A broker that is away does not make a substation ineligible."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.up.clear()
@@ -330,7 +330,7 @@ async def test_nothing_is_asked_while_the_link_is_down() -> None:
     assert bench.tracker.substations["s1"].refusal is None
 
 
-async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw() -> None:
+async def test_queue_keeper_goes_on_after_unforeseen_error_of_one_queue() -> None:
     """It makes the substation ineligible, with the reason, until a look at its queue succeeds."""
 
     class Failing(FakeDeclarer):

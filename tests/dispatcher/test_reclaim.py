@@ -18,8 +18,8 @@ from tests.grid.links import eventually
 pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
-async def test_the_jobs_of_a_dead_substation_are_taken_back_in_their_order() -> None:
-    """Each is handed over once, with where it waited, and acknowledged only once it is safe."""
+async def test_reclaimer_reclaims_jobs_of_dead_substation_in_order() -> None:
+    """Each job is handed over once, and acknowledged only once it is safe elsewhere."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a", "b", "c")
     bench.taker.put("s2", "x")
@@ -44,8 +44,8 @@ async def test_the_jobs_of_a_dead_substation_are_taken_back_in_their_order() -> 
     assert bench.taker.requeued == []
 
 
-async def test_a_job_may_be_safe_at_once() -> None:
-    """Whoever takes a job back may be done with it before it has said that it takes it."""
+async def test_reclaimer_counts_job_that_is_safe_at_once() -> None:
+    """The receiver may acknowledge a job before it returns that it accepts it."""
     bench = Bench("s1", "s2")
 
     def reclaim(_: str, delivery: Delivery) -> bool:
@@ -62,8 +62,8 @@ async def test_a_job_may_be_safe_at_once() -> None:
     assert not bench.hand.holds("s1")
 
 
-async def test_no_more_are_in_hand_than_agreed() -> None:
-    """What is not safe yet bounds what is taken; each that is makes room for one more."""
+async def test_reclaimer_holds_no_more_jobs_than_its_maximum() -> None:
+    """Each job that is safe elsewhere makes room for one more."""
     bench = Bench("s1", "s2", "s3")
     bench.taker.put("s1", *[f"a{number}" for number in range(20)])
     bench.taker.put("s2", *[f"b{number}" for number in range(20)])
@@ -80,8 +80,8 @@ async def test_no_more_are_in_hand_than_agreed() -> None:
     assert len(set(bench.jobs())) == 40
 
 
-async def test_it_tells_whose_jobs_are_in_hand() -> None:
-    """Their queue may look empty, and is not done with: a link that breaks puts them back there."""
+async def test_reclaimed_jobs_name_substations_whose_jobs_are_in_hand() -> None:
+    """Such a queue may look empty, but a link that breaks puts the jobs back into it."""
     bench = Bench("s1", "s2", "s3")
     bench.taker.put("s1", "a")
     bench.taker.put("s2", "charging")
@@ -96,8 +96,8 @@ async def test_it_tells_whose_jobs_are_in_hand() -> None:
         assert not bench.hand.holds("s1")
 
 
-async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work() -> None:
-    """It cannot know who has them; those on their way already stay until they are safe."""
+async def test_reclaimer_returns_jobs_while_another_dispatcher_is_active() -> None:
+    """That one cannot know of them; jobs already in flight stay until they are safe."""
     bench = Bench("s1", "s2", "s3")
     bench.taker.put("s1", "a", "b")
     bench.taker.put("s2", "charging")
@@ -117,8 +117,8 @@ async def test_jobs_go_back_to_their_queue_while_another_dispatcher_is_at_work()
         assert bench.taker.acked == ["b"]
 
 
-async def test_job_that_ended_long_ago_is_acknowledged() -> None:
-    """The newest events say nothing of it any more; what the whole log tells still does."""
+async def test_reclaimer_acknowledges_job_that_ended_long_ago() -> None:
+    """The newest events say nothing of it any more, but the whole log does."""
     bench = Bench("s1", "s2")
     bench.open_jobs.take(Event(State.COMPLETED, 1.0, "a", "s1"), 0)
     bench.taker.put("s1", "a", "b")
@@ -128,7 +128,7 @@ async def test_job_that_ended_long_ago_is_acknowledged() -> None:
     assert bench.taker.acked == ["a"]
 
 
-async def test_queues_are_emptied_in_turn() -> None:
+async def test_reclaimer_empties_queues_in_turn() -> None:
     """A long queue does not keep a short one waiting until it is empty."""
     bench = Bench("s1", "s2", "s3")
     bench.taker.put("s1", *[f"a{number}" for number in range(50)])
@@ -144,8 +144,8 @@ async def test_queues_are_emptied_in_turn() -> None:
     assert bench.jobs().index("b") <= 2 * BOUND
 
 
-async def test_a_queue_that_fills_every_period_is_not_begun_with_again() -> None:
-    """Where jobs become safe slowly, each period has room for one queue: for another each time."""
+async def test_reclaimer_begins_each_interval_with_another_queue() -> None:
+    """If jobs become safe slowly, an interval has time for one queue: for another each time."""
     bench = Bench("s1", "s2", "s3")
 
     def look(name: str) -> QueueState | None:
@@ -163,8 +163,8 @@ async def test_a_queue_that_fills_every_period_is_not_begun_with_again() -> None
     assert bench.jobs().index("b") <= 2 * BOUND
 
 
-async def test_nothing_is_taken_while_it_can_go_nowhere_else() -> None:
-    """A job is better off in its queue than in hand."""
+async def test_reclaimer_leaves_jobs_that_can_go_nowhere_else() -> None:
+    """A job is safer in its queue than in a dispatcher's memory."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a", "b")
     bench.kill("s1")
@@ -176,8 +176,8 @@ async def test_nothing_is_taken_while_it_can_go_nowhere_else() -> None:
         await eventually(lambda: bench.jobs() == ["a", "b"], "they are taken back")
 
 
-async def test_an_empty_queue_is_not_asked() -> None:
-    """A substation that is gone for days costs a look a second, and no line in the log."""
+async def test_reclaimer_leaves_empty_queue_alone() -> None:
+    """A substation that is gone for days costs one look a second, and no log line."""
     bench = Bench("s1", "s2")
     bench.kill("s1")
     async with at_work(bench):
@@ -185,8 +185,8 @@ async def test_an_empty_queue_is_not_asked() -> None:
     assert bench.taker.asked == []
 
 
-async def test_a_job_that_is_not_wanted_goes_back() -> None:
-    """Refused, it is given back, and this queue is left alone until the next look."""
+async def test_reclaimer_returns_refused_job_to_its_queue() -> None:
+    """The queue is left alone until the next look."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a", "b")
     bench.kill("s1")
@@ -201,8 +201,8 @@ async def test_a_job_that_is_not_wanted_goes_back() -> None:
     assert bench.taker.acked == []
 
 
-async def test_a_message_without_an_id_is_handed_over_as_any() -> None:
-    """Whoever takes it back sees what it is."""
+async def test_reclaimer_hands_over_message_without_id() -> None:
+    """The receiver handles it."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", None)
     bench.kill("s1")
@@ -210,8 +210,8 @@ async def test_a_message_without_an_id_is_handed_over_as_any() -> None:
         await eventually(lambda: bench.jobs() == [None], "it is handed over")
 
 
-async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
-    """When the link breaks all is forgotten, and comes again as other deliveries."""
+async def test_reclaimer_forgets_deliveries_when_link_breaks() -> None:
+    """They are delivered again, as other deliveries."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "own", "a", "b")
     bench.charges("own", "s1")
@@ -233,8 +233,8 @@ async def test_a_delivery_from_before_a_break_acknowledges_nothing() -> None:
     assert bench.jobs() == ["a", "b", "a", "b"]
 
 
-async def test_after_a_break_consumers_have_time_to_come_back() -> None:
-    """RabbitMQ that was away has no consumers at first: that is nobody's death."""
+async def test_reclaimer_waits_for_consumers_after_link_broke() -> None:
+    """RabbitMQ has no consumers just after it was away, which does not mean that any is dead."""
     bench = Bench("s1", "s2", failure_detector=20)  # looks
     bench.taker.put("s1", "a")
     bench.state("s1", reachable=True, consumers=0)
@@ -247,10 +247,10 @@ async def test_after_a_break_consumers_have_time_to_come_back() -> None:
         await eventually(lambda: bench.jobs() == ["a", "a"], "it is taken back again")
 
 
-async def test_a_broker_that_refuses_is_told_once_and_tried_again(
+async def test_reclaimer_logs_broker_error_once_and_tries_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Every second the same line would fill the log."""
+    """The same line every second would fill the log."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a")
     bench.kill("s1")
@@ -265,10 +265,10 @@ async def test_a_broker_that_refuses_is_told_once_and_tried_again(
     assert wrong == ["no jobs are reclaimed: cannot take from substation.s1: it is locked"]
 
 
-async def test_it_says_when_it_begins_and_how_many_there_were(
+async def test_reclaimer_logs_begin_and_number_of_jobs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Two lines for a substation's death, however many jobs waited for it."""
+    """Two lines for a dead substation, however many jobs waited for it."""
     bench = Bench("s1", "s2", failure_detector=5)
     bench.taker.put("s1", *"abcd")
     with caplog.at_level(logging.WARNING):
@@ -283,10 +283,10 @@ async def test_it_says_when_it_begins_and_how_many_there_were(
     ]
 
 
-async def test_it_says_how_many_there_were_when_the_substation_is_back(
+async def test_reclaimer_logs_number_of_jobs_when_substation_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What is left in the queue when the substation is back is its own again."""
+    """The jobs that are left in its queue are its own again."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", *"abcdefgh")
     bench.kill("s1")
@@ -299,8 +299,8 @@ async def test_it_says_how_many_there_were_when_the_substation_is_back(
     assert len(bench.taker.queues["s1"]) == 8 - BOUND
 
 
-async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() -> None:
-    """Poison must not meet the next process too."""
+async def test_reclaimer_rejects_job_over_which_an_error_is_raised() -> None:
+    """The service ends; the poison message must not reach the next process too."""
     bench = Bench("s1", "s2")
 
     def reclaim(_: str, __: Delivery) -> bool:
@@ -314,10 +314,10 @@ async def test_a_mistake_over_a_job_ends_the_service_and_puts_the_job_aside() ->
     assert bench.taker.rejected == ["poison"]
 
 
-async def test_a_mistake_over_a_job_s_headers_puts_the_job_aside(
+async def test_reclaimer_rejects_job_whose_headers_raise_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also before it is handed over: it would be taken again by every process that starts."""
+    """Otherwise each process that starts would take it again, and end."""
 
     def replays(_: object) -> int:
         raise KeyError("some mistake")

@@ -12,8 +12,8 @@ from tests.grid.links import eventually
 pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
-async def test_sessions_of_a_living_substation_are_left_to_it() -> None:
-    """Those it charges come back to it, once; those that only wait behind them are moved."""
+async def test_reclaimer_leaves_sessions_to_living_substation() -> None:
+    """Its sessions' jobs go back to it, once; jobs that only wait behind them are moved."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "charging", "waiting", "elsewhere", "over")
     bench.charges("charging", "s1")
@@ -32,7 +32,7 @@ async def test_sessions_of_a_living_substation_are_left_to_it() -> None:
     assert bench.taker.requeued == ["charging"]
 
 
-async def test_long_session_of_a_living_substation_is_left_to_it() -> None:
+async def test_reclaimer_leaves_long_session_to_living_substation() -> None:
     """So many others began since that the newest events do not tell of it any more."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "charging", "waiting")
@@ -43,7 +43,7 @@ async def test_long_session_of_a_living_substation_is_left_to_it() -> None:
     assert bench.jobs() == ["waiting"]
 
 
-async def test_a_replayed_job_is_not_over_for_having_been_parked() -> None:
+async def test_reclaimer_reclaims_replayed_job_that_was_parked_before() -> None:
     """It waits for a dead substation like any other; one that was parked from there is a copy."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "parked", "replayed")
@@ -56,8 +56,8 @@ async def test_a_replayed_job_is_not_over_for_having_been_parked() -> None:
     assert (bench.taker.acked, bench.jobs()) == (["parked"], ["replayed"])
 
 
-async def test_a_session_that_ends_meanwhile_is_acknowledged() -> None:
-    """A spared job whose end is told needs nobody any more."""
+async def test_reclaimer_acknowledges_session_that_ends_meanwhile() -> None:
+    """The job was left to its substation, and its end is in the log."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a", "b")
     bench.charges("a", "s1")
@@ -74,8 +74,8 @@ async def test_a_session_that_ends_meanwhile_is_acknowledged() -> None:
     assert bench.taker.requeued == ["b"]
 
 
-async def test_sessions_of_many_do_not_fill_the_hand() -> None:
-    """One substation's own sessions are spared up to a bound, and hold up no other's jobs."""
+async def test_reclaimer_limits_sessions_held_for_each_substation() -> None:
+    """Jobs in progress at one substation do not keep others' jobs from being reclaimed."""
     bench = Bench("s1", "s2", "s3")
     names = [f"c{number}" for number in range(2 * BOUND)]
     bench.taker.put("s1", *names)
@@ -91,8 +91,8 @@ async def test_sessions_of_many_do_not_fill_the_hand() -> None:
     assert bench.taker.requeued == []
 
 
-async def test_a_dead_substation_charges_nothing() -> None:
-    """Its sessions died with it: their jobs are taken back too."""
+async def test_reclaimer_reclaims_sessions_of_dead_substation() -> None:
+    """Its sessions ended with it."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "a")
     bench.charges("a", "s1")
@@ -102,8 +102,10 @@ async def test_a_dead_substation_charges_nothing() -> None:
 
 
 @pytest.mark.parametrize("consumers", [1, None])
-async def test_what_waits_for_one_that_is_out_of_sight_is_moved(consumers: int | None) -> None:
-    """Whatever RabbitMQ says of its queue: its waiting jobs go elsewhere, its sessions do not."""
+async def test_reclaimer_moves_waiting_jobs_of_unreachable_substation(
+    consumers: int | None,
+) -> None:
+    """Its queue may have a consumer: waiting jobs go elsewhere, sessions stay."""
     bench = Bench("s1", "s2")
     bench.taker.put("s1", "charging", "waiting")
     bench.charges("charging", "s1")

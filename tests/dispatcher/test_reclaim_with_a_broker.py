@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
 @pytest.mark.integration
-async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
+async def test_reclaimer_with_a_broker_neither_loses_jobs_nor_takes_a_workers(
     vhost: VirtualHost,
 ) -> None:
-    """Jobs come back when the link is cut before they are safe, and are gone once they are."""
+    """Jobs return when the link is cut before they are safe, and are gone once they are."""
     queue = topology.substation_queue("substation1")
     handed: list[Delivery] = []
 

@@ -29,8 +29,8 @@ def with_s1_dead(publisher: FakePublisher, *others: str) -> Bench:
     return bench
 
 
-async def test_dispatcher_sends_a_job_where_another_one_moved_it() -> None:
-    """That one ended before the copy in the dead substation's queue was acknowledged."""
+async def test_core_sends_reclaimed_job_where_another_dispatcher_moved_it() -> None:
+    """That dispatcher ended before the copy in the dead substation's queue was acknowledged."""
     for _ in range(5):
         bench = Bench(confirming(), "s1", "s2", "s3")
         bench.tell(
@@ -45,8 +45,8 @@ async def test_dispatcher_sends_a_job_where_another_one_moved_it() -> None:
         assert bench.reclaim.acked == [1]
 
 
-async def test_it_goes_elsewhere_and_is_acknowledged_once_it_is_there() -> None:
-    """Until RabbitMQ has it in another queue, it stays in the one it was taken from."""
+async def test_core_acknowledges_reclaimed_job_once_it_is_elsewhere() -> None:
+    """Until RabbitMQ has it in another queue, it stays in the one it was reclaimed from."""
     bench = with_s1_dead(recording(), "s2")
     assert bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
@@ -59,8 +59,8 @@ async def test_it_goes_elsewhere_and_is_acknowledged_once_it_is_there() -> None:
     assert (event.kind, event.substation, event.attempt) == (State.ASSIGNED, "s2", 2)
 
 
-async def test_one_that_was_sent_from_here_is_taken_back_all_the_same() -> None:
-    """That its job is known here must not end it: it waits where nobody takes it."""
+async def test_core_sends_reclaimed_job_that_it_had_sent_itself() -> None:
+    """That it is known as sent must not end it: nobody consumes it where it is."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s1", "s2"), "j1")
     await turns()
@@ -73,8 +73,8 @@ async def test_one_that_was_sent_from_here_is_taken_back_all_the_same() -> None:
     assert bench.reclaim.acked == [1]
 
 
-async def test_the_copy_of_one_that_was_sent_elsewhere_since_is_acknowledged() -> None:
-    """It is with another substation: there is nothing left to do for this copy."""
+async def test_core_acknowledges_reclaimed_copy_of_job_sent_elsewhere_since() -> None:
+    """Another substation has the job, so this copy is not needed."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
@@ -84,8 +84,8 @@ async def test_the_copy_of_one_that_was_sent_elsewhere_since_is_acknowledged() -
     assert len(bench.publisher.routed()) == 1
 
 
-async def test_one_that_is_being_sent_there_stays_there() -> None:
-    """It may be the very one whose confirm is on its way: acknowledged, it would be nowhere."""
+async def test_core_requeues_reclaimed_job_that_is_being_sent_there() -> None:
+    """It may be the message whose confirm is still to come: acknowledged, it would be lost."""
     bench = Bench(recording(), "s1", "s2")
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()
@@ -96,7 +96,7 @@ async def test_one_that_is_being_sent_there_stays_there() -> None:
     assert bench.reclaim.acked == []
 
 
-async def test_the_copy_of_one_that_waits_here_is_acknowledged() -> None:
+async def test_core_acknowledges_reclaimed_copy_of_waiting_job() -> None:
     """It is in the queue of requests still; its copy must not keep those behind it stranded.
 
     Given back each time it is met, it would end in charge.parked.
@@ -117,8 +117,8 @@ async def test_the_copy_of_one_that_waits_here_is_acknowledged() -> None:
     assert bench.reclaim.acked == [1, 3, 2]
 
 
-async def test_nothing_is_taken_back_before_it_begins_or_once_it_is_to_stop() -> None:
-    """What operators have set, and what is charged where, is not known, or not for long."""
+async def test_core_requeues_reclaimed_jobs_before_begin_and_after_stop() -> None:
+    """Controls and sessions are not known before, and no longer matter after."""
     bench = Bench(confirming(), "s1", "s2", begun=False)
     bench.lose("s1")
     assert not bench.reclaim.bring("s1", body("j1"), "j1")
@@ -131,7 +131,7 @@ async def test_nothing_is_taken_back_before_it_begins_or_once_it_is_to_stop() ->
     assert bench.publisher.to(topology.PARKED) == []
 
 
-async def test_it_waits_for_room_like_any_request() -> None:
+async def test_core_holds_reclaimed_job_until_there_is_capacity() -> None:
     """Taken back before another substation has room, it is held, and goes when there is some."""
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
@@ -145,16 +145,16 @@ async def test_it_waits_for_room_like_any_request() -> None:
     assert bench.reclaim.acked == [1]
 
 
-async def test_the_scale_of_its_substation_is_set_anew() -> None:
-    """Its counters cannot tell how many of the jobs sent there were taken out again."""
+async def test_core_invalidates_baseline_of_reclaimed_jobs_substation() -> None:
+    """Its counters do not show how many of the jobs sent there were reclaimed."""
     bench = with_s1_dead(confirming(), "s2")
     assert bench.tracker.unsynced() == []
     bench.reclaim.bring("s1", body("j1"), "j1")
     assert bench.tracker.unsynced() == ["s1"]
 
 
-async def test_what_cannot_be_processed_is_parked_and_acknowledged_at_its_source() -> None:
-    """A message that is no job, and a job that nobody can take, end where somebody can look."""
+async def test_core_parks_reclaimed_message_that_it_cannot_process() -> None:
+    """A malformed message, and a job that no substation can take, are parked."""
     bench = with_s1_dead(recording(), "s2")
     assert bench.reclaim.bring("s1", b"?", "bad")
     assert bench.reclaim.bring("s1", body("j1", "s9"), "j1")
@@ -169,8 +169,8 @@ async def test_what_cannot_be_processed_is_parked_and_acknowledged_at_its_source
     assert bench.count("parked_total", reason=NO_SUCH_SUBSTATION) == 1
 
 
-async def test_one_that_has_departed_expires_and_is_acknowledged_then() -> None:
-    """It waited in vain until its vehicle left."""
+async def test_core_expires_reclaimed_job_that_has_departed() -> None:
+    """Its vehicle has left while the job waited at the dead substation."""
     bench = with_s1_dead(FakePublisher(), "s2")
     bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
@@ -185,8 +185,8 @@ async def test_one_that_has_departed_expires_and_is_acknowledged_then() -> None:
     assert bench.reclaim.acked == [1, 2], "a second copy has ended with it"
 
 
-async def test_a_link_that_breaks_while_it_waits_lets_go_of_it() -> None:
-    """RabbitMQ has it in the substation's queue, from which it is taken again."""
+async def test_core_forgets_waiting_reclaimed_job_when_its_link_breaks() -> None:
+    """RabbitMQ has it in the substation's queue, from which it is reclaimed again."""
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
     bench.reclaim.bring("s1", body("j1"), "j1")
@@ -201,8 +201,8 @@ async def test_a_link_that_breaks_while_it_waits_lets_go_of_it() -> None:
     assert bench.reclaim.acked == [2]
 
 
-async def test_a_link_that_breaks_leaves_the_requests_alone() -> None:
-    """What was delivered from the queue of requests waits on, and the other way round."""
+async def test_core_keeps_jobs_of_the_link_that_did_not_break() -> None:
+    """Requests wait on when the link of reclaimed jobs breaks, and the other way round."""
     bench = with_s1_dead(confirming(), "s2")
     bench.read("s2", load=2)
     bench.queue.bring(body("request", "s2"), "request")
@@ -219,8 +219,8 @@ async def test_a_link_that_breaks_leaves_the_requests_alone() -> None:
     assert bench.reclaim.acked == [2]
 
 
-async def test_a_link_that_breaks_while_it_is_published_sends_it_once() -> None:
-    """Its copy at the dead substation is acknowledged when it is met again."""
+async def test_core_sends_reclaimed_job_once_when_link_breaks_meanwhile() -> None:
+    """Its copy at the dead substation is acknowledged when it is reclaimed again."""
     bench = with_s1_dead(recording(), "s2")
     bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
@@ -234,8 +234,8 @@ async def test_a_link_that_breaks_while_it_is_published_sends_it_once() -> None:
     assert bench.publisher.routed() == [("j1", "s2")]
 
 
-async def test_taken_again_before_its_confirm_it_is_acknowledged_by_its_new_tag() -> None:
-    """The job that is on its way is the same one: it is sent once, and leaves its queue then."""
+async def test_core_acknowledges_new_delivery_of_reclaimed_job_in_flight() -> None:
+    """It is the same job: it is sent once, and leaves its queue after the confirm."""
     bench = with_s1_dead(recording(), "s2")
     bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
@@ -249,8 +249,8 @@ async def test_taken_again_before_its_confirm_it_is_acknowledged_by_its_new_tag(
     assert bench.reclaim.acked == [2]
 
 
-async def test_one_refused_after_the_link_broke_is_taken_again() -> None:
-    """Neither here nor there meanwhile, it is in the queue of the dead substation still."""
+async def test_core_forgets_reclaimed_job_refused_after_link_broke() -> None:
+    """It is still in the queue of the dead substation, and is reclaimed again."""
     bench = with_s1_dead(recording(), "s2", "s3")
     bench.reclaim.bring("s1", body("j1"), "j1")
     await turns()
@@ -265,8 +265,8 @@ async def test_one_refused_after_the_link_broke_is_taken_again() -> None:
     assert bench.reclaim.acked == [2]
 
 
-async def test_a_link_that_breaks_while_it_expires_ends_it_once() -> None:
-    """Its end is put on record once, and its copy acknowledged afterwards."""
+async def test_core_expires_reclaimed_job_once_when_link_breaks() -> None:
+    """Its end is recorded once, and its copy acknowledged afterwards."""
     bench = with_s1_dead(FakePublisher(), "s2")
     bench.reclaim.bring("s1", body("j1", departure_time=AT), "j1")
     await turns()
@@ -278,8 +278,8 @@ async def test_a_link_that_breaks_while_it_expires_ends_it_once() -> None:
     assert len(bench.publisher.events(State.EXPIRED)) == 1
 
 
-async def test_a_link_that_breaks_while_it_is_parked_parks_it_again() -> None:
-    """An answer for a delivery that is void acknowledges nothing; twice parked is not lost."""
+async def test_core_parks_reclaimed_job_again_when_link_breaks() -> None:
+    """The confirm acknowledges no void delivery; parked twice is not lost."""
     bench = with_s1_dead(recording(), "s2")
     bench.reclaim.bring("s1", b"?", "bad")
     bench.reclaim.break_link()
@@ -292,8 +292,8 @@ async def test_a_link_that_breaks_while_it_is_parked_parks_it_again() -> None:
     assert bench.reclaim.acked == [2]
 
 
-async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
-    """Another dispatcher is at work: RabbitMQ has them in their queues, and it is sent nothing."""
+async def test_core_requeues_waiting_reclaimed_jobs_for_active_dispatcher() -> None:
+    """Another dispatcher is active: the jobs go back to their queues, and are forgotten here."""
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
     bench.queue.bring(body("mine"), "mine")
@@ -305,8 +305,8 @@ async def test_jobs_that_wait_are_given_back_and_forgotten() -> None:
     assert "j1" not in bench.routed()
 
 
-async def test_one_that_is_set_back_is_a_request_again() -> None:
-    """Held for long, it goes into the queue of requests, and only then leaves the substation's."""
+async def test_core_requeues_reclaimed_job_as_request() -> None:
+    """Held for long, it goes to charge.requests, and only then leaves the substation's queue."""
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
     bench.reclaim.bring("s1", body("j1"), "j1")
@@ -326,8 +326,8 @@ async def test_one_that_is_set_back_is_a_request_again() -> None:
     assert bench.queue.acked == [1]
 
 
-async def test_the_only_copy_of_one_that_another_dispatcher_sent_there_is_taken_back() -> None:
-    """What is remembered here may be old: acknowledged as a copy, the job would be nowhere."""
+async def test_core_sends_reclaimed_only_copy_despite_its_own_memory() -> None:
+    """What is remembered here may be old: acknowledged as a copy, the job would be lost."""
     bench = Bench(confirming(), "s1", "s2", "s3")
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()
@@ -342,8 +342,8 @@ async def test_the_only_copy_of_one_that_another_dispatcher_sent_there_is_taken_
     assert bench.reclaim.acked == [1]
 
 
-async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> None:
-    """That a job was here before it was sent on is no news of where it is."""
+async def test_core_ignores_late_events_about_reclaimed_copy() -> None:
+    """That the job was here before it was sent on does not mean that it is here."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s2"), "j1")
     await turns()
@@ -354,8 +354,8 @@ async def test_what_the_event_log_tells_late_does_not_send_a_copy_again() -> Non
     assert len(bench.publisher.routed()) == 1
 
 
-async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_behind_it() -> None:
-    """It waits here for room elsewhere: given back each second, the copy would end parked."""
+async def test_core_acknowledges_reclaimed_copy_of_refused_job() -> None:
+    """The job waits here for capacity; its copy, requeued each second, would end up parked."""
     bench = Bench(recording(), "s1", "s2")
     bench.read("s2", load=10)
     bench.queue.bring(body("j1"), "j1", again=True)
@@ -369,8 +369,8 @@ async def test_the_copy_of_one_that_its_queue_refused_does_not_hold_up_those_beh
     assert bench.reclaim.acked == [1]
 
 
-async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() -> None:
-    """Only so many are in hand at once: they wait in the queue of requests, and serve as before."""
+async def test_core_requeues_reclaimed_jobs_that_allow_only_the_dead_substation() -> None:
+    """Only so many are in hand at once, so these wait in charge.requests."""
     bench = with_s1_dead(recording(), "s2")
     bench.reclaim.bring("s1", body("pinned", "s1"), "pinned")
     await turns()
@@ -396,8 +396,8 @@ async def test_those_that_only_the_dead_one_may_charge_do_not_keep_out_others() 
     assert bench.publisher.routed() == [("pinned", "s1")]
 
 
-async def test_while_all_are_full_those_taken_back_keep_their_place() -> None:
-    """Behind all others in the queue of requests, the oldest would be served last."""
+async def test_core_keeps_reclaimed_jobs_in_hand_while_all_are_full() -> None:
+    """Behind all others in charge.requests, the oldest would be served last."""
     bench = with_s1_dead(recording(), "s2")
     bench.read("s2", load=2)
     bench.reclaim.bring("s1", body("j1"), "j1")
@@ -407,8 +407,8 @@ async def test_while_all_are_full_those_taken_back_keep_their_place() -> None:
     assert bench.publisher.to(topology.REQUESTS) == []
 
 
-async def test_what_another_dispatcher_took_back_is_no_copy_of_what_was_sent_from_here() -> None:
-    """It comes through the queue of requests under a known id; once sent on, it is a copy again."""
+async def test_core_sends_request_that_another_dispatcher_reclaimed() -> None:
+    """It arrives in charge.requests under a known id; once sent on, it is a copy again."""
     bench = Bench(confirming(), "s1", "s2")
     bench.queue.bring(body("j1", "s1"), "j1")
     await turns()

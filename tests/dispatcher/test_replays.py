@@ -20,8 +20,8 @@ def parked(job: str = "j1", replays: int = 0, substation: str = "") -> Event:
     return Event(State.PARKED, AT, job=job, substation=substation, detail=detail)
 
 
-async def test_it_goes_on_though_it_was_sent_before() -> None:
-    """A job that a substation's queue gave up is remembered as sent there: it is there no more."""
+async def test_core_sends_replay_of_job_that_was_sent_before() -> None:
+    """Its substation's queue gave it up: the job is remembered there, but is there no more."""
     bench = Bench(confirming(), "s1")
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -36,8 +36,8 @@ async def test_it_goes_on_though_it_was_sent_before() -> None:
 
 
 @pytest.mark.parametrize("copy", [None, ONCE])
-async def test_a_second_copy_of_a_replay_is_known(copy: dict[str, int] | None) -> None:
-    """The tool may have died before it acknowledged; an older copy is no news either."""
+async def test_core_drops_second_copy_of_replay(copy: dict[str, int] | None) -> None:
+    """The replay tool may have ended before it acknowledged; an older copy is dropped as well."""
     bench = Bench(confirming(), "s1")
     bench.queue.bring(body("j1"), "j1", headers=ONCE)
     await turns()
@@ -51,8 +51,8 @@ async def test_a_second_copy_of_a_replay_is_known(copy: dict[str, int] | None) -
     assert bench.routed() == ["j1", "j1"]
 
 
-async def test_delivered_again_it_goes_on_though_it_was_parked() -> None:
-    """A dispatcher died over it: the log has the job as parked, but that was before the replay."""
+async def test_core_sends_redelivered_replay_of_parked_job() -> None:
+    """A dispatcher ended meanwhile; the log has the job as parked, from before the replay."""
     bench = Bench(confirming(), "s1")
     bench.tell(parked())
     bench.queue.bring(body("j1"), "j1", again=True, headers=ONCE)
@@ -66,8 +66,8 @@ async def test_delivered_again_it_goes_on_though_it_was_parked() -> None:
     assert sorted(bench.queue.acked) == [1, 2, 3]
 
 
-async def test_parked_again_it_counts_its_replays() -> None:
-    """Else the next replay would be taken for a copy of this one."""
+async def test_core_keeps_number_of_replays_when_it_parks_again() -> None:
+    """Otherwise the next replay would be taken for a copy of this one."""
     bench = Bench(confirming(), "s1")
     bench.queue.bring(body("j1", "s9"), "j1", headers=ONCE)
     bench.queue.bring(b"{", "j2", headers=TWICE)
@@ -80,8 +80,8 @@ async def test_parked_again_it_counts_its_replays() -> None:
     ]
 
 
-async def test_taken_back_it_is_a_replay_still() -> None:
-    """It carries the count through a substation's queue and back, and where it was parked from."""
+async def test_core_keeps_number_of_replays_of_reclaimed_job() -> None:
+    """The number goes through a substation's queue and back, with where it was parked from."""
     bench = Bench(confirming(), "s1", "s2", connectors=1)
     bench.queue.bring(body("j1", "s1"), "j1", headers=ONCE)
     await turns()
@@ -94,8 +94,8 @@ async def test_taken_back_it_is_a_replay_still() -> None:
     assert (found.replays, found.queue) == (1, topology.substation_queue("s1").name)
 
 
-async def test_what_a_substation_gave_up_is_not_expected_there() -> None:
-    """Each job sent and never begun would take a place there for ever: it is counted anew."""
+async def test_core_invalidates_baseline_when_substation_job_is_parked() -> None:
+    """Otherwise the job would count as in flight to that substation for ever."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.queue.bring(body("j1"), "j1")
     await turns()
@@ -103,8 +103,8 @@ async def test_what_a_substation_gave_up_is_not_expected_there() -> None:
     assert bench.tracker.unsynced() == ["s1"]
 
 
-async def test_a_job_stays_in_its_trace_wherever_it_goes() -> None:
-    """Sent to a substation, parked, and replayed from there: the headers tell its trace."""
+async def test_core_keeps_trace_of_job_everywhere() -> None:
+    """Sent to a substation, parked, or replayed: the headers carry its trace."""
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "tracestate": "a=1"}
     bench = Bench(confirming(), "s1")

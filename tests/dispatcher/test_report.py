@@ -69,7 +69,7 @@ def said() -> Iterator[list[str]]:
     log.setLevel(before)
 
 
-def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> None:
+def test_announcer_logs_problem_once_and_its_end_once(said: list[str]) -> None:
     """A log that repeats itself every quarter of a second cannot be read."""
     announcer = Announcer()
     for problem in (None, None, "away", "away", None, None, "away"):
@@ -81,7 +81,7 @@ def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> Non
     ]
 
 
-def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
+def test_announcer_logs_reserved_substation(said: list[str]) -> None:
     """Otherwise it would be unclear why nothing goes where there is capacity."""
     announcer = Announcer()
     for reserved in (False, True, True, False):
@@ -92,7 +92,7 @@ def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
     ]
 
 
-def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
+def test_announcer_logs_new_reason_but_not_new_figures(said: list[str]) -> None:
     """The age of a load grows with each look; a page that is gone is another reason."""
     announcer = Announcer()
     for problem in (STALE.format(2.1), STALE.format(12), "its page is gone"):
@@ -103,7 +103,7 @@ def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: l
     ]
 
 
-def test_each_substation_is_said_for_itself(said: list[str]) -> None:
+def test_announcer_logs_each_substation_separately(said: list[str]) -> None:
     """A substation's line does not depend on the lines of another."""
     announcer = Announcer()
     announcer.look([candidate("away", "s1"), candidate("away", "s2")], blind=False)
@@ -111,8 +111,8 @@ def test_each_substation_is_said_for_itself(said: list[str]) -> None:
     assert said[2:] == ["INFO substation s1 is eligible again"]
 
 
-def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
-    """A queue that is asked for its depth is not a problem, nor is the end of that."""
+def test_announcer_does_not_log_missing_baseline(said: list[str]) -> None:
+    """It lasts for moments, while the depth of the queue is read."""
     announcer = Announcer()
     for problem in (NO_BASELINE, None, "away", NO_BASELINE, "away", NO_BASELINE, None):
         announcer.look([candidate(problem)], blind=False)
@@ -122,8 +122,8 @@ def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
     ]
 
 
-def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[str]) -> None:
-    """Only the ledger decides then, which an operator should look into."""
+def test_announcer_logs_once_that_no_gauge_is_current(said: list[str]) -> None:
+    """The load tracker alone decides then, which an operator should look into."""
     announcer = Announcer()
     for blind in (False, True, True, False, False):
         announcer.look([], blind=blind)
@@ -133,9 +133,7 @@ def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[st
     ]
 
 
-async def test_the_announcer_looks_again_and_again(
-    said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_announcer_looks_regularly(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Problems are found without an event that causes a look."""
     monkeypatch.setattr(report, "CHECK_INTERVAL", 0)
     problems: list[str | None] = [None]
@@ -184,8 +182,8 @@ def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_has_a_row_for_each_substation() -> None:
-    """It names its writer, and each substation's load, state, limit, and why it is ineligible."""
+async def test_snapshot_has_a_row_for_each_substation() -> None:
+    """It names its writer, and each substation's load, state, limit, and why it is not eligible."""
     bench = Bench(confirming())
     bench.tracker.keep({"s1": None, "s2": None})
     bench.arrive("s1", rated_power_kw=100.0)
@@ -206,8 +204,8 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_is_written_when_something_has_changed() -> None:
-    """A gauge's age always changes, which does not count; its problem does."""
+async def test_snapshot_is_written_when_something_has_changed() -> None:
+    """A gauge's age always changes, and does not count; its problem does."""
     bench = Bench(confirming())
     older = candidate()._replace(gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
@@ -215,8 +213,8 @@ async def test_a_snapshot_is_written_when_something_has_changed() -> None:
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_names_those_that_left() -> None:
-    """Jobs may still be in their queues when this dispatcher ends: the next one must look there."""
+async def test_snapshot_names_substations_that_left() -> None:
+    """Jobs may be left in their queues when this dispatcher ends: the next one must look there."""
     bench = Bench(confirming())
     bench.tracker.recall(["s9", "s8"])
     (detail,) = await written(bench, [candidate()])
@@ -227,14 +225,14 @@ async def test_a_snapshot_names_those_that_left() -> None:
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_is_written_now_and_then_though_nothing_changes() -> None:
-    """A reader that starts in the middle of the log needs one, and a sign that the writer lives."""
+async def test_snapshot_is_written_regularly_without_changes() -> None:
+    """A reader that starts in the middle of the log needs one, and a sign that its writer lives."""
     bench = Bench(confirming())
     assert len(await written(bench, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by() -> None:
+async def test_snapshot_is_not_written_while_disconnected_or_on_standby() -> None:
     """An old snapshot is useless, and that of a dispatcher without requests is wrong."""
     bench = Bench(confirming())
     bench.publisher.up.clear()
@@ -246,7 +244,7 @@ async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by(
     assert len(await written(bench, [candidate()])) == 1
 
 
-async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> None:
+async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
     """One that starts later, or is on standby, need not wait for its next snapshot."""
     bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
     bench.standby.name = "the one that ends"

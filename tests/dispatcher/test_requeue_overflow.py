@@ -31,8 +31,8 @@ def without_s2(publisher: FakePublisher) -> Bench:
     return bench
 
 
-async def test_those_that_fit_nowhere_do_not_keep_out_the_others() -> None:
-    """With all that can be held pinned to one full substation, some go behind those that fit."""
+async def test_core_requeues_pinned_requests_that_keep_out_others() -> None:
+    """The prefetch is full of requests pinned to a full substation: some go behind the others."""
     bench = without_s2(confirming())
     for number in range(PREFETCH):
         bench.queue.bring(body(f"pinned{number:02}", "s2"), f"pinned{number:02}")
@@ -53,8 +53,8 @@ async def test_those_that_fit_nowhere_do_not_keep_out_the_others() -> None:
     assert set(bench.routed()) == expected
 
 
-async def test_those_served_last_make_way() -> None:
-    """The urgent and the oldest stay; what goes back keeps its priority in the queue."""
+async def test_core_requeues_requests_that_would_be_served_last() -> None:
+    """Urgent and old requests stay; a requeued request keeps its priority."""
     bench = without_s2(confirming())
     for number in range(PREFETCH):
         job = f"p{number:02}"
@@ -65,8 +65,8 @@ async def test_those_served_last_make_way() -> None:
     assert [each.priority for each in sent] == [2, 1, 1, 0, 0]
 
 
-async def test_nothing_makes_way_where_nothing_would_fit() -> None:
-    """While all substations are full, to set back would only turn the queue around."""
+async def test_core_requeues_nothing_while_all_substations_are_full() -> None:
+    """Requeuing would only turn the queue around."""
     bench = Bench(confirming(), "s1", "s2", connectors=1)
     bench.lose("s1")
     bench.lose("s2")
@@ -77,8 +77,8 @@ async def test_nothing_makes_way_where_nothing_would_fit() -> None:
     assert bench.core.waiting == PREFETCH
 
 
-async def test_way_is_made_once_a_second_at_most() -> None:
-    """What comes around again may still fit nowhere: that must not go round and round."""
+async def test_core_requeues_at_most_once_a_second() -> None:
+    """A request that comes around again may still fit nowhere."""
     bench = without_s2(recording())
     for number in range(PREFETCH):
         bench.queue.bring(body(f"p{number:02}", "s2"), f"p{number:02}")
@@ -93,8 +93,8 @@ async def test_way_is_made_once_a_second_at_most() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-async def test_a_request_set_back_is_there_once(early: bool) -> None:  # noqa: FBT001
-    """Its copy may come before the confirm or after it: one of the two is kept, and sent once."""
+async def test_core_keeps_one_copy_of_requeued_request(early: bool) -> None:  # noqa: FBT001
+    """Its copy may arrive before the confirm or after it: one of the two is kept, and sent once."""
     bench = without_s2(recording())
     for number in range(PREFETCH):
         bench.queue.bring(body(f"p{number:02}", "s2"), f"p{number:02}")
@@ -113,8 +113,8 @@ async def test_a_request_set_back_is_there_once(early: bool) -> None:  # noqa: F
     assert bench.routed().count("p16") == 1
 
 
-async def test_what_was_held_for_long_is_set_back() -> None:
-    """RabbitMQ takes a delivery away that is held for half an hour: it goes back in good time."""
+async def test_core_requeues_request_that_was_held_for_long() -> None:
+    """RabbitMQ closes the channel of a delivery held for half an hour, so it is requeued before."""
     bench = without_s2(recording())
     bench.queue.bring(body("old", "s2"), "old")
     bench.now += MAX_HELD_SECONDS - 1
@@ -131,7 +131,7 @@ async def test_what_was_held_for_long_is_set_back() -> None:
     assert bench.core.waiting == 1
 
 
-async def test_a_request_set_back_whose_link_breaks_is_there_once() -> None:
+async def test_core_keeps_one_copy_of_requeued_request_after_link_broke() -> None:
     """Copy and original are both delivered then: one is kept, the other acknowledged."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
@@ -147,8 +147,8 @@ async def test_a_request_set_back_whose_link_breaks_is_there_once() -> None:
     assert bench.core.waiting == 1
 
 
-async def test_a_link_that_breaks_after_its_copy_has_come_voids_its_old_delivery() -> None:
-    """Its confirm must not acknowledge what has the same tag on the new link."""
+async def test_core_does_not_acknowledge_lost_delivery_of_requeued_request() -> None:
+    """The confirm must not acknowledge the message of the same tag on the new link."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
     bench.now += MAX_HELD_SECONDS
@@ -162,8 +162,8 @@ async def test_a_link_that_breaks_after_its_copy_has_come_voids_its_old_delivery
     assert bench.core.waiting == 1
 
 
-async def test_a_request_that_is_not_set_back_and_has_no_delivery_is_let_go() -> None:
-    """Refused after its link broke, it is RabbitMQ's to deliver again."""
+async def test_core_forgets_request_whose_requeue_is_refused_after_link_broke() -> None:
+    """RabbitMQ redelivers it."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
     bench.now += MAX_HELD_SECONDS
@@ -176,8 +176,8 @@ async def test_a_request_that_is_not_set_back_and_has_no_delivery_is_let_go() ->
     assert bench.core.waiting == 1
 
 
-async def test_a_request_that_is_not_set_back_waits_on() -> None:
-    """A queue that takes nothing at the moment is no reason to lose the place in the line."""
+async def test_core_keeps_request_waiting_when_its_requeue_is_refused() -> None:
+    """A queue that refuses messages for a moment must not cost it its place in the wait queue."""
     bench = without_s2(recording())
     bench.queue.bring(body("j1", "s2"), "j1")
     bench.now += MAX_HELD_SECONDS

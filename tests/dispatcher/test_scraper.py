@@ -139,7 +139,7 @@ BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
         (answering('ev_charging_load{a="b"} 1\n'), "labels"),
     ],
 )
-async def test_a_hostile_page_is_a_failure_and_delays_no_other(
+async def test_scraper_reports_hostile_page_and_delays_no_other(
     tmp_path: Path, handler: Handler, words: str
 ) -> None:
     """Each page without a valid load is a failure with a reason, and delays no other page."""
@@ -158,7 +158,7 @@ async def test_a_hostile_page_is_a_failure_and_delays_no_other(
 
 
 @pytest.mark.parametrize("how", ["stopped", "taken out"])
-async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
+async def test_scraper_ends_though_aiohttp_loses_the_cancellation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """aiohttp may take a cancellation for its own timeout, if the page was late just then."""
@@ -188,7 +188,7 @@ async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
 
 
 @pytest.mark.parametrize("address", [f"{HOST}:{{port}}", "no.such.host.invalid:1", f"{HOST}:99999"])
-async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, address: str) -> None:
+async def test_scraper_reports_address_that_does_not_answer(tmp_path: Path, address: str) -> None:
     """Connection refused, unknown host or invalid port: it is reported, and tried again."""
     file = tmp_path / "targets.json"
     write(file, {"gone": address.format(port=free_ports(1)[0])})
@@ -197,7 +197,7 @@ async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, addr
     assert "cannot be read" in heard.failures["gone"][0]
 
 
-async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) -> None:
+async def test_scraper_reads_page_again_after_it_was_late_once(tmp_path: Path) -> None:
     """A failure is over once a page is read; its time is when it was requested."""
     asked: list[float] = []
 
@@ -216,7 +216,7 @@ async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) ->
     assert asked[0] < asked_at <= asked[1]
 
 
-async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
+async def test_scraper_scrapes_a_substation_at_once_when_asked(tmp_path: Path) -> None:
     """An extra scrape comes at once, any number of times, and delays none that is due."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
@@ -232,7 +232,7 @@ async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
     assert asked[11] - asked[10] < 0.6
 
 
-async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
+async def test_scraper_follows_change_of_the_target_file(tmp_path: Path) -> None:
     """A new target is scraped, a removed one no longer, and one that stays without interruption."""
     counts = dict.fromkeys("abc", 0)
 
@@ -260,7 +260,7 @@ async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
     assert [list(targets) for targets in heard.targets] == [["a", "b"], ["b", "c"], ["a"]]
 
 
-async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+async def test_scraper_keeps_targets_while_file_is_invalid(tmp_path: Path) -> None:
     """While the file is invalid, the targets it last had are still scraped."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
@@ -303,7 +303,7 @@ class Mistaken(Exception):
     """An error that no code expects."""
 
 
-async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw(
+async def test_scraper_goes_on_after_unforeseen_error_over_one_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The page's substation fails with the error; it is logged once with its traceback."""
@@ -326,7 +326,7 @@ async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw
     assert record.exc_info is not None
 
 
-async def test_scraper_goes_on_when_targets_cannot_be_taken_over(tmp_path: Path) -> None:
+async def test_scraper_goes_on_when_targets_cannot_be_applied(tmp_path: Path) -> None:
     """If a new file causes an error, the targets stay as they were until a valid one."""
 
     class Failing(Heard):
@@ -422,7 +422,7 @@ async def test_scraper_follows_a_redirect_to_the_same_host_and_port(
     assert heard.readings["a"][0][0] == Reading(2)
 
 
-async def test_scraper_reads_prometheus_client_s_own_app(tmp_path: Path) -> None:
+async def test_scraper_reads_app_of_prometheus_client(tmp_path: Path) -> None:
     """Mounted in FastAPI at ``/metrics``, it is behind a redirect to ``/metrics/``."""
     registry = CollectorRegistry()
     Gauge("ev_charging_load", "Sessions", registry=registry).set(2)
@@ -466,7 +466,7 @@ async def test_scraper_follows_no_redirect_to_elsewhere(tmp_path: Path, location
     assert "status 302" in heard.failures["a"][0]
 
 
-async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None:
+async def test_scraper_refuses_page_of_another_substation(tmp_path: Path) -> None:
     """A page that names another substation than the target file is not believed."""
     file = tmp_path / "targets.json"
     pages = [
@@ -532,8 +532,8 @@ async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
         await runner.cleanup()
 
 
-async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Path) -> None:
-    """It goes out with every snapshot."""
+async def test_scraper_limits_the_length_of_a_reason(tmp_path: Path) -> None:
+    """The reason is part of every snapshot."""
     file = tmp_path / "targets.json"
     async with leading_to(302, f"http://elsewhere.example/{'x' * 6000}") as address:
         write(file, {"a": address})
@@ -542,8 +542,8 @@ async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Pa
     assert len(heard.failures["a"][0]) <= module.MAX_PROBLEM
 
 
-async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:
-    """A host with a name could set another cookie each time, without end."""
+async def test_scraper_keeps_no_cookies(tmp_path: Path) -> None:
+    """Otherwise a page could fill the memory with cookies."""
     brought: list[str] = []
 
     async def setting(request: web.Request) -> web.Response:
@@ -591,7 +591,7 @@ def changed(answer: bytes, random: Random) -> bytes:
     return bytes(found)
 
 
-async def test_any_answer_is_a_page_or_a_failure(tmp_path: Path) -> None:
+async def test_scraper_handles_any_answer_without_unforeseen_error(tmp_path: Path) -> None:
     """No answer of a server causes an unexpected error, or reaches the loop's handler."""
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

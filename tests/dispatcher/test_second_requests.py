@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 @pytest.mark.parametrize("last", sorted(FINAL))
-async def test_a_new_request_of_a_job_that_has_ended_is_told_how(last: State) -> None:
-    """Whoever sent it again may read a log that has dropped that: nothing is charged twice."""
+async def test_core_records_end_again_for_new_request_of_ended_job(last: State) -> None:
+    """The log may have dropped the end, which its sender can read then."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(last, AT, job="j1", substation="s1", reason="why"))
     bench.queue.bring(body("j1"), "j1")
@@ -28,7 +28,7 @@ async def test_a_new_request_of_a_job_that_has_ended_is_told_how(last: State) ->
     assert bench.count("duplicate_requests_total") == 1
 
 
-async def test_an_end_that_the_log_refuses_is_counted() -> None:
+async def test_core_counts_repeated_end_that_the_log_refuses() -> None:
     """The request is acknowledged all the same: its job has ended."""
     bench = Bench(FakePublisher(), "s1")
     bench.tell(Event(State.COMPLETED, AT, job="j1", substation="s1"))
@@ -42,11 +42,11 @@ async def test_an_end_that_the_log_refuses_is_counted() -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("last", sorted(ASIDE))
-async def test_a_request_of_a_job_that_was_put_aside_before_is_sent(
+async def test_core_sends_new_request_of_job_that_was_parked_before(
     last: State,
     again: bool,  # noqa: FBT001
 ) -> None:
-    """Whoever publishes to RabbitMQ directly may have mended what was wrong with it."""
+    """A client that publishes to RabbitMQ directly may have corrected the request."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(last, AT - 2, job="j1", reason="why"))
     bench.queue.bring(body("j1"), "j1", again=again)  # asked for a second later
@@ -54,8 +54,8 @@ async def test_a_request_of_a_job_that_was_put_aside_before_is_sent(
     assert bench.routed() == ["j1"]
 
 
-async def test_a_replay_of_what_was_parked_is_sent() -> None:
-    """What was before an operator replayed it is over."""
+async def test_core_sends_replay_of_parked_job() -> None:
+    """What happened before an operator replayed it does not count."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(State.PARKED, AT, job="j1"))
     bench.queue.bring(body("j1"), "j1", headers={parking.REPLAYS_HEADER: 1})

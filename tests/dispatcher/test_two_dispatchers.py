@@ -49,8 +49,8 @@ class Pair:
         return after[-1][1] if len(after) > before else None
 
 
-async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
-    """Its header names a substation that is not the one remembered here: no copy is anywhere."""
+async def test_core_sends_request_that_another_reclaimed_twice_and_requeued() -> None:
+    """Its header names another substation than the one remembered here: there is no copy."""
     pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2")
     where = await pair.sends(pair.first, job)
     other = await pair.moves(pair.second, job, where)
@@ -65,8 +65,8 @@ async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
     assert len(pair.first.publisher.routed()) == 2
 
 
-async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
-    """It names where the job was before it was sent from here."""
+async def test_core_sends_only_one_of_two_copies_of_requeued_request() -> None:
+    """The header names where the job was before it was sent from here."""
     pair, job = Pair("s1", "s2"), body("j1")
     where = await pair.sends(pair.first, job)
     pair.second.lose(where)
@@ -78,8 +78,8 @@ async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, HOUR, -AT / 2])
-async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None:
-    """Whose decision was later, the order in the log tells as well."""
+async def test_core_keeps_only_copy_when_clocks_differ(ahead: float) -> None:
+    """The order in the log also shows which decision was later."""
     pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2", "s3")
     pair.first.at, pair.second.at = AT + ahead, AT + 10
     where = await pair.sends(pair.first, job)
@@ -89,8 +89,8 @@ async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None
     assert pair.first.reclaim.acked == [1]
 
 
-async def test_a_fresh_second_copy_goes_where_the_job_is() -> None:
-    """An api sends again what a broken link left in doubt: there it is known as a second copy."""
+async def test_core_sends_second_copy_from_api_where_the_job_is() -> None:
+    """An api publishes again after its link broke; the substation recognises the second copy."""
     for _ in range(5):
         bench = Bench(confirming(), "s1", "s2")
         bench.read("s1", load=1)
@@ -100,8 +100,8 @@ async def test_a_fresh_second_copy_goes_where_the_job_is() -> None:
         assert bench.publisher.routed() == [("j1", "s1")]
 
 
-async def test_where_a_job_was_before_it_was_asked_for_again_does_not_count() -> None:
-    """Whoever publishes under an id of its own may ask for another substation now."""
+async def test_core_ignores_where_job_was_before_it_was_requested_again() -> None:
+    """A client may use an id again, and allow another substation now."""
     bench = Bench(confirming(), "s1", "s2")
     bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
     bench.tell(Event(State.PARKED, AT - 4, job="j1", substation="s1"))

@@ -17,8 +17,8 @@ def since(
     return one.since(in_hand, position)
 
 
-def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
-    """RabbitMQ may not have the acknowledgement yet, as long as it answers nothing later."""
+def test_unsettled_counts_decisions_in_hand_and_just_acknowledged() -> None:
+    """RabbitMQ may not have the acknowledgement until it answers something later."""
     one = Unsettled()
     assert since(one, [], 90, NOW, answering=True, clear=True) == 90
     assert since(one, [70, 60], 90, NOW, answering=True, clear=True) == 60
@@ -29,7 +29,7 @@ def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
     assert since(one, [], 90, later, answering=True, clear=True) == 90
 
 
-def test_what_another_left_counts_until_its_requests_are_here_and_known() -> None:
+def test_unsettled_counts_inherited_decisions_until_redelivered_and_judged() -> None:
     """They are delivered before all others, and held until the log is read up to them."""
     one = Unsettled()
     one.inherit(40, "a")
@@ -44,8 +44,8 @@ def test_what_another_left_counts_until_its_requests_are_here_and_known() -> Non
     assert since(one, [], 90, later, answering=True, clear=False) == 90
 
 
-def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> None:
-    """Whoever spoke last need not know of what the other one left."""
+def test_unsettled_uses_newest_offset_of_each_dispatcher_and_lowest_of_all() -> None:
+    """One dispatcher need not know what another has left."""
     one = Unsettled()
     one.inherit(10, "a")
     one.inherit(50, "b")
@@ -54,7 +54,7 @@ def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> No
     assert since(one, [], 90, NOW, answering=True, clear=True) == 50
 
 
-async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision() -> None:
+async def test_core_names_offset_before_its_oldest_unsettled_decision() -> None:
     """Until RabbitMQ has the job, the decision and the acknowledgement; also after a break."""
     bench = Bench(FakePublisher(), "s1")
     bench.position = 10

@@ -21,7 +21,7 @@ def target(name: str, connectors: float | None = None) -> Target:
     return Target(name, f"http://{name}.invalid/metrics", connectors)
 
 
-async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
+async def test_core_invalidates_every_baseline_when_it_takes_over() -> None:
     """It has not counted what the other dispatcher sent, so it sends nothing without a baseline."""
     bench = Bench(confirming(), "s1")
     bench.standby.heard("other")
@@ -40,7 +40,7 @@ async def test_a_standby_sets_every_scale_anew_when_it_takes_over() -> None:
     assert bench.routed() == ["j1", "j2"], "once is enough"
 
 
-async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> None:
+async def test_core_hears_snapshots_of_another_dispatcher() -> None:
     """Its snapshots show that it is active; those of this one or from before its start do not."""
     bench = Bench(FakePublisher(), "s1")
     own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
@@ -54,7 +54,7 @@ async def test_the_word_of_another_dispatcher_is_heard_in_the_event_log() -> Non
     assert bench.standby.is_standby
 
 
-async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
+async def test_log_reader_has_caught_up_when_it_reads_its_own_mark() -> None:
     """It shows that the dispatcher has read all that was written before."""
     bench = Bench(confirming(), "s1")
     bench.tell(Event(MARKER, AT, job="other"))
@@ -66,7 +66,7 @@ async def test_one_s_own_mark_is_known_when_it_is_read() -> None:
     assert bench.log_reader.caught_up
 
 
-async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_nothing() -> None:
+async def test_watch_declares_queue_and_starts_counters_of_new_substation() -> None:
     """A substation that is known already is not declared again."""
     bench = Bench(FakePublisher())
     bench.watch.on_targets({"s1": target("s1", 3)})
@@ -83,7 +83,7 @@ async def test_a_new_substation_has_its_queue_declared_and_its_figures_begin_at_
     assert bench.tracker.substations == {}
 
 
-async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledger() -> None:
+async def test_core_applies_events_to_job_index_and_counters_to_load_tracker() -> None:
     """One message carries both; counters of a substation whose page was never read are ignored."""
     bench = Bench(FakePublisher(), "s1")
     bench.tracker.keep({"s1": None, "s2": None})
@@ -102,8 +102,8 @@ async def test_news_of_jobs_goes_to_the_memory_of_jobs_and_counters_to_the_ledge
     assert bench.tracker.substations["s2"].counts is None
 
 
-async def test_a_page_that_is_read_serves_those_that_wait() -> None:
-    """A good page may mean capacity; pages are counted by outcome."""
+async def test_watch_routes_waiting_requests_after_each_page() -> None:
+    """A page may show capacity; pages are counted by outcome."""
     bench = Bench(confirming(), "s1", connectors=1)
     bench.lose("s1")
     bench.queue.bring(body("j1"), "j1")
@@ -117,8 +117,8 @@ async def test_a_page_that_is_read_serves_those_that_wait() -> None:
 
 
 @pytest.mark.parametrize("written", [[1, None, "s2"], {"s2": 1}, "s2", None])
-async def test_what_is_no_snapshot_is_passed_over(written: object) -> None:
-    """Others write to the event log, too: what they get wrong must not end the dispatcher."""
+async def test_core_ignores_malformed_snapshot(written: object) -> None:
+    """Others write to the event log, too: their errors must not end the dispatcher."""
     bench = Bench(FakePublisher(), "s1")
     detail = {"dispatcher": "other", "substations": written, "former": 3}
     bench.tell(Event(SUBSTATIONS, AT, detail=detail))
@@ -136,7 +136,7 @@ def fails(*_: object) -> bool:
     raise Mistaken("of ours")
 
 
-async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
+async def test_core_goes_on_when_one_event_of_the_log_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every dispatcher that starts would read it again; the message's other events are applied."""
@@ -157,7 +157,7 @@ async def test_dispatcher_goes_on_when_one_event_of_the_log_fails(
     assert len([each for each in caplog.records if "Mistaken" in each.message]) == 1
 
 
-async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
+async def test_core_goes_on_when_the_counters_of_one_substation_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Those of another, in the same message, are applied."""
@@ -175,7 +175,7 @@ async def test_dispatcher_goes_on_when_the_counters_of_one_substation_fail(
     assert bench.tracker.substations["s2"].counts == counts
 
 
-async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
+async def test_watch_makes_substation_ineligible_when_its_page_cannot_be_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An error over one page makes only its substation ineligible; requests go to the others."""
@@ -198,7 +198,7 @@ async def test_a_substation_whose_page_nobody_can_take_in_is_ineligible(
     assert [where for _, where in bench.publisher.routed()] == ["s2"]
 
 
-def test_dispatcher_shows_how_many_targets_are_in_force() -> None:
+def test_watch_counts_targets_in_use() -> None:
     """An alert compares it with what Prometheus has found."""
     bench = Bench(confirming())
     bench.watch.on_targets({name: target(name) for name in ("s1", "s2")})
