@@ -25,7 +25,7 @@ REJECTED = {"reason": "rejected", "queue": "substation.s1"}
 TOO_OFTEN = {"reason": "delivery_limit", "queue": topology.REQUESTS}
 
 
-class Bench:
+class DeadLetterHarness:
     """A dead-letter queue and a publisher, both scripted, around the code that parks."""
 
     def __init__(self, publisher: FakePublisher) -> None:
@@ -50,39 +50,39 @@ async def test_dead_letter_is_parked_with_the_reason(
     death: dict[str, str] | None, text: bytes, kind: str, reason: str, substation: str
 ) -> None:
     """The whole message is parked with kind, queue and replays, then recorded, then acked."""
-    bench = Bench(FakePublisher())
+    harness = DeadLetterHarness(FakePublisher())
     headers = {"x-death": [death], parking.REPLAYS_HEADER: 2} if death else None
-    bench.queue.bring(text, "j1", headers=headers)
+    harness.queue.bring(text, "j1", headers=headers)
     await turns()
-    (sent,) = bench.publisher.to(topology.PARKED)
-    parked = parking.read("j1", sent.body, bench.publisher.headers["j1"])
+    (sent,) = harness.publisher.to(topology.PARKED)
+    parked = parking.read("j1", sent.body, harness.publisher.headers["j1"])
     assert (sent.key, sent.body, parked.kind) == (topology.PARKED_KEY, text, kind)
     assert reason in parked.reason
-    assert bench.publisher.events() == []
-    bench.publisher.answer(topology.PARKED)
+    assert harness.publisher.events() == []
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    (event,) = bench.publisher.events()
+    (event,) = harness.publisher.events()
     assert (event.kind, event.job, event.substation) == (State.PARKED, "j1", substation)
     assert event.reason == parked.reason
     assert event.detail == parking.noted(2 if death else 0)
-    assert bench.queue.acked == []
-    bench.publisher.answer(topology.EVENTS)
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.EVENTS)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
 async def test_dead_letter_is_parked_again_after_its_link_broke() -> None:
     """Its old delivery is void: the message is parked twice rather than lost."""
-    bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED))
-    bench.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
-    (lost,) = bench.queue.break_link()
-    bench.publisher.answer(topology.PARKED)
+    harness = DeadLetterHarness(FakePublisher(charge_events=Outcome.CONFIRMED))
+    harness.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
+    (lost,) = harness.queue.break_link()
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == []
-    bench.queue.bring(lost.body, lost.id, again=True, headers=lost.headers)
-    bench.publisher.answer(topology.PARKED)
+    assert harness.queue.acked == []
+    harness.queue.bring(lost.body, lost.id, again=True, headers=lost.headers)
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
 @pytest.mark.integration

@@ -116,7 +116,7 @@ def test_failure_detector_says_which_substation_may_be_alive(look: Look, *, aliv
 
 
 def test_failure_detector_forgets_removed_substation() -> None:
-    """A substation that comes back under the same name starts afresh."""
+    """A substation that returns under the same name has no earlier failures."""
     failure_detector = FailureDetector(AFTER)
     failure_detector.due({"s": GONE, "other": FINE}, 0)
     failure_detector.due({"other": FINE}, 1)

@@ -1,4 +1,4 @@
-"""Names are looked up apart from all else, and answers are kept."""
+"""Names are looked up without blocking anything else, and answers are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = Address(socket.AF_INET, 0, "127.0.0.1")
 THERE = Address(socket.AF_INET6, 0, "::1")
 
 
-class Names:
+class FakeLookUp:
     """A look-up with set answers: addresses, an error, or nothing until ``over`` is set."""
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Names:
 
 
 @contextmanager
-def names(**answers: list[Address] | Exception | None) -> Iterator[Names]:
+def names(**answers: list[Address] | Exception | None) -> Iterator[FakeLookUp]:
     """Have these names; whatever hangs ends with the test."""
-    found = Names()
+    found = FakeLookUp()
     found.answers.update(answers)
     try:
         yield found

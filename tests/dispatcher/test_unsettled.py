@@ -1,9 +1,9 @@
-"""From where on a successor has to read the event log."""
+"""The offset from which the next dispatcher has to read the event log."""
 
 from __future__ import annotations
 
 from dispatcher.unsettled import HANDED_OVER_SECONDS, SETTLED_SECONDS, Unsettled
-from tests.dispatcher.harness import Bench, body
+from tests.dispatcher.harness import Harness, body
 from tests.fake_broker import FakePublisher, turns
 
 NOW = 100.0
@@ -56,27 +56,27 @@ def test_unsettled_uses_newest_offset_of_each_dispatcher_and_lowest_of_all() -> 
 
 async def test_core_names_offset_before_its_oldest_unsettled_decision() -> None:
     """Until RabbitMQ has the job, the decision and the acknowledgement; also after a break."""
-    bench = Bench(FakePublisher(), "s1")
-    bench.position = 10
-    assert bench.unsettled_since() == 10
-    bench.queue.bring(body("j1"), "j1")
+    harness = Harness(FakePublisher(), "s1")
+    harness.position = 10
+    assert harness.unsettled_since() == 10
+    harness.queue.bring(body("j1"), "j1")
     await turns()
-    bench.position = 20
-    bench.queue.bring(body("j2"), "j2")
+    harness.position = 20
+    harness.queue.bring(body("j2"), "j2")
     await turns()
-    bench.position = 30
-    assert bench.unsettled_since() == 10
-    for message in list(bench.publisher.waiting):
-        bench.publisher.answer(message.exchange)
+    harness.position = 30
+    assert harness.unsettled_since() == 10
+    for message in list(harness.publisher.waiting):
+        harness.publisher.answer(message.exchange)
     await turns()
-    assert bench.queue.acked
-    assert bench.unsettled_since() == 10
-    bench.now += SETTLED_SECONDS
-    assert bench.unsettled_since() == 30
-    bench.queue.bring(body("j3"), "j3")
+    assert harness.queue.acked
+    assert harness.unsettled_since() == 10
+    harness.now += SETTLED_SECONDS
+    assert harness.unsettled_since() == 30
+    harness.queue.bring(body("j3"), "j3")
     await turns()
-    bench.queue.break_link()
-    bench.position = 40
-    assert bench.unsettled_since() == 30
-    bench.now += HANDED_OVER_SECONDS
-    assert bench.unsettled_since() == 30, "it was not delivered again yet"
+    harness.queue.break_link()
+    harness.position = 40
+    assert harness.unsettled_since() == 30
+    harness.now += HANDED_OVER_SECONDS
+    assert harness.unsettled_since() == 30, "it was not delivered again yet"
