@@ -1,4 +1,4 @@
-"""Looking up the names of substations, so that a slow name delays no page but its own.
+"""Looks up the names of substations, so that a slow name delays only its own page.
 
 The system's own look-up is used, which knows ``/etc/hosts``, ``nsswitch.conf`` and a container
 engine's names, and which blocks: each look-up has a thread, apart from all other work.
