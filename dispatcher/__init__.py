@@ -1,1 +1,1 @@
-"""The dispatcher: sends each charge request to the substation that has the most room for it."""
+"""The dispatcher: sends each charge request to the least loaded substation."""

@@ -1,4 +1,4 @@
-"""The parts of the dispatcher, put together. It holds no logic."""
+"""The wiring of the dispatcher's parts, without logic."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ from scheduling.load_tracker import LoadTracker
 log = logging.getLogger(__name__)
 
 NOT_BEGUN: Final = (
-    f"what operators have set ({topology.CONTROLS}) is still being read; at a broker of your own, "
-    "`python -m grid declare` makes what is missing"
+    f"the operators' controls ({topology.CONTROLS}) are still being read; at a broker of your own, "
+    "`python -m grid declare` declares what is missing"
 )
 SETTLING: Final = "the substations are still being read for the first time"
 
 
 def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
-    """Return a dispatcher, which works while the app's lifespan lasts.
+    """Return a dispatcher, which runs during the app's lifespan.
 
     ``clock`` returns Unix seconds.
     """
@@ -65,7 +65,7 @@ def build(settings: DispatcherSettings, random: Random, clock: Callable[[], floa
 
 
 class _Dispatcher:
-    """Every part of one dispatcher: those behind are made of those before."""
+    """The parts of one dispatcher; each is built from earlier ones."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Dispatcher:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Do the work; as it ends, say so to other dispatchers."""
+        """Run all parts; at the end, write a last snapshot for other dispatchers."""
         core, reader = self._core, self._log_reader
         snapshots = Snapshots(
             self._candidates,
@@ -187,7 +187,7 @@ class _Dispatcher:
             await self._shell.stop()
 
     def _run_links(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what keeps the links up that nothing has to be waited for."""
+        """Return the coroutines of the links that need no preparation."""
         links, controls = self._links, self._controls
         read = self._isolation.reading("a message of the controls", controls.read)
         return [
@@ -202,9 +202,9 @@ class _Dispatcher:
         ]
 
     async def _consume(self) -> None:
-        """Ask for requests once it is known what operators have set, and what was sent before.
+        """Consume requests once the controls and earlier decisions are read.
 
-        Not earlier: RabbitMQ gives the requests to one dispatcher, and another may be ready.
+        Not earlier: RabbitMQ delivers requests to one dispatcher, and another may be ready.
         """
         await self._controls.caught_up.wait()
         await self._log_reader.catch_up()
@@ -214,7 +214,7 @@ class _Dispatcher:
         )
 
     async def _takes_jobs(self, substation: str) -> bool:
-        """Return whether a job sent there must have begun by now; False while on standby.
+        """Return whether a job sent to a substation must have begun by now; False on standby.
 
         The active dispatcher may have reclaimed the job.
         """

@@ -1,4 +1,7 @@
-"""What the core wants done. The shell executes commands in their order, and decides nothing."""
+"""The commands of the core, which the shell executes in their order.
+
+A docstring refers to the input that answers the command.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class PublishJob(NamedTuple):
-    """Publish a job to its substation's queue, behind all events so far: ``PublishResult``."""
+    """Publish a job to its substation's queue, after all earlier events. See ``PublishResult``."""
 
     job: Job
     substation: str
 
 
 class RequeueRequest(NamedTuple):
-    """Publish a request to ``charge.requests``, behind all that are there: ``PublishResult``."""
+    """Publish a request to ``charge.requests`` again. See ``PublishResult``."""
 
     job: Job
     headers: Mapping[str, Any]
 
 
 class ParkMessage(NamedTuple):
-    """Park a message, with a record in the event log, and acknowledge its delivery after that.
+    """Park a message, record that in the event log, and then acknowledge its delivery.
 
     Args:
         delivery: The message.
-        id: What is known of its id; a stranger may have written anything there.
-        kind: The reason in a word or two.
+        id: Its id as published, which may be anything.
+        kind: The reason in one or two words.
         reason: The reason in full.
-        headers: Where they are not those of the delivery.
+        headers: Its headers, if they differ from those of the delivery.
     """
 
     delivery: Delivery
@@ -46,7 +49,7 @@ class ParkMessage(NamedTuple):
 
 
 class WriteEvent(NamedTuple):
-    """Write an event to the event log: ``EventWritten``. ``job`` is the one that waits for it."""
+    """Write an event to the event log. See ``EventWritten``; ``job`` waits for it."""
 
     event: Event
     job: Job | None = None
@@ -71,10 +74,10 @@ class Reject(NamedTuple):
 
 
 class ReadLog(NamedTuple):
-    """Read the event log up to its end, for so many requests: ``LogRead``.
+    """Read the event log up to its end. See ``LogRead``.
 
     Args:
-        older: What is older than this dispatcher's start is read as well.
+        older: Whether to read what is older than this dispatcher's start as well.
         requests: How many requests wait for that.
     """
 
@@ -83,7 +86,7 @@ class ReadLog(NamedTuple):
 
 
 class RouteSoon(NamedTuple):
-    """Bring ``Route`` once all is handled that this turn of the loop brings."""
+    """Feed ``Route`` after the other inputs of this turn of the loop."""
 
 
 class DeclareQueue(NamedTuple):
@@ -93,7 +96,7 @@ class DeclareQueue(NamedTuple):
 
 
 class ConfirmSilence(NamedTuple):
-    """Find out whether jobs that have not begun should have: ``SilenceConfirmed``."""
+    """Check whether jobs should have begun by now. See ``SilenceConfirmed``."""
 
     jobs: Collection[Job]
 
@@ -108,14 +111,14 @@ class LogJob(NamedTuple):
 
 
 class ReportError(NamedTuple):
-    """Count and log an unforeseen error over one of many items; all else goes on."""
+    """Count and log an unforeseen error over one item; the others go on."""
 
     item: str
     error: Exception
 
 
 class Fail(NamedTuple):
-    """Raise an unforeseen error, once the other commands are executed."""
+    """Raise an unforeseen error after the other commands are executed."""
 
     error: Exception
 

@@ -1,15 +1,15 @@
-"""What happens to a request: a state machine without I/O, as in h2.
+"""The life of a request: a state machine without I/O, as in h2.
 
-``Core.handle`` is told what happened and returns what is to be done. One request, in order:
+``Core.handle`` takes an input (what happened) and returns commands (what to do). One request:
 
 1. ``RequestDelivered``: it is recognised (``recognition``), and waits (``WAITING``).
 2. ``Route``: the scheduler finds a substation with capacity (``ASSIGNED``); the decision goes to
    the event log (``WriteEvent``), and the job to the substation's queue (``PublishJob``).
 3. ``PublishResult``, ``EventWritten``: RabbitMQ has both; the request is acknowledged (``Ack``).
 
-A request stays unacknowledged until then. Whatever breaks before, RabbitMQ delivers it again, and
-the job's id tells whether it had been sent. A job reclaimed from a substation goes the same way,
-and stays unacknowledged in that substation's queue meanwhile.
+A request stays unacknowledged until then. If anything breaks before, RabbitMQ redelivers it, and
+the job's id shows whether it was sent. A job reclaimed from a substation is handled in the same
+way, and stays unacknowledged in that substation's queue meanwhile.
 """
 
 from __future__ import annotations
@@ -92,23 +92,25 @@ if TYPE_CHECKING:
 
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
-SENT_AGAIN: Final = "sent again where it was sent before a dispatcher ended"
-IN_DOUBT: Final = "sent again where it was sent when a link to RabbitMQ broke"
-NOT_BEGUN: Final = "sent again where it was sent before and did not begin"
+SENT_AGAIN: Final = "sent again to the substation that another dispatcher had sent it to"
+IN_DOUBT: Final = (
+    "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
+)
+NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
 
 
 class Core:
-    """The single writer of all jobs in hand, and of what is known of jobs and substations.
+    """The single writer of the jobs in hand, the job index and the load tracker.
 
     Args:
-        table: The substations, as decisions see them.
-        policy: Which of the candidates is picked.
-        standby: Whether this dispatcher is active.
-        metrics: What is counted.
-        random: For the policy.
-        chance: For the ids of traces.
-        prefetch: How many requests RabbitMQ delivers at once.
+        table: The substations as candidates.
+        policy: Picks one of the candidates.
+        standby: Knows whether this dispatcher is active.
+        metrics: The dispatcher's counters.
+        random: Source of chance for the policy.
+        chance: Source of chance for the ids of traces.
+        prefetch: How many unacknowledged requests RabbitMQ delivers.
         send_ahead: Whether one job is dispatched ahead to a full substation.
     """
 
@@ -138,16 +140,16 @@ class Core:
         self._wait_queue: WaitQueue[Job] = WaitQueue()
         self._jobs: dict[str, Job] = {}  # in hand, by id
         self._placed: list[Job] = []  # assigned, and published by the next Route
-        self._publishing: Counter[str] = Counter()  # jobs without an answer, by substation
-        self._in_doubt: list[tuple[Job, str]] = []  # jobs that may be at a substation, and at which
+        self._publishing: Counter[str] = Counter()  # jobs without a confirm, by substation
+        self._in_doubt: list[tuple[Job, str]] = []  # jobs that may be at a substation, and its name
         self._early = HeldRequests()  # delivered before Begin
         self._held = {Wait.NEW_EVENTS: HeldRequests(), Wait.ALL_EVENTS: HeldRequests()}
         self._overdue = OverdueJobs(self.index)
         self._overflow = RequeueOverflow(self._wait_queue)
         self._unsettled = Unsettled()
         self._begun = self._stopping = self._route_due = self._log_due = False
-        self._at = Moment(0.0, 0.0, 0, certain=False)  # of the input that is handled
-        self._commands: list[Command] = []  # that it leads to
+        self._at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
+        self._commands: list[Command] = []  # for the current input
         self._handlers: dict[type[Input], Callable[[Any], None]] = {
             Begin: self._on_begin,
             Stop: self._on_stop,
@@ -173,9 +175,9 @@ class Core:
         }
 
     def handle(self, input: Input, at: Moment) -> list[Command]:
-        """Apply an input, and return what is to be done, in this order.
+        """Apply an input, and return the commands to execute, in their order.
 
-        An unforeseen error does not undo the rest: it is the last command (``Fail``).
+        An unforeseen error becomes the last command (``Fail``); the commands before it stay.
         """
         self._at = at
         try:
@@ -194,21 +196,21 @@ class Core:
 
     @property
     def begun(self) -> bool:
-        """Return whether what is delivered is judged at once."""
+        """Return whether deliveries are judged at once, not held until ``Begin``."""
         return self._begun
 
     @property
     def deciding(self) -> bool:
-        """Return whether requests are routed: once it has begun, until it is to stop."""
+        """Return whether requests are routed: after ``Begin`` and before ``Stop``."""
         return self._begun and not self._stopping
 
     @property
     def held(self) -> list[Delivery]:
-        """Return the requests that wait for the event log, and did not go with their link."""
+        """Return the requests that wait for the event log, and whose link is still up."""
         return [each for held in (self._early, *self._held.values()) for each in held.live]
 
     def in_hand(self, unsettled: int) -> JobsInHand:
-        """Return the jobs that are here: waiting, being sent, or held until the log is read.
+        """Return the jobs in hand: waiting, being sent, or held until the log is read.
 
         ``unsettled`` is how many requests were delivered and are not acknowledged.
         """
@@ -218,20 +220,20 @@ class Core:
         return JobsInHand(ids, max(0, unsettled - tracked))
 
     def publishing(self, substation: str) -> int:
-        """Return how many jobs published to a substation's queue have no answer yet."""
+        """Return how many jobs published to a substation's queue are not confirmed yet."""
         return self._publishing[substation]
 
     def unsettled_since(self, position: int) -> int:
-        """Return the offset of the event log from which on a successor has to read it."""
+        """Return the offset from which the next dispatcher has to read the event log."""
         in_hand = (job.decided_after for job in self._jobs.values())
         return self._unsettled.since((each for each in in_hand if each is not None), position)
 
     def settling(self, now: float) -> bool:
-        """Return whether some substation is about to be known, and decisions wait for it."""
+        """Return whether decisions wait until the first pages and depths are read."""
         return self._tracker.settling(now)
 
     def readable(self, now: float) -> dict[str, bool]:
-        """Return whether each substation's page gives its load, also of those that left."""
+        """Return whether each substation's page can be read, including those that left."""
         return self._tracker.readable(now)
 
     def has_alternative(self, substation: str, now: float) -> bool:
@@ -239,7 +241,7 @@ class Core:
         return self._tracker.another(substation, now)
 
     def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended that was replayed so often, and asked for then."""
+        """Return whether a job has ended since its last replay, and since it was requested."""
         return self.index.ended(job, replays, asked_at) or self.open_jobs.has_ended(
             job, replays, asked_at
         )
@@ -294,9 +296,9 @@ class Core:
                 self._do(ReadLog(older=needs is Wait.ALL_EVENTS, requests=count))
 
     def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
-        """Judge deliveries that were held: one over which that fails is rejected.
+        """Judge deliveries that were held; reject those over which the code fails.
 
-        Else RabbitMQ would deliver it to the next process, and end that as well.
+        Otherwise RabbitMQ would redeliver them to the next process, which would fail as well.
         """
         for delivery in deliveries:
             try:
@@ -306,12 +308,12 @@ class Core:
                 self._do(Fail(error))
 
     def _judge(self, delivery: Delivery) -> None:
-        """Decide on a request, or recognise it as one that is known."""
+        """Recognise a request as new or known, and act on it."""
         if (request := self._read(delivery)) is None:
             return
         in_hand, origin = self._jobs.get(request.id), reclaimed_from(delivery)
         if origin and self.index.was_reclaimed(request.id, origin):
-            self.index.forget_sent(request.id)  # by another dispatcher
+            self.index.forget_sent(request.id)  # another dispatcher reclaimed it since
         judgement = self._recognition.request(request, delivery, in_hand, self._at.now)
         if judgement.action is Action.DROP:
             self._drop(request, delivery, judgement.why)
@@ -324,20 +326,20 @@ class Core:
             self._wait(self._new_job(request, delivery))
 
     def _drop(self, request: ChargeRequest, delivery: Delivery, why: str) -> None:
-        """Acknowledge a request that needs nothing more."""
+        """Acknowledge a request whose job is elsewhere or has ended."""
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
         replays = parking.replays(delivery.headers)
         if self.index.ended(request.id, replays, request.requested_at):
             end = self.index.end(request.id)
-            if end is not None:  # who sent the request again may not know of it
+            if end is not None:  # the client that sent it again may not know
                 self._do(WriteEvent(end))
         trace = carried(delivery.headers, self._chance)
-        self._do(LogJob(request.id, trace, f"the request is not decided on again: {why}"))
+        self._do(LogJob(request.id, trace, f"the request is dropped: {why}"))
         self._do(Ack(delivery))
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
-        """Return the request that was delivered; what is none is parked."""
+        """Return the request in a delivery; park a malformed one, and return None."""
         try:
             return messages.decode(delivery.body)
         except MalformedMessage as error:
@@ -352,7 +354,7 @@ class Core:
         return job
 
     def _wait(self, job: Job) -> None:
-        """Have a job wait, unless no substation can ever take it."""
+        """Add a job to the wait queue, or park it if no substation can ever take it."""
         if self._at.certain and self._impossible(job) is not None:
             self._park(job)
         else:
@@ -385,7 +387,7 @@ class Core:
                 self._requeue(job)
 
     def _schedule(self) -> None:
-        """Assign jobs; one over which that fails is rejected, and the others go on."""
+        """Assign jobs; reject the one over which the code fails, and go on with the others."""
         try:
             assignments = self._scheduler.schedule(self._wait_queue, self._at.now)
         except SchedulingFailed as failed:
@@ -403,7 +405,7 @@ class Core:
             self._reject(job, error)
 
     def _assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
-        """Put a decision on record, and the job among those that ``Route`` publishes."""
+        """Record a decision, and add the job to those that ``Route`` publishes."""
         at = self._at
         event = kinds.assigned(
             job.id,
@@ -418,7 +420,7 @@ class Core:
         job.substation, job.assigned_at, job.confirmed = substation, at.clock, False
         job.attempt += 1
         job.unrecorded += 1
-        # the position begins anew where the event log was made anew
+        # the position starts again at 0 after the event log was deleted and declared again
         before = at.position if job.decided_after is None else job.decided_after
         job.decided_after = min(at.position, before)
         self._publishing[substation] += 1
@@ -426,20 +428,20 @@ class Core:
         self._do(WriteEvent(event, job))
 
     def _resend(self, job: Job, substation: str, reason: str) -> None:
-        """Send a job where it may be already: a second copy there is known as one."""
+        """Send a job to the substation that may have it, and recognises a second copy."""
         decision = {"policy": self._policy.name, "reason": reason, "candidates": []}
         self._assign(job, substation, decision)
         self._tracker.dispatch(substation, self._at.now, job.requirements.power_kw)
         self._route_soon()
 
     def _resend_in_doubt(self) -> None:
-        """Send jobs that may be at a substation to that one, where they are still ours."""
+        """Send jobs in doubt to the same substation again, if their deliveries are live."""
         in_doubt, self._in_doubt = self._in_doubt, []
         for job, substation in in_doubt:
             if job.is_ours:
                 self._resend(job, substation, IN_DOUBT)
             else:
-                self._forget_job(job)  # RabbitMQ delivers it again
+                self._forget_job(job)  # RabbitMQ redelivers it
 
     def _publish_placed(self) -> None:
         placed, self._placed = self._placed, []
@@ -485,7 +487,7 @@ class Core:
             self._close(job)
 
     def _close(self, job: Job) -> None:
-        """Acknowledge a job once it is confirmed, and its decisions are written or given up."""
+        """Acknowledge a job once it is confirmed, and its decisions are confirmed or failed."""
         if not job.confirmed or job.unrecorded:
             return
         self.index.note_sent(job.id, job.substation, job.assigned_at, job.replays)
@@ -497,13 +499,13 @@ class Core:
         self._await_begin(job)
 
     def _await_begin(self, job: Job) -> None:
-        """Remember a job until it begins: its decision may be read later in the log, or never."""
+        """Watch a job until it begins; its decision may be read later, or never."""
         job.delivery = None
         self._overdue.add(job, self._at.now)
         self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 
     def _on_refused(self, job: Job, outcome: Outcome) -> None:
-        """Let a job that a substation's queue did not take go elsewhere."""
+        """Return a job that a substation's queue refused to the wait queue."""
         where = job.substation
         self._tracker.undo(where)
         if outcome is not Outcome.ABANDONED:
@@ -513,9 +515,9 @@ class Core:
             self._do(DeclareQueue(where))
         if job.delivery is None:
             self._forget_job(job)
-            self._await_begin(job)  # it may be there all the same: nowhere else
+            self._await_begin(job)  # it may be there all the same, so it goes nowhere else
         elif not job.is_ours:
-            self._forget_job(job)  # RabbitMQ delivers it again
+            self._forget_job(job)  # RabbitMQ redelivers it
         elif outcome is Outcome.ABANDONED:
             job.substation = ""
             self._in_doubt.append((job, where))
@@ -532,9 +534,9 @@ class Core:
         return impossible(job.requirements, self._table, self._at.now)
 
     def _is_impossible(self, job: Job) -> bool:
-        """Return whether no substation can ever take a job; one over which that fails is rejected.
+        """Return whether no substation can ever take a job; reject one over which the code fails.
 
-        It counts as impossible then, so that it waits no more.
+        A rejected job counts as impossible, so that it leaves the wait queue.
         """
         try:
             return self._impossible(job) is not None
@@ -547,18 +549,18 @@ class Core:
             return
         kind, reason = self._impossible(job) or ("", "")
         self._forget_job(job)
-        if job.delivery is not None:  # as that of every job that waits
+        if job.delivery is not None:  # waiting jobs always have one
             self._do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
 
     def _reject(self, job: Job, error: Exception) -> None:
-        """Reject a request over which the code failed: it would end the next process as well."""
+        """Reject a request over which the code failed: the next process would fail as well."""
         self._forget_job(job)
         if job.delivery is not None:
             self._do(Reject(job.delivery))
         self._do(Fail(error))
 
     def _expire(self, job: Job) -> None:
-        """End a request whose vehicle has left; it is acknowledged once that is on record."""
+        """Expire a request whose vehicle has left; it is acknowledged once that is recorded."""
         job.enter(JobState.EXPIRING)
         event = Event(
             State.EXPIRED, self._at.clock, job=job.id, attempt=job.attempt, reason=DEPARTED
@@ -573,9 +575,9 @@ class Core:
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:
             job.enter(JobState.WAITING)
-            self._wait_queue.add(job)  # and its departure is past: it is tried again
+            self._wait_queue.add(job)  # its departure has passed, so Route expires it again
         else:
-            self._forget_job(job)  # RabbitMQ delivers it again
+            self._forget_job(job)  # RabbitMQ redelivers it
 
     def _requeue(self, job: Job) -> None:
         """Publish a request again, behind all others, before its delivery is acknowledged."""
@@ -585,9 +587,9 @@ class Core:
         self._do(RequeueRequest(job, {**job.headers, COPY_HEADER: True, **origin}))
 
     def _on_requeued(self, job: Job, outcome: Outcome) -> None:
-        unique = self._jobs.get(job.id) is job  # no copy of it has come yet
+        unique = self._jobs.get(job.id) is job  # no copy of it was delivered yet
         if outcome is Outcome.CONFIRMED:
-            if job.is_ours:  # else it is where it was, too
+            if job.is_ours:  # else RabbitMQ has the original as well
                 self._record_requeued(job.id, job.was_at, job.read_to)
             self._gone(job)
         elif unique and job.is_ours:
@@ -600,12 +602,12 @@ class Core:
         self._record_requeued(*input)
 
     def _record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Put on record that a job is in ``charge.requests`` again that had been sent elsewhere.
+        """Record that a job that was sent to a substation is in ``charge.requests`` again.
 
-        One that waited before needs no record.
+        A job that waited before needs no record.
         """
         self.open_jobs.requeue(job, substation, read_to)
-        if substation and read_to <= self._at.position:  # else the log was made anew since
+        if substation and read_to <= self._at.position:  # else the log was declared again since
             self._do(WriteEvent(kinds.requeued(job, self._at.clock, substation, read_to)))
 
     def _gone(self, job: Job) -> None:
@@ -623,10 +625,10 @@ class Core:
     # links, and jobs reclaimed from substations
 
     def _on_job_reclaimed(self, input: JobReclaimed) -> None:
-        """Judge a job that waits at a substation in vain.
+        """Judge a job from the queue of a substation that does not consume it.
 
-        One that was sent elsewhere since, or is in hand, is safe without this copy, which is
-        acknowledged; one that is being sent to that very substation stays where it is.
+        If the job was sent elsewhere since, or is in hand, this copy is acknowledged. If it is
+        being sent to that same substation, this copy stays in its queue.
         """
         substation, delivery = input
         if not self.deciding:
@@ -668,17 +670,17 @@ class Core:
             self._note_back(job)
 
     def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
-        """Forget the waiting jobs that are unwanted, and return them."""
+        """Remove the unwanted jobs from the wait queue, and return them."""
         dropped = self._wait_queue.pop_where(unwanted)
         for job in dropped:
             self._forget_job(job)
         return dropped
 
     def _note_back(self, job: Job) -> None:
-        """Record that a job is where it was reclaimed from."""
+        """Record that a job is in the queue again from which it was reclaimed."""
         self.index.note_sent(job.id, job.origin, job.assigned_at, job.replays)
 
-    # jobs of which nothing is heard
+    # jobs that have not begun
 
     def _on_silence_confirmed(self, input: SilenceConfirmed) -> None:
         for job in self._overdue.silent(input.jobs):
@@ -706,9 +708,9 @@ class Core:
     # what is read and observed
 
     def _on_events_read(self, input: EventsRead) -> None:
-        """Apply events; the log is read again at each start, so one must not end every dispatcher.
+        """Apply events, each isolated: the log is read at each start, and must not end them all.
 
-        Counters are applied after all else: they may make a place for what the events tell of.
+        Counters are applied last: they may free capacity for the jobs that events report on.
         """
         for event in input.events:
             try:
@@ -735,11 +737,11 @@ class Core:
         if event.kind == SUBSTATIONS:
             self._apply_snapshot(event, caught_up=read.caught_up)
         elif event.kind == State.PARKED and event.substation:
-            # its queue has one less, and none charged it
+            # it left its queue without being charged
             self._tracker.invalidate_baseline(event.substation)
 
     def _apply_snapshot(self, event: Event, *, caught_up: bool) -> None:
-        """Apply what a dispatcher, perhaps this one, says of the substations and of itself."""
+        """Apply the snapshot of a dispatcher, perhaps of this one."""
         snapshot = Snapshot(event.detail)
         writer, floor = snapshot.dispatcher, snapshot.unsettled_from
         if writer != self.standby.name and floor is not None:
@@ -783,7 +785,7 @@ class Core:
         self._on_route(Route())
 
     def _route_soon(self) -> None:
-        """Have ``Route`` come once all is handled that this turn of the loop brings."""
+        """Request a ``Route`` after the other inputs of this turn of the loop."""
         if not self._route_due:
             self._route_due = True
             self._do(RouteSoon())

@@ -1,7 +1,7 @@
-"""What RabbitMQ gave up: parked like all that cannot be processed, with the reason, and on record.
+"""Dead letters: parked with the reason, and recorded in the event log.
 
-A queue gives up what its consumer rejects, and what it delivered too often. RabbitMQ moves that to
-``charge.dead``, and nowhere else: so whatever is parked has a reason, and the event log names it.
+RabbitMQ dead-letters a message that its consumer rejects, or that it delivered too often, to
+``charge.dead``. So every parked message has a reason, and is in the event log.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from grid import messages, parking, topology
 from grid.amqp import Delivery
 from grid.errors import MalformedMessage
 
-NO_DEATH: Final = parking.Death("", parking.UNKNOWN, f"nobody said why it came to {topology.DEAD}")
+NO_DEATH: Final = parking.Death(
+    "", parking.UNKNOWN, f"its headers do not say why it came to {topology.DEAD}"
+)
 
 
 class DeadLetters:
-    """Parks what comes from ``charge.dead``. Each of several dispatchers may do so."""
+    """Parks the messages of ``charge.dead``; several dispatchers may do so at once."""
 
     def __init__(self, parking: Parking) -> None:
         self._parking = parking
 
     def deliver(self, delivery: Delivery) -> None:
-        """Park what RabbitMQ gave up."""
+        """Park a dead letter."""
         death = parking.death(delivery.headers) or NO_DEATH
         reason = _reason(death, delivery.body)
         self._parking.park(delivery, delivery.id, death.kind, reason, queue=death.queue)
 
 
 def _reason(death: parking.Death, body: bytes) -> str:
-    """Return why, and what is wrong with a body that was rejected.
+    """Return the reason, with what is wrong with the body of a rejected message.
 
-    One that was delivered too often is not looked at: it may be what ended all who did.
+    A message that was delivered too often is not decoded: that may have ended its consumers.
     """
     if death.kind != parking.REJECTED:
         return death.reason

@@ -1,8 +1,8 @@
-"""When a substation's queue is to be emptied. Pure: time is an argument, in seconds of one clock.
+"""Decides when a substation's jobs are reclaimed. Pure: time is an argument, in seconds.
 
-A substation whose page cannot be read may be dead, or alive and cut off from here alone: then its
-vehicles go on charging, and RabbitMQ has its consumer. One that has neither page nor consumer is
-dead. Where no page at all can be read, it is the dispatcher that is cut off.
+A substation whose page cannot be read may be dead, or only cut off from the dispatcher: then its
+vehicles go on charging, and its queue has a consumer. A substation with neither page nor consumer
+is dead. If no page at all can be read, the dispatcher itself is cut off.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, NamedTuple
 
-DEAD_LOOKS: Final = 2  # in a row: one may fall between a consumer's end and its successor
-DEAD: Final = "neither its page nor a consumer of its queue is there"
+DEAD_LOOKS: Final = 2  # in a row: a consumer may just be replaced by its successor
+DEAD: Final = "its page cannot be read, and its queue has no consumer"
 UNREACHABLE: Final = "its page has not been readable for {:g} s"
-UNSERVED: Final = "nobody has taken the jobs in its queue for {:g} s"
+UNSERVED: Final = "its queue has had no consumer for {:g} s"
 
 
 class Look(NamedTuple):
     """What is seen of a substation: whether its page can be read, and its queue's consumers.
 
-    ``consumers`` is None where that is not known, which never counts as none.
+    ``consumers`` is None if that is unknown, which does not count as no consumer.
     """
 
     reachable: bool
@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
 
 class Evacuation(NamedTuple):
-    """Why a queue is to be emptied, and whether the substation may be alive all the same."""
+    """Why a substation's jobs are reclaimed, and whether it may be alive."""
 
     why: str
     alive: bool
@@ -43,7 +43,7 @@ class _Record:
 
 
 class FailureDetector:
-    """Judges all substations, look by look; waits ``rescue_after`` seconds where there is doubt."""
+    """Judges all substations at each look; in doubt, only after ``rescue_after`` seconds."""
 
     def __init__(self, rescue_after: float) -> None:
         self._rescue_after = rescue_after
@@ -55,7 +55,7 @@ class FailureDetector:
         self._grace_until = now + self._rescue_after
 
     def due(self, looks: Mapping[str, Look], now: float) -> dict[str, Evacuation]:
-        """Apply one look at all substations; return those whose queues are to be emptied."""
+        """Apply one look at all substations; return those whose jobs are to be reclaimed."""
         blind = not any(each.reachable for each in looks.values())
         self._records = {name: self._records.get(name) or _Record() for name in looks}
         evacuations = {}
@@ -69,7 +69,7 @@ class FailureDetector:
         unserved = look.consumers == 0
         dead = unserved and not look.reachable
         record.dead_looks = record.dead_looks + 1 if dead else 0
-        # what was unreachable while nothing was to be seen starts afresh once something is
+        # time in which no page could be read does not count
         record.unreachable_since = _since(
             record.unreachable_since, now, holds=not look.reachable and not blind
         )
@@ -87,7 +87,7 @@ class FailureDetector:
 
 
 def _since(before: float | None, now: float, *, holds: bool) -> float | None:
-    """Return since when something holds without a break, or None where it does not."""
+    """Return since when something holds without interruption, or None if it does not."""
     if not holds:
         return None
     return now if before is None else before

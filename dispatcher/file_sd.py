@@ -39,7 +39,7 @@ _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some targets, and the labels that all of them get; to Prometheus an empty label is none."""
+    """Some targets, and their common labels; for Prometheus an empty label is no label."""
 
     targets: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class _Object(list[tuple[str, Any]]):
 
 def _json_list(content: bytes) -> list[Any]:
     try:
-        # Go puts a replacement for what is no UTF-8 as well
+        # Go replaces bytes that are not UTF-8 as well
         value = json.loads(
             content.decode("utf-8", errors="replace"),
             object_pairs_hook=_Object,
@@ -106,7 +106,7 @@ def _json_group(where: str, value: object) -> Group:
             raise ConfigurationError(
                 f"{where}: a field must be {TARGETS} or {LABELS}, got {shown(name)}"
             )
-        found[known] = content  # of several, Go has the last one
+        found[known] = content  # of several fields of one name, Go uses the last
     return Group(_json_targets(where, found.get(TARGETS)), _json_labels(where, found.get(LABELS)))
 
 
@@ -145,7 +145,7 @@ def _json_shown(value: object) -> str:
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """What stands at one place of a YAML file: a scalar, or the nodes of a list or a map.
+    """A node of a YAML file: a scalar, a list or a map.
 
     Of a map these are keys and values by turns.
     """

@@ -1,8 +1,8 @@
 """Requests that wait until the event log is read up to them. Pure.
 
-What RabbitMQ delivers again another dispatcher may have sent just before its link broke. Whether it
-has, the event log tells, once it is read as far as it was written when the request came. However
-long that takes, the requests wait: sent before, a vehicle may be charged twice.
+Another dispatcher may have sent a redelivered request just before its link broke. The event log
+shows that once it is read up to the arrival of the request. The requests wait without a timeout:
+if they were sent earlier, a vehicle might be charged twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HeldRequests:
-    """Requests that wait for one reading of the log, and those for which it is read now."""
+    """Requests that wait for the next reading of the log, and for the current one."""
 
     def __init__(self) -> None:
         self._waiting: list[Delivery] = []
@@ -23,7 +23,7 @@ class HeldRequests:
 
     @property
     def live(self) -> list[Delivery]:
-        """Return the requests that did not go with their link."""
+        """Return the requests whose link is still up."""
         return _live([*self._reading, *self._waiting])
 
     @property
@@ -32,13 +32,13 @@ class HeldRequests:
         return bool(self._waiting)
 
     def hold(self, delivery: Delivery) -> None:
-        """Hold a request; what went with a link that broke before is forgotten."""
+        """Hold a request; forget those whose link has broken."""
         if self._waiting and not self._waiting[0].is_live:
             self._waiting = _live(self._waiting)
         self._waiting.append(delivery)
 
     def begin_reading(self) -> int:
-        """Begin a reading of the log, and return for how many requests; 0 if it needs none now."""
+        """Begin a reading of the log, and return for how many requests; 0 if none is needed now."""
         if self._reads:
             return 0
         self._reading, self._waiting = _live(self._waiting), []

@@ -1,4 +1,4 @@
-"""What the core is told: deliveries, answers, what is read and observed, and that time passes."""
+"""The inputs of the core: deliveries, answers, what is read and observed, and ticks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """What holds while an input is handled.
+    """The circumstances in which an input is handled.
 
     Args:
-        now: The tracker's seconds, which are steady.
+        now: The tracker's seconds, which are monotonic.
         clock: Unix seconds.
         position: The offset up to which the event log was read.
-        certain: RabbitMQ confirmed a moment ago that what it delivered is still this dispatcher's.
-            Else nothing is decided: another one may have it.
+        certain: Whether RabbitMQ confirmed a moment ago that its deliveries are still this
+            dispatcher's. If not, nothing is decided: another dispatcher may have them.
     """
 
     now: float
@@ -36,11 +36,11 @@ class Moment(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """What operators have set, and what was sent before, is known: from now on it is decided."""
+    """Controls and earlier decisions are known: the core decides from now on."""
 
 
 class Stop(NamedTuple):
-    """Nothing more is to be decided."""
+    """The dispatcher stops: the core decides nothing more."""
 
 
 class RequestDelivered(NamedTuple):
@@ -50,9 +50,9 @@ class RequestDelivered(NamedTuple):
 
 
 class JobReclaimed(NamedTuple):
-    """A job was taken from the queue of a substation that does not take it.
+    """A job was taken from the queue of a substation that does not consume it.
 
-    It is answered by ``Requeue`` where it is to stay there for now.
+    The answer is ``Requeue`` if it is to stay there for now.
     """
 
     substation: str
@@ -64,7 +64,7 @@ class ReclaimedWanted(NamedTuple):
 
 
 class RequestsLost(NamedTuple):
-    """The link of the requests broke: RabbitMQ delivers again what is not acknowledged."""
+    """The link of the requests broke: RabbitMQ redelivers what is not acknowledged."""
 
 
 class ReclaimedLost(NamedTuple):
@@ -97,7 +97,7 @@ class EventsRead(NamedTuple):
     Args:
         events: In their order.
         offset: The offset of the message.
-        caught_up: All that the log had when this dispatcher started is read.
+        caught_up: Whether all is read that the log had when this dispatcher started.
     """
 
     events: Sequence[Event]
@@ -112,7 +112,7 @@ class OlderEventsRead(NamedTuple):
 
 
 class ScrapeResult(NamedTuple):
-    """What a substation's page says, asked for at a time in the tracker's seconds."""
+    """The reading of a substation's page, requested at ``asked_at`` in the tracker's seconds."""
 
     substation: str
     reading: Reading
@@ -120,14 +120,14 @@ class ScrapeResult(NamedTuple):
 
 
 class ScrapeFailed(NamedTuple):
-    """A substation's page gives no load, and why."""
+    """A substation's page could not be read, and why."""
 
     substation: str
     problem: str
 
 
 class TargetsChanged(NamedTuple):
-    """The substations there are, with their connectors where the target file says so."""
+    """The substations in the target file, with their connectors if it says so."""
 
     connectors: dict[str, float | None]
 
@@ -140,7 +140,7 @@ class ControlChanged(NamedTuple):
 
 
 class SilenceConfirmed(NamedTuple):
-    """The answer to ``ConfirmSilence``: the log is read, and these substations take their jobs."""
+    """The answer to ``ConfirmSilence``: the log is read, and ``taking`` consume their jobs."""
 
     jobs: Collection[Job]
     taking: Collection[str]
@@ -151,7 +151,7 @@ class RequestRepublished(NamedTuple):
 
     Args:
         job: Its id.
-        substation: Where it had been sent; empty where it waited.
+        substation: Where it had been sent; empty if it waited.
         read_to: The offset up to which the log was read when it was published.
     """
 
@@ -161,7 +161,7 @@ class RequestRepublished(NamedTuple):
 
 
 class RecordedJobMissing(NamedTuple):
-    """A job is not where the event log has it, and is to be sent there once more."""
+    """A job is not where the event log has it, and is to be sent there again."""
 
     request: ChargeRequest
     substation: str
@@ -169,11 +169,11 @@ class RecordedJobMissing(NamedTuple):
 
 
 class Route(NamedTuple):
-    """All that this turn of the loop brought is handled: waiting jobs are assigned."""
+    """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
 
 class Tick(NamedTuple):
-    """Time has passed. ``connected``: the link of the requests is up."""
+    """Time has passed. ``connected`` says whether the link of the requests is up."""
 
     connected: bool
 

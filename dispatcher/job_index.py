@@ -1,8 +1,7 @@
 """What is known of recent jobs: where they were sent from here, and what the event log says. Pure.
 
-What the log says does not depend on the order in which events are read, nor on how often, but for
-``sent_since``; only what was forgotten is missing. Memory is bounded: the jobs of which nothing was
-heard for longest are forgotten first.
+Except for ``sent_since``, the answers do not depend on the order in which events are read, nor on
+how often. Memory is bounded: the jobs without news for the longest time are forgotten first.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ class _Record:
         self.aside: tuple[int, End] | None = None
 
 
-_UNKNOWN: Final = _Record()  # which is never written to
+_UNKNOWN: Final = _Record()  # never written to
 
 
 class JobIndex:
-    """The jobs that were sent from here, or that events were read of, at most so many."""
+    """The jobs that were sent from here or have events, at most ``max_jobs``."""
 
     def __init__(self, max_jobs: int = MAX_JOBS) -> None:
         self._max_jobs = max_jobs
@@ -66,7 +65,7 @@ class JobIndex:
     def note_sent(self, job: str, substation: str, at: float, replays: int = 0) -> None:
         """Record where a job was sent from here, and when that was decided, in Unix seconds.
 
-        The substation is empty where the job ended here.
+        The substation is empty if the job ended here.
         """
         self._heard_of(job).sent = substation, at, replays
 
@@ -76,24 +75,24 @@ class JobIndex:
             record.sent = None
 
     def has_sent(self, job: str, replays: int = 0) -> bool:
-        """Return whether a job was sent, or ended here, since it was replayed so often."""
+        """Return whether a job was sent or ended here, after at least this many replays."""
         sent = self._of(job).sent
         return sent is not None and sent[2] >= replays
 
     def sent_from_here(self, job: str) -> str | None:
-        """Return the substation a job was sent to; empty where it ended here, None if unknown."""
+        """Return the substation a job was sent to; empty if it ended here, None if unknown."""
         sent = self._of(job).sent
         return None if sent is None else sent[0]
 
     def sent_from_here_at(self, job: str) -> float:
-        """Return when that was decided, in Unix seconds; before all time if unknown."""
+        """Return when that was decided, in Unix seconds; minus infinity if unknown."""
         sent = self._of(job).sent
         return -inf if sent is None else sent[1]
 
     # what the event log says
 
     def apply(self, event: Event) -> None:
-        """Apply an event; those that say nothing of a job's state are passed over."""
+        """Apply an event; skip those that do not change a job's state."""
         kind = event.kind
         if kind == State.ASSIGNED:
             self._assign(event)
@@ -108,10 +107,10 @@ class JobIndex:
             self._put_aside(event)
 
     def ended(self, job: str, replays: int = 0, asked_at: float = -inf) -> bool:
-        """Return whether nothing more happens to a job that was replayed so often.
+        """Return whether a job with this many replays has ended.
 
-        That it was parked or cancelled before it was asked for, in Unix seconds, is no end: its
-        sender has mended it.
+        If it was parked or cancelled before ``asked_at`` (Unix seconds), it has not: its sender has
+        requested it anew.
         """
         record = self._of(job)
         if record.end is not None:
@@ -120,7 +119,7 @@ class JobIndex:
         return aside is not None and aside[0] >= replays and aside[1][0] >= asked_at
 
     def end(self, job: str) -> Event | None:
-        """Return the event that ended a job, or put it aside the last time, if that was told."""
+        """Return the event that ended a job, or last parked or cancelled it, if it was read."""
         record = self._of(job)
         if record.end is not None:
             return _event(job, record.end)
@@ -129,21 +128,20 @@ class JobIndex:
         return _event(job, record.aside[1], parking.noted(record.aside[0]))
 
     def sent_to(self, job: str) -> str | None:
-        """Return the substation a job was last assigned to, if that was told."""
+        """Return the substation a job was last assigned to, if that event was read."""
         assigned = self._of(job).assigned
         return None if assigned is None else assigned[2]
 
     def sent_at(self, job: str) -> float:
-        """Return when a job was last assigned, in Unix seconds; before all time if never."""
+        """Return when a job was last assigned, in Unix seconds; minus infinity if never."""
         assigned = self._of(job).assigned
         return -inf if assigned is None else assigned[0]
 
     def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
-        """Return whether a job went to that substation after it went ``where``.
+        """Return whether a job may have gone to a substation after it went ``where``.
 
-        That was decided ``at``, in Unix seconds. Either by the clocks of the dispatchers, which may
-        differ, or by the order in the log, to which one whose link broke writes late: what one of
-        them says may be so.
+        The latter was decided ``at``, in Unix seconds. True if the clocks of the dispatchers say
+        so, which may differ, or the order in the log, to which events may be written late.
         """
         record = self._of(job)
         known, trail = record.assigned, record.trail
@@ -155,10 +153,10 @@ class JobIndex:
         return any(each[1] == substation for each in later)
 
     def charging_at(self, job: str) -> str | None:
-        """Return the substation that charges a job now, as far as is told.
+        """Return the substation that charges a job now, by the events read.
 
-        A session is over when its job has ended, or was put aside or assigned elsewhere after it
-        began.
+        A session is over when its job has ended, or was parked, cancelled or assigned elsewhere
+        after it began.
         """
         record = self._of(job)
         if record.charging is None:
@@ -172,19 +170,19 @@ class JobIndex:
     def is_over(self, job: str, replays: int, asked_at: float) -> bool:
         """Return whether a request needs nothing more: its job was sent, or has ended.
 
-        What was before an operator replayed it does not count, nor that one of its id was put aside
-        before this one was asked for (Unix seconds).
+        What happened before its last replay does not count, nor that its job was parked or
+        cancelled before ``asked_at`` (Unix seconds).
         """
         return self.has_sent(job, replays) or self.ended(job, replays, asked_at)
 
     def last_known_at(self, job: str) -> str:
-        """Return the substation that has a job, as the event log has it; empty if unknown."""
+        """Return the substation that has a job by the event log; empty if unknown."""
         return self.charging_at(job) or self.sent_to(job) or ""
 
     def went_elsewhere(self, job: str, substation: str) -> bool:
-        """Return whether a job that waits at a substation was sent elsewhere since, or ended here.
+        """Return whether a job in a substation's queue was sent elsewhere since, or ended here.
 
-        What was remembered here is not the last word where another dispatcher sent it there later.
+        What is remembered here does not count if another dispatcher sent it there later.
         """
         where = self.sent_from_here(job)
         if where in (None, substation):
@@ -192,15 +190,15 @@ class JobIndex:
         return not where or not self._went_there(job, substation)
 
     def was_reclaimed(self, job: str, substation: str) -> bool:
-        """Return whether a job that was reclaimed from a substation was so after it was sent.
+        """Return whether a job was reclaimed from a substation after it was sent from here.
 
-        By whichever dispatcher: where it was sent from here does not count any more.
+        Then where it was sent from here does not count any more.
         """
         where = self.sent_from_here(job)
         return bool(where) and (where == substation or self._went_there(job, substation))
 
     def is_unclear(self, job: str, substation: str) -> bool:
-        """Return whether only the log can say when a job was reclaimed from that substation."""
+        """Return whether only the log shows when a job was reclaimed from that substation."""
         return self.sent_from_here(job) not in (None, "", substation)
 
     def _went_there(self, job: str, substation: str) -> bool:
@@ -226,7 +224,7 @@ class JobIndex:
             record.elsewhere_at = max(record.elsewhere_at, new[0])
 
     def _put_aside(self, event: Event) -> None:
-        # not where: that would be read as one job less there
+        # without the substation: a reader would count one job less there
         replays, end = parking.replays(event.detail), (event.at, str(event.kind), "", event.reason)
         record = self._heard_of(event.job)
         before, last = record.aside or (replays, end)
@@ -244,7 +242,7 @@ class JobIndex:
         return self._records.get(job, _UNKNOWN)
 
     def _heard_of(self, job: str) -> _Record:
-        """Return the record of a job of which something is heard, to be written to."""
+        """Return the record of a job, to be written to; make it the newest."""
         record = self._records.get(job)
         if record is not None:
             self._records.move_to_end(job)
@@ -256,7 +254,7 @@ class JobIndex:
 
 
 def _elsewhere_at(record: _Record, substation: str) -> float:
-    """Return when a job was last assigned to any other substation; before all time if never."""
+    """Return when a job was last assigned to another substation; minus infinity if never."""
     if record.assigned is None:
         return -inf
     at, _, where = record.assigned

@@ -1,4 +1,4 @@
-"""A job in hand: its states, what may follow which, and what is known of it."""
+"""A job in hand: its states, their transitions, and its data."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from scheduling.wait_queue import Requirements, requirements
 if TYPE_CHECKING:
     from grid.amqp import Delivery
 
-# of a request that a dispatcher published once more: its job may have ended, or be elsewhere
+# marks a request that a dispatcher published again: its job may have ended, or be elsewhere
 COPY_HEADER: Final = "x-published-again"
-RECLAIMED_HEADER: Final = "x-taken-back-from"  # a substation, of a request that was sent before
+RECLAIMED_HEADER: Final = "x-taken-back-from"  # the substation that a request was sent to before
 
 
 class JobState(Enum):
-    """Where a job in hand is on its way from delivery to acknowledgement."""
+    """The state of a job in hand, from delivery to acknowledgement."""
 
     WAITING = "waiting for a substation with capacity"
-    ASSIGNED = "assigned; the job or its decision is not confirmed yet"
-    EXPIRING = "its departure has passed; that is not on record yet"
-    REQUEUING = "on its way back to charge.requests, and not confirmed yet"
-    GONE = "not in hand any more: acknowledged, parked, or RabbitMQ delivers it again"
+    ASSIGNED = "assigned; job or decision not confirmed yet"
+    EXPIRING = "its departure has passed; not recorded yet"
+    REQUEUING = "published to charge.requests again; not confirmed yet"
+    GONE = "not in hand any more: acknowledged, parked, or redelivered by RabbitMQ"
 
 
-# A transition that is not in this table is a mistake of ours, and raises.
+# Any other transition is an error in the code, and raises ImpossibleTransition.
 TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
     JobState.WAITING: {
-        JobState.ASSIGNED,  # there is capacity for it, or it is sent once more where it was
+        JobState.ASSIGNED,  # there is capacity, or it is sent again to the same substation
         JobState.EXPIRING,  # its departure has passed
-        JobState.REQUEUING,  # it keeps out others, or was held for long
-        JobState.GONE,  # it is parked or rejected, or its delivery went with a link
+        JobState.REQUEUING,  # it keeps out others, or was held for too long
+        JobState.GONE,  # it is parked or rejected, or its delivery was lost
     },
     JobState.ASSIGNED: {
-        JobState.WAITING,  # the queue of its substation did not take it
-        JobState.ASSIGNED,  # whether it did is in doubt: to the same substation once more
-        JobState.GONE,  # job and decision are confirmed, or its delivery went with a link
+        JobState.WAITING,  # its substation's queue refused it
+        JobState.ASSIGNED,  # in doubt: it is sent again to the same substation
+        JobState.GONE,  # job and decision are confirmed, or its delivery was lost
     },
     JobState.EXPIRING: {
         JobState.WAITING,  # RabbitMQ refused the record
@@ -52,19 +52,19 @@ TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
         JobState.GONE,
     },
     JobState.GONE: {
-        JobState.ASSIGNED,  # nothing was heard of it: to the same substation once more
+        JobState.ASSIGNED,  # it did not begin: it is sent again to the same substation
     },
 }
 
 
 class ImpossibleTransition(Exception):
-    """A job was to enter a state that cannot follow its state: a mistake of ours."""
+    """A job cannot enter this state from its present one: an error in the code."""
 
 
 class JobsInHand(NamedTuple):
-    """What a dispatcher has: the ids of its jobs, and how many other deliveries.
+    """The ids of a dispatcher's jobs, and how many other deliveries it has.
 
-    The others are not acknowledged yet since they are being parked, or were copies.
+    The others are not acknowledged yet: they are being parked, or are copies.
     """
 
     jobs: Set[str]
@@ -76,13 +76,13 @@ class Job:
     """A job in hand; only the core changes it.
 
     Args:
-        request: What was asked for.
+        request: The request.
         body: Its bytes, as they are published.
-        delivery: From ``charge.requests`` or the queue of a substation; None where the job is only
-            sent once more.
-        since: When it came, in the tracker's seconds.
+        delivery: From ``charge.requests`` or a substation's queue; None if the job is only sent
+            again.
+        since: When it was delivered, in the tracker's seconds.
         trace: Its span here.
-        replays: How often an operator sent it again after it was parked.
+        replays: How often an operator has replayed it.
         origin: The substation from whose queue it was reclaimed; empty for a request.
     """
 
@@ -115,9 +115,9 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Return whether it is still to be settled here.
+        """Return whether its delivery is still to be settled here.
 
-        Else it is acknowledged, or RabbitMQ delivers it again, perhaps to another dispatcher.
+        Otherwise it is acknowledged, or RabbitMQ redelivers it, perhaps to another dispatcher.
         """
         return self.delivery is None or self.delivery.is_live
 
@@ -133,16 +133,16 @@ class Job:
 
     @property
     def was_at(self) -> str:
-        """Return the substation that the log names for it, and that does not have it."""
+        """Return the substation that the log has it at, and that does not have it any more."""
         return self.left or self.origin
 
     @property
     def headers(self) -> dict[str, Any]:
-        """Return the headers that go with it wherever it goes."""
+        """Return the headers that it is published with."""
         return {**self.trace.headers(), **parking.marked(self.replays)}
 
     def enter(self, state: JobState) -> None:
-        """Enter a state. Raise ``ImpossibleTransition`` where it cannot follow the present one."""
+        """Enter a state. Raise ``ImpossibleTransition`` if it cannot follow the present one."""
         if state not in TRANSITIONS[self.state]:
             raise ImpossibleTransition(f"job {self.id} is {self.state.name}, not {state.name} next")
         self.state = state

@@ -24,11 +24,11 @@ GAP_SECONDS: Final = 0.05  # how long an acknowledgement of a request waits for 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What a dispatcher reads and writes, each by a link of its own.
+    """The links of a dispatcher, one for each thing that it reads or writes.
 
-    ``controls_out`` writes the marks among the controls: at a broker without that stream it breaks
-    again and again, and must not take the jobs with it. Nor must ``again``, which publishes what is
-    in no queue any more: one without a leader may break it.
+    ``controls_out`` writes marks into the controls: at a broker without that stream it breaks again
+    and again, and must not break the publishing of jobs. The same holds for ``again``, which
+    publishes missing requests: a queue without a leader may break it.
     """
 
     jobs: Publisher
@@ -60,9 +60,9 @@ class Links:
 
     @property
     def no_lease_lapsed(self) -> bool:
-        """Return whether RabbitMQ confirmed a moment ago that what it delivered is still ours.
+        """Return whether RabbitMQ confirmed a moment ago that its deliveries are still ours.
 
-        So it is while a link is down: then nothing that it delivered is.
+        A link that is down counts as confirmed: its deliveries are void.
         """
         return not (self.requests.lapsed or self.reclaimed.lapsed)
 

@@ -1,4 +1,4 @@
-"""Reading the event log: what matters first, then what is older, and up to its end when asked."""
+"""Reads the event log: new events first, then the older part, and up to its end on request."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-TAKEOVER_SECONDS: Final = 0.25  # between two looks whether this dispatcher has taken over
-OLDER_AFTER_SECONDS: Final = 3.0  # what matters at once is read by then
-OLDER_AFTER_SECONDS_ON_STANDBY: Final = 60.0  # two that read at once take twice as long
-OLDER_TRIES: Final = 10  # beyond, what waits for it may wait for long: somebody should look
-RETRY_SECONDS: Final = 1.0  # after the event log could not be looked into
+TAKEOVER_SECONDS: Final = 0.25  # between two checks whether this dispatcher has taken over
+OLDER_AFTER_SECONDS: Final = 3.0  # new events are read by then
+OLDER_AFTER_SECONDS_ON_STANDBY: Final = 60.0  # two readers at once take twice as long
+OLDER_TRIES: Final = 10  # then a warning: requests may wait for long
+RETRY_SECONDS: Final = 1.0  # after the event log could not be read
 
 
 class LogReader:
-    """Tells the core what the event log says.
+    """Feeds the events of the event log to the core.
 
-    A stream does not say where it ends: a mark is written, and read back.
+    RabbitMQ does not report the end of a stream: a mark is written, and read back.
 
     Args:
-        shell: Is told of events.
+        shell: Receives the events.
         links: Those that read the log.
         writer: Writes the marks.
         clock: Returns Unix seconds.
@@ -60,7 +60,7 @@ class LogReader:
 
     @property
     def caught_up(self) -> bool:
-        """Return whether all is read that the log had when this dispatcher started."""
+        """Return whether the log is read up to where it ended at the start."""
         return self._start.passed.is_set()
 
     @property
@@ -69,11 +69,11 @@ class LogReader:
         return self._terms_read == self._shell.core.standby.terms
 
     async def catch_up(self) -> None:
-        """Wait until all is read that the log had when this dispatcher started."""
+        """Wait until the log is read up to where it ended at the start."""
         await self._start.write()
 
     async def read_new(self) -> None:
-        """Wait until the log is read as far as it is written now."""
+        """Wait until the log is read up to its present end."""
         mark = Mark(self._writer, self._clock)
         self._marks.add(mark)
         try:
@@ -82,7 +82,7 @@ class LogReader:
             self._marks.discard(mark)
 
     async def read_all(self) -> None:
-        """Wait until the log is read as far as it is written now, and what is older."""
+        """Wait until the whole log is read, including its older part."""
         self._older_wanted.set()
         await self._older_read.wait()
         await self.read_new()
@@ -98,16 +98,16 @@ class LogReader:
         )
 
     def on_message(self, body: bytes, writer: str) -> None:
-        """Apply the events of one message, as far as its writer is believed."""
+        """Apply those events of a message that its writer is permitted to write."""
         try:
             events = event_log.read(body, writer)
         except MalformedMessage as error:
-            log.warning("passed over in the event log: %s", error)
+            log.warning("skipped a message of the event log: %s", error)
             return
         for mark in self._marks:
             for event in events:
                 mark.see(event)
-        # the position is behind the message that is being read
+        # the position is already after the current message
         offset = self._links.log.position - 1
         self._shell.feed(EventsRead(events, offset, self.caught_up))
 
@@ -121,7 +121,7 @@ class LogReader:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_older(self, end: int) -> None:
-        """Learn which jobs were open before; most decisions need not wait for that."""
+        """Read which jobs were open before; most decisions need not wait for that."""
         began = self._now()
         while end > 0 and not self._is_older_due(self._now() - began):
             await within(TAKEOVER_SECONDS, self._older_wanted.wait())
@@ -135,20 +135,20 @@ class LogReader:
                     level = logging.WARNING if tries == OLDER_TRIES else logging.INFO
                     log.log(level, "the older part of the event log cannot be read: %s", error)
                 if 0 < self._links.log.position < end:
-                    end = 0  # the log was made anew: there is nothing older
+                    end = 0  # the log was declared again: there is nothing older
                 await asyncio.sleep(RETRY_SECONDS)
         self._older_read.set()
         waiting = self._shell.core.open_jobs.waiting
         log.info("the older part of the event log is read: %d jobs wait", waiting)
 
     def _is_older_due(self, waited: float) -> bool:
-        """Return whether the older part of the log is to be read, so many seconds after a start."""
+        """Return whether the older part is to be read, ``waited`` seconds after the start."""
         is_standby = self._shell.core.standby.is_standby
         wait = OLDER_AFTER_SECONDS_ON_STANDBY if is_standby else OLDER_AFTER_SECONDS
         return self._older_wanted.is_set() or waited >= wait
 
     async def _read_at_takeover(self) -> None:
-        """Read the log each time this dispatcher takes over, before it takes any job back."""
+        """Read the log each time this dispatcher takes over, before it reclaims any job."""
         while True:
             if self._terms_read != (terms := self._shell.core.standby.terms):
                 await self.read_new()

@@ -1,10 +1,9 @@
-"""From where a dispatcher reads the event log when it starts: as little as is enough.
+"""The offset from which a dispatcher reads the event log when it starts.
 
-What it must know before it decides is which requests another dispatcher had sent, without RabbitMQ
-having its acknowledgement: these are delivered again. Whoever is at work says in its snapshots from
-which offset on all its decisions stand that may be of that kind (``dispatcher.unsettled``). All
-decisions made after a snapshot stand behind it; so it is enough to read from the offset that the
-newest one names.
+Before it decides, it must know which requests another dispatcher sent whose acknowledgements did
+not reach RabbitMQ: these are redelivered. The snapshots of an active dispatcher name an offset
+after which the log has all such decisions (``dispatcher.unsettled``). Decisions made later come
+after the snapshot. So it is enough to read from the offset in the newest snapshot.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS
 from grid.kinds import Snapshot
 
-WINDOWS: Final = (2_000, 20_000, 200_000, inf)  # messages looked through for a snapshot
-# What an api sends again after its link broke may be a second copy of what was sent just before.
+WINDOWS: Final = (2_000, 20_000, 200_000, inf)  # messages searched for a snapshot
+# What an api publishes again after its link broke may be a second copy of a recent request.
 RECENT: Final = "5s"
 _SNAPSHOT: Final = f'"kind":"{SUBSTATIONS}"'.encode()
 
@@ -27,7 +26,7 @@ _SNAPSHOT: Final = f'"kind":"{SUBSTATIONS}"'.encode()
 async def find_start(scanner: StreamScanner) -> str | int:
     """Return the offset from which the event log is to be read; ``first`` for all of it.
 
-    Raise ``BrokerUnavailable`` where RabbitMQ cannot be asked.
+    Raise ``BrokerUnavailable`` if the log cannot be read.
     """
     last = await scanner.first(topology.EVENTS, "last")
     if last is None:
@@ -45,18 +44,18 @@ async def find_start(scanner: StreamScanner) -> str | int:
 
 
 class Floors:
-    """What the snapshots in a part of the log say: the newest of each dispatcher counts."""
+    """The offsets in the newest snapshot of each dispatcher, in a part of the log."""
 
     def __init__(self) -> None:
         self._by_dispatcher: dict[str, int] = {}
 
     @property
     def lowest(self) -> int | None:
-        """Return the offset from which all decisions in question stand; None without a snapshot."""
+        """Return the lowest of these offsets; None without a snapshot."""
         return min(self._by_dispatcher.values(), default=None)
 
     def see(self, _offset: int, body: bytes, writer: str) -> None:
-        """Record what a message of the log says; most are no snapshots, and are not decoded."""
+        """Record the snapshots in a message; most messages have none, and are not decoded."""
         if _SNAPSHOT not in body:
             return
         try:

@@ -1,4 +1,4 @@
-"""The dispatcher's metrics: counters, and the load tracker read when the page is asked for."""
+"""The dispatcher's metrics: counters, and the load tracker read at each scrape."""
 
 from __future__ import annotations
 
@@ -26,48 +26,52 @@ class Metrics:
 
         self.decisions = counter("decisions", "Requests sent to a substation", ["substation"])
         self.refused = counter(
-            "refused_jobs", "Jobs that a substation's queue did not take", ["substation"]
+            "refused_jobs", "Jobs that a substation's queue refused", ["substation"]
         )
         self.reconciled = counter(
             "reconciled_jobs",
-            "Accepted jobs that were in no queue and in nobody's hands, by what was done",
+            "Accepted jobs that were in no queue and held by no dispatcher, by outcome",
             ["outcome"],
         )
         self.expired = counter("expired", "Requests whose departure passed while they waited")
         self.reclaimed = counter(
             "rescued_jobs",
-            "Jobs taken back that waited at a substation in vain",
+            "Jobs reclaimed from the queue of a substation that does not consume them",
             ["substation"],
         )
-        self.parked = counter("parked", "Messages that cannot be processed, parked", ["reason"])
-        self.redelivered = counter("redelivered", "Requests delivered again by RabbitMQ")
-        self.duplicates = counter(
-            "duplicate_requests", "Requests dropped since their job had been sent already"
+        self.parked = counter(
+            "parked", "Messages parked because they cannot be processed", ["reason"]
         )
-        self.events_lost = counter("events_lost", "Events that RabbitMQ did not take")
+        self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
+        self.duplicates = counter(
+            "duplicate_requests", "Requests dropped because their job was sent or has ended"
+        )
+        self.events_lost = counter("events_lost", "Events that RabbitMQ refused")
         self.scrapes = counter(
-            "scrapes", "Metrics pages asked for, by how it ended", ["substation", "outcome"]
+            "scrapes",
+            "Scrapes of a substation's metrics page, by outcome",
+            ["substation", "outcome"],
         )
         self.targets = Gauge(
-            "dispatcher_targets", "Substations in the target file in force", registry=registry
+            "dispatcher_targets", "Substations in the target file that is in use", registry=registry
         )
         self.target_file_ok = Gauge(
             "dispatcher_target_file_ok",
-            "Whether the target file could be taken over as it is now",
+            "Whether the target file is valid and in use",
             registry=registry,
         )
         self.decision_seconds = histogram(
-            "decision_seconds", "Time a decision took", DECISION_BUCKETS
+            "decision_seconds", "Time that one decision takes", DECISION_BUCKETS
         )
         self.wait_seconds = histogram(
             "request_to_assignment_seconds",
-            "Time from the api's taking a request to its being sent to a substation",
+            "Time from the acceptance of a request to its dispatch to a substation",
             WAIT_BUCKETS,
         )
 
 
 class LoadCollector(Collector):
-    """What the dispatcher knows of each substation, as of the moment it is asked."""
+    """What the dispatcher knows of each substation at the time of a scrape."""
 
     def __init__(
         self,
@@ -80,16 +84,16 @@ class LoadCollector(Collector):
         self._blind = blind
 
     def collect(self) -> Iterable[Metric]:
-        """Return the figures of this instant."""
+        """Return the current figures."""
         candidates = self._candidates()
         yield GaugeMetricFamily(
             "dispatcher_waiting_requests",
-            "Requests held until a substation has room",
+            "Requests that wait for a substation with capacity",
             self._waiting(),
         )
         yield GaugeMetricFamily(
             "dispatcher_load_spread",
-            "Largest less smallest load of the eligible substations",
+            "Highest minus lowest load of the eligible substations",
             _spread([each.load for each in candidates if each.problem is None]),
         )
         yield GaugeMetricFamily(
@@ -97,16 +101,28 @@ class LoadCollector(Collector):
             "Whether no substation's gauges are current, so that the load tracker alone decides",
             self._blind(),
         )
-        yield _family("load", "Sessions in progress and on their way", candidates, "load")
-        yield _family("utilisation", "Share of places or power taken", candidates, "utilisation")
+        yield _family("load", "Sessions in progress and jobs in flight", candidates, "load")
         yield _family(
-            "outstanding", "Jobs sent that no session shows yet", candidates, "outstanding"
+            "utilisation", "Share of connectors or of rated power in use", candidates, "utilisation"
+        )
+        yield _family(
+            "outstanding",
+            "Jobs in flight: sent, and not visible in any reading yet",
+            candidates,
+            "outstanding",
         )
         yield _family("gauge_age_seconds", "Age of the load gauge", candidates, "gauge_age")
-        yield _family("power_kw", "Power drawn and on its way", candidates, "power_kw")
-        yield _family("drained", "Whether an operator drains it", candidates, "drained")
-        yield _family("ejected", "Whether it is left out for failing", candidates, "ejected")
-        eligible = _labelled("eligible", "Whether jobs may be sent there")
+        yield _family(
+            "power_kw", "Power drawn, and power of the jobs in flight", candidates, "power_kw"
+        )
+        yield _family("drained", "Whether an operator drains the substation", candidates, "drained")
+        yield _family(
+            "ejected",
+            "Whether the substation is ejected after repeated failures",
+            candidates,
+            "ejected",
+        )
+        eligible = _labelled("eligible", "Whether jobs may be sent to the substation")
         for each in candidates:
             eligible.add_metric([each.substation], each.problem is None)
         yield eligible

@@ -1,7 +1,7 @@
-"""The jobs that were accepted and have not ended, as the event log tells. Pure.
+"""The jobs that were accepted and have not ended, by the event log. Pure.
 
-What is open is never forgotten here: it is what the log promises. Of each job no more is kept than
-the offset of its record in the log, from which the request can be read again.
+Open jobs are never forgotten. Of each waiting job only the offset of its record in the log is kept,
+from which the request can be read again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from grid import kinds, parking
 from grid.events import ENDED, FINAL, REQUEUED, Event, State
 
-NOWHERE: Final = -1  # the offset of a record that may be in no log any more
+NOWHERE: Final = -1  # the offset of a record that may not be in the log any more
 ENDS_REMEMBERED: Final = (
     300_000  # as many as the log has at its limit; it may tell an end before what it ends
 )
@@ -28,8 +28,8 @@ ENDS_REMEMBERED: Final = (
 class Assigned:
     """Where a job was last sent, and whether it has begun there.
 
-    ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` the
-    offset of the record of its request, ``last`` that of the latest word of it at this substation.
+    ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` is the
+    offset of its request's record, ``last`` that of its latest event at this substation.
     """
 
     substation: str
@@ -40,7 +40,7 @@ class Assigned:
 
 
 class _Decision(NamedTuple):
-    """Where a job was to go that was replayed so often, when it was asked for, and when decided."""
+    """A decision: substation, number of replays, when it was requested, and when decided."""
 
     substation: str
     replays: int
@@ -49,7 +49,7 @@ class _Decision(NamedTuple):
 
 
 class _End(NamedTuple):
-    """How a job ended: for good, or put aside after so many replays, and when (Unix seconds)."""
+    """How a job ended: for good, or parked or cancelled after so many replays, and when."""
 
     final: bool
     replays: int
@@ -59,8 +59,8 @@ class _End(NamedTuple):
 class OpenJobs:
     """Follows the event log, or a part of it.
 
-    One that begins in the midst of the log keeps what it is told until it is given what was before
-    (``absorb``), and applies it to that: what an event means may depend on what came before it.
+    If it begins in the middle of the log, it keeps the changes until it gets the earlier part
+    (``absorb``), and applies them to that: the meaning of an event may depend on earlier ones.
     """
 
     def __init__(self, *, complete: bool = False) -> None:
@@ -70,16 +70,18 @@ class OpenJobs:
             OrderedDict()
         )  # what was told first is forgotten first
         self._replays: dict[str, int] = {}  # of those that were replayed
-        self._overtaking: dict[str, int] = {}  # where the newest decision stands that has begun
+        self._overtaking: dict[
+            str, int
+        ] = {}  # by substation: offset of the newest decision that has begun
         self._numbers = count(1)
-        self._requeued: dict[str, int] = {}  # those published again, in their order
+        self._requeued: dict[str, int] = {}  # the jobs published again, in their order
         self._last = 0  # offset that was read
         self._complete = complete
         self._told: list[Callable[[], None]] = []  # until it is complete
 
     @property
     def complete(self) -> bool:
-        """Return whether all is known that the log had before what was read here."""
+        """Return whether the earlier part of the log is known as well."""
         return self._complete
 
     @property
@@ -88,9 +90,9 @@ class OpenJobs:
         return len(self._waiting)
 
     def has_ended(self, job: str, replays: int, asked_at: float = -inf) -> bool:
-        """Return whether a job has ended that was replayed so often, as far as is remembered.
+        """Return whether a job with this many replays has ended, if remembered.
 
-        That it was put aside before it was asked for, in Unix seconds, is no end.
+        If it was parked or cancelled before ``asked_at`` (Unix seconds), it has not.
         """
         known = self._ended.get(job)
         if known is None:
@@ -99,7 +101,7 @@ class OpenJobs:
 
     def take(self, event: Event, offset: int) -> None:
         """Apply an event that was read at an offset of the log."""
-        if offset < self._last - 1:  # a reader begins again with the last message at most
+        if offset < self._last - 1:  # a reader repeats at most the last message
             self._apply(self._forget_offsets)
         self._last = offset
         job, where, replays = event.job, event.substation, parking.replays(event.detail)
@@ -123,8 +125,8 @@ class OpenJobs:
     def requeue(self, job: str, substation: str = "", read_to: int | None = None) -> None:
         """Record that a job was published to ``charge.requests`` again, behind all others.
 
-        It had been sent to ``substation``, as far as the log was read: up to the offset
-        ``read_to``. What the log says of it there from then on is newer, and holds.
+        By the log up to the offset ``read_to``, it had been sent to ``substation``. Its later
+        events there are newer, and hold.
         """
         self._apply(self._requeue, job, substation, read_to)
 
@@ -133,7 +135,7 @@ class OpenJobs:
         self._apply(self._drop, job)
 
     def absorb(self, earlier: OpenJobs) -> None:
-        """Apply all that was told to what was open at the end of the log's part before it."""
+        """Apply the changes so far to the jobs that were open at the end of the earlier part."""
         told, self._told = self._told, []
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
@@ -153,7 +155,7 @@ class OpenJobs:
         return known is not None and not known.begun
 
     def charging_at(self, job: str) -> str | None:
-        """Return the substation where a job's session has begun, and not ended, as far as known."""
+        """Return the substation where a job's session has begun, and not ended, if known."""
         known = self._assigned.get(job)
         return known.substation if known is not None and known.begun else None
 
@@ -168,7 +170,7 @@ class OpenJobs:
     def is_overtaken(self, job: str) -> bool:
         """Return whether a job that was sent to the same substation later has begun before it.
 
-        A queue is served in its order: then the substation has had the job, or nobody has it.
+        A queue is served in its order: the substation has had the job, or the job is lost.
         """
         known = self._assigned.get(job)
         if known is None or known.begun:
@@ -176,12 +178,12 @@ class OpenJobs:
         return known.last < self._overtaking.get(known.substation, NOWHERE)
 
     def substation(self, job: str) -> str:
-        """Return the substation a job was assigned to; empty where it waits, or is not known."""
+        """Return the substation a job was assigned to; empty if it waits or is unknown."""
         known = self._assigned.get(job)
         return known.substation if known else ""
 
     def offset(self, job: str) -> int | None:
-        """Return the offset of a job's record; None where it was not read, ``NOWHERE`` if gone."""
+        """Return the offset of a job's record; None if it was not read, ``NOWHERE`` if gone."""
         if (waiting := self._waiting.get(job)) is not None:
             return waiting
         known = self._assigned.get(job)
@@ -216,7 +218,7 @@ class OpenJobs:
         return [job for _, _, job in nsmallest(min(short, most), found)]
 
     def _place(self, job: str) -> int:
-        """Return a job's place among those that were published again; 0 where it was not."""
+        """Return a job's place among those that were published again; 0 if it was not."""
         return self._requeued.get(job, 0)
 
     def _apply(self, change: Callable[..., None], *arguments: object) -> None:
@@ -225,7 +227,7 @@ class OpenJobs:
             self._told.append(partial(change, *arguments))
 
     def _forget_offsets(self) -> None:
-        """Forget where the records stand: the log was deleted and made anew."""
+        """Forget the offsets of the records: the log was deleted and declared again."""
         self._waiting = dict.fromkeys(self._waiting, NOWHERE)
         self._overtaking.clear()
         for each in self._assigned.values():
@@ -234,7 +236,7 @@ class OpenJobs:
     def _queue(self, job: str, replays: int, asked_at: float, offset: int) -> None:
         if self.has_ended(job, replays, asked_at):
             return
-        self._ended.pop(job, None)  # it was put aside, and is replayed or asked for anew
+        self._ended.pop(job, None)  # it was parked or cancelled, and is replayed or requested anew
         if replays:
             self._replays[job] = max(replays, self.replays(job))
         known = self._assigned.get(job)
@@ -289,7 +291,7 @@ class OpenJobs:
 
     def _end(self, job: str, end: _End) -> None:
         if not end.final and end.replays < self.replays(job):
-            return  # told late, or again: it was replayed since
+            return  # written late, or repeated: it was replayed since
         self._drop(job)
         if (known := self._ended.get(job)) is not None:
             final = end.final or known.final
@@ -300,6 +302,6 @@ class OpenJobs:
 
 
 def _asked_at(event: Event) -> float:
-    """Return when a job was asked for, in Unix seconds; before all time where nothing says so."""
+    """Return when a job was requested, in Unix seconds; minus infinity if unknown."""
     found = kinds.requested_at(event.detail)
     return -inf if found is None else float(found)

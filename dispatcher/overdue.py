@@ -1,7 +1,7 @@
-"""Jobs that were sent, confirmed, and not heard of since: their queue may have been deleted. Pure.
+"""Jobs that were sent and confirmed, and did not begin: their queue may have been deleted. Pure.
 
-A queue takes with it what had not been brought to its consumer. Such a job is sent once more to the
-same substation, which knows a second copy by its id: that is right even where it was wrong.
+Messages that were not delivered yet are lost with a deleted queue. Such a job is sent again to the
+same substation, which recognises a second copy by its id, in case it has the job after all.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import Job
 
-OVERDUE_SECONDS: Final = 5.0  # where it is well, a substation begins within milliseconds
-MAX_DOUBLINGS: Final = 6  # of that time: where a session's beginning could not be put on record
-MAX_JOBS: Final = 100_000  # that are remembered; what is due first is forgotten first
+OVERDUE_SECONDS: Final = 5.0  # normally, a substation begins within milliseconds
+MAX_DOUBLINGS: Final = 6  # of that time, if the log never shows that the session began
+MAX_JOBS: Final = 100_000  # to remember; those due first are forgotten first
 
 
 class OverdueJobs:
-    """The jobs that have not begun, as far as the index says, and when they should have."""
+    """The jobs that have not begun by the index, and when they should have."""
 
     def __init__(self, index: JobIndex) -> None:
         self._index = index
@@ -28,21 +28,21 @@ class OverdueJobs:
         self._number = count()
 
     def add(self, job: Job, now: float) -> None:
-        """Add a job that RabbitMQ has on its substation's queue."""
+        """Add a job that RabbitMQ has confirmed."""
         wait = OVERDUE_SECONDS * 2 ** min(job.resent, MAX_DOUBLINGS)
         heappush(self._due, (now + wait, next(self._number), job))
         if len(self._due) > MAX_JOBS:
             heappop(self._due)
 
     def pop(self, now: float) -> list[Job]:
-        """Remove the jobs that should have begun, and return those of which nothing was heard."""
+        """Remove the jobs that should have begun by now, and return those that have not."""
         found = []
         while self._due and self._due[0][0] <= now:
             found.append(heappop(self._due)[2])
         return self.silent(found)
 
     def silent(self, jobs: Iterable[Job]) -> list[Job]:
-        """Return those that have not begun, have not ended, and did not go elsewhere."""
+        """Return those that have not begun or ended, and were not sent elsewhere."""
         return [job for job in jobs if self._is_silent(job)]
 
     def _is_silent(self, job: Job) -> bool:

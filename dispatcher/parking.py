@@ -1,6 +1,6 @@
-"""Putting aside what cannot be processed: to ``charge.parked``, unchanged, with the reason.
+"""Parks messages that cannot be processed: in ``charge.parked``, unchanged, with the reason.
 
-The event log is told afterwards: whoever reads there that a job is parked must be able to find it.
+The event is written afterwards: a job that is parked by the event log must be there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RETRY_SECONDS: Final = 1.0  # after RabbitMQ has refused to park a message, or i
 
 
 class Parking:
-    """Parks messages; each is acknowledged once RabbitMQ has it there, and on record."""
+    """Parks messages; each is acknowledged once it is parked and that is recorded."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Parking:
         queue: str | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put aside a message; ``id`` may be anything a stranger wrote there.
+        """Park a message; ``id`` is its id as published, which may be anything.
 
-        ``kind`` is the reason in a word or two, one of few. ``queue`` and ``headers`` are told
-        where they are not those of the delivery.
+        ``kind`` is the reason in one or two words, one of few. ``queue`` and ``headers`` are given
+        if they differ from those of the delivery.
         """
         name = messages.name_of(id, delivery.body)
         log.warning("parked %s: %s", name, reason)
@@ -67,7 +67,7 @@ class Parking:
                     self._event(name, label),
                     RETRY_SECONDS,
                     partial(self._on_recorded, delivery),
-                    wanted=lambda: delivery.is_live,  # else RabbitMQ delivers the message again
+                    wanted=lambda: delivery.is_live,  # else RabbitMQ redelivers the message
                 )
             elif delivery.is_live:
                 again = partial(self._publish, delivery, name, label)

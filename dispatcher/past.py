@@ -1,4 +1,4 @@
-"""The part of the event log from before a dispatcher began to follow it."""
+"""Reads the part of the event log from before a dispatcher began to follow it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def read_past(scanner: StreamScanner, end: int) -> OpenJobs:
     found = OpenJobs(complete=True)
 
     def see(offset: int, body: bytes, writer: str) -> None:
-        with suppress(MalformedMessage):  # whoever reads what is new has said so
+        with suppress(MalformedMessage):  # such messages are logged where new ones are read
             for event in event_log.read(body, writer):
                 found.take(event, offset)
 

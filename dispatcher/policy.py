@@ -28,7 +28,7 @@ def _imported(path: str) -> Policy:
     module, _, name = path.rpartition(".")
     try:
         made: Policy = getattr(import_module(module), name)()
-    except Exception as error:  # whatever somebody else's module raises
+    except Exception as error:  # another package's code may raise anything
         raise ConfigurationError(f"the policy {path!r} cannot be made: {error!r}") from error
     if not (isinstance(getattr(made, "name", None), str) and callable(getattr(made, "pick", None))):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The substations' queues: made where they are missing, and asked how much waits in them."""
+"""Declares the substations' queues where they are missing, and reads their depths."""
 
 from __future__ import annotations
 
@@ -20,28 +20,33 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 0.1
 POLL_SECONDS = 0.5  # between two looks at the queue of a substation that needs them
-MAX_LOOKS = 50  # a second at the queues of those that need none
-GONE_SECONDS = 10.0  # between two looks at a queue that cannot be had, of one that left
-EMPTY_SECONDS = 60.0  # RabbitMQ notices sooner that a link broke, and has back what that held
+MAX_LOOKS = 50  # a second, at the queues of substations that need none
+GONE_SECONDS = 10.0  # between two looks at an unavailable queue of a substation that left
+EMPTY_SECONDS = 60.0  # by then RabbitMQ has requeued what a broken link held
 PAUSE_SECONDS = 1.0  # after a failure
 
 
 class Whereabouts(Enum):
     """Where jobs are that were sent to a substation and have not begun."""
 
-    UNKNOWN = "in its queue, in its hands, or nobody can tell"
-    NOT_BROUGHT = "it takes jobs, and its queue is empty: it has them, or nobody has"
-    SERVED = "it takes jobs, and others wait: those that others have overtaken are not in its queue"
-    GONE = "neither its queue nor a substation at work has them"
+    UNKNOWN = "in its queue, at the substation, or unknown"
+    NOT_BROUGHT = "it consumes jobs, and its queue is empty: it has them, or they are lost"
+    SERVED = "it consumes jobs, and others wait: overtaken jobs are not in its queue"
+    GONE = "neither its queue nor a living substation has them"
 
 
 class QueueKeeper:
-    """Declares each substation's queue, and tells the load tracker how much waits in it.
+    """Declares each substation's queue, and reports its depth to the load tracker.
 
-    ``sending`` tells how many jobs are on their way to a substation's queue: its depth means
-    something only while there are none. ``holding`` tells whether jobs are in hand that were taken
-    back from there. ``hurry`` asks for a substation's page, which completes what the depth began.
-    ``now`` gives the tracker's seconds.
+    Args:
+        tracker: Receives depths, consumers and problems.
+        declarer: Declares queues, and reads their states.
+        isolation: Confines unforeseen errors to one queue.
+        sending: Returns how many jobs are in flight to a substation's queue; its depth is
+            meaningful only if there are none.
+        holding: Returns whether jobs reclaimed from a substation's queue are in hand.
+        hurry: Requests a substation's page, which completes the baseline that the depth began.
+        now: Returns the tracker's seconds.
     """
 
     def __init__(
@@ -70,17 +75,18 @@ class QueueKeeper:
         self._empty_since: dict[str, float] = {}  # of those that left
 
     def missing(self, substation: str) -> None:
-        """Record that a substation's queue is to be made."""
+        """Record that a substation's queue is to be declared."""
         self._missing.add(substation)
 
     def state(self, substation: str) -> QueueState | None:
-        """Return the state of a substation's queue, as last seen; None where it is not known."""
+        """Return the state of a substation's queue, as last seen; None if unknown."""
         return self._states.get(substation)
 
     async def takes_jobs(self, substation: str) -> bool:
-        """Return whether whatever was put into a substation's queue a while ago must have begun.
+        """Return whether a job sent to a substation a while ago must have begun.
 
-        Only where its queue is empty and consumed, its page is read, and its events come.
+        That is so if its queue is empty and has a consumer, its page is read, and its events
+        arrive.
         """
         substation_state = self._tracker.substations.get(substation)
         if substation_state is None or substation_state.events_stale(self._now()):
@@ -112,7 +118,7 @@ class QueueKeeper:
             state = await self._declarer.look(name)
             if state is None:
                 return Whereabouts.GONE
-            # a queue without a leader is told as empty, too: only its leader hands out a message
+            # RabbitMQ reports a queue without a leader as empty, too; basic.get asks the leader
             if not (state.ready or state.consumers) and await self._declarer.is_empty(name):
                 return Whereabouts.GONE
         except BrokerUnavailable:
@@ -153,15 +159,15 @@ class QueueKeeper:
                     await self._look(name)
 
     def _of(self, name: str) -> AbstractContextManager[None]:
-        """Keep what nobody foresaw over one queue from the others: its substation gets nothing."""
+        """Confine an unforeseen error to one queue, and make its substation ineligible."""
         return self._isolation.of(f"the queue of {name}", partial(self._give_up, name))
 
     def _give_up(self, name: str, problem: str) -> None:
         self._note(name, problem)
-        self._tracker.depth(name, None, self._now())  # it is asked for again
+        self._tracker.depth(name, None, self._now())  # so that it is read again
 
     def _forget_gone(self) -> None:
-        """Forget the substations that left: what was seen of one is not true when it is back."""
+        """Forget what was seen of substations that left: it is outdated when they are back."""
         for seen in (self._problems, self._states, self._looked_at, self._empty_since):
             for gone in seen.keys() - self._known():
                 del seen[gone]
@@ -169,14 +175,14 @@ class QueueKeeper:
         self._made &= self._tracker.substations.keys()
 
     def _known(self) -> set[str]:
-        """Return all substations there are, and those that left and may have left jobs behind."""
+        """Return the substations, and those that left and may have jobs in their queues."""
         return self._tracker.substations.keys() | self._tracker.former
 
     def _pause(self, name: str) -> float:
-        """Return how long to leave a queue alone.
+        """Return the time between two looks at a queue.
 
-        Only its queue tells of a substation that is cut off, has no consumer or no counters; of the
-        others, some are looked at each second.
+        A substation that is cut off, or has no consumer or no counters, is known only by its queue;
+        of the others, some are looked at each second.
         """
         substation_state = self._tracker.substations.get(name)
         if substation_state is None:
@@ -190,9 +196,9 @@ class QueueKeeper:
         return POLL_SECONDS if needy else max(POLL_SECONDS, others)
 
     async def _look(self, name: str) -> QueueState | None:
-        """Return the state of a substation's queue, made where it is missing; None if unknown.
+        """Return the state of a substation's queue, declaring it if missing; None if unknown.
 
-        One queue that cannot be had must not keep the others from being looked at.
+        One unavailable queue must not stop the looks at the others.
         """
         await self._declarer.up.wait()
         self._looked_at[name] = self._now()
@@ -214,9 +220,9 @@ class QueueKeeper:
         return state
 
     def _see_off(self, name: str, state: QueueState) -> None:
-        """Forget a substation that left once nothing has been in its queue for a while.
+        """Forget a substation that left once its queue has been empty for a while.
 
-        What was taken back from it comes back where a link breaks before it is safe elsewhere.
+        Its reclaimed jobs return to it if a link breaks before they are safe elsewhere.
         """
         former = self._tracker.former
         if name not in former or state.ready or state.consumers or self._holding(name):
@@ -225,10 +231,10 @@ class QueueKeeper:
             former.discard(name)
 
     async def _ask(self, name: str) -> QueueState | None:
-        """Return the state of a queue; None where that of a substation that left is gone.
+        """Return the state of a queue; None if the queue of a substation that left is gone.
 
-        Only what is in the target file makes queues, and binds them; that costs RabbitMQ four times
-        as much as a look, so it is done at first, and where a queue or a binding was found missing.
+        Queues are declared and bound only for the target file. That costs RabbitMQ four times as
+        much as a look, so it is done at first, and when a queue or binding was found missing.
         Raise ``BrokerUnavailable``.
         """
         queue = topology.substation_queue(name)
@@ -243,7 +249,7 @@ class QueueKeeper:
         return state
 
     def _leave(self, name: str) -> None:
-        """Forget a substation that left, whose queue is gone, unless jobs of it are in hand."""
+        """Forget a substation that left and whose queue is gone, unless its jobs are in hand."""
         self._states.pop(name, None)
         if not self._holding(name):
             self._tracker.former.discard(name)
@@ -252,4 +258,4 @@ class QueueKeeper:
         self._tracker.refuse(name, problem, self._now())
         if self._problems.get(name) != problem:
             self._problems[name] = problem
-            log.warning("nothing goes to %s: %s", name, problem)
+            log.warning("substation %s is not eligible: %s", name, problem)

@@ -1,10 +1,10 @@
-"""Taking back the jobs that wait for a substation which does not take them, each once.
+"""Reclaims jobs from the queues of substations that do not consume them, each once.
 
-A job taken stays unacknowledged in the substation's queue until it is safe elsewhere; whatever
-breaks before, RabbitMQ has it back, and it is taken again. What a living substation
-charges is left to it: such a job is kept here, out of nobody's way, and given back as soon as the
-queue is no longer due. Giving it back each time it is met would end in ``charge.parked``: RabbitMQ
-counts how often a message comes back.
+A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
+anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
+substation are left to it: such a delivery is kept here unacknowledged, and requeued as soon as the
+queue is no longer due. Requeuing it each time would end in ``charge.parked``, since RabbitMQ counts
+how often a message is delivered.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ log = logging.getLogger(__name__)
 
 MAX_IN_HAND: Final = 100  # jobs in hand at once, and of one substation's own sessions
 INTERVAL_SECONDS: Final = 1.0
-CAPACITY_SECONDS: Final = 0.01  # between two looks whether one in hand is safe elsewhere
+CAPACITY_SECONDS: Final = 0.01  # between two checks whether a job in hand is safe elsewhere
 
 
 class Work(Protocol):
-    """What the dispatcher does with reclaimed jobs, and what it knows."""
+    """The part of the dispatcher that the reclaimer uses."""
 
     def readable(self) -> Mapping[str, bool]:
-        """Return all substations, and whether their pages can be read."""
+        """Return whether each substation's page can be read."""
 
     def has_alternative(self, substation: str) -> bool:
         """Return whether a job of a substation could go to another one now."""
 
     def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended that was replayed so often, and asked for then."""
+        """Return whether a job has ended since its last replay, and since it was requested."""
 
     def charging_at(self, job: str) -> Collection[str | None]:
         """Return the substations where a job may be charging."""
 
     def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job that waits at a substation in vain; return False if it is requeued there.
+        """Handle a job from a substation's queue; return False if it is requeued there.
 
-        Else its delivery is acknowledged, maybe at once.
+        Otherwise its delivery is acknowledged, perhaps at once.
         """
 
     def return_reclaimed(self) -> list[Delivery]:
@@ -61,7 +61,7 @@ class ReclaimedJobs:
     """The deliveries from substations' queues that are in hand; only ``Reclaimer`` changes it."""
 
     def __init__(self) -> None:
-        self.handed: dict[Delivery, str] = {}  # over to be decided on, and where it waited
+        self.handed: dict[Delivery, str] = {}  # handed over, and the substation where it waited
         self.own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
 
     def holds(self, substation: str) -> bool:
@@ -77,10 +77,10 @@ class Reclaimer:
     While this dispatcher is not active, the jobs that wait here go back to their queues.
 
     Args:
-        taker: Takes single jobs from queues.
+        taker: Gets single jobs from queues.
         detector: Judges which queues are to be emptied.
-        jobs: Those in hand.
-        work: What handles them.
+        jobs: The deliveries in hand.
+        work: Handles them.
         look: Returns the state of a substation's queue, or None where that is unknown.
         is_active: Returns whether RabbitMQ may feed this dispatcher.
         now: Returns seconds.
@@ -104,13 +104,13 @@ class Reclaimer:
         self._look = look
         self._is_active = is_active
         self._now = now
-        self._taken: dict[str, int] = {}  # where it has begun, and how many so far
-        self._last = ""  # whose turn it was last
-        self._interrupted = True  # RabbitMQ was away, as far as we know
+        self._taken: dict[str, int] = {}  # by substation: how many jobs were reclaimed so far
+        self._last = ""  # the substation whose turn was last
+        self._interrupted = True  # RabbitMQ may have been away
         self._problem = ""
 
     def on_link_lost(self) -> None:
-        """Forget all deliveries: RabbitMQ has them back, and nothing was heard of it meanwhile."""
+        """Forget all deliveries: RabbitMQ has requeued them, and may have been away."""
         self._jobs.handed.clear()
         self._jobs.own_sessions.clear()
         self._interrupted = True
@@ -129,9 +129,9 @@ class Reclaimer:
             await asyncio.sleep(until - time())
 
     def _return_all(self) -> None:
-        """Return the jobs that are not on their way yet: another dispatcher is at work.
+        """Requeue the jobs that are not in flight yet, since another dispatcher is active.
 
-        It cannot know of them, and would take them for lost.
+        It cannot know of them, and would find them missing.
         """
         for returned in self._work.return_reclaimed():
             self._jobs.handed.pop(returned, None)
@@ -141,7 +141,7 @@ class Reclaimer:
         self._jobs.own_sessions.clear()
 
     def _judge(self) -> dict[str, Evacuation]:
-        """Look at all substations; return those to be emptied that are not known to be empty."""
+        """Look at all substations; return those that are due, without empty queues."""
         if self._interrupted:
             self._interrupted = False
             self._detector.begin_grace(self._now())
@@ -159,7 +159,7 @@ class Reclaimer:
         return {name: evacuation for name, evacuation in due.items() if name not in empty}
 
     def _review(self, due: Mapping[str, Evacuation]) -> None:
-        """Acknowledge the spared jobs that have ended, and give back those not to be spared now."""
+        """Acknowledge held sessions that have ended; requeue those that need not be held now."""
         for name, deliveries in list(self._jobs.own_sessions.items()):
             evacuation = due.get(name)
             self._jobs.own_sessions[name] = []
@@ -190,7 +190,7 @@ class Reclaimer:
     def _in_turn(self, names: Iterable[str]) -> list[str]:
         """Return the names in order, beginning behind the one whose turn was last.
 
-        Else a long queue whose jobs find room slowly would be the first again in every period.
+        Otherwise a long queue whose jobs are slow to find capacity would be first in each interval.
         """
         return sorted(names, key=lambda name: (name <= self._last, name))
 
@@ -210,7 +210,7 @@ class Reclaimer:
             try:
                 go_on = self._handle(name, delivery, evacuation)
             except Exception:
-                delivery.reject()  # it goes where poison goes, not round and round
+                delivery.reject()  # a poison message is dead-lettered, not requeued
                 raise
             if not go_on:
                 return False
@@ -231,7 +231,7 @@ class Reclaimer:
         return len(self._jobs.handed) < MAX_IN_HAND
 
     def _handle(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
-        """Acknowledge, keep or hand over a job; return whether to go on."""
+        """Acknowledge, hold or hand over a job; return whether to go on."""
         if self._ended(delivery):
             delivery.ack()
             return True
@@ -242,22 +242,22 @@ class Reclaimer:
 
     def _ended(self, delivery: Delivery) -> bool:
         job, replays = delivery.id or "", parking.replays(delivery.headers)
-        # reading the body is for the few of which anything is known
+        # the body is decoded only for the few jobs that may have ended
         return self._work.has_ended(job, replays, -inf) and self._work.has_ended(
             job, replays, _asked_at(delivery.body)
         )
 
     def _is_own(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
-        """Return whether a job is in progress at the very substation, which may be alive.
+        """Return whether a job is in progress at that substation, which may be alive.
 
-        A session may last longer than the newest events are remembered for.
+        A session may last longer than its newest events are remembered.
         """
         return evacuation.alive and name in self._work.charging_at(delivery.id or "")
 
     def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
         if name not in self._taken:
             self._taken[name] = 0
-            log.warning("taking back the jobs that wait for %s: %s", name, evacuation.why)
+            log.warning("reclaiming the jobs that wait for %s: %s", name, evacuation.why)
         taken = self._work.reclaim(name, delivery)
         if taken:
             self._jobs.handed[delivery] = name
@@ -265,22 +265,22 @@ class Reclaimer:
         return taken
 
     def count_reclaimed(self) -> None:
-        """Count those that were acknowledged since: of a link that is lost none is in hand."""
+        """Count the jobs that were acknowledged since; those of a lost link are forgotten."""
         for each in [each for each in self._jobs.handed if not each.is_live]:
             self._work.count_reclaimed(self._jobs.handed.pop(each))
 
     def _finish(self, name: str) -> None:
         if (taken := self._taken.pop(name, None)) is not None:
-            log.warning("took back %d jobs that waited for %s", taken, name)
+            log.warning("reclaimed %d jobs that waited for %s", taken, name)
 
     def _log_problem(self, problem: str) -> None:
         if problem and problem != self._problem:
-            log.warning("no jobs are taken back: %s", problem)
+            log.warning("no jobs are reclaimed: %s", problem)
         self._problem = problem
 
 
 def _asked_at(body: bytes) -> float:
-    """Return when a job was asked for, in Unix seconds; before all time if it is no request."""
+    """Return when a job was requested, in Unix seconds; minus infinity if malformed."""
     try:
         return messages.decode(body).requested_at
     except MalformedMessage:

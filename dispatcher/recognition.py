@@ -1,8 +1,8 @@
-"""Is a delivery a new request, or one that is known? Pure.
+"""Recognition of deliveries: a new request, or a known one? Pure.
 
-RabbitMQ delivers again what was not acknowledged, an api sends again what a broken link left in
-doubt, and a dispatcher publishes again what was missing. The job's id, what this dispatcher has in
-hand and remembers, and the event log tell these from a new request.
+RabbitMQ redelivers what was not acknowledged, an api publishes again what a broken link left in
+doubt, and a dispatcher publishes again what was missing. The job's id, the jobs in hand, the job
+index and the event log distinguish these from a new request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Action(Enum):
 
     DECIDE = "a substation is to be found for it"
     RESEND = "its job is sent to the substation that may have it"
-    ATTACH = "it belongs to the job in hand, whose delivery went with a link"
+    ATTACH = "it belongs to the job in hand, whose delivery was lost with a link"
     DROP = "it is acknowledged: RabbitMQ has its job elsewhere, or the job has ended"
     LEAVE = "it goes back to its queue, where its job may belong"
 
@@ -41,15 +41,15 @@ class Judgement(NamedTuple):
 
 
 class Wait(Enum):
-    """What has to be read before a delivery can be judged."""
+    """What must be read before a delivery can be judged."""
 
     NOTHING = "nothing"
     NEW_EVENTS = "the event log, as far as it is written now"
-    ALL_EVENTS = "the whole event log, which is read later than what is new"
+    ALL_EVENTS = "the whole event log, including its older part"
 
 
 class Recognition:
-    """Judges deliveries by the index, the open jobs and the substations there are."""
+    """Judges deliveries by the job index, the open jobs and the load tracker."""
 
     def __init__(self, index: JobIndex, open_jobs: OpenJobs, tracker: LoadTracker) -> None:
         self._index = index
@@ -57,10 +57,10 @@ class Recognition:
         self._tracker = tracker
 
     def needs(self, delivery: Delivery, in_hand: Job | None) -> Wait:
-        """Return what has to be read before a request can be judged.
+        """Return what must be read before a request can be judged.
 
-        What comes again may have been sent by another dispatcher just before its link broke; what
-        was published again may have ended long ago.
+        Another dispatcher may have sent a redelivered request just before its link broke; the job
+        of a request that was published again may have ended long ago.
         """
         has = in_hand is not None and in_hand.is_ours
         if is_copy(delivery) and not has:
@@ -88,7 +88,7 @@ class Recognition:
     def reclaimed(
         self, request: ChargeRequest, substation: str, in_hand: Job | None, now: float
     ) -> Judgement:
-        """Return what is to be done with a job that waits at a substation in vain."""
+        """Return what is to be done with a job reclaimed from a substation's queue."""
         if in_hand is not None:
             return _copy_of(in_hand, substation)
         if self._index.went_elsewhere(request.id, substation):
@@ -110,7 +110,7 @@ class Recognition:
         else:
             elsewhere = self._known_there(self._index.last_known_at(request.id), now)
             if elsewhere in (None, in_hand.substation):
-                return Judgement(Action.ATTACH, "its first delivery went with a link")
+                return Judgement(Action.ATTACH, "its first delivery was lost with a link")
         return self._decide_or_resend(request, delivery, now)
 
     def _decide_or_resend(
@@ -118,13 +118,13 @@ class Recognition:
     ) -> Judgement:
         where = self._sent_before(request, delivery, now)
         if where is None:
-            return Judgement(Action.DECIDE, "its job is nowhere")
+            return Judgement(Action.DECIDE, "no substation has its job")
         return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
 
     def _why_over(self, request: ChargeRequest, delivery: Delivery) -> str:
-        """Return why a request needs nothing more; empty where it does.
+        """Return why a request can be dropped; empty if it cannot.
 
-        Of one that was published once more the log says so, whatever is remembered here.
+        For a request that was published again only the log counts, not what is remembered here.
         """
         job, asked_at = request.id, request.requested_at
         replays = parking.replays(delivery.headers)
@@ -141,13 +141,13 @@ class Recognition:
     def _sent_before(self, request: ChargeRequest, delivery: Delivery, now: float) -> str | None:
         """Return the substation that has a request's job, by the event log; None if none has.
 
-        A second copy may be a fresh one: an api sends again what a broken link left in doubt. Where
-        its job was before it was asked for, or replayed, does not count.
+        A request that is not redelivered may be a second copy too: an api publishes again what a
+        broken link left in doubt. Events from before it was requested, or replayed, do not count.
         """
         index, job = self._index, request.id
         if is_copy(delivery):
             where = index.charging_at(job) or self._open_jobs.substation(job)
-            # dead or not: it is reclaimed from there
+            # even if it is dead: the job is reclaimed from there
             return where if where in self._tracker.substations else None
         where = index.last_known_at(job)
         if not delivery.redelivered:
@@ -157,9 +157,9 @@ class Recognition:
         return self._known_there(where, now)
 
     def _known_there(self, where: str, now: float) -> str | None:
-        """Return a substation that knows a second copy which is sent there now; else None.
+        """Return the substation if it can recognise a second copy; None if it is lost.
 
-        Whether it is gone is not for a single page to say that could not be read.
+        A single page that cannot be read does not make it lost.
         """
         state = self._tracker.substations.get(where)
         return where if state and not self._tracker.is_lost(state, now) else None
@@ -168,20 +168,20 @@ class Recognition:
 def _copy_of(job: Job, substation: str) -> Judgement:
     """Judge a second copy of a job in hand, from a substation's queue."""
     if job.substation == substation:
-        return Judgement(Action.LEAVE, "it may be the very one whose confirm is still to come")
+        return Judgement(Action.LEAVE, "it may be the message whose confirm is still to come")
     if job.is_reclaimed and job.origin == substation and not job.is_ours:
-        return Judgement(Action.ATTACH, "its first delivery went with a link")
+        return Judgement(Action.ATTACH, "its first delivery was lost with a link")
     if not job.is_ours and not job.confirmed:
         return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
     return Judgement(Action.DROP, "RabbitMQ has the job where it was delivered from")
 
 
 def is_copy(delivery: Delivery) -> bool:
-    """Return whether a dispatcher published a request once more."""
+    """Return whether a dispatcher published a request again."""
     return bool(delivery.headers.get(COPY_HEADER))
 
 
 def reclaimed_from(delivery: Delivery) -> str:
-    """Return where a request's job was before; in a header, anybody may have written anything."""
+    """Return the substation named in the header, or an empty text if it is not a text."""
     found = delivery.headers.get(RECLAIMED_HEADER)
     return found if isinstance(found, str) else ""

@@ -1,9 +1,9 @@
-"""Reconciliation: accepted jobs that are in no queue and in nobody's hands are published again.
+"""Reconciliation: accepted jobs that are in no queue and not in hand are published again.
 
-Somebody deleted or purged a queue, or RabbitMQ lost one: nobody is told. The event log has every
-job that was accepted, and RabbitMQ counts the messages of a queue. Where more jobs wait by the log
-than there are messages and jobs in hand, the difference is missing. A job that was only slow is
-not charged twice over it: the dispatcher knows a second copy of a request by its id.
+RabbitMQ does not report that a queue was deleted, purged or lost. The event log has every accepted
+job, and RabbitMQ counts the messages of a queue. If more jobs wait by the log than there are
+messages and jobs in hand, the difference is missing. A job that was only slow is not charged twice:
+the dispatcher recognises a second copy of a request by its id.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from grid.waiting import within
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS: Final = 1.0
-MISSING_SECONDS: Final = 8.0  # messages on their way between RabbitMQ and here are in no count
-OWN_SECONDS: Final = 60.0  # for a job that this dispatcher sent, and sees to itself
+MISSING_SECONDS: Final = 8.0  # messages in flight from RabbitMQ to here are not counted
+OWN_SECONDS: Final = 60.0  # for a job that this dispatcher sent, and resends itself
 LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written, before looking again
 MAX_SUSPECTS: Final = 50_000
 BATCH: Final = 5_000  # jobs published at once
@@ -54,18 +54,18 @@ AskWhereabouts = Callable[[str], Coroutine[Any, Any, Whereabouts]]
 
 
 class _Silent(NamedTuple):
-    """The jobs that have not begun: those that nobody has, and those to send again, and where."""
+    """The jobs that have not begun: the lost ones, and those to send again, and where."""
 
     gone: list[str]
     resend: dict[str, str]
 
 
 class Work(Protocol):
-    """The part of the dispatcher that reconciliation looks at."""
+    """The part of the dispatcher that the reconciler uses."""
 
     @property
     def is_active(self) -> bool:
-        """Return whether this dispatcher is the one at work, and knows all that it was given."""
+        """Return whether this dispatcher is active, and has judged all its deliveries."""
 
     @property
     def is_undisputed(self) -> bool:
@@ -80,35 +80,35 @@ class Work(Protocol):
         """Return the offset up to which the event log was read."""
 
     def in_hand(self) -> JobsInHand:
-        """Return what it has."""
+        """Return the jobs in hand."""
 
     def has_sent(self, job: str, substation: str) -> bool:
-        """Return whether it sent a job there itself, and so sees to it that the job begins."""
+        """Return whether it sent a job there itself, and so resends it itself."""
 
     def record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Put on record that a job is in ``charge.requests`` again that had been sent elsewhere."""
+        """Record that a job that was sent to a substation is in ``charge.requests`` again."""
 
     def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Send a job once more where it was sent before."""
+        """Send a job again to the same substation."""
 
 
 class Reconciler:
-    """Looks each second, while this dispatcher is active, for jobs that are missing.
+    """Looks for missing jobs each second, while this dispatcher is active.
 
-    Where RabbitMQ counts several consumers of the requests, nothing is published unless it is
-    undisputed that none of the others has any. RabbitMQ 3.10 does not count those that wait for
-    their turn: then a request that another has is published again, and the id tells that it is a
-    second copy. What another one reclaimed from a substation it returns when it stands by.
+    If RabbitMQ counts several consumers of ``charge.requests``, nothing is published unless it is
+    undisputed that the others have no requests. RabbitMQ 3.10 does not count waiting consumers: a
+    request that another dispatcher has may then be published again, as a second copy with its id. A
+    dispatcher on standby returns the jobs that it reclaimed.
 
     Args:
         index: What is known of recent jobs.
-        jobs: Those that are open by the event log.
+        jobs: The jobs that are open by the event log.
         work: The dispatcher.
-        declarer: Tells how many messages a queue has.
+        declarer: Returns how many messages a queue has.
         scanner: Reads requests from the event log.
         publisher: Publishes requests again.
-        metrics: What is counted.
-        now: Returns steady seconds.
+        metrics: The dispatcher's counters.
+        now: Returns monotonic seconds.
     """
 
     def __init__(
@@ -132,16 +132,16 @@ class Reconciler:
         self._metrics = metrics
         self._now = now
         self._missing_since: dict[str, float] = {}
-        self._fewest = 0  # missing at any look since some were
+        self._fewest = 0  # missing at one look, since the first one that found some
         self._looked_at = now()
         for outcome in (PUBLISHED, SENT_AGAIN, IN_DOUBT, REFUSED, RECORD_LOST):
-            metrics.reconciled.labels(outcome)  # so that its increase is seen
+            metrics.reconciled.labels(outcome)  # so that its rate starts from 0
 
     async def run(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
-        """Look again and again, until the task is cancelled.
+        """Look regularly, until the task is cancelled.
 
         Args:
-            read_log: Comes back when all of the event log is read that was written before the call.
+            read_log: Returns once all is read that was in the event log at the call.
             whereabouts: Returns where jobs are that were sent to a substation and have not begun.
         """
         said = ""
@@ -153,21 +153,21 @@ class Reconciler:
             except BrokerUnavailable as error:
                 problem = str(error)
             if problem and problem != said:
-                log.warning("missing requests are not looked for: %s", problem)
+                log.warning("cannot look for missing requests: %s", problem)
             said = problem
 
     async def look(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
         """Recover the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
         passed, self._looked_at = self._now() - self._looked_at, self._now()
         if not (self._jobs.complete and self._work.is_active):
-            # nothing was looked for meanwhile: a moment's work must not begin the wait anew
+            # time without looks does not count; a short interruption must not restart the wait
             self._missing_since = {j: since + passed for j, since in self._missing_since.items()}
             return
         silent = await self._silent(whereabouts)
         missing = await self._missing(silent.gone, read_log)
         due = self._due([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
-        # what is on its way at each look makes some of the oldest look missing, each time others
+        # messages in flight make some of the oldest jobs look missing, other ones at each look
         self._fewest = min(self._fewest or len(missing), len(missing))
         if lost:
             await self._publish(lost[: self._fewest])
@@ -204,7 +204,7 @@ class Reconciler:
         before, elsewhere = self._work.in_hand(), self._work.dead_letters
         for queue in (topology.REQUESTS, topology.DEAD):
             state = await self._declarer.look(queue)
-            # a queue without a leader is told as empty, and without the consumers that it has
+            # RabbitMQ reports a queue without a leader as empty and without consumers
             if state is None or not state.consumers:
                 return []
             if queue == topology.REQUESTS and state.consumers > 1 and not self._work.is_undisputed:
@@ -212,14 +212,14 @@ class Reconciler:
             elsewhere += state.ready
         after = self._work.in_hand()
         elsewhere += max(before.others, after.others)
-        # what was delivered or given back meanwhile was in a hand at either time
+        # what was delivered or requeued meanwhile was in hand before or after
         return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
 
     async def _silent(self, ask: AskWhereabouts) -> _Silent:
         """Return the jobs that have not begun, and are not where they were sent."""
         found = _Silent([], {})
         for substation, assigned in self._jobs.assigned().items():
-            # what was published past the api has no record, and cannot be sent from it
+            # a job that was not published by the api has no record to be sent from
             jobs = [job for job in assigned if self._jobs.offset(job) is not None]
             if not jobs:
                 continue
@@ -234,14 +234,14 @@ class Reconciler:
         return found
 
     async def _publish(self, jobs: Sequence[str]) -> None:
-        """Publish jobs again, under their ids, from what the log says of them."""
+        """Publish jobs again, under their ids, from their records in the log."""
         read_to = self._work.position
         where = {job: self._jobs.substation(job) for job in jobs}
         requests = await self._requests(jobs)
         outcomes: Counter[str] = Counter()
         known = [job for job in jobs if job in requests]
         for first in range(0, len(known), BATCH):
-            # reading, and each batch, takes its time: a job may have come meanwhile
+            # reading, and each batch, takes time: a job may have been delivered meanwhile
             if not self._work.is_active:
                 break
             hands = self._work.in_hand().jobs
@@ -261,15 +261,15 @@ class Reconciler:
             self._metrics.reconciled.labels(what).inc(count)
         if outcomes:
             log.warning(
-                "%d accepted requests were in no queue and in nobody's hands: somebody deleted or "
-                "purged a queue, or RabbitMQ lost it. %s",
+                "%d accepted requests were in no queue, and held by no dispatcher: a queue was "
+                "deleted, purged or lost. %s",
                 outcomes.total(),
                 ", ".join(f"{what}: {count}" for what, count in sorted(outcomes.items())),
             )
 
     async def _resend(self, jobs: Mapping[str, str], read_log: ReadLog) -> None:
-        """Send jobs to the same substations once more: each knows those that it has."""
-        # the log may be read anew just now, and tell of them as they were long ago
+        """Send jobs to the same substations again; each recognises those that it has."""
+        # while the log is read anew, it shows the jobs as they were long ago
         if not await within(LOG_TIMEOUT, read_log()):
             return
         silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
@@ -277,14 +277,14 @@ class Reconciler:
         if not requests or not self._work.is_active:
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
-        log.warning("%d jobs are sent to their substations once more: none began", len(requests))
+        log.warning("sending %d jobs to their substations again: none has begun", len(requests))
         for job, request in requests.items():
             self._missing_since.pop(job, None)
             self._metrics.reconciled.labels(SENT_AGAIN).inc()
             self._work.send_recorded(request, jobs[job], self._jobs.replays(job))
 
     def _is_nowhere(self, job: str, substation: str) -> bool:
-        """Return whether a job still waits, or is silent at that substation, by the log."""
+        """Return whether a job still waits, or has not begun at that substation, by the log."""
         if not substation:
             return self._jobs.is_waiting(job)
         return self._is_silent_at(job, substation)
@@ -292,7 +292,7 @@ class Reconciler:
     def _is_silent_at(self, job: str, substation: str) -> bool:
         """Return whether a job is at a substation, and has not begun.
 
-        A decision may be written late: then the newest by the clocks is another one.
+        A decision may be written late: then another one is the newest by the clocks.
         """
         newest = self._index.charging_at(job) or self._index.sent_to(job)
         if newest not in (None, substation) or not self._jobs.silent(job):
@@ -314,19 +314,19 @@ class Reconciler:
                 **({RECLAIMED_HEADER: substation} if substation else {}),
             },
             priority=request.priority,
-            wanted=lambda: False,  # in doubt it is looked for again
+            wanted=lambda: False,  # in doubt, a later look finds it
         )
         return answer
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
-        """Read the requests of jobs from the log; those whose record is gone are given up."""
+        """Read the requests of jobs from the log; drop those whose record is gone."""
         records, end = _Records(jobs), self._work.position
         offsets = [at for job in jobs if (at := self._jobs.offset(job)) is not None]
         first, last = min(offsets, default=0), min(max(offsets, default=0) + 1, end)
         if 0 <= first < last:
             await self._scanner.scan(topology.EVENTS, first, last, records.see)
         if len(records.found) < len(jobs) and end:
-            # what was replayed has its request in an older record; or the log was made anew
+            # a replayed job has its request in an older record; or the log was declared again
             await self._scanner.scan(topology.EVENTS, "first", end, records.see)
         for job in set(jobs) - records.found.keys():
             self._jobs.drop(job)

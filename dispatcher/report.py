@@ -1,6 +1,6 @@
-"""What the dispatcher tells of the substations as they change: to the event log, and to its own.
+"""Reports changes of the substations: snapshots in the event log, and lines in the process's log.
 
-The log of the process says a thing once, when it begins and when it is over.
+The process's log has each problem once, when it begins and when it is over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scheduling.load_tracker import NO_BASELINE
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS: Final = 1.0
-CHECK_INTERVAL: Final = 0.25  # a page that cannot be read once is told as well
+CHECK_INTERVAL: Final = 0.25  # short enough to log a single page that cannot be read
 LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
 _FIGURES: Final = re.compile(r"[\d.]+")
 
@@ -30,8 +30,9 @@ Candidates = Callable[[], list[Candidate]]
 class Snapshots:
     """Writes what is known of all substations to the event log.
 
-    ``former`` are those that left and whose queues are still looked at: who starts next must, too.
-    ``unsettled_since`` returns from which offset on a successor has to read the event log.
+    ``former`` are the substations that left and whose queues are still looked at: the next
+    dispatcher must do so too. ``unsettled_since`` returns the offset from which the next dispatcher
+    has to read the event log.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Snapshots:
         unwritten = 0
         while True:
             found = self._candidates()
-            # one that takes over says so at once, whatever it sees
+            # a dispatcher that takes over writes one at once
             seen = [_without_age(each) for each in found], sorted(self._former), self._standby.terms
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
@@ -67,13 +68,13 @@ class Snapshots:
             await asyncio.sleep(INTERVAL_SECONDS)
 
     def take_leave(self) -> None:
-        """Write a last one, by which others know that this dispatcher is not at work any more."""
+        """Write a last snapshot, which says that this dispatcher is not active any more."""
         if self._may_speak():
             self._write(self._candidates(), leaves=True)
         self._standby.end()
 
     def _may_speak(self) -> bool:
-        # an old snapshot is worth nothing: none is kept for later
+        # an old snapshot is useless, so none is kept for later
         return self._writer.connected and not self._standby.is_standby
 
     def _write(self, found: Iterable[Candidate], *, leaves: bool = False) -> None:
@@ -90,7 +91,7 @@ class Snapshots:
 
 
 async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
-    """Log what changes, again and again until the task is cancelled."""
+    """Log changes until the task is cancelled."""
     announcer = Announcer()
     while True:
         announcer.look(candidates(), blind=blind())
@@ -98,7 +99,7 @@ async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
 
 
 class Announcer:
-    """Logs when a substation can no longer be chosen, and when it can again."""
+    """Logs when a substation becomes ineligible, and when it is eligible again."""
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
@@ -117,18 +118,18 @@ class Announcer:
             self._look(each.substation, problem, logging.INFO if each.reserved else logging.WARNING)
 
     def _look(self, substation: str, problem: str | None, level: int) -> None:
-        if problem == NO_BASELINE:  # it passes within moments, and nobody has to do anything
+        if problem == NO_BASELINE:  # it lasts for moments, and needs no action
             return
         kind = _FIGURES.sub("", problem or "")
         if kind == self._said.get(substation, ""):
             return
         self._said[substation] = kind
         if problem is None:
-            log.info("%s can be chosen again", substation)
+            log.info("substation %s is eligible again", substation)
         else:
-            log.log(level, "nothing goes to %s: %s", substation, problem)
+            log.log(level, "substation %s is not eligible: %s", substation, problem)
 
 
 def _without_age(candidate: Candidate) -> Candidate:
-    """Return what is worth writing again when it changes: the age of a gauge always does."""
+    """Return a candidate without the age of its gauge, which always changes."""
     return candidate._replace(gauge_age=None)

@@ -1,9 +1,9 @@
-"""Which waiting requests go back to ``charge.requests``, behind all that are there. Pure.
+"""Chooses the waiting requests that are requeued to ``charge.requests``, behind the others. Pure.
 
-What fits nowhere now must not keep out what would fit, and nothing may be held for so long that
-RabbitMQ takes the dispatcher for hanging; nor must a reclaimed job keep out others that are to be
-reclaimed. A request is published again before its delivery is acknowledged; its id tells one copy
-from two, and a header that a job was reclaimed from where some dispatcher remembers it to be.
+Requests that fit nowhere now must not keep out others that would fit. No request may be held until
+RabbitMQ's timeout for acknowledgements, and reclaimed jobs must not keep others from being
+reclaimed. A request is published again before its delivery is acknowledged. Its id identifies the
+copy, and a header says from which substation it was reclaimed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 from dispatcher.jobs import Job
 from scheduling.wait_queue import WaitQueue
 
-HELD_FULL: Final = 0.9  # of the prefetch: beyond, what fits nowhere keeps out what would fit
+HELD_FULL: Final = 0.9  # of the prefetch: above it, requests that fit nowhere keep out others
 SHARE: Final = 0.25  # of the prefetch, at once
-PAUSE_SECONDS: Final = 1.0  # between two times: what comes around again may still fit nowhere
-RECLAIMED_SECONDS: Final = 5.0  # for a reclaimed job to find capacity, where there is some
-MAX_HELD_SECONDS: Final = 1200.0  # RabbitMQ's own timeout is 30 minutes, unless it was set
+PAUSE_SECONDS: Final = 1.0  # between two times: a requeued request may still fit nowhere
+RECLAIMED_SECONDS: Final = 5.0  # for a reclaimed job to be assigned while there is capacity
+MAX_HELD_SECONDS: Final = 1200.0  # RabbitMQ's consumer_timeout is 30 minutes by default
 
 
 class RequeueOverflow:
@@ -28,7 +28,7 @@ class RequeueOverflow:
         self._due_at = self._look_at = 0.0
 
     def due(self, prefetch: int, now: float) -> list[Job]:
-        """Return what the capacity that is left does not serve, where it keeps out others."""
+        """Remove and return jobs that fit nowhere, if they keep out others."""
         found = self._reclaimed_in_vain(now)
         if len(self._wait_queue) > HELD_FULL * prefetch and now >= self._due_at:
             self._due_at = now + PAUSE_SECONDS
@@ -36,7 +36,7 @@ class RequeueOverflow:
         return found
 
     def held_too_long(self, now: float) -> list[Job]:
-        """Return those that were held for long."""
+        """Remove and return the jobs that were held for too long."""
         if now < self._due_at:
             return []
         found = self._wait_queue.pop_where(lambda job: job.since <= now - MAX_HELD_SECONDS)
@@ -45,7 +45,7 @@ class RequeueOverflow:
         return found
 
     def _reclaimed_in_vain(self, now: float) -> list[Job]:
-        """Return the jobs that were reclaimed in vain: only so many are in hand at once."""
+        """Remove and return reclaimed jobs that found no capacity in time."""
         if now < self._look_at or not len(self._wait_queue):
             return []
         self._look_at = now + PAUSE_SECONDS

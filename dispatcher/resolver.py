@@ -1,4 +1,4 @@
-"""Looking up the names of substations, so that a slow name delays no page but its own.
+"""Looks up the names of substations, so that a slow name delays only its own page.
 
 The system's own look-up is used, which knows ``/etc/hosts``, ``nsswitch.conf`` and a container
 engine's names, and which blocks: each look-up has a thread, apart from all other work.
@@ -169,7 +169,7 @@ class Resolver(AbstractResolver):
         else:
             if not name.problem and name.addresses is not None:
                 log.warning(
-                    "the name %s cannot be looked up: %s; what it stood for %.0f s ago is used "
+                    "the name %s cannot be looked up: %s; the addresses found %.0f s ago are used "
                     "for up to %.0f s",
                     key[0], problem, now - name.found_at, KEPT_SECONDS,
                 )  # fmt: skip

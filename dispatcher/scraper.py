@@ -1,4 +1,4 @@
-"""Reading every substation's metrics page, each in its own time, so that none delays another."""
+"""Scrapes the substations' metrics pages independently, so that none delays another."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ OK: Final = 200
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 MAX_REDIRECTS: Final = 3  # an app that is mounted at /metrics needs one, to /metrics/
 MAX_PROBLEM: Final = 400  # characters of a reason, which may repeat what a page wrote
-NAME_SHARE: Final = 0.5  # of a page's time: so long the answer for its host's name is waited for
+NAME_SHARE: Final = 0.5  # of a page's timeout: how long to wait for the look-up of its host's name
 
 
 Scrape = Callable[[Target], Coroutine[Any, Any, None]]
 
 
 class Receiver(Protocol):
-    """Is told what is read."""
+    """Receives what is read."""
 
     def on_targets(self, targets: dict[str, Target]) -> None:
-        """Handle that the target file has changed."""
+        """Handle a change of the target file."""
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
-        """Handle a page that was asked for ``asked_at``, in the loop's seconds."""
+        """Handle a page that was requested at ``asked_at``, in the loop's seconds."""
 
     def on_failure(self, substation: str, problem: str) -> None:
-        """Handle that a page gives no load."""
+        """Handle a page that could not be read."""
 
 
 class Scraper:
-    """Scrapes every target each ``period`` seconds, giving a page at most ``timeout`` seconds.
+    """Scrapes every target each ``period`` seconds, each with a timeout of ``timeout`` seconds.
 
-    ``clock`` gives Unix seconds, by which a page's own timestamps are measured.
+    ``clock`` returns Unix seconds, by which a page's own timestamps are measured.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Scraper:
             event.set()
 
     async def run(self, receiver: Receiver) -> None:
-        """Scrape until the task is cancelled; ``receiver`` is told what is read."""
+        """Scrape until the task is cancelled; ``receiver`` gets what is read."""
         resolver = Resolver(NAME_SHARE * self._timeout, self._look_up)
         connector = aiohttp.TCPConnector(
             limit=0,
@@ -161,7 +161,7 @@ def _item(substation: str) -> str:
 
 
 class Redirect(NamedTuple):
-    """Where a page is said to be."""
+    """A redirect."""
 
     status: int
     target: URL
@@ -196,7 +196,7 @@ def _url(address: str) -> URL:
 
 
 async def _answer(session: aiohttp.ClientSession, url: URL, timeout: float) -> str | Redirect:
-    """Return a page, or where it is said to be."""
+    """Return a page, or the redirect to it."""
     if timeout <= 0:
         raise TimeoutError
     headers = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}

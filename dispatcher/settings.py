@@ -1,4 +1,4 @@
-"""What the dispatcher can be told."""
+"""The dispatcher's settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _known(policy: str) -> str:
         find_policy(policy)
         return policy
     except ConfigurationError as error:
-        raise ValueError(str(error)) from error  # reported with all else that is wrong
+        raise ValueError(str(error)) from error  # reported together with other wrong settings
 
 
 class DispatcherSettings(Settings):

@@ -1,4 +1,4 @@
-"""The edge around the core: tells it what RabbitMQ brings and answers, and executes its commands.
+"""The edge around the core: feeds it inputs from RabbitMQ, and executes its commands.
 
 It decides nothing.
 """
@@ -56,12 +56,10 @@ from grid.waiting import within
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS: Final = 0.25  # between two looks at what time alone has changed
+TICK_SECONDS: Final = 0.25  # between two ticks
 LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written
-SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; beyond, the log says so
-NOT_READ: Final = (
-    "%d requests that were delivered again wait: the event log is not read up to them yet"
-)
+SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; after that it is logged
+NOT_READ: Final = "%d redelivered requests wait until the event log is read up to their delivery"
 
 ReadEvents = Callable[[], Coroutine[Any, Any, None]]
 TakesJobs = Callable[[str], Coroutine[Any, Any, bool]]
@@ -71,14 +69,14 @@ class Shell:
     """The core's inputs and commands.
 
     Args:
-        core: What decides.
+        core: Decides.
         publisher: Publishes jobs, requests that are requeued, and parked messages.
         events: Writes the event log.
         requests: The link that delivers requests.
-        metrics: What is counted.
-        isolation: Where unforeseen errors over single items go.
-        moment: Returns what holds now.
-        declare: Is given a substation whose queue is missing.
+        metrics: The dispatcher's counters.
+        isolation: Counts and logs unforeseen errors over single items.
+        moment: Returns the current moment.
+        declare: Called with a substation whose queue is missing.
     """
 
     def __init__(
@@ -125,9 +123,9 @@ class Shell:
         }
 
     def feed(self, input: Input) -> list[Command]:
-        """Tell the core of something, execute what it wants, and return that.
+        """Feed an input to the core, execute its commands, and return them.
 
-        Raise the first unforeseen error, once all is executed.
+        Raise the first unforeseen error, once all commands are executed.
         """
         began = perf_counter()
         commands = self.core.handle(input, self._moment())
@@ -140,7 +138,7 @@ class Shell:
         for command in commands:
             try:
                 if not flushed and type(command) is PublishJob:
-                    # so that the log has a decision before its substation's first word of the job
+                    # the log must have a decision before the substation's first event of the job
                     self._events.flush()
                     flushed = True
                 self._executors[type(command)](command)
@@ -151,12 +149,12 @@ class Shell:
         return commands
 
     async def run(self, read_log: ReadEvents, read_all: ReadEvents, takes_jobs: TakesJobs) -> None:
-        """Tell the core of time, and read for it, until the task is cancelled.
+        """Feed ticks and what the core asked to be read, until the task is cancelled.
 
         Args:
-            read_log: Comes back when all of the event log is read that was written before the call.
-            read_all: The same, and what is older than this dispatcher's start as well.
-            takes_jobs: Returns whether what is in a substation's queue would have begun by now.
+            read_log: Returns once all is read that was in the event log at the call.
+            read_all: The same, including what is older than this dispatcher's start.
+            takes_jobs: Returns whether a job sent to a substation must have begun by now.
         """
         await asyncio.gather(
             self._tick(),
@@ -172,21 +170,21 @@ class Shell:
         self.feed(RequestDelivered(delivery))
 
     def on_requests_lost(self) -> None:
-        """Handle that the link of the requests broke."""
+        """Handle a break of the link that delivers requests."""
         self.feed(RequestsLost())
 
     def on_reclaimed_lost(self) -> None:
-        """Handle that the link of the reclaimed jobs broke."""
+        """Handle a break of the link that delivers reclaimed jobs."""
         self.feed(ReclaimedLost())
 
     def tick(self) -> None:
-        """Handle that time has passed."""
+        """Handle the passing of time."""
         self.feed(Tick(self._requests.connected))
 
     async def stop(self) -> None:
-        """Decide nothing more, and wait a moment for RabbitMQ to confirm what was sent.
+        """Stop deciding, and wait a moment for RabbitMQ to confirm what was sent.
 
-        All that it has confirmed by then is acknowledged as the link ends.
+        Everything confirmed by then is acknowledged before the link closes.
         """
         self.feed(Stop())
         self._requests.stop()
@@ -216,7 +214,7 @@ class Shell:
             id=job.id,
             headers=command.headers,
             priority=job.request.priority,
-            # where its delivery went with a link, RabbitMQ has it where it was
+            # if its delivery was lost with its link, RabbitMQ still has the original
             wanted=lambda: job.is_ours,
         )
 
@@ -224,10 +222,10 @@ class Shell:
         self.feed(PublishResult(command, outcome))
 
     def _is_ours(self, job: Job) -> bool:
-        """Return whether a job whose sending is in doubt is to be sent again from here.
+        """Return whether a job in doubt is to be published again from here.
 
-        Where its delivery went with a link, RabbitMQ delivers the request again, perhaps to another
-        dispatcher, which may send it elsewhere. The link that delivered it may break last.
+        If its delivery was lost with its link, RabbitMQ redelivers the request, perhaps to another
+        dispatcher, which may send it elsewhere. The delivering link may be the last to break.
         """
         return job.is_ours and self._moment().certain
 
@@ -262,7 +260,7 @@ class Shell:
             self.tick()
 
     async def _read_for_core(self, read: ReadEvents, *, older: bool) -> None:
-        """Read the log for requests that wait for it, however long that takes."""
+        """Read the log for the requests that wait for it, without a timeout."""
         while True:
             requests = await self._readings[older].get()
             reading = asyncio.ensure_future(read())

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-SPOKEN_WITHIN_SECONDS: Final = 12.0  # the one at work speaks every 10 s at least
-GIVEN_UP_SECONDS: Final = 45.0  # without a word; RabbitMQ gives one up after two heartbeats
-STAND_BY_SECONDS: Final = 25.0  # without a word, the other one is gone
+SPOKEN_WITHIN_SECONDS: Final = 12.0  # the active one writes a snapshot at least every 10 s
+GIVEN_UP_SECONDS: Final = (
+    45.0  # without a snapshot; RabbitMQ closes a silent link after two heartbeats
+)
+STAND_BY_SECONDS: Final = 25.0  # without a snapshot, the other one is gone
 
 
 class Standby:
-    """Whether this dispatcher is active, or on standby: RabbitMQ feeds one of several.
+    """Whether this dispatcher is active or on standby: RabbitMQ feeds one of several.
 
-    One that hears of another by its snapshots, and has had no request since, is on standby; so is
-    one that has just started, until another that may still be active must have written a snapshot.
-    A dispatcher that ends in good order says so in its last one. ``name`` is this one's, ``now``
-    returns steady seconds.
+    A dispatcher that has read another's snapshot, and has had no request since, is on standby. So
+    is one that has just started, until an active one would have written a snapshot. A dispatcher
+    that ends orderly says so in its last snapshot. ``name`` is this dispatcher's, ``now`` returns
+    monotonic seconds.
     """
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
@@ -35,8 +37,8 @@ class Standby:
     def undisputed(self) -> bool:
         """Return whether no other dispatcher can have requests that RabbitMQ delivered to it.
 
-        The last delivery was to this one; or nothing was heard of another for so long that RabbitMQ
-        has given it up.
+        The last delivery was to this one, or another has been silent for so long that RabbitMQ has
+        closed its link.
         """
         if self._leaves:
             return False
@@ -47,19 +49,19 @@ class Standby:
 
     @property
     def is_standby(self) -> bool:
-        """Return whether another dispatcher is active, or this one is at its end."""
+        """Return whether another dispatcher is active, or this one is ending."""
         heard, now = self._other_heard_at, self._now()
         if self._leaves or now < self._listening_until:
             return True
         return heard is not None and not self._other_left and now - heard < STAND_BY_SECONDS
 
     def heard(self, name: str, *, leaves: bool = False) -> None:
-        """Record a snapshot of a dispatcher, perhaps one's own; its last, where it ``leaves``."""
+        """Record a dispatcher's snapshot, perhaps this one's; its last one if it ``leaves``."""
         if name != self.name:
             self._other_heard_at, self._other_left = self._now(), leaves
 
     def heard_before(self, name: str, seconds: float, *, leaves: bool = False) -> None:
-        """Record a snapshot of a dispatcher from before this start, so many seconds old."""
+        """Record a dispatcher's snapshot from before this start, ``seconds`` old."""
         if name != self.name:
             ago = max(0.0, seconds)
             self._spoken_before = None if leaves else self._now() - ago
@@ -67,13 +69,13 @@ class Standby:
             self._listening_until = -inf if leaves else max(self._listening_until, until)
 
     def end(self) -> None:
-        """Record that this one is at its end."""
+        """Record that this dispatcher is ending."""
         self._leaves = True
 
     def on_delivery(self) -> bool:
         """Record a delivery of a request; return whether another may have been active until now.
 
-        Before the first one that is always so: another need not have spoken since this one started.
+        At the first one that is always so: another may have been active without a snapshot.
         """
         taken_over = not self._taken or self._other_heard_at is not None
         self._taken, self._other_heard_at, self._listening_until = True, None, -inf

@@ -1,4 +1,4 @@
-"""The file that names the substations, as it is on disk: followed while the dispatcher runs."""
+"""The target file on disk, which is followed while the dispatcher runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grid.threads import in_thread
 log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 16 * 1024 * 1024  # some hundred thousand substations
-READ_SECONDS: Final = 5.0  # a disk that takes longer is not a disk that answers
+READ_SECONDS: Final = 5.0  # after that, the disk counts as not answering
 
 NOT_READ: Final = "the target file has not been read yet"
 
@@ -24,10 +24,10 @@ Found = dict[str, Target] | None
 
 
 class TargetFile:
-    """The target file, taken over whenever its content has changed.
+    """The target file, applied whenever its content has changed.
 
-    The content is read and compared each time: a file that a link leads to may be exchanged for
-    another of the same size and time, as Kubernetes does. ``problem`` is why it is not taken over.
+    The content is read and compared each time: Kubernetes swaps the link to a file for one of the
+    same size and time. ``problem`` is why the file is not applied.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class TargetFile:
         self.problem: str | None = NOT_READ
 
     async def look(self) -> Found:
-        """Return ``changed()`` without keeping the loop, or None while the disk does not answer."""
+        """Return ``changed()`` without blocking the loop; None while the disk does not answer."""
         if self._looking is None:
             self._looking = in_thread(self.changed, "target file")
         await asyncio.wait({self._looking}, timeout=READ_SECONDS)
@@ -48,9 +48,9 @@ class TargetFile:
         return looking.result()
 
     def changed(self) -> Found:
-        """Return the targets if the file has changed and is sound; else None.
+        """Return the targets if the file has changed and is valid; else None.
 
-        A file that is missing or wrong leaves the targets as they were: it says so once.
+        A missing or invalid file leaves the targets as they were, and is logged once.
         """
         try:
             content = content_of(self._path, MAX_BYTES)
@@ -64,7 +64,7 @@ class TargetFile:
         return self._parse(content)
 
     def unusable(self, problem: str) -> None:
-        """Record why the targets could not be taken over, which is logged; it is tried again."""
+        """Record why the targets could not be applied, so that it is tried again."""
         self._seen, self.problem = None, problem
 
     def _parse(self, content: bytes) -> Found:
@@ -78,5 +78,5 @@ class TargetFile:
 
     def _say(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:
-            log.error("%s is not taken over: %s", self._path, problem)
+            log.error("the target file %s is not applied: %s", self._path, problem)
         self.problem = problem

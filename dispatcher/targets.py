@@ -1,4 +1,4 @@
-"""The substations there are: read from a target file in Prometheus's ``file_sd`` format. Pure."""
+"""The substations, read from a target file in Prometheus's ``file_sd`` format. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBSTATION_LABEL = "substation"
 CONNECTORS_LABEL = "connectors"
 METRICS_PATH_LABEL = "__metrics_path__"
 SCHEME_LABEL: Final = "__scheme__"
-PARAMETER_LABELS: Final = "__param_"  # how their names begin
+PARAMETER_LABELS: Final = "__param_"  # prefix of their names
 SCHEMES: Final = ("http", "https")
 # Prometheus takes these from the file; how often the dispatcher reads a page is its own setting
 OF_THE_JOB: Final = ("__scrape_interval__", "__scrape_timeout__")
@@ -90,7 +90,7 @@ def _scheme(where: str, labels: Mapping[str, str]) -> str:
 
 
 def _path(where: str, labels: Mapping[str, str]) -> str:
-    """Return path and query as Prometheus writes them: a ``?`` in a path is no query's."""
+    """Return path and query as Prometheus writes them: a ``?`` in a path begins no query."""
     path = labels.get(METRICS_PATH_LABEL, "/metrics")
     if not path.startswith("/"):
         raise ConfigurationError(

@@ -1,8 +1,8 @@
-"""Which decisions RabbitMQ may deliver the requests of again. Pure: time is an argument.
+"""The decisions whose requests RabbitMQ may redeliver. Pure: time is an argument.
 
-A decision stands in the event log before its job is published, and is settled once RabbitMQ has the
-acknowledgement of its request. Should this dispatcher end before, the next one has to know it.
-Offsets are those of the event log: a decision stands behind what had been read when it was made.
+A decision is in the event log before its job is published, and is settled once RabbitMQ has the
+acknowledgement of its request. If this dispatcher ends before, the next one has to know it.
+Offsets are those of the event log: a decision comes after what had been read when it was made.
 """
 
 from __future__ import annotations
@@ -11,32 +11,36 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-SETTLED_SECONDS: Final = 3.0  # after an acknowledgement was handed over, on a link that answers
-HANDED_OVER_SECONDS: Final = 10.0  # after its first delivery RabbitMQ has delivered all of it
+SETTLED_SECONDS: Final = 3.0  # after an acknowledgement was sent, on a link that answers
+HANDED_OVER_SECONDS: Final = (
+    10.0  # after the first delivery; all inherited requests are delivered by then
+)
 
 
 class Unsettled:
-    """Remembers what was acknowledged just now, and what others left unsettled."""
+    """Remembers recent acknowledgements, and decisions that others left unsettled."""
 
     def __init__(self) -> None:
-        self._acknowledged: deque[tuple[float, int]] = deque()  # when, and the offset before it
-        self._inherited: dict[str, int] = {}  # by who left it
-        self._delivered_at: float | None = None  # the first time since something was inherited
+        self._acknowledged: deque[tuple[float, int]] = (
+            deque()
+        )  # when, and the offset before the decision
+        self._inherited: dict[str, int] = {}  # offset by dispatcher
+        self._delivered_at: float | None = None  # first delivery since something was inherited
 
     def acknowledged(self, offset: int, now: float) -> None:
-        """Record the acknowledgement of a request whose decision stands behind ``offset``."""
+        """Record the acknowledgement of a request whose decision comes after ``offset``."""
         self._acknowledged.append((now, offset))
 
     def inherit(self, offset: int, dispatcher: str) -> None:
         """Record that a dispatcher's decisions from ``offset`` on may be unsettled.
 
-        It may be this one: RabbitMQ delivers again what it had in hand when a link broke.
+        It may be this one: RabbitMQ redelivers what it had in hand when a link broke.
         """
         self._inherited[dispatcher] = offset
         self._delivered_at = None
 
     def delivered(self, now: float) -> None:
-        """Record that RabbitMQ delivers requests here: before all others those that came before."""
+        """Record a delivery: RabbitMQ delivers redelivered requests before all others."""
         if self._delivered_at is None:
             self._delivered_at = now
 
@@ -54,9 +58,9 @@ class Unsettled:
             self._inherited.clear()
 
     def since(self, in_hand: Iterable[int], position: int) -> int:
-        """Return the offset from which on all unsettled decisions stand.
+        """Return the offset after which the log has all unsettled decisions.
 
-        ``in_hand`` are the offsets of the decisions in hand, ``position`` how far the log was read.
+        ``in_hand`` are the offsets of the decisions in hand; the log was read up to ``position``.
         """
         acknowledged = (offset for _, offset in self._acknowledged)
         return min([position, *in_hand, *acknowledged, *self._inherited.values()])

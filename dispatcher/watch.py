@@ -1,4 +1,4 @@
-"""What is read of the substations, told to the core."""
+"""Feeds the targets and their pages to the core."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class SubstationWatch:
     """Receives the targets, and their pages.
 
     Args:
-        shell: Is told of them.
-        metrics: What is counted.
-        isolation: Where unforeseen errors over a page go.
+        shell: Receives the inputs.
+        metrics: The dispatcher's counters.
+        isolation: Confines unforeseen errors to one page.
     """
 
     def __init__(self, shell: Shell, metrics: Metrics, isolation: Isolation) -> None:
@@ -30,7 +30,7 @@ class SubstationWatch:
         self._isolation = isolation
 
     def on_targets(self, targets: dict[str, Target]) -> None:
-        """Have exactly these substations."""
+        """Apply the substations of the target file."""
         self._metrics.targets.set(len(targets))
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
         self._shell.feed(TargetsChanged({name: each.connectors for name, each in targets.items()}))
@@ -39,13 +39,13 @@ class SubstationWatch:
             self._metrics.reclaimed.labels(name)
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
-        """Apply what a substation's page says."""
+        """Apply the reading of a substation's page."""
         with self._isolation.of(f"the page of {substation}", partial(self.on_failure, substation)):
             self._shell.feed(ScrapeResult(substation, reading, asked_at))
             self._metrics.scrapes.labels(substation, "ok").inc()
-        self._shell.feed(Route())  # a waiting request may find capacity
+        self._shell.feed(Route())  # there may be capacity for a waiting request
 
     def on_failure(self, substation: str, problem: str) -> None:
-        """Apply that a substation's page gives no load."""
+        """Apply that a substation's page could not be read."""
         self._metrics.scrapes.labels(substation, "failed").inc()
         self._shell.feed(ScrapeFailed(substation, problem))

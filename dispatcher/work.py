@@ -1,4 +1,4 @@
-"""The dispatcher as reclaiming and reconciliation see it: what it has, knows, and does for them."""
+"""The dispatcher as the reclaimer and the reconciler see it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Work:
     """Implements ``reclaim.Work`` and ``reconcile.Work``.
 
     Args:
-        shell: Is told what they have done.
+        shell: Receives their inputs.
         links: Those of the requests, the event log and the dead letters.
-        log_reader: Whether the log was read up to its end.
-        metrics: What is counted.
+        log_reader: Knows whether the log was read up to its end.
+        metrics: The dispatcher's counters.
         now: Returns the tracker's seconds.
     """
 
@@ -52,7 +52,7 @@ class Work:
     def is_fed(self) -> bool:
         """Return whether RabbitMQ may feed this dispatcher.
 
-        Else it may feed another one, of which nothing is heard here.
+        Otherwise it may feed another one, whose snapshots cannot be read here.
         """
         links = self._links
         is_standby = self._core.standby.is_standby
@@ -60,7 +60,7 @@ class Work:
 
     @property
     def is_active(self) -> bool:
-        """Return whether this dispatcher is the one at work, and knows all that it was given."""
+        """Return whether this dispatcher is active, and has judged all its deliveries."""
         core, requests = self._core, self._links.requests
         return (
             core.deciding
@@ -89,15 +89,15 @@ class Work:
         return self._links.dead.unsettled
 
     def in_hand(self) -> JobsInHand:
-        """Return the jobs that are here, and how many other deliveries."""
+        """Return the jobs in hand, and the number of other deliveries."""
         return self._core.in_hand(self._links.requests.unsettled)
 
     def has_sent(self, job: str, substation: str) -> bool:
-        """Return whether a job was last sent to a substation from here, as far as is remembered."""
+        """Return whether a job was last sent to a substation from here, if remembered."""
         return self._core.index.sent_from_here(job) == substation
 
     def readable(self) -> Mapping[str, bool]:
-        """Return all substations, and whether their pages can be read."""
+        """Return whether each substation's page can be read."""
         return self._core.readable(self._now())
 
     def has_alternative(self, substation: str) -> bool:
@@ -112,13 +112,13 @@ class Work:
         )
 
     def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended that was replayed so often, and asked for then."""
+        """Return whether a job has ended since its last replay, and since it was requested."""
         return self._core.has_ended(job, replays, asked_at)
 
     def charging_at(self, job: str) -> Collection[str | None]:
         """Return the substations where a job may be charging.
 
-        A session may last longer than the newest events are remembered for.
+        A session may last longer than its newest events are remembered.
         """
         core = self._core
         return core.index.charging_at(job), core.open_jobs.charging_at(job)
@@ -126,7 +126,7 @@ class Work:
     # what it does
 
     def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job that waits at a substation in vain; return False if it is requeued there."""
+        """Handle a job from a substation's queue; return False if it is requeued there."""
         commands = self._shell.feed(JobReclaimed(substation, delivery))
         return not any(isinstance(each, Requeue) for each in commands)
 
@@ -144,5 +144,5 @@ class Work:
         self._shell.feed(RequestRepublished(job, substation, read_to))
 
     def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Send a job once more where the event log has it, unless it is in hand."""
+        """Send a job again to the substation where the log has it, unless it is in hand."""
         self._shell.feed(RecordedJobMissing(request, substation, replays))

@@ -13,7 +13,7 @@ from tests.dispatcher.reclaim_harness import BOUND, PERIOD
 
 @pytest.fixture(scope="module")
 def no_pauses() -> Iterator[None]:
-    """Have what the dispatcher puts off done in the next turn of the loop."""
+    """Have delayed work done in the next turn of the loop."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parking, "RETRY_SECONDS", 0)
         patch.setattr(event_log, "TRIES", 1)
@@ -22,6 +22,6 @@ def no_pauses() -> Iterator[None]:
 
 @pytest.fixture
 def quick_reclaim(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the rescue look often, and take few jobs at once."""
+    """Have the reclaimer look often, and take few jobs at once."""
     monkeypatch.setattr(reclaim, "INTERVAL_SECONDS", PERIOD)
     monkeypatch.setattr(reclaim, "MAX_IN_HAND", BOUND)

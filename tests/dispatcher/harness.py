@@ -1,4 +1,4 @@
-"""A dispatcher between a queue, a publisher, substations and a rescue that are all scripted."""
+"""A dispatcher between a queue, a publisher, substations and a reclaimer, all scripted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def confirming() -> FakePublisher:
 
 
 class FakeReclaimer:
-    """A scripted rescue: hands over jobs from substations' queues, records how they are settled."""
+    """A scripted reclaimer: hands over jobs, and records how their deliveries are settled."""
 
     def __init__(self, shell: Shell, work: Work) -> None:
         self._shell = shell
@@ -66,7 +66,7 @@ class FakeReclaimer:
         self.acked: list[int] = []
         self.rejected: list[int] = []
 
-    def bring(
+    def deliver(
         self,
         substation: str,
         body: bytes,
@@ -113,10 +113,10 @@ class ShellWithLogRead(Shell):
         self.feed(LogRead(command.older))
 
 
-class Bench:
-    """A dispatcher whose two clocks are scripted: ``at`` on the wall, and ``now`` of the ledger.
+class Harness:
+    """A dispatcher whose two clocks are scripted: ``at`` on the wall, ``now`` of the tracker.
 
-    Each page that is read advances the ledger's clock by a second. ``begun`` says whether it has
+    Each page that is read advances the tracker's clock by a second. ``begun`` says whether it has
     begun to decide, ``certain`` whether it surely still owns its deliveries.
     """
 
@@ -210,13 +210,13 @@ class Bench:
         )
         self.watch.on_reading(name, page, self.now)
 
-    def lose(self, name: str, problem: str = "away") -> None:
+    def fail_page(self, name: str, problem: str = "away") -> None:
         """Have a substation's page fail."""
         self.watch.on_failure(name, problem)
 
-    def tell(self, *told: Event, writer: str = provenance.DISPATCHER) -> None:
+    def read_events(self, *read: Event, writer: str = provenance.DISPATCHER) -> None:
         """Have events read in the event log, by default from a writer that may write any event."""
-        self.read_log(events.encode(told), writer)
+        self.read_log(events.encode(read), writer)
 
     def read_log(self, body: bytes, writer: str = provenance.DISPATCHER) -> None:
         """Have a message of the event log read."""
@@ -239,7 +239,7 @@ class Bench:
         """Have all read that the event log had when it started."""
         task = asyncio.create_task(self.log_reader.catch_up())
         await turns()
-        self.tell(*self.publisher.events(MARKER))
+        self.read_events(*self.publisher.events(MARKER))
         await task
 
     def count(self, name: str, **labels: str) -> float:

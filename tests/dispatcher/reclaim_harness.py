@@ -1,4 +1,4 @@
-"""A rescue whose substations, queues and timeouts a test controls."""
+"""A reclaimer whose substations, queues and timeouts a test controls."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class FakeTaker(Taker):
                 self.queues[name].appendleft(job)
 
 
-class Bench:
-    """A rescue with short timeouts, what it sees, and what it does."""
+class ReclaimHarness:
+    """A reclaimer with short timeouts, what it sees, and what it does."""
 
     def __init__(self, *names: str, failure_detector: float = 0.0) -> None:
         self.index = JobIndex(1_000)
@@ -181,47 +181,47 @@ class Bench:
 class FakeWork:
     """A dispatcher whose knowledge and answers a test sets."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, harness: ReclaimHarness) -> None:
+        self._harness = harness
 
     def readable(self) -> Mapping[str, bool]:
         """Return whether the pages can be read."""
-        return self._bench.reachable
+        return self._harness.reachable
 
     def has_alternative(self, substation: str) -> bool:  # noqa: ARG002
         """Return what the test says."""
-        return self._bench.elsewhere
+        return self._harness.elsewhere
 
     def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
         """Return what the log says."""
-        indices = self._bench.index.ended, self._bench.open_jobs.has_ended
+        indices = self._harness.index.ended, self._harness.open_jobs.has_ended
         return any(ended(job, replays, asked_at) for ended in indices)
 
     def charging_at(self, job: str) -> Collection[str | None]:
         """Return what the log says."""
-        return self._bench.index.charging_at(job), self._bench.open_jobs.charging_at(job)
+        return self._harness.index.charging_at(job), self._harness.open_jobs.charging_at(job)
 
     def reclaim(self, substation: str, delivery: Delivery) -> bool:
         """Handle a job as the test says."""
-        return self._bench.on_reclaim(substation, delivery)
+        return self._harness.on_reclaim(substation, delivery)
 
     def return_reclaimed(self) -> list[Delivery]:
         """Requeue what the test says."""
-        for each in self._bench.given_back:
+        for each in self._harness.given_back:
             each.requeue()
-        return self._bench.given_back
+        return self._harness.given_back
 
     def count_reclaimed(self, substation: str) -> None:
         """Count it."""
-        self._bench.reclaimed.update([substation])
+        self._harness.reclaimed.update([substation])
 
 
 @asynccontextmanager
-async def at_work(bench: Bench) -> AsyncIterator[Bench]:
-    """Run a rescue while the context lasts."""
-    task = asyncio.create_task(bench.reclaim.run())
+async def at_work(harness: ReclaimHarness) -> AsyncIterator[ReclaimHarness]:
+    """Run a reclaimer while the context lasts."""
+    task = asyncio.create_task(harness.reclaim.run())
     try:
-        yield bench
+        yield harness
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -25,7 +25,7 @@ REJECTED = {"reason": "rejected", "queue": "substation.s1"}
 TOO_OFTEN = {"reason": "delivery_limit", "queue": topology.REQUESTS}
 
 
-class Bench:
+class DeadLetterHarness:
     """A dead-letter queue and a publisher, both scripted, around the code that parks."""
 
     def __init__(self, publisher: FakePublisher) -> None:
@@ -43,50 +43,50 @@ class Bench:
         (REJECTED, b"{", "rejected", "had a consumer that rejected it: the body is not JSON", "s1"),
         (REJECTED, body("j1"), "rejected", "substation.s1 had a consumer that rejected it", "s1"),
         (TOO_OFTEN, b"{", "delivery limit", "again and again, always in vain", ""),
-        (None, b"{", "unknown", "nobody said why it came to charge.dead", ""),
+        (None, b"{", "unknown", "its headers do not say why it came to charge.dead", ""),
     ],
 )
-async def test_it_is_parked_with_the_reason(
+async def test_dead_letter_is_parked_with_the_reason(
     death: dict[str, str] | None, text: bytes, kind: str, reason: str, substation: str
 ) -> None:
-    """Parked whole, with kind, queue and replays; recorded only then; acknowledged last."""
-    bench = Bench(FakePublisher())
+    """The whole message is parked with kind, queue and replays, then recorded, then acked."""
+    harness = DeadLetterHarness(FakePublisher())
     headers = {"x-death": [death], parking.REPLAYS_HEADER: 2} if death else None
-    bench.queue.bring(text, "j1", headers=headers)
+    harness.queue.bring(text, "j1", headers=headers)
     await turns()
-    (sent,) = bench.publisher.to(topology.PARKED)
-    parked = parking.read("j1", sent.body, bench.publisher.headers["j1"])
+    (sent,) = harness.publisher.to(topology.PARKED)
+    parked = parking.read("j1", sent.body, harness.publisher.headers["j1"])
     assert (sent.key, sent.body, parked.kind) == (topology.PARKED_KEY, text, kind)
     assert reason in parked.reason
-    assert bench.publisher.events() == []
-    bench.publisher.answer(topology.PARKED)
+    assert harness.publisher.events() == []
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    (event,) = bench.publisher.events()
+    (event,) = harness.publisher.events()
     assert (event.kind, event.job, event.substation) == (State.PARKED, "j1", substation)
     assert event.reason == parked.reason
     assert event.detail == parking.noted(2 if death else 0)
-    assert bench.queue.acked == []
-    bench.publisher.answer(topology.EVENTS)
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.EVENTS)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
-async def test_a_link_that_breaks_brings_it_again() -> None:
-    """Its old delivery tag is void: it is parked twice rather than lost."""
-    bench = Bench(FakePublisher(charge_events=Outcome.CONFIRMED))
-    bench.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
-    (lost,) = bench.queue.break_link()
-    bench.publisher.answer(topology.PARKED)
+async def test_dead_letter_is_parked_again_after_its_link_broke() -> None:
+    """Its old delivery is void: the message is parked twice rather than lost."""
+    harness = DeadLetterHarness(FakePublisher(charge_events=Outcome.CONFIRMED))
+    harness.queue.bring(b"{", "j1", headers={"x-death": [REJECTED]})
+    (lost,) = harness.queue.break_link()
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == []
-    bench.queue.bring(lost.body, lost.id, again=True, headers=lost.headers)
-    bench.publisher.answer(topology.PARKED)
+    assert harness.queue.acked == []
+    harness.queue.bring(lost.body, lost.id, again=True, headers=lost.headers)
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
 @pytest.mark.integration
-async def test_a_request_delivered_too_often_is_on_record_as_parked(vhost: VirtualHost) -> None:
+async def test_request_delivered_too_often_is_recorded_as_parked(vhost: VirtualHost) -> None:
     """RabbitMQ dead-letters it at its limit; the dispatcher then parks it, with the reason."""
     url = [vhost.url("dispatcher")]
     parked = Recorder(vhost.url(), topology.PARKED)

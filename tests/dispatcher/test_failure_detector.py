@@ -51,31 +51,33 @@ def evacuations(
         ([IDLE] * 9 + [GONE] + [IDLE] * 2, 10, LONG_UNSERVED),
     ],
 )
-def test_when_a_queue_is_due(looks: list[Look], due_from: int | None, why: str) -> None:
-    """A dead one at the second look; in doubt, only after the timeout without interruption."""
+def test_failure_detector_reports_queue_that_is_due(
+    looks: list[Look], due_from: int | None, why: str
+) -> None:
+    """A dead substation at the second look; in doubt, only after an uninterrupted timeout."""
     expected = [why if due_from is not None and n >= due_from else "" for n in range(len(looks))]
     assert evacuations(looks) == expected
 
 
 @pytest.mark.parametrize("last", [FINE, UNSEEN])
-def test_it_is_over_with_what_it_was_for(last: Look) -> None:
+def test_failure_detector_stops_when_substation_is_back(last: Look) -> None:
     """A substation that is back keeps its jobs from then on."""
     assert evacuations([GONE, GONE, last, last]) == ["", DEAD, "", ""]
 
 
 @pytest.mark.parametrize("look", [UNSEEN, UNSEEN_UNKNOWN])
-def test_who_sees_nothing_judges_nobody(look: Look) -> None:
+def test_failure_detector_judges_nobody_while_no_page_can_be_read(look: Look) -> None:
     """If no page can be read at all, the dispatcher is cut off; not every substation is dead."""
     assert evacuations([look] * 30, other=look) == [""] * 30
 
 
-def test_without_any_page_a_queue_without_a_consumer_still_tells() -> None:
-    """RabbitMQ's word is enough to find that the last or only substation is dead."""
+def test_failure_detector_finds_dead_substation_by_its_queue_alone() -> None:
+    """Without any page, the missing consumer shows that the last or only substation is dead."""
     assert evacuations([GONE] * 3, other=UNSEEN) == ["", DEAD, DEAD]
     assert FailureDetector(AFTER).due({"s": GONE}, 0) == {}
 
 
-def test_time_in_which_nothing_was_seen_does_not_count() -> None:
+def test_failure_detector_does_not_count_time_in_which_no_page_was_read() -> None:
     """When the first page can be read again, the others' timeout starts from then."""
     failure_detector = FailureDetector(AFTER)
     for second in range(60):
@@ -85,7 +87,7 @@ def test_time_in_which_nothing_was_seen_does_not_count() -> None:
     assert set(failure_detector.due({"s": UNSEEN, "other": FINE}, 70)) == {"s"}
 
 
-def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
+def test_failure_detector_waits_for_consumers_after_rabbitmq_was_away() -> None:
     """A missing consumer counts only after a while; a page that cannot be read counts at once."""
     failure_detector = FailureDetector(AFTER)
     failure_detector.begin_grace(0)
@@ -104,7 +106,7 @@ def test_after_rabbitmq_was_away_consumers_have_time_to_come_back() -> None:
 @pytest.mark.parametrize(
     ("look", "alive"), [(UNSEEN, True), (UNSEEN_UNKNOWN, True), (GONE, False), (IDLE, True)]
 )
-def test_who_may_be_alive(look: Look, *, alive: bool) -> None:
+def test_failure_detector_says_which_substation_may_be_alive(look: Look, *, alive: bool) -> None:
     """One that answers, or whose consumer is there or may be, can have sessions in progress."""
     failure_detector = FailureDetector(1)
     found: dict[str, Evacuation] = {}
@@ -113,8 +115,8 @@ def test_who_may_be_alive(look: Look, *, alive: bool) -> None:
     assert found["s"].alive is alive
 
 
-def test_one_that_is_taken_away_is_forgotten() -> None:
-    """A substation that comes back under the same name starts afresh."""
+def test_failure_detector_forgets_removed_substation() -> None:
+    """A substation that returns under the same name has no earlier failures."""
     failure_detector = FailureDetector(AFTER)
     failure_detector.due({"s": GONE, "other": FINE}, 0)
     failure_detector.due({"other": FINE}, 1)

@@ -215,18 +215,18 @@ def _with_port(url: str) -> str:
 
 
 @pytest.mark.parametrize("name", AGREED)
-def test_the_dispatcher_takes_a_target_file_as_prometheus_does(
-    name: str, prometheus: Prometheus
-) -> None:
-    """Both take it, with the same substations at the same addresses and paths, or neither does."""
+def test_target_file_is_read_as_prometheus_reads_it(name: str, prometheus: Prometheus) -> None:
+    """Both read the same substations, addresses and paths, or both refuse the file."""
     found = _dispatchers(name, AGREED[name])
     assert (not isinstance(found, str)) == (name in prometheus.accepted()), found
     assert (set() if isinstance(found, str) else found) == prometheus.targets()[name]
 
 
 @pytest.mark.parametrize("name", STRICTER)
-def test_the_dispatcher_refuses_what_is_of_no_use_to_it(name: str, prometheus: Prometheus) -> None:
-    """Prometheus takes the file, or a part of it; the dispatcher says why it does not."""
+def test_target_file_that_is_useless_to_the_dispatcher_is_refused(
+    name: str, prometheus: Prometheus
+) -> None:
+    """Prometheus accepts the file, or a part of it; the dispatcher says why it does not."""
     content, words = STRICTER[name]
     assert name in prometheus.accepted()
     found = _dispatchers(name, content)
@@ -234,8 +234,8 @@ def test_the_dispatcher_refuses_what_is_of_no_use_to_it(name: str, prometheus: P
     assert words in found
 
 
-def test_prometheus_counts_the_files_that_it_refuses(prometheus: Prometheus) -> None:
-    """The alert on refused files goes by this counter, the one on differences by the other."""
+def test_prometheus_counts_refused_target_files(prometheus: Prometheus) -> None:
+    """The alert on refused files uses this counter."""
     assert prometheus.read_errors() > 0
     ((labels, found),) = prometheus.samples("prometheus_sd_discovered_targets")
     assert labels == {"config": "substation", "name": "scrape"}
@@ -243,15 +243,17 @@ def test_prometheus_counts_the_files_that_it_refuses(prometheus: Prometheus) -> 
 
 
 @pytest.mark.parametrize("suffix", ["", ".txt", ".json.new", ".jsonl", ".YmL"])
-def test_a_target_file_of_another_name_is_refused(suffix: str, tmp_path: Path) -> None:
+def test_target_file_with_other_suffix_is_refused(suffix: str, tmp_path: Path) -> None:
     """Prometheus does not even start with a configuration that names such a file."""
     file = tmp_path / f"targets{suffix}"
     found = _dispatchers(file.name, ONE)
     assert "name must end in .json, .yml or .yaml" in str(found)
 
 
-def test_both_follow_a_link_that_is_swapped(prometheus: Prometheus, tmp_path: Path) -> None:
-    """As Kubernetes replaces a ConfigMap; of the same size, and of the same time."""
+def test_target_file_link_that_is_swapped_is_followed_by_both(
+    prometheus: Prometheus, tmp_path: Path
+) -> None:
+    """Kubernetes replaces a ConfigMap this way; size and time stay the same."""
     for number, name in enumerate("ab"):
         folder = tmp_path / f"..{number}"
         folder.mkdir()

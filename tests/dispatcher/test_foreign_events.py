@@ -1,4 +1,4 @@
-"""Whoever may write to the event log may write anything: the dispatcher reads on."""
+"""The dispatcher goes on whatever a permitted writer puts into the event log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grid import provenance
 from grid.events import MARKER, SUBSTATIONS, State
-from tests.dispatcher.harness import Bench, confirming
+from tests.dispatcher.harness import Harness, confirming
 from tests.grid.strategies import json_values
 
 KINDS = st.sampled_from([*State, SUBSTATIONS, MARKER])
@@ -33,14 +33,14 @@ EVENT = st.fixed_dictionaries(
 
 
 @given(st.lists(EVENT, max_size=6))
-def test_any_event_that_is_read_is_taken_in(found: list[dict[str, Any]]) -> None:
-    """What is in an event's detail is its writer's own: no error over it is unforeseen."""
+def test_core_applies_any_event_without_unforeseen_error(found: list[dict[str, Any]]) -> None:
+    """An event's detail is whatever its writer put there."""
 
     async def read() -> float | None:
-        bench = Bench(confirming(), "s1")
+        harness = Harness(confirming(), "s1")
         for each in found:
-            bench.read_log(json.dumps(each).encode(), provenance.DISPATCHER)
-        bench.core.candidates(bench.now)
-        return bench.registry.get_sample_value("grid_unforeseen_errors_total")
+            harness.read_log(json.dumps(each).encode(), provenance.DISPATCHER)
+        harness.core.candidates(harness.now)
+        return harness.registry.get_sample_value("grid_unforeseen_errors_total")
 
     assert asyncio.run(read()) == 0

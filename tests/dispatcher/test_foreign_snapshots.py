@@ -1,4 +1,4 @@
-"""Snapshots out of the event log: only another dispatcher's are believed, and only so far."""
+"""Snapshots in the event log: only those of dispatchers count, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from dispatcher.core import MAX_RECALLED
 from grid.events import SUBSTATIONS, Event
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
-from tests.dispatcher.harness import AT, Bench, confirming
+from tests.dispatcher.harness import AT, Harness, confirming
 
 
 def snapshot(*former: str) -> Event:
@@ -18,25 +18,25 @@ def snapshot(*former: str) -> Event:
 
 
 @pytest.mark.parametrize("writer", ["substation.s1", API, OPERATOR, NOBODY_KNOWN, "load_test"])
-async def test_dispatcher_takes_no_substation_from_a_snapshot_of_others(writer: str) -> None:
-    """It looks at no queue for it, and does not stand by for whoever wrote it."""
-    bench = Bench(confirming(), "s1")
+async def test_core_ignores_snapshot_that_no_dispatcher_wrote(writer: str) -> None:
+    """Its substations' queues are not looked at, and its writer does not cause a standby."""
+    harness = Harness(confirming(), "s1")
     names = [f"x{number}" for number in range(600)]
-    bench.tell(snapshot(*names), writer=writer)
-    assert bench.tracker.former == set()
-    await bench.catch_up()
-    bench.standby.on_delivery()
-    bench.tell(snapshot(), writer=writer)
-    assert not bench.standby.is_standby
+    harness.read_events(snapshot(*names), writer=writer)
+    assert harness.tracker.former == set()
+    await harness.catch_up()
+    harness.standby.on_delivery()
+    harness.read_events(snapshot(), writer=writer)
+    assert not harness.standby.is_standby
 
 
-async def test_dispatcher_remembers_the_substations_of_another_dispatcher() -> None:
-    """Of a dispatcher before this start, those that left are known, up to a limit."""
-    bench = Bench(confirming(), "s1")
+async def test_core_remembers_substations_in_snapshot_of_another_dispatcher() -> None:
+    """From snapshots before its start it knows the substations that left, up to a limit."""
+    harness = Harness(confirming(), "s1")
     names = [f"x{number}" for number in range(MAX_RECALLED + 5)]
-    bench.tell(snapshot("not a name", "s1", *names), writer=DISPATCHER)
-    assert {"listed", "x0"} < bench.tracker.former
-    assert len(bench.tracker.former) < MAX_RECALLED
-    await bench.catch_up()
-    bench.tell(snapshot(), writer=DISPATCHER)
-    assert bench.standby.is_standby
+    harness.read_events(snapshot("not a name", "s1", *names), writer=DISPATCHER)
+    assert {"listed", "x0"} < harness.tracker.former
+    assert len(harness.tracker.former) < MAX_RECALLED
+    await harness.catch_up()
+    harness.read_events(snapshot(), writer=DISPATCHER)
+    assert harness.standby.is_standby

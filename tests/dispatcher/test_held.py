@@ -14,11 +14,11 @@ from dispatcher.recognition import Recognition
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
-from tests.dispatcher.harness import AT, Bench, always, body, confirming
+from tests.dispatcher.harness import AT, Harness, always, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 
-class Log:
+class ScriptedLog:
     """An event log that is read when a test says so."""
 
     def __init__(self) -> None:
@@ -33,170 +33,170 @@ class Log:
 
 
 @asynccontextmanager
-async def doubting(log: Log) -> AsyncIterator[Bench]:
+async def reading_log(log: ScriptedLog) -> AsyncIterator[Harness]:
     """Yield a dispatcher that has to read the log first."""
-    bench = Bench(confirming(), "s1", reads_log=True)
-    task = asyncio.create_task(bench.shell.run(log, log, always))
+    harness = Harness(confirming(), "s1", reads_log=True)
+    task = asyncio.create_task(harness.shell.run(log, log, always))
     try:
-        yield bench
+        yield harness
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_another_has_sent_goes_to_the_same_place() -> None:
-    """What the log shows meanwhile is followed: here the job has ended, so it is not sent."""
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", again=True)
+async def test_core_follows_the_log_for_redelivered_request() -> None:
+    """The log, read meanwhile, shows that the job has ended: the request is not sent."""
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1", again=True)
         await turns()
-        assert bench.routed() == []
-        bench.index.apply(Event(State.COMPLETED, AT, "j1", "s1", 1))
+        assert harness.routed() == []
+        harness.index.apply(Event(State.COMPLETED, AT, "j1", "s1", 1))
         log.read.set()
         await turns()
-        assert bench.routed() == []
-        assert bench.queue.acked == [1]
+        assert harness.routed() == []
+        assert harness.queue.acked == [1]
 
 
-async def test_what_nobody_has_sent_is_sent_once_that_is_known() -> None:
+async def test_core_sends_redelivered_request_after_the_log_is_read() -> None:
     """A request that is delivered for the first time does not wait for the log."""
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", again=True)
-        bench.queue.bring(body("j2"), "j2")
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1", again=True)
+        harness.queue.bring(body("j2"), "j2")
         await turns()
-        assert bench.routed() == ["j2"]
+        assert harness.routed() == ["j2"]
         log.read.set()
         await turns()
-        assert bench.routed() == ["j2", "j1"]
+        assert harness.routed() == ["j2", "j1"]
 
 
-async def test_what_comes_while_the_log_is_read_has_it_read_once_more() -> None:
-    """It may have been sent since the log was asked: one more reading serves all that came."""
-    log = Log()
-    async with doubting(log) as bench:
+async def test_core_reads_log_again_for_requests_that_arrive_while_it_is_read() -> None:
+    """Such a request may have been sent since; one more reading serves all that arrived."""
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
         for job in ("j1", "j2", "j3"):
-            bench.queue.bring(body(job), job, again=True)
+            harness.queue.bring(body(job), job, again=True)
             await turns()
         log.read.set()
         await turns()
-        assert (bench.routed(), log.asked) == (["j1"], 2)
+        assert (harness.routed(), log.asked) == (["j1"], 2)
         log.read.set()
         await turns()
-        assert bench.routed() == ["j1", "j2", "j3"]
+        assert harness.routed() == ["j1", "j2", "j3"]
 
 
-async def test_what_is_known_here_waits_for_nobody() -> None:
-    """A job that this dispatcher sent itself is acknowledged at once when it is redelivered."""
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1")
+async def test_core_does_not_hold_redelivered_request_that_it_sent_itself() -> None:
+    """It is acknowledged at once."""
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1")
         await turns()
-        bench.queue.break_link()
-        bench.queue.bring(body("j1"), "j1", again=True)
+        harness.queue.break_link()
+        harness.queue.bring(body("j1"), "j1", again=True)
         await turns()
-        assert (bench.routed(), log.asked) == (["j1"], 0)
+        assert (harness.routed(), log.asked) == (["j1"], 0)
 
 
-async def test_a_link_that_breaks_takes_them_with_it() -> None:
+async def test_core_forgets_held_requests_when_link_breaks() -> None:
     """RabbitMQ redelivers the requests, and none is decided twice."""
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", again=True)
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1", again=True)
         await turns()
-        bench.queue.break_link()
-        bench.queue.bring(body("j1"), "j1", again=True)
+        harness.queue.break_link()
+        harness.queue.bring(body("j1"), "j1", again=True)
         log.read.set()
         await turns()
-        assert bench.routed() == []
+        assert harness.routed() == []
         log.read.set()
         await turns()
-        assert bench.routed() == ["j1"]
-        assert bench.queue.acked == [1]
+        assert harness.routed() == ["j1"]
+        assert harness.queue.acked == [1]
 
 
-async def test_dispatcher_sends_none_of_them_while_the_log_cannot_be_read(
+async def test_core_holds_redelivered_requests_while_log_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another dispatcher may have sent them, so they wait, however long; a warning says so."""
     monkeypatch.setattr(shell, "SLOW_SECONDS", 0.01)
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", again=True)
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1", again=True)
         async with asyncio.timeout(20):
             while shell.NOT_READ % 1 not in caplog.text:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.005)
-        assert bench.routed() == []
-        assert bench.work.in_hand().jobs == {"j1"}
+        assert harness.routed() == []
+        assert harness.work.in_hand().jobs == {"j1"}
         log.read.set()
         await turns()
-        assert bench.routed() == ["j1"]
-        assert not bench.core.held
+        assert harness.routed() == ["j1"]
+        assert not harness.core.held
 
 
-async def test_what_is_in_doubt_and_not_ones_own_any_more_is_let_go() -> None:
-    """A message without a live delivery is abandoned: RabbitMQ redelivers its request."""
-    bench = Bench(FakePublisher(), "s1")
-    bench.queue.bring(body("j1"), "j1")
+async def test_core_abandons_job_in_doubt_whose_delivery_was_lost() -> None:
+    """RabbitMQ redelivers its request."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1"), "j1")
     await turns()
-    [sent] = bench.publisher.to(SUBSTATIONS_EXCHANGE)
+    [sent] = harness.publisher.to(SUBSTATIONS_EXCHANGE)
     assert sent.wanted()
-    bench.queue.break_link()
+    harness.queue.break_link()
     assert not sent.wanted()
-    bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
+    harness.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
     await turns()
-    assert bench.tracker.substations["s1"].load == 0
-    bench.queue.bring(body("j1"), "j1", again=True)
+    assert harness.tracker.substations["s1"].load == 0
+    harness.queue.bring(body("j1"), "j1", again=True)
     await turns()
-    assert bench.routed() == ["j1", "j1"]
+    assert harness.routed() == ["j1", "j1"]
 
 
-async def test_what_is_in_doubt_and_brought_again_by_then_is_kept() -> None:
-    """The delivery that came before the message was abandoned belongs to the job now."""
-    bench = Bench(FakePublisher(), "s1")
-    bench.queue.bring(body("j1"), "j1")
+async def test_core_keeps_job_in_doubt_that_was_redelivered() -> None:
+    """The delivery that arrived before the message was abandoned belongs to the job now."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1"), "j1")
     await turns()
-    bench.queue.break_link()
-    bench.queue.bring(body("j1"), "j1", again=True)
-    bench.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
+    harness.queue.break_link()
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.publisher.answer(SUBSTATIONS_EXCHANGE, Outcome.ABANDONED)
     await turns()
-    assert bench.routed() == ["j1", "j1"]
-    bench.publisher.answer(SUBSTATIONS_EXCHANGE)
-    bench.publisher.answer(EVENTS)
-    bench.publisher.answer(EVENTS)
+    assert harness.routed() == ["j1", "j1"]
+    harness.publisher.answer(SUBSTATIONS_EXCHANGE)
+    harness.publisher.answer(EVENTS)
+    harness.publisher.answer(EVENTS)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
 @pytest.mark.parametrize("headers", [None, {COPY_HEADER: True}], ids=["again", "a copy"])
-async def test_a_mistake_over_a_request_that_was_held_puts_it_aside(
+async def test_core_rejects_held_request_over_which_an_error_is_raised(
     headers: dict[str, object] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The service ends; the request is rejected, so the next one does not fail on it as well."""
-    log = Log()
-    bench = Bench(confirming(), "s1", reads_log=True)
-    task = asyncio.create_task(bench.shell.run(log, log, always))
-    bench.queue.bring(body("poison"), "poison", again=headers is None, headers=headers)
+    """The service ends, and the request is rejected, so that the next process does not fail too."""
+    log = ScriptedLog()
+    harness = Harness(confirming(), "s1", reads_log=True)
+    task = asyncio.create_task(harness.shell.run(log, log, always))
+    harness.queue.bring(body("poison"), "poison", again=headers is None, headers=headers)
     await turns()
     monkeypatch.setattr(Recognition, "request", fails)
     log.read.set()
     with pytest.raises(KeyError):
         await asyncio.wait_for(task, 5)
-    assert bench.queue.rejected == [1]
+    assert harness.queue.rejected == [1]
 
 
-async def test_a_mistake_over_a_request_that_came_early_puts_it_aside(
+async def test_core_rejects_early_request_over_which_an_error_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same for a request delivered before the dispatcher had begun."""
-    bench = Bench(confirming(), "s1", begun=False)
-    bench.queue.bring(body("poison"), "poison")
+    harness = Harness(confirming(), "s1", begun=False)
+    harness.queue.bring(body("poison"), "poison")
     await turns()
     monkeypatch.setattr(Recognition, "request", fails)
     with pytest.raises(KeyError):
-        bench.begin()
-    assert bench.queue.rejected == [1]
+        harness.begin()
+    assert harness.queue.rejected == [1]
 
 
 def fails(*_: object) -> bool:
@@ -205,10 +205,10 @@ def fails(*_: object) -> bool:
 
 
 @pytest.mark.parametrize("written", [{"a": 1}, ["s1"], 7, b"s1", None])
-async def test_a_header_of_a_stranger_does_no_harm(written: object) -> None:
-    """A header that is not a text is ignored: any publisher may have set it."""
-    log = Log()
-    async with doubting(log) as bench:
-        bench.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: written})
+async def test_core_ignores_header_that_is_no_text(written: object) -> None:
+    """Any publisher may have set it."""
+    log = ScriptedLog()
+    async with reading_log(log) as harness:
+        harness.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: written})
         await turns()
-        assert bench.routed() == ["j1"]
+        assert harness.routed() == ["j1"]

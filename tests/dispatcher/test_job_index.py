@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import inf
 from random import Random
 from time import process_time
 
@@ -29,7 +30,7 @@ def ended(kind: str = State.COMPLETED, at: float = 9, job: str = "j", replays: i
     return Event(kind, at, job=job, detail={"replays": replays})
 
 
-def told(*events: Event, most: int = PLENTY) -> JobIndex:
+def index_of(*events: Event, most: int = PLENTY) -> JobIndex:
     """Return the job index after these events, in this order."""
     index = JobIndex(most)
     for each in events:
@@ -62,24 +63,26 @@ def answers(index: JobIndex, job: str = "j") -> tuple[str | None, str | None, bo
         ([assigned("", 1), charging("", 2)], None, None),
     ],
 )
-def test_where_a_job_is(events: list[Event], charging_at: str | None, sent_to: str | None) -> None:
+def test_job_index_has_where_job_charges_and_was_sent(
+    events: list[Event], charging_at: str | None, sent_to: str | None
+) -> None:
     """A session lasts until its job is assigned elsewhere, later than it began."""
-    assert answers(told(*events)) == (charging_at, sent_to, False)
-    assert answers(told(*reversed(events))) == (charging_at, sent_to, False)
+    assert answers(index_of(*events)) == (charging_at, sent_to, False)
+    assert answers(index_of(*reversed(events))) == (charging_at, sent_to, False)
 
 
 @pytest.mark.parametrize("kind", sorted(ENDED))
-def test_every_end_is_one(kind: str) -> None:
+def test_job_index_has_no_session_after_any_end(kind: str) -> None:
     """After completed, cancelled, expired or parked, nothing is charging any more."""
     events = [assigned("a", 1), charging("a", 2), ended(kind)]
-    assert answers(told(*events)) == (None, "a", True)
-    assert answers(told(*reversed(events))) == (None, "a", True)
+    assert answers(index_of(*events)) == (None, "a", True)
+    assert answers(index_of(*reversed(events))) == (None, "a", True)
 
 
 @pytest.mark.parametrize("kind", [State.PARKED, State.CANCELLED])
-def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
+def test_job_index_does_not_count_end_before_a_replay(kind: str) -> None:
     """A replay ends only when it is parked again; a completed job has ended for good."""
-    index = told(ended(kind, 5))
+    index = index_of(ended(kind, 5))
     assert index.ended("j", 0)
     assert not index.ended("j", 1)
     for again in (ended(kind, 7, replays=1), ended(kind, 5)):
@@ -87,15 +90,15 @@ def test_a_replay_is_not_over_for_what_was_put_aside_before(kind: str) -> None:
         assert index.ended("j", 0)
         assert index.ended("j", 1)
         assert not index.ended("j", 2)
-    assert told(ended(kind, 5), ended(State.COMPLETED, 8)).ended("j", 1)
+    assert index_of(ended(kind, 5), ended(State.COMPLETED, 8)).ended("j", 1)
 
 
-def test_a_replay_that_charges_is_known_to() -> None:
+def test_job_index_has_session_of_replayed_job() -> None:
     """A living substation keeps what it charges, although the job was parked before."""
-    told_of = [charging("a", 2), ended(State.PARKED, 3), assigned("b", 4), charging("b", 5)]
-    assert told(*told_of).charging_at("j") == "b"
-    assert told(*reversed(told_of)).charging_at("j") == "b"
-    assert told(*told_of[:3]).charging_at("j") is None
+    events = [charging("a", 2), ended(State.PARKED, 3), assigned("b", 4), charging("b", 5)]
+    assert index_of(*events).charging_at("j") == "b"
+    assert index_of(*reversed(events)).charging_at("j") == "b"
+    assert index_of(*events[:3]).charging_at("j") is None
 
 
 @pytest.mark.parametrize(
@@ -111,29 +114,29 @@ def test_a_replay_that_charges_is_known_to() -> None:
         ([assigned("a", 5), *(assigned("c", at) for at in range(6, 12)), assigned("b", 12)], True),
     ],
 )
-def test_whether_it_was_sent_somewhere_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
+def test_job_index_says_whether_job_was_sent_there_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
     """By the clocks or by the order in the log: either may be wrong, and nothing may be lost."""
-    assert told(*events).sent_since("j", "b", "a", 5) is since
+    assert index_of(*events).sent_since("j", "b", "a", 5) is since
 
 
-def test_one_job_says_nothing_of_another() -> None:
+def test_job_index_keeps_jobs_apart() -> None:
     """Events of one job do not change another."""
-    index = told(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
+    index = index_of(charging("a", 1, job="j1"), assigned("b", 2, job="j2"), ended(job="j3"))
     assert answers(index, "j1") == ("a", None, False)
     assert answers(index, "j2") == (None, "b", False)
     assert answers(index, "j3") == (None, None, True)
 
 
 @pytest.mark.parametrize("make", [assigned, charging])
-def test_the_oldest_is_forgotten_first(make: object) -> None:
-    """Of each kind of event, no more is kept than ``most``."""
+def test_job_index_forgets_oldest_job_first(make: object) -> None:
+    """At most ``most`` jobs are remembered, whatever the kind of their events."""
     assert callable(make)
-    index = told(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
+    index = index_of(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
     found = [index.charging_at(f"j{n}") or index.sent_to(f"j{n}") for n in range(5)]
     assert found == [None, None, "a", "a", "a"]
 
 
-def test_memory_is_bounded() -> None:
+def test_job_index_is_bounded() -> None:
     """However many jobs come, nothing grows beyond its bound."""
     index = JobIndex(10)
     for number in range(1_000):
@@ -167,14 +170,16 @@ NEWS = st.one_of(
 
 
 @given(st.lists(NEWS, max_size=12), st.randoms(use_true_random=False))
-def test_neither_order_nor_repetition_matters(news: list[Event], random: Random) -> None:
-    """The answers are the same for a log in any order and with repetitions as by plain rules."""
+def test_job_index_does_not_depend_on_order_or_repetition(
+    news: list[Event], random: Random
+) -> None:
+    """For a log in any order and with repetitions, the answers are those of plain rules."""
     again = news + [random.choice(news) for _ in news]
     random.shuffle(again)
     for job in ("j", "k"):
-        assert answers(told(*again), job) == by_the_rules(news, job)
-        assert told(*again).ended(job, 1) == over(news, job, 1)
-        assert told(*again).end(job) == end(news, job)
+        assert answers(index_of(*again), job) == by_the_rules(news, job)
+        assert index_of(*again).ended(job, 1) == over(news, job, 1)
+        assert index_of(*again).end(job) == end(news, job)
 
 
 def end(news: list[Event], job: str) -> Event | None:
@@ -212,7 +217,7 @@ def by_the_rules(news: list[Event], job: str) -> tuple[str | None, str | None, b
     return where, max(sent)[2] if sent else None, over(news, job, 0)
 
 
-def test_it_is_cheap() -> None:
+def test_job_index_applies_event_in_microseconds() -> None:
     """Thousands of jobs a second have three events each, so one may take a few microseconds."""
     events = [
         event
@@ -228,3 +233,29 @@ def test_it_is_cheap() -> None:
     for each in events:
         index.apply(each)
     assert (process_time() - began) / len(events) < 20e-6
+
+
+def test_job_index_knows_where_job_was_sent_until_it_is_reclaimed() -> None:
+    """A job that ended here was sent nowhere, which differs from an unknown job."""
+    sent = JobIndex()
+    assert not sent.has_sent("j1")
+    assert sent.sent_from_here("j1") is None
+    sent.note_sent("j1", "s1", 5.0)
+    sent.note_sent("j2", "", 6.0)
+    assert sent.has_sent("j1")
+    assert sent.has_sent("j2")
+    assert (sent.sent_from_here("j1"), sent.sent_from_here("j2")) == ("s1", "")
+    sent.note_sent("j1", "s2", 7.0)
+    assert sent.sent_from_here("j1") == "s2"
+    assert (sent.sent_from_here_at("j1"), sent.sent_from_here_at("j3")) == (7.0, -inf)
+    sent.forget_sent("j1")
+    sent.forget_sent("j1")
+    assert not sent.has_sent("j1")
+
+
+def test_job_index_forgets_oldest_sent_job_first() -> None:
+    """A dispatcher that runs for years must not remember all it ever sent."""
+    sent = JobIndex(3)
+    for job in ("j1", "j2", "j3", "j4"):
+        sent.note_sent(job, "s1", 5.0)
+    assert [job for job in ("j1", "j2", "j3", "j4") if sent.has_sent(job)] == ["j2", "j3", "j4"]

@@ -48,17 +48,17 @@ async def start(vhost: VirtualHost) -> str | int:
         return await find_start(scanner)
 
 
-async def test_log_without_a_snapshot_is_read_whole(vhost: VirtualHost) -> None:
-    """Nobody says which decisions are settled: an empty log, or one of an earlier version."""
+async def test_log_start_is_first_without_a_snapshot(vhost: VirtualHost) -> None:
+    """Which decisions are settled is not known: an empty log, or one of an earlier version."""
     assert await start(vhost) == "first"
     await write(vhost, job(1), Event(SUBSTATIONS, 1.0, detail={"dispatcher": "a"}), snapshot("3"))
     assert await start(vhost) == "first"
 
 
-async def test_log_is_read_from_where_the_newest_snapshot_says(
+async def test_log_start_is_offset_named_by_newest_snapshot(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each dispatcher the newest counts, and of several dispatchers the lowest."""
+    """The newest snapshot of each dispatcher counts, and of several the lowest offset."""
     monkeypatch.setattr(log_start, "RECENT", "1s")
     await write(vhost, *map(job, range(10)), snapshot(2), snapshot(7), job(10), job(11))
     await asyncio.sleep(2.5)  # the age of messages goes by RabbitMQ's clock
@@ -68,10 +68,10 @@ async def test_log_is_read_from_where_the_newest_snapshot_says(
     assert await start(vhost) == 5
 
 
-async def test_log_is_searched_further_and_further_back_for_a_snapshot(
+async def test_log_start_searches_further_back_for_a_snapshot(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No dispatcher was at work while the api went on writing."""
+    """No dispatcher was active while the api went on writing."""
     monkeypatch.setattr(log_start, "RECENT", "1s")
     monkeypatch.setattr(log_start, "WINDOWS", (3, 10, 100))
     await write(vhost, *map(job, range(5)), snapshot(4), *map(job, range(5, 25)))
@@ -82,22 +82,22 @@ async def test_log_is_searched_further_and_further_back_for_a_snapshot(
     assert await start(vhost) == "first"
 
 
-async def test_what_was_written_just_now_is_read_though_it_is_settled(vhost: VirtualHost) -> None:
-    """An api whose link broke sends again what may have been sent a moment ago."""
+async def test_log_start_includes_recent_messages_that_are_settled(vhost: VirtualHost) -> None:
+    """After its link broke, an api publishes again what may just have been sent."""
     await write(vhost, *map(job, range(5)), snapshot(4))
     assert await start(vhost) == 0
 
 
-async def test_offset_beyond_the_end_of_the_log_is_not_believed(vhost: VirtualHost) -> None:
-    """The log was deleted and made anew, or somebody wrote what cannot be."""
+async def test_log_start_ignores_offset_beyond_end_of_log(vhost: VirtualHost) -> None:
+    """The log was deleted and declared again, or a writer wrote an impossible offset."""
     await write(vhost, job(1), snapshot(1_000_000))
     begin = await start(vhost)
     assert isinstance(begin, int)
     assert begin <= 1
 
 
-async def test_scan_ends_before_the_offset_it_was_given(vhost: VirtualHost) -> None:
-    """And what the caller raises ends it as well."""
+async def test_scan_ends_before_given_offset(vhost: VirtualHost) -> None:
+    """An exception of the caller ends it as well."""
     await write(vhost, *map(job, range(600)))
     seen: list[tuple[int, str]] = []
 
@@ -121,10 +121,10 @@ async def test_scan_ends_before_the_offset_it_was_given(vhost: VirtualHost) -> N
     assert told.reasons() == ["connected"]
 
 
-async def test_scan_of_what_is_not_there_says_so(
+async def test_scan_raises_if_messages_are_missing(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without end it would wait for what nobody writes."""
+    """Otherwise it would wait for messages that nobody writes."""
     monkeypatch.setattr("grid.amqp.scanner.SILENT_SECONDS", 0.2)
     await write(vhost, job(1))
     async with running(StreamScanner("log", [vhost.url("dispatcher")], Seen())) as scanner:

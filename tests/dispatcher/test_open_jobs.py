@@ -14,7 +14,7 @@ from grid.events import REQUEUED, Event, State
 MOST = 1_000
 
 
-def told(*events: Event, first: int = 0) -> OpenJobs:
+def open_jobs_of(*events: Event, first: int = 0) -> OpenJobs:
     """Return what follows from these events, each a message of its own."""
     jobs = OpenJobs()
     for offset, each in enumerate(events, first):
@@ -32,9 +32,9 @@ QUEUED, ASSIGNED = event(State.QUEUED), event(State.ASSIGNED)
 CHARGING, COMPLETED = event(State.CHARGING), event(State.COMPLETED)
 
 
-def test_job_is_open_from_its_acceptance_to_its_end() -> None:
-    """It waits, is assigned, begins, and is gone."""
-    jobs = told(QUEUED, first=7)
+def test_open_jobs_has_job_from_acceptance_to_end() -> None:
+    """It waits, is assigned, begins, and is removed."""
+    jobs = open_jobs_of(QUEUED, first=7)
     assert (jobs.waiting, jobs.offset("j")) == (1, 7)
     jobs.take(ASSIGNED, 8)
     assert (jobs.waiting, jobs.assigned(), jobs.offset("j")) == (0, {"s1": ["j"]}, 7)
@@ -46,23 +46,23 @@ def test_job_is_open_from_its_acceptance_to_its_end() -> None:
 
 
 @given(st.permutations([QUEUED, ASSIGNED, CHARGING, COMPLETED]))
-def test_an_end_ends_whatever_is_read_after_it(events: list[Event]) -> None:
-    """An api writes that a job was accepted for as long as the log does not take it."""
-    jobs = told(*events)
+def test_open_jobs_ignores_events_read_after_the_end(events: list[Event]) -> None:
+    """An api tries to write that a job was accepted until the log takes it, perhaps late."""
+    jobs = open_jobs_of(*events)
     assert (jobs.waiting, jobs.assigned()) == (0, {})
 
 
 @given(st.permutations([QUEUED, ASSIGNED]))
-def test_a_job_is_assigned_in_either_order(events: list[Event]) -> None:
-    """And the offset of its record is known."""
-    jobs = told(*events)
+def test_open_jobs_assigns_job_in_either_order_of_events(events: list[Event]) -> None:
+    """The offset of its record is known as well."""
+    jobs = open_jobs_of(*events)
     assert (jobs.waiting, jobs.assigned()) == (0, {"s1": ["j"]})
     assert jobs.offset("j") == events.index(QUEUED)
 
 
-def test_parked_job_waits_again_once_it_is_replayed() -> None:
-    """How often, is known with it: else it would be taken for what was parked before."""
-    jobs = told(QUEUED, event(State.PARKED), QUEUED)
+def test_open_jobs_has_parked_job_waiting_once_replayed() -> None:
+    """With the number of its replays, which tells it from the job that was parked before."""
+    jobs = open_jobs_of(QUEUED, event(State.PARKED), QUEUED)
     assert jobs.waiting == 0
     jobs.take(event(State.QUEUED, replays=1), 3)
     assert (jobs.waiting, jobs.replays("j")) == (1, 1)
@@ -70,14 +70,14 @@ def test_parked_job_waits_again_once_it_is_replayed() -> None:
     assert (jobs.waiting, jobs.replays("j")) == (0, 0)
 
 
-def test_earlier_part_of_the_log_adds_what_was_open_then() -> None:
-    """Unless it was assigned, or has ended, since."""
-    earlier = told(
+def test_open_jobs_adds_jobs_open_in_earlier_part_of_log() -> None:
+    """Unless a job was assigned, or has ended, since."""
+    earlier = open_jobs_of(
         *(event(State.QUEUED, job) for job in ("a", "b", "c", "d")),
         event(State.ASSIGNED, "d"),
         event(State.QUEUED, "e", replays=2),
     )
-    jobs = told(
+    jobs = open_jobs_of(
         event(State.COMPLETED, "a"), event(State.ASSIGNED, "b"), event(State.QUEUED, "x"), first=50
     )
     assert not jobs.complete
@@ -103,11 +103,13 @@ MIXED = st.lists(
 
 
 @given(MIXED, st.data())
-def test_log_read_in_two_parts_tells_the_same(events: list[Event], data: st.DataObject) -> None:
-    """Wherever it is cut, and whichever part is read first."""
+def test_open_jobs_is_same_for_log_read_in_two_parts(
+    events: list[Event], data: st.DataObject
+) -> None:
+    """Wherever the log is cut, and whichever part is read first."""
     cut = data.draw(st.integers(0, len(events)))
-    whole, later = told(*events), told(*events[cut:], first=cut)
-    later.absorb(told(*events[:cut]))
+    whole, later = open_jobs_of(*events), open_jobs_of(*events[cut:], first=cut)
+    later.absorb(open_jobs_of(*events[:cut]))
     assert later.missing(0, (), (), MOST) == whole.missing(0, (), (), MOST)
     for job in "abc":
         for replays in (0, 1):
@@ -123,41 +125,43 @@ def test_log_read_in_two_parts_tells_the_same(events: list[Event], data: st.Data
 @pytest.mark.parametrize(
     ("before", "applies"), [([ASSIGNED], True), ([ASSIGNED, CHARGING], True), ([], False)]
 )
-def test_requeued_event_takes_back_what_its_writer_had_read(
+def test_open_jobs_applies_requeued_event_to_what_its_writer_had_read(
     before: list[Event],
     applies: bool,  # noqa: FBT001
 ) -> None:
     after = len(before) + 1
     requeued = kinds.requeued("j", 1.0, "s1", after)
-    jobs = told(QUEUED, *before, requeued)
+    jobs = open_jobs_of(QUEUED, *before, requeued)
     assert jobs.waiting == 1
-    late = told(QUEUED, *before, *([] if applies else [ASSIGNED]), ASSIGNED, requeued)
+    late = open_jobs_of(QUEUED, *before, *([] if applies else [ASSIGNED]), ASSIGNED, requeued)
     assert (late.waiting, late.substation("j")) == (0, "s1")
-    elsewhere = told(QUEUED, *before, event(State.ASSIGNED, substation="s2"), requeued)
+    elsewhere = open_jobs_of(QUEUED, *before, event(State.ASSIGNED, substation="s2"), requeued)
     assert elsewhere.substation("j") == "s2"
 
 
-def test_end_before_a_replay_that_is_told_late_ends_nothing() -> None:
-    """Whoever wrote it tries again until the log takes it."""
-    jobs = told(QUEUED, event(State.PARKED), event(State.QUEUED, replays=1), event(State.PARKED))
+def test_open_jobs_ignores_late_end_from_before_a_replay() -> None:
+    """Its writer tries again until the log takes it."""
+    jobs = open_jobs_of(
+        QUEUED, event(State.PARKED), event(State.QUEUED, replays=1), event(State.PARKED)
+    )
     assert jobs.waiting == 1
     assert not jobs.has_ended("j", 1)
 
 
-def test_job_put_aside_before_it_was_asked_for_anew_is_open() -> None:
-    """Its sender has mended it; the same request told again is over."""
+def test_open_jobs_has_job_that_was_requested_anew_after_parking() -> None:
+    """Its sender has corrected it; the same request read again stays ended."""
     asked = [Event(State.QUEUED, at, "j", detail={"requested_at": at}) for at in (1.0, 100.0)]
     parked = Event(State.PARKED, 50.0, "j")
-    jobs = told(asked[0], parked, asked[0])
+    jobs = open_jobs_of(asked[0], parked, asked[0])
     assert jobs.waiting == 0
     jobs.take(asked[1], 3)
     assert jobs.waiting == 1
     assert not jobs.has_ended("j", 0, 100.0)
 
 
-def test_missing_are_the_oldest_that_no_queue_has_room_for() -> None:
-    """Queues are served in order: what is left in them is what came last."""
-    jobs = told(*(event(State.QUEUED, str(number)) for number in range(10)))
+def test_open_jobs_reports_oldest_jobs_as_missing() -> None:
+    """Queues are served in order, so the newest are still in them."""
+    jobs = open_jobs_of(*(event(State.QUEUED, str(number)) for number in range(10)))
     assert jobs.missing(10, (), (), MOST) == []
     assert jobs.missing(7, (), (), MOST) == ["0", "1", "2"]
     assert jobs.missing(7, (), (), 2) == ["0", "1"]
@@ -169,9 +173,9 @@ def test_missing_are_the_oldest_that_no_queue_has_room_for() -> None:
     assert jobs.missing(0, {str(number) for number in range(10)}, ["9"], MOST) == []
 
 
-def test_requeued_job_waits_again_under_its_old_record() -> None:
+def test_open_jobs_keeps_record_of_requeued_job() -> None:
     """It was assigned to a substation that does not have it."""
-    jobs = told(QUEUED, ASSIGNED)
+    jobs = open_jobs_of(QUEUED, ASSIGNED)
     assert jobs.substation("j") == "s1"
     jobs.requeue("j", "s1")
     assert (jobs.waiting, jobs.substation("j"), jobs.offset("j")) == (1, "", 0)
@@ -179,9 +183,9 @@ def test_requeued_job_waits_again_under_its_old_record() -> None:
     assert jobs.waiting == 0
 
 
-def test_job_is_overtaken_by_one_that_was_sent_there_later() -> None:
-    """Not by one that was sent before it, or elsewhere, nor once it was sent there again."""
-    jobs = told(*(event(State.ASSIGNED, job) for job in ("a", "b", "c")))
+def test_open_jobs_says_which_job_was_overtaken() -> None:
+    """Not by a job sent before it or elsewhere, nor once it was sent there again."""
+    jobs = open_jobs_of(*(event(State.ASSIGNED, job) for job in ("a", "b", "c")))
     jobs.take(event(State.ASSIGNED, "d", "s2"), 3)
     jobs.take(event(State.CHARGING, "d", "s2"), 4)
     jobs.take(event(State.CHARGING, "a"), 5)
@@ -192,11 +196,11 @@ def test_job_is_overtaken_by_one_that_was_sent_there_later() -> None:
     assert not jobs.is_overtaken("b")
 
 
-def test_only_ends_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And those not before the earlier part of the log was added."""
+def test_open_jobs_forgets_only_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those only after the earlier part of the log was added."""
     monkeypatch.setattr(open_jobs, "ENDS_REMEMBERED", 2)
-    jobs = told(*(event(State.COMPLETED, str(number)) for number in range(6)))
-    jobs.absorb(told(*(event(State.QUEUED, str(number)) for number in range(6))))
+    jobs = open_jobs_of(*(event(State.COMPLETED, str(number)) for number in range(6)))
+    jobs.absorb(open_jobs_of(*(event(State.QUEUED, str(number)) for number in range(6))))
     assert jobs.waiting == 0
     jobs.take(event(State.COMPLETED, "6"), 6)
     jobs.take(event(State.QUEUED, "6"), 7)

@@ -11,22 +11,22 @@ from dispatcher.overdue import OVERDUE_SECONDS
 from grid.amqp import Outcome
 from grid.events import Event, State
 from grid.topology import SUBSTATIONS_EXCHANGE
-from tests.dispatcher.harness import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Harness, body, confirming
 from tests.fake_broker import turns
 
 
-class Sent:
+class SentJobs:
     """A dispatcher that has sent jobs, and what it can know about them."""
 
     def __init__(self, *ids: str, names: tuple[str, ...] = ("s1",)) -> None:
         self.log_is_read = True
         self.takes_jobs = True
-        self.bench = Bench(confirming(), *names, reads_log=True)
+        self.harness = Harness(confirming(), *names, reads_log=True)
         self._task = asyncio.create_task(
-            self.bench.shell.run(self._read_log, self._read_log, self._takes_jobs)
+            self.harness.shell.run(self._read_log, self._read_log, self._takes_jobs)
         )
         for each in ids:
-            self.bench.queue.bring(body(each), each)
+            self.harness.queue.bring(body(each), each)
 
     async def _read_log(self) -> None:
         if not self.log_is_read:
@@ -35,30 +35,30 @@ class Sent:
     async def _takes_jobs(self, _substation: str) -> bool:
         return self.takes_jobs
 
-    def hear(self, kind: State, job: str, substation: str = "s1") -> None:
+    def read_event(self, kind: State, job: str, substation: str = "s1") -> None:
         """Have the event log report something about a job."""
-        self.bench.index.apply(Event(kind, AT + 1, job, substation, 1))
+        self.harness.index.apply(Event(kind, AT + 1, job, substation, 1))
 
-    async def after(self, seconds: float) -> list[str]:
+    async def sent_after(self, seconds: float) -> list[str]:
         """Let time pass and look; return all jobs sent so far, in their order."""
         await turns()
-        self.bench.now += seconds
-        self.bench.shell.tick()
+        self.harness.now += seconds
+        self.harness.shell.tick()
         await turns()
-        publisher = self.bench.publisher
+        publisher = self.harness.publisher
         return [each.id or "" for each in publisher.to(SUBSTATIONS_EXCHANGE)]
 
 
-async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
+async def test_core_resends_job_that_does_not_begin_in_time() -> None:
     """It goes to the same substation, and its decision says why; others are not sent again."""
-    sent = Sent("j1", "j2", names=("s1", "s2"))
-    assert await sent.after(OVERDUE_SECONDS - 0.1) == ["j1", "j2"]
-    [where] = [each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[:1]]
-    sent.hear(State.CHARGING, "j2")
-    assert await sent.after(0.2) == ["j1", "j2", "j1"]
-    last = sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[-1]
+    sent = SentJobs("j1", "j2", names=("s1", "s2"))
+    assert await sent.sent_after(OVERDUE_SECONDS - 0.1) == ["j1", "j2"]
+    [where] = [each.key for each in sent.harness.publisher.to(SUBSTATIONS_EXCHANGE)[:1]]
+    sent.read_event(State.CHARGING, "j2")
+    assert await sent.sent_after(0.2) == ["j1", "j2", "j1"]
+    last = sent.harness.publisher.to(SUBSTATIONS_EXCHANGE)[-1]
     assert (last.key, last.body) == (where, body("j1"))
-    decision = sent.bench.publisher.events(State.ASSIGNED)[-1]
+    decision = sent.harness.publisher.events(State.ASSIGNED)[-1]
     assert (decision.job, decision.substation, decision.attempt) == ("j1", where, 2)
     assert decision.detail["reason"] == core.NOT_BEGUN
 
@@ -74,69 +74,69 @@ async def test_what_does_not_begin_in_time_is_sent_once_more() -> None:
         (State.ASSIGNED, "s2"),
     ],
 )
-async def test_what_was_heard_of_is_not_sent_once_more(kind: State, where: str) -> None:
+async def test_core_does_not_resend_job_that_the_log_reports_on(kind: State, where: str) -> None:
     """It has begun, has ended, or another dispatcher sent it elsewhere."""
-    sent = Sent("j1")
+    sent = SentJobs("j1")
     await turns()
-    sent.hear(kind, "j1", where)
-    assert await sent.after(1e6) == ["j1"]
+    sent.read_event(kind, "j1", where)
+    assert await sent.sent_after(1e6) == ["j1"]
 
 
-async def test_where_it_cannot_be_known_it_waits() -> None:
-    """While the state of the substation is unknown, and is sent once it is known."""
-    sent = Sent("j1")
+async def test_core_does_not_resend_while_substation_state_is_unknown() -> None:
+    """Once the state is known, the job is sent."""
+    sent = SentJobs("j1")
     sent.takes_jobs = False
     for _ in range(3):
-        assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+        assert await sent.sent_after(OVERDUE_SECONDS) == ["j1"]
     sent.takes_jobs = True
-    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1", "j1"]
 
 
-async def test_while_the_log_is_not_read_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_core_does_not_resend_while_log_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log may show that the job has begun."""
     monkeypatch.setattr(shell, "LOG_TIMEOUT", 0)
-    sent = Sent("j1")
+    sent = SentJobs("j1")
     sent.log_is_read = False
-    assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1"]
     sent.log_is_read = True
-    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1", "j1"]
 
 
-async def test_each_time_it_waits_twice_as_long() -> None:
+async def test_core_doubles_wait_before_each_resend() -> None:
     """If the log never shows a session, the substation must not get a copy every few seconds."""
-    sent = Sent("j1")
+    sent = SentJobs("j1")
     at = []
     for second in range(1, 1000):
-        before = len(sent.bench.publisher.to(SUBSTATIONS_EXCHANGE))
-        if len(await sent.after(1)) > before and before:
+        before = len(sent.harness.publisher.to(SUBSTATIONS_EXCHANGE))
+        if len(await sent.sent_after(1)) > before and before:
             at.append(second)
     assert at == [5, 15, 35, 75, 155, 315, 635, 955]
 
 
-async def test_what_is_in_hand_again_is_left_alone() -> None:
+async def test_core_does_not_resend_job_that_is_in_hand_again() -> None:
     """It was reclaimed from its substation meanwhile, and waits or is in flight elsewhere."""
-    sent = Sent("j1")
+    sent = SentJobs("j1")
     await turns()
-    sent.bench.lose("s1")
-    assert sent.bench.reclaim.bring("s1", body("j1"), "j1")
-    assert await sent.after(OVERDUE_SECONDS) == ["j1"]
+    sent.harness.fail_page("s1")
+    assert sent.harness.reclaim.deliver("s1", body("j1"), "j1")
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1"]
 
 
-async def test_what_is_refused_goes_nowhere_else_and_is_tried_again() -> None:
+async def test_core_resends_refused_job_only_to_same_substation() -> None:
     """Its substation may have it after all: a copy elsewhere would charge it twice."""
-    sent = Sent("j1", names=("s1", "s2"))
+    sent = SentJobs("j1", names=("s1", "s2"))
     await turns()
-    where = sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)[0].key
-    sent.bench.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.UNROUTABLE
-    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j1"]
-    assert sent.bench.missing[-1] == where
-    sent.bench.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.CONFIRMED
-    assert await sent.after(2 * OVERDUE_SECONDS) == ["j1", "j1", "j1"]
-    assert {each.key for each in sent.bench.publisher.to(SUBSTATIONS_EXCHANGE)} == {where}
+    where = sent.harness.publisher.to(SUBSTATIONS_EXCHANGE)[0].key
+    sent.harness.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.UNROUTABLE
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1", "j1"]
+    assert sent.harness.missing[-1] == where
+    sent.harness.publisher.automatic[SUBSTATIONS_EXCHANGE] = Outcome.CONFIRMED
+    assert await sent.sent_after(2 * OVERDUE_SECONDS) == ["j1", "j1", "j1"]
+    assert {each.key for each in sent.harness.publisher.to(SUBSTATIONS_EXCHANGE)} == {where}
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_overdue_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due first is forgotten first."""
     monkeypatch.setattr(overdue, "MAX_JOBS", 2)
-    sent = Sent("j1", "j2", "j3")
-    assert await sent.after(OVERDUE_SECONDS) == ["j1", "j2", "j3", "j2", "j3"]
+    sent = SentJobs("j1", "j2", "j3")
+    assert await sent.sent_after(OVERDUE_SECONDS) == ["j1", "j2", "j3", "j2", "j3"]

@@ -1,4 +1,4 @@
-"""What cannot be processed is put aside with the reason; it is there before anybody says so."""
+"""Messages that cannot be processed are parked with the reason, and recorded after that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grid.events import State
 from grid.messages import MAX_BODY_BYTES
 from grid.parking import REASON_HEADER
 from scheduling.impossible import NO_SUCH_SUBSTATION, TOO_POWERFUL
-from tests.dispatcher.harness import Bench, body, confirming
+from tests.dispatcher.harness import Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -34,206 +34,206 @@ def recording() -> FakePublisher:
         (b" " * (MAX_BODY_BYTES + 1), f"{MAX_BODY_BYTES + 1} bytes"),
     ],
 )
-async def test_what_cannot_be_processed_is_parked(text: bytes, why: str) -> None:
+async def test_core_parks_message_that_it_cannot_process(text: bytes, why: str) -> None:
     """It goes to charge.parked with the reason, and is acknowledged once it is there."""
-    bench = Bench(recording(), "s1")
-    bench.queue.bring(text, "bad")
+    harness = Harness(recording(), "s1")
+    harness.queue.bring(text, "bad")
     await turns()
-    (parked,) = bench.publisher.to(topology.PARKED)
+    (parked,) = harness.publisher.to(topology.PARKED)
     assert parked.body == text
-    assert why in bench.publisher.headers["bad"][REASON_HEADER]
-    assert bench.queue.acked == []
-    bench.publisher.answer(topology.PARKED)
+    assert why in harness.publisher.headers["bad"][REASON_HEADER]
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == [1]
-    (event,) = bench.publisher.events(State.PARKED)
+    assert harness.queue.acked == [1]
+    (event,) = harness.publisher.events(State.PARKED)
     assert event.job == "bad"
     assert why in event.reason
-    assert bench.count("parked_total", reason=MALFORMED) == 1
-    bench.queue.bring(body("good"), "good")
+    assert harness.count("parked_total", reason=MALFORMED) == 1
+    harness.queue.bring(body("good"), "good")
     await turns()
-    assert bench.publisher.routed() == [("good", "s1")]
+    assert harness.publisher.routed() == [("good", "s1")]
 
 
 @pytest.mark.parametrize("id", [None, "", "not an id", "x" * 65])
-async def test_what_is_parked_has_a_name(id: str | None) -> None:
+async def test_parked_message_has_an_id(id: str | None) -> None:
     """A message without a usable id is given one, so that the event log can name it."""
-    bench = Bench(confirming(), "s1")
-    bench.queue.bring(b"?", id)
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(b"?", id)
     await turns()
-    (event,) = bench.publisher.events(State.PARKED)
+    (event,) = harness.publisher.events(State.PARKED)
     assert event.job.startswith("unnamed-")
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
-async def test_parking_is_tried_again_until_it_is_confirmed() -> None:
-    """While charge.parked takes nothing, the message is neither lost nor acknowledged."""
-    bench = Bench(recording(), "s1")
-    bench.queue.bring(b"?", "bad")
+async def test_parking_is_retried_until_confirmed() -> None:
+    """While charge.parked refuses the message, it is neither lost nor acknowledged."""
+    harness = Harness(recording(), "s1")
+    harness.queue.bring(b"?", "bad")
     for _ in range(3):
-        bench.publisher.answer(topology.PARKED, Outcome.REFUSED)
+        harness.publisher.answer(topology.PARKED, Outcome.REFUSED)
         await turns()
-    assert len(bench.publisher.to(topology.PARKED)) == 4
-    assert bench.queue.acked == []
-    bench.publisher.answer(topology.PARKED)
+    assert len(harness.publisher.to(topology.PARKED)) == 4
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == [1]
+    assert harness.queue.acked == [1]
 
 
-async def test_parking_of_a_link_that_broke_acknowledges_nothing() -> None:
-    """A tag of an older link means another message now."""
-    bench = Bench(recording(), "s1")
-    bench.queue.bring(b"?", "bad")
-    bench.queue.break_link()
-    bench.queue.bring(body("j1"), "j1")  # it has the same tag
-    bench.publisher.answer(topology.PARKED)
+async def test_parking_acknowledges_nothing_after_its_link_broke() -> None:
+    """The delivery tag means another message on the new link."""
+    harness = Harness(recording(), "s1")
+    harness.queue.bring(b"?", "bad")
+    harness.queue.break_link()
+    harness.queue.bring(body("j1"), "j1")  # it has the same tag
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == []
+    assert harness.queue.acked == []
 
 
-async def test_nothing_is_on_record_as_parked_before_it_is_there() -> None:
-    """A request that comes again, and has ended by the log, is dropped: so it must be parked."""
-    bench = Bench(recording(), "s1")
-    bench.queue.bring(body("j1", "s9"), "j1")
+async def test_parking_is_recorded_only_after_message_is_parked() -> None:
+    """A redelivered request that the log has as parked is dropped, so it must be there."""
+    harness = Harness(recording(), "s1")
+    harness.queue.bring(body("j1", "s9"), "j1")
     await turns()
-    bench.tell(*bench.publisher.events())
-    bench.publisher.answer(topology.PARKED, Outcome.REFUSED)
-    bench.queue.break_link()
-    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    harness.read_events(*harness.publisher.events())
+    harness.publisher.answer(topology.PARKED, Outcome.REFUSED)
+    harness.queue.break_link()
+    harness.queue.bring(body("j1", "s9"), "j1", again=True)
     await turns()
-    assert bench.queue.acked == []
-    bench.publisher.answer(topology.PARKED)
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.PARKED)
     await turns()
-    assert bench.queue.acked == [1]
-    assert [each.kind for each in bench.publisher.events()] == [State.PARKED]
+    assert harness.queue.acked == [1]
+    assert [each.kind for each in harness.publisher.events()] == [State.PARKED]
 
 
-async def test_what_is_parked_is_acknowledged_once_that_is_on_record() -> None:
-    """Parked in the meantime, it is on record though the link broke, and known when it comes."""
-    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
-    bench.queue.bring(body("j1", "s9"), "j1")
+async def test_parked_message_is_acknowledged_once_recorded() -> None:
+    """If the link breaks meanwhile, it is recorded, and recognised when redelivered."""
+    harness = Harness(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    harness.queue.bring(body("j1", "s9"), "j1")
     await turns()
-    assert bench.queue.acked == []
-    bench.queue.break_link()
-    bench.publisher.answer(topology.EVENTS)
-    bench.tell(*bench.publisher.events())
-    bench.queue.bring(body("j1", "s9"), "j1", again=True)
+    assert harness.queue.acked == []
+    harness.queue.break_link()
+    harness.publisher.answer(topology.EVENTS)
+    harness.read_events(*harness.publisher.events())
+    harness.queue.bring(body("j1", "s9"), "j1", again=True)
     await turns()
-    assert bench.queue.acked == [1]
-    assert len(bench.publisher.to(topology.PARKED)) == 1
+    assert harness.queue.acked == [1]
+    assert len(harness.publisher.to(topology.PARKED)) == 1
 
 
-async def test_a_record_that_the_log_refuses_is_tried_again() -> None:
-    """Acknowledged without it, the job would have no end that anybody can read."""
-    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
-    bench.queue.bring(b"?", "bad")
+async def test_parking_record_is_retried_when_log_refuses_it() -> None:
+    """If it were acknowledged without it, the log would have no end of the job."""
+    harness = Harness(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    harness.queue.bring(b"?", "bad")
     await turns()
     for _ in range(3):
-        bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+        harness.publisher.answer(topology.EVENTS, Outcome.REFUSED)
         await turns()
-        assert bench.queue.acked == []
-    bench.publisher.answer(topology.EVENTS)
+        assert harness.queue.acked == []
+    harness.publisher.answer(topology.EVENTS)
     await turns()
-    assert bench.queue.acked == [1]
-    assert len(bench.publisher.to(topology.PARKED)) == 1
+    assert harness.queue.acked == [1]
+    assert len(harness.publisher.to(topology.PARKED)) == 1
 
 
-async def test_a_record_that_is_refused_after_the_link_broke_is_counted() -> None:
-    """RabbitMQ brings the message again, and it is parked again."""
-    bench = Bench(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
-    bench.queue.bring(b"?", "bad")
+async def test_parking_record_refused_after_link_broke_is_counted() -> None:
+    """RabbitMQ redelivers the message, and it is parked again."""
+    harness = Harness(FakePublisher(charge_parked=Outcome.CONFIRMED), "s1")
+    harness.queue.bring(b"?", "bad")
     await turns()
-    bench.queue.break_link()
-    bench.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    harness.queue.break_link()
+    harness.publisher.answer(topology.EVENTS, Outcome.REFUSED)
     await turns()
-    assert bench.publisher.waiting == []
-    assert bench.count("events_lost_total") == 1
+    assert harness.publisher.waiting == []
+    assert harness.count("events_lost_total") == 1
 
 
-async def test_substations_that_do_not_exist_are_a_reason_to_park() -> None:
-    """A request that names none of the substations there are could wait forever."""
-    bench = Bench(confirming(), "s1", "s2")
-    bench.queue.bring(body("j1", "s9", "s8"), "j1")
+async def test_core_parks_request_that_allows_no_existing_substation() -> None:
+    """It could wait for ever."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.queue.bring(body("j1", "s9", "s8"), "j1")
     await turns()
-    (event,) = bench.publisher.events()
+    (event,) = harness.publisher.events()
     assert (event.kind, event.job) == (State.PARKED, "j1")
     assert event.reason == f"{NO_SUCH_SUBSTATION}: s9, s8"
-    assert bench.count("parked_total", reason=NO_SUCH_SUBSTATION) == 1
-    assert bench.queue.acked == [1]
-    assert bench.publisher.routed() == []
-    bench.queue.bring(body("j2", "s9", "s2"), "j2")
+    assert harness.count("parked_total", reason=NO_SUCH_SUBSTATION) == 1
+    assert harness.queue.acked == [1]
+    assert harness.publisher.routed() == []
+    harness.queue.bring(body("j2", "s9", "s2"), "j2")
     await turns()
-    assert bench.publisher.routed() == [("j2", "s2")]
+    assert harness.publisher.routed() == [("j2", "s2")]
 
 
-async def test_a_reason_names_only_some_of_many_substations() -> None:
+async def test_parking_reason_names_only_some_of_many_substations() -> None:
     """A request may name a hundred, and its reason goes into a header."""
-    bench = Bench(confirming(), "s1")
-    bench.queue.bring(body("j1", *(f"x{number}" for number in range(100))), "j1")
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(body("j1", *(f"x{number}" for number in range(100))), "j1")
     await turns()
-    (event,) = bench.publisher.events()
+    (event,) = harness.publisher.events()
     assert event.reason == f"{NO_SUCH_SUBSTATION}: x0, x1, x2, x3, x4 and 95 more"
 
 
-async def test_before_the_substations_are_known_nothing_is_parked() -> None:
-    """A dispatcher that has not read its target file yet holds what names substations."""
-    bench = Bench(confirming())
-    bench.queue.bring(body("j1", "s1", requested_power_kw=300.0), "j1")
-    bench.shell.tick()
+async def test_core_parks_nothing_before_substations_are_known() -> None:
+    """Before its target file is read, the dispatcher holds requests that name substations."""
+    harness = Harness(confirming())
+    harness.queue.bring(body("j1", "s1", requested_power_kw=300.0), "j1")
+    harness.shell.tick()
     await turns()
-    assert bench.core.waiting == 1
-    bench.tracker.keep({"s1": None})
-    bench.arrive("s1", rated_power_kw=500.0)
+    assert harness.core.waiting == 1
+    harness.tracker.keep({"s1": None})
+    harness.arrive("s1", rated_power_kw=500.0)
     await turns()
-    assert bench.publisher.routed() == [("j1", "s1")]
+    assert harness.publisher.routed() == [("j1", "s1")]
 
 
-async def test_more_power_than_any_substation_has_is_a_reason_to_park() -> None:
-    """It could wait for ever; the reason names the largest rating that might have done."""
-    bench = Bench(confirming(), "s1", "s2")
-    bench.arrive("s1", rated_power_kw=100.0)
-    bench.arrive("s2", rated_power_kw=50.0)
-    bench.queue.bring(body("j1", requested_power_kw=150.0), "j1")
-    bench.queue.bring(body("j2", "s2", requested_power_kw=60.0), "j2")
+async def test_core_parks_request_for_more_power_than_any_substation_has() -> None:
+    """It could wait for ever; the reason names the largest rated power."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.arrive("s1", rated_power_kw=100.0)
+    harness.arrive("s2", rated_power_kw=50.0)
+    harness.queue.bring(body("j1", requested_power_kw=150.0), "j1")
+    harness.queue.bring(body("j2", "s2", requested_power_kw=60.0), "j2")
     await turns()
-    one, two = bench.publisher.events(State.PARKED)
+    one, two = harness.publisher.events(State.PARKED)
     assert one.reason == f"{TOO_POWERFUL}: 150 kW, the largest has 100 kW"
     assert two.reason == f"{TOO_POWERFUL}: 60 kW, the largest has 50 kW"
-    assert bench.count("parked_total", reason=TOO_POWERFUL) == 2
-    assert bench.queue.acked == [1, 2]
-    bench.queue.bring(body("j3", requested_power_kw=100.0), "j3")
-    bench.queue.bring(body("j4", "s2", requested_power_kw=50.0), "j4")
+    assert harness.count("parked_total", reason=TOO_POWERFUL) == 2
+    assert harness.queue.acked == [1, 2]
+    harness.queue.bring(body("j3", requested_power_kw=100.0), "j3")
+    harness.queue.bring(body("j4", "s2", requested_power_kw=50.0), "j4")
     await turns()
-    assert bench.publisher.routed() == [("j3", "s1"), ("j4", "s2")], "exactly that much fits"
+    assert harness.publisher.routed() == [("j3", "s1"), ("j4", "s2")], "exactly that much fits"
 
 
-async def test_a_rating_that_nobody_tells_may_be_enough() -> None:
-    """Nothing is parked for its power while one substation does not say what it is built for."""
-    bench = Bench(confirming(), "s1", "s2")
-    bench.arrive("s1", rated_power_kw=100.0)
-    bench.queue.bring(body("j1", requested_power_kw=150.0), "j1")
+async def test_core_parks_nothing_for_power_while_a_rated_power_is_unknown() -> None:
+    """The substation that does not report its rated power may have enough."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.arrive("s1", rated_power_kw=100.0)
+    harness.queue.bring(body("j1", requested_power_kw=150.0), "j1")
     await turns()
-    assert bench.publisher.routed() == [("j1", "s2")]
+    assert harness.publisher.routed() == [("j1", "s2")]
 
 
-async def test_what_waits_is_parked_when_its_substations_are_gone() -> None:
-    """A request that waits for a full substation must not wait for one that was taken away."""
-    bench = Bench(confirming(), "s1", "s2", connectors=1)
-    bench.arrive("s1", rated_power_kw=50.0)
-    bench.arrive("s2", rated_power_kw=400.0)
-    bench.read("s2", load=1)
-    bench.queue.bring(body("named", "s2"), "named")
-    bench.queue.bring(body("strong", requested_power_kw=300.0), "strong")
-    bench.shell.tick()
+async def test_core_parks_waiting_request_when_its_substations_are_gone() -> None:
+    """It waited for a full substation, which was removed from the target file."""
+    harness = Harness(confirming(), "s1", "s2", connectors=1)
+    harness.arrive("s1", rated_power_kw=50.0)
+    harness.arrive("s2", rated_power_kw=400.0)
+    harness.read("s2", load=1)
+    harness.queue.bring(body("named", "s2"), "named")
+    harness.queue.bring(body("strong", requested_power_kw=300.0), "strong")
+    harness.shell.tick()
     await turns()
-    assert bench.core.waiting == 2
-    bench.tracker.keep({"s1": None})
-    bench.shell.tick()
+    assert harness.core.waiting == 2
+    harness.tracker.keep({"s1": None})
+    harness.shell.tick()
     await turns()
-    reasons = {each.job: each.reason for each in bench.publisher.events(State.PARKED)}
+    reasons = {each.job: each.reason for each in harness.publisher.events(State.PARKED)}
     assert reasons == {
         "named": f"{NO_SUCH_SUBSTATION}: s2",
         "strong": f"{TOO_POWERFUL}: 300 kW, the largest has 50 kW",
     }
-    assert bench.queue.acked == [1, 2]
-    assert bench.core.waiting == 0
+    assert harness.queue.acked == [1, 2]
+    assert harness.core.waiting == 0

@@ -39,7 +39,7 @@ def test_policy_is_found_by_its_name(name: str) -> None:
     assert list(POLICIES) == ["least-loaded", "most-headroom"]
 
 
-def test_policy_of_ones_own_is_found_by_its_import_path() -> None:
+def test_policy_of_another_package_is_found_by_its_import_path() -> None:
     """A depot adds a policy without a change to the project."""
     assert policy(f"{__name__}.First").name == "first"
 
@@ -56,8 +56,8 @@ def test_policy_of_ones_own_is_found_by_its_import_path() -> None:
         (".", ["'.'", "cannot be made"]),
     ],
 )
-def test_policy_that_cannot_be_had_is_refused_with_the_reason(name: str, words: list[str]) -> None:
-    """The error names the value, and what would be taken."""
+def test_policy_that_cannot_be_made_is_refused_with_the_reason(name: str, words: list[str]) -> None:
+    """The error names the value, and what is allowed."""
     with pytest.raises(ConfigurationError) as refused:
         policy(name)
     assert all(each in str(refused.value) for each in words)

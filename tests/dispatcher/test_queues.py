@@ -57,7 +57,7 @@ class FakeDeclarer:
         return self.states[key]
 
 
-class Bench:
+class QueueKeeperHarness:
     """A keeper of some substations' queues, with a clock that a test controls."""
 
     def __init__(self, declarer: FakeDeclarer, *names: str) -> None:
@@ -114,40 +114,42 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(queues, name, 0)
 
 
-async def test_one_queue_that_cannot_be_had_does_not_stop_the_others() -> None:
+async def test_queue_keeper_goes_on_when_one_queue_cannot_be_declared() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
-    bench = Bench(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
-    for name in bench.tracker.substations:
-        bench.keeper.missing(name)
-        bench.tracker.read(name, Reading(0, counts=COUNTS), 1.0)
-    await bench.run()
-    assert {"s1", "s3"} <= set(bench.hurried)
+    harness = QueueKeeperHarness(
+        FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3"
+    )
+    for name in harness.tracker.substations:
+        harness.keeper.missing(name)
+        harness.tracker.read(name, Reading(0, counts=COUNTS), 1.0)
+    await harness.run()
+    assert {"s1", "s3"} <= set(harness.hurried)
     for name in ("s1", "s3"):
-        bench.tracker.read(name, Reading(0, counts=COUNTS), 6.0)
-        assert bench.reason_against(name) is None
-    assert "of another kind" in str(bench.reason_against("s2"))
+        harness.tracker.read(name, Reading(0, counts=COUNTS), 6.0)
+        assert harness.reason_against(name) is None
+    assert "of another kind" in str(harness.reason_against("s2"))
 
 
-async def test_a_queue_that_can_be_had_again_is() -> None:
-    """A missing queue is tried until it is there, and then no longer."""
+async def test_queue_keeper_declares_missing_queue_until_it_is_there() -> None:
+    """It tries again until the queue is there, and then no longer."""
     declarer = FakeDeclarer()
-    bench = Bench(declarer, "s1")
-    bench.keeper.missing("s1")
-    await bench.run()
+    harness = QueueKeeperHarness(declarer, "s1")
+    harness.keeper.missing("s1")
+    await harness.run()
     assert len(declarer.asked) > 1
     declarer.states["s1"] = QueueState(0, 1)
-    bench.anchor("s1")
-    await bench.run()
+    harness.anchor("s1")
+    await harness.run()
     before = len(declarer.asked)
-    await bench.run()
+    await harness.run()
     assert len(declarer.asked) == before
 
 
 async def test_queue_keeper_declares_a_queue_once_and_then_only_looks_at_it() -> None:
     """To declare and bind a queue costs RabbitMQ four times as much as to look at it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    bench = Bench(declarer, "s1")
-    await bench.asked_in(10)
+    harness = QueueKeeperHarness(declarer, "s1")
+    await harness.asked_in(10)
     assert len(declarer.asked) >= 10
     assert declarer.declared == ["s1"]
 
@@ -155,182 +157,182 @@ async def test_queue_keeper_declares_a_queue_once_and_then_only_looks_at_it() ->
 async def test_queue_keeper_declares_a_queue_again_when_it_is_gone() -> None:
     """An operator may have deleted it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    bench = Bench(declarer, "s1")
-    await bench.asked_in(2)
+    harness = QueueKeeperHarness(declarer, "s1")
+    await harness.asked_in(2)
     declarer.gone.add("s1")
-    await bench.asked_in(2)
+    await harness.asked_in(2)
     assert declarer.declared == ["s1", "s1"]
-    assert bench.keeper.state("s1") == QueueState(0, 0)
+    assert harness.keeper.state("s1") == QueueState(0, 0)
 
 
 async def test_queue_keeper_binds_a_queue_again_when_a_job_was_returned() -> None:
     """The queue is there, but a message was returned: its binding is missing."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    bench = Bench(declarer, "s1")
-    await bench.asked_in(2)
-    bench.keeper.missing("s1")
-    await bench.asked_in(2)
+    harness = QueueKeeperHarness(declarer, "s1")
+    await harness.asked_in(2)
+    harness.keeper.missing("s1")
+    await harness.asked_in(2)
     assert declarer.declared == ["s1", "s1"]
 
 
-async def test_a_page_with_only_a_load_is_completed_by_its_queue() -> None:
+async def test_queue_keeper_adds_queue_depth_to_page_with_only_a_load() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
-    bench = Bench(declarer, "s1")
-    bench.tracker.read("s1", Reading(2), 1.0)
-    await bench.run()
-    assert bench.tracker.substations["s1"].load == 6
-    assert bench.reason_against("s1") is None
+    harness = QueueKeeperHarness(declarer, "s1")
+    harness.tracker.read("s1", Reading(2), 1.0)
+    await harness.run()
+    assert harness.tracker.substations["s1"].load == 6
+    assert harness.reason_against("s1") is None
     for state, reason in ((QueueState(4, 0), NO_CONSUMER), (QueueState(0, 1), None)):
         declarer.states["s1"] = state
-        bench.now += queues.POLL_SECONDS
-        await bench.run()
-        assert bench.reason_against("s1") == reason
+        harness.now += queues.POLL_SECONDS
+        await harness.run()
+        assert harness.reason_against("s1") == reason
 
 
-async def test_consumers_reach_the_ledger_whether_there_are_counters_or_not() -> None:
+async def test_queue_keeper_reports_consumers_with_and_without_counters() -> None:
     """A living substation that does not consume from its queue gets no jobs."""
-    bench = Bench(FakeDeclarer(s1=QueueState(7, 0)), "s1")
-    bench.anchor("s1")
-    bench.now += queues.POLL_SECONDS
-    await bench.run()
-    assert bench.tracker.substations["s1"].consumers == 0
-    assert bench.reason_against("s1") == NO_CONSUMER
-    assert bench.tracker.substations["s1"].load == 0, "its counters tell that"
+    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(7, 0)), "s1")
+    harness.anchor("s1")
+    harness.now += queues.POLL_SECONDS
+    await harness.run()
+    assert harness.tracker.substations["s1"].consumers == 0
+    assert harness.reason_against("s1") == NO_CONSUMER
+    assert harness.tracker.substations["s1"].load == 0, "its counters tell that"
 
 
-async def test_a_depth_is_asked_for_only_while_nothing_is_on_its_way() -> None:
+async def test_queue_keeper_reads_depth_only_while_nothing_is_in_flight() -> None:
     """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
-    bench = Bench(FakeDeclarer(s1=QueueState(2, 1)), "s1")
-    bench.tracker.read("s1", Reading(0, counts=COUNTS), bench.now)
-    bench.under_way["s1"] = 1
-    await bench.run()
-    assert bench.hurried == []
-    bench.under_way["s1"] = 0
-    await bench.run()
-    assert bench.hurried == ["s1"], "once: its page completes it"
-    bench.tracker.read("s1", Reading(0, counts=COUNTS), bench.now)
-    assert bench.tracker.substations["s1"].load == 2
+    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(2, 1)), "s1")
+    harness.tracker.read("s1", Reading(0, counts=COUNTS), harness.now)
+    harness.under_way["s1"] = 1
+    await harness.run()
+    assert harness.hurried == []
+    harness.under_way["s1"] = 0
+    await harness.run()
+    assert harness.hurried == ["s1"], "once: its page completes it"
+    harness.tracker.read("s1", Reading(0, counts=COUNTS), harness.now)
+    assert harness.tracker.substations["s1"].load == 2
 
 
-async def test_a_state_is_known_until_it_cannot_be_had() -> None:
+async def test_queue_keeper_forgets_state_of_queue_that_it_cannot_read() -> None:
     """The last state of a queue that cannot be looked at must not count as current."""
     declarer = FakeDeclarer(s1=QueueState(3, 1))
-    bench = Bench(declarer, "s1")
-    assert bench.keeper.state("s1") is None
-    await bench.run()
-    assert bench.keeper.state("s1") == QueueState(3, 1)
+    harness = QueueKeeperHarness(declarer, "s1")
+    assert harness.keeper.state("s1") is None
+    await harness.run()
+    assert harness.keeper.state("s1") == QueueState(3, 1)
     declarer.states.clear()
-    bench.now += queues.POLL_SECONDS
-    await bench.run()
-    assert bench.keeper.state("s1") is None
+    harness.now += queues.POLL_SECONDS
+    await harness.run()
+    assert harness.keeper.state("s1") is None
 
 
-async def test_a_substation_that_left_is_let_go() -> None:
-    """Its queue is looked at until it was empty for long, since a job may be requeued there."""
+async def test_queue_keeper_forgets_substation_that_left() -> None:
+    """Its queue is watched until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
-    bench = Bench(declarer, "s1", "s2", "s3")
-    bench.keeper.missing("s3")
-    await bench.run()
-    bench.tracker.keep({"s1": None})
-    await bench.run()
+    harness = QueueKeeperHarness(declarer, "s1", "s2", "s3")
+    harness.keeper.missing("s3")
+    await harness.run()
+    harness.tracker.keep({"s1": None})
+    await harness.run()
     declarer.asked.clear()
-    bench.now += queues.POLL_SECONDS
-    await bench.run()
+    harness.now += queues.POLL_SECONDS
+    await harness.run()
     assert set(declarer.asked) == {"s1", "s2"}
-    assert bench.keeper.state("s2") == QueueState(3, 0)
-    assert set(bench.tracker.readable(bench.now)) == {"s1", "s2", "s3"}
+    assert harness.keeper.state("s2") == QueueState(3, 0)
+    assert set(harness.tracker.readable(harness.now)) == {"s1", "s2", "s3"}
     declarer.states["s2"] = QueueState(0, 0)
-    bench.held.add("s2")
+    harness.held.add("s2")
     for former in ({"s2", "s3"}, {"s2", "s3"}):
-        bench.now += queues.EMPTY_SECONDS
-        await bench.run()
-        assert bench.tracker.former == former, "what was taken from it is in hand"
-    bench.held.clear()
+        harness.now += queues.EMPTY_SECONDS
+        await harness.run()
+        assert harness.tracker.former == former, "what was taken from it is in hand"
+    harness.held.clear()
     for former in ({"s2", "s3"}, {"s3"}):
-        assert bench.tracker.former == {"s2", "s3"}
-        bench.now += queues.EMPTY_SECONDS
-        await bench.run()
-        assert bench.tracker.former == former
-    assert bench.keeper.state("s2") is None
+        assert harness.tracker.former == {"s2", "s3"}
+        harness.now += queues.EMPTY_SECONDS
+        await harness.run()
+        assert harness.tracker.former == former
+    assert harness.keeper.state("s2") is None
 
 
-async def test_dispatcher_makes_no_queue_for_a_name_out_of_a_snapshot() -> None:
+async def test_queue_keeper_declares_no_queue_for_name_in_a_snapshot() -> None:
     """Only names in the target file get queues; another name without a queue is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
-    bench = Bench(declarer, "s1")
-    bench.keeper.missing("s1")
-    bench.tracker.recall({"s2", *declarer.gone})
-    await bench.run(3_000)
+    harness = QueueKeeperHarness(declarer, "s1")
+    harness.keeper.missing("s1")
+    harness.tracker.recall({"s2", *declarer.gone})
+    await harness.run(3_000)
     assert set(declarer.declared) == {"s1"}
-    assert bench.tracker.former == {"s2"}, "its queue is there"
+    assert harness.tracker.former == {"s2"}, "its queue is there"
 
 
-async def test_dispatcher_keeps_a_missing_queue_s_name_while_its_jobs_are_in_hand() -> None:
+async def test_queue_keeper_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
     """Jobs that were reclaimed from a queue that is gone still have to be sent elsewhere."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.gone = {"s2"}
-    bench = Bench(declarer, "s1")
-    bench.held.add("s2")
-    bench.tracker.recall({"s2"})
-    await bench.run()
-    assert bench.tracker.former == {"s2"}
+    harness = QueueKeeperHarness(declarer, "s1")
+    harness.held.add("s2")
+    harness.tracker.recall({"s2"})
+    await harness.run()
+    assert harness.tracker.former == {"s2"}
 
 
-async def test_a_substation_that_left_is_not_forgotten_over_an_error() -> None:
+async def test_queue_keeper_keeps_substation_that_left_through_an_error() -> None:
     """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
-    bench = Bench(declarer, "s1", "s2")
-    bench.tracker.keep({"s1": None})
-    await bench.run()
-    asked = await bench.asked_in(2 * queues.GONE_SECONDS)
+    harness = QueueKeeperHarness(declarer, "s1", "s2")
+    harness.tracker.keep({"s1": None})
+    await harness.run()
+    asked = await harness.asked_in(2 * queues.GONE_SECONDS)
     assert asked["s2"] == 2
     assert asked["s1"] == 2 * queues.GONE_SECONDS / queues.POLL_SECONDS
     declarer.states["s2"] = QueueState(3, 0)
-    bench.now += queues.GONE_SECONDS
-    await bench.run()
-    assert bench.keeper.state("s2") == QueueState(3, 0)
+    harness.now += queues.GONE_SECONDS
+    await harness.run()
+    assert harness.keeper.state("s2") == QueueState(3, 0)
 
 
-async def test_only_those_that_need_it_are_looked_at_often() -> None:
+async def test_queue_keeper_watches_only_some_queues_often() -> None:
     """Dead substations, and those without consumer or counters: twice a second; others less."""
     names = [f"s{number:03}" for number in range(100)]
     declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
-    bench = Bench(declarer, *names)
+    harness = QueueKeeperHarness(declarer, *names)
     for name in names[3:]:
-        bench.anchor(name)
-    bench.anchor("s000")
-    bench.tracker.fail("s000", "away", bench.now)
-    bench.anchor("s001")
+        harness.anchor(name)
+    harness.anchor("s000")
+    harness.tracker.fail("s000", "away", harness.now)
+    harness.anchor("s001")
     declarer.states["s001"] = QueueState(0, 0)
-    bench.tracker.read("s002", Reading(0), bench.now)
-    await bench.run(500)
-    asked = await bench.asked_in(6.0)
+    harness.tracker.read("s002", Reading(0), harness.now)
+    await harness.run(500)
+    asked = await harness.asked_in(6.0)
     needy = {"s000", "s001", "s002"}
     assert {asked[name] for name in needy} == {12}
     assert {asked[name] for name in names if name not in needy} == {3}
 
 
-async def test_few_are_looked_at_no_more_often_than_those_that_need_it() -> None:
+async def test_queue_keeper_watches_few_queues_twice_a_second_at_most() -> None:
     """Twice a second is the most for any queue."""
-    bench = Bench(FakeDeclarer(s1=QueueState(0, 1)), "s1")
-    bench.anchor("s1")
-    await bench.run()
-    assert await bench.asked_in(4.0) == {"s1": 8}
+    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
+    harness.anchor("s1")
+    await harness.run()
+    assert await harness.asked_in(4.0) == {"s1": 8}
 
 
-async def test_nothing_is_asked_while_the_link_is_down() -> None:
+async def test_queue_keeper_waits_while_link_is_down() -> None:
     """A broker that is away does not make a substation ineligible."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.up.clear()
-    bench = Bench(declarer, "s1")
-    await bench.run()
+    harness = QueueKeeperHarness(declarer, "s1")
+    await harness.run()
     assert declarer.asked == []
-    assert bench.tracker.substations["s1"].refusal is None
+    assert harness.tracker.substations["s1"].refusal is None
 
 
-async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw() -> None:
+async def test_queue_keeper_goes_on_after_unforeseen_error_of_one_queue() -> None:
     """It makes the substation ineligible, with the reason, until a look at its queue succeeds."""
 
     class Failing(FakeDeclarer):
@@ -343,18 +345,18 @@ async def test_queue_keeper_goes_on_when_one_queue_has_an_error_nobody_foresaw()
             return found
 
     declarer = Failing(a=QueueState(0, 1), b=QueueState(3, 1))
-    bench = Bench(declarer, "a", "b")
+    harness = QueueKeeperHarness(declarer, "a", "b")
     for name in "ab":
-        bench.tracker.read(name, Reading(0, counts=COUNTS), bench.now)
-        bench.keeper.missing(name)
-    task = asyncio.create_task(bench.keeper.run())
+        harness.tracker.read(name, Reading(0, counts=COUNTS), harness.now)
+        harness.keeper.missing(name)
+    task = asyncio.create_task(harness.keeper.run())
     await turns(100)
-    assert bench.reason_against("a") == "KeyError: 'some mistake'"
-    assert bench.keeper.state("b") == QueueState(3, 1)
-    assert bench.hurried == ["b"]
+    assert harness.reason_against("a") == "KeyError: 'some mistake'"
+    assert harness.keeper.state("b") == QueueState(3, 1)
+    assert harness.hurried == ["b"]
     declarer.wrong = False
     await turns(100)
-    assert bench.keeper.state("a") == QueueState(0, 1)
-    assert bench.hurried == ["b", "a"]
+    assert harness.keeper.state("a") == QueueState(0, 1)
+    assert harness.hurried == ["b", "a"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Taking jobs back from the queues of a real RabbitMQ."""
+"""Reclaiming jobs from the queues of a real RabbitMQ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
 from tests.broker import VirtualHost
-from tests.dispatcher.reclaim_harness import Bench, FakeWork
+from tests.dispatcher.reclaim_harness import FakeWork, ReclaimHarness
 from tests.grid import links
 from tests.grid.gate import gate
 from tests.grid.links import Seen, eventually, running, waits_in
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("quick_reclaim")
 
 
 @pytest.mark.integration
-async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
+async def test_reclaimer_with_a_broker_neither_loses_jobs_nor_takes_a_workers(
     vhost: VirtualHost,
 ) -> None:
-    """Jobs come back when the link is cut before they are safe, and are gone once they are."""
+    """Jobs return when the link is cut before they are safe, and are gone once they are."""
     queue = topology.substation_queue("substation1")
     handed: list[Delivery] = []
 
@@ -49,14 +49,14 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
         taker = Taker("taker", [way.url], Seen())
-        bench = Bench("substation1", "substation2")
-        bench.reachable["substation1"] = False
-        bench.on_reclaim = reclaim
+        harness = ReclaimHarness("substation1", "substation2")
+        harness.reachable["substation1"] = False
+        harness.on_reclaim = reclaim
         reclaimer = Reclaimer(
             taker,
             FailureDetector(0.0),
-            bench.hand,
-            FakeWork(bench),
+            harness.hand,
+            FakeWork(harness),
             look=lambda _: seen[0] if seen else None,
             is_active=lambda: True,
             now=asyncio.get_running_loop().time,
@@ -65,14 +65,14 @@ async def test_with_a_real_broker_no_job_is_lost_or_taken_from_a_worker(
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
             async with running(taker, taker.run(lost=reclaimer.on_link_lost)):
                 work = asyncio.gather(reclaimer.run(), watch())
-                await eventually(lambda: len(handed) == 2, "the others are taken back")
+                await eventually(lambda: len(handed) == 2, "the others are reclaimed")
                 assert [each.id for each in handed] == ["a", "b"]
                 await way.reopen()
                 await eventually(lambda: len(handed) == 4, "they come again")
                 assert all(each.redelivered for each in handed[2:])
                 for each in handed:
                     each.ack()
-                assert not bench.hand.holds("substation1")
+                assert not harness.hand.holds("substation1")
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
             await waits_in(declarer, queue, 0)

@@ -32,7 +32,7 @@ def accepted(job: str) -> Event:
     return Event(State.QUEUED, 1_000.0, job, detail=fields)
 
 
-class Bench:
+class ReconcilerHarness:
     """A reconciler among queues, an event log and a dispatcher that are all scripted."""
 
     def __init__(self, *told: Event) -> None:
@@ -118,7 +118,7 @@ class Bench:
         for offset, event in unread:
             self.jobs.take(event, offset)
 
-    async def after(self, seconds: float) -> list[str]:
+    async def published_after(self, seconds: float) -> list[str]:
         """Look at once and after a while; return the jobs published so far."""
         await self.look_for_missing()
         self.now += seconds
@@ -136,257 +136,265 @@ class Bench:
         return self.registry.get_sample_value("dispatcher_reconciled_jobs_total", labels) or 0.0
 
 
-def of(jobs: Iterable[str]) -> list[Event]:
+def records_of(jobs: Iterable[str]) -> list[Event]:
     """Return the records of several requests."""
     return [accepted(job) for job in jobs]
 
 
-async def test_requests_that_stay_missing_are_published_as_they_were() -> None:
+async def test_reconciler_publishes_missing_requests_unchanged() -> None:
     """With the same ids, order and fields."""
-    bench = Bench(*of("abc"))
-    assert await bench.after(MISSING_SECONDS - 1) == []
-    assert await bench.after(1) == ["a", "b", "c"]
-    [first, *_] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
+    harness = ReconcilerHarness(*records_of("abc"))
+    assert await harness.published_after(MISSING_SECONDS - 1) == []
+    assert await harness.published_after(1) == ["a", "b", "c"]
+    [first, *_] = harness.publisher.to(topology.REQUESTS_EXCHANGE)
     assert messages.decode(first.body) == ChargeRequest("a", 1_000.0, priority=3)
     assert (first.key, first.priority) == (REQUESTS, 3)
-    assert bench.counted("published") == 3
-    bench.depths[REQUESTS] = 3
-    assert await bench.after(60) == ["a", "b", "c"]
+    assert harness.counted("published") == 3
+    harness.depths[REQUESTS] = 3
+    assert await harness.published_after(60) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("queue", [REQUESTS, topology.DEAD])
-async def test_requests_in_a_queue_are_left_alone(queue: str) -> None:
-    """Both those to be delivered and those to be parked; if one is missing, it is the oldest."""
-    bench = Bench(*of("abc"))
-    bench.depths[queue] = 3
-    assert await bench.after(60) == []
-    assert bench.log_read == 0
-    bench.depths[queue] = 2
-    assert await bench.after(MISSING_SECONDS) == ["a"]
+async def test_reconciler_leaves_requests_in_a_queue_alone(queue: str) -> None:
+    """Waiting or to be parked, they are not missing; if one is missing, it is the oldest."""
+    harness = ReconcilerHarness(*records_of("abc"))
+    harness.depths[queue] = 3
+    assert await harness.published_after(60) == []
+    assert harness.log_read == 0
+    harness.depths[queue] = 2
+    assert await harness.published_after(MISSING_SECONDS) == ["a"]
 
 
-async def test_requests_in_hand_are_left_alone() -> None:
+async def test_reconciler_leaves_requests_in_hand_alone() -> None:
     """Also unacknowledged ones of unknown id: they are being parked."""
-    bench = Bench(*of("abc"))
-    bench.hands = JobsInHand({"a", "b"}, 1)
-    assert await bench.after(60) == []
-    bench.hands = JobsInHand({"a", "b"}, 0)
-    assert await bench.after(MISSING_SECONDS) == ["c"]
+    harness = ReconcilerHarness(*records_of("abc"))
+    harness.hands = JobsInHand({"a", "b"}, 1)
+    assert await harness.published_after(60) == []
+    harness.hands = JobsInHand({"a", "b"}, 0)
+    assert await harness.published_after(MISSING_SECONDS) == ["c"]
 
 
-async def test_request_that_is_missing_for_a_moment_is_left_alone() -> None:
-    """It may be on its way from RabbitMQ to the dispatcher."""
-    bench = Bench(*of("abc"))
+async def test_reconciler_leaves_briefly_missing_request_alone() -> None:
+    """It may be in flight from RabbitMQ to the dispatcher."""
+    harness = ReconcilerHarness(*records_of("abc"))
     for depth in (2, 3) * 10:
-        bench.depths[REQUESTS] = depth
-        assert await bench.after(MISSING_SECONDS / 3) == []
+        harness.depths[REQUESTS] = depth
+        assert await harness.published_after(MISSING_SECONDS / 3) == []
 
 
-async def test_no_more_are_published_than_were_ever_found_missing_together() -> None:
-    """At each look, other requests may be on their way, so the smallest number missing counts."""
-    bench = Bench(*of("abcdef"))
+async def test_reconciler_publishes_no_more_than_were_missing_together() -> None:
+    """At each look other requests may be in flight, so the smallest number missing counts."""
+    harness = ReconcilerHarness(*records_of("abcdef"))
     for depth in (4, 2, 5, 3):
-        bench.depths[REQUESTS] = depth
-        await bench.after(MISSING_SECONDS / 8)
-    bench.depths[REQUESTS] = 2
-    assert await bench.after(MISSING_SECONDS) == ["a"]
+        harness.depths[REQUESTS] = depth
+        await harness.published_after(MISSING_SECONDS / 8)
+    harness.depths[REQUESTS] = 2
+    assert await harness.published_after(MISSING_SECONDS) == ["a"]
 
 
-async def test_nothing_is_published_while_the_queue_is_missing() -> None:
+async def test_reconciler_publishes_nothing_while_queue_is_missing() -> None:
     """It could not be routed; the time counts from when the queue is back."""
-    bench = Bench(*of("ab"))
-    bench.depths[REQUESTS] = None
-    assert await bench.after(60) == []
-    bench.depths[REQUESTS] = 0
-    assert await bench.after(MISSING_SECONDS - 1) == []
-    assert await bench.after(1) == ["a", "b"]
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.depths[REQUESTS] = None
+    assert await harness.published_after(60) == []
+    harness.depths[REQUESTS] = 0
+    assert await harness.published_after(MISSING_SECONDS - 1) == []
+    assert await harness.published_after(1) == ["a", "b"]
 
 
-async def test_only_who_is_at_work_and_knows_the_whole_log_publishes() -> None:
+async def test_reconciler_publishes_only_when_active_and_log_is_complete() -> None:
     """A standby does not know what the active dispatcher has not acknowledged."""
-    bench = Bench(*of("ab"))
-    bench.is_active = False
-    assert await bench.after(60) == []
-    later = Bench()
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.is_active = False
+    assert await harness.published_after(60) == []
+    later = ReconcilerHarness()
     later.jobs = OpenJobs()
     assert not later.jobs.complete
-    assert await later.after(60) == []
+    assert await later.published_after(60) == []
 
 
-async def test_log_is_read_up_to_the_present_before_anything_is_missing() -> None:
+async def test_reconciler_reads_log_to_its_end_before_anything_is_missing() -> None:
     """Another dispatcher may have decided on it, or it may have ended."""
-    bench = Bench(*of("ab"))
+    harness = ReconcilerHarness(*records_of("ab"))
 
     async def read_log() -> None:
-        bench.jobs.take(Event(State.ASSIGNED, 1.0, "a", "s1"), 2)
+        harness.jobs.take(Event(State.ASSIGNED, 1.0, "a", "s1"), 2)
 
-    bench.read_log = read_log  # type: ignore[method-assign]
-    assert await bench.after(MISSING_SECONDS) == ["b"]
+    harness.read_log = read_log  # type: ignore[method-assign]
+    assert await harness.published_after(MISSING_SECONDS) == ["b"]
 
 
-async def test_job_whose_substation_is_gone_is_published_with_where_it_was() -> None:
-    """So that a dispatcher which remembers it there does not take it for a copy; only once."""
-    bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
-    assert await bench.after(60) == []
-    bench.where["s1"] = Whereabouts.GONE
-    bench.own.add("b")
-    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
-    headers = [each.headers or {} for each in bench.publisher.sent]
+async def test_reconciler_publishes_job_of_gone_substation_with_its_origin() -> None:
+    """A dispatcher that remembers it there must not drop it as a copy. It is published once."""
+    harness = ReconcilerHarness(
+        *records_of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab")
+    )
+    assert await harness.published_after(60) == []
+    harness.where["s1"] = Whereabouts.GONE
+    harness.own.add("b")
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b"]
+    headers = [each.headers or {} for each in harness.publisher.sent]
     assert {each[RECLAIMED_HEADER] for each in headers} == {"s1"}
     assert all(each[COPY_HEADER] for each in headers)
-    bench.depths[REQUESTS] = 2
-    assert await bench.after(60) == ["a", "b"]
-    assert bench.again == []
+    harness.depths[REQUESTS] = 2
+    assert await harness.published_after(60) == ["a", "b"]
+    assert harness.again == []
 
 
-async def test_job_of_a_substation_at_work_is_sent_there_once_more() -> None:
+async def test_reconciler_resends_job_to_substation_at_work() -> None:
     """A substation that has it knows it by its id; a job sent by this dispatcher waits longer."""
-    bench = Bench(*of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab"))
-    bench.where["s1"] = Whereabouts.NOT_BROUGHT
-    bench.own.add("b")
-    assert await bench.after(MISSING_SECONDS) == []
-    assert bench.again == [("a", "s1", 0)]
-    bench.own.add("a")
-    await bench.after(OWN_SECONDS)
-    assert ("b", "s1", 0) in bench.again
+    harness = ReconcilerHarness(
+        *records_of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab")
+    )
+    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.own.add("b")
+    assert await harness.published_after(MISSING_SECONDS) == []
+    assert harness.again == [("a", "s1", 0)]
+    harness.own.add("a")
+    await harness.published_after(OWN_SECONDS)
+    assert ("b", "s1", 0) in harness.again
 
 
-async def test_job_that_others_have_overtaken_is_sent_once_more() -> None:
-    """A job that never comes, though later ones do, is not in its substation's queue."""
+async def test_reconciler_resends_job_that_was_overtaken() -> None:
+    """If later jobs have begun and it has not, it is not in its substation's queue."""
     assigned = [Event(State.ASSIGNED, 1.0, job, "s1") for job in "abc"]
-    bench = Bench(*of("abc"), *assigned)
-    bench.where["s1"] = Whereabouts.SERVED
-    await bench.after(MISSING_SECONDS)
-    assert bench.again == []
-    bench.jobs.take(Event(State.CHARGING, 1.0, "b", "s1"), 6)
-    await bench.after(MISSING_SECONDS)
-    assert bench.again == [("a", "s1", 0)]
+    harness = ReconcilerHarness(*records_of("abc"), *assigned)
+    harness.where["s1"] = Whereabouts.SERVED
+    await harness.published_after(MISSING_SECONDS)
+    assert harness.again == []
+    harness.jobs.take(Event(State.CHARGING, 1.0, "b", "s1"), 6)
+    await harness.published_after(MISSING_SECONDS)
+    assert harness.again == [("a", "s1", 0)]
 
 
-async def test_job_without_a_record_is_left_to_who_sent_it() -> None:
+async def test_reconciler_leaves_job_without_record_to_its_sender() -> None:
     """It was published without the api, so only its sender knows what it asks for."""
-    bench = Bench(Event(State.ASSIGNED, 1.0, "a", "s1"))
-    bench.where["s1"] = Whereabouts.NOT_BROUGHT
-    assert await bench.after(60) == []
-    assert (bench.again, bench.counted("record lost")) == ([], 0)
+    harness = ReconcilerHarness(Event(State.ASSIGNED, 1.0, "a", "s1"))
+    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    assert await harness.published_after(60) == []
+    assert (harness.again, harness.counted("record lost")) == ([], 0)
 
 
-async def test_queue_without_a_leader_is_not_taken_for_empty() -> None:
+async def test_reconciler_does_not_take_leaderless_queue_for_empty() -> None:
     """RabbitMQ then reports neither its messages nor its consumers."""
-    bench = Bench(*of("ab"))
-    bench.consumers = 0
-    assert await bench.after(60) == []
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.consumers = 0
+    assert await harness.published_after(60) == []
 
 
-async def test_who_may_not_be_the_one_at_work_publishes_only_if_nobody_else_consumes() -> None:
+async def test_reconciler_publishes_when_disputed_only_without_other_consumers() -> None:
     """Another dispatcher that hangs keeps its unacknowledged requests until RabbitMQ's timeout."""
-    bench = Bench(*of("ab"))
-    bench.consumers, bench.is_undisputed = 2, False
-    assert await bench.after(60) == []
-    bench.consumers = 1
-    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
-    other = Bench(*of("ab"))
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.consumers, harness.is_undisputed = 2, False
+    assert await harness.published_after(60) == []
+    harness.consumers = 1
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b"]
+    other = ReconcilerHarness(*records_of("ab"))
     other.consumers = 2
-    assert await other.after(MISSING_SECONDS) == ["a", "b"]
+    assert await other.published_after(MISSING_SECONDS) == ["a", "b"]
 
 
-async def test_dead_letters_that_are_being_parked_here_are_counted() -> None:
+async def test_reconciler_counts_dead_letters_being_parked() -> None:
     """They are in no queue, and will be parked."""
-    bench = Bench(*of("ab"))
-    bench.dead_letters = 2
-    assert await bench.after(60) == []
-    assert bench.publisher.sent == []
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.dead_letters = 2
+    assert await harness.published_after(60) == []
+    assert harness.publisher.sent == []
 
 
-async def test_log_that_was_made_anew_is_searched_from_its_start() -> None:
+async def test_reconciler_searches_recreated_log_from_its_start() -> None:
     """The positions of records in the old log mean nothing in the new one."""
-    bench = Bench(*of("ab"))
-    bench.log = of("b")
-    bench.jobs.take(accepted("b"), 90)
-    bench.jobs.take(accepted("c"), 0)
-    assert await bench.after(MISSING_SECONDS) == ["b"]
-    assert bench.counted("record lost") == 2
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.log = records_of("b")
+    harness.jobs.take(accepted("b"), 90)
+    harness.jobs.take(accepted("c"), 0)
+    assert await harness.published_after(MISSING_SECONDS) == ["b"]
+    assert harness.counted("record lost") == 2
 
 
-async def test_jobs_requeued_by_another_dispatcher_are_not_sent_where_they_were() -> None:
-    """That dispatcher reclaimed them from there, and published them to the queue again."""
-    bench = Bench(
+async def test_reconciler_does_not_resend_jobs_that_were_requeued_elsewhere() -> None:
+    """Another dispatcher reclaimed them, and published them to the queue again."""
+    harness = ReconcilerHarness(
         accepted("a"), Event(State.ASSIGNED, 1.0, "a", "s1"), Event(REQUEUED, 2.0, "a", "s1")
     )
-    bench.where["s1"] = Whereabouts.NOT_BROUGHT
-    bench.depths[REQUESTS] = 1
-    assert await bench.after(60) == []
-    assert bench.again == []
+    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.depths[REQUESTS] = 1
+    assert await harness.published_after(60) == []
+    assert harness.again == []
 
 
-async def test_job_that_has_begun_is_left_to_its_substation() -> None:
+async def test_reconciler_leaves_begun_job_to_its_substation() -> None:
     """Its session is in progress, or its substation has to begin it again."""
-    bench = Bench(accepted("a"), *(Event(k, 1.0, "a", "s1") for k in ("assigned", "charging")))
-    bench.where["s1"] = Whereabouts.GONE
-    assert await bench.after(60) == []
+    harness = ReconcilerHarness(
+        accepted("a"), *(Event(k, 1.0, "a", "s1") for k in ("assigned", "charging"))
+    )
+    harness.where["s1"] = Whereabouts.GONE
+    assert await harness.published_after(60) == []
 
 
-async def test_replayed_job_is_published_as_replayed() -> None:
+async def test_reconciler_publishes_replayed_job_as_replayed() -> None:
     """Its request is in an older record than that of the replay."""
     replayed = Event(State.QUEUED, 1_100.0, "a", detail=parking.noted(2))
-    bench = Bench(accepted("a"), Event(State.PARKED, 1_050.0, "a"), replayed)
-    assert await bench.after(MISSING_SECONDS) == ["a"]
-    [sent] = bench.publisher.to(topology.REQUESTS_EXCHANGE)
+    harness = ReconcilerHarness(accepted("a"), Event(State.PARKED, 1_050.0, "a"), replayed)
+    assert await harness.published_after(MISSING_SECONDS) == ["a"]
+    [sent] = harness.publisher.to(topology.REQUESTS_EXCHANGE)
     assert parking.replays(sent.headers or {}) == 2
     assert messages.decode(sent.body).priority == 3
 
 
-async def test_job_whose_record_is_gone_is_named_and_given_up(
+async def test_reconciler_logs_and_drops_job_whose_record_is_gone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The log is bounded by size and age, so nothing says any more what it asked for."""
-    bench = Bench(*of("ab"))
-    bench.log[0] = accepted("other")
-    assert await bench.after(MISSING_SECONDS) == ["b"]
+    """The log is bounded by size and age, so the request cannot be read any more."""
+    harness = ReconcilerHarness(*records_of("ab"))
+    harness.log[0] = accepted("other")
+    assert await harness.published_after(MISSING_SECONDS) == ["b"]
     assert "job a is in no queue" in caplog.text
-    assert bench.counted("record lost") == 1
-    assert bench.jobs.offset("a") is None
+    assert harness.counted("record lost") == 1
+    assert harness.jobs.offset("a") is None
 
 
-async def test_request_that_rabbitmq_does_not_take_is_tried_again() -> None:
+async def test_reconciler_retries_request_that_rabbitmq_refuses() -> None:
     """The queue is at its limit, or missing again."""
-    bench = Bench(*of("a"))
-    bench.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.REFUSED
-    assert await bench.after(MISSING_SECONDS) == ["a"]
-    assert bench.counted("published") == 0
-    bench.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
-    assert await bench.after(MISSING_SECONDS) == ["a", "a"]
-    assert bench.counted("published") == 1
+    harness = ReconcilerHarness(*records_of("a"))
+    harness.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.REFUSED
+    assert await harness.published_after(MISSING_SECONDS) == ["a"]
+    assert harness.counted("published") == 0
+    harness.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "a"]
+    assert harness.counted("published") == 1
 
 
-async def test_many_are_published_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch is confirmed before the next one is published."""
-    monkeypatch.setattr(reconcile, "BATCH", 2)
-    bench = Bench(*of("abcde"))
-    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
-    assert bench.counted("published") == 5
-
-
-async def test_what_was_published_again_counts_as_the_newest(
+async def test_reconciler_publishes_many_requests_in_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is then at the queue's end, so what is missing later are other requests."""
+    """A batch is confirmed before the next one is published."""
+    monkeypatch.setattr(reconcile, "BATCH", 2)
+    harness = ReconcilerHarness(*records_of("abcde"))
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
+    assert harness.counted("published") == 5
+
+
+async def test_reconciler_counts_republished_request_as_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is then at the queue's end, so later the other requests are missing first."""
     monkeypatch.setattr(reconcile, "MAX_SUSPECTS", 2)
-    bench = Bench(*of("abcde"))
-    assert await bench.after(MISSING_SECONDS) == ["a", "b"]
-    bench.depths[REQUESTS] = 2
-    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d"]
-    bench.depths[REQUESTS] = 4
-    assert await bench.after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
+    harness = ReconcilerHarness(*records_of("abcde"))
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b"]
+    harness.depths[REQUESTS] = 2
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b", "c", "d"]
+    harness.depths[REQUESTS] = 4
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "b", "c", "d", "e"]
 
 
-async def test_broker_that_is_away_is_told_and_waited_for() -> None:
+async def test_reconciler_logs_unavailable_broker_and_goes_on() -> None:
     """Without RabbitMQ nothing is known about the queues."""
-    bench = Bench(*of("a"))
+    harness = ReconcilerHarness(*records_of("a"))
 
     async def fail(_: str) -> QueueState | None:
         raise BrokerUnavailable("away")
 
-    bench.look = fail  # type: ignore[method-assign, assignment]
+    harness.look = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(BrokerUnavailable):
-        await bench.look_for_missing()
+        await harness.look_for_missing()

@@ -1,4 +1,4 @@
-"""The dispatcher's snapshots, written on changes, and its log, which has each problem once."""
+"""The dispatcher's snapshots, written on changes, and its log, with each problem once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grid.controls import Availability, Control
 from grid.events import SUBSTATIONS
 from scheduling.explain import RESERVED, Candidate
 from scheduling.load_tracker import DRAINED, NO_BASELINE
-from tests.dispatcher.harness import AT, Bench, confirming
+from tests.dispatcher.harness import AT, Harness, confirming
 from tests.fake_broker import FakePublisher, turns
 
 STALE = "its load was read {} s ago: that is too old"
@@ -45,7 +45,7 @@ def candidate(
     )
 
 
-class Lines(logging.Handler):
+class LogLines(logging.Handler):
     """A handler that keeps what is logged, in order."""
 
     def __init__(self) -> None:
@@ -58,9 +58,9 @@ class Lines(logging.Handler):
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def lines() -> Iterator[list[str]]:
     """Yield the lines of the dispatcher's log."""
-    log, handler = logging.getLogger(report.__name__), Lines()
+    log, handler = logging.getLogger(report.__name__), LogLines()
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -69,67 +69,71 @@ def said() -> Iterator[list[str]]:
     log.setLevel(before)
 
 
-def test_a_problem_is_said_once_and_once_when_it_is_over(said: list[str]) -> None:
+def test_announcer_logs_problem_once_and_its_end_once(lines: list[str]) -> None:
     """A log that repeats itself every quarter of a second cannot be read."""
     announcer = Announcer()
     for problem in (None, None, "away", "away", None, None, "away"):
         announcer.look([candidate(problem)], blind=False)
-    assert said == [
-        "WARNING nothing goes to s1: away",
-        "INFO s1 can be chosen again",
-        "WARNING nothing goes to s1: away",
+    assert lines == [
+        "WARNING substation s1 is not eligible: away",
+        "INFO substation s1 is eligible again",
+        "WARNING substation s1 is not eligible: away",
     ]
 
 
-def test_that_one_is_kept_for_a_request_is_said(said: list[str]) -> None:
+def test_announcer_logs_reserved_substation(lines: list[str]) -> None:
     """Otherwise it would be unclear why nothing goes where there is capacity."""
     announcer = Announcer()
     for reserved in (False, True, True, False):
         announcer.look([candidate(reserved=reserved)], blind=False)
-    assert said == [f"INFO nothing goes to s1: {RESERVED}", "INFO s1 can be chosen again"]
+    assert lines == [
+        f"INFO substation s1 is not eligible: {RESERVED}",
+        "INFO substation s1 is eligible again",
+    ]
 
 
-def test_figures_in_a_reason_do_not_repeat_it_but_another_reason_is_said(said: list[str]) -> None:
+def test_announcer_logs_new_reason_but_not_new_figures(lines: list[str]) -> None:
     """The age of a load grows with each look; a page that is gone is another reason."""
     announcer = Announcer()
     for problem in (STALE.format(2.1), STALE.format(12), "its page is gone"):
         announcer.look([candidate(problem)], blind=False)
-    assert said == [
-        f"WARNING nothing goes to s1: {STALE.format(2.1)}",
-        "WARNING nothing goes to s1: its page is gone",
+    assert lines == [
+        f"WARNING substation s1 is not eligible: {STALE.format(2.1)}",
+        "WARNING substation s1 is not eligible: its page is gone",
     ]
 
 
-def test_each_substation_is_said_for_itself(said: list[str]) -> None:
+def test_announcer_logs_each_substation_separately(lines: list[str]) -> None:
     """A substation's line does not depend on the lines of another."""
     announcer = Announcer()
     announcer.look([candidate("away", "s1"), candidate("away", "s2")], blind=False)
     announcer.look([candidate(None, "s1"), candidate("away", "s2")], blind=False)
-    assert said[2:] == ["INFO s1 can be chosen again"]
+    assert lines[2:] == ["INFO substation s1 is eligible again"]
 
 
-def test_what_passes_within_moments_is_not_said(said: list[str]) -> None:
-    """A queue that is asked for its depth is not a problem, nor is the end of that."""
+def test_announcer_does_not_log_missing_baseline(lines: list[str]) -> None:
+    """It lasts for moments, while the depth of the queue is read."""
     announcer = Announcer()
     for problem in (NO_BASELINE, None, "away", NO_BASELINE, "away", NO_BASELINE, None):
         announcer.look([candidate(problem)], blind=False)
-    assert said == ["WARNING nothing goes to s1: away", "INFO s1 can be chosen again"]
+    assert lines == [
+        "WARNING substation s1 is not eligible: away",
+        "INFO substation s1 is eligible again",
+    ]
 
 
-def test_that_no_gauge_is_current_is_said_once_and_when_it_is_over(said: list[str]) -> None:
-    """Only the ledger decides then, which an operator should look into."""
+def test_announcer_logs_once_that_no_gauge_is_current(lines: list[str]) -> None:
+    """The load tracker alone decides then, which an operator should look into."""
     announcer = Announcer()
     for blind in (False, True, True, False, False):
         announcer.look([], blind=blind)
-    assert said == [
+    assert lines == [
         "ERROR no substation's gauges are current: the load tracker alone decides",
         "INFO gauges are current again",
     ]
 
 
-async def test_the_announcer_looks_again_and_again(
-    said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_announcer_looks_regularly(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Problems are found without an event that causes a look."""
     monkeypatch.setattr(report, "CHECK_INTERVAL", 0)
     problems: list[str | None] = [None]
@@ -138,26 +142,26 @@ async def test_the_announcer_looks_again_and_again(
     problems[0] = "away"
     await turns()
     task.cancel()
-    assert said == ["WARNING nothing goes to s1: away"]
+    assert lines == ["WARNING substation s1 is not eligible: away"]
 
 
 class OverError(Exception):
     """The scripted looks are used up."""
 
 
-def snapshots(bench: Bench, look: Callable[[], list[Candidate]]) -> Snapshots:
+def snapshots(harness: Harness, look: Callable[[], list[Candidate]]) -> Snapshots:
     """Make a writer of snapshots of what ``look`` returns."""
     return Snapshots(
         look,
-        bench.tracker.former,
-        bench.writer,
-        bench.standby,
-        unsettled_since=bench.unsettled_since,
-        clock=lambda: bench.at,
+        harness.tracker.former,
+        harness.writer,
+        harness.standby,
+        unsettled_since=harness.unsettled_since,
+        clock=lambda: harness.at,
     )
 
 
-async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
+async def written(harness: Harness, *seen: list[Candidate]) -> list[dict[str, Any]]:
     """Show these looks, one an interval; return the details of the snapshots written."""
     looks = iter(seen)
 
@@ -167,9 +171,9 @@ async def written(bench: Bench, *seen: list[Candidate]) -> list[dict[str, Any]]:
         return found
 
     with pytest.raises(OverError):
-        await snapshots(bench, look).publish()
+        await snapshots(harness, look).publish()
     await turns()
-    return [dict(each.detail) for each in bench.publisher.events(SUBSTATIONS)]
+    return [dict(each.detail) for each in harness.publisher.events(SUBSTATIONS)]
 
 
 @pytest.fixture
@@ -178,15 +182,15 @@ def _no_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_has_a_row_for_each_substation() -> None:
-    """It names its writer, and each substation's load, state, limit, and why it is ineligible."""
-    bench = Bench(confirming())
-    bench.tracker.keep({"s1": None, "s2": None})
-    bench.arrive("s1", rated_power_kw=100.0)
-    bench.arrive("s2")
-    bench.tracker.control("s2", Control("s2", Availability.DRAINING, 4, 1))
-    bench.tracker.dispatch("s1", bench.now, 11.0)
-    (detail,) = await written(bench, bench.core.candidates(bench.now))
+async def test_snapshot_has_a_row_for_each_substation() -> None:
+    """It names its writer, and each substation's load, state, limit, and why it is not eligible."""
+    harness = Harness(confirming())
+    harness.tracker.keep({"s1": None, "s2": None})
+    harness.arrive("s1", rated_power_kw=100.0)
+    harness.arrive("s2")
+    harness.tracker.control("s2", Control("s2", Availability.DRAINING, 4, 1))
+    harness.tracker.dispatch("s1", harness.now, 11.0)
+    (detail,) = await written(harness, harness.core.candidates(harness.now))
     assert detail["dispatcher"] == "this"
     one, two = detail["substations"]
     assert (one["substation"], one["state"], one["limit"]) == ("s1", "available", None)
@@ -195,69 +199,69 @@ async def test_a_snapshot_has_a_row_for_each_substation() -> None:
     assert (two["substation"], two["state"], two["limit"]) == ("s2", "draining", 4)
     assert (two["eligible"], two["reason"]) == (False, DRAINED)
     assert detail["former"] == []
-    (event,) = bench.publisher.events(SUBSTATIONS)
+    (event,) = harness.publisher.events(SUBSTATIONS)
     assert event.at == AT
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_is_written_when_something_has_changed() -> None:
-    """A gauge's age always changes, which does not count; its problem does."""
-    bench = Bench(confirming())
+async def test_snapshot_is_written_when_something_has_changed() -> None:
+    """A gauge's age always changes, and does not count; its problem does."""
+    harness = Harness(confirming())
     older = candidate()._replace(gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
-    assert len(await written(bench, *looks)) == 2
+    assert len(await written(harness, *looks)) == 2
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_names_those_that_left() -> None:
-    """Jobs may still be in their queues when this dispatcher ends: the next one must look there."""
-    bench = Bench(confirming())
-    bench.tracker.recall(["s9", "s8"])
-    (detail,) = await written(bench, [candidate()])
+async def test_snapshot_names_substations_that_left() -> None:
+    """Jobs may be left in their queues when this dispatcher ends: the next one must look there."""
+    harness = Harness(confirming())
+    harness.tracker.recall(["s9", "s8"])
+    (detail,) = await written(harness, [candidate()])
     assert detail["former"] == ["s8", "s9"]
-    next_one = Bench(FakePublisher(), "s9")
-    next_one.tell(*bench.publisher.events(SUBSTATIONS))
+    next_one = Harness(FakePublisher(), "s9")
+    next_one.read_events(*harness.publisher.events(SUBSTATIONS))
     assert next_one.tracker.former == {"s1", "s8"}
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_a_snapshot_is_written_now_and_then_though_nothing_changes() -> None:
-    """A reader that starts in the middle of the log needs one, and a sign that the writer lives."""
-    bench = Bench(confirming())
-    assert len(await written(bench, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
+async def test_snapshot_is_written_regularly_without_changes() -> None:
+    """A reader that starts in the middle of the log needs one, and a sign that its writer lives."""
+    harness = Harness(confirming())
+    assert len(await written(harness, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
 
 
 @pytest.mark.usefixtures("_no_periods")
-async def test_no_snapshot_is_kept_for_later_and_none_written_while_standing_by() -> None:
+async def test_snapshot_is_not_written_while_disconnected_or_on_standby() -> None:
     """An old snapshot is useless, and that of a dispatcher without requests is wrong."""
-    bench = Bench(confirming())
-    bench.publisher.up.clear()
-    assert await written(bench, [candidate()], [candidate("away")]) == []
-    bench.publisher.up.set()
-    bench.standby.heard("other")
-    assert await written(bench, [candidate()]) == []
-    bench.standby.on_delivery()
-    assert len(await written(bench, [candidate()])) == 1
+    harness = Harness(confirming())
+    harness.publisher.up.clear()
+    assert await written(harness, [candidate()], [candidate("away")]) == []
+    harness.publisher.up.set()
+    harness.standby.heard("other")
+    assert await written(harness, [candidate()]) == []
+    harness.standby.on_delivery()
+    assert len(await written(harness, [candidate()])) == 1
 
 
-async def test_the_last_word_of_a_dispatcher_lets_another_speak_at_once() -> None:
+async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
     """One that starts later, or is on standby, need not wait for its next snapshot."""
-    bench, starting, standby = (Bench(confirming(), "s1") for _ in range(3))
-    bench.standby.name = "the one that ends"
-    ending = snapshots(bench, lambda: bench.core.candidates(bench.now))
+    harness, starting, standby = (Harness(confirming(), "s1") for _ in range(3))
+    harness.standby.name = "the one that ends"
+    ending = snapshots(harness, lambda: harness.core.candidates(harness.now))
     ending.take_leave()
     await turns()
-    (last,) = bench.publisher.events(SUBSTATIONS)
+    (last,) = harness.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
     before = structs.replace(last, detail={**last.detail, "leaves": False})
     await standby.catch_up()
     for one in (starting, standby):
-        one.tell(before)
+        one.read_events(before)
         assert one.standby.is_standby
-        one.tell(last)
+        one.read_events(last)
         assert not one.standby.is_standby
     assert standby.standby.on_delivery(), "it takes over all the same"
-    assert bench.standby.is_standby, "it says nothing more"
+    assert harness.standby.is_standby, "it says nothing more"
     ending.take_leave()
     await turns()
-    assert len(bench.publisher.events(SUBSTATIONS)) == 1
+    assert len(harness.publisher.events(SUBSTATIONS)) == 1

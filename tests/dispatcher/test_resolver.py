@@ -1,4 +1,4 @@
-"""Names are looked up apart from all else, and answers are kept."""
+"""Names are looked up without blocking anything else, and answers are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = Address(socket.AF_INET, 0, "127.0.0.1")
 THERE = Address(socket.AF_INET6, 0, "::1")
 
 
-class Names:
+class FakeLookUp:
     """A look-up with set answers: addresses, an error, or nothing until ``over`` is set."""
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Names:
 
 
 @contextmanager
-def names(**answers: list[Address] | Exception | None) -> Iterator[Names]:
+def names(**answers: list[Address] | Exception | None) -> Iterator[FakeLookUp]:
     """Have these names; whatever hangs ends with the test."""
-    found = Names()
+    found = FakeLookUp()
     found.answers.update(answers)
     try:
         yield found
@@ -76,8 +76,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_resolver_gives_every_address_with_its_port() -> None:
-    """As aiohttp wants them."""
+async def test_resolver_returns_every_address_with_its_port() -> None:
+    """In the form that aiohttp expects."""
     with names(depot=[HERE, THERE]) as look_up:
         found = await Resolver(TIMEOUT_SECONDS, look_up).resolve("depot", 9100, socket.AF_UNSPEC)
     assert [(each["host"], each["port"], each["family"]) for each in found] == [
@@ -86,8 +86,8 @@ async def test_resolver_gives_every_address_with_its_port() -> None:
     ]
 
 
-async def test_resolver_asks_once_for_many_and_keeps_the_answer() -> None:
-    """Whoever asks while an answer is on its way has the same one."""
+async def test_resolver_looks_name_up_once_for_many_callers() -> None:
+    """All who ask while a look-up is in progress get the same answer, which is kept."""
     with names(depot=[HERE]) as look_up:
         resolver = Resolver(TIMEOUT_SECONDS, look_up)
         await asyncio.gather(*(hosts(resolver, "depot") for _ in range(50)))
@@ -145,10 +145,10 @@ async def test_resolver_uses_an_answer_for_a_while_when_the_name_fails_later(
         ([], "it has no address"),
     ],
 )
-async def test_resolver_tells_a_failure_as_that_name_s_own(
+async def test_resolver_raises_oserror_for_the_name_that_fails(
     error: Exception | list[Address], words: str
 ) -> None:
-    """Whatever the look-up raises is an ``OSError`` over this name, asked for again later."""
+    """Whatever the look-up raises becomes an ``OSError`` of this name, which is asked for again."""
     with names(depot=error, other=[HERE]) as look_up:
         resolver = Resolver(TIMEOUT_SECONDS, look_up)
         for _ in range(3):
@@ -158,8 +158,8 @@ async def test_resolver_tells_a_failure_as_that_name_s_own(
     assert look_up.asked == ["depot", "other"]
 
 
-async def test_resolver_waits_for_a_name_no_longer_than_its_patience() -> None:
-    """An answer that comes later is there for whoever asks then."""
+async def test_resolver_waits_no_longer_than_its_timeout() -> None:
+    """An answer that comes later is there for the next caller."""
     with names(slow=None) as look_up:
         resolver = Resolver(0.02, look_up)
         for _ in range(3):
@@ -171,8 +171,8 @@ async def test_resolver_waits_for_a_name_no_longer_than_its_patience() -> None:
     assert look_up.asked == ["slow"]
 
 
-async def test_resolver_has_a_bounded_number_of_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others have their turn later; a name that is known is known meanwhile."""
+async def test_resolver_bounds_the_number_of_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other names wait for their turn; a name that is known stays known meanwhile."""
     monkeypatch.setattr(module, "MAX_LOOK_UPS", 2)
     with names(known=[HERE], a=None, b=None, c=[THERE]) as look_up:
         resolver = Resolver(0.02, look_up)
@@ -188,8 +188,8 @@ async def test_resolver_has_a_bounded_number_of_look_ups(monkeypatch: pytest.Mon
         assert await hosts(resolver, "c") == ["::1"]
 
 
-async def test_resolver_survives_having_no_thread_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a failure of the name, which is looked up again later."""
+async def test_resolver_goes_on_when_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look-up fails, and is tried again later."""
 
     def none_left(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -200,7 +200,7 @@ async def test_resolver_survives_having_no_thread_left(monkeypatch: pytest.Monke
         await hosts(resolver, "depot")
 
 
-async def test_resolver_forgets_names_that_nobody_asks_for(later: Callable[[float], None]) -> None:
+async def test_resolver_forgets_names_that_are_not_used(later: Callable[[float], None]) -> None:
     """A target file may name others every day."""
     with names(a=[HERE], b=[HERE]) as look_up:
         resolver = Resolver(TIMEOUT_SECONDS, look_up)
@@ -211,13 +211,13 @@ async def test_resolver_forgets_names_that_nobody_asks_for(later: Callable[[floa
     assert look_up.asked == ["a", "b", "a"]
 
 
-def test_the_system_s_look_up_knows_this_machine() -> None:
-    """It is that of all other programs: ``/etc/hosts`` counts."""
+def test_system_look_up_finds_localhost() -> None:
+    """It is the look-up of all other programs: ``/etc/hosts`` counts."""
     assert "127.0.0.1" in [each.host for each in look_up("localhost", socket.AF_INET)]
 
 
 @pytest.mark.parametrize("host", ["north..example", "n" * 64])
-def test_the_system_s_look_up_refuses_what_cannot_be_a_name(host: str) -> None:
-    """By the error that nobody foresaw once."""
+def test_system_look_up_raises_oserror_for_impossible_name(host: str) -> None:
+    """``getaddrinfo`` itself raises another error for some of them."""
     with pytest.raises((UnicodeError, OSError)):
         look_up(host, socket.AF_UNSPEC)

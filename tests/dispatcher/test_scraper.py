@@ -50,7 +50,7 @@ SLOW = 0.4  # of both, where hundreds of scrapes at once would be too much for a
 TIMEOUT_SECONDS = 5.0
 
 
-class Heard:
+class FakeReceiver:
     """What a scraper reports, and waiting for it."""
 
     def __init__(self) -> None:
@@ -89,11 +89,11 @@ async def scraping(
     timeout: float = TIMEOUT,
     *,
     look_up: LookUp = look_up,
-    heard: Heard | None = None,
+    receiver: FakeReceiver | None = None,
     isolation: Isolation | None = None,
-) -> AsyncIterator[tuple[Heard, Scraper]]:
+) -> AsyncIterator[tuple[FakeReceiver, Scraper]]:
     """Run a scraper with a target file."""
-    heard = heard or Heard()
+    receiver = receiver or FakeReceiver()
     scraper = Scraper(
         TargetFile(file),
         period,
@@ -102,9 +102,9 @@ async def scraping(
         isolation=isolation or Isolation(CollectorRegistry()),
         look_up=look_up,
     )
-    task = asyncio.create_task(scraper.run(heard))
+    task = asyncio.create_task(scraper.run(receiver))
     try:
-        yield heard, scraper
+        yield receiver, scraper
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -141,26 +141,28 @@ BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
         (answering('ev_charging_load{a="b"} 1\n'), "labels"),
     ],
 )
-async def test_a_hostile_page_is_a_failure_and_delays_no_other(
+async def test_scraper_reports_hostile_page_and_delays_no_other(
     tmp_path: Path, handler: Handler, words: str
 ) -> None:
     """Each page without a valid load is a failure with a reason, and delays no other page."""
     file = tmp_path / "targets.json"
     async with serving(handler, good) as (bad_address, good_address):
         write(file, {"bad": bad_address, "good": good_address})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: len(heard.readings.get("good", [])) >= 4)
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: len(receiver.readings.get("good", [])) >= 4)
             # a busy machine may be late with any page, now and then
-            await heard.until(lambda: any(words in each for each in heard.failures.get("bad", [])))
-            await heard.until(lambda: len(heard.failures["bad"]) >= 2)
-    assert "bad" not in heard.readings
-    asked = [asked_at for _, asked_at in heard.readings["good"]]
+            await receiver.until(
+                lambda: any(words in each for each in receiver.failures.get("bad", []))
+            )
+            await receiver.until(lambda: len(receiver.failures["bad"]) >= 2)
+    assert "bad" not in receiver.readings
+    asked = [asked_at for _, asked_at in receiver.readings["good"]]
     gaps = sorted(later - earlier for earlier, later in pairwise(asked))
     assert gaps[len(gaps) // 2] < 2 * PERIOD
 
 
 @pytest.mark.parametrize("how", ["stopped", "taken out"])
-async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
+async def test_scraper_ends_though_aiohttp_loses_the_cancellation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """aiohttp may take a cancellation for its own timeout, if the page was late just then."""
@@ -190,16 +192,16 @@ async def test_a_cancellation_that_is_lost_on_the_way_ends_it_all_the_same(
 
 
 @pytest.mark.parametrize("address", [f"{HOST}:{{port}}", "no.such.host.invalid:1", f"{HOST}:99999"])
-async def test_an_address_where_nobody_answers_is_a_failure(tmp_path: Path, address: str) -> None:
+async def test_scraper_reports_address_that_does_not_answer(tmp_path: Path, address: str) -> None:
     """Connection refused, unknown host or invalid port: it is reported, and tried again."""
     file = tmp_path / "targets.json"
     write(file, {"gone": address.format(port=free_ports(1)[0])})
-    async with scraping(file, timeout=1) as (heard, _):
-        await heard.until(lambda: len(heard.failures.get("gone", [])) >= 2)
-    assert "cannot be read" in heard.failures["gone"][0]
+    async with scraping(file, timeout=1) as (receiver, _):
+        await receiver.until(lambda: len(receiver.failures.get("gone", [])) >= 2)
+    assert "cannot be read" in receiver.failures["gone"][0]
 
 
-async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) -> None:
+async def test_scraper_reads_page_again_after_it_was_late_once(tmp_path: Path) -> None:
     """A failure is over once a page is read; its time is when it was requested."""
     asked: list[float] = []
 
@@ -211,31 +213,31 @@ async def test_a_page_that_is_late_once_is_read_the_next_time(tmp_path: Path) ->
     async with serving(late_once) as (address,):
         write(file, {"a": address})
         # long enough that a busy machine is not late as well
-        async with scraping(file, period=0.5, timeout=0.5) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings)
-    reading, asked_at = heard.readings["a"][0]
+        async with scraping(file, period=0.5, timeout=0.5) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings)
+    reading, asked_at = receiver.readings["a"][0]
     assert reading == Reading(2)
-    assert len(heard.failures["a"]) == 1
+    assert len(receiver.failures["a"]) == 1
     assert asked[0] < asked_at <= asked[1]
 
 
-async def test_a_substation_can_be_scraped_at_once(tmp_path: Path) -> None:
+async def test_scraper_scrapes_a_substation_at_once_when_asked(tmp_path: Path) -> None:
     """An extra scrape comes at once, any number of times, and delays none that is due."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
-        async with scraping(file, period=0.3) as (heard, scraper):
+        async with scraping(file, period=0.3) as (receiver, scraper):
             scraper.hurry("nobody")
             for count in range(1, 11):
-                await heard.until(lambda: len(heard.readings.get("a", [])) >= count)  # noqa: B023
+                await receiver.until(lambda: len(receiver.readings.get("a", [])) >= count)  # noqa: B023
                 scraper.hurry("a")
-            await heard.until(lambda: len(heard.readings["a"]) >= 12)
-    asked = [asked_at for _, asked_at in heard.readings["a"]]
+            await receiver.until(lambda: len(receiver.readings["a"]) >= 12)
+    asked = [asked_at for _, asked_at in receiver.readings["a"]]
     assert asked[10] - asked[0] < 0.3
     assert asked[11] - asked[10] < 0.6
 
 
-async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
+async def test_scraper_follows_change_of_the_target_file(tmp_path: Path) -> None:
     """A new target is scraped, a removed one no longer, and one that stays without interruption."""
     counts = dict.fromkeys("abc", 0)
 
@@ -249,31 +251,31 @@ async def test_a_change_of_the_file_is_taken_over(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     async with serving(*map(counting, "abc")) as (a, b, c):
         write(file, {"a": a, "b": b})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: {"a", "b"} <= heard.readings.keys())
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: {"a", "b"} <= receiver.readings.keys())
             write(file, {"b": b, "c": c})
-            await heard.until(lambda: "c" in heard.readings)
+            await receiver.until(lambda: "c" in receiver.readings)
             gone, stayed = counts["a"], counts["b"]
-            await heard.until(lambda: len(heard.readings["c"]) >= 4)
+            await receiver.until(lambda: len(receiver.readings["c"]) >= 4)
             assert counts["a"] <= gone + 1, "the one that was under way"
             assert counts["b"] > stayed
             write(file, {"a": b})
-            readings = len(heard.readings["a"])
-            await heard.until(lambda: len(heard.readings["a"]) > readings)
-    assert [list(targets) for targets in heard.targets] == [["a", "b"], ["b", "c"], ["a"]]
+            readings = len(receiver.readings["a"])
+            await receiver.until(lambda: len(receiver.readings["a"]) > readings)
+    assert [list(targets) for targets in receiver.targets] == [["a", "b"], ["b", "c"], ["a"]]
 
 
-async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+async def test_scraper_keeps_targets_while_file_is_invalid(tmp_path: Path) -> None:
     """While the file is invalid, the targets it last had are still scraped."""
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings)
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings)
             file.write_text("[{")
-            count = len(heard.readings["a"])
-            await heard.until(lambda: len(heard.readings["a"]) >= count + 3)
-            assert len(heard.targets) == 1
+            count = len(receiver.readings["a"])
+            await receiver.until(lambda: len(receiver.readings["a"]) >= count + 3)
+            assert len(receiver.targets) == 1
 
 
 IMPOSSIBLE = [
@@ -294,19 +296,21 @@ async def test_scraper_goes_on_when_a_target_has_an_impossible_host_name(
     file = tmp_path / "targets.json"
     async with serving(good) as (good_address,):
         write(file, {"bad": address, "good": good_address})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 2)
-            seen = len(heard.readings.get("good", []))
-            await heard.until(lambda: len(heard.readings.get("good", [])) >= seen + 2)
-    assert "bad" not in heard.readings
-    assert any(words in heard.failures["bad"][0] for words in ("cannot be read", "cannot be the"))
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: len(receiver.failures.get("bad", [])) >= 2)
+            seen = len(receiver.readings.get("good", []))
+            await receiver.until(lambda: len(receiver.readings.get("good", [])) >= seen + 2)
+    assert "bad" not in receiver.readings
+    assert any(
+        words in receiver.failures["bad"][0] for words in ("cannot be read", "cannot be the")
+    )
 
 
 class Mistaken(Exception):
     """An error that no code expects."""
 
 
-async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw(
+async def test_scraper_goes_on_after_unforeseen_error_over_one_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The page's substation fails with the error; it is logged once with its traceback."""
@@ -321,35 +325,35 @@ async def test_scraper_goes_on_when_reading_one_page_has_an_error_nobody_foresaw
     file = tmp_path / "targets.json"
     async with serving(answering("poison\n"), good) as (bad_address, good_address):
         write(file, {"bad": bad_address, "good": good_address})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: len(heard.failures.get("bad", [])) >= 3)
-            await heard.until(lambda: len(heard.readings.get("good", [])) >= 3)
-    assert "Mistaken: of ours" in heard.failures["bad"][0]
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: len(receiver.failures.get("bad", [])) >= 3)
+            await receiver.until(lambda: len(receiver.readings.get("good", [])) >= 3)
+    assert "Mistaken: of ours" in receiver.failures["bad"][0]
     (record,) = [each for each in caplog.records if "scrape of bad" in each.message]
     assert record.exc_info is not None
 
 
-async def test_scraper_goes_on_when_targets_cannot_be_taken_over(tmp_path: Path) -> None:
+async def test_scraper_goes_on_when_targets_cannot_be_applied(tmp_path: Path) -> None:
     """If a new file causes an error, the targets stay as they were until a valid one."""
 
-    class Failing(Heard):
+    class Failing(FakeReceiver):
         def on_targets(self, targets: dict[str, Target]) -> None:
             if "poison" in targets:
                 self._changed.set()
                 raise Mistaken("of ours")
             super().on_targets(targets)
 
-    file, heard = tmp_path / "targets.json", Failing()
+    file, receiver = tmp_path / "targets.json", Failing()
     async with serving(good) as (address,):
         write(file, {"a": address})
-        async with scraping(file, heard=heard):
-            await heard.until(lambda: "a" in heard.readings)
+        async with scraping(file, receiver=receiver):
+            await receiver.until(lambda: "a" in receiver.readings)
             write(file, {"a": address, "poison": address})
-            seen = len(heard.readings["a"])
-            await heard.until(lambda: len(heard.readings["a"]) >= seen + 5)
+            seen = len(receiver.readings["a"])
+            await receiver.until(lambda: len(receiver.readings["a"]) >= seen + 5)
             write(file, {"b": address})
-            await heard.until(lambda: "b" in heard.readings)
-    assert "poison" not in heard.readings
+            await receiver.until(lambda: "b" in receiver.readings)
+    assert "poison" not in receiver.readings
 
 
 @pytest.mark.parametrize("count", [12, 100])
@@ -377,20 +381,22 @@ async def test_scraper_reads_a_page_on_time_while_other_names_hang(
         write(alone, {"good": f"depot.example:{port}"})
         try:
             async with (
-                scraping(file, SLOW, SLOW, look_up=look_up) as (heard, _),
+                scraping(file, SLOW, SLOW, look_up=look_up) as (receiver, _),
                 scraping(alone, SLOW, SLOW, look_up=look_up) as (undisturbed, _),
             ):
-                await heard.until(lambda: len(heard.readings.get("good", [])) >= 6)
+                await receiver.until(lambda: len(receiver.readings.get("good", [])) >= 6)
                 await undisturbed.until(lambda: len(undisturbed.readings.get("good", [])) >= 6)
-                await heard.until(lambda: any(words in e for e in heard.failures.get("s0", [])))
+                await receiver.until(
+                    lambda: any(words in e for e in receiver.failures.get("s0", []))
+                )
         finally:
             over.set()
-    assert median_gap(heard) < 2 * max(SLOW, median_gap(undisturbed))
+    assert median_gap(receiver) < 2 * max(SLOW, median_gap(undisturbed))
 
 
-def median_gap(heard: Heard) -> float:
+def median_gap(receiver: FakeReceiver) -> float:
     """Return the seconds between two scrapes of the good page."""
-    asked = [asked_at for _, asked_at in heard.readings["good"]]
+    asked = [asked_at for _, asked_at in receiver.readings["good"]]
     return median(later - earlier for earlier, later in pairwise(asked))
 
 
@@ -431,13 +437,13 @@ async def test_scraper_follows_a_redirect_to_the_same_host_and_port(
     file = tmp_path / "targets.json"
     async with leading_to(status, location) as address:
         write(file, {"a": address})
-        async with scraping(file, timeout=1) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings or "a" in heard.failures)
-    assert heard.failures == {}
-    assert heard.readings["a"][0][0] == Reading(2)
+        async with scraping(file, timeout=1) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings or "a" in receiver.failures)
+    assert receiver.failures == {}
+    assert receiver.readings["a"][0][0] == Reading(2)
 
 
-async def test_scraper_reads_prometheus_client_s_own_app(tmp_path: Path) -> None:
+async def test_scraper_reads_app_of_prometheus_client(tmp_path: Path) -> None:
     """Mounted in FastAPI at ``/metrics``, it is behind a redirect to ``/metrics/``."""
     registry = CollectorRegistry()
     Gauge("ev_charging_load", "Sessions", registry=registry).set(2)
@@ -449,12 +455,12 @@ async def test_scraper_reads_prometheus_client_s_own_app(tmp_path: Path) -> None
     file = tmp_path / "targets.json"
     write(file, {"a": f"{HOST}:{port}"})
     try:
-        async with scraping(file, timeout=1) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings)
+        async with scraping(file, timeout=1) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings)
     finally:
         server.should_exit = True
         await task
-    assert heard.readings["a"][0][0].load == 2
+    assert receiver.readings["a"][0][0].load == 2
 
 
 @pytest.mark.parametrize(
@@ -475,13 +481,13 @@ async def test_scraper_follows_no_redirect_to_elsewhere(tmp_path: Path, location
     file = tmp_path / "targets.json"
     async with leading_to(302, location) as address:
         write(file, {"a": address})
-        async with scraping(file, timeout=1) as (heard, _):
-            await heard.until(lambda: "a" in heard.failures or "a" in heard.readings)
-    assert heard.readings == {}
-    assert "status 302" in heard.failures["a"][0]
+        async with scraping(file, timeout=1) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.failures or "a" in receiver.readings)
+    assert receiver.readings == {}
+    assert "status 302" in receiver.failures["a"][0]
 
 
-async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None:
+async def test_scraper_refuses_page_of_another_substation(tmp_path: Path) -> None:
     """A page that names another substation than the target file is not believed."""
     file = tmp_path / "targets.json"
     pages = [
@@ -489,14 +495,14 @@ async def test_a_page_of_another_substation_is_a_failure(tmp_path: Path) -> None
     ]
     async with serving(pages[0], pages[0], pages[1], good) as (first, wrong, third, nameless):
         write(file, {"s1": first, "s2": wrong, "s4": nameless})
-        async with scraping(file, timeout=1) as (heard, _):
-            await heard.until(lambda: {"s1", "s4"} <= heard.readings.keys())
-            await heard.until(lambda: "s2" in heard.failures)
-            assert "s2" not in heard.readings
-            assert "is that of s1" in heard.failures["s2"][0]
-            assert wrong in heard.failures["s2"][0]
+        async with scraping(file, timeout=1) as (receiver, _):
+            await receiver.until(lambda: {"s1", "s4"} <= receiver.readings.keys())
+            await receiver.until(lambda: "s2" in receiver.failures)
+            assert "s2" not in receiver.readings
+            assert "is that of s1" in receiver.failures["s2"][0]
+            assert wrong in receiver.failures["s2"][0]
             write(file, {"s1": first, "s2": third, "s4": nameless})
-            await heard.until(lambda: "s2" in heard.readings)
+            await receiver.until(lambda: "s2" in receiver.readings)
 
 
 async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) -> None:
@@ -504,15 +510,15 @@ async def test_scraper_goes_on_when_the_target_file_is_a_fifo(tmp_path: Path) ->
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
-        async with scraping(file) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings)
+        async with scraping(file) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings)
             os.mkfifo(tmp_path / "fifo")
             (tmp_path / "fifo").replace(file)
-            seen = len(heard.readings["a"])
-            await heard.until(lambda: len(heard.readings["a"]) >= seen + 5)
+            seen = len(receiver.readings["a"])
+            await receiver.until(lambda: len(receiver.readings["a"]) >= seen + 5)
             file.unlink()
             write(file, {"b": address})
-            await heard.until(lambda: "b" in heard.readings)
+            await receiver.until(lambda: "b" in receiver.readings)
 
 
 async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
@@ -535,30 +541,30 @@ async def test_scraper_reads_a_page_by_https_as_the_target_file_says(
         f"- targets: ['{HOST}:{port}']\n  labels: {{substation: a, __scheme__: https}}\n"
     )
     try:
-        async with scraping(file, timeout=2) as (heard, _):
-            await heard.until(lambda: "a" in heard.failures)
-            assert "CERTIFICATE_VERIFY_FAILED" in heard.failures["a"][0]
-            assert heard.readings == {}
+        async with scraping(file, timeout=2) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.failures)
+            assert "CERTIFICATE_VERIFY_FAILED" in receiver.failures["a"][0]
+            assert receiver.readings == {}
         trusting = ssl.create_default_context(cafile=authority.file)
         monkeypatch.setattr(connector, "_SSL_CONTEXT_VERIFIED", trusting)
-        async with scraping(file, timeout=2) as (heard, _):
-            await heard.until(lambda: "a" in heard.readings)
+        async with scraping(file, timeout=2) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.readings)
     finally:
         await runner.cleanup()
 
 
-async def test_a_reason_repeats_no_more_of_a_page_than_can_be_shown(tmp_path: Path) -> None:
-    """It goes out with every snapshot."""
+async def test_scraper_limits_the_length_of_a_reason(tmp_path: Path) -> None:
+    """The reason is part of every snapshot."""
     file = tmp_path / "targets.json"
     async with leading_to(302, f"http://elsewhere.example/{'x' * 6000}") as address:
         write(file, {"a": address})
-        async with scraping(file, timeout=1) as (heard, _):
-            await heard.until(lambda: "a" in heard.failures)
-    assert len(heard.failures["a"][0]) <= module.MAX_PROBLEM
+        async with scraping(file, timeout=1) as (receiver, _):
+            await receiver.until(lambda: "a" in receiver.failures)
+    assert len(receiver.failures["a"][0]) <= module.MAX_PROBLEM
 
 
-async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:
-    """A host with a name could set another cookie each time, without end."""
+async def test_scraper_keeps_no_cookies(tmp_path: Path) -> None:
+    """Otherwise a page could fill the memory with cookies."""
     brought: list[str] = []
 
     async def setting(request: web.Request) -> web.Response:
@@ -571,10 +577,10 @@ async def test_scraper_keeps_nothing_that_a_page_sets(tmp_path: Path) -> None:
     async with serving(setting) as (address,):
         write(file, {"a": f"depot.example:{address.rpartition(':')[2]}"})
         async with scraping(file, look_up=lambda *_: [Address(socket.AF_INET, 0, HOST)]) as (
-            heard,
+            receiver,
             _,
         ):
-            await heard.until(lambda: len(heard.readings.get("a", [])) >= 3)
+            await receiver.until(lambda: len(receiver.readings.get("a", [])) >= 3)
     assert set(brought) == {""}
 
 
@@ -606,7 +612,7 @@ def changed(answer: bytes, random: Random) -> bytes:
     return bytes(found)
 
 
-async def test_any_answer_is_a_page_or_a_failure(tmp_path: Path) -> None:
+async def test_scraper_handles_any_answer_without_unforeseen_error(tmp_path: Path) -> None:
     """No answer of a server causes an unexpected error, or reaches the loop's handler."""
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -633,9 +639,9 @@ async def test_any_answer_is_a_page_or_a_failure(tmp_path: Path) -> None:
     async with await asyncio.start_server(answer, HOST, 0) as server:
         port = server.sockets[0].getsockname()[1]
         write(file, {f"s{number}": f"{HOST}:{port}" for number in range(20)})
-        async with scraping(file, period=0.01, isolation=Isolation(registry)) as (heard, _):
-            await heard.until(lambda: asked >= 400)
+        async with scraping(file, period=0.01, isolation=Isolation(registry)) as (receiver, _):
+            await receiver.until(lambda: asked >= 400)
     assert told == []
-    assert heard.failures
-    assert heard.readings
+    assert receiver.failures
+    assert receiver.readings
     assert registry.get_sample_value("grid_unforeseen_errors_total") == 0

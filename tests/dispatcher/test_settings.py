@@ -10,7 +10,7 @@ from scheduling.policies import POLICIES
 FILE = {"SUBSTATIONS_FILE": "/etc/substations.json"}
 
 
-def test_only_the_file_must_be_given() -> None:
+def test_settings_require_only_the_target_file() -> None:
     """Everything else has the documented default."""
     found = parse(DispatcherSettings, FILE)
     assert (found.port, found.prefetch, found.default_connectors) == (6000, 1000, 50)
@@ -19,8 +19,8 @@ def test_only_the_file_must_be_given() -> None:
     assert (found.slow_start, found.rescue_after) == (1, 10)
 
 
-def test_how_it_treats_failures_can_be_told() -> None:
-    """A slow start of no length is none; a rescue without any patience is not to be had."""
+def test_settings_set_slow_start_and_reclaim_delay() -> None:
+    """A slow start of 0 s is allowed; a reclaim delay of 0 s is not."""
     found = parse(DispatcherSettings, FILE | {"SLOW_START_SECONDS": "0"})
     assert found.slow_start == 0
     found = parse(DispatcherSettings, FILE | {"RESCUE_AFTER_SECONDS": "2.5"})
@@ -28,8 +28,8 @@ def test_how_it_treats_failures_can_be_told() -> None:
 
 
 @pytest.mark.parametrize(("stale", "period"), [("2", "1"), ("1", "0.5"), ("60", "5")])
-def test_a_staleness_of_two_periods_or_more_is_taken(stale: str, period: str) -> None:
-    """Exactly two periods is the least."""
+def test_settings_allow_staleness_of_two_periods_or_more(stale: str, period: str) -> None:
+    """Exactly two periods is the minimum."""
     values = {"STALE_AFTER_SECONDS": stale, "SCRAPE_PERIOD_SECONDS": period}
     assert parse(DispatcherSettings, FILE | values).stale_after == float(stale)
 
@@ -70,7 +70,7 @@ def test_a_staleness_of_two_periods_or_more_is_taken(stale: str, period: str) ->
         ({"DISPATCHER_METRICS_PORT": "70000"}, ["DISPATCHER_METRICS_PORT='70000'"]),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name_and_value(
+def test_settings_refuse_wrong_value_with_name_and_value(
     values: dict[str, str], words: list[str]
 ) -> None:
     """The service does not start, and says which variable is wrong, with its value, and why."""

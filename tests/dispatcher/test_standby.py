@@ -9,7 +9,7 @@ from dispatcher.standby import GIVEN_UP_SECONDS, SPOKEN_WITHIN_SECONDS, STAND_BY
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-def test_standby_is_whoever_hears_another_and_has_no_request() -> None:
+def test_standby_is_dispatcher_that_hears_another_and_has_no_request() -> None:
     """RabbitMQ serves one dispatcher of several; a delivery ends a time on standby."""
     now = 0.0
     standby = Standby("this", lambda: now)
@@ -26,7 +26,7 @@ def test_standby_is_whoever_hears_another_and_has_no_request() -> None:
     assert not standby.is_standby, "the other one is gone"
 
 
-def test_standby_listens_first_when_it_has_just_started() -> None:
+def test_standby_holds_at_start_until_another_would_have_written() -> None:
     """For as long as an active dispatcher may be silent; a delivery of its own ends that."""
     now = 100.0
     standby = Standby("this", lambda: now)

@@ -23,7 +23,7 @@ def found(file: TargetFile) -> list[str] | None:
     return None if targets is None else list(targets)
 
 
-def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
+def test_target_file_is_read_when_it_changes(tmp_path: Path) -> None:
     """Only a changed file returns targets; an empty list is a valid change."""
     path = tmp_path / "targets.json"
     write(path, {"a": "h:1"})
@@ -37,7 +37,9 @@ def test_a_file_is_read_when_it_changes(tmp_path: Path) -> None:
     assert file.problem is None
 
 
-def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_target_file_that_is_invalid_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log reports the error once, readiness for as long as it lasts."""
     caplog.set_level(logging.ERROR)
     path = tmp_path / "targets.json"
@@ -53,7 +55,7 @@ def test_a_broken_file_is_told_of_once(tmp_path: Path, caplog: pytest.LogCapture
     assert file.problem is None
 
 
-def test_a_file_that_was_away_is_read_again(
+def test_target_file_that_was_missing_is_read_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A missing file is a problem only until it is back, even if unchanged."""
@@ -71,7 +73,7 @@ def test_a_file_that_was_away_is_read_again(
     assert file.problem is None
 
 
-def test_a_file_that_could_not_be_read_is_tried_again(
+def test_target_file_that_could_not_be_read_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A problem may end without a change of the file: permissions, a network folder."""
@@ -90,7 +92,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[{\xff", b"\x00", b""])
-def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) -> None:
+def test_target_file_of_other_bytes_is_a_problem(tmp_path: Path, content: bytes) -> None:
     """Bytes that are not text are reported like any other error."""
     path = tmp_path / "targets.json"
     path.write_bytes(content)
@@ -99,7 +101,7 @@ def test_a_file_of_anything_else_is_a_problem(tmp_path: Path, content: bytes) ->
     assert file.problem
 
 
-def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+def test_target_file_of_same_size_and_time_is_read_again(tmp_path: Path) -> None:
     """Its content decides, since a program that writes in place may set the time back."""
     path = tmp_path / "targets.json"
     write(path, {"a": "h:1"})
@@ -111,7 +113,7 @@ def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
     assert found(file) == ["b"]
 
 
-def test_a_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
+def test_target_file_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
     """As Kubernetes replaces a ConfigMap: by ``..data``, a link to a folder."""
     for number, name in enumerate("ab"):
         folder = tmp_path / f"..{number}"
@@ -130,7 +132,7 @@ def test_a_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "too long", "wrong name"])
-async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
+async def test_target_file_that_is_a_fifo_does_not_block(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening a FIFO would block until it has a writer."""
@@ -155,7 +157,7 @@ async def test_a_target_that_is_no_file_is_a_problem_and_hangs_nothing(
     assert words in str(file.problem)
 
 
-async def test_a_disk_that_does_not_answer_is_a_problem_and_hangs_nothing(
+async def test_target_file_on_disk_that_hangs_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing else waits for the disk; once it answers, the file is taken over."""

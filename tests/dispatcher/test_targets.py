@@ -48,7 +48,7 @@ FOUND = {
     ],
     ids=["json", "indented json", "yaml", "yaml with a comment"],
 )
-def test_a_target_file_is_read_as_json_or_yaml(text: str) -> None:
+def test_targets_are_read_from_json_and_yaml(text: str) -> None:
     """Both forms that Prometheus reads give the same targets; unknown labels are ignored."""
     assert parse(text) == FOUND
 
@@ -56,7 +56,7 @@ def test_a_target_file_is_read_as_json_or_yaml(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[]", "--- []", '[{"targets": [], "labels": {"substation": "a"}}]']
 )
-def test_a_file_may_name_no_substation(text: str) -> None:
+def test_targets_may_be_empty(text: str) -> None:
     """An empty list is valid: there are no substations yet."""
     assert parse(text) == {}
 
@@ -100,7 +100,7 @@ def entry(**changes: object) -> dict[str, object]:
         (entry(targets=["h:1", "h:2"]), "b stands there twice"),
     ],
 )
-def test_an_entry_that_is_wrong_is_named(group: object, words: str) -> None:
+def test_targets_error_names_the_wrong_entry(group: object, words: str) -> None:
     """The error names the entry, counted from 0, and repeats its value."""
     sound = {"targets": ["h:0"], "labels": {"substation": "a"}}
     with pytest.raises(ConfigurationError, match=f"^entry 1.*{words}"):
@@ -133,13 +133,13 @@ def test_an_entry_that_is_wrong_is_named(group: object, words: str) -> None:
         "- *nobody",
     ],
 )
-def test_a_file_that_is_no_list_of_targets_is_refused(text: str) -> None:
+def test_targets_refuse_file_that_is_no_list(text: str) -> None:
     """Whatever the file contains instead, it is one clear error."""
     with pytest.raises(ConfigurationError):
         parse(text)
 
 
-def test_an_error_about_much_is_short() -> None:
+def test_targets_error_is_short() -> None:
     """Aliases that expand to gigabytes are not written out for the error."""
     lines = ["a0: &a0 x"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     with pytest.raises(ConfigurationError) as error:
@@ -155,7 +155,7 @@ NAME = st.text().filter(valid_substation_id) | st.from_regex(r"\A[A-Za-z0-9][A-Z
     st.dictionaries(NAME, st.tuples(ADDRESS, st.none() | st.integers(1, 999))),
     st.sampled_from([json.dumps, yaml.safe_dump]),
 )
-def test_every_sound_file_is_taken(
+def test_targets_read_every_valid_file(
     wanted: dict[str, tuple[str, int | None]], write: Callable[[object], str]
 ) -> None:
     """Each substation that a file names is found, with its address and its connectors."""
@@ -185,7 +185,7 @@ JSON = st.recursive(
 
 @given(st.text() | JSON.map(json.dumps) | JSON.map(yaml.safe_dump))
 @example("- !!int ''")
-def test_any_text_is_targets_or_a_clear_error(text: str) -> None:
+def test_targets_of_any_text_are_valid_or_a_clear_error(text: str) -> None:
     """Whatever a file contains, the worst that happens is an error."""
     try:
         found = parse(text)

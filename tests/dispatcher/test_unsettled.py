@@ -1,9 +1,9 @@
-"""From where on a successor has to read the event log."""
+"""The offset from which the next dispatcher has to read the event log."""
 
 from __future__ import annotations
 
 from dispatcher.unsettled import HANDED_OVER_SECONDS, SETTLED_SECONDS, Unsettled
-from tests.dispatcher.harness import Bench, body
+from tests.dispatcher.harness import Harness, body
 from tests.fake_broker import FakePublisher, turns
 
 NOW = 100.0
@@ -17,8 +17,8 @@ def since(
     return one.since(in_hand, position)
 
 
-def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
-    """RabbitMQ may not have the acknowledgement yet, as long as it answers nothing later."""
+def test_unsettled_counts_decisions_in_hand_and_just_acknowledged() -> None:
+    """RabbitMQ may not have the acknowledgement until it answers something later."""
     one = Unsettled()
     assert since(one, [], 90, NOW, answering=True, clear=True) == 90
     assert since(one, [70, 60], 90, NOW, answering=True, clear=True) == 60
@@ -29,7 +29,7 @@ def test_what_is_in_hand_counts_and_what_was_acknowledged_just_now() -> None:
     assert since(one, [], 90, later, answering=True, clear=True) == 90
 
 
-def test_what_another_left_counts_until_its_requests_are_here_and_known() -> None:
+def test_unsettled_counts_inherited_decisions_until_redelivered_and_judged() -> None:
     """They are delivered before all others, and held until the log is read up to them."""
     one = Unsettled()
     one.inherit(40, "a")
@@ -44,8 +44,8 @@ def test_what_another_left_counts_until_its_requests_are_here_and_known() -> Non
     assert since(one, [], 90, later, answering=True, clear=False) == 90
 
 
-def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> None:
-    """Whoever spoke last need not know of what the other one left."""
+def test_unsettled_uses_newest_offset_of_each_dispatcher_and_lowest_of_all() -> None:
+    """One dispatcher need not know what another has left."""
     one = Unsettled()
     one.inherit(10, "a")
     one.inherit(50, "b")
@@ -54,29 +54,29 @@ def test_of_several_dispatchers_the_lowest_counts_and_of_each_the_newest() -> No
     assert since(one, [], 90, NOW, answering=True, clear=True) == 50
 
 
-async def test_dispatcher_names_the_offset_before_its_oldest_unsettled_decision() -> None:
+async def test_core_names_offset_before_its_oldest_unsettled_decision() -> None:
     """Until RabbitMQ has the job, the decision and the acknowledgement; also after a break."""
-    bench = Bench(FakePublisher(), "s1")
-    bench.position = 10
-    assert bench.unsettled_since() == 10
-    bench.queue.bring(body("j1"), "j1")
+    harness = Harness(FakePublisher(), "s1")
+    harness.position = 10
+    assert harness.unsettled_since() == 10
+    harness.queue.bring(body("j1"), "j1")
     await turns()
-    bench.position = 20
-    bench.queue.bring(body("j2"), "j2")
+    harness.position = 20
+    harness.queue.bring(body("j2"), "j2")
     await turns()
-    bench.position = 30
-    assert bench.unsettled_since() == 10
-    for message in list(bench.publisher.waiting):
-        bench.publisher.answer(message.exchange)
+    harness.position = 30
+    assert harness.unsettled_since() == 10
+    for message in list(harness.publisher.waiting):
+        harness.publisher.answer(message.exchange)
     await turns()
-    assert bench.queue.acked
-    assert bench.unsettled_since() == 10
-    bench.now += SETTLED_SECONDS
-    assert bench.unsettled_since() == 30
-    bench.queue.bring(body("j3"), "j3")
+    assert harness.queue.acked
+    assert harness.unsettled_since() == 10
+    harness.now += SETTLED_SECONDS
+    assert harness.unsettled_since() == 30
+    harness.queue.bring(body("j3"), "j3")
     await turns()
-    bench.queue.break_link()
-    bench.position = 40
-    assert bench.unsettled_since() == 30
-    bench.now += HANDED_OVER_SECONDS
-    assert bench.unsettled_since() == 30, "it was not delivered again yet"
+    harness.queue.break_link()
+    harness.position = 40
+    assert harness.unsettled_since() == 30
+    harness.now += HANDED_OVER_SECONDS
+    assert harness.unsettled_since() == 30, "it was not delivered again yet"

@@ -148,8 +148,8 @@ def test_the_jobs_of_a_dead_substation_go_to_the_others(vhost: VirtualHost, tmp_
         assert {each["attempt"] for each in system.all_charges()} == {1, 2}
         _, page = system.get("dispatcher", "/metrics")
         assert 'dispatcher_rescued_jobs_total{substation="substation1"} 5.0' in page
-        [line] = [line for line in system.log("dispatcher").splitlines() if "took back" in line]
-        assert "took back 5 jobs that waited for substation1" in line
+        [line] = [line for line in system.log("dispatcher").splitlines() if "reclaimed" in line]
+        assert "reclaimed 5 jobs that waited for substation1" in line
 
 
 async def test_the_jobs_of_one_that_was_removed_go_to_the_others(

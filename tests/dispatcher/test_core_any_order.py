@@ -1,4 +1,4 @@
-"""No request is lost in whatever order things happen, links break and the dispatcher ends."""
+"""The core loses no request, whatever the order of inputs, broken links and restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
 from grid.events import State
-from tests.dispatcher.harness import AT, SUBSTATIONS, Bench, body
+from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
 from tests.fake_broker import FakePublisher, Message, raise_violations, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -42,7 +42,7 @@ ANSWERS = {
 Copy = tuple[str, Mapping[str, Any]]  # of a job, and its headers
 
 
-class Story:
+class Simulation:
     """RabbitMQ, substations that charge nothing, and two dispatchers to which anything happens.
 
     One is active; the other reads the event log, too, and its clock is ``ahead`` by some seconds.
@@ -64,7 +64,7 @@ class Story:
             "copy": self.copy,
             "early copy": self.early_copy,
             "break": self.break_requests,
-            "break rescue": self.break_rescue,
+            "break reclaim": self.break_reclaim_link,
             "dead": partial(self.reclaim, "s1"),
             "dead too": partial(self.reclaim, "s2"),
             "settle": self.settle,
@@ -72,7 +72,7 @@ class Story:
             "crash": self.crash,
             "crash late": partial(self.crash, late=True),
             "read": self.read,
-            "lost": lambda: self.bench.lose("s2"),
+            "lost": lambda: self.harness.fail_page("s2"),
             "second": self.second,
             "hour": self.hour,
             "lapse": partial(self.be_certain, certain=False),
@@ -81,32 +81,32 @@ class Story:
 
     def start(self) -> None:
         """Start an active dispatcher that has read the event log."""
-        self.bench = self.started()
+        self.harness = self.started()
 
-    def started(self) -> Bench:
+    def started(self) -> Harness:
         """Return a dispatcher that has read the event log."""
-        bench = Bench(FakePublisher(), "s1", "s2", connectors=3)
+        harness = Harness(FakePublisher(), "s1", "s2", connectors=3)
         for each in self.log:
-            bench.read_log(each, provenance.DISPATCHER)
-        return bench
+            harness.read_log(each, provenance.DISPATCHER)
+        return harness
 
     def request(self, kind: str) -> None:
         """Have a new request delivered."""
         job = f"{kind}{len(self.bodies)}"
         self.bodies[job] = KINDS[kind](job)
-        self.bench.queue.bring(self.bodies[job], job)
+        self.harness.queue.bring(self.bodies[job], job)
 
     def answer(self, exchange: str, outcome: Outcome) -> None:
         """Answer the oldest message that waits for a confirm on an exchange, if there is one."""
-        if waiting := self.bench.publisher.to(exchange, self.bench.publisher.waiting):
+        if waiting := self.harness.publisher.to(exchange, self.harness.publisher.waiting):
             if outcome is Outcome.CONFIRMED:
                 self.keep(waiting[0])
             if outcome is Outcome.CONFIRMED or waiting[0] not in self.early:
-                self.bench.publisher.answer(exchange, outcome)
+                self.harness.publisher.answer(exchange, outcome)
 
     def settle(self) -> None:
         """Confirm all messages that wait for it."""
-        for each in list(self.bench.publisher.waiting):
+        for each in list(self.harness.publisher.waiting):
             self.answer(each.exchange, Outcome.CONFIRMED)
 
     def keep(self, message: Publication) -> None:
@@ -120,7 +120,7 @@ class Story:
             self.log.append(message.body)
             found = events.decode(message.body)
             self.ended |= {each.job for each in found if each.kind == State.EXPIRED}
-            for each in (self.bench, self.standby):
+            for each in (self.harness, self.standby):
                 each.read_log(message.body, provenance.DISPATCHER)
         elif message not in self.early:
             self.back.append((job, message.headers or {}))
@@ -129,122 +129,124 @@ class Story:
         """Deliver the copy of a request that was requeued."""
         if self.back:
             job, headers = self.back.pop(0)
-            self.bench.queue.bring(self.bodies[job], job, headers=headers)
+            self.harness.queue.bring(self.bodies[job], job, headers=headers)
 
     def early_copy(self) -> None:
         """Deliver the copy of a request before the dispatcher's publish of it is confirmed."""
-        for each in self.bench.publisher.to(topology.REQUESTS, self.bench.publisher.waiting):
+        for each in self.harness.publisher.to(topology.REQUESTS, self.harness.publisher.waiting):
             if each not in self.early:
                 self.early.add(each)
                 job, headers = str(each.id), each.headers or {}
-                self.bench.queue.bring(self.bodies[job], job, headers=headers)
+                self.harness.queue.bring(self.bodies[job], job, headers=headers)
                 return
 
     def break_requests(self) -> None:
         """Break the link of the requests: what is not acknowledged is redelivered."""
-        self.bring_again(self.bench.queue.break_link())
+        self.redeliver(self.harness.queue.break_link())
 
-    def bring_again(self, lost: Iterable[Message]) -> None:
+    def redeliver(self, lost: Iterable[Message]) -> None:
         """Redeliver what was not acknowledged."""
         for each in lost:
-            self.bench.queue.bring(each.body, each.id, again=True, headers=each.headers)
+            self.harness.queue.bring(each.body, each.id, again=True, headers=each.headers)
 
     def swap(self) -> None:
         """Make the other dispatcher active, with what this one has not acknowledged."""
-        lost = self.bench.queue.break_link()
-        self.break_rescue()
-        self.bench, self.standby = self.standby, self.bench
-        self.bring_again(lost)
+        lost = self.harness.queue.break_link()
+        self.break_reclaim_link()
+        self.harness, self.standby = self.standby, self.harness
+        self.redeliver(lost)
 
     def reclaim(self, name: str) -> None:
         """Reclaim the first job in a substation's queue."""
         if self.stations[name]:
             job = self.stations[name].pop(0)
-            if not self.bench.reclaim.bring(name, self.bodies[job], job):
+            if not self.harness.reclaim.deliver(name, self.bodies[job], job):
                 self.stations[name].insert(0, job)
 
-    def break_rescue(self) -> None:
-        """Break the link of the rescue: what is not acknowledged is in its queue again."""
-        for name, each in self.bench.reclaim.break_link():
+    def break_reclaim_link(self) -> None:
+        """Break the link of reclaimed jobs: what is not acknowledged is in its queue again."""
+        for name, each in self.harness.reclaim.break_link():
             self.stations[name].append(str(each.id))
 
     def crash(self, *, late: bool = False) -> None:
         """End the dispatcher; with ``late``, RabbitMQ still gets its unconfirmed messages."""
         if late:
-            for message in self.bench.publisher.waiting:
+            for message in self.harness.publisher.waiting:
                 self.keep(message)
-        lost = self.bench.queue.break_link()
-        self.break_rescue()
+        lost = self.harness.queue.break_link()
+        self.break_reclaim_link()
         self.start()
-        self.bring_again(lost)
+        self.redeliver(lost)
 
     def read(self) -> None:
         """Have both substations read, page and queue."""
-        self.bench.arrive("s1")
-        self.bench.arrive("s2")
+        self.harness.arrive("s1")
+        self.harness.arrive("s2")
 
     def second(self) -> None:
         """Advance the wall clock by a second, which may reach a departure."""
-        self.bench.at += 1.0
-        self.bench.shell.tick()
+        self.harness.at += 1.0
+        self.harness.shell.tick()
 
     def hour(self) -> None:
         """Advance time by an hour, longer than anything may be held."""
-        self.bench.now += 3_600.0
-        self.bench.shell.tick()
+        self.harness.now += 3_600.0
+        self.harness.shell.tick()
 
     def be_certain(self, *, certain: bool) -> None:
         """Make it uncertain or certain that the dispatcher still owns its deliveries."""
-        self.bench.certain = certain
-        self.bench.shell.tick()
+        self.harness.certain = certain
+        self.harness.shell.tick()
 
     def check(self) -> None:
         """Check that RabbitMQ has every request, before or behind the dispatcher."""
-        bench = self.bench
-        waiting = {str(each.id) for each in bench.queue.outstanding.values()}
-        taken = {str(each.id) for _, each in bench.reclaim.outstanding.values()}
+        harness = self.harness
+        waiting = {str(each.id) for each in harness.queue.outstanding.values()}
+        taken = {str(each.id) for _, each in harness.reclaim.outstanding.values()}
         sent = {job for jobs in self.stations.values() for job in jobs}
         held = waiting | taken | sent | self.ended | {job for job, _ in self.back}
         assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
 
 
 OFTEN = ["new", "leaves", "hour", "second", *["dead", "dead too", "settle", "swap", "read"] * 2]
-STEPS = [*Story().steps, *OFTEN]
+STEPS = [*Simulation().steps, *OFTEN]
 
 
 # refused, waited long, requeued: the job is not where the decision on record says
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
-def test_no_order_of_things_loses_a_request(steps: list[str], ahead: float) -> None:
+def test_core_loses_no_request_in_any_order_of_inputs(steps: list[str], ahead: float) -> None:
     """In any order of steps, each request is sent, parked or expired before it is acknowledged."""
-    asyncio.run(_go_through(steps, ahead))
+    asyncio.run(_run(steps, ahead))
 
 
-async def _go_through(steps: list[str], ahead: float) -> None:
-    story = Story(ahead)
+async def _run(steps: list[str], ahead: float) -> None:
+    simulation = Simulation(ahead)
     for step in steps:
-        await _step(story, step)
+        await _step(simulation, step)
     for _ in range(2):
-        await _finish(story)
-        await _step(story, "swap")
+        await _finish(simulation)
+        await _step(simulation, "swap")
 
 
-async def _finish(story: Story) -> None:
+async def _finish(simulation: Simulation) -> None:
     """Let the active dispatcher finish all its work."""
-    await _step(story, "renew")
-    while story.bench.publisher.waiting or story.bench.core.waiting or story.back:
+    await _step(simulation, "renew")
+    while (
+        simulation.harness.publisher.waiting or simulation.harness.core.waiting or simulation.back
+    ):
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
-            await _step(story, step)
+            await _step(simulation, step)
     raise_violations()
-    bench = story.bench
-    assert bench.queue.outstanding == {}
-    assert bench.reclaim.outstanding == {}
-    assert bench.core.publishing("s1") == bench.core.publishing("s2") == 0
-    assert not any(job.startswith(("bad", "nowhere")) for job in bench.routed())
+    harness = simulation.harness
+    assert harness.queue.outstanding == {}
+    assert harness.reclaim.outstanding == {}
+    assert harness.core.publishing("s1") == harness.core.publishing("s2") == 0
+    assert not any(job.startswith(("bad", "nowhere")) for job in harness.routed())
 
 
-async def _step(story: Story, step: str) -> None:
-    story.steps[step]()
+async def _step(simulation: Simulation, step: str) -> None:
+    simulation.steps[step]()
     await turns(3)
-    story.check()
+    simulation.check()

@@ -1,4 +1,4 @@
-"""Two dispatchers by turns: what one remembers, the other may have done away with since."""
+"""Two dispatchers in turn: what one remembers, the other may have changed since."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dispatcher.requeue_overflow import RECLAIMED_SECONDS
 from grid import topology
 from grid.events import Event, State
 from scheduling.load_tracker import SETTLE_SECONDS
-from tests.dispatcher.harness import AT, Bench, body, confirming
+from tests.dispatcher.harness import AT, Harness, body, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -20,8 +20,8 @@ class Pair:
     """Two that read the same event log."""
 
     def __init__(self, *substations: str) -> None:
-        self.first = Bench(confirming(), *substations)
-        self.second = Bench(confirming(), *substations)
+        self.first = Harness(confirming(), *substations)
+        self.second = Harness(confirming(), *substations)
         self._told = {self.first: 0, self.second: 0}
 
     async def settle(self) -> None:
@@ -31,26 +31,26 @@ class Pair:
             events = writer.publisher.events()
             self._told[writer] = len(events)
             for reader in self._told:
-                reader.tell(*events[known:])
+                reader.read_events(*events[known:])
 
-    async def sends(self, one: Bench, job: bytes) -> str:
+    async def sends(self, one: Harness, job: bytes) -> str:
         """Have one of them send a new job; names where to."""
         one.queue.bring(job, "j1")
         await self.settle()
         return one.publisher.routed()[-1][1]
 
-    async def moves(self, one: Bench, job: bytes, substation: str) -> str | None:
+    async def moves(self, one: Harness, job: bytes, substation: str) -> str | None:
         """Have one of them take it back from a substation that dies; names where it goes."""
         before = len(one.publisher.routed())
-        one.lose(substation)
-        assert one.reclaim.bring(substation, job, "j1")
+        one.fail_page(substation)
+        assert one.reclaim.deliver(substation, job, "j1")
         await self.settle()
         after = one.publisher.routed()
         return after[-1][1] if len(after) > before else None
 
 
-async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
-    """Its header names a substation that is not the one remembered here: no copy is anywhere."""
+async def test_core_sends_request_that_another_reclaimed_twice_and_requeued() -> None:
+    """Its header names another substation than the one remembered here: there is no copy."""
     pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2")
     where = await pair.sends(pair.first, job)
     other = await pair.moves(pair.second, job, where)
@@ -65,11 +65,11 @@ async def test_what_the_other_took_back_twice_and_set_back_is_sent() -> None:
     assert len(pair.first.publisher.routed()) == 2
 
 
-async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
-    """It names where the job was before it was sent from here."""
+async def test_core_sends_only_one_of_two_copies_of_requeued_request() -> None:
+    """The header names where the job was before it was sent from here."""
     pair, job = Pair("s1", "s2"), body("j1")
     where = await pair.sends(pair.first, job)
-    pair.second.lose(where)
+    pair.second.fail_page(where)
     for _ in range(2):
         pair.second.queue.bring(job, "j1", headers={RECLAIMED_HEADER: where})
         await pair.settle()
@@ -78,8 +78,8 @@ async def test_a_second_copy_of_what_was_set_back_is_none_more() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, HOUR, -AT / 2])
-async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None:
-    """Whose decision was later, the order in the log tells as well."""
+async def test_core_keeps_only_copy_when_clocks_differ(ahead: float) -> None:
+    """The order in the log also shows which decision was later."""
     pair, job = Pair("s1", "s2", "s3"), body("j1", "s1", "s2", "s3")
     pair.first.at, pair.second.at = AT + ahead, AT + 10
     where = await pair.sends(pair.first, job)
@@ -89,23 +89,23 @@ async def test_clocks_that_differ_acknowledge_no_only_copy(ahead: float) -> None
     assert pair.first.reclaim.acked == [1]
 
 
-async def test_a_fresh_second_copy_goes_where_the_job_is() -> None:
-    """An api sends again what a broken link left in doubt: there it is known as a second copy."""
+async def test_core_sends_second_copy_from_api_where_the_job_is() -> None:
+    """An api publishes again after its link broke; the substation recognises the second copy."""
     for _ in range(5):
-        bench = Bench(confirming(), "s1", "s2")
-        bench.read("s1", load=1)
-        bench.tell(Event(State.ASSIGNED, AT, job="j1", substation="s1", attempt=1))
-        bench.queue.bring(body("j1"), "j1")
+        harness = Harness(confirming(), "s1", "s2")
+        harness.read("s1", load=1)
+        harness.read_events(Event(State.ASSIGNED, AT, job="j1", substation="s1", attempt=1))
+        harness.queue.bring(body("j1"), "j1")
         await turns()
-        assert bench.publisher.routed() == [("j1", "s1")]
+        assert harness.publisher.routed() == [("j1", "s1")]
 
 
-async def test_where_a_job_was_before_it_was_asked_for_again_does_not_count() -> None:
-    """Whoever publishes under an id of its own may ask for another substation now."""
-    bench = Bench(confirming(), "s1", "s2")
-    bench.tell(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
-    bench.tell(Event(State.PARKED, AT - 4, job="j1", substation="s1"))
-    bench.now += SETTLE_SECONDS  # it has just begun, and waits for the baseline of s1
-    bench.queue.bring(body("j1", "s2"), "j1")
+async def test_core_ignores_where_job_was_before_it_was_requested_again() -> None:
+    """A client may use an id again, and allow another substation now."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.read_events(Event(State.ASSIGNED, AT - 5, job="j1", substation="s1", attempt=1))
+    harness.read_events(Event(State.PARKED, AT - 4, job="j1", substation="s1"))
+    harness.now += SETTLE_SECONDS  # it has just begun, and waits for the baseline of s1
+    harness.queue.bring(body("j1", "s2"), "j1")
     await turns()
-    assert bench.publisher.routed() == [("j1", "s2")]
+    assert harness.publisher.routed() == [("j1", "s2")]

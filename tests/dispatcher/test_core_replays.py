@@ -1,0 +1,121 @@
+"""A replayed request is sent, whatever is known of its job; a second copy is dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from grid import parking, topology
+from grid.events import Event, State
+from tests.dispatcher.harness import AT, Harness, body, confirming
+from tests.fake_broker import turns
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+ONCE, TWICE = parking.marked(1), parking.marked(2)
+
+
+def parked(job: str = "j1", replays: int = 0, substation: str = "") -> Event:
+    """A job was parked."""
+    detail = parking.noted(replays)
+    return Event(State.PARKED, AT, job=job, substation=substation, detail=detail)
+
+
+async def test_core_sends_replay_of_job_that_was_sent_before() -> None:
+    """Its substation's queue gave it up: the job is remembered there, but is there no more."""
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    harness.queue.bring(body("j1"), "j1", headers=ONCE)
+    await turns()
+    assert harness.routed() == ["j1", "j1"]
+    assert ONCE.items() <= harness.publisher.headers["j1"].items(), (
+        "its next reader must know it for a replay, too"
+    )
+    assert harness.publisher.events(State.ASSIGNED)[1].detail[parking.REPLAYS] == 1
+    assert harness.queue.acked == [1, 2]
+
+
+@pytest.mark.parametrize("copy", [None, ONCE])
+async def test_core_drops_second_copy_of_replay(copy: dict[str, int] | None) -> None:
+    """The replay tool may have ended before it acknowledged; an older copy is dropped as well."""
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(body("j1"), "j1", headers=ONCE)
+    await turns()
+    harness.queue.bring(body("j1"), "j1", headers=copy)
+    await turns()
+    assert harness.routed() == ["j1"]
+    assert harness.queue.acked == [1, 2]
+    assert harness.count("duplicate_requests_total") == 1
+    harness.queue.bring(body("j1"), "j1", headers=TWICE)
+    await turns()
+    assert harness.routed() == ["j1", "j1"]
+
+
+async def test_core_sends_redelivered_replay_of_parked_job() -> None:
+    """A dispatcher ended meanwhile; the log has the job as parked, from before the replay."""
+    harness = Harness(confirming(), "s1")
+    harness.read_events(parked())
+    harness.queue.bring(body("j1"), "j1", again=True, headers=ONCE)
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.routed() == ["j1"]
+    harness.read_events(parked("j2"), parked("j2", 1))
+    harness.queue.bring(body("j2"), "j2", again=True, headers=ONCE)
+    await turns()
+    assert harness.routed() == ["j1"], "the replay itself is parked"
+    assert sorted(harness.queue.acked) == [1, 2, 3]
+
+
+async def test_core_keeps_number_of_replays_when_it_parks_again() -> None:
+    """Otherwise the next replay would be taken for a copy of this one."""
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(body("j1", "s9"), "j1", headers=ONCE)
+    harness.queue.bring(b"{", "j2", headers=TWICE)
+    await turns()
+    assert parking.replays(harness.publisher.headers["j1"]) == 1
+    assert parking.replays(harness.publisher.headers["j2"]) == 2
+    assert [each.detail for each in harness.publisher.events(State.PARKED)] == [
+        parking.noted(1),
+        parking.noted(2),
+    ]
+
+
+async def test_core_keeps_number_of_replays_of_reclaimed_job() -> None:
+    """The number goes through a substation's queue and back, with where it was parked from."""
+    harness = Harness(confirming(), "s1", "s2", connectors=1)
+    harness.queue.bring(body("j1", "s1"), "j1", headers=ONCE)
+    await turns()
+    harness.fail_page("s1")
+    assert harness.reclaim.deliver("s1", body("j1", "s1"), "j1", headers=ONCE)
+    harness.tracker.keep({"s2": None})
+    harness.shell.tick()
+    await turns()
+    found = parking.read("j1", b"", harness.publisher.headers["j1"])
+    assert (found.replays, found.queue) == (1, topology.substation_queue("s1").name)
+
+
+async def test_core_invalidates_baseline_when_substation_job_is_parked() -> None:
+    """Otherwise the job would count as in flight to that substation for ever."""
+    harness = Harness(confirming(), "s1", connectors=1)
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    harness.read_events(parked(substation="s1"))
+    assert harness.tracker.unsynced() == ["s1"]
+
+
+async def test_core_keeps_trace_of_job_everywhere() -> None:
+    """Sent to a substation, parked, or replayed: the headers carry its trace."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "tracestate": "a=1"}
+    harness = Harness(confirming(), "s1")
+    harness.queue.bring(body("j1"), "j1", headers=headers)
+    harness.queue.bring(b"no job", "j2", headers=headers)
+    await turns()
+    for name in ("j1", "j2"):
+        found = harness.publisher.headers[name]
+        assert trace in found["traceparent"]
+        assert found["tracestate"] == "a=1"
+    parked = parking.read("j2", b"no job", harness.publisher.headers["j2"])
+    again = parking.sent_again(parked)
+    assert trace in again["traceparent"]
+    assert parking.replays(again) == 1
