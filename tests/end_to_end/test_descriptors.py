@@ -64,7 +64,7 @@ def test_no_client_takes_all_connections_of_a_service_with_few_descriptors(
     with System(vhost, tmp_path, substations=1, environment=QUICK, prefix=prefix) as system:
         for name in system.services:
             port = system.ports[name]
-            assert f"at most {FEW} open files (the soft limit was 256)" in system.log(name)
+            assert f"limits: {FEW} open files (the soft limit was 256)" in system.log(name)
             for says in (b"", HALF):
                 with connections(port, says):
                     line, seconds = health(port, OTHER)
