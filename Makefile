@@ -8,7 +8,7 @@ unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
-SPREAD := --dist loadgroup --no-loadscope-reorder# as tests/workers.py groups and orders the tests
+SPREAD := --dist loadscope --no-loadscope-reorder# as tests/workers.py groups and orders them
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
