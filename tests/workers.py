@@ -25,7 +25,7 @@ FAULTS: Final = "tests/faults/test_faults.py"
 BENCH: Final = "tests/bench/"  # its tests share a node
 
 
-class Spread(LoadScopeScheduling):
+class Spread(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """The scheduler that hands out the groups."""
 
     def _split_scope(self, nodeid: str) -> str:
