@@ -8,7 +8,7 @@ unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
-SPREAD := --dist loadgroup --no-loadscope-reorder# as tests/workers.py groups and orders the tests
+SPREAD := --dist loadscope --no-loadscope-reorder# as tests/workers.py groups and orders them
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +46,12 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
-test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute
+test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in about a minute
 	@deploy/local/bootstrap
 	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
 	  -m 'not integration and not e2e' $(ARGS)
 
-properties: ## the property tests, 12,000 examples of each; e.g. EXAMPLES=100000 ARGS="-k wire"
+properties: ## the property tests, 12,000 examples of each, half an hour or more; e.g. EXAMPLES=100000 ARGS="-k wire"
 	@deploy/local/bootstrap
 	@EXAMPLES=$(or $(EXAMPLES),12000) $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) --timeout 0 \
 	  -m 'hypothesis and not integration and not e2e' $(ARGS)

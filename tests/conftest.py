@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -26,10 +26,16 @@ sys.addaudithook(GUARD)
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by marker, and told to other workers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a server; in a worker, group and order the tests."""
+    """Mark what needs a server; in a worker, put first what takes longest."""
     servers.mark(items)
     if hasattr(config, "workerinput"):
-        workers.spread(items)
+        workers.order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Spread | None:  # noqa: ANN401
+    """Return the scheduler for ``--dist loadscope``."""
+    return workers.Spread(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_collection_finish() -> None:

@@ -15,7 +15,7 @@ from bench.processes import NotMeasured
 from bench.report import Part, render
 from bench.sizes import Sizes
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bench"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 TINY = Sizes(
     quick=True,
     rounds=1,

@@ -14,7 +14,7 @@ from bench.queues import Bound, up
 from grid import topology
 from grid.amqp import Outcome, Publisher, StreamReader, settle
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bench"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 LAST = b"last"
 
 

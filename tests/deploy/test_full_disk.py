@@ -176,7 +176,6 @@ def started(broker: Broker) -> Broker:
     return broker
 
 
-@pytest.mark.xdist_group("broken queues")
 @pytest.mark.parametrize(
     ("number", "make_again"),
     [

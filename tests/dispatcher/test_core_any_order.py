@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication
 from grid.events import State
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
+from tests.examples import examples
 from tests.fake_broker import FakePublisher, Message, raise_violations, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -214,7 +215,7 @@ STEPS = [*Simulation().steps, *OFTEN]
 
 # refused, waited long, requeued: the job is not where the decision on record says
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
 def test_core_loses_no_request_in_any_order_of_inputs(steps: list[str], ahead: float) -> None:
     """In any order of steps, each request is sent, parked or expired before it is acknowledged."""

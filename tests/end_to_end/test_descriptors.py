@@ -75,7 +75,7 @@ def test_no_client_takes_all_connections_of_a_service_with_few_descriptors(
                     f"{name} answers the first address again",
                 )
             assert system.processes[name].poll() is None
-            assert "are refused" in system.log(name)
+            assert "an HTTP connection was refused" in system.log(name)
             assert "Traceback" not in system.log(name)
         system.wait_ready()
 

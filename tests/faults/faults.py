@@ -39,6 +39,7 @@ RECONCILED_SECONDS: Final = 30.0  # after a start: once the log is read
 LOG_READ_SECONDS: Final = 60.0  # with thousands of jobs in it, on a busy machine
 LOG_READ: Final = "the older part of the event log is read"  # as the dispatcher logs it
 CUT_BYTES: Final = 100_000
+PLAIN_GROUPS: Final = 3
 SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 
 
@@ -305,3 +306,13 @@ FAULTS: Final = (
     Fault("each connection breaks after 100 KB", 10, _connections_dropped, kind=Kind.GATED),
     Fault("clocks stepped by an hour, each way", 5, _clocks_stepped, kind=Kind.CLOCKED),
 )
+
+
+def _groups() -> dict[str, tuple[str, ...]]:
+    """Return names by group: each has a system of its own where workers share the faults."""
+    plain = [fault.name for fault in FAULTS if fault.kind is Kind.PLAIN]
+    found = {f"faults {turn + 1}": tuple(plain[turn::PLAIN_GROUPS]) for turn in range(PLAIN_GROUPS)}
+    return {**found, "other faults": tuple(each.name for each in FAULTS if each.name not in plain)}
+
+
+GROUPS: Final = _groups()

@@ -18,7 +18,7 @@ from tests.faults.cluster import CLUSTER_FAULT, cluster_stage, kill_leaders, slo
 from tests.faults.form import Form
 from tests.faults.stage import CALM_SECONDS, Length
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SHORT: Final = Length(rate=25, kills=1, pause=1, away=2, held=2, blocked=1, broken=2, page=0.3)
 LONG: Final = Length(rate=200, kills=4, pause=1, away=3, held=3, blocked=2, broken=10, page=0.5)

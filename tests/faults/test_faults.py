@@ -13,7 +13,7 @@ import pytest
 
 from grid.events import State
 from tests.broker import Broker
-from tests.faults.faults import FAULTS, Fault
+from tests.faults.faults import FAULTS, GROUPS, Fault
 from tests.faults.form import Form
 from tests.faults.report import Row
 from tests.faults.stage import CALM_SECONDS, Kind, Length, Stage, stage
@@ -21,27 +21,9 @@ from tests.faults.stage import CALM_SECONDS, Kind, Length, Stage, stage
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SHORT: Final = Length(rate=25, kills=1, pause=1, away=2, held=2, blocked=1, broken=2, page=0.3)
-PLAIN_GROUPS: Final = 3
 LONG: Final = Length(
     rate=200, kills=20, pause=1, away=30, held=60, blocked=15, broken=10, page=3, past=60
 )
-
-
-def _groups() -> dict[str, list[Fault]]:
-    """Return the faults by group: each has a system of its own where several workers share them."""
-    plain = [fault for fault in FAULTS if fault.kind is Kind.PLAIN]
-    found = {f"faults {turn + 1}": plain[turn::PLAIN_GROUPS] for turn in range(PLAIN_GROUPS)}
-    return {**found, "faults of other kinds": [each for each in FAULTS if each not in plain]}
-
-
-GROUPS: Final = _groups()
-IN_TURN: Final = [
-    pytest.param(fault, id=fault.name, marks=pytest.mark.xdist_group(name))
-    for fault in FAULTS
-    for name, faults in GROUPS.items()
-    if fault in faults
-]
-GROUP_ENDS: Final = [pytest.param(id=name, marks=pytest.mark.xdist_group(name)) for name in GROUPS]
 
 
 @dataclass(slots=True)
@@ -87,7 +69,7 @@ def stages(
         one.close()
 
 
-@pytest.mark.parametrize("fault", IN_TURN)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_nothing_is_lost(fault: Fault, stages: Stages, form: Form) -> None:
     """Whatever was answered 202 is completed, once, and service is normal again soon."""
     at_work = stages.of(fault.kind)
@@ -117,8 +99,8 @@ def _struck(fault: Fault, at_work: Stage) -> Row:
     return at_work.row(fault.name, at_work.account(), fault.within)
 
 
-@pytest.mark.parametrize((), GROUP_ENDS)
-def test_no_vehicle_is_charged_twice_unseen(stages: Stages) -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_vehicle_is_charged_twice_unseen(group: str, stages: Stages) -> None:
     """Vehicles charged again after the last account would be in no line of the table."""
     stages.close()
-    assert stages.late == 0
+    assert stages.late == 0, f"unseen after {group}, or one before it"

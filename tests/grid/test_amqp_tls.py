@@ -24,7 +24,7 @@ from tests.grid.certificates import Authority
 from tests.grid.links import Seen, eventually, running, started
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("tls")]
+pytestmark = pytest.mark.integration
 
 CONFIG: Final = """\
 listeners.ssl.1 = {host}:{port}
