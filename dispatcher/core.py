@@ -334,9 +334,12 @@ class Core:
             end = self.index.end(request.id)
             if end is not None:  # the client that sent it again may not know
                 self._do(WriteEvent(end))
+        self._log_dropped(request, delivery, why)
+        self._do(Ack(delivery))
+
+    def _log_dropped(self, request: ChargeRequest, delivery: Delivery, why: str) -> None:
         trace = carried(delivery.headers, self._chance)
         self._do(LogJob(request.id, trace, f"the request is dropped: {why}"))
-        self._do(Ack(delivery))
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
@@ -641,6 +644,7 @@ class Core:
         if judgement.action is Action.LEAVE:
             self._do(Requeue(delivery))
         elif judgement.action is Action.DROP:
+            self._log_dropped(request, delivery, judgement.why)
             self._do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
@@ -655,21 +659,21 @@ class Core:
                 self._wait(job)
 
     def _on_reclaimed_wanted(self, _: ReclaimedWanted) -> None:
-        for job in self._drop_waiting(lambda job: job.is_reclaimed):
+        for job in self._forget_waiting(lambda job: job.is_reclaimed):
             self._note_back(job)
             if job.delivery is not None:
                 self._do(Requeue(job.delivery))
 
     def _on_requests_lost(self, _: RequestsLost) -> None:
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
-        self._drop_waiting(lambda job: job.is_request and not job.is_ours)
+        self._forget_waiting(lambda job: job.is_request and not job.is_ours)
 
     def _on_reclaimed_lost(self, _: ReclaimedLost) -> None:
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
-        for job in self._drop_waiting(lambda job: job.is_reclaimed and not job.is_ours):
+        for job in self._forget_waiting(lambda job: job.is_reclaimed and not job.is_ours):
             self._note_back(job)
 
-    def _drop_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
+    def _forget_waiting(self, unwanted: Callable[[Job], bool]) -> list[Job]:
         """Remove the unwanted jobs from the wait queue, and return them."""
         dropped = self._wait_queue.pop_where(unwanted)
         for job in dropped:

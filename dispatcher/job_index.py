@@ -167,14 +167,6 @@ class JobIndex:
 
     # both together
 
-    def is_over(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a request needs nothing more: its job was sent, or has ended.
-
-        What happened before its last replay does not count, nor that its job was parked or
-        cancelled before ``asked_at`` (Unix seconds).
-        """
-        return self.has_sent(job, replays) or self.ended(job, replays, asked_at)
-
     def last_known_at(self, job: str) -> str:
         """Return the substation that has a job by the event log; empty if unknown."""
         return self.charging_at(job) or self.sent_to(job) or ""

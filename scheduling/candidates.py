@@ -34,7 +34,8 @@ class Candidates(NamedTuple):
     """The substations that a job may be sent to now, at least one.
 
     Args:
-        names: All substations; the number of one is its place here, and in each array.
+        names: All substations, also those that are no candidates; the number of one is its place
+            here, and in each array.
         after: The utilisation of each with the job placed there; infinite where it may not go.
         lowest: The lowest of these.
         figures: The arrays of all figures.

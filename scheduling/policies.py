@@ -2,7 +2,9 @@
 
 What may be chosen is settled before, by filtering: neither a full nor an ineligible substation,
 whatever the policy. A policy of one's own is a class with a ``name`` and a method ``pick``; it is
-named by its import path: ``POLICY=depot.policies.SameFeeder`` (``dispatcher.policy``).
+named by its import path: ``POLICY=depot.SpreadFeeders`` (``dispatcher.policy``). Its module lies in
+the project's folder, or is installed beside its packages. ``pick`` returns the number of one of
+``candidates.numbers``; if it raises, or returns another number, the request is parked.
 """
 
 from __future__ import annotations
