@@ -110,6 +110,13 @@ class LogJob(NamedTuple):
     substation: str = ""
 
 
+class LogResent(NamedTuple):
+    """Log that so many jobs are sent to a substation once more, since none of them began."""
+
+    substation: str
+    jobs: int
+
+
 class ReportError(NamedTuple):
     """Count and log an unforeseen error over one item; the others go on."""
 
@@ -136,6 +143,7 @@ Command: TypeAlias = (
     | DeclareQueue
     | ConfirmSilence
     | LogJob
+    | LogResent
     | ReportError
     | Fail
 )

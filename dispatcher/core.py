@@ -25,11 +25,11 @@ from dispatcher.commands import (
     DeclareQueue,
     Fail,
     LogJob,
+    LogResent,
     ParkMessage,
     PublishJob,
     ReadLog,
     Reject,
-    ReportError,
     Requeue,
     RequeueRequest,
     RouteSoon,
@@ -63,16 +63,16 @@ from dispatcher.inputs import (
 )
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobState
+from dispatcher.log_events import LogEvents
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
-from dispatcher.recognition import Action, Recognition, Wait, reclaimed_from
+from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
 from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
 from grid import kinds, messages, parking
 from grid.errors import MalformedMessage
-from grid.events import SUBSTATIONS, Event, State
-from grid.kinds import Snapshot
+from grid.events import Event, State
 from grid.messages import ChargeRequest
 from grid.outcome import Outcome
 from grid.trace import Chance, carried
@@ -96,8 +96,8 @@ SENT_AGAIN: Final = "sent again to the substation that another dispatcher had se
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
+SILENCE_INTERVAL: Final = 1.0  # seconds between two questions about jobs that have not begun
 NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
-MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
 
 
 class Core:
@@ -145,8 +145,13 @@ class Core:
         self._early = HeldRequests()  # delivered before Begin
         self._held = {Wait.NEW_EVENTS: HeldRequests(), Wait.ALL_EVENTS: HeldRequests()}
         self._overdue = OverdueJobs(self.index)
+        self._asked_about: set[Job] = set()  # jobs whose silence is being confirmed
+        self._ask_at = 0.0  # when the next question may be asked
         self._overflow = RequeueOverflow(self._wait_queue)
         self._unsettled = Unsettled()
+        self._log_events = LogEvents(
+            self._tracker, self.index, self.open_jobs, standby, self._unsettled
+        )
         self._begun = self._stopping = self._route_due = self._log_due = False
         self._at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
         self._commands: list[Command] = []  # for the current input
@@ -195,11 +200,6 @@ class Core:
         return len(self._wait_queue)
 
     @property
-    def begun(self) -> bool:
-        """Return whether deliveries are judged at once, not held until ``Begin``."""
-        return self._begun
-
-    @property
     def deciding(self) -> bool:
         """Return whether requests are routed: after ``Begin`` and before ``Stop``."""
         return self._begun and not self._stopping
@@ -227,10 +227,6 @@ class Core:
         """Return the offset from which the next dispatcher has to read the event log."""
         in_hand = (job.decided_after for job in self._jobs.values())
         return self._unsettled.since((each for each in in_hand if each is not None), position)
-
-    def settling(self, now: float) -> bool:
-        """Return whether decisions wait until the first pages and depths are read."""
-        return self._tracker.settling(now)
 
     def readable(self, now: float) -> dict[str, bool]:
         """Return whether each substation's page can be read, including those that left."""
@@ -291,6 +287,7 @@ class Core:
         self._route_soon()
 
     def _read_log_for_held(self) -> None:
+        self._log_due = False
         for needs, held in self._held.items():
             if (count := held.begin_reading()) > 0:
                 self._do(ReadLog(older=needs is Wait.ALL_EVENTS, requests=count))
@@ -315,8 +312,9 @@ class Core:
         if origin and self.index.was_reclaimed(request.id, origin):
             self.index.forget_sent(request.id)  # another dispatcher reclaimed it since
         judgement = self._recognition.request(request, delivery, in_hand, self._at.now)
+        self._log_judgement(request, delivery, judgement)
         if judgement.action is Action.DROP:
-            self._drop(request, delivery, judgement.why)
+            self._drop(request, delivery)
         elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
         elif judgement.action is Action.RESEND:
@@ -325,21 +323,25 @@ class Core:
             self.index.forget_sent(request.id)
             self._wait(self._new_job(request, delivery))
 
-    def _drop(self, request: ChargeRequest, delivery: Delivery, why: str) -> None:
+    def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
         """Acknowledge a request whose job is elsewhere or has ended."""
         if not delivery.redelivered:
             self._metrics.duplicates.inc()
         replays = parking.replays(delivery.headers)
         if self.index.ended(request.id, replays, request.requested_at):
             end = self.index.end(request.id)
-            if end is not None:  # the client that sent it again may not know
+            if end is not None:  # who sent the request again may not know of it
                 self._do(WriteEvent(end))
-        self._log_dropped(request, delivery, why)
         self._do(Ack(delivery))
 
-    def _log_dropped(self, request: ChargeRequest, delivery: Delivery, why: str) -> None:
-        trace = carried(delivery.headers, self._chance)
-        self._do(LogJob(request.id, trace, f"the request is dropped: {why}"))
+    def _log_judgement(
+        self, request: ChargeRequest, delivery: Delivery, judgement: Judgement
+    ) -> None:
+        """Log what is done with a delivery that is not decided on, and why."""
+        if judgement.action is not Action.DECIDE:
+            trace = carried(delivery.headers, self._chance)
+            text = f"the request is {judgement.action.value}: {judgement.why}"
+            self._do(LogJob(request.id, trace, text, judgement.substation))
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
@@ -369,7 +371,6 @@ class Core:
     def _on_route(self, _: Route) -> None:
         self._route_due = False
         if self._log_due:
-            self._log_due = False
             self._read_log_for_held()
         if self.deciding and self._at.certain:
             self._route()
@@ -621,7 +622,8 @@ class Core:
 
     def _forget_job(self, job: Job) -> None:
         """Forget a job in hand, unless another delivery of it has taken its place."""
-        job.enter(JobState.GONE)
+        if job.state is not JobState.GONE:
+            job.enter(JobState.GONE)
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id]
 
@@ -641,10 +643,10 @@ class Core:
             return
         in_hand = self._jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
+        self._log_judgement(request, delivery, judgement)
         if judgement.action is Action.LEAVE:
             self._do(Requeue(delivery))
         elif judgement.action is Action.DROP:
-            self._log_dropped(request, delivery, judgement.why)
             self._do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
@@ -686,9 +688,20 @@ class Core:
 
     # jobs that have not begun
 
+    def _ask_about_overdue(self) -> None:
+        """Ask about the jobs that should have begun, once the last question is answered."""
+        if self._asked_about or self._at.now < self._ask_at:
+            return
+        if overdue := self._overdue.pop(self._at.now):
+            self._asked_about = set(overdue)
+            self._do(ConfirmSilence(overdue))
+
     def _on_silence_confirmed(self, input: SilenceConfirmed) -> None:
+        self._asked_about.difference_update(input.jobs)
+        self._ask_at = self._at.now + SILENCE_INTERVAL
+        resent: Counter[str] = Counter()
         for job in self._overdue.silent(input.jobs):
-            if job.substation not in input.taking:
+            if not input.overdue:
                 self._overdue.add(job, self._at.now)
             elif (
                 self.deciding
@@ -698,6 +711,9 @@ class Core:
                 job.resent += 1
                 self._jobs[job.id] = job
                 self._resend(job, job.substation, NOT_BEGUN)
+                resent[job.substation] += 1
+        for substation, jobs in resent.items():
+            self._do(LogResent(substation, jobs))
 
     def _on_recorded_job_missing(self, input: RecordedJobMissing) -> None:
         request, substation, replays = input
@@ -712,52 +728,13 @@ class Core:
     # what is read and observed
 
     def _on_events_read(self, input: EventsRead) -> None:
-        """Apply events, each isolated: the log is read at each start, and must not end them all.
-
-        Counters are applied last: they may free capacity for the jobs that events report on.
-        """
-        for event in input.events:
-            try:
-                self._apply(event, input)
-            except Exception as error:  # noqa: BLE001
-                self._do(ReportError("an event of the log", error))
-        changed = False
-        for event in input.events:
-            if event.counts is None:
-                continue
-            try:
-                changed |= self._tracker.report(event.substation, event.counts)
-            except Exception as error:  # noqa: BLE001
-                self._do(ReportError("the counters in an event of the log", error))
+        changed, errors = self._log_events.apply(input, self._at.clock)
+        self._commands.extend(errors)
         if changed:
-            self._on_route(Route())
+            self._route_soon()
 
     def _on_older_events_read(self, input: OlderEventsRead) -> None:
         self.open_jobs.absorb(input.earlier)
-
-    def _apply(self, event: Event, read: EventsRead) -> None:
-        self.index.apply(event)
-        self.open_jobs.take(event, read.offset)
-        if event.kind == SUBSTATIONS:
-            self._apply_snapshot(event, caught_up=read.caught_up)
-        elif event.kind == State.PARKED and event.substation:
-            # it left its queue without being charged
-            self._tracker.invalidate_baseline(event.substation)
-
-    def _apply_snapshot(self, event: Event, *, caught_up: bool) -> None:
-        """Apply the snapshot of a dispatcher, perhaps of this one."""
-        snapshot = Snapshot(event.detail)
-        writer, floor = snapshot.dispatcher, snapshot.unsettled_from
-        if writer != self.standby.name and floor is not None:
-            self._unsettled.inherit(floor, writer or "")
-        if caught_up:
-            if writer is not None:
-                self.standby.heard(writer, leaves=snapshot.leaves)
-            return
-        if writer is not None:
-            age = self._at.clock - event.at
-            self.standby.heard_before(writer, age, leaves=snapshot.leaves)
-        self._tracker.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
 
     def _on_scrape_result(self, input: ScrapeResult) -> None:
         self._tracker.read(*input)
@@ -778,8 +755,9 @@ class Core:
     def _on_tick(self, input: Tick) -> None:
         answering = input.connected and self._at.certain
         self._unsettled.prune(self._at.now, answering=answering, clear=not self.held)
-        if overdue := self._overdue.pop(self._at.now):
-            self._do(ConfirmSilence(overdue))
+        self._ask_about_overdue()
+        if self._log_due:
+            self._read_log_for_held()
         if not self.deciding or not self._at.certain:
             return
         for job in self._wait_queue.pop_where(self._is_impossible):

@@ -140,10 +140,15 @@ class ControlChanged(NamedTuple):
 
 
 class SilenceConfirmed(NamedTuple):
-    """The answer to ``ConfirmSilence``: the log is read, and ``taking`` consume their jobs."""
+    """What became of jobs of one substation, for which ``ConfirmSilence`` asked.
+
+    Args:
+        jobs: Those of that substation.
+        overdue: The event log is read, and the substation takes jobs: they should have begun.
+    """
 
     jobs: Collection[Job]
-    taking: Collection[str]
+    overdue: bool
 
 
 class RequestRepublished(NamedTuple):

@@ -15,7 +15,7 @@ from dispatcher.shell import Shell
 from grid import event_log
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.event_log import EventWriter, Mark
-from grid.waiting import within
+from grid.waiting import together, within
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class LogReader:
         """Follow the log from as far back as is needed, until the task is cancelled."""
         start = await self._find_start()
         end = start if isinstance(start, int) else 0
-        await asyncio.gather(
+        await together(
             self._links.log.run(read=self.on_message, start=start),
             self._read_older(end),
             self._read_at_takeover(),

@@ -45,7 +45,7 @@ class Metrics:
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
             "duplicate_requests",
-            "Second copies of requests, dropped because their job was sent or has ended; not redeliveries",
+            "Second copies of requests, dropped because their job was sent or has ended",
         )
         self.events_lost = counter("events_lost", "Events that RabbitMQ refused")
         self.scrapes = counter(

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class Action(Enum):
     """What is to be done with a delivery."""
 
-    DECIDE = "a substation is to be found for it"
-    RESEND = "its job is sent to the substation that may have it"
-    ATTACH = "it belongs to the job in hand, whose delivery was lost with a link"
-    DROP = "it is acknowledged: RabbitMQ has its job elsewhere, or the job has ended"
-    LEAVE = "it goes back to its queue, where its job may belong"
+    DECIDE = "decided on"
+    RESEND = "sent once more"  # to the substation that may have its job
+    ATTACH = "attached to the job in hand"  # whose delivery was lost with a link
+    DROP = "dropped"  # acknowledged: RabbitMQ has its job elsewhere, or the job has ended
+    LEAVE = "left in its queue"  # where its job may belong
 
 
 class Judgement(NamedTuple):
@@ -79,7 +79,7 @@ class Recognition:
         """Return what is to be done with a request from ``charge.requests``."""
         if in_hand is not None:
             return self._of_job_in_hand(request, delivery, in_hand, now)
-        if not is_copy(delivery) and request.id not in self._index:
+        if self._is_unknown(request.id) and not is_copy(delivery):
             return Judgement(Action.DECIDE, "nothing is known of its job")
         if why := self._why_over(request, delivery):
             return Judgement(Action.DROP, why)
@@ -94,7 +94,7 @@ class Recognition:
         if self._index.went_elsewhere(request.id, substation):
             return Judgement(Action.DROP, "it was sent elsewhere since, or has ended")
         # another dispatcher may have moved it, and ended before it was acknowledged here
-        where = self._index.last_known_at(request.id)
+        where = self._last_known_at(request.id)
         if where == substation or (known := self._known_there(where, now)) is None:
             return Judgement(Action.DECIDE, "its substation does not take it")
         return Judgement(Action.RESEND, "another dispatcher sent it there", known)
@@ -108,7 +108,7 @@ class Recognition:
         elif in_hand.is_ours:
             return Judgement(Action.DROP, "its job is in hand")
         else:
-            elsewhere = self._known_there(self._index.last_known_at(request.id), now)
+            elsewhere = self._known_there(self._last_known_at(request.id), now)
             if elsewhere in (None, in_hand.substation):
                 return Judgement(Action.ATTACH, "its first delivery was lost with a link")
         return self._decide_or_resend(request, delivery, now)
@@ -149,12 +149,22 @@ class Recognition:
             where = index.charging_at(job) or self._open_jobs.substation(job)
             # even if it is dead: the job is reclaimed from there
             return where if where in self._tracker.substations else None
-        where = index.last_known_at(job)
+        where = self._last_known_at(job)
         if not delivery.redelivered:
             since = inf if parking.replays(delivery.headers) else request.requested_at
             if where == reclaimed_from(delivery) or index.sent_at(job) < since:
                 return None
         return self._known_there(where, now)
+
+    def _is_unknown(self, job: str) -> bool:
+        return job not in self._index and self._open_jobs.charging_at(job) is None
+
+    def _last_known_at(self, job: str) -> str:
+        """Return the substation that has a job, by the event log; empty if unknown.
+
+        A session may last longer than the index remembers jobs.
+        """
+        return self._index.last_known_at(job) or self._open_jobs.charging_at(job) or ""
 
     def _known_there(self, where: str, now: float) -> str | None:
         """Return the substation if it can recognise a second copy; None if it is lost.

@@ -19,6 +19,7 @@ from dispatcher.commands import (
     DeclareQueue,
     Fail,
     LogJob,
+    LogResent,
     ParkMessage,
     PublishJob,
     ReadLog,
@@ -52,7 +53,7 @@ from grid.amqp import Consumer, Delivery, Outcome, Publisher
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.logs import tell
-from grid.waiting import within
+from grid.waiting import together, within
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,6 @@ class Shell:
         self._metrics = metrics
         self._isolation = isolation
         self._moment = moment
-        self._declare = declare
         self._parking = Parking(publisher, events, metrics, lambda: moment().clock)
         self._readings: dict[bool, asyncio.Queue[int]] = {
             False: asyncio.Queue(),
@@ -118,6 +118,7 @@ class Shell:
             DeclareQueue: lambda command: declare(command.substation),
             ConfirmSilence: lambda command: self._silences.put_nowait(command.jobs),
             LogJob: _log_job,
+            LogResent: _log_resent,
             ReportError: self._report_error,
             Fail: _fail,
         }
@@ -129,7 +130,9 @@ class Shell:
         """
         began = perf_counter()
         commands = self.core.handle(input, self._moment())
-        if jobs := sum(type(each) is PublishJob for each in commands):
+        if isinstance(input, Route) and (
+            jobs := sum(isinstance(each, PublishJob) for each in commands)
+        ):
             took = (perf_counter() - began) / jobs
             for _ in range(jobs):
                 self._metrics.decision_seconds.observe(took)
@@ -142,7 +145,9 @@ class Shell:
                     self._events.flush()
                     flushed = True
                 self._executors[type(command)](command)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
+                if failed is not None:
+                    log.error("a further error of the same input: %r", error, exc_info=error)
                 failed = failed or error
         if failed is not None:
             raise failed
@@ -156,7 +161,7 @@ class Shell:
             read_all: The same, including what is older than this dispatcher's start.
             takes_jobs: Returns whether a job sent to a substation must have begun by now.
         """
-        await asyncio.gather(
+        await together(
             self._tick(),
             self._read_for_core(read_log, older=False),
             self._read_for_core(read_all, older=True),
@@ -276,12 +281,16 @@ class Shell:
     async def _confirm_silences(self, read_log: ReadEvents, takes_jobs: TakesJobs) -> None:
         while True:
             jobs = await self._silences.get()
-            taking = []
-            if await within(LOG_TIMEOUT, read_log()):
-                for substation in sorted({job.substation for job in jobs}):
-                    if await takes_jobs(substation):
-                        taking.append(substation)  # noqa: PERF401
-            self.feed(SilenceConfirmed(jobs, taking))
+            is_read = await within(LOG_TIMEOUT, read_log())
+            for substation in sorted({job.substation for job in jobs}):
+                takes = is_read and await takes_jobs(substation)
+                there = [job for job in jobs if job.substation == substation]
+                self.feed(SilenceConfirmed(there, takes))
+
+
+def _log_resent(command: LogResent) -> None:
+    substation, jobs = command
+    log.warning("%d jobs are sent to %s once more: none of them began", jobs, substation)
 
 
 def _log_job(command: LogJob) -> None:

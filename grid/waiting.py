@@ -20,6 +20,19 @@ async def within(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
     return True
 
 
+async def together(*work: Coroutine[Any, Any, object]) -> None:
+    """Do several things at once until one of them fails; end the others, and raise its error.
+
+    ``asyncio.gather`` alone leaves the others running. Source: the documentation of asyncio.
+    """
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for each in tasks:
+            each.cancel()
+
+
 def unreported(future: asyncio.Future[Any]) -> None:
     """Keep asyncio from reporting a future's failure: whoever still awaits it gets it.
 

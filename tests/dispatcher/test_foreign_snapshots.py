@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core import MAX_RECALLED
+from dispatcher.log_events import MAX_RECALLED
 from grid.events import SUBSTATIONS, Event
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
 from tests.dispatcher.harness import AT, Harness, confirming

@@ -1,0 +1,80 @@
+"""The events of the log, applied to what is known of jobs, substations and dispatchers. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dispatcher.commands import ReportError
+from dispatcher.inputs import EventsRead
+from dispatcher.job_index import JobIndex
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.standby import Standby
+from dispatcher.unsettled import Unsettled
+from grid.events import SUBSTATIONS, Event, State
+from grid.kinds import Snapshot
+from scheduling.load_tracker import LoadTracker
+
+MAX_RECALLED: Final = 2_000  # substations that one snapshot names: each has a queue to look at
+
+
+class LogEvents:
+    """Applies events, each isolated: every dispatcher that starts reads the log again."""
+
+    def __init__(
+        self,
+        tracker: LoadTracker,
+        index: JobIndex,
+        open_jobs: OpenJobs,
+        standby: Standby,
+        unsettled: Unsettled,
+    ) -> None:
+        self._tracker = tracker
+        self._index = index
+        self._open_jobs = open_jobs
+        self._standby = standby
+        self._unsettled = unsettled
+
+    def apply(self, read: EventsRead, clock: float) -> tuple[bool, list[ReportError]]:
+        """Apply the events of one message, at ``clock`` in Unix seconds.
+
+        Counters are applied last: they may free capacity for the jobs that events report on.
+        Return whether there may be more capacity now, and the errors over single events.
+        """
+        errors = []
+        for event in read.events:
+            try:
+                self._apply(event, read, clock)
+            except Exception as error:  # noqa: BLE001
+                errors.append(ReportError("an event of the log", error))
+        changed = False
+        for event in read.events:
+            if event.counts is None:
+                continue
+            try:
+                changed |= self._tracker.report(event.substation, event.counts)
+            except Exception as error:  # noqa: BLE001
+                errors.append(ReportError("the counters in an event of the log", error))
+        return changed, errors
+
+    def _apply(self, event: Event, read: EventsRead, clock: float) -> None:
+        self._index.apply(event)
+        self._open_jobs.take(event, read.offset)
+        if event.kind == SUBSTATIONS:
+            self._apply_snapshot(event, clock, caught_up=read.caught_up)
+        elif event.kind == State.PARKED and event.substation:
+            # it left its queue without being charged
+            self._tracker.invalidate_baseline(event.substation)
+
+    def _apply_snapshot(self, event: Event, clock: float, *, caught_up: bool) -> None:
+        """Apply the snapshot of a dispatcher, perhaps of this one."""
+        snapshot = Snapshot(event.detail)
+        writer, floor = snapshot.dispatcher, snapshot.unsettled_from
+        if writer != self._standby.name and floor is not None:
+            self._unsettled.inherit(floor, writer or "")
+        if caught_up:
+            if writer is not None:
+                self._standby.heard(writer, leaves=snapshot.leaves)
+            return
+        if writer is not None:
+            self._standby.heard_before(writer, clock - event.at, leaves=snapshot.leaves)
+        self._tracker.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])
