@@ -312,7 +312,8 @@ class Core:
         if origin and self.index.was_reclaimed(request.id, origin):
             self.index.forget_sent(request.id)  # another dispatcher reclaimed it since
         judgement = self._recognition.request(request, delivery, in_hand, self._at.now)
-        self._log_judgement(request, delivery, judgement)
+        if judgement.action is not Action.DECIDE:
+            self._log_judgement(request, delivery, judgement)
         if judgement.action is Action.DROP:
             self._drop(request, delivery)
         elif judgement.action is Action.ATTACH and in_hand is not None:
@@ -338,10 +339,9 @@ class Core:
         self, request: ChargeRequest, delivery: Delivery, judgement: Judgement
     ) -> None:
         """Log what is done with a delivery that is not decided on, and why."""
-        if judgement.action is not Action.DECIDE:
-            trace = carried(delivery.headers, self._chance)
-            text = f"the request is {judgement.action.value}: {judgement.why}"
-            self._do(LogJob(request.id, trace, text, judgement.substation))
+        trace = carried(delivery.headers, self._chance)
+        text = f"the request is {judgement.action.value}: {judgement.why}"
+        self._do(LogJob(request.id, trace, text, judgement.substation))
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
@@ -643,7 +643,8 @@ class Core:
             return
         in_hand = self._jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
-        self._log_judgement(request, delivery, judgement)
+        if judgement.action is not Action.DECIDE:
+            self._log_judgement(request, delivery, judgement)
         if judgement.action is Action.LEAVE:
             self._do(Requeue(delivery))
         elif judgement.action is Action.DROP:

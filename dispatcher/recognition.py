@@ -79,7 +79,8 @@ class Recognition:
         """Return what is to be done with a request from ``charge.requests``."""
         if in_hand is not None:
             return self._of_job_in_hand(request, delivery, in_hand, now)
-        if self._is_unknown(request.id) and not is_copy(delivery):
+        is_unknown = request.id not in self._index and not self._open_jobs.charging_at(request.id)
+        if is_unknown and not is_copy(delivery):
             return Judgement(Action.DECIDE, "nothing is known of its job")
         if why := self._why_over(request, delivery):
             return Judgement(Action.DROP, why)
@@ -155,9 +156,6 @@ class Recognition:
             if where == reclaimed_from(delivery) or index.sent_at(job) < since:
                 return None
         return self._known_there(where, now)
-
-    def _is_unknown(self, job: str) -> bool:
-        return job not in self._index and self._open_jobs.charging_at(job) is None
 
     def _last_known_at(self, job: str) -> str:
         """Return the substation that has a job, by the event log; empty if unknown.

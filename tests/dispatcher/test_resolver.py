@@ -126,7 +126,7 @@ async def test_resolver_uses_an_answer_for_a_while_when_the_name_fails_later(
         assert len(look_up.asked) == 4
         (record,) = caplog.records
         assert "depot cannot be looked up: no such name" in record.message
-        assert "is used for up to 300 s" in record.message
+        assert "are used for up to 300 s" in record.message
         later(3)
         with pytest.raises(OSError, match="depot cannot be looked up: no such name"):
             await hosts(resolver, "depot")
