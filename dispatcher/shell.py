@@ -280,12 +280,13 @@ class Shell:
 
     async def _confirm_silences(self, read_log: ReadEvents, takes_jobs: TakesJobs) -> None:
         while True:
-            jobs = await self._silences.get()
+            by_substation: dict[str, list[Job]] = {}
+            for job in await self._silences.get():
+                by_substation.setdefault(job.substation, []).append(job)
             is_read = await within(LOG_TIMEOUT, read_log())
-            for substation in sorted({job.substation for job in jobs}):
+            for substation, jobs in sorted(by_substation.items()):
                 takes = is_read and await takes_jobs(substation)
-                there = [job for job in jobs if job.substation == substation]
-                self.feed(SilenceConfirmed(there, takes))
+                self.feed(SilenceConfirmed(jobs, takes))
 
 
 def _log_resent(command: LogResent) -> None:
