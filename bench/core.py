@@ -78,7 +78,7 @@ class Requests:
     def __init__(self, substations: int) -> None:
         random = Random(substations)  # noqa: S311 - nothing here is secret
         table = table_of(substations, STATES[STATE], random)
-        standby = Standby("bench", lambda: NOW)
+        standby = Standby("bench")
         standby.on_delivery()  # it is active already
         self._tracker = table.tracker
         self._at = Moment(NOW, CLOCK, position=0, certain=True)

@@ -88,7 +88,7 @@ class _Dispatcher:
         core = self._core = Core(
             table,
             policy(settings.policy),
-            Standby(name, now),
+            Standby(name),
             metrics,
             random=random,
             chance=random.getrandbits,
@@ -167,6 +167,7 @@ class _Dispatcher:
             core.standby,
             unsettled_since=lambda: core.unsettled_since(self._work.position),
             clock=self._clock,
+            now=self._now,
         )
         work = [
             *self._run_links(),
@@ -218,7 +219,9 @@ class _Dispatcher:
 
         The active dispatcher may have reclaimed the job.
         """
-        return not self._core.standby.is_standby and await self._queues.takes_jobs(substation)
+        return not self._core.standby.is_standby(self._now()) and await self._queues.takes_jobs(
+            substation
+        )
 
     def _moment(self) -> Moment:
         links = self._links

@@ -729,7 +729,7 @@ class Core:
     # what is read and observed
 
     def _on_events_read(self, input: EventsRead) -> None:
-        changed, errors = self._log_events.apply(input, self._at.clock)
+        changed, errors = self._log_events.apply(input, self._at)
         self._commands.extend(errors)
         if changed:
             self._route_soon()

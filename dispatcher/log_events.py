@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dispatcher.commands import ReportError
-from dispatcher.inputs import EventsRead
+from dispatcher.inputs import EventsRead, Moment
 from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.standby import Standby
@@ -34,8 +34,8 @@ class LogEvents:
         self._standby = standby
         self._unsettled = unsettled
 
-    def apply(self, read: EventsRead, clock: float) -> tuple[bool, list[ReportError]]:
-        """Apply the events of one message, at ``clock`` in Unix seconds.
+    def apply(self, read: EventsRead, at: Moment) -> tuple[bool, list[ReportError]]:
+        """Apply the events of one message.
 
         Counters are applied last: they may free capacity for the jobs that events report on.
         Return whether there may be more capacity now, and the errors over single events.
@@ -43,7 +43,7 @@ class LogEvents:
         errors = []
         for event in read.events:
             try:
-                self._apply(event, read, clock)
+                self._apply(event, read, at)
             except Exception as error:  # noqa: BLE001
                 errors.append(ReportError("an event of the log", error))
         changed = False
@@ -56,16 +56,16 @@ class LogEvents:
                 errors.append(ReportError("the counters in an event of the log", error))
         return changed, errors
 
-    def _apply(self, event: Event, read: EventsRead, clock: float) -> None:
+    def _apply(self, event: Event, read: EventsRead, at: Moment) -> None:
         self._index.apply(event)
         self._open_jobs.take(event, read.offset)
         if event.kind == SUBSTATIONS:
-            self._apply_snapshot(event, clock, caught_up=read.caught_up)
+            self._apply_snapshot(event, at, caught_up=read.caught_up)
         elif event.kind == State.PARKED and event.substation:
             # it left its queue without being charged
             self._tracker.invalidate_baseline(event.substation)
 
-    def _apply_snapshot(self, event: Event, clock: float, *, caught_up: bool) -> None:
+    def _apply_snapshot(self, event: Event, at: Moment, *, caught_up: bool) -> None:
         """Apply the snapshot of a dispatcher, perhaps of this one."""
         snapshot = Snapshot(event.detail)
         writer, floor = snapshot.dispatcher, snapshot.unsettled_from
@@ -73,8 +73,9 @@ class LogEvents:
             self._unsettled.inherit(floor, writer or "")
         if caught_up:
             if writer is not None:
-                self._standby.heard(writer, leaves=snapshot.leaves)
+                self._standby.heard(writer, at.now, leaves=snapshot.leaves)
             return
         if writer is not None:
-            self._standby.heard_before(writer, clock - event.at, leaves=snapshot.leaves)
+            age = at.clock - event.at
+            self._standby.heard_before(writer, age, at.now, leaves=snapshot.leaves)
         self._tracker.recall([*snapshot.names, *snapshot.former][:MAX_RECALLED])

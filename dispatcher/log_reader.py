@@ -143,7 +143,7 @@ class LogReader:
 
     def _is_older_due(self, waited: float) -> bool:
         """Return whether the older part is to be read, ``waited`` seconds after the start."""
-        is_standby = self._shell.core.standby.is_standby
+        is_standby = self._shell.core.standby.is_standby(self._now())
         wait = OLDER_AFTER_SECONDS_ON_STANDBY if is_standby else OLDER_AFTER_SECONDS
         return self._older_wanted.is_set() or waited >= wait
 

@@ -44,6 +44,7 @@ class Snapshots:
         *,
         unsettled_since: Callable[[], int],
         clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self._candidates = candidates
         self._former = former
@@ -51,6 +52,7 @@ class Snapshots:
         self._writer = writer
         self._standby = standby
         self._clock = clock
+        self._now = now
 
     async def publish(self) -> None:
         """Write a snapshot whenever something has changed, until the task is cancelled."""
@@ -75,7 +77,7 @@ class Snapshots:
 
     def _may_speak(self) -> bool:
         # an old snapshot is useless, so none is kept for later
-        return self._writer.connected and not self._standby.is_standby
+        return self._writer.connected and not self._standby.is_standby(self._now())
 
     def _write(self, found: Iterable[Candidate], *, leaves: bool = False) -> None:
         self._writer.write(

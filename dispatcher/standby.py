@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -18,13 +17,12 @@ class Standby:
 
     A dispatcher that has read another's snapshot, and has had no request since, is on standby. So
     is one that has just started, until an active one would have written a snapshot. A dispatcher
-    that ends orderly says so in its last snapshot. ``name`` is this dispatcher's, ``now`` returns
-    monotonic seconds.
+    that ends orderly says so in its last snapshot. ``name`` is this dispatcher's;
+    ``now`` is always in the same monotonic seconds.
     """
 
-    def __init__(self, name: str, now: Callable[[], float]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._now = now
         self._taken = False
         self.terms = 0  # how often it took over
         self._other_heard_at: float | None = None
@@ -33,8 +31,7 @@ class Standby:
         self._spoken_before: float | None = None  # another, before this start
         self._leaves = False
 
-    @property
-    def undisputed(self) -> bool:
+    def is_undisputed(self, now: float) -> bool:
         """Return whether no other dispatcher can have requests that RabbitMQ delivered to it.
 
         The last delivery was to this one, or another has been silent for so long that RabbitMQ has
@@ -45,27 +42,26 @@ class Standby:
         if (self._taken and self._other_heard_at is None) or self._other_left:
             return True
         last = self._spoken_before if self._other_heard_at is None else self._other_heard_at
-        return last is None or self._now() - last > GIVEN_UP_SECONDS
+        return last is None or now - last > GIVEN_UP_SECONDS
 
-    @property
-    def is_standby(self) -> bool:
+    def is_standby(self, now: float) -> bool:
         """Return whether another dispatcher is active, or this one is ending."""
-        heard, now = self._other_heard_at, self._now()
+        heard = self._other_heard_at
         if self._leaves or now < self._listening_until:
             return True
         return heard is not None and not self._other_left and now - heard < STAND_BY_SECONDS
 
-    def heard(self, name: str, *, leaves: bool = False) -> None:
+    def heard(self, name: str, now: float, *, leaves: bool = False) -> None:
         """Record a dispatcher's snapshot, perhaps this one's; its last one if it ``leaves``."""
         if name != self.name:
-            self._other_heard_at, self._other_left = self._now(), leaves
+            self._other_heard_at, self._other_left = now, leaves
 
-    def heard_before(self, name: str, seconds: float, *, leaves: bool = False) -> None:
+    def heard_before(self, name: str, seconds: float, now: float, *, leaves: bool = False) -> None:
         """Record a dispatcher's snapshot from before this start, ``seconds`` old."""
         if name != self.name:
             ago = max(0.0, seconds)
-            self._spoken_before = None if leaves else self._now() - ago
-            until = self._now() + SPOKEN_WITHIN_SECONDS - ago
+            self._spoken_before = None if leaves else now - ago
+            until = now + SPOKEN_WITHIN_SECONDS - ago
             self._listening_until = -inf if leaves else max(self._listening_until, until)
 
     def end(self) -> None:

@@ -55,7 +55,7 @@ class Work:
         Otherwise it may feed another one, whose snapshots cannot be read here.
         """
         links = self._links
-        is_standby = self._core.standby.is_standby
+        is_standby = self._core.standby.is_standby(self._now())
         return not is_standby and links.requests.connected and links.log.connected
 
     @property
@@ -66,7 +66,7 @@ class Work:
             core.deciding
             and requests.connected
             and not requests.lapsed
-            and not core.standby.is_standby
+            and not core.standby.is_standby(self._now())
             and self._log_reader.is_current
             and not core.held
         )
@@ -74,7 +74,7 @@ class Work:
     @property
     def is_undisputed(self) -> bool:
         """Return whether no other dispatcher can have requests that RabbitMQ delivered to it."""
-        return self._core.standby.undisputed
+        return self._core.standby.is_undisputed(self._now())
 
     # what it has and knows
 
@@ -105,7 +105,7 @@ class Work:
         core = self._core
         return (
             core.deciding
-            and not core.standby.is_standby
+            and not core.standby.is_standby(self._now())
             and self._log_reader.is_current
             and core.open_jobs.complete
             and core.has_alternative(substation, self._now())

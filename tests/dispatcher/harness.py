@@ -139,7 +139,7 @@ class Harness:
         self.certain, self.position = True, 0
         self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
         self.queue = FakeConsumer(topology.REQUESTS)
-        self.standby = Standby("this", lambda: self.now)
+        self.standby = Standby("this")
         self.standby.on_delivery()  # it is active already
         self.core = Core(
             self.table,

@@ -27,7 +27,7 @@ async def test_core_ignores_snapshot_that_no_dispatcher_wrote(writer: str) -> No
     await harness.catch_up()
     harness.standby.on_delivery()
     harness.read_events(snapshot(), writer=writer)
-    assert not harness.standby.is_standby
+    assert not harness.standby.is_standby(harness.now)
 
 
 async def test_core_remembers_substations_in_snapshot_of_another_dispatcher() -> None:
@@ -39,4 +39,4 @@ async def test_core_remembers_substations_in_snapshot_of_another_dispatcher() ->
     assert len(harness.tracker.former) < MAX_RECALLED
     await harness.catch_up()
     harness.read_events(snapshot(), writer=DISPATCHER)
-    assert harness.standby.is_standby
+    assert harness.standby.is_standby(harness.now)

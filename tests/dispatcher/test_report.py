@@ -158,6 +158,7 @@ def snapshots(harness: Harness, look: Callable[[], list[Candidate]]) -> Snapshot
         harness.standby,
         unsettled_since=harness.unsettled_since,
         clock=lambda: harness.at,
+        now=lambda: harness.now,
     )
 
 
@@ -238,7 +239,7 @@ async def test_snapshot_is_not_written_while_disconnected_or_on_standby() -> Non
     harness.publisher.up.clear()
     assert await written(harness, [candidate()], [candidate("away")]) == []
     harness.publisher.up.set()
-    harness.standby.heard("other")
+    harness.standby.heard("other", harness.now)
     assert await written(harness, [candidate()]) == []
     harness.standby.on_delivery()
     assert len(await written(harness, [candidate()])) == 1
@@ -257,11 +258,11 @@ async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
     await standby.catch_up()
     for one in (starting, standby):
         one.read_events(before)
-        assert one.standby.is_standby
+        assert one.standby.is_standby(one.now)
         one.read_events(last)
-        assert not one.standby.is_standby
+        assert not one.standby.is_standby(one.now)
     assert standby.standby.on_delivery(), "it takes over all the same"
-    assert harness.standby.is_standby, "it says nothing more"
+    assert harness.standby.is_standby(harness.now), "it says nothing more"
     ending.take_leave()
     await turns()
     assert len(harness.publisher.events(SUBSTATIONS)) == 1

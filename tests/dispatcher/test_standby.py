@@ -12,40 +12,40 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 def test_standby_is_dispatcher_that_hears_another_and_has_no_request() -> None:
     """RabbitMQ serves one dispatcher of several; a delivery ends a time on standby."""
     now = 0.0
-    standby = Standby("this", lambda: now)
-    assert not standby.is_standby
-    standby.heard("this")
-    assert not standby.is_standby
-    standby.heard("other")
-    assert standby.is_standby
+    standby = Standby("this")
+    assert not standby.is_standby(now)
+    standby.heard("this", now)
+    assert not standby.is_standby(now)
+    standby.heard("other", now)
+    assert standby.is_standby(now)
     assert standby.on_delivery()
-    assert not standby.is_standby
+    assert not standby.is_standby(now)
     assert not standby.on_delivery()
-    standby.heard("other")
+    standby.heard("other", now)
     now = STAND_BY_SECONDS
-    assert not standby.is_standby, "the other one is gone"
+    assert not standby.is_standby(now), "the other one is gone"
 
 
 def test_standby_holds_at_start_until_another_would_have_written() -> None:
     """For as long as an active dispatcher may be silent; a delivery of its own ends that."""
     now = 100.0
-    standby = Standby("this", lambda: now)
-    standby.heard_before("this", 0)
-    standby.heard_before("other", 60)
-    assert not standby.is_standby, "it would have spoken since"
-    standby.heard_before("other", 2)
-    assert standby.is_standby
+    standby = Standby("this")
+    standby.heard_before("this", 0, now)
+    standby.heard_before("other", 60, now)
+    assert not standby.is_standby(now), "it would have spoken since"
+    standby.heard_before("other", 2, now)
+    assert standby.is_standby(now)
     now += SPOKEN_WITHIN_SECONDS - 2
-    assert not standby.is_standby
-    standby.heard_before("other", -5)  # its clock is ahead
-    assert standby.is_standby
+    assert not standby.is_standby(now)
+    standby.heard_before("other", -5, now)  # its clock is ahead
+    assert standby.is_standby(now)
     assert standby.on_delivery()
-    assert not standby.is_standby
+    assert not standby.is_standby(now)
 
 
 def test_standby_takes_another_for_active_before_its_first_request() -> None:
     """Snapshots are seconds apart: the other may have ended without one since this one's start."""
-    standby = Standby("this", lambda: 0.0)
+    standby = Standby("this")
     assert standby.on_delivery()
     assert not standby.on_delivery(), "what was sent since was sent from here"
 
@@ -53,19 +53,19 @@ def test_standby_takes_another_for_active_before_its_first_request() -> None:
 def test_standby_is_undisputed_once_rabbitmq_has_given_up_any_other() -> None:
     """The last delivery went to this one, the other left, or has been silent for long."""
     now = 100.0
-    standby = Standby("this", lambda: now)
-    assert standby.undisputed, "nobody was ever heard"
-    standby.heard_before("other", 5)
-    assert not standby.undisputed
+    standby = Standby("this")
+    assert standby.is_undisputed(now), "nobody was ever heard"
+    standby.heard_before("other", 5, now)
+    assert not standby.is_undisputed(now)
     now += GIVEN_UP_SECONDS - 4
-    assert standby.undisputed
-    standby.heard("other")
-    assert not standby.undisputed
+    assert standby.is_undisputed(now)
+    standby.heard("other", now)
+    assert not standby.is_undisputed(now)
     standby.on_delivery()
-    assert standby.undisputed
-    standby.heard("other")
-    assert not standby.undisputed
-    standby.heard("other", leaves=True)
-    assert standby.undisputed
+    assert standby.is_undisputed(now)
+    standby.heard("other", now)
+    assert not standby.is_undisputed(now)
+    standby.heard("other", now, leaves=True)
+    assert standby.is_undisputed(now)
     standby.end()
-    assert not standby.undisputed
+    assert not standby.is_undisputed(now)

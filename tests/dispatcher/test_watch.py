@@ -24,7 +24,7 @@ def target(name: str, connectors: float | None = None) -> Target:
 async def test_core_invalidates_every_baseline_when_it_takes_over() -> None:
     """It has not counted what the other dispatcher sent, so it sends nothing without a baseline."""
     harness = Harness(confirming(), "s1")
-    harness.standby.heard("other")
+    harness.standby.heard("other", harness.now)
     harness.queue.bring(body("j1"), "j1")
     await turns()
     assert harness.tracker.unsynced() == ["s1"]
@@ -46,12 +46,12 @@ async def test_core_hears_snapshots_of_another_dispatcher() -> None:
     own = Event(SUBSTATIONS, AT, detail={"dispatcher": "this", "substations": []})
     other = Event(SUBSTATIONS, AT, detail={"dispatcher": "other", "substations": []})
     harness.read_events(own, replace(other, at=AT - 60))
-    assert not harness.standby.is_standby
+    assert not harness.standby.is_standby(harness.now)
     await harness.catch_up()
     harness.read_events(own)
-    assert not harness.standby.is_standby
+    assert not harness.standby.is_standby(harness.now)
     harness.read_events(other)
-    assert harness.standby.is_standby
+    assert harness.standby.is_standby(harness.now)
 
 
 async def test_log_reader_has_caught_up_when_it_reads_its_own_mark() -> None:
