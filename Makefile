@@ -46,7 +46,7 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
-test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in about a minute
+test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in some minutes
 	@deploy/local/bootstrap
 	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
 	  -m 'not integration and not e2e' $(ARGS)
