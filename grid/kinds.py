@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from grid import messages, parking, wire
-from grid.detail import Detail
+from grid import messages, parking
 from grid.events import REQUEUED, SUBSTATIONS, Event, State, is_time
 from grid.messages import ChargeRequest, valid_substation_id
 
@@ -49,11 +48,7 @@ def assigned(
     decision: Mapping[str, object],
 ) -> Event:
     """Return the event of a decision, which holds its explanation; times are Unix seconds."""
-    detail: Mapping[str, object] = {_REQUESTED_AT: requested_at, **parking.noted(replays)}
-    if isinstance(decision, Detail):  # it is JSON already
-        detail = Detail(wire.encode(detail)[:-1] + b"," + decision.json[1:])
-    else:
-        detail = {**detail, **decision}
+    detail = {_REQUESTED_AT: requested_at, **parking.noted(replays), **decision}
     return Event(State.ASSIGNED, at, job, substation, attempt, detail=detail)
 
 

@@ -54,12 +54,6 @@ def _dumps(value: object) -> bytes:
     return json.dumps(plain, separators=(",", ":")).encode()
 
 
-def _as_json(value: object) -> float | dict[Any, Any] | msgspec.Raw:
-    """Return what is JSON already as such (``grid.detail``), else what ``_as_builtin`` does."""
-    written = getattr(value, "json", None)
-    return msgspec.Raw(written) if type(written) is bytes else _as_builtin(value)
-
-
 def _as_builtin(value: object) -> float | dict[Any, Any]:
     """Return a numpy number as Python's own, and any mapping as a dict."""
     if isinstance(value, float):
@@ -69,4 +63,4 @@ def _as_builtin(value: object) -> float | dict[Any, Any]:
     raise TypeError(f"a value of type {type(value).__name__} cannot be written as JSON")
 
 
-_ENCODER: Final = msgspec.json.Encoder(enc_hook=_as_json)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_as_builtin)

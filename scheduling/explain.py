@@ -5,12 +5,11 @@ All of it is read from the figures that decided (``scheduling.candidates``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from grid import wire
 from grid.controls import Availability
-from grid.detail import Detail
 from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
 from scheduling.policies import Pick
 from scheduling.wait_queue import Requirements
@@ -19,8 +18,6 @@ NO_CONNECTOR: Final = "full"
 NO_POWER: Final = "not enough power left"
 NOT_ALLOWED: Final = "not among the request's eligible substations"
 RESERVED: Final = "reserved for a job that has waited for power"
-_AGE: Final = b'"gauge_age_seconds":'
-_NO_REASON: Final = b'true,"reason":null}'
 BLIND: Final = "; by the load tracker alone, since no gauge is current"
 AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
@@ -94,32 +91,21 @@ def shown(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-class _Row(NamedTuple):
-    """What is shown of a substation as JSON, but for what changes with time and with the job.
-
-    ``version`` says of which figures, ``asked_at`` when its gauge was asked for.
-    """
-
-    version: int
-    asked_at: float | None
-    before_age: bytes
-    before_reason: bytes
-
-
 class Explainer:
     """Explains the decisions of a policy; it remembers what it showed of each substation.
 
-    Between two decisions hardly any substation changes: the JSON of one is made anew only then.
+    Between two decisions hardly any substation changes: what is shown of one is made anew only
+    then, but for what changes with time and with the job.
     """
 
     def __init__(self, table: CandidateTable, policy: str) -> None:
         self._table = table
-        self._policy = wire.encode(policy)
-        self._rows: dict[str, _Row] = {}
+        self._policy = policy
+        self._shown: dict[str, tuple[int, float | None, dict[str, Any]]] = {}
 
     def explanation(
         self, pick: Pick, found: Candidates, requirements: Requirements, now: float
-    ) -> Detail:
+    ) -> Mapping[str, Any]:
         """Return the explanation of a decision: the least utilised, the chosen one, the reason.
 
         It is to be made before the load tracker is told of the decision.
@@ -127,34 +113,29 @@ class Explainer:
         numbers = self._table.least_utilised(LISTED, requirements.allowed, now)
         if pick.number not in numbers:
             numbers.append(pick.number)
-        reason = pick.reason + BLIND * found.blind + AHEAD * found.ahead
-        rows = b",".join([self._shown(each, requirements, now) for each in numbers])
-        return Detail(
-            b'{"policy":%b,"reason":%b,"candidates":[%b]}'
-            % (self._policy, wire.encode(reason), rows)
-        )
+        return {
+            "policy": self._policy,
+            "reason": pick.reason + BLIND * found.blind + AHEAD * found.ahead,
+            "candidates": [self._show(each, requirements, now) for each in numbers],
+        }
 
-    def _shown(self, number: int, requirements: Requirements, now: float) -> bytes:
-        """Return what ``shown`` returns, as JSON."""
+    def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
         table = self._table
-        name = table.names[number]
+        name, version = table.names[number], table.version(number)
         problem, reason = _reasons(table, number, now, requirements)
-        row = self._rows.get(name)
-        if row is None or row.version != table.version(number):
-            row = self._row(number, _candidate(table, number, now, problem, reason), now)
-            self._rows[name] = row
-        age = b"null" if row.asked_at is None else repr(round(now - row.asked_at, 3)).encode()
-        if reason is None:
-            return row.before_age + age + row.before_reason + _NO_REASON
-        why = wire.encode(reason)
-        return row.before_age + age + row.before_reason + b'false,"reason":' + why + b"}"
-
-    def _row(self, number: int, candidate: Candidate, now: float) -> _Row:
-        age, version = candidate.gauge_age, self._table.version(number)
-        whole = wire.encode(shown(candidate._replace(gauge_age=None, reason=None)))
-        before, _, after = whole.partition(_AGE + b"null")
-        asked_at = None if age is None else now - age
-        return _Row(version, asked_at, before + _AGE, after.removesuffix(_NO_REASON))
+        known = self._shown.get(name)
+        if known is None or known[0] != version:
+            candidate = _candidate(table, number, now, problem, reason)
+            age = candidate.gauge_age
+            known = version, None if age is None else now - age, shown(candidate)
+            self._shown[name] = known
+        _, asked_at, last = known
+        return {
+            **last,
+            "gauge_age_seconds": None if asked_at is None else round(now - asked_at, 3),
+            "eligible": reason is None,
+            "reason": reason,
+        }
 
 
 def _candidate(
