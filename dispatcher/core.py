@@ -360,8 +360,8 @@ class Core:
 
     def _wait(self, job: Job) -> None:
         """Add a job to the wait queue, or park it if no substation can ever take it."""
-        if self._at.certain and self._impossible(job) is not None:
-            self._park(job)
+        if self._at.certain and (why := self._impossible(job)) is not None:
+            self._park(job, *why)
         else:
             self._wait_queue.add(job)
             self._route_soon()
@@ -537,28 +537,34 @@ class Core:
     def _impossible(self, job: Job) -> tuple[str, str] | None:
         return impossible(job.requirements, self._table, self._at.now)
 
-    def _is_impossible(self, job: Job) -> bool:
-        """Return whether no substation can ever take a job; reject one over which the code fails.
+    def _park_impossible(self) -> None:
+        """Park the waiting jobs that no substation can ever take.
 
-        A rejected job counts as impossible, so that it leaves the wait queue.
+        A job over which the code fails is rejected.
         """
-        try:
-            return self._impossible(job) is not None
-        except Exception as error:  # noqa: BLE001
-            self._reject(job, error)
-            return True
+        found: dict[Job, tuple[str, str] | Exception] = {}
+        for job in self._wait_queue:
+            try:
+                why: tuple[str, str] | Exception | None = self._impossible(job)
+            except Exception as error:  # noqa: BLE001
+                why = error
+            if why is not None:
+                found[job] = why
+        for job in self._wait_queue.pop_where(found.__contains__) if found else ():
+            if isinstance(why := found[job], Exception):
+                self._reject(job, why)
+            else:
+                self._park(job, *why)
 
-    def _park(self, job: Job) -> None:
-        if job.state is JobState.GONE:
-            return
-        kind, reason = self._impossible(job) or ("", "")
+    def _park(self, job: Job, kind: str, reason: str) -> None:
         self._forget_job(job)
         if job.delivery is not None:  # waiting jobs always have one
             self._do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
 
     def _reject(self, job: Job, error: Exception) -> None:
         """Reject a request over which the code failed: the next process would fail as well."""
-        self._forget_job(job)
+        if job.state is not JobState.GONE:  # it may be, where that is what failed
+            self._forget_job(job)
         if job.delivery is not None:
             self._do(Reject(job.delivery))
         self._do(Fail(error))
@@ -592,15 +598,13 @@ class Core:
 
     def _on_requeued(self, job: Job, outcome: Outcome) -> None:
         unique = self._jobs.get(job.id) is job  # no copy of it was delivered yet
-        if outcome is Outcome.CONFIRMED:
-            if job.is_ours:  # else RabbitMQ has the original as well
-                self._record_requeued(job.id, job.was_at, job.read_to)
-            self._gone(job)
-        elif unique and job.is_ours:
+        if outcome is not Outcome.CONFIRMED and unique and job.is_ours:
             job.enter(JobState.WAITING)
             self._wait_queue.add(job)
-        else:
-            self._gone(job)
+            return
+        if outcome is Outcome.CONFIRMED and job.is_ours:  # else RabbitMQ has the original as well
+            self._record_requeued(job.id, job.was_at, job.read_to)
+        self._gone(job)
 
     def _on_request_republished(self, input: RequestRepublished) -> None:
         self._record_requeued(*input)
@@ -622,8 +626,7 @@ class Core:
 
     def _forget_job(self, job: Job) -> None:
         """Forget a job in hand, unless another delivery of it has taken its place."""
-        if job.state is not JobState.GONE:
-            job.enter(JobState.GONE)
+        job.enter(JobState.GONE)
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id]
 
@@ -761,8 +764,7 @@ class Core:
             self._read_log_for_held()
         if not self.deciding or not self._at.certain:
             return
-        for job in self._wait_queue.pop_where(self._is_impossible):
-            self._park(job)
+        self._park_impossible()
         for job in self._overflow.held_too_long(self._at.now):
             self._requeue(job)
         self._on_route(Route())
