@@ -20,7 +20,6 @@ from dispatcher.inputs import Begin, ControlChanged, Moment
 from dispatcher.links import make_links
 from dispatcher.log_reader import LogReader
 from dispatcher.metrics import LoadCollector, Metrics
-from dispatcher.parking import Parking
 from dispatcher.policy import policy
 from dispatcher.queues import QueueKeeper
 from dispatcher.reclaim import ReclaimedJobs, Reclaimer
@@ -124,14 +123,13 @@ class _Dispatcher:
         self._watch = SubstationWatch(shell, metrics, isolation)
         # the controls are read from their start by every dispatcher that starts
         self._controls = ControlLog(links.controls_out, name, self._on_control)
-        self._dead = DeadLetters(Parking(links.jobs, events, metrics, clock))
+        self._dead = DeadLetters(shell.parking)
         self._reclaimer = Reclaimer(
             links.reclaimed,
             FailureDetector(settings.rescue_after),
             reclaimed,
             work,
             look=queues.state,
-            is_active=lambda: work.is_fed,
             now=now,
         )
         self._reconciler = Reconciler(

@@ -32,6 +32,10 @@ CAPACITY_SECONDS: Final = 0.01  # between two checks whether a job in hand is sa
 class Work(Protocol):
     """The part of the dispatcher that the reclaimer uses."""
 
+    @property
+    def is_fed(self) -> bool:
+        """Return whether RabbitMQ may feed this dispatcher."""
+
     def readable(self) -> Mapping[str, bool]:
         """Return whether each substation's page can be read."""
 
@@ -82,7 +86,6 @@ class Reclaimer:
         jobs: The deliveries in hand.
         work: Handles them.
         look: Returns the state of a substation's queue, or None where that is unknown.
-        is_active: Returns whether RabbitMQ may feed this dispatcher.
         now: Returns seconds.
     """
 
@@ -94,7 +97,6 @@ class Reclaimer:
         work: Work,
         *,
         look: Callable[[str], QueueState | None],
-        is_active: Callable[[], bool],
         now: Callable[[], float],
     ) -> None:
         self._taker = taker
@@ -102,7 +104,6 @@ class Reclaimer:
         self._jobs = jobs
         self._work = work
         self._look = look
-        self._is_active = is_active
         self._now = now
         self._taken: dict[str, int] = {}  # by substation: how many jobs were reclaimed so far
         self._last = ""  # the substation whose turn was last
@@ -121,7 +122,7 @@ class Reclaimer:
         while True:
             await self._taker.up.wait()
             until = time() + INTERVAL_SECONDS
-            if self._is_active():
+            if self._work.is_fed:
                 await self._empty(self._judge(), until)
             else:
                 self._return_all()

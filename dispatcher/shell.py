@@ -99,7 +99,7 @@ class Shell:
         self._metrics = metrics
         self._isolation = isolation
         self._moment = moment
-        self._parking = Parking(publisher, events, metrics, lambda: moment().clock)
+        self.parking = Parking(publisher, events, metrics, lambda: moment().clock)
         self._readings: dict[bool, asyncio.Queue[int]] = {
             False: asyncio.Queue(),
             True: asyncio.Queue(),
@@ -241,7 +241,7 @@ class Shell:
         self.feed(EventWritten(command, written))
 
     def _park(self, command: ParkMessage) -> None:
-        self._parking.park(
+        self.parking.park(
             command.delivery, command.id, command.kind, command.reason, headers=command.headers
         )
 

@@ -120,7 +120,6 @@ class ReclaimHarness:
             self.hand,
             FakeWork(self),
             look=self.look,
-            is_active=lambda: self.at_work,
             now=lambda: float(next(seconds)),
         )
         self.taker.begin(self._forget)
@@ -183,6 +182,11 @@ class FakeWork:
 
     def __init__(self, harness: ReclaimHarness) -> None:
         self._harness = harness
+
+    @property
+    def is_fed(self) -> bool:
+        """Return what the test says."""
+        return self._harness.at_work
 
     def readable(self) -> Mapping[str, bool]:
         """Return whether the pages can be read."""

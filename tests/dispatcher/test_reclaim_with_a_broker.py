@@ -58,7 +58,6 @@ async def test_reclaimer_with_a_broker_neither_loses_jobs_nor_takes_a_workers(
             harness.hand,
             FakeWork(harness),
             look=lambda _: seen[0] if seen else None,
-            is_active=lambda: True,
             now=asyncio.get_running_loop().time,
         )
         async with worker.running():
