@@ -49,7 +49,7 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
     text = (
         "What `core.handle` takes for a request that finds capacity at once: its delivery, the "
         "decision with its explanation, the confirm of its job and that of its event, until it is "
-        "acknowledged. No I/O: commands are not executed, nothing is encoded but the explanation. "
+        "acknowledged. No I/O: commands are not executed, and nothing is encoded. "
         f"Medians of {sizes.repeats} times {REQUESTS}."
     )
     return Part("core", "The dispatcher's core", text, [Table("By substations", [COLUMN], rows)])
