@@ -139,7 +139,7 @@ def measure(count: int, state: str, times: Times) -> Iterator[str]:
         anew = times.median_us(partial(decide_anew, table, chooser, random, cycle(substations)))
         yield (
             f"{count:>11}  {state:<14}  {name:<13} {still:>7.1f} {anew:>12.1f} {GOALS[count]:>6.0f}"
-            f" {plain:>8.1f} {plain / still:>11.2f}"
+            f" {plain:>8.1f} {plain / still:>11.2g}"
         )
 
 

@@ -146,8 +146,12 @@ def test_the_jobs_of_a_dead_substation_go_to_the_others(vhost: VirtualHost, tmp_
             15,
         )
         assert {each["attempt"] for each in system.all_charges()} == {1, 2}
-        _, page = system.get("dispatcher", "/metrics")
-        assert 'dispatcher_rescued_jobs_total{substation="substation1"} 5.0' in page
+        # it looks once a second which of them are safe elsewhere, and whether more wait
+        counted = 'dispatcher_rescued_jobs_total{substation="substation1"} 5.0'
+        system.until(
+            lambda: counted in system.get("dispatcher", "/metrics")[1], "all are counted", 5
+        )
+        system.until(lambda: "reclaimed" in system.log("dispatcher"), "the end is logged", 5)
         [line] = [line for line in system.log("dispatcher").splitlines() if "reclaimed" in line]
         assert "reclaimed 5 jobs that waited for substation1" in line
 
