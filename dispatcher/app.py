@@ -18,7 +18,7 @@ from dispatcher.dead import DeadLetters
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import Begin, ControlChanged, Moment
 from dispatcher.links import make_links
-from dispatcher.log_reader import LogReader
+from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy
 from dispatcher.queues import QueueKeeper
@@ -80,7 +80,9 @@ class _Dispatcher:
         watch = BrokerWatch(registry, logging.getLogger("dispatcher"))
         links = self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
         name = f"dispatcher-{uuid4().hex[:8]}"
-        events = self._events = EventWriter(links.jobs, name, provenance.DISPATCHER)
+        events = self._events = EventWriter(
+            links.jobs, name, provenance.DISPATCHER, remembered=OWN_EVENTS
+        )
 
         tracker = self._tracker = LoadTracker(settings.stale_after, settings.default_connectors)
         table = self._table = CandidateTable(tracker, settings.scrape_period, settings.slow_start)

@@ -24,6 +24,7 @@ OLDER_AFTER_SECONDS: Final = 3.0  # new events are read by then
 OLDER_AFTER_SECONDS_ON_STANDBY: Final = 60.0  # two readers at once take twice as long
 OLDER_TRIES: Final = 10  # then a warning: requests may wait for long
 RETRY_SECONDS: Final = 1.0  # after the event log could not be read
+OWN_EVENTS: Final = 5_000  # that are remembered until they are read back, a second at full rate
 
 
 class LogReader:
@@ -99,11 +100,13 @@ class LogReader:
 
     def on_message(self, body: bytes, writer: str) -> None:
         """Apply those events of a message that its writer is permitted to write."""
-        try:
-            events = event_log.read(body, writer)
-        except MalformedMessage as error:
-            log.warning("skipped a message of the event log: %s", error)
-            return
+        events = self._writer.read_back(body, writer)
+        if events is None:
+            try:
+                events = event_log.read(body, writer)
+            except MalformedMessage as error:
+                log.warning("skipped a message of the event log: %s", error)
+                return
         for mark in self._marks:
             for event in events:
                 mark.see(event)

@@ -53,12 +53,16 @@ class EventWriter:
 
     ``name`` distinguishes this writer from all others: RabbitMQ's answers are matched by it.
     ``writer`` is whose events readers take them for (``grid.provenance``); RabbitMQ's user must be
-    allowed to write as that.
+    allowed to write as that. ``remembered`` is how many events are kept until ``read_back``, for a
+    writer that reads its own events.
     """
 
-    def __init__(self, publisher: Publisher, name: str, writer: str) -> None:
+    def __init__(
+        self, publisher: Publisher, name: str, writer: str, *, remembered: int = 0
+    ) -> None:
         self._publisher = publisher
         self._writer = writer
+        self._written = WrittenMessages(remembered)
         self._ids = (f"{name}-{number}" for number in count())
         self._events: list[Event] = []
         self._answers: list[Done] = []
@@ -127,6 +131,13 @@ class EventWriter:
 
         self.write(event, answer)
 
+    def read_back(self, body: bytes, writer: str) -> list[Event] | None:
+        """Return the events of a message that was written here, without decoding it.
+
+        None if it was not, or is not remembered any more; then ``read`` returns them.
+        """
+        return self._written.pop(body) if writer == self._writer else None
+
     def flush(self) -> None:
         """Publish the collected events now."""
         self._due = False
@@ -134,6 +145,7 @@ class EventWriter:
         if not self._events:
             return
         body = events.encode(self._events)
+        self._written.add(body, self._events)
         answers, self._events, self._answers = self._answers, [], []
         self._unanswered += 1
         self._idle.clear()
@@ -174,6 +186,39 @@ class EventWriter:
         self._publisher.publish(
             topology.EVENTS_EXCHANGE, self._writer, body, answer, id=next(self._ids)
         )
+
+
+class WrittenMessages:
+    """The messages that were written last and not read back: at most so many events. Pure.
+
+    A writer that follows the log would otherwise decode each of its own events.
+    """
+
+    def __init__(self, events: int) -> None:
+        self._most = events
+        self._count = 0
+        self._messages: dict[bytes, list[Event]] = {}  # by body; the oldest is first
+
+    def __len__(self) -> int:
+        """Return how many events are remembered."""
+        return self._count
+
+    def add(self, body: bytes, events: list[Event]) -> None:
+        """Remember a message; forget the oldest ones that are too many."""
+        if len(events) > self._most:
+            return
+        self.pop(body)
+        self._messages[body] = events
+        self._count += len(events)
+        while self._count > self._most:
+            self.pop(next(iter(self._messages)))
+
+    def pop(self, body: bytes) -> list[Event] | None:
+        """Forget a message, and return its events; None if it is not known."""
+        events = self._messages.pop(body, None)
+        if events is not None:
+            self._count -= len(events)
+        return events
 
 
 class Mark:

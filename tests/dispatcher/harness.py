@@ -14,7 +14,7 @@ from dispatcher.commands import ReadLog
 from dispatcher.core import Core
 from dispatcher.inputs import Begin, LogRead, Moment, Route
 from dispatcher.links import Links
-from dispatcher.log_reader import LogReader
+from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy as find_policy
 from dispatcher.shell import Shell
@@ -137,7 +137,7 @@ class Harness:
         self.table = CandidateTable(self.tracker, period=0.5, slow_start=0.0)
         self.missing: list[str] = []
         self.certain, self.position = True, 0
-        self.writer = EventWriter(publisher, "test", provenance.DISPATCHER)
+        self.writer = EventWriter(publisher, "test", provenance.DISPATCHER, remembered=OWN_EVENTS)
         self.queue = FakeConsumer(topology.REQUESTS)
         self.standby = Standby("this")
         self.standby.on_delivery()  # it is active already

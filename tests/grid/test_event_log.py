@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grid import event_log, events, provenance, topology
 from grid.amqp import Outcome, Publisher
-from grid.event_log import EventWriter
+from grid.event_log import EventWriter, WrittenMessages
 from grid.events import Event, State
 
 
@@ -89,6 +91,72 @@ async def test_event_writer_keeps_order_and_unique_ids_over_turns() -> None:
     assert [events.decode(body) for body in fake.bodies] == [[event(n)] for n in range(5)]
     assert len(set(fake.ids)) == 5
     assert all(each.startswith("test-") for each in fake.ids)
+
+
+async def test_event_writer_reads_own_message_back_once_without_decoding() -> None:
+    """The very events that were written; a message that is in the log twice is decoded then."""
+    fake = FakePublisher()
+    log = EventWriter(cast(Publisher, fake), "test", provenance.API, remembered=3)
+    first, second = event(1), event(2)
+    log.write(first)
+    log.write(second)
+    log.flush()
+    [body] = fake.bodies
+    read = log.read_back(body, provenance.API)
+    assert read is not None
+    assert [id(each) for each in read] == [id(first), id(second)]
+    assert log.read_back(body, provenance.API) is None
+
+
+async def test_event_writer_does_not_read_back_messages_of_other_writers() -> None:
+    """Anybody may publish the same bytes under the name that RabbitMQ lets it have."""
+    fake = FakePublisher()
+    log = EventWriter(cast(Publisher, fake), "test", provenance.API, remembered=3)
+    log.write(event(1))
+    log.flush()
+    [body] = fake.bodies
+    assert log.read_back(body, provenance.DISPATCHER) is None
+    assert log.read_back(b"{}", provenance.API) is None
+    assert log.read_back(body, provenance.API) == [event(1)]
+
+
+async def test_event_writer_remembers_only_so_many_events() -> None:
+    """Where the log is not read back, memory is bounded; by default nothing is remembered."""
+    fake = FakePublisher()
+    log = EventWriter(cast(Publisher, fake), "test", provenance.API, remembered=3)
+    for number in range(4):
+        log.write(event(number))
+        log.flush()
+    oldest, *others = fake.bodies
+    assert log.read_back(oldest, provenance.API) is None
+    assert [log.read_back(body, provenance.API) for body in others] == [
+        [event(1)],
+        [event(2)],
+        [event(3)],
+    ]
+    fake, plain = writer()
+    plain.write(event(1))
+    plain.flush()
+    assert plain.read_back(fake.bodies[0], provenance.API) is None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(1, 5))))
+def test_written_messages_are_those_written_last(steps: list[tuple[bool, int, int]]) -> None:
+    """By a plain list of messages: at most so many events, the newest first, each popped once."""
+    messages = WrittenMessages(12)
+    plain: list[tuple[bytes, list[Event]]] = []
+    for adds, name, size in steps:
+        body = b"%d" % name
+        if adds:
+            written = [event(name)] * size
+            messages.add(body, written)
+            plain = [each for each in plain if each[0] != body] + [(body, written)]
+            while sum(len(each) for _, each in plain) > 12:
+                del plain[0]
+        else:
+            assert messages.pop(body) == dict(plain).get(body)
+            plain = [each for each in plain if each[0] != body]
+        assert len(messages) == sum(len(each) for _, each in plain)
 
 
 async def test_event_writer_writes_no_empty_message() -> None:
