@@ -470,7 +470,7 @@ class Core:
         self._publishing[substation] -= 1
         if outcome is Outcome.CONFIRMED:
             job.confirmed = True
-            self._metrics.decisions.labels(substation).inc()
+            self._metrics.sent_to(substation).inc()
             self._metrics.wait_seconds.observe(max(0, self._at.clock - job.request.requested_at))
             self._close(job)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,6 +26,7 @@ class Metrics:
             return Histogram(f"dispatcher_{name}", text, buckets=buckets, registry=registry)
 
         self.decisions = counter("decisions", "Requests sent to a substation", ["substation"])
+        self.sent_to = cache(self.decisions.labels)  # looking a label up takes longer than to count
         self.refused = counter(
             "refused_jobs", "Jobs that a substation's queue refused", ["substation"]
         )

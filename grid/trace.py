@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -26,8 +25,7 @@ _STATE: Final = re.compile(r"[\x20-\x7e]*")
 Chance = Callable[[int], int]  # returns so many random bits, as ``random.Random.getrandbits`` does
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """A service's place in a trace: its own span, and the span it was called from.
 
     Ids are lower-case hexadecimal; ``parent`` is empty if the trace begins here.

@@ -288,12 +288,11 @@ class CandidateTable:
             for state in self._passing.values():
                 self.tracker.touch(state)
             self._passing.clear()
-        changed, substations = self.tracker.take_changed(), self.tracker.substations
-        if not changed:
+        if not self.tracker.has_changed:
             return
-        if len(self._names) != len(substations) or not all(
-            each.substation in self._numbers for each in changed
-        ):
+        changed, substations = self.tracker.take_changed(), self.tracker.substations
+        numbers = [self._numbers.get(each.substation) for each in changed]
+        if None in numbers or len(self._names) != len(substations):
             self._begin()
             changed = list(substations.values())
         for state in changed:

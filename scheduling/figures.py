@@ -71,19 +71,17 @@ class FigureTable:
 
     def __init__(self, count: int) -> None:
         self.figures = [Figures()] * count
-        self._arrays = [np.full(count, each) for each in Figures()]
+        self._rows = np.tile(np.array([Figures()]).T, count)  # a row for each kind
         (
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
             self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
             self.load, self.power_kw, self.asked_at,
-        ) = map(_read_only, self._arrays)  # fmt: skip
+        ) = map(_read_only, self._rows)  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:
         """Write the figures of one substation."""
-        before, self.figures[number] = self.figures[number], figures
-        for array, value, known in zip(self._arrays, figures, before, strict=True):
-            if value != known:
-                array[number] = value
+        self.figures[number] = figures
+        self._rows[:, number] = figures
 
 
 def _read_only(array: Array) -> Array:

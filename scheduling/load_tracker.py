@@ -68,6 +68,11 @@ class LoadTracker:
         """Remember substations there were before this start."""
         self.former.update(set(substations) - self.substations.keys())
 
+    @property
+    def has_changed(self) -> bool:
+        """Return whether any state has changed, or is gone, since ``take_changed``."""
+        return bool(self._changed)
+
     def take_changed(self) -> list[SubstationState]:
         """Remove and return the states that have changed, or are gone, since the last call."""
         changed = list(self._changed.values())

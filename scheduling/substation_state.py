@@ -113,15 +113,19 @@ class SubstationState:
     health: Health = field(default_factory=Health)
     connectors: float = field(init=False)  # how many vehicles it can charge at once
     places: float = field(init=False)  # how many it may: an operator may have set a lower limit
+    background_kw: float = field(init=False)  # what other consumers draw
+    rated_power_kw: float | None = field(init=False)  # of its transformer, if its page says it
 
     def __post_init__(self) -> None:
         self.size()
 
     def size(self) -> None:
-        """Work out connectors and places anew, from what the page, the file and operators say."""
+        """Work out its size anew, from what the page, the file and operators say."""
         self.connectors = self.gauge(readings.CONNECTORS) or self.in_file
         limit = inf if self.limit is None else self.limit
         self.places = min(self.connectors, limit)
+        self.background_kw = self.gauge(readings.BACKGROUND_POWER) or 0.0
+        self.rated_power_kw = self.gauge(readings.RATED_POWER)
 
     @property
     def capped(self) -> bool:
@@ -158,16 +162,6 @@ class SubstationState:
     def power_kw(self) -> float:
         """Return what sessions, jobs in flight and other consumers draw together, in kW."""
         return self.background_kw + self._charging_kw() + self._in_flight_kw()
-
-    @property
-    def background_kw(self) -> float:
-        """What other consumers draw, in kW."""
-        return self.gauge(readings.BACKGROUND_POWER) or 0.0
-
-    @property
-    def rated_power_kw(self) -> float | None:
-        """What its transformer is built for, in kW; None where its page does not say."""
-        return self.gauge(readings.RATED_POWER)
 
     def age(self, now: float) -> float | None:
         """How long ago the load gauge was asked for, in seconds; None if it never was."""

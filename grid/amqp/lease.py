@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -18,9 +19,8 @@ RENEW_SECONDS: Final = 0.25  # between an answer and the next question
 ANSWER_SECONDS: Final = 15.0  # without an answer, the link is opened again
 
 
-def boot_time() -> float:
-    """Return seconds that also pass while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+# returns seconds that also pass while the machine is suspended
+boot_time: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class Lease:
