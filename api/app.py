@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from api import docs, openapi, problems
 from api.auth import Authenticator, RateLimit
+from api.canceller import Canceller
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
@@ -26,7 +27,7 @@ from api.middleware import (
     UnexpectedErrors,
 )
 from api.queue_watch import QueueWatch
-from api.routes import jobs, substations
+from api.routes import cancel, jobs, substations
 from api.routes.charge import ChargeRoutes
 from api.routes.dependencies import check_json
 from api.settings import ApiSettings
@@ -111,6 +112,7 @@ def build(
         metrics,
         registry,
         controls=controls,
+        canceller=Canceller(log, setter, settings.confirm_timeout, clock),
         authenticator=authenticator,
         now=monotonic,
         chance=chance,
@@ -129,6 +131,7 @@ def create(
     registry: CollectorRegistry,
     *,
     controls: ControlLog,
+    canceller: Canceller,
     authenticator: Authenticator,
     now: Callable[[], float],
     chance: Chance,
@@ -162,6 +165,7 @@ def create(
         tags=["charging"], responses=openapi.WITH_BODY, dependencies=json_body
     )
     app.include_router(jobs.router(log, projection))
+    app.include_router(cancel.router(canceller))
     app.include_router(substations.router(log, projection))
     app.include_router(
         substations.control_router(

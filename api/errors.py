@@ -13,6 +13,10 @@ class NotFound(GridError):
     """There is no such job or substation."""
 
 
+class AlreadyEnded(GridError):
+    """A job cannot be cancelled: it has ended otherwise."""
+
+
 class NotJson(GridError):
     """A body is not declared as JSON."""
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.errors import NotCaughtUp, NotFound, NotJson
+from api.errors import AlreadyEnded, NotCaughtUp, NotFound, NotJson
 from grid.errors import BrokerUnavailable, InvalidField
 from grid.messages import shown
 
@@ -86,6 +86,10 @@ async def _not_found(_: Request, error: Exception) -> JSONResponse:
     return respond(HTTPStatus.NOT_FOUND, str(error))
 
 
+async def _already_ended(_: Request, error: Exception) -> JSONResponse:
+    return respond(HTTPStatus.CONFLICT, str(error))
+
+
 async def _not_json(_: Request, error: Exception) -> JSONResponse:
     return respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error))
 
@@ -151,6 +155,7 @@ _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResp
     BrokerUnavailable: _unavailable,
     NotCaughtUp: _unavailable,
     NotFound: _not_found,
+    AlreadyEnded: _already_ended,
     NotJson: _not_json,
     HTTPException: _http,
 }

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from dispatcher.core import Core
 from dispatcher.dead import DeadLetters
 from dispatcher.failure_detector import FailureDetector
-from dispatcher.inputs import Begin, ControlChanged, Moment
+from dispatcher.inputs import Begin, ControlChanged, JobCancelled, Moment
 from dispatcher.links import make_links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
@@ -32,7 +32,8 @@ from dispatcher.standby import Standby
 from dispatcher.target_file import TargetFile
 from dispatcher.watch import SubstationWatch
 from dispatcher.work import Work
-from grid import provenance, topology
+from grid import cancellation_log, provenance, topology
+from grid.cancellations import Cancellation
 from grid.control_log import ControlLog
 from grid.controls import Control
 from grid.errors import STILL_READING
@@ -199,6 +200,9 @@ class _Dispatcher:
             links.scanner.run(),
             links.controls_out.run(),
             links.controls.run(read=read, forget=controls.forget),
+            links.cancellations.run(
+                read=cancellation_log.reading(self._on_cancellation, self._isolation)
+            ),
             links.again.run(),
         ]
 
@@ -236,6 +240,9 @@ class _Dispatcher:
     def _on_control(self, substation: str, control: Control) -> None:
         with self._isolation.of(f"what operators have set for {substation}"):
             self._shell.feed(ControlChanged(substation, control))
+
+    def _on_cancellation(self, cancellation: Cancellation) -> None:
+        self._shell.feed(JobCancelled(cancellation))
 
     def _on_reclaim_link_lost(self) -> None:
         self._reclaimer.on_link_lost()

@@ -42,6 +42,7 @@ from dispatcher.inputs import (
     EventsRead,
     EventWritten,
     Input,
+    JobCancelled,
     JobReclaimed,
     LogRead,
     Moment,
@@ -71,6 +72,7 @@ from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
 from grid import kinds, messages, parking
+from grid.cancellations import Cancellations
 from grid.errors import MalformedMessage
 from grid.events import Event, State
 from grid.messages import ChargeRequest
@@ -148,6 +150,7 @@ class Core:
         self._asked_about: set[Job] = set()  # jobs whose silence is being confirmed
         self._ask_at = 0.0  # when the next question may be asked
         self._overflow = RequeueOverflow(self._wait_queue)
+        self._cancellations = Cancellations()
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -172,6 +175,7 @@ class Core:
             ScrapeFailed: self._on_scrape_failed,
             TargetsChanged: self._on_targets_changed,
             ControlChanged: self._on_control_changed,
+            JobCancelled: self._on_job_cancelled,
             SilenceConfirmed: self._on_silence_confirmed,
             RequestRepublished: self._on_request_republished,
             RecordedJobMissing: self._on_recorded_job_missing,
@@ -359,12 +363,22 @@ class Core:
         return job
 
     def _wait(self, job: Job) -> None:
-        """Add a job to the wait queue, or park it if no substation can ever take it."""
-        if self._at.certain and (why := self._impossible(job)) is not None:
+        """Add a job to the wait queue, unless it is cancelled or impossible."""
+        if self._cancellations.apply_to(job.request):
+            self._cancel(job)
+        elif self._at.certain and (why := self._impossible(job)) is not None:
             self._park(job, *why)
         else:
             self._wait_queue.add(job)
             self._route_soon()
+
+    def _wait_again(self, job: Job) -> None:
+        """Return a job to the wait queue, unless it was cancelled meanwhile."""
+        job.enter(JobState.WAITING)
+        if self._cancellations.apply_to(job.request):
+            self._cancel(job)
+        else:
+            self._wait_queue.add(job)
 
     # 2. it is assigned
 
@@ -484,8 +498,8 @@ class Core:
             self._metrics.events_lost.inc()
         if job is None:
             return
-        if event.kind == State.EXPIRED:
-            self._on_expired(job, written=written)
+        if job.state is JobState.ENDING:
+            self._on_ended(job, event, written=written)
         else:
             job.unrecorded -= 1
             self._close(job)
@@ -528,8 +542,7 @@ class Core:
             self._route_soon()
         else:
             job.substation, job.left = "", where
-            job.enter(JobState.WAITING)
-            self._wait_queue.add(job)
+            self._wait_again(job)
             self._route_soon()
 
     # what ends otherwise
@@ -570,22 +583,28 @@ class Core:
         self._do(Fail(error))
 
     def _expire(self, job: Job) -> None:
-        """Expire a request whose vehicle has left; it is acknowledged once that is recorded."""
-        job.enter(JobState.EXPIRING)
-        event = Event(
-            State.EXPIRED, self._at.clock, job=job.id, attempt=job.attempt, reason=DEPARTED
-        )
+        """End a request whose vehicle has left."""
+        at = self._at.clock
+        self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=DEPARTED))
+
+    def _cancel(self, job: Job) -> None:
+        """End a request that its client has cancelled."""
+        self._end(job, kinds.cancelled(job.id, self._at.clock, job.attempt))
+
+    def _end(self, job: Job, event: Event) -> None:
+        """End a job by an event; its delivery is acknowledged once that is recorded."""
+        job.enter(JobState.ENDING)
         self._do(WriteEvent(event, job))
 
-    def _on_expired(self, job: Job, *, written: bool) -> None:
+    def _on_ended(self, job: Job, event: Event, *, written: bool) -> None:
         if written:
-            self._metrics.expired.inc()
-            self._do(LogJob(job.id, job.trace, DEPARTED))
+            expired = event.kind == State.EXPIRED
+            (self._metrics.expired if expired else self._metrics.cancelled).inc()
+            self._do(LogJob(job.id, job.trace, event.reason))
             self.index.note_sent(job.id, "", self._at.clock, job.replays)
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:
-            job.enter(JobState.WAITING)
-            self._wait_queue.add(job)  # its departure has passed, so Route expires it again
+            self._wait_again(job)  # if its departure has passed, Route expires it again
         else:
             self._forget_job(job)  # RabbitMQ redelivers it
 
@@ -599,8 +618,7 @@ class Core:
     def _on_requeued(self, job: Job, outcome: Outcome) -> None:
         unique = self._jobs.get(job.id) is job  # no copy of it was delivered yet
         if outcome is not Outcome.CONFIRMED and unique and job.is_ours:
-            job.enter(JobState.WAITING)
-            self._wait_queue.add(job)
+            self._wait_again(job)
             return
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else RabbitMQ has the original as well
             self._record_requeued(job.id, job.was_at, job.read_to)
@@ -689,6 +707,32 @@ class Core:
     def _note_back(self, job: Job) -> None:
         """Record that a job is in the queue again from which it was reclaimed."""
         self.index.note_sent(job.id, job.origin, job.assigned_at, job.replays)
+
+    # cancellations
+
+    def _on_job_cancelled(self, input: JobCancelled) -> None:
+        """End a job that waits; a substation that has one ends it itself.
+
+        A job that is being sent to a substation is not stopped: that substation ends it.
+        """
+        self._cancellations.add(input.cancellation)
+        job = self._jobs.get(input.cancellation.job)
+        if job is None:
+            self._cancel_undelivered(input.cancellation.job)
+        elif job.state is JobState.WAITING and self._cancellations.apply_to(job.request):
+            for each in self._wait_queue.pop_where(lambda waiting: waiting is job):
+                self._cancel(each)
+
+    def _cancel_undelivered(self, job: str) -> None:
+        """Record at once that a job is cancelled which waits behind very many others.
+
+        Its request is dropped when it is delivered. That is for the active dispatcher alone, as
+        long as it knows all decisions: nobody else can have sent the job then.
+        """
+        knows_all = self._at.certain and self.open_jobs.complete and self._unsettled.is_own
+        is_held = any(each.id == job for each in self.held)
+        if self.deciding and knows_all and self.open_jobs.is_waiting(job) and not is_held:
+            self._do(WriteEvent(kinds.cancelled(job, self._at.clock)))
 
     # jobs that have not begun
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from dispatcher.commands import PublishJob, RequeueRequest, WriteEvent
 from dispatcher.jobs import Job
 from dispatcher.open_jobs import OpenJobs
+from grid.cancellations import Cancellation
 from grid.controls import Control
 from grid.events import Event
 from grid.messages import ChargeRequest
@@ -139,6 +140,12 @@ class ControlChanged(NamedTuple):
     control: Control
 
 
+class JobCancelled(NamedTuple):
+    """A client has cancelled a job, wherever that is."""
+
+    cancellation: Cancellation
+
+
 class SilenceConfirmed(NamedTuple):
     """What became of jobs of one substation, for which ``ConfirmSilence`` asked.
 
@@ -200,6 +207,7 @@ Input: TypeAlias = (
     | ScrapeFailed
     | TargetsChanged
     | ControlChanged
+    | JobCancelled
     | SilenceConfirmed
     | RequestRepublished
     | RecordedJobMissing

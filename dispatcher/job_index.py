@@ -10,7 +10,7 @@ from collections import OrderedDict
 from math import inf
 from typing import Any, Final
 
-from grid import parking
+from grid import kinds
 from grid.events import ASIDE, FINAL, Event, State
 
 MAX_JOBS: Final = 200_000  # that are remembered
@@ -125,7 +125,7 @@ class JobIndex:
             return _event(job, record.end)
         if record.aside is None:
             return None
-        return _event(job, record.aside[1], parking.noted(record.aside[0]))
+        return _event(job, record.aside[1], kinds.ended_after(record.aside[0]))
 
     def sent_to(self, job: str) -> str | None:
         """Return the substation a job was last assigned to, if that event was read."""
@@ -217,7 +217,7 @@ class JobIndex:
 
     def _put_aside(self, event: Event) -> None:
         # without the substation: a reader would count one job less there
-        replays, end = parking.replays(event.detail), (event.at, str(event.kind), "", event.reason)
+        replays, end = kinds.replays(event), (event.at, str(event.kind), "", event.reason)
         record = self._heard_of(event.job)
         before, last = record.aside or (replays, end)
         record.aside = max(before, replays), max(last, end)

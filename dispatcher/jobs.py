@@ -25,7 +25,7 @@ class JobState(Enum):
 
     WAITING = "waiting for a substation with capacity"
     ASSIGNED = "assigned; job or decision not confirmed yet"
-    EXPIRING = "its departure has passed; not recorded yet"
+    ENDING = "it has expired or is cancelled; not recorded yet"
     REQUEUING = "published to charge.requests again; not confirmed yet"
     GONE = "not in hand any more: acknowledged, parked, or redelivered by RabbitMQ"
 
@@ -34,7 +34,7 @@ class JobState(Enum):
 TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
     JobState.WAITING: {
         JobState.ASSIGNED,  # there is capacity, or it is sent again to the same substation
-        JobState.EXPIRING,  # its departure has passed
+        JobState.ENDING,  # its departure has passed, or its client has cancelled it
         JobState.REQUEUING,  # it keeps out others, or was held for too long
         JobState.GONE,  # it is parked or rejected, or its delivery was lost
     },
@@ -43,7 +43,7 @@ TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
         JobState.ASSIGNED,  # in doubt: it is sent again to the same substation
         JobState.GONE,  # job and decision are confirmed, or its delivery was lost
     },
-    JobState.EXPIRING: {
+    JobState.ENDING: {
         JobState.WAITING,  # RabbitMQ refused the record
         JobState.GONE,
     },

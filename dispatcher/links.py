@@ -38,6 +38,7 @@ class Links:
     scanner: StreamScanner
     controls_out: Publisher
     controls: StreamReader
+    cancellations: StreamReader
     again: Publisher
     log: StreamReader
     requests: Consumer
@@ -53,6 +54,7 @@ class Links:
             self.scanner,
             self.controls_out,
             self.controls,
+            self.cancellations,
             self.again,
             self.log,
             self.requests,
@@ -77,6 +79,9 @@ def make_links(urls: Sequence[str], watch: Watch, prefetch: int) -> Links:
         scanner=StreamScanner("dispatcher-log", urls, watch),
         controls_out=Publisher("dispatcher-controls-out", urls, watch),
         controls=StreamReader("dispatcher-controls", urls, watch, queue=topology.CONTROLS),
+        cancellations=StreamReader(
+            "dispatcher-cancellations", urls, watch, queue=topology.CANCELLATIONS
+        ),
         again=Publisher("dispatcher-again", urls, watch),
         log=StreamReader("dispatcher-events", urls, watch, queue=topology.EVENTS),
         requests=Consumer(

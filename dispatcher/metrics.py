@@ -36,6 +36,9 @@ class Metrics:
             ["outcome"],
         )
         self.expired = counter("expired", "Requests whose departure passed while they waited")
+        self.cancelled = counter(
+            "cancelled", "Requests cancelled by their clients while they waited"
+        )
         self.reclaimed = counter(
             "rescued_jobs",
             "Jobs reclaimed from the queue of a substation that does not consume them",

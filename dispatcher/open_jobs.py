@@ -15,7 +15,7 @@ from itertools import count
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from grid import kinds, parking
+from grid import kinds
 from grid.events import ENDED, FINAL, REQUEUED, Event, State
 
 NOWHERE: Final = -1  # the offset of a record that may not be in the log any more
@@ -104,7 +104,7 @@ class OpenJobs:
         if offset < self._last - 1:  # a reader repeats at most the last message
             self._apply(self._forget_offsets)
         self._last = offset
-        job, where, replays = event.job, event.substation, parking.replays(event.detail)
+        job, where, replays = event.job, event.substation, kinds.replays(event)
         if event.kind in ENDED:
             self._apply(self._end, job, _End(event.kind in FINAL, replays, event.at))
         elif event.kind == State.QUEUED:

@@ -57,6 +57,11 @@ class Unsettled:
         if clear and self._is_handed_over(now):
             self._inherited.clear()
 
+    @property
+    def is_own(self) -> bool:
+        """Return whether nothing is inherited: no decision of another dispatcher is unsettled."""
+        return not self._inherited
+
     def since(self, in_hand: Iterable[int], position: int) -> int:
         """Return the offset after which the log has all unsettled decisions.
 

@@ -65,11 +65,12 @@ Figure: TypeAlias = (
 class Counts(NamedTuple):
     """A substation's counters, all read at one instant.
 
-    ``load`` is its sessions in progress; ``accepted`` and ``completed`` count sessions, and
-    ``dropped`` what was taken from the queue and not charged (second copies of a job, vehicles that
-    had left), since ``started_at`` (Unix seconds), which distinguishes one run of the process from
-    the next. ``power_kw`` is what its sessions draw together, or None if it does not say;
-    ``waiting`` counts the jobs delivered to it while every connector is taken.
+    ``load`` is its sessions in progress; ``accepted`` counts those begun, ``completed`` those ended
+    (also by a cancellation), and ``dropped`` what was taken from the queue and not charged (second
+    copies of a job, vehicles that had left, cancelled jobs), since ``started_at`` (Unix seconds),
+    which distinguishes one run of the process from the next. ``power_kw`` is what its sessions draw
+    together, or None if it does not say; ``waiting`` counts the jobs delivered to it while every
+    connector is taken.
     """
 
     load: Figure

@@ -22,6 +22,11 @@ _ROWS: Final = "substations"
 _FORMER: Final = "former"
 _UNSETTLED_FROM: Final = "unsettled_from"
 _LEAVES: Final = "leaves"
+_BY_CLIENT: Final = "by_client"
+
+# of a job that its client has cancelled: no replay makes that undone
+ANY_REPLAYS: Final = parking.MAX_REPLAYS + 1
+CANCELLED_BY_CLIENT: Final = "cancelled by its client"
 
 
 def queued(request: ChargeRequest) -> Event:
@@ -66,6 +71,29 @@ def decision_in(detail: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def explanation(decision: Mapping[str, Any]) -> dict[str, Any]:
     """Return a decision's explanation, without the time of its request."""
     return {name: decision[name] for name in decision if name != _REQUESTED_AT}
+
+
+def cancelled(job: str, at: float, attempt: int = 0) -> Event:
+    """Return the event of a job that its client has cancelled."""
+    detail = ended_after(ANY_REPLAYS)
+    return Event(
+        State.CANCELLED, at, job, attempt=attempt, reason=CANCELLED_BY_CLIENT, detail=detail
+    )
+
+
+def replays(event: Event) -> int:
+    """Return after how many replays of its job an event was written.
+
+    ``ANY_REPLAYS`` for the cancellation by a client: a substation writes no other one.
+    """
+    if event.kind == State.CANCELLED and (event.substation or event.detail.get(_BY_CLIENT)):
+        return ANY_REPLAYS
+    return parking.replays(event.detail) if event.detail else 0
+
+
+def ended_after(replays: int) -> dict[str, Any]:
+    """Return the detail of an end from which ``replays`` reads this number."""
+    return {_BY_CLIENT: True} if replays == ANY_REPLAYS else parking.noted(replays)
 
 
 def requeued(job: str, at: float, substation: str, read_to: int) -> Event:

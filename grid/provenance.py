@@ -22,7 +22,9 @@ OPERATOR: Final = "parked"  # the tool that replays and discards parked messages
 # Published through another exchange: one of an earlier version, to which no user may write now.
 NOBODY_KNOWN: Final = ""
 
-_SUBSTATION_KINDS: Final = frozenset({State.CHARGING, State.COMPLETED, State.EXPIRED})
+_SUBSTATION_KINDS: Final = frozenset(
+    {State.CHARGING, State.COMPLETED, State.EXPIRED, State.CANCELLED}
+)
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     DISPATCHER: frozenset({*State, SUBSTATIONS, MARKER}),
     API: frozenset({State.QUEUED, MARKER}),

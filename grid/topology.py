@@ -22,9 +22,11 @@ DEAD: Final = "charge.dead"
 DEAD_KEY: Final = PARKED
 EVENTS: Final = "charge.events"
 CONTROLS: Final = "charge.controls"
+CANCELLATIONS: Final = "charge.cancellations"
 REQUESTS_EXCHANGE: Final = "charge.requests.in"
 EVENTS_EXCHANGE: Final = "charge.events.in"  # a topic: the key names the user who publishes
 CONTROLS_EXCHANGE: Final = "charge.controls.in"
+CANCELLATIONS_EXCHANGE: Final = "charge.cancellations.in"
 SUBSTATIONS_EXCHANGE: Final = "charge.substations"
 SUBSTATION_QUEUE_PREFIX: Final = "substation."
 
@@ -40,6 +42,8 @@ EVENTS_MAX_BYTES: Final = 500_000_000  # an api reads all of it when it starts
 EVENTS_SEGMENT_BYTES: Final = 50_000_000  # retention drops whole segments
 CONTROLS_MAX_BYTES: Final = 20_000_000
 CONTROLS_SEGMENT_BYTES: Final = 1_000_000
+CANCELLATIONS_MAX_BYTES: Final = 20_000_000  # some 200,000; each reader reads all when it starts
+CANCELLATIONS_SEGMENT_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +126,34 @@ CONTROLS_STREAM: Final = Queue(
     },
 )
 
-QUEUES: Final = (PARKED_QUEUE, DEAD_QUEUE, REQUESTS_QUEUE, EVENTS_STREAM, CONTROLS_STREAM)
+CANCELLATIONS_STREAM: Final = Queue(
+    CANCELLATIONS,
+    CANCELLATIONS_EXCHANGE,
+    CANCELLATIONS,
+    # for as long as the event log knows the jobs
+    {
+        "x-queue-type": "stream",
+        "x-max-age": f"{EVENTS_MAX_AGE_SECONDS // 3600}h",
+        "x-max-length-bytes": CANCELLATIONS_MAX_BYTES,
+        "x-stream-max-segment-size-bytes": CANCELLATIONS_SEGMENT_BYTES,
+    },
+)
+
+QUEUES: Final = (
+    PARKED_QUEUE,
+    DEAD_QUEUE,
+    REQUESTS_QUEUE,
+    EVENTS_STREAM,
+    CONTROLS_STREAM,
+    CANCELLATIONS_STREAM,
+)
 # with their types; all are durable
 EXCHANGES: Final[Mapping[str, str]] = {
     PARKED: "direct",
     REQUESTS_EXCHANGE: "direct",
     EVENTS_EXCHANGE: "topic",
     CONTROLS_EXCHANGE: "direct",
+    CANCELLATIONS_EXCHANGE: "direct",
     SUBSTATIONS_EXCHANGE: "direct",
 }
 

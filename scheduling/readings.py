@@ -29,6 +29,8 @@ ACCEPTED: Final = "ev_charging_sessions_accepted_total"
 COMPLETED: Final = "ev_charging_sessions_completed_total"
 DUPLICATES: Final = "ev_charging_duplicate_deliveries_total"
 EXPIRED: Final = "ev_charging_expired_deliveries_total"
+CANCELLED: Final = "ev_charging_sessions_cancelled_total"
+CANCELLED_DELIVERIES: Final = "ev_charging_cancelled_deliveries_total"
 WAITING: Final = "ev_charging_waiting"
 STARTED: Final = "process_start_time_seconds"
 SESSION_SECONDS: Final = "ev_charging_session_seconds_sum"
@@ -38,7 +40,7 @@ SUBSTATION_LABEL: Final = "substation"
 GAUGES: Final = (LOAD, CONNECTORS, POWER, RATED_POWER, BACKGROUND_POWER)
 _WANTED: Final = (
     *GAUGES, INFO, ACCEPTED, COMPLETED, DUPLICATES, EXPIRED, WAITING, STARTED,
-    SESSION_SECONDS, SESSIONS_TIMED,
+    SESSION_SECONDS, SESSIONS_TIMED, CANCELLED, CANCELLED_DELIVERIES,
 )  # fmt: skip
 _WANTED_LINE: Final = re.compile(rf"^[ \t]*(?:{'|'.join(_WANTED)})(?![A-Za-z0-9_:]).*", re.M)
 _MAX_LINE: Final = 1000  # characters; a name and a number are far fewer
@@ -171,8 +173,8 @@ def _counts(found: dict[str, float]) -> Counts | None:
     return Counts(
         found[LOAD],
         found[ACCEPTED],
-        found[COMPLETED],
-        found.get(DUPLICATES, 0.0) + found.get(EXPIRED, 0.0),
+        found[COMPLETED] + found.get(CANCELLED, 0.0),
+        sum(found.get(name, 0.0) for name in (DUPLICATES, EXPIRED, CANCELLED_DELIVERIES)),
         found[STARTED],
         found.get(POWER),
         found.get(WAITING, 0.0),

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from grid import provenance, topology
-from grid.amqp import Consumer, Publisher
+from grid import cancellation_log, provenance, topology
+from grid.amqp import Consumer, Publisher, StreamReader
 from grid.event_log import EventWriter
+from grid.isolation import Isolation
 from grid.runtime import background, operations_app
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from substation.settings import SubstationSettings
@@ -42,6 +43,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         queue=topology.substation_queue(name).name,
         prefetch=settings.connectors + 1,  # one job sent ahead starts without delay
     )
+    canceller = StreamReader(f"{name}-cancellations", urls, watch, queue=topology.CANCELLATIONS)
     worker = Worker(
         name,
         station,
@@ -54,16 +56,17 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         observe=session_seconds(registry).observe,
     )
 
+    cancel = cancellation_log.reading(worker.cancel, Isolation(registry))
+    links = [publisher, consumer, canceller]
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         consuming = consumer.run(
             deliver=worker.deliver, lost=worker.on_link_lost, gone=worker.keep, idle=worker.idle
         )
-        async with background(publisher.run(), consuming):
+        async with background(publisher.run(), consuming, canceller.run(read=cancel)):
             yield
             await worker.stop(settings.grace_seconds)
             await events.finish()
 
-    return operations_app(
-        f"Substation {name}", registry, lambda: links_down([publisher, consumer]), lifespan
-    )
+    return operations_app(f"Substation {name}", registry, lambda: links_down(links), lifespan)

@@ -34,6 +34,8 @@ class Station:
     completed: int = 0
     duplicates: int = 0
     expired: int = 0
+    cancelled: int = 0  # sessions
+    cancelled_deliveries: int = 0  # jobs whose session had not begun
     charging_power_kw: float = 0.0  # what all sessions draw together
     waiting: int = 0  # jobs delivered while every connector is taken
     _ends: OrderedDict[str, End] = field(default_factory=OrderedDict)
@@ -48,8 +50,8 @@ class Station:
         return Counts(
             len(self.sessions),
             self.accepted,
-            self.completed,
-            self.duplicates + self.expired,
+            self.completed + self.cancelled,
+            self.duplicates + self.expired + self.cancelled_deliveries,
             self.started_at,
             self.charging_power_kw,
             self.waiting,
@@ -75,6 +77,15 @@ class Station:
         """Record a job that is not charged, since its vehicle has left."""
         self.expired += 1
         self._remember(job, (State.EXPIRED, at))
+
+    def cancel(self, job: str, at: float) -> None:
+        """Record that a client has cancelled a job; end its session, if that has begun."""
+        if job in self.sessions:
+            self._draw(-self.sessions.pop(job))
+            self.cancelled += 1
+        else:
+            self.cancelled_deliveries += 1
+        self._remember(job, (State.CANCELLED, at))
 
     def end(self, job: str) -> End | None:
         """Return how a job ended here, and when, as far as it is remembered."""

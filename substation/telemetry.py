@@ -36,6 +36,14 @@ class StationCollector(Collector):
         counters = {
             "sessions_accepted": ("Charging sessions begun", station.accepted),
             "sessions_completed": ("Charging sessions completed", station.completed),
+            "sessions_cancelled": (
+                "Charging sessions that were cancelled",
+                station.cancelled,
+            ),
+            "cancelled_deliveries": (
+                "Jobs not charged because their clients had cancelled them",
+                station.cancelled_deliveries,
+            ),
             "expired_deliveries": (
                 "Jobs not charged because their departure time had passed",
                 station.expired,

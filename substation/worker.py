@@ -17,8 +17,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from grid import messages, topology
+from grid import kinds, messages, topology
 from grid.amqp import Consumer, Delivery
+from grid.cancellations import Cancellation, Cancellations
 from grid.errors import MalformedMessage
 from grid.event_log import EventWriter
 from grid.events import Event, State
@@ -35,6 +36,7 @@ RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
 # A job whose event is not read yet counts as in flight, so no load is wrong meanwhile.
 CHARGING_WAIT_SECONDS: Final = 0.02
 DEPARTED = "its departure time passed before its turn came"
+REASONS: Final = {State.EXPIRED: DEPARTED, State.CANCELLED: kinds.CANCELLED_BY_CLIENT}
 DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
 
 
@@ -78,6 +80,7 @@ class Worker:
         self._in_hand: dict[str, Session] = {}  # charging, or ended and not yet in the event log
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
         self._kept: deque[Delivery] = deque()  # of a queue that was deleted: they are nowhere else
+        self._cancellations = Cancellations()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -99,6 +102,21 @@ class Worker:
             self._acknowledge_copy(request.id, delivery)
         else:
             self._take(request, delivery)
+
+    def cancel(self, cancellation: Cancellation) -> None:
+        """End a job that its client has cancelled; one that has ended here stays as it ended."""
+        self._cancellations.add(cancellation)
+        session = self._in_hand.get(cancellation.job)
+        if session is not None:
+            if session.timer is not None and self._cancellations.apply_to(session.request):
+                session.timer.cancel()
+                self._end(session, State.CANCELLED)
+                self._start_next()
+            return
+        for delivery in [each for each in self._waiting if each.id == cancellation.job]:
+            self._waiting.remove(delivery)
+            self._count_waiting()
+            self.deliver(delivery)
 
     def on_link_lost(self) -> None:
         """Drop what waits: the link broke, and RabbitMQ will deliver it again."""
@@ -136,24 +154,22 @@ class Worker:
         delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
-        if request.departure_time is not None and request.departure_time <= self._clock():
-            self._expire(request, delivery)
+        if self._cancellations.apply_to(request):
+            self._end_unbegun(request, delivery, State.CANCELLED)
+        elif request.departure_time is not None and request.departure_time <= self._clock():
+            self._end_unbegun(request, delivery, State.EXPIRED)
         elif self._station.full:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
             self._start(request, delivery)
 
-    def _expire(self, request: ChargeRequest, delivery: Delivery) -> None:
-        """End a job whose vehicle has left; like a completion, acknowledged once it is recorded."""
+    def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
+        """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
         session = self._session(request, delivery, 0.0)
         self._empty.clear()
         self._in_hand[request.id] = session
-        at = self._clock()
-        self._station.expire(request.id, at)
-        tell(log, request.id, session.trace, DEPARTED, substation=self._name)
-        event = self._event(State.EXPIRED, session, at)
-        self._report(session, replace(event, reason=DEPARTED))
+        self._end(session, kind)
 
     def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
         seconds = self._random.uniform(*self._charge_seconds)
@@ -171,12 +187,26 @@ class Worker:
         return Session(request, _attempt(delivery), seconds, delivery, trace)
 
     def _finish(self, session: Session) -> None:
-        session.timer = None
-        at = self._clock()
-        self._station.finish(session.request.id, at)
-        tell(log, session.request.id, session.trace, "charged", substation=self._name)
+        self._end(session, State.COMPLETED)
         self._observe(session.seconds)
-        self._report(session, self._event(State.COMPLETED, session, at))
+        self._start_next()
+
+    def _end(self, session: Session, kind: State) -> None:
+        """End a job, and record that; like any end, acknowledged once it is recorded."""
+        session.timer = None
+        job, at = session.request.id, self._clock()
+        if kind is State.COMPLETED:
+            self._station.finish(job, at)
+        elif kind is State.CANCELLED:
+            self._station.cancel(job, at)
+        else:
+            self._station.expire(job, at)
+        reason = REASONS.get(kind, "")
+        tell(log, job, session.trace, reason or "charged", substation=self._name)
+        self._report(session, replace(self._event(kind, session, at), reason=reason))
+
+    def _start_next(self) -> None:
+        """Start jobs that wait, while a connector is free."""
         while self._kept and not self._station.full:
             self._start_kept(self._kept.popleft())
         while self._waiting and not self._station.full:
@@ -186,7 +216,11 @@ class Worker:
         """Charge a job of a queue that was deleted; acknowledging it does nothing."""
         request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
-        if request.id not in self._in_hand and not self._station.end(request.id):
+        if request.id in self._in_hand or self._station.end(request.id):
+            return
+        if self._cancellations.apply_to(request):
+            self._end_unbegun(request, delivery, State.CANCELLED)
+        else:
             self._start(request, delivery)
 
     def _next_waiting(self) -> Delivery:
@@ -227,7 +261,7 @@ class Worker:
         """Record an end once more: whoever sent the job again may not know of it."""
         if (end := self._station.end(id)) is not None and id not in self._in_hand:
             kind, at = end
-            reason = DEPARTED if kind is State.EXPIRED else ""
+            reason = REASONS.get(kind, "")
             self._events.write(Event(kind, at, job=id, substation=self._name, reason=reason))
 
     def _event(self, kind: State, session: Session, at: float) -> Event:

@@ -50,7 +50,8 @@ class EventLog:
         self._clock = clock
         self._metrics = metrics
         self._mark = Mark(writer, clock)
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        # who waits for which jobs, and until what is so
+        self._waiting: dict[str, list[tuple[asyncio.Future[None], Callable[[Job], bool]]]] = {}
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
 
@@ -139,19 +140,23 @@ class EventLog:
                     job.assigned = after
 
     async def decided(self, job: Job, seconds: float) -> Job:
-        """Wait until a job is sent to a substation, or has ended; at most so many seconds.
+        """Wait until a job is sent to a substation, or has ended; at most so many seconds."""
+        return await self.until(job, _decided, seconds)
+
+    async def until(self, job: Job, reached: Callable[[Job], bool], seconds: float) -> Job:
+        """Wait until a job has reached something; at most so many seconds.
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if _decided(job):
+        if reached(job):
             return job
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(job.id, [])
-        waiters.append(waiter)
+        waiters.append((waiter, reached))
         try:
             await asyncio.wait({waiter}, timeout=seconds)
         finally:
-            waiters.remove(waiter)
+            waiters.remove((waiter, reached))
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
@@ -183,12 +188,11 @@ class EventLog:
             self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
-        if _decided(job):
-            self._wake(job.id)
+        self._wake(job)
 
-    def _wake(self, id: str) -> None:
-        for waiter in self._waiting.get(id, ()):
-            if not waiter.done():
+    def _wake(self, job: Job) -> None:
+        for waiter, reached in self._waiting.get(job.id, ()):
+            if not waiter.done() and reached(job):
                 waiter.set_result(None)
 
 

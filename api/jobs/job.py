@@ -12,7 +12,7 @@ from math import inf
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-from grid import kinds, parking, wire
+from grid import kinds, wire
 from grid.detail import Detail
 from grid.events import ASIDE, FINAL, Event, State
 
@@ -83,9 +83,10 @@ class Job:
 
     def apply(self, kind: State, event: Event) -> None:
         """Apply an event; neither the order of events nor their repetition matters."""
-        replays = parking.replays(event.detail) if event.detail else 0
+        replays = kinds.replays(event)
         self.attempt = max(self.attempt, event.attempt)
-        self.replays = max(self.replays, replays)
+        if replays != kinds.ANY_REPLAYS:
+            self.replays = max(self.replays, replays)
         if kind is State.ASSIGNED:
             assignment = _assignment(event, replays)
             self.assigned = max(assignment, self.assigned or assignment)
@@ -184,7 +185,7 @@ class Job:
         return len(self.further_completions or ())
 
     def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
-        detail = parking.noted(visit.replays)
+        detail = kinds.ended_after(visit.replays)
         return Event(
             kind, visit.at, self.id, visit.substation, attempt, visit.reason, detail=detail
         )
@@ -225,12 +226,12 @@ class Job:
     def _end(self) -> State | None:
         """Return the first end state: it is the one that counts.
 
-        Only a parked or cancelled job can have been replayed, and only a parked one cancelled.
+        Only a parked or discarded job can have been replayed, and only a parked one discarded.
         """
         ends = {
             state: visit
             for state, visit in self.ends.items()
-            if state in FINAL or visit.replays == self.replays
+            if state in FINAL or visit.replays in (self.replays, kinds.ANY_REPLAYS)
         }
         if State.CANCELLED in ends:
             ends.pop(State.PARKED, None)

@@ -30,7 +30,10 @@ SERVICES: Final[Mapping[str, Permission]] = {
     "admin": EVERYTHING,
     "api": Permission(
         configure=r"^$",
-        write=r"^(charge\.requests\.in|charge\.events\.in|charge\.controls\.in)$",
+        write=(
+            r"^(charge\.requests\.in|charge\.events\.in|charge\.controls\.in"
+            r"|charge\.cancellations\.in)$"
+        ),
         read=r"^(charge\.events|charge\.controls)$",
     ),
     # It requeues requests that fit nowhere now, and declares the substations' queues: a queue with
@@ -44,7 +47,7 @@ SERVICES: Final[Mapping[str, Permission]] = {
         ),
         read=(
             r"^(charge\.requests|charge\.substations|charge\.dead|charge\.events"
-            r"|charge\.controls|substation\..+)$"
+            r"|charge\.controls|charge\.cancellations|substation\..+)$"
         ),
     ),
     "load_test": Permission(configure=r"^$", write=r"^charge\.requests\.in$", read=r"^$"),
@@ -65,13 +68,13 @@ def substation_user(substation: str) -> str:
 def permissions(substations: Iterable[str]) -> dict[str, Permission]:
     """Return every user's permission; each of these substations has a user of its own.
 
-    It reads its own queue, and no other substation's jobs.
+    It reads its own queue, and no other substation's jobs; of cancellations, it reads all.
     """
     own = {
         substation_user(each): Permission(
             configure=r"^$",
             write=r"^charge\.events\.in$",
-            read=f"^{re.escape(topology.substation_queue(each).name)}$",
+            read=rf"^({re.escape(topology.substation_queue(each).name)}|charge\.cancellations)$",
         )
         for each in substations
     }

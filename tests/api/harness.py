@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from api import app
 from api.auth import ApiKeys, Authenticator, RateLimit
+from api.canceller import Canceller
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
@@ -86,7 +87,9 @@ class Bench:
         self.now = 0.0
         self.at = AT
         self.publisher = FakePublisher(
-            charge_requests=Outcome.CONFIRMED, charge_events=Outcome.CONFIRMED
+            charge_requests=Outcome.CONFIRMED,
+            charge_events=Outcome.CONFIRMED,
+            charge_cancellations=Outcome.CONFIRMED,
         )
         self.registry = CollectorRegistry()
         self.problems: list[str] = []
@@ -113,6 +116,7 @@ class Bench:
             metrics,
             self.registry,
             controls=self.controls.log,
+            canceller=Canceller(self.log, self.publisher, confirm_timeout, lambda: self.at),
             authenticator=Authenticator(
                 keys or ApiKeys(),
                 key_required=closed,

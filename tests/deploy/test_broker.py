@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pika
 import pytest
@@ -32,6 +32,7 @@ from grid.errors import GridError
 from tests.broker import SUBSTATIONS, Broker, VirtualHost
 
 pytestmark = pytest.mark.integration
+STREAMS_SINCE: Final = (topology.CONTROLS, topology.CANCELLATIONS)  # since earlier versions
 
 
 def connect(url: str) -> pika.BlockingConnection:
@@ -81,7 +82,7 @@ def test_rabbitmq_node_with_old_data_gets_new_definitions(
     with closing(Broker(tmp_path)) as broker:
         broker.start()
         names = {each["name"] for each in broker.request("GET", "/api/queues")}
-        assert names == {queue.name for queue in topology.QUEUES} - {topology.CONTROLS}
+        assert names == {queue.name for queue in topology.QUEUES} - set(STREAMS_SINCE)
         broker.stop()
         monkeypatch.undo()
         broker.start()
@@ -116,15 +117,15 @@ def older(rendered: dict[str, Any]) -> dict[str, Any]:
 
     Then each queue's exchange had its name.
     """
-    text = re.sub(r"\|charge\\+\.controls(\\+\.in)?", "", json.dumps(rendered))
+    text = re.sub(r"\|charge\\+\.(controls|cancellations)(\\+\.in)?", "", json.dumps(rendered))
     text = re.sub(r"(charge\\*\.(requests|events))\\*\.in", r"\1", text)
     found: dict[str, Any] = json.loads(
         text.replace('"topic"', '"direct"').replace('"#"', '"charge.events"')
     )
     for kind, name in (("exchanges", "name"), ("queues", "name"), ("bindings", "destination")):
-        found[kind] = [each for each in found[kind] if not each[name].startswith(topology.CONTROLS)]
+        found[kind] = [each for each in found[kind] if not each[name].startswith(STREAMS_SINCE)]
     del found["topic_permissions"]
-    assert topology.CONTROLS not in json.dumps(found)
+    assert all(each not in json.dumps(found) for each in STREAMS_SINCE)
     assert ".in" not in json.dumps(found)
     return found
 

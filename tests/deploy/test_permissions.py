@@ -18,6 +18,8 @@ from deploy.local.ports import HOST
 from deploy.rabbitmq.users import permissions
 from grid import topology
 from grid.topology import (
+    CANCELLATIONS,
+    CANCELLATIONS_EXCHANGE,
     CONTROLS,
     CONTROLS_EXCHANGE,
     DEAD,
@@ -36,7 +38,7 @@ FORBIDDEN: Final = 403
 DEFAULT: Final = ""  # RabbitMQ's own exchange, which reaches every queue by its name
 OWN, OTHER = "substation.substation1", "substation.substation2"
 UNKNOWN: Final = "something.else"
-QUEUES: Final = (REQUESTS, PARKED, DEAD, EVENTS, CONTROLS, OWN, OTHER, UNKNOWN)
+QUEUES: Final = (REQUESTS, PARKED, DEAD, EVENTS, CONTROLS, CANCELLATIONS, OWN, OTHER, UNKNOWN)
 # exchanges of earlier versions too: a broker from that time still has them
 FORMER: Final = (REQUESTS, EVENTS, CONTROLS)
 OTHERS: Final = (DEFAULT, "amq.direct", "amq.fanout", "amq.topic", UNKNOWN)
@@ -64,10 +66,14 @@ class Allowed(NamedTuple):
 ALLOWED: Final = {
     "api": Allowed(
         read=frozenset({EVENTS, CONTROLS}),
-        write=frozenset({REQUESTS_EXCHANGE, EVENTS_EXCHANGE, CONTROLS_EXCHANGE}),
+        write=frozenset(
+            {REQUESTS_EXCHANGE, EVENTS_EXCHANGE, CONTROLS_EXCHANGE, CANCELLATIONS_EXCHANGE}
+        ),
     ),
     "dispatcher": Allowed(
-        read=frozenset({REQUESTS, DEAD, EVENTS, CONTROLS, SUBSTATIONS_EXCHANGE, OWN, OTHER}),
+        read=frozenset(
+            {REQUESTS, DEAD, EVENTS, CONTROLS, CANCELLATIONS, SUBSTATIONS_EXCHANGE, OWN, OTHER}
+        ),
         write=frozenset(
             {
                 *(REQUESTS_EXCHANGE, PARKED, EVENTS_EXCHANGE, CONTROLS_EXCHANGE),
@@ -76,7 +82,7 @@ ALLOWED: Final = {
         ),
         configure=frozenset({OWN, OTHER}),
     ),
-    OWN: Allowed(read=frozenset({OWN}), write=frozenset({EVENTS_EXCHANGE})),
+    OWN: Allowed(read=frozenset({OWN, CANCELLATIONS}), write=frozenset({EVENTS_EXCHANGE})),
     "load_test": Allowed(write=frozenset({REQUESTS_EXCHANGE})),
     "parked": Allowed(
         read=frozenset({PARKED}), write=frozenset({REQUESTS_EXCHANGE, EVENTS_EXCHANGE})
@@ -179,8 +185,9 @@ def test_rabbitmq_users_are_refused_everything_else(queues: VirtualHost, user: s
 def test_rabbitmq_users_may_do_what_their_service_needs(queues: VirtualHost, user: str) -> None:
     """Reading and publishing work where a service needs them, so not everything is refused."""
     work = [each for each in attempts() if each.what in ("get", "publish")]
-    # a stream is only consumed: the tests of the event log and of the controls do so
-    wanted = [each for each in work if may(user, each) and each.queue not in (EVENTS, CONTROLS)]
+    # a stream is only consumed: the tests of what is in them do so
+    streams = EVENTS, CONTROLS, CANCELLATIONS
+    wanted = [each for each in work if may(user, each) and each.queue not in streams]
     assert wanted
     with closing(BlockingConnection(URLParameters(queues.url(user)))) as connection:
         done = {each: outcome(connection, each) for each in wanted}

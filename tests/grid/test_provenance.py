@@ -17,7 +17,7 @@ MAY: Final = {
     DISPATCHER: ALL,
     API: {State.QUEUED, MARKER},
     OPERATOR: {State.QUEUED, State.CANCELLED},
-    "substation.s1": {State.CHARGING, State.COMPLETED, State.EXPIRED},
+    "substation.s1": {State.CHARGING, State.COMPLETED, State.EXPIRED, State.CANCELLED},
     NOBODY_KNOWN: ALL - {SUBSTATIONS},
     "load_test": set(),
     "admin": set(),

@@ -100,6 +100,14 @@ def test_topology_controls_stream_has_no_age_limit() -> None:
     assert arguments["x-max-length-bytes"] >= 10 * arguments["x-stream-max-segment-size-bytes"]
 
 
+def test_topology_cancellations_are_kept_as_long_as_the_event_log() -> None:
+    """A job of which nobody knows any more need not be cancelled."""
+    arguments = topology.CANCELLATIONS_STREAM.arguments
+    assert arguments["x-queue-type"] == "stream"
+    assert arguments["x-max-age"] == topology.EVENTS_STREAM.arguments["x-max-age"]
+    assert arguments["x-max-length-bytes"] >= 10 * arguments["x-stream-max-segment-size-bytes"]
+
+
 def test_topology_names_are_the_public_ones() -> None:
     """Operators, dashboards and permissions name these."""
     assert {queue.name for queue in topology.QUEUES} == {
@@ -108,6 +116,7 @@ def test_topology_names_are_the_public_ones() -> None:
         "charge.dead",
         "charge.events",
         "charge.controls",
+        "charge.cancellations",
     }
     queue = substation_queue("substation1")
     assert topology.substation_of(queue.name) == "substation1"

@@ -217,8 +217,9 @@ def test_substations_own_page_is_read_back(
     """What a substation shows and what the dispatcher reads are the same figures."""
     for number, power in enumerate(powers):
         station.start(f"job{number}", power)
-    for job in list(station.sessions)[:finished]:
-        station.finish(job, 1009)
+    for number, job in enumerate(list(station.sessions)[:finished]):
+        (station.cancel if number % 2 else station.finish)(job, 1009)
+    station.cancel("not begun", 1009)
     registry = CollectorRegistry()
     registry.register(StationCollector(station))
     session_seconds(registry).observe(2)

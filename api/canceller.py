@@ -1,0 +1,60 @@
+"""Cancelling jobs: a cancellation is written, and whoever has the job ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from api.errors import AlreadyEnded, NotFound
+from api.jobs.event_log import EventLog
+from api.jobs.job import Job
+from grid import cancellation_log
+from grid.amqp import Publisher
+from grid.cancellations import Cancellation
+from grid.events import ENDED, State
+
+END_SECONDS: Final = 1.0  # for which a caller waits for the end of the job
+
+
+class Canceller:
+    """Writes cancellations, and waits for the ends that follow.
+
+    Args:
+        log: Shows how jobs end.
+        publisher: Writes to ``charge.cancellations``.
+        timeout: How many seconds RabbitMQ may take to confirm that.
+        clock: Returns Unix seconds.
+    """
+
+    def __init__(
+        self, log: EventLog, publisher: Publisher, timeout: float, clock: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._publisher = publisher
+        self._timeout = timeout
+        self._clock = clock
+
+    async def cancel(self, id: str) -> Job:
+        """Cancel a job, and return it; it may not have ended yet after ``END_SECONDS``.
+
+        Raises:
+            NotFound: There is no such job.
+            NotCaughtUp: It is not known yet whether there is.
+            AlreadyEnded: It has ended otherwise.
+            BrokerUnavailable: RabbitMQ has not confirmed the cancellation in time.
+        """
+        job = self._log.job(id)
+        if job is None:
+            self._log.check_caught_up()
+            raise NotFound(f"there is no job {id} in the event log")
+        if not _has_ended(job):
+            written = Cancellation(id, self._clock())
+            await cancellation_log.write(self._publisher, written, self._timeout)
+            job = await self._log.until(job, _has_ended, END_SECONDS)
+        if _has_ended(job) and job.status is not State.CANCELLED:
+            raise AlreadyEnded(f"job {id} cannot be cancelled: it is {job.status} already")
+        return job
+
+
+def _has_ended(job: Job) -> bool:
+    return job.status in ENDED
