@@ -170,6 +170,9 @@ class ListedCharge(BaseModel):
     )
     request: Mapping[str, Any]
     reason: str | None
+    energy_kwh: float | None = Field(
+        description="What its session has delivered, once it has ended."
+    )
 
 
 class Charge(ListedCharge):
@@ -288,6 +291,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "times": {state: moment(at) for state, at in job.times.items()},
         "duplicates": job.duplicates,
+        "energy_kwh": job.energy_kwh,
         "request": _request(job.request),
         "reason": job.reason,
     }

@@ -92,6 +92,7 @@ class _Fields(Struct, frozen=True, gc=False, omit_defaults=True):
     attempt: Annotated[int, Meta(ge=0, le=MAX_ATTEMPT)] = 0
     reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
     counts: Counts | None = None
+    energy_kwh: Figure = 0.0
 
 
 class Event(_Fields, frozen=True):
@@ -99,6 +100,7 @@ class Event(_Fields, frozen=True):
 
     ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
     the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
+    ``energy_kwh`` is what a session delivered that has ended.
     ``detail`` is the request if a job is queued, and the decision if it is assigned. Only
     ``decode`` checks the values.
     """
@@ -162,6 +164,7 @@ def _with_detail(text: str) -> Event:
         fields.attempt,
         fields.reason,
         fields.counts,
+        fields.energy_kwh,
         Detail(detail),
     )
 

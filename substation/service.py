@@ -50,6 +50,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         events,
         consumer=consumer,
         charge_seconds=(settings.charge_seconds_min, settings.charge_seconds_max),
+        charge_speed=settings.charge_speed,
         random=random,
         chance=random.getrandbits,
         clock=clock,

@@ -1,4 +1,4 @@
-"""The model of one substation: its connectors, its sessions, its power. Pure."""
+"""The model of one substation: its connectors, its sessions, power and energy. Pure."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Station:
     cancelled: int = 0  # sessions
     cancelled_deliveries: int = 0  # jobs whose session had not begun
     charging_power_kw: float = 0.0  # what all sessions draw together
+    energy_kwh: float = 0.0  # that all sessions have delivered
     waiting: int = 0  # jobs delivered while every connector is taken
     _ends: OrderedDict[str, End] = field(default_factory=OrderedDict)
 
@@ -63,23 +64,26 @@ class Station:
         self._draw(self.sessions[job])
         self.accepted += 1
 
-    def finish(self, job: str, at: float) -> None:
+    def finish(self, job: str, at: float, energy_kwh: float = 0.0) -> None:
         """End a session that has charged its vehicle; ``at`` is in Unix seconds."""
         self._draw(-self.sessions.pop(job))
+        self.energy_kwh += energy_kwh
         self.completed += 1
         self._remember(job, (State.COMPLETED, at))
 
-    def interrupt(self, job: str) -> None:
+    def interrupt(self, job: str, energy_kwh: float = 0.0) -> None:
         """End a session whose job is requeued."""
         self._draw(-self.sessions.pop(job))
+        self.energy_kwh += energy_kwh
 
     def expire(self, job: str, at: float) -> None:
         """Record a job that is not charged, since its vehicle has left."""
         self.expired += 1
         self._remember(job, (State.EXPIRED, at))
 
-    def cancel(self, job: str, at: float) -> None:
+    def cancel(self, job: str, at: float, energy_kwh: float = 0.0) -> None:
         """Record that a client has cancelled a job; end its session, if that has begun."""
+        self.energy_kwh += energy_kwh
         if job in self.sessions:
             self._draw(-self.sessions.pop(job))
             self.cancelled += 1

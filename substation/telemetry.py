@@ -36,6 +36,7 @@ class StationCollector(Collector):
         counters = {
             "sessions_accepted": ("Charging sessions begun", station.accepted),
             "sessions_completed": ("Charging sessions completed", station.completed),
+            "energy_kwh": ("Energy delivered by all sessions, in kWh", station.energy_kwh),
             "sessions_cancelled": (
                 "Charging sessions that were cancelled",
                 station.cancelled,

@@ -27,6 +27,7 @@ from grid.logs import tell
 from grid.messages import ChargeRequest
 from grid.trace import Chance, Trace, carried
 from grid.waiting import within
+from substation.charging import Charge, planned
 from substation.station import Station
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
 # ``charging`` waits so long for other events: alone, each costs RabbitMQ a message of the stream.
 # A job whose event is not read yet counts as in flight, so no load is wrong meanwhile.
 CHARGING_WAIT_SECONDS: Final = 0.02
+ENERGY_DIGITS: Final = 6  # of kWh: a milliwatt-hour
 DEPARTED = "its departure time passed before its turn came"
 REASONS: Final = {State.EXPIRED: DEPARTED, State.CANCELLED: kinds.CANCELLED_BY_CLIENT}
 DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
@@ -46,9 +48,10 @@ class Session:
 
     request: ChargeRequest
     attempt: int
-    seconds: float
     delivery: Delivery
     trace: Trace
+    charge: Charge | None = None  # None where it is not charged
+    began: float = 0.0  # in Unix seconds
     timer: asyncio.TimerHandle | None = None
 
 
@@ -63,6 +66,7 @@ class Worker:
         *,
         consumer: Consumer,
         charge_seconds: tuple[float, float],
+        charge_speed: float | None = None,
         random: Random,
         chance: Chance,
         clock: Callable[[], float],
@@ -73,6 +77,7 @@ class Worker:
         self._events = log_events
         self._consumer = consumer
         self._charge_seconds = charge_seconds
+        self._charge_speed = charge_speed
         self._random = random
         self._chance = chance
         self._clock = clock
@@ -166,44 +171,50 @@ class Worker:
 
     def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
         """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
-        session = self._session(request, delivery, 0.0)
+        session = self._session(request, delivery)
         self._empty.clear()
         self._in_hand[request.id] = session
         self._end(session, kind)
 
     def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
+        session = self._session(request, delivery)
         seconds = self._random.uniform(*self._charge_seconds)
-        session = self._session(request, delivery, seconds)
+        session.charge = planned(request, seconds, self._charge_speed)
+        session.began = self._clock()
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        event = self._event(State.CHARGING, session, self._clock())
+        event = self._event(State.CHARGING, session, session.began)
         self._events.write(event, wait=CHARGING_WAIT_SECONDS)
         tell(log, request.id, session.trace, "charging", substation=self._name)
-        session.timer = self._loop.call_later(session.seconds, self._finish, session)
+        session.timer = self._loop.call_later(session.charge.seconds, self._finish, session)
 
-    def _session(self, request: ChargeRequest, delivery: Delivery, seconds: float) -> Session:
+    def _session(self, request: ChargeRequest, delivery: Delivery) -> Session:
         trace = carried(delivery.headers, self._chance)
-        return Session(request, _attempt(delivery), seconds, delivery, trace)
+        return Session(request, _attempt(delivery), delivery, trace)
 
     def _finish(self, session: Session) -> None:
         self._end(session, State.COMPLETED)
-        self._observe(session.seconds)
+        if session.charge is not None:
+            self._observe(session.charge.seconds)
         self._start_next()
 
     def _end(self, session: Session, kind: State) -> None:
         """End a job, and record that; like any end, acknowledged once it is recorded."""
         session.timer = None
         job, at = session.request.id, self._clock()
+        energy_kwh = _delivered_kwh(session, at, completed=kind is State.COMPLETED)
         if kind is State.COMPLETED:
-            self._station.finish(job, at)
+            self._station.finish(job, at, energy_kwh)
         elif kind is State.CANCELLED:
-            self._station.cancel(job, at)
+            self._station.cancel(job, at, energy_kwh)
         else:
             self._station.expire(job, at)
         reason = REASONS.get(kind, "")
         tell(log, job, session.trace, reason or "charged", substation=self._name)
-        self._report(session, replace(self._event(kind, session, at), reason=reason))
+        self._report(
+            session, replace(self._event(kind, session, at), reason=reason, energy_kwh=energy_kwh)
+        )
 
     def _start_next(self) -> None:
         """Start jobs that wait, while a connector is free."""
@@ -246,7 +257,8 @@ class Worker:
         del self._in_hand[session.request.id]
         if session.timer is not None:
             session.timer.cancel()
-            self._station.interrupt(session.request.id)
+            energy_kwh = _delivered_kwh(session, self._clock(), completed=False)
+            self._station.interrupt(session.request.id, energy_kwh)
         session.delivery.requeue()
 
     def _acknowledge_copy(self, id: str, delivery: Delivery) -> None:
@@ -273,6 +285,15 @@ class Worker:
             attempt=session.attempt,
             counts=self._station.counts(),
         )
+
+
+def _delivered_kwh(session: Session, at: float, *, completed: bool) -> float:
+    """Return what a session has delivered by now; 0 for a job that was not charged."""
+    charge = session.charge
+    if charge is None:
+        return 0.0
+    energy = charge.energy_kwh if completed else charge.delivered_kwh(at - session.began)
+    return round(energy, ENERGY_DIGITS)
 
 
 def _attempt(delivery: Delivery) -> int:

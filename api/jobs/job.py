@@ -26,13 +26,15 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 class Visit(NamedTuple):
     """When a job entered a state, in Unix seconds, at which substation, and why.
 
-    ``replays`` is how often an operator had replayed it by then.
+    ``replays`` is how often an operator had replayed it by then, ``energy_kwh`` what its session
+    had delivered, 0 where that is unknown.
     """
 
     at: float
     substation: str
     reason: str
     replays: int = 0
+    energy_kwh: float = 0.0
 
 
 class Assignment(NamedTuple):
@@ -96,7 +98,7 @@ class Job:
         else:
             # few different names in very many jobs
             where = intern(event.substation)
-            self._visit(kind, Visit(event.at, where, event.reason, replays))
+            self._visit(kind, Visit(event.at, where, event.reason, replays, event.energy_kwh))
         self.status = self._status()
 
     @property
@@ -122,6 +124,12 @@ class Job:
         """Return why it ended so; else, if an operator replayed it, the reason given for that."""
         said = (self.ends.get(self.status), self.replayed)
         return next((each.reason for each in said if each is not None and each.reason), None)
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """Return what its session delivered, in kWh, once it has ended and if that is known."""
+        end = self.ends.get(self.status)
+        return end.energy_kwh or None if end is not None else None
 
     @property
     def times(self) -> dict[State, float]:
@@ -187,7 +195,14 @@ class Job:
     def _event(self, kind: State, visit: Visit, attempt: int = 0) -> Event:
         detail = kinds.ended_after(visit.replays)
         return Event(
-            kind, visit.at, self.id, visit.substation, attempt, visit.reason, detail=detail
+            kind,
+            visit.at,
+            self.id,
+            visit.substation,
+            attempt,
+            visit.reason,
+            energy_kwh=visit.energy_kwh,
+            detail=detail,
         )
 
     def _visit(self, kind: State, visit: Visit) -> None:

@@ -18,7 +18,7 @@ async def test_get_job_shows_states_times_and_decision() -> None:
         bench.hear(
             assigned("job1", "s1", s1=0),
             Event(State.CHARGING, AT + 2, "job1", "s1", 1, counts=counts),
-            Event(State.COMPLETED, AT + 5.5, "job1", "s1", 1, counts=counts),
+            Event(State.COMPLETED, AT + 5.5, "job1", "s1", 1, counts=counts, energy_kwh=7.5),
             Event(State.COMPLETED, AT + 6, "job1", "s2", 2, counts=counts),
         )
         answer = await bench.get("/charge/job1")
@@ -39,6 +39,7 @@ async def test_get_job_shows_states_times_and_decision() -> None:
             "duplicates": 1,
             "request": {"priority": 0},
             "reason": None,
+            "energy_kwh": 7.5,
         }
         assert bench.count("duplicate_completions_total") == 1
         assert bench.count("request_to_charging_seconds_sum") == 2

@@ -64,6 +64,7 @@ job_events = st.builds(
     substation=st.just("") | substation_ids,
     attempt=st.integers(0, 1_000),
     reason=st.text(),
+    energy_kwh=figures,
     counts=st.none()
     | st.builds(Counts, *[figures] * 5, power_kw=st.none() | figures, waiting=figures),
     detail=details,

@@ -1,0 +1,85 @@
+"""How long a session takes, and what it delivers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grid.cancellations import Cancellation
+from grid.events import State
+from grid.messages import ChargeRequest
+from substation.charging import Charge, planned
+from tests.substation.test_worker import AT, LONG, Bench, until
+
+
+def wanted(energy_kwh: float | None, power_kw: float | None = 10.0) -> ChargeRequest:
+    """Return a request for so much energy and power."""
+    return ChargeRequest("j1", AT - 1, requested_energy_kwh=energy_kwh, requested_power_kw=power_kw)
+
+
+@pytest.mark.parametrize(
+    ("energy_kwh", "speed", "seconds", "delivered"),
+    [
+        (20.0, 3600.0, 2.0, 20.0),  # two hours at 10 kW, an hour a second
+        (20.0, 1.0, 7200.0, 20.0),
+        (20.0, None, 3.0, 20.0),  # whatever the time
+        (None, None, 3.0, 10.0 * 3 / 3600),
+        (None, 3600.0, 3.0, 30.0),  # three hours of it
+    ],
+)
+def test_planned_session_takes_as_long_as_its_energy(
+    energy_kwh: float | None, speed: float | None, seconds: float, delivered: float
+) -> None:
+    """With a speed and an energy; otherwise as long as was drawn, here 3 s."""
+    charge = planned(wanted(energy_kwh), 3.0, speed)
+    assert charge.seconds == pytest.approx(seconds)
+    assert charge.energy_kwh == pytest.approx(delivered)
+
+
+def test_planned_session_without_a_power_draws_the_usual_one() -> None:
+    """7.4 kW: 7.4 kWh take an hour."""
+    assert planned(wanted(7.4, None), 3.0, 1.0).seconds == pytest.approx(3600)
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(-1, 200), st.floats(0, 100))
+def test_delivered_energy_grows_up_to_all_of_it(
+    seconds: float, energy_kwh: float, elapsed: float, later: float
+) -> None:
+    """Never more than is planned, nor less than before, whatever the clock says."""
+    charge = Charge(seconds, energy_kwh)
+    first, second = charge.delivered_kwh(elapsed), charge.delivered_kwh(elapsed + later)
+    assert 0 <= first <= second <= energy_kwh
+    assert charge.delivered_kwh(seconds) == energy_kwh
+
+
+async def test_worker_reports_the_energy_of_completed_session() -> None:
+    """All that was requested; the station counts it."""
+    bench = Bench()
+    bench.queue.bring(wanted(20.0).encode(), "j1")
+    await until(lambda: bench.queue.acked == [1])
+    [completed] = bench.publisher.events(State.COMPLETED)
+    assert completed.energy_kwh == 20.0
+    assert bench.station.energy_kwh == 20.0
+
+
+async def test_worker_reports_the_energy_of_interrupted_session() -> None:
+    """A quarter of an hour of the hour that it would have taken."""
+    bench = Bench(seconds=LONG)
+    bench.queue.bring(wanted(10.0).encode(), "j1")
+    bench.at = AT + LONG[0] / 4
+    await bench.worker.stop(0)
+    assert bench.station.energy_kwh == pytest.approx(2.5)
+
+
+async def test_worker_reports_the_energy_of_cancelled_session() -> None:
+    """As much as the time allowed; none for a job that had not begun."""
+    bench = Bench(connectors=1, seconds=LONG)
+    bench.queue.bring(wanted(10.0).encode(), "j1")
+    bench.queue.bring(ChargeRequest("j2", AT - 1).encode(), "j2")
+    bench.at = AT + LONG[0] / 2
+    for job in ("j2", "j1"):
+        bench.worker.cancel(Cancellation(job, bench.at))
+    await until(lambda: sorted(bench.queue.acked) == [1, 2])
+    energies = {e.job: e.energy_kwh for e in bench.publisher.events(State.CANCELLED)}
+    assert energies == {"j1": pytest.approx(5.0), "j2": 0.0}
