@@ -83,7 +83,7 @@ from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
 from scheduling.impossible import impossible
 from scheduling.policies import Policy
-from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
+from scheduling.scheduler import Scheduler, SchedulingFailed
 from scheduling.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
@@ -411,16 +411,12 @@ class Core:
         except SchedulingFailed as failed:
             self._reject(failed.job, failed)
             assignments = failed.assignments
-        for each in assignments:
-            self._place(each)
-
-    def _place(self, assignment: Assignment[Job]) -> None:
-        job, substation, explanation = assignment
-        try:
-            self._assign(job, substation, explanation)
-        except Exception as error:  # noqa: BLE001
-            self._tracker.undo(substation)
-            self._reject(job, error)
+        for job, substation, explanation in assignments:
+            try:
+                self._assign(job, substation, explanation)
+            except Exception as error:  # noqa: BLE001
+                self._tracker.undo(substation)
+                self._reject(job, error)
 
     def _assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
         """Record a decision, and add the job to those that ``Route`` publishes."""

@@ -16,6 +16,7 @@ from grid.amqp import (
     StreamScanner,
     Taker,
     Watch,
+    boot_time,
 )
 
 DEAD_PREFETCH: Final = 50
@@ -66,7 +67,8 @@ class Links:
 
         A link that is down counts as confirmed: its deliveries are void.
         """
-        return not (self.requests.lapsed or self.reclaimed.lapsed)
+        now = boot_time()
+        return not (self.requests.lapsed_at(now) or self.reclaimed.lapsed_at(now))
 
 
 def make_links(urls: Sequence[str], watch: Watch, prefetch: int) -> Links:

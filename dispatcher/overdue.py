@@ -6,9 +6,8 @@ same substation, which recognises a second copy by its id, in case it has the jo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from heapq import heappop, heappush
-from itertools import count
 from typing import Final
 
 from dispatcher.job_index import JobIndex
@@ -24,21 +23,28 @@ class OverdueJobs:
 
     def __init__(self, index: JobIndex) -> None:
         self._index = index
-        self._due: list[tuple[float, int, Job]] = []  # a heap
-        self._number = count()
+        # by how often the time was doubled: within one, who came first is due first
+        self._due: tuple[deque[tuple[float, Job]], ...] = tuple(
+            deque() for _ in range(MAX_DOUBLINGS + 1)
+        )
+        self._count = 0
 
     def add(self, job: Job, now: float) -> None:
-        """Add a job that RabbitMQ has confirmed."""
-        wait = OVERDUE_SECONDS * 2 ** min(job.resent, MAX_DOUBLINGS)
-        heappush(self._due, (now + wait, next(self._number), job))
-        if len(self._due) > MAX_JOBS:
-            heappop(self._due)
+        """Add a job that RabbitMQ has confirmed; ``now`` never goes back."""
+        doublings = min(job.resent, MAX_DOUBLINGS)
+        self._due[doublings].append((now + OVERDUE_SECONDS * 2**doublings, job))
+        self._count += 1
+        if self._count > MAX_JOBS:
+            min(filter(None, self._due), key=lambda due: due[0][0]).popleft()
+            self._count -= 1
 
     def pop(self, now: float) -> list[Job]:
         """Remove the jobs that should have begun by now, and return those that have not."""
         found = []
-        while self._due and self._due[0][0] <= now:
-            found.append(heappop(self._due)[2])
+        for due in self._due:
+            while due and due[0][0] <= now:
+                found.append(due.popleft()[1])
+        self._count -= len(found)
         return self.silent(found)
 
     def silent(self, jobs: Iterable[Job]) -> list[Job]:

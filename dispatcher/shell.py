@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -128,14 +128,12 @@ class Shell:
 
         Raise the first unforeseen error, once all commands are executed.
         """
-        began = perf_counter()
         commands = self.core.handle(input, self._moment())
-        if isinstance(input, Route) and (
-            jobs := sum(isinstance(each, PublishJob) for each in commands)
-        ):
-            took = (perf_counter() - began) / jobs
-            for _ in range(jobs):
-                self._metrics.decision_seconds.observe(took)
+        self._execute(commands)
+        return commands
+
+    def _execute(self, commands: Iterable[Command]) -> None:
+        """Execute commands in their order; raise the first unforeseen error after all of them."""
         failed: Exception | None = None
         flushed = False
         for command in commands:
@@ -151,7 +149,6 @@ class Shell:
                 failed = failed or error
         if failed is not None:
             raise failed
-        return commands
 
     async def run(self, read_log: ReadEvents, read_all: ReadEvents, takes_jobs: TakesJobs) -> None:
         """Feed ticks and what the core asked to be read, until the task is cancelled.
@@ -185,6 +182,16 @@ class Shell:
     def tick(self) -> None:
         """Handle the passing of time."""
         self.feed(Tick(self._requests.connected))
+
+    def route(self) -> None:
+        """Assign waiting jobs for which there is capacity."""
+        began = perf_counter()
+        commands = self.core.handle(Route(), self._moment())
+        if jobs := sum(type(each) is PublishJob for each in commands):
+            took = (perf_counter() - began) / jobs
+            for _ in range(jobs):
+                self._metrics.decision_seconds.observe(took)
+        self._execute(commands)
 
     async def stop(self) -> None:
         """Stop deciding, and wait a moment for RabbitMQ to confirm what was sent.
@@ -252,10 +259,7 @@ class Shell:
         self._readings[command.older].put_nowait(command.requests)
 
     def _route_soon(self, _: RouteSoon) -> None:
-        self._publisher.before_flush(self._route)
-
-    def _route(self) -> None:
-        self.feed(Route())
+        self._publisher.before_flush(self.route)
 
     # what takes time
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from dispatcher.inputs import Route, ScrapeFailed, ScrapeResult, TargetsChanged
+from dispatcher.inputs import ScrapeFailed, ScrapeResult, TargetsChanged
 from dispatcher.metrics import Metrics
 from dispatcher.shell import Shell
 from dispatcher.targets import Target
@@ -43,7 +43,7 @@ class SubstationWatch:
         with self._isolation.of(f"the page of {substation}", partial(self.on_failure, substation)):
             self._shell.feed(ScrapeResult(substation, reading, asked_at))
             self._metrics.scrapes.labels(substation, "ok").inc()
-        self._shell.feed(Route())  # there may be capacity for a waiting request
+        self._shell.route()  # there may be capacity for a waiting request
 
     def on_failure(self, substation: str, problem: str) -> None:
         """Apply that a substation's page could not be read."""

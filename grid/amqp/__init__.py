@@ -11,6 +11,7 @@ confirms, consumers and streams.
 from grid.amqp.consumer import Consumer
 from grid.amqp.declarer import Declarer, QueueState, declare_topology
 from grid.amqp.delivery import Delivery
+from grid.amqp.lease import boot_time
 from grid.amqp.link import Link, Watch, settle
 from grid.amqp.publisher import Publication, Publisher
 from grid.amqp.scanner import StreamScanner
@@ -31,6 +32,7 @@ __all__ = [
     "StreamScanner",
     "Taker",
     "Watch",
+    "boot_time",
     "declare_topology",
     "settle",
 ]

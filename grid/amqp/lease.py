@@ -33,7 +33,11 @@ class Lease:
     @property
     def holds(self) -> bool:
         """Return whether RabbitMQ has answered recently enough."""
-        return self._now() - self._renewed_at <= LEASE_SECONDS
+        return self.holds_at(self._now())
+
+    def holds_at(self, now: float) -> bool:
+        """Return whether RabbitMQ has answered recently enough, at a time of the lease's clock."""
+        return now - self._renewed_at <= LEASE_SECONDS
 
     def now(self) -> float:
         """Return the time by which the lease is measured, in seconds."""

@@ -9,7 +9,7 @@ from pika.channel import Channel
 
 from grid.amqp.acknowledger import Acknowledger, Send, Soon
 from grid.amqp.connection import Connection, connection_of
-from grid.amqp.lease import Lease
+from grid.amqp.lease import Lease, boot_time
 from grid.amqp.link import Link, Watch, future, guarded, settle
 from grid.amqp.renewal import Renewal
 
@@ -36,7 +36,12 @@ class Receiver(Link):
 
         If so, the link is about to break, or RabbitMQ is about to answer.
         """
-        return self._lease is not None and self._channel is not None and not self._lease.holds
+        return self.lapsed_at(boot_time())
+
+    def lapsed_at(self, now: float) -> bool:
+        """Return the same for a time of ``boot_time``: for who asks several links at once."""
+        lease = self._lease
+        return lease is not None and self._channel is not None and not lease.holds_at(now)
 
     @property
     def unsettled(self) -> int:
