@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
+from deploy import environment as env
 from deploy import ready, stack, summary
 from deploy.rabbitmq import disk
 from deploy.rabbitmq.live import OwnBroker
@@ -89,6 +90,17 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     if broker is not None:
         _withdraw(broker)
     return 0
+
+
+def say_no_longer_set(
+    environment: Mapping[str, str], wanted: stack.StackState, running: stack.StackState
+) -> None:
+    """Print which settings of the running stack nobody sets any more."""
+    if names := env.no_longer_set(environment, wanted, running):
+        summary.say(
+            f"No longer set, so back to the default: {', '.join(names)}. "
+            "Settings that are to last belong into .env"
+        )
 
 
 def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:

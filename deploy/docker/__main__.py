@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from deploy import commands, stack, summary
@@ -16,10 +17,12 @@ from deploy.files import own_folder
 def up() -> int:
     """Start everything, or what is missing, and wait until all is ready."""
     running = stack.StackState.read() if Compose().containers() else None
-    wanted = Compose.decide(os.environ, running)
+    wanted = Compose.decide(os.environ)
     stack.check_free(wanted.listening(), running)
-    before = (lambda: Compose.decide({}, running, build=False)) if running else None
-    return commands.up(wanted, before, down)
+    if running is None:
+        return commands.up(wanted, None, down)
+    commands.say_no_longer_set(os.environ, wanted.stack_state(), running)
+    return commands.up(wanted, partial(Compose.decide, running.variables(), build=False), down)
 
 
 def down() -> int:
@@ -33,8 +36,7 @@ def down() -> int:
 def status() -> int:
     """Show the containers; return 1 if there are none."""
     stack_state = stack.StackState.read()
-    compose = Compose.decide({}, stack_state)
-    if stack_state is None or not compose.containers():
+    if stack_state is None or not (compose := Compose.decide(stack_state.variables())).containers():
         return 1
     result = compose.run("ps", "--all")
     summary.say("\n" + compose.summary())
@@ -43,7 +45,9 @@ def status() -> int:
 
 def logs() -> int:
     """Follow what the containers write."""
-    return Compose.decide({}, stack.StackState.read()).run("logs", "--follow", "--tail", "20")
+    stack_state = stack.StackState.read()
+    compose = Compose.decide(stack_state.variables() if stack_state else {})
+    return compose.run("logs", "--follow", "--tail", "20")
 
 
 def clean() -> int:

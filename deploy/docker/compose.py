@@ -56,16 +56,9 @@ class Compose:
     build: bool = True
 
     @classmethod
-    def decide(
-        cls, environment: Mapping[str, str], running: stack.StackState | None, *, build: bool = True
-    ) -> Self:
-        """Decide from the environment, and otherwise from what runs already.
-
-        Raise ``ConfigurationError`` for a wrong variable.
-        """
-        compose = cls(
-            stack.choose_ports(environment, running), env.settings(environment, running), build
-        )
+    def decide(cls, environment: Mapping[str, str], *, build: bool = True) -> Self:
+        """Decide from the environment. Raise ``ConfigurationError`` for a wrong variable."""
+        compose = cls(stack.choose_ports(environment), env.settings(environment), build)
         env.stop_seconds(compose.settings)  # fails now if the value is wrong
         env.clustered(compose.settings)
         if env.API_KEYS_FILE in compose.settings:
@@ -245,7 +238,8 @@ class Compose:
         names = OUTSIDE_FILES if self.outside else clustered
         files = [option for name in names for option in ("-f", str(FOLDER / name))]
         return subprocess.run(  # noqa: S603
-            ["docker", "compose", *files, *arguments],  # noqa: S607 - whichever is in the PATH
+            # `make up` has read .env already: by itself Compose would ignore what unsets a setting
+            ["docker", "compose", "--env-file", os.devnull, *files, *arguments],  # noqa: S607 - whichever is in the PATH
             env=self.environment(os.environ),
             stdout=output,
             check=False,

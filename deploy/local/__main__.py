@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +35,10 @@ def up() -> int:
         remains.stop()
     if not runs:
         remains.check_data_unused()
-    before = (lambda: Setup.decide({}, running)) if runs else None
+    if running is None:
+        return commands.up(wanted, None, down)
+    commands.say_no_longer_set(os.environ, wanted.stack_state(), running)
+    before = partial(Setup.decide, running.variables(), running) if runs else None
     return commands.up(wanted, before, down)
 
 
@@ -68,7 +72,7 @@ def status() -> int:
         return 1
     states = supervisor.states()
     try:
-        setup = Setup.decide({}, stack_state)
+        setup = Setup.decide(stack_state.variables(), stack_state)
     except ConfigurationError as error:  # what runs keeps what it read before
         for name, state in sorted(states.items()):
             summary.say(f"  {name:<14} {state}")

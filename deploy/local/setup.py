@@ -43,14 +43,12 @@ class Setup:
 
     @classmethod
     def decide(cls, environment: Mapping[str, str], running: stack.StackState | None) -> Self:
-        """Decide from the environment, and otherwise from what runs already.
+        """Decide from the environment; what runs already keeps Erlang's own ports.
 
         Raise ``ConfigurationError`` for a wrong variable, a missing program, a taken port.
         """
-        ports = stack.choose_ports(environment, running)
-        if running is None:
-            ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
-        settings = env.settings(environment, running)
+        ports = {**stack.choose_ports(environment), **_erlang_ports(running)}
+        settings = env.settings(environment)
         if env.clustered(settings):
             raise ConfigurationError(f"{env.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if env.API_KEYS_FILE in settings:
@@ -198,6 +196,12 @@ class Setup:
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
         return summary.text(rows, self.layout.ports, closed=env.closed(self.layout.settings))
+
+
+def _erlang_ports(running: stack.StackState | None) -> dict[str, int]:
+    if running is None or not {*ERLANG_PORTS} <= running.ports.keys():
+        return dict(zip(ERLANG_PORTS, free_ports(len(ERLANG_PORTS)), strict=True))
+    return {name: running.ports[name] for name in ERLANG_PORTS}
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -23,7 +23,8 @@ def _substations(clone: Clone) -> list[str]:
 
 def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> None:
     """Up starts a system that routes; again, it adds a new substation; down leaves nothing."""
-    first = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    clone.set(CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    first = clone.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
     assert f":{clone.ports[stack.MANAGEMENT]}" in first.stdout
     assert ".secrets/admin" in first.stdout
@@ -33,7 +34,7 @@ def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> N
     before = clone.processes()
 
     clone.add_substation("substation4", 9104)
-    again = clone.call("up")  # it keeps the settings of the first
+    again = clone.call("up")
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(before) < set(clone.processes())  # nothing was restarted
     deadline = time.monotonic() + SNAPSHOT_SECONDS
@@ -95,7 +96,8 @@ def test_up_restores_the_previous_settings_when_a_change_fails(clone: Clone) -> 
     module.write_text(
         module.read_text().replace("import annotations\n", f"import annotations\n{broken}")
     )
-    first = clone.call("up", CONNECTORS="5")
+    clone.set(CONNECTORS="5")
+    first = clone.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
 
     failed = clone.call("up", PREFETCH="7", CONNECTORS="6")
