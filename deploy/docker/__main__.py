@@ -1,4 +1,7 @@
-"""``python3 -m deploy.docker``: up, down, status, logs, clean, with the standard library alone."""
+"""``python3 -m deploy.docker``: up, down, status, restart, logs, clean.
+
+It uses the standard library alone, so that it works without .venv.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from deploy import commands, stack, summary
 from deploy import environment as env
 from deploy.docker.compose import USED, Compose, used_as_cluster
 from deploy.files import own_folder
+from grid.errors import GridError
 
 
 def up() -> int:
@@ -34,20 +38,38 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show the containers; return 1 if there are none."""
+    """Show the containers and what goes on; return 1 if something does not work."""
     stack_state = stack.StackState.read()
     if stack_state is None or not (compose := Compose.decide(stack_state.variables())).containers():
         return 1
-    result = compose.run("ps", "--all")
+    result = commands.show_status(compose.programs(), compose.urls())
     summary.say("\n" + compose.summary())
     return result
 
 
+def restart() -> int:
+    """Restart the services that SERVICE names; return 1 if not all is ready afterwards.
+
+    Raises:
+        GridError: Compose does not do it.
+    """
+    compose = _running()
+    names = commands.services_to_restart(os.environ, compose.services)
+    if compose.run("restart", *names) != 0:
+        raise GridError(f"Compose could not restart {', '.join(names)}: see above")
+    return commands.wait_again(compose)
+
+
 def logs() -> int:
-    """Follow what the containers write."""
+    """Follow what the containers write, or those that SERVICE names, from LEVEL on."""
+    compose = _running()
+    names = commands.services_named(os.environ, compose.services)
+    return commands.show_logs(os.environ, lambda lines: compose.lines(names, lines))
+
+
+def _running() -> Compose:
     stack_state = stack.StackState.read()
-    compose = Compose.decide(stack_state.variables() if stack_state else {})
-    return compose.run("logs", "--follow", "--tail", "20")
+    return Compose.decide(stack_state.variables() if stack_state else {})
 
 
 def clean() -> int:
@@ -70,7 +92,7 @@ def running() -> int:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
-    each.__name__: each for each in (up, down, status, logs, clean, running)
+    each.__name__: each for each in (up, down, status, restart, logs, clean, running)
 }
 
 
