@@ -95,7 +95,7 @@ class Setup:
         users = passwords.ensure(stack.SECRETS, self.layout.substations)
         passwords.ensure_keys(stack.SECRETS)
         if self.layout.node:
-            self.layout.node.prepare(definitions.render(users, self.layout.substations))
+            self.layout.node.prepare(definitions.render_stack(users, self.layout.substations))
         if self.layout.substations_file != self.source:
             first = self.layout.ports[stack.SUBSTATIONS]
             write(self.layout.substations_file, substations.moved(self.source, first))

@@ -25,6 +25,7 @@ from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import permissions
+from grid import topology
 from grid.errors import ConfigurationError
 
 SUBSTATIONS = ("north", "south")
@@ -76,6 +77,22 @@ def test_definitions_hold_no_password_and_no_guest() -> None:
     assert names == {*USERS} - {passwords.GRAFANA}
     assert {"substation.north", "substation.south"} < names
     assert "guest" not in names
+
+
+def test_definitions_of_a_stack_have_the_queue_of_each_substation() -> None:
+    """As the dispatcher declares it: a substation that starts before it finds its queue."""
+    rendered = definitions.render_stack(PASSWORDS, SUBSTATIONS)
+    without = definitions.render(PASSWORDS, SUBSTATIONS)
+    queues = [each for each in rendered["queues"] if each not in without["queues"]]
+    bindings = [each for each in rendered["bindings"] if each not in without["bindings"]]
+    expected = [topology.substation_queue(name) for name in SUBSTATIONS]
+    assert [(each["vhost"], each["name"], each["arguments"]) for each in queues] == [
+        ("/", each.name, each.arguments) for each in expected
+    ]
+    assert [(each["source"], each["destination"], each["routing_key"]) for each in bindings] == [
+        (each.exchange, each.name, each.key) for each in expected
+    ]
+    assert rendered["users"] == without["users"]
 
 
 def test_passwords_are_created_once_and_private(tmp_path: Path) -> None:

@@ -30,12 +30,13 @@ EXPORTED = {
 
 def complaints(clone: Clone) -> list[str]:
     """Return every line of a level above info, but the one of each new RabbitMQ node."""
-    found = []
-    for file in sorted((clone.folder / ".run" / "log").glob("*.log")):
-        for line in file.read_text(errors="replace").splitlines():
-            if (logs.level_of(line) or 0) >= logs.level_named("warning"):
-                found.append(f"{file.stem}: {line}")
-    return [line for line in found if "rebuilding indices from scratch" not in line]
+    least = logs.level_named("warning")
+    return [
+        f"{file.stem}: {line}"
+        for file in sorted((clone.folder / ".run" / "log").glob("*.log"))
+        for line in file.read_text(errors="replace").splitlines()
+        if (logs.level_of(line) or 0) >= least and "rebuilding indices from scratch" not in line
+    ]
 
 
 def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
