@@ -1,4 +1,8 @@
-"""The process supervisor: its configuration, and talking to it while it runs."""
+"""The process supervisor (supervisord): its configuration, and talking to it while it runs.
+
+It starts, restarts and stops programs, and rotates their logs. What it does not do is in
+``processes.py`` and ``lock.py``: docs/decisions/0062.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
@@ -166,7 +170,7 @@ class Supervisor:
         """Return every program's state, e.g. ``RUNNING``; nothing where no supervisor answers."""
         try:
             found = _ask("getAllProcessInfo")
-        except (OSError, HTTPException, Fault):
+        except (OSError, HTTPException, Error):
             return {}
         return {each["name"]: each["statename"] for each in found}
 
@@ -190,8 +194,8 @@ class Supervisor:
             self._start(environment)
             return
         [[added, changed, removed]] = self._call("reloadConfig")
+        self._stop((*removed, *changed), max(each.stop_seconds for each in programs))
         for name in (*removed, *changed):
-            self._call("stopProcessGroup", name)
             self._call("removeProcessGroup", name)
         for name in (*added, *changed):
             self._call("addProcessGroup", name)
@@ -232,15 +236,17 @@ class Supervisor:
             self._call("startProcess", name, False)  # noqa: FBT003 - do not wait for it
 
     def _stop(self, names: Iterable[str], seconds: float) -> None:
+        """Stop some programs together, and wait until they have ended."""
         states = self.states()
         waiting = [name for name in names if states.get(name) in {RUNNING, "STARTING"}]
         for name in waiting:
             self._call("stopProcess", name, False)  # noqa: FBT003 - do not wait for it
-        self._until(
-            lambda: not self._any(waiting, "STOPPING"),
-            "the services have not stopped",
-            seconds + STOP_SECONDS,
-        )
+
+        def ended() -> bool:
+            states = self.states()
+            return all(states.get(name) != "STOPPING" for name in waiting)
+
+        self._until(ended, "not all programs have stopped", seconds + STOP_SECONDS)
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC
         try:
@@ -248,14 +254,10 @@ class Supervisor:
         except Fault as fault:
             what = " ".join([method, *map(str, arguments)])
             raise GridError(f"the supervisor refuses {what}: {fault.faultString}") from fault
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ProtocolError) as error:
             raise GridError(
                 f"the supervisor does not answer: {error}. See {LOGS}/supervisord.log"
             ) from error
-
-    def _any(self, names: Iterable[str], state: str) -> bool:
-        states = self.states()
-        return any(states.get(name) == state for name in names)
 
     def _start(self, environment: Mapping[str, str]) -> None:
         done = subprocess.run(  # noqa: S603
@@ -269,11 +271,8 @@ class Supervisor:
         )
         if done.returncode != 0:
             raise GridError(f"the supervisor did not start: {done.stderr or done.stdout}")
-        deadline = time.monotonic() + START_SECONDS
-        while not self.runs():
-            if time.monotonic() > deadline:
-                raise GridError(f"the supervisor does not answer: see {LOGS}/supervisord.log")
-            time.sleep(0.1)
+        problem = f"the supervisor, whose log is {LOGS}/supervisord.log, does not answer"
+        self._until(self.runs, problem, START_SECONDS)
 
     @staticmethod
     def _until(done: Callable[[], bool], otherwise: str, seconds: float = STOP_SECONDS) -> None:

@@ -139,7 +139,7 @@ def test_env_example_lists_every_setting_with_its_default(tmp_path: Path) -> Non
     assert env_file.settings(EXAMPLE) == {}
     kinds = (ApiSettings, DispatcherSettings, SubstationSettings)
     fields = {field.alias: field for kind in kinds for field in kind.model_fields.values()}
-    expected = {
+    expected: dict[str, str] = {
         **{name: written(fields[name]) for name in env.VARIABLES if name in fields},
         **{name: str(port) for name, port in stack.PORTS.items()},
         **dict.fromkeys(DECIDED, ""),
