@@ -13,7 +13,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from api.settings import ApiSettings
-from deploy import env_file, stack
+from deploy import commands, env_file, stack
 from deploy import environment as env
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
@@ -165,7 +165,7 @@ def test_readme_explains_every_setting_of_the_example() -> None:
     assert [name for name in env_file.NAMES if f"`{name}`" not in readme] == []
 
 
-def test_up_says_which_settings_are_no_longer_set() -> None:
+def test_up_says_which_settings_are_no_longer_set(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of the environment before, or of a line that is gone; not those that are unset."""
     running = stack.StackState(
         "local", {**stack.PORTS, stack.API: 7100}, {"CONNECTORS": "5", "PREFETCH": "9"}
@@ -174,6 +174,12 @@ def test_up_says_which_settings_are_no_longer_set() -> None:
     unset = {"PREFETCH": "", "LOG_LEVEL": "debug"}
     assert env.no_longer_set(unset, wanted, running) == [stack.API, "CONNECTORS"]
     assert env.no_longer_set({}, running, running) == []
+    commands.say_no_longer_set(unset, wanted, running)
+    commands.say_no_longer_set({}, running, running)
+    assert capsys.readouterr().out == (
+        "No longer set, so back to the default: API_PORT, CONNECTORS. "
+        "Settings that are to last belong into .env\n"
+    )
 
 
 @pytest.fixture
