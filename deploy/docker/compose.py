@@ -29,6 +29,7 @@ PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.
 BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
+ERASE_LINE: Final = "\x1b[2K"  # Compose 2.26 begins lines with it, though nobody sees a terminal
 LOG_LINES: Final = "15"
 # what answers 200 when a service is ready; every other one is a substation
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
@@ -168,7 +169,7 @@ class Compose:
         options = ("--follow", "--no-color", "--tail", str(before))
         command = self._command(["logs", *options, *names])
         for _, line in logs.follow({"compose": command}, self.environment(os.environ)):
-            container, bar, text = line.partition("| ")
+            container, bar, text = line.removeprefix(ERASE_LINE).partition("| ")
             service = container.strip().rpartition("-")[0]
             yield (service, text) if bar and service else ("compose", line)
 

@@ -14,7 +14,7 @@ import pytest
 
 from deploy import stack
 from tests.deploy.clones import own_ports
-from tests.deploy.copies import copy_project
+from tests.deploy.copies import add_venv, copy_project
 
 FAKE: Final = """#!/bin/sh
 # an engine with the containers in FAKE_CONTAINERS
@@ -25,10 +25,13 @@ case "$*" in
   *' logs '*)
     echo "called: $*" >>"$FAKE_CALLS"
     echo 'api-1          | {"time": "t", "level": "info", "message": "all is well"}'
+    printf '\\033[2K'
     echo 'substation1-1  | {"time": "t", "level": "warning", "message": "a | b"}' ;;
   *) echo "called: $*" >>"$FAKE_CALLS" ;;
 esac
 """
+# as the machine's own Python, which runs Docker mode and stops what runs when there is no .venv
+WITHOUT_PACKAGES: Final = (sys.executable, "-S")
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -48,7 +51,7 @@ def call(tmp_path: Path) -> Call:
 
     def run(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "deploy.docker", command],
+            [*WITHOUT_PACKAGES, "-m", "deploy.docker", command],
             cwd=project,
             env={
                 "PATH": f"{docker.parent}:{os.environ['PATH']}",
@@ -69,6 +72,19 @@ def calls(tmp_path: Path) -> list[str]:
     """Return what Compose was called with, besides its files."""
     lines = (tmp_path / "calls").read_text().splitlines()
     return [line.rpartition(".yml ")[2] for line in lines]
+
+
+@pytest.mark.parametrize("module", ["deploy.docker", "deploy.local.remains", "deploy.checkout"])
+def test_what_runs_without_venv_imports_no_package(module: str) -> None:
+    done = subprocess.run(  # noqa: S603
+        [*WITHOUT_PACKAGES, "-c", f"import runpy; runpy.run_module('{module}')"],
+        cwd=stack.ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_docker_status_shows_process_ids(call: Call) -> None:
@@ -116,6 +132,30 @@ def test_docker_logs_are_those_of_a_service_and_a_level(call: Call, tmp_path: Pa
     assert done.stdout == f"substation1    | {text}\n"
     assert calls(tmp_path) == ["logs --follow --no-color --tail 1000 rabbitmq"]
     assert call("logs").stdout.count("\n") == 2
+
+
+@pytest.mark.usefixtures("call")
+def test_clean_removes_containers_and_volumes_before_it_forgets_them(tmp_path: Path) -> None:
+    """With a .venv, too: the mark that there are any is in a folder that is removed."""
+    project = tmp_path / "project"
+    add_venv(project)
+    (project / ".run" / "docker").write_text("")
+    cleaned = subprocess.run(
+        ["make", "clean", "YES=1"],  # noqa: S607
+        cwd=project,
+        env={
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "FAKE_CALLS": str(tmp_path / "calls"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert cleaned.returncode == 0, cleaned.stdout + cleaned.stderr
+    assert calls(tmp_path) == ["down --volumes --remove-orphans"]
+    assert not (project / ".run").exists()
 
 
 def test_docker_starts_a_service_named_alone_without_what_it_waits_for() -> None:

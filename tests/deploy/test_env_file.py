@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +16,7 @@ from deploy import environment as env
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from substation.settings import SubstationSettings
-from tests.deploy.copies import copy_project
+from tests.deploy.copies import add_venv, copy_project
 
 EXAMPLE: Final = stack.ROOT / ".env.example"
 OUTSIDE: Final = {
@@ -186,13 +184,7 @@ def test_up_says_which_settings_are_no_longer_set(capsys: pytest.CaptureFixture[
 def project(tmp_path: Path) -> Path:
     """Return a copy of the project that has a .venv, which nothing has to be installed into."""
     folder = copy_project(tmp_path / "project")
-    venv = folder / ".venv"
-    (venv / "bin").mkdir(parents=True)
-    (venv / "bin" / "python").symlink_to(sys.executable)
-    (venv / "lib").symlink_to(Path(sys.prefix) / "lib")
-    (venv / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
-    digest = hashlib.sha256((folder / "requirements-dev.lock").read_bytes()).hexdigest()
-    (venv / "installed").write_text(f"{digest}  requirements-dev.lock\n")
+    add_venv(folder)
     return folder
 
 
