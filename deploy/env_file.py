@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -67,10 +68,21 @@ def merged(environment: Mapping[str, str], settings: Mapping[str, str]) -> dict[
     return {**settings, **environment}
 
 
+def exposure(path: Path, settings: Mapping[str, str]) -> str | None:
+    """Return a hint if others may read a password in the file; None if not."""
+    has_password = any("@" in url for url in settings.get(env.AMQP_URL, "").split(","))
+    if not has_password or not path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return f"Others can read {path}, and {env.AMQP_URL} in it has a password:  chmod 600 .env"
+
+
 def main(command: list[str]) -> NoReturn:
     """Become the command, found as a shell finds it; exit with the reason if that fails."""
     try:
-        variables = merged(os.environ, settings(FILE))
+        found = settings(FILE)
+        if (hint := exposure(FILE, found)) is not None:
+            sys.stderr.write(hint + "\n")
+        variables = merged(os.environ, found)
     except GridError as error:
         sys.exit(str(error))
     program = shutil.which(command[0]) or command[0]

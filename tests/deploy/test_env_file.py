@@ -116,6 +116,26 @@ def test_env_file_error_names_the_line_and_no_value(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "mode", "warned"),
+    [
+        ("amqp://u:s3cret@x/", 0o644, True),
+        ("amqp://x/,amqp://u:s3cret@y/", 0o640, True),
+        ("amqp://u:s3cret@x/", 0o600, False),
+        ("amqp://x/", 0o644, False),
+    ],
+)
+def test_env_file_with_a_password_that_others_can_read_is_pointed_out(
+    tmp_path: Path, url: str, mode: int, *, warned: bool
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"AMQP_URL={url}\n")
+    file.chmod(mode)
+    hint = env_file.exposure(file, env_file.settings(file))
+    assert (hint is not None) == warned
+    assert "s3cret" not in (hint or "")
+
+
 def test_env_file_that_is_a_dangling_link_is_named(tmp_path: Path) -> None:
     """It was meant to be read: it does not count as absent."""
     (tmp_path / ".env").symlink_to("nowhere")
