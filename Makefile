@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs load simulate parked bench clean test test-fast properties faults fuzz audit lint lock
+.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz audit lint lock
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
@@ -19,10 +19,13 @@ up: ## start everything; comes back when all is healthy (MODE=docker|local force
 down: ## stop what `make up` started; the data stay
 	@deploy/run down
 
-status: ## what runs where, and how to log in
+status: ## what runs, jobs, drains, alerts, and how to log in; not 0 if something is down
 	@deploy/run status
 
-logs: ## follow what everything writes
+restart: ## stop and start one or several again: SERVICE=dispatcher
+	@deploy/run restart
+
+logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warning
 	@deploy/run logs
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"
@@ -39,7 +42,7 @@ bench: ## what a request costs, beside others; writes docs/performance.md; QUICK
 	@deploy/local/bootstrap rabbitmq-server
 	@$(PYTHON) -m bench $(ARGS)
 
-clean: ## stop everything and remove data, passwords and .venv
+clean: ## stop all and remove data, passwords and .venv; asks if there are requests, unless YES=1
 	@deploy/run clean
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"

@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from grid.errors import ConfigurationError
-from grid.messages import shown
+from grid.quoting import shown
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
 HEADERS_READ: Final = ("authorization", "host", "origin", "sec-fetch-site")

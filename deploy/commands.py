@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from deploy import ready, stack, summary
+from deploy import environment as env
+from deploy import logs, overview, ready, stack, summary
 from deploy.rabbitmq import disk
 from deploy.rabbitmq.live import OwnBroker
 from deploy.trial import Outcome
-from grid.errors import GridError
+from grid.errors import ConfigurationError, GridError
 
 BROKER: Final = "rabbitmq"  # as both modes call it
+SERVICE, LEVEL = "SERVICE", "LEVEL"  # variables of single commands
 INTERRUPTED: Final = 130  # as a shell's for SIGINT
 
 
@@ -89,6 +91,78 @@ def up(wanted: Setup, before: Callable[[], Setup] | None, stop: Callable[[], int
     if broker is not None:
         _withdraw(broker)
     return 0
+
+
+def services_named(environment: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """Return the services that ``SERVICE`` names, separated by spaces or commas; maybe none.
+
+    Raises:
+        ConfigurationError: there is no such service.
+    """
+    names = environment.get(SERVICE, "").replace(",", " ").split()
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"{SERVICE}={name}: must be of {', '.join(sorted(known))}")
+    return list(dict.fromkeys(names))
+
+
+def services_to_restart(environment: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """Return the services that ``SERVICE`` names. Raise ``ConfigurationError`` if it names none."""
+    if not (names := services_named(environment, known)):
+        raise ConfigurationError(
+            f"make restart {SERVICE}=…  names what to restart, one or several of "
+            f"{', '.join(sorted(known))}"
+        )
+    return names
+
+
+def show_status(programs: Sequence[overview.Program], urls: overview.Pages) -> int:
+    """Print what runs and what goes on; return 1 if something does not work."""
+    summary.say(overview.table(programs))
+    summary.say(f"\n{overview.situation(urls)}")
+    return 1 if any(each.problem for each in programs) else 0
+
+
+def show_logs(
+    environment: Mapping[str, str], follow: Callable[[int], Iterable[tuple[str, str]]]
+) -> int:
+    """Print lines, each after the name of its source, until the reader or the source ends.
+
+    Args:
+        environment: with ``LEVEL``, the least level to show.
+        follow: returns sources and lines, beginning with so many that were written before.
+    """
+    word = environment.get(LEVEL)
+    shown = logs.LevelFilter(logs.level_named(word or logs.LEVELS[0]))
+    with suppress(KeyboardInterrupt):
+        for source, line in follow(logs.FILTERED_LINES if word else logs.LINES):
+            if shown.shows(source, line):
+                sys.stdout.write(f"{source:<14} | {line}\n")
+                sys.stdout.flush()
+    return 0
+
+
+def wait_again(setup: Setup) -> int:
+    """Wait until all is ready after a restart; return the exit status."""
+    summary.say("Waiting until everything is ready")
+    problems = ready.wait(setup.look, summary.say)
+    for name, why in problems.items():
+        summary.say(f"\n{name} is not ready: {why}")
+    if problems:
+        setup.explain(problems)
+        return 1
+    return 0
+
+
+def say_no_longer_set(
+    environment: Mapping[str, str], wanted: stack.StackState, running: stack.StackState
+) -> None:
+    """Print which settings of the running stack nobody sets any more."""
+    if names := env.no_longer_set(environment, wanted, running):
+        summary.say(
+            f"No longer set, so back to the default: {', '.join(names)}. "
+            "Settings that are to last belong into .env"
+        )
 
 
 def _look(wanted: Setup, broker: OwnBroker | None) -> ready.Look:

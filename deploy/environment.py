@@ -1,4 +1,4 @@
-"""The settings from the caller's environment, and those that the running stack was started with."""
+"""The settings of the stack: which variables they are, and what follows from their values."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ API_KEYS: Final = "API_KEYS"
 OPERATOR_KEYS_FILE: Final = "OPERATOR_KEYS_FILE"  # set by `make up`, with its own key
 GRACE: Final = "GRACE_SECONDS"
 
-# Every variable of the caller that is passed on or obeyed, except the ports (see `stack.PORTS`)
-# and MODE. A running stack keeps them.
+# Every variable that is passed on or obeyed, except the ports (see `stack.PORTS`) and MODE.
 VARIABLES: Final = (
     *BROKER,
     "SUBSTATIONS_FILE",
@@ -63,17 +62,21 @@ GRACE_SECONDS: Final = 10.0  # a substation's default
 STOP_MARGIN_SECONDS: Final = 15  # for what a service writes and closes after that
 
 
-def settings(environment: Mapping[str, str], running: stack.StackState | None) -> dict[str, str]:
-    """Return each variable that is set by the environment, else as in the running stack.
+def settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return each variable of ours that is set; an empty one counts as unset."""
+    return {name: value for name in VARIABLES if (value := environment.get(name))}
 
-    An empty variable unsets it. Address, user, password and TLS files of a broker belong together:
-    another address drops those of the one before.
+
+def no_longer_set(
+    environment: Mapping[str, str], wanted: stack.StackState, running: stack.StackState
+) -> list[str]:
+    """Return the variables that the running stack was started with and that nobody sets now.
+
+    One that the environment sets, or unsets by an empty value, is not among them.
     """
-    before = running.settings if running else {}
-    if AMQP_URL in environment and environment[AMQP_URL] != before.get(AMQP_URL):
-        before = {name: value for name, value in before.items() if name not in BROKER}
-    found = {name: environment.get(name, before.get(name)) for name in VARIABLES}
-    return {name: value for name, value in found.items() if value}
+    settings = [name for name in running.settings if name not in wanted.settings]
+    ports = [name for name in stack.PORTS if running.ports.get(name) != wanted.ports[name]]
+    return [name for name in (*ports, *settings) if name not in environment]
 
 
 def broker(settings: Mapping[str, str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def write_definitions(
 ) -> Path:
     """Write RabbitMQ's definitions where the node in the container can read them."""
     path = folder / DEFINITIONS_FILE
-    write(path, json.dumps(definitions.render(passwords, substations), indent=1), mode=0o644)
+    write(path, json.dumps(definitions.render_stack(passwords, substations), indent=1), mode=0o644)
     return path
 
 

@@ -47,7 +47,7 @@ class PortTaken(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """What runs, kept in a file for a second `make up`, `make load` and others.
+    """What runs, kept in a file for `make status`, `make load` and others.
 
     ``ports`` and ``settings`` are by variable (see ``deploy.environment``); ``listening`` lists
     every port used by the stack itself.
@@ -84,19 +84,22 @@ class StackState:
         known = {each.name for each in fields(cls)}  # another version may have written it
         return cls(**{name: value for name, value in parsed.items() if name in known})
 
+    def variables(self) -> dict[str, str]:
+        """Return the variables by which `make up` would start exactly this."""
+        return {**{name: str(port) for name, port in self.ports.items()}, **self.settings}
+
     def write(self) -> None:
         """Write the file; an outside broker's address may hold a password, so it is private."""
         own_folder(STATE)
         write(STATE_FILE, json.dumps(asdict(self)))
 
 
-def choose_ports(environment: Mapping[str, str], running: StackState | None) -> dict[str, int]:
-    """Return each variable's port: from the environment, else the running one, else the default.
+def choose_ports(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return each variable's port: from the environment, else the default.
 
     Raise ``ConfigurationError`` for a variable that is not a port.
     """
-    usual = {**PORTS, **(running.ports if running else {})}
-    return {name: _port(name, environment.get(name) or port) for name, port in usual.items()}
+    return {name: _port(name, environment.get(name) or port) for name, port in PORTS.items()}
 
 
 def once_each(wanted: Iterable[tuple[int, str]]) -> dict[int, str]:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS: Final = 1.0
 CHECK_INTERVAL: Final = 0.25  # short enough to log a single page that cannot be read
+START_SECONDS: Final = 15.0  # pages are read and queues looked at for the first time
 LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
 _FIGURES: Final = re.compile(r"[\d.]+")
 
@@ -94,9 +95,10 @@ class Snapshots:
 
 async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
     """Log changes until the task is cancelled."""
-    announcer = Announcer()
+    announcer, now = Announcer(), asyncio.get_running_loop().time
+    settled = now() + START_SECONDS
     while True:
-        announcer.look(candidates(), blind=blind())
+        announcer.look(candidates(), blind=blind(), starting=now() < settled)
         await asyncio.sleep(CHECK_INTERVAL)
 
 
@@ -106,10 +108,16 @@ class Announcer:
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
         self._blind = False
+        self._has_seen = False  # any gauge
 
-    def look(self, candidates: Iterable[Candidate], *, blind: bool) -> None:
-        """Log what has changed since the last look."""
-        if blind != self._blind:
+    def look(self, candidates: Iterable[Candidate], *, blind: bool, starting: bool = False) -> None:
+        """Log what has changed since the last look.
+
+        While it is ``starting``, nothing is wrong yet with what has not worked before: with gauges
+        that were not read, and with a substation that was not eligible.
+        """
+        self._has_seen = self._has_seen or not blind
+        if blind != self._blind and (self._has_seen or not starting):
             self._blind = blind
             if blind:
                 log.error("no substation's gauges are current: the load tracker alone decides")
@@ -117,15 +125,17 @@ class Announcer:
                 log.info("gauges are current again")
         for each in candidates:
             problem = each.problem or (RESERVED if each.reserved else None)
+            if problem is not None and starting and each.substation not in self._said:
+                continue
             self._look(each.substation, problem, logging.INFO if each.reserved else logging.WARNING)
 
     def _look(self, substation: str, problem: str | None, level: int) -> None:
         if problem == NO_BASELINE:  # it lasts for moments, and needs no action
             return
         kind = _FIGURES.sub("", problem or "")
-        if kind == self._said.get(substation, ""):
+        before, self._said[substation] = self._said.get(substation, ""), kind
+        if kind == before:
             return
-        self._said[substation] = kind
         if problem is None:
             log.info("substation %s is eligible again", substation)
         else:

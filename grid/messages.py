@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from grid import wire
 from grid.errors import InvalidField, MalformedMessage
+from grid.quoting import shown as shown  # noqa: PLC0414 - from here, too
 
 VERSION: Final = 1
 MAX_BODY_BYTES: Final = 128 * 1024  # the largest request the limits below allow takes 68 kB
@@ -43,7 +44,6 @@ _ID = ID_PATTERN[:-1] + r"\Z"  # `$` would take an end of line as well
 _SUBSTATION = SUBSTATION_PATTERN[:-1] + r"\Z"
 # lone surrogates: no JSON that another program writes has them
 _VEHICLE = rf"^[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}\Z"
-_SHOWN = 80  # characters of a wrong value that an error repeats
 
 JobId: TypeAlias = Annotated[str, Meta(pattern=_ID)]
 SubstationId: TypeAlias = Annotated[str, Meta(pattern=_SUBSTATION)]
@@ -187,12 +187,6 @@ def of_fields(fields: Mapping[str, Any]) -> ChargeRequest:
         return ChargeRequest(**_known(fields))
     except (InvalidField, TypeError) as error:
         raise MalformedMessage(str(error)) from error
-
-
-def shown(value: object) -> str:
-    """Return a value as an error message repeats it: quoted, and cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def valid_substation_id(name: object) -> bool:

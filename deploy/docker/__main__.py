@@ -1,25 +1,32 @@
-"""``python3 -m deploy.docker``: up, down, status, logs, clean, with the standard library alone."""
+"""``python3 -m deploy.docker``: up, down, status, restart, logs, clean.
+
+It uses the standard library alone, so that it works without .venv.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from deploy import commands, stack, summary
 from deploy import environment as env
 from deploy.docker.compose import USED, Compose, used_as_cluster
 from deploy.files import own_folder
+from grid.errors import GridError
 
 
 def up() -> int:
     """Start everything, or what is missing, and wait until all is ready."""
     running = stack.StackState.read() if Compose().containers() else None
-    wanted = Compose.decide(os.environ, running)
+    wanted = Compose.decide(os.environ)
     stack.check_free(wanted.listening(), running)
-    before = (lambda: Compose.decide({}, running, build=False)) if running else None
-    return commands.up(wanted, before, down)
+    if running is None:
+        return commands.up(wanted, None, down)
+    commands.say_no_longer_set(os.environ, wanted.stack_state(), running)
+    return commands.up(wanted, partial(Compose.decide, running.variables(), build=False), down)
 
 
 def down() -> int:
@@ -31,19 +38,38 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show the containers; return 1 if there are none."""
+    """Show the containers and what goes on; return 1 if something does not work."""
     stack_state = stack.StackState.read()
-    compose = Compose.decide({}, stack_state)
-    if stack_state is None or not compose.containers():
+    if stack_state is None or not (compose := Compose.decide(stack_state.variables())).containers():
         return 1
-    result = compose.run("ps", "--all")
+    result = commands.show_status(compose.programs(), compose.urls())
     summary.say("\n" + compose.summary())
     return result
 
 
+def restart() -> int:
+    """Restart the services that SERVICE names; return 1 if not all is ready afterwards.
+
+    Raises:
+        GridError: Compose does not do it.
+    """
+    compose = _running()
+    names = commands.services_to_restart(os.environ, compose.services)
+    if compose.run("restart", *names) != 0:
+        raise GridError(f"Compose could not restart {', '.join(names)}: see above")
+    return commands.wait_again(compose)
+
+
 def logs() -> int:
-    """Follow what the containers write."""
-    return Compose.decide({}, stack.StackState.read()).run("logs", "--follow", "--tail", "20")
+    """Follow what the containers write, or those that SERVICE names, from LEVEL on."""
+    compose = _running()
+    names = commands.services_named(os.environ, compose.services)
+    return commands.show_logs(os.environ, lambda lines: compose.lines(names, lines))
+
+
+def _running() -> Compose:
+    stack_state = stack.StackState.read()
+    return Compose.decide(stack_state.variables() if stack_state else {})
 
 
 def clean() -> int:
@@ -66,7 +92,7 @@ def running() -> int:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
-    each.__name__: each for each in (up, down, status, logs, clean, running)
+    each.__name__: each for each in (up, down, status, restart, logs, clean, running)
 }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from deploy import checks, passwords, ready, stack, summary
+from deploy import checks, logs, overview, passwords, ready, stack, summary
 from deploy import environment as env
 from deploy.docker import containers
 from deploy.files import digest, own_folder, read, write
@@ -29,6 +29,7 @@ PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.
 BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
+ERASE_LINE: Final = "\x1b[2K"  # Compose 2.26 begins lines with it, though nobody sees a terminal
 LOG_LINES: Final = "15"
 # what answers 200 when a service is ready; every other one is a substation
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
@@ -56,16 +57,9 @@ class Compose:
     build: bool = True
 
     @classmethod
-    def decide(
-        cls, environment: Mapping[str, str], running: stack.StackState | None, *, build: bool = True
-    ) -> Self:
-        """Decide from the environment, and otherwise from what runs already.
-
-        Raise ``ConfigurationError`` for a wrong variable.
-        """
-        compose = cls(
-            stack.choose_ports(environment, running), env.settings(environment, running), build
-        )
+    def decide(cls, environment: Mapping[str, str], *, build: bool = True) -> Self:
+        """Decide from the environment. Raise ``ConfigurationError`` for a wrong variable."""
+        compose = cls(stack.choose_ports(environment), env.settings(environment), build)
         env.stop_seconds(compose.settings)  # fails now if the value is wrong
         env.clustered(compose.settings)
         if env.API_KEYS_FILE in compose.settings:
@@ -150,10 +144,41 @@ class Compose:
         """Run these services. Raise ``GridError`` if Compose cannot start one."""
         named = self.settings.get("SERVICES", "").split()
         build = "--build" if self.build else "--no-build"
-        if self.run("up", "--detach", build, *named) != 0:
+        # a service named alone must not start the broker that it waits for otherwise
+        only = ("--no-deps", *named) if named else ()
+        if self.run("up", "--detach", build, *only) != 0:
             raise GridError(
                 "Compose could not start all containers: see above. Without: MODE=local make up"
             )
+
+    def programs(self) -> list[overview.Program]:
+        """Return the state of each container, and what keeps it from working."""
+        found = containers.look(self._call)
+        problems = self.look().waiting
+        return [
+            overview.Program(name, each.status, each.pid or None, problems.get(name))
+            for name in self.services
+            for each in [found.get(name, containers.ABSENT)]
+        ]
+
+    def lines(self, names: Sequence[str], before: int) -> Iterator[tuple[str, str]]:
+        """Yield services and what their containers write, of these services or of all.
+
+        The first lines are those that each has written ``before``, so many.
+        """
+        options = ("--follow", "--no-color", "--tail", str(before))
+        command = self._command(["logs", *options, *names])
+        for _, line in logs.follow({"compose": command}, self.environment(os.environ)):
+            container, bar, text = line.removeprefix(ERASE_LINE).partition("| ")
+            service = container.strip().rpartition("-")[0]
+            yield (service, text) if bar and service else ("compose", line)
+
+    def urls(self) -> overview.Pages:
+        """Return where to ask what goes on."""
+        asked = {"api": stack.API, "dispatcher": stack.DISPATCHER, "prometheus": stack.PROMETHEUS}
+        return overview.Pages(
+            *(self._url(port) if name in self.services else None for name, port in asked.items())
+        )
 
     def look(self) -> ready.Look:
         """Return which services are not healthy yet, and which have ended for good."""
@@ -241,15 +266,20 @@ class Compose:
     def _call(
         self, arguments: Iterable[str], output: int | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        clustered = CLUSTER_FILES if len(self.nodes) > 1 else FILES
-        names = OUTSIDE_FILES if self.outside else clustered
-        files = [option for name in names for option in ("-f", str(FOLDER / name))]
         return subprocess.run(  # noqa: S603
-            ["docker", "compose", *files, *arguments],  # noqa: S607 - whichever is in the PATH
+            self._command(arguments),
             env=self.environment(os.environ),
             stdout=output,
             check=False,
         )
+
+    def _command(self, arguments: Iterable[str]) -> list[str]:
+        """Return the command line of a call of Compose."""
+        clustered = CLUSTER_FILES if len(self.nodes) > 1 else FILES
+        names = OUTSIDE_FILES if self.outside else clustered
+        files = [option for name in names for option in ("-f", str(FOLDER / name))]
+        # `make up` has read .env; by itself Compose would ignore that a setting of it is unset
+        return ["docker", "compose", "--env-file", os.devnull, *files, *arguments]
 
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
         """Return the variables for Compose: the caller's, overridden by what was decided."""

@@ -16,17 +16,18 @@ RESTARTS: Final = 3  # a container that ends so often will not run the next time
 FOLDER_FORMAT: Final = '{{index .Config.Labels "com.docker.compose.project.working_dir"}}'
 FORMAT: Final = (
     '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} {{.RestartCount}} '
-    "{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}"
+    "{{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.Pid}}"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: Docker's status and health of it, and how often it was restarted."""
+    """One container: Docker's status and health of it, how often it was restarted, its process."""
 
     status: str
     restarts: int
     health: str
+    pid: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -38,6 +39,9 @@ class Container:
         """Return whether it has ended for good, as far as can be known."""
         again_and_again = self.status == "restarting" and self.restarts >= RESTARTS
         return again_and_again or self.status in {"exited", "dead"}
+
+
+ABSENT: Final = Container("absent", 0, "-")
 
 
 def ids(compose: Call) -> list[str]:
@@ -92,5 +96,6 @@ def parse(text: str) -> dict[str, Container]:
     """Return the containers in lines of ``FORMAT``."""
     rows = [line.split() for line in text.splitlines() if line.strip()]
     return {
-        name: Container(status, int(restarts), health) for name, status, restarts, health in rows
+        name: Container(status, int(restarts), health, *map(int, pid))
+        for name, status, restarts, health, *pid in rows
     }

@@ -1,19 +1,20 @@
-"""``python -m deploy.local``: up, down, status, logs, clean, running."""
+"""``python -m deploy.local``: up, down, status, restart, logs, clean, running."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from deploy import commands, ready, stack, summary
+from deploy import commands, overview, stack, summary
+from deploy import logs as log_lines
 from deploy.local import processes, remains
 from deploy.local.setup import Setup
-from deploy.local.supervisor import LOGS, Supervisor
+from deploy.local.supervisor import LOGS, RUNNING, Supervisor
 from grid.errors import ConfigurationError, GridError
 
 
@@ -34,7 +35,10 @@ def up() -> int:
         remains.stop()
     if not runs:
         remains.check_data_unused()
-    before = (lambda: Setup.decide({}, running)) if runs else None
+    if running is None:
+        return commands.up(wanted, None, down)
+    commands.say_no_longer_set(os.environ, wanted.stack_state(), running)
+    before = partial(Setup.decide, running.variables(), running) if runs else None
     return commands.up(wanted, before, down)
 
 
@@ -54,7 +58,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show what runs; return 1 if something is not ready."""
+    """Show what runs and what goes on; return 1 if something does not work."""
     supervisor = Supervisor()
     stack_state = stack.StackState.read()
     if not supervisor.runs():
@@ -66,33 +70,55 @@ def status() -> int:
         return 1
     if stack_state is None:
         return 1
-    states = supervisor.states()
+    states, pids = supervisor.states(), processes.pids(processes.ours())
     try:
-        setup = Setup.decide({}, stack_state)
+        setup = Setup.decide(stack_state.variables(), stack_state)
     except ConfigurationError as error:  # what runs keeps what it read before
-        for name, state in sorted(states.items()):
-            summary.say(f"  {name:<14} {state}")
-        summary.say(f"\n{error}")
+        found = [
+            overview.Program(name, state, pids.get(name), "not asked")
+            for name, state in sorted(states.items())
+        ]
+        summary.say(f"{overview.table(found)}\n\n{error}")
         return 1
-    bad = 0
+    problems = setup.look().waiting
+    found = []
     for program in setup.programs:
-        problem = ready.problem(program.ready_url) if program.ready_url else None
-        bad += problem is not None
-        summary.say(
-            f"  {program.name:<14} {states.get(program.name, '-'):<10} {problem or 'ready'}"
-        )
-    summary.say("")
-    summary.say(setup.summary())
-    return 1 if bad else 0
+        state = states.get(program.name, "-")
+        problem = problems.get(program.name) or (None if state == RUNNING else "it does not run")
+        found.append(overview.Program(program.name, state, pids.get(program.name), problem))
+    result = commands.show_status(found, setup.urls())
+    summary.say(f"\n{setup.summary()}")
+    return result
+
+
+def restart() -> int:
+    """Restart the programs that SERVICE names; return 1 if not all is ready afterwards.
+
+    Raises:
+        GridError: the supervisor does not do it.
+    """
+    supervisor = Supervisor()
+    if not supervisor.runs():
+        raise GridError("No supervisor answers: `make up` starts everything anew")
+    names = commands.services_to_restart(os.environ, supervisor.states())
+    summary.say(f"Restarting {', '.join(names)}: sessions in progress may take some seconds")
+    supervisor.restart(names, remains.stop_seconds())
+    stack_state = stack.StackState.read()
+    variables = stack_state.variables() if stack_state else {}
+    return commands.wait_again(Setup.decide(variables, stack_state))
 
 
 def logs() -> int:
-    """Follow what every program writes."""
-    files = sorted(map(str, LOGS.glob("*.log")))
-    try:
-        return subprocess.run(["tail", "-n", "20", "-F", *files], check=False).returncode  # noqa: S603, S607
-    except KeyboardInterrupt:
-        return 0
+    """Follow what every program writes, or those that SERVICE names, from LEVEL on."""
+    files = {file.stem: file for file in sorted(LOGS.glob("*.log"))}
+    names = commands.services_named(os.environ, files) or [*files]
+
+    def follow(lines: int) -> Iterator[tuple[str, str]]:
+        own = str(os.getpid())  # they end with this
+        command = ["tail", "--quiet", f"--lines={lines}", f"--pid={own}", "-F"]
+        return log_lines.follow({name: [*command, str(files[name])] for name in names})
+
+    return commands.show_logs(os.environ, follow)
 
 
 def clean() -> int:
@@ -125,7 +151,7 @@ def _others() -> str:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
-    each.__name__: each for each in (up, down, status, logs, clean, running)
+    each.__name__: each for each in (up, down, status, restart, logs, clean, running)
 }
 
 

@@ -76,10 +76,15 @@ def has_ended(pid: int) -> bool:
 
 def described(processes: Iterable[Process]) -> str:
     """Return the programs' names, each with the process id of the first of its processes."""
+    return ", ".join(f"{name} ({pid})" for name, pid in pids(processes).items())
+
+
+def pids(processes: Iterable[Process]) -> dict[str, int]:
+    """Return the process id of each program: that of the first of its processes."""
     first: dict[str, int] = {}
-    for each in sorted(processes, key=lambda process: process.started):
+    for each in sorted(processes, key=lambda process: (process.started, process.pid)):
         first.setdefault(each.name, each.pid)
-    return ", ".join(f"{name} ({pid})" for name, pid in first.items())
+    return first
 
 
 def stop(service_seconds: float, other_seconds: float) -> None:

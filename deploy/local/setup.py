@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from deploy import checks, passwords, ready, stack, summary
+from deploy import checks, overview, passwords, ready, stack, summary
 from deploy import environment as env
 from deploy.files import own_folder, write
 from deploy.local import prometheus, substations, supervisor
 from deploy.local.paths import from_inside
-from deploy.local.ports import HOST, free_ports
-from deploy.local.programs import Layout, Program, grafana_server
+from deploy.local.ports import HOST, answers, free_ports
+from deploy.local.programs import BROKER, Layout, Program, grafana_server
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.supervisor import Supervisor, log_file
 from deploy.rabbitmq import definitions
@@ -29,6 +30,7 @@ SUBSTATIONS_FILE: Final = stack.ROOT / "deploy" / "local" / "substations.json"
 MOVED_SUBSTATIONS_FILE: Final = stack.STATE / "substations.json"
 ERLANG_PORTS: Final = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")  # any that are free
 DECLARE_SECONDS: Final = 60
+BROKER_SECONDS: Final = 60.0  # then the services are started in any case: they wait for it, too
 LOG_LINES: Final = 15
 KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
@@ -43,14 +45,12 @@ class Setup:
 
     @classmethod
     def decide(cls, environment: Mapping[str, str], running: stack.StackState | None) -> Self:
-        """Decide from the environment, and otherwise from what runs already.
+        """Decide from the environment; what runs already keeps Erlang's own ports.
 
         Raise ``ConfigurationError`` for a wrong variable, a missing program, a taken port.
         """
-        ports = stack.choose_ports(environment, running)
-        if running is None:
-            ports |= dict(zip(ERLANG_PORTS, free_ports(2), strict=True))
-        settings = env.settings(environment, running)
+        ports = {**stack.choose_ports(environment), **_erlang_ports(running)}
+        settings = env.settings(environment)
         if env.clustered(settings):
             raise ConfigurationError(f"{env.CLUSTER}=1 needs a Docker engine: MODE=docker make up")
         if env.API_KEYS_FILE in settings:
@@ -95,7 +95,7 @@ class Setup:
         users = passwords.ensure(stack.SECRETS, self.layout.substations)
         passwords.ensure_keys(stack.SECRETS)
         if self.layout.node:
-            self.layout.node.prepare(definitions.render(users, self.layout.substations))
+            self.layout.node.prepare(definitions.render_stack(users, self.layout.substations))
         if self.layout.substations_file != self.source:
             first = self.layout.ports[stack.SUBSTATIONS]
             write(self.layout.substations_file, substations.moved(self.source, first))
@@ -146,9 +146,22 @@ class Setup:
     def start(self) -> None:
         """Run these programs and no others; one that has not changed is left alone.
 
-        Raise ``GridError`` if the supervisor does not start.
+        Services that start before RabbitMQ would warn that they cannot connect. Raise ``GridError``
+        if the supervisor does not start.
         """
-        Supervisor().run(self.programs, _environment())
+        supervisor = Supervisor()
+        if self.layout.node and not supervisor.runs():
+            broker = [each for each in self.programs if each.priority <= BROKER]
+            supervisor.run(broker, _environment())
+            self._wait_for_broker(supervisor)
+        supervisor.run(self.programs, _environment())
+
+    def _wait_for_broker(self, supervisor: Supervisor) -> None:
+        """Wait until RabbitMQ takes connections, has failed, or the time is over."""
+        deadline = time.monotonic() + BROKER_SECONDS
+        port = self.layout.ports[stack.RABBITMQ]
+        while not answers(port) and not supervisor.failed() and time.monotonic() < deadline:
+            time.sleep(ready.POLL_INTERVAL)
 
     def look(self) -> ready.Look:
         """Return which programs are not ready, and which have ended for good."""
@@ -176,6 +189,11 @@ class Setup:
             return Outcome(remark="No test request was sent: no substation runs here.")
         return Trial(self._url(stack.API), self._key()).run()
 
+    def urls(self) -> overview.Pages:
+        """Return where to ask what goes on."""
+        names = (stack.API, stack.DISPATCHER, stack.PROMETHEUS)
+        return overview.Pages(*map(self._url, names))
+
     def _url(self, port: str) -> str:
         return f"http://{HOST}:{self.layout.ports[port]}"
 
@@ -198,6 +216,12 @@ class Setup:
             no_grafana=None if grafana_server() else summary.GRAFANA_MISSING,
         )
         return summary.text(rows, self.layout.ports, closed=env.closed(self.layout.settings))
+
+
+def _erlang_ports(running: stack.StackState | None) -> dict[str, int]:
+    if running is None or not {*ERLANG_PORTS} <= running.ports.keys():
+        return dict(zip(ERLANG_PORTS, free_ports(len(ERLANG_PORTS)), strict=True))
+    return {name: running.ports[name] for name in ERLANG_PORTS}
 
 
 def _last_lines(path: Path) -> list[str]:

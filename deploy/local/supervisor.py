@@ -1,4 +1,8 @@
-"""The process supervisor: its configuration, and talking to it while it runs."""
+"""The process supervisor (supervisord): its configuration, and talking to it while it runs.
+
+It starts, restarts and stops programs, and rotates their logs. What it does not do is in
+``processes.py`` and ``lock.py``: docs/decisions/0062.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
@@ -27,9 +31,12 @@ PID_FILE: Final = stack.STATE / "supervisord.pid"
 LOGS: Final = stack.STATE / "log"
 SOCKET: Final = stack.STATE / "supervisor.sock"
 SEEN_SOCKET: Final = from_inside(SOCKET)
+# The socket's folder lets nobody else in; without a login, the supervisor warns at each start.
+LOGIN: Final = "make"
 CALL_SECONDS: Final = 30.0  # one that is stopped or hangs never answers
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 90.0  # what RabbitMQ and the others may take
+RUNNING: Final = "RUNNING"
 LOG_BYTES, LOG_FILES = "10MB", 3
 
 
@@ -49,6 +56,8 @@ def _head(socket: Path) -> str:
 [unix_http_server]
 file={_escaped(socket)}
 chmod=0700
+username={LOGIN}
+password={LOGIN}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
@@ -138,7 +147,7 @@ class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # it has no 
 
 class _Transport(SupervisorTransport):  # type: ignore[misc]  # it has no types
     def __init__(self, socket: Path) -> None:
-        super().__init__(None, None, f"unix://{socket}")
+        super().__init__(LOGIN, LOGIN, f"unix://{socket}")
         self._socket = socket
         self._get_connection = self._to_socket
 
@@ -161,7 +170,7 @@ class Supervisor:
         """Return every program's state, e.g. ``RUNNING``; nothing where no supervisor answers."""
         try:
             found = _ask("getAllProcessInfo")
-        except (OSError, HTTPException, Fault):
+        except (OSError, HTTPException, Error):
             return {}
         return {each["name"]: each["statename"] for each in found}
 
@@ -185,8 +194,8 @@ class Supervisor:
             self._start(environment)
             return
         [[added, changed, removed]] = self._call("reloadConfig")
+        self._stop((*removed, *changed), max(each.stop_seconds for each in programs))
         for name in (*removed, *changed):
-            self._call("stopProcessGroup", name)
             self._call("removeProcessGroup", name)
         for name in (*added, *changed):
             self._call("addProcessGroup", name)
@@ -204,15 +213,7 @@ class Supervisor:
         Raises:
             GridError: the supervisor does not do it, or something does not end in time.
         """
-        states = self.states()
-        waiting = [name for name in first if states.get(name) in {"RUNNING", "STARTING"}]
-        for name in waiting:
-            self._call("stopProcess", name, False)  # noqa: FBT003 - do not wait for it
-        self._until(
-            lambda: not self._any(waiting, "STOPPING"),
-            "the services have not stopped",
-            seconds + STOP_SECONDS,
-        )
+        self._stop(first, seconds)
         pid = self._call("getPID")  # a supervisor that an earlier version started has no mark
         self._call("shutdown")
         self._until(
@@ -220,20 +221,43 @@ class Supervisor:
             "the supervisor and its programs have not all ended",
         )
 
+    def restart(self, names: Sequence[str], seconds: float) -> None:
+        """Stop some programs together, then start them: what the services need first.
+
+        Args:
+            names: of programs.
+            seconds: how long the slowest of them may take to stop.
+
+        Raises:
+            GridError: the supervisor does not do it, or a program does not stop in time.
+        """
+        self._stop(names, seconds)
+        for name in sorted(names, key=lambda name: (name not in processes.INFRASTRUCTURE, name)):
+            self._call("startProcess", name, False)  # noqa: FBT003 - do not wait for it
+
+    def _stop(self, names: Iterable[str], seconds: float) -> None:
+        """Stop some programs together, and wait until they have ended."""
+        states = self.states()
+        waiting = [name for name in names if states.get(name) in {RUNNING, "STARTING"}]
+        for name in waiting:
+            self._call("stopProcess", name, False)  # noqa: FBT003 - do not wait for it
+
+        def ended() -> bool:
+            states = self.states()
+            return all(states.get(name) != "STOPPING" for name in waiting)
+
+        self._until(ended, "not all programs have stopped", seconds + STOP_SECONDS)
+
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC
         try:
             return _ask(method, *arguments)
         except Fault as fault:
             what = " ".join([method, *map(str, arguments)])
             raise GridError(f"the supervisor refuses {what}: {fault.faultString}") from fault
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ProtocolError) as error:
             raise GridError(
                 f"the supervisor does not answer: {error}. See {LOGS}/supervisord.log"
             ) from error
-
-    def _any(self, names: Iterable[str], state: str) -> bool:
-        states = self.states()
-        return any(states.get(name) == state for name in names)
 
     def _start(self, environment: Mapping[str, str]) -> None:
         done = subprocess.run(  # noqa: S603
@@ -247,11 +271,8 @@ class Supervisor:
         )
         if done.returncode != 0:
             raise GridError(f"the supervisor did not start: {done.stderr or done.stdout}")
-        deadline = time.monotonic() + START_SECONDS
-        while not self.runs():
-            if time.monotonic() > deadline:
-                raise GridError(f"the supervisor does not answer: see {LOGS}/supervisord.log")
-            time.sleep(0.1)
+        problem = f"the supervisor, whose log is {LOGS}/supervisord.log, does not answer"
+        self._until(self.runs, problem, START_SECONDS)
 
     @staticmethod
     def _until(done: Callable[[], bool], otherwise: str, seconds: float = STOP_SECONDS) -> None:

@@ -36,6 +36,19 @@ def render(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str
     }
 
 
+def render_stack(passwords: Mapping[str, str], substations: Iterable[str]) -> dict[str, Any]:
+    """Return these definitions with the queue of each substation.
+
+    The dispatcher declares it too, but a substation that is ready earlier would find none.
+    """
+    names = list(substations)
+    queues = [topology.substation_queue(name) for name in names]
+    rendered = render(passwords, names)
+    for kind, many in _queues(queues).items():
+        rendered[kind] = [*rendered[kind], *({"vhost": VHOST, **one} for one in many)]
+    return rendered
+
+
 def render_topology() -> dict[str, list[dict[str, Any]]]:
     """Return exchanges, queues and bindings alone, to load into any virtual host."""
     return {
@@ -50,6 +63,14 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
             }
             for name, kind in topology.EXCHANGES.items()
         ],
+        **_queues(topology.QUEUES),
+    }
+
+
+def _queues(queues: Iterable[topology.Queue]) -> dict[str, list[dict[str, Any]]]:
+    """Return queues and their bindings."""
+    queues = list(queues)
+    return {
         "queues": [
             {
                 "name": queue.name,
@@ -57,7 +78,7 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
                 "auto_delete": False,
                 "arguments": dict(queue.arguments),
             }
-            for queue in topology.QUEUES
+            for queue in queues
         ],
         "bindings": [
             {
@@ -67,7 +88,7 @@ def render_topology() -> dict[str, list[dict[str, Any]]]:
                 "routing_key": queue.key,
                 "arguments": {},
             }
-            for queue in topology.QUEUES
+            for queue in queues
         ],
     }
 

@@ -40,7 +40,7 @@ class OwnBroker:
         Raise ``GridError`` if it refuses them.
         """
         if answers(self.port):
-            rendered = definitions.render(self.passwords, self.substations)
+            rendered = definitions.render_stack(self.passwords, self.substations)
             self._call("POST", "definitions", rendered)
 
     def complete(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from shutil import get_terminal_size
 from typing import Final, TextIO
 
 from grid.parked.queue import ParkedMessage, ParkedQueue
-from grid.parked.text import HEADING, as_json, row, slug, whole
+from grid.parked.text import FITTED_HEADING, HEADING, as_json, fitted, row, slug, whole
 from grid.parking import Parked
 
 MAX_LISTED: Final = 1_000
@@ -67,8 +68,9 @@ async def run(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, err:
 
 async def _list(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, err: TextIO) -> int:
     count = 0
+    width = get_terminal_size().columns if out.isatty() else None
     if not options.json:
-        _say(out, HEADING)
+        _say(out, HEADING if width is None else FITTED_HEADING)
     async for message in queue.messages():
         if not _is_meant(options, message.parked):
             continue
@@ -76,7 +78,10 @@ async def _list(options: argparse.Namespace, queue: ParkedQueue, out: TextIO, er
         if options.limit and count > options.limit:
             _say(err, f"more messages: only --limit {options.limit} are shown")
             break
-        _say(out, as_json(message.parked) if options.json else row(message.parked))
+        if options.json:
+            _say(out, as_json(message.parked))
+        else:
+            _say(out, row(message.parked) if width is None else fitted(message.parked, width))
     return 0
 
 

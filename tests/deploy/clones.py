@@ -22,6 +22,7 @@ SUBSTATION_PORTS = 4  # three, and one that a test adds
 DEEP = "a-folder-with-a-long-name" * 4  # a socket's path may have 108 bytes
 
 
+PYTHON = (sys.executable, "-m")
 AWKWARD = '充電 it\'s a[1]b 100%done "q" $x `y` #;z *?\\ ü'
 
 
@@ -33,16 +34,20 @@ class Clone:
     ports: dict[str, int]
 
     def call(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one command of the stack, e.g. ``up``."""
+        """Run one command of the stack, e.g. ``up``, with the settings of its ``.env``."""
         ports = {name: str(port) for name, port in self.ports.items()}
         return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "deploy.local", command],
+            [*PYTHON, "deploy.env_file", *PYTHON, "deploy.local", command],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], **ports, **environment},
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def set(self, **settings: str) -> None:
+        """Write these settings into its ``.env``."""
+        (self.folder / ".env").write_text("".join(f"{a}={b}\n" for a, b in settings.items()))
 
     def fetch(self, path: str, method: str = "GET") -> Any:  # noqa: ANN401 - JSON
         """Ask the api."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,17 @@ from deploy import stack
 
 PACKAGES: Final = ("grid", "scheduling", "api", "dispatcher", "substation", "load_test", "deploy")
 FILES: Final = ("Makefile", "requirements-dev.lock")
+
+
+def add_venv(project: Path) -> None:
+    """Add a .venv like the one of the tests, which nothing has to be installed into."""
+    venv = project / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    (venv / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (venv / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
+    digest = hashlib.sha256((project / "requirements-dev.lock").read_bytes()).hexdigest()
+    (venv / "installed").write_text(f"{digest}  requirements-dev.lock\n")
 
 
 def copy_project(folder: Path) -> Path:

@@ -32,7 +32,7 @@ CLUSTER = {"CLUSTER": "1"}
 
 def environment(said: dict[str, str]) -> dict[str, str]:
     """Return the variables for Compose, for these variables of the caller."""
-    return Compose.decide(said, None).environment({})
+    return Compose.decide(said).environment({})
 
 
 def lines(name: str) -> list[str]:
@@ -53,10 +53,10 @@ def test_cluster_services_know_every_node() -> None:
 
 def test_cluster_nodes_are_waited_for_and_kept() -> None:
     """`make up` waits until all three are healthy; a second call keeps the same nodes."""
-    one = Compose.decide(CLUSTER, None)
+    one = Compose.decide(CLUSTER)
     assert set(NODES) <= set(one.services)
-    assert Compose.decide({}, one.stack_state()) == one
-    assert set(Compose.decide({}, None).services) & set(NODES) == {"rabbitmq"}
+    assert Compose.decide(one.stack_state().variables()) == one
+    assert set(Compose.decide({}).services) & set(NODES) == {"rabbitmq"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cluster_nodes_are_waited_for_and_kept() -> None:
 def test_cluster_setting_refuses_wrong_combinations(said: dict[str, str]) -> None:
     """A number other than 1, and ``CLUSTER`` together with a broker of the caller's own."""
     with pytest.raises(ConfigurationError, match=r"CLUSTER="):
-        Compose.decide(said, None)
+        Compose.decide(said)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -141,9 +141,9 @@ def test_clean_removes_the_data_of_a_cluster(
     monkeypatch.setattr(stack, "STATE", tmp_path)
     monkeypatch.setattr(stack, "SECRETS", tmp_path / "secrets")
     monkeypatch.setattr(compose, "USED", tmp_path / "docker")
-    Compose.decide({}, None).write_files()
+    Compose.decide({}).write_files()
     assert not compose.used_as_cluster()
-    Compose.decide(CLUSTER, None).write_files()
-    Compose.decide({}, None).write_files()
+    Compose.decide(CLUSTER).write_files()
+    Compose.decide({}).write_files()
     assert compose.used_as_cluster()
     assert env.clustered(CLUSTER)

@@ -156,13 +156,13 @@ def test_compose_passes_every_setting_to_its_service(name: str, settings: type[S
 
 def test_compose_stop_timeout_follows_grace_seconds() -> None:
     """The time until Docker kills it follows from ``GRACE_SECONDS``."""
-    variables = Compose.decide({"GRACE_SECONDS": "60"}, None).environment({})
+    variables = Compose.decide({"GRACE_SECONDS": "60"}).environment({})
     assert variables["GRACE_SECONDS"] == "60"
     assert variables["SUBSTATION_STOP_SECONDS"] == "75"
     for name in SUBSTATIONS:
         assert SERVICES[name]["stop_grace_period"] == "${SUBSTATION_STOP_SECONDS:-25}s"
     with pytest.raises(ConfigurationError, match="GRACE_SECONDS=ten"):
-        Compose.decide({"GRACE_SECONDS": "ten"}, None)
+        Compose.decide({"GRACE_SECONDS": "ten"})
 
 
 def test_compose_gives_the_api_time_to_read_its_event_log() -> None:
@@ -197,7 +197,7 @@ def test_compose_mounts_operator_and_caller_keys_into_the_api(tmp_path: Path) ->
     own = tmp_path / "keys"
     own.write_text(f"depot operator {'a' * 64}\n")
     for told_keys, file in (({}, ""), ({"API_KEYS_FILE": str(own)}, "outside-api-keys")):
-        variables = Compose.decide(told_keys, None).environment({})
+        variables = Compose.decide(told_keys).environment({})
         found = resolved("api", variables)
         assert found["OPERATOR_KEYS_FILE"] == "/run/secrets/api-keys"
         assert found["API_KEYS_FILE"] == (file and f"/run/secrets/{file}")
@@ -234,7 +234,7 @@ def test_compose_recreates_a_container_when_a_mounted_file_changes(
 
 def test_compose_ignores_amqp_user_without_an_address() -> None:
     """Without AMQP_URL, user and password of the caller's shell are not passed on."""
-    compose = Compose.decide({}, None)
+    compose = Compose.decide({})
     stray = {"AMQP_URL": "", "AMQP_USER": "somebody", "AMQP_PASSWORD_FILE": "/x", "PATH": "/bin"}
     assert not set(env.BROKER) & set(compose.environment(stray))
     assert compose.environment(stray)["PATH"] == "/bin"
@@ -245,7 +245,7 @@ def test_compose_starts_no_broker_with_an_outside_one() -> None:
     outside = yaml.safe_load((FOLDER / "docker-compose.outside-broker.yml").read_text())["services"]
     assert list(outside) == ["rabbitmq"]
     assert outside["rabbitmq"]["profiles"]
-    compose = Compose.decide({"AMQP_URL": "amqp://x/"}, None)
+    compose = Compose.decide({"AMQP_URL": "amqp://x/"})
     assert "rabbitmq" not in compose.services
     assert stack.PORTS[stack.RABBITMQ] not in compose.listening()
 
@@ -258,7 +258,7 @@ def test_compose_passes_outside_credentials_to_every_service(name: str) -> None:
         "AMQP_USER": "grid",
         "AMQP_PASSWORD_FILE": "/etc/grid/password",
     }
-    variables = Compose.decide(told_by_caller, None).environment(told_by_caller)
+    variables = Compose.decide(told_by_caller).environment(told_by_caller)
     found = resolved(name, variables)
     secret = SERVICES[name]["secrets"][0]
     assert found["AMQP_URL"] == "amqp://rabbit.example:5671/"
@@ -271,13 +271,13 @@ def test_compose_passes_outside_credentials_to_every_service(name: str) -> None:
 def test_compose_mounts_outside_tls_files_into_every_service(name: str) -> None:
     """Each named file is at its place in the container; without an outside broker, none is."""
     by_caller = {"AMQP_URL": "amqps://rabbit.example/", "AMQP_CA_FILE": "/etc/grid/ca.pem"}
-    found = resolved(name, Compose.decide(by_caller, None).environment(by_caller))
+    found = resolved(name, Compose.decide(by_caller).environment(by_caller))
     target = f"{compose.TLS_FOLDER}/AMQP_CA_FILE"
     assert [found[each] for each in env.TLS_FILES] == [target, "", ""]
     mount = f"../.secrets/{passwords.OUTSIDE_TLS}:{compose.TLS_FOLDER}:ro"
     assert mount in SERVICES[name]["volumes"]
     stray = {"AMQP_CA_FILE": "/etc/grid/ca.pem"}
-    found = resolved(name, Compose.decide(stray, None).environment(stray))
+    found = resolved(name, Compose.decide(stray).environment(stray))
     assert [found[each] for each in env.TLS_FILES] == ["", "", ""]
 
 
@@ -285,7 +285,7 @@ def test_compose_mounts_outside_tls_files_into_every_service(name: str) -> None:
 def test_compose_keeps_credentials_in_the_address(name: str) -> None:
     """With user and password in the address no service keeps a user of our own broker."""
     address = {"AMQP_URL": "amqp://user:password@rabbit.example/"}
-    found = resolved(name, Compose.decide(address, None).environment({}))
+    found = resolved(name, Compose.decide(address).environment({}))
     assert found["AMQP_URL"] == address["AMQP_URL"]
     assert (found["AMQP_USER"], found["AMQP_PASSWORD_FILE"]) == ("", "")
 
@@ -293,8 +293,8 @@ def test_compose_keeps_credentials_in_the_address(name: str) -> None:
 def test_compose_decides_the_same_for_a_running_stack() -> None:
     """A second `make up` without variables decides the same, so that Compose changes nothing."""
     said = {"CONNECTORS": "5", "AMQP_URL": "amqp://x/", "AMQP_USER": "u", stack.API: "7100"}
-    first = Compose.decide({**said, "SERVICES": "api rabbitmq"}, None)
-    second = Compose.decide({}, first.stack_state())
+    first = Compose.decide({**said, "SERVICES": "api rabbitmq"})
+    second = Compose.decide(first.stack_state().variables())
     assert second == first
     assert second.environment({"CONNECTORS": ""})["CONNECTORS"] == "5"
 
@@ -312,6 +312,6 @@ def test_compose_does_not_wait_for_a_container_that_keeps_restarting() -> None:
 
 def test_compose_substation_ports_follow_one_base() -> None:
     """One base moves all substations' ports; a port that is taken is reported with that base."""
-    compose = Compose.decide({stack.SUBSTATIONS: "19101"}, None)
+    compose = Compose.decide({stack.SUBSTATIONS: "19101"})
     assert compose.substations() == {name: 19101 + n for n, name in enumerate(SUBSTATIONS)}
     assert stack.SUBSTATIONS in compose.listening()[19103]

@@ -1,4 +1,4 @@
-"""The caller's settings of the stack, and that the stack keeps them."""
+"""The settings of the stack, and how its tools log in."""
 
 from __future__ import annotations
 
@@ -42,39 +42,9 @@ def test_environment_knows_every_variable_of_every_service() -> None:
     assert aliases - DECIDED == set(env.VARIABLES) - {"SERVICES", "BUILD_NETWORK", "CLUSTER"}
 
 
-def test_environment_of_a_running_stack_is_kept() -> None:
-    """A variable that is not set keeps its value; one that is set replaces it; empty removes it."""
-    before = running({"CONNECTORS": "5", "LOG_LEVEL": "debug"})
-    assert env.settings({}, before) == before.settings
-    assert env.settings({"CONNECTORS": ""}, before) == {"LOG_LEVEL": "debug"}
-    assert env.settings({"CONNECTORS": "7"}, before) == {"CONNECTORS": "7", "LOG_LEVEL": "debug"}
-
-
-def test_environment_of_a_stopped_stack_is_forgotten() -> None:
-    """After `make down` only the environment counts, and of it only the project's variables."""
-    assert env.settings({"CONNECTORS": "7", "PATH": "/bin"}, None) == {"CONNECTORS": "7"}
-
-
-def test_environment_keeps_outside_credentials() -> None:
-    """The second `make up` logs in as the first did."""
-    for said in ({}, {"AMQP_URL": OUTSIDE["AMQP_URL"]}):
-        assert env.broker(env.settings(said, running(OUTSIDE))) == OUTSIDE
-
-
-def test_environment_empty_amqp_url_restores_our_own_broker() -> None:
-    """User, password and files of the outside broker are dropped as well."""
-    assert env.settings({"AMQP_URL": ""}, running({**OUTSIDE, "CONNECTORS": "5"})) == {
-        "CONNECTORS": "5"
-    }
-
-
-def test_environment_new_amqp_url_drops_the_old_credentials() -> None:
-    """With another address, only the user and password set with it are used."""
-    other = {"AMQP_URL": "amqp://user:password@other.example/"}
-    assert env.settings(other, running({**OUTSIDE, "CONNECTORS": "5"})) == {
-        **other,
-        "CONNECTORS": "5",
-    }
+def test_environment_counts_only_the_projects_variables() -> None:
+    """Whatever else the caller's environment has, and whatever is set to nothing."""
+    assert env.settings({"CONNECTORS": "7", "PATH": "/bin", "PREFETCH": ""}) == {"CONNECTORS": "7"}
 
 
 def test_environment_ignores_amqp_user_without_an_address() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
 from deploy.rabbitmq.users import permissions
+from grid import topology
 from grid.errors import ConfigurationError
 
 SUBSTATIONS = ("north", "south")
@@ -75,6 +77,22 @@ def test_definitions_hold_no_password_and_no_guest() -> None:
     assert names == {*USERS} - {passwords.GRAFANA}
     assert {"substation.north", "substation.south"} < names
     assert "guest" not in names
+
+
+def test_definitions_of_a_stack_have_the_queue_of_each_substation() -> None:
+    """As the dispatcher declares it: a substation that starts before it finds its queue."""
+    rendered = definitions.render_stack(PASSWORDS, SUBSTATIONS)
+    without = definitions.render(PASSWORDS, SUBSTATIONS)
+    queues = [each for each in rendered["queues"] if each not in without["queues"]]
+    bindings = [each for each in rendered["bindings"] if each not in without["bindings"]]
+    expected = [topology.substation_queue(name) for name in SUBSTATIONS]
+    assert [(each["vhost"], each["name"], each["arguments"]) for each in queues] == [
+        ("/", each.name, each.arguments) for each in expected
+    ]
+    assert [(each["source"], each["destination"], each["routing_key"]) for each in bindings] == [
+        (each.exchange, each.name, each.key) for each in expected
+    ]
+    assert rendered["users"] == without["users"]
 
 
 def test_passwords_are_created_once_and_private(tmp_path: Path) -> None:
@@ -173,7 +191,7 @@ def test_caller_keys_are_copied_for_containers(tmp_path: Path) -> None:
         ("# nobody\n", "there is no key in it"),
     ],
 )
-@pytest.mark.parametrize("decide", [Setup.decide, Compose.decide])
+@pytest.mark.parametrize("decide", [partial(Setup.decide, running=None), Compose.decide])
 def test_wrong_keys_file_is_named_before_anything_starts(
     tmp_path: Path, decide: Callable[..., object], content: str | None, words: str
 ) -> None:
@@ -182,7 +200,7 @@ def test_wrong_keys_file_is_named_before_anything_starts(
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigurationError, match=f"API_KEYS_FILE={file}: {words}"):
-        decide({"API_KEYS_FILE": str(file)}, None)
+        decide({"API_KEYS_FILE": str(file)})
 
 
 def test_program_lists_the_files_whose_change_restarts_it(tmp_path: Path) -> None:
@@ -321,23 +339,16 @@ def test_summary_does_not_show_an_outside_brokers_address() -> None:
     here = Setup.decide(
         outside, stack.StackState("local", {**stack.PORTS}, {}, [*range(1024, 65536)])
     )
-    for text in (here.summary(), Compose.decide(outside, None).summary()):
+    for text in (here.summary(), Compose.decide(outside).summary()):
         assert "the one of AMQP_URL" in text
         assert "secret@" not in text
-
-
-def test_ports_come_from_environment_then_running_stack_then_default() -> None:
-    """A variable has precedence, then the running stack, then the usual port."""
-    running = stack.StackState("local", {**stack.PORTS, stack.API: 7100, stack.GRAFANA: 3100})
-    ports = stack.choose_ports({stack.API: "7200"}, running)
-    assert (ports[stack.API], ports[stack.GRAFANA], ports[stack.PROMETHEUS]) == (7200, 3100, 9090)
 
 
 @pytest.mark.parametrize("value", ["0", "70000", "seven", "-1"])
 def test_wrong_port_is_named(value: str) -> None:
     """A value that is not a port is refused, with variable and value."""
     with pytest.raises(ConfigurationError, match=f"API_PORT={value}"):
-        stack.choose_ports({stack.API: value}, None)
+        stack.choose_ports({stack.API: value})
 
 
 def test_substation_marked_as_started_elsewhere_is_not_started(tmp_path: Path) -> None:
@@ -359,7 +370,7 @@ def test_port_used_twice_is_named(other: str) -> None:
     with pytest.raises(
         ConfigurationError, match=f"port 8103 is wanted twice.*{stack.API}.*{other}"
     ):
-        Compose.decide(both, None).listening()
+        Compose.decide(both).listening()
 
 
 def test_cluster_without_docker_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 
@@ -21,9 +23,35 @@ def _substations(clone: Clone) -> list[str]:
     return [each["id"] for each in clone.fetch("/substations")["substations"]]
 
 
+def pid_in(status: str, name: str) -> int:
+    """Return the process id of a program as `make status` shows it."""
+    [line] = [each for each in status.splitlines() if each.startswith(f"  {name} ")][:1]
+    return int(line.split()[2])
+
+
+def check_restart(clone: Clone) -> None:
+    """Restart one of the programs; status shows which is down, and what is drained."""
+    before = clone.call("status").stdout
+    assert "Drained        substation4\n" in before
+    os.kill(pid_in(before, "substation2"), signal.SIGSTOP)
+    down = clone.call("status")
+    os.kill(pid_in(before, "substation2"), signal.SIGCONT)
+    assert down.returncode == 1, down.stdout
+    [line] = [each for each in down.stdout.splitlines() if each.startswith("  substation2 ")][:1]
+    assert "timed out" in line
+    again = clone.call("restart", SERVICE="dispatcher substation1")
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = clone.call("status")
+    assert after.returncode == 0, after.stdout
+    names = ("epmd", "rabbitmq", "api", "dispatcher", "substation1", "substation2", "prometheus")
+    restarted = [name for name in names if pid_in(before, name) != pid_in(after.stdout, name)]
+    assert restarted == ["dispatcher", "substation1"]
+
+
 def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> None:
     """Up starts a system that routes; again, it adds a new substation; down leaves nothing."""
-    first = clone.call("up", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    clone.set(CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    first = clone.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
     assert f":{clone.ports[stack.MANAGEMENT]}" in first.stdout
     assert ".secrets/admin" in first.stdout
@@ -33,7 +61,7 @@ def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> N
     before = clone.processes()
 
     clone.add_substation("substation4", 9104)
-    again = clone.call("up")  # it keeps the settings of the first
+    again = clone.call("up")
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(before) < set(clone.processes())  # nothing was restarted
     deadline = time.monotonic() + SNAPSHOT_SECONDS
@@ -41,8 +69,11 @@ def test_up_twice_adds_a_substation_and_down_stops_everything(clone: Clone) -> N
         assert time.monotonic() < deadline, f"the api knows {_substations(clone)}"
         time.sleep(0.1)
     assert clone.fetch(f"/charge/{job['id']}")["status"] == "completed"
-    assert clone.call("status").returncode == 0
+    status = clone.call("status")
+    assert status.returncode == 0, status.stdout
+    assert [pid_in(status.stdout, "rabbitmq")] == [clone.node()]
     assert clone.drain("substation4") == {"id": "substation4", "state": "draining", "limit": None}
+    check_restart(clone)
     clone.leave_out_substation("substation4")
     last = clone.call("up")
     assert last.returncode == 0, last.stdout + last.stderr
@@ -95,7 +126,8 @@ def test_up_restores_the_previous_settings_when_a_change_fails(clone: Clone) -> 
     module.write_text(
         module.read_text().replace("import annotations\n", f"import annotations\n{broken}")
     )
-    first = clone.call("up", CONNECTORS="5")
+    clone.set(CONNECTORS="5")
+    first = clone.call("up")
     assert first.returncode == 0, first.stdout + first.stderr
 
     failed = clone.call("up", PREFETCH="7", CONNECTORS="6")

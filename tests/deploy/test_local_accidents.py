@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
 def test_processes_of_a_killed_supervisor_are_found(clone: Clone) -> None:
     """Status names it, up starts all anew, clean stops it before it removes the data."""
-    quick = {"CHARGE_SECONDS_MIN": "0", "CHARGE_SECONDS_MAX": "0.1"}
-    assert clone.call("up", CONNECTORS="5", **quick).returncode == 0
+    clone.set(CONNECTORS="5", CHARGE_SECONDS_MIN="0", CHARGE_SECONDS_MAX="0.1")
+    assert clone.call("up").returncode == 0
     node = clone.node()
     clone.kill_supervisor()
     status = clone.call("status")

@@ -215,6 +215,53 @@ def test_make_commands_wait_for_each_other(place: Place) -> None:
     assert "Another make up, down or clean is at work here: waiting for its end" in clean.stderr
 
 
+def stored(place: Place) -> Path:
+    """Have a RabbitMQ of this project store something; return where."""
+    data = place.project / ".run" / "rabbitmq" / "data"
+    data.mkdir(parents=True)
+    (data / "requests").write_text("accepted")
+    return data / "requests"
+
+
+def test_clean_deletes_accepted_requests_only_with_yes(place: Place) -> None:
+    """Where nobody can be asked; passwords and data are left alone otherwise."""
+    requests = stored(place)
+    refused = place.run("make", "clean", variables={})
+    assert refused.returncode == 2
+    assert "every accepted request" in refused.stderr
+    assert "Nothing was deleted. To delete it without being asked:  make clean YES=1" in (
+        refused.stderr
+    )
+    assert requests.exists()
+    assert (place.project / ".secrets" / "kept").exists()
+    assert (place.project / ".venv").exists()
+    (place.project / ".env").write_text("CONNECTORS=5\n")
+    cleaned = place.run("make", "clean", "YES=1", variables={})
+    assert cleaned.returncode == 0, cleaned.stderr
+    left = {each.name for each in place.project.iterdir()}
+    assert not left & {".run", ".secrets", ".venv"}
+    assert ".env" in left, "it is its owner's"
+
+
+@pytest.mark.parametrize(("answer", "deleted"), [("", False), ("n", False), ("y", True)])
+def test_clean_asks_at_a_terminal(place: Place, answer: str, deleted: bool) -> None:  # noqa: FBT001
+    requests = stored(place)
+    terminal, shown = os.openpty()
+    with subprocess.Popen(
+        ["make", "clean"],  # noqa: S607
+        cwd=place.project,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},
+        stdin=shown,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as clean:
+        os.write(terminal, f"{answer}\n".encode())
+        assert clean.wait(60) == (0 if deleted else 2)
+    os.close(terminal)
+    os.close(shown)
+    assert requests.exists() is not deleted
+
+
 def test_down_and_clean_work_without_venv(place: Place) -> None:
     """What runs is found without it, here a process that has the stack's mark."""
     (place.project / ".venv" / "bin" / "python").unlink()
@@ -234,7 +281,7 @@ def test_down_and_clean_work_without_venv(place: Place) -> None:
     assert not (place.project / ".secrets").exists()
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "clean", "load"])
+@pytest.mark.parametrize("command", ["up", "down", "status", "restart", "clean", "load"])
 @pytest.mark.parametrize("folder", [".run", ".secrets"])
 def test_scripts_refuse_a_folder_of_another_user(command: str, folder: str) -> None:
     """Another user's stack is not reported as absent, and is not changed."""

@@ -133,6 +133,39 @@ def test_announcer_logs_once_that_no_gauge_is_current(lines: list[str]) -> None:
     ]
 
 
+def test_announcer_logs_no_problem_of_a_start(lines: list[str]) -> None:
+    """Nothing has been read yet, and substations start too: what works later was no problem."""
+    announcer = Announcer()
+    first = [candidate("no page yet"), candidate("no consumer yet", "s2")]
+    announcer.look(first, blind=True, starting=True)
+    announcer.look([candidate(), candidate("no consumer yet", "s2")], blind=False, starting=True)
+    announcer.look([candidate(), candidate(None, "s2")], blind=False, starting=True)
+    announcer.look([candidate(), candidate(None, "s2")], blind=False)
+    assert lines == []
+
+
+def test_announcer_logs_what_is_still_wrong_after_the_start(lines: list[str]) -> None:
+    """Once the time for it is over, and not twice."""
+    announcer = Announcer()
+    for starting in (True, True, False, False):
+        announcer.look([candidate("away")], blind=True, starting=starting)
+    assert lines == [
+        "ERROR no substation's gauges are current: the load tracker alone decides",
+        "WARNING substation s1 is not eligible: away",
+    ]
+
+
+def test_announcer_logs_at_once_what_fails_while_it_starts(lines: list[str]) -> None:
+    """A substation that worked, and gauges that were read, are gone: no part of a start."""
+    announcer = Announcer()
+    announcer.look([candidate()], blind=False, starting=True)
+    announcer.look([candidate("away")], blind=True, starting=True)
+    assert lines == [
+        "ERROR no substation's gauges are current: the load tracker alone decides",
+        "WARNING substation s1 is not eligible: away",
+    ]
+
+
 async def test_announcer_looks_regularly(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Problems are found without an event that causes a look."""
     monkeypatch.setattr(report, "CHECK_INTERVAL", 0)

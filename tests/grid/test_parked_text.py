@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grid.messages import ChargeRequest
 from grid.parked import text
 from grid.parking import Parked, read
 
@@ -31,13 +32,49 @@ def parked(body: bytes = b"{}", **changes: Any) -> Parked:  # noqa: ANN401
 
 
 def test_parked_list_line_has_every_column() -> None:
-    """Id, when, kind as one word, queue, size, replays, reason; below its heading."""
+    """Id, when, kind as one word, vehicle, queue, size, replays, reason; below its heading."""
     line = text.row(parked(b"12345"))
     assert line.split() == [
-        *("j1", "2023-11-14T22:13:20Z", "no-such-substation", "charge.requests", "5", "1"),
+        *("j1", "2023-11-14T22:13:20Z", "no-such-substation", "-", "charge.requests", "5", "1"),
         *("no", "such", "substation:", "s9"),
     ]
     assert line.index("no such") == text.HEADING.index("REASON")
+
+
+def request(vehicle: str) -> bytes:
+    """Return a request for a vehicle, as the api publishes it."""
+    return ChargeRequest("j1", 1_700_000_000, vehicle_id=vehicle).encode()
+
+
+def test_parked_list_on_a_terminal_fits_its_width() -> None:
+    """With the vehicle, which may have a long name, and the reason below it."""
+    width = 80
+    found = parked(
+        request("bus 12, 充電" + " of the depot" * 4), id="4" * 36, reason="no substation, " * 60
+    )
+    first, *others = text.fitted(found, width).splitlines()
+    assert first == f"{'4' * 36}  2023-11-14T22:13:20Z  bus 12, 充電 of the…"
+    assert first.index("bus 12") == text.FITTED_HEADING.index("VEHICLE")
+    assert others[0].startswith("    no-such-substation: no substation,")
+    assert len(others) == 3
+    assert all(len(line) <= width for line in (first, *others))
+    body = request("bus 12")
+    short = text.fitted(parked(body), width).splitlines()
+    assert short[0].endswith("  bus 12")
+    assert short[1:] == [
+        f"    no-such-substation: no such substation: s9 ({len(body)} bytes from",
+        "    charge.requests, replays: 1)",
+    ]
+
+
+def test_parked_message_shows_its_vehicle() -> None:
+    """In each form; a message that is no request has none."""
+    named, strange = parked(request("bus 12")), parked(b"no request")
+    assert "vehicle  bus 12\n" in text.whole(named)
+    assert "  bus 12  " in text.row(named)
+    assert json.loads(text.as_json(named))["vehicle_id"] == "bus 12"
+    assert "vehicle  -\n" in text.whole(strange)
+    assert json.loads(text.as_json(strange))["vehicle_id"] is None
 
 
 @pytest.mark.parametrize("at", [None, -1, float("nan"), 1e300])
@@ -82,6 +119,7 @@ def test_parked_text_escapes_control_characters(body: bytes, reason: str, queue:
     headers = {"x-parked-reason": reason + ESCAPE, "x-parked-from": queue + "\r", "x-other": body}
     found = read(reason, body, headers)
     assert text.row(found).isprintable()
+    assert text.fitted(found, 80).replace("\n", "").isprintable()
     assert "\n" not in text.as_json(found)
     lines = text.whole(found).replace("\n", "").replace("\t", "")
     assert lines.isprintable()
