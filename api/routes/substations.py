@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence, Set
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Self
 
@@ -12,14 +13,15 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api import schemas
+from api.answers import moment
 from api.auth import ApiKey, Scope
-from api.errors import NotFound
+from api.errors import UnknownSubstation
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
 from api.middleware import auth_result
 from api.openapi import INVALID, SECURITY_SCHEME, UNAVAILABLE, problem
-from api.schemas import WHOLE, Strict, SubstationList
+from api.schemas import WHOLE, Strict
+from api.substations import STALE_SECONDS, Substation
 from grid.control_log import Change, ControlLog
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
@@ -99,19 +101,36 @@ class ControlOut(BaseModel):
     limit: int | None
 
 
-def router(log: EventLog, projection: Projection) -> APIRouter:
-    """Return the route that needs no operator's key."""
+class SubstationList(BaseModel):
+    """All substations, as the dispatcher described them at ``as_of``."""
+
+    as_of: datetime | None = Field(description="When the dispatcher wrote this; null: never.")
+    age_seconds: float | None = Field(
+        description=f"How old that is: above {STALE_SECONDS:g} s, nothing is known of them."
+    )
+    problem: str | None = Field(description="Why nothing is known of them; null if it is.")
+    substations: list[Substation]
+
+
+def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
+    """Return the route that needs no operator's key; ``clock`` returns Unix seconds."""
     routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
 
-    @routes.get("/substations", summary="List substations")
+    @routes.get("/substations", summary="List substations", operation_id="listSubstations")
     async def substations() -> SubstationList:
-        """Return each substation as the dispatcher last saw it."""
+        """Return each substation as the dispatcher last saw it.
+
+        If the dispatcher is silent, each is `unknown`, and none eligible.
+        """
         log.check_caught_up()
-        event = projection.substations
-        if event is None:
-            return SubstationList(as_of=None, substations=[])
-        rows = schemas.substations(event)
-        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
+        found, now = projection.substations, clock()
+        age = found.age(now)
+        return SubstationList(
+            as_of=None if age is None else moment(found.at),
+            age_seconds=None if age is None else round(age, 3),
+            problem=found.silence(now),
+            substations=list(found.rows(now)),
+        )
 
     return routes
 
@@ -138,7 +157,11 @@ def control_router(
 
     operator_key = Depends(operator)  # an annotation would not see a name of this function
 
-    @routes.put("/substations/{id}", summary="Replace the controls of a substation")
+    @routes.put(
+        "/substations/{id}",
+        summary="Replace the controls of a substation",
+        operation_id="replaceSubstationControls",
+    )
     async def control(id: Id, body: ControlIn, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
@@ -147,7 +170,11 @@ def control_router(
         """
         return await change_controls(id, lambda _: (body.state, body.limit), key)
 
-    @routes.patch("/substations/{id}", summary="Change the controls of a substation")
+    @routes.patch(
+        "/substations/{id}",
+        summary="Change the controls of a substation",
+        operation_id="changeSubstationControls",
+    )
     async def change(id: Id, body: ControlChange, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
@@ -159,7 +186,7 @@ def control_router(
     async def change_controls(id: str, change: Change, key: ApiKey) -> ControlOut:
         ids = known()
         if ids and id not in ids:
-            raise NotFound(f"there is no substation {id}")
+            raise UnknownSubstation(f"there is no substation {id}")
         now = await controls.set(id, change, timeout)
         limit = now.limit or "none"
         logger.info('operator "%s" set %s %s, limit %s', key.name, id, now.state, limit)

@@ -93,11 +93,14 @@ class Bench:
         )
         self.registry = CollectorRegistry()
         self.problems: list[str] = []
+        self.degraded: list[str] = []
         metrics = Metrics(self.registry)
         self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
-        self.log = EventLog(self.projection, writer, metrics, lambda: AT, Isolation(self.registry))
+        self.log = EventLog(
+            self.projection, writer, metrics, lambda: self.at, Isolation(self.registry)
+        )
         self.log.caught_up.set()
         self.controls = Controls()
         ids = count(1)
@@ -107,7 +110,7 @@ class Bench:
             confirm_timeout,
             clock=lambda: self.at,
             new_id=lambda: f"job{next(ids)}",
-            known=self.projection.known_substations,
+            substations=lambda: self.projection.substations,
         )
         self.app = app.create(
             self.intake,
@@ -122,11 +125,13 @@ class Bench:
                 key_required=closed,
                 rate_limit=RateLimit(rate) if rate else None,
             ),
+            clock=lambda: self.at,
             now=lambda: self.now,
             chance=Random(1).getrandbits,  # noqa: S311
             decision_wait=decision_wait,
             control_timeout=confirm_timeout,
             not_ready=lambda: self.problems,
+            degraded=lambda: self.degraded,
             lifespan=_no_lifespan,
         )
         self.port = 0
