@@ -49,8 +49,8 @@ class Summary:
     """The figures of a run; a figure that nothing was measured for is None.
 
     ``lost`` were accepted and did not end in the time given; ``unfinished`` are those of a run
-    that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue. The expected start
-    of jobs that waited has a median error; ``expected_start_right`` is the share within a fifth.
+    that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    Of the expected starts, the error is the median, and those within a fifth are right.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -128,13 +128,10 @@ class Summary:
         ]
 
     def _forecasts(self) -> list[tuple[str, str]]:
-        if self.expected_start_error is None:
+        error, right = self.expected_start_error, text.share(self.expected_start_right)
+        if error is None:
             return []
-        error, right = (
-            text.seconds(self.expected_start_error),
-            text.share(self.expected_start_right),
-        )
-        return [("expected start", f"median error {error}, within a fifth: {right}")]
+        return [("expected start", f"median error {text.seconds(error)}, within a fifth: {right}")]
 
     def _above_ideal(self) -> str:
         parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)

@@ -107,7 +107,7 @@ def test_report_compares_the_wait_with_the_ideal(
 
 
 def test_report_judges_forecasts_by_the_time_that_was_left() -> None:
-    """Within a fifth of it is right; a job that began at once, or had no forecast, is not judged."""
+    """Within a fifth of it is right; of a job that began at once, none is judged."""
     jobs = [done(str(number), "s1", 100 * number) for number in range(1, 6)]
     starts = {job.id: job.charging or 0.0 for job in jobs}
     forecasts = {
