@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, NamedTuple, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from api.forecast import Forecast
 from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.projection import Projection
 from api.substations import ELIGIBLE_REASONS
@@ -33,6 +34,8 @@ EXAMPLE: Final = {
     "request": {"vehicle_id": "bus 12", "requested_energy_kwh": 80.0, "priority": 0},
     "reason": None,
     "place": None,
+    "expected_start": None,
+    "expected_start_basis": None,
     "energy_kwh": None,
     "details": {
         "routed_to": "substation2",
@@ -136,6 +139,14 @@ class Charge(TypedDict):
     reason: Annotated[
         str | None, Field(description="Why it waits, or why it ended otherwise than completed.")
     ]
+    expected_start: Annotated[
+        datetime | None,
+        Field(
+            description="When a job that waits will probably begin to charge; null if nobody can "
+            "say."
+        ),
+    ]
+    expected_start_basis: Annotated[str | None, Field(description="How that was estimated.")]
     place: Annotated[
         int | None,
         Field(
@@ -169,13 +180,14 @@ class ChargeList(TypedDict):
 
 
 class Wait(NamedTuple):
-    """Why a job waits, and its place among those that do."""
+    """Why a job waits, its place among those that do, and when it will probably begin."""
 
     reason: str | None
     place: int | None
+    forecast: Forecast | None
 
 
-NO_WAIT: Final = Wait(None, None)
+NO_WAIT: Final = Wait(None, None, None)
 _DECISION: Final = TypeAdapter(Decision)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -185,7 +197,9 @@ def wait_of(job: Job, projection: Projection, now: float) -> Wait:
     if job.status is not State.QUEUED:
         return NO_WAIT
     reason = projection.substations.reason_to_wait(job.request, now)
-    return Wait(reason, projection.place(job))
+    place = projection.place(job)
+    forecast = None if place is None else projection.forecaster(job.request, now).start(place)
+    return Wait(reason, place, forecast)
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
@@ -205,7 +219,7 @@ def full_charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
 
 def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
     """Return a job as a list shows it: without what only its decision tells."""
-    substation, reason = job.substation, job.reason
+    substation, reason, forecast = job.substation, job.reason, wait.forecast
     return {
         "id": job.id,
         "status": job.status,
@@ -216,6 +230,8 @@ def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
         "request": request_fields(job.request),
         "reason": wait.reason or reason,
         "place": wait.place,
+        "expected_start": None if forecast is None else moment(forecast.at),
+        "expected_start_basis": None if forecast is None else forecast.how,
         "energy_kwh": job.energy_kwh,
         "details": {"routed_to": substation, "reason": reason},
     }

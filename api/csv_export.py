@@ -25,6 +25,7 @@ COLUMNS: Final = (
     "priority",
     "eligible_substations",
     "place",
+    "expected_start",
     "reason",
 )
 # a spreadsheet takes a text that begins so for a formula; source: OWASP on CSV injection

@@ -40,25 +40,41 @@ class Forecast(NamedTuple):
     how: str
 
 
-def expected_start(place: int, substations: Iterable[Place], now: float) -> Forecast | None:
-    """Return when the job at a place (from 1) among those that wait is expected to begin.
+class Forecaster:
+    """When jobs are expected to begin that wait for the same substations, as of ``now``."""
 
-    None where no substation can take it, or nothing is known of how long sessions take.
-    """
-    known = list(substations)
-    means = [each.seconds for each in known if each.seconds is not None]
-    if not means:
-        return None
-    mean = sum(means) / len(means)
-    free: list[float] = []
-    for each in known:
-        free += _free_at(each, each.seconds or mean, now)
-    if not free:
-        return None
-    planned = sum(session.ends_at > 0 for each in known for session in each.sessions)
-    counted = sum(len(each.sessions) for each in known)
-    how = f"{planned} of {counted} sessions say when they end; others take {mean:.3g} s on average"
-    return Forecast(_served(free, place, mean), how)
+    def __init__(self, substations: Iterable[Place], now: float) -> None:
+        known = list(substations)
+        means = [each.seconds for each in known if each.seconds is not None]
+        self._mean = sum(means) / len(means) if means else 0.0
+        self._free: list[float] = []  # a heap: when each place becomes free for the next job
+        self._starts: list[float] = []  # of the first places among those that wait
+        if means:
+            for each in known:
+                self._free += _free_at(each, each.seconds or self._mean, now)
+            heapify(self._free)
+        planned = sum(session.ends_at > 0 for each in known for session in each.sessions)
+        counted = sum(len(each.sessions) for each in known)
+        self._how = (
+            f"{planned} of {counted} sessions say when they end; "
+            f"others take {self._mean:.3g} s on average"
+        )
+
+    def start(self, place: int) -> Forecast | None:
+        """Return when the job at a place (from 1) among those that wait is expected to begin.
+
+        None where no substation can take it, or nothing is known of how long sessions take.
+        """
+        if not self._free:
+            return None
+        while len(self._starts) < min(place, MAX_STEPS):
+            at = self._free[0]
+            heapreplace(self._free, at + self._mean)
+            self._starts.append(at)
+        if place <= MAX_STEPS:
+            return Forecast(self._starts[place - 1], self._how)
+        rounds, rest = divmod(place - MAX_STEPS - 1, len(self._free))
+        return Forecast(sorted(self._free)[rest] + rounds * self._mean, self._how)
 
 
 def _free_at(place: Place, mean: float, now: float) -> list[float]:
@@ -74,13 +90,3 @@ def _free_at(place: Place, mean: float, now: float) -> list[float]:
 def _end(session: Session, mean: float, now: float) -> float:
     end = session.ends_at or session.began + mean
     return end if end > now else now + OVERDUE_SHARE * mean
-
-
-def _served(free: list[float], place: int, mean: float) -> float:
-    """Return when the job at a place is served, by connectors that become free then."""
-    steps = min(place - 1, MAX_STEPS)
-    heapify(free)
-    for _ in range(steps):
-        heapreplace(free, free[0] + mean)
-    rounds, rest = divmod(place - 1 - steps, len(free))
-    return sorted(free)[rest] + rounds * mean

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.forecast import Place
+from api.jobs.sessions import Sessions
 from grid.controls import Availability
 from grid.events import Event
 from grid.kinds import Snapshot
@@ -188,6 +190,19 @@ class Substations:
             known = [self._ratings[each] for each in allowed if each in self._ratings]
             largest = max(known, default=inf) if allowed else self._largest_kw
         return reasons.reason_never(allowed, power_kw, self.ids, largest)
+
+    def places(self, allowed: Sequence[str], sessions: Sessions, now: float) -> list[Place]:
+        """Return what a job may go to, for a forecast; ``allowed`` is empty where any will do."""
+        return [
+            Place(
+                int(row.connectors if row.limit is None else min(row.connectors, row.limit)),
+                int(row.outstanding),
+                sessions.at(row.id),
+                sessions.seconds(row.id),
+            )
+            for row in self.rows(now)
+            if row.eligible and (not allowed or row.id in allowed)
+        ]
 
     def reason_to_wait(self, request: Mapping[str, Any], now: float) -> str:
         """Return why a request waits, as far as the snapshot shows; ``request`` has its fields."""

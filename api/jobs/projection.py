@@ -11,18 +11,20 @@ their number is limited by the queues.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from api.forecast import Forecaster
 from api.idempotency import is_keyed
 from api.jobs.job import Assignment, Job, request_of
 from api.jobs.packed import matches, number_of, pack, unpack
 from api.jobs.retired import Retired
 from api.jobs.rows import START, JobQuery, Rows
+from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
 from api.jobs.waiting import WaitingOrder, rank_of
-from api.substations import Substations
+from api.substations import Substations, need_of
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
@@ -31,6 +33,7 @@ MAX_SUBSTATIONS: Final = 10_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
 MAX_ROWS: Final = 1_000  # jobs that are looked at in one go
+FORECAST_SECONDS: Final = 0.5  # for which one forecast serves
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
 
 
@@ -62,6 +65,9 @@ class Projection:
         self._rows = Rows()  # of the jobs in their order; some are gone
         self._order: WaitingOrder | None = None  # made once somebody asks for a place
         self.stats = Stats()
+        self.sessions = Sessions()
+        self._forecasters: dict[tuple[str, ...], Forecaster] = {}  # by what a job may go to
+        self._forecast_at = -inf
         self.by_status: Counter[State] = Counter()
         self.substations = Substations()
 
@@ -82,6 +88,7 @@ class Projection:
             self._rows.describe(job)
         if self._order is not None:
             _place_in_order(self._order, job, status, queued)
+        self.sessions.apply(event, job)
         if kind is not State.ASSIGNED:
             self.stats.apply(kind, (queued, charging, ended), job, now if now < inf else at)
         if event.kind == State.ASSIGNED and job.assigned is not None:
@@ -150,6 +157,20 @@ class Projection:
                 if each.status is State.QUEUED and each.queued is not None:
                     self._order.add(rank_of(each.request, each.queued.at))
         return self._order.place(rank_of(job.request, job.queued.at))
+
+    def forecaster(self, request: Mapping[str, Any], now: float) -> Forecaster:
+        """Return what foretells when jobs begin that may go where this one may.
+
+        A page of a list asks for each of its jobs, so that is worked out anew only now and then.
+        """
+        if not self._forecast_at <= now < self._forecast_at + FORECAST_SECONDS:
+            self._forecast_at = now
+            self._forecasters.clear()
+        allowed = need_of(request).allowed
+        if (known := self._forecasters.get(allowed)) is None:
+            places = self.substations.places(allowed, self.sessions, now)
+            known = self._forecasters[allowed] = Forecaster(places, now)
+        return known
 
     def number_of(self, id: str) -> int:
         """Return the number of a job. Raise ``KeyError`` if the log does not name it."""

@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.forecast import MAX_STEPS, Place, expected_start
+from api.forecast import MAX_STEPS, Forecast, Forecaster, Place
 from api.jobs.job import Job
 from api.jobs.sessions import Session, Sessions
 from grid.events import Event, State
 
 NOW = 1_000.0
+
+
+def expected_start(place: int, substations: list[Place], now: float) -> Forecast | None:
+    """Return the forecast for one job."""
+    return Forecaster(substations, now).start(place)
 
 
 def test_forecast_is_the_end_of_the_first_session_where_substations_say_it() -> None:

@@ -378,3 +378,48 @@ async def test_wait_ends_when_the_client_leaves() -> None:
         asking = await start(bench, "wait=60&until=charging")
         asking.cancel()
         await bench.until(lambda: not bench.log._waiting)  # noqa: SLF001
+
+
+async def test_waiting_job_says_when_it_will_probably_begin_and_how_that_was_estimated() -> None:
+    """By the sessions in progress; in a list as well. A job that does not wait says nothing."""
+    bench = Bench()
+    async with bench.serve():
+        for _ in range(3):
+            await bench.post()
+            bench.at += 0.1
+        full = row("s1", FULL, connectors=1.0, load=1.0)
+        bench.hear(
+            snapshot(full),
+            Event(State.CHARGING, AT - 30, "before", "s1", 1),
+            Event(State.COMPLETED, AT - 10, "before", "s1", 1),
+            assigned("job1", "s1", s1=0),
+            Event(State.CHARGING, AT, "job1", "s1", 1, ends_at=AT + 7),
+        )
+        charging, waiting, last = [
+            (await bench.get(f"/charge/job{number}")).body for number in (1, 2, 3)
+        ]
+        assert (charging["expected_start"], charging["expected_start_basis"]) == (None, None)
+        assert waiting["expected_start"] == "2026-01-01T00:00:07Z"
+        assert last["expected_start"] == "2026-01-01T00:00:27Z"
+        assert waiting["expected_start_basis"] == (
+            "1 of 1 sessions say when they end; others take 20 s on average"
+        )
+        listed = (await bench.get("/charges?status=queued")).body["charges"]
+        assert [each["expected_start"] for each in listed] == [
+            waiting["expected_start"],
+            last["expected_start"],
+        ]
+
+
+async def test_waiting_job_has_no_expected_start_while_the_dispatcher_is_silent() -> None:
+    """Nobody can say."""
+    bench = Bench()
+    async with bench.serve():
+        await bench.post()
+        bench.hear(
+            snapshot(row("s1", FULL), at=AT - STALE_SECONDS - 1),
+            Event(State.CHARGING, AT - 30, "before", "s1", 1),
+            Event(State.COMPLETED, AT - 10, "before", "s1", 1),
+        )
+        found = (await bench.get("/charge/job1")).body
+        assert (found["place"], found["expected_start"]) == (1, None)
