@@ -76,7 +76,7 @@ class Projection:
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
             if at >= self.substations.at and _is_valid(event):
-                self.substations = Substations(event, at)
+                self.substations, self._forecast_at = Substations(event, at), -inf
             return None
         if event.kind not in _APPLIED:
             return None
