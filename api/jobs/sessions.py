@@ -24,13 +24,14 @@ class Sessions:
     def __init__(self) -> None:
         self._sessions: dict[str, dict[str, Session]] = {}  # by substation and job
         self._places: dict[str, str] = {}  # of the jobs that charge
-        self._seconds: dict[str, float] = {}  # that sessions take on average, by substation
+        # that sessions take on average, by substation, and how many there were
+        self._seconds: dict[str, tuple[float, int]] = {}
 
     def apply(self, event: Event, job: Job) -> None:
         """Apply an event that was applied to its job."""
         if event.kind in ENDED:
             session = self._remove(job.id)
-            if session is not None and event.kind == State.COMPLETED:
+            if session is not None and not session.ends_at and event.kind == State.COMPLETED:
                 self._note(event.substation, event.at - session.began)
         elif job.status is not State.CHARGING:
             self._remove(job.id)
@@ -39,14 +40,17 @@ class Sessions:
             self._places[job.id] = event.substation
             at = self._sessions.setdefault(event.substation, {})
             at[job.id] = Session(event.at, event.ends_at)
+            if event.ends_at:  # known at once: of those that end, the short ones are the first
+                self._note(event.substation, event.ends_at - event.at)
 
     def at(self, substation: str) -> Collection[Session]:
         """Return the sessions in progress at a substation."""
         return self._sessions.get(substation, {}).values()
 
     def seconds(self, substation: str) -> float | None:
-        """Return how long sessions take at a substation; None while none has ended."""
-        return self._seconds.get(substation)
+        """Return how long sessions take at a substation; None while nobody knows."""
+        known = self._seconds.get(substation)
+        return None if known is None else known[0]
 
     def _remove(self, job: str) -> Session | None:
         where = self._places.pop(job, None)
@@ -55,5 +59,6 @@ class Sessions:
     def _note(self, substation: str, seconds: float) -> None:
         if seconds < 0:  # a wrong clock
             return
-        known = self._seconds.get(substation, seconds)
-        self._seconds[substation] = known + (seconds - known) / MEAN_OF
+        mean, count = self._seconds.get(substation, (seconds, 0))
+        count = min(count + 1, MEAN_OF)
+        self._seconds[substation] = mean + (seconds - mean) / count, count

@@ -400,9 +400,9 @@ async def test_waiting_job_says_when_it_will_probably_begin_and_how_that_was_est
         ]
         assert (charging["expected_start"], charging["expected_start_basis"]) == (None, None)
         assert waiting["expected_start"] == "2026-01-01T00:00:07Z"
-        assert last["expected_start"] == "2026-01-01T00:00:27Z"
+        assert last["expected_start"] == "2026-01-01T00:00:20.500000Z"
         assert waiting["expected_start_basis"] == (
-            "1 of 1 sessions say when they end; others take 20 s on average"
+            "1 of 1 sessions say when they end; others take 13.5 s on average"
         )
         listed = (await bench.get("/charges?status=queued")).body["charges"]
         assert [each["expected_start"] for each in listed] == [
