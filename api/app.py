@@ -26,10 +26,12 @@ from api.middleware import (
     SecurityHeaders,
     UnexpectedErrors,
 )
+from api.parked import ParkedJobs
 from api.queue_watch import QueueWatch
 from api.routes import cancel, jobs, stats, substations
+from api.routes import parked as parked_routes
 from api.routes.charge import ChargeRoutes
-from api.routes.dependencies import check_json
+from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
 from grid import provenance, telemetry, topology
 from grid.amqp import Declarer, Publisher, StreamReader
@@ -38,6 +40,7 @@ from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
+from grid.parked.queue import ParkedQueue
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance
@@ -117,6 +120,7 @@ def build(
         registry,
         controls=controls,
         canceller=Canceller(log, setter, settings.confirm_timeout, clock),
+        parked=ParkedJobs(lambda: ParkedQueue(urls, lambda *_: None, clock, provenance.API)),
         authenticator=authenticator,
         clock=clock,
         now=monotonic,
@@ -138,6 +142,7 @@ def create(
     *,
     controls: ControlLog,
     canceller: Canceller,
+    parked: ParkedJobs,
     authenticator: Authenticator,
     clock: Callable[[], float],
     now: Callable[[], float],
@@ -179,12 +184,18 @@ def create(
     app.include_router(cancel.router(canceller, projection, clock))
     app.include_router(stats.router(log, projection, clock))
     app.include_router(substations.router(log, projection, clock))
+    operator_key = operator(has_keys=authenticator.has_keys)
+    app.include_router(
+        parked_routes.router(parked, operator_key),
+        responses=openapi.WITH_BODY,
+        dependencies=json_body,
+    )
     app.include_router(
         substations.control_router(
             controls,
             projection.known_substations,
             control_timeout,
-            has_keys=authenticator.has_keys,
+            operator_key,
         ),
         responses=openapi.WITH_BODY,
         dependencies=json_body,

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Path, Security
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.answers import moment
-from api.auth import ApiKey, Scope
+from api.auth import ApiKey
 from api.errors import UnknownSubstation
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
-from api.middleware import auth_result
-from api.openapi import INVALID, SECURITY_SCHEME, UNAVAILABLE, problem
+from api.openapi import INVALID, UNAVAILABLE, problem
+from api.routes.dependencies import BEARER, OPERATOR_ERRORS, OperatorKey
 from api.schemas import WHOLE, Strict
 from api.substations import STALE_SECONDS, Substation
 from grid.control_log import Change, ControlLog
@@ -30,23 +28,7 @@ logger = logging.getLogger(__name__)
 
 TAG: Final = "substations"
 
-NO_KEYS: Final = (
-    "no key is configured: `python -m api.new_key NAME operator` makes one; its line goes into the "
-    "file of OPERATOR_KEYS_FILE, or of API_KEYS_FILE, which makes keys required for all requests"
-)
-NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
-
-# for the OpenAPI document: the key is checked once, by the middleware
-_BEARER: Final = HTTPBearer(
-    scheme_name=SECURITY_SCHEME,
-    description="A key of API_KEYS, API_KEYS_FILE or OPERATOR_KEYS_FILE.",
-    auto_error=False,
-)
-_ERRORS: Final = {
-    **problem(401, "The key is missing, or not known."),
-    **problem(403, "The key does not have the scope operator."),
-    **problem(404, "There is no such substation."),
-}
+_ERRORS: Final = {**OPERATOR_ERRORS, **problem(404, "There is no such substation.")}
 
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
@@ -136,7 +118,7 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
 
 
 def control_router(
-    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, has_keys: bool
+    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, operator_key: OperatorKey
 ) -> APIRouter:
     """Return the routes that need an operator's key.
 
@@ -144,18 +126,9 @@ def control_router(
         controls: what operators have set.
         known: returns the ids of the substations, empty while they are not known.
         timeout: how many seconds RabbitMQ may take to confirm a change.
-        has_keys: whether any key is configured.
+        operator_key: checks the key.
     """
-    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(_BEARER)])
-
-    async def operator(request: Request) -> ApiKey:
-        keys = auth_result(request.scope).keys
-        if not keys:
-            detail = NO_KEY if has_keys else NO_KEYS
-            raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
-        return _with_scope(keys, Scope.OPERATOR)
-
-    operator_key = Depends(operator)  # an annotation would not see a name of this function
+    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(BEARER)])
 
     @routes.put(
         "/substations/{id}",
@@ -193,13 +166,3 @@ def control_router(
         return ControlOut(id=id, state=now.state, limit=now.limit)
 
     return routes
-
-
-def _with_scope(keys: Sequence[ApiKey], scope: Scope) -> ApiKey:
-    """Return the entry of a key that has a scope. Raise ``HTTPException`` (403) if none has."""
-    for key in keys:
-        if key.scope is scope:
-            return key
-    raise HTTPException(
-        HTTPStatus.FORBIDDEN, f'the key "{keys[0].name}" does not have the scope {scope}'
-    )

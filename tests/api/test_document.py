@@ -273,6 +273,8 @@ def test_every_operation_has_a_chosen_name_and_says_which_key_it_needs() -> None
         "GET /charges": "listCharges",
         "GET /charges.csv": "exportCharges",
         "GET /stats": "getStats",
+        "POST /parked/replay": "replayParked",
+        "POST /parked/discard": "discardParked",
         "GET /substations": "listSubstations",
         "PUT /substations/{id}": "replaceSubstationControls",
         "PATCH /substations/{id}": "changeSubstationControls",

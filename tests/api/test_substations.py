@@ -268,7 +268,12 @@ async def test_document_declares_the_keys_that_are_required() -> None:
         for method, operation in methods.items()
         if operation["security"] == [{"key": []}]
     }
-    assert secured == {"PUT /substations/{id}", "PATCH /substations/{id}"}
+    assert secured == {
+        "PUT /substations/{id}",
+        "PATCH /substations/{id}",
+        "POST /parked/replay",
+        "POST /parked/discard",
+    }
     answers = document["paths"]["/substations/{id}"]["put"]["responses"]
     assert answers.keys() == {
         *("200", "400", "401", "403", "404", "413", "415", "422", "429", "503")
