@@ -26,10 +26,12 @@ from api.middleware import (
     SecurityHeaders,
     UnexpectedErrors,
 )
+from api.parked import ParkedJobs
 from api.queue_watch import QueueWatch
-from api.routes import cancel, jobs, substations
+from api.routes import cancel, jobs, stats, substations
+from api.routes import parked as parked_routes
 from api.routes.charge import ChargeRoutes
-from api.routes.dependencies import check_json
+from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
 from grid import provenance, telemetry, topology
 from grid.amqp import Declarer, Publisher, StreamReader
@@ -38,6 +40,7 @@ from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
+from grid.parked.queue import ParkedQueue
 from grid.runtime import background
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance
@@ -67,7 +70,7 @@ def build(
         settings.confirm_timeout,
         clock=clock,
         new_id=new_id,
-        known=projection.known_substations,
+        substations=lambda: projection.substations,
     )
     # a link of its own: requests are accepted also at a broker that has no stream of controls yet
     setter = Publisher("api-controls-out", urls, watch)
@@ -85,6 +88,10 @@ def build(
         behind = [] if log.caught_up.is_set() else [STILL_READING]
         blocked = ["RabbitMQ blocks publishers"] if publisher.blocked else []
         return links_down([publisher, reader]) + queues.problems() + blocked + behind
+
+    def degraded() -> list[str]:
+        """Return that substations cannot be drained or limited, if that is so."""
+        return links_down([setter, controls_reader])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -113,12 +120,15 @@ def build(
         registry,
         controls=controls,
         canceller=Canceller(log, setter, settings.confirm_timeout, clock),
+        parked=ParkedJobs(lambda: ParkedQueue(urls, lambda *_: None, clock, provenance.API)),
         authenticator=authenticator,
+        clock=clock,
         now=monotonic,
         chance=chance,
         decision_wait=settings.decision_wait,
         control_timeout=settings.confirm_timeout,
         not_ready=not_ready,
+        degraded=degraded,
         lifespan=lifespan,
     )
 
@@ -132,27 +142,33 @@ def create(
     *,
     controls: ControlLog,
     canceller: Canceller,
+    parked: ParkedJobs,
     authenticator: Authenticator,
+    clock: Callable[[], float],
     now: Callable[[], float],
     chance: Chance,
     decision_wait: float,
     control_timeout: float,
     not_ready: telemetry.Problems,
+    degraded: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """Return the app of these parts.
 
     Args:
+        clock: returns Unix seconds.
         now: returns the seconds of a steady clock, for the rate limit.
         chance: returns random bits, for new spans and the ids of errors.
         decision_wait: how many seconds the answer to a request waits for the decision.
         control_timeout: how many seconds RabbitMQ may take to confirm an operator's change.
         not_ready: returns what keeps the api from being ready.
+        degraded: returns what it cannot do though it is ready, besides what the event log shows.
     """
     app = FastAPI(
         title="Smart grid dispatcher",
         description="Sends charge requests to the least-loaded substation.",
         version="1",
+        servers=[{"url": "/", "description": "The api that serves this document."}],
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
@@ -160,29 +176,48 @@ def create(
         telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
-    charge_routes = ChargeRoutes(intake, log, decision_wait, chance)
+    charge_routes = ChargeRoutes(intake, log, projection, decision_wait, clock=clock, chance=chance)
     app.router.routes += charge_routes.routes(
-        tags=["charging"], responses=openapi.WITH_BODY, dependencies=json_body
+        openapi.WITH_BODY, tags=["charging"], dependencies=json_body
     )
-    app.include_router(jobs.router(log, projection))
-    app.include_router(cancel.router(canceller))
-    app.include_router(substations.router(log, projection))
+    app.include_router(jobs.router(log, projection, clock))
+    app.include_router(cancel.router(canceller, projection, clock))
+    app.include_router(stats.router(log, projection, clock))
+    app.include_router(substations.router(log, projection, clock))
+    operator_key = operator(has_keys=authenticator.has_keys)
+    app.include_router(
+        parked_routes.router(parked, operator_key),
+        responses=openapi.WITH_BODY,
+        dependencies=json_body,
+    )
     app.include_router(
         substations.control_router(
             controls,
             projection.known_substations,
             control_timeout,
-            has_keys=authenticator.has_keys,
+            operator_key,
         ),
         responses=openapi.WITH_BODY,
         dependencies=json_body,
     )
-    app.include_router(telemetry.router(registry, not_ready))
+    app.include_router(
+        telemetry.router(registry, not_ready, lambda: degraded() + silence(projection, clock()))
+    )
+    app.include_router(docs.router())
     _add_middleware(app, metrics, registry, authenticator=authenticator, now=now, chance=chance)
-    docs.install(app)
     problems.install(app)
     openapi.install(app, key_required=authenticator.key_required)
     return app
+
+
+def silence(projection: Projection, now: float) -> list[str]:
+    """Return that requests are accepted and not charged, if the event log shows it."""
+    found = projection.substations
+    if (problem := found.silence(now)) is not None:
+        return [f"{problem}: requests are accepted and wait"]
+    if not any(each.eligible for each in found.rows(now)):
+        return ["no substation is eligible: requests are accepted and wait; see /substations"]
+    return []
 
 
 def _add_middleware(

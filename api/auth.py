@@ -22,6 +22,9 @@ from grid.errors import ConfigurationError
 from grid.quoting import shown
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
+# the documentation is the same for everybody, and a browser has no key to ask for it with
+DOCS_PATHS: Final = frozenset({"/docs", "/openapi.json"})
+DOCS_BELOW: Final = "/docs/"
 HEADERS_READ: Final = ("authorization", "host", "origin", "sec-fetch-site")
 
 # --- API keys
@@ -257,7 +260,7 @@ class Authenticator:
 
         ``headers`` holds at least those of ``HEADERS_READ`` that were sent, names in lower case.
         """
-        if path in OPEN_PATHS:
+        if path in OPEN_PATHS or path in DOCS_PATHS or path.startswith(DOCS_BELOW):
             return _ANONYMOUS
         secret = _bearer_token(headers)
         if secret is not None and self._keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from api.errors import AlreadyEnded, NotFound
+from api.errors import AlreadyEnded, UnknownJob
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from grid import cancellation_log
@@ -38,7 +38,7 @@ class Canceller:
         """Cancel a job, and return it; it may not have ended yet after ``END_SECONDS``.
 
         Raises:
-            NotFound: There is no such job.
+            UnknownJob: There is no such job.
             NotCaughtUp: It is not known yet whether there is.
             AlreadyEnded: It has ended otherwise.
             BrokerUnavailable: RabbitMQ has not confirmed the cancellation in time.
@@ -46,7 +46,7 @@ class Canceller:
         job = self._log.job(id)
         if job is None:
             self._log.check_caught_up()
-            raise NotFound(f"there is no job {id} in the event log")
+            raise UnknownJob(f"there is no job {id} in the event log")
         if not _has_ended(job):
             written = Cancellation(id, self._clock())
             await cancellation_log.write(self._publisher, written, self._timeout)

@@ -1,90 +1,111 @@
-"""``/docs``: the OpenAPI document as one page to read, with nothing loaded from elsewhere."""
+"""``/docs``: the OpenAPI document in Swagger UI, and a page for each type of problem.
+
+The viewer's files are in ``api/viewer``: nothing is loaded from elsewhere. They are the same for
+everybody, and need no key: a browser has none to send before the page is there.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
+from functools import cache
 from html import escape
-from typing import Any, Final
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
 
-from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import HTMLResponse, Response
 
+from api import problem_types
 from api.middleware import ALLOW_NOTHING
+from api.problem_types import ProblemType
 
-POLICY: Final = f"{ALLOW_NOTHING}; style-src 'unsafe-inline'"  # the page's own style, and no script
-_STYLE: Final = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h2{font-family:ui-monospace,monospace;font-size:1.1rem;border-top:1px solid #ccc;padding-top:1rem}
-h2 b{background:#0b5;color:#fff;border-radius:4px;padding:.1rem .5rem;margin-right:.5rem}
-table{border-collapse:collapse;width:100%}td{padding:.15rem .6rem .15rem 0;vertical-align:top}
-td:first-child{font-family:ui-monospace,monospace;white-space:nowrap;width:16rem}
-pre{background:#f4f4f4;padding:1rem;overflow:auto;font-size:.85rem}
-@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#242424}}
+FOLDER: Final = Path(__file__).parent / "viewer"
+KINDS: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "start.js": "text/javascript",
+}
+# Swagger UI sets styles of elements, and has its pictures in its style sheet
+VIEWER_POLICY: Final = (
+    f"{ALLOW_NOTHING}; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'"
+)
+TEXT_POLICY: Final = f"{ALLOW_NOTHING}; style-src 'unsafe-inline'"  # the page's own style
+_CACHED: Final = {"Cache-Control": "max-age=3600"}
+_VIEWER: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Smart grid dispatcher: the api</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<div id="viewer"></div>
+<noscript>
+This page needs JavaScript. The same for programs: <a href="/openapi.json">/openapi.json</a>
+</noscript>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</html>
 """
+_STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:45rem;margin:2rem auto;padding:0 1rem}"
+    "code{font-family:ui-monospace,monospace}td{padding:.2rem .8rem .2rem 0;vertical-align:top}"
+    ":root{color-scheme:light dark}"
+)
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page of an app whose document is at ``/openapi.json``."""
+def router() -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(include_in_schema=False)
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()), headers={"Content-Security-Policy": POLICY})
+    @routes.get("/docs")
+    async def docs() -> Response:
+        return HTMLResponse(_VIEWER, headers={"Content-Security-Policy": VIEWER_POLICY})
+
+    @routes.get(problem_types.PATH)
+    async def problems() -> Response:
+        return _text(_list(problem_types.TYPES.values()))
+
+    @routes.get(problem_types.PATH + "/{code}")
+    async def problem(code: str) -> Response:
+        if (kind := problem_types.TYPES.get(code)) is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return _text(_page(kind))
+
+    @routes.get("/docs/{name}")
+    async def file(name: str) -> Response:
+        if name not in KINDS:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return Response(_content(name), media_type=KINDS[name], headers=_CACHED)
+
+    return routes
 
 
-def page(document: Mapping[str, Any]) -> str:
-    """Return the page of an OpenAPI document."""
-    info = document["info"]
-    parts = "".join(_operations(document))
-    shapes = "".join(_shapes(document.get("components", {}).get("schemas", {})))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
-        f"</title><style>{_STYLE}</style><h1>{escape(info['title'])}</h1>"
-        f"<p>{escape(info['description'])} The same for programs: "
-        f'<a href="/openapi.json">/openapi.json</a>.</p>{parts}<h1>Shapes</h1>{shapes}</html>'
+@cache
+def _content(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()
+
+
+def _text(body: str) -> Response:
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Problems of the api</title>'
+        f"<style>{_STYLE}</style>{body}</html>"
     )
+    return HTMLResponse(page, headers={"Content-Security-Policy": TEXT_POLICY})
 
 
-def _operations(document: Mapping[str, Any]) -> Iterator[str]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            rows = "".join(_row(*row) for row in [*_inputs(operation), *_answers(operation)])
-            text = escape(operation.get("description") or operation.get("summary") or "")
-            yield f"<h2><b>{method.upper()}</b>{escape(path)}</h2><p>{text}</p>"
-            yield f"<table>{rows}</table>"
+def _list(kinds: Iterable[ProblemType]) -> str:
+    rows = "".join(
+        f'<tr><td>{each.status.value}<td><a href="{each.uri}"><code>{each.code}</code></a>'
+        f"<td>{escape(each.meaning)}</tr>"
+        for each in kinds
+    )
+    return f"<h1>Problems that the api answers</h1><table>{rows}</table>"
 
 
-def _inputs(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for each in operation.get("parameters", ()):
-        need = "" if each.get("required") else "optional. "
-        yield f"{each['in']} {each['name']}", need + each.get("description", "")
-    for content in operation.get("requestBody", {}).get("content", {}).values():
-        yield "body", " or ".join(_named(content["schema"]))
-
-
-def _answers(operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for status, answer in operation["responses"].items():
-        shapes = [
-            name
-            for content in answer.get("content", {}).values()
-            for name in _named(content.get("schema", {}))
-        ]
-        yield status, ": ".join([answer["description"], *shapes])
-
-
-def _named(schema: Mapping[str, Any]) -> list[str]:
-    """Return the names of the schemas that a schema refers to."""
-    if "$ref" in schema:
-        return [schema["$ref"].rpartition("/")[2]]
-    if "items" in schema:
-        return [f"a list of {name}" for name in _named(schema["items"])]
-    return [name for each in schema.get("anyOf", ()) for name in _named(each)]
-
-
-def _shapes(schemas: Mapping[str, Any]) -> Iterator[str]:
-    for name, schema in schemas.items():
-        yield f"<h2>{escape(name)}</h2><pre>{escape(json.dumps(schema, indent=1))}</pre>"
-
-
-def _row(name: str, text: str) -> str:
-    return f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>"
+def _page(kind: ProblemType) -> str:
+    return (
+        f"<h1><code>{kind.code}</code></h1><p>{kind.status.value} {kind.status.phrase}</p>"
+        f"<p>{escape(kind.meaning)}</p><h2>What to do</h2><p>{escape(kind.remedy)}</p>"
+        f'<p><a href="{problem_types.PATH}">All problems</a>, <a href="/docs">the api</a></p>'
+    )

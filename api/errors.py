@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grid.errors import BrokerUnavailable, GridError
+from grid.errors import BrokerUnavailable, GridError, InvalidField
 
 
 class NotCaughtUp(GridError):
@@ -13,12 +13,32 @@ class NotFound(GridError):
     """There is no such job or substation."""
 
 
+class UnknownJob(NotFound):
+    """There is no such job."""
+
+
+class UnknownSubstation(NotFound):
+    """There is no such substation."""
+
+
 class AlreadyEnded(GridError):
     """A job cannot be cancelled: it has ended otherwise."""
 
 
 class NotJson(GridError):
     """A body is not declared as JSON."""
+
+
+class MalformedJson(InvalidField):
+    """A body is declared as JSON, and is not."""
+
+
+class ImpossibleRequest(InvalidField):
+    """A request that no substation can ever take."""
+
+
+class KeyReused(InvalidField):
+    """An Idempotency-Key that was used for another request before."""
 
 
 class PartlyAccepted(BrokerUnavailable):

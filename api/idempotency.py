@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from grid.errors import InvalidField
+from api.errors import KeyReused
 from grid.messages import ChargeRequest
 
 HEADER: Final = "Idempotency-Key"
@@ -37,13 +37,13 @@ def is_keyed(id: str) -> bool:
 def check_same(request: ChargeRequest, before: Mapping[str, Any], where: str = "") -> None:
     """Check that a request asks for the same as ``before``, if that is on record.
 
-    Raise ``InvalidField`` if the key was used for another request.
+    Raise ``KeyReused`` if the key was used for another request.
     """
     now = {name: value for name, value in request.fields().items() if name not in _ITS_OWN}
     then = {name: value for name, value in before.items() if name not in _ITS_OWN}
     if before and _plain(now) != _plain(then):
         problem = "was used for another request before: a new request needs a new key"
-        raise InvalidField(f"{where}{HEADER}", problem)
+        raise KeyReused(f"{where}{HEADER}", problem)
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
-from api.errors import PartlyAccepted
+from api.errors import ImpossibleRequest, PartlyAccepted
 from api.idempotency import check_same
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from api.schemas import ChargeIn
+from api.substations import Substations
 from grid import kinds, topology
 from grid.amqp import Outcome, Publisher
 from grid.errors import BrokerUnavailable, InvalidField
 from grid.logs import tell
-from grid.messages import ChargeRequest, shown
+from grid.messages import DEFAULT_POWER_KW, ChargeRequest, shown
 from grid.trace import Trace
+from scheduling.reasons import NO_SUCH_SUBSTATION
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +88,7 @@ class _Pending:
 class Intake:
     """A publisher of requests, which records each in the event log once RabbitMQ has it.
 
-    ``clock`` returns Unix seconds, ``new_id`` a new job id, ``known`` the ids of the substations,
-    empty while they are not known.
+    ``clock`` returns Unix seconds, ``new_id`` a new job id, ``substations`` what is known of them.
     """
 
     def __init__(
@@ -98,14 +99,14 @@ class Intake:
         *,
         clock: Callable[[], float],
         new_id: Callable[[], str],
-        known: Callable[[], Set[str]],
+        substations: Callable[[], Substations],
     ) -> None:
         self._publisher = publisher
         self._log = log
         self._confirm_timeout = confirm_timeout
         self._clock = clock
         self._new_id = new_id
-        self._known = known
+        self._substations = substations
         self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
 
@@ -221,10 +222,15 @@ class Intake:
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
             raise InvalidField(f"{where}departure_time", problem)
-        named, known = charge_in.eligible_substations, self._known()
-        if named and known and known.isdisjoint(named):
-            problem = f"there is no such substation, got {shown(named)}"
-            raise InvalidField(f"{where}eligible_substations", problem)
+        allowed = charge_in.eligible_substations or ()
+        power_kw = charge_in.requested_power_kw or DEFAULT_POWER_KW
+        never = self._substations().reason_never(allowed, power_kw, now)
+        if never is None:
+            return
+        if never[0] == NO_SUCH_SUBSTATION:
+            problem = f"there is no such substation, got {shown(allowed)}"
+            raise ImpossibleRequest(f"{where}eligible_substations", problem)
+        raise ImpossibleRequest(f"{where}requested_power_kw", never[1])
 
     def _check_broker(self) -> None:
         if not self._publisher.connected:

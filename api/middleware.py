@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import problem_types as types
 from api import problems
 from api.auth import HEADERS_READ, Authenticator, AuthResult, Outcome
 from api.metrics import Metrics
@@ -138,7 +139,7 @@ class RepeatedHeaders:
             repeated = {name for name, count in Counter(names).items() if count > 1}
             if wrong := sorted(SINGLE[name] for name in repeated & SINGLE.keys()):
                 detail = f"send the header {' and '.join(wrong)} once: it has one value"
-                await problems.respond(HTTPStatus.BAD_REQUEST, detail)(scope, receive, send)
+                await problems.respond(types.REPEATED_HEADER, detail)(scope, receive, send)
                 return
             scope["headers"] = _joined(lines, repeated)
         await self._app(scope, receive, send)
@@ -210,16 +211,17 @@ def auth_result(scope: Scope) -> AuthResult:
 
 def _rejection(result: AuthResult) -> Response:
     if result.outcome is Outcome.CROSS_ORIGIN:
-        return problems.respond(HTTPStatus.FORBIDDEN, result.reason)
+        return problems.respond(types.CROSS_ORIGIN, result.reason)
     if result.outcome is Outcome.RATE_LIMITED:
         seconds = ceil(result.retry_after)
         return problems.respond(
-            HTTPStatus.TOO_MANY_REQUESTS,
+            types.RATE_LIMITED,
             f'too many requests with the key "{result.key_name}": try again after {seconds} s',
             {"Retry-After": str(seconds)},
         )
-    detail = NO_KEY if result.outcome is Outcome.NO_KEY else UNKNOWN_KEY
-    return problems.respond(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+    has_none = result.outcome is Outcome.NO_KEY
+    kind, detail = (types.KEY_REQUIRED, NO_KEY) if has_none else (types.UNKNOWN_KEY, UNKNOWN_KEY)
+    return problems.respond(kind, detail, {"WWW-Authenticate": "Bearer"})
 
 
 class UnexpectedErrors:
@@ -250,7 +252,7 @@ class UnexpectedErrors:
             path = shown(scope["path"])  # it may contain a line break
             log.error("%s %s failed: %s", scope["method"], path, name, exc_info=error)
             detail = f"The server failed; its log says how, under {name}."
-            await problems.respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
+            await problems.respond(types.INTERNAL_ERROR, detail)(scope, receive, send)
 
 
 # The limit counts a body as it arrives, not as its header claims.

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.errors import AlreadyEnded, NotCaughtUp, NotFound, NotJson
+from api import problem_types as types
+from api.errors import (
+    AlreadyEnded,
+    ImpossibleRequest,
+    KeyReused,
+    MalformedJson,
+    NotCaughtUp,
+    NotJson,
+    PartlyAccepted,
+    UnknownJob,
+    UnknownSubstation,
+)
+from api.problem_types import ProblemType
 from grid.errors import BrokerUnavailable, InvalidField
 from grid.messages import shown
 
@@ -26,78 +38,123 @@ MAX_VALUE: Final = 80  # characters of an invalid value that an answer repeats
 MAX_FIELD_NAME: Final = 200  # characters of a field's name: it may be the client's own
 
 
+class FieldProblem(BaseModel):
+    """What is wrong with one field, parameter or header."""
+
+    field: str
+    problem: str
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457): what was wrong, and what to do."""
 
-    type: str = "about:blank"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": types.INVALID_FIELD.uri,
+                "code": types.INVALID_FIELD.code,
+                "title": types.INVALID_FIELD.status.phrase,
+                "status": types.INVALID_FIELD.status,
+                "detail": "priority: Input should be less than or equal to 9, got 10",
+                "errors": [
+                    {
+                        "field": "priority",
+                        "problem": "Input should be less than or equal to 9, got 10",
+                    }
+                ],
+            }
+        }
+    )
+
+    type: str = Field(description="The address of a page about this type of problem.")
+    code: str = Field(description="The type of problem, for programs: the page's last part.")
     title: str
     status: int
     detail: str
-    errors: list[dict[str, str]] | None = None
-    accepted: list[str] | None = None
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="What is wrong, field by field."
+    )
+    accepted: list[str] | None = Field(
+        default=None, description="Of a list: the ids of the requests that were accepted."
+    )
 
 
 def respond(
-    status: HTTPStatus,
+    kind: ProblemType,
     detail: str,
     headers: Mapping[str, str] | None = None,
     *,
-    errors: list[dict[str, str]] | None = None,
+    errors: Sequence[tuple[str, str]] = (),
     accepted: list[str] | None = None,
 ) -> JSONResponse:
-    """Return the answer for one problem."""
+    """Return the answer for one problem; ``errors`` are fields, and what is wrong with each."""
     problem = Problem(
-        title=status.phrase, status=status, detail=detail, errors=errors, accepted=accepted
+        type=kind.uri,
+        code=kind.code,
+        title=kind.status.phrase,
+        status=kind.status,
+        detail=detail,
+        errors=[FieldProblem(field=field, problem=text) for field, text in errors] or None,
+        accepted=accepted,
     )
     return JSONResponse(
-        problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE
+        problem.model_dump(exclude_none=True), kind.status, headers, media_type=MEDIA_TYPE
     )
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of an app with a problem document."""
-    for kind, answer in _ANSWERS.items():
-        app.exception_handler(kind)(answer)
+    for error, answer in _ANSWERS.items():
+        app.exception_handler(error)(answer)
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     found = error.errors()
-    errors = [{"field": _field(each), "problem": _problem(each)} for each in found[:MAX_ERRORS]]
+    errors = [(_field(each), _problem(each)) for each in found[:MAX_ERRORS]]
     more = f"; and {len(found) - MAX_ERRORS} more" if len(found) > MAX_ERRORS else ""
-    detail = "; ".join(f"{each['field']}: {each['problem']}" for each in errors) + more
-    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+    detail = "; ".join(f"{field}: {text}" for field, text in errors) + more
+    is_json = all(each["type"] != "json_invalid" for each in found)
+    kind = types.INVALID_FIELD if is_json else types.MALFORMED_JSON
+    return respond(kind, detail, errors=errors)
 
 
 async def _invalid_field(_: Request, error: InvalidField) -> JSONResponse:
-    errors = [{"field": error.field, "problem": error.problem}]
-    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=errors)
+    kind = _INVALID_FIELDS.get(type(error), types.INVALID_FIELD)
+    return respond(kind, str(error), errors=[(error.field, error.problem)])
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:
     return respond(
-        HTTPStatus.SERVICE_UNAVAILABLE,
+        _UNAVAILABLE.get(type(error), types.UNAVAILABLE),
         f"{error}. Try again after {RETRY_AFTER_SECONDS} s.",
         {"Retry-After": str(RETRY_AFTER_SECONDS)},
-        accepted=getattr(error, "accepted", None),
+        accepted=error.accepted if isinstance(error, PartlyAccepted) else None,
     )
 
 
-async def _not_found(_: Request, error: Exception) -> JSONResponse:
-    return respond(HTTPStatus.NOT_FOUND, str(error))
+async def _unknown_job(_: Request, error: Exception) -> JSONResponse:
+    return respond(types.UNKNOWN_JOB, str(error))
+
+
+async def _unknown_substation(_: Request, error: Exception) -> JSONResponse:
+    return respond(types.UNKNOWN_SUBSTATION, str(error))
 
 
 async def _already_ended(_: Request, error: Exception) -> JSONResponse:
-    return respond(HTTPStatus.CONFLICT, str(error))
+    return respond(types.ALREADY_ENDED, str(error))
 
 
 async def _not_json(_: Request, error: Exception) -> JSONResponse:
-    return respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error))
+    return respond(types.NOT_JSON, str(error))
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
     method, path = request.method, request.url.path
     if isinstance(error.__cause__, ValueError | RecursionError):  # reading the body
-        return await _invalid_field(request, InvalidField("body", f"not JSON: {error.__cause__}"))
+        return await _invalid_field(request, MalformedJson("body", f"not JSON: {error.__cause__}"))
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is None:  # raised by a library; none is known to
+        raise error
     detail = {
         HTTPStatus.NOT_FOUND: f"there is nothing at {shown(path)}; /docs lists the routes",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{shown(path)} does not support the method {shown(method)}",
@@ -105,7 +162,7 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
-    return respond(HTTPStatus(error.status_code), detail, headers)
+    return respond(kind, detail, headers)
 
 
 def _methods(request: Request) -> set[str]:
@@ -134,7 +191,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return "there is no such field"
+        return f"there is no such {'parameter' if error['loc'][0] == 'query' else 'field'}"
     if kind == "model_attributes_type":
         return f"must be a JSON object, got {_json(value)}"
     return f"{error['msg'].removeprefix('Value error, ')}, got {_json(value)}"
@@ -149,12 +206,34 @@ def _json(value: object) -> str:
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
 
 
+_INVALID_FIELDS: Final[Mapping[type[InvalidField], ProblemType]] = {
+    ImpossibleRequest: types.IMPOSSIBLE_REQUEST,
+    KeyReused: types.KEY_REUSED,
+    MalformedJson: types.MALFORMED_JSON,
+}
+_UNAVAILABLE: Final[Mapping[type[Exception], ProblemType]] = {
+    NotCaughtUp: types.NOT_CAUGHT_UP,
+    PartlyAccepted: types.PARTLY_ACCEPTED,
+}
+_BY_STATUS: Final[Mapping[int, ProblemType]] = {
+    each.status: each
+    for each in (
+        types.MALFORMED_REQUEST,
+        types.KEY_REQUIRED,
+        types.SCOPE_REQUIRED,
+        types.UNKNOWN_PATH,
+        types.METHOD_NOT_ALLOWED,
+        types.BODY_TOO_LARGE,
+        types.NOT_JSON,
+    )
+}
 _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResponse]]]] = {
     RequestValidationError: _invalid,
     InvalidField: _invalid_field,
     BrokerUnavailable: _unavailable,
     NotCaughtUp: _unavailable,
-    NotFound: _not_found,
+    UnknownJob: _unknown_job,
+    UnknownSubstation: _unknown_substation,
     AlreadyEnded: _already_ended,
     NotJson: _not_json,
     HTTPException: _http,

@@ -1,33 +1,30 @@
-"""The models of requests and answers, which the OpenAPI document shows."""
+"""The models of what a client sends: bodies and queries, which the OpenAPI document shows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
-from grid import kinds, messages
-from grid.controls import Availability
-from grid.events import MAX_FIGURE, Event, State, is_time
-from grid.kinds import Snapshot
+from api.jobs.rows import JobQuery
+from grid import messages
+from grid.events import State
 from grid.messages import ChargeRequest
 
 MAX_LIST: Final = 1000
+MAX_WAIT: Final = 60  # seconds: proxies end a connection that is silent for longer
 MAX_FIELDS: Final = 256  # of an object that is sent
 # `format: date-time` also checks days and months; a leap second has no Unix time of its own
 MOMENT_PATTERN: Final = (
@@ -36,6 +33,10 @@ MOMENT_PATTERN: Final = (
 )
 _MOMENT: Final = re.compile(MOMENT_PATTERN)
 _DIGITS: Final = re.compile(r"[0-9]+")
+# a text, not a list: generators of clients write lists in several ways
+STATUS_PATTERN: Final = "^({0})(,({0}))*$".format("|".join(State))
+_STATUSES: Final = re.compile(STATUS_PATTERN)
+_VEHICLE: Final = re.compile(messages.VEHICLE_PATTERN)
 
 
 def _with_offset(value: object) -> object:
@@ -79,6 +80,16 @@ SubstationId = Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)]
 SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=messages.MAX_ELIGIBLE)]
 
 
+EXAMPLE: Final[JsonDict] = {
+    "vehicle_id": "bus 12",
+    "requested_energy_kwh": 80,
+    "requested_power_kw": 22,
+    "departure_time": "2030-05-01T08:00:00+02:00",
+    "priority": 5,
+    "eligible_substations": ["substation1", "substation2"],
+}
+
+
 class Strict(BaseModel):
     """The base of what a client sends; too many fields are rejected at once, not one by one.
 
@@ -99,6 +110,8 @@ class Strict(BaseModel):
 
 class ChargeIn(Strict):
     """A charge request. Every field is optional."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
     vehicle_id: VehicleId | None = Field(
         default=None,
@@ -132,60 +145,26 @@ class ChargeIn(Strict):
         )
 
 
-class Details(BaseModel):
-    """Where a request was sent, and the loads the dispatcher saw when it decided."""
-
-    routed_to: str | None
-    loads: dict[str, float] = Field(
-        description="Sessions in progress and in flight, by substation, before this request."
-    )
-    reason: str | None
+def _statuses(value: object) -> object:
+    """Reject a list of states with any other word in it."""
+    if isinstance(value, str) and not _STATUSES.fullmatch(value):
+        raise ValueError(f"must be one or several of {', '.join(State)}, separated by commas")
+    return value
 
 
-class Accepted(BaseModel):
-    """A request that RabbitMQ has confirmed; it will not be lost."""
-
-    id: str
-    status: State
-    details: Details
-
-
-class AcceptedList(BaseModel):
-    """The accepted requests of a list, in its order."""
-
-    jobs: list[Accepted]
+def _vehicle(value: str) -> str:
+    """Reject a vehicle that no request can have."""
+    if not _VEHICLE.fullmatch(value):
+        raise ValueError("must be printable characters; the only space allowed is U+0020")
+    return value
 
 
-class ListedCharge(BaseModel):
-    """A job: its state, the times at which it entered each state, and its substation."""
-
-    id: str
-    status: State
-    substation: str | None
-    attempt: int
-    times: dict[State, datetime]
-    duplicates: int = Field(
-        description="How often it was completed again: at most "
-        f"{MAX_FURTHER_COMPLETIONS} are counted."
-    )
-    request: Mapping[str, Any]
-    reason: str | None
-    energy_kwh: float | None = Field(
-        description="What its session has delivered, once it has ended."
-    )
-
-
-class Charge(ListedCharge):
-    """A job in full: with the decision that sent it to its substation."""
-
-    decision: Mapping[str, Any] | None
-
-
-class ChargeList(BaseModel):
-    """A page of jobs, the oldest first; ``next`` is the ``after`` of the next page, if any."""
-
-    charges: list[ListedCharge]
-    next: str | None
+Statuses = Annotated[
+    str,
+    BeforeValidator(_statuses),
+    WithJsonSchema({"type": "string", "pattern": STATUS_PATTERN, "examples": ["queued,assigned"]}),
+]
+Digits = Annotated[int, BeforeValidator(_digits)]
 
 
 class JobFilter(BaseModel):
@@ -193,119 +172,63 @@ class JobFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: State | None = None
-    substation: SubstationId | None = None
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(default=100, ge=1, le=MAX_LIST)
+    vehicle_id: Annotated[VehicleId, AfterValidator(_vehicle)] | None = Field(
+        default=None, description="The vehicle of the request."
+    )
+    status: Statuses | None = Field(
+        default=None, description="One or several states, separated by commas."
+    )
+    substation: SubstationId | None = Field(
+        default=None, description="The substation that charges or charged it, or it was sent to."
+    )
+    since: Moment | None = Field(
+        default=None, description="Requested then or later. Write `+` as `%2B`."
+    )
+    until: Moment | None = Field(default=None, description="Requested before that.")
+    order: Literal["asc", "desc"] = Field(
+        default="asc", description="`asc`: the oldest first; `desc`: the newest first."
+    )
+    limit: Digits = Field(
+        default=100, ge=1, le=MAX_LIST, description="The most jobs of a page; as CSV, of all."
+    )
     after: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = Field(
         default=None, description="The id of the last job of the page before."
     )
 
+    def query(self) -> JobQuery:
+        """Return what is looked for."""
+        return JobQuery(
+            frozenset(map(State, self.status.split(","))) if self.status else None,
+            self.substation,
+            self.vehicle_id,
+            None if self.since is None else self.since.timestamp(),
+            None if self.until is None else self.until.timestamp(),
+            newest_first=self.order == "desc",
+        )
 
-class Substation(BaseModel):
-    """A substation as the dispatcher sees it."""
 
-    id: str = Field(validation_alias="substation")
-    load: float
-    connectors: float
-    utilisation: float
-    gauge: float
-    gauge_age_seconds: float | None
-    outstanding: float
-    power_kw: float | None = Field(
-        default=None,
-        description="The power of all consumers and of the sessions in flight, in kW.",
+class JobWait(BaseModel):
+    """How long an answer about a job waits, and for what; any other parameter is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: Digits = Field(
+        default=0,
+        ge=0,
+        le=MAX_WAIT,
+        description="Seconds to wait until the job is in the state `until`, or one that follows.",
     )
-    rated_power_kw: float | None = None
-    eligible: bool
-    reason: str | None
-    state: Availability = Availability.AVAILABLE
-    limit: int | None = Field(
-        default=None, description="The maximum number of sessions that an operator allows."
+    until: State = Field(
+        default=State.COMPLETED,
+        description="The state that `wait` waits for; each of those that end a job means any end.",
     )
 
 
-class SubstationList(BaseModel):
-    """All substations, as the dispatcher described them at ``as_of``."""
+class StatsFilter(BaseModel):
+    """Which hours and which substation the statistics are of; any other parameter is an error."""
 
-    as_of: datetime | None
-    substations: list[Substation]
+    model_config = ConfigDict(extra="forbid")
 
-
-def accepted(job: Job) -> Accepted:
-    """Return a job as the answer to its request."""
-    decision = job.decision or {}
-    details = Details(
-        routed_to=job.substation,
-        loads=_loads(decision.get("candidates")),
-        reason=job.reason or _text(decision.get("reason")),
-    )
-    return Accepted(id=job.id, status=job.status, details=details)
-
-
-def _loads(candidates: object) -> dict[str, float]:
-    """Return the candidates' loads; anything else in the log's record is ignored."""
-    rows = (
-        [each for each in candidates if isinstance(each, dict)]
-        if isinstance(candidates, list)
-        else []
-    )
-    pairs = ((each.get("substation"), each.get("load")) for each in rows)
-    return {
-        name: load
-        for name, load in pairs
-        if isinstance(name, str) and isinstance(load, int | float) and abs(load) <= MAX_FIGURE
-    }
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def substations(event: Event) -> list[Substation]:
-    """Return the substations of a dispatcher's snapshot; an invalid row is ignored."""
-    found = []
-    for row in Snapshot(event.detail).rows or ():
-        with suppress(ValidationError):
-            found.append(Substation.model_validate(row))
-    return found
-
-
-def charge(job: Job) -> Charge:
-    """Return a job in full."""
-    decision = job.decision
-    if decision is not None:
-        decision = kinds.explanation(decision)  # the time of the request is in `times`, as a date
-    return Charge(**_listed(job), decision=decision)
-
-
-def listed(job: Job) -> ListedCharge:
-    """Return a job as a list shows it."""
-    return ListedCharge(**_listed(job))
-
-
-def _listed(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "status": job.status,
-        "substation": job.substation,
-        "attempt": job.attempt,
-        "times": {state: moment(at) for state, at in job.times.items()},
-        "duplicates": job.duplicates,
-        "energy_kwh": job.energy_kwh,
-        "request": _request(job.request),
-        "reason": job.reason,
-    }
-
-
-def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the client's own fields, as the client wrote them."""
-    shown = {name: fields[name] for name in ChargeIn.model_fields if name in fields}
-    leaves = shown.get("departure_time")
-    if is_time(leaves):
-        shown["departure_time"] = moment(leaves)
-    return shown  # any other value in the log is shown as it is
-
-
-def moment(at: float) -> datetime:
-    """Return Unix seconds as a time in UTC."""
-    return datetime.fromtimestamp(at, UTC)
+    substation: SubstationId | None = Field(default=None, description="Only this one.")
+    since: Moment | None = Field(default=None, description="Only the hours that end after that.")
+    until: Moment | None = Field(default=None, description="Only the hours that begin before that.")

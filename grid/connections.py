@@ -187,7 +187,7 @@ class LimitedProtocol(asyncio.Protocol):
         if not self._answer_begun:  # else it was answered before it had fully arrived
             detail = f"Invalid HTTP request received: {error}"
             problem = {"title": HTTPStatus.BAD_REQUEST.phrase, "status": 400, "detail": detail}
-            body = json.dumps({"type": "about:blank", **problem})
+            body = json.dumps({"type": "about:blank", "code": "malformed-request", **problem})
             self.transport.write((_BAD.format(len(body)) + body).encode())
         self.transport.close()
 

@@ -51,6 +51,10 @@ class Detail(Mapping[str, Any]):
             return default
         return self._read().get(name, default)
 
+    def parsed(self) -> dict[str, Any]:
+        """Return the fields, parsed anew unless they are known: nothing more is kept of them."""
+        return _fields(self.json) if self._fields is None else self._fields
+
     def _may_have(self, name: str) -> bool:
         return b"\\" in self.json or name.encode() in self.json
 

@@ -93,6 +93,7 @@ class _Fields(Struct, frozen=True, gc=False, omit_defaults=True):
     reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
     counts: Counts | None = None
     energy_kwh: Figure = 0.0
+    ends_at: Figure = 0.0
 
 
 class Event(_Fields, frozen=True):
@@ -100,9 +101,9 @@ class Event(_Fields, frozen=True):
 
     ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
     the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
-    ``energy_kwh`` is what a session delivered that has ended.
-    ``detail`` is the request if a job is queued, and the decision if it is assigned. Only
-    ``decode`` checks the values.
+    ``energy_kwh`` is what a session delivered that has ended; ``ends_at`` is when one that begins
+    is planned to end, in Unix seconds; 0 is unknown. ``detail`` is the request if a job is queued,
+    and the decision if it is assigned. Only ``decode`` checks the values.
     """
 
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
@@ -165,6 +166,7 @@ def _with_detail(text: str) -> Event:
         fields.reason,
         fields.counts,
         fields.energy_kwh,
+        fields.ends_at,
         Detail(detail),
     )
 

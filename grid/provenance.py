@@ -27,7 +27,7 @@ _SUBSTATION_KINDS: Final = frozenset(
 )
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
     DISPATCHER: frozenset({*State, SUBSTATIONS, MARKER}),
-    API: frozenset({State.QUEUED, MARKER}),
+    API: frozenset({State.QUEUED, State.CANCELLED, MARKER}),
     OPERATOR: frozenset({State.QUEUED, State.CANCELLED}),
     # From an earlier version: its jobs are read, but what it says of substations no longer holds.
     NOBODY_KNOWN: frozenset({*State, MARKER}),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from pydantic import BaseModel, Field
 
 from grid.amqp import Link
 
@@ -80,35 +81,64 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-def router(registry: CollectorRegistry, problems: Problems) -> APIRouter:
+class Liveness(BaseModel):
+    """That the process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work."""
+
+    status: Literal["ready", "not ready"]
+    problems: list[str] = Field(description="What keeps the service from being ready.")
+    degraded: list[str] = Field(
+        default=[], description="What it cannot do, or does not see, though it is."
+    )
+
+
+def router(
+    registry: CollectorRegistry, problems: Problems, degraded: Problems | None = None
+) -> APIRouter:
     """Return the routes ``/metrics``, ``/healthz`` and ``/readyz``.
 
     ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 with the
-    problems while the service cannot do its work.
+    problems while the service cannot do its work; what it is ``degraded`` by does not change that.
     """
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/metrics", summary="Get the metrics", response_class=PlainTextResponse)
+    @routes.get(
+        "/metrics",
+        summary="Get the metrics",
+        operation_id="getMetrics",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         """Return the metrics in Prometheus's text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @routes.get("/healthz", summary="Check liveness")
-    async def healthz() -> dict[str, str]:
+    @routes.get("/healthz", summary="Check liveness", operation_id="getLiveness")
+    async def healthz() -> Liveness:
         """Return 200 as long as the process answers."""
-        return {"status": "alive"}
+        return Liveness()
 
     @routes.get(
         "/readyz",
         summary="Check readiness",
-        responses={503: {"description": "Not ready; the body lists the problems."}},
+        operation_id="getReadiness",
+        response_model_exclude_unset=True,
+        responses={
+            503: {"model": Readiness, "description": "Not ready; the body lists the problems."}
+        },
     )
-    async def readyz() -> JSONResponse:
+    async def readyz(response: Response) -> Readiness:
         """Return whether the service can do its work, and the problems that keep it from it."""
         missing = problems()
-        return JSONResponse(
-            {"status": "not ready" if missing else "ready", "problems": missing},
-            503 if missing else 200,
-        )
+        if missing:
+            response.status_code = 503
+        status: Literal["ready", "not ready"] = "not ready" if missing else "ready"
+        if degraded is None:
+            return Readiness(status=status, problems=missing)
+        return Readiness(status=status, problems=missing, degraded=degraded())
 
     return routes

@@ -11,6 +11,7 @@ from typing import Final
 from grid.events import State
 from load_test import records
 from load_test.client import Api, Substation, TryAgain
+from load_test.forecasts import Forecast
 from load_test.presence import Sample, present
 from load_test.publisher import Clock
 from load_test.records import Job, UnexpectedAnswer
@@ -27,7 +28,7 @@ class Follower:
     Pages start at the first job of the run, and later after those that have ended; so a poll costs
     what is open and new, not all there is. The few jobs that pages miss, since they were accepted
     before the first one, are asked for one by one. ``samples`` are the substations' loads
-    meanwhile.
+    meanwhile, ``forecasts`` when waiting jobs were expected to begin.
     """
 
     def __init__(self, api: Api, clock: Clock) -> None:
@@ -35,6 +36,7 @@ class Follower:
         self._api = api
         self._clock = clock
         self.samples: list[Sample] = []
+        self.forecasts: dict[str, Forecast] = {}  # the first of each job
         self._sample_due = -inf
         self._gone: set[str] = set()
         self._after: str | None = None
@@ -139,7 +141,11 @@ class Follower:
         return value is not None
 
     def _add(self, jobs: Iterable[Job]) -> None:
-        self.jobs.update((job.id, job) for job in jobs)
+        now = self._clock.wall()
+        for job in jobs:
+            self.jobs[job.id] = job
+            if job.expected is not None:
+                self.forecasts.setdefault(job.id, Forecast(now, job.expected))
 
 
 def choosable(before: Iterable[Substation], after: Iterable[Substation]) -> dict[str, float]:

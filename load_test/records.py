@@ -37,8 +37,8 @@ class Answer:
 class Job:
     """A job as the event log has it; times are Unix seconds, None if it did not happen.
 
-    ``ended`` is when it reached a state that ends it. ``eligible`` is empty if any substation
-    will do.
+    ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
+    expected to begin. ``eligible`` is empty if any substation will do.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Job:
     ended: float | None = None
     duplicates: int = 0
     eligible: tuple[str, ...] = ()
+    expected: float | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -75,6 +76,7 @@ def job(value: Mapping[str, Any]) -> Job:
             ended=min((times[state] for state in ENDED if state in times), default=None),
             duplicates=value["duplicates"],
             eligible=tuple(request.get("eligible_substations") or ()),
+            expected=None if (start := value.get("expected_start")) is None else _unix(start),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, Final
 
 from grid.events import State
 from load_test import text
+from load_test.forecasts import Forecast, accuracy
 from load_test.presence import Sample, present
 from load_test.records import Answer, Job
 from load_test.truth import judge
@@ -40,6 +41,7 @@ class Run:
     trouble: str = ""  # why the last look at the jobs failed, if it did
     capacity: int | None = None
     samples: Sequence[Sample] = ()  # the substations' loads meanwhile
+    forecasts: Mapping[str, Forecast] = field(default_factory=dict)  # of jobs that waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Summary:
 
     ``lost`` were accepted and did not end in the time given; ``unfinished`` are those of a run
     that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    Of the expected starts, the error is the median, and those within a fifth are right.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -73,6 +76,8 @@ class Summary:
     mean_wait: float | None
     ideal_wait: float | None
     wait_above_ideal: float | None
+    expected_start_error: float | None
+    expected_start_right: float | None
     sending_seconds: float
     total_seconds: float
     requests_per_second: float
@@ -117,9 +122,16 @@ class Summary:
             ("request to charging", text.percentiles(self.request_to_charging)),
             ("request to answer", text.percentiles(self.request_to_answer)),
             ("wait above the ideal", self._above_ideal()),
+            *self._forecasts(),
             ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
             ("in all", f"{total}, {self.completed_per_second:.1f} completed a second"),
         ]
+
+    def _forecasts(self) -> list[tuple[str, str]]:
+        error, right = self.expected_start_error, text.share(self.expected_start_right)
+        if error is None:
+            return []
+        return [("expected start", f"median error {text.seconds(error)}, within a fifth: {right}")]
 
     def _above_ideal(self) -> str:
         parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)
@@ -139,6 +151,7 @@ def summarise(run: Run) -> Summary:
     judgements = judge(jobs, run.connectors)
     figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
+    forecast = accuracy(own, run.forecasts)
     return Summary(
         requests=len(run.answers),
         accepted=len(accepted),
@@ -162,6 +175,8 @@ def summarise(run: Run) -> Summary:
         mean_wait=waits.mean,
         ideal_wait=waits.ideal,
         wait_above_ideal=waits.above,
+        expected_start_error=forecast.error,
+        expected_start_right=forecast.share,
         sending_seconds=run.sending_seconds,
         total_seconds=run.total_seconds,
         requests_per_second=_rate(len(answers), run.sending_seconds),

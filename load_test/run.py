@@ -62,6 +62,7 @@ class Runner:
             trouble=follower.trouble,
             capacity=capacity(before, after),
             samples=follower.samples,
+            forecasts=follower.forecasts,
         )
 
     async def _through(self, board: Board, follower: Follower, start: float) -> tuple[float, bool]:

@@ -10,14 +10,15 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from grid.controls import Availability
+from scheduling import reasons
 from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
 from scheduling.policies import Pick
 from scheduling.wait_queue import Requirements
 
-NO_CONNECTOR: Final = "full"
-NO_POWER: Final = "not enough power left"
-NOT_ALLOWED: Final = "not among the request's eligible substations"
-RESERVED: Final = "reserved for a job that has waited for power"
+NO_CONNECTOR: Final = reasons.NO_CONNECTOR
+NO_POWER: Final = reasons.NO_POWER
+NOT_ALLOWED: Final = reasons.NOT_ALLOWED
+RESERVED: Final = reasons.RESERVED
 BLIND: Final = "; by the load tracker alone, since no gauge is current"
 AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 

@@ -184,7 +184,8 @@ class Worker:
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        event = self._event(State.CHARGING, session, session.began)
+        ends_at = session.began + session.charge.seconds
+        event = replace(self._event(State.CHARGING, session, session.began), ends_at=ends_at)
         self._events.write(event, wait=CHARGING_WAIT_SECONDS)
         tell(log, request.id, session.trace, "charging", substation=self._name)
         session.timer = self._loop.call_later(session.charge.seconds, self._finish, session)

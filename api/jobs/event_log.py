@@ -7,7 +7,7 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from api.errors import NotCaughtUp
 from api.jobs.job import Assignment, Job
@@ -26,6 +26,13 @@ RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_INTERVAL: Final = 1.0
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
 MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
+
+
+class _Waiter(NamedTuple):
+    """What somebody waits for, and the future that ends the wait."""
+
+    holds: Callable[[Job], bool]
+    over: asyncio.Future[None]
 
 
 class EventLog:
@@ -50,8 +57,7 @@ class EventLog:
         self._clock = clock
         self._metrics = metrics
         self._mark = Mark(writer, clock)
-        # who waits for which jobs, and until what is so
-        self._waiting: dict[str, list[tuple[asyncio.Future[None], Callable[[Job], bool]]]] = {}
+        self._waiting: dict[str, list[_Waiter]] = {}
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
 
@@ -140,23 +146,26 @@ class EventLog:
                     job.assigned = after
 
     async def decided(self, job: Job, seconds: float) -> Job:
-        """Wait until a job is sent to a substation, or has ended; at most so many seconds."""
-        return await self.until(job, _decided, seconds)
-
-    async def until(self, job: Job, reached: Callable[[Job], bool], seconds: float) -> Job:
-        """Wait until a job has reached something; at most so many seconds.
+        """Wait until a job is sent to a substation, or has ended; at most so many seconds.
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if reached(job):
+        return await self.until(job, _decided, seconds)
+
+    async def until(self, job: Job, holds: Callable[[Job], bool], seconds: float) -> Job:
+        """Wait until ``holds`` returns true for a job; at most so many seconds.
+
+        Return the job as it is then: it may have been packed in the meantime.
+        """
+        if holds(job):
             return job
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(holds, asyncio.get_running_loop().create_future())
         waiters = self._waiting.setdefault(job.id, [])
-        waiters.append((waiter, reached))
+        waiters.append(waiter)
         try:
-            await asyncio.wait({waiter}, timeout=seconds)
+            await asyncio.wait({waiter.over}, timeout=seconds)
         finally:
-            waiters.remove((waiter, reached))
+            waiters.remove(waiter)
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
@@ -188,12 +197,9 @@ class EventLog:
             self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
-        self._wake(job)
-
-    def _wake(self, job: Job) -> None:
-        for waiter, reached in self._waiting.get(job.id, ()):
-            if not waiter.done() and reached(job):
-                waiter.set_result(None)
+        for waiter in self._waiting.get(job.id, ()):
+            if waiter.holds(job) and not waiter.over.done():
+                waiter.over.set_result(None)
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from grid import kinds, wire
 from grid.detail import Detail
@@ -59,6 +59,18 @@ class Assignment(NamedTuple):
         return self._replace(record=zlib.compress(self.record, level=1))
 
 
+# states by turns with the visits: a dict of one item takes three times the memory
+_ONE_END: Final = 2
+Ended: TypeAlias = tuple[State | Visit, ...]
+
+
+def ends_of(ended: Ended) -> dict[State, Visit]:
+    """Return the end states of a job, and the first entry into each."""
+    if len(ended) == _ONE_END:
+        return {ended[0]: ended[1]}  # type: ignore[dict-item]  # as they are written
+    return dict(zip(ended[::2], ended[1::2], strict=True))  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
 class Job:
     """One job as far as the log describes it.
@@ -79,7 +91,7 @@ class Job:
     queued: Event | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
-    ended: tuple[tuple[State, Visit], ...] = ()  # a dict of one item takes twice the memory
+    ended: Ended = ()
     # besides the one in ``ends``; None in nearly every job, as an empty set takes 216 bytes
     further_completions: set[tuple[str, float]] | None = None
 
@@ -94,7 +106,8 @@ class Job:
             self.assigned = max(assignment, self.assigned or assignment)
         elif kind is State.QUEUED and not replays:
             # two apis may have accepted it at once, each with an event of its own
-            self.queued = min(event, self.queued or event, key=lambda each: each.at)
+            if self.queued is None or event.at < self.queued.at:
+                self.queued = event
         else:
             # few different names in very many jobs
             where = intern(event.substation)
@@ -104,7 +117,7 @@ class Job:
     @property
     def ends(self) -> dict[State, Visit]:
         """Return the first entry into each of its end states."""
-        return dict(self.ended)
+        return ends_of(self.ended)
 
     @property
     def substation(self) -> str | None:
@@ -116,32 +129,39 @@ class Job:
 
     @property
     def request(self) -> Mapping[str, Any]:
-        """Return the fields of the request; empty if the log does not hold it."""
-        return self.queued.detail if self.queued else _NOTHING
+        """Return the fields of the request; empty if the log does not hold it.
+
+        They are parsed each time: kept for very many jobs, they would take most of the memory.
+        """
+        return _NOTHING if self.queued is None else request_of(self.queued)
 
     @property
     def reason(self) -> str | None:
         """Return why it ended so; else, if an operator replayed it, the reason given for that."""
+        if not self.ended and self.replayed is None:
+            return None
         said = (self.ends.get(self.status), self.replayed)
         return next((each.reason for each in said if each is not None and each.reason), None)
 
     @property
     def energy_kwh(self) -> float | None:
         """Return what its session delivered, in kWh, once it has ended and if that is known."""
-        end = self.ends.get(self.status)
+        end = self.ends.get(self.status) if self.ended else None
         return end.energy_kwh or None if end is not None else None
 
     @property
     def times(self) -> dict[State, float]:
         """Return when it entered each of its states, in Unix seconds, in a job's order."""
-        sent, charges = self._current_assignment(), self._current_session()
-        times = {
-            State.QUEUED: self.asked_at,
-            State.ASSIGNED: sent.at if sent else None,
-            State.CHARGING: charges.at if charges else None,
-            **{state: self.ends[state].at for state in sorted(self.ends)},
-        }
-        return {state: at for state, at in times.items() if at is not None}
+        times: dict[State, float] = {}
+        if (asked_at := self.asked_at) is not None:
+            times[State.QUEUED] = asked_at
+        if (sent := self._current_assignment()) is not None:
+            times[State.ASSIGNED] = sent.at
+        if (charges := self._current_session()) is not None:
+            times[State.CHARGING] = charges.at
+        if self.ended:
+            times.update((state, visit.at) for state, visit in sorted(self.ends.items()))
+        return times
 
     @property
     def asked_at(self) -> float | None:
@@ -210,10 +230,13 @@ class Job:
             self.replayed = _later_replay(visit, self.replayed)
         elif kind is State.CHARGING:
             self.charging = max(visit, self.charging or visit)
+        elif not self.ended:
+            self.ended = (kind, visit)
         else:
             before = self.ends.get(kind)
             end = _later_replay(visit, before)
-            self.ended = tuple({**self.ends, kind: end}.items())
+            ends = {**self.ends, kind: end}
+            self.ended = tuple([each for pair in ends.items() for each in pair])
             if kind is State.COMPLETED and before is not None:
                 self._note_completions(end, before if end is visit else visit)
 
@@ -243,6 +266,8 @@ class Job:
 
         Only a parked or discarded job can have been replayed, and only a parked one discarded.
         """
+        if len(self.ended) == _ONE_END and not self.replays:
+            return self.ended[0]  # type: ignore[return-value]  # as they are written
         ends = {
             state: visit
             for state, visit in self.ends.items()
@@ -269,6 +294,12 @@ class Job:
     def _aside_until(self) -> float:
         """Return when it was last parked or cancelled, as far as is known; -infinity if never."""
         return max((self.ends[state].at for state in self.ends.keys() & ASIDE), default=-inf)
+
+
+def request_of(queued: Event) -> Mapping[str, Any]:
+    """Return the fields of the request in a queued event."""
+    detail = queued.detail
+    return detail.parsed() if isinstance(detail, Detail) else detail
 
 
 def _later_replay(one: Visit, other: Visit | None) -> Visit:

@@ -6,6 +6,7 @@ What a list filters by comes first, so that most jobs need not be unpacked.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Container
 from struct import Struct
 from typing import Final
 
@@ -13,7 +14,9 @@ from api.jobs.job import Job
 from grid import events
 from grid.events import State
 
-_HEAD: Final = Struct("<QIIBB")  # number, attempt, replays, status, length of the substation's name
+_HEAD: Final = Struct("<QBB")  # number, status, length of the substation's name
+_COUNTS: Final = Struct("<II")  # attempt and replays, where they are not 0
+_HAS_COUNTS: Final = 0x80  # in the byte of the status
 _STATES: Final = tuple(State)
 _RAW: Final = -15  # zlib without its header and checksum
 _ID: Final = b"\0"  # stands for the job's id, which its events repeat; in JSON there is none
@@ -24,7 +27,7 @@ _COMMON: Final = (
     b'{"kind":"charging","at":1790000000.0,"job":"\0","substation":"substation1","attempt":1}\n'
     b'{"kind":"assigned","at":1790000000.0,"job":"\0","substation":"substation1","attempt":1}\n'
     b'{"kind":"queued","at":1790000000.0,"job":"\0","detail":{"id":"\0","requested_at":1790000000.0,'
-    b'"vehicle_id":"EV-","requested_energy_kwh":20.0}}'
+    b'"vehicle_id":"EV-","requested_energy_kwh":20.0,"priority":0}}'
 )
 
 
@@ -33,15 +36,21 @@ def pack(job: Job) -> bytes:
     where = (job.substation or "").encode()
     body = events.encode(job.events()).replace(job.id.encode(), _ID)
     packer = zlib.compressobj(1, wbits=_RAW, zdict=_COMMON)
-    head = _HEAD.pack(job.number, job.attempt, job.replays, _STATES.index(job.status), len(where))
-    return b"".join((head, where, packer.compress(body), packer.flush()))
+    counts = _COUNTS.pack(job.attempt, job.replays) if job.attempt or job.replays else b""
+    status = _STATES.index(job.status) | (_HAS_COUNTS if counts else 0)
+    head = _HEAD.pack(job.number, status, len(where))
+    return b"".join((head, where, counts, packer.compress(body), packer.flush()))
 
 
 def unpack(id: str, packed: bytes, number: int | None = None) -> Job:
     """Return the job that was packed, with the number ``number`` if that is given."""
-    known, attempt, replays, _, length = _HEAD.unpack_from(packed)
+    known, status, length = _HEAD.unpack_from(packed)
+    begin, attempt, replays = _HEAD.size + length, 0, 0
+    if status & _HAS_COUNTS:
+        attempt, replays = _COUNTS.unpack_from(packed, begin)
+        begin += _COUNTS.size
     unpacker = zlib.decompressobj(wbits=_RAW, zdict=_COMMON)
-    body = unpacker.decompress(packed[_HEAD.size + length :]).replace(_ID, id.encode())
+    body = unpacker.decompress(packed[begin:]).replace(_ID, id.encode())
     job = Job(id, known if number is None else number, attempt=attempt, replays=replays)
     for event in events.decode(body):
         job.apply(State(event.kind), event)
@@ -54,10 +63,13 @@ def number_of(packed: bytes) -> int:
     return number
 
 
-def matches(packed: bytes, status: State | None, substation: str | None) -> bool:
-    """Return whether a packed job is in a state and at a substation; None matches any."""
-    _, _, _, state, length = _HEAD.unpack_from(packed)
-    if status is not None and _STATES[state] is not status:
+def matches(packed: bytes, statuses: Container[State] | None, substation: str | None) -> bool:
+    """Return whether a packed job is in one of some states and at a substation.
+
+    None matches any.
+    """
+    _, status, length = _HEAD.unpack_from(packed)
+    if statuses is not None and _STATES[status & ~_HAS_COUNTS] not in statuses:
         return False
     start = _HEAD.size
     return substation is None or packed[start : start + length] == substation.encode()

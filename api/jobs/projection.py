@@ -10,17 +10,21 @@ their number is limited by the queues.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from api.forecast import Forecaster
 from api.idempotency import is_keyed
-from api.jobs.job import Assignment, Job
+from api.jobs.job import Assignment, Job, request_of
 from api.jobs.packed import matches, number_of, pack, unpack
 from api.jobs.retired import Retired
+from api.jobs.rows import START, JobQuery, Rows
+from api.jobs.sessions import Sessions
+from api.jobs.stats import Stats
+from api.jobs.waiting import WaitingOrder, rank_of
+from api.substations import Substations, need_of
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
@@ -28,7 +32,16 @@ _APPLIED: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
+MAX_ROWS: Final = 1_000  # jobs that are looked at in one go
+FORECAST_SECONDS: Final = 0.5  # for which one forecast serves
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
+
+
+class Page(NamedTuple):
+    """Some jobs of a query, and the number behind which to continue; None if none is left."""
+
+    jobs: list[Job]
+    last: int | None
 
 
 class Projection:
@@ -49,26 +62,35 @@ class Projection:
         self._large_bytes = 0  # the sum of these
         self._retired = Retired(max_bytes, max_age)
         self._named = 0
-        self._numbers = array("Q")  # of the jobs in their order, and their ids; some are gone
-        self._ids: list[str] = []
+        self._rows = Rows()  # of the jobs in their order; some are gone
+        self._order: WaitingOrder | None = None  # made once somebody asks for a place
+        self.stats = Stats()
+        self.sessions = Sessions()
+        self._forecasters: dict[tuple[str, ...], Forecaster] = {}  # by what a job may go to
+        self._forecast_at = -inf
         self.by_status: Counter[State] = Counter()
-        self.substations: Event | None = None
-        self._known: frozenset[str] = frozenset()
-        self._snapshot_at = -inf
+        self.substations = Substations()
 
     def apply(self, event: Event, now: float = inf) -> Job | None:
         """Apply one event that is read ``now``, in Unix seconds; return the job it changed."""
         at = min(event.at, now)
         if event.kind == SUBSTATIONS:
-            if at >= self._snapshot_at and (names := _substations(event)) is not None:
-                self.substations, self._snapshot_at, self._known = event, at, names
+            if at >= self.substations.at and _is_valid(event):
+                self.substations, self._forecast_at = Substations(event, at), -inf
             return None
         if event.kind not in _APPLIED:
             return None
-        job = self._jobs.get(event.job) or self._add(event.job, at)
-        before = job.status
-        job.apply(State(event.kind), event)
-        self._count(job, before)
+        job, kind = self._jobs.get(event.job) or self._add(event.job, at), State(event.kind)
+        status, queued, charging, ended = job.status, job.queued, job.charging, job.ended
+        job.apply(kind, event)
+        self._count(job, status)
+        if job.queued is not queued and job.number <= self._rows.described:
+            self._rows.describe(job)
+        if self._order is not None:
+            _place_in_order(self._order, job, status, queued)
+        self.sessions.apply(event, job)
+        if kind is not State.ASSIGNED:
+            self.stats.apply(kind, (queued, charging, ended), job, now if now < inf else at)
         if event.kind == State.ASSIGNED and job.assigned is not None:
             self._count_large(job, job.assigned)
         return job
@@ -120,7 +142,76 @@ class Projection:
 
     def known_substations(self) -> frozenset[str]:
         """Return the ids of the substations, as far as the dispatcher has written them."""
-        return self._known
+        return self.substations.ids
+
+    def place(self, job: Job) -> int | None:
+        """Return the place of a job among those that wait, from 1.
+
+        None if it does not wait, or if so many have not ended that some are packed.
+        """
+        if job.status is not State.QUEUED or job.queued is None or self._packed:
+            return None
+        if self._order is None:
+            self._order = WaitingOrder()
+            for each in self._jobs.values():
+                if each.status is State.QUEUED and each.queued is not None:
+                    self._order.add(rank_of(each.request, each.queued.at))
+        return self._order.place(rank_of(job.request, job.queued.at))
+
+    def forecaster(self, request: Mapping[str, Any], now: float) -> Forecaster:
+        """Return what foretells when jobs begin that may go where this one may.
+
+        A page of a list asks for each of its jobs, so that is worked out anew only now and then.
+        """
+        if not self._forecast_at <= now < self._forecast_at + FORECAST_SECONDS:
+            self._forecast_at = now
+            self._forecasters.clear()
+        allowed = need_of(request).allowed
+        if (known := self._forecasters.get(allowed)) is None:
+            places = self.substations.places(allowed, self.sessions, now)
+            known = self._forecasters[allowed] = Forecaster(places, now)
+        return known
+
+    def number_of(self, id: str) -> int:
+        """Return the number of a job. Raise ``KeyError`` if the log does not name it."""
+        if (number := self._number(id)) is None:
+            raise KeyError(id)
+        return number
+
+    def page(self, query: JobQuery, after: int, limit: int, max_rows: int = MAX_ROWS) -> Page:
+        """Return up to ``limit`` jobs, in the order of a query, behind a number, or the ``START``.
+
+        At most ``max_rows`` are looked at, so that a caller can let others work in between: a page
+        may have fewer jobs than there are, or none.
+        """
+        if query.is_described and not self._describe(max_rows):
+            return Page([], after)
+        found: list[Job] = []
+        rows = self._rows.select(query, after, max_rows)
+        for number, name in rows.found:
+            if self._number(name) == number and (job := self._if_wanted(name, query)) is not None:
+                found.append(job)
+                if len(found) == limit:
+                    return Page(found, number)
+        return Page(found, rows.last)
+
+    def _describe(self, max_rows: int) -> bool:
+        """Describe up to so many of the rows that were never looked for; return if none is left."""
+        for number, name in self._rows.undescribed(max_rows):
+            job = self.get(name) if self._number(name) == number else None
+            self._rows.describe(job or Job(name, number))
+        return self._rows.are_described
+
+    def _if_wanted(self, name: str, query: JobQuery) -> Job | None:
+        job = self._jobs.get(name)
+        if job is None:
+            packed = self._packed[name]
+            if not matches(packed, query.statuses, query.substation):
+                return None
+            job = unpack(name, packed)
+        elif not query.is_at(job):
+            return None
+        return job if query.fits(job) else None
 
     def after(
         self, id: str | None, status: State | None = None, substation: str | None = None
@@ -130,20 +221,11 @@ class Projection:
         Only those in a state and at a substation, if these are given. Raise ``KeyError`` if the log
         does not name that job.
         """
-        start = 0
-        if id is not None:
-            if (number := self._number(id)) is None:
-                raise KeyError(id)
-            start = bisect_right(self._numbers, number)
-        for index in range(start, len(self._ids)):
-            name = self._ids[index]
-            if self._number(name) != self._numbers[index]:
-                continue
-            if (job := self._jobs.get(name)) is not None:
-                if status in (None, job.status) and substation in (None, job.substation):
-                    yield job
-            elif matches(packed := self._packed[name], status, substation):
-                yield unpack(name, packed)
+        query = JobQuery(None if status is None else frozenset({status}), substation)
+        page = Page([], START if id is None else self.number_of(id))
+        while page.last is not None:
+            page = self.page(query, page.last, MAX_ROWS)
+            yield from page.jobs
 
     def _number(self, id: str) -> int | None:
         if (job := self._jobs.get(id)) is not None:
@@ -162,8 +244,7 @@ class Projection:
     def _new(self, id: str) -> Job:
         self._named += 1
         job = self._retired.pop(id, self._named) or Job(id, self._named)
-        self._numbers.append(job.number)
-        self._ids.append(id)
+        self._rows.append(job.number, id)
         self.by_status[job.status] += 1
         if job.status in ENDED:
             self._ended[id] = job
@@ -175,14 +256,8 @@ class Projection:
             self._reduce(now)
         while self._ended and next(iter(self._ended.values())).last_at < now - self._max_age:
             self._drop(next(iter(self._ended.values())), now)
-        if len(self._ids) > SLACK * (len(self._jobs) + len(self._packed)) + FEW:
-            known = [
-                (number, name)
-                for number, name in zip(self._numbers, self._ids, strict=True)
-                if self._number(name) == number
-            ]
-            self._numbers = array("Q", (number for number, _ in known))
-            self._ids = [name for _, name in known]
+        if len(self._rows) > SLACK * (len(self._jobs) + len(self._packed)) + FEW:
+            self._rows = self._rows.only(lambda number, name: self._number(name) == number)
 
     def _count(self, job: Job, before: State) -> None:
         if job.status is before:
@@ -213,14 +288,23 @@ class Projection:
             self._retired.put(job, now)
 
 
+def _place_in_order(order: WaitingOrder, job: Job, status: State, queued: Event | None) -> None:
+    """Keep the order of the jobs that wait, after an event; before it, these were known."""
+    waited = queued if status is State.QUEUED else None
+    waits = job.queued if job.status is State.QUEUED else None
+    if waited is not waits:
+        if waited is not None:
+            order.remove(rank_of(request_of(waited), waited.at))
+        if waits is not None:
+            order.add(rank_of(request_of(waits), waits.at))
+
+
 def _was_accepted(job: Job) -> bool:
     """Return whether others than substations wrote of a job: one could make up any number."""
     return job.queued is not None or job.replayed is not None or job.decided
 
 
-def _substations(event: Event) -> frozenset[str] | None:
-    """Return the substations of a snapshot; None if it is invalid, or lists too many."""
+def _is_valid(event: Event) -> bool:
+    """Return whether a snapshot names substations, and not too many."""
     rows = Snapshot(event.detail).rows
-    if rows is None or len(rows) > MAX_SUBSTATIONS:
-        return None
-    return frozenset(each["substation"] for each in rows)
+    return rows is not None and len(rows) <= MAX_SUBSTATIONS

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Response
 
-from api import schemas
+from api import answers
+from api.answers import Charge
 from api.canceller import Canceller
+from api.jobs.projection import Projection
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, Responses, problem
-from api.schemas import Charge
 from grid.events import State
 from grid.messages import ID_PATTERN
 
@@ -19,35 +21,45 @@ NOT_YET: Final[Responses] = {
 }
 CONFLICT: Final = problem(409, "The job has ended otherwise; the answer says how.")
 
-JobId = Annotated[str, Path(pattern=ID_PATTERN)]
+JobId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a job.")]
 
 
-def router(canceller: Canceller) -> APIRouter:
-    """Return the routes that cancel a job."""
+def router(canceller: Canceller, projection: Projection, clock: Callable[[], float]) -> APIRouter:
+    """Return the routes that cancel a job; ``clock`` returns Unix seconds."""
     routes = APIRouter(
         tags=["charging"],
         responses={**NOT_YET, **CONFLICT, **INVALID, **UNAVAILABLE, **UNKNOWN_JOB},
     )
 
-    @routes.delete("/charge/{id}", summary="Cancel a charge")
-    async def delete(id: JobId, response: Response) -> Charge:
+    @routes.delete(
+        "/charge/{id}",
+        summary="Cancel a charge",
+        operation_id="cancelCharge",
+        response_model=Charge,
+    )
+    async def delete(id: JobId) -> Response:
         """Cancel a job, wherever it is: waiting, on its way to a substation, or charging.
 
         Answered with 200 once it is cancelled, also if it was before; with 409 if it ended
         otherwise. With 202 it will be cancelled as soon as the dispatcher or the substation that
         has it is back.
         """
-        return await answer(id, response)
+        return await answer(id)
 
-    @routes.post("/charge/{id}/cancel", summary="Cancel a charge without DELETE")
-    async def cancel(id: JobId, response: Response) -> Charge:
+    @routes.post(
+        "/charge/{id}/cancel",
+        summary="Cancel a charge without DELETE",
+        operation_id="cancelChargeByPost",
+        response_model=Charge,
+    )
+    async def cancel(id: JobId) -> Response:
         """Do the same as DELETE, for clients that cannot send that."""
-        return await answer(id, response)
+        return await answer(id)
 
-    async def answer(id: str, response: Response) -> Charge:
+    async def answer(id: str) -> Response:
         job = await canceller.cancel(id)
-        if job.status is not State.CANCELLED:
-            response.status_code = HTTPStatus.ACCEPTED
-        return schemas.charge(job)
+        status = HTTPStatus.OK if job.status is State.CANCELLED else HTTPStatus.ACCEPTED
+        shown = answers.full_charge(job, answers.wait_of(job, projection, clock()))
+        return Response(answers.encode(shown), status, media_type="application/json")
 
     return routes

@@ -16,12 +16,15 @@ from fastapi.routing import APIRoute
 from pydantic import FailFast, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
-from api import schemas
+from api import answers
+from api.answers import AcceptedList, Charge
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
 from api.middleware import auth_result
-from api.schemas import MAX_LIST, Accepted, AcceptedList, ChargeIn
+from api.openapi import Responses, header
+from api.schemas import MAX_LIST, ChargeIn
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 Prefer = Annotated[
@@ -57,8 +60,6 @@ _READ: Final = frozenset(
 )
 _CHARGE: Final = TypeAdapter(ChargeIn)
 _CHARGES: Final = TypeAdapter(ChargeIns)
-_ANSWER: Final = TypeAdapter(Accepted)
-_ANSWERS: Final = TypeAdapter(AcceptedList)
 
 
 class RequestContext(NamedTuple):
@@ -114,68 +115,93 @@ class ShortcutRoute(APIRoute):
 class ChargeRoutes:
     """The two routes that accept charge requests."""
 
-    def __init__(self, intake: Intake, log: EventLog, decision_wait: float, chance: Chance) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        log: EventLog,
+        projection: Projection,
+        decision_wait: float,
+        *,
+        clock: Callable[[], float],
+        chance: Chance,
+    ) -> None:
         self._intake = intake
         self._log = log
+        self._projection = projection
         self._decision_wait = decision_wait
+        self._clock = clock
         self._chance = chance
 
-    def routes(self, **documented: Any) -> list[ShortcutRoute]:  # noqa: ANN401  # as for any route
-        """Return the routes; ``documented`` is what FastAPI documents of both."""
+    def routes(
+        self,
+        responses: Responses,
+        **documented: Any,  # noqa: ANN401  # as for any route
+    ) -> list[ShortcutRoute]:
+        """Return the routes; ``responses`` and the rest are what FastAPI documents of both."""
 
         # not a plain function: FastAPI would hand each call of it to a thread
-        async def trace_of(
-            response: Response, traceparent: TraceParent = None, tracestate: TraceState = None
-        ) -> Trace:
+        async def trace_of(traceparent: TraceParent = None, tracestate: TraceState = None) -> Trace:
             """Return a new span for the request, in the caller's trace if it has one."""
-            trace = carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
-            response.headers["traceresponse"] = trace.headers()[TRACEPARENT]
-            return trace
+            return carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
 
         of_request = Depends(trace_of)  # an annotation would not see a name of this function
 
         async def charge(
             request: Request,
-            response: Response,
             body: Annotated[ChargeIn | None, Body(title="Charge request")] = None,
             *,
             prefer: Prefer = None,
             idempotency_key: IdempotencyKey = None,
             trace: Trace = of_request,
-        ) -> Accepted:
+        ) -> Response:
             """Request that a vehicle is charged.
 
             Answered once RabbitMQ has confirmed the request; by default the answer waits a moment
             for the decision, and names the substation.
             """
             context = _context(request, prefer, idempotency_key, trace)
-            accepted, headers = await self._charge(body or ChargeIn(), context)
-            response.headers.update(headers)
-            return accepted
+            return _response(await self._charge(body or ChargeIn(), context))
 
         async def charge_several(
             request: Request,
             body: ChargeIns,
             idempotency_key: IdempotencyKey = None,
             trace: Trace = of_request,
-        ) -> AcceptedList:
+        ) -> Response:
             """Request that several vehicles are charged; answered once RabbitMQ has confirmed all.
 
             If the list is sent again with the same Idempotency-Key, the requests that were accepted
             before are the same jobs.
             """
             context = _context(request, None, idempotency_key, trace)
-            return await self._charge_several(body, context)
+            return _response(await self._charge_several(body, context))
 
         return [
             ShortcutRoute(
-                "/charge", charge, self._plain_charge, summary="Request a charge", **documented
+                "/charge",
+                charge,
+                self._plain_charge,
+                summary="Request a charge",
+                operation_id="createCharge",
+                response_model=Charge,
+                responses=responses
+                | header(
+                    "Location",
+                    "Idempotency-Replayed",
+                    "Preference-Applied",
+                    "traceresponse",
+                    status=ACCEPTED,
+                ),
+                **documented,
             ),
             ShortcutRoute(
                 "/charges",
                 charge_several,
                 self._plain_charges,
                 summary="Request several charges",
+                operation_id="createCharges",
+                response_model=AcceptedList,
+                responses=responses | header("traceresponse", status=ACCEPTED),
                 **documented,
             ),
         ]
@@ -187,8 +213,7 @@ class ChargeRoutes:
             charge_in = _CHARGE.validate_json(body) if body else ChargeIn()
         except ValidationError:
             return None
-        accepted, headers = await self._charge(charge_in, context)
-        return Answer(_ANSWER.dump_json(accepted), _with_trace(context.trace, headers))
+        return await self._charge(charge_in, context)
 
     async def _plain_charges(self, scope: Scope, body: bytes) -> Answer | None:
         if (context := self._plain_context(scope, body)) is None:
@@ -197,8 +222,7 @@ class ChargeRoutes:
             charges_in = _CHARGES.validate_json(body)
         except ValidationError:
             return None
-        accepted = await self._charge_several(charges_in, context)
-        return Answer(_ANSWERS.dump_json(accepted), _with_trace(context.trace, {}))
+        return await self._charge_several(charges_in, context)
 
     def _plain_context(self, scope: Scope, body: bytes) -> RequestContext | None:
         """Return the context that the headers describe; None to leave the request to FastAPI."""
@@ -212,28 +236,31 @@ class ChargeRoutes:
         trace = carried(text, self._chance)
         return RequestContext(auth_result(scope).key_name, text.get("prefer"), key, trace)
 
-    async def _charge(
-        self, charge_in: ChargeIn, context: RequestContext
-    ) -> tuple[Accepted, Mapping[str, str]]:
-        """Return the answer, and the headers that say what it is."""
+    async def _charge(self, charge_in: ChargeIn, context: RequestContext) -> Answer:
+        """Return the answer, with the headers that say what it is."""
         keyed_id = job_id(context.caller, context.key) if context.key else None
         job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
         headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
         if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
+            shown = answers.charge(job)
         else:
             job = await self._log.decided(job, self._decision_wait)
-        return schemas.accepted(job), headers
+            shown = answers.charge(job, answers.wait_of(job, self._projection, self._clock()))
+        return Answer(answers.encode(shown), _with_trace(context.trace, headers))
 
-    async def _charge_several(
-        self, charges_in: list[ChargeIn], context: RequestContext
-    ) -> AcceptedList:
+    async def _charge_several(self, charges_in: list[ChargeIn], context: RequestContext) -> Answer:
         ids = None
         if key := context.key:
             ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
         jobs = await self._intake.accept_all(charges_in, context.trace, ids)
-        return AcceptedList(jobs=[schemas.accepted(job) for job in jobs])
+        accepted: AcceptedList = {"jobs": [answers.charge(job) for job in jobs]}
+        return Answer(answers.encode(accepted), _with_trace(context.trace, {}))
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, ACCEPTED, answer.headers, media_type="application/json")
 
 
 def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:

@@ -1,53 +1,155 @@
-"""``GET /charge/{id}`` and ``GET /charges``: what happened to a request."""
+"""``GET /charge/{id}`` and ``GET /charges``: what happened to requests."""
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Annotated
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
-from api import schemas
-from api.errors import NotFound
+from api import answers
+from api.answers import Charge, ChargeList
+from api.errors import UnknownJob
 from api.jobs.event_log import EventLog
+from api.jobs.job import Job
 from api.jobs.projection import Projection
-from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB
+from api.lists import Lists
+from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, header
 from api.routes.dependencies import check_query
-from api.schemas import Charge, ChargeList, JobFilter
-from grid.messages import ID_PATTERN, shown
+from api.schemas import JobFilter, JobWait
+from grid.events import ENDED, State
+from grid.messages import ID_PATTERN
 
-JobId = Annotated[str, Path(pattern=ID_PATTERN)]
+JSON: Final = "application/json"
+CSV: Final = "text/csv"
+_ORDER: Final = (State.QUEUED, State.ASSIGNED, State.CHARGING)
+_VARY: Final = {"Vary": "Accept"}
+_AS_CSV: Final[dict[str, Any]] = {
+    CSV: {
+        "schema": {"type": "string"},
+        "example": "id,status,vehicle_id,…\r\n0b4e…,completed,bus 12,…\r\n",
+    }
+}
+
+JobId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a job.")]
+JobFilterQuery = Annotated[JobFilter, Query()]
+Accept = Annotated[
+    str | None, Header(description="`text/csv`: all jobs as CSV, as GET /charges.csv.")
+]
 
 
-def router(log: EventLog, projection: Projection) -> APIRouter:
-    """Return the routes."""
+def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
+    """Return the routes; ``clock`` returns Unix seconds."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE, **UNKNOWN_JOB})
+    lists = Lists(log, projection, clock)
 
-    @routes.get("/charge/{id}", summary="Get a job")
-    async def job(id: JobId) -> Charge:
-        """Return a job: its state, its times, and the decision that sent it to its substation."""
+    @routes.get(
+        "/charge/{id}",
+        summary="Get a job",
+        operation_id="getCharge",
+        response_model=Charge,
+        dependencies=[Depends(check_query)],
+    )
+    async def job(request: Request, id: JobId, job_wait: Annotated[JobWait, Query()]) -> Response:
+        """Return a job: its state, its times, and the decision that sent it to its substation.
+
+        With `wait`, the answer comes once the job is in the state `until`, or after so many seconds
+        as it is then. While a job waits to be sent, `reason` says why, and `place` when its turn
+        is.
+        """
         found = projection.get(id)
         if found is None:
             log.check_caught_up()
-            raise NotFound(f"there is no job {id} in the event log")
-        return schemas.charge(found)
+            raise UnknownJob(f"there is no job {id} in the event log")
+        if job_wait.wait:
+            has_reached = partial(_has_reached, until=job_wait.until)
+            waiting = log.until(found, has_reached, job_wait.wait)
+            found = await _while_connected(request, waiting) or found
+        wait = answers.wait_of(found, projection, clock())
+        return Response(answers.encode(answers.full_charge(found, wait)), media_type=JSON)
 
-    @routes.get("/charges", summary="List jobs", dependencies=[Depends(check_query)])
-    async def jobs(job_filter: Annotated[JobFilter, Query()]) -> ChargeList:
-        """Return a page of jobs, the oldest first, without their decisions.
+    @routes.get(
+        "/charges",
+        summary="List jobs",
+        operation_id="listCharges",
+        response_model=ChargeList,
+        dependencies=[Depends(check_query)],
+        responses={200: {"content": _AS_CSV, **header("Vary")[200]}},
+    )
+    async def jobs(job_filter: JobFilterQuery, accept: Accept = None) -> Response:
+        """Return a page of jobs, without their decisions.
 
         A parameter that is unknown or given twice is an error.
         """
-        log.check_caught_up()
-        try:
-            jobs = projection.after(job_filter.after, job_filter.status, job_filter.substation)
-            found = list(islice(jobs, job_filter.limit + 1))
-        except KeyError:
-            raise NotFound(f"after: there is no such job, got {shown(job_filter.after)}") from None
-        page = found[: job_filter.limit]
-        return ChargeList(
-            charges=[schemas.listed(job) for job in page],
-            next=page[-1].id if len(found) > job_filter.limit else None,
+        if prefers_csv(accept):
+            return export(job_filter)
+        page = await lists.page(job_filter)
+        return Response(answers.encode(page), media_type=JSON, headers=_VARY)
+
+    @routes.get(
+        "/charges.csv",
+        summary="Export jobs as CSV",
+        operation_id="exportCharges",
+        response_class=Response,
+        dependencies=[Depends(check_query)],
+        responses={200: {"content": _AS_CSV, **header("Content-Disposition")[200]}},
+    )
+    async def jobs_as_csv(job_filter: JobFilterQuery) -> Response:
+        """Return the jobs that GET /charges lists, one a line; without `limit`, all of them.
+
+        The first line names the columns. Times are UTC. A text that a spreadsheet would take for a
+        formula begins with an apostrophe.
+        """
+        return export(job_filter)
+
+    def export(job_filter: JobFilter) -> Response:
+        return StreamingResponse(
+            lists.as_csv(job_filter, lists.start_of(job_filter)),
+            media_type=f"{CSV}; charset=utf-8; header=present",
+            headers={"Content-Disposition": 'attachment; filename="charges.csv"', **_VARY},
         )
 
     return routes
+
+
+def prefers_csv(accept: str | None) -> bool:
+    """Return whether an Accept header asks for CSV rather than for JSON (RFC 9110, 12.5.1)."""
+    qualities = {CSV: 0.0, JSON: 0.0}
+    for part in (accept or "").split(","):
+        kind, *parameters = (each.strip().lower() for each in part.split(";"))
+        if kind in qualities:
+            qualities[kind] = next((_quality(each) for each in parameters if each[:2] == "q="), 1.0)
+    return qualities[CSV] > qualities[JSON]
+
+
+def _quality(parameter: str) -> float:
+    try:
+        return float(parameter[2:])
+    except ValueError:
+        return 0.0
+
+
+def _has_reached(job: Job, until: State) -> bool:
+    """Return whether a job is in a state, or in one that follows."""
+    if job.status in ENDED:
+        return True
+    return until in _ORDER and _ORDER.index(job.status) >= _ORDER.index(until)
+
+
+async def _while_connected(request: Request, waiting: Awaitable[Job]) -> Job | None:
+    """Return what is waited for; None if the client has left before."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.ensure_future(waiting), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for each in tasks:
+            each.cancel()

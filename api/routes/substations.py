@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Set
-from http import HTTPStatus
+from collections.abc import Callable, Set
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Path, Security
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api import schemas
-from api.auth import ApiKey, Scope
-from api.errors import NotFound
+from api.answers import moment
+from api.auth import ApiKey
+from api.errors import UnknownSubstation
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
-from api.middleware import auth_result
-from api.openapi import INVALID, SECURITY_SCHEME, UNAVAILABLE, problem
-from api.schemas import WHOLE, Strict, SubstationList
+from api.openapi import INVALID, UNAVAILABLE, problem
+from api.routes.dependencies import BEARER, OPERATOR_ERRORS, OperatorKey
+from api.schemas import WHOLE, Strict
+from api.substations import STALE_SECONDS, Substation
 from grid.control_log import Change, ControlLog
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
@@ -28,23 +28,7 @@ logger = logging.getLogger(__name__)
 
 TAG: Final = "substations"
 
-NO_KEYS: Final = (
-    "no key is configured: `python -m api.new_key NAME operator` makes one; its line goes into the "
-    "file of OPERATOR_KEYS_FILE, or of API_KEYS_FILE, which makes keys required for all requests"
-)
-NO_KEY: Final = "send an operator's key with the header Authorization: Bearer <key>"
-
-# for the OpenAPI document: the key is checked once, by the middleware
-_BEARER: Final = HTTPBearer(
-    scheme_name=SECURITY_SCHEME,
-    description="A key of API_KEYS, API_KEYS_FILE or OPERATOR_KEYS_FILE.",
-    auto_error=False,
-)
-_ERRORS: Final = {
-    **problem(401, "The key is missing, or not known."),
-    **problem(403, "The key does not have the scope operator."),
-    **problem(404, "There is no such substation."),
-}
+_ERRORS: Final = {**OPERATOR_ERRORS, **problem(404, "There is no such substation.")}
 
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
@@ -99,25 +83,42 @@ class ControlOut(BaseModel):
     limit: int | None
 
 
-def router(log: EventLog, projection: Projection) -> APIRouter:
-    """Return the route that needs no operator's key."""
+class SubstationList(BaseModel):
+    """All substations, as the dispatcher described them at ``as_of``."""
+
+    as_of: datetime | None = Field(description="When the dispatcher wrote this; null: never.")
+    age_seconds: float | None = Field(
+        description=f"How old that is: above {STALE_SECONDS:g} s, nothing is known of them."
+    )
+    problem: str | None = Field(description="Why nothing is known of them; null if it is.")
+    substations: list[Substation]
+
+
+def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
+    """Return the route that needs no operator's key; ``clock`` returns Unix seconds."""
     routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
 
-    @routes.get("/substations", summary="List substations")
+    @routes.get("/substations", summary="List substations", operation_id="listSubstations")
     async def substations() -> SubstationList:
-        """Return each substation as the dispatcher last saw it."""
+        """Return each substation as the dispatcher last saw it.
+
+        If the dispatcher is silent, each is `unknown`, and none eligible.
+        """
         log.check_caught_up()
-        event = projection.substations
-        if event is None:
-            return SubstationList(as_of=None, substations=[])
-        rows = schemas.substations(event)
-        return SubstationList(as_of=schemas.moment(event.at), substations=rows)
+        found, now = projection.substations, clock()
+        age = found.age(now)
+        return SubstationList(
+            as_of=None if age is None else moment(found.at),
+            age_seconds=None if age is None else round(age, 3),
+            problem=found.silence(now),
+            substations=list(found.rows(now)),
+        )
 
     return routes
 
 
 def control_router(
-    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, *, has_keys: bool
+    controls: ControlLog, known: Callable[[], Set[str]], timeout: float, operator_key: OperatorKey
 ) -> APIRouter:
     """Return the routes that need an operator's key.
 
@@ -125,20 +126,15 @@ def control_router(
         controls: what operators have set.
         known: returns the ids of the substations, empty while they are not known.
         timeout: how many seconds RabbitMQ may take to confirm a change.
-        has_keys: whether any key is configured.
+        operator_key: checks the key.
     """
-    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(_BEARER)])
+    routes = APIRouter(tags=[TAG], responses=_ERRORS, dependencies=[Security(BEARER)])
 
-    async def operator(request: Request) -> ApiKey:
-        keys = auth_result(request.scope).keys
-        if not keys:
-            detail = NO_KEY if has_keys else NO_KEYS
-            raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
-        return _with_scope(keys, Scope.OPERATOR)
-
-    operator_key = Depends(operator)  # an annotation would not see a name of this function
-
-    @routes.put("/substations/{id}", summary="Replace the controls of a substation")
+    @routes.put(
+        "/substations/{id}",
+        summary="Replace the controls of a substation",
+        operation_id="replaceSubstationControls",
+    )
     async def control(id: Id, body: ControlIn, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
@@ -147,7 +143,11 @@ def control_router(
         """
         return await change_controls(id, lambda _: (body.state, body.limit), key)
 
-    @routes.patch("/substations/{id}", summary="Change the controls of a substation")
+    @routes.patch(
+        "/substations/{id}",
+        summary="Change the controls of a substation",
+        operation_id="changeSubstationControls",
+    )
     async def change(id: Id, body: ControlChange, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
 
@@ -159,20 +159,10 @@ def control_router(
     async def change_controls(id: str, change: Change, key: ApiKey) -> ControlOut:
         ids = known()
         if ids and id not in ids:
-            raise NotFound(f"there is no substation {id}")
+            raise UnknownSubstation(f"there is no substation {id}")
         now = await controls.set(id, change, timeout)
         limit = now.limit or "none"
         logger.info('operator "%s" set %s %s, limit %s', key.name, id, now.state, limit)
         return ControlOut(id=id, state=now.state, limit=now.limit)
 
     return routes
-
-
-def _with_scope(keys: Sequence[ApiKey], scope: Scope) -> ApiKey:
-    """Return the entry of a key that has a scope. Raise ``HTTPException`` (403) if none has."""
-    for key in keys:
-        if key.scope is scope:
-            return key
-    raise HTTPException(
-        HTTPStatus.FORBIDDEN, f'the key "{keys[0].name}" does not have the scope {scope}'
-    )

@@ -17,7 +17,8 @@ from uuid import uuid4
 import uvicorn
 from fastapi import FastAPI
 
-from api.schemas import Accepted, AcceptedList, ChargeIn, Details
+from api.schemas import ChargeIn
+from bench.peers.answers import Accepted, AcceptedList, Details
 from grid.events import State
 from grid.runtime import YOUNG_OBJECTS
 

@@ -21,7 +21,8 @@ import uvicorn
 from aio_pika.abc import AbstractExchange
 from fastapi import FastAPI
 
-from api.schemas import Accepted, ChargeIn, Details
+from api.schemas import ChargeIn
+from bench.peers.answers import Accepted, Details
 from grid import topology
 from grid.events import State
 

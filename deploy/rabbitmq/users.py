@@ -34,7 +34,7 @@ SERVICES: Final[Mapping[str, Permission]] = {
             r"^(charge\.requests\.in|charge\.events\.in|charge\.controls\.in"
             r"|charge\.cancellations\.in)$"
         ),
-        read=r"^(charge\.events|charge\.controls)$",
+        read=r"^(charge\.events|charge\.controls|charge\.parked)$",
     ),
     # It requeues requests that fit nowhere now, and declares the substations' queues: a queue with
     # a dead-letter target needs read on the queue and write on the target; binding needs write on

@@ -49,16 +49,21 @@ class ParkedMessage(NamedTuple):
 class ParkedQueue:
     """The parked queue, to replay or discard its messages. ``clock`` returns Unix seconds.
 
-    Use it within ``open``. Every failure raises ``BrokerUnavailable``.
+    Use it within ``open``. Every failure raises ``BrokerUnavailable``. ``writer`` is as whom it
+    writes events, by RabbitMQ's user.
     """
 
-    def __init__(self, urls: Sequence[str], watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        watch: Watch,
+        clock: Callable[[], float],
+        writer: str = provenance.OPERATOR,
+    ) -> None:
         self._clock = clock
         self._taker = Taker("parked-in", urls, watch)
         self._publisher = Publisher("parked-out", urls, watch)
-        self._events = EventWriter(
-            self._publisher, f"parked-{uuid4().hex[:8]}", provenance.OPERATOR
-        )
+        self._events = EventWriter(self._publisher, f"parked-{uuid4().hex[:8]}", writer)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 import uvicorn
@@ -23,15 +23,19 @@ from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
+from api.parked import ParkedJobs
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
-from grid.amqp import Outcome, Publication
+from grid.amqp import Delivery, Outcome, Publication
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from grid.control_log import ControlLog
+from grid.errors import BrokerUnavailable
 from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.isolation import Isolation
+from grid.parked.queue import ParkedMessage, ParkedQueue
+from grid.parking import Parked
 from tests.fake_broker import FakePublisher
 
 AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -71,6 +75,35 @@ class Controls(FakePublisher):
             self.log.read(publication.body)
 
 
+class FakeParkedQueue:
+    """Parked messages, and what is done with them."""
+
+    def __init__(self) -> None:
+        self.parked: list[Parked] = []
+        self.done: list[tuple[str, str]] = []
+        self.is_away = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Do nothing, unless RabbitMQ is away."""
+        if self.is_away:
+            raise BrokerUnavailable("RabbitMQ gave no connection in 15 s")
+        yield
+
+    async def messages(self) -> AsyncIterator[ParkedMessage]:
+        """Yield what is parked."""
+        for each in self.parked:
+            yield ParkedMessage(cast(Delivery, None), each)
+
+    async def replay(self, message: ParkedMessage) -> None:
+        """Record a replay."""
+        self.done.append((message.parked.id, "replayed"))
+
+    async def discard(self, message: ParkedMessage, why: str) -> None:
+        """Record a discard."""
+        self.done.append((message.parked.id, why))
+
+
 class Bench:
     """A running api: its clock stands still at ``at``, its ids count up."""
 
@@ -93,13 +126,17 @@ class Bench:
         )
         self.registry = CollectorRegistry()
         self.problems: list[str] = []
+        self.degraded: list[str] = []
         metrics = Metrics(self.registry)
         self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
-        self.log = EventLog(self.projection, writer, metrics, lambda: AT, Isolation(self.registry))
+        self.log = EventLog(
+            self.projection, writer, metrics, lambda: self.at, Isolation(self.registry)
+        )
         self.log.caught_up.set()
         self.controls = Controls()
+        self.parked = FakeParkedQueue()
         ids = count(1)
         self.intake = Intake(
             self.publisher,
@@ -107,7 +144,7 @@ class Bench:
             confirm_timeout,
             clock=lambda: self.at,
             new_id=lambda: f"job{next(ids)}",
-            known=self.projection.known_substations,
+            substations=lambda: self.projection.substations,
         )
         self.app = app.create(
             self.intake,
@@ -116,17 +153,20 @@ class Bench:
             metrics,
             self.registry,
             controls=self.controls.log,
+            parked=ParkedJobs(lambda: cast(ParkedQueue, self.parked)),
             canceller=Canceller(self.log, self.publisher, confirm_timeout, lambda: self.at),
             authenticator=Authenticator(
                 keys or ApiKeys(),
                 key_required=closed,
                 rate_limit=RateLimit(rate) if rate else None,
             ),
+            clock=lambda: self.at,
             now=lambda: self.now,
             chance=Random(1).getrandbits,  # noqa: S311
             decision_wait=decision_wait,
             control_timeout=confirm_timeout,
             not_ready=lambda: self.problems,
+            degraded=lambda: self.degraded,
             lifespan=_no_lifespan,
         )
         self.port = 0

@@ -110,7 +110,11 @@ async def test_document_lists_every_route_and_every_error() -> None:
         "POST /charge",
         "POST /charges",
         "GET /charge/{id}",
+        "DELETE /charge/{id}",
+        "POST /charge/{id}/cancel",
         "GET /charges",
+        "GET /charges.csv",
+        "GET /stats",
         "GET /substations",
         "PUT /substations/{id}",
         "PATCH /substations/{id}",
@@ -130,7 +134,10 @@ async def test_document_lists_every_route_and_every_error() -> None:
     fields = document["components"]["schemas"]["ChargeIn"]["properties"]
     assert fields.keys() == FULL.keys()
     names = {each["name"] for each in operations["GET /charges"]["parameters"]}
-    assert names == {"status", "substation", "limit", "after"}
+    assert names == {
+        *("vehicle_id", "status", "substation", "since", "until", "order", "limit", "after"),
+        "accept",
+    }
 
 
 async def test_api_looks_for_no_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:

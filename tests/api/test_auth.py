@@ -34,7 +34,7 @@ async def ask(api: Bench, path: str, key: str | None = KEY, method: str = "GET")
     return await api.ask(method, path, None, [("Authorization", f"Bearer {key}")] if key else [])
 
 
-@pytest.mark.parametrize("path", ["/charges", "/charge/x", "/substations", "/docs", "/nothing"])
+@pytest.mark.parametrize("path", ["/charges", "/charge/x", "/substations", "/nothing"])
 async def test_api_that_requires_keys_answers_401_without_one(path: str) -> None:
     """401 on every path without a key or with a wrong one, whether or not the path exists."""
     async with closed().serve() as api:
@@ -61,6 +61,15 @@ async def test_monitoring_paths_need_no_key(path: str) -> None:
     """Health checks and metrics are answered without a key."""
     async with closed().serve() as api:
         assert (await ask(api, path, None)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/problems", "/openapi.json"])
+async def test_documentation_needs_no_key(path: str) -> None:
+    """A browser has no key to send before the page is there; it is the same for everybody."""
+    async with closed().serve() as api:
+        assert (await ask(api, path, None)).status == 200
+        for other in ("/docs/nothing", "/docs/../charges", "/docs/%2e%2e/charges", "/docsx"):
+            assert (await ask(api, other, None)).status in (401, 404)
 
 
 async def test_api_without_required_keys_still_rejects_an_unknown_key() -> None:

@@ -22,9 +22,10 @@ from tests.api.harness import JSON, REQUESTS, Bench, problem
     ],
 )
 async def test_api_rejects_a_body_that_is_not_json(data: bytes, words: str) -> None:
-    """422 for the body as a whole, with the JSON reader's error."""
+    """400 for the body as a whole, with the JSON reader's error: no field of it can be named."""
     async with Bench().serve() as bench:
-        found = problem(await bench.ask("POST", "/charge", data, [JSON]), 422)
+        found = problem(await bench.ask("POST", "/charge", data, [JSON]), 400)
+        assert found["code"] == "malformed-json"
         assert [each["field"] for each in found["errors"]] == ["body"]
         assert "not JSON" in found["detail"]
         assert words in found["detail"]

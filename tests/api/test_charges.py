@@ -40,6 +40,10 @@ async def test_get_job_shows_states_times_and_decision() -> None:
             "request": {"priority": 0},
             "reason": None,
             "energy_kwh": 7.5,
+            "place": None,
+            "expected_start": None,
+            "expected_start_basis": None,
+            "details": {"routed_to": "s1", "loads": {"s1": 0}, "reason": "lightest"},
         }
         assert bench.count("duplicate_completions_total") == 1
         assert bench.count("request_to_charging_seconds_sum") == 2
@@ -136,9 +140,15 @@ async def test_list_after_an_unknown_job_is_404() -> None:
 async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
     """Before its first snapshot there are none, and no time."""
     async with Bench().serve() as bench:
-        assert (await bench.get("/substations")).body == {"as_of": None, "substations": []}
+        assert (await bench.get("/substations")).body == {
+            "as_of": None,
+            "age_seconds": None,
+            "problem": "no dispatcher has been heard yet",
+            "substations": [],
+        }
         one = {
             "id": "s1",
+            "status": "available",
             "load": 2.0,
             "connectors": 50.0,
             "utilisation": 0.04,
@@ -149,10 +159,11 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "rated_power_kw": 400.0,
             "eligible": True,
             "reason": None,
-            "state": "draining",
+            "state": "available",
             "limit": 7,
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
+        never["status"] = "ineligible"
         told = [each | {"substation": each["id"]} for each in (one, never)]
         for newer in ("state", "limit", "power_kw", "rated_power_kw"):
             del told[1][newer]  # by a dispatcher of an older version
@@ -160,7 +171,12 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
         answer = await bench.get("/substations")
         assert answer.status == 200
         never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
-        assert answer.body == {"as_of": "2026-01-01T00:00:00Z", "substations": [one, never]}
+        assert answer.body == {
+            "as_of": "2026-01-01T00:00:00Z",
+            "age_seconds": 0.0,
+            "problem": None,
+            "substations": [one, never],
+        }
 
 
 @pytest.mark.parametrize("path", ["/charge/nobody", "/charges", "/substations"])

@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -23,6 +22,7 @@ from schemathesis.generation import GenerationMode
 
 from api import auth
 from grid import messages
+from tests.api import document
 from tests.api.harness import JSON, Answer, Bench, problem
 from tests.examples import examples
 from tests.grid.strategies import json_values
@@ -250,5 +250,91 @@ def test_vehicle_pattern_allows_every_printable_character() -> None:
 
 def test_document_equals_the_committed_copy() -> None:
     """Generated clients keep working; a change on purpose changes this copy as well."""
-    before = json.loads((Path(__file__).parent / "openapi.json").read_text(encoding="utf-8"))
-    assert json.dumps(DOCUMENT, indent=1) == json.dumps(before, indent=1)
+    before = document.FILE.read_text(encoding="utf-8")
+    assert document.text() == before, f"{document.FILE}: renew it with {document.COMMAND}"
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every operation, with its name."""
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_operation_has_a_chosen_name_and_says_which_key_it_needs() -> None:
+    """Names of generated functions are chosen: they stay when a route's function is renamed."""
+    names = {name: each["operationId"] for name, each in operations()}
+    assert names == {
+        "POST /charge": "createCharge",
+        "POST /charges": "createCharges",
+        "GET /charge/{id}": "getCharge",
+        "DELETE /charge/{id}": "cancelCharge",
+        "POST /charge/{id}/cancel": "cancelChargeByPost",
+        "GET /charges": "listCharges",
+        "GET /charges.csv": "exportCharges",
+        "GET /stats": "getStats",
+        "POST /parked/replay": "replayParked",
+        "POST /parked/discard": "discardParked",
+        "GET /substations": "listSubstations",
+        "PUT /substations/{id}": "replaceSubstationControls",
+        "PATCH /substations/{id}": "changeSubstationControls",
+        "GET /metrics": "getMetrics",
+        "GET /healthz": "getLiveness",
+        "GET /readyz": "getReadiness",
+    }
+    assert all("security" in each for _, each in operations())
+    assert [each["url"] for each in DOCUMENT["servers"]] == ["/"]
+
+
+def test_header_parameters_are_plain_strings() -> None:
+    """Generators make an argument of each, which takes a text."""
+    found = [
+        parameter
+        for _, each in operations()
+        for parameter in each.get("parameters", ())
+        if parameter["in"] == "header"
+    ]
+    assert {each["name"] for each in found} >= {"prefer", "idempotency-key", "accept"}
+    assert all(each["schema"]["type"] == "string" for each in found)
+
+
+def test_answers_of_the_document_declare_their_headers() -> None:
+    """What a client has to read besides the body: where the job is, when to try again."""
+    answers = dict(operations())["POST /charge"]["responses"]
+    assert answers["202"]["headers"].keys() == {
+        *("Location", "Idempotency-Replayed", "Preference-Applied", "traceresponse")
+    }
+    for status, header in (
+        ("401", "WWW-Authenticate"),
+        ("429", "Retry-After"),
+        ("503", "Retry-After"),
+    ):
+        assert header in answers[status]["headers"]
+
+
+# keyed by what the log holds: substations, and states
+MAPS: Final = {"Details.loads", "StatsAnswer.jobs"}
+
+
+def test_objects_of_the_document_have_a_known_shape() -> None:
+    """Only what is keyed by substations or states is a map; everything else names its fields."""
+    free = set()
+    for name, shape in DOCUMENT["components"]["schemas"].items():
+        for field, schema in shape.get("properties", {}).items():
+            kinds = [schema, schema.get("items", {}), *schema.get("anyOf", ())]
+            if any(each.get("type") == "object" for each in kinds):
+                free.add(f"{name}.{field}")
+    assert free == MAPS
+
+
+def test_examples_of_the_document_are_valid() -> None:
+    """Each example is what its schema describes."""
+    shapes = {
+        name: shape["example"]
+        for name, shape in DOCUMENT["components"]["schemas"].items()
+        if "example" in shape
+    }
+    assert shapes.keys() >= {"ChargeIn", "Charge", "Problem"}
+    for name, found in shapes.items():
+        schema = {"$ref": f"#/components/schemas/{name}", **SHAPES}
+        jsonschema_rs.validator_for(schema).validate(json.loads(json.dumps(found)))

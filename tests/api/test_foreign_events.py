@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api import schemas
+from api import answers
 from api.jobs.job import Job
 from api.jobs.projection import MAX_SUBSTATIONS, Projection
-from api.schemas import ChargeList, SubstationList
 from grid import events
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS, Event, State
@@ -20,6 +21,8 @@ from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
 from tests.api.harness import AT, Bench
 from tests.grid.strategies import json_values
 
+SHAPE = {"$ref": "#/components/schemas/Charge", "components": Bench().app.openapi()["components"]}
+is_as_documented = jsonschema_rs.validator_for(SHAPE).validate
 KINDS = st.sampled_from([*State, SUBSTATIONS])
 NAMES = st.sampled_from(
     ["candidates", "substations", "reason", "departure_time", "priority", "requested_at", "replays"]
@@ -54,13 +57,13 @@ def test_api_can_show_any_event_that_it_reads(found: list[tuple[str, float, Any,
         for event in read:
             projection.apply(event)
     for job in projection.after(None):
-        schemas.accepted(job).model_dump_json()
-        schemas.charge(job).model_dump_json()
-        ChargeList(charges=[schemas.listed(job)], next=None).model_dump_json()
-    if projection.substations is not None:
-        rows = schemas.substations(projection.substations)
-        SubstationList(as_of=None, substations=rows).model_dump_json()
-        assert projection.known_substations() is not None
+        wait = answers.wait_of(job, projection, AT)
+        for show in (answers.charge, answers.full_charge, answers.listed):
+            is_as_documented(json.loads(answers.encode(show(job, wait))))
+    for now in (AT, inf):
+        for row in projection.substations.rows(now):
+            row.model_dump_json()
+    assert projection.known_substations() is not None
 
 
 def snapshot(*names: str) -> Event:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from api import schemas
+from api import answers
 from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.packed import pack, unpack
 from api.jobs.projection import Projection
@@ -77,7 +77,7 @@ def job_after(*events: Event) -> Job:
 
 def seen(job: Job) -> str:
     """Return all that the api shows of a job."""
-    return schemas.charge(job).model_dump_json()
+    return answers.encode(answers.full_charge(job)).decode()
 
 
 @pytest.mark.parametrize(
@@ -345,10 +345,11 @@ def test_packed_job_is_shown_like_one_kept_in_full(
 
 def packed_away(job: Job) -> dict[str, Any]:
     """Return what the api shows of a job that may have been packed."""
-    told = schemas.charge(job).model_dump()
+    told: dict[str, Any] = {**answers.full_charge(job)}
     if job.queued is None:
         told["times"].pop(State.QUEUED, None)  # only the decision had this time
-    return told | {"decision": None}
+    # what only the decision tells is gone with it
+    return told | {"decision": None, "details": {**told["details"], "loads": {}, "reason": None}}
 
 
 def test_projection_drops_jobs_that_only_a_substation_reports() -> None:
@@ -410,10 +411,11 @@ def without_decision(projection: Projection) -> dict[str, Any]:
     """Return what the api shows of the job with a key, as far as it is kept."""
     job = projection.get(KEYED)
     assert job is not None
-    told = schemas.charge(job).model_dump()
+    told: dict[str, Any] = {**answers.full_charge(job)}
     if job.queued is None:
         told["times"].pop(State.QUEUED, None)  # only the decision had this time
-    return told | {"decision": None}
+    # what only the decision tells is gone with it
+    return told | {"decision": None, "details": {**told["details"], "loads": {}, "reason": None}}
 
 
 def test_retired_job_without_a_key_is_dropped() -> None:

@@ -23,6 +23,14 @@ async def test_request_without_a_body_is_accepted() -> None:
         assert answer.body == {
             "id": "job1",
             "status": "queued",
+            "substation": None,
+            "attempt": 0,
+            "times": {"queued": "2026-01-01T00:00:00Z"},
+            "duplicates": 0,
+            "request": {"priority": 0},
+            "reason": "no dispatcher has been heard yet",
+            "place": 1,
+            "energy_kwh": None,
             "details": {"routed_to": None, "loads": {}, "reason": None},
         }
         (sent,) = bench.publisher.to(REQUESTS)
@@ -77,7 +85,19 @@ async def test_answer_waits_for_the_decision() -> None:
         answer = await asyncio.wait_for(asking, 5)
         assert answer.status == 202
         details = {"routed_to": "s2", "loads": {"s1": 3, "s2": 1}, "reason": "lightest"}
-        assert answer.body == {"id": "job1", "status": "assigned", "details": details}
+        assert answer.body == {
+            "id": "job1",
+            "status": "assigned",
+            "substation": "s2",
+            "attempt": 1,
+            "times": {"queued": "2026-01-01T00:00:00Z", "assigned": "2026-01-01T00:00:01Z"},
+            "duplicates": 0,
+            "request": {"priority": 0},
+            "reason": None,
+            "place": None,
+            "energy_kwh": None,
+            "details": details,
+        }
         assert "Preference-Applied" not in answer.headers
 
 

@@ -65,7 +65,7 @@ class Allowed(NamedTuple):
 
 ALLOWED: Final = {
     "api": Allowed(
-        read=frozenset({EVENTS, CONTROLS}),
+        read=frozenset({EVENTS, CONTROLS, PARKED}),
         write=frozenset(
             {REQUESTS_EXCHANGE, EVENTS_EXCHANGE, CONTROLS_EXCHANGE, CANCELLATIONS_EXCHANGE}
         ),

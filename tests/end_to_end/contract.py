@@ -1,8 +1,9 @@
 """What the running api's document cannot say: put right in requests that are meant to be taken.
 
 Loaded by schemathesis itself, by the variable SCHEMATHESIS_HOOKS. A departure must be in the
-future, of the substations that may charge the vehicle one must be there, and a key must not have
-come with another request: the api's tests hold what becomes of such requests.
+future, of the substations that may charge the vehicle one must be there and have the power, and a
+key must not have come with another request: the api's tests hold what becomes of such requests. A
+wait takes its time.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from schemathesis.generation import GenerationMode
 LATER = "2099-12-31T23:59:59Z"
 THERE = "substation1"
 KEY = "Idempotency-Key"
+RATED_KW = 400  # of each substation there
+MAX_WAIT = 60
 _keys = count(1)
 
 
 @schemathesis.hook
 def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
     """Put right what holds today and here alone."""
+    if case.query and "wait" in case.query:
+        case.query["wait"] = _short(case.query["wait"])
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     if case.headers and KEY in case.headers:
@@ -32,8 +37,16 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any])
             _put_right(each)
 
 
+def _short(wait: object) -> object:
+    """Return no wait instead of one that the api would wait for; a wrong one stays as it is."""
+    is_right = str(wait).isascii() and str(wait).isdigit() and int(str(wait)) <= MAX_WAIT
+    return 0 if is_right else wait
+
+
 def _put_right(request: dict[str, Any]) -> None:
     if request.get("departure_time") is not None:
         request["departure_time"] = LATER
+    if request.get("requested_power_kw") is not None:
+        request["requested_power_kw"] = min(request["requested_power_kw"], RATED_KW)
     if request.get("eligible_substations") is not None:
         request["eligible_substations"][0] = THERE

@@ -65,6 +65,7 @@ job_events = st.builds(
     attempt=st.integers(0, 1_000),
     reason=st.text(),
     energy_kwh=figures,
+    ends_at=figures,
     counts=st.none()
     | st.builds(Counts, *[figures] * 5, power_kw=st.none() | figures, waiting=figures),
     detail=details,

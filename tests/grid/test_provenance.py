@@ -15,7 +15,7 @@ from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR, believed, w
 ALL: Final = {*State, SUBSTATIONS, MARKER}
 MAY: Final = {
     DISPATCHER: ALL,
-    API: {State.QUEUED, MARKER},
+    API: {State.QUEUED, State.CANCELLED, MARKER},
     OPERATOR: {State.QUEUED, State.CANCELLED},
     "substation.s1": {State.CHARGING, State.COMPLETED, State.EXPIRED, State.CANCELLED},
     NOBODY_KNOWN: ALL - {SUBSTATIONS},

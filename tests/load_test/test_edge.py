@@ -201,6 +201,20 @@ async def test_outcome_asks_singly_for_jobs_missing_from_the_list() -> None:
     assert sorted(follower.jobs) == sorted(ids)
 
 
+async def test_outcome_keeps_the_first_forecast_of_each_job() -> None:
+    """A later one is easier to make; a job that does not wait has none."""
+    fake = FakeApi()
+    fake.take("other", status="queued", expected_start=None)
+    async with fake.serve(), Api(fake.url) as api:
+        follower = Follower(api, FakeTime().clock())
+        for seconds in (10, 20):
+            start = f"2026-01-01T00:00:{seconds}+00:00"
+            fake.take("own", status="queued", expected_start=start)
+            await follower.look(["other", "own"])
+    assert list(follower.forecasts) == ["own"]
+    assert follower.forecasts["own"].start == 1_767_225_610
+
+
 async def test_outcome_follows_jobs_from_before_the_run() -> None:
     """Sessions in progress at the start make load until they end."""
     fake = FakeApi()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from grid.events import State
+from load_test.forecasts import Forecast
 from load_test.records import Answer, Job
 from load_test.report import Run, summarise
 from load_test.waits import Percentiles
@@ -102,6 +104,26 @@ def test_report_compares_the_wait_with_the_ideal(
     values = summary.as_json()
     assert values["mean_wait"] == pytest.approx(0.02)
     assert values["wait_above_ideal"] == pytest.approx(above)
+
+
+def test_report_judges_forecasts_by_the_time_that_was_left() -> None:
+    """Within a fifth of it is right; of a job that began at once, none is judged."""
+    jobs = [done(str(number), "s1", 100 * number) for number in range(1, 6)]
+    starts = {job.id: job.charging or 0.0 for job in jobs}
+    forecasts = {
+        "1": Forecast(starts["1"] - 10, starts["1"] + 2),
+        "2": Forecast(starts["2"] - 10, starts["2"] - 3),
+        "3": Forecast(starts["3"] - 100, starts["3"] + 4),
+        "4": Forecast(starts["4"] - 0.5, starts["4"] + 9),
+    }
+    known = run([accepted(job.id) for job in jobs], jobs)
+    summary = summarise(replace(known, forecasts=forecasts))
+    assert summary.expected_start_error == pytest.approx(3)
+    assert summary.expected_start_right == pytest.approx(2 / 3)
+    line = "expected start         median error 3.00 s, within a fifth: 66.7 %"
+    assert line in summary.as_table().splitlines()
+    assert summarise(known).expected_start_error is None
+    assert "expected start" not in summarise(known).as_table()
 
 
 def test_report_of_nothing_accepted_is_a_failure() -> None:

@@ -1,0 +1,315 @@
+"""A job as every answer shows it: one shape, from its request to its end. Pure.
+
+The classes describe it, for the OpenAPI document; the functions make it, ready for JSON. The event
+log may have been written by another version or program: what is not as described is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NamedTuple, NotRequired
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from api.forecast import Forecast
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.projection import Projection
+from api.substations import ELIGIBLE_REASONS
+from grid import kinds, wire
+from grid.events import MAX_FIGURE, State, is_time
+
+EXAMPLE: Final = {
+    "id": "0b4e6a52-3f5c-4b8e-9d55-0a4c53d0a6f1",
+    "status": "charging",
+    "substation": "substation2",
+    "attempt": 1,
+    "times": {
+        "queued": "2030-05-01T06:00:00.120000Z",
+        "assigned": "2030-05-01T06:00:00.128000Z",
+        "charging": "2030-05-01T06:00:00.135000Z",
+    },
+    "duplicates": 0,
+    "request": {"vehicle_id": "bus 12", "requested_energy_kwh": 80.0, "priority": 0},
+    "reason": None,
+    "place": None,
+    "expected_start": None,
+    "expected_start_basis": None,
+    "energy_kwh": None,
+    "details": {
+        "routed_to": "substation2",
+        "loads": {"substation1": 1.0, "substation2": 0.0},
+        "reason": "lowest utilisation after placing it: 0.02, drawn among 1",
+    },
+}
+
+
+class Times(TypedDict, total=False):
+    """When the job entered each of its states; a state that it has not entered is left out."""
+
+    queued: datetime
+    assigned: datetime
+    charging: datetime
+    completed: datetime
+    cancelled: datetime
+    expired: datetime
+    parked: datetime
+
+
+class ChargeFields(TypedDict, total=False):
+    """The fields of the request that the client set, and its priority."""
+
+    vehicle_id: str
+    requested_energy_kwh: float
+    requested_power_kw: float
+    departure_time: datetime
+    priority: int
+    eligible_substations: list[str]
+
+
+class Details(TypedDict):
+    """Where a request was sent, and the loads the dispatcher saw when it decided.
+
+    Null and empty while it is queued.
+    """
+
+    routed_to: str | None
+    loads: NotRequired[
+        Annotated[
+            dict[str, float],
+            Field(
+                description="Sessions in progress and in flight, by substation, before this "
+                "request; left out in a list."
+            ),
+        ]
+    ]
+    reason: Annotated[
+        str | None, Field(description="Why it was sent there, or ended otherwise than completed.")
+    ]
+
+
+class Candidate(TypedDict, total=False):
+    """A substation as the decision saw it."""
+
+    substation: str
+    load: float
+    connectors: float
+    utilisation: float
+    gauge: float
+    gauge_age_seconds: float | None
+    outstanding: float
+    power_kw: float
+    rated_power_kw: float | None
+    state: str
+    limit: float | None
+    eligible: Annotated[
+        bool,
+        Field(description="Whether jobs like this one are sent there, once there is capacity."),
+    ]
+    reason: Annotated[str | None, Field(description="Why it could not go there just then.")]
+
+
+class Decision(TypedDict, total=False):
+    """Why the job was sent to its substation: the candidates as they were just before."""
+
+    policy: str
+    reason: str
+    candidates: list[Candidate]
+
+
+class Charge(TypedDict):
+    """A job: a request that RabbitMQ has confirmed, which will not be lost."""
+
+    id: str
+    status: State
+    substation: Annotated[
+        str | None, Field(description="The one that charges or charged it, or it was sent to.")
+    ]
+    attempt: Annotated[int, Field(description="How often it was sent to a substation.")]
+    times: Times
+    duplicates: Annotated[
+        int,
+        Field(
+            description="How often it was completed again: at most "
+            f"{MAX_FURTHER_COMPLETIONS} are counted."
+        ),
+    ]
+    request: ChargeFields
+    reason: Annotated[
+        str | None, Field(description="Why it waits, or why it ended otherwise than completed.")
+    ]
+    expected_start: Annotated[
+        datetime | None,
+        Field(
+            description="When a job that waits will probably begin to charge; null if nobody can "
+            "say."
+        ),
+    ]
+    expected_start_basis: Annotated[str | None, Field(description="How that was estimated.")]
+    place: Annotated[
+        int | None,
+        Field(
+            description="Its place among the jobs that wait, from 1, by priority, latest start "
+            "and age; null if it does not wait."
+        ),
+    ]
+    energy_kwh: Annotated[
+        float | None, Field(description="What its session has delivered, once it has ended.")
+    ]
+    details: Details
+    decision: NotRequired[
+        Annotated[
+            Decision | None,
+            Field(description="Shown by GET /charge/{id} alone; null until it was sent."),
+        ]
+    ]
+
+
+class AcceptedList(TypedDict):
+    """The accepted requests of a list, in its order."""
+
+    jobs: list[Charge]
+
+
+class ChargeList(TypedDict):
+    """A page of jobs; ``next`` is the ``after`` of the next page, if there is one."""
+
+    charges: list[Charge]
+    next: str | None
+
+
+class Wait(NamedTuple):
+    """Why a job waits, its place among those that do, and when it will probably begin."""
+
+    reason: str | None
+    place: int | None
+    forecast: Forecast | None
+
+
+NO_WAIT: Final = Wait(None, None, None)
+_DECISION: Final = TypeAdapter(Decision)
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def wait_of(job: Job, projection: Projection, now: float) -> Wait:
+    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not."""
+    if job.status is not State.QUEUED:
+        return NO_WAIT
+    reason = projection.substations.reason_to_wait(job.request, now)
+    place = projection.place(job)
+    forecast = None if place is None else projection.forecaster(job.request, now).start(place)
+    return Wait(reason, place, forecast)
+
+
+def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
+    """Return a job as the answer to its request."""
+    shown = listed(job, wait)
+    _add_loads(shown["details"], job.decision or _NOTHING)
+    return shown
+
+
+def full_charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
+    """Return a job with the decision that sent it to its substation."""
+    shown, decision = listed(job, wait), job.decision
+    _add_loads(shown["details"], decision or _NOTHING)
+    shown["decision"] = None if decision is None else _decision(decision)
+    return shown
+
+
+def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
+    """Return a job as a list shows it: without what only its decision tells."""
+    substation, reason, forecast = job.substation, job.reason, wait.forecast
+    return {
+        "id": job.id,
+        "status": job.status,
+        "substation": substation,
+        "attempt": job.attempt,
+        "times": {state: moment(at) for state, at in job.times.items()},  # type: ignore[typeddict-item]
+        "duplicates": job.duplicates,
+        "request": request_fields(job.request),
+        "reason": wait.reason or reason,
+        "place": wait.place,
+        "expected_start": None if forecast is None else moment(forecast.at),
+        "expected_start_basis": None if forecast is None else forecast.how,
+        "energy_kwh": job.energy_kwh,
+        "details": {"routed_to": substation, "reason": reason},
+    }
+
+
+def encode(answer: Mapping[str, Any]) -> bytes:
+    """Return an answer as JSON."""
+    return wire.encode(answer)
+
+
+def moment(at: float) -> datetime:
+    """Return Unix seconds as a time in UTC."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def request_fields(fields: Mapping[str, Any]) -> ChargeFields:
+    """Return the client's own fields, as the client wrote them."""
+    found: dict[str, Any] = {}
+    for name, is_right in _IS_RIGHT.items():
+        value = fields.get(name)
+        if value is not None and is_right(value):
+            found[name] = value
+    if (leaves := found.get("departure_time")) is not None:
+        found["departure_time"] = moment(leaves)
+    return found  # type: ignore[return-value]  # checked field by field
+
+
+def _add_loads(details: Details, decision: Mapping[str, Any]) -> None:
+    """Add what the decision says; until there is one, nothing."""
+    details["loads"] = _loads(decision.get("candidates"))
+    if details["reason"] is None:
+        details["reason"] = _text(decision.get("reason"))
+
+
+def _decision(decision: Mapping[str, Any]) -> Decision | None:
+    """Return a decision, as it is in the log; None if its fields are not a decision's."""
+    known = kinds.explanation(decision)  # the time of the request is in `times`, as a date
+    try:
+        found: Decision = _DECISION.validate_python(known)
+    except ValidationError:
+        return None
+    for each in found.get("candidates", ()):
+        if "eligible" in each:
+            each["eligible"] = each.get("reason") in ELIGIBLE_REASONS
+    return found
+
+
+def _loads(candidates: object) -> dict[str, float]:
+    """Return the candidates' loads; anything else in the log's record is ignored."""
+    if not isinstance(candidates, list):
+        return {}
+    rows = [each for each in candidates if isinstance(each, dict)]
+    pairs = ((each.get("substation"), each.get("load")) for each in rows)
+    return {
+        name: load
+        for name, load in pairs
+        if isinstance(name, str) and isinstance(load, int | float) and abs(load) <= MAX_FIGURE
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_number(value: object) -> bool:
+    kind = type(value)
+    return (kind is float or kind is int) and abs(value) <= MAX_FIGURE  # type: ignore[arg-type]
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
+_IS_RIGHT: Final[Mapping[str, Callable[[object], bool]]] = {
+    "vehicle_id": lambda value: isinstance(value, str),
+    "requested_energy_kwh": _is_number,
+    "requested_power_kw": _is_number,
+    "departure_time": is_time,
+    "priority": lambda value: type(value) is int,
+    "eligible_substations": _are_texts,
+}

@@ -1,0 +1,62 @@
+"""Jobs as CSV, one a line. Pure."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from io import StringIO
+from typing import Final
+
+from api.answers import Charge
+from grid.events import State
+
+COLUMNS: Final = (
+    "id",
+    "status",
+    "vehicle_id",
+    "substation",
+    "attempt",
+    *State,
+    "duplicates",
+    "energy_kwh",
+    "requested_energy_kwh",
+    "requested_power_kw",
+    "departure_time",
+    "priority",
+    "eligible_substations",
+    "place",
+    "expected_start",
+    "reason",
+)
+# a spreadsheet takes a text that begins so for a formula; source: OWASP on CSV injection
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def header() -> bytes:
+    """Return the first line, which names the columns."""
+    return _lines([COLUMNS])
+
+
+def lines(charges: Iterable[Charge]) -> bytes:
+    """Return the lines of some jobs."""
+    return _lines(_row(each) for each in charges)
+
+
+def _row(charge: Charge) -> Iterable[object]:
+    values: dict[str, object] = {**charge, **charge["times"], **charge["request"]}
+    values["eligible_substations"] = " ".join(charge["request"].get("eligible_substations", ()))
+    return [_cell(values.get(name)) for name in COLUMNS]
+
+
+def _cell(value: object) -> object:
+    if hasattr(value, "isoformat"):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> bytes:
+    text = StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8", "replace")

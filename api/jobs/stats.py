@@ -1,0 +1,152 @@
+"""What happened in each hour at each substation: counts, rates and waits. Pure.
+
+An event that is repeated, or comes in another order, changes nothing: what a job counted before is
+taken back first. Jobs that are forgotten since still count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log2
+from typing import Final, TypeAlias
+
+from api.jobs.job import Ended, Job, Visit, ends_of
+from grid.events import ENDED, Event, State
+
+HOUR: Final = 3600
+MINUTE: Final = 60
+MAX_HOURS: Final = 48  # the event log has a day at most
+MAX_HOURS_AHEAD: Final = 24
+MAX_MINUTES: Final = 5
+SHORTEST: Final = 0.001  # seconds; a shorter wait counts as this
+STEPS: Final = 8  # a doubling of the wait has so many: quantiles are exact to 5 %
+SESSIONS: Final = "sessions"
+REQUESTS: Final = "requests"
+
+KINDS: Final = (REQUESTS, SESSIONS, *sorted(ENDED))
+
+Before: TypeAlias = tuple[Event | None, Visit | None, Ended]
+
+
+class Cell:
+    """What happened in some time, at some substations; ``waits`` counts them by their step."""
+
+    __slots__ = ("counts", "energy_kwh", "wait_seconds", "waits")
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(KINDS, 0)
+        self.energy_kwh = 0.0  # that sessions had delivered when they ended
+        self.wait_seconds = 0.0
+        self.waits: dict[int, int] = {}
+
+    def add(self, other: Cell) -> None:
+        """Add what another one counted."""
+        for kind, number in other.counts.items():
+            self.counts[kind] += number
+        self.energy_kwh += other.energy_kwh
+        self.wait_seconds += other.wait_seconds
+        for step, number in other.waits.items():
+            self.waits[step] = self.waits.get(step, 0) + number
+
+    def add_wait(self, seconds: float, sign: int) -> None:
+        """Count the wait of one session, or take it back."""
+        self.wait_seconds += sign * seconds
+        step = round(STEPS * log2(seconds / SHORTEST)) if seconds > SHORTEST else 0
+        self.waits[step] = self.waits.get(step, 0) + sign
+
+    @property
+    def mean_wait(self) -> float | None:
+        """Return the mean wait in seconds; None if there was none."""
+        number = sum(self.waits.values())
+        return max(0.0, self.wait_seconds / number) if number > 0 else None
+
+    def wait(self, share: float) -> float | None:
+        """Return how long at most this share of the sessions waited; None if there was none."""
+        left = share * sum(self.waits.values())
+        for step, number in sorted(self.waits.items()):
+            left -= number
+            if number > 0 and left <= 0:
+                return float(SHORTEST * 2 ** (step / STEPS))
+        return None
+
+
+class Stats:
+    """What happened, by hour and substation, and in the last minutes."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, str], Cell] = {}  # by hours since 1970
+        self._minutes: dict[int, dict[str, int]] = {}  # by minutes since 1970
+
+    def apply(self, kind: State, before: Before, job: Job, now: float) -> None:
+        """Count an event that was applied to a job ``now``; times are Unix seconds.
+
+        ``before`` is what was known of the job: when it was queued, its session, and its ends.
+        """
+        queued, charging, ended = before
+        if kind in ENDED:
+            before_it = ends_of(ended).get(kind) if ended else None
+            if before_it is not None:
+                self._end(before_it, kind, -1, now)
+            self._end(job.ends[kind], kind, 1, now)
+            return
+        if queued is job.queued and charging == job.charging:
+            return
+        if queued is not job.queued:
+            if queued is not None:
+                self._count(queued.at, "", REQUESTS, -1, now)
+            if job.queued is not None:
+                self._count(job.queued.at, "", REQUESTS, 1, now)
+        if charging is not None:
+            self._session(charging, queued, -1, now)
+        if job.charging is not None:
+            self._session(job.charging, job.queued, 1, now)
+
+    def cells(self, since: float, until: float) -> Iterator[tuple[int, str, Cell]]:
+        """Yield what was counted in the hours that overlap a time: hour, substation and counts.
+
+        The hour is that of its beginning, in Unix seconds.
+        """
+        for (hour, substation), cell in sorted(self._cells.items()):
+            if (hour + 1) * HOUR > since and hour * HOUR < until:
+                yield hour * HOUR, substation, cell
+
+    def a_second(self, kind: str, now: float) -> float:
+        """Return how many a second there were in the last full minute."""
+        minute = self._minutes.get(int(now // MINUTE) - 1)
+        return max(0, minute[kind]) / MINUTE if minute else 0.0
+
+    def _end(self, visit: Visit, kind: State, sign: int, now: float) -> None:
+        cell = self._count(visit.at, visit.substation, kind, sign, now)
+        if cell is not None:
+            cell.energy_kwh += sign * visit.energy_kwh
+
+    def _session(self, visit: Visit, queued: Event | None, sign: int, now: float) -> None:
+        cell = self._count(visit.at, visit.substation, SESSIONS, sign, now)
+        if cell is not None and queued is not None:
+            cell.add_wait(max(0.0, visit.at - queued.at), sign)
+
+    def _count(self, at: float, substation: str, kind: str, sign: int, now: float) -> Cell | None:
+        """Count an event; None if its time is too long ago, or far ahead (a wrong clock)."""
+        if not now - MAX_HOURS * HOUR < at < now + MAX_HOURS_AHEAD * HOUR:
+            return None
+        if at > now - MAX_MINUTES * MINUTE:
+            self._count_minute(int(at // MINUTE), kind, sign)
+        hour = int(at // HOUR)
+        if (cell := self._cells.get((hour, substation))) is None:
+            self._forget(int(now // HOUR) - MAX_HOURS)
+            cell = self._cells[hour, substation] = Cell()
+        cell.counts[kind] += sign
+        return cell
+
+    def _count_minute(self, minute: int, kind: str, sign: int) -> None:
+        if (counts := self._minutes.get(minute)) is None:
+            counts = self._minutes[minute] = dict.fromkeys(KINDS, 0)
+            for old in [each for each in self._minutes if each < minute - MAX_MINUTES]:
+                del self._minutes[old]
+        counts[kind] += sign
+
+    def _forget(self, before: int) -> None:
+        """Forget the hours before one."""
+        first = min(self._cells, default=None)
+        if first is not None and first[0] < before:
+            self._cells = {each: cell for each, cell in self._cells.items() if each[0] >= before}

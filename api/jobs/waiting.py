@@ -1,0 +1,103 @@
+"""The order of the jobs that wait, by their requests: which place each of them has. Pure.
+
+The dispatcher's own order (``scheduling.wait_queue``): priority, latest start, age. A number is
+kept for each job, not the job: very many may wait.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from grid.events import is_time
+from grid.messages import DEFAULT_POWER_KW, MAX_PRIORITY
+
+MIN_GONE: Final = 1_000  # numbers at the front that are gone, before they are removed
+SECONDS_AN_HOUR: Final = 3600.0
+
+
+class Rank(NamedTuple):
+    """The turn of a job among those of its priority: those that must depart come first.
+
+    ``value`` is the latest start of these, and of others when they were requested (Unix seconds).
+    """
+
+    priority: int
+    stays: bool
+    value: float
+
+
+def rank_of(request: Mapping[str, Any], asked_at: float) -> Rank:
+    """Return the rank of a request, by its fields in the event log; a wrong one is ignored."""
+    priority, departs = request.get("priority"), request.get("departure_time")
+    level = priority if type(priority) is int and 0 <= priority <= MAX_PRIORITY else 0
+    if not is_time(departs):
+        return Rank(level, stays=True, value=asked_at)
+    energy = _positive(request.get("requested_energy_kwh"))
+    power = _positive(request.get("requested_power_kw")) or DEFAULT_POWER_KW
+    return Rank(level, stays=False, value=departs - SECONDS_AN_HOUR * energy / power)
+
+
+def _positive(value: object) -> float:
+    kind = type(value)
+    return value if (kind is float or kind is int) and value > 0 else 0.0  # type: ignore[operator,return-value]
+
+
+class WaitingOrder:
+    """The ranks of all jobs that wait."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[tuple[int, bool], _Numbers] = {}
+
+    def add(self, rank: Rank) -> None:
+        """Add a job."""
+        self._ranks.setdefault(rank[:2], _Numbers()).add(rank.value)
+
+    def remove(self, rank: Rank) -> None:
+        """Remove a job that was added with this rank."""
+        if (numbers := self._ranks.get(rank[:2])) is not None:
+            numbers.remove(rank.value)
+
+    def place(self, rank: Rank) -> int:
+        """Return the place of a job, from 1: how many others come first, and one."""
+        place = 1
+        for (priority, stays), numbers in self._ranks.items():
+            if (-priority, stays) < (-rank.priority, rank.stays):
+                place += len(numbers)
+            elif (priority, stays) == (rank.priority, rank.stays):
+                place += numbers.below(rank.value)
+        return place
+
+
+class _Numbers:
+    """Sorted numbers, most of which are added at the end, and removed at the front."""
+
+    def __init__(self) -> None:
+        self._numbers = array("d")
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._numbers) - self._first
+
+    def add(self, number: float) -> None:
+        if not self or number >= self._numbers[-1]:
+            self._numbers.append(number)
+        else:
+            insort(self._numbers, number, self._first)
+
+    def remove(self, number: float) -> None:
+        index = bisect_left(self._numbers, number, self._first)
+        if index == len(self._numbers) or self._numbers[index] != number:
+            return
+        if index > self._first:
+            del self._numbers[index]
+            return
+        self._first += 1  # to move all others would take long
+        if self._first > MIN_GONE and 2 * self._first > len(self._numbers):
+            del self._numbers[: self._first]
+            self._first = 0
+
+    def below(self, number: float) -> int:
+        return bisect_left(self._numbers, number, self._first) - self._first

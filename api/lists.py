@@ -1,0 +1,86 @@
+"""Lists of jobs, page by page and as CSV; between some jobs and the next, others are answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from api import answers, csv_export
+from api.answers import Charge, ChargeList
+from api.errors import UnknownJob
+from api.jobs.event_log import EventLog
+from api.jobs.job import Job
+from api.jobs.projection import Projection
+from api.jobs.rows import START, JobQuery
+from api.schemas import JobFilter
+from grid.messages import shown
+
+SHOWN_AT_ONCE: Final = 200  # jobs
+
+
+class Lists:
+    """The jobs that filters select; ``clock`` returns Unix seconds."""
+
+    def __init__(self, log: EventLog, projection: Projection, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._projection = projection
+        self._clock = clock
+
+    async def page(self, job_filter: JobFilter) -> ChargeList:
+        """Return a page of jobs. Raise as ``start_of``."""
+        start, limit = self.start_of(job_filter), job_filter.limit
+        found = await self._find(job_filter.query(), start, limit + 1)
+        charges: list[Charge] = []
+        for begin in range(0, min(len(found), limit), SHOWN_AT_ONCE):
+            charges += self._show(found[begin : min(begin + SHOWN_AT_ONCE, limit)])
+            await asyncio.sleep(0)
+        return {"charges": charges, "next": found[limit - 1].id if len(found) > limit else None}
+
+    def start_of(self, job_filter: JobFilter) -> int:
+        """Return the number behind which a list begins.
+
+        Raise ``NotCaughtUp`` while it is not known which jobs there are, ``UnknownJob`` if the one
+        of ``after`` is not there.
+        """
+        self._log.check_caught_up()
+        if job_filter.after is None:
+            return START
+        try:
+            return self._projection.number_of(job_filter.after)
+        except KeyError:
+            found = shown(job_filter.after)
+            raise UnknownJob(f"after: there is no such job, got {found}") from None
+
+    async def as_csv(self, job_filter: JobFilter, start: int) -> AsyncIterator[bytes]:
+        """Yield the lines of the jobs behind a number; all of them if the filter has no limit."""
+        yield csv_export.header()
+        query, last = job_filter.query(), start
+        has_limit = "limit" in job_filter.model_fields_set
+        left = job_filter.limit if has_limit else SHOWN_AT_ONCE
+        while left > 0:
+            wanted = min(SHOWN_AT_ONCE, left)
+            jobs = await self._find(query, last, wanted)
+            if jobs:
+                yield csv_export.lines(self._show(jobs))
+                last = jobs[-1].number
+            if len(jobs) < wanted:
+                return
+            if has_limit:
+                left -= len(jobs)
+
+    async def _find(self, query: JobQuery, after: int, limit: int) -> list[Job]:
+        """Return up to ``limit`` jobs behind a number."""
+        found: list[Job] = []
+        last: int | None = after
+        while last is not None and len(found) < limit:
+            page = self._projection.page(query, last, limit - len(found))
+            found += page.jobs
+            last = page.last
+            if last is not None:
+                await asyncio.sleep(0)
+        return found
+
+    def _show(self, jobs: list[Job]) -> list[Charge]:
+        now = self._clock()
+        return [answers.listed(each, answers.wait_of(each, self._projection, now)) for each in jobs]

@@ -1,0 +1,171 @@
+"""``GET /stats``: what happened, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from math import inf
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from api import answers
+from api.jobs.event_log import EventLog
+from api.jobs.projection import Projection
+from api.jobs.stats import REQUESTS, SESSIONS, Cell, Stats
+from api.openapi import INVALID, UNAVAILABLE
+from api.routes.dependencies import check_query
+from api.schemas import StatsFilter
+from grid.events import State
+
+
+class Rates(TypedDict):
+    """How many there were a second, in the last full minute."""
+
+    requests: float
+    sessions: float
+    completed: float
+
+
+class Waits(TypedDict):
+    """How long jobs waited from their request to the start of their session, in seconds.
+
+    Null if none was started. The percentiles are exact to 5 %.
+    """
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Counts(TypedDict):
+    """What happened: sessions that were started, how jobs ended, and the energy of sessions."""
+
+    sessions: int
+    completed: int
+    cancelled: int
+    expired: int
+    parked: int
+    energy_kwh: Annotated[
+        float, Field(description="What sessions had delivered when they ended, as far as known.")
+    ]
+    waits: Waits
+
+
+class AllCounts(Counts):
+    """What happened, and how many requests were accepted."""
+
+    requests: int
+
+
+class HourCounts(AllCounts):
+    """What happened in an hour."""
+
+    hour: Annotated[datetime, Field(description="Its beginning, in UTC.")]
+
+
+class SubstationCounts(Counts):
+    """What happened at a substation."""
+
+    substation: str
+
+
+class StatsAnswer(TypedDict):
+    """What happened, in all, by hour, and by substation."""
+
+    as_of: datetime
+    jobs: Annotated[dict[State, int], Field(description="Jobs that are known now, by state.")]
+    rates: Rates
+    total: AllCounts
+    hours: list[HourCounts]
+    substations: list[SubstationCounts]
+
+
+def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
+    """Return the route; ``clock`` returns Unix seconds."""
+    routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
+
+    @routes.get(
+        "/stats",
+        summary="Get statistics",
+        operation_id="getStats",
+        response_model=StatsAnswer,
+        dependencies=[Depends(check_query)],
+    )
+    async def stats(stats_filter: Annotated[StatsFilter, Query()]) -> Response:
+        """Return counts, rates, waits and energy, in all, by hour, and by substation.
+
+        They are of the event log as this api has read it: a day at most, and 48 hours if it has run
+        for so long. With `substation`, sessions and ends are of that one.
+        """
+        log.check_caught_up()
+        now = clock()
+        found = answer(projection.stats, stats_filter, now)
+        found["jobs"] = {state: projection.by_status[state] for state in State}
+        return Response(answers.encode(found), media_type="application/json")
+
+    return routes
+
+
+def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
+    """Return the statistics, without the jobs that are known now."""
+    total = Cell()
+    hours: dict[int, Cell] = {}
+    substations: dict[str, Cell] = {}
+    since = -inf if wanted.since is None else wanted.since.timestamp()
+    until = inf if wanted.until is None else wanted.until.timestamp()
+    for hour, substation, cell in stats.cells(since, until):
+        if substation and wanted.substation not in (None, substation):
+            continue
+        total.add(cell)
+        hours.setdefault(hour, Cell()).add(cell)
+        if substation:
+            substations.setdefault(substation, Cell()).add(cell)
+    return {
+        "as_of": answers.moment(now),
+        "jobs": {},
+        "rates": {
+            "requests": stats.a_second(REQUESTS, now),
+            "sessions": stats.a_second(SESSIONS, now),
+            "completed": stats.a_second(State.COMPLETED, now),
+        },
+        "total": _all_counts(total),
+        "hours": [
+            {"hour": answers.moment(hour), **_all_counts(cell)} for hour, cell in hours.items()
+        ],
+        "substations": [
+            {"substation": name, **_counts(cell)} for name, cell in sorted(substations.items())
+        ],
+    }
+
+
+def _all_counts(cell: Cell) -> AllCounts:
+    return {"requests": _number(cell, REQUESTS), **_counts(cell)}
+
+
+def _counts(cell: Cell) -> Counts:
+    return {
+        "sessions": _number(cell, SESSIONS),
+        "completed": _number(cell, State.COMPLETED),
+        "cancelled": _number(cell, State.CANCELLED),
+        "expired": _number(cell, State.EXPIRED),
+        "parked": _number(cell, State.PARKED),
+        "energy_kwh": round(max(0.0, cell.energy_kwh), 3),
+        "waits": {
+            "mean": _seconds(cell.mean_wait),
+            "p50": _seconds(cell.wait(0.5)),
+            "p95": _seconds(cell.wait(0.95)),
+            "p99": _seconds(cell.wait(0.99)),
+        },
+    }
+
+
+def _number(cell: Cell, kind: str) -> int:
+    return max(0, cell.counts[kind])
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

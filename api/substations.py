@@ -1,0 +1,267 @@
+"""The substations, as the dispatcher's last snapshot describes them, and why a job waits. Pure.
+
+A snapshot is written when something has changed, else every ten seconds, and when a dispatcher
+stops. If none has come for longer, or that was the last one, nothing is known of the substations
+any more, and none counts as eligible.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from functools import cached_property
+from math import inf
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.forecast import Place
+from api.jobs.sessions import Sessions
+from grid.controls import Availability
+from grid.events import Event
+from grid.kinds import Snapshot
+from grid.messages import DEFAULT_POWER_KW
+from scheduling import reasons
+
+STALE_SECONDS: Final = 12.0  # a dispatcher that has nothing new writes a snapshot every 10 s
+SHOWN: Final = 3  # substations that a reason names
+MAX_NEEDS: Final = 1_000  # different needs whose reason is kept, until the next snapshot
+_FULL: Final = frozenset({reasons.NO_CONNECTOR, reasons.NO_POWER})
+# a substation that jobs are sent to, now or once it has capacity, has one of these
+ELIGIBLE_REASONS: Final = frozenset({None, reasons.RESERVED}) | _FULL
+
+
+class Condition(StrEnum):
+    """What a substation can do at the moment.
+
+    Only those that are available, full or reserved are eligible: jobs are sent there when there is
+    capacity.
+    """
+
+    AVAILABLE = "available"  # it has capacity
+    FULL = "full"
+    RESERVED = "reserved"  # for one large job
+    DRAINING = "draining"  # by an operator
+    INELIGIBLE = "ineligible"  # its page cannot be read, its queue has no consumer, …
+    UNKNOWN = "unknown"  # the dispatcher is silent
+
+
+ELIGIBLE: Final = frozenset({Condition.AVAILABLE, Condition.FULL, Condition.RESERVED})
+
+
+class Substation(BaseModel):
+    """A substation as the dispatcher sees it."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    id: str = Field(validation_alias="substation")
+    status: Condition = Field(
+        default=Condition.UNKNOWN,
+        description="What it can do now: `unknown` if the dispatcher has stopped, or was silent "
+        f"for {STALE_SECONDS:g} s.",
+    )
+    load: float = Field(description="Sessions in progress, and jobs in flight.")
+    connectors: float
+    utilisation: float = Field(
+        description="The larger of load ÷ connectors and power ÷ rated power."
+    )
+    gauge: float = Field(description="The sessions in progress that its page showed.")
+    gauge_age_seconds: float | None = Field(description="How old that was at `as_of`.")
+    outstanding: float = Field(description="Jobs dispatched there that no session shows yet.")
+    power_kw: float | None = Field(
+        default=None,
+        description="The power of all consumers and of the sessions in flight, in kW.",
+    )
+    rated_power_kw: float | None = None
+    eligible: bool = Field(
+        description="Whether jobs are sent there, now or once it has capacity: it is available, "
+        "full or reserved."
+    )
+    reason: str | None = Field(description="Why no job can go there now; null if one can.")
+    state: Availability = Field(
+        default=Availability.AVAILABLE, description="As set by an operator."
+    )
+    limit: int | None = Field(
+        default=None, description="The maximum number of sessions that an operator allows."
+    )
+
+
+class Need(NamedTuple):
+    """What a request needs: the only substations that will do, if any are named, and its power."""
+
+    allowed: tuple[str, ...]
+    power_kw: float
+
+
+def need_of(request: Mapping[str, Any]) -> Need:
+    """Return what a request needs, by its fields in the event log; a wrong one is ignored."""
+    named, power_kw = request.get("eligible_substations"), request.get("requested_power_kw")
+    allowed = named if isinstance(named, list | tuple) else ()
+    is_number = isinstance(power_kw, int | float) and not isinstance(power_kw, bool)
+    return Need(
+        tuple(each for each in allowed if isinstance(each, str)),
+        (power_kw if is_number else None) or DEFAULT_POWER_KW,
+    )
+
+
+class Substations:
+    """All substations by one snapshot; ``at`` is when it was written, in Unix seconds.
+
+    Without a snapshot there are none, and it is as old as can be.
+    """
+
+    def __init__(self, event: Event | None = None, at: float = -inf) -> None:
+        self._event = event
+        self.at = at
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all substations."""
+        rows = None if self._event is None else Snapshot(self._event.detail).rows
+        return frozenset(each["substation"] for each in rows or ())
+
+    @cached_property
+    def _rows(self) -> tuple[Substation, ...]:
+        """Return the rows as they were written; an invalid one is left out."""
+        found = []
+        for row in (Snapshot(self._event.detail).rows if self._event else None) or ():
+            with suppress(ValidationError):
+                one = Substation.model_validate({**row, "status": Condition.UNKNOWN})
+                status = _condition(one)
+                change = {"status": status, "eligible": status in ELIGIBLE}
+                found.append(one.model_copy(update=change))
+        return tuple(found)
+
+    @cached_property
+    def _ratings(self) -> dict[str, float]:
+        """Return the rated power of each substation, in kW; infinite if it is not known."""
+        known = {each.id: each.rated_power_kw for each in self._rows}
+        return {each: inf if (kw := known.get(each)) is None else kw for each in self.ids}
+
+    @cached_property
+    def _largest_kw(self) -> float:
+        return max(self._ratings.values(), default=inf)
+
+    @cached_property
+    def _reasons(self) -> dict[Need, str]:
+        return {}
+
+    @cached_property
+    def _has_left(self) -> bool:
+        """Return whether its dispatcher has stopped since, in order, and no other came."""
+        return self._event is not None and Snapshot(self._event.detail).leaves
+
+    def age(self, now: float) -> float | None:
+        """Return how many seconds old the snapshot is; None if there is none."""
+        return None if self._event is None else max(0.0, now - self.at)
+
+    def is_stale(self, now: float) -> bool:
+        """Return whether nothing is known of the substations any more."""
+        return self._has_left or now - self.at > STALE_SECONDS
+
+    def silence(self, now: float) -> str | None:
+        """Return that the dispatcher is silent; None if it is not."""
+        if self._event is None:
+            return "no dispatcher has been heard yet"
+        if not self.is_stale(now):
+            return None
+        if self._has_left:
+            return f"dispatcher stopped {max(0.0, now - self.at):.0f} s ago"
+        return f"dispatcher not heard for {now - self.at:.0f} s"
+
+    def rows(self, now: float) -> Sequence[Substation]:
+        """Return a row for each substation, as far as is known now."""
+        if (silence := self.silence(now)) is None:
+            return self._rows
+        change = {"status": Condition.UNKNOWN, "eligible": False, "reason": silence}
+        return [each.model_copy(update=change) for each in self._rows]
+
+    def reason_never(
+        self, allowed: Sequence[str], power_kw: float, now: float
+    ) -> tuple[str, str] | None:
+        """Return why no substation can ever take a request, in a word and in full, or None.
+
+        Ratings may have changed since a stale snapshot, so then they count as unknown.
+        """
+        largest = inf
+        if not self.is_stale(now):
+            known = [self._ratings[each] for each in allowed if each in self._ratings]
+            largest = max(known, default=inf) if allowed else self._largest_kw
+        return reasons.reason_never(allowed, power_kw, self.ids, largest)
+
+    def places(self, allowed: Sequence[str], sessions: Sessions, now: float) -> list[Place]:
+        """Return what a job may go to, for a forecast; ``allowed`` is empty where any will do."""
+        return [
+            Place(
+                int(row.connectors if row.limit is None else min(row.connectors, row.limit)),
+                int(row.outstanding),
+                sessions.at(row.id),
+                sessions.seconds(row.id),
+            )
+            for row in self.rows(now)
+            if row.eligible and (not allowed or row.id in allowed)
+        ]
+
+    def reason_to_wait(self, request: Mapping[str, Any], now: float) -> str:
+        """Return why a request waits, as far as the snapshot shows; ``request`` has its fields."""
+        if (silence := self.silence(now)) is not None:
+            return silence
+        need = need_of(request)
+        if (known := self._reasons.get(need)) is None:
+            known = _reason_to_wait(self._rows, need)
+            if len(self._reasons) < MAX_NEEDS:
+                self._reasons[need] = known
+        return known
+
+
+def _condition(row: Substation) -> Condition:
+    if row.state is Availability.DRAINING:
+        return Condition.DRAINING
+    if row.reason is None:
+        return Condition.AVAILABLE if row.eligible else Condition.INELIGIBLE
+    if row.reason in _FULL:
+        return Condition.FULL
+    return Condition.RESERVED if row.reason == reasons.RESERVED else Condition.INELIGIBLE
+
+
+def _reason_to_wait(rows: Iterable[Substation], need: Need) -> str:
+    candidates = [each for each in rows if not need.allowed or each.id in need.allowed]
+    if not candidates:
+        return (
+            f"{reasons.NO_SUCH_SUBSTATION}: {reasons.some(need.allowed)}"
+            if need.allowed
+            else "there is no substation"
+        )
+    against = [(each, _against(each, need.power_kw)) for each in candidates]
+    free = [each.id for each, reason in against if reason is None]
+    if free:
+        more = f" and {len(free) - SHOWN} more have" if len(free) > SHOWN else ""
+        verb = "" if more else " has" if len(free) == 1 else " have"
+        return f"{', '.join(free[:SHOWN])}{more}{verb} capacity: it waits for its turn"
+    if len(candidates) == 1:
+        ((one, reason),) = against
+        why = f": {one.reason}" if one.status is Condition.INELIGIBLE else ""
+        return f"{one.id} is {reason}{why}"
+    number = f"{len(candidates)} allowed" if need.allowed else str(len(candidates))
+    counts = Counter(reason for _, reason in against)
+    if len(counts) == 1:
+        return f"all {number} substations are {next(iter(counts))}"
+    parts = [f"{count} {'is' if count == 1 else 'are'} {each}" for each, count in counts.items()]
+    return f"of {number} substations, {', '.join(parts)}"
+
+
+def _against(row: Substation, power_kw: float) -> str | None:
+    """Return why a job cannot go to a substation now, so that it reads well after "is"."""
+    if row.status is Condition.DRAINING:
+        return "drained"
+    if row.status is Condition.RESERVED:
+        return "reserved for another job"
+    if row.status is Condition.INELIGIBLE:
+        return "not eligible"
+    if row.status is Condition.FULL and row.reason != reasons.NO_POWER:
+        return "full"
+    used, rated = row.power_kw or 0.0, row.rated_power_kw
+    is_short = rated is not None and used + power_kw > rated
+    return f"short of power for {power_kw:g} kW" if is_short or row.reason else None

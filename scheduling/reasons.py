@@ -1,0 +1,41 @@
+"""Why a job cannot go to a substation: the words of a decision, a snapshot and the api. Pure.
+
+The api reads them in snapshots; so this module needs no arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+NO_CONNECTOR: Final = "full"
+NO_POWER: Final = "not enough power left"
+NOT_ALLOWED: Final = "not among the request's eligible substations"
+RESERVED: Final = "reserved for a job that has waited for power"
+NO_SUCH_SUBSTATION: Final = "no such substation"
+TOO_POWERFUL: Final = "more power than any has"
+SHOWN: Final = 5  # names that a reason repeats
+
+
+def reason_never(
+    allowed: Sequence[str], power_kw: float, known: Collection[str], largest_kw: float
+) -> tuple[str, str] | None:
+    """Return why no substation can ever take a job, in a word and in full; None if one may.
+
+    Args:
+        allowed: The only substations that will do; empty where any will.
+        power_kw: What the job draws.
+        known: The substations there are; empty while that is not known.
+        largest_kw: The highest rated power of those allowed; infinite while it is not known.
+    """
+    if known and allowed and not any(each in known for each in allowed):
+        return NO_SUCH_SUBSTATION, f"{NO_SUCH_SUBSTATION}: {some(allowed)}"
+    if power_kw <= largest_kw:
+        return None
+    return TOO_POWERFUL, f"{TOO_POWERFUL}: {power_kw:g} kW, the largest has {largest_kw:g} kW"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

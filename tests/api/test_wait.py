@@ -1,0 +1,425 @@
+"""Waiting for a job: why it waits, its place, and an answer that comes when something happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.jobs.projection import Projection
+from api.jobs.waiting import WaitingOrder, rank_of
+from api.substations import STALE_SECONDS, Condition, Substations
+from grid.controls import Availability
+from grid.events import SUBSTATIONS, Event, State
+from grid.kinds import queued
+from grid.messages import ChargeRequest
+from scheduling import reasons
+from scheduling.load_tracker import DRAINED, NO_CONSUMER
+from scheduling.wait_queue import requirements
+from tests.api.harness import AT, Answer, Bench, assigned, problem
+from tests.examples import examples
+
+
+def row(name: str, reason: str | None = None, **more: object) -> dict[str, Any]:
+    """Return a row of a snapshot, as the dispatcher writes it."""
+    return {
+        "substation": name,
+        "load": 1.0,
+        "connectors": 4.0,
+        "utilisation": 0.25,
+        "gauge": 1.0,
+        "gauge_age_seconds": 0.1,
+        "outstanding": 0.0,
+        "power_kw": 10.0,
+        "rated_power_kw": 100.0,
+        "eligible": reason is None,
+        "reason": reason,
+        "state": Availability.DRAINING if reason == DRAINED else Availability.AVAILABLE,
+        "limit": None,
+    } | more
+
+
+def snapshot(*rows: Mapping[str, Any], at: float = AT) -> Event:
+    """Return the event of a snapshot."""
+    return Event(SUBSTATIONS, at, detail={"dispatcher": "d", "substations": list(rows)})
+
+
+FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
+
+
+@pytest.mark.parametrize(
+    ("rows", "request_", "reason"),
+    [
+        ([row("a", FULL), row("b", FULL), row("c", FULL)], {}, "all 3 substations are full"),
+        (
+            [row("a", FULL), row("b", FULL), row("c")],
+            {"eligible_substations": ["a", "b"]},
+            "all 2 allowed substations are full",
+        ),
+        ([row("a"), row("b", DRAINED)], {"eligible_substations": ["b"]}, "b is drained"),
+        ([row("a", FULL)], {}, "a is full"),
+        (
+            [row("a", FULL), row("b", DRAINED), row("c", NO_CONSUMER)],
+            {},
+            "of 3 substations, 1 is full, 1 is drained, 1 is not eligible",
+        ),
+        ([row("a", NO_CONSUMER)], {}, f"a is not eligible: {NO_CONSUMER}"),
+        ([row("a", HELD)], {}, "a is reserved for another job"),
+        (
+            [row("a"), row("b", SHORT)],
+            {"requested_power_kw": 95},
+            "all 2 substations are short of power for 95 kW",
+        ),
+        ([row("a", rated_power_kw=None)], {"requested_power_kw": 950}, "a has capacity"),
+        ([row("a"), row("b", FULL)], {}, "a has capacity: it waits for its turn"),
+        ([row("a"), row("b")], {}, "a, b have capacity: it waits for its turn"),
+        ([row(each) for each in "abcde"], {}, "a, b, c and 2 more have capacity"),
+        ([row("a")], {"eligible_substations": ["z"]}, "no such substation: z"),
+        ([], {}, "there is no substation"),
+        ([row("a", FULL)], {"eligible_substations": 7, "requested_power_kw": "x"}, "a is full"),
+    ],
+)
+def test_reason_to_wait_is_read_from_the_snapshot(
+    rows: list[dict[str, Any]], request_: dict[str, Any], reason: str
+) -> None:
+    """In words that say what would have to change."""
+    found = Substations(snapshot(*rows), AT).reason_to_wait(request_, AT + 1)
+    assert found.startswith(reason)
+
+
+def test_reason_to_wait_is_the_silent_dispatcher_first() -> None:
+    """What the substations could do is not known then."""
+    found = Substations(snapshot(row("a", FULL)), AT)
+    assert found.reason_to_wait({}, AT + STALE_SECONDS) == "a is full"
+    assert found.reason_to_wait({}, AT + 75) == "dispatcher not heard for 75 s"
+    assert Substations().reason_to_wait({}, AT) == "no dispatcher has been heard yet"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "eligible"),
+    [
+        (None, Condition.AVAILABLE, True),
+        (FULL, Condition.FULL, True),
+        (SHORT, Condition.FULL, True),
+        (HELD, Condition.RESERVED, True),
+        (DRAINED, Condition.DRAINING, False),
+        (NO_CONSUMER, Condition.INELIGIBLE, False),
+    ],
+)
+async def test_substation_that_is_full_is_eligible(
+    reason: str | None,
+    status: Condition,
+    eligible: bool,  # noqa: FBT001
+) -> None:
+    """Eligible means that jobs are sent there, as in the dispatcher's metric; full is a status."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", reason)))
+        (found,) = (await bench.get("/substations")).body["substations"]
+        assert (found["status"], found["eligible"], found["reason"]) == (status, eligible, reason)
+
+
+async def test_eligible_means_the_same_in_a_decision() -> None:
+    """A candidate that was full was eligible; one that the request does not allow was not."""
+    candidates = [
+        {"substation": name, "load": 1, "eligible": reason is None, "reason": reason}
+        for name, reason in (("a", None), ("b", FULL), ("c", reasons.NOT_ALLOWED), ("d", DRAINED))
+    ]
+    async with Bench().serve() as bench:
+        detail = {"requested_at": AT, "reason": "x", "candidates": candidates}
+        bench.hear(Event(State.ASSIGNED, AT, "j", "a", 1, detail=detail))
+        decision = (await bench.get("/charge/j")).body["decision"]
+        assert [each["eligible"] for each in decision["candidates"]] == [True, True, False, False]
+
+
+async def test_substations_are_unknown_when_the_dispatcher_is_silent() -> None:
+    """With the age and the reason; none is eligible, and /readyz says what follows."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a"), row("b", FULL)))
+        bench.at = AT + STALE_SECONDS
+        fresh = (await bench.get("/substations")).body
+        assert (fresh["age_seconds"], fresh["problem"]) == (STALE_SECONDS, None)
+        assert [each["status"] for each in fresh["substations"]] == ["available", "full"]
+        assert (await bench.get("/readyz")).body["degraded"] == []
+        bench.at = AT + 40
+        stale = (await bench.get("/substations")).body
+        assert stale["age_seconds"] == 40
+        assert stale["problem"] == "dispatcher not heard for 40 s"
+        for each in stale["substations"]:
+            assert (each["status"], each["eligible"]) == ("unknown", False)
+            assert each["reason"] == stale["problem"]
+        ready = await bench.get("/readyz")
+        assert (ready.status, ready.body["status"], ready.body["problems"]) == (200, "ready", [])
+        (said,) = ready.body["degraded"]
+        assert said == "dispatcher not heard for 40 s: requests are accepted and wait"
+
+
+async def test_substations_are_unknown_once_the_dispatcher_has_stopped() -> None:
+    """At once: its last snapshot says so. Those of the next one count again."""
+    async with Bench().serve() as bench:
+        rows = [row("a")]
+        leaving = {"dispatcher": "d", "substations": rows, "leaves": True}
+        bench.hear(Event(SUBSTATIONS, AT, detail=leaving))
+        bench.at = AT + 2
+        found = (await bench.get("/substations")).body
+        assert found["problem"] == "dispatcher stopped 2 s ago"
+        assert [each["status"] for each in found["substations"]] == ["unknown"]
+        assert (await bench.post()).body["reason"] == "dispatcher stopped 2 s ago"
+        bench.hear(snapshot(*rows, at=AT + 2))
+        found = (await bench.get("/substations")).body
+        assert (found["problem"], found["substations"][0]["status"]) == (None, "available")
+
+
+async def test_readyz_is_degraded_while_no_substation_is_eligible() -> None:
+    """Requests are accepted all the same, so it stays ready."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", DRAINED), row("b", NO_CONSUMER)))
+        bench.degraded.append("RabbitMQ link api-controls is down")
+        answer = await bench.get("/readyz")
+        assert answer.status == 200
+        assert answer.body["degraded"][0] == bench.degraded[0]
+        assert "no substation is eligible" in answer.body["degraded"][1]
+        bench.hear(snapshot(row("a", FULL)))
+        assert (await bench.get("/readyz")).body["degraded"] == bench.degraded
+
+
+async def test_waiting_job_has_its_reason_and_place() -> None:
+    """In the answer to the request, in the job and in the list; none once it was sent."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL), row("b", FULL)))
+        first = (await bench.post()).body
+        urgent = (await bench.post({"priority": 9})).body
+        assert (first["reason"], first["place"]) == ("all 2 substations are full", 1)
+        assert urgent["place"] == 1
+        assert (await bench.get("/charge/job1")).body["place"] == 2
+        listed = (await bench.get("/charges")).body["charges"]
+        assert [each["place"] for each in listed] == [2, 1]
+        bench.hear(assigned("job2", "a"))
+        sent = (await bench.get("/charge/job2")).body
+        assert (sent["reason"], sent["place"]) == (None, None)
+        assert (await bench.get("/charge/job1")).body["place"] == 1
+
+
+@pytest.mark.parametrize(
+    ("power_kw", "allowed", "words"),
+    [
+        (101, None, "101 kW, the largest has 100 kW"),
+        (51, ["b"], "51 kW, the largest has 50 kW"),
+        (60, ["a", "b"], None),
+        (101, ["c"], None),  # whose rating is not known
+    ],
+)
+async def test_request_for_more_power_than_any_substation_has_is_422(
+    power_kw: float, allowed: list[str] | None, words: str | None
+) -> None:
+    """The rule by which the dispatcher would park it; an unknown rating may be enough."""
+    async with Bench().serve() as bench:
+        rows = [row("a"), row("b", rated_power_kw=50.0)]
+        bench.hear(snapshot(*rows, *([row("c", rated_power_kw=None)] if allowed == ["c"] else [])))
+        body = {"requested_power_kw": power_kw, "eligible_substations": allowed}
+        answer = await bench.post(body)
+        if words is None:
+            assert answer.status == 202
+            return
+        found = problem(answer, 422)
+        assert found["code"] == "impossible-request"
+        assert found["errors"][0]["field"] == "requested_power_kw"
+        assert words in found["detail"]
+        several = problem(await bench.post([{}, body], "/charges"), 422)
+        assert several["errors"][0]["field"] == "1.requested_power_kw"
+        bench.at = AT + 60  # ratings may have changed since the dispatcher was heard
+        assert (await bench.post(body)).status == 202
+
+
+# --- places
+
+REQUESTS = st.builds(
+    lambda number, at, priority, leaves, energy: ChargeRequest(
+        f"j{number}",
+        at,
+        priority=priority,
+        departure_time=leaves,
+        requested_energy_kwh=energy,
+    ),
+    st.integers(0, 99),
+    st.integers(1, 50).map(float),
+    st.integers(0, 2),
+    st.none() | st.integers(100, 100_000).map(float),
+    st.none() | st.integers(1, 90).map(float),
+)
+
+
+@examples()
+@given(
+    st.lists(
+        REQUESTS, min_size=1, max_size=20, unique_by=(lambda r: r.id, lambda r: r.requested_at)
+    ),
+    st.data(),
+)
+def test_place_is_that_of_the_dispatchers_order(
+    found: list[ChargeRequest], data: st.DataObject
+) -> None:
+    """Whatever requests wait and leave: as many as come before it by the dispatcher's ranks."""
+    projection = Projection(1_000)
+    for each in found[:3]:
+        projection.apply(queued(each))
+    assert projection.place(job_of(projection, found[0].id)) is not None  # from now on it is kept
+    for each in found[3:]:
+        projection.apply(queued(each))
+    gone = data.draw(st.sets(st.sampled_from([each.id for each in found])))
+    for name in gone:
+        projection.apply(assigned(name))
+    waiting = sorted(requirements(r).rank[:3] for r in found if r.id not in gone)
+    for each in found:
+        place = projection.place(job_of(projection, each.id))
+        expected = waiting.index(requirements(each).rank[:3]) + 1 if each.id not in gone else None
+        # of those that leave at the same moment, the older one comes first for the dispatcher
+        assert place == expected or each.departure_time is not None
+
+
+def job_of(projection: Projection, name: str) -> Any:  # noqa: ANN401
+    """Return a job that is there."""
+    job = projection.get(name)
+    assert job is not None
+    return job
+
+
+def test_waiting_order_forgets_what_was_removed() -> None:
+    """Also when very many have left at the front, and some in between."""
+    order = WaitingOrder()
+    ranks = [rank_of({}, float(number)) for number in range(5_000)]
+    for each in ranks:
+        order.add(each)
+    for each in (*ranks[:3_000], ranks[3_500]):
+        order.remove(each)
+    assert order.place(ranks[3_000]) == 1
+    assert order.place(ranks[4_000]) == 1_000
+    order.add(ranks[0])
+    assert order.place(ranks[3_000]) == 2
+    order.remove(ranks[1])  # it is gone already
+    assert order.place(ranks[3_000]) == 2
+
+
+# --- the answer that waits
+
+
+async def start(bench: Bench, query: str) -> asyncio.Task[Answer]:
+    """Ask for job1, and return once the api waits for it."""
+    task = asyncio.create_task(bench.get(f"/charge/job1?{query}"))
+    await bench.until(lambda: bool(bench.log._waiting))  # noqa: SLF001
+    return task
+
+
+@pytest.mark.parametrize(
+    ("until", "events"),
+    [
+        ("assigned", [assigned("job1")]),
+        ("charging", [assigned("job1"), Event(State.CHARGING, AT + 2, "job1", "s1", 1)]),
+        ("charging", [Event(State.PARKED, AT + 2, "job1", reason="x")]),
+        ("completed", [assigned("job1"), Event(State.COMPLETED, AT + 2, "job1", "s1", 1)]),
+        ("completed", [Event(State.EXPIRED, AT + 2, "job1")]),
+        ("parked", [Event(State.COMPLETED, AT + 2, "job1", "s1", 1)]),
+    ],
+)
+async def test_job_is_answered_once_it_has_reached_the_state(
+    until: str, events: list[Event]
+) -> None:
+    """Not before the last of these events; any end will do, since no other state follows."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        asking = await start(bench, f"wait=60&until={until}")
+        for event in events:
+            await asyncio.sleep(0.01)
+            assert not asking.done()
+            bench.hear(event)
+        answer = await asyncio.wait_for(asking, 5)
+        assert answer.body["status"] == events[-1].kind
+        assert not bench.log._waiting  # noqa: SLF001
+
+
+async def test_job_that_has_reached_the_state_is_answered_at_once() -> None:
+    """Also an ended job, whatever state is waited for."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        begun = monotonic()
+        assert (await bench.get("/charge/job1?wait=60&until=queued")).body["status"] == "queued"
+        bench.hear(Event(State.COMPLETED, AT, "job1", "s1"))
+        assert (await bench.get("/charge/job1?wait=60")).body["status"] == "completed"
+        problem(await bench.get("/charge/nobody?wait=60"), 404)
+        assert monotonic() - begun < 30
+
+
+async def test_job_is_answered_as_it_is_when_the_wait_is_over() -> None:
+    """200 with the state it has then, and why it waits."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        answer = await bench.get("/charge/job1?wait=1&until=charging")
+        assert (answer.status, answer.body["status"]) == (200, "queued")
+        assert answer.body["reason"] == "no dispatcher has been heard yet"
+
+
+@pytest.mark.parametrize("query", ["wait=61", "wait=-1", "wait=1.5", "wait=x", "until=done&wait=1"])
+async def test_wait_is_bounded(query: str) -> None:
+    """422 that names the parameter."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        found = problem(await bench.get(f"/charge/job1?{query}"), 422)
+        assert found["errors"][0]["field"] == query.partition("=")[0]
+
+
+async def test_wait_ends_when_the_client_leaves() -> None:
+    """Nothing is kept for a client that is gone: it could ask again and again."""
+    async with Bench().serve() as bench:
+        await bench.post()
+        asking = await start(bench, "wait=60&until=charging")
+        asking.cancel()
+        await bench.until(lambda: not bench.log._waiting)  # noqa: SLF001
+
+
+async def test_waiting_job_says_when_it_will_probably_begin_and_how_that_was_estimated() -> None:
+    """By the sessions in progress; in a list as well. A job that does not wait says nothing."""
+    bench = Bench()
+    async with bench.serve():
+        for _ in range(3):
+            await bench.post()
+            bench.at += 0.1
+        full = row("s1", FULL, connectors=1.0, load=1.0)
+        bench.hear(
+            snapshot(full),
+            Event(State.CHARGING, AT - 30, "before", "s1", 1),
+            Event(State.COMPLETED, AT - 10, "before", "s1", 1),
+            assigned("job1", "s1", s1=0),
+            Event(State.CHARGING, AT, "job1", "s1", 1, ends_at=AT + 7),
+        )
+        charging, waiting, last = [
+            (await bench.get(f"/charge/job{number}")).body for number in (1, 2, 3)
+        ]
+        assert (charging["expected_start"], charging["expected_start_basis"]) == (None, None)
+        assert waiting["expected_start"] == "2026-01-01T00:00:07Z"
+        assert last["expected_start"] == "2026-01-01T00:00:20.500000Z"
+        assert waiting["expected_start_basis"] == (
+            "1 of 1 sessions say when they end; others take 13.5 s on average"
+        )
+        listed = (await bench.get("/charges?status=queued")).body["charges"]
+        assert [each["expected_start"] for each in listed] == [
+            waiting["expected_start"],
+            last["expected_start"],
+        ]
+
+
+async def test_waiting_job_has_no_expected_start_while_the_dispatcher_is_silent() -> None:
+    """Nobody can say."""
+    bench = Bench()
+    async with bench.serve():
+        await bench.post()
+        bench.hear(
+            snapshot(row("s1", FULL), at=AT - STALE_SECONDS - 1),
+            Event(State.CHARGING, AT - 30, "before", "s1", 1),
+            Event(State.COMPLETED, AT - 10, "before", "s1", 1),
+        )
+        found = (await bench.get("/charge/job1")).body
+        assert (found["place"], found["expected_start"]) == (1, None)
