@@ -34,7 +34,7 @@ async def test_every_error_is_a_problem_document(
     ("method", "path", "allowed"),
     [
         ("PUT", "/charge", "POST"),
-        ("DELETE", "/charge/x", "GET, HEAD"),
+        ("PUT", "/charge/x", "DELETE, GET, HEAD"),
         ("PATCH", "/charges", "GET, HEAD, POST"),
         ("GET", "/substations/s1", "PATCH, PUT"),
         ("POST", "/metrics", "GET, HEAD"),
