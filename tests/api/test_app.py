@@ -118,6 +118,8 @@ async def test_document_lists_every_route_and_every_error() -> None:
         "GET /substations",
         "PUT /substations/{id}",
         "PATCH /substations/{id}",
+        "POST /parked/replay",
+        "POST /parked/discard",
         "GET /metrics",
         "GET /healthz",
         "GET /readyz",
