@@ -13,8 +13,9 @@ QUEUE_CHECK_INTERVAL: Final = 2.0
 RETURNED_WINDOW: Final = (
     5.0  # seconds; then ready again, since without requests nothing would be returned
 )
-# without the controls: a broker of an earlier version lacks them, and requests work without
-NEEDED: Final = tuple(each for each in topology.QUEUES if each is not topology.CONTROLS_STREAM)
+# a broker of an earlier version lacks these, and requests work without
+OPTIONAL: Final = (topology.CONTROLS_STREAM, topology.CANCELLATIONS_STREAM)
+NEEDED: Final = tuple(each for each in topology.QUEUES if each not in OPTIONAL)
 MISSING: Final = (
     "the queue {} is missing: run `make up` again, or, with a broker of your own, "
     "`python -m grid declare`"

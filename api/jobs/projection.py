@@ -32,7 +32,7 @@ _APPLIED: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
-MAX_ROWS: Final = 1_000  # jobs that are looked at in one go
+MAX_ROWS: Final = 250  # jobs that are looked at in one go: some milliseconds, also if packed
 FORECAST_SECONDS: Final = 0.5  # for which one forecast serves
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
 
@@ -189,7 +189,8 @@ class Projection:
         found: list[Job] = []
         rows = self._rows.select(query, after, max_rows)
         for number, name in rows.found:
-            if self._number(name) == number and (job := self._if_wanted(name, query)) is not None:
+            job = self._if_wanted(name, number, query)
+            if job is not None:
                 found.append(job)
                 if len(found) == limit:
                     return Page(found, number)
@@ -202,14 +203,16 @@ class Projection:
             self._rows.describe(job or Job(name, number))
         return self._rows.are_described
 
-    def _if_wanted(self, name: str, query: JobQuery) -> Job | None:
+    def _if_wanted(self, name: str, number: int, query: JobQuery) -> Job | None:
         job = self._jobs.get(name)
         if job is None:
-            packed = self._packed[name]
+            packed = self._packed.get(name)
+            if packed is None or number_of(packed) != number:
+                return None  # it is gone, or was named anew since
             if not matches(packed, query.statuses, query.substation):
                 return None
             job = unpack(name, packed)
-        elif not query.is_at(job):
+        elif job.number != number or not query.is_at(job):
             return None
         return job if query.fits(job) else None
 

@@ -144,7 +144,8 @@ class Rows:
     def select(self, query: JobQuery, after: int, max_rows: int) -> Selection:
         """Return the rows behind a number, or the ``START``, that may fit, in the query's order.
 
-        At most ``max_rows`` are looked at one by one.
+        At most ``max_rows`` are looked at one by one. To find a vehicle or a time, all must be
+        described.
         """
         if query.newest_first:
             begin = 0
@@ -157,12 +158,12 @@ class Rows:
             else self._of_vehicle(query.vehicle, begin, end, query)
         )
         found: list[tuple[int, str]] = []
-        last = after
+        last, is_described = after, query.is_described
         for looked_at, index in enumerate(indices):
             if looked_at == max_rows:
                 return Selection(found, last)
             last = self._numbers[index]
-            if index >= self._described or query.may_fit(self._seconds[index]):
+            if not is_described or query.may_fit(self._seconds[index]):
                 found.append((last, self._ids[index]))
         return Selection(found, None)
 

@@ -74,8 +74,12 @@ class Stats:
     """What happened, by hour and substation, and in the last minutes."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[int, str], Cell] = {}  # by hours since 1970
+        self._cells: dict[int, dict[str, Cell]] = {}  # by hours since 1970, and substation
         self._minutes: dict[int, dict[str, int]] = {}  # by minutes since 1970
+        # those of the event before, which are nearly always those of the next one as well
+        self._hour: dict[str, Cell] = {}
+        self._minute: dict[str, int] = {}
+        self._hour_begin = self._hour_end = self._minute_begin = self._minute_end = 0.0
 
     def apply(self, kind: State, before: Before, job: Job, now: float) -> None:
         """Count an event that was applied to a job ``now``; times are Unix seconds.
@@ -106,9 +110,10 @@ class Stats:
 
         The hour is that of its beginning, in Unix seconds.
         """
-        for (hour, substation), cell in sorted(self._cells.items()):
+        for hour, cells in sorted(self._cells.items()):
             if (hour + 1) * HOUR > since and hour * HOUR < until:
-                yield hour * HOUR, substation, cell
+                for substation, cell in sorted(cells.items()):
+                    yield hour * HOUR, substation, cell
 
     def a_second(self, kind: str, now: float) -> float:
         """Return how many a second there were in the last full minute."""
@@ -127,26 +132,35 @@ class Stats:
 
     def _count(self, at: float, substation: str, kind: str, sign: int, now: float) -> Cell | None:
         """Count an event; None if its time is too long ago, or far ahead (a wrong clock)."""
-        if not now - MAX_HOURS * HOUR < at < now + MAX_HOURS_AHEAD * HOUR:
+        if not self._hour_begin <= at < self._hour_end and not self._enter_hour(at, now):
             return None
-        if at > now - MAX_MINUTES * MINUTE:
-            self._count_minute(int(at // MINUTE), kind, sign)
-        hour = int(at // HOUR)
-        if (cell := self._cells.get((hour, substation))) is None:
-            self._forget(int(now // HOUR) - MAX_HOURS)
-            cell = self._cells[hour, substation] = Cell()
+        if self._minute_begin <= at < self._minute_end or self._enter_minute(at, now):
+            self._minute[kind] += sign
+        if (cell := self._hour.get(substation)) is None:
+            cell = self._hour[substation] = Cell()
         cell.counts[kind] += sign
         return cell
 
-    def _count_minute(self, minute: int, kind: str, sign: int) -> None:
-        if (counts := self._minutes.get(minute)) is None:
-            counts = self._minutes[minute] = dict.fromkeys(KINDS, 0)
-            for old in [each for each in self._minutes if each < minute - MAX_MINUTES]:
-                del self._minutes[old]
-        counts[kind] += sign
+    def _enter_hour(self, at: float, now: float) -> bool:
+        """Make the hour of a time the present one, if it is counted; forget the oldest ones."""
+        if not now - MAX_HOURS * HOUR < at < now + MAX_HOURS_AHEAD * HOUR:
+            return False
+        hour = int(at // HOUR)
+        if hour not in self._cells:
+            first = int(now // HOUR) - MAX_HOURS
+            self._cells = {each: cells for each, cells in self._cells.items() if each >= first}
+        self._hour = self._cells.setdefault(hour, {})
+        self._hour_begin, self._hour_end = hour * HOUR, (hour + 1) * HOUR
+        return True
 
-    def _forget(self, before: int) -> None:
-        """Forget the hours before one."""
-        first = min(self._cells, default=None)
-        if first is not None and first[0] < before:
-            self._cells = {each: cell for each, cell in self._cells.items() if each[0] >= before}
+    def _enter_minute(self, at: float, now: float) -> bool:
+        """Make the minute of a time the present one, if it is one of the last."""
+        if at < now - MAX_MINUTES * MINUTE:
+            return False
+        minute = int(at // MINUTE)
+        if minute not in self._minutes:
+            first = int(now // MINUTE) - MAX_MINUTES
+            self._minutes = {each: kinds for each, kinds in self._minutes.items() if each >= first}
+        self._minute = self._minutes.setdefault(minute, dict.fromkeys(KINDS, 0))
+        self._minute_begin, self._minute_end = minute * MINUTE, (minute + 1) * MINUTE
+        return True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +21,8 @@ from tests.api.harness import AT, Bench, assigned
 
 PACKAGE: Final = "smart_grid_dispatcher_client"
 SCRIPTS: Final = Path(sys.executable).parent
-# ruff would only format what is made
+TYPESCRIPT: Final = Path(__file__).parent / "typescript"
+COMPILE: Final = ("--strict", "--module", "nodenext", "--target", "es2022")
 GENERATE: Final = ("generate", "--overwrite", "--fail-on-warning", "--meta", "none")
 
 
@@ -110,6 +113,35 @@ async def test_generated_python_client_requests_a_charge_and_follows_it(
         assert (type(wrong), wrong.code) == (models.Problem, "unknown-job")
         invalid = await create.asyncio(client=api, body=models.ChargeIn(priority=10))
         assert [each.field for each in invalid.errors] == ["priority"]
+
+
+@pytest.mark.integration  # npm loads what its lock file names
+async def test_generated_typescript_client_compiles_and_requests_a_charge(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The types of the live document are those of its answers, as a strict compiler sees them."""
+    for name in ("package.json", "package-lock.json", "client.ts"):
+        shutil.copy(TYPESCRIPT / name, tmp_path)
+    url = f"http://127.0.0.1:{bench.port}"
+    programs = "node_modules/.bin"
+    for command in (
+        ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+        (f"{programs}/openapi-typescript", f"{url}/openapi.json", "--output", "schema.d.ts"),
+        (f"{programs}/tsc", *COMPILE, "client.ts"),
+    ):
+        await asyncio.to_thread(run, tmp_path, *command)
+    found = json.loads(await asyncio.to_thread(run, tmp_path, "node", "client.js", url))
+    (job,) = bench.projection.after(None)
+    assert found == {
+        "id": job.id,
+        "status": "queued",
+        "routedTo": None,
+        "since": "2026-01-01T00:00:00Z",
+        "listed": [job.id],
+        "vehicle": "bus 12",
+        "wrong": "unknown-job",
+        "rows": [],
+    }
 
 
 def test_generated_client_has_a_function_for_every_operation(client: ModuleType) -> None:

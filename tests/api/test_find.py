@@ -256,7 +256,7 @@ async def test_csv_starts_no_formula_of_a_client() -> None:
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
-        (None, False),
+        ("", False),
         ("*/*", False),
         ("application/json", False),
         ("text/csv", True),
@@ -268,6 +268,6 @@ async def test_csv_starts_no_formula_of_a_client() -> None:
         ("text/html, application/xhtml+xml, */*;q=0.8", False),
     ],
 )
-def test_accept_header_asks_for_csv(accept: str | None, expected: bool) -> None:  # noqa: FBT001
+def test_accept_header_asks_for_csv(accept: str, expected: bool) -> None:  # noqa: FBT001
     """Only what names it, and does not prefer JSON."""
     assert prefers_csv(accept) is expected

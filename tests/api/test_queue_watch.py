@@ -67,3 +67,11 @@ async def test_queue_that_may_not_be_inspected_is_not_missing() -> None:
 def test_queue_check_interval_is_shorter_than_the_returned_window() -> None:
     """An api that is not ready gets no requests, so only the check finds that the queue is back."""
     assert queue_watch.QUEUE_CHECK_INTERVAL < queue_watch.RETURNED_WINDOW < 10
+
+
+@pytest.mark.parametrize("queue", [topology.CONTROLS, topology.CANCELLATIONS])
+async def test_api_is_ready_without_the_streams_of_earlier_versions_broker(queue: str) -> None:
+    """Requests are accepted without: only changes of controls, and cancellations, are not."""
+    declarer = FakeDeclarer(THERE)
+    declarer.answers[queue] = None
+    assert await problems(declarer, FakePublisher()) == []

@@ -30,6 +30,8 @@ async def test_request_without_a_body_is_accepted() -> None:
             "request": {"priority": 0},
             "reason": "no dispatcher has been heard yet",
             "place": 1,
+            "expected_start": None,
+            "expected_start_basis": None,
             "energy_kwh": None,
             "details": {"routed_to": None, "loads": {}, "reason": None},
         }
@@ -95,6 +97,8 @@ async def test_answer_waits_for_the_decision() -> None:
             "request": {"priority": 0},
             "reason": None,
             "place": None,
+            "expected_start": None,
+            "expected_start_basis": None,
             "energy_kwh": None,
             "details": details,
         }
