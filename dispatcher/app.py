@@ -185,7 +185,7 @@ class _Dispatcher:
         ]
         async with background(*work):
             yield
-            snapshots.take_leave()
+            snapshots.write_last()
             await self._shell.stop()
 
     def _run_links(self) -> list[Coroutine[Any, Any, None]]:

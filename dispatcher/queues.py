@@ -30,7 +30,7 @@ class Whereabouts(Enum):
     """Where jobs are that were sent to a substation and have not begun."""
 
     UNKNOWN = "in its queue, at the substation, or unknown"
-    NOT_BROUGHT = "it consumes jobs, and its queue is empty: it has them, or they are lost"
+    QUEUE_EMPTY = "it consumes jobs, and its queue is empty: it has them, or they are lost"
     SERVED = "it consumes jobs, and others wait: overtaken jobs are not in its queue"
     GONE = "neither its queue nor a living substation has them"
 
@@ -107,7 +107,7 @@ class QueueKeeper:
         ):
             waiting = substation_state.counts is not None and substation_state.counts.waiting > 0
             if not waiting and await self.takes_jobs(substation):
-                return Whereabouts.NOT_BROUGHT
+                return Whereabouts.QUEUE_EMPTY
             return (
                 Whereabouts.UNKNOWN
                 if substation_state.events_stale(self._now())

@@ -226,7 +226,7 @@ class Reconciler:
             whereabouts = await ask(substation)
             if whereabouts is Whereabouts.GONE:
                 found.gone.extend(jobs)
-            elif whereabouts is Whereabouts.NOT_BROUGHT:
+            elif whereabouts is Whereabouts.QUEUE_EMPTY:
                 found.resend.update(dict.fromkeys(jobs, substation))
             elif whereabouts is Whereabouts.SERVED:
                 overtaken = [job for job in jobs if self._jobs.is_overtaken(job)]

@@ -145,7 +145,7 @@ async def test_reconciler_resends_nothing_while_log_is_read_anew() -> None:
     for offset in (0, 1):
         harness.jobs.take(log[offset], offset)
     harness.unread = [(offset, event) for offset, event in enumerate(harness.log) if offset > 1]
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     await harness.published_after(MISSING_SECONDS)
     assert harness.again == []
 
@@ -172,7 +172,7 @@ async def test_core_does_not_follow_decision_that_was_written_late() -> None:
     """The job has gone on since: the clocks show it, though the order in the log does not."""
     newer = Event(State.ASSIGNED, AT + 3, "j1", "s2", 2)
     harness = ReconcilerHarness(accepted("j1"), newer, AT_S1)
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     await harness.published_after(MISSING_SECONDS)
     assert harness.again == []
 

@@ -246,7 +246,7 @@ async def test_reconciler_resends_job_to_substation_at_work() -> None:
     harness = ReconcilerHarness(
         *records_of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab")
     )
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     harness.own.add("b")
     assert await harness.published_after(MISSING_SECONDS) == []
     assert harness.again == [("a", "s1", 0)]
@@ -270,7 +270,7 @@ async def test_reconciler_resends_job_that_was_overtaken() -> None:
 async def test_reconciler_leaves_job_without_record_to_its_sender() -> None:
     """It was published without the api, so only its sender knows what it asks for."""
     harness = ReconcilerHarness(Event(State.ASSIGNED, 1.0, "a", "s1"))
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     assert await harness.published_after(60) == []
     assert (harness.again, harness.counted("record lost")) == ([], 0)
 
@@ -317,7 +317,7 @@ async def test_reconciler_does_not_resend_jobs_that_were_requeued_elsewhere() ->
     harness = ReconcilerHarness(
         accepted("a"), Event(State.ASSIGNED, 1.0, "a", "s1"), Event(REQUEUED, 2.0, "a", "s1")
     )
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     harness.depths[REQUESTS] = 1
     assert await harness.published_after(60) == []
     assert harness.again == []
