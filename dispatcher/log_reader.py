@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.inputs import EventsRead, OlderEventsRead
+from dispatcher.inputs import EventsRead, OlderEventsRead, TakeoverRead
 from dispatcher.links import Links
 from dispatcher.log_start import find_start
 from dispatcher.past import read_past
@@ -56,18 +56,12 @@ class LogReader:
         self._now = now
         self._start = Mark(writer, clock)
         self._marks = {self._start}
-        self._terms_read = -1  # at how many takeovers the log was read up to its end
         self._older_wanted, self._older_read = asyncio.Event(), asyncio.Event()
 
     @property
     def caught_up(self) -> bool:
         """Return whether the log is read up to where it ended at the start."""
         return self._start.passed.is_set()
-
-    @property
-    def is_current(self) -> bool:
-        """Return whether the log was read up to its end since this dispatcher took over."""
-        return self._terms_read == self._shell.core.standby.terms
 
     async def catch_up(self) -> None:
         """Wait until the log is read up to where it ended at the start."""
@@ -152,8 +146,10 @@ class LogReader:
 
     async def _read_at_takeover(self) -> None:
         """Read the log each time this dispatcher takes over, before it reclaims any job."""
+        read = -1
         while True:
-            if self._terms_read != (terms := self._shell.core.standby.terms):
+            if read != (terms := self._shell.core.standby.terms):
                 await self.read_new()
-                self._terms_read = terms
+                self._shell.feed(TakeoverRead(terms))
+                read = terms
             await asyncio.sleep(TAKEOVER_SECONDS)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dispatcher.inputs import RecordedJobMissing
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
@@ -128,7 +129,7 @@ async def test_core_sends_copy_of_reconciled_job_where_it_was_sent_again() -> No
     """The requeued event came too late, or never."""
     harness = Harness(confirming(), "s1", "s2")
     harness.read_events(QUEUED, AT_S1)
-    harness.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    harness.shell.feed(RecordedJobMissing(ChargeRequest("j1", AT - 1), "s1", 0))
     harness.route()
     await turns()
     harness.read_events(CHARGING_S1, writer=provenance.substation_writer("s1"))
@@ -261,7 +262,7 @@ async def test_core_resends_to_substation_that_has_left() -> None:
     """It may have the job, so the job is sent to its old queue."""
     harness = Harness(confirming(), "s1", "s2")
     harness.tracker.keep({"s2": None})
-    harness.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    harness.shell.feed(RecordedJobMissing(ChargeRequest("j1", AT - 1), "s1", 0))
     harness.route()
     await turns()
     assert harness.publisher.routed() == [("j1", "s1")]
