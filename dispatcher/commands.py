@@ -104,7 +104,7 @@ class LookAtQueue(NamedTuple):
 
 
 class TakeFromQueue(NamedTuple):
-    """Take the first job from a substation's queue. See ``JobReclaimed``."""
+    """Get the first job from a substation's queue. See ``JobReclaimed``."""
 
     substation: str
 

@@ -53,6 +53,7 @@ from dispatcher.inputs import (
     ReclaimDue,
     ReclaimedLost,
     RecordedJobMissing,
+    RecordLost,
     RequestDelivered,
     RequestRepublished,
     RequestsLost,
@@ -192,6 +193,7 @@ class Core:
             SilenceConfirmed: self._on_silence_confirmed,
             RequestRepublished: self._on_request_republished,
             RecordedJobMissing: self._on_recorded_job_missing,
+            RecordLost: self._on_record_lost,
             Route: self._on_route,
             Tick: self._on_tick,
         }
@@ -277,6 +279,7 @@ class Core:
 
     def _on_stop(self, _: Stop) -> None:
         self._stopping = True
+        self.standby.end()
 
     def _on_request_delivered(self, input: RequestDelivered) -> None:
         delivery = input.delivery
@@ -837,6 +840,9 @@ class Core:
         job.attempt = 1
         self._jobs[job.id] = job
         self._resend(job, substation, NOT_BEGUN)
+
+    def _on_record_lost(self, input: RecordLost) -> None:
+        self.open_jobs.drop(input.job)
 
     # what is read and observed
 

@@ -214,6 +214,12 @@ class RecordedJobMissing(NamedTuple):
     replays: int
 
 
+class RecordLost(NamedTuple):
+    """The event log does not have the request of a missing job any more."""
+
+    job: str
+
+
 class Route(NamedTuple):
     """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
@@ -248,6 +254,7 @@ Input: TypeAlias = (
     | SilenceConfirmed
     | RequestRepublished
     | RecordedJobMissing
+    | RecordLost
     | Route
     | Tick
 )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from dispatcher.inputs import EventsRead, OlderEventsRead, TakeoverRead
 from dispatcher.links import Links
 from dispatcher.log_start import find_start
-from dispatcher.past import read_past
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.shell import Shell
-from grid import event_log
+from grid import event_log, topology
+from grid.amqp import StreamScanner
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.waiting import together, within
@@ -153,3 +155,20 @@ class LogReader:
                 self._shell.feed(TakeoverRead(terms))
                 read = terms
             await asyncio.sleep(TAKEOVER_SECONDS)
+
+
+async def read_past(scanner: StreamScanner, end: int) -> OpenJobs:
+    """Return the jobs that were open where the event log reached the offset ``end``.
+
+    Raise ``BrokerUnavailable``.
+    """
+    found = OpenJobs(complete=True)
+
+    def see(offset: int, body: bytes, writer: str) -> None:
+        with suppress(MalformedMessage):  # such messages are logged where new ones are read
+            for event in event_log.read(body, writer):
+                found.take(event, offset)
+
+    if end > 0:
+        await scanner.scan(topology.EVENTS, "first", end, see)
+    return found

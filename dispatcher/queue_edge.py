@@ -1,4 +1,4 @@
-"""The edge of the substations' queues: looks at them, and takes jobs from them, as the core says.
+"""The edge of the substations' queues: looks at them, and gets jobs from them, as the core says.
 
 It decides nothing.
 """
@@ -91,7 +91,7 @@ class QueueLooker:
 
 
 class JobTaker:
-    """Takes jobs from the queues of substations that do not consume them.
+    """Gets jobs from the queues of substations that do not consume them.
 
     Args:
         shell: Asks the core, and receives the jobs.
@@ -106,7 +106,7 @@ class JobTaker:
         self._is_fed = is_fed
 
     async def run(self) -> None:
-        """Take the jobs that are to be reclaimed, until the task is cancelled."""
+        """Get the jobs that are to be reclaimed, until the task is cancelled."""
         while True:
             await self._taker.up.wait()
             commands = self._shell.feed(ReclaimDue(self._is_fed()))

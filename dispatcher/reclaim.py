@@ -140,7 +140,7 @@ class Reclaiming:
         return None
 
     def end_turn(self) -> None:
-        """Take no more jobs of the first queue until the next review."""
+        """Leave the first queue alone until the next review."""
         if self._turns:
             self._turns.popleft()
         self._in_turn = 0

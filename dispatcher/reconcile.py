@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from dispatcher.inputs import RecordedJobMissing, RequestRepublished
+from dispatcher.inputs import RecordedJobMissing, RecordLost, RequestRepublished
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.links import Links
 from dispatcher.metrics import Metrics
@@ -296,7 +296,7 @@ class Reconciler:
             # a replayed job has its request in an older record; or the log was declared again
             await self._links.scanner.scan(topology.EVENTS, "first", end, records.see)
         for job in set(jobs) - records.found.keys():
-            self._jobs.drop(job)
+            self._shell.feed(RecordLost(job))
             self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
         return records.found

@@ -74,7 +74,6 @@ class Snapshots:
         """Write a last snapshot, which says that this dispatcher is not active any more."""
         if self._may_write():
             self._write(self._candidates(), leaves=True)
-        self._standby.end()
 
     def _may_write(self) -> bool:
         # an old snapshot is useless, so none is kept for later

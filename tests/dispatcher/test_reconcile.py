@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
-from dispatcher.inputs import Input, RecordedJobMissing, RequestRepublished
+from dispatcher.inputs import Input, RecordedJobMissing, RecordLost, RequestRepublished
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.links import Links
@@ -104,6 +104,8 @@ class ReconcilerHarness:
             self.requeued.append((input.job, input.substation, input.read_to))
         elif isinstance(input, RecordedJobMissing):
             self.again.append((input.request.id, input.substation, input.replays))
+        elif isinstance(input, RecordLost):
+            self.jobs.drop(input.job)
 
     def sent_here(self, job: str) -> None:
         """Record that the dispatcher sent a job itself."""

@@ -284,6 +284,7 @@ async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
     harness.standby.name = "the one that ends"
     ending = snapshots(harness, lambda: harness.core.candidates(harness.now))
     ending.write_last()
+    await harness.shell.stop()
     await turns()
     (last,) = harness.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
