@@ -38,6 +38,7 @@ from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon, turns
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
 PREFETCH = 20
+RESCUE_AFTER = 10.0
 
 
 def body(id: str, *eligible: str, **fields: Any) -> bytes:  # noqa: ANN401
@@ -65,6 +66,7 @@ class FakeReclaimer:
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
         self.rejected: list[int] = []
+        self.requeued: list[tuple[str, str]] = []  # substation and job
 
     def deliver(
         self,
@@ -95,7 +97,9 @@ class FakeReclaimer:
     def _on_frame(self, frame: bytes) -> None:
         settled = Settled.by(frame, self.outstanding)
         for tag in settled.tags:
-            del self.outstanding[tag]
+            substation, delivery = self.outstanding.pop(tag)
+            if settled.how == "requeue":
+                self.requeued.append((substation, str(delivery.id)))
             if settled.how == "ack":
                 self.acked.append(tag)
             elif settled.how == "reject":
@@ -147,7 +151,7 @@ class Harness:
             find_policy(policy),
             self.standby,
             self.metrics,
-            FailureDetector(rescue_after=10.0),
+            FailureDetector(RESCUE_AFTER),
             random=Random(1),  # noqa: S311
             prefetch=PREFETCH,
         )

@@ -20,10 +20,8 @@ from dispatcher.overdue import OVERDUE_SECONDS
 from dispatcher.reclaim import INTERVAL_SECONDS
 from grid.amqp import QueueState
 from scheduling.load_tracker import NO_CONSUMER
-from tests.dispatcher.harness import Harness, body, confirming
+from tests.dispatcher.harness import RESCUE_AFTER, Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
-
-RESCUE_AFTER = 10.0
 
 
 def looks_due(harness: Harness) -> list[LookAtQueue]:
