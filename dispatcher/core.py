@@ -182,18 +182,18 @@ class Core:
             PublishResult: self._on_publish_result,
             EventWritten: self._on_event_written,
             EventsRead: self._on_events_read,
-            OlderEventsRead: self._on_older_events_read,
-            ScrapeResult: self._on_scrape_result,
+            OlderEventsRead: lambda each: self.open_jobs.absorb(each.earlier),
+            ScrapeResult: lambda each: self._tracker.read(*each),
             ScrapeFailed: self._on_scrape_failed,
             QueuesDue: self._on_queues_due,
             QueueObserved: self._on_queue_observed,
             TargetsChanged: self._on_targets_changed,
-            ControlChanged: self._on_control_changed,
+            ControlChanged: lambda each: self._tracker.control(*each),
             JobCancelled: self._on_job_cancelled,
             SilenceConfirmed: self._on_silence_confirmed,
-            RequestRepublished: self._on_request_republished,
+            RequestRepublished: lambda each: self._record_requeued(*each),
             RecordedJobMissing: self._on_recorded_job_missing,
-            RecordLost: self._on_record_lost,
+            RecordLost: lambda each: self.open_jobs.drop(each.job),
             Route: self._on_route,
             Tick: self._on_tick,
         }
@@ -641,9 +641,6 @@ class Core:
             self._record_requeued(job.id, job.was_at, job.read_to)
         self._gone(job)
 
-    def _on_request_republished(self, input: RequestRepublished) -> None:
-        self._record_requeued(*input)
-
     def _record_requeued(self, job: str, substation: str, read_to: int) -> None:
         """Record that a job that was sent to a substation is in ``charge.requests`` again.
 
@@ -703,13 +700,11 @@ class Core:
             self._do(Ack(delivery))
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
+        elif self._judge_reclaimed(substation, delivery):
+            self._commands.extend(reclaiming.hand_over(substation, delivery))
         else:
-            self._commands.extend(reclaiming.begin(substation))
-            if self._judge_reclaimed(substation, delivery):
-                reclaiming.hand_over(substation, delivery)
-            else:
-                self._do(Requeue(delivery))
-                reclaiming.end_turn()
+            self._do(Requeue(delivery))
+            reclaiming.end_turn()
 
     def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         """Handle a job from a substation's queue; return False if it is to stay there.
@@ -841,9 +836,6 @@ class Core:
         self._jobs[job.id] = job
         self._resend(job, substation, NOT_BEGUN)
 
-    def _on_record_lost(self, input: RecordLost) -> None:
-        self.open_jobs.drop(input.job)
-
     # what is read and observed
 
     def _on_takeover_read(self, input: TakeoverRead) -> None:
@@ -854,12 +846,6 @@ class Core:
         self._commands.extend(errors)
         if changed:
             self._route_soon()
-
-    def _on_older_events_read(self, input: OlderEventsRead) -> None:
-        self.open_jobs.absorb(input.earlier)
-
-    def _on_scrape_result(self, input: ScrapeResult) -> None:
-        self._tracker.read(*input)
 
     def _on_scrape_failed(self, input: ScrapeFailed) -> None:
         self._tracker.fail(input.substation, input.problem, self._at.now)
@@ -876,9 +862,6 @@ class Core:
         for name in input.connectors.keys() - self._tracker.substations.keys():
             self.queues.declare(name)
         self._tracker.keep(input.connectors)
-
-    def _on_control_changed(self, input: ControlChanged) -> None:
-        self._tracker.control(input.substation, input.control)
 
     # time
 

@@ -181,19 +181,14 @@ class Reclaiming:
         """Keep the delivery of a session that is left to its substation."""
         self._own_sessions.setdefault(substation, []).append(delivery)
 
-    def begin(self, substation: str) -> list[Command]:
-        """Record that a job is about to be reclaimed from a queue."""
-        if substation in self._taken or substation not in self._due:
-            return []
-        self._taken[substation] = 0
-        why = self._due[substation].why
-        return [Warn(f"reclaiming the jobs that wait for {substation}: {why}")]
-
-    def hand_over(self, substation: str, delivery: Delivery) -> None:
+    def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:
         """Record that a job is in hand, until it is acknowledged."""
         self._handed[delivery] = substation
-        if substation in self._taken:
-            self._taken[substation] += 1
+        evacuation, taken = self._due.get(substation), self._taken.get(substation, 0)
+        self._taken[substation] = taken + 1
+        if evacuation is None or taken:
+            return []
+        return [Warn(f"reclaiming the jobs that wait for {substation}: {evacuation.why}")]
 
     def forget(self, delivery: Delivery) -> None:
         """Forget a job that was handed over, and goes back to its queue."""
