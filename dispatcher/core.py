@@ -515,7 +515,7 @@ class Core:
             self._metrics.events_lost.inc()
         if job is None:
             return
-        if job.state is JobState.ENDING:
+        if job.state is JobState.ENDING and event.kind != State.ASSIGNED:
             self._on_ended(job, event, written=written)
         else:
             job.unrecorded -= 1

@@ -274,6 +274,8 @@ STEPS = [*Simulation().steps, *OFTEN]
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
 # the copy of a confirmed job is dropped by the other dispatcher, before its decision is on record
 @example(steps=["new", "leaves", "confirm", "swap", "dead", "dead too", "swap"], ahead=0.0)
+# it expires while RabbitMQ has not answered for an earlier decision
+@example(steps=["leaves", "crash late", "swap", "refuse", "dead", "dead too"], ahead=3_600.0)
 # its jobs are reclaimed, and go back while another dispatcher is active
 @example(steps=["new"] * 4 + ["settle"] + ["dies", "not fed"] * 3, ahead=0.0)
 @examples(300)
