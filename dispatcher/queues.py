@@ -212,8 +212,9 @@ class Queues:
 
     def _forget_gone(self) -> None:
         """Forget what was seen of substations that left: it is outdated when they are back."""
+        known = self._known()
         for seen in (self._problems, self._states, self._looked_at, self._empty_since):
-            for gone in seen.keys() - self._known():
+            for gone in seen.keys() - known:
                 del seen[gone]
         self._missing &= self._tracker.substations.keys()
         self._declared &= self._tracker.substations.keys()

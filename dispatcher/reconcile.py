@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -287,39 +287,35 @@ class Reconciler:
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
         """Read the requests of jobs from the log; drop those whose record is gone."""
-        records, end = _Records(jobs), self._links.log.position
+        found: dict[str, ChargeRequest] = {}
+        see, end = partial(_collect, frozenset(jobs), found), self._links.log.position
         offsets = [at for job in jobs if (at := self._jobs.offset(job)) is not None]
         first, last = min(offsets, default=0), min(max(offsets, default=0) + 1, end)
         if 0 <= first < last:
-            await self._links.scanner.scan(topology.EVENTS, first, last, records.see)
-        if len(records.found) < len(jobs) and end:
+            await self._links.scanner.scan(topology.EVENTS, first, last, see)
+        if len(found) < len(jobs) and end:
             # a replayed job has its request in an older record; or the log was declared again
-            await self._links.scanner.scan(topology.EVENTS, "first", end, records.see)
-        for job in set(jobs) - records.found.keys():
+            await self._links.scanner.scan(topology.EVENTS, "first", end, see)
+        for job in set(jobs) - found.keys():
             self._shell.feed(RecordLost(job))
             self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
-        return records.found
+        return found
 
 
-class _Records:
-    """Collects the requests of some jobs from the event log."""
-
-    def __init__(self, jobs: Collection[str]) -> None:
-        self._jobs = frozenset(jobs)
-        self.found: dict[str, ChargeRequest] = {}
-
-    def see(self, _offset: int, body: bytes, writer: str) -> None:
-        """Look for requests in one message."""
+def _collect(
+    jobs: Set[str], found: dict[str, ChargeRequest], _offset: int, body: bytes, writer: str
+) -> None:
+    """Add the requests of some jobs that are in one message of the log to those found."""
+    try:
+        events = event_log.read(body, writer)
+    except MalformedMessage:
+        return
+    for each in events:
+        if each.kind != State.QUEUED or each.job not in jobs:
+            continue
         try:
-            events = event_log.read(body, writer)
-        except MalformedMessage:
-            return
-        for each in events:
-            if each.kind != State.QUEUED or each.job not in self._jobs:
-                continue
-            try:
-                if (request := kinds.request_in(each.detail)) is not None:
-                    self.found[each.job] = request
-            except MalformedMessage as error:
-                log.warning("the record of job %s holds no request: %s", each.job, error)
+            if (request := kinds.request_in(each.detail)) is not None:
+                found[each.job] = request
+        except MalformedMessage as error:
+            log.warning("the record of job %s holds no request: %s", each.job, error)
