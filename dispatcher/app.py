@@ -21,7 +21,7 @@ from dispatcher.links import make_links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy
-from dispatcher.queue_edge import JobTaker, QueueLooker
+from dispatcher.queue_edge import JobTaker, QueueWatch
 from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
 from dispatcher.scraper import Scraper
@@ -109,7 +109,7 @@ class _Dispatcher:
             scrape=scraper.hurry,
         )
         self._log_reader = LogReader(shell, links, events, clock=clock, now=now)
-        self._scraper, self._looker = scraper, QueueLooker(shell, links.queues, isolation)
+        self._scraper, self._queues = scraper, QueueWatch(shell, links.queues, isolation)
         self._watch = SubstationWatch(shell, metrics, isolation)
         # the controls are read from their start by every dispatcher that starts
         self._controls = ControlLog(links.controls_out, name, self._on_control)
@@ -143,14 +143,14 @@ class _Dispatcher:
         )
         work = [
             *self._run_links(),
-            self._looker.run(),
+            self._queues.run(),
             self._scraper.run(self._watch),
             self._controls.run(self._links.controls.up),
             reader.run(),
             self._consume(),
-            self._shell.run(reader.read_new, reader.read_all, self._looker.state),
+            self._shell.run(reader.read_new, reader.read_all, self._queues.state),
             self._taker.run(),
-            self._reconciler.run(reader.read_new, self._looker.whereabouts),
+            self._reconciler.run(reader.read_new, self._queues.whereabouts),
             snapshots.publish(),
             announce(self._candidates, self._blind),
         ]

@@ -22,7 +22,7 @@ FULL_SECONDS: Final = 0.01  # between two checks whether a job in hand is safe e
 IDLE_SECONDS: Final = 0.1  # until the core is asked again, if nothing is due
 
 
-class QueueLooker:
+class QueueWatch:
     """Looks at the substations' queues, and declares those that are missing.
 
     Args:

@@ -24,7 +24,7 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.reclaim import INTERVAL_SECONDS
 from grid import events, provenance, topology
 from grid.amqp import Outcome, Publication, QueueState
-from grid.events import State
+from grid.events import Event, State
 from tests.dispatcher.harness import AT, RESCUE_AFTER, SUBSTATIONS, Harness, body
 from tests.examples import examples
 from tests.fake_broker import FakePublisher, Message, raise_violations, turns
@@ -87,6 +87,8 @@ class Simulation:
             "read": self.read,
             "lost": partial(self.lose, "s2"),
             "dies": self.die,
+            "is cut off": self.cut_off,
+            "begin": self.begin_session,
             "review": self.review,
             "not fed": lambda: self.harness.shell.feed(ReclaimDue(is_fed=False)),
             "second": self.second,
@@ -189,6 +191,19 @@ class Simulation:
         self.lose("s2")
         self.review()
 
+    def cut_off(self) -> None:
+        """Have the page of a living substation fail, and its jobs be reclaimed."""
+        self.harness.fail_page("s2")
+        self.review()
+
+    def begin_session(self) -> None:
+        """Have the substation that may be cut off begin to charge the first job in its queue."""
+        if self.stations["s2"]:
+            charging = Event(State.CHARGING, self.harness.at, self.stations["s2"][0], "s2", 1)
+            self.log.append(events.encode([charging]))
+            for each in (self.harness, self.standby):
+                each.read_log(self.log[-1], provenance.DISPATCHER)
+
     def review(self) -> None:
         """Have the core look at the queues, and reclaim what it wants from them."""
         harness = self.harness
@@ -264,7 +279,7 @@ class Simulation:
 
 
 OFTEN = [
-    *("new", "leaves", "hour", "second", "review", "not fed"),
+    *("new", "leaves", "hour", "second", "review", "not fed", "begin", "is cut off"),
     *["dead", "dead too", "settle", "swap", "read", "dies"] * 2,
 ]
 STEPS = [*Simulation().steps, *OFTEN]
@@ -278,6 +293,8 @@ STEPS = [*Simulation().steps, *OFTEN]
 @example(steps=["leaves", "crash late", "swap", "refuse", "dead", "dead too"], ahead=3_600.0)
 # its jobs are reclaimed, and go back while another dispatcher is active
 @example(steps=["new"] * 4 + ["settle"] + ["dies", "not fed"] * 3, ahead=0.0)
+# a session is left to its substation, whose other jobs are reclaimed
+@example(steps=["new"] * 6 + ["settle", "begin"] + ["is cut off"] * 3, ahead=0.0)
 @examples(300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
 def test_core_loses_no_request_in_any_order_of_inputs(steps: list[str], ahead: float) -> None:
@@ -297,6 +314,7 @@ async def _run(steps: list[str], ahead: float) -> None:
 async def _finish(simulation: Simulation) -> None:
     """Let the active dispatcher finish all its work."""
     await _step(simulation, "renew")
+    await _step(simulation, "not fed")  # sessions that were left to their substation go back
     while (
         simulation.harness.publisher.waiting or simulation.harness.core.waiting or simulation.back
     ):

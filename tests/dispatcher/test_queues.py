@@ -16,7 +16,7 @@ from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import Moment
 from dispatcher.metrics import Metrics
 from dispatcher.policy import policy
-from dispatcher.queue_edge import QueueLooker
+from dispatcher.queue_edge import QueueWatch
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from grid import provenance, topology
@@ -102,11 +102,11 @@ class QueueHarness:
             moment=lambda: Moment(self.now, 0.0, 0, certain=True),
             scrape=self.hurried.append,
         )
-        self.looker = QueueLooker(shell, cast(Declarer, declarer), isolation)
+        self.watch = QueueWatch(shell, cast(Declarer, declarer), isolation)
 
     async def run(self, count: int = 100) -> None:
         """Run it for some turns of the loop."""
-        task = asyncio.create_task(self.looker.run())
+        task = asyncio.create_task(self.watch.run())
         await turns(count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -139,7 +139,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_edge, "IDLE_SECONDS", 0)
 
 
-async def test_queue_looker_goes_on_when_one_queue_cannot_be_declared() -> None:
+async def test_queue_watch_goes_on_when_one_queue_cannot_be_declared() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
     harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
     for name in harness.tracker.substations:
@@ -153,7 +153,7 @@ async def test_queue_looker_goes_on_when_one_queue_cannot_be_declared() -> None:
     assert "of another kind" in str(harness.reason_against("s2"))
 
 
-async def test_queue_looker_declares_missing_queue_until_it_is_there() -> None:
+async def test_queue_watch_declares_missing_queue_until_it_is_there() -> None:
     """It tries again until the queue is there, and then no longer."""
     declarer = FakeDeclarer()
     harness = QueueHarness(declarer, "s1")
@@ -168,7 +168,7 @@ async def test_queue_looker_declares_missing_queue_until_it_is_there() -> None:
     assert len(declarer.asked) == before
 
 
-async def test_queue_looker_declares_a_queue_once_and_then_only_looks_at_it() -> None:
+async def test_queue_watch_declares_a_queue_once_and_then_only_looks_at_it() -> None:
     """To declare and bind a queue costs RabbitMQ four times as much as to look at it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     harness = QueueHarness(declarer, "s1")
@@ -177,7 +177,7 @@ async def test_queue_looker_declares_a_queue_once_and_then_only_looks_at_it() ->
     assert declarer.declared == ["s1"]
 
 
-async def test_queue_looker_declares_a_queue_again_when_it_is_gone() -> None:
+async def test_queue_watch_declares_a_queue_again_when_it_is_gone() -> None:
     """An operator may have deleted it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     harness = QueueHarness(declarer, "s1")
@@ -188,7 +188,7 @@ async def test_queue_looker_declares_a_queue_again_when_it_is_gone() -> None:
     assert harness.queues.state("s1") == QueueState(0, 0)
 
 
-async def test_queue_looker_binds_a_queue_again_when_a_job_was_returned() -> None:
+async def test_queue_watch_binds_a_queue_again_when_a_job_was_returned() -> None:
     """The queue is there, but a message was returned: its binding is missing."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     harness = QueueHarness(declarer, "s1")
@@ -198,7 +198,7 @@ async def test_queue_looker_binds_a_queue_again_when_a_job_was_returned() -> Non
     assert declarer.declared == ["s1", "s1"]
 
 
-async def test_queue_looker_adds_queue_depth_to_page_with_only_a_load() -> None:
+async def test_queue_watch_adds_queue_depth_to_page_with_only_a_load() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
     harness = QueueHarness(declarer, "s1")
@@ -213,7 +213,7 @@ async def test_queue_looker_adds_queue_depth_to_page_with_only_a_load() -> None:
         assert harness.reason_against("s1") == reason
 
 
-async def test_queue_looker_reports_consumers_with_and_without_counters() -> None:
+async def test_queue_watch_reports_consumers_with_and_without_counters() -> None:
     """A living substation that does not consume from its queue gets no jobs."""
     harness = QueueHarness(FakeDeclarer(s1=QueueState(7, 0)), "s1")
     harness.anchor("s1")
@@ -224,7 +224,7 @@ async def test_queue_looker_reports_consumers_with_and_without_counters() -> Non
     assert harness.tracker.substations["s1"].load == 0, "its counters tell that"
 
 
-async def test_queue_looker_reads_depth_only_while_nothing_is_in_flight() -> None:
+async def test_queue_watch_reads_depth_only_while_nothing_is_in_flight() -> None:
     """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
     harness = QueueHarness(FakeDeclarer(s1=QueueState(2, 1)), "s1")
     harness.tracker.read("s1", Reading(0, counts=COUNTS), harness.now)
@@ -238,7 +238,7 @@ async def test_queue_looker_reads_depth_only_while_nothing_is_in_flight() -> Non
     assert harness.tracker.substations["s1"].load == 2
 
 
-async def test_queue_looker_forgets_state_of_queue_that_it_cannot_read() -> None:
+async def test_queue_watch_forgets_state_of_queue_that_it_cannot_read() -> None:
     """The last state of a queue that cannot be looked at must not count as current."""
     declarer = FakeDeclarer(s1=QueueState(3, 1))
     harness = QueueHarness(declarer, "s1")
@@ -251,7 +251,7 @@ async def test_queue_looker_forgets_state_of_queue_that_it_cannot_read() -> None
     assert harness.queues.state("s1") is None
 
 
-async def test_queue_looker_forgets_substation_that_left() -> None:
+async def test_queue_watch_forgets_substation_that_left() -> None:
     """Its queue is watched until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     harness = QueueHarness(declarer, "s1", "s2", "s3")
@@ -280,7 +280,7 @@ async def test_queue_looker_forgets_substation_that_left() -> None:
     assert harness.queues.state("s2") is None
 
 
-async def test_queue_looker_declares_no_queue_for_name_in_a_snapshot() -> None:
+async def test_queue_watch_declares_no_queue_for_name_in_a_snapshot() -> None:
     """Only names in the target file get queues; another name without a queue is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
@@ -292,7 +292,7 @@ async def test_queue_looker_declares_no_queue_for_name_in_a_snapshot() -> None:
     assert harness.tracker.former == {"s2"}, "its queue is there"
 
 
-async def test_queue_looker_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
+async def test_queue_watch_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
     """Jobs that were reclaimed from a queue that is gone still have to be sent elsewhere."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.gone = {"s2"}
@@ -303,7 +303,7 @@ async def test_queue_looker_keeps_missing_queue_while_its_jobs_are_in_hand() -> 
     assert harness.tracker.former == {"s2"}
 
 
-async def test_queue_looker_keeps_substation_that_left_through_an_error() -> None:
+async def test_queue_watch_keeps_substation_that_left_through_an_error() -> None:
     """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     harness = QueueHarness(declarer, "s1", "s2")
@@ -318,7 +318,7 @@ async def test_queue_looker_keeps_substation_that_left_through_an_error() -> Non
     assert harness.queues.state("s2") == QueueState(3, 0)
 
 
-async def test_queue_looker_watches_only_some_queues_often() -> None:
+async def test_queue_watch_watches_only_some_queues_often() -> None:
     """Dead substations, and those without consumer or counters: twice a second; others less."""
     names = [f"s{number:03}" for number in range(100)]
     declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
@@ -337,7 +337,7 @@ async def test_queue_looker_watches_only_some_queues_often() -> None:
     assert {asked[name] for name in names if name not in needy} == {3}
 
 
-async def test_queue_looker_watches_few_queues_twice_a_second_at_most() -> None:
+async def test_queue_watch_watches_few_queues_twice_a_second_at_most() -> None:
     """Twice a second is the most for any queue."""
     harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
     harness.anchor("s1")
@@ -345,7 +345,7 @@ async def test_queue_looker_watches_few_queues_twice_a_second_at_most() -> None:
     assert await harness.asked_in(4.0) == {"s1": 8}
 
 
-async def test_queue_looker_waits_while_link_is_down() -> None:
+async def test_queue_watch_waits_while_link_is_down() -> None:
     """A broker that is away does not make a substation ineligible."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.up.clear()
@@ -355,7 +355,7 @@ async def test_queue_looker_waits_while_link_is_down() -> None:
     assert harness.tracker.substations["s1"].refusal is None
 
 
-async def test_queue_looker_goes_on_after_unforeseen_error_of_one_queue() -> None:
+async def test_queue_watch_goes_on_after_unforeseen_error_of_one_queue() -> None:
     """It makes the substation ineligible, with the reason, until a look at its queue succeeds."""
 
     class Failing(FakeDeclarer):
@@ -372,7 +372,7 @@ async def test_queue_looker_goes_on_after_unforeseen_error_of_one_queue() -> Non
     for name in "ab":
         harness.tracker.read(name, Reading(0, counts=COUNTS), harness.now)
         harness.queues.declare(name)
-    task = asyncio.create_task(harness.looker.run())
+    task = asyncio.create_task(harness.watch.run())
     await turns(100)
     assert harness.reason_against("a") == "KeyError: 'some mistake'"
     assert harness.queues.state("b") == QueueState(3, 1)
