@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
-SENT_AGAIN: Final = "sent again to the substation that another dispatcher had sent it to"
+SENT_AGAIN: Final = "sent again to the substation that may have the job already"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
