@@ -18,6 +18,7 @@ from bench.report import Part, Row, Table
 from bench.sizes import Sizes
 from dispatcher.commands import Ack, PublishJob, WriteEvent
 from dispatcher.core import Core
+from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import (
     Begin,
     EventWritten,
@@ -87,8 +88,8 @@ class Requests:
             POLICIES[DEFAULT](),
             standby,
             Metrics(CollectorRegistry()),
+            FailureDetector(rescue_after=10.0),
             random=random,
-            chance=random.getrandbits,
             prefetch=REQUESTS,
         )
         self._core.handle(Begin(), self._at)

@@ -21,8 +21,7 @@ from dispatcher.links import make_links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
 from dispatcher.policy import policy
-from dispatcher.queues import QueueKeeper
-from dispatcher.reclaim import ReclaimedJobs, Reclaimer
+from dispatcher.queue_edge import JobTaker, QueueWatch
 from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
 from dispatcher.scraper import Scraper
@@ -31,7 +30,6 @@ from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.target_file import TargetFile
 from dispatcher.watch import SubstationWatch
-from dispatcher.work import Work
 from grid import cancellation_log, provenance, topology
 from grid.cancellations import Cancellation
 from grid.control_log import ControlLog
@@ -92,24 +90,14 @@ class _Dispatcher:
             policy(settings.policy),
             Standby(name),
             metrics,
+            FailureDetector(settings.rescue_after),
             random=random,
-            chance=random.getrandbits,
             prefetch=settings.prefetch,
             send_ahead=settings.send_ahead,
         )
         file = self._file = TargetFile(settings.substations_file)
         period, timeout = settings.scrape_period, settings.scrape_timeout
         scraper = Scraper(file, period, timeout, clock=clock, isolation=isolation)
-        reclaimed = ReclaimedJobs()
-        queues = QueueKeeper(
-            tracker,
-            links.queues,
-            isolation,
-            sending=core.publishing,
-            holding=reclaimed.holds,
-            hurry=scraper.hurry,
-            now=now,
-        )
         shell = self._shell = Shell(
             core,
             links.jobs,
@@ -118,33 +106,16 @@ class _Dispatcher:
             metrics=metrics,
             isolation=isolation,
             moment=self._moment,
-            declare=queues.missing,
+            scrape=scraper.hurry,
         )
-        reader = self._log_reader = LogReader(shell, links, events, clock=clock, now=now)
-        work = self._work = Work(shell, links, reader, metrics, now)
-        self._scraper, self._queues = scraper, queues
+        self._log_reader = LogReader(shell, links, events, clock=clock, now=now)
+        self._scraper, self._queues = scraper, QueueWatch(shell, links.queues, isolation)
         self._watch = SubstationWatch(shell, metrics, isolation)
         # the controls are read from their start by every dispatcher that starts
         self._controls = ControlLog(links.controls_out, name, self._on_control)
         self._dead = DeadLetters(shell.parking)
-        self._reclaimer = Reclaimer(
-            links.reclaimed,
-            FailureDetector(settings.rescue_after),
-            reclaimed,
-            work,
-            look=queues.state,
-            now=now,
-        )
-        self._reconciler = Reconciler(
-            core.index,
-            core.open_jobs,
-            work,
-            declarer=links.queues,
-            scanner=links.scanner,
-            publisher=links.again,
-            metrics=metrics,
-            now=now,
-        )
+        self._taker = JobTaker(shell, links.reclaimed, self._is_fed)
+        self._reconciler = Reconciler(shell, links, metrics, now)
         metrics.target_file_ok.set_function(lambda: file.problem is None)
         registry.register(LoadCollector(self._candidates, lambda: core.waiting, self._blind))
 
@@ -166,7 +137,7 @@ class _Dispatcher:
             self._tracker.former,
             self._events,
             core.standby,
-            unsettled_since=lambda: core.unsettled_since(self._work.position),
+            unsettled_since=lambda: core.unsettled_since(self._links.log.position),
             clock=self._clock,
             now=self._now,
         )
@@ -177,15 +148,15 @@ class _Dispatcher:
             self._controls.run(self._links.controls.up),
             reader.run(),
             self._consume(),
-            self._shell.run(reader.read_new, reader.read_all, self._takes_jobs),
-            self._reclaimer.run(),
+            self._shell.run(reader.read_new, reader.read_all, self._queues.state),
+            self._taker.run(),
             self._reconciler.run(reader.read_new, self._queues.whereabouts),
             snapshots.publish(),
             announce(self._candidates, self._blind),
         ]
         async with background(*work):
             yield
-            snapshots.take_leave()
+            snapshots.write_last()
             await self._shell.stop()
 
     def _run_links(self) -> list[Coroutine[Any, Any, None]]:
@@ -196,7 +167,7 @@ class _Dispatcher:
             links.jobs.run(),
             links.queues.run(),
             links.dead.run(deliver=self._dead.deliver),
-            links.reclaimed.run(lost=self._on_reclaim_link_lost),
+            links.reclaimed.run(lost=self._shell.on_reclaimed_lost),
             links.scanner.run(),
             links.controls_out.run(),
             links.controls.run(read=read, forget=controls.forget),
@@ -218,14 +189,8 @@ class _Dispatcher:
             deliver=self._shell.on_request, lost=self._shell.on_requests_lost
         )
 
-    async def _takes_jobs(self, substation: str) -> bool:
-        """Return whether a job sent to a substation must have begun by now; False on standby.
-
-        The active dispatcher may have reclaimed the job.
-        """
-        return not self._core.standby.is_standby(self._now()) and await self._queues.takes_jobs(
-            substation
-        )
+    def _is_fed(self) -> bool:
+        return self._links.requests.connected and self._links.log.connected
 
     def _moment(self) -> Moment:
         links = self._links
@@ -243,7 +208,3 @@ class _Dispatcher:
 
     def _on_cancellation(self, cancellation: Cancellation) -> None:
         self._shell.feed(JobCancelled(cancellation))
-
-    def _on_reclaim_link_lost(self) -> None:
-        self._reclaimer.on_link_lost()
-        self._shell.on_reclaimed_lost()

@@ -89,14 +89,37 @@ class RouteSoon(NamedTuple):
     """Feed ``Route`` after the other inputs of this turn of the loop."""
 
 
-class DeclareQueue(NamedTuple):
-    """Declare a substation's queue, which is missing."""
+class LookAtQueue(NamedTuple):
+    """Look at a substation's queue. See ``QueueObserved``.
+
+    Args:
+        substation: Whose queue.
+        declare: Whether to declare and bind it first.
+        depth: Whether its depth sets the load tracker's baseline.
+    """
+
+    substation: str
+    declare: bool = False
+    depth: bool = False
+
+
+class TakeFromQueue(NamedTuple):
+    """Get the first job from a substation's queue. See ``JobReclaimed``."""
+
+    substation: str
+
+
+class ScrapeNow(NamedTuple):
+    """Read a substation's page now."""
 
     substation: str
 
 
 class ConfirmSilence(NamedTuple):
-    """Check whether jobs should have begun by now. See ``SilenceConfirmed``."""
+    """Read the event log, and look at the queues where jobs should have begun.
+
+    See ``SilenceConfirmed``.
+    """
 
     jobs: Collection[Job]
 
@@ -110,11 +133,10 @@ class LogJob(NamedTuple):
     substation: str = ""
 
 
-class LogResent(NamedTuple):
-    """Log that so many jobs are sent to a substation once more, since none of them began."""
+class Warn(NamedTuple):
+    """Log a warning."""
 
-    substation: str
-    jobs: int
+    text: str
 
 
 class ReportError(NamedTuple):
@@ -140,10 +162,12 @@ Command: TypeAlias = (
     | Reject
     | ReadLog
     | RouteSoon
-    | DeclareQueue
+    | LookAtQueue
+    | TakeFromQueue
+    | ScrapeNow
     | ConfirmSilence
     | LogJob
-    | LogResent
+    | Warn
     | ReportError
     | Fail
 )

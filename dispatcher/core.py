@@ -22,10 +22,8 @@ from dispatcher.commands import (
     Ack,
     Command,
     ConfirmSilence,
-    DeclareQueue,
     Fail,
     LogJob,
-    LogResent,
     ParkMessage,
     PublishJob,
     ReadLog,
@@ -33,8 +31,10 @@ from dispatcher.commands import (
     Requeue,
     RequeueRequest,
     RouteSoon,
+    Warn,
     WriteEvent,
 )
+from dispatcher.failure_detector import FailureDetector
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import (
     Begin,
@@ -48,9 +48,12 @@ from dispatcher.inputs import (
     Moment,
     OlderEventsRead,
     PublishResult,
+    QueueObserved,
+    QueuesDue,
+    ReclaimDue,
     ReclaimedLost,
-    ReclaimedWanted,
     RecordedJobMissing,
+    RecordLost,
     RequestDelivered,
     RequestRepublished,
     RequestsLost,
@@ -59,6 +62,7 @@ from dispatcher.inputs import (
     ScrapeResult,
     SilenceConfirmed,
     Stop,
+    TakeoverRead,
     TargetsChanged,
     Tick,
 )
@@ -67,6 +71,8 @@ from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobS
 from dispatcher.log_events import LogEvents
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
+from dispatcher.queues import Queues, Whereabouts
+from dispatcher.reclaim import Reclaiming
 from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
 from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.standby import Standby
@@ -77,7 +83,7 @@ from grid.errors import MalformedMessage
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 from grid.outcome import Outcome
-from grid.trace import Chance, carried
+from grid.trace import carried
 from scheduling import explain
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
@@ -94,7 +100,7 @@ if TYPE_CHECKING:
 
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
-SENT_AGAIN: Final = "sent again to the substation that another dispatcher had sent it to"
+SENT_AGAIN: Final = "sent again to the substation that may have the job already"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
@@ -110,8 +116,8 @@ class Core:
         policy: Picks one of the candidates.
         standby: Knows whether this dispatcher is active.
         metrics: The dispatcher's counters.
-        random: Source of chance for the policy.
-        chance: Source of chance for the ids of traces.
+        detector: Judges which substations' jobs are to be reclaimed.
+        random: Source of chance for the policy and the ids of traces.
         prefetch: How many unacknowledged requests RabbitMQ delivers.
         send_ahead: Whether one job is dispatched ahead to a full substation.
     """
@@ -122,20 +128,24 @@ class Core:
         policy: Policy,
         standby: Standby,
         metrics: Metrics,
+        detector: FailureDetector,
         *,
         random: Random,
-        chance: Chance,
         prefetch: int,
         send_ahead: bool = True,
     ) -> None:
         self.standby = standby
         self.index = JobIndex()
         self.open_jobs = OpenJobs()
+        self.queues = Queues(table.tracker)
+        self.reclaiming = Reclaiming(
+            detector, table.tracker, self.queues, self.index, self.open_jobs
+        )
         self._table = table
         self._tracker = table.tracker
         self._policy = policy
         self._metrics = metrics
-        self._chance = chance
+        self._chance = random.getrandbits
         self._prefetch = prefetch
         self._recognition = Recognition(self.index, self.open_jobs, table.tracker)
         self._scheduler: Scheduler[Job] = Scheduler(table, policy, random, send_ahead=send_ahead)
@@ -155,6 +165,7 @@ class Core:
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
         )
+        self._terms_read = -1  # at how many takeovers the log was read up to its end
         self._begun = self._stopping = self._route_due = self._log_due = False
         self._at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
         self._commands: list[Command] = []  # for the current input
@@ -163,22 +174,26 @@ class Core:
             Stop: self._on_stop,
             RequestDelivered: self._on_request_delivered,
             JobReclaimed: self._on_job_reclaimed,
-            ReclaimedWanted: self._on_reclaimed_wanted,
+            ReclaimDue: self._on_reclaim_due,
             RequestsLost: self._on_requests_lost,
             ReclaimedLost: self._on_reclaimed_lost,
+            TakeoverRead: self._on_takeover_read,
             LogRead: self._on_log_read,
             PublishResult: self._on_publish_result,
             EventWritten: self._on_event_written,
             EventsRead: self._on_events_read,
-            OlderEventsRead: self._on_older_events_read,
-            ScrapeResult: self._on_scrape_result,
+            OlderEventsRead: lambda each: self.open_jobs.absorb(each.earlier),
+            ScrapeResult: lambda each: self._tracker.read(*each),
             ScrapeFailed: self._on_scrape_failed,
+            QueuesDue: self._on_queues_due,
+            QueueObserved: self._on_queue_observed,
             TargetsChanged: self._on_targets_changed,
-            ControlChanged: self._on_control_changed,
+            ControlChanged: lambda each: self._tracker.control(*each),
             JobCancelled: self._on_job_cancelled,
             SilenceConfirmed: self._on_silence_confirmed,
-            RequestRepublished: self._on_request_republished,
+            RequestRepublished: lambda each: self._record_requeued(*each),
             RecordedJobMissing: self._on_recorded_job_missing,
+            RecordLost: lambda each: self.open_jobs.drop(each.job),
             Route: self._on_route,
             Tick: self._on_tick,
         }
@@ -232,19 +247,24 @@ class Core:
         in_hand = (job.decided_after for job in self._jobs.values())
         return self._unsettled.since((each for each in in_hand if each is not None), position)
 
-    def readable(self, now: float) -> dict[str, bool]:
-        """Return whether each substation's page can be read, including those that left."""
-        return self._tracker.readable(now)
+    def is_active(self, now: float) -> bool:
+        """Return whether this dispatcher is active, and has judged all its deliveries."""
+        return self._is_current and not self.standby.is_standby(now) and not self.held
 
-    def has_alternative(self, substation: str, now: float) -> bool:
-        """Return whether a job of a substation could go to another one now."""
-        return self._tracker.another(substation, now)
+    def whereabouts(
+        self, substation: str, observed: QueueObserved | None, now: float
+    ) -> Whereabouts | None:
+        """Return where jobs are that were sent to a substation a while ago, and have not begun.
 
-    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended since its last replay, and since it was requested."""
-        return self.index.ended(job, replays, asked_at) or self.open_jobs.has_ended(
-            job, replays, asked_at
-        )
+        None if that takes a look at its queue, and ``observed`` is None.
+        """
+        holding = self.reclaiming.holds(substation)
+        return self.queues.whereabouts(substation, observed, now, holding=holding)
+
+    @property
+    def _is_current(self) -> bool:
+        """Return whether it decides, and the log is read up to its end since it took over."""
+        return self.deciding and self._terms_read == self.standby.terms
 
     def candidates(self, now: float) -> list[Candidate]:
         """Return every substation as a decision would see it."""
@@ -259,6 +279,7 @@ class Core:
 
     def _on_stop(self, _: Stop) -> None:
         self._stopping = True
+        self.standby.end()
 
     def _on_request_delivered(self, input: RequestDelivered) -> None:
         delivery = input.delivery
@@ -494,7 +515,7 @@ class Core:
             self._metrics.events_lost.inc()
         if job is None:
             return
-        if job.state is JobState.ENDING:
+        if job.state is JobState.ENDING and event.kind != State.ASSIGNED:
             self._on_ended(job, event, written=written)
         else:
             job.unrecorded -= 1
@@ -526,7 +547,7 @@ class Core:
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self._at.now)
         if outcome is Outcome.UNROUTABLE:
-            self._do(DeclareQueue(where))
+            self.queues.declare(where)
         if job.delivery is None:
             self._forget_job(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else
@@ -620,9 +641,6 @@ class Core:
             self._record_requeued(job.id, job.was_at, job.read_to)
         self._gone(job)
 
-    def _on_request_republished(self, input: RequestRepublished) -> None:
-        self._record_requeued(*input)
-
     def _record_requeued(self, job: str, substation: str, read_to: int) -> None:
         """Record that a job that was sent to a substation is in ``charge.requests`` again.
 
@@ -646,25 +664,65 @@ class Core:
 
     # links, and jobs reclaimed from substations
 
+    def _on_reclaim_due(self, input: ReclaimDue) -> None:
+        """Ask for the next job to reclaim, if this dispatcher is active."""
+        for substation in self.reclaiming.pop_settled():
+            self._metrics.reclaimed.labels(substation).inc()
+        if not input.is_fed or self.standby.is_standby(self._at.now):
+            for delivery in [*self.reclaiming.stop(), *self._forget_waiting_reclaimed()]:
+                self.reclaiming.forget(delivery)
+                self._do(Requeue(delivery))
+            return
+        self._commands.extend(self.reclaiming.review(self._at.now))
+        if self._is_current and self.open_jobs.complete:
+            take = self.reclaiming.next(self._at.now)
+            if take is not None:
+                self._do(take)
+
     def _on_job_reclaimed(self, input: JobReclaimed) -> None:
-        """Judge a job from the queue of a substation that does not consume it.
+        """Acknowledge, hold or handle a job; reject the one over which the code fails."""
+        substation, delivery, problem = input
+        if delivery is None or not delivery.is_live:  # else the link broke just then
+            empty = delivery is None and not problem
+            self._commands.extend(
+                self.reclaiming.on_none_taken(substation, empty=empty, problem=problem)
+            )
+            return
+        try:
+            self._reclaim(substation, delivery)
+        except Exception:
+            self._do(Reject(delivery))
+            raise
+
+    def _reclaim(self, substation: str, delivery: Delivery) -> None:
+        reclaiming = self.reclaiming
+        if reclaiming.has_ended(delivery):
+            self._do(Ack(delivery))
+        elif reclaiming.is_own(substation, delivery):
+            reclaiming.leave_session(substation, delivery)
+        elif self._judge_reclaimed(substation, delivery):
+            self._commands.extend(reclaiming.hand_over(substation, delivery))
+        else:
+            self._do(Requeue(delivery))
+            reclaiming.end_turn()
+
+    def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a job from a substation's queue; return False if it is to stay there.
 
         If the job was sent elsewhere since, or is in hand, this copy is acknowledged. If it is
         being sent to that same substation, this copy stays in its queue.
         """
-        substation, delivery = input
         if not self.deciding:
-            self._do(Requeue(delivery))
-            return
+            return False
         if (request := self._read(delivery)) is None:
-            return
+            return True
         in_hand = self._jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, self._at.now)
         if judgement.action is not Action.DECIDE:
             self._log_judgement(request, delivery, judgement)
         if judgement.action is Action.LEAVE:
-            self._do(Requeue(delivery))
-        elif judgement.action is Action.DROP:
+            return False
+        if judgement.action is Action.DROP:
             self._do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
             in_hand.delivery = delivery
@@ -677,18 +735,24 @@ class Core:
                 self._resend(job, judgement.substation, SENT_AGAIN)
             else:
                 self._wait(job)
+        return True
 
-    def _on_reclaimed_wanted(self, _: ReclaimedWanted) -> None:
-        for job in self._forget_waiting(lambda job: job.is_reclaimed):
+    def _forget_waiting_reclaimed(self) -> list[Delivery]:
+        """Forget the reclaimed jobs that are not in flight yet, and return their deliveries.
+
+        Another dispatcher that is active cannot know of them, and would find them missing.
+        """
+        jobs = self._forget_waiting(lambda job: job.is_reclaimed)
+        for job in jobs:
             self._note_back(job)
-            if job.delivery is not None:
-                self._do(Requeue(job.delivery))
+        return [job.delivery for job in jobs if job.delivery is not None]
 
     def _on_requests_lost(self, _: RequestsLost) -> None:
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
         self._forget_waiting(lambda job: job.is_request and not job.is_ours)
 
     def _on_reclaimed_lost(self, _: ReclaimedLost) -> None:
+        self.reclaiming.on_link_lost()
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
         for job in self._forget_waiting(lambda job: job.is_reclaimed and not job.is_ours):
             self._note_back(job)
@@ -743,10 +807,12 @@ class Core:
     def _on_silence_confirmed(self, input: SilenceConfirmed) -> None:
         self._asked_about.difference_update(input.jobs)
         self._ask_at = self._at.now + SILENCE_INTERVAL
-        resent: Counter[str] = Counter()
+        now, resent = self._at.now, 0
+        takes_jobs = self.queues.takes_jobs(input.substation, input.queue, now)
+        overdue = takes_jobs and not self.standby.is_standby(now)
         for job in self._overdue.silent(input.jobs):
-            if not input.overdue:
-                self._overdue.add(job, self._at.now)
+            if not overdue:
+                self._overdue.add(job, now)
             elif (
                 self.deciding
                 and job.id not in self._jobs
@@ -755,9 +821,10 @@ class Core:
                 job.resent += 1
                 self._jobs[job.id] = job
                 self._resend(job, job.substation, NOT_BEGUN)
-                resent[job.substation] += 1
-        for substation, jobs in resent.items():
-            self._do(LogResent(substation, jobs))
+                resent += 1
+        if resent:
+            text = f"{resent} jobs are sent to {input.substation} once more: none of them began"
+            self._do(Warn(text))
 
     def _on_recorded_job_missing(self, input: RecordedJobMissing) -> None:
         request, substation, replays = input
@@ -771,28 +838,30 @@ class Core:
 
     # what is read and observed
 
+    def _on_takeover_read(self, input: TakeoverRead) -> None:
+        self._terms_read = input.terms
+
     def _on_events_read(self, input: EventsRead) -> None:
         changed, errors = self._log_events.apply(input, self._at)
         self._commands.extend(errors)
         if changed:
             self._route_soon()
 
-    def _on_older_events_read(self, input: OlderEventsRead) -> None:
-        self.open_jobs.absorb(input.earlier)
-
-    def _on_scrape_result(self, input: ScrapeResult) -> None:
-        self._tracker.read(*input)
-
     def _on_scrape_failed(self, input: ScrapeFailed) -> None:
         self._tracker.fail(input.substation, input.problem, self._at.now)
 
+    def _on_queues_due(self, _: QueuesDue) -> None:
+        if (look := self.queues.next_look(self._publishing, self._at.now)) is not None:
+            self._do(look)
+
+    def _on_queue_observed(self, input: QueueObserved) -> None:
+        holding = self.reclaiming.holds(input.look.substation)
+        self._commands.extend(self.queues.observe(input, self._at.now, holding=holding))
+
     def _on_targets_changed(self, input: TargetsChanged) -> None:
         for name in input.connectors.keys() - self._tracker.substations.keys():
-            self._do(DeclareQueue(name))
+            self.queues.declare(name)
         self._tracker.keep(input.connectors)
-
-    def _on_control_changed(self, input: ControlChanged) -> None:
-        self._tracker.control(input.substation, input.control)
 
     # time
 

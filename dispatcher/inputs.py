@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dispatcher.commands import PublishJob, RequeueRequest, WriteEvent
+from dispatcher.commands import LookAtQueue, PublishJob, RequeueRequest, WriteEvent
 from dispatcher.jobs import Job
 from dispatcher.open_jobs import OpenJobs
 from grid.cancellations import Cancellation
@@ -15,7 +15,7 @@ from grid.messages import ChargeRequest
 from scheduling.readings import Reading
 
 if TYPE_CHECKING:
-    from grid.amqp import Delivery
+    from grid.amqp import Delivery, QueueState
     from grid.outcome import Outcome
 
 
@@ -50,18 +50,26 @@ class RequestDelivered(NamedTuple):
     delivery: Delivery
 
 
+class ReclaimDue(NamedTuple):
+    """The next job may be reclaimed.
+
+    ``is_fed`` says whether RabbitMQ may feed this dispatcher. If it may feed another one, reclaimed
+    jobs that wait here go back to their queues.
+    """
+
+    is_fed: bool
+
+
 class JobReclaimed(NamedTuple):
     """A job was taken from the queue of a substation that does not consume it.
 
-    The answer is ``Requeue`` if it is to stay there for now.
+    The answer is ``Requeue`` if it is to stay there for now. There is no ``delivery`` if the queue
+    is empty, or RabbitMQ did not answer (``problem``).
     """
 
     substation: str
-    delivery: Delivery
-
-
-class ReclaimedWanted(NamedTuple):
-    """Another dispatcher is active: reclaimed jobs that wait here go back to their queues."""
+    delivery: Delivery | None
+    problem: str = ""
 
 
 class RequestsLost(NamedTuple):
@@ -70,6 +78,15 @@ class RequestsLost(NamedTuple):
 
 class ReclaimedLost(NamedTuple):
     """The link of the reclaimed jobs broke: they are in their queues again."""
+
+
+class TakeoverRead(NamedTuple):
+    """The event log is read up to its end since this dispatcher took over.
+
+    ``terms`` is how often it had taken over.
+    """
+
+    terms: int
 
 
 class LogRead(NamedTuple):
@@ -127,6 +144,21 @@ class ScrapeFailed(NamedTuple):
     problem: str
 
 
+class QueuesDue(NamedTuple):
+    """The next queue may be looked at."""
+
+
+class QueueObserved(NamedTuple):
+    """What was seen of a queue.
+
+    There is no ``state`` if there is no such queue, or its state is unknown (``problem``).
+    """
+
+    look: LookAtQueue
+    state: QueueState | None
+    problem: str = ""
+
+
 class TargetsChanged(NamedTuple):
     """The substations in the target file, with their connectors if it says so."""
 
@@ -147,15 +179,17 @@ class JobCancelled(NamedTuple):
 
 
 class SilenceConfirmed(NamedTuple):
-    """What became of jobs of one substation, for which ``ConfirmSilence`` asked.
+    """What was seen after jobs of one substation should have begun: see ``ConfirmSilence``.
 
     Args:
+        substation: Where they were sent.
         jobs: Those of that substation.
-        overdue: The event log is read, and the substation takes jobs: they should have begun.
+        queue: The state of its queue; None if that is unknown, or the event log was not read.
     """
 
+    substation: str
     jobs: Collection[Job]
-    overdue: bool
+    queue: QueueState | None
 
 
 class RequestRepublished(NamedTuple):
@@ -180,6 +214,12 @@ class RecordedJobMissing(NamedTuple):
     replays: int
 
 
+class RecordLost(NamedTuple):
+    """The event log does not have the request of a missing job any more."""
+
+    job: str
+
+
 class Route(NamedTuple):
     """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
@@ -195,9 +235,10 @@ Input: TypeAlias = (
     | Stop
     | RequestDelivered
     | JobReclaimed
-    | ReclaimedWanted
+    | ReclaimDue
     | RequestsLost
     | ReclaimedLost
+    | TakeoverRead
     | LogRead
     | PublishResult
     | EventWritten
@@ -205,12 +246,15 @@ Input: TypeAlias = (
     | OlderEventsRead
     | ScrapeResult
     | ScrapeFailed
+    | QueuesDue
+    | QueueObserved
     | TargetsChanged
     | ControlChanged
     | JobCancelled
     | SilenceConfirmed
     | RequestRepublished
     | RecordedJobMissing
+    | RecordLost
     | Route
     | Tick
 )

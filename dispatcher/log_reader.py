@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
-from dispatcher.inputs import EventsRead, OlderEventsRead
+from dispatcher.inputs import EventsRead, OlderEventsRead, TakeoverRead
 from dispatcher.links import Links
 from dispatcher.log_start import find_start
-from dispatcher.past import read_past
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.shell import Shell
-from grid import event_log
+from grid import event_log, topology
+from grid.amqp import StreamScanner
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.waiting import together, within
@@ -56,18 +58,12 @@ class LogReader:
         self._now = now
         self._start = Mark(writer, clock)
         self._marks = {self._start}
-        self._terms_read = -1  # at how many takeovers the log was read up to its end
         self._older_wanted, self._older_read = asyncio.Event(), asyncio.Event()
 
     @property
     def caught_up(self) -> bool:
         """Return whether the log is read up to where it ended at the start."""
         return self._start.passed.is_set()
-
-    @property
-    def is_current(self) -> bool:
-        """Return whether the log was read up to its end since this dispatcher took over."""
-        return self._terms_read == self._shell.core.standby.terms
 
     async def catch_up(self) -> None:
         """Wait until the log is read up to where it ended at the start."""
@@ -152,8 +148,27 @@ class LogReader:
 
     async def _read_at_takeover(self) -> None:
         """Read the log each time this dispatcher takes over, before it reclaims any job."""
+        read = -1
         while True:
-            if self._terms_read != (terms := self._shell.core.standby.terms):
+            if read != (terms := self._shell.core.standby.terms):
                 await self.read_new()
-                self._terms_read = terms
+                self._shell.feed(TakeoverRead(terms))
+                read = terms
             await asyncio.sleep(TAKEOVER_SECONDS)
+
+
+async def read_past(scanner: StreamScanner, end: int) -> OpenJobs:
+    """Return the jobs that were open where the event log reached the offset ``end``.
+
+    Raise ``BrokerUnavailable``.
+    """
+    found = OpenJobs(complete=True)
+
+    def see(offset: int, body: bytes, writer: str) -> None:
+        with suppress(MalformedMessage):  # such messages are logged where new ones are read
+            for event in event_log.read(body, writer):
+                found.take(event, offset)
+
+    if end > 0:
+        await scanner.scan(topology.EVENTS, "first", end, see)
+    return found

@@ -77,7 +77,7 @@ class OpenJobs:
         self._requeued: dict[str, int] = {}  # the jobs published again, in their order
         self._last = 0  # offset that was read
         self._complete = complete
-        self._told: list[Callable[[], None]] = []  # until it is complete
+        self._later_changes: list[Callable[[], None]] = []  # until it is complete
 
     @property
     def complete(self) -> bool:
@@ -136,13 +136,13 @@ class OpenJobs:
 
     def absorb(self, earlier: OpenJobs) -> None:
         """Apply the changes so far to the jobs that were open at the end of the earlier part."""
-        told, self._told = self._told, []
+        later, self._later_changes = self._later_changes, []
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
         self._requeued, self._numbers = earlier._requeued, earlier._numbers
         self._overtaking = earlier._overtaking
         self._complete = True
-        for change in told:
+        for change in later:
             change()
 
     def is_waiting(self, job: str) -> bool:
@@ -224,7 +224,7 @@ class OpenJobs:
     def _apply(self, change: Callable[..., None], *arguments: object) -> None:
         change(*arguments)
         if not self._complete:
-            self._told.append(partial(change, *arguments))
+            self._later_changes.append(partial(change, *arguments))
 
     def _forget_offsets(self) -> None:
         """Forget the offsets of the records: the log was deleted and declared again."""

@@ -1,28 +1,26 @@
-"""Declares the substations' queues where they are missing, and reads their depths."""
+"""What is known of the substations' queues, and which one is to be looked at next. Pure."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections import Counter, deque
+from collections.abc import Iterable
 from enum import Enum
-from functools import partial
 from math import inf
+from typing import TYPE_CHECKING, Final
 
-from grid import topology
-from grid.amqp import Declarer, QueueState
-from grid.errors import BrokerUnavailable
-from grid.isolation import Isolation
+from dispatcher.commands import Command, LookAtQueue, ScrapeNow, Warn
+from dispatcher.inputs import QueueObserved
 from scheduling.load_tracker import LoadTracker
+from scheduling.substation_state import SubstationState
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from grid.amqp import QueueState
 
-INTERVAL_SECONDS = 0.1
-POLL_SECONDS = 0.5  # between two looks at the queue of a substation that needs them
-MAX_LOOKS = 50  # a second, at the queues of substations that need none
-GONE_SECONDS = 10.0  # between two looks at an unavailable queue of a substation that left
-EMPTY_SECONDS = 60.0  # by then RabbitMQ has requeued what a broken link held
+INTERVAL_SECONDS = 0.1  # between two passes over all queues
+POLL_SECONDS: Final = 0.5  # between two looks at the queue of a substation that needs them
+MAX_LOOKS: Final = 50  # a second, at the queues of substations that need none
+GONE_SECONDS: Final = 10.0  # between two looks at an unavailable queue of a substation that left
+EMPTY_SECONDS: Final = 60.0  # by then RabbitMQ has requeued what a broken link held
 PAUSE_SECONDS = 1.0  # after a failure
 
 
@@ -30,51 +28,29 @@ class Whereabouts(Enum):
     """Where jobs are that were sent to a substation and have not begun."""
 
     UNKNOWN = "in its queue, at the substation, or unknown"
-    NOT_BROUGHT = "it consumes jobs, and its queue is empty: it has them, or they are lost"
+    QUEUE_EMPTY = "it consumes jobs, and its queue is empty: it has them, or they are lost"
     SERVED = "it consumes jobs, and others wait: overtaken jobs are not in its queue"
     GONE = "neither its queue nor a living substation has them"
 
 
-class QueueKeeper:
-    """Declares each substation's queue, and reports its depth to the load tracker.
+class Queues:
+    """The states of the substations' queues, as last seen.
 
-    Args:
-        tracker: Receives depths, consumers and problems.
-        declarer: Declares queues, and reads their states.
-        isolation: Confines unforeseen errors to one queue.
-        sending: Returns how many jobs are in flight to a substation's queue; its depth is
-            meaningful only if there are none.
-        holding: Returns whether jobs reclaimed from a substation's queue are in hand.
-        hurry: Requests a substation's page, which completes the baseline that the depth began.
-        now: Returns the tracker's seconds.
+    The load tracker receives depths, consumers and problems.
     """
 
-    def __init__(
-        self,
-        tracker: LoadTracker,
-        declarer: Declarer,
-        isolation: Isolation,
-        *,
-        sending: Callable[[str], int],
-        holding: Callable[[str], bool],
-        hurry: Callable[[str], None],
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, tracker: LoadTracker) -> None:
         self._tracker = tracker
-        self._isolation = isolation
-        self._declarer = declarer
-        self._sending = sending
-        self._holding = holding
-        self._hurry = hurry
-        self._now = now
         self._missing: set[str] = set()
-        self._made: set[str] = set()  # declared and bound, as far as this dispatcher knows
+        self._declared: set[str] = set()  # and bound, as far as this dispatcher knows
         self._problems: dict[str, str] = {}
         self._looked_at: dict[str, float] = {}
         self._states: dict[str, QueueState] = {}
         self._empty_since: dict[str, float] = {}  # of those that left
+        self._due: deque[str] = deque()  # found by the last pass, and not looked at since
+        self._passed_at = -inf
 
-    def missing(self, substation: str) -> None:
+    def declare(self, substation: str) -> None:
         """Record that a substation's queue is to be declared."""
         self._missing.add(substation)
 
@@ -82,180 +58,163 @@ class QueueKeeper:
         """Return the state of a substation's queue, as last seen; None if unknown."""
         return self._states.get(substation)
 
-    async def takes_jobs(self, substation: str) -> bool:
+    def next_look(self, publishing: Counter[str], now: float) -> LookAtQueue | None:
+        """Return the next look that is due; None if none is.
+
+        ``publishing`` is how many jobs are in flight to each substation's queue: its depth is
+        meaningful only if there are none.
+        """
+        if not self._due and now - self._passed_at >= INTERVAL_SECONDS:
+            self._passed_at = now
+            self._forget_gone()
+            self._due.extend(self._find_due(publishing, now))
+        while self._due:
+            if self._is_known(name := self._due.popleft()):
+                return self._look_at(name, publishing)
+        return None
+
+    def observe(self, observed: QueueObserved, now: float, *, holding: bool) -> list[Command]:
+        """Apply what was seen of a queue; ``holding`` says that jobs reclaimed from it are in hand.
+
+        One unavailable queue must not stop the looks at the others.
+        """
+        look, state, problem = observed
+        name = look.substation
+        self._looked_at[name] = now
+        if look.depth:
+            self._tracker.depth(name, None if state is None else state.ready, now)
+        if state is None:
+            self._states.pop(name, None)
+            return self._refuse(name, problem, now) if problem else self._on_gone(name, holding)
+        self._problems.pop(name, None)
+        self._states[name] = state
+        if look.declare:
+            self._declared.add(name)
+            self._missing.discard(name)
+        self._tracker.queued(name, state.ready, state.consumers)
+        self._see_off(name, state, now, holding=holding)
+        # the page completes the baseline that the depth began
+        return [ScrapeNow(name)] if look.depth else []
+
+    def takes_jobs(self, substation: str, state: QueueState | None, now: float) -> bool:
         """Return whether a job sent to a substation a while ago must have begun.
 
         That is so if its queue is empty and has a consumer, its page is read, and its events
         arrive.
         """
-        substation_state = self._tracker.substations.get(substation)
-        if substation_state is None or substation_state.events_stale(self._now()):
+        known = self._readable(substation, now)
+        if known is None or known.events_stale(now) or state is None:
             return False
-        if self._tracker.unreadable_reason(substation_state, self._now()) is not None:
-            return False
-        state = await self._look(substation)
-        return state is not None and state.consumers > 0 and not state.ready
+        return state.consumers > 0 and not state.ready
 
-    async def whereabouts(self, substation: str) -> Whereabouts:
-        """Return where jobs are that were sent to a substation a while ago, and have not begun."""
-        substation_state = self._tracker.substations.get(substation)
-        if self._holding(substation):
+    def whereabouts(
+        self, substation: str, observed: QueueObserved | None, now: float, *, holding: bool
+    ) -> Whereabouts | None:
+        """Return where jobs are that were sent to a substation a while ago, and have not begun.
+
+        None if that takes a look at its queue, and ``observed`` is None.
+        """
+        known = self._readable(substation, now)
+        if holding or (known is not None and known.events_stale(now)):
             return Whereabouts.UNKNOWN
-        if (
-            substation_state is not None
-            and self._tracker.unreadable_reason(substation_state, self._now()) is None
-        ):
-            waiting = substation_state.counts is not None and substation_state.counts.waiting > 0
-            if not waiting and await self.takes_jobs(substation):
-                return Whereabouts.NOT_BROUGHT
-            return (
-                Whereabouts.UNKNOWN
-                if substation_state.events_stale(self._now())
-                else Whereabouts.SERVED
-            )
-        name = topology.substation_queue(substation).name
-        try:
-            state = await self._declarer.look(name)
-            if state is None:
-                return Whereabouts.GONE
-            # RabbitMQ reports a queue without a leader as empty, too; basic.get asks the leader
-            if not (state.ready or state.consumers) and await self._declarer.is_empty(name):
-                return Whereabouts.GONE
-        except BrokerUnavailable:
-            pass
-        return Whereabouts.UNKNOWN
+        if known is not None and known.counts is not None and known.counts.waiting > 0:
+            return Whereabouts.SERVED
+        if observed is None:
+            return None
+        state = observed.state
+        if known is not None:
+            is_empty = self.takes_jobs(substation, state, now)
+            return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
+        if observed.problem or (state is not None and (state.ready or state.consumers)):
+            return Whereabouts.UNKNOWN
+        return Whereabouts.GONE
 
-    async def run(self) -> None:
-        """Keep the queues until the task is cancelled."""
-        while True:
-            before = dict(self._problems)
-            await self._declare_missing()
-            await self._ask_depths()
-            await self._poll()
-            self._forget_gone()
-            failed = before or self._problems
-            await asyncio.sleep(PAUSE_SECONDS if failed else INTERVAL_SECONDS)
+    def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
+        """Return the queues that are to be looked at, the urgent ones first."""
+        unsynced = (name for name in self._tracker.unsynced() if not publishing[name])
+        urgent = dict.fromkeys([*self._missing, *unsynced])
+        for name in urgent:
+            pause = PAUSE_SECONDS if name in self._problems else INTERVAL_SECONDS
+            if now - self._looked_at.get(name, -inf) >= pause:
+                yield name
+        for name in self._known() - urgent.keys():
+            if now - self._looked_at.get(name, -inf) >= self._pause(name, now):
+                yield name
 
-    async def _declare_missing(self) -> None:
-        for name in list(self._missing):
-            with self._of(name):
-                if await self._look(name) is not None:
-                    self._missing.discard(name)
+    def _look_at(self, name: str, publishing: Counter[str]) -> LookAtQueue:
+        """Return the look at a queue.
 
-    async def _ask_depths(self) -> None:
-        for name in self._tracker.unsynced():
-            if self._sending(name):
-                continue
-            with self._of(name):
-                self._tracker.ask_depth(name)
-                state = await self._look(name)
-                self._tracker.depth(name, None if state is None else state.ready, self._now())
-                self._hurry(name)
+        Queues are declared and bound only for the target file. That costs RabbitMQ four times as
+        much as a look, so it is done at first, and when a queue or binding was found missing.
+        """
+        declare = name in self._tracker.substations and (
+            name in self._missing or name not in self._declared
+        )
+        depth = self._tracker.needs_depth(name) and not publishing[name]
+        if depth:
+            self._tracker.ask_depth(name)
+        return LookAtQueue(name, declare, depth)
 
-    async def _poll(self) -> None:
-        for name in self._known():
-            if self._now() - self._looked_at.get(name, -inf) >= self._pause(name):
-                with self._of(name):
-                    await self._look(name)
-
-    def _of(self, name: str) -> AbstractContextManager[None]:
-        """Confine an unforeseen error to one queue, and make its substation ineligible."""
-        return self._isolation.of(f"the queue of {name}", partial(self._give_up, name))
-
-    def _give_up(self, name: str, problem: str) -> None:
-        self._note(name, problem)
-        self._tracker.depth(name, None, self._now())  # so that it is read again
-
-    def _forget_gone(self) -> None:
-        """Forget what was seen of substations that left: it is outdated when they are back."""
-        for seen in (self._problems, self._states, self._looked_at, self._empty_since):
-            for gone in seen.keys() - self._known():
-                del seen[gone]
-        self._missing &= self._tracker.substations.keys()
-        self._made &= self._tracker.substations.keys()
-
-    def _known(self) -> set[str]:
-        """Return the substations, and those that left and may have jobs in their queues."""
-        return self._tracker.substations.keys() | self._tracker.former
-
-    def _pause(self, name: str) -> float:
+    def _pause(self, name: str, now: float) -> float:
         """Return the time between two looks at a queue.
 
         A substation that is cut off, or has no consumer or no counters, is known only by its queue;
         of the others, some are looked at each second.
         """
-        substation_state = self._tracker.substations.get(name)
-        if substation_state is None:
-            return POLL_SECONDS if name in self._states else GONE_SECONDS
-        needy = (
-            not substation_state.consumers
-            or substation_state.counts is None
-            or self._tracker.unreadable_reason(substation_state, self._now()) is not None
-        )
-        others = len(self._tracker.substations) / MAX_LOOKS
-        return POLL_SECONDS if needy else max(POLL_SECONDS, others)
-
-    async def _look(self, name: str) -> QueueState | None:
-        """Return the state of a substation's queue, declaring it if missing; None if unknown.
-
-        One unavailable queue must not stop the looks at the others.
-        """
-        await self._declarer.up.wait()
-        self._looked_at[name] = self._now()
-        try:
-            state = await self._ask(name)
-        except BrokerUnavailable as error:
-            if name not in self._tracker.former:
-                self._note(name, str(error))
-            self._states.pop(name, None)
-            await asyncio.sleep(INTERVAL_SECONDS)  # by then the link knows whether it is still up
-            return None
+        state = self._tracker.substations.get(name)
         if state is None:
-            self._leave(name)
+            return POLL_SECONDS if name in self._states else GONE_SECONDS
+        if not state.consumers or state.counts is None or self._readable(name, now) is None:
+            return POLL_SECONDS
+        return max(POLL_SECONDS, len(self._tracker.substations) / MAX_LOOKS)
+
+    def _readable(self, name: str, now: float) -> SubstationState | None:
+        """Return the state of a substation whose page can be read."""
+        state = self._tracker.substations.get(name)
+        if state is None or self._tracker.unreadable_reason(state, now) is not None:
             return None
-        self._problems.pop(name, None)
-        self._states[name] = state
-        self._tracker.queued(name, state.ready, state.consumers)
-        self._see_off(name, state)
         return state
 
-    def _see_off(self, name: str, state: QueueState) -> None:
+    def _refuse(self, name: str, problem: str, now: float) -> list[Command]:
+        if name in self._tracker.former:
+            return []
+        self._tracker.refuse(name, problem, now)
+        if self._problems.get(name) == problem:
+            return []
+        self._problems[name] = problem
+        return [Warn(f"substation {name} is not eligible: {problem}")]
+
+    def _on_gone(self, name: str, holding: bool) -> list[Command]:  # noqa: FBT001
+        """Have a missing queue declared; forget one that left, unless its jobs are in hand."""
+        if name in self._tracker.substations:
+            self._missing.add(name)
+        elif not holding:
+            self._tracker.former.discard(name)
+        return []
+
+    def _see_off(self, name: str, state: QueueState, now: float, *, holding: bool) -> None:
         """Forget a substation that left once its queue has been empty for a while.
 
         Its reclaimed jobs return to it if a link breaks before they are safe elsewhere.
         """
         former = self._tracker.former
-        if name not in former or state.ready or state.consumers or self._holding(name):
+        if name not in former or state.ready or state.consumers or holding:
             self._empty_since.pop(name, None)
-        elif self._now() - self._empty_since.setdefault(name, self._now()) >= EMPTY_SECONDS:
+        elif now - self._empty_since.setdefault(name, now) >= EMPTY_SECONDS:
             former.discard(name)
 
-    async def _ask(self, name: str) -> QueueState | None:
-        """Return the state of a queue; None if the queue of a substation that left is gone.
+    def _known(self) -> set[str]:
+        """Return the substations, and those that left and may have jobs in their queues."""
+        return self._tracker.substations.keys() | self._tracker.former
 
-        Queues are declared and bound only for the target file. That costs RabbitMQ four times as
-        much as a look, so it is done at first, and when a queue or binding was found missing.
-        Raise ``BrokerUnavailable``.
-        """
-        queue = topology.substation_queue(name)
-        if name in self._tracker.former:
-            return await self._declarer.look(queue.name)
-        if name in self._made and name not in self._missing:
-            if (state := await self._declarer.look(queue.name)) is not None:
-                return state
-            self._made.discard(name)
-        state = await self._declarer.queue(queue)
-        self._made.add(name)
-        return state
+    def _is_known(self, name: str) -> bool:
+        return name in self._tracker.substations or name in self._tracker.former
 
-    def _leave(self, name: str) -> None:
-        """Forget a substation that left and whose queue is gone, unless its jobs are in hand."""
-        self._states.pop(name, None)
-        if not self._holding(name):
-            self._tracker.former.discard(name)
-
-    def _note(self, name: str, problem: str) -> None:
-        self._tracker.refuse(name, problem, self._now())
-        if self._problems.get(name) != problem:
-            self._problems[name] = problem
-            log.warning("substation %s is not eligible: %s", name, problem)
+    def _forget_gone(self) -> None:
+        """Forget what was seen of substations that left: it is outdated when they are back."""
+        known = self._known()
+        for seen in (self._problems, self._states, self._looked_at, self._empty_since):
+            for gone in seen.keys() - known:
+                del seen[gone]
+        self._missing &= self._tracker.substations.keys()
+        self._declared &= self._tracker.substations.keys()

@@ -1,4 +1,4 @@
-"""Reclaims jobs from the queues of substations that do not consume them, each once.
+"""Which jobs are reclaimed from the queues of substations that do not consume them. Pure.
 
 A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
 anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
@@ -9,275 +9,208 @@ how often a message is delivered.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from dispatcher.commands import Ack, Command, Requeue, TakeFromQueue, Warn
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
+from dispatcher.job_index import JobIndex
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.queues import Queues
 from grid import messages, parking
-from grid.amqp import Delivery, QueueState, Taker
-from grid.errors import BrokerUnavailable, MalformedMessage
-from grid.topology import substation_queue
+from grid.errors import MalformedMessage
+from scheduling.load_tracker import LoadTracker
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from grid.amqp import Delivery
 
 MAX_IN_HAND: Final = 100  # jobs in hand at once, and of one substation's own sessions
-INTERVAL_SECONDS: Final = 1.0
-CAPACITY_SECONDS: Final = 0.01  # between two checks whether a job in hand is safe elsewhere
+INTERVAL_SECONDS: Final = 1.0  # between two reviews of all substations
 
 
-class Work(Protocol):
-    """The part of the dispatcher that the reclaimer uses."""
-
-    @property
-    def is_fed(self) -> bool:
-        """Return whether RabbitMQ may feed this dispatcher."""
-
-    def readable(self) -> Mapping[str, bool]:
-        """Return whether each substation's page can be read."""
-
-    def has_alternative(self, substation: str) -> bool:
-        """Return whether a job of a substation could go to another one now."""
-
-    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return whether a job has ended since its last replay, and since it was requested."""
-
-    def charging_at(self, job: str) -> Collection[str | None]:
-        """Return the substations where a job may be charging."""
-
-    def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job from a substation's queue; return False if it is requeued there.
-
-        Otherwise its delivery is acknowledged, perhaps at once.
-        """
-
-    def return_reclaimed(self) -> list[Delivery]:
-        """Requeue the reclaimed jobs that wait, and return their deliveries."""
-
-    def count_reclaimed(self, substation: str) -> None:
-        """Count a job of that substation that is safe elsewhere."""
-
-
-class ReclaimedJobs:
-    """The deliveries from substations' queues that are in hand; only ``Reclaimer`` changes it."""
-
-    def __init__(self) -> None:
-        self.handed: dict[Delivery, str] = {}  # handed over, and the substation where it waited
-        self.own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
-
-    def holds(self, substation: str) -> bool:
-        """Return whether jobs taken from a substation's queue are in hand, or left to it."""
-        return substation in self.own_sessions or any(
-            where == substation and each.is_live for each, where in self.handed.items()
-        )
-
-
-class Reclaimer:
-    """Looks at every substation each second, and empties the queues that are due.
-
-    While this dispatcher is not active, the jobs that wait here go back to their queues.
+class Reclaiming:
+    """The queues that are to be emptied, and the deliveries from them that are in hand.
 
     Args:
-        taker: Gets single jobs from queues.
         detector: Judges which queues are to be emptied.
-        jobs: The deliveries in hand.
-        work: Handles them.
-        look: Returns the state of a substation's queue, or None where that is unknown.
-        now: Returns seconds.
+        tracker: Knows which pages can be read, and which substations can take a job.
+        queues: Knows the consumers and depths of the queues.
+        index: What is known of recent jobs.
+        open_jobs: The jobs that are open by the event log.
     """
 
     def __init__(
         self,
-        taker: Taker,
         detector: FailureDetector,
-        jobs: ReclaimedJobs,
-        work: Work,
-        *,
-        look: Callable[[str], QueueState | None],
-        now: Callable[[], float],
+        tracker: LoadTracker,
+        queues: Queues,
+        index: JobIndex,
+        open_jobs: OpenJobs,
     ) -> None:
-        self._taker = taker
         self._detector = detector
-        self._jobs = jobs
-        self._work = work
-        self._look = look
-        self._now = now
-        self._taken: dict[str, int] = {}  # by substation: how many jobs were reclaimed so far
+        self._tracker = tracker
+        self._queues = queues
+        self._index = index
+        self._open_jobs = open_jobs
+        self._handed: dict[Delivery, str] = {}  # handed over, and the substation where it waited
+        self._own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
+        self._due: dict[str, Evacuation] = {}
+        self._turns: deque[str] = deque()  # the queues from which jobs are taken, in turn
+        self._in_turn = 0  # jobs of the first of them that were taken in this turn
         self._last = ""  # the substation whose turn was last
+        self._taken: dict[str, int] = {}  # by substation: how many jobs were reclaimed so far
+        self._reviewed_at = -inf
         self._interrupted = True  # RabbitMQ may have been away
         self._problem = ""
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more jobs are taken until one in hand is safe elsewhere."""
+        return len(self._handed) >= MAX_IN_HAND
+
+    def holds(self, substation: str) -> bool:
+        """Return whether jobs taken from a substation's queue are in hand, or left to it."""
+        return substation in self._own_sessions or any(
+            where == substation and each.is_live for each, where in self._handed.items()
+        )
+
     def on_link_lost(self) -> None:
         """Forget all deliveries: RabbitMQ has requeued them, and may have been away."""
-        self._jobs.handed.clear()
-        self._jobs.own_sessions.clear()
+        self._handed.clear()
+        self._own_sessions.clear()
+        self._turns.clear()
         self._interrupted = True
 
-    async def run(self) -> None:
-        """Reclaim jobs wherever that is due, until the task is cancelled."""
-        time = asyncio.get_running_loop().time
-        while True:
-            await self._taker.up.wait()
-            until = time() + INTERVAL_SECONDS
-            if self._work.is_fed:
-                await self._empty(self._judge(), until)
-            else:
-                self._return_all()
-            self.count_reclaimed()
-            await asyncio.sleep(until - time())
+    def pop_settled(self) -> list[str]:
+        """Remove the jobs that were acknowledged since; return where each had waited."""
+        settled = [each for each in self._handed if not each.is_live]
+        return [self._handed.pop(each) for each in settled]
 
-    def _return_all(self) -> None:
-        """Requeue the jobs that are not in flight yet, since another dispatcher is active.
+    def stop(self) -> list[Delivery]:
+        """Stop reclaiming; remove and return the sessions that were left to their substations."""
+        self._turns.clear()
+        sessions = [each for deliveries in self._own_sessions.values() for each in deliveries]
+        self._own_sessions.clear()
+        return sessions
 
-        It cannot know of them, and would find them missing.
+    def review(self, now: float) -> list[Command]:
+        """Look at all substations, once in each interval, and begin with the queues that are due.
+
+        A long queue whose jobs are slow to find capacity must not be first in each interval.
         """
-        for returned in self._work.return_reclaimed():
-            self._jobs.handed.pop(returned, None)
-        for deliveries in self._jobs.own_sessions.values():
-            for each in deliveries:
-                each.requeue()
-        self._jobs.own_sessions.clear()
-
-    def _judge(self) -> dict[str, Evacuation]:
-        """Look at all substations; return those that are due, without empty queues."""
+        if now - self._reviewed_at < INTERVAL_SECONDS:
+            return []
+        self._reviewed_at = now
         if self._interrupted:
             self._interrupted = False
-            self._detector.begin_grace(self._now())
-        reachable = self._work.readable()
-        states = {name: self._look(name) for name in reachable}
+            self._detector.begin_grace(now)
+        reachable = self._tracker.readable(now)
+        states = {name: self._queues.state(name) for name in reachable}
         looks = {
             name: Look(reachable[name], None if state is None else state.consumers)
             for name, state in states.items()
         }
-        due = self._detector.due(looks, self._now())
+        due = self._due = self._detector.due(looks, now)
         empty = {name for name, state in states.items() if state is not None and not state.ready}
-        self._review(due)
+        commands = self._review_sessions(due)
         for name in [each for each in self._taken if each not in due or each in empty]:
-            self._finish(name)
-        return {name: evacuation for name, evacuation in due.items() if name not in empty}
+            commands += self._finish(name)
+        waiting = due.keys() - empty
+        self._turns = deque(sorted(waiting, key=lambda name: (name <= self._last, name)))
+        self._in_turn = 0
+        if not waiting:
+            self._problem = ""
+        return commands
 
-    def _review(self, due: Mapping[str, Evacuation]) -> None:
-        """Acknowledge held sessions that have ended; requeue those that need not be held now."""
-        for name, deliveries in list(self._jobs.own_sessions.items()):
-            evacuation = due.get(name)
-            self._jobs.own_sessions[name] = []
-            for each in deliveries:
-                if self._ended(each):
-                    each.ack()
-                elif evacuation is not None and self._is_own(name, each, evacuation):
-                    self._jobs.own_sessions[name].append(each)
-                else:
-                    each.requeue()
-            if not self._jobs.own_sessions[name]:
-                del self._jobs.own_sessions[name]
+    def next(self, now: float) -> TakeFromQueue | None:
+        """Return from which queue the next job is to be taken; None if none is, now."""
+        if self._in_turn >= MAX_IN_HAND:
+            self._turns.rotate(-1)
+            self._in_turn = 0
+        while self._turns and not self.is_full:
+            name = self._turns[0]
+            own_sessions = len(self._own_sessions.get(name, ()))
+            if own_sessions < MAX_IN_HAND and self._tracker.another(name, now):
+                self._last = name
+                self._in_turn += 1
+                return TakeFromQueue(name)
+            self.end_turn()
+        return None
 
-    async def _empty(self, due: Mapping[str, Evacuation], until: float) -> None:
-        """Reclaim some jobs of each queue in turn, while there are more and there is time."""
-        time = asyncio.get_running_loop().time
-        names = deque(self._in_turn(due))
-        try:
-            while names and time() < until:
-                name = names.popleft()
-                if await self._take_some(name, due[name], until):
-                    names.append(name)
-        except BrokerUnavailable as error:
-            self._log_problem(str(error))
-        else:
-            self._log_problem("")
+    def end_turn(self) -> None:
+        """Leave the first queue alone until the next review."""
+        if self._turns:
+            self._turns.popleft()
+        self._in_turn = 0
 
-    def _in_turn(self, names: Iterable[str]) -> list[str]:
-        """Return the names in order, beginning behind the one whose turn was last.
+    def on_none_taken(self, substation: str, *, empty: bool, problem: str) -> list[Command]:
+        """Handle that no job was taken: the queue is empty, or RabbitMQ is away."""
+        self.end_turn()
+        commands = self._finish(substation) if empty else []
+        if problem:
+            self._turns.clear()
+            if problem != self._problem:
+                commands.append(Warn(f"no jobs are reclaimed: {problem}"))
+        self._problem = problem
+        return commands
 
-        Otherwise a long queue whose jobs are slow to find capacity would be first in each interval.
-        """
-        return sorted(names, key=lambda name: (name <= self._last, name))
-
-    async def _take_some(self, name: str, evacuation: Evacuation, until: float) -> bool:
-        """Reclaim up to ``MAX_IN_HAND`` jobs of a queue; return whether there may be more now."""
-        queue = substation_queue(name).name
-        for _ in range(MAX_IN_HAND):
-            if not await self._may_take(name, until):
-                return False
-            self._last = name
-            delivery = await self._taker.take(queue)
-            if delivery is None:
-                self._finish(name)
-                return False
-            if not delivery.is_live:  # the link broke just then
-                return False
-            try:
-                go_on = self._handle(name, delivery, evacuation)
-            except Exception:
-                delivery.reject()  # a poison message is dead-lettered, not requeued
-                raise
-            if not go_on:
-                return False
-        return True
-
-    async def _may_take(self, name: str, until: float) -> bool:
-        """Return whether one more job of a queue may be taken."""
-        if len(self._jobs.own_sessions.get(name, ())) >= MAX_IN_HAND:
-            return False
-        return await self._has_capacity(until) and self._work.has_alternative(name)
-
-    async def _has_capacity(self, until: float) -> bool:
-        time = asyncio.get_running_loop().time
-        self.count_reclaimed()
-        while len(self._jobs.handed) >= MAX_IN_HAND and time() < until:
-            await asyncio.sleep(min(CAPACITY_SECONDS, until - time()))
-            self.count_reclaimed()
-        return len(self._jobs.handed) < MAX_IN_HAND
-
-    def _handle(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
-        """Acknowledge, hold or hand over a job; return whether to go on."""
-        if self._ended(delivery):
-            delivery.ack()
-            return True
-        if self._is_own(name, delivery, evacuation):
-            self._jobs.own_sessions.setdefault(name, []).append(delivery)
-            return True
-        return self._hand_over(name, delivery, evacuation)
-
-    def _ended(self, delivery: Delivery) -> bool:
+    def has_ended(self, delivery: Delivery) -> bool:
+        """Return whether a job has ended since its last replay, and since it was requested."""
         job, replays = delivery.id or "", parking.replays(delivery.headers)
         # the body is decoded only for the few jobs that may have ended
-        return self._work.has_ended(job, replays, -inf) and self._work.has_ended(
-            job, replays, _asked_at(delivery.body)
+        return any(
+            ended(job, replays, -inf) and ended(job, replays, _asked_at(delivery.body))
+            for ended in (self._index.ended, self._open_jobs.has_ended)
         )
 
-    def _is_own(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
-        """Return whether a job is in progress at that substation, which may be alive.
+    def is_own(self, substation: str, delivery: Delivery) -> bool:
+        """Return whether a job is in progress at a substation, which may be alive.
 
         A session may last longer than its newest events are remembered.
         """
-        return evacuation.alive and name in self._work.charging_at(delivery.id or "")
+        evacuation, job = self._due.get(substation), delivery.id or ""
+        return (
+            evacuation is not None
+            and evacuation.alive
+            and substation in (self._index.charging_at(job), self._open_jobs.charging_at(job))
+        )
 
-    def _hand_over(self, name: str, delivery: Delivery, evacuation: Evacuation) -> bool:
-        if name not in self._taken:
-            self._taken[name] = 0
-            log.warning("reclaiming the jobs that wait for %s: %s", name, evacuation.why)
-        taken = self._work.reclaim(name, delivery)
-        if taken:
-            self._jobs.handed[delivery] = name
-            self._taken[name] += 1
-        return taken
+    def leave_session(self, substation: str, delivery: Delivery) -> None:
+        """Keep the delivery of a session that is left to its substation."""
+        self._own_sessions.setdefault(substation, []).append(delivery)
 
-    def count_reclaimed(self) -> None:
-        """Count the jobs that were acknowledged since; those of a lost link are forgotten."""
-        for each in [each for each in self._jobs.handed if not each.is_live]:
-            self._work.count_reclaimed(self._jobs.handed.pop(each))
+    def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:
+        """Record that a job is in hand, until it is acknowledged."""
+        self._handed[delivery] = substation
+        evacuation, taken = self._due.get(substation), self._taken.get(substation, 0)
+        self._taken[substation] = taken + 1
+        if evacuation is None or taken:
+            return []
+        return [Warn(f"reclaiming the jobs that wait for {substation}: {evacuation.why}")]
 
-    def _finish(self, name: str) -> None:
-        if (taken := self._taken.pop(name, None)) is not None:
-            log.warning("reclaimed %d jobs that waited for %s", taken, name)
+    def forget(self, delivery: Delivery) -> None:
+        """Forget a job that was handed over, and goes back to its queue."""
+        self._handed.pop(delivery, None)
 
-    def _log_problem(self, problem: str) -> None:
-        if problem and problem != self._problem:
-            log.warning("no jobs are reclaimed: %s", problem)
-        self._problem = problem
+    def _review_sessions(self, due: Mapping[str, Evacuation]) -> list[Command]:
+        """Acknowledge held sessions that have ended; requeue those that need not be held now."""
+        commands: list[Command] = []
+        held, self._own_sessions = self._own_sessions, {}
+        for name, deliveries in held.items():
+            for each in deliveries:
+                if self.has_ended(each):
+                    commands.append(Ack(each))
+                elif name in due and self.is_own(name, each):
+                    self._own_sessions.setdefault(name, []).append(each)
+                else:
+                    commands.append(Requeue(each))
+        return commands
+
+    def _finish(self, name: str) -> list[Command]:
+        taken = self._taken.pop(name, None)
+        return [] if taken is None else [Warn(f"reclaimed {taken} jobs that waited for {name}")]
 
 
 def _asked_at(body: bytes) -> float:

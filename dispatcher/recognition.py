@@ -110,6 +110,9 @@ class Recognition:
             return Judgement(Action.DROP, "its job is in hand")
         else:
             elsewhere = self._known_there(self._last_known_at(request.id), now)
+            if elsewhere in (None, in_hand.substation) and in_hand.confirmed:
+                # another dispatcher may have reclaimed it since, as a copy of its own
+                return Judgement(Action.RESEND, "it may have been reclaimed", in_hand.substation)
             if elsewhere in (None, in_hand.substation):
                 return Judgement(Action.ATTACH, "its first delivery was lost with a link")
         return self._decide_or_resend(request, delivery, now)

@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence, Set
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-from dispatcher.job_index import JobIndex
+from dispatcher.inputs import RecordedJobMissing, RecordLost, RequestRepublished
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
+from dispatcher.links import Links
 from dispatcher.metrics import Metrics
-from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
+from dispatcher.shell import Shell
 from grid import event_log, kinds, parking, topology
-from grid.amqp import Declarer, Outcome, Publisher, StreamScanner, settle
+from grid.amqp import Outcome, settle
 from grid.errors import BrokerUnavailable, MalformedMessage
 from grid.events import State
 from grid.messages import ChargeRequest
@@ -60,38 +61,6 @@ class _Silent(NamedTuple):
     resend: dict[str, str]
 
 
-class Work(Protocol):
-    """The part of the dispatcher that the reconciler uses."""
-
-    @property
-    def is_active(self) -> bool:
-        """Return whether this dispatcher is active, and has judged all its deliveries."""
-
-    @property
-    def is_undisputed(self) -> bool:
-        """Return whether no other dispatcher can have requests that RabbitMQ delivered to it."""
-
-    @property
-    def dead_letters(self) -> int:
-        """Return how many dead letters are being parked here."""
-
-    @property
-    def position(self) -> int:
-        """Return the offset up to which the event log was read."""
-
-    def in_hand(self) -> JobsInHand:
-        """Return the jobs in hand."""
-
-    def has_sent(self, job: str, substation: str) -> bool:
-        """Return whether it sent a job there itself, and so resends it itself."""
-
-    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Record that a job that was sent to a substation is in ``charge.requests`` again."""
-
-    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Send a job again to the same substation."""
-
-
 class Reconciler:
     """Looks for missing jobs each second, while this dispatcher is active.
 
@@ -101,34 +70,20 @@ class Reconciler:
     dispatcher on standby returns the jobs that it reclaimed.
 
     Args:
-        index: What is known of recent jobs.
-        jobs: The jobs that are open by the event log.
-        work: The dispatcher.
-        declarer: Returns how many messages a queue has.
-        scanner: Reads requests from the event log.
-        publisher: Publishes requests again.
+        shell: The dispatcher.
+        links: Those that read queues and the event log, and publish requests again.
         metrics: The dispatcher's counters.
         now: Returns monotonic seconds.
     """
 
     def __init__(
-        self,
-        index: JobIndex,
-        jobs: OpenJobs,
-        work: Work,
-        *,
-        declarer: Declarer,
-        scanner: StreamScanner,
-        publisher: Publisher,
-        metrics: Metrics,
-        now: Callable[[], float],
+        self, shell: Shell, links: Links, metrics: Metrics, now: Callable[[], float]
     ) -> None:
-        self._index = index
-        self._jobs = jobs
-        self._work = work
-        self._declarer = declarer
-        self._scanner = scanner
-        self._publisher = publisher
+        self._shell = shell
+        self._core = shell.core
+        self._index = shell.core.index
+        self._jobs = shell.core.open_jobs
+        self._links = links
         self._metrics = metrics
         self._now = now
         self._missing_since: dict[str, float] = {}
@@ -159,7 +114,7 @@ class Reconciler:
     async def look(self, read_log: ReadLog, whereabouts: AskWhereabouts) -> None:
         """Recover the jobs that have been missing for long enough. Raise ``BrokerUnavailable``."""
         passed, self._looked_at = self._now() - self._looked_at, self._now()
-        if not (self._jobs.complete and self._work.is_active):
+        if not (self._jobs.complete and self._is_active):
             # time without looks does not count; a short interruption must not restart the wait
             self._missing_since = {j: since + passed for j, since in self._missing_since.items()}
             return
@@ -180,8 +135,20 @@ class Reconciler:
         if resend:
             await self._resend(resend, read_log)
 
+    @property
+    def _is_active(self) -> bool:
+        requests = self._links.requests
+        return requests.connected and not requests.lapsed and self._core.is_active(self._now())
+
+    @property
+    def _is_undisputed(self) -> bool:
+        return self._core.standby.is_undisputed(self._now())
+
+    def _in_hand(self) -> JobsInHand:
+        return self._core.in_hand(self._links.requests.unsettled)
+
     def _wait_for(self, job: str, substation: str) -> float:
-        return OWN_SECONDS if self._work.has_sent(job, substation) else MISSING_SECONDS
+        return OWN_SECONDS if self._index.sent_from_here(job) == substation else MISSING_SECONDS
 
     def _due(self, jobs: Collection[str]) -> Mapping[str, float]:
         """Return for how long each of these jobs has been found missing, in seconds."""
@@ -201,16 +168,16 @@ class Reconciler:
     async def _compare(self, gone: Collection[str]) -> list[str]:
         if not self._jobs.waiting and not gone:
             return []
-        before, elsewhere = self._work.in_hand(), self._work.dead_letters
+        before, elsewhere = self._in_hand(), self._links.dead.unsettled
         for queue in (topology.REQUESTS, topology.DEAD):
-            state = await self._declarer.look(queue)
+            state = await self._links.queues.look(queue)
             # RabbitMQ reports a queue without a leader as empty and without consumers
             if state is None or not state.consumers:
                 return []
-            if queue == topology.REQUESTS and state.consumers > 1 and not self._work.is_undisputed:
+            if queue == topology.REQUESTS and state.consumers > 1 and not self._is_undisputed:
                 return []
             elsewhere += state.ready
-        after = self._work.in_hand()
+        after = self._in_hand()
         elsewhere += max(before.others, after.others)
         # what was delivered or requeued meanwhile was in hand before or after
         return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
@@ -226,7 +193,7 @@ class Reconciler:
             whereabouts = await ask(substation)
             if whereabouts is Whereabouts.GONE:
                 found.gone.extend(jobs)
-            elif whereabouts is Whereabouts.NOT_BROUGHT:
+            elif whereabouts is Whereabouts.QUEUE_EMPTY:
                 found.resend.update(dict.fromkeys(jobs, substation))
             elif whereabouts is Whereabouts.SERVED:
                 overtaken = [job for job in jobs if self._jobs.is_overtaken(job)]
@@ -235,16 +202,16 @@ class Reconciler:
 
     async def _publish(self, jobs: Sequence[str]) -> None:
         """Publish jobs again, under their ids, from their records in the log."""
-        read_to = self._work.position
+        read_to = self._links.log.position
         where = {job: self._jobs.substation(job) for job in jobs}
         requests = await self._requests(jobs)
         outcomes: Counter[str] = Counter()
         known = [job for job in jobs if job in requests]
         for first in range(0, len(known), BATCH):
             # reading, and each batch, takes time: a job may have been delivered meanwhile
-            if not self._work.is_active:
+            if not self._is_active:
                 break
-            hands = self._work.in_hand().jobs
+            hands = self._in_hand().jobs
             missing = [
                 job
                 for job in known[first : first + BATCH]
@@ -255,7 +222,7 @@ class Reconciler:
                 outcome = await answer
                 self._missing_since.pop(job, None)
                 if outcome is Outcome.CONFIRMED:
-                    self._work.record_requeued(job, where[job], read_to)
+                    self._shell.feed(RequestRepublished(job, where[job], read_to))
                 outcomes[_OUTCOMES[outcome]] += 1
         for what, count in outcomes.items():
             self._metrics.reconciled.labels(what).inc(count)
@@ -274,14 +241,14 @@ class Reconciler:
             return
         silent = [job for job in jobs if self._is_silent_at(job, jobs[job])]
         requests = await self._requests(silent[:BATCH]) if silent else {}
-        if not requests or not self._work.is_active:
+        if not requests or not self._is_active:
             return
         requests = {j: each for j, each in requests.items() if self._is_silent_at(j, jobs[j])}
         log.warning("sending %d jobs to their substations again: none has begun", len(requests))
         for job, request in requests.items():
             self._missing_since.pop(job, None)
             self._metrics.reconciled.labels(SENT_AGAIN).inc()
-            self._work.send_recorded(request, jobs[job], self._jobs.replays(job))
+            self._shell.feed(RecordedJobMissing(request, jobs[job], self._jobs.replays(job)))
 
     def _is_nowhere(self, job: str, substation: str) -> bool:
         """Return whether a job still waits, or has not begun at that substation, by the log."""
@@ -302,7 +269,7 @@ class Reconciler:
     def _send(self, job: str, request: ChargeRequest, substation: str) -> asyncio.Future[Outcome]:
         """Publish a job again; return the answer to come."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._publisher.publish(
+        self._links.again.publish(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,
             request.encode(),
@@ -320,39 +287,35 @@ class Reconciler:
 
     async def _requests(self, jobs: Collection[str]) -> Mapping[str, ChargeRequest]:
         """Read the requests of jobs from the log; drop those whose record is gone."""
-        records, end = _Records(jobs), self._work.position
+        found: dict[str, ChargeRequest] = {}
+        see, end = partial(_collect, frozenset(jobs), found), self._links.log.position
         offsets = [at for job in jobs if (at := self._jobs.offset(job)) is not None]
         first, last = min(offsets, default=0), min(max(offsets, default=0) + 1, end)
         if 0 <= first < last:
-            await self._scanner.scan(topology.EVENTS, first, last, records.see)
-        if len(records.found) < len(jobs) and end:
+            await self._links.scanner.scan(topology.EVENTS, first, last, see)
+        if len(found) < len(jobs) and end:
             # a replayed job has its request in an older record; or the log was declared again
-            await self._scanner.scan(topology.EVENTS, "first", end, records.see)
-        for job in set(jobs) - records.found.keys():
-            self._jobs.drop(job)
+            await self._links.scanner.scan(topology.EVENTS, "first", end, see)
+        for job in set(jobs) - found.keys():
+            self._shell.feed(RecordLost(job))
             self._metrics.reconciled.labels(RECORD_LOST).inc()
             log.error("job %s is in no queue, and its record is not in %s", job, topology.EVENTS)
-        return records.found
+        return found
 
 
-class _Records:
-    """Collects the requests of some jobs from the event log."""
-
-    def __init__(self, jobs: Collection[str]) -> None:
-        self._jobs = frozenset(jobs)
-        self.found: dict[str, ChargeRequest] = {}
-
-    def see(self, _offset: int, body: bytes, writer: str) -> None:
-        """Look for requests in one message."""
+def _collect(
+    jobs: Set[str], found: dict[str, ChargeRequest], _offset: int, body: bytes, writer: str
+) -> None:
+    """Add the requests of some jobs that are in one message of the log to those found."""
+    try:
+        events = event_log.read(body, writer)
+    except MalformedMessage:
+        return
+    for each in events:
+        if each.kind != State.QUEUED or each.job not in jobs:
+            continue
         try:
-            events = event_log.read(body, writer)
-        except MalformedMessage:
-            return
-        for each in events:
-            if each.kind != State.QUEUED or each.job not in self._jobs:
-                continue
-            try:
-                if (request := kinds.request_in(each.detail)) is not None:
-                    self.found[each.job] = request
-            except MalformedMessage as error:
-                log.warning("the record of job %s holds no request: %s", each.job, error)
+            if (request := kinds.request_in(each.detail)) is not None:
+                found[each.job] = request
+        except MalformedMessage as error:
+            log.warning("the record of job %s holds no request: %s", each.job, error)

@@ -65,18 +65,17 @@ class Snapshots:
             seen = [_without_age(each) for each in found], sorted(self._former), self._standby.terms
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
-            if due and self._may_speak():
+            if due and self._may_write():
                 self._write(found)
                 before, unwritten = seen, 0
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    def take_leave(self) -> None:
+    def write_last(self) -> None:
         """Write a last snapshot, which says that this dispatcher is not active any more."""
-        if self._may_speak():
+        if self._may_write():
             self._write(self._candidates(), leaves=True)
-        self._standby.end()
 
-    def _may_speak(self) -> bool:
+    def _may_write(self) -> bool:
         # an old snapshot is useless, so none is kept for later
         return self._writer.connected and not self._standby.is_standby(self._now())
 

@@ -82,12 +82,12 @@ class Resolver(AbstractResolver):
     """Looks up names, and keeps the answers.
 
     An answer older than ``FRESH_SECONDS`` is used while it is asked for again, up to
-    ``KEPT_SECONDS``. Nobody waits for an answer longer than ``patience`` seconds: whoever asks
+    ``KEPT_SECONDS``. Nobody waits for an answer longer than ``timeout`` seconds: whoever asks
     again then finds it, if it has come meanwhile.
     """
 
-    def __init__(self, patience: float, look_up: LookUp = look_up) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float, look_up: LookUp = look_up) -> None:
+        self._timeout = timeout
         self._look_up = look_up
         self._names: dict[tuple[str, int], _Name] = {}
         self._standby: deque[tuple[str, int]] = deque()
@@ -107,7 +107,7 @@ class Resolver(AbstractResolver):
         if name.under_way is None and self._is_due(name, now):
             self._ask(key, name)
         if not _is_usable(name, now) and name.under_way is not None:
-            await asyncio.wait({name.under_way}, timeout=self._patience)
+            await asyncio.wait({name.under_way}, timeout=self._timeout)
         now = _now()
         if name.addresses is None or not _is_usable(name, now):
             raise socket.gaierror(socket.EAI_AGAIN, _problem(host, name, now))

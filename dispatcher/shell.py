@@ -16,10 +16,9 @@ from dispatcher.commands import (
     Ack,
     Command,
     ConfirmSilence,
-    DeclareQueue,
     Fail,
     LogJob,
-    LogResent,
+    LookAtQueue,
     ParkMessage,
     PublishJob,
     ReadLog,
@@ -28,6 +27,9 @@ from dispatcher.commands import (
     Requeue,
     RequeueRequest,
     RouteSoon,
+    ScrapeNow,
+    TakeFromQueue,
+    Warn,
     WriteEvent,
 )
 from dispatcher.core import Core
@@ -37,6 +39,7 @@ from dispatcher.inputs import (
     LogRead,
     Moment,
     PublishResult,
+    QueueObserved,
     ReclaimedLost,
     RequestDelivered,
     RequestsLost,
@@ -48,8 +51,9 @@ from dispatcher.inputs import (
 from dispatcher.jobs import Job
 from dispatcher.metrics import Metrics
 from dispatcher.parking import Parking
+from dispatcher.queues import Whereabouts
 from grid import topology
-from grid.amqp import Consumer, Delivery, Outcome, Publisher
+from grid.amqp import Consumer, Delivery, Outcome, Publisher, QueueState
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.logs import tell
@@ -63,7 +67,7 @@ SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; after that it
 NOT_READ: Final = "%d redelivered requests wait until the event log is read up to their delivery"
 
 ReadEvents = Callable[[], Coroutine[Any, Any, None]]
-TakesJobs = Callable[[str], Coroutine[Any, Any, bool]]
+LookAt = Callable[[str], Coroutine[Any, Any, QueueState | None]]
 
 
 class Shell:
@@ -77,7 +81,7 @@ class Shell:
         metrics: The dispatcher's counters.
         isolation: Counts and logs unforeseen errors over single items.
         moment: Returns the current moment.
-        declare: Called with a substation whose queue is missing.
+        scrape: Reads a substation's page soon.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class Shell:
         metrics: Metrics,
         isolation: Isolation,
         moment: Callable[[], Moment],
-        declare: Callable[[str], None],
+        scrape: Callable[[str], None],
     ) -> None:
         self.core = core
         self._publisher = publisher
@@ -115,10 +119,12 @@ class Shell:
             Reject: lambda command: command.delivery.reject(),
             ReadLog: self._read_log,
             RouteSoon: self._route_soon,
-            DeclareQueue: lambda command: declare(command.substation),
+            ScrapeNow: lambda command: scrape(command.substation),
+            LookAtQueue: _by_the_caller,
+            TakeFromQueue: _by_the_caller,
             ConfirmSilence: lambda command: self._silences.put_nowait(command.jobs),
             LogJob: _log_job,
-            LogResent: _log_resent,
+            Warn: lambda command: log.warning("%s", command.text),
             ReportError: self._report_error,
             Fail: _fail,
         }
@@ -150,20 +156,24 @@ class Shell:
         if failed is not None:
             raise failed
 
-    async def run(self, read_log: ReadEvents, read_all: ReadEvents, takes_jobs: TakesJobs) -> None:
+    async def run(self, read_log: ReadEvents, read_all: ReadEvents, look_at: LookAt) -> None:
         """Feed ticks and what the core asked to be read, until the task is cancelled.
 
         Args:
             read_log: Returns once all is read that was in the event log at the call.
             read_all: The same, including what is older than this dispatcher's start.
-            takes_jobs: Returns whether a job sent to a substation must have begun by now.
+            look_at: Returns the state of a substation's queue; None if unknown.
         """
         await together(
             self._tick(),
             self._read_for_core(read_log, older=False),
             self._read_for_core(read_all, older=True),
-            self._confirm_silences(read_log, takes_jobs),
+            self._confirm_silences(read_log, look_at),
         )
+
+    def whereabouts(self, substation: str, observed: QueueObserved | None) -> Whereabouts | None:
+        """Return the core's answer as of now."""
+        return self.core.whereabouts(substation, observed, self._moment().now)
 
     # inputs
 
@@ -282,20 +292,19 @@ class Shell:
                 reading.cancel()
             self.feed(LogRead(older))
 
-    async def _confirm_silences(self, read_log: ReadEvents, takes_jobs: TakesJobs) -> None:
+    async def _confirm_silences(self, read_log: ReadEvents, look_at: LookAt) -> None:
         while True:
             by_substation: dict[str, list[Job]] = {}
             for job in await self._silences.get():
                 by_substation.setdefault(job.substation, []).append(job)
             is_read = await within(LOG_TIMEOUT, read_log())
             for substation, jobs in sorted(by_substation.items()):
-                takes = is_read and await takes_jobs(substation)
-                self.feed(SilenceConfirmed(jobs, takes))
+                queue = await look_at(substation) if is_read else None
+                self.feed(SilenceConfirmed(substation, jobs, queue))
 
 
-def _log_resent(command: LogResent) -> None:
-    substation, jobs = command
-    log.warning("%d jobs are sent to %s once more: none of them began", jobs, substation)
+def _by_the_caller(_: LookAtQueue | TakeFromQueue) -> None:
+    """Do nothing: it takes time, and the caller of ``feed`` does it."""
 
 
 def _log_job(command: LogJob) -> None:

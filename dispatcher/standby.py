@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-SPOKEN_WITHIN_SECONDS: Final = 12.0  # the active one writes a snapshot at least every 10 s
+SNAPSHOT_WITHIN_SECONDS: Final = 12.0  # the active one writes a snapshot at least every 10 s
 GIVEN_UP_SECONDS: Final = (
     45.0  # without a snapshot; RabbitMQ closes a silent link after two heartbeats
 )
@@ -28,7 +28,7 @@ class Standby:
         self._other_heard_at: float | None = None
         self._other_left = False
         self._listening_until = -inf
-        self._spoken_before: float | None = None  # another, before this start
+        self._heard_before_start: float | None = None  # when another wrote one
         self._leaves = False
 
     def is_undisputed(self, now: float) -> bool:
@@ -41,7 +41,7 @@ class Standby:
             return False
         if (self._taken and self._other_heard_at is None) or self._other_left:
             return True
-        last = self._spoken_before if self._other_heard_at is None else self._other_heard_at
+        last = self._heard_before_start if self._other_heard_at is None else self._other_heard_at
         return last is None or now - last > GIVEN_UP_SECONDS
 
     def is_standby(self, now: float) -> bool:
@@ -60,8 +60,8 @@ class Standby:
         """Record a dispatcher's snapshot from before this start, ``seconds`` old."""
         if name != self.name:
             ago = max(0.0, seconds)
-            self._spoken_before = None if leaves else now - ago
-            until = now + SPOKEN_WITHIN_SECONDS - ago
+            self._heard_before_start = None if leaves else now - ago
+            until = now + SNAPSHOT_WITHIN_SECONDS - ago
             self._listening_until = -inf if leaves else max(self._listening_until, until)
 
     def end(self) -> None:

@@ -25,11 +25,6 @@ class Detail(Mapping[str, Any]):
         self.json = json
         self._fields: dict[str, Any] | None = None
 
-    @property
-    def is_read(self) -> bool:
-        """Return whether the whole of it was parsed."""
-        return self._fields is not None
-
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401
         return self._read()[name]
 

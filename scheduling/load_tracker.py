@@ -174,12 +174,14 @@ class LoadTracker:
 
     def unsynced(self) -> list[str]:
         """Return the substations whose queue's depth is to be asked for."""
-        substations = self.substations.values()
-        return [
-            each.substation
-            for each in substations
-            if each.counts is not None and not each.synced and each.depth is None
-        ]
+        return [name for name in self.substations if self.needs_depth(name)]
+
+    def needs_depth(self, substation: str) -> bool:
+        """Return whether the depth of a substation's queue is to be asked for."""
+        state = self.substations.get(substation)
+        if state is None or state.counts is None:
+            return False
+        return not state.synced and state.depth is None
 
     def ask_depth(self, substation: str) -> None:
         """Record that a queue's depth is being asked for; nothing may be published there."""

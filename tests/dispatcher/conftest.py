@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher import parking, reclaim
+from dispatcher import parking, queue_edge, reclaim
 from grid import event_log
 from tests.dispatcher.reclaim_harness import BOUND, PERIOD
 
@@ -24,4 +24,5 @@ def no_pauses() -> Iterator[None]:
 def quick_reclaim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the reclaimer look often, and take few jobs at once."""
     monkeypatch.setattr(reclaim, "INTERVAL_SECONDS", PERIOD)
+    monkeypatch.setattr(queue_edge, "IDLE_SECONDS", PERIOD / 2)
     monkeypatch.setattr(reclaim, "MAX_IN_HAND", BOUND)

@@ -10,9 +10,11 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from dispatcher.commands import ReadLog
+from dispatcher.commands import ReadLog, Requeue
 from dispatcher.core import Core
-from dispatcher.inputs import Begin, LogRead, Moment, Route
+from dispatcher.failure_detector import FailureDetector
+from dispatcher.inputs import Begin, JobReclaimed, LogRead, Moment, Route
+from dispatcher.jobs import JobsInHand
 from dispatcher.links import Links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
@@ -20,9 +22,8 @@ from dispatcher.policy import policy as find_policy
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.watch import SubstationWatch
-from dispatcher.work import Work
 from grid import events, provenance, topology
-from grid.amqp import Delivery, Outcome
+from grid.amqp import Delivery, Outcome, QueueState
 from grid.amqp.acknowledger import Acknowledger
 from grid.event_log import EventWriter
 from grid.events import MARKER, Counts, Event
@@ -37,6 +38,7 @@ from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon, turns
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
 AT = 1_000.0
 PREFETCH = 20
+RESCUE_AFTER = 10.0
 
 
 def body(id: str, *eligible: str, **fields: Any) -> bytes:  # noqa: ANN401
@@ -57,14 +59,14 @@ def confirming() -> FakePublisher:
 class FakeReclaimer:
     """A scripted reclaimer: hands over jobs, and records how their deliveries are settled."""
 
-    def __init__(self, shell: Shell, work: Work) -> None:
+    def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._work = work
         self._acknowledger = Acknowledger(1, self._on_frame, soon)
         self._tag = 0
         self.outstanding: dict[int, tuple[str, Delivery]] = {}
         self.acked: list[int] = []
         self.rejected: list[int] = []
+        self.requeued: list[tuple[str, str]] = []  # substation and job
 
     def deliver(
         self,
@@ -81,7 +83,8 @@ class FakeReclaimer:
             self._acknowledger, self._tag, body, queue=queue, id=id, headers=headers or {}
         )
         self.outstanding[self._tag] = substation, delivery
-        return self._work.reclaim(substation, delivery)
+        commands = self._shell.feed(JobReclaimed(substation, delivery))
+        return not any(isinstance(each, Requeue) for each in commands)
 
     def break_link(self) -> list[tuple[str, Delivery]]:
         """Lose the channel; return the jobs that RabbitMQ has again, each with its substation."""
@@ -94,16 +97,18 @@ class FakeReclaimer:
     def _on_frame(self, frame: bytes) -> None:
         settled = Settled.by(frame, self.outstanding)
         for tag in settled.tags:
-            del self.outstanding[tag]
+            substation, delivery = self.outstanding.pop(tag)
+            if settled.how == "requeue":
+                self.requeued.append((substation, str(delivery.id)))
             if settled.how == "ack":
                 self.acked.append(tag)
             elif settled.how == "reject":
                 self.rejected.append(tag)
 
 
-async def always(_: str) -> bool:
-    """Return that a substation takes its jobs."""
-    return True
+async def always(_: str) -> QueueState | None:
+    """Return the state of a queue whose jobs are taken."""
+    return QueueState(ready=0, consumers=1)
 
 
 class ShellWithLogRead(Shell):
@@ -146,11 +151,12 @@ class Harness:
             find_policy(policy),
             self.standby,
             self.metrics,
+            FailureDetector(RESCUE_AFTER),
             random=Random(1),  # noqa: S311
-            chance=Random(1).getrandbits,  # noqa: S311
             prefetch=PREFETCH,
         )
         self.index, self.open_jobs = self.core.index, self.core.open_jobs
+        self._record_missing_queues()
         isolation = Isolation(self.registry)
         self.shell = (Shell if reads_log else ShellWithLogRead)(
             self.core,
@@ -160,15 +166,14 @@ class Harness:
             metrics=self.metrics,
             isolation=isolation,
             moment=lambda: Moment(self.now, self.at, self.position, self.certain),
-            declare=self.missing.append,
+            scrape=lambda _: None,
         )
         self.queue.begin(self.shell.on_request, self.shell.on_requests_lost)
         links = cast(Links, SimpleNamespace(requests=self.queue, log=self))
         self.log_reader = LogReader(
             self.shell, links, self.writer, clock=lambda: self.at, now=lambda: self.now
         )
-        self.work = Work(self.shell, links, self.log_reader, self.metrics, lambda: self.now)
-        self.reclaim = FakeReclaimer(self.shell, self.work)
+        self.reclaim = FakeReclaimer(self.shell)
         self.watch = SubstationWatch(self.shell, self.metrics, isolation)
         self.registry.register(
             LoadCollector(
@@ -221,6 +226,19 @@ class Harness:
     def read_log(self, body: bytes, writer: str = provenance.DISPATCHER) -> None:
         """Have a message of the event log read."""
         self.log_reader.on_message(body, writer)
+
+    def _record_missing_queues(self) -> None:
+        declare = self.core.queues.declare
+
+        def recorded(substation: str) -> None:
+            self.missing.append(substation)
+            declare(substation)
+
+        self.core.queues.declare = recorded  # type: ignore[method-assign]
+
+    def in_hand(self) -> JobsInHand:
+        """Return the jobs that it has not acknowledged."""
+        return self.core.in_hand(self.queue.unsettled)
 
     def begin(self) -> None:
         """Have it decide from now on."""

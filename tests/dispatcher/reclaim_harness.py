@@ -1,24 +1,37 @@
-"""A reclaimer whose substations, queues and timeouts a test controls."""
+"""A dispatcher that reclaims jobs, and whose substations, queues and timeouts a test controls."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from itertools import count
+from random import Random
 from typing import Any
 
-from dispatcher.failure_detector import FailureDetector
-from dispatcher.job_index import JobIndex
+from prometheus_client import CollectorRegistry
+
+from dispatcher.core import Core
+from dispatcher.failure_detector import Evacuation, FailureDetector, Look
+from dispatcher.inputs import Begin, Moment, TakeoverRead
+from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.reclaim import ReclaimedJobs, Reclaimer
-from grid import topology
+from dispatcher.policy import policy
+from dispatcher.queue_edge import JobTaker
+from dispatcher.queues import Queues
+from dispatcher.shell import Shell
+from dispatcher.standby import Standby
+from grid import provenance, topology
 from grid.amqp import Delivery, QueueState, Taker
 from grid.amqp.acknowledger import Acknowledger
 from grid.errors import BrokerUnavailable
+from grid.event_log import EventWriter
 from grid.events import Event, State
-from tests.fake_broker import NOWHERE, Settled, soon
+from grid.isolation import Isolation
+from scheduling import policies
+from scheduling.candidates import CandidateTable
+from scheduling.load_tracker import LoadTracker
+from tests.fake_broker import NOWHERE, FakeConsumer, FakePublisher, Settled, soon
 from tests.grid.links import eventually
 
 PERIOD = 0.01
@@ -94,39 +107,54 @@ class FakeTaker(Taker):
 
 
 class ReclaimHarness:
-    """A reclaimer with short timeouts, what it sees, and what it does."""
+    """A dispatcher that reclaims jobs with short timeouts, what it sees, and what it does."""
 
-    def __init__(self, *names: str, failure_detector: float = 0.0) -> None:
-        self.index = JobIndex(1_000)
-        self.open_jobs = OpenJobs()
+    def __init__(
+        self, *names: str, failure_detector: float = 0.0, taker: Taker | None = None
+    ) -> None:
         self.reachable = dict.fromkeys(names, True)
         self.consumers: dict[str, int | None] = dict.fromkeys(names, 1)
-        self.known = True  # whether RabbitMQ tells the state of a queue
         self.elsewhere = True
         self.willing = True
         self.at_work = True
         self.given_back: list[Delivery] = []
         self.handed: list[tuple[str, Delivery]] = []
         self.forgotten = 0
-        self.reclaimed: Counter[str] = Counter()
         self.looks = 0
-        seconds = count()
         self.taker = FakeTaker()
         self.on_reclaim: Callable[[str, Delivery], bool] = self.keep
-        self.hand = ReclaimedJobs()
-        self.reclaim = Reclaimer(
-            self.taker,
-            FailureDetector(failure_detector),
-            self.hand,
-            FakeWork(self),
-            look=self.look,
-            now=lambda: float(next(seconds)),
+        self.on_look: Callable[[str], QueueState | None] = self.look
+        self._registry = CollectorRegistry()
+        metrics, publisher = Metrics(self._registry), FakePublisher()
+        standby = Standby("this")
+        self.core = ScriptedCore(self, metrics, standby, ScriptedDetector(self, failure_detector))
+        self.index, self.open_jobs = self.core.index, self.core.open_jobs
+        self.open_jobs.absorb(OpenJobs())
+        self.hand = self.core.reclaiming
+        self.shell = Shell(
+            self.core,
+            publisher,
+            EventWriter(publisher, "test", provenance.DISPATCHER),
+            requests=FakeConsumer(topology.REQUESTS),
+            metrics=metrics,
+            isolation=Isolation(self._registry),
+            moment=lambda: Moment(asyncio.get_running_loop().time(), 0.0, 0, certain=True),
+            scrape=lambda _: None,
         )
+        self.reclaim = JobTaker(self.shell, taker or self.taker, lambda: self.at_work)
         self.taker.begin(self._forget)
+        self.shell.feed(Begin())
+        self.shell.feed(TakeoverRead(standby.terms))
+
+    @property
+    def reclaimed(self) -> Counter[str]:
+        """Return how many jobs are counted as reclaimed, by substation."""
+        [metric] = (m for m in self._registry.collect() if m.name == "dispatcher_rescued_jobs")
+        found = (each for each in metric.samples if each.name.endswith("_total"))
+        return Counter({each.labels["substation"]: int(each.value) for each in found})
 
     def look(self, name: str) -> QueueState | None:
         """Return the state of a substation's queue."""
-        self.looks += 1
         consumers = self.consumers[name]
         if consumers is None:
             return None
@@ -135,13 +163,11 @@ class ReclaimHarness:
     def keep(self, substation: str, delivery: Delivery) -> bool:
         """Keep a job, or have it requeued, as the test says."""
         self.handed.append((substation, delivery))
-        if not self.willing:
-            delivery.requeue()
         return self.willing
 
     def _forget(self) -> None:
         self.forgotten += 1
-        self.reclaim.on_link_lost()
+        self.shell.on_reclaimed_lost()
 
     def state(self, name: str, *, reachable: bool, consumers: int | None) -> None:
         """Have a substation look like this from now on."""
@@ -177,47 +203,82 @@ class ReclaimHarness:
         await eventually(lambda: self.looks >= until, "it looks again")
 
 
-class FakeWork:
-    """A dispatcher whose knowledge and answers a test sets."""
+class ScriptedTracker(LoadTracker):
+    """A load tracker whose substations can be read and used as the test says."""
 
     def __init__(self, harness: ReclaimHarness) -> None:
+        super().__init__(stale_after=1e9, default_connectors=1)
         self._harness = harness
 
-    @property
-    def is_fed(self) -> bool:
-        """Return what the test says."""
-        return self._harness.at_work
-
-    def readable(self) -> Mapping[str, bool]:
+    def readable(self, _: float) -> dict[str, bool]:
         """Return whether the pages can be read."""
         return self._harness.reachable
 
-    def has_alternative(self, substation: str) -> bool:  # noqa: ARG002
+    def another(self, _: str, __: float) -> bool:
         """Return what the test says."""
         return self._harness.elsewhere
 
-    def has_ended(self, job: str, replays: int, asked_at: float) -> bool:
-        """Return what the log says."""
-        indices = self._harness.index.ended, self._harness.open_jobs.has_ended
-        return any(ended(job, replays, asked_at) for ended in indices)
 
-    def charging_at(self, job: str) -> Collection[str | None]:
-        """Return what the log says."""
-        return self._harness.index.charging_at(job), self._harness.open_jobs.charging_at(job)
+class ScriptedQueues(Queues):
+    """Queues that look as the test says."""
 
-    def reclaim(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job as the test says."""
+    def __init__(self, harness: ReclaimHarness, tracker: LoadTracker) -> None:
+        super().__init__(tracker)
+        self._harness = harness
+
+    def state(self, substation: str) -> QueueState | None:
+        """Return the state of a queue."""
+        return self._harness.on_look(substation)
+
+
+class ScriptedDetector(FailureDetector):
+    """A failure detector whose clock counts looks, and has nothing to do with time."""
+
+    def __init__(self, harness: ReclaimHarness, rescue_after: float) -> None:
+        super().__init__(rescue_after)
+        self._harness = harness
+        self._rounds = 0
+
+    def begin_grace(self, _: float) -> None:
+        """Begin it now."""
+        super().begin_grace(self._rounds)
+
+    def due(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
+        """Count a look at each substation."""
+        self._rounds += 1
+        self._harness.looks += len(looks)
+        return super().due(looks, self._rounds)
+
+
+class ScriptedCore(Core):
+    """A core that sees what the test says, and handles reclaimed jobs as the test says."""
+
+    def __init__(
+        self,
+        harness: ReclaimHarness,
+        metrics: Metrics,
+        standby: Standby,
+        detector: FailureDetector,
+    ) -> None:
+        self._harness = harness
+        tracker = ScriptedTracker(harness)
+        super().__init__(
+            CandidateTable(tracker, period=0.5, slow_start=0.0),
+            policy(policies.DEFAULT),
+            standby,
+            metrics,
+            detector,
+            random=Random(1),  # noqa: S311
+            prefetch=1,
+        )
+        self.reclaiming._queues = ScriptedQueues(harness, tracker)  # noqa: SLF001
+
+    def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         return self._harness.on_reclaim(substation, delivery)
 
-    def return_reclaimed(self) -> list[Delivery]:
-        """Requeue what the test says."""
-        for each in self._harness.given_back:
-            each.requeue()
-        return self._harness.given_back
-
-    def count_reclaimed(self, substation: str) -> None:
-        """Count it."""
-        self._harness.reclaimed.update([substation])
+    def _forget_waiting_reclaimed(self) -> list[Delivery]:
+        given_back, self._harness.given_back = self._harness.given_back, []
+        return given_back
 
 
 @asynccontextmanager

@@ -11,10 +11,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dispatcher.commands import LookAtQueue, TakeFromQueue
+from dispatcher.failure_detector import DEAD_LOOKS
+from dispatcher.inputs import (
+    JobReclaimed,
+    OlderEventsRead,
+    QueueObserved,
+    ReclaimDue,
+    TakeoverRead,
+)
+from dispatcher.open_jobs import OpenJobs
+from dispatcher.reclaim import INTERVAL_SECONDS
 from grid import events, provenance, topology
-from grid.amqp import Outcome, Publication
-from grid.events import State
-from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
+from grid.amqp import Outcome, Publication, QueueState
+from grid.events import Event, State
+from tests.dispatcher.harness import AT, RESCUE_AFTER, SUBSTATIONS, Harness, body
 from tests.examples import examples
 from tests.fake_broker import FakePublisher, Message, raise_violations, turns
 
@@ -56,10 +67,11 @@ class Simulation:
         self.early: set[Publication] = set()  # delivered before they were confirmed
         self.ended: set[str] = set()  # parked, or on record as expired
         self.log: list[bytes] = []
+        self.lost: set[str] = set()  # substations that are dead
         self.standby = self.started()
         self.standby.at += ahead
         self.start()
-        self.steps: dict[str, Callable[[], None]] = {
+        self.steps: dict[str, Callable[[], object]] = {
             **{name: partial(self.request, name) for name in KINDS},
             **{name: partial(self.answer, *answer) for name, answer in ANSWERS.items()},
             "copy": self.copy,
@@ -73,7 +85,12 @@ class Simulation:
             "crash": self.crash,
             "crash late": partial(self.crash, late=True),
             "read": self.read,
-            "lost": lambda: self.harness.fail_page("s2"),
+            "lost": partial(self.lose, "s2"),
+            "dies": self.die,
+            "is cut off": self.cut_off,
+            "begin": self.begin_session,
+            "review": self.review,
+            "not fed": lambda: self.harness.shell.feed(ReclaimDue(is_fed=False)),
             "second": self.second,
             "hour": self.hour,
             "lapse": partial(self.be_certain, certain=False),
@@ -87,6 +104,7 @@ class Simulation:
     def started(self) -> Harness:
         """Return a dispatcher that has read the event log."""
         harness = Harness(FakePublisher(), "s1", "s2", connectors=3)
+        harness.shell.feed(OlderEventsRead(OpenJobs()))
         for each in self.log:
             harness.read_log(each, provenance.DISPATCHER)
         return harness
@@ -161,8 +179,57 @@ class Simulation:
         """Reclaim the first job in a substation's queue."""
         if self.stations[name]:
             job = self.stations[name].pop(0)
-            if not self.harness.reclaim.deliver(name, self.bodies[job], job):
+            self.harness.reclaim.deliver(name, self.bodies[job], job)
+
+    def lose(self, name: str) -> None:
+        """Have a substation die: neither page nor consumer is left."""
+        self.lost.add(name)
+        self.harness.fail_page(name)
+
+    def die(self) -> None:
+        """Have a substation die, and its jobs be reclaimed."""
+        self.lose("s2")
+        self.review()
+
+    def cut_off(self) -> None:
+        """Have the page of a living substation fail, and its jobs be reclaimed."""
+        self.harness.fail_page("s2")
+        self.review()
+
+    def begin_session(self) -> None:
+        """Have the substation that may be cut off begin to charge the first job in its queue."""
+        if self.stations["s2"]:
+            charging = Event(State.CHARGING, self.harness.at, self.stations["s2"][0], "s2", 1)
+            self.log.append(events.encode([charging]))
+            for each in (self.harness, self.standby):
+                each.read_log(self.log[-1], provenance.DISPATCHER)
+
+    def review(self) -> None:
+        """Have the core look at the queues, and reclaim what it wants from them."""
+        harness = self.harness
+        for name in self.stations:
+            self.observe(name)
+        harness.shell.feed(TakeoverRead(harness.standby.terms))
+        for _ in range(int(RESCUE_AFTER) + DEAD_LOOKS):
+            harness.now += INTERVAL_SECONDS
+            while takes := harness.shell.feed(ReclaimDue(is_fed=True)):
+                for each in takes:
+                    if isinstance(each, TakeFromQueue) and self.stations[each.substation]:
+                        self.reclaim(each.substation)
+                    elif isinstance(each, TakeFromQueue):
+                        harness.shell.feed(JobReclaimed(each.substation, None))
+
+    def observe(self, name: str) -> None:
+        """Have a substation's queue observed."""
+        state = QueueState(len(self.stations[name]), consumers=int(name not in self.lost))
+        self.harness.shell.feed(QueueObserved(LookAtQueue(name), state))
+
+    def put_back(self) -> None:
+        """Put back into the substations' queues what was requeued."""
+        for harness in (self.harness, self.standby):
+            for name, job in harness.reclaim.requeued:
                 self.stations[name].insert(0, job)
+            harness.reclaim.requeued.clear()
 
     def break_reclaim_link(self) -> None:
         """Break the link of reclaimed jobs: what is not acknowledged is in its queue again."""
@@ -181,8 +248,10 @@ class Simulation:
 
     def read(self) -> None:
         """Have both substations read, page and queue."""
-        self.harness.arrive("s1")
-        self.harness.arrive("s2")
+        self.lost.clear()
+        for name in self.stations:
+            self.observe(name)
+            self.harness.arrive(name)
 
     def second(self) -> None:
         """Advance the wall clock by a second, which may reach a departure."""
@@ -209,12 +278,23 @@ class Simulation:
         assert self.bodies.keys() <= held, "acknowledged before RabbitMQ had it"
 
 
-OFTEN = ["new", "leaves", "hour", "second", *["dead", "dead too", "settle", "swap", "read"] * 2]
+OFTEN = [
+    *("new", "leaves", "hour", "second", "review", "not fed", "begin", "is cut off"),
+    *["dead", "dead too", "settle", "swap", "read", "dies"] * 2,
+]
 STEPS = [*Simulation().steps, *OFTEN]
 
 
 # refused, waited long, requeued: the job is not where the decision on record says
 @example(steps=["new"] * 6 + ["hour"] + ["new"] * 5 + ["refuse", "settle"], ahead=0.0)
+# the copy of a confirmed job is dropped by the other dispatcher, before its decision is on record
+@example(steps=["new", "leaves", "confirm", "swap", "dead", "dead too", "swap"], ahead=0.0)
+# it expires while RabbitMQ has not answered for an earlier decision
+@example(steps=["leaves", "crash late", "swap", "refuse", "dead", "dead too"], ahead=3_600.0)
+# its jobs are reclaimed, and go back while another dispatcher is active
+@example(steps=["new"] * 4 + ["settle"] + ["dies", "not fed"] * 3, ahead=0.0)
+# a session is left to its substation, whose other jobs are reclaimed
+@example(steps=["new"] * 6 + ["settle", "begin"] + ["is cut off"] * 3, ahead=0.0)
 @examples(300)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.sampled_from([0.0, 3_600.0, -500.0]))
 def test_core_loses_no_request_in_any_order_of_inputs(steps: list[str], ahead: float) -> None:
@@ -234,6 +314,7 @@ async def _run(steps: list[str], ahead: float) -> None:
 async def _finish(simulation: Simulation) -> None:
     """Let the active dispatcher finish all its work."""
     await _step(simulation, "renew")
+    await _step(simulation, "not fed")  # sessions that were left to their substation go back
     while (
         simulation.harness.publisher.waiting or simulation.harness.core.waiting or simulation.back
     ):
@@ -250,4 +331,5 @@ async def _finish(simulation: Simulation) -> None:
 async def _step(simulation: Simulation, step: str) -> None:
     simulation.steps[step]()
     await turns(3)
+    simulation.put_back()
     simulation.check()

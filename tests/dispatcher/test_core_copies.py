@@ -46,7 +46,7 @@ async def test_core_holds_copy_until_whole_log_is_read() -> None:
         harness.queue.bring(body("j2"), "j2")
         await turns()
         assert harness.routed() == ["j2"]
-        assert harness.work.in_hand().jobs >= {"j1"}
+        assert harness.in_hand().jobs >= {"j1"}
         read_older(harness, QUEUED)
         log.read.set()
         await turns()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dispatcher.inputs import RecordedJobMissing
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
@@ -128,7 +129,7 @@ async def test_core_sends_copy_of_reconciled_job_where_it_was_sent_again() -> No
     """The requeued event came too late, or never."""
     harness = Harness(confirming(), "s1", "s2")
     harness.read_events(QUEUED, AT_S1)
-    harness.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    harness.shell.feed(RecordedJobMissing(ChargeRequest("j1", AT - 1), "s1", 0))
     harness.route()
     await turns()
     harness.read_events(CHARGING_S1, writer=provenance.substation_writer("s1"))
@@ -145,7 +146,7 @@ async def test_reconciler_resends_nothing_while_log_is_read_anew() -> None:
     for offset in (0, 1):
         harness.jobs.take(log[offset], offset)
     harness.unread = [(offset, event) for offset, event in enumerate(harness.log) if offset > 1]
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     await harness.published_after(MISSING_SECONDS)
     assert harness.again == []
 
@@ -172,7 +173,7 @@ async def test_core_does_not_follow_decision_that_was_written_late() -> None:
     """The job has gone on since: the clocks show it, though the order in the log does not."""
     newer = Event(State.ASSIGNED, AT + 3, "j1", "s2", 2)
     harness = ReconcilerHarness(accepted("j1"), newer, AT_S1)
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     await harness.published_after(MISSING_SECONDS)
     assert harness.again == []
 
@@ -261,7 +262,7 @@ async def test_core_resends_to_substation_that_has_left() -> None:
     """It may have the job, so the job is sent to its old queue."""
     harness = Harness(confirming(), "s1", "s2")
     harness.tracker.keep({"s2": None})
-    harness.work.send_recorded(ChargeRequest("j1", AT - 1), "s1", 0)
+    harness.shell.feed(RecordedJobMissing(ChargeRequest("j1", AT - 1), "s1", 0))
     harness.route()
     await turns()
     assert harness.publisher.routed() == [("j1", "s1")]

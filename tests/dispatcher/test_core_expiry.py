@@ -148,3 +148,23 @@ async def test_core_expires_only_requests_whose_departure_has_come() -> None:
     assert harness.routed() == ["a"], "sent ahead, since others wait"
     assert [each.job for each in harness.publisher.events(State.EXPIRED)] == ["c"]
     assert harness.core.waiting == 1
+
+
+async def test_core_acknowledges_expired_request_only_after_its_end_is_recorded() -> None:
+    """An answer for its earlier decision, which a queue refused, says nothing of that."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1", departure_time=LEAVES), "j1")
+    await turns()
+    harness.fail_page("s1")
+    harness.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    await leave(harness)
+    assert [each.kind for each in harness.publisher.events()] == [State.ASSIGNED, State.EXPIRED]
+    harness.publisher.answer(topology.EVENTS)
+    await turns()
+    assert harness.queue.acked == []
+    assert harness.count("expired_total") == 0
+    harness.publisher.answer(topology.EVENTS)
+    await turns()
+    assert harness.queue.acked == [1]
+    assert harness.count("expired_total") == 1

@@ -117,6 +117,26 @@ async def test_core_recognises_job_confirmed_after_link_broke() -> None:
     assert harness.count("duplicate_requests_total") == 0
 
 
+async def test_core_resends_confirmed_job_whose_delivery_was_lost_before_its_record() -> None:
+    """Another dispatcher may have decided on it, and dropped the copy in a dead one's queue."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    harness.publisher.answer(SUBSTATIONS)
+    await turns()
+    harness.queue.break_link()
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    harness.publisher.answer(topology.EVENTS)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s1"), ("j1", "s1")]
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.EVENTS)
+    harness.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert harness.queue.acked == [1]
+
+
 async def test_core_forgets_job_refused_after_link_broke() -> None:
     """Without a delivery it is not sent elsewhere: RabbitMQ redelivers it."""
     harness = Harness(recording(), "s1", "s2")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.commands import Requeue
 from dispatcher.core import DEPARTED, MALFORMED
+from dispatcher.inputs import ReclaimDue
 from dispatcher.jobs import RECLAIMED_HEADER
 from dispatcher.requeue_overflow import MAX_HELD_SECONDS, RECLAIMED_SECONDS
 from grid import topology
@@ -295,8 +297,9 @@ async def test_core_requeues_waiting_reclaimed_jobs_for_active_dispatcher() -> N
     harness.read("s2", load=2)
     harness.queue.bring(body("mine"), "mine")
     assert harness.reclaim.deliver("s1", body("j1"), "j1")
-    assert [each.id for each in harness.work.return_reclaimed()] == ["j1"]
-    assert harness.work.in_hand().jobs == {"mine"}
+    commands = harness.shell.feed(ReclaimDue(is_fed=False))
+    assert [each.delivery.id for each in commands if isinstance(each, Requeue)] == ["j1"]
+    assert harness.in_hand().jobs == {"mine"}
     harness.read("s2", load=0)
     await turns()
     assert "j1" not in harness.routed()

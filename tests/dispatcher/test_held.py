@@ -127,7 +127,7 @@ async def test_core_holds_redelivered_requests_while_log_cannot_be_read(
             while shell.NOT_READ % 1 not in caplog.text:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.005)
         assert harness.routed() == []
-        assert harness.work.in_hand().jobs == {"j1"}
+        assert harness.in_hand().jobs == {"j1"}
         log.read.set()
         await turns()
         assert harness.routed() == ["j1"]

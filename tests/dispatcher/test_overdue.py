@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher import core, overdue, shell
 from dispatcher.overdue import OVERDUE_SECONDS
-from grid.amqp import Outcome
+from grid.amqp import Outcome, QueueState
 from grid.events import Event, State
 from grid.topology import SUBSTATIONS_EXCHANGE
 from tests.dispatcher.harness import AT, Harness, body, confirming
@@ -23,7 +23,7 @@ class SentJobs:
         self.takes_jobs = True
         self.harness = Harness(confirming(), *names, reads_log=True)
         self._task = asyncio.create_task(
-            self.harness.shell.run(self._read_log, self._read_log, self._takes_jobs)
+            self.harness.shell.run(self._read_log, self._read_log, self._look_at)
         )
         for each in ids:
             self.harness.queue.bring(body(each), each)
@@ -32,8 +32,8 @@ class SentJobs:
         if not self.log_is_read:
             await asyncio.Event().wait()
 
-    async def _takes_jobs(self, _substation: str) -> bool:
-        return self.takes_jobs
+    async def _look_at(self, _substation: str) -> QueueState:
+        return QueueState(ready=0, consumers=int(self.takes_jobs))
 
     def read_event(self, kind: State, job: str, substation: str = "s1") -> None:
         """Have the event log report something about a job."""

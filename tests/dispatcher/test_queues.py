@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from random import Random
 from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dispatcher import queues
-from dispatcher.queues import QueueKeeper
-from grid import topology
+from dispatcher import queue_edge, queues
+from dispatcher.core import Core
+from dispatcher.failure_detector import FailureDetector
+from dispatcher.inputs import Moment
+from dispatcher.metrics import Metrics
+from dispatcher.policy import policy
+from dispatcher.queue_edge import QueueWatch
+from dispatcher.shell import Shell
+from dispatcher.standby import Standby
+from grid import provenance, topology
 from grid.amqp import Declarer, QueueState
 from grid.errors import BrokerUnavailable
+from grid.event_log import EventWriter
 from grid.events import Counts
 from grid.isolation import Isolation
 from grid.topology import Queue
+from scheduling import policies
+from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import NO_CONSUMER, LoadTracker
 from scheduling.readings import Reading
-from tests.fake_broker import turns
+from tests.fake_broker import FakeConsumer, FakePublisher, turns
 
 COUNTS = Counts(0, 3, 3, 0, 1.0)
 
@@ -57,32 +68,45 @@ class FakeDeclarer:
         return self.states[key]
 
 
-class QueueKeeperHarness:
-    """A keeper of some substations' queues, with a clock that a test controls."""
+class QueueHarness:
+    """A dispatcher that looks at some substations' queues, with a clock that a test controls."""
 
     def __init__(self, declarer: FakeDeclarer, *names: str) -> None:
         self.declarer = declarer
         self.tracker = LoadTracker(stale_after=1e9, default_connectors=10)
         self.tracker.keep(dict.fromkeys(names))
         self.hurried: list[str] = []
-        self.under_way: Counter[str] = Counter()
         self.now = 5.0
         self.registry = CollectorRegistry()
         isolation = Isolation(self.registry)
         self.held: set[str] = set()
-        self.keeper = QueueKeeper(
-            self.tracker,
-            cast(Declarer, declarer),
-            isolation,
-            sending=lambda name: self.under_way[name],
-            holding=lambda name: name in self.held,
-            hurry=self.hurried.append,
-            now=lambda: self.now,
+        metrics, publisher = Metrics(self.registry), FakePublisher()
+        core = Core(
+            CandidateTable(self.tracker, period=0.5, slow_start=0.0),
+            policy(policies.DEFAULT),
+            Standby("this"),
+            metrics,
+            FailureDetector(rescue_after=10.0),
+            random=Random(1),  # noqa: S311
+            prefetch=1,
         )
+        core.reclaiming.holds = self.held.__contains__  # type: ignore[method-assign, assignment]
+        self.under_way, self.queues = core._publishing, core.queues  # noqa: SLF001
+        shell = Shell(
+            core,
+            publisher,
+            EventWriter(publisher, "test", provenance.DISPATCHER),
+            requests=FakeConsumer(topology.REQUESTS),
+            metrics=metrics,
+            isolation=isolation,
+            moment=lambda: Moment(self.now, 0.0, 0, certain=True),
+            scrape=self.hurried.append,
+        )
+        self.watch = QueueWatch(shell, cast(Declarer, declarer), isolation)
 
     async def run(self, count: int = 100) -> None:
-        """Run the keeper for some turns of the loop."""
-        task = asyncio.create_task(self.keeper.run())
+        """Run it for some turns of the loop."""
+        task = asyncio.create_task(self.watch.run())
         await turns(count)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -112,15 +136,14 @@ class QueueKeeperHarness:
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("INTERVAL_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(queues, name, 0)
+    monkeypatch.setattr(queue_edge, "IDLE_SECONDS", 0)
 
 
-async def test_queue_keeper_goes_on_when_one_queue_cannot_be_declared() -> None:
+async def test_queue_watch_goes_on_when_one_queue_cannot_be_declared() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
-    harness = QueueKeeperHarness(
-        FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3"
-    )
+    harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
     for name in harness.tracker.substations:
-        harness.keeper.missing(name)
+        harness.queues.declare(name)
         harness.tracker.read(name, Reading(0, counts=COUNTS), 1.0)
     await harness.run()
     assert {"s1", "s3"} <= set(harness.hurried)
@@ -130,11 +153,11 @@ async def test_queue_keeper_goes_on_when_one_queue_cannot_be_declared() -> None:
     assert "of another kind" in str(harness.reason_against("s2"))
 
 
-async def test_queue_keeper_declares_missing_queue_until_it_is_there() -> None:
+async def test_queue_watch_declares_missing_queue_until_it_is_there() -> None:
     """It tries again until the queue is there, and then no longer."""
     declarer = FakeDeclarer()
-    harness = QueueKeeperHarness(declarer, "s1")
-    harness.keeper.missing("s1")
+    harness = QueueHarness(declarer, "s1")
+    harness.queues.declare("s1")
     await harness.run()
     assert len(declarer.asked) > 1
     declarer.states["s1"] = QueueState(0, 1)
@@ -145,40 +168,40 @@ async def test_queue_keeper_declares_missing_queue_until_it_is_there() -> None:
     assert len(declarer.asked) == before
 
 
-async def test_queue_keeper_declares_a_queue_once_and_then_only_looks_at_it() -> None:
+async def test_queue_watch_declares_a_queue_once_and_then_only_looks_at_it() -> None:
     """To declare and bind a queue costs RabbitMQ four times as much as to look at it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     await harness.asked_in(10)
     assert len(declarer.asked) >= 10
     assert declarer.declared == ["s1"]
 
 
-async def test_queue_keeper_declares_a_queue_again_when_it_is_gone() -> None:
+async def test_queue_watch_declares_a_queue_again_when_it_is_gone() -> None:
     """An operator may have deleted it."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     await harness.asked_in(2)
     declarer.gone.add("s1")
     await harness.asked_in(2)
     assert declarer.declared == ["s1", "s1"]
-    assert harness.keeper.state("s1") == QueueState(0, 0)
+    assert harness.queues.state("s1") == QueueState(0, 0)
 
 
-async def test_queue_keeper_binds_a_queue_again_when_a_job_was_returned() -> None:
+async def test_queue_watch_binds_a_queue_again_when_a_job_was_returned() -> None:
     """The queue is there, but a message was returned: its binding is missing."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     await harness.asked_in(2)
-    harness.keeper.missing("s1")
+    harness.queues.declare("s1")
     await harness.asked_in(2)
     assert declarer.declared == ["s1", "s1"]
 
 
-async def test_queue_keeper_adds_queue_depth_to_page_with_only_a_load() -> None:
+async def test_queue_watch_adds_queue_depth_to_page_with_only_a_load() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     harness.tracker.read("s1", Reading(2), 1.0)
     await harness.run()
     assert harness.tracker.substations["s1"].load == 6
@@ -190,9 +213,9 @@ async def test_queue_keeper_adds_queue_depth_to_page_with_only_a_load() -> None:
         assert harness.reason_against("s1") == reason
 
 
-async def test_queue_keeper_reports_consumers_with_and_without_counters() -> None:
+async def test_queue_watch_reports_consumers_with_and_without_counters() -> None:
     """A living substation that does not consume from its queue gets no jobs."""
-    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(7, 0)), "s1")
+    harness = QueueHarness(FakeDeclarer(s1=QueueState(7, 0)), "s1")
     harness.anchor("s1")
     harness.now += queues.POLL_SECONDS
     await harness.run()
@@ -201,9 +224,9 @@ async def test_queue_keeper_reports_consumers_with_and_without_counters() -> Non
     assert harness.tracker.substations["s1"].load == 0, "its counters tell that"
 
 
-async def test_queue_keeper_reads_depth_only_while_nothing_is_in_flight() -> None:
+async def test_queue_watch_reads_depth_only_while_nothing_is_in_flight() -> None:
     """Jobs in flight may or may not be in the queue: they would count twice, or not at all."""
-    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(2, 1)), "s1")
+    harness = QueueHarness(FakeDeclarer(s1=QueueState(2, 1)), "s1")
     harness.tracker.read("s1", Reading(0, counts=COUNTS), harness.now)
     harness.under_way["s1"] = 1
     await harness.run()
@@ -215,24 +238,24 @@ async def test_queue_keeper_reads_depth_only_while_nothing_is_in_flight() -> Non
     assert harness.tracker.substations["s1"].load == 2
 
 
-async def test_queue_keeper_forgets_state_of_queue_that_it_cannot_read() -> None:
+async def test_queue_watch_forgets_state_of_queue_that_it_cannot_read() -> None:
     """The last state of a queue that cannot be looked at must not count as current."""
     declarer = FakeDeclarer(s1=QueueState(3, 1))
-    harness = QueueKeeperHarness(declarer, "s1")
-    assert harness.keeper.state("s1") is None
+    harness = QueueHarness(declarer, "s1")
+    assert harness.queues.state("s1") is None
     await harness.run()
-    assert harness.keeper.state("s1") == QueueState(3, 1)
+    assert harness.queues.state("s1") == QueueState(3, 1)
     declarer.states.clear()
     harness.now += queues.POLL_SECONDS
     await harness.run()
-    assert harness.keeper.state("s1") is None
+    assert harness.queues.state("s1") is None
 
 
-async def test_queue_keeper_forgets_substation_that_left() -> None:
+async def test_queue_watch_forgets_substation_that_left() -> None:
     """Its queue is watched until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
-    harness = QueueKeeperHarness(declarer, "s1", "s2", "s3")
-    harness.keeper.missing("s3")
+    harness = QueueHarness(declarer, "s1", "s2", "s3")
+    harness.queues.declare("s3")
     await harness.run()
     harness.tracker.keep({"s1": None})
     await harness.run()
@@ -240,7 +263,7 @@ async def test_queue_keeper_forgets_substation_that_left() -> None:
     harness.now += queues.POLL_SECONDS
     await harness.run()
     assert set(declarer.asked) == {"s1", "s2"}
-    assert harness.keeper.state("s2") == QueueState(3, 0)
+    assert harness.queues.state("s2") == QueueState(3, 0)
     assert set(harness.tracker.readable(harness.now)) == {"s1", "s2", "s3"}
     declarer.states["s2"] = QueueState(0, 0)
     harness.held.add("s2")
@@ -254,36 +277,36 @@ async def test_queue_keeper_forgets_substation_that_left() -> None:
         harness.now += queues.EMPTY_SECONDS
         await harness.run()
         assert harness.tracker.former == former
-    assert harness.keeper.state("s2") is None
+    assert harness.queues.state("s2") is None
 
 
-async def test_queue_keeper_declares_no_queue_for_name_in_a_snapshot() -> None:
+async def test_queue_watch_declares_no_queue_for_name_in_a_snapshot() -> None:
     """Only names in the target file get queues; another name without a queue is forgotten."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
-    harness = QueueKeeperHarness(declarer, "s1")
-    harness.keeper.missing("s1")
+    harness = QueueHarness(declarer, "s1")
+    harness.queues.declare("s1")
     harness.tracker.recall({"s2", *declarer.gone})
     await harness.run(3_000)
     assert set(declarer.declared) == {"s1"}
     assert harness.tracker.former == {"s2"}, "its queue is there"
 
 
-async def test_queue_keeper_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
+async def test_queue_watch_keeps_missing_queue_while_its_jobs_are_in_hand() -> None:
     """Jobs that were reclaimed from a queue that is gone still have to be sent elsewhere."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.gone = {"s2"}
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     harness.held.add("s2")
     harness.tracker.recall({"s2"})
     await harness.run()
     assert harness.tracker.former == {"s2"}
 
 
-async def test_queue_keeper_keeps_substation_that_left_through_an_error() -> None:
+async def test_queue_watch_keeps_substation_that_left_through_an_error() -> None:
     """A short outage must not strand its jobs, but other queues are looked at more often."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
-    harness = QueueKeeperHarness(declarer, "s1", "s2")
+    harness = QueueHarness(declarer, "s1", "s2")
     harness.tracker.keep({"s1": None})
     await harness.run()
     asked = await harness.asked_in(2 * queues.GONE_SECONDS)
@@ -292,14 +315,14 @@ async def test_queue_keeper_keeps_substation_that_left_through_an_error() -> Non
     declarer.states["s2"] = QueueState(3, 0)
     harness.now += queues.GONE_SECONDS
     await harness.run()
-    assert harness.keeper.state("s2") == QueueState(3, 0)
+    assert harness.queues.state("s2") == QueueState(3, 0)
 
 
-async def test_queue_keeper_watches_only_some_queues_often() -> None:
+async def test_queue_watch_watches_only_some_queues_often() -> None:
     """Dead substations, and those without consumer or counters: twice a second; others less."""
     names = [f"s{number:03}" for number in range(100)]
     declarer = FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1)))
-    harness = QueueKeeperHarness(declarer, *names)
+    harness = QueueHarness(declarer, *names)
     for name in names[3:]:
         harness.anchor(name)
     harness.anchor("s000")
@@ -314,25 +337,25 @@ async def test_queue_keeper_watches_only_some_queues_often() -> None:
     assert {asked[name] for name in names if name not in needy} == {3}
 
 
-async def test_queue_keeper_watches_few_queues_twice_a_second_at_most() -> None:
+async def test_queue_watch_watches_few_queues_twice_a_second_at_most() -> None:
     """Twice a second is the most for any queue."""
-    harness = QueueKeeperHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
+    harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
     harness.anchor("s1")
     await harness.run()
     assert await harness.asked_in(4.0) == {"s1": 8}
 
 
-async def test_queue_keeper_waits_while_link_is_down() -> None:
+async def test_queue_watch_waits_while_link_is_down() -> None:
     """A broker that is away does not make a substation ineligible."""
     declarer = FakeDeclarer(s1=QueueState(0, 1))
     declarer.up.clear()
-    harness = QueueKeeperHarness(declarer, "s1")
+    harness = QueueHarness(declarer, "s1")
     await harness.run()
     assert declarer.asked == []
     assert harness.tracker.substations["s1"].refusal is None
 
 
-async def test_queue_keeper_goes_on_after_unforeseen_error_of_one_queue() -> None:
+async def test_queue_watch_goes_on_after_unforeseen_error_of_one_queue() -> None:
     """It makes the substation ineligible, with the reason, until a look at its queue succeeds."""
 
     class Failing(FakeDeclarer):
@@ -345,18 +368,18 @@ async def test_queue_keeper_goes_on_after_unforeseen_error_of_one_queue() -> Non
             return found
 
     declarer = Failing(a=QueueState(0, 1), b=QueueState(3, 1))
-    harness = QueueKeeperHarness(declarer, "a", "b")
+    harness = QueueHarness(declarer, "a", "b")
     for name in "ab":
         harness.tracker.read(name, Reading(0, counts=COUNTS), harness.now)
-        harness.keeper.missing(name)
-    task = asyncio.create_task(harness.keeper.run())
+        harness.queues.declare(name)
+    task = asyncio.create_task(harness.watch.run())
     await turns(100)
     assert harness.reason_against("a") == "KeyError: 'some mistake'"
-    assert harness.keeper.state("b") == QueueState(3, 1)
+    assert harness.queues.state("b") == QueueState(3, 1)
     assert harness.hurried == ["b"]
     declarer.wrong = False
     await turns(100)
-    assert harness.keeper.state("a") == QueueState(0, 1)
+    assert harness.queues.state("a") == QueueState(0, 1)
     assert harness.hurried == ["b", "a"]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -153,7 +153,7 @@ async def test_reclaimer_begins_each_interval_with_another_queue() -> None:
             each.ack()
         return harness.look(name)
 
-    harness.reclaim._look = look  # noqa: SLF001
+    harness.on_look = look
     harness.taker.put("s1", *[f"a{number}" for number in range(50)])
     harness.taker.put("s2", "b")
     harness.kill("s1")

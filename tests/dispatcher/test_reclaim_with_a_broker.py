@@ -6,12 +6,10 @@ import asyncio
 
 import pytest
 
-from dispatcher.failure_detector import FailureDetector
-from dispatcher.reclaim import Reclaimer
 from grid import topology
 from grid.amqp import Declarer, Delivery, Publisher, QueueState, Taker
 from tests.broker import VirtualHost
-from tests.dispatcher.reclaim_harness import FakeWork, ReclaimHarness
+from tests.dispatcher.reclaim_harness import ReclaimHarness
 from tests.grid import links
 from tests.grid.gate import gate
 from tests.grid.links import Seen, eventually, running, waits_in
@@ -49,21 +47,14 @@ async def test_reclaimer_with_a_broker_neither_loses_jobs_nor_takes_a_workers(
             publisher.publish(queue.exchange, queue.key, b"", lambda _: None, id=job)
         await publisher.drained()
         taker = Taker("taker", [way.url], Seen())
-        harness = ReclaimHarness("substation1", "substation2")
+        harness = ReclaimHarness("substation1", "substation2", taker=taker)
         harness.reachable["substation1"] = False
         harness.on_reclaim = reclaim
-        reclaimer = Reclaimer(
-            taker,
-            FailureDetector(0.0),
-            harness.hand,
-            FakeWork(harness),
-            look=lambda _: seen[0] if seen else None,
-            now=asyncio.get_running_loop().time,
-        )
+        harness.on_look = lambda _: seen[0] if seen else None
         async with worker.running():
             await eventually(lambda: worker.ids == ["charging"], "the worker has its job")
-            async with running(taker, taker.run(lost=reclaimer.on_link_lost)):
-                work = asyncio.gather(reclaimer.run(), watch())
+            async with running(taker, taker.run(lost=harness.shell.on_reclaimed_lost)):
+                work = asyncio.gather(harness.reclaim.run(), watch())
                 await eventually(lambda: len(handed) == 2, "the others are reclaimed")
                 assert [each.id for each in handed] == ["a", "b"]
                 await way.reopen()

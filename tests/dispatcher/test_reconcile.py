@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
+from dispatcher.inputs import Input, RecordedJobMissing, RecordLost, RequestRepublished
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
+from dispatcher.links import Links
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Whereabouts
 from dispatcher.reconcile import MISSING_SECONDS, OWN_SECONDS, Reconciler
+from dispatcher.shell import Shell
 from grid import events, messages, parking, provenance, topology
-from grid.amqp import Declarer, Outcome, QueueState, StreamScanner
+from grid.amqp import Outcome, QueueState
 from grid.amqp.scanner import See
 from grid.errors import BrokerUnavailable
 from grid.events import REQUEUED, Event, State
@@ -46,7 +50,6 @@ class ReconcilerHarness:
             self.index.apply(event)
         self.depths: dict[str, int | None] = {REQUESTS: 0, topology.DEAD: 0}
         self.hands = JobsInHand(frozenset(), 0)
-        self.own: set[str] = set()
         self.where: dict[str, Whereabouts] = {}
         self.again: list[tuple[str, str, int]] = []
         self.requeued: list[tuple[str, str, int]] = []
@@ -58,15 +61,26 @@ class ReconcilerHarness:
         self.registry = CollectorRegistry()
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
+        core = SimpleNamespace(
+            index=self.index,
+            open_jobs=self.jobs,
+            standby=SimpleNamespace(is_undisputed=lambda _: self.is_undisputed),
+            is_active=lambda _: self.is_active,
+            in_hand=lambda _: self.hands,
+        )
+        links = SimpleNamespace(
+            requests=SimpleNamespace(connected=True, lapsed=False, unsettled=0),
+            dead=self,
+            log=self,
+            queues=self,
+            scanner=self,
+            again=self.publisher,
+        )
         self.reconciler = Reconciler(
-            self.index,
-            self.jobs,
-            self,
-            declarer=cast(Declarer, self),
-            scanner=cast(StreamScanner, self),
-            publisher=self.publisher,
-            metrics=Metrics(self.registry),
-            now=lambda: self.now,
+            cast(Shell, SimpleNamespace(core=core, feed=self.feed)),
+            cast(Links, links),
+            Metrics(self.registry),
+            lambda: self.now,
         )
 
     @property
@@ -78,22 +92,24 @@ class ReconcilerHarness:
         """Have it look once."""
         await self.reconciler.look(self.read_log, self.whereabouts)
 
-    def in_hand(self) -> JobsInHand:
-        """Return the jobs that the dispatcher has not acknowledged."""
-        return self.hands
+    @property
+    def unsettled(self) -> int:
+        """Return how many dead letters are being parked."""
+        return self.dead_letters
 
-    def has_sent(self, job: str, substation: str) -> bool:
-        """Return whether the dispatcher sent a job itself."""
-        return job in self.own and substation == "s1"
+    def feed(self, input: Input) -> None:
+        """Record a job that was requeued, as the log has it, or that is sent once more."""
+        if isinstance(input, RequestRepublished):
+            self.jobs.requeue(*input)
+            self.requeued.append((input.job, input.substation, input.read_to))
+        elif isinstance(input, RecordedJobMissing):
+            self.again.append((input.request.id, input.substation, input.replays))
+        elif isinstance(input, RecordLost):
+            self.jobs.drop(input.job)
 
-    def record_requeued(self, job: str, substation: str, read_to: int) -> None:
-        """Record that a job was requeued, as the log has it."""
-        self.jobs.requeue(job, substation, read_to)
-        self.requeued.append((job, substation, read_to))
-
-    def send_recorded(self, request: ChargeRequest, substation: str, replays: int) -> None:
-        """Record a job that is sent once more."""
-        self.again.append((request.id, substation, replays))
+    def sent_here(self, job: str) -> None:
+        """Record that the dispatcher sent a job itself."""
+        self.index.note_sent(job, "s1", 1.0)
 
     async def look(self, name: str) -> QueueState | None:
         """Return the state of a queue."""
@@ -231,7 +247,7 @@ async def test_reconciler_publishes_job_of_gone_substation_with_its_origin() -> 
     )
     assert await harness.published_after(60) == []
     harness.where["s1"] = Whereabouts.GONE
-    harness.own.add("b")
+    harness.sent_here("b")
     assert await harness.published_after(MISSING_SECONDS) == ["a", "b"]
     headers = [each.headers or {} for each in harness.publisher.sent]
     assert {each[RECLAIMED_HEADER] for each in headers} == {"s1"}
@@ -246,11 +262,11 @@ async def test_reconciler_resends_job_to_substation_at_work() -> None:
     harness = ReconcilerHarness(
         *records_of("ab"), *(Event(State.ASSIGNED, 1.0, job, "s1") for job in "ab")
     )
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
-    harness.own.add("b")
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
+    harness.sent_here("b")
     assert await harness.published_after(MISSING_SECONDS) == []
     assert harness.again == [("a", "s1", 0)]
-    harness.own.add("a")
+    harness.sent_here("a")
     await harness.published_after(OWN_SECONDS)
     assert ("b", "s1", 0) in harness.again
 
@@ -270,7 +286,7 @@ async def test_reconciler_resends_job_that_was_overtaken() -> None:
 async def test_reconciler_leaves_job_without_record_to_its_sender() -> None:
     """It was published without the api, so only its sender knows what it asks for."""
     harness = ReconcilerHarness(Event(State.ASSIGNED, 1.0, "a", "s1"))
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     assert await harness.published_after(60) == []
     assert (harness.again, harness.counted("record lost")) == ([], 0)
 
@@ -317,7 +333,7 @@ async def test_reconciler_does_not_resend_jobs_that_were_requeued_elsewhere() ->
     harness = ReconcilerHarness(
         accepted("a"), Event(State.ASSIGNED, 1.0, "a", "s1"), Event(REQUEUED, 2.0, "a", "s1")
     )
-    harness.where["s1"] = Whereabouts.NOT_BROUGHT
+    harness.where["s1"] = Whereabouts.QUEUE_EMPTY
     harness.depths[REQUESTS] = 1
     assert await harness.published_after(60) == []
     assert harness.again == []

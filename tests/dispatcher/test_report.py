@@ -283,7 +283,8 @@ async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
     harness, starting, standby = (Harness(confirming(), "s1") for _ in range(3))
     harness.standby.name = "the one that ends"
     ending = snapshots(harness, lambda: harness.core.candidates(harness.now))
-    ending.take_leave()
+    ending.write_last()
+    await harness.shell.stop()
     await turns()
     (last,) = harness.publisher.events(SUBSTATIONS)
     assert [each["substation"] for each in last.detail["substations"]] == ["s1"]
@@ -296,6 +297,6 @@ async def test_last_snapshot_of_a_dispatcher_ends_standby_of_another() -> None:
         assert not one.standby.is_standby(one.now)
     assert standby.standby.on_delivery(), "it takes over all the same"
     assert harness.standby.is_standby(harness.now), "it says nothing more"
-    ending.take_leave()
+    ending.write_last()
     await turns()
     assert len(harness.publisher.events(SUBSTATIONS)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.standby import GIVEN_UP_SECONDS, SPOKEN_WITHIN_SECONDS, STAND_BY_SECONDS, Standby
+from dispatcher.standby import GIVEN_UP_SECONDS, SNAPSHOT_WITHIN_SECONDS, STAND_BY_SECONDS, Standby
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -35,7 +35,7 @@ def test_standby_holds_at_start_until_another_would_have_written() -> None:
     assert not standby.is_standby(now), "it would have spoken since"
     standby.heard_before("other", 2, now)
     assert standby.is_standby(now)
-    now += SPOKEN_WITHIN_SECONDS - 2
+    now += SNAPSHOT_WITHIN_SECONDS - 2
     assert not standby.is_standby(now)
     standby.heard_before("other", -5, now)  # its clock is ahead
     assert standby.is_standby(now)

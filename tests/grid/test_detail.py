@@ -48,9 +48,9 @@ def test_detail_lookup_of_a_missing_name_does_not_decode_the_decision() -> None:
     assert isinstance(event.detail, Detail)
     assert parking.replays(event.detail) == 0
     assert event.detail.get("dispatcher") is None
-    assert not event.detail.is_read
+    assert event.detail._fields is None
     assert event.detail["candidates"] == [{"load": 1.5}]
-    assert event.detail.is_read
+    assert event.detail._fields is not None
 
 
 def test_detail_finds_a_name_written_with_escapes() -> None:
