@@ -88,8 +88,10 @@ export async function abilities() {
       cancel: Boolean(paths["/charge/{id}"]?.delete),
       byVehicle: listed.has("vehicle_id"),
       newestFirst: listed.has("order"),
+      replay: Boolean(paths["/parked/replay"]?.post),
+      discard: Boolean(paths["/parked/discard"]?.post),
     };
   } catch {
-    return { cancel: false, byVehicle: false, newestFirst: false };
+    return {};
   }
 }

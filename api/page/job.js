@@ -1,6 +1,7 @@
 // One job: its timeline, and the decision candidate by candidate.
 
 import { ask, askWithKey } from "./api.js";
+import { settleParked } from "./bulk.js";
 import { byId, make, meter, toast } from "./dom.js";
 import { NONE, count, duration, figure, percent, seconds, time } from "./format.js";
 
@@ -14,7 +15,7 @@ const OPEN = new Set(["queued", "assigned", "charging"]);
 export class JobDialog {
   #model;
   #id = null;
-  #canCancel = false;
+  #abilities = {};
   #reading = false;
   #readAgain = false;
 
@@ -28,8 +29,8 @@ export class JobDialog {
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
 
-  set canCancel(value) {
-    this.#canCancel = value;
+  set abilities(value) {
+    this.#abilities = value;
   }
 
   async open(id) {
@@ -93,14 +94,26 @@ export class JobDialog {
 
   #actions(job) {
     const actions = [];
-    if (this.#canCancel && OPEN.has(job.status)) {
+    if (this.#abilities.cancel && OPEN.has(job.status)) {
       actions.push(make("button", { type: "button", "data-action": "cancel", onclick: () => this.#cancel(job.id) }, "Cancel this job"));
     }
-    if (job.status === "parked") {
+    const settle = (action, label) => make("button", { type: "button", "data-action": action, onclick: () => this.#settle(action, job.id) }, label);
+    if (job.status === "parked" && this.#abilities.replay) {
+      actions.push(settle("replay", "Replay this job"), settle("discard", "Discard it"));
+    } else if (job.status === "parked") {
       actions.push(make("p", { class: "note" }, "When the cause is fixed: ",
         make("code", {}, `make parked ARGS="replay ${job.id}"`), ". To give it up: ", make("code", {}, `make parked ARGS="discard ${job.id} --yes"`), "."));
     }
     return make("div", { class: "actions" }, actions);
+  }
+
+  async #settle(action, id) {
+    try {
+      toast(await settleParked(action, [id]));
+      this.#read();
+    } catch (error) {
+      toast(error.message, "bad");
+    }
   }
 
   async #cancel(id) {

@@ -24,12 +24,15 @@ export class Jobs {
   #found = null; // jobs that the api found beyond those here; null without a search
   #searches = 0;
   #openJob;
+  #bulk;
   #isVisible = true;
   #isDrawn = false;
   #abilities = { byVehicle: false, newestFirst: false };
 
-  constructor(model, openJob, redraw) {
+  constructor(model, openJob, bulk, redraw) {
     this.#model = model;
+    this.#bulk = bulk;
+    byId("job-bulk").addEventListener("click", () => bulk.open(this.#filter()));
     this.#openJob = openJob;
     head(byId("jobs"), "Jobs, the one that changed last first", COLUMNS);
     byId("job-state").append(new Option("all", ""), ...STATES.map((each) => new Option(each, each)));
@@ -133,6 +136,7 @@ export class Jobs {
       for (const [id, row] of kept) this.#rows.set(id, row);
     }
     const filtered = Boolean(text || status || substation);
+    setHidden(byId("job-bulk"), !this.#bulk.canAct({ text, status, substation }));
     setHidden(byId("no-jobs"), matching.length > 0);
     setHidden(byId("jobs"), matching.length === 0);
     setText(byId("no-jobs"), filtered ? "No job matches." : "No job yet. Send one with the buttons above, or with POST /charge.");

@@ -1,6 +1,7 @@
 // The page: one snapshot, then one stream; what changed is drawn once per frame.
 
 import { abilities, askForKey, key } from "./api.js";
+import { BulkDialog } from "./bulk.js";
 import { Charts } from "./charts.js";
 import { byId, setAttribute, setText } from "./dom.js";
 import { JobDialog } from "./job.js";
@@ -29,7 +30,8 @@ const top = new Top(model);
 const substations = new Substations(model, () => redraw("substations"));
 const charts = new Charts(model);
 const dialog = new JobDialog(model);
-const jobs = new Jobs(model, (id) => dialog.open(id), () => { jobsDrawn = 0; redraw("jobs"); });
+const bulk = new BulkDialog();
+const jobs = new Jobs(model, (id) => dialog.open(id), bulk, () => { jobsDrawn = 0; redraw("jobs"); });
 
 function draw(now) {
   frame = 0;
@@ -74,7 +76,9 @@ follow({
 async function learn() {
   const found = await abilities();
   jobs.abilities = found;
-  dialog.canCancel = found.cancel;
+  dialog.abilities = found;
+  bulk.abilities = found;
+  redraw("jobs");
 }
 
 setInterval(() => redraw("top", "jobs", ...(model.isStale ? ["substations"] : [])), CLOCK_INTERVAL);

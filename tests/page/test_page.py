@@ -14,7 +14,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from api import auth
-from grid import controls, topology
+from grid import controls, kinds, topology
+from grid.amqp import Publication
+from grid.events import State
 from tests.page.browser import PHONE, chromium, page_of
 from tests.page.fed import FedApi
 from tests.page.screenshots import FEW, MANY, STALE, flush
@@ -208,6 +210,39 @@ async def test_page_sends_finds_and_opens_jobs(browser: Browser) -> None:
         await page.keyboard.press("Escape")
         await expect(page.locator("#jobs tbody tr[data-state=assigned]")).to_have_count(1)
         assert await page.evaluate("location.hash") == ""
+
+
+async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
+    browser: Browser,
+) -> None:
+    """There is no such button while the filter is empty."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        button = page.locator("#job-bulk")
+        await expect(button).to_be_hidden()
+        await page.locator("#job-substation").select_option("substation2")
+        await button.click()
+        dialog = page.locator("#bulk-dialog")
+        jobs = [
+            each.id
+            for each in api.bench.projection.after(None)
+            if each.substation == "substation2" and each.status is State.CHARGING
+        ]
+        await check_accessible(page)
+        await dialog.get_by_role("button", name=f"Cancel {len(jobs)} jobs").click()
+        async with asyncio.timeout(10):
+            for job in jobs:
+                while not any(job.encode() in each.body for each in written(api)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                api.bench.hear(kinds.cancelled(job, api.bench.at))
+        await expect(page.locator(".toast")).to_have_text(f"{len(jobs)} jobs cancelled.")
+        assert len(written(api)) == len(jobs)
+
+
+def written(api: FedApi) -> list[Publication]:
+    """Return the cancellations that were written."""
+    return api.bench.publisher.to(topology.CANCELLATIONS_EXCHANGE)
 
 
 async def test_page_continues_after_the_connection_was_lost(browser: Browser) -> None:
