@@ -31,6 +31,7 @@ export class JobDialog {
 
   set abilities(value) {
     this.#abilities = value;
+    if (this.#id) this.#read(); // it may be open by the page's address
   }
 
   async open(id) {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from api import auth
 from grid import controls, kinds, topology
@@ -130,6 +130,21 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         await expect(row).to_contain_text("poison")
         await row.locator("button.name").click()
         await expect(page.locator("#job-dialog")).to_contain_text(f'ARGS="replay {job}"')
+
+        document = api.bench.app.openapi()
+        document["paths"] |= {f"/parked/{each}": {"post": {}} for each in ("replay", "discard")}
+        await page.route("**/openapi.json", lambda route: route.fulfill(json=document))
+        asked: list[Any] = []
+
+        async def answer(route: Route) -> None:
+            asked.append(route.request.post_data_json)
+            await route.fulfill(json={"done": [job], "missing": [], "refused": {}})
+
+        await page.route("**/parked/replay", answer)
+        await page.reload()
+        await page.get_by_role("button", name="Replay this job").click()
+        await expect(page.locator(".toast")).to_have_text("1 job replayed.")
+        assert asked == [{"ids": [job]}]
 
 
 async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
