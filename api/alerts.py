@@ -62,6 +62,11 @@ def is_silent(facts: Facts) -> bool:
     return facts.has_left or facts.silent > DISPATCHER_TIMEOUT
 
 
+def is_cut_off(problems: Sequence[str]) -> bool:
+    """Return whether a link to RabbitMQ is down, so that nobody can be heard."""
+    return any("is down" in each for each in problems)
+
+
 def _broker(facts: Facts) -> list[Alert]:
     found = []
     if facts.blocked:
@@ -110,7 +115,7 @@ def _broker(facts: Facts) -> list[Alert]:
 
 
 def _dispatcher(facts: Facts) -> list[Alert]:
-    if not is_silent(facts) or facts.blocked or any("is down" in each for each in facts.problems):
+    if not is_silent(facts) or facts.blocked or is_cut_off(facts.problems):
         return []  # while RabbitMQ is away, nobody is heard
     heard = "has stopped" if facts.has_left else f"was not heard for {_duration(facts.silent)}"
     return [

@@ -141,6 +141,7 @@ class Feed:
         self._readers: set[Reader] = set()
         self._heard = now()
         self._has_left = False
+        self._is_linked = True
         self._written = projection.substations  # what readers have
         self._since: dict[str, float] = {}  # of the alerts
 
@@ -150,6 +151,12 @@ class Feed:
         """Begin with the jobs as they are: all that was written before was read."""
         self._forgotten = self._at = self._offset()
         self._figures.begin(self._projection.after(None, State.QUEUED))
+
+    def on_link(self, *, is_up: bool) -> None:
+        """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
+        if is_up and not self._is_linked:
+            self._heard = self._now()
+        self._is_linked = is_up
 
     def apply_past(self, event: Event, before: State | None) -> None:
         """Add a completion that was written before this start, of a job in the state ``before``."""
@@ -233,14 +240,16 @@ class Feed:
         while True:
             await asyncio.sleep(FLUSH_INTERVAL)
             self.flush()
+            found = problems()
+            self.on_link(is_up=not alerts.is_cut_off(found))
             is_silent = self._is_silent
             if self._now() >= due:
                 due = max(due + SECOND, self._now())
-                self.end_second(problems(), blocked())
+                self.end_second(found, blocked())
                 if is_silent:
                     probe()
             elif is_silent != was_silent:
-                self.tell_status(problems(), blocked())
+                self.tell_status(found, blocked())
             was_silent = is_silent
 
     def end_second(self, problems: list[str], blocked: str) -> None:

@@ -262,6 +262,28 @@ async def test_page_may_run_its_own_scripts_alone() -> None:
         assert "https:" not in answer.body
 
 
+async def test_dispatcher_is_not_called_silent_for_the_time_without_rabbitmq() -> None:
+    """What it wrote meanwhile comes a moment after the link is up again."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        bench.feed.on_link(is_up=False)
+        bench.now += 60
+        bench.feed.end_second(["RabbitMQ link api-events is down"], "")
+        _, status, _ = await stream.next()
+        assert [each["name"] for each in status["alerts"]] == ["BrokerConnectionLost"]
+        assert status["dispatcher"]["is_silent"]
+        bench.feed.on_link(is_up=True)
+        bench.feed.end_second([], "")
+        _, status, _ = await stream.next()
+        assert status["alerts"] == []
+        bench.now += 3
+        bench.feed.end_second([], "")
+        _, status, _ = await stream.next()
+        assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
+
+
 async def test_reader_goes_away_with_its_connection() -> None:
     """It costs nothing any more once the next chunk could not be written."""
     async with Bench().serve() as bench:
