@@ -115,7 +115,7 @@ async def test_page_shows_each_substation_and_what_is_wrong_with_it(browser: Bro
 
 
 async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Browser) -> None:
-    """However many jobs came since; the job says what to do with it."""
+    """However many jobs came since; from there it is replayed."""
     api = FedApi(FEW, 4)
     api.run(1)
     job = api.park("poison: it was delivered 5 times")
@@ -129,11 +129,7 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         await expect(row).to_have_count(1)
         await expect(row).to_contain_text("poison")
         await row.locator("button.name").click()
-        await expect(page.locator("#job-dialog")).to_contain_text(f'ARGS="replay {job}"')
-
-        document = api.bench.app.openapi()
-        document["paths"] |= {f"/parked/{each}": {"post": {}} for each in ("replay", "discard")}
-        await page.route("**/openapi.json", lambda route: route.fulfill(json=document))
+        await expect(page.locator("#job-dialog")).to_contain_text("poison")
         asked: list[Any] = []
 
         async def answer(route: Route) -> None:
