@@ -195,8 +195,8 @@ def _jobs(facts: Facts) -> list[Alert]:
                 Severity.WARNING,
                 f"{facts.parked} {'requests are' if several else 'request is'} parked: "
                 f"{'they' if several else 'it'} could not be processed",
-                "Open one to see why. When the cause is fixed: "
-                'make parked ARGS="replay ID", or "discard ID --yes".',
+                "Open one to see why. When the cause is fixed, replay it there, or discard it; or "
+                "use make parked.",
             )
         )
     return found

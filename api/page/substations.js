@@ -142,7 +142,7 @@ export class Substations {
       this.#groups.set(name, title);
       const sessions = list.reduce((sum, each) => sum + each.row.gauge, 0);
       const connectors = list.reduce((sum, each) => sum + each.row.connectors, 0);
-      setText(title.firstChild, `${name} · ${list.length} · ${count(sessions)} of ${count(connectors)} connectors in use`);
+      setText(title.firstChild, `${name}: ${list.length === 1 ? "1 substation" : `${list.length} substations`}, ${count(sessions)} of ${count(connectors)} connectors in use`);
       return [title, ...elements(list)];
     });
   }
@@ -190,7 +190,7 @@ export class Substations {
     setWidth(parts.sentBar, sent / most);
     setText(cells.done, count(done));
     setText(cells.energy, energy ? count(energy) : NONE);
-    setText(cells.reason, row.reason ?? "");
+    setText(cells.reason, row.reason && row.reason !== word ? row.reason : "");
     const drained = row.state === "draining";
     setText(parts.drain, drained ? "Resume" : "Drain");
     setAttribute(parts.drain, "aria-label", `${drained ? "Resume" : "Drain"} ${row.id}`);
