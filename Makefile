@@ -4,14 +4,14 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz audit lint lock
+.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
 SPREAD := --dist loadscope --no-loadscope-reorder# as tests/workers.py groups and orders them
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## start everything; comes back when all is healthy (MODE=docker|local forces how)
 	@deploy/run up
@@ -46,7 +46,7 @@ clean: ## stop all and remove data, passwords and .venv; asks if there are reque
 	@deploy/run clean
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
-	@deploy/local/bootstrap rabbitmq-server prometheus faketime nodejs npm
+	@deploy/local/bootstrap rabbitmq-server prometheus faketime nodejs npm chromium
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in some minutes
@@ -66,6 +66,10 @@ faults: ## the long form of the fault tests, half an hour; writes the table of d
 fuzz: ## a million inputs to everything that reads bytes; e.g. ARGS="pages --inputs 50000"
 	@deploy/local/bootstrap
 	@$(PYTHON) -m fuzz $(ARGS)
+
+screenshots: ## pictures of the page into docs/pictures; e.g. ARGS="page-dark"
+	@deploy/local/bootstrap chromium
+	@$(PYTHON) -m tests.page.screenshots $(ARGS)
 
 audit: ## is anything in the lock files known to be vulnerable? 1: yes, 2: nobody could say
 	@deploy/local/bootstrap

@@ -16,6 +16,7 @@ from api.auth import Authenticator, RateLimit
 from api.canceller import Canceller
 from api.intake import Intake
 from api.jobs.event_log import EventLog
+from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
 from api.middleware import (
@@ -28,7 +29,7 @@ from api.middleware import (
 )
 from api.parked import ParkedJobs
 from api.queue_watch import QueueWatch
-from api.routes import cancel, jobs, stats, substations
+from api.routes import cancel, events, jobs, page, stats, substations
 from api.routes import parked as parked_routes
 from api.routes.charge import ChargeRoutes
 from api.routes.dependencies import check_json, operator
@@ -39,6 +40,7 @@ from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
+from grid.events import MARKER, Event
 from grid.isolation import Isolation
 from grid.parked.queue import ParkedQueue
 from grid.runtime import background
@@ -62,8 +64,9 @@ def build(
     name = f"api-{uuid4().hex[:8]}"
     writer = EventWriter(publisher, name, provenance.API)
     isolation = Isolation(registry)
-    log = EventLog(projection, writer, metrics, clock, isolation)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
+    feed = Feed(projection, clock=clock, now=monotonic, offset=lambda: reader.position)
+    log = EventLog(projection, writer, metrics, clock, isolation, feed=feed)
     intake = Intake(
         publisher,
         log,
@@ -108,6 +111,11 @@ def build(
             log.pack(),
             controls.run(controls_reader.up),
             queues.run(),
+            feed.run(
+                not_ready,
+                lambda: publisher.blocked_reason,
+                lambda: writer.write(Event(MARKER, clock(), job=name)),
+            ),
         ):
             yield
             await writer.finish()
@@ -118,6 +126,7 @@ def build(
         projection,
         metrics,
         registry,
+        feed=feed,
         controls=controls,
         canceller=Canceller(log, setter, settings.confirm_timeout, clock),
         parked=ParkedJobs(lambda: ParkedQueue(urls, lambda *_: None, clock, provenance.API)),
@@ -140,6 +149,7 @@ def create(
     metrics: Metrics,
     registry: CollectorRegistry,
     *,
+    feed: Feed,
     controls: ControlLog,
     canceller: Canceller,
     parked: ParkedJobs,
@@ -183,6 +193,9 @@ def create(
     app.include_router(jobs.router(log, projection, clock))
     app.include_router(cancel.router(canceller, projection, clock))
     app.include_router(stats.router(log, projection, clock))
+    app.include_router(events.router(feed, not_ready))
+    app.include_router(page.router())
+    app.state.end_streams = feed.end
     app.include_router(substations.router(log, projection, clock))
     operator_key = operator(has_keys=authenticator.has_keys)
     app.include_router(

@@ -25,6 +25,10 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monito
 # the documentation is the same for everybody, and a browser has no key to ask for it with
 DOCS_PATHS: Final = frozenset({"/docs", "/openapi.json"})
 DOCS_BELOW: Final = "/docs/"
+# so is the page, which asks for a key itself
+PAGE_BELOW: Final = "/page/"
+_SAME_FOR_ALL: Final = DOCS_PATHS | {"/"}
+_SAME_BELOW: Final = (DOCS_BELOW, PAGE_BELOW)
 HEADERS_READ: Final = ("authorization", "host", "origin", "sec-fetch-site")
 
 # --- API keys
@@ -260,7 +264,7 @@ class Authenticator:
 
         ``headers`` holds at least those of ``HEADERS_READ`` that were sent, names in lower case.
         """
-        if path in OPEN_PATHS or path in DOCS_PATHS or path.startswith(DOCS_BELOW):
+        if path in OPEN_PATHS or path in _SAME_FOR_ALL or path.startswith(_SAME_BELOW):
             return _ANONYMOUS
         secret = _bearer_token(headers)
         if secret is not None and self._keys:

@@ -14,6 +14,7 @@ from typing import Final
 from dispatcher.standby import Standby
 from grid import kinds
 from grid.event_log import EventWriter
+from grid.events import MARKER, Event
 from scheduling.explain import RESERVED, Candidate, shown
 from scheduling.load_tracker import NO_BASELINE
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 1.0
 CHECK_INTERVAL: Final = 0.25  # short enough to log a single page that cannot be read
 START_SECONDS: Final = 15.0  # pages are read and queues looked at for the first time
+ALIVE: Final = "dispatcher"  # the mark by which readers see that the writer lives
 LEAST_EVERY: Final = 10  # snapshots not written since nothing changed, before one is
 _FIGURES: Final = re.compile(r"[\d.]+")
 
@@ -56,7 +58,11 @@ class Snapshots:
         self._now = now
 
     async def publish(self) -> None:
-        """Write a snapshot whenever something has changed, until the task is cancelled."""
+        """Write a snapshot whenever something has changed, until the task is cancelled.
+
+        Else a mark is written: a reader knows within seconds that the dispatcher is silent, and the
+        event log does not fill with what it has already.
+        """
         before: object = None
         unwritten = 0
         while True:
@@ -65,9 +71,12 @@ class Snapshots:
             seen = [_without_age(each) for each in found], sorted(self._former), self._standby.terms
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
-            if due and self._may_write():
-                self._write(found)
-                before, unwritten = seen, 0
+            if self._may_write():
+                if due:
+                    self._write(found)
+                    before, unwritten = seen, 0
+                else:
+                    self._writer.write(Event(MARKER, self._clock(), job=ALIVE))
             await asyncio.sleep(INTERVAL_SECONDS)
 
     def write_last(self) -> None:

@@ -16,6 +16,7 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
+IS_HEAD: Final = "grid.is_head"  # in the scope of a GET that was a HEAD: its answer must end
 _FOUND: Final = ("route", "endpoint")  # what Starlette notes in a request's scope
 
 
@@ -53,7 +54,7 @@ class HeadAsGet:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        inner = {**scope, "method": "GET"}
+        inner = {**scope, "method": "GET", IS_HEAD: True}
         try:
             await self._app(inner, receive, send)
         finally:

@@ -11,7 +11,9 @@ import pytest
 
 MARKERS: Final = ("integration", "e2e")
 # whoever asks for one of these is marked, whatever the file says
-FIXTURES: Final = frozenset({"broker_of_session", "clone", "awkward", "prometheus", "promtool"})
+FIXTURES: Final = frozenset(
+    {"broker_of_session", "clone", "awkward", "prometheus", "promtool", "browser"}
+)
 PROGRAMS: Final = frozenset({"rabbitmq-server", "rabbitmqctl", "epmd", "prometheus", "promtool"})
 STARTED: Final = "subprocess.Popen"  # the audit event of Python, for asyncio's processes as well
 

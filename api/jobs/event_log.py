@@ -10,10 +10,11 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from api.errors import NotCaughtUp
+from api.jobs.feed import Feed
 from api.jobs.job import Assignment, Job
 from api.jobs.projection import Projection
 from api.metrics import Metrics
-from grid import event_log
+from grid import event_log, provenance
 from grid.errors import STILL_READING, MalformedMessage
 from grid.event_log import EventWriter, Mark
 from grid.events import ENDED, Event, State
@@ -50,8 +51,11 @@ class EventLog:
         metrics: Metrics,
         clock: Callable[[], float],
         isolation: Isolation,
+        *,
+        feed: Feed,
     ) -> None:
         self._isolation = isolation
+        self._feed = feed
         self._projection = projection
         self._writer = writer
         self._clock = clock
@@ -85,6 +89,8 @@ class EventLog:
             return
         self._projection.read(len(body))
         self._keep_from_collector()
+        if self.caught_up.is_set():
+            self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
@@ -114,7 +120,13 @@ class EventLog:
         Other readers get it once it is written, which is retried while there is no stream.
         """
         self._write(event)
-        return self._projection.apply(event, self._clock())
+        known = self._projection.get(event.job)
+        before = None if known is None else known.status
+        had_request = known is not None and known.queued is not None
+        job = self._projection.apply(event, self._clock())
+        if job is not None:
+            self._feed.apply(event, job, before, had_request=had_request)
+        return job
 
     def job(self, id: str) -> Job | None:
         """Return a job, or None if the log does not name it so far."""
@@ -123,6 +135,7 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
+        self._feed.begin()
         self._metrics.caught_up.set(1)
         log.info(
             "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())
@@ -187,11 +200,20 @@ class EventLog:
     def _apply(self, event: Event) -> None:
         self._mark.see(event)
         ends = event.kind == State.COMPLETED
-        known = self._projection.get(event.job) if ends else None
-        duplicates = known.duplicates if known is not None else 0
+        is_live = self.caught_up.is_set()
+        known = self._projection.get(event.job) if ends or is_live else None
+        before = None if known is None else known.status
+        had_request = known is not None and known.queued is not None
+        duplicates = known.duplicates if ends and known is not None else 0
         job = self._projection.apply(event, self._clock())
-        if job is None or not self.caught_up.is_set():
+        if not is_live:
+            if ends:
+                self._feed.apply_past(event, before)
             return
+        if job is None:
+            self._feed.on_other(event)
+            return
+        self._feed.apply(event, job, before, had_request=had_request)
         # fewer if the job was forgotten just now, since the log has dropped its past too
         if ends:
             self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))

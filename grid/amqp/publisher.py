@@ -60,6 +60,7 @@ class Publisher(Link):
     def __init__(self, name: str, urls: Sequence[str], watch: Watch) -> None:
         super().__init__(name, urls, watch)
         self.blocked = False
+        self.blocked_reason = ""  # as RabbitMQ says it
         self._sent: dict[int, Publication] = {}  # by confirm number, in order
         self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
@@ -166,7 +167,9 @@ class Publisher(Link):
         await confirming
 
     def _opened(self, connection: Connection, channel: Channel) -> None:
-        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))  # noqa: FBT003
+        connection.add_on_connection_blocked_callback(
+            lambda _, frame: self._set_blocked(True, frame.method.reason)  # noqa: FBT003
+        )
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))  # noqa: FBT003
         self._number = 0
         self._suspicion.begin()
@@ -193,8 +196,8 @@ class Publisher(Link):
             if waited is not None:
                 settle(broken, f"RabbitMQ has not answered for a message in {waited:.0f} s")
 
-    def _set_blocked(self, blocked: bool) -> None:  # noqa: FBT001
-        self.blocked = blocked
+    def _set_blocked(self, blocked: bool, reason: str = "") -> None:  # noqa: FBT001
+        self.blocked, self.blocked_reason = blocked, reason
         self._say(up=True, why="RabbitMQ blocks publishers" if blocked else "connected")
 
     def _send(self, channel: Channel, publication: Publication) -> None:

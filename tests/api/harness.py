@@ -21,6 +21,7 @@ from api.auth import ApiKeys, Authenticator, RateLimit
 from api.canceller import Canceller
 from api.intake import Intake
 from api.jobs.event_log import EventLog
+from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
 from api.parked import ParkedJobs
@@ -131,8 +132,20 @@ class Bench:
         self.projection = Projection(max_jobs)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
+        self.offset = 0  # of the event log
+        self.feed = Feed(
+            self.projection,
+            clock=lambda: self.at,
+            now=lambda: self.now,
+            offset=lambda: self.offset,
+        )
         self.log = EventLog(
-            self.projection, writer, metrics, lambda: self.at, Isolation(self.registry)
+            self.projection,
+            writer,
+            metrics,
+            lambda: self.at,
+            Isolation(self.registry),
+            feed=self.feed,
         )
         self.log.caught_up.set()
         self.controls = Controls()
@@ -152,6 +165,7 @@ class Bench:
             self.projection,
             metrics,
             self.registry,
+            feed=self.feed,
             controls=self.controls.log,
             parked=ParkedJobs(lambda: cast(ParkedQueue, self.parked)),
             canceller=Canceller(self.log, self.publisher, confirm_timeout, lambda: self.at),

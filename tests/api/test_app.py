@@ -115,6 +115,7 @@ async def test_document_lists_every_route_and_every_error() -> None:
         "GET /charges",
         "GET /charges.csv",
         "GET /stats",
+        "GET /events",
         "GET /substations",
         "PUT /substations/{id}",
         "PATCH /substations/{id}",

@@ -272,6 +272,7 @@ def test_every_operation_has_a_chosen_name_and_says_which_key_it_needs() -> None
         "POST /charge/{id}/cancel": "cancelChargeByPost",
         "GET /charges": "listCharges",
         "GET /charges.csv": "exportCharges",
+        "GET /events": "streamEvents",
         "GET /stats": "getStats",
         "POST /parked/replay": "replayParked",
         "POST /parked/discard": "discardParked",

@@ -11,9 +11,9 @@ import pytest
 from msgspec import structs
 
 from dispatcher import report
-from dispatcher.report import LEAST_EVERY, Announcer, Snapshots, announce
+from dispatcher.report import ALIVE, LEAST_EVERY, Announcer, Snapshots, announce
 from grid.controls import Availability, Control
-from grid.events import SUBSTATIONS
+from grid.events import MARKER, SUBSTATIONS
 from scheduling.explain import RESERVED, Candidate
 from scheduling.load_tracker import DRAINED, NO_BASELINE
 from tests.dispatcher.harness import AT, Harness, confirming
@@ -263,6 +263,17 @@ async def test_snapshot_is_written_regularly_without_changes() -> None:
     """A reader that starts in the middle of the log needs one, and a sign that its writer lives."""
     harness = Harness(confirming())
     assert len(await written(harness, *[[candidate()]] * (1 + 2 * LEAST_EVERY))) == 3
+
+
+@pytest.mark.usefixtures("_no_periods")
+async def test_dispatcher_writes_a_mark_where_nothing_changed() -> None:
+    """A reader knows within seconds that it is silent; while disconnected it writes none."""
+    harness = Harness(confirming())
+    await written(harness, *[[candidate()]] * 4)
+    assert [each.job for each in harness.publisher.events(MARKER)] == [ALIVE] * 3
+    harness.publisher.up.clear()
+    await written(harness, *[[candidate()]] * 3)
+    assert len(harness.publisher.events(MARKER)) == 3
 
 
 @pytest.mark.usefixtures("_no_periods")

@@ -33,6 +33,7 @@ def test_the_running_api_keeps_its_own_document(vhost: VirtualHost, tmp_path: Pa
             "run",
             f"http://{HOST}:{system.ports['api']}/openapi.json",
             "--checks=all",
+            "--exclude-path=/events",  # its answer never ends: tests/api/test_events.py
             f"--header=Authorization: Bearer {KEY}",
             f"--max-examples={EXAMPLES}",
             "--seed=1",

@@ -1,0 +1,208 @@
+"""What is wrong, as far as the api knows it, and what to do about it. Pure.
+
+Prometheus has more alerts, and need not run for these. Where both have the same one, it has the
+same name (``deploy/prometheus/alerts.yml``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from grid.controls import Availability
+
+DISPATCHER_TIMEOUT: Final = 2.5  # seconds; the dispatcher writes at least once a second
+SNAPSHOT_TIMEOUT: Final = 15.0  # it writes a snapshot at least every ten seconds
+LONG_WAIT: Final = 60.0  # seconds in which a request usually finds its substation
+MAX_NAMED: Final = 5  # substations that one alert names
+
+
+class Severity(StrEnum):
+    """How bad it is, as in Prometheus: ``critical`` is when requests stop or may be refused."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
+class Alert(NamedTuple):
+    """Something that is wrong: what, and what to do."""
+
+    name: str
+    severity: Severity
+    summary: str
+    action: str
+
+
+class Facts(NamedTuple):
+    """What alerts are derived from.
+
+    ``problems`` keep the api from being ready; ``silent`` is for how many seconds the dispatcher
+    was not heard; ``rows`` are the substations of its last snapshot, None if there is none.
+    """
+
+    problems: Sequence[str]
+    blocked: str  # why RabbitMQ blocks publishers; empty if it does not
+    silent: float
+    has_left: bool
+    rows: Sequence[Mapping[str, Any]] | None
+    waiting: int
+    oldest: float
+    parked: int
+
+
+def alerts(facts: Facts) -> list[Alert]:
+    """Return what is wrong, the worst first."""
+    found = [*_broker(facts), *_dispatcher(facts), *_substations(facts), *_jobs(facts)]
+    return sorted(found, key=lambda each: each.severity is not Severity.CRITICAL)
+
+
+def is_silent(facts: Facts) -> bool:
+    """Return whether the dispatcher was not heard for so long that what it said is old."""
+    return facts.has_left or facts.silent > DISPATCHER_TIMEOUT
+
+
+def is_cut_off(problems: Sequence[str]) -> bool:
+    """Return whether a link to RabbitMQ is down, so that nobody can be heard."""
+    return any("is down" in each for each in problems)
+
+
+def _broker(facts: Facts) -> list[Alert]:
+    found = []
+    if facts.blocked:
+        full = "disk" in facts.blocked
+        what = "disk" if full else "memory" if "memory" in facts.blocked else "memory or disk"
+        action = (
+            "Free disk space where RabbitMQ keeps its data; do not lower its limit. Accepted "
+            "requests are safe."
+            if full
+            else "Let consumers catch up, or give RabbitMQ more. Accepted requests are safe."
+        )
+        found.append(
+            Alert(
+                f"RabbitMQ{'Disk' if full else 'Memory'}Alarm",
+                Severity.CRITICAL,
+                f"RabbitMQ is out of {what} and accepts no messages",
+                action,
+            )
+        )
+    down = [each for each in facts.problems if "is down" in each]
+    if down:
+        found.append(
+            Alert(
+                "BrokerConnectionLost",
+                Severity.CRITICAL,
+                "The api is not connected to RabbitMQ: no request is accepted",
+                "Check that RabbitMQ runs, the network and the password; the api connects again "
+                "by itself.",
+            )
+        )
+    for each in facts.problems:
+        if each in down or "blocks publishers" in each:
+            continue
+        summary, _, action = each.partition(": ")
+        found.append(
+            Alert(
+                "ApiNotReady",
+                Severity.CRITICAL if "queue" in summary else Severity.WARNING,
+                summary[:1].upper() + summary[1:],
+                f"{action[:1].upper()}{action[1:]}."
+                if action
+                else "This ends once it has read all.",
+            )
+        )
+    return found
+
+
+def _dispatcher(facts: Facts) -> list[Alert]:
+    if not is_silent(facts) or facts.blocked or is_cut_off(facts.problems):
+        return []  # while RabbitMQ is away, nobody is heard
+    heard = "has stopped" if facts.has_left else f"was not heard for {_duration(facts.silent)}"
+    return [
+        Alert(
+            "DispatcherSilent",
+            Severity.CRITICAL,
+            f"The dispatcher {heard}: requests are accepted and wait",
+            "Start it, or see its log (make status, make logs). What is shown of the substations "
+            "is old.",
+        )
+    ]
+
+
+def _substations(facts: Facts) -> list[Alert]:
+    rows = facts.rows
+    if rows is None or is_silent(facts):
+        return []
+    if not rows:
+        return [
+            Alert(
+                "NoSubstation",
+                Severity.CRITICAL,
+                "The dispatcher knows no substation",
+                "Put the substations into its target file; its log says which file that is.",
+            )
+        ]
+    drained = [row for row in rows if row.get("state") == Availability.DRAINING]
+    usable = [row for row in rows if row.get("eligible") or row.get("reason") == "full"]
+    broken = [row for row in rows if row not in usable and row not in drained]
+    found = []
+    if not usable:
+        found.append(
+            Alert(
+                "NoSubstationEligible",
+                Severity.CRITICAL,
+                f"All {len(rows)} substations are drained: requests wait"
+                if not broken
+                else "No substation can be used: requests wait",
+                "Resume a substation in the table below."
+                if not broken
+                else "The table below has the reasons; check the substations and their network.",
+            )
+        )
+    if broken:
+        names = ", ".join(str(row.get("substation")) for row in broken[:MAX_NAMED])
+        more = len(broken) - MAX_NAMED
+        reasons = {str(row.get("reason")) for row in broken}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        found.append(
+            Alert(
+                "SubstationIneligible",
+                Severity.WARNING,
+                f"{names}{f' and {more} more' if more > 0 else ''} cannot be used{why}",
+                "Check the substation's process and its metrics page; the table has the reason.",
+            )
+        )
+    return found
+
+
+def _jobs(facts: Facts) -> list[Alert]:
+    found = []
+    if facts.waiting and facts.oldest > LONG_WAIT and not is_silent(facts):
+        found.append(
+            Alert(
+                "RequestsWaitLong",
+                Severity.WARNING,
+                f"{facts.waiting} requests wait, the oldest for {_duration(facts.oldest)}",
+                "If every substation is full, demand is above capacity: add substations. Open the "
+                "job to see what it needs.",
+            )
+        )
+    if facts.parked:
+        several = facts.parked != 1
+        found.append(
+            Alert(
+                "RequestsParked",
+                Severity.WARNING,
+                f"{facts.parked} {'requests are' if several else 'request is'} parked: "
+                f"{'they' if several else 'it'} could not be processed",
+                "Open one to see why. When the cause is fixed, replay it there, or discard it; or "
+                "use make parked.",
+            )
+        )
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"  # noqa: PLR2004

@@ -1,0 +1,414 @@
+"""The changes of the jobs and the substations as they happen, for many readers at once.
+
+What changed is collected and encoded for all readers together a few times a second: one more
+reader costs a copy of bytes, not another encoding. A reader that does not keep up is ended: it
+comes back and continues from the offset it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from api import alerts, answers
+from api.alerts import Facts
+from api.jobs.figures import Figures
+from api.jobs.job import Job
+from api.jobs.projection import Projection
+from api.jobs.rows import START, JobQuery
+from grid import wire
+from grid.events import SUBSTATIONS, Event, State
+from grid.kinds import Snapshot
+
+log = logging.getLogger(__name__)
+
+FLUSH_INTERVAL: Final = 0.1
+SECOND: Final = 1.0
+KEEPALIVE_INTERVAL: Final = 10.0
+MAX_BUFFERED: Final = 2 * 1024 * 1024  # bytes that wait for one reader
+MAX_RECENT: Final = 20_000  # changes that a reader can go back
+MAX_SHOWN: Final = 200  # jobs in a snapshot
+
+
+class Change(NamedTuple):
+    """An event of a job, and the job's state after it."""
+
+    event: Event
+    job: Job
+    status: State
+
+
+class Selection(NamedTuple):
+    """Which changes a reader wants; empty fields match all."""
+
+    job: str | None = None
+    vehicle: str | None = None
+    substation: str | None = None
+    states: frozenset[State] | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Return whether it matches everything."""
+        return self == Selection()
+
+    def matches(self, change: Change) -> bool:
+        """Return whether a reader wants a change."""
+        return (
+            self.job in (None, change.job.id)
+            and (self.states is None or change.status in self.states)
+            and self.substation in (None, change.event.substation)
+            and self.vehicle in (None, change.job.request.get("vehicle_id"))
+        )
+
+
+class Reader:
+    """One reader: what waits for it. ``chunks`` ends once it was ended."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.is_ended = False
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._wake = asyncio.Event()
+
+    def put(self, chunk: bytes) -> None:
+        """Add bytes to what waits; end the reader if that is too much."""
+        if self.is_ended:
+            return
+        self._size += len(chunk)
+        if self._size > MAX_BUFFERED:
+            log.info("a client of GET /events is disconnected: it reads too slowly")
+            self.end()
+            return
+        self._chunks.append(chunk)
+        self._wake.set()
+
+    def end(self) -> None:
+        """End the reader: it gets nothing more."""
+        self._chunks.clear()
+        self.is_ended = True
+        self._wake.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what waits, and a comment now and then while nothing does."""
+        while True:
+            try:
+                async with asyncio.timeout(KEEPALIVE_INTERVAL):
+                    await self._wake.wait()
+            except TimeoutError:
+                yield KEEPALIVE_COMMENT
+                continue
+            if self.is_ended:
+                return
+            chunk = b"".join(self._chunks)
+            self._chunks.clear()
+            self._size = 0
+            self._wake.clear()
+            yield chunk
+
+
+class Feed:
+    """The one writer of all readers.
+
+    ``projection`` holds the jobs. ``clock`` returns Unix seconds, ``now`` those of a steady clock;
+    ``offset`` returns the event log's next offset to be read.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        offset: Callable[[], int],
+    ) -> None:
+        self._projection = projection
+        self._clock = clock
+        self._now = now
+        self._offset = offset
+        self._figures = Figures()
+        # the jobs that changed, each with the offset of the event log's next message then
+        self._recent: deque[tuple[int, Job]] = deque(maxlen=MAX_RECENT)
+        self._at = 0  # the offset, as of the message that is read
+        self._forgotten = 0  # the offset up to which changes were forgotten, or never seen
+        self._pending: list[Change] = []
+        self._readers: set[Reader] = set()
+        self._heard = now()
+        self._has_left = False
+        self._is_linked = True
+        self._written = projection.substations  # what readers have
+        self._since: dict[str, float] = {}  # of the alerts
+
+    # --- what the event log says
+
+    def begin(self) -> None:
+        """Begin with the jobs as they are: all that was written before was read."""
+        self._forgotten = self._at = self._offset()
+        self._figures.begin(self._projection.after(None, State.QUEUED))
+
+    def on_link(self, *, is_up: bool) -> None:
+        """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
+        if is_up and not self._is_linked:
+            self._heard = self._now()
+        self._is_linked = is_up
+
+    def apply_past(self, event: Event, before: State | None) -> None:
+        """Add a completion that was written before this start, of a job in the state ``before``."""
+        self._figures.add_energy(event, before)
+
+    def hear(self, *, from_dispatcher: bool) -> None:
+        """Record that a message of the event log is read, before its events are applied."""
+        self._at = self._offset()
+        if from_dispatcher:
+            self._heard, self._has_left = self._now(), False
+
+    def apply(self, event: Event, job: Job, before: State | None, *, had_request: bool) -> None:
+        """Add a change of a job, and what it was before: its state, and whether it had a request.
+
+        ``before`` is None if the job was not known.
+        """
+        if had_request and event.kind == State.QUEUED and job.status is before:
+            return  # an event of this api, which is read back
+        is_new = not had_request and job.queued is not None
+        self._figures.apply(event, job, before, is_new=is_new)
+        recent = self._recent
+        if len(recent) == MAX_RECENT:
+            self._forgotten = recent[0][0]
+        # without the event: to keep 20,000 of them costs as much time as to read them
+        recent.append((self._at, job))
+        if self._readers:
+            self._pending.append(Change(event, job, job.status))
+
+    def on_other(self, event: Event) -> None:
+        """Record an event that is none of a job."""
+        if event.kind == SUBSTATIONS:
+            self._has_left = Snapshot(event.detail).leaves
+
+    # --- readers
+
+    def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
+        """Return a new reader, which has what changed since the offset ``seen``, if possible.
+
+        Else it has a snapshot.
+        """
+        self.flush()
+        reader = Reader(selection)
+        if seen is not None and self._forgotten <= seen <= self._at:
+            missed = {job.id: job for offset, job in self._recent if offset >= seen}
+            self._put_changes([reader], [_last_change(each) for each in missed.values()])
+            if selection.is_all:
+                reader.put(self._substations())
+        else:
+            reader.put(self._event("snapshot", self._snapshot(selection, list(problems))))
+        self._readers.add(reader)
+        return reader
+
+    @property
+    def readers(self) -> int:
+        """Return how many readers there are."""
+        return len(self._readers)
+
+    def close(self, reader: Reader) -> None:
+        """Forget a reader."""
+        self._readers.discard(reader)
+
+    def end(self) -> None:
+        """End all readers: the service stops."""
+        for each in self._readers:
+            each.end()
+
+    async def run(
+        self,
+        problems: Callable[[], list[str]],
+        blocked: Callable[[], str],
+        probe: Callable[[], None],
+    ) -> None:
+        """Write to all readers until the task is cancelled.
+
+        Args:
+            problems: returns what keeps the api from being ready.
+            blocked: returns why RabbitMQ blocks publishers; empty if it does not.
+            probe: publishes something: RabbitMQ tells only those that publish why it blocks them.
+        """
+        due, was_silent = self._now(), False
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL)
+            self.flush()
+            found = problems()
+            self.on_link(is_up=not alerts.is_cut_off(found))
+            is_silent = self._is_silent
+            if self._now() >= due:
+                due = max(due + SECOND, self._now())
+                self.end_second(found, blocked())
+                if is_silent:
+                    probe()
+            elif is_silent != was_silent:
+                self.tell_status(found, blocked())
+            was_silent = is_silent
+
+    def end_second(self, problems: list[str], blocked: str) -> None:
+        """End a second of the figures, and tell the readers how all is."""
+        rows = () if self._is_silent else self._rows() or ()  # what is old is no figure of now
+        self._figures.end_second(self._clock(), rows)
+        self.tell_status(problems, blocked)
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._has_left or self._now() - self._heard > alerts.DISPATCHER_TIMEOUT
+
+    def tell_status(self, problems: list[str], blocked: str) -> None:
+        """Tell the readers how all is."""
+        status = self._status(problems, blocked)
+        if everything := [each for each in self._readers if each.selection.is_all]:
+            chunk = self._event("status", status)
+            for reader in everything:
+                reader.put(chunk)
+
+    def flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending:
+            self._put_changes(self._readers, pending)
+        self._readers = {each for each in self._readers if not each.is_ended}
+        if self._projection.substations is not self._written:
+            self._written = self._projection.substations
+            if everything := [each for each in self._readers if each.selection.is_all]:
+                chunk = self._substations()
+                for reader in everything:
+                    reader.put(chunk)
+
+    def _put_changes(self, readers: Iterable[Reader], changes: list[Change]) -> None:
+        for_all: bytes | None = None
+        for reader in readers:
+            if reader.selection.is_all:
+                for_all = for_all or self._changes(changes)
+                reader.put(for_all)
+            elif wanted := [each for each in changes if reader.selection.matches(each)]:
+                reader.put(self._changes(wanted))
+
+    # --- what they get
+
+    def _event(self, name: str, data: object) -> bytes:
+        return format_sse_event(event=name, data_str=wire.encode(data).decode(), id=str(self._at))
+
+    def _changes(self, changes: list[Change]) -> bytes:
+        return self._event("jobs", [_shown(each) for each in changes]) if changes else b""
+
+    def _substations(self) -> bytes:
+        return self._event("substations", self._substation_list())
+
+    def _substation_list(self) -> dict[str, Any]:
+        known, now = self._projection.substations, self._clock()
+        if known.age(now) is None:
+            return {"as_of": None, "substations": []}
+        rows = [each.model_dump(mode="json") for each in known.rows(now)]
+        return {"as_of": answers.moment(known.at), "substations": rows}
+
+    def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
+        if not selection.is_all:
+            return {"jobs": self._jobs(selection)}
+        return {
+            "jobs": self._jobs(selection),
+            **self._substation_list(),
+            "status": self._status(problems, ""),
+            "history": self._history(),
+        }
+
+    def _jobs(self, selection: Selection) -> list[answers.Charge]:
+        """Return the jobs that changed last, as far as they match; the newest first."""
+        if selection.job is not None:
+            job = self._projection.get(selection.job)
+            return [answers.listed(job)] if job is not None else []
+        if selection.is_all:
+            newest = JobQuery(newest_first=True)
+            found = iter(self._projection.page(newest, START, MAX_SHOWN).jobs)
+        else:
+            recent = {job.id: job for _, job in reversed(self._recent)}
+            found = (each for each in recent.values() if selection.matches(_last_change(each)))
+        return [answers.listed(each) for each in islice(found, MAX_SHOWN)]
+
+    def _history(self) -> dict[str, Any]:
+        samples = list(self._figures.history)
+        names = {name for each in samples for name in each.names}
+        loads: dict[str, list[float | None]] = {name: [None] * len(samples) for name in names}
+        for number, sample in enumerate(samples):
+            for name, load in zip(sample.names, sample.loads, strict=True):
+                loads[name][number] = load
+        columns = ("at", "accepted", "assigned", "completed", "waiting", "spread", "p50", "p95")
+        return {
+            **{key: [getattr(each, key) for each in samples] for key in columns},
+            "loads": loads,
+        }
+
+    def _rows(self) -> list[dict[str, Any]] | None:
+        known, now = self._projection.substations, self._clock()
+        if known.age(now) is None:
+            return None
+        return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
+
+    def _status(self, problems: list[str], blocked: str) -> dict[str, Any]:
+        figures, counts, at = self._figures, self._projection.by_status, self._clock()
+        oldest_at = figures.oldest_at
+        facts = Facts(
+            problems=problems,
+            blocked=blocked,
+            silent=self._now() - self._heard,
+            has_left=self._has_left,
+            rows=self._rows(),
+            waiting=figures.waiting,
+            oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
+            parked=counts[State.PARKED],
+        )
+        found = alerts.alerts(facts)
+        self._since = {each.name: self._since.get(each.name, at) for each in found}
+        last = self._figures.history[-1] if self._figures.history else None
+        return {
+            "at": at,
+            "dispatcher": {
+                "silent_seconds": round(facts.silent, 1),
+                "is_silent": alerts.is_silent(facts),
+            },
+            "accepts": not problems and not blocked,
+            "counts": {state.value: counts[state] for state in State},
+            "rates": figures.rates(),
+            "second": last
+            and {
+                "accepted": last.accepted,
+                "assigned": last.assigned,
+                "completed": last.completed,
+                "spread": last.spread,
+                "p50": last.p50,
+                "p95": last.p95,
+            },
+            "waiting": figures.waiting,
+            "oldest_at": oldest_at,
+            "last_minute": figures.last_minute(),
+            "energy_today_kwh": figures.energy_today(at),
+            "alerts": [{**each._asdict(), "since": self._since[each.name]} for each in found],
+        }
+
+
+def _last_change(job: Job) -> Change:
+    """Return the change that led to a job's state."""
+    at = job.times.get(job.status, job.asked_at or 0.0)
+    event = Event(job.status, at, job.id, job.substation or "", job.attempt, job.reason or "")
+    return Change(event, job, job.status)
+
+
+def _shown(change: Change) -> dict[str, Any]:
+    event, request = change.event, change.job.request
+    return {
+        "id": change.job.id,
+        "status": change.status,
+        "event": event.kind,
+        "at": answers.moment(event.at),
+        "substation": event.substation or None,
+        "attempt": event.attempt or change.job.attempt,
+        "vehicle_id": request.get("vehicle_id"),
+        "reason": event.reason or None,
+    }

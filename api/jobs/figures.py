@@ -1,0 +1,189 @@
+"""What the jobs amount to: rates, waits and loads, now and in the last minutes. Pure.
+
+A caller applies each change of a job once, and calls ``end_second`` once a second.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from typing import Any, Final, NamedTuple
+
+from api.jobs.job import Job
+from grid.events import MAX_FIGURE, Event, State
+
+HISTORY_SECONDS: Final = 300
+MINUTE: Final = 60  # seconds
+DAY: Final = 86_400.0
+RATE_SECONDS: Final = 10  # over which rates and latencies are taken
+# plain text is compared in a third of the time
+ASSIGNED, CHARGING, COMPLETED = State.ASSIGNED.value, State.CHARGING.value, State.COMPLETED.value
+MAX_WAITS: Final = 2_000  # of one second that are kept, for its latency
+
+
+class Sample(NamedTuple):
+    """What was counted in one second, and what held at its end.
+
+    ``loads`` are those of the substations ``names``; ``spread`` is the difference between the
+    highest and the lowest utilisation of those that are eligible.
+    """
+
+    at: float
+    accepted: int
+    assigned: int
+    completed: int
+    waiting: int
+    spread: float | None
+    p50: float | None
+    p95: float | None
+    names: tuple[str, ...]
+    loads: Sequence[float]
+
+
+class _Second:
+    """What was counted since the last second ended."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.assigned: Counter[str] = Counter()
+        self.completed: Counter[str] = Counter()
+        self.waits: list[float] = []
+
+
+class Figures:
+    """The figures of the jobs that change; ``waiting`` are the ids of those in no queue but ours.
+
+    What happened before the first change is given to ``begin``.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, float] = {}  # by job, when it was requested
+        self._second = _Second()
+        self._seconds: deque[_Second] = deque(maxlen=MINUTE)
+        self._last_minute: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+        self._day = 0
+        self._energy: defaultdict[str, float] = defaultdict(float)  # delivered on that day, in kWh
+        self.history: deque[Sample] = deque(maxlen=HISTORY_SECONDS)
+
+    def begin(self, waiting: Iterable[Job]) -> None:
+        """Add the jobs that wait already."""
+        for job in waiting:
+            self._waiting[job.id] = job.asked_at or 0.0
+
+    def add_energy(self, event: Event, before: State | None) -> None:
+        """Add what a session delivered that has ended, unless its job was completed ``before``."""
+        if event.energy_kwh and before is not State.COMPLETED:
+            day = int(event.at // DAY)
+            if day > self._day:
+                self._day, self._energy = day, defaultdict(float)
+            if day == self._day:
+                self._energy[event.substation] += event.energy_kwh
+
+    def energy_today(self, at: float) -> dict[str, float]:
+        """Return the kWh that each substation delivered since midnight in UTC, before ``at``."""
+        if int(at // DAY) != self._day:
+            return {}
+        return {name: round(kwh, 1) for name, kwh in self._energy.items()}
+
+    def apply(self, event: Event, job: Job, before: State | None, *, is_new: bool) -> None:
+        """Count an event of a job that was in the state ``before``; ``is_new``: a new request."""
+        second, kind, status = self._second, event.kind, job.status
+        if status is not before:
+            if status is State.QUEUED:
+                self._waiting[job.id] = job.asked_at or event.at
+            elif before is State.QUEUED:
+                self._waiting.pop(job.id, None)
+        if is_new:
+            second.accepted += 1
+        if kind == ASSIGNED:
+            second.assigned[event.substation] += 1
+        elif kind == COMPLETED:
+            if before is not State.COMPLETED:
+                second.completed[event.substation] += 1
+                self.add_energy(event, before)
+        elif kind == CHARGING and len(second.waits) < MAX_WAITS:
+            asked_at = job.asked_at
+            if asked_at is not None:
+                second.waits.append(max(0.0, event.at - asked_at))
+
+    def end_second(self, at: float, rows: Iterable[Mapping[str, Any]]) -> None:
+        """End a second at ``at`` (Unix seconds), with the substations as they are now."""
+        if len(self._seconds) == MINUTE:
+            self._add_to_minute(self._seconds[0], -1)
+        self._seconds.append(self._second)
+        self._add_to_minute(self._second, 1)
+        second, self._second = self._second, _Second()
+        known = [row for row in rows if is_figure(row.get("load"))]
+        self.history.append(
+            Sample(
+                at,
+                second.accepted,
+                second.assigned.total(),
+                second.completed.total(),
+                self.waiting,
+                _spread(known),
+                *self.latency(),
+                tuple(row["substation"] for row in known),
+                [row["load"] for row in known],
+            )
+        )
+
+    def _add_to_minute(self, second: _Second, sign: int) -> None:
+        counted = (second.assigned, second.completed)
+        for total, part in zip(self._last_minute, counted, strict=True):
+            for name, count in part.items():
+                total[name] += sign * count
+                if not total[name]:
+                    del total[name]
+
+    @property
+    def waiting(self) -> int:
+        """Return how many jobs wait for their substation."""
+        return len(self._waiting)
+
+    @property
+    def oldest_at(self) -> float | None:
+        """Return when the job that waits longest was requested, in Unix seconds."""
+        return next(iter(self._waiting.values()), None)
+
+    def rates(self) -> dict[str, float]:
+        """Return how many requests were accepted, assigned and completed a second, lately."""
+        last = list(self.history)[-RATE_SECONDS:]
+        count = max(1, len(last))
+        return {
+            name: round(sum(getattr(each, name) for each in last) / count, 2)
+            for name in ("accepted", "assigned", "completed")
+        }
+
+    def latency(self) -> tuple[float | None, float | None]:
+        """Return how long it took from request to session lately: the median and the 95th of 100.
+
+        None if no session began.
+        """
+        waits = sorted(wait for each in list(self._seconds)[-RATE_SECONDS:] for wait in each.waits)
+        return _quantile(waits, 0.5), _quantile(waits, 0.95)
+
+    def last_minute(self) -> dict[str, tuple[int, int]]:
+        """Return how many jobs were assigned to each substation, and completed there."""
+        assigned, completed = self._last_minute
+        return {name: (assigned[name], completed[name]) for name in assigned.keys() | completed}
+
+
+def is_figure(value: object) -> bool:
+    """Return whether a value from the log is a number to compute with."""
+    return type(value) in (int, float) and 0 <= value <= MAX_FIGURE  # type: ignore[operator]
+
+
+def _spread(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    shares = [
+        row["utilisation"]
+        for row in rows
+        if (row.get("eligible") or row.get("reason") == "full")
+        and is_figure(row.get("utilisation"))
+    ]
+    return round(max(shares) - min(shares), 4) if shares else None
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    return round(ordered[ceil(share * len(ordered)) - 1], 3) if ordered else None

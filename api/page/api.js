@@ -1,0 +1,97 @@
+// Requests to the api, with the key of this tab if there is one.
+
+const STORED = "smart-grid-key";
+let asking = null;
+
+export const key = () => sessionStorage.getItem(STORED) ?? "";
+
+/** Return the headers of a request. */
+export function headers(more = {}) {
+  return key() ? { ...more, Authorization: `Bearer ${key()}` } : more;
+}
+
+/** An answer of the api that is an error; its text says what is wrong and what to do. */
+export class Problem extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+/** Send a request and return its JSON. Throw a Problem if the api refuses it. */
+export async function ask(method, path, body) {
+  const init = { method, headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }) };
+  if (body !== undefined) init.body = JSON.stringify(body);
+  let answer;
+  try {
+    answer = await fetch(path, init);
+  } catch {
+    throw new Problem(0, "The api does not answer.");
+  }
+  if (!answer.ok) throw await problem(answer);
+  return answer.json();
+}
+
+/** Return the problem of an answer that is an error. */
+export async function problem(answer) {
+  try {
+    return new Problem(answer.status, (await answer.json()).detail);
+  } catch {
+    return new Problem(answer.status, `The api answered ${answer.status}.`);
+  }
+}
+
+/** As `ask`; if the api wants a key, or another one, ask the user for it and try once more. */
+export async function askWithKey(method, path, body) {
+  try {
+    return await ask(method, path, body);
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 403) throw error;
+    if (!(await askForKey(error.message))) throw error;
+    return ask(method, path, body);
+  }
+}
+
+/** Show the dialog for the key; return whether one was entered. */
+export function askForKey(why = "") {
+  asking ??= new Promise((resolve) => {
+    const dialog = document.getElementById("key-dialog");
+    const input = document.getElementById("key-input");
+    const text = document.getElementById("key-why");
+    text.dataset.usual ??= text.textContent;
+    text.textContent = why ? sentence(why) : text.dataset.usual;
+    input.value = key();
+    dialog.returnValue = "cancel";
+    dialog.addEventListener("close", () => {
+      asking = null;
+      const entered = input.value.trim();
+      input.value = "";
+      if (dialog.returnValue === "use" && entered) sessionStorage.setItem(STORED, entered);
+      if (dialog.returnValue === "forget") sessionStorage.removeItem(STORED);
+      document.dispatchEvent(new Event("key-changed"));
+      resolve(dialog.returnValue === "use" && entered !== "");
+    }, { once: true });
+    dialog.showModal();
+    input.focus();
+  });
+  return asking;
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** Return what the api can do, by its own document: which parameters and operations there are. */
+export async function abilities() {
+  try {
+    const { paths } = await ask("GET", "/openapi.json");
+    const listed = new Set((paths["/charges"]?.get?.parameters ?? []).map((each) => each.name));
+    return {
+      cancel: Boolean(paths["/charge/{id}"]?.delete),
+      byVehicle: listed.has("vehicle_id"),
+      newestFirst: listed.has("order"),
+      replay: Boolean(paths["/parked/replay"]?.post),
+      discard: Boolean(paths["/parked/discard"]?.post),
+    };
+  } catch {
+    return {};
+  }
+}

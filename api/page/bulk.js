@@ -1,0 +1,143 @@
+// Cancelling, replaying and discarding all jobs that match a filter: counted before it happens.
+
+import { ask, askWithKey } from "./api.js";
+import { byId, make, setText, toast } from "./dom.js";
+import { count } from "./format.js";
+
+const PAGE = 1000; // jobs that the api lists at once
+const MOST = 10_000; // jobs that one action may be about
+const AT_ONCE = 6; // requests: a browser opens no more to one server
+const OPEN = ["queued", "assigned", "charging"];
+
+/** Replay or discard parked jobs; return a sentence about what became of them. */
+export async function settleParked(action, ids) {
+  const total = { done: 0, missing: 0, refused: [] };
+  for (let start = 0; start < ids.length; start += PAGE) {
+    const { done, missing, refused } = await askWithKey("POST", `/parked/${action}`, { ids: ids.slice(start, start + PAGE) });
+    total.done += done.length;
+    total.missing += missing.length;
+    total.refused.push(...Object.values(refused));
+  }
+  const parts = [`${jobs(total.done)} ${action === "replay" ? "replayed" : "discarded"}`];
+  if (total.missing) parts.push(`${count(total.missing)} not parked any more`);
+  if (total.refused.length) parts.push(`${count(total.refused.length)} refused: ${total.refused[0]}`);
+  return `${parts.join(", ")}.`;
+}
+
+export class BulkDialog {
+  #abilities = {};
+  #dialog = byId("bulk-dialog");
+  #busy = false;
+
+  constructor() {
+    this.#dialog.addEventListener("cancel", (event) => { if (this.#busy) event.preventDefault(); });
+  }
+
+  set abilities(value) {
+    this.#abilities = value;
+  }
+
+  /** Return whether anything can be done with the jobs of a filter, which must not be empty. */
+  canAct({ text, status, substation }) {
+    const { cancel, byVehicle, replay, discard } = this.#abilities;
+    if (!(text || status || substation) || (text && !byVehicle)) return false;
+    return (cancel && (!status || OPEN.includes(status))) || ((replay || discard) && (!status || status === "parked"));
+  }
+
+  /** Count what matches, and offer what can be done with it. */
+  async open(filter) {
+    const words = [filter.status && `in state ${filter.status}`, filter.substation && `at ${filter.substation}`, filter.text && `of vehicle ${filter.text}`].filter(Boolean);
+    const body = make("div", {}, make("p", { class: "note" }, "Counting"));
+    this.#dialog.replaceChildren(
+      make("h2", { id: "bulk-dialog-title" }, "All jobs ", words.join(", ")), body,
+      make("div", { class: "buttons" }, make("button", { type: "button", onclick: () => { if (!this.#busy) this.#dialog.close(); } }, "Close")),
+    );
+    this.#dialog.showModal();
+    try {
+      const found = await this.#find(filter);
+      body.replaceChildren(...this.#offers(found));
+    } catch (error) {
+      body.replaceChildren(make("p", { class: "empty" }, error.message));
+    }
+  }
+
+  async #find({ text, status, substation }) {
+    const found = { open: [], parked: [], isCut: false };
+    for (const each of [...(this.#abilities.cancel ? OPEN : []), "parked"]) {
+      if (status && each !== status) continue;
+      let after = null;
+      do {
+        const query = new URLSearchParams({ limit: PAGE, status: each });
+        if (substation) query.set("substation", substation);
+        if (text) query.set("vehicle_id", text);
+        if (after) query.set("after", after);
+        const page = await ask("GET", `/charges?${query}`);
+        (each === "parked" ? found.parked : found.open).push(...page.charges.map((job) => job.id));
+        after = page.next;
+        found.isCut = Boolean(after) && found.open.length + found.parked.length >= MOST;
+      } while (after && !found.isCut);
+    }
+    return found;
+  }
+
+  #offers({ open, parked, isCut }) {
+    const offers = [];
+    const offer = (ids, label, kind, act) => {
+      if (ids.length) offers.push(make("button", { type: "button", class: kind, onclick: (event) => this.#act(event.target, act) }, `${label} ${jobs(ids.length)}`));
+    };
+    if (this.#abilities.cancel) offer(open, "Cancel", "danger", (progress) => cancelAll(open, progress));
+    if (this.#abilities.replay) offer(parked, "Replay", "", () => settleParked("replay", parked));
+    if (this.#abilities.discard) offer(parked, "Discard", "danger", () => settleParked("discard", parked));
+    const said = `${jobs(open.length)} waiting or charging, ${count(parked.length)} parked.`;
+    return [
+      make("p", {}, offers.length ? said : `${said} Nothing can be done with them here.`),
+      isCut ? make("p", { class: "note" }, `Only the first ${count(MOST)} are taken.`) : "",
+      make("div", { class: "buttons offers" }, offers),
+      make("p", { class: "note progress", role: "status" }),
+    ];
+  }
+
+  async #act(button, act) {
+    const buttons = [...this.#dialog.querySelectorAll("button")];
+    const progress = this.#dialog.querySelector(".progress");
+    this.#busy = true;
+    for (const each of buttons) each.disabled = true;
+    try {
+      toast(await act((done, total) => setText(progress, `${count(done)} of ${count(total)}`)));
+      this.#dialog.close();
+    } catch (error) {
+      setText(progress, error.message);
+    } finally {
+      this.#busy = false;
+      for (const each of buttons) each.disabled = false;
+    }
+  }
+}
+
+async function cancelAll(ids, progress) {
+  let next = 0;
+  let done = 0;
+  const outcome = { cancelled: 0, later: 0, ended: 0 };
+  const work = async () => {
+    while (next < ids.length) {
+      const id = ids[next];
+      next += 1;
+      try {
+        const { status } = await askWithKey("DELETE", `/charge/${encodeURIComponent(id)}`);
+        outcome[status === "cancelled" ? "cancelled" : "later"] += 1;
+      } catch (error) {
+        if (error.status !== 409 && error.status !== 404) throw error;
+        outcome.ended += 1;
+      }
+      done += 1;
+      progress(done, ids.length);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  const parts = [`${jobs(outcome.cancelled)} cancelled`];
+  if (outcome.later) parts.push(`${count(outcome.later)} will be as soon as a service has them`);
+  if (outcome.ended) parts.push(`${count(outcome.ended)} had ended`);
+  return `${parts.join(", ")}.`;
+}
+
+const jobs = (number) => (number === 1 ? "1 job" : `${count(number)} jobs`);

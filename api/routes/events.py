@@ -1,0 +1,100 @@
+"""``GET /events``: what happens, as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.jobs.feed import Feed, Reader, Selection
+from api.openapi import INVALID, UNAVAILABLE
+from api.routes.dependencies import check_query
+from api.schemas import SubstationId
+from grid import messages
+from grid.asgi import IS_HEAD
+from grid.events import State
+
+_STATE: Final = f"({'|'.join(State)})"
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "A stream of events, each with the offset of the event log as its id: "
+        "`snapshot` first; then `jobs` (a list of changes), and without a filter also "
+        "`substations` and, each second, `status`.",
+        "content": {EventSourceResponse.media_type: {"schema": {"type": "string"}}},
+    }
+}
+
+
+class EventFilter(BaseModel):
+    """Which jobs' changes are sent; any other parameter is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = None
+    vehicle: Annotated[str, Field(min_length=1, max_length=messages.MAX_VEHICLE_ID)] | None = None
+    substation: SubstationId | None = None
+    state: Annotated[str, Field(pattern=rf"^{_STATE}(,{_STATE})*$")] | None = Field(
+        default=None, description="One or more states, separated by commas."
+    )
+
+    def selection(self) -> Selection:
+        """Return what it selects."""
+        states = frozenset(State(each) for each in self.state.split(",")) if self.state else None
+        return Selection(self.job, self.vehicle, self.substation, states)
+
+
+class _Stream(EventSourceResponse):
+    """The answer to one reader, which is forgotten when its connection ends."""
+
+    def __init__(self, feed: Feed, reader: Reader) -> None:
+        super().__init__(_chunks(feed, reader), headers={"X-Accel-Buffering": "no"})
+
+
+async def _chunks(feed: Feed, reader: Reader) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in reader.chunks():
+            yield chunk
+    finally:
+        feed.close(reader)
+
+
+def router(feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
+    """Return the route; ``problems`` returns what keeps the api from being ready."""
+    routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
+
+    @routes.get(
+        "/events",
+        summary="Follow what happens",
+        operation_id="streamEvents",
+        response_class=StreamingResponse,  # with its own class, FastAPI wants a generator of items
+        responses=_STREAM,
+        dependencies=[Depends(check_query)],
+    )
+    async def events(
+        request: Request,
+        event_filter: Annotated[EventFilter, Query()],
+        last_event_id: Annotated[
+            str | None,
+            Header(
+                alias="Last-Event-ID",
+                pattern=r"^[0-9]{1,18}$",  # below 2^63, as RabbitMQ's offsets
+                description="The id of the last event that was received: the stream continues "
+                "from there, if the api still knows what changed since. Some changes may come "
+                "twice.",
+            ),
+        ] = None,
+    ) -> Response:
+        """Stream the changes of jobs and substations as server-sent events.
+
+        A client that reads too slowly is disconnected; it continues with Last-Event-ID.
+        """
+        if request.scope.get(IS_HEAD):
+            return Response(media_type=EventSourceResponse.media_type)
+        seen = None if last_event_id is None else int(last_event_id)
+        return _Stream(feed, feed.open(event_filter.selection(), seen, problems()))
+
+    return routes

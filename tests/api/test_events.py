@@ -1,0 +1,297 @@
+"""``GET /events``: a snapshot, then what changes, for many clients at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+
+import aiohttp
+import pytest
+
+from api import auth
+from api.jobs import feed
+from grid import kinds, provenance
+from grid.events import Event, State
+from grid.messages import ChargeRequest
+from tests.api.harness import AT, Bench, assigned, problem
+
+KEY = "the-fleets-key"
+KEYS = auth.parse_keys(f"fleet client {sha256(KEY.encode()).hexdigest()}")
+
+
+class Stream:
+    """The events of one answer, one after the other."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.answer = answer
+
+    async def next(self) -> tuple[str, Any, str]:
+        """Return the next event: its name, its data, and its id."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(10):
+            while (line := (await self.answer.content.readline()).decode().rstrip("\n")) or (
+                "data" not in fields
+            ):
+                name, _, value = line.partition(": ")
+                fields[name] = value
+        return fields["event"], json.loads(fields["data"]), fields["id"]
+
+
+@asynccontextmanager
+async def following(
+    bench: Bench, query: str = "", headers: dict[str, str] | None = None
+) -> AsyncIterator[Stream]:
+    """Follow the events for as long as the context lasts."""
+    address = f"http://127.0.0.1:{bench.port}/events{query}"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(address, headers=headers) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        assert answer.content_type == "text/event-stream"
+        yield Stream(answer)
+
+
+def hear(bench: Bench, *found: Event) -> None:
+    """Have events arrive from the stream, and be written to all readers."""
+    bench.offset += 1
+    bench.hear(*found)
+    bench.feed.flush()
+
+
+def queued(job: str, vehicle: str | None = None) -> Event:
+    """Return the event of a request."""
+    return kinds.queued(ChargeRequest(id=job, requested_at=AT, vehicle_id=vehicle))
+
+
+def snapshot(*names: str) -> Event:
+    """Return the event of a dispatcher that knows these substations, one without sessions each."""
+    rows = [
+        {
+            "substation": name,
+            "load": 1.0,
+            "connectors": 2.0,
+            "utilisation": 0.5,
+            "gauge": 1.0,
+            "gauge_age_seconds": 0.1,
+            "outstanding": 0.0,
+            "eligible": True,
+            "reason": None,
+        }
+        for name in names
+    ]
+    return kinds.snapshot(AT, "this", rows, (), 0)
+
+
+async def test_events_begin_with_a_snapshot_and_continue_with_changes() -> None:
+    """Jobs, substations and figures first; then each change with the event log's offset."""
+    async with Bench().serve() as bench:
+        hear(bench, queued("j1", "bus-7"), snapshot("s1"))
+        bench.feed.end_second([], "")
+        async with following(bench) as stream:
+            name, data, _ = await stream.next()
+            assert name == "snapshot"
+            assert [each["id"] for each in data["jobs"]] == ["j1"]
+            assert [each["id"] for each in data["substations"]] == ["s1"]
+            assert data["status"]["counts"]["queued"] == data["status"]["waiting"] == 1
+            assert data["history"]["accepted"] == [1]
+            assert data["history"]["loads"] == {"s1": [1.0]}
+            hear(bench, assigned("j1"))
+            name, data, offset = await stream.next()
+            assert (name, offset) == ("jobs", "2")
+            (change,) = data
+            assert (change["id"], change["status"], change["substation"]) == (
+                "j1",
+                "assigned",
+                "s1",
+            )
+            assert change["vehicle_id"] == "bus-7"
+            assert change["at"] == "2026-01-01T00:00:01Z"
+            hear(bench, snapshot("s1", "s2"))
+            name, data, _ = await stream.next()
+            assert (name, len(data["substations"])) == ("substations", 2)
+            bench.feed.end_second(["RabbitMQ link api-requests is down"], "")
+            name, data, _ = await stream.next()
+            assert (name, data["accepts"]) == ("status", False)
+            assert data["alerts"][0]["name"] == "BrokerConnectionLost"
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("?job=j2", ["j2"]),
+        ("?vehicle=bus-7", ["j1"]),
+        ("?substation=s2", ["j3"]),
+        ("?state=completed,parked", ["j4"]),
+        ("?vehicle=bus-9&state=assigned", ["j3"]),
+        ("?vehicle=bus-9&state=completed", []),
+    ],
+)
+async def test_events_are_filtered_by_job_vehicle_substation_and_state(
+    query: str, ids: list[str]
+) -> None:
+    """Only matching changes are sent, to those that resume as well, and no figures."""
+    async with Bench().serve() as bench, following(bench, query) as stream:
+        assert await stream.next() == ("snapshot", {"jobs": []}, "0")
+        hear(
+            bench,
+            queued("j1", "bus-7"),
+            queued("j2"),
+            *(queued("j3", "bus-9"), assigned("j3", "s2")),
+            Event(State.COMPLETED, AT, "j4", "s1"),
+            snapshot("s1"),
+        )
+        bench.feed.end_second([], "")
+        if not ids:
+            hear(bench, Event(State.COMPLETED, AT, "j3", "s2"))
+            ids = ["j3"]
+        _, data, _ = await stream.next()
+        assert list(dict.fromkeys(each["id"] for each in data)) == ids
+        async with following(bench, query, {"Last-Event-ID": "0"}) as again:
+            assert (await again.next())[:2] == ("jobs", data)
+
+
+async def test_events_resume_after_the_last_that_was_received() -> None:
+    """What came since is sent, at least once, without a new snapshot."""
+    async with Bench().serve() as bench:
+        for number in range(1, 6):
+            hear(bench, queued(f"j{number}"))
+        async with following(bench, headers={"Last-Event-ID": "3"}) as stream:
+            name, data, offset = await stream.next()
+            assert (name, offset) == ("jobs", "5")
+            assert [each["id"] for each in data] == ["j3", "j4", "j5"]
+
+
+@pytest.mark.parametrize("seen", ["1", "99"])
+async def test_events_begin_anew_where_what_was_missed_is_not_known(
+    seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older than what is kept, or of another event log: a snapshot."""
+    monkeypatch.setattr(feed, "MAX_RECENT", 2)
+    async with Bench().serve() as bench:
+        for number in range(1, 9):
+            hear(bench, queued(f"j{number}"))
+        async with following(bench, headers={"Last-Event-ID": seen}) as stream:
+            name, data, _ = await stream.next()
+            assert (name, len(data["jobs"])) == ("snapshot", 8)
+
+
+async def test_api_that_reads_its_own_request_back_tells_it_once() -> None:
+    """The second time nothing has changed; a decision again, after a reclaim, is a change."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        event = queued("j1")
+        bench.log.record(event)
+        bench.offset += 1
+        bench.hear(event, writer=provenance.API)
+        hear(bench, assigned("j1"), assigned("j1", "s2"))
+        _, data, _ = await stream.next()
+        assert [(each["event"], each["substation"]) for each in data] == [
+            *[("queued", None), ("assigned", "s1"), ("assigned", "s2")]
+        ]
+        bench.feed.end_second([], "")
+        _, status, _ = await stream.next()
+        assert status["second"]["accepted"] == 1
+
+
+async def test_client_that_reads_too_slowly_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits for it is bounded, it is told once, and others get everything."""
+    monkeypatch.setattr(feed, "MAX_BUFFERED", 10_000)
+    caplog.set_level("INFO", "api.jobs.feed")
+    async with Bench().serve() as bench, following(bench) as other:
+        await other.next()
+        slow = socket.create_connection(("127.0.0.1", bench.port))
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        slow.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sent = 0
+        async with asyncio.timeout(30):
+            while "reads too slowly" not in caplog.text:
+                sent += 50
+                jobs = [queued(f"j{number}") for number in range(sent - 50, sent)]
+                hear(bench, *jobs)
+                assert len((await other.next())[1]) == 50
+        hear(bench, queued("last"))
+        assert (await other.next())[1][0]["id"] == "last"
+        assert caplog.text.count("reads too slowly") == 1
+        loop = asyncio.get_running_loop()
+        slow.settimeout(0)
+        end = b""
+        async with asyncio.timeout(30):
+            while part := await loop.sock_recv(slow, 1 << 20):
+                end = (end + part)[-5:]
+                if end == b"0\r\n\r\n":
+                    break
+        slow.close()
+
+
+async def test_events_need_a_key_where_every_request_does() -> None:
+    """And a HEAD of the stream ends; the page itself needs no key."""
+    async with Bench(keys=KEYS, closed=True).serve() as bench:
+        problem(await bench.get("/events"), 401)
+        async with following(bench, headers={"Authorization": f"Bearer {KEY}"}) as stream:
+            assert (await stream.next())[0] == "snapshot"
+        key = ("Authorization", f"Bearer {KEY}")
+        assert (await bench.ask("HEAD", "/events", headers=[key])).status == 200
+        for path in ("/", "/page/main.js", "/page/uplot/LICENSE.txt"):
+            assert (await bench.get(path)).status == 200
+        problem(await bench.get("/page/no.js"), 404)
+        problem(await bench.get("/page/../app.py"), 401)
+        for query in ("?state=full", "?stat=queued", "?job=a&job=b", "?job="):
+            problem(await bench.ask("GET", f"/events{query}", headers=[key]), 422)
+
+
+async def test_page_may_run_its_own_scripts_alone() -> None:
+    """The policy has no word for scripts or styles in the page, and the page has none."""
+    async with Bench().serve() as bench:
+        answer = await bench.get("/")
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "style=" not in answer.body
+        assert "<style" not in answer.body
+        assert answer.body.count("<script") == answer.body.count('<script type="module" src=')
+        assert "http:" not in answer.body
+        assert "https:" not in answer.body
+
+
+async def test_dispatcher_is_not_called_silent_for_the_time_without_rabbitmq() -> None:
+    """What it wrote meanwhile comes a moment after the link is up again."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        bench.feed.on_link(is_up=False)
+        bench.now += 60
+        bench.feed.end_second(["RabbitMQ link api-events is down"], "")
+        _, status, _ = await stream.next()
+        assert [each["name"] for each in status["alerts"]] == ["BrokerConnectionLost"]
+        assert status["dispatcher"]["is_silent"]
+        bench.feed.on_link(is_up=True)
+        bench.feed.end_second([], "")
+        _, status, _ = await stream.next()
+        assert status["alerts"] == []
+        bench.now += 3
+        bench.feed.end_second([], "")
+        _, status, _ = await stream.next()
+        assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
+
+
+async def test_reader_goes_away_with_its_connection() -> None:
+    """It costs nothing any more once the next chunk could not be written."""
+    async with Bench().serve() as bench:
+        async with following(bench) as stream:
+            await stream.next()
+        for number in range(100):
+            hear(bench, queued(f"j{number}"))
+            await asyncio.sleep(0.01)
+            if bench.feed.readers == 0:
+                break
+        assert bench.feed.readers == 0

@@ -1,0 +1,117 @@
+"""Rates, waits and loads, second by second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.jobs.figures import HISTORY_SECONDS, Figures
+from api.jobs.projection import Projection
+from grid import kinds
+from grid.events import Event, State
+from grid.messages import ChargeRequest
+from tests.api.harness import AT, assigned
+
+
+class Watched:
+    """Figures of jobs that are applied to a projection."""
+
+    def __init__(self) -> None:
+        self.projection = Projection(1_000)
+        self.figures = Figures()
+        self.at = AT
+
+    def apply(self, *found: Event) -> None:
+        """Apply events."""
+        for event in found:
+            known = self.projection.get(event.job)
+            before = known.status if known is not None else None
+            had_request = known is not None and known.queued is not None
+            job = self.projection.apply(event)
+            assert job is not None
+            is_new = not had_request and job.queued is not None
+            self.figures.apply(event, job, before, is_new=is_new)
+
+    def end_second(self, *rows: dict[str, Any]) -> None:
+        """End a second."""
+        self.at += 1
+        self.figures.end_second(self.at, rows)
+
+
+def queued(job: str, at: float = AT) -> Event:
+    """Return the event of a request."""
+    return kinds.queued(ChargeRequest(id=job, requested_at=at))
+
+
+def test_figures_count_what_waits_and_how_long() -> None:
+    """The oldest is the one that has waited longest; a decision or an end takes it out."""
+    watched = Watched()
+    watched.apply(queued("j1"), queued("j2", AT + 5), queued("j3", AT + 6))
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (3, AT)
+    watched.apply(assigned("j1"), Event(State.EXPIRED, AT + 7, "j3"))
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT + 5)
+    watched.apply(assigned("j2"))
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (0, None)
+
+
+def test_figures_begin_with_what_waits_already() -> None:
+    watched = Watched()
+    watched.projection.apply(queued("j1"))
+    watched.figures.begin(watched.projection.after(None, State.QUEUED))
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT)
+
+
+def test_figures_count_each_completion_and_each_request_once() -> None:
+    """A second delivery of a job is no second charge."""
+    watched = Watched()
+    done = Event(State.COMPLETED, AT + 3, "j1", "s1")
+    watched.apply(queued("j1"), assigned("j1"), queued("j1"))
+    watched.apply(Event(State.CHARGING, AT + 1.5, "j1", "s1"), done, done)
+    watched.end_second({"substation": "s1", "load": 2, "utilisation": 0.5, "eligible": True})
+    (sample,) = watched.figures.history
+    assert (sample.accepted, sample.assigned, sample.completed) == (1, 1, 1)
+    assert (sample.p50, sample.p95, sample.spread) == (1.5, 1.5, 0)
+    assert (sample.names, sample.loads) == (("s1",), [2])
+    assert watched.figures.last_minute() == {"s1": (1, 1)}
+    assert watched.figures.rates() == {"accepted": 1, "assigned": 1, "completed": 1}
+
+
+def test_figures_forget_after_a_minute_and_five() -> None:
+    """Counts by substation last a minute, the history five."""
+    watched = Watched()
+    watched.apply(assigned("j1"))
+    for _ in range(60):
+        watched.end_second()
+        assert watched.figures.last_minute() == {"s1": (1, 0)}
+    watched.end_second()
+    assert watched.figures.last_minute() == {}
+    for _ in range(HISTORY_SECONDS):
+        watched.end_second()
+    assert len(watched.figures.history) == HISTORY_SECONDS
+    assert watched.figures.latency() == (None, None)
+
+
+def test_figures_add_the_energy_of_a_day() -> None:
+    """By substation, each completion once, also of those before this start; a day in UTC."""
+    watched = Watched()
+    for job, at, before in [("j1", AT, None), ("j2", AT + 5, State.CHARGING), ("j3", AT - 1, None)]:
+        event = Event(State.COMPLETED, at, job, "s1", energy_kwh=2.5)
+        watched.figures.add_energy(event, before)
+        watched.figures.add_energy(event, State.COMPLETED)
+    assert watched.figures.energy_today(AT + 10) == {"s1": 5.0}
+    watched.apply(Event(State.COMPLETED, AT + 6, "j4", "s2", energy_kwh=1))
+    assert watched.figures.energy_today(AT + 10) == {"s1": 5.0, "s2": 1.0}
+    assert watched.figures.energy_today(AT + 86_400) == {}
+
+
+def test_spread_is_of_those_that_can_be_used() -> None:
+    """Full ones count, ineligible ones do not; what is no figure is ignored."""
+    watched = Watched()
+    row = {"load": 1, "eligible": True, "reason": None}
+    watched.end_second(
+        {**row, "substation": "s1", "utilisation": 0.25},
+        {**row, "substation": "s2", "utilisation": 1, "eligible": False, "reason": "full"},
+        {**row, "substation": "s3", "utilisation": 0, "eligible": False, "reason": "away"},
+        {"substation": "s4", "load": "many", "utilisation": None, "eligible": True},
+    )
+    assert watched.figures.history[-1].spread == 0.75
+    assert watched.figures.history[-1].names == ("s1", "s2", "s3")

@@ -1,0 +1,290 @@
+"""The page in Debian's Chromium: what it shows, and what can be done there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, Route, expect
+
+from api import auth
+from grid import controls, kinds, topology
+from grid.amqp import Publication
+from grid.events import State
+from tests.page.browser import PHONE, chromium, page_of
+from tests.page.fed import FedApi
+from tests.page.screenshots import FEW, MANY, STALE, flush
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "the-depots-key"
+KEYS = auth.parse_keys(f"depot operator {sha256(KEY.encode()).hexdigest()}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@asynccontextmanager
+async def served(api: FedApi) -> AsyncIterator[FedApi]:
+    """Serve a fed api, and write to its readers as the service does."""
+    async with api.bench.serve():
+        feeding = asyncio.create_task(flush(api))
+        try:
+            yield api
+        finally:
+            feeding.cancel()
+
+
+def fed(seconds: int = 40, **more: Any) -> FedApi:  # noqa: ANN401  # see FedApi
+    """Return an api of three substations in which some time has passed."""
+    api = FedApi(FEW, 0.9, **more)
+    api.run(seconds)
+    return api
+
+
+async def live(page: Page) -> None:
+    """Wait until a page shows what the api knows."""
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await expect(page.locator("#rows tbody tr").first).to_be_visible()
+
+
+async def check_accessible(page: Page) -> None:
+    """Check that axe finds nothing."""
+    found = (await Axe().run(page)).response["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+
+
+async def check_no_overflow(page: Page) -> None:
+    """Check that nothing is wider than the page."""
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_page_is_accessible_and_loads_nothing_from_elsewhere(browser: Browser) -> None:
+    """Axe finds nothing in light and dark, on a phone, with a job open or an alert shown."""
+    api = fed()
+    api.broken["substation2"] = STALE
+    api.park("poison: it was delivered 5 times")
+    api.run(2)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await expect(page.locator("[data-alert]")).to_have_count(2)
+        await check_accessible(page)
+        await page.locator("#jobs tr[data-state=charging] button.name").first.click()
+        await expect(page.locator(".candidates tbody tr")).to_have_count(3)
+        await check_accessible(page)
+        await page.emulate_media(color_scheme="dark")
+        await check_accessible(page)
+        await page.keyboard.press("Escape")
+        await page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # a TypedDict of two
+        await check_no_overflow(page)
+        await check_accessible(page)
+
+
+async def test_page_shows_each_substation_and_what_is_wrong_with_it(browser: Browser) -> None:
+    """State and reason are in words; alerts say what to do; a filter and the legend pick rows."""
+    api = fed()
+    api.drained.add("substation1")
+    api.broken["substation2"] = STALE
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        rows = page.locator("#rows tbody tr")
+        await expect(rows.nth(0)).to_contain_text("drain")
+        await expect(rows.nth(1)).to_contain_text("not eligible")
+        await expect(rows.nth(1)).to_contain_text(STALE)
+        await expect(rows.nth(2)).to_contain_text("available")
+        alert = page.locator("[data-alert=SubstationIneligible]")
+        await expect(alert).to_contain_text(f"substation2 cannot be used: {STALE}")
+        await expect(alert).to_contain_text("Check the substation")
+        await page.locator("#legend button[data-kind=problem]").click()
+        await expect(rows).to_have_count(1)
+        await page.locator("#legend button[data-kind=problem]").click()
+        await page.locator("#row-filter").fill("substation3")
+        await expect(rows).to_have_count(1)
+        await page.locator("#row-filter").fill("nothing like it")
+        await expect(page.locator("#no-rows")).to_have_text("No substation matches.")
+
+
+async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Browser) -> None:
+    """However many jobs came since; from there it is replayed."""
+    api = FedApi(FEW, 4)
+    api.run(1)
+    job = api.park("poison: it was delivered 5 times")
+    api.run(60)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        alert = page.locator("[data-alert=RequestsParked]")
+        await expect(alert).to_contain_text("1 request is parked")
+        await alert.get_by_role("button", name="Show them").click()
+        row = page.locator("#jobs tbody tr")
+        await expect(row).to_have_count(1)
+        await expect(row).to_contain_text("poison")
+        await row.locator("button.name").click()
+        await expect(page.locator("#job-dialog")).to_contain_text("poison")
+        asked: list[Any] = []
+
+        async def answer(route: Route) -> None:
+            asked.append(route.request.post_data_json)
+            await route.fulfill(json={"done": [job], "missing": [], "refused": {}})
+
+        await page.route("**/parked/replay", answer)
+        await page.reload()
+        await page.get_by_role("button", name="Replay this job").click()
+        await expect(page.locator(".toast")).to_have_text("1 job replayed.")
+        assert asked == [{"ids": [job]}]
+
+
+async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
+    """Three seconds after its last word an alert says so, and the rows are not known any more."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        for _ in range(3):
+            api.second_of_silence()
+        await expect(page.locator("[data-alert=DispatcherSilent]")).to_contain_text("3 s")
+        await expect(page.locator("body")).to_have_attribute("data-stale", "yes")
+        await expect(page.locator("#rows tbody tr").first).to_contain_text("not known")
+        await expect(page.locator("#as-of")).to_contain_text("Old")
+        api.dispatches = True
+        api.run(1)
+        await expect(page.locator("[data-alert]")).to_have_count(0)
+        await expect(page.locator("#rows tbody tr").first).to_contain_text("available")
+
+
+async def test_page_drains_and_limits_with_the_operators_key(browser: Browser) -> None:
+    """It asks for the key once, when the api wants one, and keeps it for this tab alone."""
+    api = fed(keys=KEYS)
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 401"]) as page,
+    ):
+        await live(page)
+        await page.get_by_role("button", name="Drain substation1").click()
+        await page.locator("#key-input").fill(KEY)
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".toast")).to_contain_text("substation1 is drained")
+        await page.get_by_role("button", name="Limit substation2").click()
+        await page.locator("#row-limit").fill("4")
+        await page.get_by_role("button", name="Set limit").click()
+        await expect(page.locator(".toast")).to_contain_text("at most 4 sessions")
+        sent = api.bench.controls.to(topology.CONTROLS)[-1]
+        (one, two) = controls.decode(sent.body).controls
+        assert (one.substation, one.state, two.substation, two.limit) == (
+            *("substation1", "draining"),
+            *("substation2", 4),
+        )
+        assert await page.evaluate("localStorage.length + document.cookie.length") == 0
+
+
+async def test_page_of_a_closed_api_works_with_a_key(browser: Browser) -> None:
+    """Without one it shows nothing but the question for it."""
+    api = fed(keys=KEYS, closed=True)
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 401"]) as page,
+    ):
+        await page.locator("#key-input").fill(KEY)
+        assert await page.locator("#rows tbody tr").count() == 0
+        await page.keyboard.press("Enter")
+        await live(page)
+        await page.get_by_role("button", name="Send 1 request", exact=True).click()
+        await expect(page.locator(".toast")).to_contain_text("Accepted: job job1")
+
+
+async def test_page_sends_finds_and_opens_jobs(browser: Browser) -> None:
+    """What is sent appears by itself; a search finds it by its vehicle; its end appears too."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await page.get_by_role("button", name="Send 10 requests").click()
+        await expect(page.locator(".toast")).to_contain_text("10 requests are accepted")
+        assert len(api.bench.publisher.to(topology.REQUESTS_EXCHANGE)) == 10
+        await page.keyboard.press("/")
+        await page.keyboard.type("try-")
+        await expect(page.locator("#jobs tbody tr")).to_have_count(10)
+        await page.locator("#jobs button.name").first.click()
+        dialog = page.locator("#job-dialog")
+        await expect(dialog).to_contain_text("it waits for a substation")
+        job = (await dialog.locator("#job-dialog-title .mono").text_content()) or ""
+        api.send(job, "substation2")
+        await expect(dialog).to_contain_text("Sent to substation2")
+        await expect(dialog.locator("[data-chosen]")).to_contain_text("chosen")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#jobs tbody tr[data-state=assigned]")).to_have_count(1)
+        assert await page.evaluate("location.hash") == ""
+
+
+async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
+    browser: Browser,
+) -> None:
+    """There is no such button while the filter is empty."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        button = page.locator("#job-bulk")
+        await expect(button).to_be_hidden()
+        await page.locator("#job-substation").select_option("substation2")
+        await button.click()
+        dialog = page.locator("#bulk-dialog")
+        jobs = [
+            each.id
+            for each in api.bench.projection.after(None)
+            if each.substation == "substation2" and each.status is State.CHARGING
+        ]
+        await check_accessible(page)
+        await dialog.get_by_role("button", name=f"Cancel {len(jobs)} jobs").click()
+        async with asyncio.timeout(10):
+            for job in jobs:
+                while not any(job.encode() in each.body for each in written(api)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                api.bench.hear(kinds.cancelled(job, api.bench.at))
+        await expect(page.locator(".toast")).to_have_text(f"{len(jobs)} jobs cancelled.")
+        assert len(written(api)) == len(jobs)
+
+
+def written(api: FedApi) -> list[Publication]:
+    """Return the cancellations that were written."""
+    return api.bench.publisher.to(topology.CANCELLATIONS_EXCHANGE)
+
+
+async def test_page_continues_after_the_connection_was_lost(browser: Browser) -> None:
+    """It says so meanwhile, and then asks for what it missed, not for everything again."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        async with page.expect_request("**/events") as asked:
+            api.bench.feed.end()
+        assert (await (await asked.value).all_headers())["last-event-id"] == str(api.bench.offset)
+        await expect(page.locator("#connection")).to_have_text("Live")
+
+
+async def test_page_stays_usable_with_300_substations_and_500_events_a_second(
+    browser: Browser,
+) -> None:
+    """The newest job is shown within a second, few rows are drawn, and a filter answers at once."""
+    api = FedApi(MANY, 170)  # and as many are assigned, and begin to charge
+    api.run(3)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        for _ in range(4):
+            api.second()
+            await asyncio.sleep(0.3)
+        api.bench.log.record(api.new_request_event("the-last-one"))
+        await page.locator("#job-search").scroll_into_view_if_needed()
+        await expect(page.locator("#jobs tbody tr").first).to_contain_text("the-last")
+        assert await page.locator("#jobs tbody tr").count() == 100
+        assert await page.locator("#rows tbody tr").count() == 300
+        await page.locator("#row-filter").fill("airport")
+        await expect(page.locator("#rows tbody tr")).to_have_count(50)
+        await page.locator("#row-filter").fill("")
+        await page.locator("#row-group").select_option("prefix")
+        await expect(page.locator("#rows tr.group")).to_have_count(6)
