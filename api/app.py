@@ -40,10 +40,11 @@ from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
-from grid.events import MARKER, Event
+from grid.events import MARKER, Event, State
 from grid.isolation import Isolation
 from grid.parked.queue import ParkedQueue
 from grid.runtime import background
+from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance
 
@@ -111,6 +112,11 @@ def build(
             log.pack(),
             controls.run(controls_reader.up),
             queues.run(),
+            summarise(
+                logging.getLogger("api"),
+                lambda: {"accepted": intake.accepted},
+                lambda: f"{projection.by_status[State.QUEUED]} wait",
+            ),
             feed.run(
                 not_ready,
                 lambda: publisher.blocked_reason,

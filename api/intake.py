@@ -109,6 +109,7 @@ class Intake:
         self._substations = substations
         self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
+        self.accepted = 0  # requests, since the start
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -263,6 +264,7 @@ class Intake:
 
     def _record_job(self, pending: _Pending) -> Job:
         tell(log, pending.id, pending.trace, "accepted")
+        self.accepted += 1
         job = self._log.record(kinds.queued(pending.message))
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job

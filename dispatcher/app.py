@@ -38,6 +38,7 @@ from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
+from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
@@ -74,7 +75,7 @@ class _Dispatcher:
     ) -> None:
         now = self._now = monotonic
         self._clock = clock
-        metrics = Metrics(registry)
+        metrics = self._metrics = Metrics(registry)
         isolation = self._isolation = Isolation(registry)
         watch = BrokerWatch(registry, logging.getLogger("dispatcher"))
         links = self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
@@ -153,6 +154,7 @@ class _Dispatcher:
             self._reconciler.run(reader.read_new, self._queues.whereabouts),
             snapshots.publish(),
             announce(self._candidates, self._blind),
+            summarise(logging.getLogger("dispatcher"), self._sent, lambda: f"{core.waiting} wait"),
         ]
         async with background(*work):
             yield
@@ -195,6 +197,9 @@ class _Dispatcher:
     def _moment(self) -> Moment:
         links = self._links
         return Moment(self._now(), self._clock(), links.log.position, links.no_lease_lapsed)
+
+    def _sent(self) -> dict[str, float]:
+        return {f"sent to {name}": count for name, count in self._metrics.sent().items()}
 
     def _candidates(self) -> list[Candidate]:
         return self._core.candidates(self._now())

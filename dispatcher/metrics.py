@@ -75,6 +75,12 @@ class Metrics:
             WAIT_BUCKETS,
         )
 
+    def sent(self) -> dict[str, float]:
+        """Return how many jobs were sent to each substation."""
+        (family,) = self.decisions.collect()
+        totals = (each for each in family.samples if each.name.endswith("_total"))
+        return {each.labels["substation"]: each.value for each in totals}
+
 
 class LoadCollector(Collector):
     """What the dispatcher knows of each substation at the time of a scrape."""

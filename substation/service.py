@@ -15,6 +15,7 @@ from grid.amqp import Consumer, Publisher, StreamReader
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
+from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from substation.settings import SubstationSettings
 from substation.station import Station
@@ -65,7 +66,16 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         consuming = consumer.run(
             deliver=worker.deliver, lost=worker.on_link_lost, gone=worker.keep, idle=worker.idle
         )
-        async with background(publisher.run(), consuming, canceller.run(read=cancel)):
+        async with background(
+            publisher.run(),
+            consuming,
+            canceller.run(read=cancel),
+            summarise(
+                logging.getLogger("substation"),
+                station.totals,
+                lambda: f"{len(station.sessions)} charge",
+            ),
+        ):
             yield
             await worker.stop(settings.grace_seconds)
             await events.finish()

@@ -58,6 +58,10 @@ class Station:
             self.waiting,
         )
 
+    def totals(self) -> dict[str, float]:
+        """Return what has happened since the start, in words."""
+        return {"begun": self.accepted, "completed": self.completed, "cancelled": self.cancelled}
+
     def start(self, job: str, power_kw: float | None) -> None:
         """Start to charge a new job, on a free connector."""
         self.sessions[job] = power_kw or DEFAULT_POWER_KW
