@@ -86,7 +86,8 @@ def test_wait_without_events_beats_round_robin_for_single_connectors(
 ) -> None:
     """By pages alone it is better than round robin, however old they are."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean, event_latency=None)
-    number = jobs(20_000, 12_000) if sessions == 1 else jobs(15_000)
+    least = 12_000 if utilisation == 0.9 else 5_000
+    number = jobs(20_000, least) if sessions == 1 else jobs(15_000)
     demand = Demand(number, utilisation, EXPONENTIAL)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait
