@@ -28,7 +28,6 @@ PRELOADED: Final = (
     "dispatcher.settings",
     "substation.service",
     "substation.settings",
-    "supervisor.options",
     "supervisor.xmlrpc",
     "uvicorn.lifespan.on",
     __name__,
