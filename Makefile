@@ -49,7 +49,7 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime nodejs npm chromium
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
-test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in some minutes
+test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute or two
 	@deploy/local/bootstrap
 	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
 	  -m 'not integration and not e2e' $(ARGS)

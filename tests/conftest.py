@@ -40,6 +40,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Spre
 
 def pytest_collection_finish() -> None:
     """Leave what is there by now out of every garbage collection: it stays until the end."""
+    _leave_to_the_end()
+
+
+def _leave_to_the_end() -> None:
     gc.collect()
     gc.freeze()
 
@@ -52,6 +56,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         GUARD.unmarked = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _files_leave_nothing_to_collect() -> Iterator[None]:
+    """Leave what stays of a file out of later collections, of which some tests ask for many."""
+    yield
+    _leave_to_the_end()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from typing import Any
 from deploy.local.ports import DIRECTLY, HOST
 from deploy.rabbitmq.users import substation_user
 from tests.broker import VirtualHost
+from tests.forked import Forked, Running
 from tests.ports import free_ports
 
 READY_SECONDS = 30.0
@@ -44,6 +45,8 @@ class System:
     ``way`` turns the broker's address into the one that a service is configured with.
     ``environment`` is set for every service; ``special`` has further variables for names like
     ``substation1``. ``prefix`` is put before each service's command, for example ``prlimit``.
+    The services are forked off a process that has imported them, unless there is a prefix or they
+    are to be ``programs``, each with a command line and a loader of its own.
     Close it, or use it as a context.
     """
 
@@ -57,9 +60,11 @@ class System:
         special: dict[str, dict[str, str]] | None = None,
         way: Callable[[str], str] = str,
         prefix: Sequence[str] = (),
+        programs: bool = False,
     ) -> None:
         self.folder = folder
         self._prefix = prefix
+        self._programs = programs or bool(prefix)
         self._way = way
         self._vhost = vhost
         self._environment = environment or {}
@@ -68,7 +73,7 @@ class System:
         self.services = ["api", "dispatcher", *self.substations]
         names = [*self.services, *MODULES]
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Running] = {}
         self.targets = folder / "substations.json"
         self.write_targets(self.substations)
 
@@ -99,11 +104,15 @@ class System:
     def start(self, name: str) -> None:
         """Start a service."""
         module = "substation" if name in self.substations else MODULES.get(name, name)
-        with (self.folder / f"{name}.log").open("ab") as log:
+        variables, file = self._variables(name, module), self.folder / f"{name}.log"
+        if not self._programs:
+            self.processes[name] = Forked(module, ROOT, variables, file)
+            return
+        with file.open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603
                 [*self._prefix, sys.executable, "-m", module],
                 cwd=ROOT,
-                env=self._variables(name, module),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from api.settings import ApiSettings
 from deploy import environment as env
 from deploy import passwords, stack
 from deploy.local import prometheus
@@ -17,11 +16,8 @@ from deploy.local.paths import command, from_inside
 from deploy.local.ports import HOST
 from deploy.local.rabbitmq import Node
 from deploy.rabbitmq.users import substation_user
-from dispatcher.settings import DispatcherSettings
 from grid import topology
 from grid.errors import ConfigurationError
-from grid.settings import Settings, parse
-from substation.settings import SubstationSettings
 
 # what is started first and stopped last; services wait for what they need
 BROKER, SERVICES, OBSERVERS = 100, 200, 300
@@ -91,7 +87,6 @@ class Layout:
         yield self._service(
             "dispatcher",
             "dispatcher",
-            DispatcherSettings,
             stack.DISPATCHER,
             self.ports[stack.DISPATCHER],
             SUBSTATIONS_FILE=str(from_inside(self.substations_file)),
@@ -100,7 +95,6 @@ class Layout:
             yield self._service(
                 "substation",
                 name,
-                SubstationSettings,
                 "SUBSTATION_METRICS_PORT",
                 port,
                 user=substation_user(name),
@@ -112,28 +106,31 @@ class Layout:
         if file := self.settings.get(env.API_KEYS_FILE):
             keys[env.API_KEYS_FILE] = Path(file).absolute()
         more = {name: str(from_inside(path)) for name, path in keys.items()}
-        api = self._service("api", "api", ApiSettings, stack.API, self.ports[stack.API], **more)
+        api = self._service("api", "api", stack.API, self.ports[stack.API], **more)
         return replace(api, reads=[*keys.values(), *api.reads])
 
     def _service(
         self,
         module: str,
         name: str,
-        settings: type[Settings],
         port_variable: str,
         port: int,
         *,
         user: str | None = None,
         **more: str,
     ) -> Program:
+        from deploy.local import service_settings  # noqa: PLC0415  # see there
+
+        known = service_settings.variables(module) - {*env.BROKER}
         environment = {
-            **self._tuned(settings),
+            # the caller's settings for this service, e.g. CONNECTORS
+            **{name: value for name, value in self.settings.items() if name in known},
             **self._credentials(user or module),
             "HTTP_HOST": HOST,
             port_variable: str(port),
             **more,
         }
-        parse(settings, environment)  # a wrong value must fail now, not in a log
+        service_settings.check(module, environment)  # a wrong value must fail now, not in a log
         return Program(
             name,
             command([sys.executable, "-m", module]),
@@ -142,11 +139,6 @@ class Layout:
             ready_url=f"http://{HOST}:{port}/readyz",
             reads=[TOPOLOGY],
         )
-
-    def _tuned(self, settings: type[Settings]) -> dict[str, str]:
-        """Return the caller's settings for this service, e.g. ``CONNECTORS``."""
-        known = {field.alias for field in settings.model_fields.values()} - {*env.BROKER}
-        return {name: value for name, value in self.settings.items() if name in known}
 
     def _credentials(self, user: str) -> dict[str, str]:
         outside = {

@@ -54,7 +54,7 @@ class Clone:
         request = urllib.request.Request(
             f"http://{HOST}:{self.ports[stack.API]}{path}", method=method
         )
-        with DIRECTLY.open(request, timeout=5) as answer:
+        with DIRECTLY.open(request, timeout=20) as answer:
             return json.load(answer)
 
     def environments(self) -> str:
@@ -79,7 +79,7 @@ class Clone:
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             method="PUT",
         )
-        with DIRECTLY.open(request, timeout=10) as answer:
+        with DIRECTLY.open(request, timeout=20) as answer:
             return json.load(answer)
 
     def processes(self) -> dict[int, str]:

@@ -11,6 +11,7 @@ from typing import Final
 from deploy import stack
 
 PACKAGES: Final = ("grid", "scheduling", "api", "dispatcher", "substation", "load_test", "deploy")
+HALF_WRITTEN: Final = "*.pyc.*"  # a compiled module that another process is writing
 FILES: Final = ("Makefile", "requirements-dev.lock")
 
 
@@ -26,9 +27,13 @@ def add_venv(project: Path) -> None:
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what `make up` needs into a folder that is not there yet; return it."""
+    """Copy what `make up` needs into a folder that is not there yet; return it.
+
+    With the modules as Python has compiled them: each program would otherwise compile them again,
+    which takes longer than to run it. Python compares the time and size of a module's source.
+    """
     for package in PACKAGES:
-        ignored = shutil.ignore_patterns("__pycache__")
+        ignored = shutil.ignore_patterns(HALF_WRITTEN)
         shutil.copytree(stack.ROOT / package, folder / package, ignore=ignored)
     for file in FILES:
         shutil.copy2(stack.ROOT / file, folder / file)

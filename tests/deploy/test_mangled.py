@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ import pytest
 from deploy import stack
 from tests.deploy.clones import Clone, own_ports
 from tests.deploy.copies import copy_project
+from tests.forked import run_in_copy
 
 STATE_FILE: Final = {"mode": "local", "ports": dict(stack.PORTS), "settings": {}, "listening": []}
 FAKE_DOCKER: Final = """#!/bin/sh
@@ -77,15 +77,7 @@ def call(
     project: Path, module: str, *words: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the stack."""
-    return subprocess.run(  # noqa: S603
-        [sys.executable, "-m", module, *words],
-        cwd=project,
-        env={"PATH": os.environ["PATH"], **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_in_copy(module, words, project, {"PATH": os.environ["PATH"], **variables}, 60)
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,13 +10,14 @@ import pytest
 
 from deploy.local.ports import HOST
 from tests.broker import VirtualHost
+from tests.examples import AT_LEAST
 from tests.system import QUICK, ROOT, System
 
 pytestmark = pytest.mark.e2e
 
 KEY = "the-depots-key"
 LINE = f"depot operator {sha256(KEY.encode()).hexdigest()}"
-EXAMPLES = "15"  # of each kind, for each operation
+EXAMPLES = str(max(10, AT_LEAST))  # of each kind, for each operation
 SECONDS = 150
 
 

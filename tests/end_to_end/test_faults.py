@@ -106,7 +106,10 @@ def test_a_substation_told_to_end(vhost: VirtualHost, tmp_path: Path) -> None:
 
 def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Path) -> None:
     """While a substation's metrics page is out of reach, it gets no job; afterwards it does."""
-    with System(vhost, tmp_path, environment=QUICK) as system:
+    # a busy machine delays the others' pages too, and with none at all any substation is chosen
+    patient = {"SCRAPE_PERIOD_SECONDS": "1", "SCRAPE_TIMEOUT_SECONDS": "1"}
+    environment = {**QUICK, **patient, "STALE_AFTER_SECONDS": "6"}
+    with System(vhost, tmp_path, environment=environment) as system:
         system.write_targets(system.substations, {"substation2": free_ports(1)[0]})
         system.until(
             lambda: "cannot be read" in str(_reason(system, "substation2")), "it is seen to be away"

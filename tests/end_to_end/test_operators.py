@@ -44,6 +44,8 @@ def test_a_new_api_knows_what_was_set(vhost: VirtualHost, tmp_path: Path) -> Non
         system.until(lambda: "controls are read: 2 substations" in system.log("api"), "it reads")
         assert put(system, "substation1", {"state": "draining"}) == 200
         said = 'operator "depot" set substation1 draining, limit none'
+        # a line is written in the next turn of the api's loop, maybe after the answer
+        system.until(lambda: said in system.log("api"), "it is logged")
         assert system.log("api").count(said) == 1
         assert SECRET not in system.log("api")
     finally:

@@ -263,7 +263,10 @@ def stage(
     with Aside() as aside:
         aside.do(gate.open())
         environment = {**ENVIRONMENT, **operated(folder)}
-        system = System(vhost, folder, environment=environment, special=special, way=way)
+        programs = kind is Kind.CLOCKED  # the loader brings the clock
+        system = System(
+            vhost, folder, environment=environment, special=special, way=way, programs=programs
+        )
         try:
             for name in [*system.services, STANDBY]:
                 system.start(name)

@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from time import monotonic
 
 import pytest
@@ -29,8 +30,9 @@ POST = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 BIG = 50_000_000  # more than the kernel takes for a client that does not read
 
 
+@cache
 def make_app() -> FastAPI:
-    """Make an app that echoes, and one answer that is long."""
+    """Make an app that echoes, and one answer that is long; it keeps nothing of a connection."""
     app = FastAPI()
 
     @app.post("/echo")

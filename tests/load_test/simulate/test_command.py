@@ -124,13 +124,20 @@ def test_simulate_writes_a_png(tmp_path: Path) -> None:
 
 def test_simulate_without_matplotlib_refuses_only_the_png(tmp_path: Path) -> None:
     """The error says what to install, before anything is simulated; the table needs none."""
+    small = [*SMALL, "--policies", "random"]
     hide = "import sys; sys.modules['matplotlib'] = None; from load_test.cli import main; "
     for more, status, words in (
         (["--png", str(tmp_path / "x.png")], cli.USAGE, "--png needs matplotlib: pip install"),
         ([], cli.OK, ""),
     ):
         run = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", f"{hide}sys.exit(main(sys.argv[1:], {{}}))", *SMALL, *more],
+            [
+                sys.executable,
+                "-c",
+                f"{hide}sys.exit(main(sys.argv[1:], {{}}))",
+                *small,
+                *more,
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -86,9 +86,9 @@ def test_wait_without_events_beats_round_robin_for_single_connectors(
 ) -> None:
     """By pages alone it is better than round robin, however old they are."""
     setting = replace(SINGLE, period=sessions * EXPONENTIAL.mean, event_latency=None)
-    demand = Demand(
-        jobs(40_000, 20_000) if sessions == 1 else jobs(15_000), utilisation, EXPONENTIAL
-    )
+    least = 12_000 if utilisation == 0.9 else 5_000
+    number = jobs(20_000, least) if sessions == 1 else jobs(15_000)
+    demand = Demand(number, utilisation, EXPONENTIAL)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait
     if sessions == 1 and utilisation == 0.9:
@@ -103,7 +103,7 @@ def test_wait_without_events_matches_round_robin_for_three_of_ten(
     """Here round robin is hard to beat: if pages are three sessions old, the two are equal."""
     setting = replace(TENS, period=period, event_latency=None)
     is_close = (utilisation, period) == (0.9, 10.0)
-    demand = Demand(40_000 if is_close else jobs(40_000), utilisation, UNIFORM)
+    demand = Demand(40_000 if is_close else jobs(20_000, 8_000), utilisation, UNIFORM)
     ours, theirs = runs(["least-loaded", "round-robin"], setting, demand)
     assert ours.mean_wait <= theirs.mean_wait
 

@@ -58,7 +58,7 @@ def test_simple_simulation_of_baseline_policies_agrees_with_known_results(
     name: str, period: float, mean_wait: float
 ) -> None:
     """It is as simple as can be, and quick: long waits vary most, and need many jobs."""
-    trace = demand(400_000).trace(8, chance("trace"))
+    trace = demand(jobs(400_000)).trace(8, chance("trace"))
     found = singles.waits(CHOICES[name](chance("run")), period, trace)
     assert fmean(found) == pytest.approx(mean_wait, rel=MARGIN)
 
