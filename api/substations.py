@@ -74,6 +74,9 @@ class Substation(BaseModel):
         default=None,
         description="The power of all consumers and of the sessions in flight, in kW.",
     )
+    background_power_kw: float | None = Field(
+        default=None, description="What other consumers draw of it."
+    )
     rated_power_kw: float | None = None
     eligible: bool = Field(
         description="Whether jobs are sent there, now or once it has capacity: it is available, "

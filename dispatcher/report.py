@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Set
-from typing import Final
+from typing import Any, Final
 
 from dispatcher.standby import Standby
 from grid import kinds
@@ -93,7 +93,7 @@ class Snapshots:
             kinds.snapshot(
                 self._clock(),
                 self._standby.name,
-                [shown(each) for each in found],
+                [_row(each) for each in found],
                 self._former,
                 self._unsettled_since(),
                 leaves=leaves,
@@ -148,6 +148,11 @@ class Announcer:
             log.info("substation %s is eligible again", substation)
         else:
             log.log(level, "substation %s is not eligible: %s", substation, problem)
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    """Return what a snapshot says of a substation: somewhat more than each decision."""
+    return {**shown(candidate), "background_power_kw": round(candidate.background_kw, 3)}
 
 
 def _without_age(candidate: Candidate) -> Candidate:

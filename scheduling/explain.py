@@ -35,6 +35,7 @@ class Candidate(NamedTuple):
         gauge: The load that its page showed, ``gauge_age`` seconds ago.
         outstanding: Jobs dispatched there that no session shows yet.
         power_kw: What sessions, jobs in flight and other consumers draw.
+        background_kw: What other consumers draw of it.
         rated_power_kw: What its transformer is built for; None where unknown.
         drained: An operator drains it.
         limit: Sessions at most, as set by an operator; None where none is set.
@@ -52,6 +53,7 @@ class Candidate(NamedTuple):
     gauge_age: float | None
     outstanding: float
     power_kw: float
+    background_kw: float
     rated_power_kw: float | None
     drained: bool
     limit: float | None
@@ -153,6 +155,7 @@ def _candidate(
         state.age(now),
         state.outstanding,
         figures.power_kw,
+        state.background_kw,
         None if figures.rated == inf else figures.rated,
         state.drained,
         state.limit,

@@ -183,7 +183,11 @@ export class Substations {
     setWidth(parts.shareBar, row.utilisation);
     setText(parts.power, row.rated_power_kw ? `${count(row.power_kw)} / ${count(row.rated_power_kw)} kW` : row.power_kw === null ? NONE : `${count(row.power_kw)} kW`);
     setHidden(parts.powerMeter, !row.rated_power_kw);
-    if (row.rated_power_kw) setWidth(parts.powerBar, row.power_kw / row.rated_power_kw);
+    if (row.rated_power_kw) {
+      const background = row.background_power_kw ?? 0;
+      setWidth(parts.backgroundBar, background / row.rated_power_kw);
+      setWidth(parts.powerBar, (row.power_kw - background) / row.rated_power_kw);
+    }
     const age = row.gauge_age_seconds === null ? null : row.gauge_age_seconds + Math.max(0, this.#model.isStale ? this.#model.now() - this.#model.asOf : 0);
     setText(cells.age, duration(age));
     setText(parts.sent, count(sent));
@@ -209,8 +213,8 @@ export class Substations {
     };
     const share = meter(["used", 0]);
     parts.shareBar = share.firstChild;
-    parts.powerMeter = meter(["power", 0]);
-    parts.powerBar = parts.powerMeter.firstChild;
+    parts.powerMeter = meter(["background", 0], ["power", 0]);
+    [parts.backgroundBar, parts.powerBar] = parts.powerMeter.children;
     const sent = meter(["sent", 0]);
     parts.sentBar = sent.firstChild;
     const open = make("button", { type: "button", class: "name", onclick: () => this.#show(id) }, id);
@@ -307,6 +311,7 @@ export class Substations {
       ["Limit", row.limit === null ? "none" : `${count(row.limit)} sessions`],
       ["Utilisation", percent(row.utilisation)],
       ["Power", `${figure(row.power_kw)} kW${row.rated_power_kw ? ` of ${figure(row.rated_power_kw)} kW` : ""}`],
+      ["Other consumers", row.background_power_kw === null ? NONE : `${figure(row.background_power_kw)} kW of it`],
       ["Gauge read", row.gauge_age_seconds === null ? "never" : `${duration(row.gauge_age_seconds)} before`],
       ["Last minute", `${count(sent)} sent, ${count(done)} completed`],
       ["Delivered today", `${figure(this.#model.status?.energy_today_kwh[id] ?? 0)} kWh`],

@@ -157,6 +157,7 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "outstanding": 1.0,
             "power_kw": 14.8,
             "rated_power_kw": 400.0,
+            "background_power_kw": 12.5,
             "eligible": True,
             "reason": None,
             "state": "available",
@@ -165,12 +166,13 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         never["status"] = "ineligible"
         told = [each | {"substation": each["id"]} for each in (one, never)]
-        for newer in ("state", "limit", "power_kw", "rated_power_kw"):
+        for newer in ("state", "limit", "power_kw", "background_power_kw", "rated_power_kw"):
             del told[1][newer]  # by a dispatcher of an older version
         bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
         answer = await bench.get("/substations")
         assert answer.status == 200
         never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
+        never["background_power_kw"] = None
         assert answer.body == {
             "as_of": "2026-01-01T00:00:00Z",
             "age_seconds": 0.0,

@@ -35,6 +35,7 @@ def candidate(
         gauge_age=0.5,
         outstanding=0.0,
         power_kw=7.4,
+        background_kw=1.2,
         rated_power_kw=None,
         drained=False,
         limit=None,
@@ -229,6 +230,7 @@ async def test_snapshot_has_a_row_for_each_substation() -> None:
     one, two = detail["substations"]
     assert (one["substation"], one["state"], one["limit"]) == ("s1", "available", None)
     assert (one["load"], one["power_kw"], one["rated_power_kw"]) == (1, 11.0, 100.0)
+    assert one["background_power_kw"] == 0
     assert (one["eligible"], one["reason"]) == (True, None)
     assert (two["substation"], two["state"], two["limit"]) == ("s2", "draining", 4)
     assert (two["eligible"], two["reason"]) == (False, DRAINED)

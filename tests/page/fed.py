@@ -188,6 +188,7 @@ class FedApi:
             "gauge_age_seconds": 47.0 if name in self.broken else round(0.2 + len(name) % 3 / 8, 3),
             "outstanding": float(len(self._in_flight[name])),
             "power_kw": round(power, 3),
+            "background_power_kw": self._background[name],
             "rated_power_kw": RATED_KW,
             "state": "draining" if name in self.drained else "available",
             "limit": self.limits.get(name),
