@@ -46,7 +46,7 @@ clean: ## stop all and remove data, passwords and .venv; asks if there are reque
 	@deploy/run clean
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
-	@deploy/local/bootstrap rabbitmq-server prometheus faketime nodejs npm chromium
+	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute or two
