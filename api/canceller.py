@@ -48,6 +48,7 @@ class Canceller:
             self._log.check_caught_up()
             raise UnknownJob(f"there is no job {id} in the event log")
         if not _has_ended(job):
+            self._log.check_caught_up()  # it may have ended already
             written = Cancellation(id, self._clock())
             await cancellation_log.write(self._publisher, written, self._timeout)
             job = await self._log.until(job, _has_ended, END_SECONDS)

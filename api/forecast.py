@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from api.jobs.sessions import Session
 
 MAX_STEPS: Final = 2_000  # jobs that are served one by one; behind them, in rounds
+MAX_PLACES: Final = 10_000  # of a substation that are looked at: its page may say anything
 OVERDUE_SHARE: Final = 0.1  # of the mean: so long a session lasts still that should have ended
 
 
@@ -21,7 +22,7 @@ class Place(NamedTuple):
     """A substation that may take a job.
 
     Args:
-        places: How many sessions it may have at once.
+        places: How many sessions it may have at once, by its connectors and its power.
         in_flight: How many jobs are on their way to it.
         sessions: Those in progress.
         seconds: How long they take on average; None where that is unknown.
@@ -79,12 +80,13 @@ class Forecaster:
 
 def _free_at(place: Place, mean: float, now: float) -> list[float]:
     """Return when each of a substation's places becomes free."""
+    places = min(place.places, MAX_PLACES)
     ends = [_end(each, mean, now) for each in place.sessions]
-    ends += [now + mean] * place.in_flight
+    ends += [now + mean] * min(place.in_flight, MAX_PLACES)
     ends.sort()
     # where an operator has lowered the limit, the first to end free no place
-    taken = ends[max(0, len(ends) - place.places) :]
-    return [now] * (place.places - len(taken)) + taken
+    taken = ends[max(0, len(ends) - places) :]
+    return [now] * (places - len(taken)) + taken
 
 
 def _end(session: Session, mean: float, now: float) -> float:

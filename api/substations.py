@@ -194,17 +194,12 @@ class Substations:
             largest = max(known, default=inf) if allowed else self._largest_kw
         return reasons.reason_never(allowed, power_kw, self.ids, largest)
 
-    def places(self, allowed: Sequence[str], sessions: Sessions, now: float) -> list[Place]:
-        """Return what a job may go to, for a forecast; ``allowed`` is empty where any will do."""
+    def places(self, need: Need, sessions: Sessions, now: float) -> list[Place]:
+        """Return what a job may go to, for a forecast."""
         return [
-            Place(
-                int(row.connectors if row.limit is None else min(row.connectors, row.limit)),
-                int(row.outstanding),
-                sessions.at(row.id),
-                sessions.seconds(row.id),
-            )
+            _place(row, need.power_kw, sessions)
             for row in self.rows(now)
-            if row.eligible and (not allowed or row.id in allowed)
+            if row.eligible and (not need.allowed or row.id in need.allowed)
         ]
 
     def reason_to_wait(self, request: Mapping[str, Any], now: float) -> str:
@@ -217,6 +212,18 @@ class Substations:
             if len(self._reasons) < MAX_NEEDS:
                 self._reasons[need] = known
         return known
+
+
+def _place(row: Substation, power_kw: float, sessions: Sessions) -> Place:
+    """Return how many jobs of a power a substation may have, those it has included."""
+    charging, in_flight = sessions.at(row.id), int(row.outstanding)
+    most = row.connectors if row.limit is None else min(row.connectors, row.limit)
+    if row.status is Condition.RESERVED:
+        most = min(most, len(charging) + in_flight)
+    elif row.rated_power_kw is not None:
+        left_kw = max(0.0, row.rated_power_kw - (row.power_kw or 0.0))
+        most = min(most, len(charging) + in_flight + left_kw // power_kw)
+    return Place(int(most), in_flight, charging, sessions.seconds(row.id))
 
 
 def _condition(row: Substation) -> Condition:

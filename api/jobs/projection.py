@@ -24,7 +24,7 @@ from api.jobs.rows import START, JobQuery, Rows
 from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
 from api.jobs.waiting import WaitingOrder, rank_of
-from api.substations import Substations, need_of
+from api.substations import Need, Substations, need_of
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
@@ -66,7 +66,7 @@ class Projection:
         self._order: WaitingOrder | None = None  # made once somebody asks for a place
         self.stats = Stats()
         self.sessions = Sessions()
-        self._forecasters: dict[tuple[str, ...], Forecaster] = {}  # by what a job may go to
+        self._forecasters: dict[Need, Forecaster] = {}
         self._forecast_at = -inf
         self.by_status: Counter[State] = Counter()
         self.substations = Substations()
@@ -166,10 +166,10 @@ class Projection:
         if not self._forecast_at <= now < self._forecast_at + FORECAST_SECONDS:
             self._forecast_at = now
             self._forecasters.clear()
-        allowed = need_of(request).allowed
-        if (known := self._forecasters.get(allowed)) is None:
-            places = self.substations.places(allowed, self.sessions, now)
-            known = self._forecasters[allowed] = Forecaster(places, now)
+        need = need_of(request)
+        if (known := self._forecasters.get(need)) is None:
+            places = self.substations.places(need, self.sessions, now)
+            known = self._forecasters[need] = Forecaster(places, now)
         return known
 
     def number_of(self, id: str) -> int:
@@ -287,6 +287,7 @@ class Projection:
         del self._jobs[job.id]
         self._forget_large(job)
         self.by_status[job.status] -= 1
+        self.sessions.forget(job.id)
         if is_keyed(job.id):
             self._retired.put(job, now)
 

@@ -43,6 +43,10 @@ class Sessions:
             if event.ends_at:  # known at once: of those that end, the short ones are the first
                 self._note(event.substation, event.ends_at - event.at)
 
+    def forget(self, job: str) -> None:
+        """Forget a job of which only a substation wrote: it could make up any number."""
+        self._remove(job)
+
     def at(self, substation: str) -> Collection[Session]:
         """Return the sessions in progress at a substation."""
         return self._sessions.get(substation, {}).values()

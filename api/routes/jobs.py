@@ -63,6 +63,7 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
             log.check_caught_up()
             raise UnknownJob(f"there is no job {id} in the event log")
         if job_wait.wait:
+            log.check_caught_up()
             has_reached = partial(_has_reached, until=job_wait.until)
             waiting = log.until(found, has_reached, job_wait.wait)
             found = await _while_connected(request, waiting) or found
@@ -139,16 +140,24 @@ def _has_reached(job: Job, until: State) -> bool:
 
 
 async def _while_connected(request: Request, waiting: Awaitable[Job]) -> Job | None:
-    """Return what is waited for; None if the client has left before."""
+    """Return what is waited for; None if the client has left before.
+
+    Raise what is wrong with a body that comes meanwhile, as ``BodyLimit`` does.
+    """
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    tasks = asyncio.ensure_future(waiting), asyncio.ensure_future(gone())
+    reached, left = asyncio.ensure_future(waiting), asyncio.ensure_future(gone())
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return tasks[0].result() if tasks[0].done() else None
+        await asyncio.wait({reached, left}, return_when=asyncio.FIRST_COMPLETED)
+        if reached.done():
+            return reached.result()
+        left.result()
+        return None
     finally:
-        for each in tasks:
+        for each in (reached, left):
             each.cancel()
+        # an error that nobody asks for would end the service
+        await asyncio.gather(reached, left, return_exceptions=True)

@@ -53,6 +53,14 @@ def test_forecast_counts_only_places_within_the_limit() -> None:
     assert found.at == NOW + 20
 
 
+def test_forecast_takes_any_number_of_connectors() -> None:
+    """A page may say anything; so many places as nobody waits for are not listed."""
+    place = Place(10**15, 10**15, [Session(NOW, NOW + 10)], 60)
+    found = expected_start(1, [place], NOW)
+    assert found is not None
+    assert found.at >= NOW
+
+
 def test_forecast_is_unknown_without_substations_or_a_session_that_ended() -> None:
     """Then nobody can say."""
     assert expected_start(1, [], NOW) is None
@@ -99,6 +107,17 @@ def test_sessions_follow_the_event_log() -> None:
     assert (sessions.seconds("s1"), sessions.seconds("s2")) == (8, 4), "as planned, as it took"
     apply(State.CHARGING, NOW + 3, "s2")
     assert list(sessions.at("s2")) == [], "it is over"
+
+
+def test_sessions_forget_job_that_is_not_kept() -> None:
+    """A substation may write of any number of jobs that nobody requested."""
+    sessions, job = Sessions(), Job("j1", 1)
+    event = Event(State.CHARGING, NOW, "j1", "s1", 1)
+    job.apply(State.CHARGING, event)
+    sessions.apply(event, job)
+    sessions.forget("j1")
+    sessions.forget("j2")
+    assert list(sessions.at("s1")) == []
 
 
 def _how(planned: int, counted: int, mean: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -423,3 +424,46 @@ async def test_waiting_job_has_no_expected_start_while_the_dispatcher_is_silent(
         )
         found = (await bench.get("/charge/job1")).body
         assert (found["place"], found["expected_start"]) == (1, None)
+
+
+@pytest.mark.parametrize("lacks", [{"power_kw": 95.0}, {"reason": HELD, "eligible": False}])
+async def test_forecast_counts_no_connector_that_has_no_power_or_is_reserved(
+    lacks: dict[str, Any],
+) -> None:
+    """Three connectors are free, and it waits for the session to end all the same."""
+    bench = Bench()
+    async with bench.serve():
+        for _ in range(2):
+            await bench.post({"requested_power_kw": 11})
+            bench.at += 0.1
+        bench.hear(
+            snapshot(row("s1", **{"reason": SHORT, **lacks})),
+            assigned("job1", "s1", s1=0),
+            Event(State.CHARGING, AT, "job1", "s1", 1, ends_at=AT + 7),
+        )
+        found = (await bench.get("/charge/job2")).body
+        assert found["expected_start"] == "2026-01-01T00:00:07Z"
+
+
+async def test_wait_with_a_large_body_is_refused_and_ends_nothing_else() -> None:
+    """The error of reading it belongs to the request: unhandled, it would end the service."""
+    bench = Bench()
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    async with bench.serve():
+        await bench.post()
+        answer = await bench.ask("GET", "/charge/job1?wait=30", b"x" * 100_000)
+        problem(answer, 413)
+        gc.collect()
+        assert (await bench.get("/charge/job1")).status == 200
+    assert unhandled == []
+
+
+async def test_wait_and_cancel_are_503_while_the_log_is_being_read() -> None:
+    """The job may have ended long ago."""
+    bench = Bench()
+    async with bench.serve():
+        await bench.post()
+        bench.log.caught_up.clear()
+        problem(await bench.get("/charge/job1?wait=1"), 503)
+        problem(await bench.ask("DELETE", "/charge/job1"), 503)
