@@ -49,7 +49,8 @@ class Canceller:
             raise UnknownJob(f"there is no job {id} in the event log")
         if not _has_ended(job):
             self._log.check_caught_up()  # it may have ended already
-            written = Cancellation(id, self._clock())
+            # the request may have been accepted by a clock that is ahead of this one
+            written = Cancellation(id, max(self._clock(), job.asked_at or 0.0))
             await cancellation_log.write(self._publisher, written, self._timeout)
             job = await self._log.until(job, _has_ended, END_SECONDS)
         if _has_ended(job) and job.status is not State.CANCELLED:

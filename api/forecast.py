@@ -12,6 +12,7 @@ from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
 from api.jobs.sessions import Session
+from grid.messages import MAX_UNIX_TIME
 
 MAX_STEPS: Final = 2_000  # jobs that are served one by one; behind them, in rounds
 MAX_PLACES: Final = 10_000  # of a substation that are looked at: its page may say anything
@@ -73,9 +74,11 @@ class Forecaster:
             heapreplace(self._free, at + self._mean)
             self._starts.append(at)
         if place <= MAX_STEPS:
-            return Forecast(self._starts[place - 1], self._how)
-        rounds, rest = divmod(place - MAX_STEPS - 1, len(self._free))
-        return Forecast(sorted(self._free)[rest] + rounds * self._mean, self._how)
+            at = self._starts[place - 1]
+        else:
+            rounds, rest = divmod(place - MAX_STEPS - 1, len(self._free))
+            at = sorted(self._free)[rest] + rounds * self._mean
+        return Forecast(at, self._how) if at < MAX_UNIX_TIME else None
 
 
 def _free_at(place: Place, mean: float, now: float) -> list[float]:

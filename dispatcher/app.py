@@ -180,12 +180,13 @@ class _Dispatcher:
         ]
 
     async def _consume(self) -> None:
-        """Consume requests once the controls and earlier decisions are read.
+        """Consume requests once controls, earlier decisions and cancellations are read.
 
         Not earlier: RabbitMQ delivers requests to one dispatcher, and another may be ready.
         """
         await self._controls.caught_up.wait()
         await self._log_reader.catch_up()
+        await cancellation_log.read_to_end(self._links.cancellations)
         self._shell.feed(Begin())
         await self._links.requests.run(
             deliver=self._shell.on_request, lost=self._shell.on_requests_lost

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from dispatcher.metrics import Metrics
     from grid.amqp import Delivery
 
+FRESH_SECONDS: Final = 60.0  # a cancellation: a client waits for the end of its job
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again to the substation that may have the job already"
@@ -161,6 +162,8 @@ class Core:
         self._ask_at = 0.0  # when the next question may be asked
         self._overflow = RequeueOverflow(self._wait_queue)
         self._cancellations = Cancellations()
+        self._cancelling = False  # some that wait are cancelled
+        self._undelivered: set[str] = set()  # cancelled, and their requests are still to come
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -237,6 +240,11 @@ class Core:
         tracked = len(held) + sum(job.is_request and job.is_ours for job in self._jobs.values())
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
         return JobsInHand(ids, max(0, unsettled - tracked))
+
+    @property
+    def undelivered(self) -> int:
+        """Return how many requests in ``charge.requests`` are cancelled already."""
+        return len(self._undelivered)
 
     def publishing(self, substation: str) -> int:
         """Return how many jobs published to a substation's queue are not confirmed yet."""
@@ -351,7 +359,10 @@ class Core:
 
     def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
         """Acknowledge a request whose job is elsewhere or has ended."""
-        if not delivery.redelivered:
+        if request.id in self._undelivered:
+            self._undelivered.discard(request.id)
+            self._metrics.cancelled.inc()
+        elif not delivery.redelivered:
             self._metrics.duplicates.inc()
         replays = parking.replays(delivery.headers)
         if self.index.ended(request.id, replays, request.requested_at):
@@ -384,22 +395,21 @@ class Core:
         return job
 
     def _wait(self, job: Job) -> None:
-        """Add a job to the wait queue, unless it is cancelled or impossible."""
-        if self._cancellations.apply_to(job.request):
-            self._cancel(job)
-        elif self._at.certain and (why := self._impossible(job)) is not None:
+        """Add a job to the wait queue, unless it is impossible; end it soon if it is cancelled."""
+        self._cancelling = self._cancelling or self._cancellations.apply_to(job.request)
+        if self._at.certain and (why := self._impossible(job)) is not None:
             self._park(job, *why)
         else:
             self._wait_queue.add(job)
             self._route_soon()
 
     def _wait_again(self, job: Job) -> None:
-        """Return a job to the wait queue, unless it was cancelled meanwhile."""
+        """Return a job to the wait queue; end it soon if it was cancelled meanwhile."""
         job.enter(JobState.WAITING)
+        self._wait_queue.add(job)
         if self._cancellations.apply_to(job.request):
-            self._cancel(job)
-        else:
-            self._wait_queue.add(job)
+            self._cancelling = True
+            self._route_soon()
 
     # 2. it is assigned
 
@@ -414,6 +424,8 @@ class Core:
         """Assign the waiting jobs for which there is capacity, and publish them."""
         if self._in_doubt:
             self._resend_in_doubt()
+        if self._cancelling:
+            self._cancel_waiting()
         for job in self._wait_queue.pop_departed(self._at.clock):
             self._expire(job)
         settling = self._tracker.settling(self._at.now)
@@ -773,25 +785,38 @@ class Core:
     def _on_job_cancelled(self, input: JobCancelled) -> None:
         """End a job that waits; a substation that has one ends it itself.
 
-        A job that is being sent to a substation is not stopped: that substation ends it.
+        A job that is being sent to a substation is not stopped: that substation ends it. While
+        nothing is decided, the cancellation is remembered for the next pass.
         """
-        self._cancellations.add(input.cancellation)
-        job = self._jobs.get(input.cancellation.job)
-        if job is None:
-            self._cancel_undelivered(input.cancellation.job)
-        elif job.state is JobState.WAITING and self._cancellations.apply_to(job.request):
-            for each in self._wait_queue.pop_where(lambda waiting: waiting is job):
-                self._cancel(each)
+        cancellation = input.cancellation
+        self._cancellations.add(cancellation)
+        job = self._jobs.get(cancellation.job)
+        if job is not None and job.state is JobState.WAITING:
+            self._cancelling = True
+            self._route_soon()
+        elif job is None and self._at.clock - cancellation.at < FRESH_SECONDS:
+            self._cancel_undelivered(cancellation.job)
+
+    def _cancel_waiting(self) -> None:
+        """End the waiting jobs that are cancelled."""
+        self._cancelling = False
+        for job in self._wait_queue.pop_where(
+            lambda job: self._cancellations.apply_to(job.request)
+        ):
+            self._cancel(job)
 
     def _cancel_undelivered(self, job: str) -> None:
         """Record at once that a job is cancelled which waits behind very many others.
 
-        Its request is dropped when it is delivered. That is for the active dispatcher alone, as
-        long as it knows all decisions: nobody else can have sent the job then.
+        Its request is dropped when it is delivered. Only a dispatcher that decides and knows all
+        decisions can tell that nobody has sent the job.
         """
         knows_all = self._at.certain and self.open_jobs.complete and self._unsettled.is_own
-        is_held = any(each.id == job for each in self.held)
-        if self.deciding and knows_all and self.open_jobs.is_waiting(job) and not is_held:
+        if not (self.deciding and knows_all and self.open_jobs.is_waiting(job)):
+            return
+        has_ended_here = self.index.sent_from_here(job) == ""
+        if not has_ended_here and not any(each.id == job for each in self.held):
+            self._undelivered.add(job)
             self._do(WriteEvent(kinds.cancelled(job, self._at.clock)))
 
     # jobs that have not begun

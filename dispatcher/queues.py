@@ -176,7 +176,7 @@ class Queues:
         return state
 
     def _refuse(self, name: str, problem: str, now: float) -> list[Command]:
-        if name in self._tracker.former:
+        if name not in self._tracker.substations:
             return []
         self._tracker.refuse(name, problem, now)
         if self._problems.get(name) == problem:

@@ -79,7 +79,12 @@ class Recognition:
         """Return what is to be done with a request from ``charge.requests``."""
         if in_hand is not None:
             return self._of_job_in_hand(request, delivery, in_hand, now)
-        is_unknown = request.id not in self._index and not self._open_jobs.charging_at(request.id)
+        replays = parking.replays(delivery.headers)
+        is_unknown = (
+            request.id not in self._index
+            and not self._open_jobs.charging_at(request.id)
+            and not self._open_jobs.has_ended(request.id, replays, request.requested_at)
+        )
         if is_unknown and not is_copy(delivery):
             return Judgement(Action.DECIDE, "nothing is known of its job")
         if why := self._why_over(request, delivery):
@@ -132,12 +137,11 @@ class Recognition:
         """
         job, asked_at = request.id, request.requested_at
         replays = parking.replays(delivery.headers)
-        if self._index.ended(job, replays, asked_at):
+        if self._index.ended(job, replays, asked_at) or self._open_jobs.has_ended(
+            job, replays, asked_at
+        ):
             return "its job has ended"
-        if is_copy(delivery):
-            ended = self._open_jobs.has_ended(job, replays, asked_at)
-            return "its job has ended" if ended else ""
-        if self._index.has_sent(job, replays):
+        if not is_copy(delivery) and self._index.has_sent(job, replays):
             where = self._index.sent_from_here(job)
             return f"its job was sent to {where}" if where else "its job ended here"
         return ""

@@ -178,7 +178,7 @@ class Reconciler:
                 return []
             elsewhere += state.ready
         after = self._in_hand()
-        elsewhere += max(before.others, after.others)
+        elsewhere += max(before.others, after.others) - self._core.undelivered
         # what was delivered or requeued meanwhile was in hand before or after
         return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from grid import cancellations, topology
-from grid.amqp import Publisher
+from grid.amqp import Publisher, StreamReader
 from grid.cancellations import Cancellation
 from grid.errors import MalformedMessage
 from grid.isolation import Isolation
+from grid.waiting import within
 
 log = logging.getLogger(__name__)
+
+QUIET_SECONDS: Final = 0.25  # without a message: the stream is read to its end
+READ_SECONDS: Final = 10.0  # after which jobs are taken all the same
 
 
 def reading(
@@ -39,3 +45,24 @@ async def write(publisher: Publisher, cancellation: Cancellation, timeout: float
         id=f"cancel-{cancellation.job}",
         timeout=timeout,
     )
+
+
+async def read_to_end(reader: StreamReader) -> None:
+    """Wait until what was cancelled before is read, so that none of it is charged.
+
+    RabbitMQ does not say where a stream ends, and a substation may not write a mark into it. If the
+    stream cannot be read, a job is cancelled as soon as it can.
+    """
+    if not await within(READ_SECONDS, _quiet(reader)):
+        log.warning(
+            "%s cannot be read yet: a job that its client has cancelled may be charged meanwhile",
+            topology.CANCELLATIONS,
+        )
+
+
+async def _quiet(reader: StreamReader) -> None:
+    await reader.up.wait()
+    before = -1
+    while before != reader.position:
+        before = reader.position
+        await asyncio.sleep(QUIET_SECONDS)

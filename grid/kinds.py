@@ -24,7 +24,7 @@ _UNSETTLED_FROM: Final = "unsettled_from"
 _LEAVES: Final = "leaves"
 _BY_CLIENT: Final = "by_client"
 
-# of a job that its client has cancelled: no replay makes that undone
+# of a job that its client has cancelled: no replay undoes that
 ANY_REPLAYS: Final = parking.MAX_REPLAYS + 1
 CANCELLED_BY_CLIENT: Final = "cancelled by its client"
 

@@ -8,6 +8,7 @@ from typing import Final
 from grid.messages import ChargeRequest
 
 HOUR: Final = 3600.0
+MAX_SECONDS: Final = 7 * 24 * HOUR  # a request may name any power, however small
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +36,4 @@ def planned(request: ChargeRequest, seconds: float, speed: float | None) -> Char
         return Charge(seconds, power_kw * seconds * (speed or 1.0) / HOUR)
     if speed is None:
         return Charge(seconds, energy_kwh)
-    return Charge(HOUR * energy_kwh / power_kw / speed, energy_kwh)
+    return Charge(min(MAX_SECONDS, HOUR * energy_kwh / power_kw / speed), energy_kwh)

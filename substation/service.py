@@ -61,14 +61,17 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
     cancel = cancellation_log.reading(worker.cancel, Isolation(registry))
     links = [publisher, consumer, canceller]
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        consuming = consumer.run(
+    async def consume() -> None:
+        await cancellation_log.read_to_end(canceller)
+        await consumer.run(
             deliver=worker.deliver, lost=worker.on_link_lost, gone=worker.keep, idle=worker.idle
         )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with background(
             publisher.run(),
-            consuming,
+            consume(),
             canceller.run(read=cancel),
             summarise(
                 logging.getLogger("substation"),

@@ -20,7 +20,7 @@ class SubstationSettings(Settings):
     connectors: Annotated[int, Field(ge=1, le=100_000)] = Field(default=50, alias="CONNECTORS")
     charge_seconds_min: Seconds = Field(default=2, alias="CHARGE_SECONDS_MIN")
     charge_seconds_max: Seconds = Field(default=5, alias="CHARGE_SECONDS_MAX")
-    charge_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    charge_speed: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         default=None, alias="CHARGE_SPEED"
     )
     grace_seconds: Seconds = Field(default=10, alias="GRACE_SECONDS")

@@ -103,7 +103,7 @@ class Worker:
         session = self._in_hand.get(request.id)
         if session is not None and not session.delivery.is_live:
             session.delivery = delivery
-        elif session is not None or self._station.end(request.id):
+        elif session is not None or self._has_ended(request):
             self._acknowledge_copy(request.id, delivery)
         else:
             self._take(request, delivery)
@@ -118,10 +118,19 @@ class Worker:
                 self._end(session, State.CANCELLED)
                 self._start_next()
             return
-        for delivery in [each for each in self._waiting if each.id == cancellation.job]:
-            self._waiting.remove(delivery)
-            self._count_waiting()
-            self.deliver(delivery)
+        for waiting in (self._waiting, self._kept):
+            for delivery in [each for each in waiting if each.id == cancellation.job]:
+                waiting.remove(delivery)
+                self._count_waiting()
+                self.deliver(delivery)
+
+    def _has_ended(self, request: ChargeRequest) -> bool:
+        """Return whether a job has ended here; one that was cancelled may be requested anew."""
+        end = self._station.end(request.id)
+        if end is None:
+            return False
+        kind, at = end
+        return kind is not State.CANCELLED or request.requested_at <= at
 
     def on_link_lost(self) -> None:
         """Drop what waits: the link broke, and RabbitMQ will deliver it again."""
@@ -228,7 +237,7 @@ class Worker:
         """Charge a job of a queue that was deleted; acknowledging it does nothing."""
         request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
-        if request.id in self._in_hand or self._station.end(request.id):
+        if request.id in self._in_hand or self._has_ended(request):
             return
         if self._cancellations.apply_to(request):
             self._end_unbegun(request, delivery, State.CANCELLED)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from api.jobs.job import Job
 from grid.events import ENDED, Event, State
 
+MAX_SECONDS: Final = 30 * 24 * 3600.0  # of a session: who plans a longer one is not believed
 MEAN_OF: Final = 50  # sessions: an older one counts less and less
 
 
@@ -39,9 +40,11 @@ class Sessions:
             self._remove(job.id)
             self._places[job.id] = event.substation
             at = self._sessions.setdefault(event.substation, {})
-            at[job.id] = Session(event.at, event.ends_at)
-            if event.ends_at:  # known at once: of those that end, the short ones are the first
-                self._note(event.substation, event.ends_at - event.at)
+            planned = event.ends_at - event.at
+            is_known = 0 < planned <= MAX_SECONDS
+            at[job.id] = Session(event.at, event.ends_at if is_known else 0.0)
+            if is_known:  # at once: of those that end, the short ones are the first
+                self._note(event.substation, planned)
 
     def forget(self, job: str) -> None:
         """Forget a job of which only a substation wrote: it could make up any number."""

@@ -44,6 +44,18 @@ async def test_cancel_writes_cancellation_and_answers_with_the_end(method: str, 
     assert written(bench) == [Cancellation("j1", AT)]
 
 
+async def test_cancellation_is_never_older_than_its_request() -> None:
+    """The api that accepted it may have had a clock that was ahead."""
+    bench = Bench()
+    async with bench.serve():
+        known(bench, Event(State.QUEUED, AT + 5, job="j2"))
+        asked = asyncio.create_task(bench.ask("DELETE", "/charge/j2"))
+        await bench.until(lambda: written(bench) != [])
+        bench.hear(kinds.cancelled("j2", AT))
+        await asked
+    assert written(bench) == [Cancellation("j2", AT + 5)]
+
+
 async def test_cancel_answers_with_another_end_that_came_first() -> None:
     """The vehicle was charged before the substation read the cancellation: 409 says so."""
     bench = Bench()

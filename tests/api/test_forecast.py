@@ -109,6 +109,18 @@ def test_sessions_follow_the_event_log() -> None:
     assert list(sessions.at("s2")) == [], "it is over"
 
 
+def test_sessions_believe_no_plan_that_cannot_be() -> None:
+    """A substation may write anything; a time that is no date would be answered with an error."""
+    sessions, job = Sessions(), Job("j1", 1)
+    for ends_at in (1e15, NOW - 1):
+        event = Event(State.CHARGING, NOW, "j1", "s1", 1, ends_at=ends_at)
+        job.apply(State.CHARGING, event)
+        sessions.apply(event, job)
+        assert list(sessions.at("s1")) == [Session(NOW, 0.0)]
+    assert sessions.seconds("s1") is None
+    assert expected_start(10**12, [Place(1, 0, [], 1e6)], NOW) is None
+
+
 def test_sessions_forget_job_that_is_not_kept() -> None:
     """A substation may write of any number of jobs that nobody requested."""
     sessions, job = Sessions(), Job("j1", 1)

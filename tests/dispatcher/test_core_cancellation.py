@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.core import FRESH_SECONDS
 from dispatcher.inputs import JobCancelled, OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
 from grid import kinds, topology
@@ -139,6 +140,62 @@ async def test_core_records_no_cancellation_of_job_that_may_be_elsewhere(why: st
     cancel(harness, "j1")
     await turns()
     assert harness.publisher.events() == []
+
+
+async def test_core_cancels_nothing_while_its_lease_has_lapsed() -> None:
+    """Another dispatcher may have the request; afterwards it ends as it would have."""
+    harness = await waiting(confirming(), "j1")
+    harness.certain = False
+    cancel(harness, "j1")
+    await turns()
+    assert harness.publisher.events() == []
+    harness.certain = True
+    harness.shell.tick()
+    await turns()
+    assert [each.kind for each in harness.publisher.events()] == [State.CANCELLED]
+    assert harness.queue.acked == [1]
+
+
+async def test_core_drops_undelivered_cancelled_request_as_cancelled_not_as_copy() -> None:
+    """Each counts once, as what it is; until then it is no request that is missing."""
+    harness = Harness(confirming(), "s1")
+    harness.shell.feed(OlderEventsRead(OpenJobs(complete=True)))
+    harness.read_events(Event(State.QUEUED, AT - 1, job="j1"))
+    cancel(harness, "j1")
+    cancel(harness, "j1")
+    await turns()
+    harness.read_events(*harness.publisher.events())
+    assert harness.core.undelivered == 1
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert harness.core.undelivered == 0
+    assert harness.count("cancelled_total") == 1
+    assert harness.count("duplicate_requests_total") == 0
+
+
+async def test_core_leaves_old_cancellation_of_undelivered_request_to_its_delivery() -> None:
+    """Read at a start, it may be older than a request that was made anew under the same id."""
+    harness = Harness(confirming(), "s1")
+    harness.shell.feed(OlderEventsRead(OpenJobs(complete=True)))
+    harness.read_events(Event(State.QUEUED, AT - 1, job="j1"))
+    cancel(harness, "j1", at=AT - FRESH_SECONDS)
+    await turns()
+    assert harness.publisher.events() == []
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert len(harness.publisher.to(SUBSTATIONS)) == 1
+
+
+async def test_core_recognises_by_the_whole_log_that_a_job_has_ended() -> None:
+    """Its first delivery may come long after its end, and after a failover."""
+    harness = Harness(confirming(), "s1")
+    earlier = OpenJobs(complete=True)
+    earlier.take(kinds.cancelled("j1", AT), 1)
+    harness.shell.feed(OlderEventsRead(earlier))
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert harness.publisher.to(SUBSTATIONS) == []
+    assert harness.queue.acked == [1]
 
 
 async def test_core_does_not_reclaim_cancelled_job() -> None:

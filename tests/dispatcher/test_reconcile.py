@@ -61,7 +61,8 @@ class ReconcilerHarness:
         self.registry = CollectorRegistry()
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
-        core = SimpleNamespace(
+        self.core = core = SimpleNamespace(
+            undelivered=0,
             index=self.index,
             open_jobs=self.jobs,
             standby=SimpleNamespace(is_undisputed=lambda _: self.is_undisputed),
@@ -188,6 +189,14 @@ async def test_reconciler_leaves_requests_in_hand_alone() -> None:
     assert await harness.published_after(60) == []
     harness.hands = JobsInHand({"a", "b"}, 0)
     assert await harness.published_after(MISSING_SECONDS) == ["c"]
+
+
+async def test_reconciler_finds_missing_request_behind_cancelled_ones() -> None:
+    """Those are in the queue still, but end no wait of another."""
+    harness = ReconcilerHarness(*records_of("abc"))
+    harness.depths[topology.REQUESTS] = 5
+    harness.core.undelivered = 3
+    assert await harness.published_after(MISSING_SECONDS) == ["a"]
 
 
 async def test_reconciler_leaves_briefly_missing_request_alone() -> None:

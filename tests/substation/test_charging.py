@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grid import events
 from grid.cancellations import Cancellation
-from grid.events import State
+from grid.events import Event, State
 from grid.messages import ChargeRequest
-from substation.charging import Charge, planned
+from substation.charging import MAX_SECONDS, Charge, planned
 from tests.substation.test_worker import AT, LONG, Bench, until
 
 
@@ -40,6 +41,15 @@ def test_planned_session_takes_as_long_as_its_energy(
 def test_planned_session_without_a_power_draws_the_usual_one() -> None:
     """7.4 kW: 7.4 kWh take an hour."""
     assert planned(wanted(7.4, None), 3.0, 1.0).seconds == pytest.approx(3600)
+
+
+@given(st.floats(0, 4_000, exclude_min=True), st.floats(0, 10_000, exclude_min=True))
+def test_planned_session_of_any_request_has_an_end(power_kw: float, energy_kwh: float) -> None:
+    """Also of one that draws nearly nothing: its event can be read."""
+    charge = planned(wanted(energy_kwh, power_kw), 3.0, 1.0)
+    assert 0 <= charge.seconds <= MAX_SECONDS
+    event = Event(State.CHARGING, AT, "j1", "s1", 1, ends_at=AT + charge.seconds)
+    assert events.decode(events.encode([event])) == [event]
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(-1, 200), st.floats(0, 100))

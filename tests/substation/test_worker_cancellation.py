@@ -5,6 +5,7 @@ from __future__ import annotations
 from grid.cancellations import Cancellation
 from grid.events import Counts, State
 from grid.kinds import CANCELLED_BY_CLIENT
+from grid.messages import ChargeRequest
 from tests.substation.test_worker import AT, LONG, Bench, body, until
 
 
@@ -98,3 +99,25 @@ async def test_worker_ends_cancelled_job_of_a_queue_that_was_deleted() -> None:
     cancel(bench, "j1")
     await until(lambda: len(bench.publisher.events(State.CANCELLED)) == 2)
     assert bench.station.sessions == {}
+
+
+async def test_worker_charges_request_made_anew_after_its_cancellation() -> None:
+    """It ended here, but as another request: what is asked for later is wanted."""
+    bench = Bench()
+    cancel(bench, "j1", at=AT - 1)
+    bench.queue.bring(body("j1"), "j1")
+    await until(lambda: bench.queue.acked == [1])
+    bench.queue.bring(ChargeRequest("j1", AT + 5).encode(), "j1")
+    await until(lambda: bench.queue.acked == [1, 2])
+    assert bench.station.completed == 1
+
+
+async def test_worker_ends_kept_job_when_its_cancellation_comes() -> None:
+    """Not only when its turn has come: all connectors may be taken for hours."""
+    bench = Bench(connectors=1, seconds=LONG)
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(body("j2"), "j2")
+    bench.worker.keep()
+    cancel(bench, "j2")
+    await until(lambda: len(bench.publisher.events(State.CANCELLED)) == 1)
+    assert list(bench.station.sessions) == ["j1"]
