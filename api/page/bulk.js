@@ -16,7 +16,7 @@ export async function settleParked(action, ids) {
     const { done, missing, refused } = await askWithKey("POST", `/parked/${action}`, { ids: ids.slice(start, start + PAGE) });
     total.done += done.length;
     total.missing += missing.length;
-    total.refused.push(...Object.values(refused));
+    total.refused.push(...refused.map((each) => each.reason));
   }
   const parts = [`${jobs(total.done)} ${action === "replay" ? "replayed" : "discarded"}`];
   if (total.missing) parts.push(`${count(total.missing)} not parked any more`);

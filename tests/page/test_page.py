@@ -134,13 +134,20 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
 
         async def answer(route: Route) -> None:
             asked.append(route.request.post_data_json)
-            await route.fulfill(json={"done": [job], "missing": [], "refused": {}})
+            if len(asked) == 1:
+                refused = [{"id": job, "reason": "it has a field that nobody knows"}]
+                await route.fulfill(json={"done": [], "missing": [], "refused": refused})
+            else:
+                await route.fulfill(json={"done": [job], "missing": [], "refused": []})
 
         await page.route("**/parked/replay", answer)
         await page.reload()
         await page.get_by_role("button", name="Replay this job").click()
+        refused = "0 jobs replayed, 1 refused: it has a field that nobody knows."
+        await expect(page.locator(".toast")).to_have_text(refused)
+        await page.get_by_role("button", name="Replay this job").click()
         await expect(page.locator(".toast")).to_have_text("1 job replayed.")
-        assert asked == [{"ids": [job]}]
+        assert asked == [{"ids": [job]}] * 2
 
 
 async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
