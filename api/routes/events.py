@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed, Reader, Selection
 from api.openapi import INVALID, UNAVAILABLE
 from api.routes.dependencies import check_query
@@ -62,7 +63,7 @@ async def _chunks(feed: Feed, reader: Reader) -> AsyncIterator[bytes]:
         feed.close(reader)
 
 
-def router(feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
+def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
     """Return the route; ``problems`` returns what keeps the api from being ready."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
 
@@ -92,6 +93,7 @@ def router(feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
 
         A client that reads too slowly is disconnected; it continues with Last-Event-ID.
         """
+        log.check_caught_up()
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)

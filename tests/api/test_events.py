@@ -156,6 +156,19 @@ async def test_events_are_filtered_by_job_vehicle_substation_and_state(
             assert (await again.next())[:2] == ("jobs", data)
 
 
+async def test_events_are_refused_while_the_event_log_is_still_being_read() -> None:
+    """A snapshot would lack what was not read yet."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        for query in ("", "?state=queued"):
+            answer = await bench.get(f"/events{query}")
+            assert problem(answer, 503)["code"] == "not-caught-up"
+            assert answer.headers["Retry-After"] == "1"
+        bench.log.caught_up.set()
+        async with following(bench) as stream:
+            assert (await stream.next())[0] == "snapshot"
+
+
 async def test_events_resume_after_the_last_that_was_received() -> None:
     """What came since is sent, at least once, without a new snapshot."""
     async with Bench().serve() as bench:

@@ -274,6 +274,21 @@ async def test_page_continues_after_the_connection_was_lost(browser: Browser) ->
         await expect(page.locator("#connection")).to_have_text("Live")
 
 
+async def test_page_waits_until_the_api_has_read_the_event_log(browser: Browser) -> None:
+    """It says so, comes back by itself, and then knows what the api can do."""
+    api = fed()
+    api.bench.log.caught_up.clear()
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await expect(page.locator("#connection")).to_contain_text("event log")
+        api.bench.log.caught_up.set()
+        await live(page)
+        await page.locator("#jobs tr[data-state=charging] button.name").first.click()
+        await expect(page.get_by_role("button", name="Cancel this job")).to_be_visible()
+
+
 async def test_page_stays_usable_with_300_substations_and_500_events_a_second(
     browser: Browser,
 ) -> None:
