@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -57,6 +56,10 @@ class Selection(NamedTuple):
         """Return whether it matches everything."""
         return self == Selection()
 
+    def query(self) -> JobQuery:
+        """Return the query of the jobs whose changes it selects, but for the job's id."""
+        return JobQuery(self.states, self.substation, self.vehicle, newest_first=True)
+
     def matches(self, change: Change) -> bool:
         """Return whether a reader wants a change."""
         return (
@@ -75,7 +78,19 @@ class Reader:
         self.is_ended = False
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._has_begun = False
         self._wake = asyncio.Event()
+
+    def begin(self, chunk: bytes) -> None:
+        """Add what comes before all that was put: however long it is, it does not end the reader.
+
+        Nothing is yielded before.
+        """
+        self._has_begun = True
+        if chunk:
+            self._chunks.appendleft(chunk)
+        if self._chunks:
+            self._wake.set()
 
     def put(self, chunk: bytes) -> None:
         """Add bytes to what waits; end the reader if that is too much."""
@@ -87,7 +102,8 @@ class Reader:
             self.end()
             return
         self._chunks.append(chunk)
-        self._wake.set()
+        if self._has_begun:
+            self._wake.set()
 
     def end(self) -> None:
         """End the reader: it gets nothing more."""
@@ -192,22 +208,36 @@ class Feed:
 
     # --- readers
 
-    def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
+    async def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
         """Return a new reader, which has what changed since the offset ``seen``, if possible.
 
         Else it has a snapshot.
         """
         self.flush()
         reader = Reader(selection)
-        if seen is not None and self._forgotten <= seen <= self._at:
-            missed = {job.id: job for offset, job in self._recent if offset >= seen}
-            self._put_changes([reader], [_last_change(each) for each in missed.values()])
-            if selection.is_all:
-                reader.put(self._substations())
-        else:
-            reader.put(self._event("snapshot", self._snapshot(selection, list(problems))))
-        self._readers.add(reader)
+        missed = self._missed(selection, seen)
+        self._readers.add(reader)  # what changes from here on comes after its first chunk
+        try:
+            if missed is None:
+                at = self._at
+                snapshot = await self._snapshot(selection, list(problems))
+                missed = self._event("snapshot", snapshot, at)
+        except BaseException:
+            self.close(reader)
+            raise
+        reader.begin(missed)
         return reader
+
+    def _missed(self, selection: Selection, seen: int | None) -> bytes | None:
+        """Return what changed since an offset; None if that is not known, or too much to send."""
+        if seen is None or not self._forgotten <= seen <= self._at:
+            return None
+        jobs = {job.id: job for offset, job in self._recent if offset >= seen}
+        changes = [_last_change(each) for each in jobs.values()]
+        chunk = self._changes([each for each in changes if selection.matches(each)])
+        if len(chunk) > MAX_BUFFERED:
+            return None
+        return chunk + self._substations() if selection.is_all else chunk
 
     @property
     def readers(self) -> int:
@@ -293,8 +323,9 @@ class Feed:
 
     # --- what they get
 
-    def _event(self, name: str, data: object) -> bytes:
-        return format_sse_event(event=name, data_str=wire.encode(data).decode(), id=str(self._at))
+    def _event(self, name: str, data: object, at: int | None = None) -> bytes:
+        offset = self._at if at is None else at
+        return format_sse_event(event=name, data_str=wire.encode(data).decode(), id=str(offset))
 
     def _changes(self, changes: list[Change]) -> bytes:
         return self._event("jobs", [_shown(each) for each in changes]) if changes else b""
@@ -309,28 +340,35 @@ class Feed:
         rows = [each.model_dump(mode="json") for each in known.rows(now)]
         return {"as_of": answers.moment(known.at), "substations": rows}
 
-    def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
+    async def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
+        jobs = [answers.listed(each) for each in await self._jobs(selection)]
         if not selection.is_all:
-            return {"jobs": self._jobs(selection)}
+            return {"jobs": jobs}
         return {
-            "jobs": self._jobs(selection),
+            "jobs": jobs,
             **self._substation_list(),
             "status": self._status(problems, ""),
             "history": self._history(),
         }
 
-    def _jobs(self, selection: Selection) -> list[answers.Charge]:
-        """Return the jobs that changed last, as far as they match; the newest first."""
+    async def _jobs(self, selection: Selection) -> list[Job]:
+        """Return the jobs that match, the newest first, as many as are shown.
+
+        Between some of them and the next, others are answered.
+        """
+        query = selection.query()
         if selection.job is not None:
             job = self._projection.get(selection.job)
-            return [answers.listed(job)] if job is not None else []
-        if selection.is_all:
-            newest = JobQuery(newest_first=True)
-            found = iter(self._projection.page(newest, START, MAX_SHOWN).jobs)
-        else:
-            recent = {job.id: job for _, job in reversed(self._recent)}
-            found = (each for each in recent.values() if selection.matches(_last_change(each)))
-        return [answers.listed(each) for each in islice(found, MAX_SHOWN)]
+            return [job] if job is not None and query.is_at(job) and query.fits(job) else []
+        found: list[Job] = []
+        last: int | None = START
+        while last is not None and len(found) < MAX_SHOWN:
+            page = self._projection.page(query, last, MAX_SHOWN - len(found))
+            found += page.jobs
+            last = page.last
+            if last is not None:
+                await asyncio.sleep(0)
+        return found
 
     def _history(self) -> dict[str, Any]:
         samples = list(self._figures.history)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed, Reader, Selection
@@ -52,15 +53,16 @@ class _Stream(EventSourceResponse):
     """The answer to one reader, which is forgotten when its connection ends."""
 
     def __init__(self, feed: Feed, reader: Reader) -> None:
-        super().__init__(_chunks(feed, reader), headers={"X-Accel-Buffering": "no"})
+        super().__init__(reader.chunks(), headers={"X-Accel-Buffering": "no"})
+        self._feed = feed
+        self._reader = reader
 
-
-async def _chunks(feed: Feed, reader: Reader) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in reader.chunks():
-            yield chunk
-    finally:
-        feed.close(reader)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer until the connection ends, also if it has ended before the first chunk."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.close(self._reader)
 
 
 def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
@@ -97,6 +99,6 @@ def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIR
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)
-        return _Stream(feed, feed.open(event_filter.selection(), seen, problems()))
+        return _Stream(feed, await feed.open(event_filter.selection(), seen, problems()))
 
     return routes
