@@ -17,10 +17,11 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from api import alerts, answers
 from api.alerts import Facts
+from api.errors import TooManyStreams
 from api.jobs.figures import Figures
 from api.jobs.job import Job
 from api.jobs.projection import Projection
-from api.jobs.rows import START, JobQuery
+from api.jobs.rows import START, JobQuery, vehicle_of
 from grid import wire
 from grid.events import SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -33,6 +34,7 @@ KEEPALIVE_INTERVAL: Final = 10.0
 MAX_BUFFERED: Final = 2 * 1024 * 1024  # bytes that wait for one reader
 MAX_RECENT: Final = 20_000  # changes that a reader can go back
 MAX_SHOWN: Final = 200  # jobs in a snapshot
+MAX_READERS: Final = 200
 
 
 class Change(NamedTuple):
@@ -41,6 +43,8 @@ class Change(NamedTuple):
     event: Event
     job: Job
     status: State
+    vehicle: str | None
+    substation: str | None
 
 
 class Selection(NamedTuple):
@@ -65,8 +69,8 @@ class Selection(NamedTuple):
         return (
             self.job in (None, change.job.id)
             and (self.states is None or change.status in self.states)
-            and self.substation in (None, change.event.substation)
-            and self.vehicle in (None, change.job.request.get("vehicle_id"))
+            and self.vehicle in (None, change.vehicle)
+            and self.substation in (None, change.substation)
         )
 
 
@@ -159,7 +163,8 @@ class Feed:
         self._has_left = False
         self._is_linked = True
         self._written = projection.substations  # what readers have
-        self._since: dict[str, float] = {}  # of the alerts
+        self._since: dict[str, float] = {}  # of the alerts, as of the last second
+        self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
 
     # --- what the event log says
 
@@ -199,7 +204,7 @@ class Feed:
         # without the event: to keep 20,000 of them costs as much time as to read them
         recent.append((self._at, job))
         if self._readers:
-            self._pending.append(Change(event, job, job.status))
+            self._pending.append(_change(event, job))
 
     def on_other(self, event: Event) -> None:
         """Record an event that is none of a job."""
@@ -211,9 +216,12 @@ class Feed:
     async def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
         """Return a new reader, which has what changed since the offset ``seen``, if possible.
 
-        Else it has a snapshot.
+        Else it has a snapshot. Raise ``TooManyStreams`` if there are as many readers as there may
+        be.
         """
-        self.flush()
+        self.flush()  # which forgets the readers that were ended
+        if len(self._readers) >= MAX_READERS:
+            raise TooManyStreams(f"{MAX_READERS} clients follow GET /events, the most there may be")
         reader = Reader(selection)
         missed = self._missed(selection, seen)
         self._readers.add(reader)  # what changes from here on comes after its first chunk
@@ -285,7 +293,11 @@ class Feed:
     def end_second(self, problems: list[str], blocked: str) -> None:
         """End a second of the figures, and tell the readers how all is."""
         rows = () if self._is_silent else self._rows() or ()  # what is old is no figure of now
-        self._figures.end_second(self._clock(), rows)
+        at = self._clock()
+        self._figures.end_second(at, rows)
+        self._blocked = blocked
+        found = alerts.alerts(self._facts(problems, at))
+        self._since = {each.name: self._since.get(each.name, at) for each in found}
         self.tell_status(problems, blocked)
 
     @property
@@ -294,7 +306,8 @@ class Feed:
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
-        status = self._status(problems, blocked)
+        self._blocked = blocked
+        status = self._status(problems)
         if everything := [each for each in self._readers if each.selection.is_all]:
             chunk = self._event("status", status)
             for reader in everything:
@@ -347,7 +360,7 @@ class Feed:
         return {
             "jobs": jobs,
             **self._substation_list(),
-            "status": self._status(problems, ""),
+            "status": self._status(problems),
             "history": self._history(),
         }
 
@@ -389,21 +402,23 @@ class Feed:
             return None
         return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
 
-    def _status(self, problems: list[str], blocked: str) -> dict[str, Any]:
-        figures, counts, at = self._figures, self._projection.by_status, self._clock()
-        oldest_at = figures.oldest_at
-        facts = Facts(
+    def _facts(self, problems: list[str], at: float) -> Facts:
+        figures, oldest_at = self._figures, self._figures.oldest_at
+        return Facts(
             problems=problems,
-            blocked=blocked,
+            blocked=self._blocked,
             silent=self._now() - self._heard,
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,
             oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
-            parked=counts[State.PARKED],
+            parked=self._projection.by_status[State.PARKED],
         )
+
+    def _status(self, problems: list[str]) -> dict[str, Any]:
+        figures, counts, at = self._figures, self._projection.by_status, self._clock()
+        facts = self._facts(problems, at)
         found = alerts.alerts(facts)
-        self._since = {each.name: self._since.get(each.name, at) for each in found}
         last = self._figures.history[-1] if self._figures.history else None
         return {
             "at": at,
@@ -411,7 +426,7 @@ class Feed:
                 "silent_seconds": round(facts.silent, 1),
                 "is_silent": alerts.is_silent(facts),
             },
-            "accepts": not problems and not blocked,
+            "accepts": not problems and not self._blocked,
             "counts": {state.value: counts[state] for state in State},
             "rates": figures.rates(),
             "second": last
@@ -424,10 +439,12 @@ class Feed:
                 "p95": last.p95,
             },
             "waiting": figures.waiting,
-            "oldest_at": oldest_at,
+            "oldest_at": figures.oldest_at,
             "last_minute": figures.last_minute(),
             "energy_today_kwh": figures.energy_today(at),
-            "alerts": [{**each._asdict(), "since": self._since[each.name]} for each in found],
+            "alerts": [
+                {**each._asdict(), "since": self._since.get(each.name, at)} for each in found
+            ],
         }
 
 
@@ -435,11 +452,20 @@ def _last_change(job: Job) -> Change:
     """Return the change that led to a job's state."""
     at = job.times.get(job.status, job.asked_at or 0.0)
     event = Event(job.status, at, job.id, job.substation or "", job.attempt, job.reason or "")
-    return Change(event, job, job.status)
+    return _change(event, job)
+
+
+def _change(event: Event, job: Job) -> Change:
+    """Return a change; a request is parsed each time, so its vehicle is taken once.
+
+    An end that the dispatcher wrote names no substation: the job's counts.
+    """
+    where = event.substation or job.substation
+    return Change(event, job, job.status, vehicle_of(job.request), where)
 
 
 def _shown(change: Change) -> dict[str, Any]:
-    event, request = change.event, change.job.request
+    event = change.event
     return {
         "id": change.job.id,
         "status": change.status,
@@ -447,6 +473,6 @@ def _shown(change: Change) -> dict[str, Any]:
         "at": answers.moment(event.at),
         "substation": event.substation or None,
         "attempt": event.attempt or change.job.attempt,
-        "vehicle_id": request.get("vehicle_id"),
+        "vehicle_id": change.vehicle,
         "reason": event.reason or None,
     }

@@ -360,3 +360,51 @@ async def test_reader_goes_away_with_its_connection() -> None:
             if bench.feed.readers == 0:
                 break
         assert bench.feed.readers == 0
+
+
+async def test_no_more_clients_than_the_maximum_follow_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One more is told when to come again, and may once another has left."""
+    monkeypatch.setattr(feed, "MAX_READERS", 1)
+    async with Bench().serve() as bench:
+        async with following(bench) as stream:
+            await stream.next()
+            answer = await bench.get("/events")
+            assert problem(answer, 503)["code"] == "too-many-streams"
+            assert answer.headers["Retry-After"] == "1"
+        await bench.until(lambda: bench.feed.readers == 0)
+        async with following(bench) as stream:
+            assert (await stream.next())[0] == "snapshot"
+
+
+async def test_filter_by_substation_has_an_end_that_the_dispatcher_wrote() -> None:
+    """Its event names none: the job's counts."""
+    async with Bench().serve() as bench:
+        hear(bench, queued("j1"), assigned("j1", "s2"))
+        async with following(bench, "?substation=s2") as stream:
+            await stream.next()
+            hear(bench, kinds.cancelled("j1", AT + 2))
+            _, (change,), _ = await stream.next()
+            assert (change["id"], change["status"]) == ("j1", "cancelled")
+
+
+async def test_new_reader_is_told_why_rabbitmq_blocks_and_changes_no_alert() -> None:
+    """A snapshot is of the last second: it neither forgets the reason nor begins an alert anew."""
+    async with Bench().serve() as bench:
+        bench.feed.end_second(["RabbitMQ blocks publishers"], "low on disk")
+        bench.problems = ["RabbitMQ blocks publishers"]
+        for bench.at in (AT + 5, AT + 6):
+            async with following(bench) as stream:
+                _, data, _ = await stream.next()
+                (alert,) = data["status"]["alerts"]
+                assert (alert["name"], alert["since"]) == ("RabbitMQDiskAlarm", AT)
+                assert not data["status"]["accepts"]
+        bench.feed.end_second([], "")
+        bench.problems = ["RabbitMQ link api-requests is down"]
+        async with following(bench) as stream:
+            await stream.next()
+        bench.at = AT + 9
+        async with following(bench) as stream:
+            _, data, _ = await stream.next()
+            assert data["status"]["alerts"][0]["since"] == AT + 9
