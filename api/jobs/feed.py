@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from msgspec.structs import replace
 
 from api import alerts, answers
 from api.alerts import Facts
@@ -180,8 +181,13 @@ class Feed:
         self._is_linked = is_up
 
     def apply_past(self, event: Event, before: State | None) -> None:
-        """Add a completion that was written before this start, of a job in the state ``before``."""
-        self._figures.add_energy(event, before)
+        """Add an end that was written before this start, of a job in the state ``before``."""
+        self._figures.add_energy(self._not_ahead(event), before)
+
+    def _not_ahead(self, event: Event) -> Event:
+        """Return an event with no later time than now: its writer's clock may be wrong."""
+        now = self._clock()
+        return event if event.at <= now else replace(event, at=now)
 
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
@@ -197,7 +203,7 @@ class Feed:
         if had_request and event.kind == State.QUEUED and job.status is before:
             return  # an event of this api, which is read back
         is_new = not had_request and job.queued is not None
-        self._figures.apply(event, job, before, is_new=is_new)
+        self._figures.apply(self._not_ahead(event), job, before, is_new=is_new)
         recent = self._recent
         if len(recent) == MAX_RECENT:
             self._forgotten = recent[0][0]

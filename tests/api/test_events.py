@@ -389,6 +389,24 @@ async def test_filter_by_substation_has_an_end_that_the_dispatcher_wrote() -> No
             assert (change["id"], change["status"]) == ("j1", "cancelled")
 
 
+@pytest.mark.parametrize("is_past", [True, False])
+async def test_event_of_a_clock_that_is_ahead_keeps_the_energy_of_today(*, is_past: bool) -> None:
+    """It counts today, and what was delivered before is not forgotten."""
+    async with Bench().serve() as bench:
+        if is_past:
+            bench.log.caught_up.clear()
+        day = 86_400
+        bench.hear(
+            Event(State.COMPLETED, AT, "j1", "s1", energy_kwh=2),
+            Event(State.COMPLETED, AT + day, "j2", "s1", energy_kwh=3),
+            Event(State.CANCELLED, AT, "j3", "s2", energy_kwh=4),
+        )
+        bench.log.caught_up.set()
+        async with following(bench) as stream:
+            _, data, _ = await stream.next()
+            assert data["status"]["energy_today_kwh"] == {"s1": 5.0, "s2": 4.0}
+
+
 async def test_new_reader_is_told_why_rabbitmq_blocks_and_changes_no_alert() -> None:
     """A snapshot is of the last second: it neither forgets the reason nor begins an alert anew."""
     async with Bench().serve() as bench:
