@@ -274,6 +274,34 @@ async def test_page_continues_after_the_connection_was_lost(browser: Browser) ->
         await expect(page.locator("#connection")).to_have_text("Live")
 
 
+async def test_page_shows_new_rows_while_one_has_the_focus(browser: Browser) -> None:
+    """A job that was opened and closed keeps the focus, also where it is none of the last 100."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        opened = page.locator("#jobs button.name").first
+        name = await opened.text_content()
+        await opened.click()
+        await expect(page.locator("#job-dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        rows = page.locator("#jobs tbody tr")
+        for number in range(101):
+            api.bench.log.record(api.new_request_event(f"new-{number}"))
+        await expect(rows.first).to_contain_text("new-100")
+        assert await page.evaluate("document.activeElement.textContent") == name
+        await expect(rows).to_have_count(101)
+        await page.locator("#job-search").focus()
+        await expect(rows).to_have_count(100)
+        await page.get_by_role("button", name="Drain substation2").focus()
+        api.drained.add("substation1")
+        api.second()
+        await page.locator("#rows th button", has_text="State").first.dispatch_event("click")
+        table = page.locator("#rows tbody tr")
+        await expect(table.last).to_contain_text("substation1")
+        label = "document.activeElement.getAttribute('aria-label')"
+        assert await page.evaluate(label) == "Drain substation2"
+
+
 async def test_page_waits_until_the_api_has_read_the_event_log(browser: Browser) -> None:
     """It says so, comes back by itself, and then knows what the api can do."""
     api = fed()
