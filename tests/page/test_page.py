@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -256,6 +257,41 @@ async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
                 api.bench.hear(kinds.cancelled(job, api.bench.at))
         await expect(page.locator(".toast")).to_have_text(f"{len(jobs)} jobs cancelled.")
         assert len(written(api)) == len(jobs)
+
+
+async def test_page_stops_cancelling_where_the_api_wants_no_requests(browser: Browser) -> None:
+    """It waits as long as it is told; if that does not help, it says how many it cancelled."""
+    api = fed()
+    allowed, asked = [2], [0]
+
+    async def answer(route: Route) -> None:
+        asked[0] += 1
+        if allowed[0]:
+            allowed[0] -= 1
+            await route.fulfill(json={"status": "cancelled"})
+        else:
+            detail = {"detail": "RabbitMQ is away."}
+            await route.fulfill(status=503, headers={"Retry-After": "1"}, json=detail)
+
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await live(page)
+        await page.route("**/charge/*", answer)
+        await page.locator("#job-substation").select_option("substation2")
+        await page.locator("#job-bulk").click()
+        dialog = page.locator("#bulk-dialog")
+        button = dialog.get_by_role("button", name="Cancel")
+        jobs = int(re.findall(r"\d+", await button.text_content() or "")[0])
+        await button.click()
+        said = f"2 jobs cancelled, {jobs - 2} left. Stopped: RabbitMQ is away."
+        await expect(dialog.locator(".progress")).to_have_text(said, timeout=15_000)
+        assert asked[0] <= 2 + 6 * 4
+        await button.click()
+        await page.wait_for_timeout(500)
+        allowed[0] = jobs
+        await expect(page.locator(".toast")).to_have_text(f"{jobs} jobs cancelled.", timeout=15_000)
 
 
 def written(api: FedApi) -> list[Publication]:
