@@ -75,7 +75,7 @@ def test_each_of_many_substations_is_looked_at_once() -> None:
         def __eq__(self, _: object) -> bool:
             raise AssertionError
 
-        __hash__ = None  # type: ignore[assignment]
+        __hash__ = None
 
     rows = [Row(row(f"s{number}", "away")) for number in range(4)]
     (found,) = alerts(FINE._replace(rows=[*rows, Row(row("s9", "full")), Row(DRAINED)]))
