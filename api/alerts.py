@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 from grid.controls import Availability
 
 DISPATCHER_TIMEOUT: Final = 2.5  # seconds; the dispatcher writes at least once a second
-SNAPSHOT_TIMEOUT: Final = 15.0  # it writes a snapshot at least every ten seconds
 LONG_WAIT: Final = 60.0  # seconds in which a request usually finds its substation
 MAX_NAMED: Final = 5  # substations that one alert names
 
@@ -142,11 +141,14 @@ def _substations(facts: Facts) -> list[Alert]:
                 "Put the substations into its target file; its log says which file that is.",
             )
         ]
-    drained = [row for row in rows if row.get("state") == Availability.DRAINING]
-    usable = [row for row in rows if row.get("eligible") or row.get("reason") == "full"]
-    broken = [row for row in rows if row not in usable and row not in drained]
+    is_usable, broken = False, []
+    for row in rows:  # once each: there may be 10,000, and this is done each second
+        if row.get("eligible") or row.get("reason") == "full":
+            is_usable = True
+        elif row.get("state") != Availability.DRAINING:
+            broken.append(row)
     found = []
-    if not usable:
+    if not is_usable:
         found.append(
             Alert(
                 "NoSubstationEligible",

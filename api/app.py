@@ -199,7 +199,7 @@ def create(
     app.include_router(jobs.router(log, projection, clock))
     app.include_router(cancel.router(canceller, projection, clock))
     app.include_router(stats.router(log, projection, clock))
-    app.include_router(events.router(feed, not_ready))
+    app.include_router(events.router(log, feed, not_ready))
     app.include_router(page.router())
     app.state.end_streams = feed.end
     app.include_router(substations.router(log, projection, clock))

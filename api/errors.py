@@ -9,6 +9,10 @@ class NotCaughtUp(GridError):
     """The event log has not been read to its end yet, so it is not known what it holds."""
 
 
+class TooManyStreams(GridError):
+    """As many clients follow the events as one api serves."""
+
+
 class NotFound(GridError):
     """There is no such job or substation."""
 

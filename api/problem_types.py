@@ -154,6 +154,12 @@ PARTLY_ACCEPTED: Final = ProblemType(
     "RabbitMQ confirmed some requests of a list, and not the others.",
     "Send the same list again with the same Idempotency-Key: `accepted` are the jobs there are.",
 )
+TOO_MANY_STREAMS: Final = ProblemType(
+    "too-many-streams",
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "As many clients follow GET /events as one api serves.",
+    "Close streams that nobody reads, or connect again later; GET /charge/{id} shows a job.",
+)
 
 TYPES: Final = {
     each.code: each
@@ -180,5 +186,6 @@ TYPES: Final = {
         UNAVAILABLE,
         NOT_CAUGHT_UP,
         PARTLY_ACCEPTED,
+        TOO_MANY_STREAMS,
     )
 }

@@ -23,6 +23,7 @@ from api.errors import (
     NotCaughtUp,
     NotJson,
     PartlyAccepted,
+    TooManyStreams,
     UnknownJob,
     UnknownSubstation,
 )
@@ -214,6 +215,7 @@ _INVALID_FIELDS: Final[Mapping[type[InvalidField], ProblemType]] = {
 _UNAVAILABLE: Final[Mapping[type[Exception], ProblemType]] = {
     NotCaughtUp: types.NOT_CAUGHT_UP,
     PartlyAccepted: types.PARTLY_ACCEPTED,
+    TooManyStreams: types.TOO_MANY_STREAMS,
 }
 _BY_STATUS: Final[Mapping[int, ProblemType]] = {
     each.status: each
@@ -232,6 +234,7 @@ _ANSWERS: Final[dict[type[Exception], Callable[..., Coroutine[Any, Any, JSONResp
     InvalidField: _invalid_field,
     BrokerUnavailable: _unavailable,
     NotCaughtUp: _unavailable,
+    TooManyStreams: _unavailable,
     UnknownJob: _unknown_job,
     UnknownSubstation: _unknown_substation,
     AlreadyEnded: _already_ended,

@@ -199,7 +199,7 @@ class EventLog:
 
     def _apply(self, event: Event) -> None:
         self._mark.see(event)
-        ends = event.kind == State.COMPLETED
+        ends = event.kind in ENDED
         is_live = self.caught_up.is_set()
         known = self._projection.get(event.job) if ends or is_live else None
         before = None if known is None else known.status

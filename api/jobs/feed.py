@@ -11,17 +11,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from msgspec.structs import replace
 
 from api import alerts, answers
 from api.alerts import Facts
+from api.errors import TooManyStreams
 from api.jobs.figures import Figures
 from api.jobs.job import Job
 from api.jobs.projection import Projection
-from api.jobs.rows import START, JobQuery
+from api.jobs.rows import START, JobQuery, vehicle_of
 from grid import wire
 from grid.events import SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -34,6 +35,7 @@ KEEPALIVE_INTERVAL: Final = 10.0
 MAX_BUFFERED: Final = 2 * 1024 * 1024  # bytes that wait for one reader
 MAX_RECENT: Final = 20_000  # changes that a reader can go back
 MAX_SHOWN: Final = 200  # jobs in a snapshot
+MAX_READERS: Final = 200
 
 
 class Change(NamedTuple):
@@ -42,6 +44,8 @@ class Change(NamedTuple):
     event: Event
     job: Job
     status: State
+    vehicle: str | None
+    substation: str | None
 
 
 class Selection(NamedTuple):
@@ -57,13 +61,17 @@ class Selection(NamedTuple):
         """Return whether it matches everything."""
         return self == Selection()
 
+    def query(self) -> JobQuery:
+        """Return the query of the jobs whose changes it selects, but for the job's id."""
+        return JobQuery(self.states, self.substation, self.vehicle, newest_first=True)
+
     def matches(self, change: Change) -> bool:
         """Return whether a reader wants a change."""
         return (
             self.job in (None, change.job.id)
             and (self.states is None or change.status in self.states)
-            and self.substation in (None, change.event.substation)
-            and self.vehicle in (None, change.job.request.get("vehicle_id"))
+            and self.vehicle in (None, change.vehicle)
+            and self.substation in (None, change.substation)
         )
 
 
@@ -75,7 +83,19 @@ class Reader:
         self.is_ended = False
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._has_begun = False
         self._wake = asyncio.Event()
+
+    def begin(self, chunk: bytes) -> None:
+        """Add what comes before all that was put: however long it is, it does not end the reader.
+
+        Nothing is yielded before.
+        """
+        self._has_begun = True
+        if chunk:
+            self._chunks.appendleft(chunk)
+        if self._chunks:
+            self._wake.set()
 
     def put(self, chunk: bytes) -> None:
         """Add bytes to what waits; end the reader if that is too much."""
@@ -87,7 +107,8 @@ class Reader:
             self.end()
             return
         self._chunks.append(chunk)
-        self._wake.set()
+        if self._has_begun:
+            self._wake.set()
 
     def end(self) -> None:
         """End the reader: it gets nothing more."""
@@ -143,7 +164,8 @@ class Feed:
         self._has_left = False
         self._is_linked = True
         self._written = projection.substations  # what readers have
-        self._since: dict[str, float] = {}  # of the alerts
+        self._since: dict[str, float] = {}  # of the alerts, as of the last second
+        self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
 
     # --- what the event log says
 
@@ -159,8 +181,13 @@ class Feed:
         self._is_linked = is_up
 
     def apply_past(self, event: Event, before: State | None) -> None:
-        """Add a completion that was written before this start, of a job in the state ``before``."""
-        self._figures.add_energy(event, before)
+        """Add an end that was written before this start, of a job in the state ``before``."""
+        self._figures.add_energy(self._not_ahead(event), before)
+
+    def _not_ahead(self, event: Event) -> Event:
+        """Return an event with no later time than now: its writer's clock may be wrong."""
+        now = self._clock()
+        return event if event.at <= now else replace(event, at=now)
 
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
@@ -176,14 +203,14 @@ class Feed:
         if had_request and event.kind == State.QUEUED and job.status is before:
             return  # an event of this api, which is read back
         is_new = not had_request and job.queued is not None
-        self._figures.apply(event, job, before, is_new=is_new)
+        self._figures.apply(self._not_ahead(event), job, before, is_new=is_new)
         recent = self._recent
         if len(recent) == MAX_RECENT:
             self._forgotten = recent[0][0]
         # without the event: to keep 20,000 of them costs as much time as to read them
         recent.append((self._at, job))
         if self._readers:
-            self._pending.append(Change(event, job, job.status))
+            self._pending.append(_change(event, job))
 
     def on_other(self, event: Event) -> None:
         """Record an event that is none of a job."""
@@ -192,22 +219,39 @@ class Feed:
 
     # --- readers
 
-    def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
+    async def open(self, selection: Selection, seen: int | None, problems: Iterable[str]) -> Reader:
         """Return a new reader, which has what changed since the offset ``seen``, if possible.
 
-        Else it has a snapshot.
+        Else it has a snapshot. Raise ``TooManyStreams`` if there are as many readers as there may
+        be.
         """
-        self.flush()
+        self.flush()  # which forgets the readers that were ended
+        if len(self._readers) >= MAX_READERS:
+            raise TooManyStreams(f"{MAX_READERS} clients follow GET /events, the most there may be")
         reader = Reader(selection)
-        if seen is not None and self._forgotten <= seen <= self._at:
-            missed = {job.id: job for offset, job in self._recent if offset >= seen}
-            self._put_changes([reader], [_last_change(each) for each in missed.values()])
-            if selection.is_all:
-                reader.put(self._substations())
-        else:
-            reader.put(self._event("snapshot", self._snapshot(selection, list(problems))))
-        self._readers.add(reader)
+        missed = self._missed(selection, seen)
+        self._readers.add(reader)  # what changes from here on comes after its first chunk
+        try:
+            if missed is None:
+                at = self._at
+                snapshot = await self._snapshot(selection, list(problems))
+                missed = self._event("snapshot", snapshot, at)
+        except BaseException:
+            self.close(reader)
+            raise
+        reader.begin(missed)
         return reader
+
+    def _missed(self, selection: Selection, seen: int | None) -> bytes | None:
+        """Return what changed since an offset; None if that is not known, or too much to send."""
+        if seen is None or not self._forgotten <= seen <= self._at:
+            return None
+        jobs = {job.id: job for offset, job in self._recent if offset >= seen}
+        changes = [_last_change(each) for each in jobs.values()]
+        chunk = self._changes([each for each in changes if selection.matches(each)])
+        if len(chunk) > MAX_BUFFERED:
+            return None
+        return chunk + self._substations() if selection.is_all else chunk
 
     @property
     def readers(self) -> int:
@@ -255,7 +299,11 @@ class Feed:
     def end_second(self, problems: list[str], blocked: str) -> None:
         """End a second of the figures, and tell the readers how all is."""
         rows = () if self._is_silent else self._rows() or ()  # what is old is no figure of now
-        self._figures.end_second(self._clock(), rows)
+        at = self._clock()
+        self._figures.end_second(at, rows)
+        self._blocked = blocked
+        found = alerts.alerts(self._facts(problems, at))
+        self._since = {each.name: self._since.get(each.name, at) for each in found}
         self.tell_status(problems, blocked)
 
     @property
@@ -264,7 +312,8 @@ class Feed:
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
-        status = self._status(problems, blocked)
+        self._blocked = blocked
+        status = self._status(problems)
         if everything := [each for each in self._readers if each.selection.is_all]:
             chunk = self._event("status", status)
             for reader in everything:
@@ -293,8 +342,9 @@ class Feed:
 
     # --- what they get
 
-    def _event(self, name: str, data: object) -> bytes:
-        return format_sse_event(event=name, data_str=wire.encode(data).decode(), id=str(self._at))
+    def _event(self, name: str, data: object, at: int | None = None) -> bytes:
+        offset = self._at if at is None else at
+        return format_sse_event(event=name, data_str=wire.encode(data).decode(), id=str(offset))
 
     def _changes(self, changes: list[Change]) -> bytes:
         return self._event("jobs", [_shown(each) for each in changes]) if changes else b""
@@ -309,28 +359,35 @@ class Feed:
         rows = [each.model_dump(mode="json") for each in known.rows(now)]
         return {"as_of": answers.moment(known.at), "substations": rows}
 
-    def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
+    async def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
+        jobs = [answers.listed(each) for each in await self._jobs(selection)]
         if not selection.is_all:
-            return {"jobs": self._jobs(selection)}
+            return {"jobs": jobs}
         return {
-            "jobs": self._jobs(selection),
+            "jobs": jobs,
             **self._substation_list(),
-            "status": self._status(problems, ""),
+            "status": self._status(problems),
             "history": self._history(),
         }
 
-    def _jobs(self, selection: Selection) -> list[answers.Charge]:
-        """Return the jobs that changed last, as far as they match; the newest first."""
+    async def _jobs(self, selection: Selection) -> list[Job]:
+        """Return the jobs that match, the newest first, as many as are shown.
+
+        Between some of them and the next, others are answered.
+        """
+        query = selection.query()
         if selection.job is not None:
             job = self._projection.get(selection.job)
-            return [answers.listed(job)] if job is not None else []
-        if selection.is_all:
-            newest = JobQuery(newest_first=True)
-            found = iter(self._projection.page(newest, START, MAX_SHOWN).jobs)
-        else:
-            recent = {job.id: job for _, job in reversed(self._recent)}
-            found = (each for each in recent.values() if selection.matches(_last_change(each)))
-        return [answers.listed(each) for each in islice(found, MAX_SHOWN)]
+            return [job] if job is not None and query.is_at(job) and query.fits(job) else []
+        found: list[Job] = []
+        last: int | None = START
+        while last is not None and len(found) < MAX_SHOWN:
+            page = self._projection.page(query, last, MAX_SHOWN - len(found))
+            found += page.jobs
+            last = page.last
+            if last is not None:
+                await asyncio.sleep(0)
+        return found
 
     def _history(self) -> dict[str, Any]:
         samples = list(self._figures.history)
@@ -351,21 +408,23 @@ class Feed:
             return None
         return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
 
-    def _status(self, problems: list[str], blocked: str) -> dict[str, Any]:
-        figures, counts, at = self._figures, self._projection.by_status, self._clock()
-        oldest_at = figures.oldest_at
-        facts = Facts(
+    def _facts(self, problems: list[str], at: float) -> Facts:
+        figures, oldest_at = self._figures, self._figures.oldest_at
+        return Facts(
             problems=problems,
-            blocked=blocked,
+            blocked=self._blocked,
             silent=self._now() - self._heard,
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,
             oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
-            parked=counts[State.PARKED],
+            parked=self._projection.by_status[State.PARKED],
         )
+
+    def _status(self, problems: list[str]) -> dict[str, Any]:
+        figures, counts, at = self._figures, self._projection.by_status, self._clock()
+        facts = self._facts(problems, at)
         found = alerts.alerts(facts)
-        self._since = {each.name: self._since.get(each.name, at) for each in found}
         last = self._figures.history[-1] if self._figures.history else None
         return {
             "at": at,
@@ -373,7 +432,7 @@ class Feed:
                 "silent_seconds": round(facts.silent, 1),
                 "is_silent": alerts.is_silent(facts),
             },
-            "accepts": not problems and not blocked,
+            "accepts": not problems and not self._blocked,
             "counts": {state.value: counts[state] for state in State},
             "rates": figures.rates(),
             "second": last
@@ -386,10 +445,12 @@ class Feed:
                 "p95": last.p95,
             },
             "waiting": figures.waiting,
-            "oldest_at": oldest_at,
+            "oldest_at": figures.oldest_at,
             "last_minute": figures.last_minute(),
             "energy_today_kwh": figures.energy_today(at),
-            "alerts": [{**each._asdict(), "since": self._since[each.name]} for each in found],
+            "alerts": [
+                {**each._asdict(), "since": self._since.get(each.name, at)} for each in found
+            ],
         }
 
 
@@ -397,11 +458,20 @@ def _last_change(job: Job) -> Change:
     """Return the change that led to a job's state."""
     at = job.times.get(job.status, job.asked_at or 0.0)
     event = Event(job.status, at, job.id, job.substation or "", job.attempt, job.reason or "")
-    return Change(event, job, job.status)
+    return _change(event, job)
+
+
+def _change(event: Event, job: Job) -> Change:
+    """Return a change; a request is parsed each time, so its vehicle is taken once.
+
+    An end that the dispatcher wrote names no substation: the job's counts.
+    """
+    where = event.substation or job.substation
+    return Change(event, job, job.status, vehicle_of(job.request), where)
 
 
 def _shown(change: Change) -> dict[str, Any]:
-    event, request = change.event, change.job.request
+    event = change.event
     return {
         "id": change.job.id,
         "status": change.status,
@@ -409,6 +479,6 @@ def _shown(change: Change) -> dict[str, Any]:
         "at": answers.moment(event.at),
         "substation": event.substation or None,
         "attempt": event.attempt or change.job.attempt,
-        "vehicle_id": request.get("vehicle_id"),
+        "vehicle_id": change.vehicle,
         "reason": event.reason or None,
     }

@@ -19,6 +19,7 @@ DAY: Final = 86_400.0
 RATE_SECONDS: Final = 10  # over which rates and latencies are taken
 # plain text is compared in a third of the time
 ASSIGNED, CHARGING, COMPLETED = State.ASSIGNED.value, State.CHARGING.value, State.COMPLETED.value
+CANCELLED = State.CANCELLED.value
 MAX_WAITS: Final = 2_000  # of one second that are kept, for its latency
 
 
@@ -72,8 +73,13 @@ class Figures:
             self._waiting[job.id] = job.asked_at or 0.0
 
     def add_energy(self, event: Event, before: State | None) -> None:
-        """Add what a session delivered that has ended, unless its job was completed ``before``."""
-        if event.energy_kwh and before is not State.COMPLETED:
+        """Add what a session delivered that was completed or cancelled.
+
+        Unless its job was completed ``before``, or has ended so: it is the same event again.
+        """
+        if not event.energy_kwh or before in (COMPLETED, event.kind):
+            return
+        if event.kind in (COMPLETED, CANCELLED):
             day = int(event.at // DAY)
             if day > self._day:
                 self._day, self._energy = day, defaultdict(float)
@@ -96,12 +102,12 @@ class Figures:
                 self._waiting.pop(job.id, None)
         if is_new:
             second.accepted += 1
+        self.add_energy(event, before)
         if kind == ASSIGNED:
             second.assigned[event.substation] += 1
         elif kind == COMPLETED:
             if before is not State.COMPLETED:
                 second.completed[event.substation] += 1
-                self.add_energy(event, before)
         elif kind == CHARGING and len(second.waits) < MAX_WAITS:
             asked_at = job.asked_at
             if asked_at is not None:

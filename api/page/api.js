@@ -12,9 +12,10 @@ export function headers(more = {}) {
 
 /** An answer of the api that is an error; its text says what is wrong and what to do. */
 export class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, retryAfter = 1) {
     super(detail);
     this.status = status;
+    this.retryAfter = retryAfter; // seconds
   }
 }
 
@@ -34,8 +35,9 @@ export async function ask(method, path, body) {
 
 /** Return the problem of an answer that is an error. */
 export async function problem(answer) {
+  const retryAfter = Number(answer.headers.get("Retry-After")) || 1;
   try {
-    return new Problem(answer.status, (await answer.json()).detail);
+    return new Problem(answer.status, (await answer.json()).detail, retryAfter);
   } catch {
     return new Problem(answer.status, `The api answered ${answer.status}.`);
   }

@@ -7,17 +7,31 @@ import { count } from "./format.js";
 const PAGE = 1000; // jobs that the api lists at once
 const MOST = 10_000; // jobs that one action may be about
 const AT_ONCE = 6; // requests: a browser opens no more to one server
+const BUSY = [429, 503]; // answers after which a request is sent again, by Retry-After
+const MAX_PAUSES = 3; // without an answer in between
+const MAX_PAUSE = 30; // seconds
 const OPEN = ["queued", "assigned", "charging"];
 
 /** Replay or discard parked jobs; return a sentence about what became of them. */
 export async function settleParked(action, ids) {
   const total = { done: 0, missing: 0, refused: [] };
   for (let start = 0; start < ids.length; start += PAGE) {
-    const { done, missing, refused } = await askWithKey("POST", `/parked/${action}`, { ids: ids.slice(start, start + PAGE) });
+    let answer;
+    try {
+      answer = await askWithKey("POST", `/parked/${action}`, { ids: ids.slice(start, start + PAGE) });
+    } catch (error) {
+      if (start === 0) throw error;
+      throw new Error(`${settled(action, total)} Stopped, ${count(ids.length - start)} left: ${error.message}`);
+    }
+    const { done, missing, refused } = answer;
     total.done += done.length;
     total.missing += missing.length;
-    total.refused.push(...Object.values(refused));
+    total.refused.push(...refused.map((each) => each.reason));
   }
+  return settled(action, total);
+}
+
+function settled(action, total) {
   const parts = [`${jobs(total.done)} ${action === "replay" ? "replayed" : "discarded"}`];
   if (total.missing) parts.push(`${count(total.missing)} not parked any more`);
   if (total.refused.length) parts.push(`${count(total.refused.length)} refused: ${total.refused[0]}`);
@@ -115,29 +129,46 @@ export class BulkDialog {
 }
 
 async function cancelAll(ids, progress) {
-  let next = 0;
-  let done = 0;
+  const left = [...ids];
   const outcome = { cancelled: 0, later: 0, ended: 0 };
+  let pause = null; // over once the api wants requests again
+  let pauses = 0; // since a request was answered
+  let failure = null;
   const work = async () => {
-    while (next < ids.length) {
-      const id = ids[next];
-      next += 1;
+    while (left.length && !failure) {
+      if (pause) {
+        await pause;
+        continue;
+      }
+      const id = left.shift();
       try {
         const { status } = await askWithKey("DELETE", `/charge/${encodeURIComponent(id)}`);
         outcome[status === "cancelled" ? "cancelled" : "later"] += 1;
       } catch (error) {
-        if (error.status !== 409 && error.status !== 404) throw error;
+        if (error.status !== 409 && error.status !== 404) {
+          left.unshift(id);
+          if (pause) continue;
+          if (!BUSY.includes(error.status) || pauses === MAX_PAUSES) {
+            failure ??= error;
+            return;
+          }
+          pauses += 1;
+          pause = sleep(Math.min(error.retryAfter, MAX_PAUSE)).then(() => { pause = null; });
+          continue;
+        }
         outcome.ended += 1;
       }
-      done += 1;
-      progress(done, ids.length);
+      pauses = 0;
+      progress(outcome.cancelled + outcome.later + outcome.ended, ids.length);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   const parts = [`${jobs(outcome.cancelled)} cancelled`];
   if (outcome.later) parts.push(`${count(outcome.later)} will be as soon as a service has them`);
   if (outcome.ended) parts.push(`${count(outcome.ended)} had ended`);
+  if (failure) throw new Error(`${parts.join(", ")}, ${count(left.length)} left. Stopped: ${failure.message}`);
   return `${parts.join(", ")}.`;
 }
 
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const jobs = (number) => (number === 1 ? "1 job" : `${count(number)} jobs`);

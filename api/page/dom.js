@@ -30,10 +30,21 @@ export function setHidden(element, hidden) {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
-/** Put children in this order, moving as few as possible. */
-export function arrange(parent, children) {
+/** Return the row of a table's body that has the focus, or null. */
+export const focusedRow = (body) => (body.contains(document.activeElement) ? document.activeElement.closest("tr") : null);
+
+/**
+ * Put children in this order, moving as few as possible. `kept` is never moved or removed, so that
+ * it keeps the focus: it must be one of the children; the others are moved around it.
+ */
+export function arrange(parent, children, kept = null) {
   let next = parent.firstChild;
   for (const child of children) {
+    while (child === kept && next !== kept) {
+      const following = next.nextSibling;
+      next.remove();
+      next = following;
+    }
     if (child === next) next = next.nextSibling;
     else parent.insertBefore(child, next);
   }

@@ -1,7 +1,7 @@
 // The jobs: search and filters, the newest first, and buttons to send requests.
 
 import { ask, askWithKey } from "./api.js";
-import { arrange, byId, make, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
+import { arrange, byId, focusedRow, make, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
 import { NONE, byName, duration, seconds, time } from "./format.js";
 import { STATES } from "./model.js";
 import { head } from "./table.js";
@@ -128,13 +128,10 @@ export class Jobs {
       return row.element;
     });
     const body = byId("jobs").tBodies[0];
-    // what is focused must not be moved or removed under the user's hands
-    if (!body.contains(document.activeElement)) {
-      this.#rows = kept;
-      arrange(body, elements);
-    } else {
-      for (const [id, row] of kept) this.#rows.set(id, row);
-    }
+    const focused = focusedRow(body);
+    if (focused && !elements.includes(focused)) this.#keep(focused, all, kept, elements);
+    this.#rows = kept; // the others are forgotten: there is no end of jobs
+    arrange(body, elements, focused);
     const filtered = Boolean(text || status || substation);
     setHidden(byId("job-bulk"), !this.#bulk.canAct({ text, status, substation }));
     setHidden(byId("no-jobs"), matching.length > 0);
@@ -164,6 +161,14 @@ export class Jobs {
       return cells[name];
     }));
     return { element, cells, parts };
+  }
+
+  /** Keep the row that has the focus, below those that are wanted. */
+  #keep(focused, all, kept, elements) {
+    const [id, row] = [...this.#rows].find(([, { element }]) => element === focused);
+    kept.set(id, row);
+    elements.push(focused);
+    if (all.has(id)) this.#fill(row, all.get(id));
   }
 
   #fill({ element, cells, parts }, job) {

@@ -19,6 +19,7 @@ const waiting = new Set();
 const changedJobs = new Set();
 let frame = 0;
 let jobsDrawn = 0;
+let hasLearned = false;
 
 /** Draw some parts with the next frame. */
 function redraw(...parts) {
@@ -68,12 +69,14 @@ follow({
     const before = model.connection.state;
     model.connection = { state, text };
     redraw("top", "substations");
-    if (state === "live" && before !== "lost") learn();
+    // also after a first attempt that failed: an api that just started answers 503
+    if (state === "live" && (before !== "lost" || !hasLearned)) learn();
   },
 });
 
 /** Ask once, with the key if one is needed, what this api can do. */
 async function learn() {
+  hasLearned = true;
   const found = await abilities();
   jobs.abilities = found;
   dialog.abilities = found;

@@ -1,7 +1,7 @@
 // The substations, one dense row each.
 
 import { askWithKey } from "./api.js";
-import { arrange, byId, make, meter, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
+import { arrange, byId, focusedRow, make, meter, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
 import { NONE, byName, count, duration, figure, percent } from "./format.js";
 import { CONDITIONS } from "./model.js";
 import { head } from "./table.js";
@@ -115,12 +115,15 @@ export class Substations {
     });
     const body = byId("rows").tBodies[0];
     const group = byId("row-group").value;
-    const moving = !body.contains(document.activeElement); // a row that is used stays where it is
-    if (moving || body.dataset.group !== group) {
-      body.dataset.group = group;
-      wanted.sort((one, other) => this.#compare(one, other));
-      arrange(body, this.#withGroups(wanted, group));
+    wanted.sort((one, other) => this.#compare(one, other));
+    const elements = this.#withGroups(wanted, group);
+    let focused = focusedRow(body);
+    if (focused && !elements.includes(focused)) {
+      // one that matches no more keeps the focus, below the others; one that is gone does not
+      if ([...this.#rows.values()].some(({ element }) => element === focused)) elements.push(focused);
+      else focused = null;
     }
+    arrange(body, elements, focused);
     this.#markSort(this.#sort.name, this.#sort.descending);
     const empty = byId("no-rows");
     setHidden(empty, wanted.length > 0);

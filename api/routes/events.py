@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
+from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed, Reader, Selection
 from api.openapi import INVALID, UNAVAILABLE
 from api.routes.dependencies import check_query
@@ -51,18 +53,19 @@ class _Stream(EventSourceResponse):
     """The answer to one reader, which is forgotten when its connection ends."""
 
     def __init__(self, feed: Feed, reader: Reader) -> None:
-        super().__init__(_chunks(feed, reader), headers={"X-Accel-Buffering": "no"})
+        super().__init__(reader.chunks(), headers={"X-Accel-Buffering": "no"})
+        self._feed = feed
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer until the connection ends, also if it has ended before the first chunk."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.close(self._reader)
 
 
-async def _chunks(feed: Feed, reader: Reader) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in reader.chunks():
-            yield chunk
-    finally:
-        feed.close(reader)
-
-
-def router(feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
+def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
     """Return the route; ``problems`` returns what keeps the api from being ready."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
 
@@ -92,9 +95,10 @@ def router(feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
 
         A client that reads too slowly is disconnected; it continues with Last-Event-ID.
         """
+        log.check_caught_up()
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)
-        return _Stream(feed, feed.open(event_filter.selection(), seen, problems()))
+        return _Stream(feed, await feed.open(event_filter.selection(), seen, problems()))
 
     return routes

@@ -103,6 +103,14 @@ def test_figures_add_the_energy_of_a_day() -> None:
     assert watched.figures.energy_today(AT + 86_400) == {}
 
 
+def test_energy_of_a_session_that_was_cancelled_counts_once() -> None:
+    """As in /stats; also if it was ended before this start."""
+    watched = Watched()
+    cut = Event(State.CANCELLED, AT + 2, "j1", "s1", energy_kwh=2)
+    watched.apply(queued("j1"), assigned("j1"), cut, cut)
+    assert watched.figures.energy_today(AT + 10) == {"s1": 2.0}
+
+
 def test_spread_is_of_those_that_can_be_used() -> None:
     """Full ones count, ineligible ones do not; what is no figure is ignored."""
     watched = Watched()

@@ -10,6 +10,7 @@ import pytest
 
 from api import auth
 from api import problem_types as types
+from api.jobs import feed
 from grid.amqp import Outcome
 from grid.events import SUBSTATIONS, Event, State
 from tests.api.harness import AT, JSON, REQUESTS, Answer, Bench, problem
@@ -55,6 +56,12 @@ async def _impossible(bench: Bench) -> Answer:
     return await bench.post({"eligible_substations": ["s9"]})
 
 
+async def _too_many(bench: Bench) -> Answer:
+    for _ in range(feed.MAX_READERS):
+        await bench.feed.open(feed.Selection(job="j1"), None, ())
+    return await bench.get("/events")
+
+
 CASES: dict[str, Ask] = {
     "malformed-json": lambda b: b.ask("POST", "/charge", b"{", [JSON]),
     "repeated-header": lambda b: b.ask("GET", "/charges", None, [BEARER, BEARER]),
@@ -73,6 +80,7 @@ CASES: dict[str, Ask] = {
     "rabbitmq-unavailable": _unavailable,
     "not-caught-up": _not_caught_up,
     "partly-accepted": _partly,
+    "too-many-streams": _too_many,
 }
 
 
@@ -125,5 +133,6 @@ def test_problem_codes_stay() -> None:
         "rabbitmq-unavailable": 503,
         "not-caught-up": 503,
         "partly-accepted": 503,
+        "too-many-streams": 503,
     }
     assert {code: kind.status for code, kind in types.TYPES.items()}.items() >= stay.items()

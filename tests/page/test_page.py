@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -134,13 +135,20 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
 
         async def answer(route: Route) -> None:
             asked.append(route.request.post_data_json)
-            await route.fulfill(json={"done": [job], "missing": [], "refused": {}})
+            if len(asked) == 1:
+                refused = [{"id": job, "reason": "it has a field that nobody knows"}]
+                await route.fulfill(json={"done": [], "missing": [], "refused": refused})
+            else:
+                await route.fulfill(json={"done": [job], "missing": [], "refused": []})
 
         await page.route("**/parked/replay", answer)
         await page.reload()
         await page.get_by_role("button", name="Replay this job").click()
+        refused = "0 jobs replayed, 1 refused: it has a field that nobody knows."
+        await expect(page.locator(".toast")).to_have_text(refused)
+        await page.get_by_role("button", name="Replay this job").click()
         await expect(page.locator(".toast")).to_have_text("1 job replayed.")
-        assert asked == [{"ids": [job]}]
+        assert asked == [{"ids": [job]}] * 2
 
 
 async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
@@ -251,6 +259,41 @@ async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
         assert len(written(api)) == len(jobs)
 
 
+async def test_page_stops_cancelling_where_the_api_wants_no_requests(browser: Browser) -> None:
+    """It waits as long as it is told; if that does not help, it says how many it cancelled."""
+    api = fed()
+    allowed, asked = [2], [0]
+
+    async def answer(route: Route) -> None:
+        asked[0] += 1
+        if allowed[0]:
+            allowed[0] -= 1
+            await route.fulfill(json={"status": "cancelled"})
+        else:
+            detail = {"detail": "RabbitMQ is away."}
+            await route.fulfill(status=503, headers={"Retry-After": "1"}, json=detail)
+
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await live(page)
+        await page.route("**/charge/*", answer)
+        await page.locator("#job-substation").select_option("substation2")
+        await page.locator("#job-bulk").click()
+        dialog = page.locator("#bulk-dialog")
+        button = dialog.get_by_role("button", name="Cancel")
+        jobs = int(re.findall(r"\d+", await button.text_content() or "")[0])
+        await button.click()
+        said = f"2 jobs cancelled, {jobs - 2} left. Stopped: RabbitMQ is away."
+        await expect(dialog.locator(".progress")).to_have_text(said, timeout=15_000)
+        assert asked[0] <= 2 + 6 * 4
+        await button.click()
+        await page.wait_for_timeout(500)
+        allowed[0] = jobs
+        await expect(page.locator(".toast")).to_have_text(f"{jobs} jobs cancelled.", timeout=15_000)
+
+
 def written(api: FedApi) -> list[Publication]:
     """Return the cancellations that were written."""
     return api.bench.publisher.to(topology.CANCELLATIONS_EXCHANGE)
@@ -265,6 +308,49 @@ async def test_page_continues_after_the_connection_was_lost(browser: Browser) ->
             api.bench.feed.end()
         assert (await (await asked.value).all_headers())["last-event-id"] == str(api.bench.offset)
         await expect(page.locator("#connection")).to_have_text("Live")
+
+
+async def test_page_shows_new_rows_while_one_has_the_focus(browser: Browser) -> None:
+    """A job that was opened and closed keeps the focus, also where it is none of the last 100."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        opened = page.locator("#jobs button.name").first
+        name = await opened.text_content()
+        await opened.click()
+        await expect(page.locator("#job-dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        rows = page.locator("#jobs tbody tr")
+        for number in range(101):
+            api.bench.log.record(api.new_request_event(f"new-{number}"))
+        await expect(rows.first).to_contain_text("new-100")
+        assert await page.evaluate("document.activeElement.textContent") == name
+        await expect(rows).to_have_count(101)
+        await page.locator("#job-search").focus()
+        await expect(rows).to_have_count(100)
+        await page.get_by_role("button", name="Drain substation2").focus()
+        api.drained.add("substation1")
+        api.second()
+        await page.locator("#rows th button", has_text="State").first.dispatch_event("click")
+        table = page.locator("#rows tbody tr")
+        await expect(table.last).to_contain_text("substation1")
+        label = "document.activeElement.getAttribute('aria-label')"
+        assert await page.evaluate(label) == "Drain substation2"
+
+
+async def test_page_waits_until_the_api_has_read_the_event_log(browser: Browser) -> None:
+    """It says so, comes back by itself, and then knows what the api can do."""
+    api = fed()
+    api.bench.log.caught_up.clear()
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await expect(page.locator("#connection")).to_contain_text("event log")
+        api.bench.log.caught_up.set()
+        await live(page)
+        await page.locator("#jobs tr[data-state=charging] button.name").first.click()
+        await expect(page.get_by_role("button", name="Cancel this job")).to_be_visible()
 
 
 async def test_page_stays_usable_with_300_substations_and_500_events_a_second(
