@@ -62,8 +62,8 @@ def test_parked_list_on_a_terminal_fits_its_width() -> None:
     short = text.fitted(parked(body), width).splitlines()
     assert short[0].endswith("  bus 12")
     assert short[1:] == [
-        f"    no-such-substation: no such substation: s9 ({len(body)} bytes from",
-        "    charge.requests, replays: 1)",
+        f"    no-such-substation: no such substation: s9 ({len(body)} bytes from charge.requests,",
+        "    replays: 1)",
     ]
 
 

@@ -29,7 +29,18 @@ from tests.grid.strategies import (
 )
 
 HALF = "\ud800"  # of a character
-EVENT_FIELDS = ["kind", "at", "job", "substation", "attempt", "reason", "counts", "detail"]
+EVENT_FIELDS = [
+    "kind",
+    "at",
+    "job",
+    "substation",
+    "attempt",
+    "reason",
+    "counts",
+    "energy_kwh",
+    "ends_at",
+    "detail",
+]
 REQUEST_FIELDS = [
     "id",
     "requested_at",
