@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from api.errors import AlreadyEnded, UnknownJob
+from api.errors import AlreadyEnded
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from grid import cancellation_log
@@ -43,10 +43,7 @@ class Canceller:
             AlreadyEnded: It has ended otherwise.
             BrokerUnavailable: RabbitMQ has not confirmed the cancellation in time.
         """
-        job = self._log.job(id)
-        if job is None:
-            self._log.check_caught_up()
-            raise UnknownJob(f"there is no job {id} in the event log")
+        job = self._log.existing(id)
         if not _has_ended(job):
             self._log.check_caught_up()  # it may have ended already
             # the request may have been accepted by a clock that is ahead of this one

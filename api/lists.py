@@ -12,7 +12,8 @@ from api.errors import UnknownJob
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from api.jobs.projection import Projection
-from api.jobs.rows import START, JobQuery
+from api.jobs.rows import START
+from api.jobs.search import find
 from api.schemas import JobFilter
 from grid.messages import shown
 
@@ -30,7 +31,7 @@ class Lists:
     async def page(self, job_filter: JobFilter) -> ChargeList:
         """Return a page of jobs. Raise as ``start_of``."""
         start, limit = self.start_of(job_filter), job_filter.limit
-        found = await self._find(job_filter.query(), start, limit + 1)
+        found = await find(self._projection, job_filter.query(), start, limit + 1)
         charges: list[Charge] = []
         for begin in range(0, min(len(found), limit), SHOWN_AT_ONCE):
             charges += self._show(found[begin : min(begin + SHOWN_AT_ONCE, limit)])
@@ -60,7 +61,7 @@ class Lists:
         left = job_filter.limit if has_limit else SHOWN_AT_ONCE
         while left > 0:
             wanted = min(SHOWN_AT_ONCE, left)
-            jobs = await self._find(query, last, wanted)
+            jobs = await find(self._projection, query, last, wanted)
             if jobs:
                 yield csv_export.lines(self._show(jobs))
                 last = jobs[-1].number
@@ -68,18 +69,6 @@ class Lists:
                 return
             if has_limit:
                 left -= len(jobs)
-
-    async def _find(self, query: JobQuery, after: int, limit: int) -> list[Job]:
-        """Return up to ``limit`` jobs behind a number."""
-        found: list[Job] = []
-        last: int | None = after
-        while last is not None and len(found) < limit:
-            page = self._projection.page(query, last, limit - len(found))
-            found += page.jobs
-            last = page.last
-            if last is not None:
-                await asyncio.sleep(0)
-        return found
 
     def _show(self, jobs: list[Job]) -> list[Charge]:
         now = self._clock()

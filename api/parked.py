@@ -36,19 +36,15 @@ class ParkedJobs:
 
         Raise ``BrokerUnavailable`` if RabbitMQ is away; what was done by then is done.
         """
-
-        async def replay(queue: ParkedQueue, message: ParkedMessage) -> None:
-            await queue.replay(message)
-
-        return await self._each(ids, replay, lambda message: message.problem)
+        return await self._each(
+            ids, lambda queue, message: queue.replay(message), lambda message: message.problem
+        )
 
     async def discard(self, ids: Iterable[str], why: str) -> Outcome:
         """End jobs as cancelled, for a reason in the operator's words; raise as ``replay``."""
-
-        async def discard(queue: ParkedQueue, message: ParkedMessage) -> None:
-            await queue.discard(message, why)
-
-        return await self._each(ids, discard, lambda _: None)
+        return await self._each(
+            ids, lambda queue, message: queue.discard(message, why), lambda _: None
+        )
 
     async def _each(
         self,

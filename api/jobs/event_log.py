@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from api.errors import NotCaughtUp
+from api.errors import NotCaughtUp, UnknownJob
 from api.jobs.feed import Feed
 from api.jobs.job import Assignment, Job
 from api.jobs.projection import Projection
@@ -131,6 +131,13 @@ class EventLog:
     def job(self, id: str) -> Job | None:
         """Return a job, or None if the log does not name it so far."""
         return self._projection.get(id)
+
+    def existing(self, id: str) -> Job:
+        """Return a job. Raise ``UnknownJob``, or ``NotCaughtUp`` while it may still be read."""
+        if (job := self._projection.get(id)) is None:
+            self.check_caught_up()
+            raise UnknownJob(f"there is no job {id} in the event log")
+        return job
 
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""

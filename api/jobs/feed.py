@@ -23,6 +23,7 @@ from api.jobs.figures import Figures
 from api.jobs.job import Job
 from api.jobs.projection import Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
+from api.jobs.search import find
 from grid import wire
 from grid.events import SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -371,23 +372,12 @@ class Feed:
         }
 
     async def _jobs(self, selection: Selection) -> list[Job]:
-        """Return the jobs that match, the newest first, as many as are shown.
-
-        Between some of them and the next, others are answered.
-        """
+        """Return the jobs that match, the newest first, as many as are shown."""
         query = selection.query()
         if selection.job is not None:
             job = self._projection.get(selection.job)
             return [job] if job is not None and query.is_at(job) and query.fits(job) else []
-        found: list[Job] = []
-        last: int | None = START
-        while last is not None and len(found) < MAX_SHOWN:
-            page = self._projection.page(query, last, MAX_SHOWN - len(found))
-            found += page.jobs
-            last = page.last
-            if last is not None:
-                await asyncio.sleep(0)
-        return found
+        return await find(self._projection, query, START, MAX_SHOWN)
 
     def _history(self) -> dict[str, Any]:
         samples = list(self._figures.history)

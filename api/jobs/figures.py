@@ -53,10 +53,7 @@ class _Second:
 
 
 class Figures:
-    """The figures of the jobs that change; ``waiting`` are the ids of those in no queue but ours.
-
-    What happened before the first change is given to ``begin``.
-    """
+    """The figures of the jobs that change; the jobs that waited before are given to ``begin``."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, float] = {}  # by job, when it was requested

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from api import answers
 from api.answers import Charge
 from api.canceller import Canceller
 from api.jobs.projection import Projection
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, Responses, problem
+from api.routes.dependencies import JobId
 from grid.events import State
-from grid.messages import ID_PATTERN
 
 NOT_YET: Final[Responses] = {
     202: {"model": Charge, "description": "It will be cancelled as soon as a service has it."}
 }
 CONFLICT: Final = problem(409, "The job has ended otherwise; the answer says how.")
-
-JobId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a job.")]
 
 
 def router(canceller: Canceller, projection: Projection, clock: Callable[[], float]) -> APIRouter:

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Path, Request
 from fastapi.security import HTTPBearer
 
 from api.auth import ApiKey, Scope
@@ -17,7 +17,7 @@ from api.middleware import auth_result
 from api.openapi import SECURITY_SCHEME, problem
 from api.problems import MAX_FIELD_NAME
 from grid.errors import InvalidField
-from grid.messages import shown
+from grid.messages import ID_PATTERN, shown
 
 NO_KEYS: Final = (
     "no key is configured: `python -m api.new_key NAME operator` makes one; its line goes into the "
@@ -36,6 +36,8 @@ OPERATOR_ERRORS: Final = {
     **problem(403, "The key does not have the scope operator."),
 }
 OperatorKey: TypeAlias = Any  # what ``Depends`` returns: FastAPI makes an ``ApiKey`` of it
+
+JobId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a job.")]
 
 _JSON: Final = re.compile(r"application/json|[\w!#$&^.+-]+/[\w!#$&^.+-]+\+json", re.ASCII)
 

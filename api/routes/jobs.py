@@ -7,21 +7,19 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import answers
 from api.answers import Charge, ChargeList
-from api.errors import UnknownJob
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from api.jobs.projection import Projection
 from api.lists import Lists
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, header
-from api.routes.dependencies import check_query
+from api.routes.dependencies import JobId, check_query
 from api.schemas import JobFilter, JobWait
 from grid.events import ENDED, State
-from grid.messages import ID_PATTERN
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -35,7 +33,6 @@ _AS_CSV: Final[dict[str, Any]] = {
     }
 }
 
-JobId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a job.")]
 JobFilterQuery = Annotated[JobFilter, Query()]
 
 
@@ -58,10 +55,7 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         as it is then. While a job waits to be sent, `reason` says why, and `place` when its turn
         is.
         """
-        found = projection.get(id)
-        if found is None:
-            log.check_caught_up()
-            raise UnknownJob(f"there is no job {id} in the event log")
+        found = log.existing(id)
         if job_wait.wait:
             log.check_caught_up()
             has_reached = partial(_has_reached, until=job_wait.until)
