@@ -760,6 +760,7 @@ class Core:
         return [job.delivery for job in jobs if job.delivery is not None]
 
     def _on_requests_lost(self, _: RequestsLost) -> None:
+        self._undelivered.clear()  # another dispatcher may get them
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
         self._forget_waiting(lambda job: job.is_request and not job.is_ours)
 

@@ -173,6 +173,17 @@ async def test_core_drops_undelivered_cancelled_request_as_cancelled_not_as_copy
     assert harness.count("duplicate_requests_total") == 0
 
 
+async def test_core_counts_no_undelivered_request_after_its_link_broke() -> None:
+    """Another dispatcher may have had it: counted on, others would be taken for missing."""
+    harness = Harness(confirming(), "s1")
+    harness.shell.feed(OlderEventsRead(OpenJobs(complete=True)))
+    harness.read_events(Event(State.QUEUED, AT - 1, job="j1"))
+    cancel(harness, "j1")
+    assert harness.core.undelivered == 1
+    harness.queue.break_link()
+    assert harness.core.undelivered == 0
+
+
 async def test_core_leaves_old_cancellation_of_undelivered_request_to_its_delivery() -> None:
     """Read at a start, it may be older than a request that was made anew under the same id."""
     harness = Harness(confirming(), "s1")
