@@ -40,7 +40,11 @@ def lines(
     """
     door = "closed: a key of API_KEYS_FILE is needed" if closed else "open to this machine"
     return [
-        Line("api", _url(ports[stack.API]), f"the page; /docs describes the api; POST /charge; {door}"),
+        Line(
+            "api",
+            _url(ports[stack.API]),
+            f"the page; /docs describes the api; POST /charge; {door}",
+        ),
         Line("  operators", "PATCH /substations/<id>", "key in .secrets/operator"),
         Line("dispatcher", _url(ports[stack.DISPATCHER], "/metrics")),
         *(Line(name, _url(port, "/metrics")) for name, port in substations.items()),
