@@ -318,7 +318,8 @@ class CandidateTable:
         self._versions[number] = next(self._changes)
         self._current_at = nan
         events_stale = state.events_stale(now)
-        figures = self._figures_of(state, now, events_stale=events_stale)
+        starting = state.health.is_starting(now, self._slow_start)
+        figures = self._figures_of(state, now, events_stale=events_stale, starting=starting)
         before = self._figures.figures[number]
         if figures != before:
             self._figures.write(number, figures)
@@ -337,7 +338,9 @@ class CandidateTable:
         if fades or state.events_due is not None or state.health.unsteady(now, self._slow_start):
             self._passing[state.substation] = state
 
-    def _figures_of(self, state: SubstationState, now: float, *, events_stale: bool) -> Figures:
+    def _figures_of(
+        self, state: SubstationState, now: float, *, events_stale: bool, starting: bool
+    ) -> Figures:
         places, rated = state.places, state.rated_power_kw
         blocked = self.tracker.blocked_reason(state, now) is not None
         load = state.expected_load(now) if events_stale else state.load
@@ -346,11 +349,14 @@ class CandidateTable:
         # here, too: `_current` looks again only when the page of another grows too old
         if state.problem is not None or now - state.oldest > self.tracker.stale_after:
             share = inf
-        capacity = self._capacity(state, now, events_stale=events_stale)
-        most = capacity / places
-        is_starting = state.health.is_starting(now, self._slow_start)
-        is_queueing = not (events_stale or is_starting) and _may_dispatch_ahead(state)
-        most_ahead = (capacity + 1.0) / places if is_queueing else most
+        capacity = places
+        if starting:
+            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        if events_stale and not state.capped:
+            capacity += state.ahead(self._period) * capacity / places
+        most = most_ahead = capacity / places
+        if not (events_stale or starting) and _may_dispatch_ahead(state):
+            most_ahead = (capacity + 1.0) / places
         power = state.power_kw
         return Figures(
             share,
@@ -369,13 +375,6 @@ class CandidateTable:
             power,
             nan if state.problem is not None else state.oldest,
         )
-
-    def _capacity(self, state: SubstationState, now: float, *, events_stale: bool) -> float:
-        places = state.places
-        capacity = state.health.slow_start_limit(places, now, self._slow_start)
-        if not events_stale or state.capped:
-            return capacity
-        return capacity + state.ahead(self._period) * capacity / places
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)

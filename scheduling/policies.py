@@ -77,7 +77,7 @@ DEFAULT: Final = LeastLoaded.name
 
 def drawn_among(is_tied: NDArray[np.bool_], random: Random) -> tuple[int, str]:
     """Return the number of a substation that is the best, and a note where several tied."""
-    tied = is_tied.nonzero()[0]
+    tied = is_tied.nonzero()[0].tolist()
     if len(tied) == 1:
-        return int(tied[0]), ""
-    return int(tied[random.randrange(len(tied))]), f", drawn among {len(tied)}"
+        return tied[0], ""
+    return tied[random.randrange(len(tied))], f", drawn among {len(tied)}"
