@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock
+.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock release
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
@@ -82,6 +82,9 @@ lint: ## style, types, and who may import whom
 	@$(PYTHON) -m mypy
 	@$(PYTHON) -m tests.language
 	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+release: ## the archives of what is committed into dist/, and the labelled image where Docker answers
+	@deploy/python -m deploy.release
 
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
