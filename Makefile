@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock docs release
+.PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock docs release
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
@@ -30,6 +30,9 @@ logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warn
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"
 	@deploy/run load $(ARGS)
+
+demo: ## a rush hour in which one substation dies and one is drained; docs/tour.md; ARGS="--speed 2"
+	@deploy/run demo $(ARGS)
 
 simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10 --session 2-5"
 	@deploy/local/bootstrap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ FOLDER: Final = Path(__file__).parents[2] / "docs" / "pictures"
 FEW: Final = ["substation1", "substation2", "substation3"]
 DEPOTS: Final = ["airport", "depot-north", "depot-south", "docks", "market", "station"]
 MANY: Final = [f"{DEPOTS[number % 6]}-{number // 6 + 1}" for number in range(300)]
+DEAD: Final = "its metrics page cannot be read: connection refused"
 STALE: Final = "its load was read 47.3 s ago: that is too old"
 
 
@@ -75,6 +77,7 @@ async def pictures(wanted: set[str]) -> None:
             if is_wanted("page-dispatcher-dead"):
                 await take(browser, few, "page-dispatcher-dead")
             feeding.cancel()
+        await tour(browser, is_wanted)
         many = FedApi(MANY, 95)
         many.drained.update(MANY[17:20])
         many.broken.update(dict.fromkeys(MANY[40:42], STALE))
@@ -86,6 +89,34 @@ async def pictures(wanted: set[str]) -> None:
             if is_wanted("page-300"):
                 await take(browser, many, "page-300")
             feeding.cancel()
+
+
+async def tour(browser: Browser, is_wanted: Callable[[str], bool]) -> None:
+    """Save the pictures of docs/tour.md: a rush hour like that of ``deploy.demo``."""
+    api = FedApi(FEW, 0.2)
+    api.run(60)
+    api.rate = 0.8
+    api.run(90)
+
+    async def take_part(_: Page) -> None:
+        """Take the part of the page that fits a window."""
+
+    async with api.bench.serve():
+        feeding = asyncio.create_task(flush(api))
+        for name, seconds, broken, drained in (
+            ("tour-rush", 1, (), ()),
+            ("tour-dead", 45, FEW[1:2], ()),
+            ("tour-back", 60, (), ()),
+            ("tour-drained", 25, (), FEW[2:]),
+            ("tour-over", 75, (), ()),
+        ):
+            api.broken = dict.fromkeys(broken, DEAD)
+            api.drained = {*drained}
+            api.rate = 0.2 if name == "tour-over" else api.rate
+            api.run(seconds)
+            if is_wanted(name):
+                await take(browser, api, name, clip=take_part, viewport=DESKTOP)
+        feeding.cancel()
 
 
 async def flush(api: FedApi) -> None:
