@@ -26,7 +26,7 @@ SESSION_SECONDS: Final = 3.5  # on average, by default
 CALM, RUSH = 0.1, 0.7  # of what all substations can charge
 MAX_RATE: Final = 60.0  # requests a second: the rest of the machine is to stay quick
 NEEDED: Final = 3  # substations
-LOOK_SECONDS: Final = 5.0
+FIGURES_INTERVAL: Final = 5.0
 
 
 class Action(Enum):
@@ -155,8 +155,8 @@ def _in_order(
         shorter = Stream(stream.at / speed, stream.seconds / speed, stream.rate)
         found.append((shorter.at, shorter))
     found += [(step.at / speed, step) for step in steps(names)]
-    looks = int(SECONDS / speed / LOOK_SECONDS)
-    found += [((number + 1) * LOOK_SECONDS, None) for number in range(looks)]
+    looks = int(SECONDS / speed / FIGURES_INTERVAL)
+    found += [((number + 1) * FIGURES_INTERVAL, None) for number in range(looks)]
     return sorted(found, key=lambda each: (each[0], each[1] is None))
 
 

@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[2]
 LAST: Final = ROOT / "docs" / "how-to" / "run-it.md"  # it ends with removing everything
 ELSEWHERE: Final = "it names another machine; the tests start the same services beside each other"
+DOCKER: Final = "it needs a Docker engine: tests/deploy/test_compose.py tests the file"
 PARKED: Final = "ID stands for a parked message: tests/deploy and tests/grid have some"
 
 # Every command that is not run as it stands, and why. Nothing else is left out.
 NOT_RUN: Final[Mapping[str, str]] = {
+    "docker compose -f deploy/docker-compose.yml up": DOCKER,
     "AMQP_URL=amqp://admin:…@rabbit.example:5672/ python -m grid declare": ELSEWHERE,
     "AMQP_URL=amqps://rabbit.example:5671/ AMQP_CA_FILE=ca.pem AMQP_USER=substation.north "
     "AMQP_PASSWORD_FILE=… HTTP_HOST=0.0.0.0 SUBSTATION_ID=north python -m substation": ELSEWHERE,

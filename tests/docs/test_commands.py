@@ -22,6 +22,7 @@ from tests.docs.commands import INSTEAD, NOT_RUN, ROOT, Command
 
 BESIDE: Final = (".env.example", "CHANGELOG.md", "README.md", "bench", "docs", "tests")
 END: Final = "\0"  # between what commands print and their exit status
+_PORT: Final = re.compile(r"(?<=localhost:)\d{4,5}\b|\b910[1-3]\b")
 PAGES: Final = commands.pages()
 RUN: Final = [page for page in PAGES if commands.to_run(page)]
 
@@ -63,7 +64,7 @@ class Reader:
         """Run the commands of a page one after another; return what went wrong."""
         for block in commands.blocks(page):
             if block.title:
-                (self.folder / block.title).write_text(block.text)
+                (self.folder / block.title).write_text(self._here(block.text))
         run = commands.to_run(page)
         said = self.call("".join(f'{self._as_run(each)}\nprintf "\\0%s\\0" $?\n' for each in run))
         results = said.split(END)
@@ -100,10 +101,14 @@ class Reader:
         assert "Everything runs" in said, said
 
     def _as_run(self, command: Command) -> str:
-        text = INSTEAD.get(command.plain, command.text)
-        for variable, usual in stack.PORTS.items():
-            text = text.replace(f"localhost:{usual}", f"localhost:{self.ports[variable]}")
-        return text
+        return self._here(INSTEAD.get(command.plain, command.text))
+
+    def _here(self, text: str) -> str:
+        """Return a text with the ports of this copy's stack in place of the usual ones."""
+        moved = {usual: self.ports[variable] for variable, usual in stack.PORTS.items()}
+        first, own = stack.PORTS[stack.SUBSTATIONS], self.ports[stack.SUBSTATIONS]
+        moved |= {first + number: own + number for number in range(3)}
+        return _PORT.sub(lambda found: str(moved.get(int(found[0]), found[0])), text)
 
 
 def _is_as_expected(command: Command, output: str, status: str) -> bool:

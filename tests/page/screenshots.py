@@ -99,7 +99,7 @@ async def tour(browser: Browser, is_wanted: Callable[[str], bool]) -> None:
     api.run(90)
 
     async def take_part(_: Page) -> None:
-        """Take the part of the page that fits a window."""
+        """Leave the page as it is: of it, the part that fits a window is taken."""
 
     async with api.bench.serve():
         feeding = asyncio.create_task(flush(api))
