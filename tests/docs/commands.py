@@ -15,6 +15,8 @@ ROOT: Final = Path(__file__).parents[2]
 LAST: Final = ROOT / "docs" / "how-to" / "run-it.md"  # it ends with removing everything
 ELSEWHERE: Final = "it names another machine; the tests start the same services beside each other"
 DOCKER: Final = "it needs a Docker engine: tests/deploy/test_compose.py tests the file"
+FOLLOWS: Final = "make logs"  # until it is ended; it and `make status` are tried once a page
+ONCE: Final = (FOLLOWS, "make status")
 PARKED: Final = "ID stands for a parked message: tests/deploy and tests/grid have some"
 
 # Every command that is not run as it stands, and why. Nothing else is left out.
@@ -36,9 +38,6 @@ INSTEAD: Final[Mapping[str, str]] = {
     "make load": 'make load ARGS="--rate 20"',
     "make demo": 'make demo ARGS="--speed 4"',
     "make clean": "make clean YES=1",
-    'make logs SERVICE="api dispatcher" LEVEL=warning': (
-        'timeout 3 make logs SERVICE="api dispatcher" LEVEL=warning || [ $? = 124 ]'
-    ),
     "curl -N 'localhost:7000/events?state=charging,completed'": (
         "curl -N --max-time 2 'localhost:7000/events?state=charging,completed' || [ $? = 28 ]"
     ),
@@ -98,7 +97,20 @@ def commands(page: Path) -> list[Command]:
 
 def to_run(page: Path) -> list[Command]:
     """Return the commands of a page that are run."""
-    return [each for each in commands(page) if each.plain not in NOT_RUN]
+    found = [each for each in commands(page) if each.plain not in NOT_RUN]
+    before = [{each.plain for each in found[:number]} for number in range(len(found))]
+    return [
+        each
+        for each, seen in zip(found, before, strict=True)
+        if not (each.plain in seen and each.plain.startswith(ONCE))
+    ]
+
+
+def as_run(command: Command) -> str:
+    """Return what is run for a command: itself, or the same for a shorter time."""
+    if command.plain.startswith(FOLLOWS):
+        return f"timeout 3 {command.plain} || [ $? = 124 ]"
+    return INSTEAD.get(command.plain, command.text)
 
 
 def _of(block: Block) -> Iterator[Command]:

@@ -101,7 +101,7 @@ class Reader:
         assert "Everything runs" in said, said
 
     def _as_run(self, command: Command) -> str:
-        return self._here(INSTEAD.get(command.plain, command.text))
+        return self._here(commands.as_run(command))
 
     def _here(self, text: str) -> str:
         """Return a text with the ports of this copy's stack in place of the usual ones."""
