@@ -113,6 +113,13 @@ def test_docker_status_fails_when_a_container_is_down(
     assert "http://127.0.0.1:" in line
 
 
+def test_docker_crash_kills_what_is_named(call: Call, tmp_path: Path) -> None:
+    done = call("crash", SERVICE="rabbitmq")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls(tmp_path) == ["kill rabbitmq"]
+    assert call("crash").returncode == 1
+
+
 def test_docker_restart_restarts_what_is_named_and_waits(call: Call, tmp_path: Path) -> None:
     done = call("restart", SERVICE="rabbitmq")
     assert done.returncode == 0, done.stdout + done.stderr

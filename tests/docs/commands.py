@@ -126,6 +126,10 @@ def _of(block: Block) -> Iterator[Command]:
 
 
 def pattern(expected: str) -> re.Pattern[str]:
-    """Return the pattern of what a command prints, where … stands for anything."""
-    parts = (re.escape(part) for part in expected.split("…"))
+    """Return the pattern of what a command prints, where … stands for anything.
+
+    Alone in a line it stands for any lines, also for none.
+    """
+    whole = re.sub(r"^…\n", "…", expected, flags=re.MULTILINE)
+    parts = (re.escape(part) for part in whole.split("…"))
     return re.compile(".*?".join(parts), re.DOTALL)

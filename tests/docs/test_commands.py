@@ -47,6 +47,23 @@ def test_make_targets_in_the_documentation_exist() -> None:
     assert "demo" in named
 
 
+@pytest.mark.parametrize(
+    ("expected", "printed", "matches"),
+    [
+        ("true", "true\n", True),
+        ("{…}", '{"id": 1,\n "x": 2}', True),
+        ("one\n…\ntwo", "one\ntwo", True),
+        ("one\n…\ntwo", "one\nand\na half\ntwo", True),
+        ("one\n…\ntwo", "two\none", False),
+        ("a.c", "abc", False),
+    ],
+)
+def test_what_a_page_says_is_compared_with_what_is_printed(
+    expected: str, printed: str, *, matches: bool
+) -> None:
+    assert (commands.pattern(expected).search(printed) is not None) == matches
+
+
 class Reader:
     """Somebody who follows the pages in a copy of the project, whose stack has ports of its own."""
 
