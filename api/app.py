@@ -15,7 +15,7 @@ from api import docs, openapi, problems
 from api.auth import Authenticator, RateLimit
 from api.canceller import Canceller
 from api.intake import Intake
-from api.jobs.event_log import EventLog
+from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
@@ -63,7 +63,7 @@ def build(
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"
-    writer = EventWriter(publisher, name, provenance.API)
+    writer = EventWriter(publisher, name, provenance.API, remembered=OWN_EVENTS)
     isolation = Isolation(registry)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
     feed = Feed(projection, clock=clock, now=monotonic, offset=lambda: reader.position)
