@@ -31,7 +31,7 @@ from api.parked import ParkedJobs
 from api.queue_watch import QueueWatch
 from api.routes import cancel, events, jobs, page, stats, substations
 from api.routes import parked as parked_routes
-from api.routes.charge import ChargeRoutes
+from api.routes.charge import ChargeRoutes, Shortcuts
 from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
 from grid import provenance, telemetry, topology
@@ -192,10 +192,11 @@ def create(
         telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
-    charge_routes = ChargeRoutes(intake, log, projection, decision_wait, clock=clock, chance=chance)
-    app.router.routes += charge_routes.routes(
-        openapi.WITH_BODY, tags=["charging"], dependencies=json_body
-    )
+    charge_routes = ChargeRoutes(
+        intake, log, projection, decision_wait, clock=clock, chance=chance
+    ).routes(openapi.WITH_BODY, tags=["charging"], dependencies=json_body)
+    app.router.routes += charge_routes
+    app.add_middleware(Shortcuts, routes=charge_routes)
     app.include_router(jobs.router(log, projection, clock))
     app.include_router(cancel.router(canceller, projection, clock))
     app.include_router(stats.router(log, projection, clock))
