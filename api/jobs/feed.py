@@ -301,9 +301,8 @@ class Feed:
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
         self._blocked = blocked
-        status = self._status(problems)
         if everything := [each for each in self._readers if each.selection.is_all]:
-            chunk = self._event("status", status)
+            chunk = self._event("status", self._status(problems))
             for reader in everything:
                 reader.put(chunk)
 
@@ -383,7 +382,7 @@ class Feed:
         known, now = self._projection.substations, self._clock()
         if known.age(now) is None:
             return None
-        return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
+        return [{"substation": each.id, **vars(each)} for each in known.rows(now)]
 
     def _facts(self, problems: list[str], at: float) -> Facts:
         figures, oldest_at = self._figures, self._figures.oldest_at
