@@ -38,6 +38,7 @@ from dispatcher.failure_detector import FailureDetector
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import (
     Begin,
+    CancelledRequestMissing,
     ControlChanged,
     EventsRead,
     EventWritten,
@@ -163,7 +164,6 @@ class Core:
         self._overflow = RequeueOverflow(self._wait_queue)
         self._cancellations = Cancellations()
         self._cancelling = False  # some that wait are cancelled
-        self._undelivered: set[str] = set()  # cancelled, and their requests are still to come
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -197,6 +197,7 @@ class Core:
             RequestRepublished: lambda each: self._record_requeued(*each),
             RecordedJobMissing: self._on_recorded_job_missing,
             RecordLost: lambda each: self.open_jobs.drop(each.job),
+            CancelledRequestMissing: lambda each: self.open_jobs.forget_undelivered(each.job),
             Route: self._on_route,
             Tick: self._on_tick,
         }
@@ -240,11 +241,6 @@ class Core:
         tracked = len(held) + sum(job.is_request and job.is_ours for job in self._jobs.values())
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
         return JobsInHand(ids, max(0, unsettled - tracked))
-
-    @property
-    def undelivered(self) -> int:
-        """Return how many requests in ``charge.requests`` are cancelled already."""
-        return len(self._undelivered)
 
     def publishing(self, substation: str) -> int:
         """Return how many jobs published to a substation's queue are not confirmed yet."""
@@ -359,8 +355,8 @@ class Core:
 
     def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
         """Acknowledge a request whose job is elsewhere or has ended."""
-        if request.id in self._undelivered:
-            self._undelivered.discard(request.id)
+        if request.id in self.open_jobs.undelivered:
+            self.open_jobs.forget_undelivered(request.id)
             self._metrics.cancelled.inc()
         elif not delivery.redelivered:
             self._metrics.duplicates.inc()
@@ -618,6 +614,7 @@ class Core:
 
     def _cancel(self, job: Job) -> None:
         """End a request that its client has cancelled."""
+        self.open_jobs.forget_undelivered(job.id)  # if the first record of it was lost
         self._end(job, kinds.cancelled(job.id, self._at.clock, job.attempt))
 
     def _end(self, job: Job, event: Event) -> None:
@@ -760,7 +757,7 @@ class Core:
         return [job.delivery for job in jobs if job.delivery is not None]
 
     def _on_requests_lost(self, _: RequestsLost) -> None:
-        self._undelivered.clear()  # another dispatcher may get them
+        self.open_jobs.forget_all_undelivered()
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
         self._forget_waiting(lambda job: job.is_request and not job.is_ours)
 
@@ -817,7 +814,7 @@ class Core:
             return
         has_ended_here = self.index.sent_from_here(job) == ""
         if not has_ended_here and not any(each.id == job for each in self.held):
-            self._undelivered.add(job)
+            self.open_jobs.cancel_undelivered(job)
             self._do(WriteEvent(kinds.cancelled(job, self._at.clock)))
 
     # jobs that have not begun

@@ -220,6 +220,12 @@ class RecordLost(NamedTuple):
     job: str
 
 
+class CancelledRequestMissing(NamedTuple):
+    """A request that was cancelled before its delivery is in no queue any more."""
+
+    job: str
+
+
 class Route(NamedTuple):
     """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
@@ -255,6 +261,7 @@ Input: TypeAlias = (
     | RequestRepublished
     | RecordedJobMissing
     | RecordLost
+    | CancelledRequestMissing
     | Route
     | Tick
 )
