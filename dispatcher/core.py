@@ -430,7 +430,7 @@ class Core:
             self._schedule()
         self._publish_placed()
         if self._wait_queue and (settling or self._scheduler.capacity_left):
-            for job in self._overflow.due(self._prefetch, self._at.now):
+            for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
 
     def _schedule(self) -> None:
@@ -684,7 +684,7 @@ class Core:
             return
         self._commands.extend(self.reclaiming.review(self._at.now))
         if self._is_current and self.open_jobs.complete:
-            take = self.reclaiming.next(self._at.now)
+            take = self.reclaiming.advance(self._at.now)
             if take is not None:
                 self._do(take)
 
@@ -874,7 +874,7 @@ class Core:
         self._tracker.fail(input.substation, input.problem, self._at.now)
 
     def _on_queues_due(self, _: QueuesDue) -> None:
-        if (look := self.queues.next_look(self._publishing, self._at.now)) is not None:
+        if (look := self.queues.pop_look(self._publishing, self._at.now)) is not None:
             self._do(look)
 
     def _on_queue_observed(self, input: QueueObserved) -> None:
@@ -897,7 +897,7 @@ class Core:
         if not self.deciding or not self._at.certain:
             return
         self._park_impossible()
-        for job in self._overflow.held_too_long(self._at.now):
+        for job in self._overflow.pop_held_too_long(self._at.now):
             self._requeue(job)
         self._on_route(Route())
 

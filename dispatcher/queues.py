@@ -58,8 +58,8 @@ class Queues:
         """Return the state of a substation's queue, as last seen; None if unknown."""
         return self._states.get(substation)
 
-    def next_look(self, publishing: Counter[str], now: float) -> LookAtQueue | None:
-        """Return the next look that is due; None if none is.
+    def pop_look(self, publishing: Counter[str], now: float) -> LookAtQueue | None:
+        """Remove and return the look that is due next; None if none is.
 
         ``publishing`` is how many jobs are in flight to each substation's queue: its depth is
         meaningful only if there are none.

@@ -125,7 +125,7 @@ class Reconciler:
             return
         silent = await self._silent(whereabouts)
         missing = await self._missing(silent.gone, read_log)
-        due = self._due([*missing, *silent.resend])
+        due = self._note_missing([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
         # messages in flight make some of the oldest jobs look missing, other ones at each look
         self._fewest = min(self._fewest or len(missing), len(missing))
@@ -155,8 +155,8 @@ class Reconciler:
     def _wait_for(self, job: str, substation: str) -> float:
         return OWN_SECONDS if self._index.sent_from_here(job) == substation else MISSING_SECONDS
 
-    def _due(self, jobs: Collection[str]) -> Mapping[str, float]:
-        """Return for how long each of these jobs has been found missing, in seconds."""
+    def _note_missing(self, jobs: Collection[str]) -> Mapping[str, float]:
+        """Record the jobs that are missing; return for how many seconds each has been so."""
         now = self._now()
         self._missing_since = {job: self._missing_since.get(job, now) for job in jobs}
         return {job: now - since for job, since in self._missing_since.items()}

@@ -94,7 +94,7 @@ class Scraper:
             try:
                 while True:
                     # a file that cannot be taken over must not end the scraping of the targets
-                    with self._isolation.of("the target file", self._file.unusable):
+                    with self._isolation.of("the target file", self._file.mark_unusable):
                         if (found := await self._file.look()) is not None:
                             receiver.on_targets(found)
                             scrape = partial(self._keep_scraping, session, receiver)

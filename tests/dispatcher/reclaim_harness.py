@@ -243,11 +243,11 @@ class ScriptedDetector(FailureDetector):
         """Begin it now."""
         super().begin_grace(self._rounds)
 
-    def due(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
+    def observe(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
         """Count a look at each substation."""
         self._rounds += 1
         self._harness.looks += len(looks)
-        return super().due(looks, self._rounds)
+        return super().observe(looks, self._rounds)
 
 
 class ScriptedCore(Core):
