@@ -260,7 +260,7 @@ class Core:
     ) -> Whereabouts | None:
         """Return where jobs are that were sent to a substation a while ago, and have not begun.
 
-        None if that takes a look at its queue, and ``observed`` is None.
+        None if more of its queue is to be observed for that.
         """
         holding = self.reclaiming.holds(substation)
         return self.queues.whereabouts(substation, observed, now, holding=holding)

@@ -152,11 +152,13 @@ class QueueObserved(NamedTuple):
     """What was seen of a queue.
 
     There is no ``state`` if there is no such queue, or its state is unknown (``problem``).
+    ``is_empty`` is whether its leader says so; None if it was not asked.
     """
 
     look: LookAtQueue
     state: QueueState | None
     problem: str = ""
+    is_empty: bool | None = None
 
 
 class TargetsChanged(NamedTuple):
