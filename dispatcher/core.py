@@ -242,10 +242,6 @@ class Core:
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
         return JobsInHand(ids, max(0, unsettled - tracked))
 
-    def publishing(self, substation: str) -> int:
-        """Return how many jobs published to a substation's queue are not confirmed yet."""
-        return self._publishing[substation]
-
     def unsettled_since(self, position: int) -> int:
         """Return the offset from which the next dispatcher has to read the event log."""
         in_hand = (job.decided_after for job in self._jobs.values())

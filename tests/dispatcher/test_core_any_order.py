@@ -324,7 +324,7 @@ async def _finish(simulation: Simulation) -> None:
     harness = simulation.harness
     assert harness.queue.outstanding == {}
     assert harness.reclaim.outstanding == {}
-    assert harness.core.publishing("s1") == harness.core.publishing("s2") == 0
+    assert harness.publishing("s1") == harness.publishing("s2") == 0
     assert not any(job.startswith(("bad", "nowhere")) for job in harness.routed())
 
 
