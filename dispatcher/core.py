@@ -63,7 +63,6 @@ from dispatcher.inputs import (
     ScrapeResult,
     SilenceConfirmed,
     Stop,
-    TakeoverRead,
     TargetsChanged,
     Tick,
 )
@@ -168,7 +167,8 @@ class Core:
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
         )
-        self._terms_read = -1  # at how many takeovers the log was read up to its end
+        # at how many takeovers the log was, and is being, read up to its end
+        self._terms_read = self._terms_reading = standby.terms
         self._begun = self._stopping = self._route_due = self._log_due = False
         self._at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
         self._commands: list[Command] = []  # for the current input
@@ -180,7 +180,6 @@ class Core:
             ReclaimDue: self._on_reclaim_due,
             RequestsLost: self._on_requests_lost,
             ReclaimedLost: self._on_reclaimed_lost,
-            TakeoverRead: self._on_takeover_read,
             LogRead: self._on_log_read,
             PublishResult: self._on_publish_result,
             EventWritten: self._on_event_written,
@@ -288,6 +287,7 @@ class Core:
             # another dispatcher may have sent jobs until now
             self._tracker.invalidate_baseline()
             self._tracker.settle(self._at.now)
+            self._read_log_soon()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
         if not self._begun:
@@ -302,20 +302,27 @@ class Core:
 
     def _on_log_read(self, input: LogRead) -> None:
         held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
+        if not input.older:
+            self._terms_read = self._terms_reading
         self._judge_held(held.release())
-        if held.waits:
+        if held.waits or self._terms_read != self.standby.terms:
             self._read_log_soon()
 
     def _read_log_soon(self) -> None:
-        """Have the log read, once for all requests that this turn of the loop brings."""
+        """Have the log read, once for all that this turn of the loop brings."""
         self._log_due = True
         self._route_soon()
 
-    def _read_log_for_held(self) -> None:
+    def _read_log(self) -> None:
+        """Have the log read for the requests that are held, or since this dispatcher took over."""
         self._log_due = False
         for needs, held in self._held.items():
-            if (count := held.begin_reading()) > 0:
-                self._do(ReadLog(older=needs is Wait.ALL_EVENTS, requests=count))
+            older = needs is Wait.ALL_EVENTS
+            has_taken_over = not older and self._terms_read != self.standby.terms
+            if (count := held.begin_reading(anyway=has_taken_over)) is not None:
+                self._do(ReadLog(older, requests=count))
+                if not older:
+                    self._terms_reading = self.standby.terms
 
     def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
         """Judge deliveries that were held; reject those over which the code fails.
@@ -408,7 +415,7 @@ class Core:
     def _on_route(self, _: Route) -> None:
         self._route_due = False
         if self._log_due:
-            self._read_log_for_held()
+            self._read_log()
         if self.deciding and self._at.certain:
             self._route()
 
@@ -857,9 +864,6 @@ class Core:
 
     # what is read and observed
 
-    def _on_takeover_read(self, input: TakeoverRead) -> None:
-        self._terms_read = input.terms
-
     def _on_events_read(self, input: EventsRead) -> None:
         changed, errors = self._log_events.apply(input, self._at)
         self._commands.extend(errors)
@@ -889,7 +893,7 @@ class Core:
         self._unsettled.prune(self._at.now, answering=answering, clear=not self.held)
         self._ask_about_overdue()
         if self._log_due:
-            self._read_log_for_held()
+            self._read_log()
         if not self.deciding or not self._at.certain:
             return
         self._park_impossible()

@@ -80,15 +80,6 @@ class ReclaimedLost(NamedTuple):
     """The link of the reclaimed jobs broke: they are in their queues again."""
 
 
-class TakeoverRead(NamedTuple):
-    """The event log is read up to its end since this dispatcher took over.
-
-    ``terms`` is how often it had taken over.
-    """
-
-    terms: int
-
-
 class LogRead(NamedTuple):
     """The event log is read as far as it was written when ``ReadLog`` was executed."""
 
@@ -246,7 +237,6 @@ Input: TypeAlias = (
     | ReclaimDue
     | RequestsLost
     | ReclaimedLost
-    | TakeoverRead
     | LogRead
     | PublishResult
     | EventWritten
