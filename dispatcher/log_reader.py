@@ -95,7 +95,7 @@ class LogReader:
 
     def on_message(self, body: bytes, writer: str) -> None:
         """Apply those events of a message that its writer is permitted to write."""
-        events = self._writer.read_back(body, writer)
+        events = self._writer.pop_written(body, writer)
         if events is None:
             try:
                 events = event_log.read(body, writer)

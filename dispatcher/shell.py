@@ -263,7 +263,7 @@ class Shell:
         )
 
     def _report_error(self, command: ReportError) -> None:
-        self._isolation.failed(command.item, command.error)
+        self._isolation.record_failure(command.item, command.error)
 
     def _read_log(self, command: ReadLog) -> None:
         self._readings[command.older].put_nowait(command.requests)
