@@ -206,7 +206,7 @@ class _ExceptionHandler:
             pass  # the server is ending, so this does no harm
         elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
             # asyncio of Python 3.11 reports it up to a thousand times at once
-            if self._exhausted.is_due(loop.time()):
+            if self._exhausted.acquire(loop.time()):
                 log.error(
                     "%s: %s: waiting until a descriptor or buffer is free",
                     context["message"],

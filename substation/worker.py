@@ -155,7 +155,7 @@ class Worker:
         """
         self._consumer.stop()
         while self._waiting:
-            self._next_waiting().requeue()
+            self._pop_waiting().requeue()
         if self._in_hand:
             log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
             await within(grace_seconds, self._empty.wait())
@@ -231,7 +231,7 @@ class Worker:
         while self._kept and not self._station.full:
             self._start_kept(self._kept.popleft())
         while self._waiting and not self._station.full:
-            self.deliver(self._next_waiting())
+            self.deliver(self._pop_waiting())
 
     def _start_kept(self, delivery: Delivery) -> None:
         """Charge a job of a queue that was deleted; acknowledging it does nothing."""
@@ -244,7 +244,7 @@ class Worker:
         else:
             self._start(request, delivery)
 
-    def _next_waiting(self) -> Delivery:
+    def _pop_waiting(self) -> Delivery:
         delivery = self._waiting.popleft()
         self._count_waiting()
         return delivery

@@ -96,7 +96,7 @@ class EventLog:
             try:
                 self._apply(event)
             except Exception as error:  # noqa: BLE001
-                self._isolation.failed("an event of the log", error)
+                self._isolation.record_failure("an event of the log", error)
 
     def _keep_from_collector(self) -> None:
         """Keep the garbage collector from what was read before the mark.
