@@ -168,15 +168,21 @@ class Worker:
         delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
-        if self._cancellations.apply_to(request):
-            self._end_unbegun(request, delivery, State.CANCELLED)
-        elif request.departure_time is not None and request.departure_time <= self._clock():
-            self._end_unbegun(request, delivery, State.EXPIRED)
+        if (end := self._end_without_session(request)) is not None:
+            self._end_unbegun(request, delivery, end)
         elif self._station.full:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
             self._start(request, delivery)
+
+    def _end_without_session(self, request: ChargeRequest) -> State | None:
+        """Return how a job ends that is not to be charged any more; None if it is."""
+        if self._cancellations.apply_to(request):
+            return State.CANCELLED
+        departs_at = request.departure_time
+        has_departed = departs_at is not None and departs_at <= self._clock()
+        return State.EXPIRED if has_departed else None
 
     def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
         """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
@@ -234,13 +240,13 @@ class Worker:
             self.deliver(self._pop_waiting())
 
     def _start_kept(self, delivery: Delivery) -> None:
-        """Charge a job of a queue that was deleted; acknowledging it does nothing."""
+        """Start or end a job of a queue that was deleted; acknowledging it does nothing."""
         request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
         if request.id in self._in_hand or self._has_ended(request):
             return
-        if self._cancellations.apply_to(request):
-            self._end_unbegun(request, delivery, State.CANCELLED)
+        if (end := self._end_without_session(request)) is not None:
+            self._end_unbegun(request, delivery, end)
         else:
             self._start(request, delivery)
 
