@@ -73,7 +73,14 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
-from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
+from dispatcher.recognition import (
+    Action,
+    DropReason,
+    Judgement,
+    Recognition,
+    Wait,
+    reclaimed_from,
+)
 from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
@@ -98,7 +105,7 @@ if TYPE_CHECKING:
     from dispatcher.metrics import Metrics
     from grid.amqp import Delivery
 
-FRESH_SECONDS: Final = 60.0  # a cancellation: a client waits for the end of its job
+FRESH_SECONDS: Final = 60.0  # of a cancellation: after that, no client waits for its answer
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again to the substation that may have the job already"
@@ -357,7 +364,7 @@ class Core:
             self._wait(self._new_job(request, delivery))
 
     def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
-        """Acknowledge a request whose job is elsewhere or has ended."""
+        """Acknowledge a request whose job is elsewhere, is in hand, or has ended."""
         if request.id in self.open_jobs.undelivered:
             self.open_jobs.forget_undelivered(request.id)
             self._metrics.cancelled.inc()
@@ -377,6 +384,8 @@ class Core:
         trace = carried(delivery.headers, self._chance)
         text = f"the request is {judgement.action.value}: {judgement.why}"
         self._do(LogJob(request.id, trace, text, judgement.substation))
+        if judgement.dropped is not None:
+            self._metrics.dropped.labels(judgement.dropped).inc()
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
@@ -518,7 +527,7 @@ class Core:
             return
         if outcome is not Outcome.ABANDONED:
             self._metrics.refused.labels(substation).inc()
-        self._on_refused(job, outcome)
+        self._on_not_confirmed(job, outcome)
 
     def _on_event_written(self, input: EventWritten) -> None:
         (event, job), written = input.command, input.written
@@ -550,8 +559,11 @@ class Core:
         self._overdue.add(job, self._at.now)
         self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 
-    def _on_refused(self, job: Job, outcome: Outcome) -> None:
-        """Return a job that a substation's queue refused to the wait queue."""
+    def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:
+        """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
+
+        A job that was sent again, without a delivery, is watched once more.
+        """
         where = job.substation
         self._tracker.undo(where)
         if outcome is not Outcome.ABANDONED:
@@ -685,7 +697,11 @@ class Core:
                 self.reclaiming.forget(delivery)
                 self._do(Requeue(delivery))
             return
-        self._commands.extend(self.reclaiming.review(self._at.now))
+        for command in self.reclaiming.review(self._at.now):
+            if isinstance(command, Ack):
+                self._drop_ended(command.delivery)
+            else:
+                self._do(command)
         if self._is_current and self.open_jobs.complete:
             take = self.reclaiming.advance(self._at.now)
             if take is not None:
@@ -709,7 +725,7 @@ class Core:
     def _reclaim(self, substation: str, delivery: Delivery) -> None:
         reclaiming = self.reclaiming
         if reclaiming.has_ended(delivery):
-            self._do(Ack(delivery))
+            self._drop_ended(delivery)
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
         elif self._judge_reclaimed(substation, delivery):
@@ -717,6 +733,13 @@ class Core:
         else:
             self._do(Requeue(delivery))
             reclaiming.end_turn()
+
+    def _drop_ended(self, delivery: Delivery) -> None:
+        """Acknowledge a job from a substation's queue whose session has ended there."""
+        text = "its message in the queue of its substation is dropped: its session has ended"
+        self._do(LogJob(delivery.id or "", carried(delivery.headers, self._chance), text))
+        self._metrics.dropped.labels(DropReason.ENDED).inc()
+        self._do(Ack(delivery))
 
     def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         """Handle a job from a substation's queue; return False if it is to stay there.
@@ -885,6 +908,7 @@ class Core:
         for name in input.connectors.keys() - self._tracker.substations.keys():
             self.queues.declare(name)
         self._tracker.keep(input.connectors)
+        self._table.labels = input.labels
 
     # time
 

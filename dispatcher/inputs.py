@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dispatcher.commands import LookAtQueue, PublishJob, RequeueRequest, WriteEvent
@@ -153,9 +154,10 @@ class QueueObserved(NamedTuple):
 
 
 class TargetsChanged(NamedTuple):
-    """The substations in the target file, with their connectors if it says so."""
+    """The substations in the target file, with their connectors if it says so, and labels."""
 
     connectors: dict[str, float | None]
+    labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 class ControlChanged(NamedTuple):

@@ -152,6 +152,11 @@ class ReclaimHarness:
         found = (each for each in metric.samples if each.name.endswith("_total"))
         return Counter({each.labels["substation"]: int(each.value) for each in found})
 
+    def dropped(self, reason: str) -> float:
+        """Return how many deliveries are counted as dropped for a reason."""
+        labels = {"reason": reason}
+        return self._registry.get_sample_value("dispatcher_dropped_total", labels) or 0.0
+
     def look(self, name: str) -> QueueState | None:
         """Return the state of a substation's queue."""
         consumers = self.consumers[name]
