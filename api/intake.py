@@ -130,7 +130,7 @@ class Intake:
 
     async def accept_all(
         self, charges_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
-    ) -> list[Job]:
+    ) -> list[AcceptedJob]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
         Raises:
@@ -146,13 +146,17 @@ class Intake:
         entries = [self._publish_if_new(each, trace, headers) for each in prepared]
         await self._wait_for_confirms(entries)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in entries]
-        jobs = [each for each in outcomes if isinstance(each, Job)]
+        jobs = [
+            AcceptedJob(outcome, is_replay=not isinstance(request, _NewRequest))
+            for request, outcome in zip(prepared, outcomes, strict=True)
+            if isinstance(outcome, Job)
+        ]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
             # an unexpected error comes first: so it is logged in any case
             first = min(failures, key=lambda each: isinstance(each, BrokerUnavailable))
             if not jobs:
                 raise first
-            raise PartlyAccepted([job.id for job in jobs], _as_unavailable(first, trace))
+            raise PartlyAccepted([each.job.id for each in jobs], _as_unavailable(first, trace))
         return jobs
 
     def _prepare(

@@ -361,7 +361,11 @@ class Feed:
         return {"as_of": answers.moment(known.at), "substations": rows}
 
     async def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
-        jobs = [answers.listed(each) for each in await self._jobs(selection)]
+        known, now = self._projection, self._clock()
+        jobs = [
+            answers.listed(each, answers.wait_of(each, known, now))
+            for each in await self._jobs(selection)
+        ]
         if not selection.is_all:
             return {"jobs": jobs}
         return {

@@ -121,6 +121,20 @@ async def test_events_begin_with_a_snapshot_and_continue_with_changes() -> None:
             assert data["alerts"][0]["name"] == "BrokerConnectionLost"
 
 
+async def test_snapshot_says_why_jobs_wait_as_the_list_does() -> None:
+    """Their reasons, places and powers are those of GET /charges."""
+    async with Bench().serve() as bench:
+        for job in ("j1", "j2"):
+            hear(bench, queued(job))
+        hear(bench, assigned("j2"), Event(State.CHARGING, AT, "j2", "s1"), snapshot("s1"))
+        listed = (await bench.get("/charges?order=desc")).body["charges"]
+        async with following(bench) as stream:
+            _, data, _ = await stream.next()
+        assert data["jobs"] == listed
+        assert [each["place"] for each in listed] == [None, 1]
+        assert listed[1]["reason"] == "s1 has capacity: it waits for its turn"
+
+
 @pytest.mark.parametrize(
     ("query", "ids"),
     [

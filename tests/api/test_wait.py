@@ -205,6 +205,22 @@ async def test_waiting_job_has_its_reason_and_place() -> None:
         assert (await bench.get("/charge/job1")).body["place"] == 1
 
 
+async def test_new_job_has_no_reason_or_place_before_the_decision_is_waited_for() -> None:
+    """It is not known yet whether it waits; of a job accepted before, it is."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        new = (await bench.post(Prefer="respond-async", Idempotency_Key="k")).body
+        bench.at += 1
+        (several,) = (await bench.post([{}], "/charges", Idempotency_Key="l")).body["jobs"]
+        again = (await bench.post(Prefer="respond-async", Idempotency_Key="k")).body
+        (several_again,) = (await bench.post([{}], "/charges", Idempotency_Key="l")).body["jobs"]
+        assert [(each["reason"], each["place"]) for each in (new, several)] == [(None, None)] * 2
+        for place, job in enumerate((again, several_again), 1):
+            shown = (await bench.get(f"/charge/{job['id']}")).body
+            assert (job["reason"], job["place"]) == (shown["reason"], shown["place"])
+            assert (shown["reason"], shown["place"]) == ("a is full", place)
+
+
 @pytest.mark.parametrize(
     ("power_kw", "allowed", "words"),
     [
