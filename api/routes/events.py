@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -13,22 +13,20 @@ from starlette.types import Receive, Scope, Send
 
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed, Reader, Selection
-from api.openapi import INVALID, UNAVAILABLE
+from api.openapi import INVALID, UNAVAILABLE, stream
 from api.routes.dependencies import check_query
 from api.schemas import SubstationId
+from api.stream_data import EVENTS
 from grid import messages
 from grid.asgi import IS_HEAD
 from grid.events import State
 
 _STATE: Final = f"({'|'.join(State)})"
-_STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "A stream of events, each with the offset of the event log as its id: "
-        "`snapshot` first; then `jobs` (a list of changes), and without a filter also "
-        "`substations` and, each second, `status`.",
-        "content": {EventSourceResponse.media_type: {"schema": {"type": "string"}}},
-    }
-}
+_STREAM: Final = stream(
+    "Events, each with the offset of the event log as its id: `snapshot` first; then `jobs`, and "
+    "without a filter also `substations` and, each second, `status`.",
+    EVENTS,
+)
 
 
 class EventFilter(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -79,7 +79,7 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         is that of GET /charges.csv.
         """
         if prefers_csv(",".join(request.headers.getlist("accept"))):
-            return export(job_filter)
+            return export(job_filter, _VARY)
         page = await lists.page(job_filter)
         return Response(answers.encode(page), media_type=JSON, headers=_VARY)
 
@@ -97,13 +97,13 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         The first line names the columns. Times are UTC. A text that a spreadsheet would take for a
         formula begins with an apostrophe.
         """
-        return export(job_filter)
+        return export(job_filter, {})
 
-    def export(job_filter: JobFilter) -> Response:
+    def export(job_filter: JobFilter, headers: Mapping[str, str]) -> Response:
         return StreamingResponse(
             lists.as_csv(job_filter, lists.start_of(job_filter)),
             media_type=f"{CSV}; charset=utf-8; header=present",
-            headers={"Content-Disposition": 'attachment; filename="charges.csv"', **_VARY},
+            headers={"Content-Disposition": 'attachment; filename="charges.csv"', **headers},
         )
 
     return routes

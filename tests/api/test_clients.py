@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from grid.events import Event, State
@@ -70,6 +71,16 @@ def part(name: str) -> Any:  # noqa: ANN401  # made by the test
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
+async def first_event(url: str) -> dict[str, Any]:
+    """Return the data of the first event of a stream."""
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        async for line in answer.content:
+            if line.startswith(b"data: "):
+                found: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
+                return found
+    raise AssertionError("the stream ended before its first event")
+
+
 async def test_generated_python_client_requests_a_charge_and_follows_it(
     bench: Bench, client: ModuleType
 ) -> None:
@@ -109,6 +120,11 @@ async def test_generated_python_client_requests_a_charge_and_follows_it(
         rows = await part("api.substations.list_substations").asyncio(client=api)
         assert rows.substations == []
 
+        found = await first_event(f"http://127.0.0.1:{bench.port}/events")
+        snapshot = models.StreamSnapshot.from_dict(found)
+        assert [(each.id, each.power_kw) for each in snapshot.jobs] == [(job.id, 7.4)]
+        assert snapshot.status.counts.additional_properties["charging"] == 1
+
         wrong = await get.asyncio("nobody", client=api)
         assert (type(wrong), wrong.code) == (models.Problem, "unknown-job")
         invalid = await create.asyncio(client=api, body=models.ChargeIn(priority=10))
@@ -139,6 +155,7 @@ async def test_generated_typescript_client_compiles_and_requests_a_charge(
         "since": "2026-01-01T00:00:00Z",
         "listed": [job.id],
         "vehicle": "bus 12",
+        "followed": ["queued"],
         "wrong": "unknown-job",
         "rows": [],
     }
