@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from api.forecast import Forecast
 from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.projection import Projection
+from api.last_heard import LastHeard
 from api.substations import ELIGIBLE_REASONS, need_of
 from grid import kinds, wire
 from grid.events import MAX_FIGURE, State, is_time
@@ -208,14 +209,18 @@ _DECISION: Final = TypeAdapter(Decision)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def wait_of(job: Job, projection: Projection, now: float) -> Wait:
-    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not."""
+def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> Wait:
+    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not.
+
+    ``heard`` says when the dispatcher was heard last.
+    """
     if job.status is not State.QUEUED:
         return NO_WAIT
-    reason = projection.substations.reason_to_wait(job.request, now)
+    reason = projection.substations.reason_to_wait(job.request, heard)
     place = projection.place(job)
-    forecast = None if place is None else projection.forecaster(job.request, now).start(place)
-    return Wait(reason, place, forecast)
+    if place is None:
+        return Wait(reason, None, None)
+    return Wait(reason, place, projection.forecaster(job.request, now, heard).start(place))
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:

@@ -64,6 +64,7 @@ class EventLog:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
+        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -89,8 +90,11 @@ class EventLog:
             return
         self._projection.read(len(body))
         self._keep_from_collector()
+        from_dispatcher = writer == provenance.DISPATCHER
         if self.caught_up.is_set():
-            self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
+            self._feed.hear(from_dispatcher=from_dispatcher)
+        if from_dispatcher and found:
+            self._heard_at = None if self.caught_up.is_set() else found[-1].at
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
@@ -142,7 +146,7 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
-        self._feed.begin()
+        self._feed.begin(self._heard_at)
         self._metrics.caught_up.set(1)
         log.info(
             "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())

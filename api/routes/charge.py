@@ -20,12 +20,11 @@ from api import answers
 from api.answers import AcceptedList, Charge
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
-from api.jobs.event_log import EventLog
 from api.jobs.job import Job
-from api.jobs.projection import Projection
 from api.middleware import auth_result
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
+from api.view import View
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 Prefer = Annotated[
@@ -119,18 +118,13 @@ class ChargeRoutes:
     def __init__(
         self,
         intake: Intake,
-        log: EventLog,
-        projection: Projection,
+        view: View,
         decision_wait: float,
-        *,
-        clock: Callable[[], float],
         chance: Chance,
     ) -> None:
         self._intake = intake
-        self._log = log
-        self._projection = projection
+        self._view = view
         self._decision_wait = decision_wait
-        self._clock = clock
         self._chance = chance
 
     def routes(
@@ -247,7 +241,7 @@ class ChargeRoutes:
         if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
         else:
-            job, is_new = await self._log.decided(job, self._decision_wait), False
+            job, is_new = await self._view.log.decided(job, self._decision_wait), False
         shown = self._shown(job, is_new=is_new)
         return Answer(answers.encode(shown), _with_trace(context.trace, headers))
 
@@ -265,7 +259,7 @@ class ChargeRoutes:
         """Return a job as it is shown; why a new one waits, if it does, nobody knows yet."""
         if is_new:
             return answers.charge(job)
-        return answers.charge(job, answers.wait_of(job, self._projection, self._clock()))
+        return answers.charge(job, self._view.wait_of(job))
 
 
 def _response(answer: Answer) -> Response:

@@ -11,12 +11,12 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed, Reader, Selection
 from api.openapi import INVALID, UNAVAILABLE, stream
 from api.routes.dependencies import check_query
 from api.schemas import SubstationId
 from api.stream_data import EVENTS
+from api.view import View
 from grid import messages
 from grid.asgi import IS_HEAD
 from grid.events import State
@@ -63,9 +63,9 @@ class _Stream(EventSourceResponse):
             self._feed.close(self._reader)
 
 
-def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
+def router(view: View, problems: Callable[[], list[str]]) -> APIRouter:
     """Return the route; ``problems`` returns what keeps the api from being ready."""
-    routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
+    routes, feed = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE}), view.feed
 
     @routes.get(
         "/events",
@@ -93,7 +93,7 @@ def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIR
 
         A client that reads too slowly is disconnected; it continues with Last-Event-ID.
         """
-        log.check_caught_up()
+        view.log.check_caught_up()
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)

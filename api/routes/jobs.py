@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -12,13 +12,12 @@ from fastapi.responses import StreamingResponse
 
 from api import answers
 from api.answers import Charge, ChargeList
-from api.jobs.event_log import EventLog
 from api.jobs.job import Job
-from api.jobs.projection import Projection
 from api.lists import Lists
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, header
 from api.routes.dependencies import JobId, check_query
 from api.schemas import JobFilter, JobWait
+from api.view import View
 from grid.events import ENDED, State
 
 JSON: Final = "application/json"
@@ -36,10 +35,10 @@ _AS_CSV: Final[dict[str, Any]] = {
 JobFilterQuery = Annotated[JobFilter, Query()]
 
 
-def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the routes; ``clock`` returns Unix seconds."""
+def router(view: View) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE, **UNKNOWN_JOB})
-    lists = Lists(log, projection, clock)
+    lists = Lists(view)
 
     @routes.get(
         "/charge/{id}",
@@ -55,14 +54,14 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         as it is then. While a job waits to be sent, `reason` says why, and `place` when its turn
         is.
         """
-        found = log.existing(id)
+        found = view.log.existing(id)
         if job_wait.wait:
-            log.check_caught_up()
+            view.log.check_caught_up()
             has_reached = partial(_has_reached, until=job_wait.until)
-            waiting = log.until(found, has_reached, job_wait.wait)
+            waiting = view.log.until(found, has_reached, job_wait.wait)
             found = await _while_connected(request, waiting) or found
-        wait = answers.wait_of(found, projection, clock())
-        return Response(answers.encode(answers.full_charge(found, wait)), media_type=JSON)
+        shown = answers.full_charge(found, view.wait_of(found))
+        return Response(answers.encode(shown), media_type=JSON)
 
     @routes.get(
         "/charges",

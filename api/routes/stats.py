@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from math import inf
 from typing import Annotated, Final, NotRequired
@@ -13,12 +13,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api import answers
-from api.jobs.event_log import EventLog
-from api.jobs.projection import Projection
 from api.jobs.stats import REQUESTS, SESSIONS, Cell, Stats
 from api.openapi import INVALID, UNAVAILABLE
 from api.routes.dependencies import check_query
 from api.schemas import StatsFilter
+from api.view import View
 from grid.events import State
 
 ROWS_AT_ONCE: Final = 100  # between which others are answered
@@ -102,8 +101,8 @@ class StatsAnswer(TypedDict):
     ]
 
 
-def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the route; ``clock`` returns Unix seconds."""
+def router(view: View) -> APIRouter:
+    """Return the route."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
 
     @routes.get(
@@ -120,8 +119,8 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         for so long. With `substation`, sessions and ends are of that one; with
         `by=substation,hour`, each hour of each substation is counted as well.
         """
-        log.check_caught_up()
-        now = clock()
+        view.log.check_caught_up()
+        projection, now = view.projection, view.clock()
         found = answer(projection.stats, stats_filter, now)
         found["jobs"] = {state: projection.by_status[state] for state in State}
         if stats_filter.by is not None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import aiohttp
 import pytest
 
 from grid.events import Event, State
@@ -71,16 +70,6 @@ def part(name: str) -> Any:  # noqa: ANN401  # made by the test
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-async def first_event(url: str) -> dict[str, Any]:
-    """Return the data of the first event of a stream."""
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        async for line in answer.content:
-            if line.startswith(b"data: "):
-                found: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
-                return found
-    raise AssertionError("the stream ended before its first event")
-
-
 async def test_generated_python_client_requests_a_charge_and_follows_it(
     bench: Bench, client: ModuleType
 ) -> None:
@@ -120,8 +109,7 @@ async def test_generated_python_client_requests_a_charge_and_follows_it(
         rows = await part("api.substations.list_substations").asyncio(client=api)
         assert rows.substations == []
 
-        found = await first_event(f"http://127.0.0.1:{bench.port}/events")
-        snapshot = models.StreamSnapshot.from_dict(found)
+        snapshot = models.StreamSnapshot.from_dict(await bench.first_event("/events"))
         assert [(each.id, each.power_kw) for each in snapshot.jobs] == [(job.id, 7.4)]
         assert snapshot.status.counts.additional_properties["charging"] == 1
 
