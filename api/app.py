@@ -221,7 +221,7 @@ def create(
     app.include_router(stats.router(view))
     app.include_router(events.router(view, monitoring.not_ready))
     app.include_router(page.router())
-    app.state.end_streams = view.feed.end
+    app.state.end_answers = view.end_answers
     app.include_router(substations.router(view))
     operator_key = operator(has_keys=authenticator.has_keys)
     for routes in (

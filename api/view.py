@@ -25,6 +25,11 @@ class View:
     feed: Feed
     clock: Callable[[], float]
 
+    def end_answers(self) -> None:
+        """End the answers that wait for what happens: the service stops."""
+        self.feed.end()
+        self.log.end_waits()
+
     def wait_of(self, job: Job) -> Wait:
         """Return why a job waits now; nothing if it does not."""
         return answers.wait_of(job, self.projection, self.clock(), self.feed.last_heard)

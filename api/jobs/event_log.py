@@ -35,6 +35,11 @@ class _Waiter(NamedTuple):
     holds: Callable[[Job], bool]
     over: asyncio.Future[None]
 
+    def end(self) -> None:
+        """End the wait, unless it has ended."""
+        if not self.over.done():
+            self.over.set_result(None)
+
 
 class EventLog:
     """A reader and writer of the event log, which also wakes requests that wait for a decision.
@@ -62,6 +67,7 @@ class EventLog:
         self._metrics = metrics
         self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
         self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
@@ -181,7 +187,7 @@ class EventLog:
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if holds(job):
+        if holds(job) or self._is_ending:
             return job
         waiter = _Waiter(holds, asyncio.get_running_loop().create_future())
         waiters = self._waiting.setdefault(job.id, [])
@@ -193,6 +199,13 @@ class EventLog:
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
+
+    def end_waits(self) -> None:
+        """End all waits for jobs, also those that would begin: the service stops."""
+        self._is_ending = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.end()
 
     def _write(self, event: Event) -> None:
         self._unwritten += 1
@@ -231,8 +244,8 @@ class EventLog:
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         for waiter in self._waiting.get(job.id, ()):
-            if waiter.holds(job) and not waiter.over.done():
-                waiter.over.set_result(None)
+            if waiter.holds(job):
+                waiter.end()
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

@@ -51,8 +51,8 @@ def router(view: View) -> APIRouter:
         """Return a job: its state, its times, and the decision that sent it to its substation.
 
         With `wait`, the answer comes once the job is in the state `until`, or after so many seconds
-        as it is then. While a job waits to be sent, `reason` says why, and `place` when its turn
-        is.
+        as it is then, or earlier if the api stops. While a job waits to be sent, `reason` says why,
+        and `place` when its turn is.
         """
         found = view.log.existing(id)
         if job_wait.wait:

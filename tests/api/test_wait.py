@@ -414,6 +414,19 @@ async def test_job_that_has_reached_the_state_is_answered_at_once() -> None:
         assert monotonic() - begun < 30
 
 
+async def test_job_is_answered_as_it_is_when_the_service_stops() -> None:
+    """At once, also to those who ask while it stops; answers to requests wait no longer either."""
+    async with Bench(decision_wait=60).serve() as bench:
+        requesting = asyncio.create_task(bench.post())
+        await bench.until(lambda: bool(bench.log._waiting))  # noqa: SLF001
+        waiting = await start(bench, "wait=60")
+        await bench.until(lambda: len(bench.log._waiting["job1"]) == 2)  # noqa: SLF001
+        bench.app.state.end_answers()
+        for asking in (waiting, requesting, asyncio.create_task(bench.get("/charge/job1?wait=60"))):
+            answer = await asyncio.wait_for(asking, 5)
+            assert (answer.status // 100, answer.body["status"]) == (2, "queued")
+
+
 async def test_job_is_answered_as_it_is_when_the_wait_is_over() -> None:
     """200 with the state it has then, and why it waits."""
     async with Bench().serve() as bench:
