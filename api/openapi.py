@@ -95,6 +95,8 @@ def install(app: FastAPI, *, key_required: bool) -> None:
     before = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema  # which was corrected when it was made
         document = before()
         # FastAPI would leave out what is null in it
         document["components"]["schemas"]["Charge"]["example"] = EXAMPLE
