@@ -51,12 +51,16 @@ class Session:
     delivery: Delivery
     trace: Trace
     charge: Charge | None = None  # None where it is not charged
-    began: float = 0.0  # in Unix seconds
+    began: float = 0.0  # in seconds of the steady clock
     timer: asyncio.TimerHandle | None = None
 
 
 class Worker:
-    """A worker that charges the jobs of a queue. ``clock`` returns Unix seconds."""
+    """A worker that charges the jobs of a queue.
+
+    ``clock`` returns Unix seconds, for the times of events; ``now`` those of a steady clock, by
+    which the delivered energy is calculated: the first may be set while a vehicle charges.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Worker:
         random: Random,
         chance: Chance,
         clock: Callable[[], float],
+        now: Callable[[], float],
         observe: Callable[[float], None],
     ) -> None:
         self._name = name
@@ -81,6 +86,7 @@ class Worker:
         self._random = random
         self._chance = chance
         self._clock = clock
+        self._now = now
         self._observe = observe
         self._in_hand: dict[str, Session] = {}  # charging, or ended and not yet in the event log
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
@@ -195,12 +201,13 @@ class Worker:
         session = self._session(request, delivery)
         seconds = self._random.uniform(*self._charge_seconds)
         session.charge = planned(request, seconds, self._charge_speed)
-        session.began = self._clock()
+        session.began = self._now()
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        ends_at = session.began + session.charge.seconds
-        event = replace(self._event(State.CHARGING, session, session.began), ends_at=ends_at)
+        at = self._clock()
+        ends_at = at + session.charge.seconds
+        event = replace(self._event(State.CHARGING, session, at), ends_at=ends_at)
         self._events.write(event, wait=CHARGING_WAIT_SECONDS)
         tell(log, request.id, session.trace, "charging", substation=self._name)
         session.timer = self._loop.call_later(session.charge.seconds, self._finish, session)
@@ -219,7 +226,7 @@ class Worker:
         """End a job, and record that; like any end, acknowledged once it is recorded."""
         session.timer = None
         job, at = session.request.id, self._clock()
-        energy_kwh = _delivered_kwh(session, at, completed=kind is State.COMPLETED)
+        energy_kwh = self._delivered_kwh(session, completed=kind is State.COMPLETED)
         if kind is State.COMPLETED:
             self._station.finish(job, at, energy_kwh)
         elif kind is State.CANCELLED:
@@ -273,7 +280,7 @@ class Worker:
         del self._in_hand[session.request.id]
         if session.timer is not None:
             session.timer.cancel()
-            energy_kwh = _delivered_kwh(session, self._clock(), completed=False)
+            energy_kwh = self._delivered_kwh(session, completed=False)
             self._station.interrupt(session.request.id, energy_kwh)
         session.delivery.requeue()
 
@@ -302,14 +309,13 @@ class Worker:
             counts=self._station.counts(),
         )
 
-
-def _delivered_kwh(session: Session, at: float, *, completed: bool) -> float:
-    """Return what a session has delivered by now; 0 for a job that was not charged."""
-    charge = session.charge
-    if charge is None:
-        return 0.0
-    energy = charge.energy_kwh if completed else charge.delivered_kwh(at - session.began)
-    return round(energy, ENERGY_DIGITS)
+    def _delivered_kwh(self, session: Session, *, completed: bool) -> float:
+        """Return what a session has delivered by now; 0 for a job that was not charged."""
+        charge = session.charge
+        if charge is None:
+            return 0.0
+        elapsed = charge.seconds if completed else self._now() - session.began
+        return round(charge.delivered_kwh(elapsed), ENERGY_DIGITS)
 
 
 def _attempt(delivery: Delivery) -> int:

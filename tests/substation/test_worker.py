@@ -46,7 +46,8 @@ class Bench:
         )
         self.station = Station(connectors, 400, 0, AT)
         self.observed: list[float] = []
-        self.at = AT
+        self.at = AT  # by the wall clock
+        self.elapsed = 0.0  # by the steady one
         self.queue = FakeConsumer(topology.substation_queue("s1").name)
         self.worker = Worker(
             "s1",
@@ -57,6 +58,7 @@ class Bench:
             random=Random(3),  # noqa: S311
             chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
+            now=lambda: self.elapsed,
             observe=self.observed.append,
         )
         self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
