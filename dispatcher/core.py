@@ -94,8 +94,8 @@ from grid.trace import carried
 from scheduling import explain
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
-from scheduling.impossible import impossible
 from scheduling.policies import Policy
+from scheduling.reasons import reason_never
 from scheduling.scheduler import Scheduler, SchedulingFailed
 from scheduling.wait_queue import WaitQueue
 
@@ -588,7 +588,10 @@ class Core:
     # what ends otherwise
 
     def _impossible(self, job: Job) -> tuple[str, str] | None:
-        return impossible(job.requirements, self._table, self._at.now)
+        """Return why no substation can ever take a job, in a word and in full; None if one may."""
+        allowed, power_kw = job.requirements.allowed, job.requirements.power_kw
+        largest_kw = self._table.largest_rating(allowed, self._at.now)
+        return reason_never(allowed, power_kw, self._tracker.substations.keys(), largest_kw)
 
     def _park_impossible(self) -> None:
         """Park the waiting jobs that no substation can ever take.

@@ -74,13 +74,13 @@ class Recognition:
         Another dispatcher may have sent a redelivered request just before its link broke; the job
         of a request that was published again may have ended long ago.
         """
-        has = in_hand is not None and in_hand.is_ours
-        if is_copy(delivery) and not has:
+        is_in_hand = in_hand is not None and in_hand.is_ours
+        if is_copy(delivery) and not is_in_hand:
             return Wait.ALL_EVENTS
         job, reclaimed = delivery.id or "", reclaimed_from(delivery)
-        if reclaimed and self._index.is_unclear(job, reclaimed):
+        if reclaimed and self._index.needs_log_for(job, reclaimed):
             return Wait.NEW_EVENTS
-        if not delivery.redelivered or has:
+        if not delivery.redelivered or is_in_hand:
             return Wait.NOTHING
         sent_here = self._index.has_sent(job, parking.replays(delivery.headers))
         return Wait.NOTHING if sent_here else Wait.NEW_EVENTS
@@ -115,7 +115,7 @@ class Recognition:
             return _dropped("its job has ended", DropReason.ENDED)
         # another dispatcher may have moved it, and ended before it was acknowledged here
         where = self._last_known_at(request.id)
-        if where == substation or (known := self._known_there(where, now)) is None:
+        if where == substation or (known := self._if_alive(where, now)) is None:
             return Judgement(Action.DECIDE, "its substation does not take it")
         return Judgement(Action.RESEND, "another dispatcher sent it there", known)
 
@@ -128,7 +128,7 @@ class Recognition:
         elif in_hand.is_ours:
             return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
         else:
-            elsewhere = self._known_there(self._last_known_at(request.id), now)
+            elsewhere = self._if_alive(self._last_known_at(request.id), now)
             if elsewhere in (None, in_hand.substation) and in_hand.confirmed:
                 # another dispatcher may have reclaimed it since, as a copy of its own
                 return Judgement(Action.RESEND, "it may have been reclaimed", in_hand.substation)
@@ -175,9 +175,9 @@ class Recognition:
         where = self._last_known_at(job)
         if not delivery.redelivered:
             since = inf if parking.replays(delivery.headers) else request.requested_at
-            if where == reclaimed_from(delivery) or index.sent_at(job) < since:
+            if where == reclaimed_from(delivery) or index.assigned_at(job) < since:
                 return None
-        return self._known_there(where, now)
+        return self._if_alive(where, now)
 
     def _last_known_at(self, job: str) -> str:
         """Return the substation that has a job, by the event log; empty if unknown.
@@ -186,7 +186,7 @@ class Recognition:
         """
         return self._index.last_known_at(job) or self._open_jobs.charging_at(job) or ""
 
-    def _known_there(self, where: str, now: float) -> str | None:
+    def _if_alive(self, where: str, now: float) -> str | None:
         """Return the substation if it can recognise a second copy; None if it is lost.
 
         A single page that cannot be read does not make it lost.

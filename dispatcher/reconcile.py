@@ -281,7 +281,7 @@ class Reconciler:
 
         A decision may be written late: then another one is the newest by the clocks.
         """
-        newest = self._index.charging_at(job) or self._index.sent_to(job)
+        newest = self._index.charging_at(job) or self._index.assigned_to(job)
         if newest not in (None, substation) or not self._jobs.silent(job):
             return False
         return self._jobs.substation(job) == substation

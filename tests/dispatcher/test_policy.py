@@ -68,8 +68,8 @@ def test_policy_of_another_package_is_found_by_its_import_path() -> None:
         ("no.such.Policy", ["'no.such.Policy'", "No module named"]),
         (f"{__name__}.Missing", ["Missing"]),
         (f"{__name__}.Nameless", ["Nameless", "must have a name and a method pick"]),
-        (f"{__name__}.Broken", ["Broken", "cannot be made"]),
-        (".", ["'.'", "cannot be made"]),
+        (f"{__name__}.Broken", ["Broken", "cannot be imported or created"]),
+        (".", ["'.'", "cannot be imported or created"]),
     ],
 )
 def test_policy_that_cannot_be_made_is_refused_with_the_reason(name: str, words: list[str]) -> None:
