@@ -36,6 +36,11 @@ class _Waiter(NamedTuple):
     holds: Callable[[Job], bool]
     over: asyncio.Future[None]
 
+    def end(self) -> None:
+        """End the wait, unless it has ended."""
+        if not self.over.done():
+            self.over.set_result(None)
+
 
 class EventLog:
     """A reader and writer of the event log, which also wakes requests that wait for a decision.
@@ -65,8 +70,10 @@ class EventLog:
         # set once all that was written before this start was read
         self.caught_up: Final = self._mark.passed
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
+        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
 
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
@@ -81,22 +88,25 @@ class EventLog:
     def read(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the stream, as far as its writer may write them."""
         try:
-            found = self._writer.read_back(body, writer) or event_log.read(body, writer)
+            found = self._writer.pop_written(body, writer) or event_log.read(body, writer)
         except MalformedMessage as error:
             log.warning("a message of the event log is skipped: %s", error)
             return
         self._projection.read(len(body))
+        from_dispatcher = writer == provenance.DISPATCHER
         if self.caught_up.is_set():
-            self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
+            self._feed.hear(from_dispatcher=from_dispatcher)
         else:
             self._keep_from_collector()
+        if from_dispatcher and found:
+            self._heard_at = None if self.caught_up.is_set() else found[-1].at
         now = self._clock()
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
                 self._apply(event, now)
             except Exception as error:  # noqa: BLE001
-                self._isolation.failed("an event of the log", error)
+                self._isolation.record_failure("an event of the log", error)
 
     def _keep_from_collector(self) -> None:
         """Keep the garbage collector from what was read before the mark.
@@ -138,7 +148,7 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
-        self._feed.begin()
+        self._feed.begin(self._heard_at)
         self._metrics.caught_up.set(1)
         log.info(
             "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())
@@ -173,7 +183,7 @@ class EventLog:
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if holds(job):
+        if holds(job) or self._is_ending:
             return job
         waiter = _Waiter(holds, asyncio.get_running_loop().create_future())
         waiters = self._waiting.setdefault(job.id, [])
@@ -185,6 +195,13 @@ class EventLog:
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
+
+    def end_waits(self) -> None:
+        """End all waits for jobs, also those that would begin: the service stops."""
+        self._is_ending = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.end()
 
     def _write(self, event: Event) -> None:
         self._unwritten += 1
@@ -216,8 +233,8 @@ class EventLog:
         if applied.kind is CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         for waiter in self._waiting.get(job.id, ()):
-            if waiter.holds(job) and not waiter.over.done():
-                waiter.over.set_result(None)
+            if waiter.holds(job):
+                waiter.end()
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
