@@ -58,7 +58,11 @@ export class Top {
       setAttribute(element, "data-severity", each.severity);
       setText(element.querySelector(".summary"), each.summary);
       setText(element.querySelector(".action"), each.action);
-      setText(element.querySelector(".since"), each.since ? `since ${time(each.since, this.#model.now())}` : "");
+      const link = element.querySelector(".runbook");
+      setHidden(link, !each.runbook);
+      setAttribute(link, "href", each.runbook);
+      const source = each.source === "prometheus" ? "Prometheus, " : "";
+      setText(element.querySelector(".since"), each.since ? `${source}since ${time(each.since, this.#model.now())}` : "");
       this.#alerts.set(each.name, element);
       return element;
     });
@@ -142,7 +146,8 @@ function alert({ name }) {
   const shown = SHOWN[name];
   return make("div", { class: "alert", "data-alert": name },
     make("span", { class: "mark", "aria-hidden": "true" }, "!"),
-    make("p", {}, make("strong", { class: "summary" }), " ", make("span", { class: "action" })),
+    make("p", {}, make("strong", { class: "summary" }), " ", make("span", { class: "action" }), " ",
+      make("a", { class: "runbook", target: "_blank", rel: "noopener noreferrer", hidden: true }, "Runbook")),
     shown ? make("button", { type: "button", class: "quiet", onclick: () => document.dispatchEvent(new CustomEvent("show", { detail: shown })) }, shown.label) : null,
     make("span", { class: "since" }));
 }

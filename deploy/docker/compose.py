@@ -26,6 +26,7 @@ NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 # what Prometheus reads only when it starts; it watches the substations' file by itself
 PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
+PROMETHEUS_URL: Final = "http://prometheus:9090"  # among containers
 BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
@@ -290,8 +291,11 @@ class Compose:
         rest = {name: value for name, value in caller.items() if not _decided_here(name)}
         elsewhere = (*env.BROKER, env.API_KEYS_FILE)
         settings = {name: one for name, one in self.settings.items() if name not in elsewhere}
-        stop = {"SUBSTATION_STOP_SECONDS": str(env.stop_seconds(self.settings))}
-        return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
+        more = {
+            "SUBSTATION_STOP_SECONDS": str(env.stop_seconds(self.settings)),
+            env.PROMETHEUS_URL: PROMETHEUS_URL if "prometheus" in self.services else "",
+        }
+        return {**rest, **ports, **settings, **more, **self._broker(), **self._files()}
 
     def _files(self) -> dict[str, str]:
         """Return the variables that name the caller's keys, and show Compose that a file changed.

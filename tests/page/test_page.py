@@ -15,6 +15,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, expect
 
 from api import auth
+from api.firing import Firing, Observed
 from grid import controls, kinds, topology
 from grid.amqp import Publication
 from grid.events import State
@@ -149,6 +150,44 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         await page.get_by_role("button", name="Replay this job").click()
         await expect(page.locator(".toast")).to_have_text("1 job replayed.")
         assert asked == [{"ids": [job]}] * 2
+
+
+async def test_page_shows_what_fires_in_prometheus_and_what_to_do(browser: Browser) -> None:
+    """Once for what the api knows itself; that Prometheus cannot be asked is shown, too."""
+    api = fed()
+    api.park("poison: it was delivered 5 times")
+    runbook = "https://runbooks.example/lost"
+    lost = {"job": "", "severity": "critical", "description": "See the dispatcher's log."}
+    since = api.bench.at - 60
+    api.bench.observed = Observed(
+        [
+            Firing(
+                "EventsLost", **lost, summary="Decisions are lost", since=since, runbook=runbook
+            ),
+            Firing("RequestsParked", **lost, summary="1 messages", since=None, runbook=None),
+        ]
+    )
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        alerts = page.locator("[data-alert]")
+        await expect(alerts).to_have_count(2)
+        await expect(alerts.first).to_contain_text("Decisions are lost See the dispatcher's log.")
+        await expect(alerts.first.locator(".since")).to_have_text(
+            re.compile("Prometheus, since .+")
+        )
+        link = alerts.first.get_by_role("link", name="Runbook")
+        assert await link.get_attribute("href") == runbook
+        await expect(alerts.last).to_contain_text("1 request is parked")
+        await expect(alerts.last.locator(".runbook")).to_be_hidden()
+        await expect(page.locator("#alert-count")).to_have_text("2 alerts")
+        await check_accessible(page)
+        await page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # a TypedDict of two
+        await check_no_overflow(page)
+        api.bench.observed = Observed(problem="Connection refused")
+        unreachable = page.locator("[data-alert=PrometheusUnreachable]")
+        await expect(unreachable).to_contain_text("cannot be asked for its alerts: Connection")
+        await expect(page.locator("[data-alert=EventsLost]")).to_have_count(0)
 
 
 async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
