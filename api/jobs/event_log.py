@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -64,6 +65,7 @@ class EventLog:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
+        self._past_at = 0.0  # the time of the last event in them
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -73,7 +75,14 @@ class EventLog:
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
         if not self.caught_up.is_set():
-            raise NotCaughtUp(STILL_READING)
+            raise NotCaughtUp(self.progress())
+
+    def progress(self) -> str:
+        """Return how far what was written before this start has been read, in words."""
+        if not self._past:
+            return STILL_READING
+        last = datetime.fromtimestamp(self._past_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{STILL_READING} ({self._past:,} messages so far, the last one of {last})"
 
     @property
     def full(self) -> bool:
@@ -89,7 +98,9 @@ class EventLog:
             return
         self._projection.read(len(body))
         self._keep_from_collector()
-        if self.caught_up.is_set():
+        if not self.caught_up.is_set():
+            self._past_at = found[-1].at if found else self._past_at
+        else:
             self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
         for event in found:
             # one bad event must not end every api: the log is read again at each start

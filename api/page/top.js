@@ -33,22 +33,38 @@ export class Top {
   #drawConnection() {
     const { state, text } = this.#model.connection;
     const element = byId("connection");
-    const words = { waiting: "Connecting", live: "Live", lost: `Not connected: ${text}`, locked: "A key is needed" };
+    const words = {
+      waiting: "Connecting", live: "Live", starting: "Starting: the api reads its event log", refused: "Not connected",
+      lost: `Not connected: ${text}`, locked: "A key is needed",
+    };
     setAttribute(element, "data-state", state);
     setText(element.querySelector(".text"), words[state]);
     setAttribute(document.body, "data-stale", this.#model.isStale && this.#model.status ? "yes" : null);
-    setAttribute(document.body, "data-lost", state === "lost" ? "yes" : null);
+    setAttribute(document.body, "data-lost", ["lost", "starting", "refused"].includes(state) ? "yes" : null);
   }
 
   #found() {
     const { status, connection } = this.#model;
-    if (connection.state === "lost") {
-      return [{
-        name: "ApiSilent", severity: "critical", summary: "The api does not answer: all that is shown is old",
-        action: "Start it, or see its log (make status, make logs). This page connects again by itself.",
-      }];
+    const old = status ? ". All that is shown is old" : "";
+    switch (connection.state) {
+      case "lost":
+        return [{
+          name: "ApiSilent", severity: "critical", summary: `The api does not answer${old}`,
+          action: "Start it, or see its log (make status, make logs). This page connects again by itself.",
+        }];
+      case "starting":
+        return [{
+          name: "ApiStarting", severity: "warning", summary: `The api is starting: ${connection.text}${old}`,
+          action: "This page connects by itself once all is read. If that takes long, see the api’s log (make logs).",
+        }];
+      case "refused":
+        return [{
+          name: "ApiRefuses", severity: "critical", summary: `The api does not serve this page: ${connection.text}${old}`,
+          action: "This page tries again by itself.",
+        }];
+      default:
+        return status?.alerts ?? [];
     }
-    return status?.alerts ?? [];
   }
 
   #drawAlerts() {

@@ -201,6 +201,9 @@ async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Bro
         await expect(page.locator("body")).to_have_attribute("data-stale", "yes")
         await expect(page.locator("#rows tbody tr").first).to_contain_text("not known")
         await expect(page.locator("#as-of")).to_contain_text("Old")
+        await check_accessible(page)
+        await page.emulate_media(color_scheme="dark")
+        await check_accessible(page)
         api.dispatches = True
         api.run(1)
         await expect(page.locator("[data-alert]")).to_have_count(0)
@@ -378,18 +381,48 @@ async def test_page_shows_new_rows_while_one_has_the_focus(browser: Browser) -> 
 
 
 async def test_page_waits_until_the_api_has_read_the_event_log(browser: Browser) -> None:
-    """It says so, comes back by itself, and then knows what the api can do."""
+    """It says so, and how far that is; comes back by itself, and knows what the api can do."""
     api = fed()
     api.bench.log.caught_up.clear()
+    api.run(1)
     async with (
         served(api),
         page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
     ):
         await expect(page.locator("#connection")).to_contain_text("event log")
+        alert = page.locator("[data-alert]")
+        await expect(alert).to_have_attribute("data-alert", "ApiStarting")
+        said = "The api is starting: the event log is still being read (2 messages so far"
+        await expect(alert).to_contain_text(said)
+        api.run(1)
+        await expect(alert).to_contain_text("messages so far, the last one of 2026-01-01 00:00:42")
+        api.bench.problems = ["RabbitMQ link api-events is down"]
+        await expect(alert).to_contain_text("RabbitMQ link api-events is down; the event log")
+        await check_accessible(page)
+        api.bench.problems = []
         api.bench.log.caught_up.set()
         await live(page)
+        await expect(alert).to_have_count(0)
         await page.locator("#jobs tr[data-state=charging] button.name").first.click()
         await expect(page.get_by_role("button", name="Cancel this job")).to_be_visible()
+
+
+async def test_page_says_why_an_api_that_answers_does_not_serve_it(browser: Browser) -> None:
+    """And not that it does not answer."""
+    api = fed()
+    refusal = {"detail": "200 clients follow GET /events. Try again after 1 s."}
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await live(page)
+        await page.route("**/events", lambda route: route.fulfill(status=503, json=refusal))
+        api.bench.feed.end()
+        alert = page.locator("[data-alert=ApiRefuses]")
+        await expect(alert).to_contain_text("serve this page: 200 clients follow GET /events. All")
+        await check_accessible(page)
+        await page.unroute("**/events")
+        await live(page)
 
 
 async def test_page_stays_usable_with_300_substations_and_500_events_a_second(
