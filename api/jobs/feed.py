@@ -471,10 +471,10 @@ def _last_change(job: Job) -> Change:
 def _change(event: Event, job: Job) -> Change:
     """Return a change; a request is parsed each time, so its vehicle is taken once.
 
-    An end that the dispatcher wrote names no substation: the job's counts.
+    The substation is the job's, as in a list: an end that the dispatcher wrote names none, and an
+    event that comes late another one.
     """
-    where = event.substation or job.substation
-    return Change(event, job, job.status, vehicle_of(job.request), where)
+    return Change(event, job, job.status, vehicle_of(job.request), job.substation)
 
 
 def _shown(change: Change) -> dict[str, Any]:
@@ -484,7 +484,7 @@ def _shown(change: Change) -> dict[str, Any]:
         "status": change.status,
         "event": event.kind,
         "at": answers.moment(event.at),
-        "substation": event.substation or None,
+        "substation": change.substation or None,
         "attempt": event.attempt or change.job.attempt,
         "vehicle_id": change.vehicle,
         "reason": event.reason or None,

@@ -90,7 +90,7 @@ export async function abilities() {
     const listed = new Set((paths["/charges"]?.get?.parameters ?? []).map((each) => each.name));
     return {
       cancel: Boolean(paths["/charge/{id}"]?.delete),
-      byVehicle: listed.has("vehicle_id"),
+      search: listed.has("search"),
       newestFirst: listed.has("order"),
       replay: Boolean(paths["/parked/replay"]?.post),
       discard: Boolean(paths["/parked/discard"]?.post),

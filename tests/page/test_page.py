@@ -18,7 +18,8 @@ from api import auth
 from api.firing import Firing, Observed
 from grid import controls, kinds, topology
 from grid.amqp import Publication
-from grid.events import State
+from grid.events import ENDED, State
+from grid.messages import ChargeRequest
 from tests.page.browser import PHONE, chromium, page_of
 from tests.page.fed import FedApi
 from tests.page.screenshots import FEW, MANY, STALE, flush
@@ -299,6 +300,43 @@ async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
                 api.bench.hear(kinds.cancelled(job, api.bench.at))
         await expect(page.locator(".toast")).to_have_text(f"{len(jobs)} jobs cancelled.")
         assert len(written(api)) == len(jobs)
+
+
+async def test_page_acts_on_the_jobs_that_its_table_shows(browser: Browser) -> None:
+    """A part of a name in either case, in whatever state: the api finds what the table does."""
+    api = fed()
+    for vehicle in ("Depot 7", "depot 70", "bus 7"):
+        job = f"of-{vehicle[0]}{len(vehicle)}"
+        request = ChargeRequest(id=job, requested_at=api.bench.at, vehicle_id=vehicle)
+        api.bench.hear(kinds.queued(request))
+    api.run(60)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await page.locator("#job-search").fill("DEPOT 7")
+        rows = page.locator("#jobs tbody tr")
+        await expect(rows).to_have_count(2)
+        await page.locator("#job-bulk").click()
+        dialog = page.locator("#bulk-dialog")
+        await expect(dialog).to_contain_text("with “DEPOT 7” in id or vehicle")
+        await expect(dialog).to_contain_text("2 jobs waiting or charging, 0 parked.")
+        await page.keyboard.press("Escape")
+        for text, substation in (("van", ""), ("van-00", "substation1"), ("0", "substation3")):
+            await page.locator("#job-search").fill(text)
+            await page.locator("#job-substation").select_option(substation)
+            count, shown = await api.bench.get(f"/charges?limit=1000&search={text}"), set()
+            for job in count.body["charges"]:
+                if substation in ("", job["substation"]):
+                    shown.add(job["id"])
+            assert 0 < len(shown) < 100
+            await expect(rows).to_have_count(len(shown))
+            names = await rows.locator("button.name").evaluate_all("all => all.map(e => e.title)")
+            assert set(names) == shown
+            await page.locator("#job-bulk").click()
+            known = [api.bench.projection.get(job) for job in shown]
+            still_open = [each is not None and each.status not in ENDED for each in known]
+            said = re.compile(rf"^{sum(still_open)} jobs? waiting or charging")
+            await expect(dialog.locator("p").first).to_have_text(said)
+            await page.keyboard.press("Escape")
 
 
 async def test_page_stops_cancelling_where_the_api_wants_no_requests(browser: Browser) -> None:
