@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -22,7 +21,7 @@ from grid.events import ENDED, State
 from grid.messages import ChargeRequest
 from tests.page.browser import PHONE, chromium, page_of
 from tests.page.fed import FedApi
-from tests.page.screenshots import FEW, MANY, STALE, flush
+from tests.page.screenshots import FEW, MANY, STALE, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,17 +33,6 @@ KEYS = auth.parse_keys(f"depot operator {sha256(KEY.encode()).hexdigest()}")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as found:
         yield found
-
-
-@asynccontextmanager
-async def served(api: FedApi) -> AsyncIterator[FedApi]:
-    """Serve a fed api, and write to its readers as the service does."""
-    async with api.bench.serve():
-        feeding = asyncio.create_task(flush(api))
-        try:
-            yield api
-        finally:
-            feeding.cancel()
 
 
 def fed(seconds: int = 40, **more: Any) -> FedApi:  # noqa: ANN401  # see FedApi
@@ -133,6 +121,8 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         await expect(row).to_contain_text("poison")
         await row.locator("button.name").click()
         await expect(page.locator("#job-dialog")).to_contain_text("poison")
+        none = "There is none: it was sent to no substation."
+        await expect(page.locator("#job-dialog")).to_contain_text(none)
         asked: list[Any] = []
 
         async def answer(route: Route) -> None:
