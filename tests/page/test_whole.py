@@ -16,6 +16,7 @@ from tests.broker import VirtualHost
 from tests.end_to_end.test_parked import publish
 from tests.operators import KEY, operated
 from tests.page.browser import chromium, page_of
+from tests.prometheus import Prometheus
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e
@@ -81,6 +82,28 @@ async def _follow(browser: Browser, system: System) -> None:
         await expect(page.locator("[data-alert=ApiSilent]")).to_be_visible()
         system.start("api")
         await expect(page.locator("#connection")).to_have_text("Live", timeout=20_000)
+
+
+async def test_page_shows_what_fires_in_a_real_prometheus(
+    vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """Until it runs, the page says that it cannot be asked."""
+    link = "https://runbooks.example/one"
+    texts = {"summary": "It is {{ $value }}", "runbook_url": link}
+    rule = {"alert": "AlwaysOne", "expr": "vector(1) == 1", "annotations": texts}
+    (tmp_path / "prometheus").mkdir()
+    prometheus = Prometheus(tmp_path / "prometheus", tmp_path, [rule])
+    api = {"api": {"PROMETHEUS_URL": prometheus.url}}
+    with System(vhost, tmp_path, substations=1, special=api) as system:
+        assert "Prometheus" not in system.log("api")
+        async with chromium() as browser, page_of(browser, system.ports["api"]) as page:
+            alert = page.locator("[data-alert]")
+            await expect(alert).to_contain_text("Prometheus cannot be asked for its alerts")
+            with prometheus:
+                await expect(alert).to_contain_text("It is 1", timeout=20_000)
+                runbook = alert.get_by_role("link", name="Runbook")
+                assert await runbook.get_attribute("href") == link
+        assert system.log("api").count("Prometheus can") == 2
 
 
 async def test_page_replays_and_discards_what_is_parked(vhost: VirtualHost, tmp_path: Path) -> None:
