@@ -67,7 +67,7 @@ def _filled(text: str, job: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Takes the pictures that are wanted, or all."""
+    """A browser, and which pictures of the page to save; all if none is named."""
 
     browser: Browser
     wanted: set[str]
@@ -111,7 +111,7 @@ async def pictures(wanted: set[str]) -> None:
 
 
 async def _few(camera: Camera) -> None:
-    """Take what is usual, and a dead dispatcher."""
+    """Save pictures of what is usual, and of a dead dispatcher."""
     few = FedApi(FEW, 0.85)
     few.limits["substation3"] = 10
     few.run(320)
@@ -126,7 +126,7 @@ async def _few(camera: Camera) -> None:
 
 
 async def _alerting(camera: Camera) -> None:
-    """Take alerts of the api and of Prometheus."""
+    """Save pictures of alerts, the api's and Prometheus's."""
     api = FedApi(FEW, 0.85)
     api.broken["substation2"] = STALE
     api.run(120)
@@ -137,6 +137,7 @@ async def _alerting(camera: Camera) -> None:
 
 
 async def _many(camera: Camera) -> None:
+    """Save a picture of very many substations."""
     many = FedApi(MANY, 95)
     many.drained.update(MANY[17:20])
     many.broken.update(dict.fromkeys(MANY[40:42], STALE))
