@@ -55,6 +55,7 @@ class EventLog:
         *,
         feed: Feed,
     ) -> None:
+        self._past_at = 0.0  # the time of the last event that was read before the mark
         self._isolation = isolation
         self._feed = feed
         self._projection = projection
@@ -65,7 +66,6 @@ class EventLog:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
-        self._past_at = 0.0  # the time of the last event in them
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -98,9 +98,7 @@ class EventLog:
             return
         self._projection.read(len(body))
         self._keep_from_collector()
-        if not self.caught_up.is_set():
-            self._past_at = found[-1].at if found else self._past_at
-        else:
+        if self.caught_up.is_set():
             self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
         for event in found:
             # one bad event must not end every api: the log is read again at each start
@@ -108,6 +106,8 @@ class EventLog:
                 self._apply(event)
             except Exception as error:  # noqa: BLE001
                 self._isolation.failed("an event of the log", error)
+        if found and not self.caught_up.is_set():
+            self._past_at = found[-1].at
 
     def _keep_from_collector(self) -> None:
         """Keep the garbage collector from what was read before the mark.
