@@ -413,7 +413,6 @@ class Feed:
 
     def _facts(self, problems: list[str], at: float) -> Facts:
         figures, oldest_at = self._figures, self._figures.oldest_at
-        settled = self._now() - alerts.SETTLING
         return Facts(
             problems=problems,
             blocked=self._blocked,
@@ -424,8 +423,13 @@ class Feed:
             oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
             parked=self._projection.by_status[State.PARKED],
             prometheus=self._prometheus(),
-            recent=[name for name, last in self._last.items() if last >= settled],
+            recent=self._unsettled(),
         )
+
+    def _unsettled(self) -> list[str]:
+        """Return the names of the api's alerts that Prometheus may not know to be over."""
+        settled = self._now() - alerts.SETTLING
+        return [name for name, last in self._last.items() if last >= settled]
 
     def _status(self, problems: list[str]) -> dict[str, Any]:
         figures, counts, at = self._figures, self._projection.by_status, self._clock()
