@@ -55,8 +55,8 @@ class Source(StrEnum):
 class Alert(NamedTuple):
     """Something that is wrong: what, and what to do; no two have the same name.
 
-    ``runbook`` is the address of a page about it, if there is one; ``since`` are Unix seconds, None
-    if its source does not say.
+    ``runbook`` names a page about it, if there is one, an address or a file; ``since`` are Unix
+    seconds, None if its source does not say.
     """
 
     name: str

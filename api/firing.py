@@ -12,9 +12,8 @@ from grid.errors import GridError
 from grid.messages import shown
 
 FIRING: Final = "firing"
+NO_SEVERITY: Final = "none"  # of an alert that always fires, to show that alerts arrive
 MAX_TEXT: Final = 600  # characters of a text of a rule that are shown
-MAX_ADDRESS: Final = 2000
-_LINKS: Final = ("http://", "https://")
 
 
 class MalformedAnswer(GridError):
@@ -25,7 +24,7 @@ class Firing(NamedTuple):
     """A firing alert: its name, what it says, and since when, in Unix seconds.
 
     ``job`` is the label of what was scraped; ``since`` is None if it is not known, ``runbook`` if
-    the rule has no link.
+    the rule names no page about it: an address, or a file of the project.
     """
 
     name: str
@@ -64,18 +63,24 @@ _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
 def parse(body: bytes) -> list[Firing]:
-    """Return the alerts that fire. Raise ``MalformedAnswer`` for any other answer."""
+    """Return the alerts that fire, but those without any severity.
+
+    Raise ``MalformedAnswer`` for any other answer.
+    """
     try:
         answer = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         start = shown(body[:60].decode("utf-8", "replace"))
         raise MalformedAnswer(f"{start} is no list of alerts: {error}"[:MAX_TEXT]) from error
-    return [_firing(each) for each in answer.data.alerts if each.state == FIRING]
+    return [
+        _firing(each)
+        for each in answer.data.alerts
+        if each.state == FIRING and each.labels.get("severity") != NO_SEVERITY
+    ]
 
 
 def _firing(alert: _Alert) -> Firing:
     labels, texts = alert.labels, alert.annotations
-    runbook = texts.get("runbook_url", "")
     return Firing(
         name=labels.get("alertname", "")[:MAX_TEXT],
         job=labels.get("job", ""),
@@ -83,8 +88,7 @@ def _firing(alert: _Alert) -> Firing:
         summary=texts.get("summary", "").strip()[:MAX_TEXT],
         description=texts.get("description", "").strip()[:MAX_TEXT],
         since=_moment(alert.activeAt),
-        # any other address could be a script
-        runbook=runbook if runbook.startswith(_LINKS) and len(runbook) <= MAX_ADDRESS else None,
+        runbook=texts.get("runbook_url", "").strip()[:MAX_TEXT] or None,
     )
 
 

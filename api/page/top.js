@@ -74,9 +74,7 @@ export class Top {
       setAttribute(element, "data-severity", each.severity);
       setText(element.querySelector(".summary"), each.summary);
       setText(element.querySelector(".action"), each.action);
-      const link = element.querySelector(".runbook");
-      setHidden(link, !each.runbook);
-      setAttribute(link, "href", each.runbook);
+      drawRunbook(element.querySelector(".runbook"), each.runbook);
       const source = each.source === "prometheus" ? "Prometheus, " : "";
       setText(element.querySelector(".since"), each.since ? `${source}since ${time(each.since, this.#model.now())}` : "");
       this.#alerts.set(each.name, element);
@@ -163,9 +161,18 @@ function alert({ name }) {
   return make("div", { class: "alert", "data-alert": name },
     make("span", { class: "mark", "aria-hidden": "true" }, "!"),
     make("p", {}, make("strong", { class: "summary" }), " ", make("span", { class: "action" }), " ",
-      make("a", { class: "runbook", target: "_blank", rel: "noopener noreferrer", hidden: true }, "Runbook")),
+      make("span", { class: "runbook" })),
     shown ? make("button", { type: "button", class: "quiet", onclick: () => document.dispatchEvent(new CustomEvent("show", { detail: shown })) }, shown.label) : null,
     make("span", { class: "since" }));
+}
+
+/** Show where more is said: a link to an address of the web, and the name of any other place. */
+function drawRunbook(element, place) {
+  if (element.dataset.place === (place ?? "")) return;
+  element.dataset.place = place ?? "";
+  const isAddress = /^https?:\/\//.test(place ?? "");
+  element.replaceChildren(...(isAddress ? [make("a", { href: place, target: "_blank", rel: "noopener noreferrer" }, "Runbook")]
+    : place ? ["See ", make("code", {}, place)] : []));
 }
 
 /** Show how old the substations' figures are. */

@@ -19,7 +19,7 @@ from api.alerts import (
     alerts,
 )
 from api.firing import Firing, Observed
-from deploy.local.prometheus import ALERTS, FOLDER
+from deploy.local.prometheus import FOLDER
 
 FINE = Facts(
     problems=(), blocked="", silent=0.5, has_left=False, rows=(), waiting=0, oldest=0, parked=0
@@ -187,7 +187,7 @@ def test_prometheus_that_cannot_be_asked_is_an_alert() -> None:
 
 
 def test_names_that_are_compared_are_those_of_the_rules() -> None:
-    rules = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
     names = {rule["alert"] for group in rules for rule in group["rules"]}
     assert {*SAME_AS, TARGET_DOWN} <= names
     jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]

@@ -156,22 +156,26 @@ async def test_page_shows_what_fires_in_prometheus_and_what_to_do(browser: Brows
                 "EventsLost", **lost, summary="Decisions are lost", since=since, runbook=runbook
             ),
             Firing("RequestsParked", **lost, summary="1 messages", since=None, runbook=None),
+            Firing("Script", **lost, summary="A", since=None, runbook="javascript:alert(1)"),
         ]
     )
     api.run(1)
     async with served(api), page_of(browser, api.bench.port) as page:
         await live(page)
         alerts = page.locator("[data-alert]")
-        await expect(alerts).to_have_count(2)
+        await expect(alerts).to_have_count(3)
         await expect(alerts.first).to_contain_text("Decisions are lost See the dispatcher's log.")
         await expect(alerts.first.locator(".since")).to_have_text(
             re.compile("Prometheus, since .+")
         )
         link = alerts.first.get_by_role("link", name="Runbook")
         assert await link.get_attribute("href") == runbook
+        assert await link.get_attribute("rel") == "noopener noreferrer"
+        await expect(alerts.nth(1)).to_contain_text("See javascript:alert(1)")
+        await expect(alerts.nth(1).locator("a")).to_have_count(0)
         await expect(alerts.last).to_contain_text("1 request is parked")
-        await expect(alerts.last.locator(".runbook")).to_be_hidden()
-        await expect(page.locator("#alert-count")).to_have_text("2 alerts")
+        await expect(alerts.last.locator(".runbook")).to_be_empty()
+        await expect(page.locator("#alert-count")).to_have_text("3 alerts")
         await check_accessible(page)
         await page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # a TypedDict of two
         await check_no_overflow(page)
