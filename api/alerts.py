@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from api.firing import Firing, Observed
+from api.last_heard import LastHeard
 from grid.controls import Availability
 
-DISPATCHER_TIMEOUT: Final = 2.5  # seconds; the dispatcher writes at least once a second
 LONG_WAIT: Final = 60.0  # seconds in which a request usually finds its substation
 MAX_NAMED: Final = 5  # substations that one alert names
 MAX_FROM_PROMETHEUS: Final = 20  # alerts of it that are shown, each with all that have its name
@@ -97,7 +97,7 @@ def alerts(facts: Facts) -> list[Alert]:
 
 def is_silent(facts: Facts) -> bool:
     """Return whether the dispatcher was not heard for so long that what it said is old."""
-    return facts.has_left or facts.silent > DISPATCHER_TIMEOUT
+    return LastHeard(facts.silent, facts.has_left).is_silent
 
 
 def is_cut_off(problems: Sequence[str]) -> bool:

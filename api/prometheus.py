@@ -80,11 +80,11 @@ class Poller:
         except (OSError, HTTPException, MalformedAnswer, RuntimeError) as error:
             self._on_failure(getattr(error, "strerror", None) or str(error) or repr(error))
         except Exception as error:  # noqa: BLE001  # an answer must not end the service
-            self._on_failure(self._isolation.failed(_ITEM, error))
+            self._on_failure(self._isolation.record_failure(_ITEM, error))
 
     def _on_answer(self, found: list[Firing]) -> None:
         self._firing, self._answered_at = found, self._now()
-        self._isolation.succeeded(_ITEM)
+        self._isolation.record_success(_ITEM)
         if self._is_missed:
             self._is_missed = False
             log.info("Prometheus can be asked for its alerts again")

@@ -230,10 +230,13 @@ class JobWait(BaseModel):
 
 
 class StatsFilter(BaseModel):
-    """Which hours and which substation the statistics are of; any other parameter is an error."""
+    """What the statistics are of, and by what; any other parameter is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     substation: SubstationId | None = Field(default=None, description="Only this one.")
     since: Moment | None = Field(default=None, description="Only the hours that end after that.")
     until: Moment | None = Field(default=None, description="Only the hours that begin before that.")
+    by: Literal["substation,hour", "hour,substation"] | None = Field(
+        default=None, description="Also by substation and hour together."
+    )

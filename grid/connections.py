@@ -105,7 +105,7 @@ class LimitedProtocol(asyncio.Protocol):
             self._arrival.begin()
             return
         self._is_refused = True
-        if self.refusals.is_due(self.loop.time()):
+        if self.refusals.acquire(self.loop.time()):
             log.warning("an HTTP connection was refused: %s", decision.refusal)
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
@@ -192,7 +192,7 @@ class LimitedProtocol(asyncio.Protocol):
         self.transport.close()
 
     def _fail(self, error: Exception) -> None:
-        if self.failures.is_due(self.loop.time()):
+        if self.failures.acquire(self.loop.time()):
             log.error("an HTTP connection from %s failed and was closed: %r", self._client, error)
         self.transport.abort()
 

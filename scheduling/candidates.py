@@ -7,7 +7,7 @@ on whole arrays, and what it went by can be read from them afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from math import inf, isnan, nan
 from typing import Final, NamedTuple, TypeAlias
@@ -41,6 +41,8 @@ class Candidates(NamedTuple):
         figures: The arrays of all figures.
         blind: No gauge is current: the load tracker alone decides.
         ahead: No connector is free: the job is to be the next at one of them.
+        power_kw: What the job draws.
+        labels: The labels of each substation in the target file, by name.
     """
 
     names: Sequence[str]
@@ -49,6 +51,8 @@ class Candidates(NamedTuple):
     figures: FigureTable
     blind: bool
     ahead: bool
+    power_kw: float
+    labels: Mapping[str, Mapping[str, str]]
 
     @property
     def numbers(self) -> Numbers:
@@ -72,6 +76,7 @@ class CandidateTable:
     def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
         self.tracker = tracker
         self.reserved: str | None = None  # the substation that is reserved for one job
+        self.labels: Mapping[str, Mapping[str, str]] = {}  # of the target file, by substation
         self._period = period
         self._slow_start = slow_start
         self._current_until = -inf  # then the first of the pages is too old
@@ -118,7 +123,7 @@ class CandidateTable:
         if after is None:
             return None
         blind = current is _NONE_CURRENT
-        return Candidates(self._names, *after, figures, blind=blind, ahead=sent_ahead)
+        return Candidates(self._names, *after, figures, blind, sent_ahead, power_kw, self.labels)
 
     @property
     def powered(self) -> bool:
@@ -318,7 +323,8 @@ class CandidateTable:
         self._versions[number] = next(self._changes)
         self._current_at = nan
         events_stale = state.events_stale(now)
-        figures = self._figures_of(state, now, events_stale=events_stale)
+        starting = state.health.is_starting(now, self._slow_start)
+        figures = self._figures_of(state, now, events_stale=events_stale, starting=starting)
         before = self._figures.figures[number]
         if figures != before:
             self._figures.write(number, figures)
@@ -337,7 +343,9 @@ class CandidateTable:
         if fades or state.events_due is not None or state.health.unsteady(now, self._slow_start):
             self._passing[state.substation] = state
 
-    def _figures_of(self, state: SubstationState, now: float, *, events_stale: bool) -> Figures:
+    def _figures_of(
+        self, state: SubstationState, now: float, *, events_stale: bool, starting: bool
+    ) -> Figures:
         places, rated = state.places, state.rated_power_kw
         blocked = self.tracker.blocked_reason(state, now) is not None
         load = state.expected_load(now) if events_stale else state.load
@@ -346,11 +354,14 @@ class CandidateTable:
         # here, too: `_current` looks again only when the page of another grows too old
         if state.problem is not None or now - state.oldest > self.tracker.stale_after:
             share = inf
-        capacity = self._capacity(state, now, events_stale=events_stale)
-        most = capacity / places
-        is_starting = state.health.is_starting(now, self._slow_start)
-        is_queueing = not (events_stale or is_starting) and _may_dispatch_ahead(state)
-        most_ahead = (capacity + 1.0) / places if is_queueing else most
+        capacity = places
+        if starting:
+            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        if events_stale and not state.capped:
+            capacity += state.ahead(self._period) * capacity / places
+        most = most_ahead = capacity / places
+        if not (events_stale or starting) and _may_dispatch_ahead(state):
+            most_ahead = (capacity + 1.0) / places
         power = state.power_kw
         return Figures(
             share,
@@ -369,13 +380,6 @@ class CandidateTable:
             power,
             nan if state.problem is not None else state.oldest,
         )
-
-    def _capacity(self, state: SubstationState, now: float, *, events_stale: bool) -> float:
-        places = state.places
-        capacity = state.health.slow_start_limit(places, now, self._slow_start)
-        if not events_stale or state.capped:
-            return capacity
-        return capacity + state.ahead(self._period) * capacity / places
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)

@@ -97,14 +97,18 @@ def shown(candidate: Candidate) -> dict[str, Any]:
 class Explainer:
     """Explains the decisions of a policy; it remembers what it showed of each substation.
 
-    Between two decisions hardly any substation changes: what is shown of one is made anew only
-    then, but for what changes with time and with the job.
+    Between two decisions hardly any substation changes. In one turn of the loop, which decides
+    about all jobs at the same ``now``, what was shown of one holds until it changes; from one turn
+    to the next, all of it but what changes with time and with the job. Explanations share what is
+    shown: nobody may change it.
     """
 
     def __init__(self, table: CandidateTable, policy: str) -> None:
         self._table = table
         self._policy = policy
-        self._shown: dict[str, tuple[int, float | None, dict[str, Any]]] = {}
+        self._lasting: dict[str, tuple[int, float | None, dict[str, Any]]] = {}
+        self._rows: dict[str, tuple[int, dict[str, Any]]] = {}  # for the same circumstances
+        self._circumstances: tuple[object, ...] = ()
 
     def explanation(
         self, pick: Pick, found: Candidates, requirements: Requirements, now: float
@@ -113,25 +117,40 @@ class Explainer:
 
         It is to be made before the load tracker is told of the decision.
         """
-        numbers = self._table.least_utilised(LISTED, requirements.allowed, now)
+        table, allowed = self._table, requirements.allowed
+        numbers = table.least_utilised(LISTED, allowed, now)
         if pick.number not in numbers:
             numbers.append(pick.number)
-        return {
-            "policy": self._policy,
-            "reason": pick.reason + BLIND * found.blind + AHEAD * found.ahead,
-            "candidates": [self._show(each, requirements, now) for each in numbers],
-        }
+        circumstances = now, requirements.power_kw, allowed, table.reserved, found.blind
+        if circumstances != self._circumstances:
+            self._circumstances = circumstances
+            self._rows.clear()
+        reason = pick.reason
+        if found.blind:
+            reason += BLIND
+        if found.ahead:
+            reason += AHEAD
+        candidates = [self._row(each, requirements, now) for each in numbers]
+        return {"policy": self._policy, "reason": reason, "candidates": candidates}
+
+    def _row(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
+        name, version = self._table.names[number], self._table.version(number)
+        known = self._rows.get(name)
+        if known is None or known[0] != version:
+            known = version, self._show(number, requirements, now)
+            self._rows[name] = known
+        return known[1]
 
     def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
         table = self._table
         name, version = table.names[number], table.version(number)
         problem, reason = _reasons(table, number, now, requirements)
-        known = self._shown.get(name)
+        known = self._lasting.get(name)
         if known is None or known[0] != version:
             candidate = _candidate(table, number, now, problem, reason)
-            age = candidate.gauge_age
-            known = version, None if age is None else now - age, shown(candidate)
-            self._shown[name] = known
+            age, row = candidate.gauge_age, shown(candidate)
+            self._lasting[name] = version, None if age is None else now - age, row
+            return row
         _, asked_at, last = known
         return {
             **last,

@@ -36,6 +36,11 @@ class _Waiter(NamedTuple):
     holds: Callable[[Job], bool]
     over: asyncio.Future[None]
 
+    def end(self) -> None:
+        """End the wait, unless it has ended."""
+        if not self.over.done():
+            self.over.set_result(None)
+
 
 class EventLog:
     """A reader and writer of the event log, which also wakes requests that wait for a decision.
@@ -64,8 +69,10 @@ class EventLog:
         self._metrics = metrics
         self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
+        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
 
     @property
     def caught_up(self) -> asyncio.Event:
@@ -98,14 +105,17 @@ class EventLog:
             return
         self._projection.read(len(body))
         self._keep_from_collector()
+        from_dispatcher = writer == provenance.DISPATCHER
         if self.caught_up.is_set():
-            self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
+            self._feed.hear(from_dispatcher=from_dispatcher)
+        if from_dispatcher and found:
+            self._heard_at = None if self.caught_up.is_set() else found[-1].at
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
                 self._apply(event)
             except Exception as error:  # noqa: BLE001
-                self._isolation.failed("an event of the log", error)
+                self._isolation.record_failure("an event of the log", error)
         if found and not self.caught_up.is_set():
             self._past_at = found[-1].at
 
@@ -153,7 +163,7 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
-        self._feed.begin()
+        self._feed.begin(self._heard_at)
         self._metrics.caught_up.set(1)
         log.info(
             "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())
@@ -188,7 +198,7 @@ class EventLog:
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if holds(job):
+        if holds(job) or self._is_ending:
             return job
         waiter = _Waiter(holds, asyncio.get_running_loop().create_future())
         waiters = self._waiting.setdefault(job.id, [])
@@ -200,6 +210,13 @@ class EventLog:
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
+
+    def end_waits(self) -> None:
+        """End all waits for jobs, also those that would begin: the service stops."""
+        self._is_ending = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.end()
 
     def _write(self, event: Event) -> None:
         self._unwritten += 1
@@ -238,8 +255,8 @@ class EventLog:
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
             self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
         for waiter in self._waiting.get(job.id, ()):
-            if waiter.holds(job) and not waiter.over.done():
-                waiter.over.set_result(None)
+            if waiter.holds(job):
+                waiter.end()
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

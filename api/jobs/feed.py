@@ -25,6 +25,7 @@ from api.jobs.job import Job
 from api.jobs.projection import Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
+from api.last_heard import LastHeard
 from grid import wire
 from grid.events import SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -175,10 +176,22 @@ class Feed:
 
     # --- what the event log says
 
-    def begin(self) -> None:
-        """Begin with the jobs as they are: all that was written before was read."""
+    def begin(self, heard_at: float | None) -> None:
+        """Begin with the jobs as they are: all that was written before was read.
+
+        ``heard_at`` is when the dispatcher wrote the last of it, in Unix seconds; None if it did
+        not, or was heard since.
+        """
+        if heard_at is not None:
+            self._heard = self._now() - max(0.0, self._clock() - heard_at)
+            self._has_left = self._projection.substations.is_last
         self._forgotten = self._at = self._offset()
         self._figures.begin(self._projection.after(None, State.QUEUED))
+
+    @property
+    def last_heard(self) -> LastHeard:
+        """Return when the dispatcher was heard last."""
+        return LastHeard(self._now() - self._heard, self._has_left)
 
     def on_link(self, *, is_up: bool) -> None:
         """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
@@ -297,7 +310,7 @@ class Feed:
             self.flush()
             found = problems()
             self.on_link(is_up=not alerts.is_cut_off(found))
-            is_silent = self._is_silent
+            is_silent = self.last_heard.is_silent
             if self._now() >= due:
                 due = max(due + SECOND, self._now())
                 self.end_second(found, blocked())
@@ -309,7 +322,9 @@ class Feed:
 
     def end_second(self, problems: list[str], blocked: str) -> None:
         """End a second of the figures, and tell the readers how all is."""
-        rows = () if self._is_silent else self._rows() or ()  # what is old is no figure of now
+        rows = (
+            () if self.last_heard.is_silent else self._rows() or ()
+        )  # what is old is no figure of now
         at = self._clock()
         self._figures.end_second(at, rows)
         self._blocked = blocked
@@ -317,10 +332,6 @@ class Feed:
         self._since = {each.name: self._since.get(each.name, at) for each in found}
         self._last |= {each.name: now for each in found if each.source is Source.API}
         self.tell_status(problems, blocked)
-
-    @property
-    def _is_silent(self) -> bool:
-        return self._has_left or self._now() - self._heard > alerts.DISPATCHER_TIMEOUT
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
@@ -370,11 +381,15 @@ class Feed:
         known, now = self._projection.substations, self._clock()
         if known.age(now) is None:
             return {"as_of": None, "substations": []}
-        rows = [each.model_dump(mode="json") for each in known.rows(now)]
+        rows = [each.model_dump(mode="json") for each in known.rows(self.last_heard)]
         return {"as_of": answers.moment(known.at), "substations": rows}
 
     async def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
-        jobs = [answers.listed(each) for each in await self._jobs(selection)]
+        known, now, heard = self._projection, self._clock(), self.last_heard
+        jobs = [
+            answers.listed(each, answers.wait_of(each, known, now, heard))
+            for each in await self._jobs(selection)
+        ]
         if not selection.is_all:
             return {"jobs": jobs}
         return {
@@ -409,14 +424,15 @@ class Feed:
         known, now = self._projection.substations, self._clock()
         if known.age(now) is None:
             return None
-        return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
+        rows = known.rows(self.last_heard)
+        return [{"substation": each.id, **each.model_dump()} for each in rows]
 
     def _facts(self, problems: list[str], at: float) -> Facts:
         figures, oldest_at = self._figures, self._figures.oldest_at
         return Facts(
             problems=problems,
             blocked=self._blocked,
-            silent=self._now() - self._heard,
+            silent=self.last_heard.seconds,
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,

@@ -24,6 +24,7 @@ from api.jobs.rows import START, JobQuery, Rows
 from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
 from api.jobs.waiting import WaitingOrder, rank_of
+from api.last_heard import LastHeard
 from api.substations import Need, Substations, need_of
 from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -158,7 +159,7 @@ class Projection:
                     self._order.add(rank_of(each.request, each.queued.at))
         return self._order.place(rank_of(job.request, job.queued.at))
 
-    def forecaster(self, request: Mapping[str, Any], now: float) -> Forecaster:
+    def forecaster(self, request: Mapping[str, Any], now: float, heard: LastHeard) -> Forecaster:
         """Return what foretells when jobs begin that may go where this one may.
 
         A page of a list asks for each of its jobs, so that is worked out anew only now and then.
@@ -168,7 +169,7 @@ class Projection:
             self._forecasters.clear()
         need = need_of(request)
         if (known := self._forecasters.get(need)) is None:
-            places = self.substations.places(need, self.sessions, now)
+            places = self.substations.places(need, self.sessions, heard)
             known = self._forecasters[need] = Forecaster(places, now)
         return known
 

@@ -20,11 +20,11 @@ from api import answers
 from api.answers import AcceptedList, Charge
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
-from api.jobs.event_log import EventLog
-from api.jobs.projection import Projection
+from api.jobs.job import Job
 from api.middleware import auth_result
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
+from api.view import View
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 Prefer = Annotated[
@@ -118,18 +118,13 @@ class ChargeRoutes:
     def __init__(
         self,
         intake: Intake,
-        log: EventLog,
-        projection: Projection,
+        view: View,
         decision_wait: float,
-        *,
-        clock: Callable[[], float],
         chance: Chance,
     ) -> None:
         self._intake = intake
-        self._log = log
-        self._projection = projection
+        self._view = view
         self._decision_wait = decision_wait
-        self._clock = clock
         self._chance = chance
 
     def routes(
@@ -240,23 +235,31 @@ class ChargeRoutes:
         """Return the answer, with the headers that say what it is."""
         keyed_id = job_id(context.caller, context.key) if context.key else None
         job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
+        is_new = not is_replay
         headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
         if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
-            shown = answers.charge(job)
         else:
-            job = await self._log.decided(job, self._decision_wait)
-            shown = answers.charge(job, answers.wait_of(job, self._projection, self._clock()))
+            job, is_new = await self._view.log.decided(job, self._decision_wait), False
+        shown = self._shown(job, is_new=is_new)
         return Answer(answers.encode(shown), _with_trace(context.trace, headers))
 
     async def _charge_several(self, charges_in: list[ChargeIn], context: RequestContext) -> Answer:
         ids = None
         if key := context.key:
             ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
-        jobs = await self._intake.accept_all(charges_in, context.trace, ids)
-        accepted: AcceptedList = {"jobs": [answers.charge(job) for job in jobs]}
-        return Answer(answers.encode(accepted), _with_trace(context.trace, {}))
+        accepted = await self._intake.accept_all(charges_in, context.trace, ids)
+        shown: AcceptedList = {
+            "jobs": [self._shown(each.job, is_new=not each.is_replay) for each in accepted]
+        }
+        return Answer(answers.encode(shown), _with_trace(context.trace, {}))
+
+    def _shown(self, job: Job, *, is_new: bool) -> Charge:
+        """Return a job as it is shown; why a new one waits, if it does, nobody knows yet."""
+        if is_new:
+            return answers.charge(job)
+        return answers.charge(job, self._view.wait_of(job))
 
 
 def _response(answer: Answer) -> Response:

@@ -24,8 +24,8 @@ from grid.outcome import Outcome
 
 Name = tuple[str, str, str | None]  # exchange, routing key, message id
 
-LOOK_SECONDS: Final = 1.0  # how often it looks whether an answer is overdue
-BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
+CHECK_INTERVAL: Final = 1.0  # how often it looks whether an answer is overdue
+MAX_BODY: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
 
 @dataclass(slots=True, eq=False)
@@ -105,13 +105,13 @@ class Publisher(Link):
         If the link breaks before an answer, the message is published again if ``wanted`` still
         returns True, else abandoned.
 
-        A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
+        A body over ``MAX_BODY`` bytes is refused here: RabbitMQ would close the channel over it,
         again and again.
         """
         publication = Publication(
             exchange, key, body, id, headers or {}, priority, done, wanted=wanted
         )
-        if len(body) > BODY_MOST:
+        if len(body) > MAX_BODY:
             asyncio.get_running_loop().call_soon(done, Outcome.REFUSED)
             return publication
         self._idle.clear()
@@ -190,7 +190,7 @@ class Publisher(Link):
     async def _look(self, broken: asyncio.Future[str]) -> None:
         """Check for a message that stays without answer, and then end the link."""
         time = asyncio.get_running_loop().time
-        while not (await asyncio.wait({broken}, timeout=LOOK_SECONDS))[0]:
+        while not (await asyncio.wait({broken}, timeout=CHECK_INTERVAL))[0]:
             oldest = next(iter(self._sent), None)
             waited = self._suspicion.look(oldest, time(), blocked=self.blocked)
             if waited is not None:
@@ -265,9 +265,9 @@ class Publisher(Link):
     def _judge(self, target: Target, *, accepted: bool) -> None:
         """End a link on which all for one target is refused: another link may find its queue."""
         if accepted:
-            self._refusals.confirmed(target)
+            self._refusals.on_confirm(target)
             return
-        waited = self._refusals.refused(target, asyncio.get_running_loop().time())
+        waited = self._refusals.on_nack(target, asyncio.get_running_loop().time())
         if waited is not None:
             where = " ".join(target)
             settle(self._broken, f"RabbitMQ has refused all for {where} for {waited:.0f} s")
