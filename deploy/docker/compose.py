@@ -26,12 +26,12 @@ NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 # what Prometheus reads only when it starts; it watches the substations' file by itself
 PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
-PROMETHEUS_URL: Final = "http://prometheus:9090"  # among containers
 BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
 ERASE_LINE: Final = "\x1b[2K"  # Compose 2.26 begins lines with it, though nobody sees a terminal
 LOG_LINES: Final = "15"
+PROMETHEUS_URL: Final = "http://prometheus:9090"  # among containers
 # what answers 200 when a service is ready; every other one is a substation
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "api": (stack.API, "/readyz"),
