@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from api import docs, openapi, problems
 from api.auth import Authenticator, RateLimit
 from api.canceller import Canceller
+from api.firing import Observed
 from api.intake import Intake
 from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
@@ -30,6 +31,7 @@ from api.middleware import (
     UnexpectedErrors,
 )
 from api.parked import ParkedJobs
+from api.prometheus import poller
 from api.queue_watch import QueueWatch
 from api.routes import cancel, events, jobs, page, stats, substations
 from api.routes import parked as parked_routes
@@ -69,7 +71,14 @@ def build(
     writer = EventWriter(publisher, name, provenance.API, remembered=OWN_EVENTS)
     isolation = Isolation(registry)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
-    feed = Feed(projection, clock=clock, now=monotonic, offset=lambda: reader.position)
+    prometheus = poller(settings.prometheus_url, isolation) if settings.prometheus_url else None
+    feed = Feed(
+        projection,
+        clock=clock,
+        now=monotonic,
+        offset=lambda: reader.position,
+        prometheus=prometheus.observed if prometheus else Observed,
+    )
     log = EventLog(projection, writer, metrics, clock, isolation, feed=feed)
     intake = Intake(
         publisher,
@@ -127,6 +136,7 @@ def build(
                 lambda: publisher.blocked_reason,
                 lambda: writer.write(Event(MARKER, clock(), job=name)),
             ),
+            *([prometheus.run(feed.followed)] if prometheus else []),
         ):
             yield
             await writer.finish()

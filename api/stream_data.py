@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api.alerts import Severity
+from api.alerts import Severity, Source
 from api.answers import Charge
 from api.substations import Substation
 from grid.events import State
@@ -39,7 +39,9 @@ class JobChange(TypedDict):
     status: State
     event: Annotated[State, Field(description="The state that it entered.")]
     at: datetime
-    substation: str | None
+    substation: Annotated[
+        str | None, Field(description="The job's, as in a list: where it charges, or was sent.")
+    ]
     attempt: int
     vehicle_id: str | None
     reason: Annotated[
@@ -91,6 +93,11 @@ class StreamAlert(TypedDict):
     severity: Severity
     summary: str
     action: str
+    source: Annotated[Source, Field(description="Who found it.")]
+    runbook: Annotated[
+        str | None,
+        Field(description="A page about it, as Prometheus's rule names it: an address, or a file."),
+    ]
     since: UnixTime
 
 

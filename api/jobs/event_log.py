@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -60,6 +61,7 @@ class EventLog:
         *,
         feed: Feed,
     ) -> None:
+        self._past_at = 0.0  # the time of the last event that was read before the mark
         self._isolation = isolation
         self._feed = feed
         self._projection = projection
@@ -78,7 +80,14 @@ class EventLog:
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
         if not self.caught_up.is_set():
-            raise NotCaughtUp(STILL_READING)
+            raise NotCaughtUp(self.progress())
+
+    def progress(self) -> str:
+        """Return how far what was written before this start has been read, in words."""
+        if not self._past:
+            return STILL_READING
+        last = datetime.fromtimestamp(self._past_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{STILL_READING} ({self._past:,} messages so far, the last one of {last})"
 
     @property
     def full(self) -> bool:
@@ -107,6 +116,8 @@ class EventLog:
                 self._apply(event, now)
             except Exception as error:  # noqa: BLE001
                 self._isolation.record_failure("an event of the log", error)
+        if found and not self.caught_up.is_set():
+            self._past_at = found[-1].at
 
     def _keep_from_collector(self) -> None:
         """Keep the garbage collector from what was read before the mark.

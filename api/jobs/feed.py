@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from api import alerts, answers
-from api.alerts import Facts
+from api.alerts import Facts, Source
 from api.errors import TooManyStreams
+from api.firing import Observed
 from api.jobs.figures import Figures
 from api.jobs.job import Job
 from api.jobs.projection import Applied, Projection
@@ -139,7 +140,7 @@ class Feed:
     """The one writer of all readers.
 
     ``projection`` holds the jobs. ``clock`` returns Unix seconds, ``now`` those of a steady clock;
-    ``offset`` returns the event log's next offset to be read.
+    ``offset`` returns the event log's next offset to be read, ``prometheus`` what Prometheus says.
     """
 
     def __init__(
@@ -149,11 +150,13 @@ class Feed:
         clock: Callable[[], float],
         now: Callable[[], float],
         offset: Callable[[], int],
+        prometheus: Callable[[], Observed] = Observed,
     ) -> None:
         self._projection = projection
         self._clock = clock
         self._now = now
         self._offset = offset
+        self._prometheus = prometheus
         self._figures = Figures()
         # the jobs that changed, each with the offset of the event log's next message then
         self._recent: deque[tuple[int, Job]] = deque(maxlen=MAX_RECENT)
@@ -161,11 +164,13 @@ class Feed:
         self._forgotten = 0  # the offset up to which changes were forgotten, or never seen
         self._pending: list[Change] = []
         self._readers: set[Reader] = set()
+        self._is_followed = asyncio.Event()
         self._heard = now()
         self._has_left = False
         self._is_linked = True
         self._written = projection.substations  # what readers have
         self._since: dict[str, float] = {}  # of the alerts, as of the last second
+        self._last: dict[str, float] = {}  # when the api found an alert last, by the steady clock
         self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
 
     # --- what the event log says
@@ -232,6 +237,7 @@ class Feed:
         reader = Reader(selection)
         missed = self._missed(selection, seen)
         self._readers.add(reader)  # what changes from here on comes after its first chunk
+        self._is_followed.set()
         try:
             if missed is None:
                 at = self._at
@@ -253,6 +259,10 @@ class Feed:
         if len(chunk) > MAX_BUFFERED:
             return None
         return chunk + self._substations() if selection.is_all else chunk
+
+    async def followed(self) -> None:
+        """Wait until there is a reader."""
+        await self._is_followed.wait()
 
     @property
     def readers(self) -> int:
@@ -305,8 +315,9 @@ class Feed:
         at = self._clock()
         self._figures.end_second(at, rows)
         self._blocked = blocked
-        found = alerts.alerts(self._facts(problems, at))
+        now, found = self._now(), alerts.alerts(self._facts(problems, at))
         self._since = {each.name: self._since.get(each.name, at) for each in found}
+        self._last |= {each.name: now for each in found if each.source is Source.API}
         self.tell_status(problems, blocked)
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
@@ -322,6 +333,8 @@ class Feed:
         if pending:
             self._put_changes(self._readers, pending)
         self._readers = {each for each in self._readers if not each.is_ended}
+        if not self._readers:
+            self._is_followed.clear()
         if self._projection.substations is not self._written:
             self._written = self._projection.substations
             if everything := [each for each in self._readers if each.selection.is_all]:
@@ -411,7 +424,14 @@ class Feed:
             waiting=figures.waiting,
             oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
             parked=self._projection.by_status[State.PARKED],
+            prometheus=self._prometheus(),
+            recent=self._unsettled(),
         )
+
+    def _unsettled(self) -> list[str]:
+        """Return the names of the api's alerts that Prometheus may not know to be over."""
+        settled = self._now() - alerts.SETTLING
+        return [name for name, last in self._last.items() if last >= settled]
 
     def _status(self, problems: list[str]) -> dict[str, Any]:
         figures, counts, at = self._figures, self._projection.by_status, self._clock()
@@ -441,7 +461,8 @@ class Feed:
             "last_minute": figures.last_minute(),
             "energy_today_kwh": self._projection.stats.energy(at),
             "alerts": [
-                {**each._asdict(), "since": self._since.get(each.name, at)} for each in found
+                {**each._asdict(), "since": each.since or self._since.get(each.name, at)}
+                for each in found
             ],
         }
 
@@ -456,10 +477,10 @@ def _last_change(job: Job) -> Change:
 def _change(event: Event, job: Job) -> Change:
     """Return a change; a request is parsed each time, so its vehicle is taken once.
 
-    An end that the dispatcher wrote names no substation: the job's counts.
+    The substation is the job's, as in a list: an end that the dispatcher wrote names none, and an
+    event that comes late another one.
     """
-    where = event.substation or job.substation
-    return Change(event, job, job.status, vehicle_of(job.request), where)
+    return Change(event, job, job.status, vehicle_of(job.request), job.substation)
 
 
 def _shown(change: Change) -> dict[str, Any]:
@@ -469,7 +490,7 @@ def _shown(change: Change) -> dict[str, Any]:
         "status": change.status,
         "event": event.kind,
         "at": answers.moment(event.at),
-        "substation": event.substation or None,
+        "substation": change.substation or None,
         "attempt": event.attempt or change.job.attempt,
         "vehicle_id": change.vehicle,
         "reason": event.reason or None,

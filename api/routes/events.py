@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
+from api.errors import NotCaughtUp
 from api.jobs.feed import Feed, Reader, Selection
 from api.openapi import INVALID, UNAVAILABLE, stream
 from api.routes.dependencies import check_query
@@ -19,6 +20,7 @@ from api.stream_data import EVENTS
 from api.view import View
 from grid import messages
 from grid.asgi import IS_HEAD
+from grid.errors import STILL_READING
 from grid.events import State
 
 _STATE: Final = f"({'|'.join(State)})"
@@ -93,7 +95,9 @@ def router(view: View, problems: Callable[[], list[str]]) -> APIRouter:
 
         A client that reads too slowly is disconnected; it continues with Last-Event-ID.
         """
-        view.log.check_caught_up()
+        if not view.log.caught_up.is_set():  # without its links the api cannot read on
+            found = [each for each in problems() if each != STILL_READING]
+            raise NotCaughtUp("; ".join([*found, view.log.progress()]))
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)

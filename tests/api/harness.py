@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from api import app
 from api.auth import ApiKeys, Authenticator, RateLimit
 from api.canceller import Canceller
+from api.firing import Observed
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed
@@ -134,11 +135,13 @@ class Bench:
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
         self.offset = 0  # of the event log
+        self.observed = Observed()  # what Prometheus says
         self.feed = Feed(
             self.projection,
             clock=lambda: self.at,
             now=lambda: self.now,
             offset=lambda: self.offset,
+            prometheus=lambda: self.observed,
         )
         self.log = EventLog(
             self.projection,
