@@ -17,7 +17,7 @@ from api.auth import Authenticator, RateLimit
 from api.canceller import Canceller
 from api.firing import Observed
 from api.intake import Intake
-from api.jobs.event_log import EventLog
+from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.last_heard import LastHeard
@@ -35,7 +35,7 @@ from api.prometheus import poller
 from api.queue_watch import QueueWatch
 from api.routes import cancel, events, jobs, page, stats, substations
 from api.routes import parked as parked_routes
-from api.routes.charge import ChargeRoutes
+from api.routes.charge import ChargeRoutes, Shortcuts
 from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
 from api.view import View
@@ -68,7 +68,7 @@ def build(
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"
-    writer = EventWriter(publisher, name, provenance.API)
+    writer = EventWriter(publisher, name, provenance.API, remembered=OWN_EVENTS)
     isolation = Isolation(registry)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
     prometheus = poller(settings.prometheus_url, isolation) if settings.prometheus_url else None
@@ -222,10 +222,11 @@ def create(
         telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
-    charge_routes = ChargeRoutes(commands.intake, view, commands.decision_wait, chance)
-    app.router.routes += charge_routes.routes(
+    charge_routes = ChargeRoutes(commands.intake, view, commands.decision_wait, chance).routes(
         openapi.WITH_BODY, tags=["charging"], dependencies=json_body
     )
+    app.router.routes += charge_routes
+    app.add_middleware(Shortcuts, routes=charge_routes)
     app.include_router(jobs.router(view))
     app.include_router(cancel.router(commands.canceller, view))
     app.include_router(stats.router(view))

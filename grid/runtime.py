@@ -97,6 +97,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         port=port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing asks for the client's address or scheme
         lifespan="on",
         server_header=False,
         http=http_protocol(settings.http_timeout, limits),

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from msgspec.structs import replace
 
 from api import alerts, answers
 from api.alerts import Facts, Source
@@ -22,12 +21,12 @@ from api.errors import TooManyStreams
 from api.firing import Observed
 from api.jobs.figures import Figures
 from api.jobs.job import Job
-from api.jobs.projection import Projection
+from api.jobs.projection import Applied, Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
 from api.last_heard import LastHeard
 from grid import wire
-from grid.events import SUBSTATIONS, Event, State
+from grid.events import QUEUED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
 log = logging.getLogger(__name__)
@@ -199,37 +198,25 @@ class Feed:
             self._heard = self._now()
         self._is_linked = is_up
 
-    def apply_past(self, event: Event, before: State | None) -> None:
-        """Add an end that was written before this start, of a job in the state ``before``."""
-        self._figures.add_energy(self._not_ahead(event), before)
-
-    def _not_ahead(self, event: Event) -> Event:
-        """Return an event with no later time than now: its writer's clock may be wrong."""
-        now = self._clock()
-        return event if event.at <= now else replace(event, at=now)
-
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
         self._at = self._offset()
         if from_dispatcher:
             self._heard, self._has_left = self._now(), False
 
-    def apply(self, event: Event, job: Job, before: State | None, *, had_request: bool) -> None:
-        """Add a change of a job, and what it was before: its state, and whether it had a request.
-
-        ``before`` is None if the job was not known.
-        """
-        if had_request and event.kind == State.QUEUED and job.status is before:
+    def apply(self, applied: Applied) -> None:
+        """Add a change of a job."""
+        job = applied.job
+        if applied.had_request and applied.kind is QUEUED and job.status is applied.before:
             return  # an event of this api, which is read back
-        is_new = not had_request and job.queued is not None
-        self._figures.apply(self._not_ahead(event), job, before, is_new=is_new)
+        self._figures.apply(applied)
         recent = self._recent
         if len(recent) == MAX_RECENT:
             self._forgotten = recent[0][0]
         # without the event: to keep 20,000 of them costs as much time as to read them
         recent.append((self._at, job))
         if self._readers:
-            self._pending.append(_change(event, job))
+            self._pending.append(_change(applied.event, job))
 
     def on_other(self, event: Event) -> None:
         """Record an event that is none of a job."""
@@ -336,9 +323,8 @@ class Feed:
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
         self._blocked = blocked
-        status = self._status(problems)
         if everything := [each for each in self._readers if each.selection.is_all]:
-            chunk = self._event("status", status)
+            chunk = self._event("status", self._status(problems))
             for reader in everything:
                 reader.put(chunk)
 
@@ -425,7 +411,7 @@ class Feed:
         if known.age(now) is None:
             return None
         rows = known.rows(self.last_heard)
-        return [{"substation": each.id, **each.model_dump()} for each in rows]
+        return [{"substation": each.id, **vars(each)} for each in rows]
 
     def _facts(self, problems: list[str], at: float) -> Facts:
         figures, oldest_at = self._figures, self._figures.oldest_at
@@ -473,7 +459,7 @@ class Feed:
             "waiting": figures.waiting,
             "oldest_at": figures.oldest_at,
             "last_minute": figures.last_minute(),
-            "energy_today_kwh": figures.energy_today(at),
+            "energy_today_kwh": self._projection.stats.energy(at),
             "alerts": [
                 {**each._asdict(), "since": each.since or self._since.get(each.name, at)}
                 for each in found

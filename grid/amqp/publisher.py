@@ -22,8 +22,6 @@ from grid.amqp.suspicion import Refusals, Suspicion, Target
 from grid.errors import BrokerUnavailable
 from grid.outcome import Outcome
 
-Name = tuple[str, str, str | None]  # exchange, routing key, message id
-
 CHECK_INTERVAL: Final = 1.0  # how often it looks whether an answer is overdue
 MAX_BODY: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
@@ -43,11 +41,6 @@ class Publication:
     withdrawn: bool = False
     wanted: Callable[[], bool] = lambda: True  # asked before it is published again
 
-    @property
-    def name(self) -> Name:
-        """Return what identifies it when RabbitMQ returns it."""
-        return self.exchange, self.key, self.id
-
 
 class Publisher(Link):
     """A link that publishes persistent messages with confirms.
@@ -62,7 +55,6 @@ class Publisher(Link):
         self.blocked = False
         self.blocked_reason = ""  # as RabbitMQ says it
         self._sent: dict[int, Publication] = {}  # by confirm number, in order
-        self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
         self._returned_at: dict[Target, float] = {}  # when the last message there found no queue
@@ -185,7 +177,6 @@ class Publisher(Link):
         self.blocked = False
         self._unsent.extendleft(reversed(self._sent.values()))
         self._sent.clear()
-        self._returnable.clear()
 
     async def _look(self, broken: asyncio.Future[str]) -> None:
         """Check for a message that stays without answer, and then end the link."""
@@ -215,7 +206,6 @@ class Publisher(Link):
         self._number += 1
         publication.returned = False
         self._sent[self._number] = publication
-        self._returnable.setdefault(publication.name, []).append(publication)
 
     def _send_if_wanted(self, channel: Channel, publication: Publication) -> None:
         if publication.withdrawn:
@@ -231,10 +221,10 @@ class Publisher(Link):
         """Record that a message found no queue: RabbitMQ returns it, then confirms it too."""
         if not channel.is_open:
             return
-        name = (method.exchange, method.routing_key, properties.message_id)
-        for publication in self._returnable.get(name, ()):
-            if not publication.returned:
-                publication.returned = True
+        name, target = properties.message_id, (method.exchange, method.routing_key)
+        for each in self._sent.values():  # it is one of the first: RabbitMQ answers in order
+            if each.id == name and not each.returned and (each.exchange, each.key) == target:
+                each.returned = True
                 return
 
     def _on_confirm(self, confirm: Confirm, accepted: bool) -> None:  # noqa: FBT001
@@ -248,7 +238,6 @@ class Publisher(Link):
         publication = self._sent.pop(number, None)
         if publication is None:
             return
-        self._forget(publication)
         target = publication.exchange, publication.key
         if publication.returned:
             self._returned_at[target] = asyncio.get_running_loop().time()
@@ -271,9 +260,3 @@ class Publisher(Link):
         if waited is not None:
             where = " ".join(target)
             settle(self._broken, f"RabbitMQ has refused all for {where} for {waited:.0f} s")
-
-    def _forget(self, publication: Publication) -> None:
-        same = self._returnable[publication.name]
-        same.remove(publication)
-        if not same:
-            del self._returnable[publication.name]

@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import answers
-from api.jobs.job import Job
-from api.jobs.projection import MAX_SUBSTATIONS, Projection
+from api.jobs.projection import MAX_SUBSTATIONS, Applied, Projection
 from api.last_heard import LastHeard
 from grid import events
 from grid.errors import MalformedMessage
@@ -98,7 +97,7 @@ async def test_api_goes_on_when_one_event_of_the_log_fails(monkeypatch: pytest.M
     bench = Bench()
     real = bench.projection.apply
 
-    def apply(event: Event, now: float = 0.0) -> Job | None:
+    def apply(event: Event, now: float = 0.0) -> Applied | None:
         if event.job == "poison":
             raise KeyError("some mistake")
         return real(event, now)
