@@ -37,7 +37,7 @@ def comparison() -> Comparison:
 def test_plot_has_a_line_for_each_policy_and_the_floor(plot: ModuleType) -> None:
     """Each line has a point for each period, from the shortest to the longest, on a log scale."""
     (axes,) = plot.figure(comparison(), "about").axes
-    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}  # type: ignore[arg-type]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
     assert list(lines) == ["least-loaded", "random", "floor"]
     assert lines["least-loaded"] == pytest.approx([0.9, 1.8, 9.9])
     assert lines["random"] == pytest.approx([3.6, 7.2, 39.6])
