@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
-from random import Random
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+import api.__main__
 import api.app
+import dispatcher.__main__
 import dispatcher.app
+import substation.__main__
 import substation.service
-from api.settings import ApiSettings
-from dispatcher.settings import DispatcherSettings
-from grid import settings, telemetry
-from substation.settings import SubstationSettings
+from grid import telemetry
 from tests.docs.tables import GENERATED, code, table
 
 HEAD: Final = """# Metrics
@@ -62,26 +60,21 @@ def page() -> str:
 
 def registries() -> dict[str, CollectorRegistry]:
     """Return the registry of each service, which is built and not started."""
-    at = float
-    random = Random(0)  # noqa: S311
-    told = {"SUBSTATIONS_FILE": "substations.json", "SUBSTATION_ID": "north"}
-    builders = {
-        api.app: partial(
-            api.app.build, settings.parse(ApiSettings, told), at, str, random.getrandbits
-        ),
-        dispatcher.app: partial(
-            dispatcher.app.build, settings.parse(DispatcherSettings, told), random, at
-        ),
-        substation.service: partial(
-            substation.service.build, settings.parse(SubstationSettings, told), random, at
-        ),
+    services = {
+        api.app: api.__main__.service,
+        dispatcher.app: dispatcher.__main__.service,
+        substation.service: substation.__main__.service,
     }
+    told = {"SUBSTATIONS_FILE": "substations.json", "SUBSTATION_ID": "north"}
     found = {}
-    for module, build in builders.items():
+    for module, service in services.items():
         registry = telemetry.new_registry()
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(module, "new_registry", lambda r=registry: r))
-            build().build_middleware_stack()  # which some metrics are part of
+        with (
+            mock.patch.dict(os.environ, told, clear=True),
+            mock.patch.object(module, "new_registry", lambda r=registry: r),
+        ):
+            app, *_ = service()
+            app.build_middleware_stack()  # which some metrics are part of
         found[module.__name__.partition(".")[0]] = registry
     return found
 
