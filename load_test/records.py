@@ -20,7 +20,8 @@ class UnexpectedAnswer(GridError):
 class Answer:
     """The result of one request. ``job`` is its id if it was accepted, else None.
 
-    ``seconds`` passed from when it was due until its final answer. ``loads`` and ``routed_to`` are
+    ``seconds`` passed from when it was due until its final answer, ``late_seconds`` of them before
+    it was first sent; ``due`` is when that was, in Unix seconds. ``loads`` and ``routed_to`` are
     the dispatcher's own, for the log line alone; ``reason`` says why there is no ``routed_to``, or
     why the request was refused.
     """
@@ -31,6 +32,8 @@ class Answer:
     routed_to: str | None = None
     loads: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    due: float | None = None
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from grid.events import State
 from load_test import text
+from load_test.client import Substation
 from load_test.forecasts import Forecast, accuracy
 from load_test.presence import Sample, present
 from load_test.records import Answer, Job
@@ -42,6 +43,8 @@ class Run:
     capacity: int | None = None
     samples: Sequence[Sample] = ()  # the substations' loads meanwhile
     forecasts: Mapping[str, Forecast] = field(default_factory=dict)  # of jobs that waited
+    started_at: float = 0.0  # Unix seconds
+    substations: Sequence[Substation] = ()  # as they were at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Summary:
 
     ``lost`` were accepted and did not end in the time given; ``unfinished`` are those of a run
     that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    ``request_to_answer`` and ``due_to_charging`` count from when a request was due, however late it
+    was sent, which ``sent_late`` says.
     Of the expected starts, the error is the median, and those within a fifth are right.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
@@ -73,6 +78,8 @@ class Summary:
     request_to_assignment: Percentiles | None
     request_to_charging: Percentiles | None
     request_to_answer: Percentiles | None
+    due_to_charging: Percentiles | None
+    sent_late: Percentiles | None
     mean_wait: float | None
     ideal_wait: float | None
     wait_above_ideal: float | None
@@ -121,6 +128,8 @@ class Summary:
             ("request to assignment", text.percentiles(self.request_to_assignment)),
             ("request to charging", text.percentiles(self.request_to_charging)),
             ("request to answer", text.percentiles(self.request_to_answer)),
+            ("due to charging", text.percentiles(self.due_to_charging)),
+            ("sent late", text.percentiles(self.sent_late)),
             ("wait above the ideal", self._above_ideal()),
             *self._forecasts(),
             ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
@@ -152,6 +161,7 @@ def summarise(run: Run) -> Summary:
     figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
     forecast = accuracy(own, run.forecasts)
+    due = {answer.job: answer.due for answer in answers if answer.job is not None}
     return Summary(
         requests=len(run.answers),
         accepted=len(accepted),
@@ -172,6 +182,8 @@ def summarise(run: Run) -> Summary:
         request_to_assignment=_passed((job.queued, job.assigned) for job in own),
         request_to_charging=_passed((job.queued, job.charging) for job in own),
         request_to_answer=percentiles([one.seconds for one in answers if one.job is not None]),
+        due_to_charging=_passed((due[job.id], job.charging) for job in own if job.id in due),
+        sent_late=percentiles([one.late_seconds for one in answers if one.due is not None]),
         mean_wait=waits.mean,
         ideal_wait=waits.ideal,
         wait_above_ideal=waits.above,
