@@ -15,6 +15,7 @@ from load_test import live, options, simulation
 from load_test.plans import file
 from load_test.plans.plan import Plan
 from load_test.plans.schedule import DEFAULT_RATE, DEFAULT_REQUESTS, SCHEDULES
+from load_test.replay import command as replay
 
 OK, FAILED = live.OK, live.FAILED
 USAGE, INTERRUPTED = live.USAGE, live.INTERRUPTED
@@ -29,6 +30,7 @@ examples:
   python -m load_test --requests 5000 --concurrency 100 --quiet --json run.json
   AMQP_USER=load_test AMQP_PASSWORD_FILE=.secrets/load_test \\
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
+  python -m load_test replay --help                         real sessions, time compressed
   python -m load_test simulate --help                       policies compared in virtual time
 {options.ENVIRONMENT}"""
 # options of a schedule, and its fields
@@ -70,6 +72,7 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] = {
     "run": _load,
+    "replay": replay.main,
     "simulate": lambda argv, _: simulation.main(argv),
 }
 

@@ -32,7 +32,7 @@ from load_test.view.plain import PlainLines
 from load_test.view.terminal import LiveView
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-_LOOK_SECONDS: Final = 1.0  # between two looks at the jobs, for a live view
+_LOOK_INTERVAL: Final = 1.0  # between two looks at the jobs, for a live view
 
 
 async def run(
@@ -50,7 +50,7 @@ async def run(
     ):
         sender = Sender(publisher, lambda: uuid.uuid4().hex, clock, options.patience)
         view = _view(options)
-        look = max(_LOOK_SECONDS, view.interval)
+        look = max(_LOOK_INTERVAL, view.interval)
         runner = Runner(requests, senders, sender, api, clock, options.timeout, look)
         board = Board(count, view, clock.steady, quiet=options.quiet, out=sys.stdout)
         try:

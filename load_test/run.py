@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from load_test.client import Api, Substation, TryAgain
+from load_test.client import Api, TryAgain
 from load_test.outcome import Follower, capacity, choosable
 from load_test.plans.plan import Request
 from load_test.publisher import Clock, Sender
-from load_test.records import UnexpectedAnswer
+from load_test.records import Substation, UnexpectedAnswer
 from load_test.summary import Run
 from load_test.view.board import Board
 

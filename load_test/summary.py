@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from grid.events import State
 from load_test import text
-from load_test.client import Substation
 from load_test.forecasts import Forecast, accuracy
 from load_test.presence import Sample, present
-from load_test.records import Answer, Job
+from load_test.records import Answer, Job, Substation
 from load_test.truth import judge
 from load_test.waits import Percentiles, beside_ideal, percentiles
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from grid.errors import BrokerUnavailable
-from load_test.client import Accepted, Api, Substation, TryAgain
+from load_test.client import Accepted, Api, TryAgain
 from load_test.outcome import Follower, capacity, choosable
 from load_test.plans.plan import Plan
 from load_test.plans.schedule import Closed, Steady
 from load_test.publisher import ApiPublisher, Clock, Sender
-from load_test.records import Answer
+from load_test.records import Answer, Substation
 from load_test.run import Runner
 from load_test.summary import Run, Summary, summarise
 from load_test.view.board import Board
