@@ -16,6 +16,7 @@ from load_test.plans import file
 from load_test.plans.plan import Plan
 from load_test.plans.schedule import DEFAULT_RATE, DEFAULT_REQUESTS, SCHEDULES
 from load_test.replay import command as replay
+from load_test.report import compare
 
 OK, FAILED = live.OK, live.FAILED
 USAGE, INTERRUPTED = live.USAGE, live.INTERRUPTED
@@ -31,6 +32,7 @@ examples:
   AMQP_USER=load_test AMQP_PASSWORD_FILE=.secrets/load_test \\
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
   python -m load_test replay --help                         real sessions, time compressed
+  python -m load_test compare A/run.json B/run.json         two reports side by side
   python -m load_test simulate --help                       policies compared in virtual time
 {options.ENVIRONMENT}"""
 # options of a schedule, and its fields
@@ -67,12 +69,14 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     requests = plan.requests(_chance(plan), _chance(plan))
     count = sum(1 for _ in plan.offsets(_chance(plan)))
     run = asyncio.run(live.run(requests, count, plan.senders, given, environ))
-    return live.finish(run, given)
+    said = live.Said(argv, plan.model_dump(mode="json"), plan.speed)
+    return live.finish(run, given, said)
 
 
 _COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] = {
     "run": _load,
     "replay": replay.main,
+    "compare": lambda argv, _: compare.main(argv),
     "simulate": lambda argv, _: simulation.main(argv),
 }
 

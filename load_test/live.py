@@ -8,10 +8,11 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from grid import settings
 from grid.files import text_of
@@ -25,6 +26,7 @@ from load_test.publisher import (
     Sender,
     connected,
 )
+from load_test.report.write import write
 from load_test.run import Runner
 from load_test.summary import Run, summarise
 from load_test.view.board import Board, View
@@ -59,10 +61,26 @@ async def run(
             board.close()
 
 
-def finish(run: Run, options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Said:
+    """What a report tells of how a run was made.
+
+    ``argv`` is the command, ``plan`` what was planned, ready for JSON. ``speed`` is how many
+    seconds pass for the vehicles in one.
+    """
+
+    argv: Sequence[str]
+    plan: Mapping[str, Any]
+    speed: float
+
+
+def finish(run: Run, options: argparse.Namespace, said: Said) -> int:
     """Print and write what came of a run; return the exit status."""
     summary = summarise(run)
     sys.stdout.write(f"\n{summary.as_table()}\n")
+    if options.report is not None:
+        page = write(options.report, run, summary, argv=said.argv, plan=said.plan, speed=said.speed)
+        sys.stderr.write(f"load_test: the report is in {page}\n")
     if options.json is not None:
         options.json.write_text(json.dumps(summary.as_json(), indent=2) + "\n", encoding="utf-8")
     if run.trouble and (summary.lost or summary.unfinished):

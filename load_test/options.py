@@ -9,6 +9,7 @@ from typing import Final
 from grid.errors import ConfigurationError
 from load_test.outcome import DEFAULT_TIMEOUT
 from load_test.publisher import DEFAULT_RETRY_TIMEOUT
+from load_test.report import write
 
 DEFAULT_URL: Final = "http://127.0.0.1:7000"
 ENVIRONMENT: Final = """
@@ -66,6 +67,13 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--json", type=Path, metavar="FILE", help="write the summary to this file as well"
     )
+    group.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write a page with plots and every figure beside its floor into this folder, and the "
+        "whole run as JSON; also after Ctrl-C",
+    )
 
 
 def check(options: argparse.Namespace) -> None:
@@ -75,3 +83,5 @@ def check(options: argparse.Namespace) -> None:
             raise ConfigurationError(f"{name} must not be negative, got {getattr(options, name)}")
     if options.json is not None and not options.json.parent.is_dir():
         raise ConfigurationError(f"there is no folder {options.json.parent} to write --json to")
+    if options.report is not None:
+        write.folder(options.report)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -50,7 +51,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     run = asyncio.run(live.run(requests, len(requests), None, given, environ))
     if (problem := _off_speed(replay, requests, run)) is not None:
         sys.stderr.write(f"load_test: {problem}\n")
-    return live.finish(run, given)
+    plan = {"table": str(given.table), "sessions": len(requests), **asdict(replay)}
+    return live.finish(run, given, live.Said(["replay", *argv], plan, replay.speed))
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:

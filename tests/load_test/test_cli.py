@@ -83,6 +83,20 @@ async def test_load_test_reports_what_is_known_on_ctrl_c() -> None:
     assert "Traceback" not in err
 
 
+async def test_load_test_writes_a_partial_report_on_ctrl_c(tmp_path: Path) -> None:
+    """The page and the JSON are there, and say that the run was interrupted."""
+    folder = tmp_path / "new" / "report"
+    async with FakeApi().serve() as fake:
+        options = ("--url", fake.url, "--rate", "10", "--report", str(folder))
+        status, _, err = await command(*options, interrupt=True)
+    assert status == cli.INTERRUPTED, err
+    assert f"the report is in {folder}/report.html" in err
+    assert "Interrupted: a partial run." in (folder / "report.html").read_text()
+    run = json.loads((folder / "run.json").read_text())
+    assert run["interrupted"] is True
+    assert len(run["answers"]) == 100
+
+
 async def test_load_test_reports_an_unreachable_api_at_once() -> None:
     """If nothing listens, one line says so and names the address."""
     (port,) = free_ports(1)
@@ -111,6 +125,7 @@ async def test_load_test_no_wait_sends_prefer_respond_async() -> None:
         (["--timeout", "-1"], "timeout must not be negative, got -1"),
         (["--timeout", "nan"], "timeout must not be negative, got nan"),
         (["--json", "/nowhere/run.json"], "there is no folder /nowhere"),
+        (["--report", "/proc/none/report"], "--report /proc/none/report: "),
         (["simulate-it"], "unrecognized arguments: simulate-it"),
         (["--schedule", "flood"], "invalid choice: 'flood'"),
         (["--schedule", "spike", "-n", "5"], "--requests is not for the schedule spike"),
