@@ -17,6 +17,7 @@ from load_test.plans.plan import Plan
 from load_test.plans.schedule import DEFAULT_RATE, DEFAULT_REQUESTS, SCHEDULES
 from load_test.replay import command as replay
 from load_test.report import compare
+from load_test.whatif import command as whatif
 
 OK, FAILED = live.OK, live.FAILED
 USAGE, INTERRUPTED = live.USAGE, live.INTERRUPTED
@@ -32,6 +33,7 @@ examples:
   AMQP_USER=load_test AMQP_PASSWORD_FILE=.secrets/load_test \\
     python -m load_test --via amqp --rate 200 --requests 2000 --quiet
   python -m load_test replay --help                         real sessions, time compressed
+  python -m load_test whatif --help                         what would have happened, and what did
   python -m load_test compare A/run.json B/run.json         two reports side by side
   python -m load_test simulate --help                       policies compared in virtual time
 {options.ENVIRONMENT}"""
@@ -76,6 +78,7 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 _COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] = {
     "run": _load,
     "replay": replay.main,
+    "whatif": whatif.main,
     "compare": lambda argv, _: compare.main(argv),
     "simulate": lambda argv, _: simulation.main(argv),
 }

@@ -52,7 +52,12 @@ def read(path: Path) -> Recorded:
 
 def table(one: Recorded, other: Recorded) -> str:
     """Return the figures of two runs, with the change and whether it is for the better."""
-    lines = [f"A: {one.command}", f"   {one.verdict}", f"B: {other.command}", f"   {other.verdict}"]
+    lines = [
+        f"A: {one.command}",
+        f"   {one.conclusion}",
+        f"B: {other.command}",
+        f"   {other.conclusion}",
+    ]
     lines.append(f"\n{'':<34}{'A':>14}{'B':>14}{'change':>11}")
     figures = {each.name: each for each in other.figures}
     for figure in one.figures:

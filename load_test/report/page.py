@@ -59,7 +59,7 @@ def page(material: Material) -> str:
     body = "".join(
         (
             "<header><h1>Load test</h1>",
-            f'<p class="verdict {kind}">{escape(run.verdict)}</p>',
+            f'<p class="conclusion {kind}">{escape(run.conclusion)}</p>',
             f"<p>{_about(run)}</p><pre>{escape(run.command)}</pre></header>",
             f'<section class="charts">{"".join(_charts(material))}</section>',
             f"<section><h2>Figures</h2>{_table(run.figures)}</section>",

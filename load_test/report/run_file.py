@@ -47,7 +47,7 @@ class Recorded(Struct, frozen=True):
     seconds: float
     interrupted: bool
     kept: bool
-    verdict: str
+    conclusion: str
     speed: float
     plan: Mapping[str, Any]
     figures: Sequence[Figure]
@@ -82,7 +82,7 @@ def recorded(
         seconds=round(run.total_seconds, 3),
         interrupted=run.interrupted,
         kept=summary.kept,
-        verdict=verdict(summary, interrupted=run.interrupted),
+        conclusion=conclusion(summary, interrupted=run.interrupted),
         speed=speed,
         plan=plan,
         figures=figures,
@@ -94,7 +94,7 @@ def recorded(
     )
 
 
-def verdict(summary: Summary, *, interrupted: bool) -> str:
+def conclusion(summary: Summary, *, interrupted: bool) -> str:
     """Return whether the promise was kept, in one sentence."""
     if interrupted:
         return (

@@ -18,7 +18,7 @@ main{max-width:1500px;margin:0 auto;padding:24px}
 h1{font-size:1.5rem;margin:0 0 8px}h2{font-size:1.15rem;margin:32px 0 8px}
 p{margin:0 0 8px}pre{background:var(--card);padding:10px 12px;border-radius:6px;overflow-x:auto;
 white-space:pre-wrap;overflow-wrap:anywhere}
-.verdict{font-size:1.15rem;font-weight:600;padding:10px 14px;border-left:5px solid;
+.conclusion{font-size:1.15rem;font-weight:600;padding:10px 14px;border-left:5px solid;
 border-radius:4px;background:var(--card)}
 .kept{color:var(--good)}.failed{color:var(--bad)}.partial{color:var(--part)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));gap:16px;

@@ -89,7 +89,7 @@ class Reader(HTMLParser):
 
 
 def test_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
-    """Five charts, every figure beside its floor, the verdict and the command."""
+    """Five charts, every figure beside its floor, the conclusion and the command."""
     page, run = written(tmp_path, made())
     reader = Reader()
     reader.feed(page)
@@ -130,11 +130,11 @@ def test_page_figures_are_those_of_the_run(tmp_path: Path) -> None:
 def test_page_of_an_interrupted_run_says_that_it_is_partial(tmp_path: Path) -> None:
     """So does its JSON; a run that lost a request says how many."""
     page, run = written(tmp_path, made(interrupted=True, lose=2))
-    assert 'class="verdict partial"' in page
-    assert "28 of 30 accepted requests had been completed, and 2 had no end yet" in run.verdict
+    assert 'class="conclusion partial"' in page
+    assert "28 of 30 accepted requests had been completed, and 2 had no end yet" in run.conclusion
     page, run = written(tmp_path, made(lose=2))
-    assert 'class="verdict failed"' in page
-    assert (run.kept, run.verdict) == (False, "Failed: 2 of 30 accepted requests were lost.")
+    assert 'class="conclusion failed"' in page
+    assert (run.kept, run.conclusion) == (False, "Failed: 2 of 30 accepted requests were lost.")
 
 
 def test_page_of_nothing_has_no_data_and_no_error(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_page_of_nothing_has_no_data_and_no_error(tmp_path: Path) -> None:
     assert "no data" in page
     assert run.jobs == []
     refused = Run([Answer(None, 1.0, reason="503")], {}, {}, 1.0, 1.0)
-    assert written(tmp_path, refused)[1].verdict == "Failed: no request was accepted."
+    assert written(tmp_path, refused)[1].conclusion == "Failed: no request was accepted."
 
 
 def test_page_of_many_substations_shows_highest_mean_and_lowest(tmp_path: Path) -> None:
