@@ -21,6 +21,7 @@ from load_test.steps import Steps
 from load_test.truth import judge
 
 _POINTS: Final = 240  # of a line over time
+_PIECES: Final = 60  # of a rate over time
 _MAX_LINES: Final = 12  # substations that have a line each
 _MAX_BARS: Final = 40
 _PERCENTILES: Final = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0)
@@ -141,6 +142,7 @@ def _charts(material: Material) -> list[str]:
             y_label="sessions",
         ),
         _latencies(run, floors, own),
+        _rates(run, clock),
         _decisions(run, own),
     ]
 
@@ -164,6 +166,17 @@ class _Clock:
             return []
         begins = (self._since + number * width for number in range(_POINTS))
         return [((at - self._since) / self._unit, of(steps, at, at + width)) for at in begins]
+
+    def rates(self, times: Sequence[float | None]) -> list[tuple[float, float]]:
+        """Return how many of the times lie in each piece of the time, as a rate a second."""
+        width = (self._until - self._since) / _PIECES
+        if width <= 0:
+            return []
+        counts = [0] * _PIECES
+        for time in times:
+            if time is not None and time >= self._since:
+                counts[min(_PIECES - 1, int((time - self._since) / width))] += 1
+        return [(number * width / self._unit, count / width) for number, count in enumerate(counts)]
 
 
 def _loads(run: Recorded, clock: _Clock) -> str:
@@ -217,6 +230,21 @@ def _latencies(run: Recorded, floors: Floors, own: frozenset[str]) -> str:
         y_format=_time,
         logarithmic=True,
         x_ticks=[(_place(each), f"{100 * each:g} %") for each in _TICKS] + [(_place(1.0), "max")],
+    )
+
+
+def _rates(run: Recorded, clock: _Clock) -> str:
+    """Return the chart of arrivals, decisions and ends, as rates."""
+    times = {
+        "requests": [each.queued for each in run.jobs],
+        "decisions": [each.assigned for each in run.jobs],
+        "ends": [each.ended for each in run.jobs],
+    }
+    return charts.lines(
+        "Rates: requests, decisions and ends",
+        [Line(name, clock.rates(known), steps=True) for name, known in times.items()],
+        x_label=clock.label,
+        y_label="a second",
     )
 
 

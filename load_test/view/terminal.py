@@ -73,9 +73,20 @@ def _bars(progress: Progress) -> RenderableType:
     if progress.states:
         rows.append(("ended", progress.ended, progress.accepted))
     for name, done, total in rows:
-        bar = ProgressBar(total=max(total, 1), completed=done, width=_BAR)
+        bar = _bar(done, total)
         bars.add_row(name, bar, f"{done}/{total}")
     return bars
+
+
+def _bar(done: float, total: float) -> ProgressBar:
+    """Return a bar that has the same colour when it is full."""
+    return ProgressBar(
+        total=max(total, 1.0),
+        completed=done,
+        width=_BAR,
+        complete_style="cyan",
+        finished_style="cyan",
+    )
 
 
 def _substations(progress: Progress) -> RenderableType:
@@ -85,7 +96,7 @@ def _substations(progress: Progress) -> RenderableType:
     highest = max(1.0, *(load or 0.0 for load in loads.values()))
     for name in sorted(names[:_SHOWN_SUBSTATIONS], key=text.natural):
         load, routed = loads[name], progress.routed.get(name, 0)
-        bar = ProgressBar(total=highest, completed=load or 0.0, width=_BAR)
+        bar = _bar(load or 0.0, highest)
         shown = "unknown" if load is None else f"{load:g}"
         grid.add_row(name, bar, f"load {shown}", f"routed {routed}")
     if len(names) > _SHOWN_SUBSTATIONS:

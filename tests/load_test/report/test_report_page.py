@@ -89,14 +89,14 @@ class Reader(HTMLParser):
 
 
 def test_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
-    """Five charts, every figure beside its floor, the conclusion and the command."""
+    """Six charts, every figure beside its floor, the conclusion and the command."""
     page, run = written(tmp_path, made())
     reader = Reader()
     reader.feed(page)
     assert (reader.open, reader.loaded) == ([], [])
     assert "http" not in page.replace("http://…@host", "")
     assert "url(" not in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     for part in (
         "Kept: each of 30 accepted requests has ended, none was lost.",
         "python -m load_test --rate 1 --url http://…@host/",
