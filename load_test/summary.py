@@ -11,6 +11,7 @@ from typing import Any, Final
 from grid.events import State
 from load_test import text
 from load_test.forecasts import Forecast, accuracy
+from load_test.measures import measure
 from load_test.presence import Sample, present
 from load_test.records import Answer, Job, Substation
 from load_test.truth import judge
@@ -55,6 +56,7 @@ class Summary:
     ``request_to_answer`` and ``due_to_charging`` count from when a request was due, however late it
     was sent, which ``sent_late`` says.
     Of the expected starts, the error is the median, and those within a fifth are right.
+    ``demands_met`` and what follows it are as in ``measures``, the first only where vehicles leave.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -84,6 +86,10 @@ class Summary:
     wait_above_ideal: float | None
     expected_start_error: float | None
     expected_start_right: float | None
+    longest_wait: float | None
+    demands_met: float | None
+    energy_delivered: float | None
+    fairness_vehicles: float | None
     sending_seconds: float
     total_seconds: float
     requests_per_second: float
@@ -130,6 +136,8 @@ class Summary:
             ("due to charging", text.percentiles(self.due_to_charging)),
             ("sent late", text.percentiles(self.sent_late)),
             ("wait above the ideal", self._above_ideal()),
+            ("longest wait", _shown(self.longest_wait)),
+            *self._demands(),
             *self._forecasts(),
             ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
             ("in all", f"{total}, {self.completed_per_second:.1f} completed a second"),
@@ -141,9 +149,17 @@ class Summary:
             return []
         return [("expected start", f"median error {text.seconds(error)}, within a fifth: {right}")]
 
+    def _demands(self) -> list[tuple[str, str]]:
+        if self.demands_met is None:
+            return []
+        fairness = "–" if self.fairness_vehicles is None else f"{self.fairness_vehicles:.3f}"
+        energy = text.share(self.energy_delivered)
+        met = f"{text.share(self.demands_met)}, energy delivered {energy}, fairness {fairness}"
+        return [("demands met", met)]
+
     def _above_ideal(self) -> str:
         parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)
-        above, mean, ideal = ("–" if one is None else text.seconds(one) for one in parts)
+        above, mean, ideal = map(_shown, parts)
         return f"{above} (mean {mean}, ideal {ideal})"
 
 
@@ -160,6 +176,9 @@ def summarise(run: Run) -> Summary:
     figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
     forecast = accuracy(own, run.forecasts)
+    # of a run that was interrupted, nobody waited for the rest
+    ended = [job for job in own if job.has_ended] if run.interrupted else own
+    got = measure(ended, {job.id for job in ended}, ())
     due = {answer.job: answer.due for answer in answers if answer.job is not None}
     return Summary(
         requests=len(run.answers),
@@ -188,11 +207,19 @@ def summarise(run: Run) -> Summary:
         wait_above_ideal=waits.above,
         expected_start_error=forecast.error,
         expected_start_right=forecast.share,
+        longest_wait=got.longest_wait,
+        demands_met=got.demands_met if any(job.departs for job in ended) else None,
+        energy_delivered=got.energy_delivered,
+        fairness_vehicles=got.fairness_vehicles,
         sending_seconds=run.sending_seconds,
         total_seconds=run.total_seconds,
         requests_per_second=_rate(len(answers), run.sending_seconds),
         completed_per_second=_rate(ends[State.COMPLETED], run.total_seconds),
     )
+
+
+def _shown(seconds: float | None) -> str:
+    return "–" if seconds is None else text.seconds(seconds)
 
 
 def _passed(pairs: Iterable[tuple[float | None, float | None]]) -> Percentiles | None:

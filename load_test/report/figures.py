@@ -71,6 +71,17 @@ def own_jobs(run: Run) -> frozenset[str]:
     return frozenset(each.job for each in run.answers if each is not None and each.job is not None)
 
 
+def judged_jobs(run: Run) -> frozenset[str]:
+    """Return the ids of the jobs that count for what vehicles got.
+
+    Of a run that was interrupted, those that have ended: nobody waited for the others.
+    """
+    own = own_jobs(run)
+    if not run.interrupted:
+        return own
+    return frozenset(each for each in own if each in run.jobs and run.jobs[each].has_ended)
+
+
 def all_jobs(run: Run) -> list[Job]:
     """Return all jobs that made load or waited in the run, other clients' too."""
     return present(run.jobs.values(), run.samples, run.connectors)
@@ -78,7 +89,7 @@ def all_jobs(run: Run) -> list[Job]:
 
 def floors(run: Run, jobs: Sequence[Job], speed: float) -> Floors:
     """Return the floors of a run."""
-    own = own_jobs(run)
+    own = judged_jobs(run)
     central = served(jobs, run.capacity) if run.capacity else []
     even = evenly(jobs, run.connectors)
     return Floors(central, even, measure(central, own, (), speed))
@@ -88,7 +99,7 @@ def figures(
     run: Run, summary: Summary, jobs: Sequence[Job], least: Floors, speed: float
 ) -> list[Figure]:
     """Return all figures of a run; ``speed`` is as in ``measure``."""
-    own = own_jobs(run)
+    own = judged_jobs(run)
     found = measure(jobs, own, run.substations, speed)
     waits, central = (_waits(each, own) for each in (jobs, least.central))
     return [

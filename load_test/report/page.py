@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -61,7 +62,8 @@ def page(material: Material) -> str:
         (
             "<header><h1>Load test</h1>",
             f'<p class="conclusion {kind}">{escape(run.conclusion)}</p>',
-            f"<p>{_about(run)}</p><pre>{escape(run.command)}</pre></header>",
+            f"<p>{_about(run)}</p><pre>{escape(run.command)}</pre>",
+            f"<details><summary>plan</summary><pre>{escape(_plan(run))}</pre></details></header>",
             f'<section class="charts">{"".join(_charts(material))}</section>',
             f"<section><h2>Figures</h2>{_table(run.figures)}</section>",
             f"<section><h2>Words</h2><dl>{_notes()}</dl></section>",
@@ -85,6 +87,10 @@ def _about(run: Recorded) -> str:
         f"{len(run.own):,} jobs, {sites} substation{'s' * (sites != 1)} with {connectors:g} "
         "connectors together."
     )
+
+
+def _plan(run: Recorded) -> str:
+    return json.dumps(run.plan, indent=2, ensure_ascii=False)
 
 
 def _notes() -> str:

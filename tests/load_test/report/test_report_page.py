@@ -131,6 +131,8 @@ def test_page_of_an_interrupted_run_says_that_it_is_partial(tmp_path: Path) -> N
     """So does its JSON; a run that lost a request says how many."""
     page, run = written(tmp_path, made(interrupted=True, lose=2))
     assert 'class="conclusion partial"' in page
+    met = next(each for each in run.figures if each.name == "demands_met")
+    assert met.value == 0.5  # of those that have ended
     assert "28 of 30 accepted requests had been completed, and 2 had no end yet" in run.conclusion
     page, run = written(tmp_path, made(lose=2))
     assert 'class="conclusion failed"' in page
