@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -27,11 +27,15 @@ _UNESCAPED_IN_PATHS: Final = "$&+,/:;=@"  # by Go's net/url
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One substation: its id, where its metrics are, and its connectors where the file says."""
+    """One substation: its id, where its metrics are, and its connectors where the file says.
+
+    ``labels`` are the others of its entry, for a policy of one's own.
+    """
 
     substation: str
     url: str
     connectors: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def parse(content: bytes, suffix: str) -> dict[str, Target]:
@@ -68,8 +72,13 @@ def _group(where: str, group: Group) -> list[Target]:
             )
     scheme, path = _scheme(where, labels), _path(where, labels)
     connectors = _connectors(where, labels.get(CONNECTORS_LABEL))
+    own = {
+        name: value
+        for name, value in labels.items()
+        if name not in (SUBSTATION_LABEL, CONNECTORS_LABEL) and not name.startswith("__")
+    }
     return [
-        Target(str(name), f"{scheme}://{_address(where, address)}{path}", connectors)
+        Target(str(name), f"{scheme}://{_address(where, address)}{path}", connectors, own)
         for address in group.targets
     ]
 

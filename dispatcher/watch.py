@@ -33,7 +33,9 @@ class SubstationWatch:
         """Apply the substations of the target file."""
         self._metrics.targets.set(len(targets))
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
-        self._shell.feed(TargetsChanged({name: each.connectors for name, each in targets.items()}))
+        connectors = {name: each.connectors for name, each in targets.items()}
+        labels = {name: each.labels for name, each in targets.items()}
+        self._shell.feed(TargetsChanged(connectors, labels))
         for name in targets:
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
             self._metrics.reclaimed.labels(name)

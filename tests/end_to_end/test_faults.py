@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import json
+import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 
+from deploy.local.ports import HOST
 from scheduling.explain import BLIND
 from tests.broker import VirtualHost
 from tests.ports import free_ports
-from tests.system import QUICK, System
+from tests.system import QUICK, READY_SECONDS, System
 
 pytestmark = pytest.mark.e2e
 
@@ -103,6 +108,25 @@ def test_a_substation_told_to_end(vhost: VirtualHost, tmp_path: Path) -> None:
         system.start("substation2")
         jobs = system.wait_completed(ids)
         assert Counter(job["duplicates"] for job in jobs) == {0: len(ids)}
+
+
+def test_an_api_told_to_end_answers_those_who_wait(vhost: VirtualHost, tmp_path: Path) -> None:
+    """At once, with the job as it is; its connections would be cut 2 s later."""
+    with System(vhost, tmp_path, substations=1) as system:
+        assert system.end("dispatcher") == 0
+        _, job = system.post(Prefer="respond-async")
+        address = (HOST, system.ports["api"])
+        with socket.create_connection(address, timeout=READY_SECONDS) as waiting:
+            path = f"/charge/{job['id']}?wait=30"
+            waiting.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert system.get("api", "/healthz")[0] == 200  # which comes after it
+            began = time.monotonic()
+            system.tell("api", signal.SIGTERM)
+            answer = HTTPResponse(waiting)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["status"]) == (200, "queued")
+            assert time.monotonic() - began < 1.5
+        assert system.ended("api") == 0
 
 
 def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Path) -> None:
