@@ -1,7 +1,7 @@
 """The field's measures of a run: what vehicles got, and what substations bore. Pure.
 
-As in ACN-Sim: a demand is met if less than ``THRESHOLD_KWH`` of what was requested is missing when
-the vehicle leaves.
+A demand is met if less than ``THRESHOLD_KWH`` of what was requested is missing when the vehicle
+leaves, as in ACN-Sim, and less than ``THRESHOLD_SHARE``: energies may be scaled down.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from load_test.records import Job, Substation
 from load_test.steps import Steps, present, steps
 
 THRESHOLD_KWH: Final = 0.1
+THRESHOLD_SHARE: Final = 0.01
 _MINUTE: Final = 60.0
 _FULL: Final = 1.0 - 1e-9
 
@@ -111,7 +112,8 @@ def is_met(job: Job) -> bool:
     share = delivered_share(job)
     if not job.requested_kwh:
         return share >= _FULL
-    return job.requested_kwh * (1.0 - share) < THRESHOLD_KWH
+    missing = 1.0 - share
+    return missing < THRESHOLD_SHARE and job.requested_kwh * missing < THRESHOLD_KWH
 
 
 def jain(values: Sequence[float]) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Final
 
@@ -16,10 +18,14 @@ from grid.errors import ConfigurationError
 from load_test import live, options, text
 from load_test.files import text_of
 from load_test.plans.plan import Request
+from load_test.replay import virtual
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
+from load_test.simulation_options import connectors, policies
 from load_test.summary import Run
 from load_test.trace import DEFAULT_POWER_KW
+from load_test.whatif.table import table
+from scheduling.policies import DEFAULT
 
 _OFF: Final = 0.2  # of a session's length, from which the substations' speed must be another
 _AT_LEAST: Final = 0.5  # seconds: shorter sessions say little of the speed
@@ -34,6 +40,7 @@ instead, and the dispatcher judges by the compressed times how soon a job must b
 examples:
   python -m load_test replay sessions.csv.gz --speed 3600 --quiet
   python -m load_test replay sessions.csv --from 2019-05-06 --until 2019-05-07 --stretch 0.2
+  python -m load_test replay sessions.csv --virtual 3x10 --charge-speed 1 --stretch 0.05
   python -m load_test replay depot.csv --columns arrival=came,departure=left,energy=kwh
 {options.ENVIRONMENT}"""
 
@@ -48,11 +55,30 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except ConfigurationError as error:
         parser.error(str(error))
     sys.stderr.write(f"{_about(replay, requests)}\n")
+    if given.virtual is not None:
+        return _virtually(given, replay, requests)
     run = asyncio.run(live.run(requests, len(requests), None, given, environ))
     if (problem := _off_speed(replay, requests, run)) is not None:
         sys.stderr.write(f"load_test: {problem}\n")
     plan = {"table": str(given.table), "sessions": len(requests), **asdict(replay)}
     return live.finish(run, given, live.Said(["replay", *argv], plan, replay.speed))
+
+
+def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Request]) -> int:
+    """Print what the sessions would come to, without a system; return the exit status."""
+    found = virtual.jobs(replay, requests)
+    columns = virtual.columns(
+        found,
+        given.virtual,
+        given.policies,
+        lambda: Random(0),  # noqa: S311  # repeatable, not secret
+        replay.speed,
+    )
+    sys.stdout.write(f"{table(columns)}\n")
+    if given.json is not None:
+        value = {"columns": [each.as_json() for each in columns]}
+        given.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    return live.OK
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -108,6 +134,17 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         default=1.0,
         metavar="X",
         help="arrivals X times as far apart: below 1, the load rises; stays are unchanged",
+    )
+    group = parser.add_argument_group("without a system")
+    group.add_argument(
+        "--virtual",
+        type=connectors,
+        metavar="LIST",
+        help="simulate it instead, at SUBSTATIONSxCONNECTORS or the connectors of each: 3x10; "
+        "the floor is one first-come-first-served queue",
+    )
+    group.add_argument(
+        "--policies", type=policies, default=[DEFAULT], metavar="NAMES", help=f"default {DEFAULT}"
     )
     options.add_way(parser, environ.get("API_URL") or options.DEFAULT_URL)
     options.add_output(parser)

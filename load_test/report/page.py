@@ -37,8 +37,8 @@ _NOTES: Final = {
     "at the price of longer waits",
     "due": "when the schedule wanted a request to be sent; latencies count from then, however "
     "late it was sent, so no wait is left out because the one before it was long",
-    "demand met": "less than 0.1 kWh of the energy requested was missing when the vehicle left, "
-    "as in ACN-Sim",
+    "demand met": "less than 0.1 kWh, and less than 1 %, of the energy requested was missing "
+    "when the vehicle left",
     "fairness": "Jain's index: 1 if all have the same, 1/n if one of n has everything",
     "spread": "the highest less the lowest load, just after a request was routed, in sessions of "
     "a substation of mean size",

@@ -18,6 +18,7 @@ from load_test.live import FAILED, OK, api_key
 from load_test.records import Job, Substation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Site
+from load_test.simulation_options import policies
 from load_test.whatif import source
 from load_test.whatif.latencies import NONE, measured
 from load_test.whatif.replay import Chosen, World, chosen, replayed
@@ -68,7 +69,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_source(parser, environ.get("API_URL") or options.DEFAULT_URL)
     group = parser.add_argument_group("what would have been otherwise")
     group.add_argument(
-        "--policies", type=_policies, metavar="NAMES", help=f"of {', '.join(POLICIES)}"
+        "--policies", type=policies, metavar="NAMES", help=f"of {', '.join(POLICIES)}"
     )
     for name, what in (
         ("--connectors", "connectors: N for each substation, or NAME=N,…"),
@@ -242,13 +243,6 @@ def _check_names(given: Mapping[str, float], known: Sequence[str], option: str) 
         raise ConfigurationError(
             f"{option}: there is no substation {unknown[0]}, only {', '.join(known)}"
         )
-
-
-def _policies(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in POLICIES]:
-        raise argparse.ArgumentTypeError(f"no policy {unknown[0]!r}: one of {', '.join(POLICIES)}")
-    return names
 
 
 def _numbers(text: str) -> dict[str, float]:

@@ -82,6 +82,7 @@ def test_sessions_above_an_operators_limit_are_overload() -> None:
         (job("1", 0, 60), 1.0, True),
         (job("1", 0, 60, departs=59.9), 59.9 / 60, True),  # 0.02 kWh are missing
         (job("1", 0, 60, departs=59.0), 59 / 60, False),
+        (job("1", 0, 60, departs=59.0, requested_kwh=0.01), 59 / 60, False),  # scaled down
         (job("1", 70, 130, departs=60.0), 0.0, False),
         (job("1", 0, 60, requested_kwh=None), 1.0, True),
         (job("1", 0, 0), 1.0, True),

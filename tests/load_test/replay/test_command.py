@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -47,6 +48,24 @@ async def test_replay_sends_what_arrived_in_a_time(table: Path) -> None:
     assert sent == ["2_39", "1_39", "1_39"]
 
 
+def test_replay_in_virtual_time_needs_no_system(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two sessions of an hour, the second an hour after the first: one connector is enough."""
+    file = tmp_path / "figures.json"
+    options = ["--virtual", "1x1", "--policies", "least-loaded,random", "--json", str(file)]
+    assert cli.main(["replay", str(table), *options], {}) == cli.OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["floor", "least-loaded", "random"]
+    assert ["demands", "met", *["100.0", "%"] * 3] in lines
+    floor, least_loaded, _ = json.loads(file.read_text())["columns"]
+    assert floor["figures"]["mean_wait"] == least_loaded["figures"]["mean_wait"] == 0
+    assert least_loaded["shares"] == {"substation1": 1}
+    assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == cli.OK
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -57,6 +76,8 @@ async def test_replay_sends_what_arrived_in_a_time(table: Path) -> None:
         (["TABLE", "--columns", "arrival=x"], "it has no column 'x'"),
         (["TABLE", "--from", "soon"], "must be a date, or a time like"),
         (["TABLE", "--from", "2020-01-01"], "it has no session that takes any energy"),
+        (["TABLE", "--virtual", "many"], "argument --virtual"),
+        (["TABLE", "--virtual", "1x1", "--policies", "best"], "no policy 'best'"),
         (["TABLE", "-n", "0"], "--sessions must be at least 1, got 0"),
         (["TABLE", "--timeout", "-1"], "timeout must not be negative"),
     ],
