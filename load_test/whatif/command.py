@@ -206,7 +206,9 @@ def _sizes(sites: Sequence[Site]) -> str:
 
 
 def _trust(how_close: Agreement) -> str:
-    wait = "–" if how_close.wait is None else f"{100 * how_close.wait:+.1f} %"
+    wait = text.seconds(how_close.seconds)
+    if how_close.wait is not None:
+        wait += f" or {100 * how_close.wait:+.1f} %"
     draws = f"{100 * how_close.lowest:+.1f} to {100 * how_close.highest:+.1f} %"
     return (
         f"The replay as it was differs from what did happen by {wait} in the mean wait (single "

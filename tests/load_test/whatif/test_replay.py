@@ -63,10 +63,11 @@ def test_replay_of_a_mixed_hour_agrees_as_far_as_chance_allows(
 
 def test_agreement_is_with_some_draw() -> None:
     """And never with a share of the load that is another."""
-    assert Agreement(-0.1, -0.2, -0.01, 0.01).within(0.02)
-    assert not Agreement(-0.1, -0.2, -0.03, 0.01).within(0.02)
-    assert not Agreement(0.1, 0.03, 0.2, 0.01).within(0.02)
-    assert not Agreement(0.0, 0.0, 0.0, 0.03).within(0.02)
+    assert Agreement(-1.0, -0.1, -0.2, -0.01, 0.01).within(0.02)
+    assert not Agreement(-1.0, -0.1, -0.2, -0.03, 0.01).within(0.02)
+    assert not Agreement(1.0, 0.1, 0.03, 0.2, 0.01).within(0.02)
+    assert Agreement(0.01, 2.0, 2.0, 2.0, 0.0).within(0.02)  # the network, where nobody waits
+    assert not Agreement(0.0, 0.0, 0.0, 0.0, 0.03).within(0.02)
 
 
 def test_replay_measures_the_latencies_of_the_real_system() -> None:
