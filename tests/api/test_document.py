@@ -38,7 +38,7 @@ OPERATIONS: Final = [
     ("PUT", "/substations/{id}"),
     ("PATCH", "/substations/{id}"),
 ]
-DOCUMENT: Final = Bench().app.openapi()
+DOCUMENT: Final = document.committed()
 SHAPES: Final = {"components": DOCUMENT["components"]}
 LEAP_YEAR: Final = "2996"
 NO_BREAK_SPACE: Final = "\u00a0"

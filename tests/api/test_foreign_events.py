@@ -18,10 +18,11 @@ from grid import events
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS, Event, State
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
+from tests.api import document
 from tests.api.harness import AT, Bench
 from tests.grid.strategies import json_values
 
-SHAPE = {"$ref": "#/components/schemas/Charge", "components": Bench().app.openapi()["components"]}
+SHAPE = {"$ref": "#/components/schemas/Charge", "components": document.committed()["components"]}
 is_as_documented = jsonschema_rs.validator_for(SHAPE).validate
 KINDS = st.sampled_from([*State, SUBSTATIONS])
 NAMES = st.sampled_from(

@@ -135,9 +135,16 @@ def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Pa
     patient = {"SCRAPE_PERIOD_SECONDS": "1", "SCRAPE_TIMEOUT_SECONDS": "1"}
     environment = {**QUICK, **patient, "STALE_AFTER_SECONDS": "6"}
     with System(vhost, tmp_path, environment=environment) as system:
-        system.write_targets(system.substations, {"substation2": free_ports(1)[0]})
+        (nobody,) = free_ports(1)
+        system.write_targets(system.substations, {"substation2": nobody})
+        # by its new address: while it started, its page could not be read either, and what the api
+        # shows is a second old
         system.until(
-            lambda: "cannot be read" in str(_reason(system, "substation2")), "it is seen to be away"
+            lambda: (
+                f"cannot be read: Cannot connect to host {HOST}:{nobody} "
+                in str(_reason(system, "substation2"))
+            ),
+            "it is seen to be away",
         )
         decided = [system.post()[1]["details"] for _ in range(20)]
         # where a busy machine has delayed every page, the decision says so
