@@ -22,7 +22,7 @@ from tests.docs.commands import INSTEAD, NOT_RUN, ROOT, Command
 
 BESIDE: Final = (".env.example", "CHANGELOG.md", "README.md", "bench", "docs", "tests")
 END: Final = "\0"  # between what commands print and their exit status
-_PORT: Final = re.compile(r"(?<=localhost:)\d{4,5}\b|\b910[1-3]\b")
+_PORT: Final = re.compile(r"(?<=localhost:)\d{4,5}\b|(?<=127\.0\.0\.1:)\d{4,5}\b|\b910[1-3]\b")
 PAGES: Final = commands.pages()
 RUN: Final = [page for page in PAGES if commands.to_run(page)]
 
@@ -75,6 +75,7 @@ class Reader:
             copy(source, folder / name)
         add_venv(folder)
         self.ports = own_ports()
+        self._api = {"API_URL": f"http://localhost:{self.ports[stack.API]}"}  # the usual one
         (folder / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
 
     def follow(self, page: Path) -> list[str]:
@@ -100,7 +101,14 @@ class Reader:
         return subprocess.run(  # noqa: S603
             ["bash", "-c", script],  # noqa: S607
             cwd=self.folder,
-            env={"PATH": path, "HOME": home, "CURL_HOME": home, "MODE": "local", **ports},
+            env={
+                "PATH": path,
+                "HOME": home,
+                "CURL_HOME": home,
+                "MODE": "local",
+                **self._api,
+                **ports,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
