@@ -39,6 +39,9 @@ class Action(Enum):
     MAKE_AVAILABLE = auto()
 
 
+UNDO: Final = {Action.CRASH: Action.START_AGAIN, Action.DRAIN: Action.MAKE_AVAILABLE}
+
+
 class Step(NamedTuple):
     """What happens ``at`` so many seconds, and where to see it."""
 
@@ -130,20 +133,36 @@ def play(
 ) -> None:
     """Have everything happen at its time; print what, and every few seconds the figures.
 
-    ``speed`` divides the times between the steps; what is printed and the rates stay.
+    ``speed`` divides the times between the steps; what is printed and the rates stay. If it is
+    interrupted, every substation is as before.
     """
+    acted: list[Step] = []
     began = now()
-    for at, item in _in_order(names, connectors, speed):
-        sleep(max(0.0, began + at - now()))
-        minutes, seconds = divmod(round(at * speed), 60)
-        clock = f"{minutes}:{seconds:02d}"
-        if isinstance(item, Stream):
-            stage.send(item)
-        elif isinstance(item, Step):
-            say(f"{clock}  {item.what}\n      → {item.look}")
-            stage.act(item)
-        else:
-            say(f"{clock}    {stage.figures()}")
+    try:
+        for at, item in _in_order(names, connectors, speed):
+            sleep(max(0.0, began + at - now()))
+            minutes, seconds = divmod(round(at * speed), 60)
+            clock = f"{minutes}:{seconds:02d}"
+            if isinstance(item, Stream):
+                stage.send(item)
+            elif isinstance(item, Step):
+                say(f"{clock}  {item.what}\n      → {item.look}")
+                acted.append(item)
+                stage.act(item)
+            else:
+                say(f"{clock}    {stage.figures()}")
+    except BaseException:
+        for step in _undoing(acted):
+            stage.act(step)
+        raise
+
+
+def _undoing(acted: Sequence[Step]) -> list[Step]:
+    """Return the steps that undo those actions that no later one has undone."""
+    last = {step.substation: step for step in acted}
+    return [
+        step._replace(action=UNDO[step.action]) for step in last.values() if step.action in UNDO
+    ]
 
 
 def _in_order(
@@ -233,18 +252,12 @@ class RunningStack:
                 raise GridError(f"the load test failed: see {file.with_suffix('.log')}")
             yield json.loads(file.read_text(encoding="utf-8"))
 
-    def close(self, names: Sequence[str]) -> None:
-        """End what sends, and leave every substation as it was."""
+    def close(self) -> None:
+        """End what still sends, and wait for what was started."""
         for process in self._senders:
             process.terminate()
         for process in (*self._senders, *self._others):
             process.wait()
-        for step in steps(names):
-            if step.action is Action.DRAIN:
-                self._set(step.substation, "available")
-            if step.action is Action.CRASH:
-                self.act(step._replace(action=Action.START_AGAIN))
-        self._others[-1].wait()
 
     def _set(self, substation: str, state: str) -> None:
         url = f"{self._api}/substations/{substation}"
@@ -278,15 +291,13 @@ def main() -> int:
         raise GridError("Nothing runs: start it with  make up")
     running = RunningStack(state, stack.STATE)
     substations = running.substations()
-    names = [*substations]
     say(f"Open http://localhost:{state.ports[stack.API]}/ beside this. Ctrl-C ends the demo.\n")
     try:
-        play(names, sum(substations.values()), running, speed=speed)
+        play([*substations], sum(substations.values()), running, speed=speed)
         say("Waiting until every vehicle has been charged")
         found = list(running.result())
-    except BaseException:
-        running.close(names)
-        raise
+    finally:
+        running.close()
     total = {name: sum(each[name] for each in found) for name in ("accepted", "completed", "lost")}
     say("\n" + "   ".join(f"{name} {value}" for name, value in total.items()))
     return 1 if total["lost"] else 0

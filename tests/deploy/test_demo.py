@@ -73,3 +73,26 @@ def test_demo_leaves_each_substation_as_it_was() -> None:
     for begin, end in ((Action.CRASH, Action.START_AGAIN), (Action.DRAIN, Action.MAKE_AVAILABLE)):
         [name] = [name for action, name in actions if action is begin]
         assert actions.index((begin, name)) < actions.index((end, name))
+
+
+@pytest.mark.parametrize(
+    ("at", "undone"),
+    [
+        (10, []),
+        (40, ["START_AGAIN south"]),
+        (60, []),
+        (80, ["MAKE_AVAILABLE west"]),
+        (100, []),
+    ],
+)
+def test_interrupted_demo_undoes_what_it_has_done(at: float, undone: list[str]) -> None:
+    stage = FakeStage()
+
+    def sleep(seconds: float) -> None:
+        stage.at += seconds
+        if stage.at >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo.play(NAMES, 150, stage, now=stage.now, sleep=sleep)
+    assert [what for when, what in stage.done if when >= at] == undone
