@@ -23,7 +23,7 @@ from load_test.whatif import source
 from load_test.whatif.latencies import NONE, measured
 from load_test.whatif.replay import Chosen, World, chosen, replayed
 from load_test.whatif.source import Recording
-from load_test.whatif.table import Agreement, Column, agreement, column, table
+from load_test.whatif.table import Agreement, Column, agreement, column, mean_of, table
 from scheduling.policies import DEFAULT
 
 _EXAMPLES: Final = """
@@ -86,9 +86,18 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "--check",
         type=float,
         metavar="PERCENT",
-        help="fail if mean wait or a share of the load is further from what did happen",
+        help="fail if the mean wait of every draw, or a share of the load, is further from what "
+        "did happen",
     )
-    group.add_argument("--seed", type=int, default=0, help="of draws among equals (default 0)")
+    group.add_argument(
+        "--draws",
+        type=int,
+        default=3,
+        metavar="N",
+        help="replays of each column, whose figures are averaged (default 3): equal substations "
+        "are drawn among at random",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of the first of them (default 0)")
     return parser
 
 
@@ -123,6 +132,8 @@ def _add_source(parser: argparse.ArgumentParser, url: str) -> None:
 
 
 def _recording(given: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
+    if given.draws < 1:
+        raise ConfigurationError(f"--draws must be at least 1, got {given.draws}")
     if given.json is not None and not given.json.parent.is_dir():
         raise ConfigurationError(f"there is no folder {given.json.parent} to write --json to")
     if given.source is not None:
@@ -141,19 +152,24 @@ def _compare(given: argparse.Namespace, recording: Recording) -> int:
     ideal = World(were, NONE, given.period, not given.nobody_ahead)
     world = replace(ideal, latencies=measured(found.jobs, ideal.places))
 
-    def replay(name: str, policy: str, in_world: World) -> Column:
-        # the same draws for all, so that none depends on those before it
-        random = Random(given.seed)  # noqa: S311  # repeatable, not secret
-        gone = replayed(found.jobs, in_world, policy, random)
-        impossible = len(found.jobs) - len(gone)
-        return column(name, gone, in_world.sites, impossible, recording.speed)
+    def draws(name: str, policy: str, in_world: World) -> list[Column]:
+        made = []
+        for number in range(given.draws):
+            # the same draws for all, so that none depends on those before it
+            random = Random(given.seed + number)  # noqa: S311  # repeatable, not secret
+            gone = replayed(found.jobs, in_world, policy, random)
+            impossible = len(found.jobs) - len(gone)
+            made.append(column(name, gone, in_world.sites, impossible, recording.speed))
+        return made
 
     did = column("did happen", found.jobs, were, speed=recording.speed)
-    same = replay("as it was", given.was, world)
+    same = draws("as it was", given.was, world)
     other = replace(world, sites=_changed(were, given))
     names = given.policies or ([given.was] if other != world else list(POLICIES))
-    others = [replay(name, name, other) for name in names if name != given.was or other != world]
-    columns, how_close = [did, same, *others], agreement(did, same)
+    others = [
+        mean_of(draws(name, name, other)) for name in names if name != given.was or other != world
+    ]
+    columns, how_close = [did, mean_of(same), *others], agreement(did, same)
     sys.stdout.write(f"{_about(found, world, other)}\n\n{table(columns)}\n\n{_trust(how_close)}\n")
     if given.json is not None:
         value = {
@@ -191,9 +207,11 @@ def _sizes(sites: Sequence[Site]) -> str:
 
 def _trust(how_close: Agreement) -> str:
     wait = "–" if how_close.wait is None else f"{100 * how_close.wait:+.1f} %"
+    draws = f"{100 * how_close.lowest:+.1f} to {100 * how_close.highest:+.1f} %"
     return (
-        f"The replay as it was differs from what did happen by {wait} in the mean wait, and by at "
-        f"most {100 * how_close.share:.1f} points in a substation's share of the load."
+        f"The replay as it was differs from what did happen by {wait} in the mean wait (single "
+        f"draws: {draws}),\nand by at most {100 * how_close.share:.1f} points in a substation's "
+        "share of the load."
     )
 
 

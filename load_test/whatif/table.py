@@ -38,18 +38,22 @@ _LABEL, _COLUMN = 30, 15
 
 
 class Agreement(NamedTuple):
-    """How far a replay as it was is from what did happen.
+    """How far the replays as it was are from what did happen.
 
-    ``wait`` is the difference of the mean waits, relative to what it was; ``share`` the largest
-    difference of a substation's share of the load, from 0 to 1.
+    ``wait`` is the difference of their mean wait, relative to what it was, ``lowest`` and
+    ``highest`` those of single draws: what chance alone makes. ``share`` is the largest difference
+    of a substation's share of the load, from 0 to 1.
     """
 
     wait: float | None
+    lowest: float
+    highest: float
     share: float
 
     def within(self, tolerance: float) -> bool:
-        """Return whether both are within a tolerance, from 0 to 1."""
-        return abs(self.wait or 0.0) <= tolerance and self.share <= tolerance
+        """Return whether what did happen is within a tolerance, from 0 to 1, of some draw."""
+        apart = max(self.lowest, -self.highest, 0.0)
+        return apart <= tolerance and self.share <= tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,29 @@ def shares(jobs: Sequence[Job], sites: Sequence[Site]) -> dict[str, float]:
     return {each.name: loads.get(each.name, 0.0) / total for each in sites}
 
 
-def agreement(did: Column, same: Column) -> Agreement:
-    """Return how far the replay as it was is from what did happen."""
-    before, after = did.figures["mean_wait"], same.figures["mean_wait"]
-    wait = None if not before or after is None else after / before - 1
+def mean_of(draws: Sequence[Column]) -> Column:
+    """Return the mean of each figure over several draws of one replay."""
+    figures: dict[str, float | None] = {}
+    for row in _ROWS:
+        known = [value for each in draws if (value := each.figures[row]) is not None]
+        figures[row] = fmean(known) if known else None
+    shares = {name: fmean(each.shares[name] for each in draws) for name in draws[0].shares}
+    return Column(draws[0].name, figures, shares)
+
+
+def agreement(did: Column, draws: Sequence[Column]) -> Agreement:
+    """Return how far several draws of the replay as it was are from what did happen."""
+    before = did.figures["mean_wait"]
+    waits = [(each.figures["mean_wait"] or 0.0) / before - 1 for each in draws] if before else []
+    same = mean_of(draws)
     names = {*did.shares, *same.shares}
     gaps = (abs(did.shares.get(name, 0.0) - same.shares.get(name, 0.0)) for name in names)
-    return Agreement(wait, max(gaps, default=0.0))
+    return Agreement(
+        fmean(waits) if waits else None,
+        min(waits, default=0.0),
+        max(waits, default=0.0),
+        max(gaps, default=0.0),
+    )
 
 
 def table(columns: Sequence[Column]) -> str:

@@ -26,6 +26,16 @@ SITES = (
 REQUEST, DISPATCH, EVENT = 0.004, 0.003, 0.006
 
 
+def alike(count: int, rate: float, seed: int) -> list[ChargeRequest]:
+    """Draw requests of vehicles that are alike, at random times."""
+    random = Random(seed)  # noqa: S311
+    at, found = ORIGIN, []
+    for number in range(count):
+        at += random.expovariate(rate)
+        found.append(ChargeRequest(id=f"job{number:05}", requested_at=at))
+    return found
+
+
 def requests(count: int, rate: float, seed: int, *, departures: bool) -> list[ChargeRequest]:
     """Draw requests of different powers, priorities and departures, at random times."""
     random = Random(seed)  # noqa: S311
