@@ -33,6 +33,18 @@ def test_documented_commands_that_are_not_run_as_they_stand_are_still_documented
     assert ({*NOT_RUN} | {*INSTEAD}) - found == set()
 
 
+def test_blocks_of_commands_are_marked_as_such() -> None:
+    """One without a language would be left out."""
+    begins = re.compile(r"(?:\w+=\S* )*(?:\$ |make |curl |docker |python3? |\.venv/)")
+    unmarked = [
+        f"{page.relative_to(ROOT)}: {block.text}"
+        for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+        for block in commands.blocks(page)
+        if not block.kind and begins.match(block.text)
+    ]
+    assert unmarked == []
+
+
 def test_make_targets_in_the_documentation_exist() -> None:
     """Also those within sentences."""
     makefile = (ROOT / "Makefile").read_text()
