@@ -17,6 +17,7 @@ ELSEWHERE: Final = "it names another machine; the tests start the same services 
 DOCKER: Final = "it needs a Docker engine: tests/deploy/test_compose.py tests the file"
 FOLLOWS: Final = "make logs"  # until it is ended; it and `make status` are tried once a page
 ONCE: Final = (FOLLOWS, "make status")
+SESSIONS: Final = "a table of sessions stands for the reader's own: tests/load_test has some"
 PARKED: Final = "ID stands for a parked message: tests/deploy and tests/grid have some"
 
 # Every command that is not run as it stands, and why. Nothing else is left out.
@@ -29,10 +30,18 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "python -m dispatcher": ELSEWHERE,
     "AMQP_URL=… AMQP_USER=api AMQP_PASSWORD_FILE=… API_KEYS_FILE=keys HTTP_HOST=0.0.0.0 "
     "python -m api": ELSEWHERE,
+    "python -m load_test replay sessions.csv.gz --speed 3600 --quiet": SESSIONS,
+    "python -m load_test replay depot.csv --columns arrival=came,departure=left,energy=kwh": (
+        SESSIONS
+    ),
+    "python -m load_test replay sessions.csv.gz --charge-speed 1 --stretch 0.05 --virtual 3x10": (
+        SESSIONS
+    ),
     'make parked ARGS="show ID"': PARKED,
     'make parked ARGS="replay ID"': PARKED,
     'make parked ARGS="discard ID --yes"': PARKED,
 }
+SHORTER: Final = "sed 's/seconds: 120/seconds: 5/' rush-hour.yaml >short.yaml &&"
 # What is run instead: the same for a shorter time, or with an answer to what it would ask.
 INSTEAD: Final[Mapping[str, str]] = {
     "make load": 'make load ARGS="--rate 20"',
@@ -40,6 +49,25 @@ INSTEAD: Final[Mapping[str, str]] = {
     "make clean": "make clean YES=1",
     "curl -N 'localhost:7000/events?state=charging,completed'": (
         "curl -N --max-time 2 'localhost:7000/events?state=charging,completed' || [ $? = 28 ]"
+    ),
+    "python -m load_test --requests 200 --rate 10": "python -m load_test --requests 100 --rate 50",
+    "python -m load_test --file rush-hour.yaml --quiet": (
+        f"{SHORTER} python -m load_test --file short.yaml --quiet"
+    ),
+    "python -m load_test --file rush-hour.yaml --quiet --report before": (
+        f"{SHORTER} python -m load_test --file short.yaml --quiet --report before"
+    ),
+    "python -m load_test compare before/run.json after/run.json": (
+        "cp -r before after && python -m load_test compare before/run.json after/run.json"
+    ),
+    "python -m load_test --schedule rush-hour --rate 20 --peak-rate 60 --seconds 120 --quiet "
+    "--report hour": (
+        "python -m load_test --schedule rush-hour --rate 20 --peak-rate 60 --seconds 5 --quiet "
+        "--report hour"
+    ),
+    # a run of some seconds is too short to be compared within 2 %
+    "python -m load_test whatif hour/run.json --check 2": (
+        "python -m load_test whatif hour/run.json"
     ),
     "make simulate": 'make simulate ARGS="-n 300"',
     'make simulate ARGS="-n 60000"': 'make simulate ARGS="-n 400"',

@@ -22,7 +22,7 @@ from tests.docs.commands import INSTEAD, NOT_RUN, ROOT, Command
 
 BESIDE: Final = (".env.example", "CHANGELOG.md", "README.md", "bench", "docs", "tests")
 END: Final = "\0"  # between what commands print and their exit status
-_PORT: Final = re.compile(r"(?<=localhost:)\d{4,5}\b|\b910[1-3]\b")
+_PORT: Final = re.compile(r"(?<=localhost:)\d{4,5}\b|(?<=127\.0\.0\.1:)\d{4,5}\b|\b910[1-3]\b")
 PAGES: Final = commands.pages()
 RUN: Final = [page for page in PAGES if commands.to_run(page)]
 
@@ -31,6 +31,18 @@ def test_documented_commands_that_are_not_run_as_they_stand_are_still_documented
     """A reason for a command that is gone would hide the next one of that name."""
     found = {each.plain for page in PAGES for each in commands.commands(page)}
     assert ({*NOT_RUN} | {*INSTEAD}) - found == set()
+
+
+def test_blocks_of_commands_are_marked_as_such() -> None:
+    """One without a language would be left out."""
+    begins = re.compile(r"(?:\w+=\S* )*(?:\$ |make |curl |docker |python3? |\.venv/)")
+    unmarked = [
+        f"{page.relative_to(ROOT)}: {block.text}"
+        for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+        for block in commands.blocks(page)
+        if not block.kind and begins.match(block.text)
+    ]
+    assert unmarked == []
 
 
 def test_make_targets_in_the_documentation_exist() -> None:
@@ -75,6 +87,7 @@ class Reader:
             copy(source, folder / name)
         add_venv(folder)
         self.ports = own_ports()
+        self._api = {"API_URL": f"http://localhost:{self.ports[stack.API]}"}  # the usual one
         (folder / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
 
     def follow(self, page: Path) -> list[str]:
@@ -100,7 +113,14 @@ class Reader:
         return subprocess.run(  # noqa: S603
             ["bash", "-c", script],  # noqa: S607
             cwd=self.folder,
-            env={"PATH": path, "HOME": home, "CURL_HOME": home, "MODE": "local", **ports},
+            env={
+                "PATH": path,
+                "HOME": home,
+                "CURL_HOME": home,
+                "MODE": "local",
+                **self._api,
+                **ports,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
