@@ -18,7 +18,7 @@ from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
-from api.metrics import JobsCollector, Metrics
+from api.metrics import JobsCollector, LogCollector, Metrics
 from api.middleware import (
     Authentication,
     BodyLimit,
@@ -75,6 +75,15 @@ def build(
         clock=clock,
         new_id=new_id,
         substations=lambda: projection.substations,
+    )
+    registry.register(
+        LogCollector(
+            projection,
+            feed,
+            accepted=lambda: intake.accepted,
+            offset=lambda: reader.position,
+            clock=clock,
+        )
     )
     # a link of its own: requests are accepted also at a broker that has no stream of controls yet
     setter = Publisher("api-controls-out", urls, watch)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from dispatcher import file_sd
 from dispatcher.file_sd import Group, shown
@@ -15,6 +15,7 @@ from grid.messages import valid_substation_id
 
 SUBSTATION_LABEL = "substation"
 CONNECTORS_LABEL = "connectors"
+INSTANCE_LABEL: Final = "instance"
 METRICS_PATH_LABEL = "__metrics_path__"
 SCHEME_LABEL: Final = "__scheme__"
 PARAMETER_LABELS: Final = "__param_"  # prefix of their names
@@ -27,11 +28,23 @@ _UNESCAPED_IN_PATHS: Final = "$&+,/:;=@"  # by Go's net/url
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One substation: its id, where its metrics are, and its connectors where the file says."""
+    """One substation: its id, where its metrics are, and its connectors where the file says.
+
+    ``instance`` is the label of that name, if the file has one.
+    """
 
     substation: str
     url: str
     connectors: float | None = None
+    instance: str = field(default="", compare=False)
+
+    @property
+    def address(self) -> str:
+        """Return the label ``instance`` that Prometheus gives its metrics: its host and port."""
+        parts = urlsplit(self.url)
+        has_port = parts.netloc.rpartition("]")[2].count(":") == 1
+        port = "" if has_port else ":443" if parts.scheme == "https" else ":80"
+        return self.instance or parts.netloc + port
 
 
 def parse(content: bytes, suffix: str) -> dict[str, Target]:
@@ -69,7 +82,12 @@ def _group(where: str, group: Group) -> list[Target]:
     scheme, path = _scheme(where, labels), _path(where, labels)
     connectors = _connectors(where, labels.get(CONNECTORS_LABEL))
     return [
-        Target(str(name), f"{scheme}://{_address(where, address)}{path}", connectors)
+        Target(
+            str(name),
+            f"{scheme}://{_address(where, address)}{path}",
+            connectors,
+            labels.get(INSTANCE_LABEL, ""),
+        )
         for address in group.targets
     ]
 

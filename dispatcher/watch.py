@@ -32,9 +32,11 @@ class SubstationWatch:
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Apply the substations of the target file."""
         self._metrics.targets.set(len(targets))
+        self._metrics.target_info.clear()
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
         self._shell.feed(TargetsChanged({name: each.connectors for name, each in targets.items()}))
-        for name in targets:
+        for name, each in targets.items():
+            self._metrics.target_info.labels(name, each.address).set(1)
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
             self._metrics.reclaimed.labels(name)
 

@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 from api.errors import NotCaughtUp, UnknownJob
 from api.jobs.feed import Feed
+from api.jobs.free_connectors import FreeConnectors
 from api.jobs.job import Assignment, Job
 from api.jobs.projection import Projection
 from api.metrics import Metrics
+from api.substations import need_of
 from grid import event_log, provenance
 from grid.errors import STILL_READING, MalformedMessage
 from grid.event_log import EventWriter, Mark
-from grid.events import ENDED, Event, State
+from grid.events import ENDED, SUBSTATIONS, Event, State
 from grid.isolation import Isolation
 from grid.threads import in_thread
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_INTERVAL: Final = 1.0
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
+SOON: Final = 1.0  # seconds
 MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
 
 
@@ -62,6 +65,7 @@ class EventLog:
         self._metrics = metrics
         self._mark = Mark(writer, clock)
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._free = FreeConnectors()
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
 
@@ -219,16 +223,28 @@ class EventLog:
             return
         if job is None:
             self._feed.on_other(event)
+            if event.kind == SUBSTATIONS:
+                snapshot = self._projection.substations
+                self._free.see(snapshot.rows(self._clock()), snapshot.at)
             return
         self._feed.apply(event, job, before, had_request=had_request)
         # fewer if the job was forgotten just now, since the log has dropped its past too
         if ends:
             self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
         if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
-            self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
+            self._observe_beginning(job, asked_at, event.at)
         for waiter in self._waiting.get(job.id, ()):
             if waiter.holds(job) and not waiter.over.done():
                 waiter.over.set_result(None)
+
+    def _observe_beginning(self, job: Job, asked_at: float, at: float) -> None:
+        """Record how long a job waited for its session, in all and with a free connector."""
+        waited = max(0, at - asked_at)
+        self._metrics.charging_seconds.observe(waited)
+        if waited > SOON:  # else nobody needs to know what it may use: to parse that takes time
+            free_since = self._free.since(need_of(job.request).allowed)
+            waited = max(0, at - max(asked_at, free_since))
+        self._metrics.begin_seconds.observe(waited)
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

@@ -398,8 +398,13 @@ class Feed:
             return None
         return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
 
+    def oldest_wait(self, at: float) -> float:
+        """Return for how many seconds the job that waits longest has waited; 0 if none waits."""
+        oldest_at = self._figures.oldest_at
+        return 0.0 if oldest_at is None else max(0.0, at - oldest_at)
+
     def _facts(self, problems: list[str], at: float) -> Facts:
-        figures, oldest_at = self._figures, self._figures.oldest_at
+        figures = self._figures
         return Facts(
             problems=problems,
             blocked=self._blocked,
@@ -407,7 +412,7 @@ class Feed:
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,
-            oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
+            oldest=self.oldest_wait(at),
             parked=self._projection.by_status[State.PARKED],
         )
 
