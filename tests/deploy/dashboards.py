@@ -1,4 +1,4 @@
-"""What tests ask of the dashboard and the alerts: their queries, and whether Prometheus has data.
+"""What tests ask of the dashboard and the rules: their queries, and whether Prometheus has data.
 
 ``queries_without_data(url, committed())`` names every panel's query that a Prometheus at ``url``
 answers with nothing. Ask it once the services have handled some requests and Prometheus has scraped
@@ -16,13 +16,11 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-import yaml
-
 from deploy.grafana import dashboard
+from tests.deploy import alert_cases
 
 RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
 SCRAPES_IN_WINDOW: Final = 4  # Grafana's factor for a query with a step of its own
-ALERTS: Final = dashboard.TARGET.parents[2] / "prometheus" / "alerts.yml"
 
 _NAME: Final = re.compile(r"\b(?:up|(?:ev_charging|dispatcher|api|grid|rabbitmq)_\w+)\b")
 
@@ -55,12 +53,6 @@ def panel_queries(
     ]
 
 
-def alerts() -> list[dict[str, Any]]:
-    """Return the committed alerting rules."""
-    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
 def metric_names(expression: str) -> set[str]:
     """Return the names of the project's and RabbitMQ's metrics that a PromQL expression reads."""
     return set(_NAME.findall(re.sub(r'"[^"]*"', '""', expression)))
@@ -75,12 +67,13 @@ def queries_without_data(url: str, content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def alerts_without_data(url: str) -> list[str]:
-    """Name the metrics that alerts read and Prometheus at ``url`` does not have.
+def rules_without_data(url: str) -> list[str]:
+    """Name the metrics that rules read and Prometheus at ``url`` does not have.
 
     An alert on a metric that nobody exports would stay silent for ever.
     """
-    names = set[str]().union(*(metric_names(rule["expr"]) for rule in alerts()))
+    rules = (rule for group in alert_cases.groups() for rule in group["rules"])
+    names = set[str]().union(*(metric_names(rule["expr"]) for rule in rules))
     return sorted(name for name in names if not ask(url, name))
 
 

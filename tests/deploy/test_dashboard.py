@@ -1,12 +1,10 @@
-"""The dashboard, its provisioning and the alerts, as far as they can be checked statically."""
+"""The dashboard and its provisioning, as far as they can be checked statically."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +13,10 @@ import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import dashboard
-from grid.topology import REQUESTS_MAX_LENGTH
 from tests.deploy import dashboards
+from tests.deploy.promtool import run
 
 GRAFANA = Path(dashboard.__file__).parent
-ALERTS_TEST = Path(__file__).parent / "alerts_test.yml"
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    """Return the path of promtool, which comes with Prometheus."""
-    path = shutil.which("promtool")
-    assert path, "promtool is not installed; it comes with Prometheus (apt-get install prometheus)"
-    return path
-
-
-def run(*command: str) -> None:
-    """Run a program; if it fails, fail with its output."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_committed_dashboard_is_the_generators_output() -> None:
@@ -108,37 +91,6 @@ def test_dashboard_queries_parse_in_prometheus(promtool: str, tmp_path: Path) ->
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     run(promtool, "check", "rules", str(file))
-
-
-def test_alert_rules_are_valid(promtool: str) -> None:
-    """Prometheus accepts the file of alerts."""
-    run(promtool, "check", "rules", str(dashboards.ALERTS))
-
-
-def test_alert_rules_fire_exactly_as_expected(promtool: str) -> None:
-    """On the series of each case exactly the alerts that are expected fire, and none early."""
-    run(promtool, "test", "rules", str(ALERTS_TEST))
-
-
-def test_every_alert_fires_in_some_case() -> None:
-    """Every alert fires in one of the cases."""
-    fired = re.findall(r'alertname="(\w+)"', ALERTS_TEST.read_text(encoding="utf-8"))
-    assert set(fired) == {rule["alert"] for rule in dashboards.alerts()}
-
-
-@pytest.mark.parametrize("rule", dashboards.alerts(), ids=lambda rule: rule["alert"])
-def test_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Each alert has a severity, a summary of one line and a description."""
-    assert rule["labels"]["severity"] in {"warning", "critical"}
-    assert set(rule["annotations"]) == {"summary", "description"}
-    assert len(rule["annotations"]["summary"]) < 80
-
-
-def test_fullness_alert_uses_the_declared_limit() -> None:
-    """The alert on a nearly full queue fires at four fifths of the limit it is declared with."""
-    (rule,) = (rule for rule in dashboards.alerts() if rule["alert"] == "RequestsQueueNearlyFull")
-    assert rule["expr"].endswith(f"> {REQUESTS_MAX_LENGTH * 4 // 5}")
-    assert f" {REQUESTS_MAX_LENGTH} " in rule["annotations"]["description"]
 
 
 def test_metric_names_of_an_expression_are_found() -> None:

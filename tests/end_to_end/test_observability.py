@@ -13,7 +13,7 @@ from deploy import stack
 from deploy.local import prometheus
 from deploy.local.ports import HOST
 from tests.broker import VirtualHost
-from tests.deploy.dashboards import alerts_without_data, committed, queries_without_data
+from tests.deploy.dashboards import committed, queries_without_data, rules_without_data
 from tests.ports import free_ports
 from tests.system import QUICK, System
 
@@ -64,7 +64,7 @@ def test_every_panel_and_alert_has_data(vhost: VirtualHost, tmp_path: Path) -> N
             assert system.post()[0] == 202
             time.sleep(1)  # Prometheus scrapes on its own clock
             try:
-                missing = queries_without_data(url, committed()) + alerts_without_data(url)
+                missing = queries_without_data(url, committed()) + rules_without_data(url)
             except OSError as error:
                 missing = [f"Prometheus does not answer yet: {error}"]
         assert missing == []
