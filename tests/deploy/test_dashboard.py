@@ -1,4 +1,4 @@
-"""The dashboard and its provisioning, as far as they can be checked statically."""
+"""The dashboards and their provisioning, as far as they can be checked statically."""
 
 from __future__ import annotations
 
@@ -13,27 +13,46 @@ import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import dashboard
+from deploy.grafana.dashboard import Board
 from tests.deploy import dashboards
 from tests.deploy.promtool import run
 
 GRAFANA = Path(dashboard.__file__).parent
 
 
-def test_committed_dashboard_is_the_generators_output() -> None:
+@pytest.fixture(params=dashboards.committed())
+def content(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return each of the committed dashboards."""
+    return dashboards.committed()[request.param]
+
+
+@pytest.mark.parametrize("board", dashboard.boards(), ids=lambda board: board.name)
+def test_committed_dashboard_is_the_generators_output(board: Board) -> None:
     """The committed JSON is the generator's, to the byte: `python -m deploy.grafana.dashboard`."""
-    assert dashboard.TARGET.read_text(encoding="utf-8") == dashboard.as_json(dashboard.build())
+    text = board.file.read_text(encoding="utf-8")
+    assert text == dashboard.as_json(dashboard.build(board))
 
 
-def test_dashboard_keeps_to_the_schema() -> None:
-    """Grafana's model of a dashboard reads the JSON back with nothing lost or added."""
-    content = dashboards.committed()
+def test_no_other_dashboard_is_committed() -> None:
+    """Grafana shows every file of the folder."""
+    files = {board.file for board in dashboard.boards()}
+    assert {*dashboard.FOLDER.iterdir()} == files
+
+
+def test_dashboard_keeps_to_the_schema(content: dict[str, Any]) -> None:
+    """Grafana's model of a dashboard reads the JSON back with nothing lost or added.
+
+    But for two fields of annotations, which only the Prometheus data source knows.
+    """
+    for each in content["annotations"]["list"]:
+        assert (each.pop("step"), each.pop("titleFormat") != "") == ("10s", True)
     assert json.loads(dashboard.as_json(Dashboard.from_json(content))) == content
 
 
-def test_dashboard_panels_do_not_overlap() -> None:
+def test_dashboard_panels_do_not_overlap(content: dict[str, Any]) -> None:
     """No two panels share a cell of the grid, and none reaches beyond its 24 columns."""
     taken: dict[tuple[int, int], str] = {}
-    for panel in dashboards.panels(dashboards.committed()):
+    for panel in dashboards.panels(content):
         at = panel["gridPos"]
         columns, rows = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
         assert columns.stop <= 24, panel["title"]
@@ -41,18 +60,18 @@ def test_dashboard_panels_do_not_overlap() -> None:
             assert taken.setdefault(cell, panel["title"]) == panel["title"]
 
 
-def test_dashboard_rows_have_no_holes() -> None:
+def test_dashboard_rows_have_no_holes(content: dict[str, Any]) -> None:
     """The panels of each row fill its width, so that no hole is left."""
     across: dict[int, int] = {}
-    for panel in dashboards.panels(dashboards.committed()):
+    for panel in dashboards.panels(content):
         at = panel["gridPos"]
         across[at["y"]] = across.get(at["y"], 0) + at["w"]
     assert set(across.values()) == {24}
 
 
-def test_dashboard_panels_have_title_description_and_query() -> None:
+def test_dashboard_panels_have_title_description_and_query(content: dict[str, Any]) -> None:
     """Every panel has a title of its own, a number of its own, a description and a query."""
-    panels = list(dashboards.panels(dashboards.committed()))
+    panels = list(dashboards.panels(content))
     assert (
         len({panel["title"] for panel in panels}) == len({p["id"] for p in panels}) == len(panels)
     )
@@ -62,15 +81,55 @@ def test_dashboard_panels_have_title_description_and_query() -> None:
             assert panel["targets"], panel["title"]
 
 
-def test_dashboard_queries_use_the_provisioned_data_source() -> None:
-    """Panels and queries name the data source that is provisioned, so the board works at once."""
+def test_dashboard_queries_use_the_data_source_that_is_chosen(content: dict[str, Any]) -> None:
+    """So that the dashboard can be imported where the data source has another name."""
+    named = {"type": "prometheus", "uid": "${datasource}"}
+    found = [
+        *content["annotations"]["list"],
+        *(each for each in content["templating"]["list"] if each["type"] == "query"),
+    ]
+    for panel in dashboards.panels(content):
+        found += [panel] if "datasource" in panel else []
+        found += panel.get("targets", ())
+    assert all(each["datasource"] == named for each in found)
+    assert len(found) > 20
+
+
+def test_dashboard_begins_with_the_provisioned_data_source(content: dict[str, Any]) -> None:
+    """So that the dashboards work at once where `make up` runs Grafana."""
     path = GRAFANA / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"]
-    named = {"type": source["type"], "uid": source["uid"]}
-    for panel in dashboards.panels(dashboards.committed()):
-        asked = [panel["datasource"]] if "datasource" in panel else []
-        for reference in asked + [target["datasource"] for target in panel.get("targets", ())]:
-            assert reference == named, panel["title"]
+    chosen = content["templating"]["list"][0]
+    assert (chosen["name"], chosen["type"]) == ("datasource", "datasource")
+    assert chosen["query"] == source["type"]
+    assert chosen["current"] == {"text": source["name"], "value": source["uid"]}
+
+
+def test_dashboard_chooses_jobs_and_substations_and_asks_for_addresses(
+    content: dict[str, Any],
+) -> None:
+    """All of them are chosen at first; each that a query names is there."""
+    variables = {each["name"]: each for each in content["templating"]["list"]}
+    text = json.dumps([content["panels"], content["annotations"], content["links"]])
+    used = set(re.findall(r"\$\{?([a-z]\w*)", text))
+    assert used == variables.keys()
+    assert {"substation", "page", "runbook"} <= used
+    for each in variables.values():
+        if each["type"] == "query":
+            assert each["current"]["value"] == "$__all"
+            assert (each["includeAll"], each["multi"], each["allValue"]) == (True, True, ".+")
+
+
+def test_dashboard_shows_drains_ejections_and_failovers_and_links_page_and_runbook(
+    content: dict[str, Any],
+) -> None:
+    """As regions over all graphs; and the other dashboard is one click away."""
+    annotations = [each["name"] for each in content["annotations"]["list"]]
+    assert annotations == ["Drain", "Ejection", "Failover"]
+    links = {each["title"]: each for each in content["links"]}
+    assert links["Page"]["url"] == "${page}"
+    assert links["Runbook"]["url"] == "${runbook}"
+    assert set(links["Dashboards"]["tags"]) <= set(content["tags"])
 
 
 def test_provisioning_uses_plain_environment_variables() -> None:
@@ -84,9 +143,11 @@ def test_provisioning_uses_plain_environment_variables() -> None:
     assert found == {"GRAFANA_DASHBOARDS", "PROMETHEUS_URL"}
 
 
-def test_dashboard_queries_parse_in_prometheus(promtool: str, tmp_path: Path) -> None:
+def test_dashboard_queries_parse_in_prometheus(
+    promtool: str, tmp_path: Path, content: dict[str, Any]
+) -> None:
     """Prometheus's own parser accepts every query of the dashboard."""
-    queries = dashboards.panel_queries(dashboards.committed())
+    queries = dashboards.panel_queries(content) + dashboards.annotation_queries(content)
     rules = [{"record": f"panel:{n}", "expr": query} for n, (_, query) in enumerate(queries)]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
@@ -95,7 +156,7 @@ def test_dashboard_queries_parse_in_prometheus(promtool: str, tmp_path: Path) ->
 
 def test_metric_names_of_an_expression_are_found() -> None:
     """The metrics of an expression are found; names in label values are not taken for them."""
-    expression = 'sum by (queue) (rabbitmq_queues{queue="api_x"}) > 0 and on () up == 0'
+    expression = 'sum by (queue) (rabbitmq_queues{queue="api_x"}) > grid:api_y and on () up == 0'
     assert dashboards.metric_names(expression) == {"rabbitmq_queues", "up"}
 
 
@@ -105,6 +166,9 @@ def test_query_without_data_is_reported(
 ) -> None:
     """A query without series, or with nothing but NaN, counts as one without data."""
     monkeypatch.setattr(dashboards, "ask", lambda _url, _expression: answer)
-    content = dashboards.committed()
-    found = dashboards.queries_without_data("http://nowhere", content)
-    assert len(found) == len(dashboards.panel_queries(content)) > 30
+    found = dashboards.queries_without_data("http://nowhere")
+    queries = [
+        each for one in dashboards.committed().values() for each in dashboards.panel_queries(one)
+    ]
+    assert len(found) == len(queries) > 60
+    assert bool(dashboards.queries_with_nan("http://nowhere")) == bool(answer)
