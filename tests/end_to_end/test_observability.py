@@ -1,58 +1,20 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy import stack
-from deploy.local import prometheus
-from deploy.local.ports import HOST
 from tests.broker import VirtualHost
 from tests.deploy.dashboards import queries_with_nan, queries_without_data, rules_without_data
-from tests.ports import free_ports
+from tests.observed import running_prometheus
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e
 
 SECONDS = 90
 RULES_SECONDS = 30  # some rules are evaluated that often
-
-
-@contextmanager
-def running_prometheus(system: System, vhost: VirtualHost, folder: Path) -> Iterator[str]:
-    """Run Prometheus on the configuration of `make up`; yield its address."""
-    ports = {
-        stack.API: system.ports["api"],
-        stack.DISPATCHER: system.ports["dispatcher"],
-        stack.RABBITMQ_METRICS: vhost.broker.node.ports.prometheus,
-        stack.PROMETHEUS: free_ports(1)[0],
-    }
-    config = folder / "prometheus.yml"
-    config.write_text(prometheus.render(ports, system.targets, own_broker=True))
-    address = f"{HOST}:{ports[stack.PROMETHEUS]}"
-    program = shutil.which("prometheus")
-    assert program is not None, "prometheus is not installed: `make test` installs it"
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'prometheus'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_every_panel_and_alert_has_data(vhost: VirtualHost, tmp_path: Path) -> None:
