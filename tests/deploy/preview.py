@@ -95,7 +95,8 @@ def page_of_board(board: Mapping[str, Any]) -> str:
     """Return a page that draws a dashboard, and needs nothing else."""
     data = json.dumps(board).replace("<", "\\u003c")
     uplot = (UPLOT / "uPlot.esm.js").read_text(encoding="utf-8")
-    script = f"{uplot}\nconst board = {data};\n{SCRIPT.read_text(encoding='utf-8')}"
+    # in a block: uPlot has names of its own
+    script = f"{uplot}\n{{\nconst board = {data};\n{SCRIPT.read_text(encoding='utf-8')}\n}}"
     style = (UPLOT / "uPlot.min.css").read_text(encoding="utf-8") + STYLE
     return (
         f"<!doctype html><meta charset=utf-8><style>{style}</style><body><main></main>"
