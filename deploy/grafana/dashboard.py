@@ -194,7 +194,10 @@ def _annotations() -> list[Annotation]:
         Annotation(
             "Failover",
             "purple",
-            "sum by (instance) (increase(dispatcher_takeovers_total[30s])) > 0",
+            "sum by (instance) (increase(dispatcher_takeovers_total[30s])) > 0"
+            # one that starts again counts from its start
+            " or sum by (instance) "
+            '(changes(process_start_time_seconds{job="dispatcher"}[30s])) > 0',
             "The dispatcher at {{instance}} takes over",
         ),
     ]

@@ -61,7 +61,7 @@ function graph(box, panel) {
   const ofLimit = {stroke: "#c4162a", width: 1, dash: [8, 8], points: {show: false}};
   const order = panel.stacked ? drawn.map((_, index) => drawn.length - 1 - index) : drawn.map((_, index) => index);
   const axis = {stroke: "#8e8e8e", grid: {stroke: "#ffffff14", width: 1}, ticks: {show: false}, font: "11px sans-serif"};
-  const high = Math.max(panel.limit ?? 0, ...drawn.flat().filter((each) => each !== null), 1e-9);
+  const high = Math.max(panel.limit ?? 0, ...drawn.flat().filter((each) => each !== null)) || 1;
   new uPlot({
     width: box.clientWidth - 8, height: box.clientHeight - 56, legend: {show: false}, cursor: {show: false},
     series: [{}, ...order.map((index) => lines[index]), ...limits.map(() => ofLimit)],
