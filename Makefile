@@ -47,11 +47,11 @@ clean: ## stop all and remove data, passwords and .venv; asks if there are reque
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium
-	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 $(ARGS)
+	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute or two
 	@deploy/local/bootstrap
-	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$(nproc) \
+	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 \
 	  -m 'not integration and not e2e' $(ARGS)
 
 properties: ## the property tests, 12,000 examples of each, half an hour or more; e.g. EXAMPLES=100000 ARGS="-k wire"

@@ -1,20 +1,41 @@
 """What is wrong, as far as the api knows it, and what to do about it. Pure.
 
 Prometheus has more alerts, and need not run for these. Where both have the same one, it has the
-same name (``deploy/prometheus/alerts.yml``).
+same name (``deploy/prometheus/alerts.yml``), and only that of the api is shown: it comes earlier,
+and names all that it is about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from api.firing import Firing, Observed
+from api.last_heard import LastHeard
 from grid.controls import Availability
 
-DISPATCHER_TIMEOUT: Final = 2.5  # seconds; the dispatcher writes at least once a second
 LONG_WAIT: Final = 60.0  # seconds in which a request usually finds its substation
 MAX_NAMED: Final = 5  # substations that one alert names
+MAX_FROM_PROMETHEUS: Final = 20  # alerts of it that are shown, each with all that have its name
+SETTLING: Final = 15.0  # seconds in which Prometheus notices, too, that something is over
+# alerts of Prometheus that have another name here
+SAME_AS: Final[Mapping[str, str]] = {
+    "DispatcherDown": "DispatcherSilent",
+    "NoActiveDispatcher": "DispatcherSilent",
+    "SubstationEjected": "SubstationIneligible",
+    "RequestsBacklogGrowing": "RequestsWaitLong",
+    "EventLogNotCaughtUp": "ApiNotReady",
+}
+TARGET_DOWN: Final = "TargetDown"
+# the same for a page that cannot be read, by the job that reads it
+DOWN_AS: Final[Mapping[str, str]] = {
+    "substation": "SubstationIneligible",
+    "dispatcher": "DispatcherSilent",
+    "rabbitmq": "BrokerConnectionLost",
+    "rabbitmq-queues": "BrokerConnectionLost",
+}
 
 
 class Severity(StrEnum):
@@ -24,13 +45,27 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class Source(StrEnum):
+    """Who found it."""
+
+    API = "api"
+    PROMETHEUS = "prometheus"
+
+
 class Alert(NamedTuple):
-    """Something that is wrong: what, and what to do."""
+    """Something that is wrong: what, and what to do; no two have the same name.
+
+    ``runbook`` names a page about it, if there is one, an address or a file; ``since`` are Unix
+    seconds, None if its source does not say.
+    """
 
     name: str
     severity: Severity
     summary: str
     action: str
+    source: Source = Source.API
+    runbook: str | None = None
+    since: float | None = None
 
 
 class Facts(NamedTuple):
@@ -38,6 +73,7 @@ class Facts(NamedTuple):
 
     ``problems`` keep the api from being ready; ``silent`` is for how many seconds the dispatcher
     was not heard; ``rows`` are the substations of its last snapshot, None if there is none.
+    ``recent`` are the names of alerts of the api that ended less than ``SETTLING`` seconds ago.
     """
 
     problems: Sequence[str]
@@ -48,17 +84,20 @@ class Facts(NamedTuple):
     waiting: int
     oldest: float
     parked: int
+    prometheus: Observed = Observed()
+    recent: Collection[str] = ()
 
 
 def alerts(facts: Facts) -> list[Alert]:
     """Return what is wrong, the worst first."""
     found = [*_broker(facts), *_dispatcher(facts), *_substations(facts), *_jobs(facts)]
+    found += _prometheus(facts.prometheus, {*facts.recent, *(each.name for each in found)})
     return sorted(found, key=lambda each: each.severity is not Severity.CRITICAL)
 
 
 def is_silent(facts: Facts) -> bool:
     """Return whether the dispatcher was not heard for so long that what it said is old."""
-    return facts.has_left or facts.silent > DISPATCHER_TIMEOUT
+    return LastHeard(facts.silent, facts.has_left).is_silent
 
 
 def is_cut_off(problems: Sequence[str]) -> bool:
@@ -202,6 +241,55 @@ def _jobs(facts: Facts) -> list[Alert]:
             )
         )
     return found
+
+
+def _prometheus(observed: Observed, known: Collection[str]) -> list[Alert]:
+    """Return what Prometheus adds to what is known, by name."""
+    if observed.problem:
+        return [
+            Alert(
+                "PrometheusUnreachable",
+                Severity.WARNING,
+                f"Prometheus cannot be asked for its alerts: {observed.problem}",
+                "Start it, or see its log (make status, make logs). What the api itself finds is "
+                "shown without it.",
+            )
+        ]
+    by_name = defaultdict(list)
+    for each in observed.firing:
+        same = DOWN_AS.get(each.job) if each.name == TARGET_DOWN else SAME_AS.get(each.name)
+        if each.name not in known and same not in known:
+            by_name[each.name].append(each)
+    found = [_of_prometheus(name, firing) for name, firing in sorted(by_name.items())]
+    found.sort(key=lambda each: each.severity is not Severity.CRITICAL)
+    shown, left = found[:MAX_FROM_PROMETHEUS], found[MAX_FROM_PROMETHEUS:]
+    if left:
+        shown.append(
+            Alert(
+                "MoreAlerts",
+                left[0].severity,
+                f"{len(left)} more alerts of other names fire",
+                "Open Prometheus's page /alerts.",
+                Source.PROMETHEUS,
+            )
+        )
+    return shown
+
+
+def _of_prometheus(name: str, firing: Sequence[Firing]) -> Alert:
+    """Return one alert of all that have the same name: what differs is told of the first one."""
+    is_critical = any(each.severity == Severity.CRITICAL for each in firing)
+    first = min(firing, key=lambda each: (each.summary, each.description))
+    others = f" (and {len(firing) - 1} more)" if len(firing) > 1 else ""
+    return Alert(
+        name,
+        Severity.CRITICAL if is_critical else Severity.WARNING,
+        (first.summary or name or "An alert without a name") + others,
+        first.description,
+        Source.PROMETHEUS,
+        first.runbook,
+        min((each.since for each in firing if each.since is not None), default=None),
+    )
 
 
 def _duration(seconds: float) -> str:

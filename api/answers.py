@@ -16,7 +16,8 @@ from typing_extensions import TypedDict
 from api.forecast import Forecast
 from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.projection import Projection
-from api.substations import ELIGIBLE_REASONS
+from api.last_heard import LastHeard
+from api.substations import ELIGIBLE_REASONS, need_of
 from grid import kinds, wire
 from grid.events import MAX_FIGURE, State, is_time
 
@@ -36,6 +37,7 @@ EXAMPLE: Final = {
     "place": None,
     "expected_start": None,
     "expected_start_basis": None,
+    "power_kw": 7.4,
     "energy_kwh": None,
     "details": {
         "routed_to": "substation2",
@@ -119,7 +121,13 @@ class Decision(TypedDict, total=False):
 
 
 class Charge(TypedDict):
-    """A job: a request that RabbitMQ has confirmed, which will not be lost."""
+    """A job: a request that RabbitMQ has confirmed, which will not be lost.
+
+    The answer that accepts a new request without waiting for the decision (`POST /charges`, and
+    `POST /charge` with `Prefer: respond-async`) comes before it is known whether the job waits:
+    there `reason`, `place` and `expected_start` are null. Every other answer has them of a job that
+    waits.
+    """
 
     id: str
     status: State
@@ -137,13 +145,17 @@ class Charge(TypedDict):
     ]
     request: ChargeFields
     reason: Annotated[
-        str | None, Field(description="Why it waits, or why it ended otherwise than completed.")
+        str | None,
+        Field(
+            description="Why it waits, or why it ended otherwise than completed; null if it does "
+            "neither, or that is not known yet."
+        ),
     ]
     expected_start: Annotated[
         datetime | None,
         Field(
-            description="When a job that waits will probably begin to charge; null if nobody can "
-            "say."
+            description="When a job that waits will probably begin to charge; null if it does not "
+            "wait, or nobody can say, or that is not known yet."
         ),
     ]
     expected_start_basis: Annotated[str | None, Field(description="How that was estimated.")]
@@ -151,8 +163,13 @@ class Charge(TypedDict):
         int | None,
         Field(
             description="Its place among the jobs that wait, from 1, by priority, latest start "
-            "and age; null if it does not wait."
+            "and age; null if it does not wait, or that is not known yet, or so many wait that "
+            "their order is not kept."
         ),
+    ]
+    power_kw: Annotated[
+        float | None,
+        Field(description="What its session draws, or drew until its end; null if none has begun."),
     ]
     energy_kwh: Annotated[
         float | None, Field(description="What its session has delivered, once it has ended.")
@@ -192,14 +209,18 @@ _DECISION: Final = TypeAdapter(Decision)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def wait_of(job: Job, projection: Projection, now: float) -> Wait:
-    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not."""
+def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> Wait:
+    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not.
+
+    ``heard`` says when the dispatcher was heard last.
+    """
     if job.status is not State.QUEUED:
         return NO_WAIT
-    reason = projection.substations.reason_to_wait(job.request, now)
+    reason = projection.substations.reason_to_wait(job.request, heard)
     place = projection.place(job)
-    forecast = None if place is None else projection.forecaster(job.request, now).start(place)
-    return Wait(reason, place, forecast)
+    if place is None:
+        return Wait(reason, None, None)
+    return Wait(reason, place, projection.forecaster(job.request, now, heard).start(place))
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
@@ -220,18 +241,20 @@ def full_charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
 def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
     """Return a job as a list shows it: without what only its decision tells."""
     substation, reason, forecast = job.substation, job.reason, wait.forecast
+    request, times = job.request, job.times
     return {
         "id": job.id,
         "status": job.status,
         "substation": substation,
         "attempt": job.attempt,
-        "times": {state: moment(at) for state, at in job.times.items()},  # type: ignore[typeddict-item]
+        "times": {state: moment(at) for state, at in times.items()},  # type: ignore[typeddict-item]
         "duplicates": job.duplicates,
-        "request": request_fields(job.request),
+        "request": request_fields(request),
         "reason": wait.reason or reason,
         "place": wait.place,
         "expected_start": None if forecast is None else moment(forecast.at),
         "expected_start_basis": None if forecast is None else forecast.how,
+        "power_kw": _power_kw(job, request, times),
         "energy_kwh": job.energy_kwh,
         "details": {"routed_to": substation, "reason": reason},
     }
@@ -257,6 +280,12 @@ def request_fields(fields: Mapping[str, Any]) -> ChargeFields:
     if (leaves := found.get("departure_time")) is not None:
         found["departure_time"] = moment(leaves)
     return found  # type: ignore[return-value]  # checked field by field
+
+
+def _power_kw(job: Job, request: Mapping[str, Any], times: Mapping[State, float]) -> float | None:
+    """Return what a job's session draws: a substation charges at the power of the request."""
+    has_session = State.CHARGING in times or State.COMPLETED in times
+    return need_of(request).power_kw if has_session and job.queued is not None else None
 
 
 def _add_loads(details: Details, decision: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from uuid import uuid4
 
@@ -14,10 +15,12 @@ from prometheus_client import CollectorRegistry
 from api import docs, openapi, problems
 from api.auth import Authenticator, RateLimit
 from api.canceller import Canceller
+from api.firing import Observed
 from api.intake import Intake
-from api.jobs.event_log import EventLog
+from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
+from api.last_heard import LastHeard
 from api.metrics import JobsCollector, LogCollector, Metrics
 from api.middleware import (
     Authentication,
@@ -28,12 +31,14 @@ from api.middleware import (
     UnexpectedErrors,
 )
 from api.parked import ParkedJobs
+from api.prometheus import poller
 from api.queue_watch import QueueWatch
 from api.routes import cancel, events, jobs, page, stats, substations
 from api.routes import parked as parked_routes
-from api.routes.charge import ChargeRoutes
+from api.routes.charge import ChargeRoutes, Shortcuts
 from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
+from api.view import View
 from grid import provenance, telemetry, topology
 from grid.amqp import Declarer, Publisher, StreamReader
 from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
@@ -63,10 +68,17 @@ def build(
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
     name = f"api-{uuid4().hex[:8]}"
-    writer = EventWriter(publisher, name, provenance.API)
+    writer = EventWriter(publisher, name, provenance.API, remembered=OWN_EVENTS)
     isolation = Isolation(registry)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
-    feed = Feed(projection, clock=clock, now=monotonic, offset=lambda: reader.position)
+    prometheus = poller(settings.prometheus_url, isolation) if settings.prometheus_url else None
+    feed = Feed(
+        projection,
+        clock=clock,
+        now=monotonic,
+        offset=lambda: reader.position,
+        prometheus=prometheus.observed if prometheus else Observed,
+    )
     log = EventLog(projection, writer, metrics, clock, isolation, feed=feed)
     intake = Intake(
         publisher,
@@ -74,7 +86,9 @@ def build(
         settings.confirm_timeout,
         clock=clock,
         new_id=new_id,
-        substations=lambda: projection.substations,
+        reason_never=lambda allowed, power_kw: projection.substations.reason_never(
+            allowed, power_kw, feed.last_heard
+        ),
     )
     registry.register(
         LogCollector(
@@ -131,63 +145,79 @@ def build(
                 lambda: publisher.blocked_reason,
                 lambda: writer.write(Event(MARKER, clock(), job=name)),
             ),
+            *([prometheus.run(feed.followed)] if prometheus else []),
         ):
             yield
             await writer.finish()
 
     return create(
-        intake,
-        log,
-        projection,
-        metrics,
-        registry,
-        feed=feed,
-        controls=controls,
-        canceller=Canceller(log, setter, settings.confirm_timeout, clock),
-        parked=ParkedJobs(lambda: ParkedQueue(urls, lambda *_: None, clock, provenance.API)),
-        authenticator=authenticator,
-        clock=clock,
+        View(log, projection, feed, clock),
+        Commands(
+            intake,
+            Canceller(log, setter, settings.confirm_timeout, clock),
+            ParkedJobs(lambda: ParkedQueue(urls, lambda *_: None, clock, provenance.API)),
+            controls,
+            control_timeout=settings.confirm_timeout,
+            decision_wait=settings.decision_wait,
+        ),
+        Monitoring(registry, metrics, not_ready, degraded),
+        authenticator,
         now=monotonic,
         chance=chance,
-        decision_wait=settings.decision_wait,
-        control_timeout=settings.confirm_timeout,
-        not_ready=not_ready,
-        degraded=degraded,
         lifespan=lifespan,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What carries out the commands of clients and operators.
+
+    ``control_timeout`` is how many seconds RabbitMQ may take to confirm an operator's change,
+    ``decision_wait`` how many the answer to a request waits for the decision.
+    """
+
+    intake: Intake
+    canceller: Canceller
+    parked: ParkedJobs
+    controls: ControlLog
+    control_timeout: float
+    decision_wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What is said of the service itself.
+
+    ``not_ready`` returns what keeps it from being ready, ``degraded`` what it cannot do though it
+    is ready, besides what the event log shows.
+    """
+
+    registry: CollectorRegistry
+    metrics: Metrics
+    not_ready: telemetry.Problems
+    degraded: telemetry.Problems
+
+
 def create(
-    intake: Intake,
-    log: EventLog,
-    projection: Projection,
-    metrics: Metrics,
-    registry: CollectorRegistry,
-    *,
-    feed: Feed,
-    controls: ControlLog,
-    canceller: Canceller,
-    parked: ParkedJobs,
+    view: View,
+    commands: Commands,
+    monitoring: Monitoring,
     authenticator: Authenticator,
-    clock: Callable[[], float],
+    *,
     now: Callable[[], float],
     chance: Chance,
-    decision_wait: float,
-    control_timeout: float,
-    not_ready: telemetry.Problems,
-    degraded: telemetry.Problems,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """Return the app of these parts.
 
     Args:
-        clock: returns Unix seconds.
+        view: what answers are made from.
+        commands: what carries out what is asked for.
+        monitoring: what ``/readyz`` and ``/metrics`` show.
+        authenticator: admits requests.
         now: returns the seconds of a steady clock, for the rate limit.
         chance: returns random bits, for new spans and the ids of errors.
-        decision_wait: how many seconds the answer to a request waits for the decision.
-        control_timeout: how many seconds RabbitMQ may take to confirm an operator's change.
-        not_ready: returns what keeps the api from being ready.
-        degraded: returns what it cannot do though it is ready, besides what the event log shows.
+        lifespan: in which the parts work.
     """
     app = FastAPI(
         title="Smart grid dispatcher",
@@ -201,59 +231,58 @@ def create(
         telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
-    charge_routes = ChargeRoutes(intake, log, projection, decision_wait, clock=clock, chance=chance)
-    app.router.routes += charge_routes.routes(
+    charge_routes = ChargeRoutes(commands.intake, view, commands.decision_wait, chance).routes(
         openapi.WITH_BODY, tags=["charging"], dependencies=json_body
     )
-    app.include_router(jobs.router(log, projection, clock))
-    app.include_router(cancel.router(canceller, projection, clock))
-    app.include_router(stats.router(log, projection, clock))
-    app.include_router(events.router(log, feed, not_ready))
+    app.router.routes += charge_routes
+    app.add_middleware(Shortcuts, routes=charge_routes)
+    app.include_router(jobs.router(view))
+    app.include_router(cancel.router(commands.canceller, view))
+    app.include_router(stats.router(view))
+    app.include_router(events.router(view, monitoring.not_ready))
     app.include_router(page.router())
-    app.state.end_streams = feed.end
-    app.include_router(substations.router(log, projection, clock))
+    app.state.end_answers = view.end_answers
+    app.include_router(substations.router(view))
     operator_key = operator(has_keys=authenticator.has_keys)
-    app.include_router(
-        parked_routes.router(parked, operator_key),
-        responses=openapi.WITH_BODY,
-        dependencies=json_body,
-    )
-    app.include_router(
+    for routes in (
+        parked_routes.router(commands.parked, operator_key),
         substations.control_router(
-            controls,
-            projection.known_substations,
-            control_timeout,
+            commands.controls,
+            view.projection.known_substations,
+            commands.control_timeout,
             operator_key,
         ),
-        responses=openapi.WITH_BODY,
-        dependencies=json_body,
-    )
+    ):
+        app.include_router(routes, responses=openapi.WITH_BODY, dependencies=json_body)
     app.include_router(
-        telemetry.router(registry, not_ready, lambda: degraded() + silence(projection, clock()))
+        telemetry.router(
+            monitoring.registry,
+            monitoring.not_ready,
+            lambda: monitoring.degraded() + silence(view.projection, view.feed.last_heard),
+        )
     )
     app.include_router(docs.router())
-    _add_middleware(app, metrics, registry, authenticator=authenticator, now=now, chance=chance)
+    _add_middleware(app, monitoring, authenticator, now=now, chance=chance)
     problems.install(app)
     openapi.install(app, key_required=authenticator.key_required)
     return app
 
 
-def silence(projection: Projection, now: float) -> list[str]:
+def silence(projection: Projection, heard: LastHeard) -> list[str]:
     """Return that requests are accepted and not charged, if the event log shows it."""
     found = projection.substations
-    if (problem := found.silence(now)) is not None:
+    if (problem := found.silence(heard)) is not None:
         return [f"{problem}: requests are accepted and wait"]
-    if not any(each.eligible for each in found.rows(now)):
+    if not any(each.eligible for each in found.rows(heard)):
         return ["no substation is eligible: requests are accepted and wait; see /substations"]
     return []
 
 
 def _add_middleware(
     app: FastAPI,
-    metrics: Metrics,
-    registry: CollectorRegistry,
-    *,
+    monitoring: Monitoring,
     authenticator: Authenticator,
+    *,
     now: Callable[[], float],
     chance: Chance,
 ) -> None:
@@ -261,8 +290,10 @@ def _add_middleware(
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit)
     app.add_middleware(UnexpectedErrors, new_id=lambda: f"{chance(64):016x}")
-    app.add_middleware(Authentication, authenticator=authenticator, registry=registry, now=now)
+    app.add_middleware(
+        Authentication, authenticator=authenticator, registry=monitoring.registry, now=now
+    )
     app.add_middleware(RepeatedHeaders)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(RequestMetrics, metrics=monitoring.metrics)
     app.add_middleware(TrailingSlash)

@@ -18,6 +18,7 @@ COLUMNS: Final = (
     "attempt",
     *State,
     "duplicates",
+    "power_kw",
     "energy_kwh",
     "requested_energy_kwh",
     "requested_power_kw",

@@ -14,7 +14,6 @@ from api.idempotency import check_same
 from api.jobs.event_log import EventLog
 from api.jobs.job import Job
 from api.schemas import ChargeIn
-from api.substations import Substations
 from grid import kinds, topology
 from grid.amqp import Outcome, Publisher
 from grid.errors import BrokerUnavailable, InvalidField
@@ -88,7 +87,11 @@ class _Pending:
 class Intake:
     """A publisher of requests, which records each in the event log once RabbitMQ has it.
 
-    ``clock`` returns Unix seconds, ``new_id`` a new job id, ``substations`` what is known of them.
+    Args:
+        clock: Returns Unix seconds.
+        new_id: Returns a new job id.
+        reason_never: Returns why no substation can ever take a request for these substations (all
+            if none is named) and this power in kW: in a word and in full; None if one can.
     """
 
     def __init__(
@@ -99,14 +102,14 @@ class Intake:
         *,
         clock: Callable[[], float],
         new_id: Callable[[], str],
-        substations: Callable[[], Substations],
+        reason_never: Callable[[Sequence[str], float], tuple[str, str] | None],
     ) -> None:
         self._publisher = publisher
         self._log = log
         self._confirm_timeout = confirm_timeout
         self._clock = clock
         self._new_id = new_id
-        self._substations = substations
+        self._reason_never = reason_never
         self._pending: dict[str, _Pending] = {}  # in the order in which they time out
         self._timer: asyncio.TimerHandle | None = None
         self.accepted = 0  # requests, since the start
@@ -130,7 +133,7 @@ class Intake:
 
     async def accept_all(
         self, charges_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
-    ) -> list[Job]:
+    ) -> list[AcceptedJob]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
         Raises:
@@ -146,13 +149,17 @@ class Intake:
         entries = [self._publish_if_new(each, trace, headers) for each in prepared]
         await self._wait_for_confirms(entries)
         outcomes = [each if isinstance(each, Job) else each.outcome for each in entries]
-        jobs = [each for each in outcomes if isinstance(each, Job)]
+        jobs = [
+            AcceptedJob(outcome, is_replay=not isinstance(request, _NewRequest))
+            for request, outcome in zip(prepared, outcomes, strict=True)
+            if isinstance(outcome, Job)
+        ]
         if failures := [each for each in outcomes if isinstance(each, Exception)]:
             # an unexpected error comes first: so it is logged in any case
             first = min(failures, key=lambda each: isinstance(each, BrokerUnavailable))
             if not jobs:
                 raise first
-            raise PartlyAccepted([job.id for job in jobs], _as_unavailable(first, trace))
+            raise PartlyAccepted([each.job.id for each in jobs], _as_unavailable(first, trace))
         return jobs
 
     def _prepare(
@@ -225,7 +232,7 @@ class Intake:
             raise InvalidField(f"{where}departure_time", problem)
         allowed = charge_in.eligible_substations or ()
         power_kw = charge_in.requested_power_kw or DEFAULT_POWER_KW
-        never = self._substations().reason_never(allowed, power_kw, now)
+        never = self._reason_never(allowed, power_kw)
         if never is None:
             return
         if never[0] == NO_SUCH_SUBSTATION:

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 from api import answers, csv_export
 from api.answers import Charge, ChargeList
 from api.errors import UnknownJob
-from api.jobs.event_log import EventLog
 from api.jobs.job import Job
-from api.jobs.projection import Projection
 from api.jobs.rows import START
 from api.jobs.search import find
 from api.schemas import JobFilter
+from api.view import View
 from grid.messages import shown
 
 SHOWN_AT_ONCE: Final = 200  # jobs
 
 
 class Lists:
-    """The jobs that filters select; ``clock`` returns Unix seconds."""
+    """The jobs that filters select."""
 
-    def __init__(self, log: EventLog, projection: Projection, clock: Callable[[], float]) -> None:
-        self._log = log
-        self._projection = projection
-        self._clock = clock
+    def __init__(self, view: View) -> None:
+        self._view = view
 
     async def page(self, job_filter: JobFilter) -> ChargeList:
         """Return a page of jobs. Raise as ``start_of``."""
         start, limit = self.start_of(job_filter), job_filter.limit
-        found = await find(self._projection, job_filter.query(), start, limit + 1)
+        found = await find(self._view.projection, job_filter.query(), start, limit + 1)
         charges: list[Charge] = []
         for begin in range(0, min(len(found), limit), SHOWN_AT_ONCE):
             charges += self._show(found[begin : min(begin + SHOWN_AT_ONCE, limit)])
@@ -44,11 +41,11 @@ class Lists:
         Raise ``NotCaughtUp`` while it is not known which jobs there are, ``UnknownJob`` if the one
         of ``after`` is not there.
         """
-        self._log.check_caught_up()
+        self._view.log.check_caught_up()
         if job_filter.after is None:
             return START
         try:
-            return self._projection.number_of(job_filter.after)
+            return self._view.projection.number_of(job_filter.after)
         except KeyError:
             found = shown(job_filter.after)
             raise UnknownJob(f"after: there is no such job, got {found}") from None
@@ -61,7 +58,7 @@ class Lists:
         left = job_filter.limit if has_limit else SHOWN_AT_ONCE
         while left > 0:
             wanted = min(SHOWN_AT_ONCE, left)
-            jobs = await find(self._projection, query, last, wanted)
+            jobs = await find(self._view.projection, query, last, wanted)
             if jobs:
                 yield csv_export.lines(self._show(jobs))
                 last = jobs[-1].number
@@ -71,5 +68,4 @@ class Lists:
                 left -= len(jobs)
 
     def _show(self, jobs: list[Job]) -> list[Charge]:
-        now = self._clock()
-        return [answers.listed(each, answers.wait_of(each, self._projection, now)) for each in jobs]
+        return [answers.listed(each, self._view.wait_of(each)) for each in jobs]

@@ -82,6 +82,7 @@ SECURITY_HEADERS: Final = {
 _SECURITY_LINES: Final = [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 ]
+_SECURITY_NAMES: Final = frozenset(name for name, _ in _SECURITY_LINES)
 
 
 class SecurityHeaders:
@@ -96,11 +97,10 @@ class SecurityHeaders:
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
                 lines = message.get("headers", [])
-                given = {name for name, _ in lines}
-                message["headers"] = [
-                    *lines,
-                    *(each for each in _SECURITY_LINES if each[0] not in given),
-                ]
+                missing = _SECURITY_LINES
+                if given := _SECURITY_NAMES.intersection(name for name, _ in lines):
+                    missing = [each for each in _SECURITY_LINES if each[0] not in given]
+                message["headers"] = [*lines, *missing]
             await send(message)
 
         await self._app(scope, receive, complete)

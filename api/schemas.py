@@ -24,6 +24,7 @@ from grid.events import State
 from grid.messages import ChargeRequest
 
 MAX_LIST: Final = 1000
+MAX_SEARCH: Final = 64  # characters, as many as an id or a vehicle has
 MAX_WAIT: Final = 60  # seconds: proxies end a connection that is silent for longer
 MAX_FIELDS: Final = 256  # of an object that is sent
 # `format: date-time` also checks days and months; a leap second has no Unix time of its own
@@ -175,6 +176,9 @@ class JobFilter(BaseModel):
     vehicle_id: Annotated[VehicleId, AfterValidator(_vehicle)] | None = Field(
         default=None, description="The vehicle of the request."
     )
+    search: Annotated[str, Field(min_length=1, max_length=MAX_SEARCH)] | None = Field(
+        default=None, description="A part of the id or of the vehicle, in upper or lower case."
+    )
     status: Statuses | None = Field(
         default=None, description="One or several states, separated by commas."
     )
@@ -204,6 +208,7 @@ class JobFilter(BaseModel):
             None if self.since is None else self.since.timestamp(),
             None if self.until is None else self.until.timestamp(),
             newest_first=self.order == "desc",
+            search=None if self.search is None else self.search.lower(),
         )
 
 
@@ -225,10 +230,13 @@ class JobWait(BaseModel):
 
 
 class StatsFilter(BaseModel):
-    """Which hours and which substation the statistics are of; any other parameter is an error."""
+    """What the statistics are of, and by what; any other parameter is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     substation: SubstationId | None = Field(default=None, description="Only this one.")
     since: Moment | None = Field(default=None, description="Only the hours that end after that.")
     until: Moment | None = Field(default=None, description="Only the hours that begin before that.")
+    by: Literal["substation,hour", "hour,substation"] | None = Field(
+        default=None, description="Also by substation and hour together."
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api import auth
 from api.auth import ApiKeys, Scope
@@ -35,6 +36,17 @@ class ApiSettings(Settings):
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=1000, alias="RATE_LIMIT"
     )
+    prometheus_url: str | None = Field(default=None, alias="PROMETHEUS_URL", repr=False)
+
+    @model_validator(mode="after")
+    def _check_prometheus_url(self) -> Self:
+        """Check the address of Prometheus, which is not shown: it may hold a password."""
+        if self.prometheus_url is not None and not _is_plain(self.prometheus_url):
+            raise ValueError(
+                "PROMETHEUS_URL must be http://host[:port][/path] or https://…, without a user, a "
+                "query or a fragment"
+            )
+        return self
 
     @property
     def key_required(self) -> bool:
@@ -85,3 +97,22 @@ class ApiSettings(Settings):
         except ConfigurationError as error:
             shown = f"{variable}={value}" if variable != "API_KEYS" else variable
             raise ConfigurationError(f"{shown}: {error}") from None
+
+
+def _is_plain(url: str) -> bool:
+    """Return whether an address is that of a server, with a path at most."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and port_is_valid
+        and "@" not in parts.netloc
+        and not (parts.query or parts.fragment)
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+    )

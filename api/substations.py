@@ -1,8 +1,8 @@
 """The substations, as the dispatcher's last snapshot describes them, and why a job waits. Pure.
 
 A snapshot is written when something has changed, else every ten seconds, and when a dispatcher
-stops. If none has come for longer, or that was the last one, nothing is known of the substations
-any more, and none counts as eligible.
+stops. If the dispatcher is silent (``api.last_heard``), nothing is known of the substations any
+more, and none counts as eligible.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.forecast import Place
 from api.jobs.sessions import Sessions
+from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
 from grid.controls import Availability
 from grid.events import Event
 from grid.kinds import Snapshot
 from grid.messages import DEFAULT_POWER_KW
 from scheduling import reasons
 
-STALE_SECONDS: Final = 12.0  # a dispatcher that has nothing new writes a snapshot every 10 s
 SHOWN: Final = 3  # substations that a reason names
 MAX_NEEDS: Final = 1_000  # different needs whose reason is kept, until the next snapshot
 _FULL: Final = frozenset({reasons.NO_CONNECTOR, reasons.NO_POWER})
@@ -60,7 +60,7 @@ class Substation(BaseModel):
     status: Condition = Field(
         default=Condition.UNKNOWN,
         description="What it can do now: `unknown` if the dispatcher has stopped, or was silent "
-        f"for {STALE_SECONDS:g} s.",
+        f"for {DISPATCHER_TIMEOUT:g} s.",
     )
     load: float = Field(description="Sessions in progress, and jobs in flight.")
     connectors: float
@@ -152,59 +152,55 @@ class Substations:
         return {}
 
     @cached_property
-    def _has_left(self) -> bool:
-        """Return whether its dispatcher has stopped since, in order, and no other came."""
+    def is_last(self) -> bool:
+        """Return whether it is the last one of its dispatcher, which has stopped, in order."""
         return self._event is not None and Snapshot(self._event.detail).leaves
 
     def age(self, now: float) -> float | None:
         """Return how many seconds old the snapshot is; None if there is none."""
         return None if self._event is None else max(0.0, now - self.at)
 
-    def is_stale(self, now: float) -> bool:
-        """Return whether nothing is known of the substations any more."""
-        return self._has_left or now - self.at > STALE_SECONDS
-
-    def silence(self, now: float) -> str | None:
+    def silence(self, heard: LastHeard) -> str | None:
         """Return that the dispatcher is silent; None if it is not."""
         if self._event is None:
             return "no dispatcher has been heard yet"
-        if not self.is_stale(now):
+        if not heard.is_silent:
             return None
-        if self._has_left:
-            return f"dispatcher stopped {max(0.0, now - self.at):.0f} s ago"
-        return f"dispatcher not heard for {now - self.at:.0f} s"
+        if heard.has_left:
+            return f"dispatcher stopped {heard.seconds:.0f} s ago"
+        return f"dispatcher not heard for {heard.seconds:.0f} s"
 
-    def rows(self, now: float) -> Sequence[Substation]:
+    def rows(self, heard: LastHeard) -> Sequence[Substation]:
         """Return a row for each substation, as far as is known now."""
-        if (silence := self.silence(now)) is None:
+        if (silence := self.silence(heard)) is None:
             return self._rows
         change = {"status": Condition.UNKNOWN, "eligible": False, "reason": silence}
         return [each.model_copy(update=change) for each in self._rows]
 
     def reason_never(
-        self, allowed: Sequence[str], power_kw: float, now: float
+        self, allowed: Sequence[str], power_kw: float, heard: LastHeard
     ) -> tuple[str, str] | None:
         """Return why no substation can ever take a request, in a word and in full, or None.
 
-        Ratings may have changed since a stale snapshot, so then they count as unknown.
+        Ratings may have changed while the dispatcher is silent, so then they count as unknown.
         """
         largest = inf
-        if not self.is_stale(now):
+        if not heard.is_silent:
             known = [self._ratings[each] for each in allowed if each in self._ratings]
             largest = max(known, default=inf) if allowed else self._largest_kw
         return reasons.reason_never(allowed, power_kw, self.ids, largest)
 
-    def places(self, need: Need, sessions: Sessions, now: float) -> list[Place]:
+    def places(self, need: Need, sessions: Sessions, heard: LastHeard) -> list[Place]:
         """Return what a job may go to, for a forecast."""
         return [
             _place(row, need.power_kw, sessions)
-            for row in self.rows(now)
+            for row in self.rows(heard)
             if row.eligible and (not need.allowed or row.id in need.allowed)
         ]
 
-    def reason_to_wait(self, request: Mapping[str, Any], now: float) -> str:
+    def reason_to_wait(self, request: Mapping[str, Any], heard: LastHeard) -> str:
         """Return why a request waits, as far as the snapshot shows; ``request`` has its fields."""
-        if (silence := self.silence(now)) is not None:
+        if (silence := self.silence(heard)) is not None:
             return silence
         need = need_of(request)
         if (known := self._reasons.get(need)) is None:

@@ -1,8 +1,8 @@
 """How long one decision of each policy takes: ``python -m bench.policy``; see ``--help``.
 
-A decision is what the scheduler does for each request: ask the fleet which substations
-are open, and have a policy choose one. It is compared with the least that plain Python needs: the
-lowest utilisation in a list of accounts, without checking which may be used or has room.
+A decision is what the scheduler does for each request: ask the table which substations have
+capacity, and have a policy pick one. It is compared with the least that plain Python needs: the
+lowest utilisation in a list, without a check of eligibility or capacity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scheduling.substation_state import SubstationState
 
 GOALS: Final = {3: 20.0, 1000: 60.0}  # microseconds a decision, by the number of substations
 NOW: Final = 100.0  # when the pages were read, in the tracker's seconds
-NAIVE_SHARE: Final = 0.1  # of the decisions: plain Python takes long for a thousand accounts
+NAIVE_SHARE: Final = 0.1  # of the decisions: plain Python takes long for a thousand substations
 HEADER: Final = (
     "substations  state           policy             µs  one changed   goal    naive  naive ÷ µs"
 )
@@ -83,7 +83,7 @@ def _page(load: int, connectors: int, rated: float | None, background: float) ->
 
 
 def table_of(count: int, page: Callable[[Random], Reading], random: Random) -> CandidateTable:
-    """Return a fleet of so many substations, all of which may be used."""
+    """Return the table of so many substations, all of them eligible."""
     tracker = LoadTracker(stale_after=2, default_connectors=50)
     tracker.keep({f"substation{number}": None for number in range(count)})
     for name in tracker.substations:

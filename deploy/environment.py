@@ -20,6 +20,7 @@ CLUSTER: Final = "CLUSTER"
 API_KEYS_FILE: Final = "API_KEYS_FILE"
 API_KEYS: Final = "API_KEYS"
 OPERATOR_KEYS_FILE: Final = "OPERATOR_KEYS_FILE"  # set by `make up`, with its own key
+PROMETHEUS_URL: Final = "PROMETHEUS_URL"  # the same, with the address of its own Prometheus
 GRACE: Final = "GRACE_SECONDS"
 
 # Every variable that is passed on or obeyed, except the ports (see `stack.PORTS`) and MODE.

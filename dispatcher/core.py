@@ -38,6 +38,7 @@ from dispatcher.failure_detector import FailureDetector
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import (
     Begin,
+    CancelledRequestMissing,
     ControlChanged,
     EventsRead,
     EventWritten,
@@ -62,7 +63,6 @@ from dispatcher.inputs import (
     ScrapeResult,
     SilenceConfirmed,
     Stop,
-    TakeoverRead,
     TargetsChanged,
     Tick,
 )
@@ -73,7 +73,14 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
-from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
+from dispatcher.recognition import (
+    Action,
+    DropReason,
+    Judgement,
+    Recognition,
+    Wait,
+    reclaimed_from,
+)
 from dispatcher.requeue_overflow import RequeueOverflow
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
@@ -87,8 +94,8 @@ from grid.trace import carried
 from scheduling import explain
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
-from scheduling.impossible import impossible
 from scheduling.policies import Policy
+from scheduling.reasons import reason_never
 from scheduling.scheduler import Scheduler, SchedulingFailed
 from scheduling.wait_queue import WaitQueue
 
@@ -98,7 +105,7 @@ if TYPE_CHECKING:
     from dispatcher.metrics import Metrics
     from grid.amqp import Delivery
 
-FRESH_SECONDS: Final = 60.0  # a cancellation: a client waits for the end of its job
+FRESH_SECONDS: Final = 60.0  # of a cancellation: after that, no client waits for its answer
 MALFORMED: Final = "malformed"
 DEPARTED: Final = "its departure time passed while it waited"
 SENT_AGAIN: Final = "sent again to the substation that may have the job already"
@@ -163,12 +170,12 @@ class Core:
         self._overflow = RequeueOverflow(self._wait_queue)
         self._cancellations = Cancellations()
         self._cancelling = False  # some that wait are cancelled
-        self._undelivered: set[str] = set()  # cancelled, and their requests are still to come
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
         )
-        self._terms_read = -1  # at how many takeovers the log was read up to its end
+        # at how many takeovers the log was, and is being, read up to its end
+        self._terms_read = self._terms_reading = standby.terms
         self._begun = self._stopping = self._route_due = self._log_due = False
         self._at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
         self._commands: list[Command] = []  # for the current input
@@ -180,7 +187,6 @@ class Core:
             ReclaimDue: self._on_reclaim_due,
             RequestsLost: self._on_requests_lost,
             ReclaimedLost: self._on_reclaimed_lost,
-            TakeoverRead: self._on_takeover_read,
             LogRead: self._on_log_read,
             PublishResult: self._on_publish_result,
             EventWritten: self._on_event_written,
@@ -197,6 +203,7 @@ class Core:
             RequestRepublished: lambda each: self._record_requeued(*each),
             RecordedJobMissing: self._on_recorded_job_missing,
             RecordLost: lambda each: self.open_jobs.drop(each.job),
+            CancelledRequestMissing: lambda each: self.open_jobs.forget_undelivered(each.job),
             Route: self._on_route,
             Tick: self._on_tick,
         }
@@ -241,15 +248,6 @@ class Core:
         ids = self._jobs.keys() | {each.id for each in held if each.id is not None}
         return JobsInHand(ids, max(0, unsettled - tracked))
 
-    @property
-    def undelivered(self) -> int:
-        """Return how many requests in ``charge.requests`` are cancelled already."""
-        return len(self._undelivered)
-
-    def publishing(self, substation: str) -> int:
-        """Return how many jobs published to a substation's queue are not confirmed yet."""
-        return self._publishing[substation]
-
     def unsettled_since(self, position: int) -> int:
         """Return the offset from which the next dispatcher has to read the event log."""
         in_hand = (job.decided_after for job in self._jobs.values())
@@ -264,7 +262,7 @@ class Core:
     ) -> Whereabouts | None:
         """Return where jobs are that were sent to a substation a while ago, and have not begun.
 
-        None if that takes a look at its queue, and ``observed`` is None.
+        None if more of its queue is to be observed for that.
         """
         holding = self.reclaiming.holds(substation)
         return self.queues.whereabouts(substation, observed, now, holding=holding)
@@ -296,6 +294,7 @@ class Core:
             # another dispatcher may have sent jobs until now
             self._tracker.invalidate_baseline()
             self._tracker.settle(self._at.now)
+            self._read_log_soon()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
         if not self._begun:
@@ -310,20 +309,27 @@ class Core:
 
     def _on_log_read(self, input: LogRead) -> None:
         held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
+        if not input.older:
+            self._terms_read = self._terms_reading
         self._judge_held(held.release())
-        if held.waits:
+        if held.waits or self._terms_read != self.standby.terms:
             self._read_log_soon()
 
     def _read_log_soon(self) -> None:
-        """Have the log read, once for all requests that this turn of the loop brings."""
+        """Have the log read, once for all that this turn of the loop brings."""
         self._log_due = True
         self._route_soon()
 
-    def _read_log_for_held(self) -> None:
+    def _read_log(self) -> None:
+        """Have the log read for the requests that are held, or since this dispatcher took over."""
         self._log_due = False
         for needs, held in self._held.items():
-            if (count := held.begin_reading()) > 0:
-                self._do(ReadLog(older=needs is Wait.ALL_EVENTS, requests=count))
+            older = needs is Wait.ALL_EVENTS
+            has_taken_over = not older and self._terms_read != self.standby.terms
+            if (count := held.begin_reading(anyway=has_taken_over)) is not None:
+                self._do(ReadLog(older, requests=count))
+                if not older:
+                    self._terms_reading = self.standby.terms
 
     def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
         """Judge deliveries that were held; reject those over which the code fails.
@@ -358,9 +364,9 @@ class Core:
             self._wait(self._new_job(request, delivery))
 
     def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
-        """Acknowledge a request whose job is elsewhere or has ended."""
-        if request.id in self._undelivered:
-            self._undelivered.discard(request.id)
+        """Acknowledge a request whose job is elsewhere, is in hand, or has ended."""
+        if request.id in self.open_jobs.undelivered:
+            self.open_jobs.forget_undelivered(request.id)
             self._metrics.cancelled.inc()
         elif not delivery.redelivered:
             self._metrics.duplicates.inc()
@@ -378,6 +384,8 @@ class Core:
         trace = carried(delivery.headers, self._chance)
         text = f"the request is {judgement.action.value}: {judgement.why}"
         self._do(LogJob(request.id, trace, text, judgement.substation))
+        if judgement.dropped is not None:
+            self._metrics.dropped.labels(judgement.dropped).inc()
 
     def _read(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
@@ -416,7 +424,7 @@ class Core:
     def _on_route(self, _: Route) -> None:
         self._route_due = False
         if self._log_due:
-            self._read_log_for_held()
+            self._read_log()
         if self.deciding and self._at.certain:
             self._route()
 
@@ -434,7 +442,7 @@ class Core:
             self._schedule()
         self._publish_placed()
         if self._wait_queue and (settling or self._scheduler.capacity_left):
-            for job in self._overflow.due(self._prefetch, self._at.now):
+            for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
 
     def _schedule(self) -> None:
@@ -519,7 +527,7 @@ class Core:
             return
         if outcome is not Outcome.ABANDONED:
             self._metrics.refused.labels(substation).inc()
-        self._on_refused(job, outcome)
+        self._on_not_confirmed(job, outcome)
 
     def _on_event_written(self, input: EventWritten) -> None:
         (event, job), written = input.command, input.written
@@ -551,8 +559,11 @@ class Core:
         self._overdue.add(job, self._at.now)
         self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
 
-    def _on_refused(self, job: Job, outcome: Outcome) -> None:
-        """Return a job that a substation's queue refused to the wait queue."""
+    def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:
+        """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
+
+        A job that was sent again, without a delivery, is watched once more.
+        """
         where = job.substation
         self._tracker.undo(where)
         if outcome is not Outcome.ABANDONED:
@@ -577,7 +588,10 @@ class Core:
     # what ends otherwise
 
     def _impossible(self, job: Job) -> tuple[str, str] | None:
-        return impossible(job.requirements, self._table, self._at.now)
+        """Return why no substation can ever take a job, in a word and in full; None if one may."""
+        allowed, power_kw = job.requirements.allowed, job.requirements.power_kw
+        largest_kw = self._table.largest_rating(allowed, self._at.now)
+        return reason_never(allowed, power_kw, self._tracker.substations.keys(), largest_kw)
 
     def _park_impossible(self) -> None:
         """Park the waiting jobs that no substation can ever take.
@@ -618,6 +632,7 @@ class Core:
 
     def _cancel(self, job: Job) -> None:
         """End a request that its client has cancelled."""
+        self.open_jobs.forget_undelivered(job.id)  # if the first record of it was lost
         self._end(job, kinds.cancelled(job.id, self._at.clock, job.attempt))
 
     def _end(self, job: Job, event: Event) -> None:
@@ -685,9 +700,13 @@ class Core:
                 self.reclaiming.forget(delivery)
                 self._do(Requeue(delivery))
             return
-        self._commands.extend(self.reclaiming.review(self._at.now))
+        for command in self.reclaiming.review(self._at.now):
+            if isinstance(command, Ack):
+                self._drop_ended(command.delivery)
+            else:
+                self._do(command)
         if self._is_current and self.open_jobs.complete:
-            take = self.reclaiming.next(self._at.now)
+            take = self.reclaiming.advance(self._at.now)
             if take is not None:
                 self._do(take)
 
@@ -709,7 +728,7 @@ class Core:
     def _reclaim(self, substation: str, delivery: Delivery) -> None:
         reclaiming = self.reclaiming
         if reclaiming.has_ended(delivery):
-            self._do(Ack(delivery))
+            self._drop_ended(delivery)
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
         elif self._judge_reclaimed(substation, delivery):
@@ -717,6 +736,13 @@ class Core:
         else:
             self._do(Requeue(delivery))
             reclaiming.end_turn()
+
+    def _drop_ended(self, delivery: Delivery) -> None:
+        """Acknowledge a job from a substation's queue whose session has ended there."""
+        text = "its message in the queue of its substation is dropped: its session has ended"
+        self._do(LogJob(delivery.id or "", carried(delivery.headers, self._chance), text))
+        self._metrics.dropped.labels(DropReason.ENDED).inc()
+        self._do(Ack(delivery))
 
     def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         """Handle a job from a substation's queue; return False if it is to stay there.
@@ -760,7 +786,7 @@ class Core:
         return [job.delivery for job in jobs if job.delivery is not None]
 
     def _on_requests_lost(self, _: RequestsLost) -> None:
-        self._undelivered.clear()  # another dispatcher may get them
+        self.open_jobs.forget_all_undelivered()
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
         self._forget_waiting(lambda job: job.is_request and not job.is_ours)
 
@@ -817,7 +843,7 @@ class Core:
             return
         has_ended_here = self.index.sent_from_here(job) == ""
         if not has_ended_here and not any(each.id == job for each in self.held):
-            self._undelivered.add(job)
+            self.open_jobs.cancel_undelivered(job)
             self._do(WriteEvent(kinds.cancelled(job, self._at.clock)))
 
     # jobs that have not begun
@@ -864,9 +890,6 @@ class Core:
 
     # what is read and observed
 
-    def _on_takeover_read(self, input: TakeoverRead) -> None:
-        self._terms_read = input.terms
-
     def _on_events_read(self, input: EventsRead) -> None:
         changed, errors = self._log_events.apply(input, self._at)
         self._commands.extend(errors)
@@ -877,7 +900,7 @@ class Core:
         self._tracker.fail(input.substation, input.problem, self._at.now)
 
     def _on_queues_due(self, _: QueuesDue) -> None:
-        if (look := self.queues.next_look(self._publishing, self._at.now)) is not None:
+        if (look := self.queues.pop_look(self._publishing, self._at.now)) is not None:
             self._do(look)
 
     def _on_queue_observed(self, input: QueueObserved) -> None:
@@ -888,6 +911,7 @@ class Core:
         for name in input.connectors.keys() - self._tracker.substations.keys():
             self.queues.declare(name)
         self._tracker.keep(input.connectors)
+        self._table.labels = input.labels
 
     # time
 
@@ -896,11 +920,11 @@ class Core:
         self._unsettled.prune(self._at.now, answering=answering, clear=not self.held)
         self._ask_about_overdue()
         if self._log_due:
-            self._read_log_for_held()
+            self._read_log()
         if not self.deciding or not self._at.certain:
             return
         self._park_impossible()
-        for job in self._overflow.held_too_long(self._at.now):
+        for job in self._overflow.pop_held_too_long(self._at.now):
             self._requeue(job)
         self._on_route(Route())
 

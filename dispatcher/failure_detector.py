@@ -54,7 +54,7 @@ class FailureDetector:
         """Wait ``rescue_after`` seconds for consumers to come back: RabbitMQ itself was away."""
         self._grace_until = now + self._rescue_after
 
-    def due(self, looks: Mapping[str, Look], now: float) -> dict[str, Evacuation]:
+    def observe(self, looks: Mapping[str, Look], now: float) -> dict[str, Evacuation]:
         """Apply one look at all substations; return those whose jobs are to be reclaimed."""
         blind = not any(each.reachable for each in looks.values())
         self._records = {name: self._records.get(name) or _Record() for name in looks}

@@ -28,7 +28,6 @@ LABELS: Final = "labels"
 MAX_DEPTH: Final = 10  # of lists and maps in one another: a target file has three
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
-_BOM: Final = b"\xef\xbb\xbf"
 _STRING_TAGS: Final = (None, "!", "tag:yaml.org,2002:str")
 _SHORT: Final = Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80

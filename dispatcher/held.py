@@ -37,13 +37,17 @@ class HeldRequests:
             self._waiting = _live(self._waiting)
         self._waiting.append(delivery)
 
-    def begin_reading(self) -> int:
-        """Begin a reading of the log, and return for how many requests; 0 if none is needed now."""
+    def begin_reading(self, *, anyway: bool = False) -> int | None:
+        """Begin a reading of the log, and return for how many requests.
+
+        None if one is in progress, or none is needed now: no request waits, and it is not wanted
+        ``anyway``.
+        """
         if self._reads:
-            return 0
+            return None
         self._reading, self._waiting = _live(self._waiting), []
-        self._reads = bool(self._reading)
-        return len(self._reading)
+        self._reads = bool(self._reading) or anyway
+        return len(self._reading) if self._reads else None
 
     def release(self) -> list[Delivery]:
         """Remove and return the requests for which the log was read, or all if it never was."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dispatcher.commands import LookAtQueue, PublishJob, RequeueRequest, WriteEvent
@@ -80,15 +81,6 @@ class ReclaimedLost(NamedTuple):
     """The link of the reclaimed jobs broke: they are in their queues again."""
 
 
-class TakeoverRead(NamedTuple):
-    """The event log is read up to its end since this dispatcher took over.
-
-    ``terms`` is how often it had taken over.
-    """
-
-    terms: int
-
-
 class LogRead(NamedTuple):
     """The event log is read as far as it was written when ``ReadLog`` was executed."""
 
@@ -152,17 +144,20 @@ class QueueObserved(NamedTuple):
     """What was seen of a queue.
 
     There is no ``state`` if there is no such queue, or its state is unknown (``problem``).
+    ``is_empty`` is whether its leader says so; None if it was not asked.
     """
 
     look: LookAtQueue
     state: QueueState | None
     problem: str = ""
+    is_empty: bool | None = None
 
 
 class TargetsChanged(NamedTuple):
-    """The substations in the target file, with their connectors if it says so."""
+    """The substations in the target file, with their connectors if it says so, and labels."""
 
     connectors: dict[str, float | None]
+    labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 class ControlChanged(NamedTuple):
@@ -220,6 +215,12 @@ class RecordLost(NamedTuple):
     job: str
 
 
+class CancelledRequestMissing(NamedTuple):
+    """A request that was cancelled before its delivery is in no queue any more."""
+
+    job: str
+
+
 class Route(NamedTuple):
     """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
@@ -238,7 +239,6 @@ Input: TypeAlias = (
     | ReclaimDue
     | RequestsLost
     | ReclaimedLost
-    | TakeoverRead
     | LogRead
     | PublishResult
     | EventWritten
@@ -255,6 +255,7 @@ Input: TypeAlias = (
     | RequestRepublished
     | RecordedJobMissing
     | RecordLost
+    | CancelledRequestMissing
     | Route
     | Tick
 )

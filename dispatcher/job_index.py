@@ -1,7 +1,7 @@
 """What is known of recent jobs: where they were sent from here, and what the event log says. Pure.
 
-Except for ``sent_since``, the answers do not depend on the order in which events are read, nor on
-how often. Memory is bounded: the jobs without news for the longest time are forgotten first.
+Except for ``assigned_since``, the answers do not depend on the order in which events are read, nor
+on how often. Memory is bounded: the jobs without news for the longest time are forgotten first.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ class _Record:
     """What is known of one job; times are Unix seconds.
 
     ``sent`` is where this dispatcher sent it, when that was decided, and after how many replays;
-    all else the event log says. ``assigned`` is the latest assignment, ``elsewhere_at`` when the
-    latest to any other substation was; ``trail`` holds when and where to, in the order of the first
-    reading, where there were several. ``charging`` is since when, and where. ``end`` is the first
-    end; ``aside`` how the job was parked or cancelled the last time, and after how many replays.
+    everything else comes from the event log. ``assigned`` is the latest assignment,
+    ``elsewhere_at`` when the latest to any other substation was; ``trail`` holds when and where to,
+    in the order of the first reading, if there were several. ``charging`` is since when, and where.
+    ``end`` is the first end; ``aside`` how the job was parked or cancelled the last time, and after
+    how many replays.
     """
 
     __slots__ = ("aside", "assigned", "charging", "elsewhere_at", "end", "sent", "trail")
@@ -127,17 +128,17 @@ class JobIndex:
             return None
         return _event(job, record.aside[1], kinds.ended_after(record.aside[0]))
 
-    def sent_to(self, job: str) -> str | None:
+    def assigned_to(self, job: str) -> str | None:
         """Return the substation a job was last assigned to, if that event was read."""
         assigned = self._of(job).assigned
         return None if assigned is None else assigned[2]
 
-    def sent_at(self, job: str) -> float:
+    def assigned_at(self, job: str) -> float:
         """Return when a job was last assigned, in Unix seconds; minus infinity if never."""
         assigned = self._of(job).assigned
         return -inf if assigned is None else assigned[0]
 
-    def sent_since(self, job: str, substation: str, where: str, at: float) -> bool:
+    def assigned_since(self, job: str, substation: str, where: str, at: float) -> bool:
         """Return whether a job may have gone to a substation after it went ``where``.
 
         The latter was decided ``at``, in Unix seconds. True if the clocks of the dispatchers say
@@ -169,7 +170,7 @@ class JobIndex:
 
     def last_known_at(self, job: str) -> str:
         """Return the substation that has a job by the event log; empty if unknown."""
-        return self.charging_at(job) or self.sent_to(job) or ""
+        return self.charging_at(job) or self.assigned_to(job) or ""
 
     def went_elsewhere(self, job: str, substation: str) -> bool:
         """Return whether a job in a substation's queue was sent elsewhere since, or ended here.
@@ -189,14 +190,14 @@ class JobIndex:
         where = self.sent_from_here(job)
         return bool(where) and (where == substation or self._went_there(job, substation))
 
-    def is_unclear(self, job: str, substation: str) -> bool:
+    def needs_log_for(self, job: str, substation: str) -> bool:
         """Return whether only the log shows when a job was reclaimed from that substation."""
         return self.sent_from_here(job) not in (None, "", substation)
 
     def _went_there(self, job: str, substation: str) -> bool:
         """Return whether another dispatcher sent a job there, after it was sent from here."""
         where, at = self.sent_from_here(job) or "", self.sent_from_here_at(job)
-        return self.sent_since(job, substation, where, at)
+        return self.assigned_since(job, substation, where, at)
 
     def _assign(self, event: Event) -> None:
         if not event.substation:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from dispatcher.inputs import EventsRead, OlderEventsRead, TakeoverRead
+from dispatcher.inputs import EventsRead, OlderEventsRead
 from dispatcher.links import Links
 from dispatcher.log_start import find_start
 from dispatcher.open_jobs import OpenJobs
@@ -21,7 +21,7 @@ from grid.waiting import together, within
 
 log = logging.getLogger(__name__)
 
-TAKEOVER_SECONDS: Final = 0.25  # between two checks whether this dispatcher has taken over
+CHECK_SECONDS: Final = 0.25  # between two checks whether the older part is to be read
 OLDER_AFTER_SECONDS: Final = 3.0  # new events are read by then
 OLDER_AFTER_SECONDS_ON_STANDBY: Final = 60.0  # two readers at once take twice as long
 OLDER_TRIES: Final = 10  # then a warning: requests may wait for long
@@ -91,12 +91,11 @@ class LogReader:
         await together(
             self._links.log.run(read=self.on_message, start=start),
             self._read_older(end),
-            self._read_at_takeover(),
         )
 
     def on_message(self, body: bytes, writer: str) -> None:
         """Apply those events of a message that its writer is permitted to write."""
-        events = self._writer.read_back(body, writer)
+        events = self._writer.pop_written(body, writer)
         if events is None:
             try:
                 events = event_log.read(body, writer)
@@ -123,7 +122,7 @@ class LogReader:
         """Read which jobs were open before; most decisions need not wait for that."""
         began = self._now()
         while end > 0 and not self._is_older_due(self._now() - began):
-            await within(TAKEOVER_SECONDS, self._older_wanted.wait())
+            await within(CHECK_SECONDS, self._older_wanted.wait())
         tries = 0
         while not self._shell.core.open_jobs.complete:
             try:
@@ -145,16 +144,6 @@ class LogReader:
         is_standby = self._shell.core.standby.is_standby(self._now())
         wait = OLDER_AFTER_SECONDS_ON_STANDBY if is_standby else OLDER_AFTER_SECONDS
         return self._older_wanted.is_set() or waited >= wait
-
-    async def _read_at_takeover(self) -> None:
-        """Read the log each time this dispatcher takes over, before it reclaims any job."""
-        read = -1
-        while True:
-            if read != (terms := self._shell.core.standby.terms):
-                await self.read_new()
-                self._shell.feed(TakeoverRead(terms))
-                read = terms
-            await asyncio.sleep(TAKEOVER_SECONDS)
 
 
 async def read_past(scanner: StreamScanner, end: int) -> OpenJobs:

@@ -50,7 +50,11 @@ class Metrics:
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
             "duplicate_requests",
-            "Second copies of requests, dropped because their job was sent or has ended",
+            "Requests delivered for the first time and dropped: their job is in hand, was sent, or "
+            "has ended",
+        )
+        self.dropped = counter(
+            "dropped", "Deliveries dropped, redelivered ones as well, by reason", ["reason"]
         )
         self.events_lost = counter("events_lost", "Events that RabbitMQ refused")
         self.scrapes = counter(

@@ -75,6 +75,8 @@ class OpenJobs:
         ] = {}  # by substation: offset of the newest decision that has begun
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # the jobs published again, in their order
+        # cancelled while they waited, and their requests are still to come: place and offset
+        self._undelivered: dict[str, tuple[int, int]] = {}
         self._last = 0  # offset that was read
         self._complete = complete
         self._later_changes: list[Callable[[], None]] = []  # until it is complete
@@ -88,6 +90,11 @@ class OpenJobs:
     def waiting(self) -> int:
         """Return how many jobs are accepted and not assigned."""
         return len(self._waiting)
+
+    @property
+    def undelivered(self) -> Collection[str]:
+        """Return the jobs that were cancelled here, and whose requests are still to come."""
+        return self._undelivered.keys()
 
     def has_ended(self, job: str, replays: int, asked_at: float = -inf) -> bool:
         """Return whether a job with this many replays has ended, if remembered.
@@ -133,6 +140,18 @@ class OpenJobs:
     def drop(self, job: str) -> None:
         """Forget a job whose record is gone."""
         self._apply(self._drop, job)
+
+    def cancel_undelivered(self, job: str) -> None:
+        """Record that a waiting job is cancelled here, and its request is still to come."""
+        self._undelivered[job] = self._place(job), self._waiting[job]
+
+    def forget_undelivered(self, job: str) -> None:
+        """Forget a cancelled request, if it was one: it has come, or never will."""
+        self._undelivered.pop(job, None)
+
+    def forget_all_undelivered(self) -> None:
+        """Forget the cancelled requests: another dispatcher may get them."""
+        self._undelivered.clear()
 
     def absorb(self, earlier: OpenJobs) -> None:
         """Apply the changes so far to the jobs that were open at the end of the earlier part."""
@@ -204,17 +223,22 @@ class OpenJobs:
 
         ``elsewhere`` is how many messages are in queues where waiting jobs may be, ``in_hand`` are
         the jobs that the dispatcher has, ``lost_at_substations`` those that are not where they were
-        sent. Queues are served in their order, so it is the oldest that are missing.
+        sent. Queues are served in their order, so it is the oldest that are missing; cancelled
+        requests that are still to come count as any other.
         """
         held = sum(job in self._waiting for job in in_hand)
         lost = [job for job in lost_at_substations if job not in in_hand]
-        short = len(self._waiting) - held + len(lost) - elsewhere
+        cancelled = [
+            job for job in self._undelivered if job not in in_hand and job not in self._waiting
+        ]
+        short = len(self._waiting) - held + len(lost) + len(cancelled) - elsewhere
         if short <= 0:
             return []
         waiting = self._waiting.items()
         found = [(self._place(job), offset, job) for job, offset in waiting if job not in in_hand]
         known = ((self.offset(job), job) for job in lost)
         found += [(self._place(job), offset, job) for offset, job in known if offset is not None]
+        found += [(*self._undelivered[job], job) for job in cancelled]
         return [job for _, _, job in nsmallest(min(short, most), found)]
 
     def _place(self, job: str) -> int:
@@ -229,6 +253,8 @@ class OpenJobs:
     def _forget_offsets(self) -> None:
         """Forget the offsets of the records: the log was deleted and declared again."""
         self._waiting = dict.fromkeys(self._waiting, NOWHERE)
+        undelivered = self._undelivered.items()
+        self._undelivered = {job: (place, NOWHERE) for job, (place, _) in undelivered}
         self._overtaking.clear()
         for each in self._assigned.values():
             each.record, each.last = NOWHERE, NOWHERE

@@ -56,5 +56,5 @@ class OverdueJobs:
         return (
             not index.ended(job.id, job.replays, job.request.requested_at)
             and index.charging_at(job.id) is None
-            and index.sent_to(job.id) in (None, job.substation)
+            and index.assigned_to(job.id) in (None, job.substation)
         )

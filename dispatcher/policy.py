@@ -12,7 +12,7 @@ def policy(name: str) -> Policy:
     """Return a new policy, by its name or by the import path of its class.
 
     Raises:
-        ConfigurationError: There is none of that name, or it cannot be imported and made.
+        ConfigurationError: There is none of that name, or it cannot be imported or created.
     """
     if (found := POLICIES.get(name)) is not None:
         return found()
@@ -29,7 +29,9 @@ def _imported(path: str) -> Policy:
     try:
         made: Policy = getattr(import_module(module), name)()
     except Exception as error:  # another package's code may raise anything
-        raise ConfigurationError(f"the policy {path!r} cannot be made: {error!r}") from error
+        raise ConfigurationError(
+            f"the policy {path!r} cannot be imported or created: {error!r}"
+        ) from error
     if not (isinstance(getattr(made, "name", None), str) and callable(getattr(made, "pick", None))):
         raise ConfigurationError(
             f"the policy {path!r} must have a name and a method pick(candidates, random)"

@@ -53,19 +53,20 @@ class QueueWatch:
 
     async def whereabouts(self, substation: str) -> Whereabouts:
         """Return where jobs are that were sent to a substation a while ago, and have not begun."""
-        ask = self._shell.whereabouts
-        if (found := ask(substation, None)) is not None:
-            return found
-        observed = await self._look(LookAtQueue(substation))
-        found = ask(substation, observed) or Whereabouts.UNKNOWN
-        if found is Whereabouts.GONE and observed.state is not None:
-            # RabbitMQ reports a queue without a leader as empty, too; basic.get asks the leader
-            try:
-                is_empty = await self._declarer.is_empty(substation_queue(substation).name)
-            except BrokerUnavailable:
-                is_empty = False
-            return found if is_empty else Whereabouts.UNKNOWN
+        observed: QueueObserved | None = None
+        while (found := self._shell.whereabouts(substation, observed)) is None:
+            if observed is None:
+                observed = await self._look(LookAtQueue(substation))
+            else:
+                observed = observed._replace(is_empty=await self._is_empty(substation))
         return found
+
+    async def _is_empty(self, substation: str) -> bool:
+        """Return whether the leader of a substation's queue says that it is empty."""
+        try:
+            return await self._declarer.is_empty(substation_queue(substation).name)
+        except BrokerUnavailable:
+            return False
 
     async def _look(self, command: LookAtQueue) -> QueueObserved:
         await self._declarer.up.wait()

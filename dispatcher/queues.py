@@ -58,8 +58,8 @@ class Queues:
         """Return the state of a substation's queue, as last seen; None if unknown."""
         return self._states.get(substation)
 
-    def next_look(self, publishing: Counter[str], now: float) -> LookAtQueue | None:
-        """Return the next look that is due; None if none is.
+    def pop_look(self, publishing: Counter[str], now: float) -> LookAtQueue | None:
+        """Remove and return the look that is due next; None if none is.
 
         ``publishing`` is how many jobs are in flight to each substation's queue: its depth is
         meaningful only if there are none.
@@ -78,7 +78,7 @@ class Queues:
 
         One unavailable queue must not stop the looks at the others.
         """
-        look, state, problem = observed
+        look, state, problem, _ = observed
         name = look.substation
         self._looked_at[name] = now
         if look.depth:
@@ -112,7 +112,8 @@ class Queues:
     ) -> Whereabouts | None:
         """Return where jobs are that were sent to a substation a while ago, and have not begun.
 
-        None if that takes a look at its queue, and ``observed`` is None.
+        None if that takes a look at its queue, or the word of that queue's leader, which
+        ``observed`` does not have.
         """
         known = self._readable(substation, now)
         if holding or (known is not None and known.events_stale(now)):
@@ -121,13 +122,10 @@ class Queues:
             return Whereabouts.SERVED
         if observed is None:
             return None
-        state = observed.state
-        if known is not None:
-            is_empty = self.takes_jobs(substation, state, now)
-            return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
-        if observed.problem or (state is not None and (state.ready or state.consumers)):
-            return Whereabouts.UNKNOWN
-        return Whereabouts.GONE
+        if known is None:
+            return _without_page(observed)
+        is_empty = self.takes_jobs(substation, observed.state, now)
+        return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
 
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""
@@ -218,3 +216,13 @@ class Queues:
                 del seen[gone]
         self._missing &= self._tracker.substations.keys()
         self._declared &= self._tracker.substations.keys()
+
+
+def _without_page(observed: QueueObserved) -> Whereabouts | None:
+    """Return where the jobs of a substation are whose page cannot be read."""
+    state = observed.state
+    if observed.problem or (state is not None and (state.ready or state.consumers)):
+        return Whereabouts.UNKNOWN
+    if state is not None and observed.is_empty is None:
+        return None  # RabbitMQ reports a queue without a leader as empty, too
+    return Whereabouts.GONE if state is None or observed.is_empty else Whereabouts.UNKNOWN

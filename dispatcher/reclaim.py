@@ -112,7 +112,7 @@ class Reclaiming:
             name: Look(reachable[name], None if state is None else state.consumers)
             for name, state in states.items()
         }
-        due = self._due = self._detector.due(looks, now)
+        due = self._due = self._detector.observe(looks, now)
         empty = {name for name, state in states.items() if state is not None and not state.ready}
         commands = self._review_sessions(due)
         for name in [each for each in self._taken if each not in due or each in empty]:
@@ -124,8 +124,8 @@ class Reclaiming:
             self._problem = ""
         return commands
 
-    def next(self, now: float) -> TakeFromQueue | None:
-        """Return from which queue the next job is to be taken; None if none is, now."""
+    def advance(self, now: float) -> TakeFromQueue | None:
+        """Choose from which queue the next job is taken, in turn; return None if none is, now."""
         if self._in_turn >= MAX_IN_HAND:
             self._turns.rotate(-1)
             self._in_turn = 0

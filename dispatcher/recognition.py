@@ -7,7 +7,7 @@ index and the event log distinguish these from a new request.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,16 +28,28 @@ class Action(Enum):
     DECIDE = "decided on"
     RESEND = "sent once more"  # to the substation that may have its job
     ATTACH = "attached to the job in hand"  # whose delivery was lost with a link
-    DROP = "dropped"  # acknowledged: RabbitMQ has its job elsewhere, or the job has ended
+    DROP = "dropped"  # acknowledged: see ``DropReason``
     LEAVE = "left in its queue"  # where its job may belong
 
 
+class DropReason(StrEnum):
+    """Why a delivery is dropped, as ``dispatcher_dropped_total`` counts it."""
+
+    IN_HAND = "in_hand"  # by another delivery
+    SENT = "sent"  # its job was sent to a substation
+    ENDED = "ended"
+
+
 class Judgement(NamedTuple):
-    """What is to be done with a delivery, why, and where its job may be already."""
+    """What is to be done with a delivery, why, and where its job may be already.
+
+    ``dropped`` is set if it is dropped.
+    """
 
     action: Action
     why: str
     substation: str = ""
+    dropped: DropReason | None = None
 
 
 class Wait(Enum):
@@ -62,13 +74,13 @@ class Recognition:
         Another dispatcher may have sent a redelivered request just before its link broke; the job
         of a request that was published again may have ended long ago.
         """
-        has = in_hand is not None and in_hand.is_ours
-        if is_copy(delivery) and not has:
+        is_in_hand = in_hand is not None and in_hand.is_ours
+        if is_copy(delivery) and not is_in_hand:
             return Wait.ALL_EVENTS
         job, reclaimed = delivery.id or "", reclaimed_from(delivery)
-        if reclaimed and self._index.is_unclear(job, reclaimed):
+        if reclaimed and self._index.needs_log_for(job, reclaimed):
             return Wait.NEW_EVENTS
-        if not delivery.redelivered or has:
+        if not delivery.redelivered or is_in_hand:
             return Wait.NOTHING
         sent_here = self._index.has_sent(job, parking.replays(delivery.headers))
         return Wait.NOTHING if sent_here else Wait.NEW_EVENTS
@@ -87,8 +99,8 @@ class Recognition:
         )
         if is_unknown and not is_copy(delivery):
             return Judgement(Action.DECIDE, "nothing is known of its job")
-        if why := self._why_over(request, delivery):
-            return Judgement(Action.DROP, why)
+        if (dropped := self._drop(request, delivery)) is not None:
+            return dropped
         return self._decide_or_resend(request, delivery, now)
 
     def reclaimed(
@@ -98,10 +110,12 @@ class Recognition:
         if in_hand is not None:
             return _copy_of(in_hand, substation)
         if self._index.went_elsewhere(request.id, substation):
-            return Judgement(Action.DROP, "it was sent elsewhere since, or has ended")
+            if self._index.sent_from_here(request.id):
+                return _dropped("it was sent elsewhere since", DropReason.SENT)
+            return _dropped("its job has ended", DropReason.ENDED)
         # another dispatcher may have moved it, and ended before it was acknowledged here
         where = self._last_known_at(request.id)
-        if where == substation or (known := self._known_there(where, now)) is None:
+        if where == substation or (known := self._if_alive(where, now)) is None:
             return Judgement(Action.DECIDE, "its substation does not take it")
         return Judgement(Action.RESEND, "another dispatcher sent it there", known)
 
@@ -112,9 +126,9 @@ class Recognition:
             if in_hand.is_ours:  # this is the copy, before its confirm
                 return Judgement(Action.DECIDE, "it was requeued from here")
         elif in_hand.is_ours:
-            return Judgement(Action.DROP, "its job is in hand")
+            return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
         else:
-            elsewhere = self._known_there(self._last_known_at(request.id), now)
+            elsewhere = self._if_alive(self._last_known_at(request.id), now)
             if elsewhere in (None, in_hand.substation) and in_hand.confirmed:
                 # another dispatcher may have reclaimed it since, as a copy of its own
                 return Judgement(Action.RESEND, "it may have been reclaimed", in_hand.substation)
@@ -130,8 +144,8 @@ class Recognition:
             return Judgement(Action.DECIDE, "no substation has its job")
         return Judgement(Action.RESEND, "another dispatcher sent its job there", where)
 
-    def _why_over(self, request: ChargeRequest, delivery: Delivery) -> str:
-        """Return why a request can be dropped; empty if it cannot.
+    def _drop(self, request: ChargeRequest, delivery: Delivery) -> Judgement | None:
+        """Return why a request is dropped; None if it is not.
 
         For a request that was published again only the log counts, not what is remembered here.
         """
@@ -140,11 +154,12 @@ class Recognition:
         if self._index.ended(job, replays, asked_at) or self._open_jobs.has_ended(
             job, replays, asked_at
         ):
-            return "its job has ended"
-        if not is_copy(delivery) and self._index.has_sent(job, replays):
-            where = self._index.sent_from_here(job)
-            return f"its job was sent to {where}" if where else "its job ended here"
-        return ""
+            return _dropped("its job has ended", DropReason.ENDED)
+        if is_copy(delivery) or not self._index.has_sent(job, replays):
+            return None
+        if where := self._index.sent_from_here(job):
+            return _dropped(f"its job was sent to {where}", DropReason.SENT)
+        return _dropped("its job ended here", DropReason.ENDED)
 
     def _sent_before(self, request: ChargeRequest, delivery: Delivery, now: float) -> str | None:
         """Return the substation that has a request's job, by the event log; None if none has.
@@ -160,9 +175,9 @@ class Recognition:
         where = self._last_known_at(job)
         if not delivery.redelivered:
             since = inf if parking.replays(delivery.headers) else request.requested_at
-            if where == reclaimed_from(delivery) or index.sent_at(job) < since:
+            if where == reclaimed_from(delivery) or index.assigned_at(job) < since:
                 return None
-        return self._known_there(where, now)
+        return self._if_alive(where, now)
 
     def _last_known_at(self, job: str) -> str:
         """Return the substation that has a job, by the event log; empty if unknown.
@@ -171,7 +186,7 @@ class Recognition:
         """
         return self._index.last_known_at(job) or self._open_jobs.charging_at(job) or ""
 
-    def _known_there(self, where: str, now: float) -> str | None:
+    def _if_alive(self, where: str, now: float) -> str | None:
         """Return the substation if it can recognise a second copy; None if it is lost.
 
         A single page that cannot be read does not make it lost.
@@ -188,7 +203,11 @@ def _copy_of(job: Job, substation: str) -> Judgement:
         return Judgement(Action.ATTACH, "its first delivery was lost with a link")
     if not job.is_ours and not job.confirmed:
         return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
-    return Judgement(Action.DROP, "RabbitMQ has the job where it was delivered from")
+    return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
+
+
+def _dropped(why: str, reason: DropReason) -> Judgement:
+    return Judgement(Action.DROP, why, dropped=reason)
 
 
 def is_copy(delivery: Delivery) -> bool:

@@ -15,7 +15,12 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence, 
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from dispatcher.inputs import RecordedJobMissing, RecordLost, RequestRepublished
+from dispatcher.inputs import (
+    CancelledRequestMissing,
+    RecordedJobMissing,
+    RecordLost,
+    RequestRepublished,
+)
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.links import Links
 from dispatcher.metrics import Metrics
@@ -120,12 +125,12 @@ class Reconciler:
             return
         silent = await self._silent(whereabouts)
         missing = await self._missing(silent.gone, read_log)
-        due = self._due([*missing, *silent.resend])
+        due = self._note_missing([*missing, *silent.resend])
         lost = [job for job in missing if due.get(job, 0.0) >= MISSING_SECONDS]
         # messages in flight make some of the oldest jobs look missing, other ones at each look
         self._fewest = min(self._fewest or len(missing), len(missing))
         if lost:
-            await self._publish(lost[: self._fewest])
+            await self._recover(lost[: self._fewest])
             self._fewest = 0
         resend = {
             job: substation
@@ -150,8 +155,8 @@ class Reconciler:
     def _wait_for(self, job: str, substation: str) -> float:
         return OWN_SECONDS if self._index.sent_from_here(job) == substation else MISSING_SECONDS
 
-    def _due(self, jobs: Collection[str]) -> Mapping[str, float]:
-        """Return for how long each of these jobs has been found missing, in seconds."""
+    def _note_missing(self, jobs: Collection[str]) -> Mapping[str, float]:
+        """Record the jobs that are missing; return for how many seconds each has been so."""
         now = self._now()
         self._missing_since = {job: self._missing_since.get(job, now) for job in jobs}
         return {job: now - since for job, since in self._missing_since.items()}
@@ -166,7 +171,7 @@ class Reconciler:
         return await self._compare([job for job in gone if self._jobs.silent(job)])
 
     async def _compare(self, gone: Collection[str]) -> list[str]:
-        if not self._jobs.waiting and not gone:
+        if not (self._jobs.waiting or self._jobs.undelivered or gone):
             return []
         before, elsewhere = self._in_hand(), self._links.dead.unsettled
         for queue in (topology.REQUESTS, topology.DEAD):
@@ -178,7 +183,7 @@ class Reconciler:
                 return []
             elsewhere += state.ready
         after = self._in_hand()
-        elsewhere += max(before.others, after.others) - self._core.undelivered
+        elsewhere += max(before.others, after.others)
         # what was delivered or requeued meanwhile was in hand before or after
         return self._jobs.missing(elsewhere, before.jobs | after.jobs, gone, MAX_SUSPECTS)
 
@@ -199,6 +204,21 @@ class Reconciler:
                 overtaken = [job for job in jobs if self._jobs.is_overtaken(job)]
                 found.resend.update(dict.fromkeys(overtaken, substation))
         return found
+
+    async def _recover(self, jobs: Sequence[str]) -> None:
+        """Publish missing jobs again; forget those that are cancelled."""
+        wanted = [job for job in jobs if job not in self._jobs.undelivered]
+        cancelled = [job for job in jobs if job in self._jobs.undelivered]
+        for job in cancelled:
+            self._shell.feed(CancelledRequestMissing(job))
+        if cancelled:
+            log.warning(
+                "%d cancelled requests were in no queue: it was deleted, purged or lost. "
+                "Nothing is published for them",
+                len(cancelled),
+            )
+        if wanted:
+            await self._publish(wanted)
 
     async def _publish(self, jobs: Sequence[str]) -> None:
         """Publish jobs again, under their ids, from their records in the log."""
@@ -261,7 +281,7 @@ class Reconciler:
 
         A decision may be written late: then another one is the newest by the clocks.
         """
-        newest = self._index.charging_at(job) or self._index.sent_to(job)
+        newest = self._index.charging_at(job) or self._index.assigned_to(job)
         if newest not in (None, substation) or not self._jobs.silent(job):
             return False
         return self._jobs.substation(job) == substation

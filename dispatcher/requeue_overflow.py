@@ -27,15 +27,15 @@ class RequeueOverflow:
         self._wait_queue = wait_queue
         self._due_at = self._look_at = 0.0
 
-    def due(self, prefetch: int, now: float) -> list[Job]:
+    def pop_due(self, prefetch: int, now: float) -> list[Job]:
         """Remove and return jobs that fit nowhere, if they keep out others."""
-        found = self._reclaimed_in_vain(now)
+        found = self._pop_reclaimed_in_vain(now)
         if len(self._wait_queue) > HELD_FULL * prefetch and now >= self._due_at:
             self._due_at = now + PAUSE_SECONDS
             found += self._wait_queue.pop_last(max(1, int(SHARE * prefetch)))
         return found
 
-    def held_too_long(self, now: float) -> list[Job]:
+    def pop_held_too_long(self, now: float) -> list[Job]:
         """Remove and return the jobs that were held for too long."""
         if now < self._due_at:
             return []
@@ -44,7 +44,7 @@ class RequeueOverflow:
             self._due_at = now + PAUSE_SECONDS
         return found
 
-    def _reclaimed_in_vain(self, now: float) -> list[Job]:
+    def _pop_reclaimed_in_vain(self, now: float) -> list[Job]:
         """Remove and return reclaimed jobs that found no capacity in time."""
         if now < self._look_at or not len(self._wait_queue):
             return []

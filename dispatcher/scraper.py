@@ -94,7 +94,7 @@ class Scraper:
             try:
                 while True:
                     # a file that cannot be taken over must not end the scraping of the targets
-                    with self._isolation.of("the target file", self._file.unusable):
+                    with self._isolation.of("the target file", self._file.mark_unusable):
                         if (found := await self._file.look()) is not None:
                             receiver.on_targets(found)
                             scrape = partial(self._keep_scraping, session, receiver)
@@ -137,10 +137,10 @@ class Scraper:
         except MalformedReading as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001  # one page must not end the scraping of others
-            unforeseen = self._isolation.failed(_item(name), error)
+            unforeseen = self._isolation.record_failure(_item(name), error)
             problem = f"its metrics page cannot be read: {unforeseen}"
         else:
-            self._isolation.succeeded(_item(name))
+            self._isolation.record_success(_item(name))
             receiver.on_reading(name, reading, asked_at)
             return
         receiver.on_failure(name, problem[:MAX_PROBLEM])

@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 0.25  # between two ticks
 LOG_TIMEOUT: Final = 5.0  # to read the event log as far as it is written
 SLOW_SECONDS: Final = 15.0  # RabbitMQ's streams may be back late; after that it is logged
-NOT_READ: Final = "%d redelivered requests wait until the event log is read up to their delivery"
+NOT_READ: Final = "the event log is not read up to its end yet: %d redelivered requests wait"
 
 ReadEvents = Callable[[], Coroutine[Any, Any, None]]
 LookAt = Callable[[str], Coroutine[Any, Any, QueueState | None]]
@@ -263,7 +263,7 @@ class Shell:
         )
 
     def _report_error(self, command: ReportError) -> None:
-        self._isolation.failed(command.item, command.error)
+        self._isolation.record_failure(command.item, command.error)
 
     def _read_log(self, command: ReadLog) -> None:
         self._readings[command.older].put_nowait(command.requests)

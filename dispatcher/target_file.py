@@ -37,9 +37,9 @@ class TargetFile:
         self.problem: str | None = NOT_READ
 
     async def look(self) -> Found:
-        """Return ``changed()`` without blocking the loop; None while the disk does not answer."""
+        """Return ``read_change()`` without blocking the loop; None while the disk is silent."""
         if self._looking is None:
-            self._looking = in_thread(self.changed, "target file")
+            self._looking = in_thread(self.read_change, "target file")
         await asyncio.wait({self._looking}, timeout=READ_SECONDS)
         if not self._looking.done():
             self._say(f"it could not be read in {READ_SECONDS:g} s; the disk does not answer")
@@ -47,8 +47,8 @@ class TargetFile:
         looking, self._looking = self._looking, None
         return looking.result()
 
-    def changed(self) -> Found:
-        """Return the targets if the file has changed and is valid; else None.
+    def read_change(self) -> Found:
+        """Read the file, and return its targets if it has changed and is valid; else None.
 
         A missing or invalid file leaves the targets as they were, and is logged once.
         """
@@ -63,7 +63,7 @@ class TargetFile:
         self._seen = content
         return self._parse(content)
 
-    def unusable(self, problem: str) -> None:
+    def mark_unusable(self, problem: str) -> None:
         """Record why the targets could not be applied, so that it is tried again."""
         self._seen, self.problem = None, problem
 

@@ -30,13 +30,13 @@ _UNESCAPED_IN_PATHS: Final = "$&+,/:;=@"  # by Go's net/url
 class Target:
     """One substation: its id, where its metrics are, and its connectors where the file says.
 
-    ``instance`` is the label of that name, if the file has one.
+    ``labels`` are the others of its entry, for a policy of one's own.
     """
 
     substation: str
     url: str
     connectors: float | None = None
-    instance: str = field(default="", compare=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def address(self) -> str:
@@ -44,7 +44,7 @@ class Target:
         parts = urlsplit(self.url)
         has_port = parts.netloc.rpartition("]")[2].count(":") == 1
         port = "" if has_port else ":443" if parts.scheme == "https" else ":80"
-        return self.instance or parts.netloc + port
+        return self.labels.get(INSTANCE_LABEL) or parts.netloc + port
 
 
 def parse(content: bytes, suffix: str) -> dict[str, Target]:
@@ -81,13 +81,13 @@ def _group(where: str, group: Group) -> list[Target]:
             )
     scheme, path = _scheme(where, labels), _path(where, labels)
     connectors = _connectors(where, labels.get(CONNECTORS_LABEL))
+    own = {
+        name: value
+        for name, value in labels.items()
+        if name not in (SUBSTATION_LABEL, CONNECTORS_LABEL) and not name.startswith("__")
+    }
     return [
-        Target(
-            str(name),
-            f"{scheme}://{_address(where, address)}{path}",
-            connectors,
-            labels.get(INSTANCE_LABEL, ""),
-        )
+        Target(str(name), f"{scheme}://{_address(where, address)}{path}", connectors, own)
         for address in group.targets
     ]
 

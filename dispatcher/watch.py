@@ -34,7 +34,9 @@ class SubstationWatch:
         self._metrics.targets.set(len(targets))
         self._metrics.target_info.clear()
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
-        self._shell.feed(TargetsChanged({name: each.connectors for name, each in targets.items()}))
+        connectors = {name: each.connectors for name, each in targets.items()}
+        labels = {name: each.labels for name, each in targets.items()}
+        self._shell.feed(TargetsChanged(connectors, labels))
         for name, each in targets.items():
             self._metrics.target_info.labels(name, each.address).set(1)
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1

@@ -105,7 +105,7 @@ class LimitedProtocol(asyncio.Protocol):
             self._arrival.begin()
             return
         self._is_refused = True
-        if self.refusals.is_due(self.loop.time()):
+        if self.refusals.acquire(self.loop.time()):
             log.warning("an HTTP connection was refused: %s", decision.refusal)
         if decision.may_wait:
             self._arrival.begin(min(TOO_MANY_SECONDS, self.timeout))
@@ -121,13 +121,14 @@ class LimitedProtocol(asyncio.Protocol):
         self.open_connections.set_idle(self, idle=False)
         self._buffered += data
         if not self._framing.complete:
-            self._arrival.begin()
             self._read()
         if len(self._buffered) > MAX_BUFFERED:
             self.transport.pause_reading()
 
     def _read(self) -> None:
         """Pass uvicorn what has arrived of the current request, and nothing of the next one."""
+        if self.transport.is_closing():
+            return
         while self._buffered and not self._framing.complete and not self.transport.is_closing():
             try:
                 piece = self._framing.take(self._buffered)
@@ -141,6 +142,8 @@ class LimitedProtocol(asyncio.Protocol):
         if self._framing.complete:
             self._arrival.end()
             self._go_on()
+        else:  # a timer for each request that arrives whole would be for nothing
+            self._arrival.begin()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the app answer a request, and record when it has."""
@@ -192,7 +195,7 @@ class LimitedProtocol(asyncio.Protocol):
         self.transport.close()
 
     def _fail(self, error: Exception) -> None:
-        if self.failures.is_due(self.loop.time()):
+        if self.failures.acquire(self.loop.time()):
             log.error("an HTTP connection from %s failed and was closed: %r", self._client, error)
         self.transport.abort()
 

@@ -42,7 +42,7 @@ class Detail(Mapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return a field, or else the default, without parsing JSON that lacks the name."""
-        if self._fields is None and not self._may_have(name):
+        if self._fields is None and not self.may_have(name):
             return default
         return self._read().get(name, default)
 
@@ -50,8 +50,9 @@ class Detail(Mapping[str, Any]):
         """Return the fields, parsed anew unless they are known: nothing more is kept of them."""
         return _fields(self.json) if self._fields is None else self._fields
 
-    def _may_have(self, name: str) -> bool:
-        return b"\\" in self.json or name.encode() in self.json
+    def may_have(self, name: str) -> bool:
+        """Return whether a field may have this in its name, without parsing anything."""
+        return name.encode() in self.json or b"\\" in self.json
 
     def _read(self) -> dict[str, Any]:
         if self._fields is None:

@@ -53,8 +53,8 @@ class EventWriter:
 
     ``name`` distinguishes this writer from all others: RabbitMQ's answers are matched by it.
     ``writer`` is whose events readers take them for (``grid.provenance``); RabbitMQ's user must be
-    allowed to write as that. ``remembered`` is how many events are kept until ``read_back``, for a
-    writer that reads its own events.
+    allowed to write as that. ``remembered`` is how many events are kept for ``pop_written``, where
+    a writer reads its own events.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class EventWriter:
 
         self.write(event, answer)
 
-    def read_back(self, body: bytes, writer: str) -> list[Event] | None:
-        """Return the events of a message that was written here, without decoding it.
+    def pop_written(self, body: bytes, writer: str) -> list[Event] | None:
+        """Forget a message that was written here, and return its events without decoding it.
 
         None if it was not, or is not remembered any more; then ``read`` returns them.
         """

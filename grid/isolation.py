@@ -27,8 +27,8 @@ class Isolation:
         )
         self._known: dict[str, tuple[type[Exception], list[traceback.FrameSummary]]] = {}
 
-    def failed(self, item: str, error: Exception) -> str:
-        """Return an unforeseen error over an item as text, counted and logged."""
+    def record_failure(self, item: str, error: Exception) -> str:
+        """Count and log an unforeseen error over an item; return it as text."""
         problem = f"{type(error).__name__}: {error}"
         self._errors.inc()
         # the text of an error may come from others, and differ each time
@@ -38,7 +38,7 @@ class Isolation:
             log.error("%s failed and is skipped: %s", item, problem, exc_info=error)
         return problem
 
-    def succeeded(self, item: str) -> None:
+    def record_success(self, item: str) -> None:
         """Record that nothing went wrong over an item."""
         if self._known.pop(item, None) is not None:
             log.info("%s works again", item)
@@ -55,7 +55,7 @@ class Isolation:
             try:
                 read(body, writer)
             except Exception as error:  # noqa: BLE001
-                self.failed(item, error)
+                self.record_failure(item, error)
 
         return isolated
 
@@ -65,6 +65,6 @@ class Isolation:
         try:
             yield
         except Exception as error:  # noqa: BLE001  # whatever it is, the other items go on
-            on_problem(self.failed(item, error))
+            on_problem(self.record_failure(item, error))
         else:
-            self.succeeded(item)
+            self.record_success(item)

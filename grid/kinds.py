@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from grid import messages, parking
-from grid.events import REQUEUED, SUBSTATIONS, Event, State, is_time
+from grid.detail import Detail
+from grid.events import CANCELLED, REQUEUED, SUBSTATIONS, Event, State, is_time
 from grid.messages import ChargeRequest, valid_substation_id
 
 _REQUESTED_AT: Final = "requested_at"  # in a request, and in each decision
@@ -86,9 +87,12 @@ def replays(event: Event) -> int:
 
     ``ANY_REPLAYS`` for the cancellation by a client: a substation writes no other one.
     """
-    if event.kind == State.CANCELLED and (event.substation or event.detail.get(_BY_CLIENT)):
+    if event.kind == CANCELLED and (event.substation or event.detail.get(_BY_CLIENT)):
         return ANY_REPLAYS
-    return parking.replays(event.detail) if event.detail else 0
+    detail = event.detail  # both names under which it may have the number contain this one
+    if not detail or (isinstance(detail, Detail) and not detail.may_have(parking.REPLAYS)):
+        return 0
+    return parking.replays(detail)
 
 
 def ended_after(replays: int) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class LogThrottle:
     def __init__(self) -> None:
         self._logged_at = -LOG_INTERVAL
 
-    def is_due(self, now: float) -> bool:
-        """Return whether to log it at ``now``: it was not logged for ``LOG_INTERVAL``."""
+    def acquire(self, now: float) -> bool:
+        """Return whether to log it at ``now``; if so, not again for ``LOG_INTERVAL``."""
         if now < self._logged_at + LOG_INTERVAL:
             return False
         self._logged_at = now

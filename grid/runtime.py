@@ -97,6 +97,7 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         port=port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing asks for the client's address or scheme
         lifespan="on",
         server_header=False,
         http=http_protocol(settings.http_timeout, limits),
@@ -105,13 +106,13 @@ def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
         timeout_keep_alive=settings.http_keep_alive,  # type: ignore[arg-type]  # any number will do
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
-    end_streams = getattr(app.state, "end_streams", lambda: None)
+    end_answers = getattr(app.state, "end_answers", lambda: None)
     _spare_collector()
     # uvicorn shuts down in order, and then raises the signal again, which is to be ignored
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
-            failed = runner.run(_serve(_Server(config, end_streams), handler))
+            failed = runner.run(_serve(_Server(config, end_answers), handler))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(1 if failed else 0)
@@ -153,12 +154,12 @@ class _Server(uvicorn.Server):
     """A server whose kernel backlog is longer than what asyncio may accept in one go.
 
     asyncio uses its backlog for both, and one that is too short costs clients a second each.
-    ``end_streams`` ends the answers that last as long as the service.
+    ``end_answers`` ends the answers that wait for what happens, some as long as the service lasts.
     """
 
-    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, end_answers: Callable[[], None]) -> None:
         super().__init__(config)
-        self._end_streams = end_streams
+        self._end_answers = end_answers
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""
@@ -173,7 +174,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop serving: first the answers that would not end by themselves are ended."""
-        self._end_streams()
+        self._end_answers()
         await super().shutdown(sockets)
 
 
@@ -206,7 +207,7 @@ class _ExceptionHandler:
             pass  # the server is ending, so this does no harm
         elif descriptors.is_exhausted(error) and context["message"] != _PART_FAILED:
             # asyncio of Python 3.11 reports it up to a thousand times at once
-            if self._exhausted.is_due(loop.time()):
+            if self._exhausted.acquire(loop.time()):
                 log.error(
                     "%s: %s: waiting until a descriptor or buffer is free",
                     context["message"],

@@ -23,8 +23,8 @@ class Summary:
     def __init__(self) -> None:
         self._before: Mapping[str, float] = {}
 
-    def line(self, totals: Mapping[str, float], state: str) -> str | None:
-        """Return the line of an interval, with the state at its end; None if nothing happened."""
+    def end_interval(self, totals: Mapping[str, float], state: str) -> str | None:
+        """Return the line of the interval that ends, with its state; None if nothing happened."""
         before, self._before = self._before, dict(totals)
         grown = {what: total - before.get(what, 0.0) for what, total in totals.items()}
         grown = {what: count for what, count in grown.items() if count > 0}
@@ -42,5 +42,5 @@ async def summarise(log: logging.Logger, totals: Totals, state: Callable[[], str
     summary = Summary()
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
-        if (line := summary.line(totals(), state())) is not None:
+        if (line := summary.end_interval(totals(), state())) is not None:
             log.info("%s", line)

@@ -7,7 +7,7 @@ on whole arrays, and what it went by can be read from them afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from math import inf, isnan, nan
 from typing import Final, NamedTuple, TypeAlias
@@ -41,6 +41,8 @@ class Candidates(NamedTuple):
         figures: The arrays of all figures.
         blind: No gauge is current: the load tracker alone decides.
         ahead: No connector is free: the job is to be the next at one of them.
+        power_kw: What the job draws.
+        labels: The labels of each substation in the target file, by name.
     """
 
     names: Sequence[str]
@@ -49,6 +51,8 @@ class Candidates(NamedTuple):
     figures: FigureTable
     blind: bool
     ahead: bool
+    power_kw: float
+    labels: Mapping[str, Mapping[str, str]]
 
     @property
     def numbers(self) -> Numbers:
@@ -72,6 +76,7 @@ class CandidateTable:
     def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
         self.tracker = tracker
         self.reserved: str | None = None  # the substation that is reserved for one job
+        self.labels: Mapping[str, Mapping[str, str]] = {}  # of the target file, by substation
         self._period = period
         self._slow_start = slow_start
         self._current_until = -inf  # then the first of the pages is too old
@@ -118,7 +123,7 @@ class CandidateTable:
         if after is None:
             return None
         blind = current is _NONE_CURRENT
-        return Candidates(self._names, *after, figures, blind=blind, ahead=sent_ahead)
+        return Candidates(self._names, *after, figures, blind, sent_ahead, power_kw, self.labels)
 
     @property
     def powered(self) -> bool:

@@ -148,9 +148,9 @@ class Explainer:
         known = self._lasting.get(name)
         if known is None or known[0] != version:
             candidate = _candidate(table, number, now, problem, reason)
-            age = candidate.gauge_age
-            known = version, None if age is None else now - age, shown(candidate)
-            self._lasting[name] = known
+            age, row = candidate.gauge_age, shown(candidate)
+            self._lasting[name] = version, None if age is None else now - age, row
+            return row
         _, asked_at, last = known
         return {
             **last,

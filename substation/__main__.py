@@ -17,7 +17,8 @@ from substation.settings import SubstationSettings
 def service() -> tuple[FastAPI, SubstationSettings, int]:
     """Build the substation that the environment describes."""
     settings = parse(SubstationSettings, os.environ)
-    return build(settings, Random(), time.time), settings, settings.port  # noqa: S311  # a simulation
+    random = Random()  # noqa: S311  # a simulation
+    return build(settings, random, time.time, time.monotonic), settings, settings.port
 
 
 if __name__ == "__main__":

@@ -23,8 +23,16 @@ from substation.telemetry import StationCollector, name_page, session_seconds
 from substation.worker import Worker
 
 
-def build(settings: SubstationSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
-    """Return a substation that works while the app's lifespan lasts; ``clock`` is Unix seconds."""
+def build(
+    settings: SubstationSettings,
+    random: Random,
+    clock: Callable[[], float],
+    now: Callable[[], float],
+) -> FastAPI:
+    """Return a substation that works while the app's lifespan lasts.
+
+    ``clock`` returns Unix seconds, ``now`` those of a steady clock.
+    """
     name, urls = settings.substation_id, settings.broker_urls()
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("substation"))
@@ -55,6 +63,7 @@ def build(settings: SubstationSettings, random: Random, clock: Callable[[], floa
         random=random,
         chance=random.getrandbits,
         clock=clock,
+        now=now,
         observe=session_seconds(registry).observe,
     )
 

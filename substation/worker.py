@@ -51,12 +51,16 @@ class Session:
     delivery: Delivery
     trace: Trace
     charge: Charge | None = None  # None where it is not charged
-    began: float = 0.0  # in Unix seconds
+    began: float = 0.0  # in seconds of the steady clock
     timer: asyncio.TimerHandle | None = None
 
 
 class Worker:
-    """A worker that charges the jobs of a queue. ``clock`` returns Unix seconds."""
+    """A worker that charges the jobs of a queue.
+
+    ``clock`` returns Unix seconds, for the times of events; ``now`` those of a steady clock, by
+    which the delivered energy is calculated: the first may be set while a vehicle charges.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Worker:
         random: Random,
         chance: Chance,
         clock: Callable[[], float],
+        now: Callable[[], float],
         observe: Callable[[float], None],
     ) -> None:
         self._name = name
@@ -81,6 +86,7 @@ class Worker:
         self._random = random
         self._chance = chance
         self._clock = clock
+        self._now = now
         self._observe = observe
         self._in_hand: dict[str, Session] = {}  # charging, or ended and not yet in the event log
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
@@ -155,7 +161,7 @@ class Worker:
         """
         self._consumer.stop()
         while self._waiting:
-            self._next_waiting().requeue()
+            self._pop_waiting().requeue()
         if self._in_hand:
             log.info("finishing %d sessions within %g s", len(self._in_hand), grace_seconds)
             await within(grace_seconds, self._empty.wait())
@@ -168,15 +174,21 @@ class Worker:
         delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
-        if self._cancellations.apply_to(request):
-            self._end_unbegun(request, delivery, State.CANCELLED)
-        elif request.departure_time is not None and request.departure_time <= self._clock():
-            self._end_unbegun(request, delivery, State.EXPIRED)
+        if (end := self._end_without_session(request)) is not None:
+            self._end_unbegun(request, delivery, end)
         elif self._station.full:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
             self._start(request, delivery)
+
+    def _end_without_session(self, request: ChargeRequest) -> State | None:
+        """Return how a job ends that is not to be charged any more; None if it is."""
+        if self._cancellations.apply_to(request):
+            return State.CANCELLED
+        departs_at = request.departure_time
+        has_departed = departs_at is not None and departs_at <= self._clock()
+        return State.EXPIRED if has_departed else None
 
     def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
         """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
@@ -189,12 +201,13 @@ class Worker:
         session = self._session(request, delivery)
         seconds = self._random.uniform(*self._charge_seconds)
         session.charge = planned(request, seconds, self._charge_speed)
-        session.began = self._clock()
+        session.began = self._now()
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        ends_at = session.began + session.charge.seconds
-        event = replace(self._event(State.CHARGING, session, session.began), ends_at=ends_at)
+        at = self._clock()
+        ends_at = at + session.charge.seconds
+        event = replace(self._event(State.CHARGING, session, at), ends_at=ends_at)
         self._events.write(event, wait=CHARGING_WAIT_SECONDS)
         tell(log, request.id, session.trace, "charging", substation=self._name)
         session.timer = self._loop.call_later(session.charge.seconds, self._finish, session)
@@ -213,7 +226,7 @@ class Worker:
         """End a job, and record that; like any end, acknowledged once it is recorded."""
         session.timer = None
         job, at = session.request.id, self._clock()
-        energy_kwh = _delivered_kwh(session, at, completed=kind is State.COMPLETED)
+        energy_kwh = self._delivered_kwh(session, completed=kind is State.COMPLETED)
         if kind is State.COMPLETED:
             self._station.finish(job, at, energy_kwh)
         elif kind is State.CANCELLED:
@@ -231,20 +244,20 @@ class Worker:
         while self._kept and not self._station.full:
             self._start_kept(self._kept.popleft())
         while self._waiting and not self._station.full:
-            self.deliver(self._next_waiting())
+            self.deliver(self._pop_waiting())
 
     def _start_kept(self, delivery: Delivery) -> None:
-        """Charge a job of a queue that was deleted; acknowledging it does nothing."""
+        """Start or end a job of a queue that was deleted; acknowledging it does nothing."""
         request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
         if request.id in self._in_hand or self._has_ended(request):
             return
-        if self._cancellations.apply_to(request):
-            self._end_unbegun(request, delivery, State.CANCELLED)
+        if (end := self._end_without_session(request)) is not None:
+            self._end_unbegun(request, delivery, end)
         else:
             self._start(request, delivery)
 
-    def _next_waiting(self) -> Delivery:
+    def _pop_waiting(self) -> Delivery:
         delivery = self._waiting.popleft()
         self._count_waiting()
         return delivery
@@ -267,7 +280,7 @@ class Worker:
         del self._in_hand[session.request.id]
         if session.timer is not None:
             session.timer.cancel()
-            energy_kwh = _delivered_kwh(session, self._clock(), completed=False)
+            energy_kwh = self._delivered_kwh(session, completed=False)
             self._station.interrupt(session.request.id, energy_kwh)
         session.delivery.requeue()
 
@@ -296,14 +309,13 @@ class Worker:
             counts=self._station.counts(),
         )
 
-
-def _delivered_kwh(session: Session, at: float, *, completed: bool) -> float:
-    """Return what a session has delivered by now; 0 for a job that was not charged."""
-    charge = session.charge
-    if charge is None:
-        return 0.0
-    energy = charge.energy_kwh if completed else charge.delivered_kwh(at - session.began)
-    return round(energy, ENERGY_DIGITS)
+    def _delivered_kwh(self, session: Session, *, completed: bool) -> float:
+        """Return what a session has delivered by now; 0 for a job that was not charged."""
+        charge = session.charge
+        if charge is None:
+            return 0.0
+        elapsed = charge.seconds if completed else self._now() - session.began
+        return round(charge.delivered_kwh(elapsed), ENERGY_DIGITS)
 
 
 def _attempt(delivery: Delivery) -> int:

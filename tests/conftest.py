@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import settings
 
+from grid.runtime import YOUNG_OBJECTS
 from tests import servers, workers
 from tests.broker import Broker, VirtualHost
 from tests.examples import examples
@@ -22,6 +23,12 @@ settings.load_profile("grid")
 
 GUARD: Final = servers.Guard()
 sys.addaudithook(GUARD)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In a worker, take part in compiling the tests."""
+    if (worker := getattr(session.config, "workerinput", None)) is not None:
+        workers.share_compilation(worker)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by marker, and told to other workers
@@ -36,6 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Spread | None:  # noqa: ANN401
     """Return the scheduler for ``--dist loadscope``."""
     return workers.Spread(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def pytest_configure() -> None:
+    """Look for cycles as seldom as a service does: that takes a tenth of the time of the tests."""
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def pytest_collection_finish() -> None:

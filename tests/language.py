@@ -71,11 +71,7 @@ CONSTANTS: Final = re.compile(r"(\w*PATIENCE\w*|LOOK_SECONDS|\w*PERIOD_SECONDS|\
 # Where a word still stands, or means something else: below this path it is allowed.
 ALLOWED: Final[Mapping[str, str]] = {
     "dispatcher/metrics.py": "rescued",  # part of a metric's name
-    "grid/amqp": r"LOOK_SECONDS|PATIENCE\w*|\w+_MOST(_SECONDS)?",
-    "tests/deploy/test_broker.py": "BODY_MOST",
-    "tests/end_to_end": "PATIENCE",
-    "tests/faults": r"Account|PATIENCE|\w+_MOST(_\w+)?",  # an account of requests
-    "tests/grid": r"PATIENCE\w*|BODY_MOST",  # of grid.amqp
+    "tests/faults": "Account",  # of requests
 }
 
 

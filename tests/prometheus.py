@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -27,9 +27,12 @@ FOLLOWED_SECONDS: Final = 30.0
 
 
 class Prometheus:
-    """A Prometheus whose one job has every target file of a folder; use it as a context."""
+    """A Prometheus whose one job has every target file of a folder; use it as a context.
 
-    def __init__(self, folder: Path, files: Path) -> None:
+    ``rules`` are the rules of one group that it evaluates each second.
+    """
+
+    def __init__(self, folder: Path, files: Path, rules: Sequence[dict[str, Any]] = ()) -> None:
         program = shutil.which("prometheus")
         assert program, "prometheus is not installed (apt-get install prometheus)"
         self.files = files
@@ -39,10 +42,14 @@ class Prometheus:
         # of targets with the same labels it keeps one
         apart = {"source_labels": ["__meta_filepath"], "target_label": "file"}
         job = {"job_name": JOB, "file_sd_configs": [sd], "relabel_configs": [apart]}
-        never = {"scrape_interval": "1h", "scrape_timeout": "1s"}
-        config.write_text(json.dumps({"global": never, "scrape_configs": [job]}))
+        never = {"scrape_interval": "1h", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        rule_file = folder / "rules.yml"
+        rule_file.write_text(json.dumps({"groups": [{"name": "rules", "rules": [*rules]}]}))
+        config.write_text(
+            json.dumps({"global": never, "rule_files": [str(rule_file)], "scrape_configs": [job]})
+        )
         (port,) = free_ports(1)
-        self._url = f"http://{HOST}:{port}"
+        self.url = f"http://{HOST}:{port}"
         self._log = folder / "prometheus.log"
         self._command = [
             program,
@@ -111,7 +118,7 @@ class Prometheus:
 
     def _get(self, path: str) -> bytes | None:
         try:
-            with urlopen(self._url + path, timeout=10) as answer:  # noqa: S310
+            with urlopen(self.url + path, timeout=10) as answer:  # noqa: S310
                 content: bytes = answer.read()
                 return content
         except URLError:

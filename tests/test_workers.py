@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import workers
 from tests.faults.faults import FAULTS, GROUPS
 from tests.faults.stage import Kind
 from tests.workers import group
@@ -12,14 +13,35 @@ def faults_of(name: str) -> str:
     return f"tests/faults/test_faults.py::test_it[{name}]"
 
 
-def test_a_file_is_a_group_unless_its_tests_have_systems_of_their_own() -> None:
+def test_a_file_is_a_group_unless_its_tests_take_long_on_their_own() -> None:
     """Their fixtures are made once for a file; systems are each test's own."""
     assert group("tests/grid/test_a.py::test_1[x]") == group("tests/grid/test_a.py::test_2")
     assert group("tests/grid/test_a.py::test_1") != group("tests/grid/test_b.py::test_1")
     assert group("tests/end_to_end/test_a.py::test_1") != group(
         "tests/end_to_end/test_a.py::test_2"
     )
+    simulated = "tests/load_test/simulate/test_goals.py"
+    assert group(f"{simulated}::test_1") != group(f"{simulated}::test_2")
     assert group("tests/bench/test_a.py::test_1") == group("tests/bench/test_b.py::test_1")
+
+
+def test_each_worker_begins_with_other_tests_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them import all tests, also where one cannot be imported."""
+    imported: list[str] = []
+
+    def import_module(name: str) -> None:
+        imported.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(workers, "import_module", import_module)
+    found = []
+    for worker in ("gw0", "gw1"):
+        workers.share_compilation({"workerid": worker, "workercount": 2})
+        found.append([*imported])
+        imported.clear()
+    half = len(found[0]) // 2
+    assert __name__ in found[0]
+    assert found[1] == found[0][half:] + found[0][:half]
 
 
 @pytest.mark.parametrize("name", GROUPS)

@@ -1,14 +1,19 @@
 """How tests are spread over the worker processes of pytest-xdist, and which of them begin first.
 
 One worker runs all tests of a group. A file is a group, unless its tests have systems of their own,
-for which they wait most of the time: each of those goes to the next free worker.
+for which they wait most of the time, or compute for long: each of those goes to the next free
+worker.
 
 pytest-xdist has marks for groups as well, which 3.8 does not see with pytest 9.2 (its issue 1386).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -16,10 +21,14 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.faults.faults import GROUPS
 from tests.servers import is_marked
 
+TESTS: Final = Path(__file__).parent
 ALONE: Final = (
     "tests/end_to_end/",
     "tests/deploy/test_local",
     "tests/deploy/test_full_disk.py::test_rabbitmq_stops",
+    "tests/deploy/test_scripts.py",
+    "tests/load_test/simulate/test_goals.py",
+    "tests/load_test/simulate/test_reference.py",
 )
 FAULTS: Final = "tests/faults/test_faults.py"
 BENCH: Final = "tests/bench/"  # its tests share a node
@@ -43,15 +52,31 @@ def group(nodeid: str) -> str:
     return BENCH if file.startswith(BENCH) else file
 
 
+def share_compilation(worker: Mapping[str, Any]) -> None:
+    """Import all tests, each worker beginning with others: what one has compiled, all can read.
+
+    In a new checkout, to compile the tests takes twice as long as to import them. What cannot be
+    imported is left to the collection, which reports it.
+    """
+    files = sorted(TESTS.rglob("test_*.py"))
+    first = int(worker["workerid"].removeprefix("gw")) * len(files) // worker["workercount"]
+    for file in (*files[first:], *files[:first]):
+        with suppress(Exception):
+            import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
+
+
 def order(items: list[pytest.Item]) -> None:
     """Put those tests first that take longest; the tests of a group stay in their order."""
     items.sort(key=_turn)
 
 
 def _turn(item: pytest.Item) -> int:
-    """Return 0 for what is shared for long, 1 for systems, 2 for servers, 3 for all else."""
+    """Return 0 for what is shared for long, 1 for systems, 2 for servers, 3 for most.
+
+    What computes for long is 2 as well: it uses the processors while others wait for servers.
+    """
     if not is_marked(item):
-        return 3
+        return 2 if item.nodeid.startswith(ALONE) else 3
     if item.nodeid.startswith(("tests/faults/", BENCH)):
         return 0
     return 1 if item.get_closest_marker("e2e") is not None else 2

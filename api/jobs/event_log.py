@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -19,7 +20,7 @@ from api.substations import need_of
 from grid import event_log, provenance
 from grid.errors import STILL_READING, MalformedMessage
 from grid.event_log import EventWriter, Mark
-from grid.events import ENDED, SUBSTATIONS, Event, State
+from grid.events import CHARGING, ENDED, SUBSTATIONS, Event
 from grid.isolation import Isolation
 from grid.threads import in_thread
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_INTERVAL: Final = 1.0
+OWN_EVENTS: Final = 5_000  # that are remembered until they are read back, a second at full rate
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
 SOON: Final = 1.0  # seconds
 MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
@@ -37,6 +39,11 @@ class _Waiter(NamedTuple):
 
     holds: Callable[[Job], bool]
     over: asyncio.Future[None]
+
+    def end(self) -> None:
+        """End the wait, unless it has ended."""
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 class EventLog:
@@ -57,6 +64,7 @@ class EventLog:
         *,
         feed: Feed,
     ) -> None:
+        self._past_at = 0.0  # the time of the last event that was read before the mark
         self._isolation = isolation
         self._feed = feed
         self._projection = projection
@@ -64,20 +72,26 @@ class EventLog:
         self._clock = clock
         self._metrics = metrics
         self._mark = Mark(writer, clock)
+        # set once all that was written before this start was read
+        self.caught_up: Final = self._mark.passed
         self._waiting: dict[str, list[_Waiter]] = {}
         self._free = FreeConnectors()
+        self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
-
-    @property
-    def caught_up(self) -> asyncio.Event:
-        """Return the event that is set once all that was written before this start was read."""
-        return self._mark.passed
+        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
 
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
         if not self.caught_up.is_set():
-            raise NotCaughtUp(STILL_READING)
+            raise NotCaughtUp(self.progress())
+
+    def progress(self) -> str:
+        """Return how far what was written before this start has been read, in words."""
+        if not self._past:
+            return STILL_READING
+        last = datetime.fromtimestamp(self._past_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{STILL_READING} ({self._past:,} messages so far, the last one of {last})"
 
     @property
     def full(self) -> bool:
@@ -87,28 +101,33 @@ class EventLog:
     def read(self, body: bytes, writer: str) -> None:
         """Apply the events of one message of the stream, as far as its writer may write them."""
         try:
-            found = event_log.read(body, writer)
+            found = self._writer.pop_written(body, writer) or event_log.read(body, writer)
         except MalformedMessage as error:
             log.warning("a message of the event log is skipped: %s", error)
             return
         self._projection.read(len(body))
-        self._keep_from_collector()
+        from_dispatcher = writer == provenance.DISPATCHER
         if self.caught_up.is_set():
-            self._feed.hear(from_dispatcher=writer == provenance.DISPATCHER)
+            self._feed.hear(from_dispatcher=from_dispatcher)
+        else:
+            self._keep_from_collector()
+        if from_dispatcher and found:
+            self._heard_at = None if self.caught_up.is_set() else found[-1].at
+        now = self._clock()
         for event in found:
             # one bad event must not end every api: the log is read again at each start
             try:
-                self._apply(event)
+                self._apply(event, now)
             except Exception as error:  # noqa: BLE001
-                self._isolation.failed("an event of the log", error)
+                self._isolation.record_failure("an event of the log", error)
+        if found and not self.caught_up.is_set():
+            self._past_at = found[-1].at
 
     def _keep_from_collector(self) -> None:
         """Keep the garbage collector from what was read before the mark.
 
         All of it is kept, and to walk through it repeatedly takes a sixth of the time to read it.
         """
-        if self.caught_up.is_set():
-            return
         self._past += 1
         if self._past % FREEZE_EVERY == 0:
             # What is frozen is never collected, so garbage is collected first. Only what came since
@@ -124,13 +143,11 @@ class EventLog:
         Other readers get it once it is written, which is retried while there is no stream.
         """
         self._write(event)
-        known = self._projection.get(event.job)
-        before = None if known is None else known.status
-        had_request = known is not None and known.queued is not None
-        job = self._projection.apply(event, self._clock())
-        if job is not None:
-            self._feed.apply(event, job, before, had_request=had_request)
-        return job
+        applied = self._projection.apply(event, self._clock())
+        if applied is None:
+            return None
+        self._feed.apply(applied)
+        return applied.job
 
     def job(self, id: str) -> Job | None:
         """Return a job, or None if the log does not name it so far."""
@@ -146,7 +163,7 @@ class EventLog:
     async def mark(self) -> None:
         """Write the mark, repeatedly, until it was read back."""
         await self._mark.write()
-        self._feed.begin()
+        self._feed.begin(self._heard_at)
         self._metrics.caught_up.set(1)
         log.info(
             "the event log was read to its end: %d jobs", sum(self._projection.by_status.values())
@@ -181,7 +198,7 @@ class EventLog:
 
         Return the job as it is then: it may have been packed in the meantime.
         """
-        if holds(job):
+        if holds(job) or self._is_ending:
             return job
         waiter = _Waiter(holds, asyncio.get_running_loop().create_future())
         waiters = self._waiting.setdefault(job.id, [])
@@ -193,6 +210,13 @@ class EventLog:
             if not waiters:
                 self._waiting.pop(job.id, None)
         return self._projection.get(job.id) or job
+
+    def end_waits(self) -> None:
+        """End all waits for jobs, also those that would begin: the service stops."""
+        self._is_ending = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.end()
 
     def _write(self, event: Event) -> None:
         self._unwritten += 1
@@ -208,34 +232,27 @@ class EventLog:
         if not written:
             self._metrics.events_lost.inc()
 
-    def _apply(self, event: Event) -> None:
-        self._mark.see(event)
-        ends = event.kind in ENDED
-        is_live = self.caught_up.is_set()
-        known = self._projection.get(event.job) if ends or is_live else None
-        before = None if known is None else known.status
-        had_request = known is not None and known.queued is not None
-        duplicates = known.duplicates if ends and known is not None else 0
-        job = self._projection.apply(event, self._clock())
-        if not is_live:
-            if ends:
-                self._feed.apply_past(event, before)
+    def _apply(self, event: Event, now: float) -> None:
+        applied = self._projection.apply(event, now)
+        if applied is None:
+            self._mark.see(event)
+        if not self.caught_up.is_set():
             return
-        if job is None:
+        if applied is None:
             self._feed.on_other(event)
             if event.kind == SUBSTATIONS:
                 snapshot = self._projection.substations
-                self._free.see(snapshot.rows(self._clock()), snapshot.at)
+                self._free.see(snapshot.rows(self._feed.last_heard), snapshot.at)
             return
-        self._feed.apply(event, job, before, had_request=had_request)
-        # fewer if the job was forgotten just now, since the log has dropped its past too
-        if ends:
-            self._metrics.duplicates.inc(max(0, job.duplicates - duplicates))
-        if event.kind == State.CHARGING and (asked_at := job.asked_at) is not None:
+        self._feed.apply(applied)
+        job = applied.job
+        if applied.duplicates:
+            self._metrics.duplicates.inc(applied.duplicates)
+        if applied.kind is CHARGING and (asked_at := job.asked_at) is not None:
             self._observe_beginning(job, asked_at, event.at)
         for waiter in self._waiting.get(job.id, ()):
-            if waiter.holds(job) and not waiter.over.done():
-                waiter.over.set_result(None)
+            if waiter.holds(job):
+                waiter.end()
 
     def _observe_beginning(self, job: Job, asked_at: float, at: float) -> None:
         """Record how long a job waited for its session, in all and with a free connector."""

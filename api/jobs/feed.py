@@ -14,18 +14,19 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from msgspec.structs import replace
 
 from api import alerts, answers
-from api.alerts import Facts
+from api.alerts import Facts, Source
 from api.errors import TooManyStreams
+from api.firing import Observed
 from api.jobs.figures import Figures
 from api.jobs.job import Job
-from api.jobs.projection import Projection
+from api.jobs.projection import Applied, Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
+from api.last_heard import LastHeard
 from grid import wire
-from grid.events import SUBSTATIONS, Event, State
+from grid.events import QUEUED, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class Feed:
     """The one writer of all readers.
 
     ``projection`` holds the jobs. ``clock`` returns Unix seconds, ``now`` those of a steady clock;
-    ``offset`` returns the event log's next offset to be read.
+    ``offset`` returns the event log's next offset to be read, ``prometheus`` what Prometheus says.
     """
 
     def __init__(
@@ -149,11 +150,13 @@ class Feed:
         clock: Callable[[], float],
         now: Callable[[], float],
         offset: Callable[[], int],
+        prometheus: Callable[[], Observed] = Observed,
     ) -> None:
         self._projection = projection
         self._clock = clock
         self._now = now
         self._offset = offset
+        self._prometheus = prometheus
         self._figures = Figures()
         # the jobs that changed, each with the offset of the event log's next message then
         self._recent: deque[tuple[int, Job]] = deque(maxlen=MAX_RECENT)
@@ -161,19 +164,33 @@ class Feed:
         self._forgotten = 0  # the offset up to which changes were forgotten, or never seen
         self._pending: list[Change] = []
         self._readers: set[Reader] = set()
+        self._is_followed = asyncio.Event()
         self._heard = now()
         self._has_left = False
         self._is_linked = True
         self._written = projection.substations  # what readers have
         self._since: dict[str, float] = {}  # of the alerts, as of the last second
+        self._last: dict[str, float] = {}  # when the api found an alert last, by the steady clock
         self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
 
     # --- what the event log says
 
-    def begin(self) -> None:
-        """Begin with the jobs as they are: all that was written before was read."""
+    def begin(self, heard_at: float | None) -> None:
+        """Begin with the jobs as they are: all that was written before was read.
+
+        ``heard_at`` is when the dispatcher wrote the last of it, in Unix seconds; None if it did
+        not, or was heard since.
+        """
+        if heard_at is not None:
+            self._heard = self._now() - max(0.0, self._clock() - heard_at)
+            self._has_left = self._projection.substations.is_last
         self._forgotten = self._at = self._offset()
         self._figures.begin(self._projection.after(None, State.QUEUED))
+
+    @property
+    def last_heard(self) -> LastHeard:
+        """Return when the dispatcher was heard last."""
+        return LastHeard(self._now() - self._heard, self._has_left)
 
     def on_link(self, *, is_up: bool) -> None:
         """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
@@ -181,37 +198,25 @@ class Feed:
             self._heard = self._now()
         self._is_linked = is_up
 
-    def apply_past(self, event: Event, before: State | None) -> None:
-        """Add an end that was written before this start, of a job in the state ``before``."""
-        self._figures.add_energy(self._not_ahead(event), before)
-
-    def _not_ahead(self, event: Event) -> Event:
-        """Return an event with no later time than now: its writer's clock may be wrong."""
-        now = self._clock()
-        return event if event.at <= now else replace(event, at=now)
-
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
         self._at = self._offset()
         if from_dispatcher:
             self._heard, self._has_left = self._now(), False
 
-    def apply(self, event: Event, job: Job, before: State | None, *, had_request: bool) -> None:
-        """Add a change of a job, and what it was before: its state, and whether it had a request.
-
-        ``before`` is None if the job was not known.
-        """
-        if had_request and event.kind == State.QUEUED and job.status is before:
+    def apply(self, applied: Applied) -> None:
+        """Add a change of a job."""
+        job = applied.job
+        if applied.had_request and applied.kind is QUEUED and job.status is applied.before:
             return  # an event of this api, which is read back
-        is_new = not had_request and job.queued is not None
-        self._figures.apply(self._not_ahead(event), job, before, is_new=is_new)
+        self._figures.apply(applied)
         recent = self._recent
         if len(recent) == MAX_RECENT:
             self._forgotten = recent[0][0]
         # without the event: to keep 20,000 of them costs as much time as to read them
         recent.append((self._at, job))
         if self._readers:
-            self._pending.append(_change(event, job))
+            self._pending.append(_change(applied.event, job))
 
     def on_other(self, event: Event) -> None:
         """Record an event that is none of a job."""
@@ -232,6 +237,7 @@ class Feed:
         reader = Reader(selection)
         missed = self._missed(selection, seen)
         self._readers.add(reader)  # what changes from here on comes after its first chunk
+        self._is_followed.set()
         try:
             if missed is None:
                 at = self._at
@@ -253,6 +259,10 @@ class Feed:
         if len(chunk) > MAX_BUFFERED:
             return None
         return chunk + self._substations() if selection.is_all else chunk
+
+    async def followed(self) -> None:
+        """Wait until there is a reader."""
+        await self._is_followed.wait()
 
     @property
     def readers(self) -> int:
@@ -287,7 +297,7 @@ class Feed:
             self.flush()
             found = problems()
             self.on_link(is_up=not alerts.is_cut_off(found))
-            is_silent = self._is_silent
+            is_silent = self.last_heard.is_silent
             if self._now() >= due:
                 due = max(due + SECOND, self._now())
                 self.end_second(found, blocked())
@@ -299,24 +309,22 @@ class Feed:
 
     def end_second(self, problems: list[str], blocked: str) -> None:
         """End a second of the figures, and tell the readers how all is."""
-        rows = () if self._is_silent else self._rows() or ()  # what is old is no figure of now
+        rows = (
+            () if self.last_heard.is_silent else self._rows() or ()
+        )  # what is old is no figure of now
         at = self._clock()
         self._figures.end_second(at, rows)
         self._blocked = blocked
-        found = alerts.alerts(self._facts(problems, at))
+        now, found = self._now(), alerts.alerts(self._facts(problems, at))
         self._since = {each.name: self._since.get(each.name, at) for each in found}
+        self._last |= {each.name: now for each in found if each.source is Source.API}
         self.tell_status(problems, blocked)
-
-    @property
-    def _is_silent(self) -> bool:
-        return self._has_left or self._now() - self._heard > alerts.DISPATCHER_TIMEOUT
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
         self._blocked = blocked
-        status = self._status(problems)
         if everything := [each for each in self._readers if each.selection.is_all]:
-            chunk = self._event("status", status)
+            chunk = self._event("status", self._status(problems))
             for reader in everything:
                 reader.put(chunk)
 
@@ -325,6 +333,8 @@ class Feed:
         if pending:
             self._put_changes(self._readers, pending)
         self._readers = {each for each in self._readers if not each.is_ended}
+        if not self._readers:
+            self._is_followed.clear()
         if self._projection.substations is not self._written:
             self._written = self._projection.substations
             if everything := [each for each in self._readers if each.selection.is_all]:
@@ -357,11 +367,15 @@ class Feed:
         known, now = self._projection.substations, self._clock()
         if known.age(now) is None:
             return {"as_of": None, "substations": []}
-        rows = [each.model_dump(mode="json") for each in known.rows(now)]
+        rows = [each.model_dump(mode="json") for each in known.rows(self.last_heard)]
         return {"as_of": answers.moment(known.at), "substations": rows}
 
     async def _snapshot(self, selection: Selection, problems: list[str]) -> dict[str, Any]:
-        jobs = [answers.listed(each) for each in await self._jobs(selection)]
+        known, now, heard = self._projection, self._clock(), self.last_heard
+        jobs = [
+            answers.listed(each, answers.wait_of(each, known, now, heard))
+            for each in await self._jobs(selection)
+        ]
         if not selection.is_all:
             return {"jobs": jobs}
         return {
@@ -396,7 +410,8 @@ class Feed:
         known, now = self._projection.substations, self._clock()
         if known.age(now) is None:
             return None
-        return [{"substation": each.id, **each.model_dump()} for each in known.rows(now)]
+        rows = known.rows(self.last_heard)
+        return [{"substation": each.id, **vars(each)} for each in rows]
 
     def oldest_wait(self, at: float) -> float:
         """Return for how many seconds the job that waits longest has waited; 0 if none waits."""
@@ -408,13 +423,20 @@ class Feed:
         return Facts(
             problems=problems,
             blocked=self._blocked,
-            silent=self._now() - self._heard,
+            silent=self.last_heard.seconds,
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,
             oldest=self.oldest_wait(at),
             parked=self._projection.by_status[State.PARKED],
+            prometheus=self._prometheus(),
+            recent=self._unsettled(),
         )
+
+    def _unsettled(self) -> list[str]:
+        """Return the names of the api's alerts that Prometheus may not know to be over."""
+        settled = self._now() - alerts.SETTLING
+        return [name for name, last in self._last.items() if last >= settled]
 
     def _status(self, problems: list[str]) -> dict[str, Any]:
         figures, counts, at = self._figures, self._projection.by_status, self._clock()
@@ -442,9 +464,10 @@ class Feed:
             "waiting": figures.waiting,
             "oldest_at": figures.oldest_at,
             "last_minute": figures.last_minute(),
-            "energy_today_kwh": figures.energy_today(at),
+            "energy_today_kwh": self._projection.stats.energy(at),
             "alerts": [
-                {**each._asdict(), "since": self._since.get(each.name, at)} for each in found
+                {**each._asdict(), "since": each.since or self._since.get(each.name, at)}
+                for each in found
             ],
         }
 
@@ -459,10 +482,10 @@ def _last_change(job: Job) -> Change:
 def _change(event: Event, job: Job) -> Change:
     """Return a change; a request is parsed each time, so its vehicle is taken once.
 
-    An end that the dispatcher wrote names no substation: the job's counts.
+    The substation is the job's, as in a list: an end that the dispatcher wrote names none, and an
+    event that comes late another one.
     """
-    where = event.substation or job.substation
-    return Change(event, job, job.status, vehicle_of(job.request), where)
+    return Change(event, job, job.status, vehicle_of(job.request), job.substation)
 
 
 def _shown(change: Change) -> dict[str, Any]:
@@ -472,7 +495,7 @@ def _shown(change: Change) -> dict[str, Any]:
         "status": change.status,
         "event": event.kind,
         "at": answers.moment(event.at),
-        "substation": event.substation or None,
+        "substation": change.substation or None,
         "attempt": event.attempt or change.job.attempt,
         "vehicle_id": change.vehicle,
         "reason": event.reason or None,

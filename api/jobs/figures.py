@@ -5,21 +5,18 @@ A caller applies each change of a job once, and calls ``end_second`` once a seco
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final, NamedTuple
 
 from api.jobs.job import Job
-from grid.events import MAX_FIGURE, Event, State
+from api.jobs.projection import Applied
+from grid.events import ASSIGNED, CHARGING, COMPLETED, MAX_FIGURE, QUEUED
 
 HISTORY_SECONDS: Final = 300
 MINUTE: Final = 60  # seconds
-DAY: Final = 86_400.0
 RATE_SECONDS: Final = 10  # over which rates and latencies are taken
-# plain text is compared in a third of the time
-ASSIGNED, CHARGING, COMPLETED = State.ASSIGNED.value, State.CHARGING.value, State.COMPLETED.value
-CANCELLED = State.CANCELLED.value
 MAX_WAITS: Final = 2_000  # of one second that are kept, for its latency
 
 
@@ -60,8 +57,6 @@ class Figures:
         self._second = _Second()
         self._seconds: deque[_Second] = deque(maxlen=MINUTE)
         self._last_minute: tuple[Counter[str], Counter[str]] = Counter(), Counter()
-        self._day = 0
-        self._energy: defaultdict[str, float] = defaultdict(float)  # delivered on that day, in kWh
         self.history: deque[Sample] = deque(maxlen=HISTORY_SECONDS)
 
     def begin(self, waiting: Iterable[Job]) -> None:
@@ -69,46 +64,26 @@ class Figures:
         for job in waiting:
             self._waiting[job.id] = job.asked_at or 0.0
 
-    def add_energy(self, event: Event, before: State | None) -> None:
-        """Add what a session delivered that was completed or cancelled.
-
-        Unless its job was completed ``before``, or has ended so: it is the same event again.
-        """
-        if not event.energy_kwh or before in (COMPLETED, event.kind):
-            return
-        if event.kind in (COMPLETED, CANCELLED):
-            day = int(event.at // DAY)
-            if day > self._day:
-                self._day, self._energy = day, defaultdict(float)
-            if day == self._day:
-                self._energy[event.substation] += event.energy_kwh
-
-    def energy_today(self, at: float) -> dict[str, float]:
-        """Return the kWh that each substation delivered since midnight in UTC, before ``at``."""
-        if int(at // DAY) != self._day:
-            return {}
-        return {name: round(kwh, 1) for name, kwh in self._energy.items()}
-
-    def apply(self, event: Event, job: Job, before: State | None, *, is_new: bool) -> None:
-        """Count an event of a job that was in the state ``before``; ``is_new``: a new request."""
-        second, kind, status = self._second, event.kind, job.status
+    def apply(self, applied: Applied) -> None:
+        """Count an event."""
+        second, kind, job, before = self._second, applied.kind, applied.job, applied.before
+        status, substation = job.status, applied.event.substation
         if status is not before:
-            if status is State.QUEUED:
-                self._waiting[job.id] = job.asked_at or event.at
-            elif before is State.QUEUED:
+            if status is QUEUED:
+                self._waiting[job.id] = job.asked_at or applied.at
+            elif before is QUEUED:
                 self._waiting.pop(job.id, None)
-        if is_new:
+        if not applied.had_request and job.queued is not None:
             second.accepted += 1
-        self.add_energy(event, before)
-        if kind == ASSIGNED:
-            second.assigned[event.substation] += 1
-        elif kind == COMPLETED:
-            if before is not State.COMPLETED:
-                second.completed[event.substation] += 1
-        elif kind == CHARGING and len(second.waits) < MAX_WAITS:
+        if kind is ASSIGNED:
+            second.assigned[substation] += 1
+        elif kind is COMPLETED:
+            if before is not COMPLETED:
+                second.completed[substation] += 1
+        elif kind is CHARGING and len(second.waits) < MAX_WAITS:
             asked_at = job.asked_at
             if asked_at is not None:
-                second.waits.append(max(0.0, event.at - asked_at))
+                second.waits.append(max(0.0, applied.at - asked_at))
 
     def end_second(self, at: float, rows: Iterable[Mapping[str, Any]]) -> None:
         """End a second at ``at`` (Unix seconds), with the substations as they are now."""

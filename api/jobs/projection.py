@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
+
 from api.forecast import Forecaster
 from api.idempotency import is_keyed
 from api.jobs.job import Assignment, Job, request_of
@@ -24,17 +26,36 @@ from api.jobs.rows import START, JobQuery, Rows
 from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
 from api.jobs.waiting import WaitingOrder, rank_of
+from api.last_heard import LastHeard
 from api.substations import Need, Substations, need_of
-from grid.events import ENDED, SUBSTATIONS, Event, State
+from grid.events import ASSIGNED, CHARGING, ENDED, STATES, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
-_APPLIED: Final = frozenset(State)
 MAX_SUBSTATIONS: Final = 10_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024  # of the latest decisions, which are kept unpacked
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024  # of older ones, which wait to be packed
 MAX_ROWS: Final = 250  # jobs that are looked at in one go: some milliseconds, also if packed
 FORECAST_SECONDS: Final = 0.5  # for which one forecast serves
 SLACK, FEW = 1.25, 1_000  # how much longer than needed the order may be before it is rebuilt
+
+
+class Applied(Struct, frozen=True, gc=False):
+    """An event that was applied to its job, as of ``at``, and what was known of the job before.
+
+    Args:
+        at: When it happened, in Unix seconds: no later than it was read.
+        before: The job's state; None if the job was not known.
+        had_request: Whether its request was known.
+        duplicates: How many further completions it is for its job: one or none.
+    """
+
+    event: Event
+    kind: State
+    at: float
+    job: Job
+    before: State | None
+    had_request: bool
+    duplicates: int
 
 
 class Page(NamedTuple):
@@ -71,29 +92,41 @@ class Projection:
         self.by_status: Counter[State] = Counter()
         self.substations = Substations()
 
-    def apply(self, event: Event, now: float = inf) -> Job | None:
-        """Apply one event that is read ``now``, in Unix seconds; return the job it changed."""
-        at = min(event.at, now)
-        if event.kind == SUBSTATIONS:
-            if at >= self.substations.at and _is_valid(event):
-                self.substations, self._forecast_at = Substations(event, at), -inf
+    def apply(self, event: Event, now: float = inf) -> Applied | None:
+        """Apply one event that is read ``now``, in Unix seconds; None if it is none of a job."""
+        at, kind = min(event.at, now), STATES.get(event.kind)
+        if kind is None:
+            self._apply_snapshot(event, at)
             return None
-        if event.kind not in _APPLIED:
-            return None
-        job, kind = self._jobs.get(event.job) or self._add(event.job, at), State(event.kind)
+        job, is_known = self._jobs.get(event.job), True
+        if job is None:
+            job, is_known = self._add(event.job, at)
+        before, had_request = job.status if is_known else None, job.queued is not None
+        completions = job.duplicates
+        if event is not job.queued:  # else it is this service's own, which is read back
+            self._change(job, kind, event, now if now < inf else at)
+        return Applied(event, kind, at, job, before, had_request, job.duplicates - completions)
+
+    def _change(self, job: Job, kind: State, event: Event, now: float) -> None:
+        """Apply an event to its job, and count what it changes."""
         status, queued, charging, ended = job.status, job.queued, job.charging, job.ended
         job.apply(kind, event)
-        self._count(job, status)
+        if job.status is not status:
+            self._count(job, status)
         if job.queued is not queued and job.number <= self._rows.described:
             self._rows.describe(job)
         if self._order is not None:
             _place_in_order(self._order, job, status, queued)
-        self.sessions.apply(event, job)
-        if kind is not State.ASSIGNED:
-            self.stats.apply(kind, (queued, charging, ended), job, now if now < inf else at)
-        if event.kind == State.ASSIGNED and job.assigned is not None:
+        if kind is CHARGING or status is CHARGING:
+            self.sessions.apply(event, job)
+        if kind is not ASSIGNED:
+            self.stats.apply(kind, (queued, charging, ended), job, now)
+        elif job.assigned is not None:
             self._count_large(job, job.assigned)
-        return job
+
+    def _apply_snapshot(self, event: Event, at: float) -> None:
+        if event.kind == SUBSTATIONS and at >= self.substations.at and _is_valid(event):
+            self.substations, self._forecast_at = Substations(event, at), -inf
 
     def _count_large(self, job: Job, assigned: Assignment) -> None:
         """Count the bytes of a job's decision, instead of those of an earlier one."""
@@ -111,9 +144,8 @@ class Projection:
         return list(self._beyond(MAX_UNPACKED_BYTES))
 
     def _forget_large(self, job: Job) -> None:
-        # the counted size: the decision may have been replaced since
-        _, size = self._large.pop(job.id, (job, 0))
-        self._large_bytes -= size
+        if (large := self._large.pop(job.id, None)) is not None:
+            self._large_bytes -= large[1]  # as counted: the decision may have been replaced since
 
     def _beyond(self, max_bytes: int) -> Iterator[Job]:
         while self._large_bytes > max_bytes:
@@ -158,7 +190,7 @@ class Projection:
                     self._order.add(rank_of(each.request, each.queued.at))
         return self._order.place(rank_of(job.request, job.queued.at))
 
-    def forecaster(self, request: Mapping[str, Any], now: float) -> Forecaster:
+    def forecaster(self, request: Mapping[str, Any], now: float, heard: LastHeard) -> Forecaster:
         """Return what foretells when jobs begin that may go where this one may.
 
         A page of a list asks for each of its jobs, so that is worked out anew only now and then.
@@ -168,7 +200,7 @@ class Projection:
             self._forecasters.clear()
         need = need_of(request)
         if (known := self._forecasters.get(need)) is None:
-            places = self.substations.places(need, self.sessions, now)
+            places = self.substations.places(need, self.sessions, heard)
             known = self._forecasters[need] = Forecaster(places, now)
         return known
 
@@ -236,22 +268,22 @@ class Projection:
         packed = self._packed.get(id)
         return None if packed is None else number_of(packed)
 
-    def _add(self, id: str, now: float) -> Job:
-        """Add a job, which is kept in full from now on, and return it."""
+    def _add(self, id: str, now: float) -> tuple[Job, bool]:
+        """Add a job, which is kept in full from now on; return it, and whether it was known."""
         self._make_room(now)
-        packed = self._packed.pop(id, None)
-        job = self._new(id) if packed is None else unpack(id, packed)
+        is_known = True
+        if (packed := self._packed.pop(id, None)) is not None:
+            job = unpack(id, packed)
+        else:
+            self._named += 1
+            retired = self._retired.pop(id, self._named)
+            is_known, job = retired is not None, retired or Job(id, self._named)
+            self._rows.append(job.number, id)
+            self.by_status[job.status] += 1
+            if job.status in ENDED:
+                self._ended[id] = job
         self._jobs[id] = job
-        return job
-
-    def _new(self, id: str) -> Job:
-        self._named += 1
-        job = self._retired.pop(id, self._named) or Job(id, self._named)
-        self._rows.append(job.number, id)
-        self.by_status[job.status] += 1
-        if job.status in ENDED:
-            self._ended[id] = job
-        return job
+        return job, is_known
 
     def _make_room(self, now: float) -> None:
         """Make room for one more job, and drop what is older than the log."""
@@ -263,8 +295,6 @@ class Projection:
             self._rows = self._rows.only(lambda number, name: self._number(name) == number)
 
     def _count(self, job: Job, before: State) -> None:
-        if job.status is before:
-            return
         self.by_status[before] -= 1
         self.by_status[job.status] += 1
         if job.status not in ENDED:

@@ -26,6 +26,7 @@ class JobQuery(NamedTuple):
     """What a list looks for; None matches any. The times of the requests are Unix seconds.
 
     ``since`` is included, ``until`` is not, so that lists of two times have no job in common.
+    ``search`` is a part of the id or the vehicle, in lower case.
     """
 
     statuses: frozenset[State] | None = None
@@ -34,6 +35,7 @@ class JobQuery(NamedTuple):
     since: float | None = None
     until: float | None = None
     newest_first: bool = False
+    search: str | None = None
 
     @property
     def is_described(self) -> bool:
@@ -47,9 +49,13 @@ class JobQuery(NamedTuple):
         return self.substation is None or job.substation == self.substation
 
     def fits(self, job: Job) -> bool:
-        """Return whether a job's request is what is looked for, as to vehicle and time."""
+        """Return whether a job is what is looked for, as to its id, its vehicle and its time."""
         if self.vehicle is not None and vehicle_of(job.request) != self.vehicle:
             return False
+        if self.search is not None and self.search not in job.id.lower():
+            vehicle = vehicle_of(job.request)
+            if vehicle is None or self.search not in vehicle.lower():
+                return False
         if self.since is None and self.until is None:
             return True
         asked_at = job.asked_at

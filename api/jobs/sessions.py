@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from api.jobs.job import Job
-from grid.events import ENDED, Event, State
+from grid.events import CHARGING, COMPLETED, ENDED, Event
 
 MAX_SECONDS: Final = 30 * 24 * 3600.0  # of a session: who plans a longer one is not believed
 MEAN_OF: Final = 50  # sessions: an older one counts less and less
 
 
-class Session(NamedTuple):
+class Session(Struct, frozen=True, gc=False):
     """When a session began, and when it is planned to end, in Unix seconds; 0 is unknown."""
 
     began: float
@@ -32,11 +34,11 @@ class Sessions:
         """Apply an event that was applied to its job."""
         if event.kind in ENDED:
             session = self._remove(job.id)
-            if session is not None and not session.ends_at and event.kind == State.COMPLETED:
+            if session is not None and not session.ends_at and event.kind == COMPLETED:
                 self._note(event.substation, event.at - session.began)
-        elif job.status is not State.CHARGING:
+        elif job.status is not CHARGING:
             self._remove(job.id)
-        elif event.kind == State.CHARGING and event.substation == job.substation:
+        elif event.kind == CHARGING and event.substation == job.substation:
             self._remove(job.id)
             self._places[job.id] = event.substation
             at = self._sessions.setdefault(event.substation, {})

@@ -6,6 +6,7 @@ taken back first. Jobs that are forgotten since still count.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from math import log2
 from typing import Final, TypeAlias
@@ -14,6 +15,7 @@ from api.jobs.job import Ended, Job, Visit, ends_of
 from grid.events import ENDED, Event, State
 
 HOUR: Final = 3600
+DAY: Final = 24 * HOUR
 MINUTE: Final = 60
 MAX_HOURS: Final = 48  # the event log has a day at most
 MAX_HOURS_AHEAD: Final = 24
@@ -76,6 +78,9 @@ class Stats:
     def __init__(self) -> None:
         self._cells: dict[int, dict[str, Cell]] = {}  # by hours since 1970, and substation
         self._minutes: dict[int, dict[str, int]] = {}  # by minutes since 1970
+        # in kWh, by days since 1970, and substation
+        self._energy: defaultdict[int, defaultdict[str, float]]
+        self._energy = defaultdict(lambda: defaultdict(float))
         # those of the event before, which are nearly always those of the next one as well
         self._hour: dict[str, Cell] = {}
         self._minute: dict[str, int] = {}
@@ -120,10 +125,20 @@ class Stats:
         minute = self._minutes.get(int(now // MINUTE) - 1)
         return max(0, minute[kind]) / MINUTE if minute else 0.0
 
+    def energy(self, now: float) -> dict[str, float]:
+        """Return the kWh that each substation delivered on the day of ``now``, in UTC."""
+        found = self._energy.get(int(now // DAY))
+        return {each: round(kwh, 1) for each, kwh in found.items()} if found else {}
+
     def _end(self, visit: Visit, kind: State, sign: int, now: float) -> None:
         cell = self._count(visit.at, visit.substation, kind, sign, now)
+        if not visit.energy_kwh:
+            return
         if cell is not None:
             cell.energy_kwh += sign * visit.energy_kwh
+        if visit.at > now - MAX_HOURS * HOUR:
+            day = int(min(visit.at, now) // DAY)  # its substation's clock may be ahead
+            self._energy[day][visit.substation] += sign * visit.energy_kwh
 
     def _session(self, visit: Visit, queued: Event | None, sign: int, now: float) -> None:
         cell = self._count(visit.at, visit.substation, SESSIONS, sign, now)
@@ -149,6 +164,8 @@ class Stats:
         if hour not in self._cells:
             first = int(now // HOUR) - MAX_HOURS
             self._cells = {each: cells for each, cells in self._cells.items() if each >= first}
+            for day in [each for each in self._energy if (each + 1) * DAY <= first * HOUR]:
+                del self._energy[day]
         self._hour = self._cells.setdefault(hour, {})
         self._hour_begin, self._hour_end = hour * HOUR, (hour + 1) * HOUR
         return True

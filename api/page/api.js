@@ -12,10 +12,11 @@ export function headers(more = {}) {
 
 /** An answer of the api that is an error; its text says what is wrong and what to do. */
 export class Problem extends Error {
-  constructor(status, detail, retryAfter = 1) {
+  constructor(status, detail, retryAfter = 1, code = "") {
     super(detail);
     this.status = status;
     this.retryAfter = retryAfter; // seconds
+    this.code = code;
   }
 }
 
@@ -37,7 +38,8 @@ export async function ask(method, path, body) {
 export async function problem(answer) {
   const retryAfter = Number(answer.headers.get("Retry-After")) || 1;
   try {
-    return new Problem(answer.status, (await answer.json()).detail, retryAfter);
+    const { detail, code } = await answer.json();
+    return new Problem(answer.status, detail, retryAfter, code);
   } catch {
     return new Problem(answer.status, `The api answered ${answer.status}.`);
   }
@@ -88,7 +90,7 @@ export async function abilities() {
     const listed = new Set((paths["/charges"]?.get?.parameters ?? []).map((each) => each.name));
     return {
       cancel: Boolean(paths["/charge/{id}"]?.delete),
-      byVehicle: listed.has("vehicle_id"),
+      search: listed.has("search"),
       newestFirst: listed.has("order"),
       replay: Boolean(paths["/parked/replay"]?.post),
       discard: Boolean(paths["/parked/discard"]?.post),

@@ -12,6 +12,12 @@ const MAX_PAUSES = 3; // without an answer in between
 const MAX_PAUSE = 30; // seconds
 const OPEN = ["queued", "assigned", "charging"];
 
+/** Return the query of GET /charges for what a filter of the table matches. */
+export function jobQuery({ text, status, substation }) {
+  const given = Object.entries({ search: text, status, substation }).filter(([, value]) => value);
+  return new URLSearchParams(given);
+}
+
 /** Replay or discard parked jobs; return a sentence about what became of them. */
 export async function settleParked(action, ids) {
   const total = { done: 0, missing: 0, refused: [] };
@@ -53,14 +59,14 @@ export class BulkDialog {
 
   /** Return whether anything can be done with the jobs of a filter, which must not be empty. */
   canAct({ text, status, substation }) {
-    const { cancel, byVehicle, replay, discard } = this.#abilities;
-    if (!(text || status || substation) || (text && !byVehicle)) return false;
+    const { cancel, search, replay, discard } = this.#abilities;
+    if (!(text || status || substation) || (text && !search)) return false;
     return (cancel && (!status || OPEN.includes(status))) || ((replay || discard) && (!status || status === "parked"));
   }
 
   /** Count what matches, and offer what can be done with it. */
   async open(filter) {
-    const words = [filter.status && `in state ${filter.status}`, filter.substation && `at ${filter.substation}`, filter.text && `of vehicle ${filter.text}`].filter(Boolean);
+    const words = [filter.status && `in state ${filter.status}`, filter.substation && `at ${filter.substation}`, filter.text && `with “${filter.text}” in id or vehicle`].filter(Boolean);
     const body = make("div", {}, make("p", { class: "note" }, "Counting"));
     this.#dialog.replaceChildren(
       make("h2", { id: "bulk-dialog-title" }, "All jobs ", words.join(", ")), body,
@@ -75,22 +81,20 @@ export class BulkDialog {
     }
   }
 
-  async #find({ text, status, substation }) {
+  /** Find the jobs as the table does: by the same query, but all of them. */
+  async #find(filter) {
     const found = { open: [], parked: [], isCut: false };
-    for (const each of [...(this.#abilities.cancel ? OPEN : []), "parked"]) {
-      if (status && each !== status) continue;
-      let after = null;
-      do {
-        const query = new URLSearchParams({ limit: PAGE, status: each });
-        if (substation) query.set("substation", substation);
-        if (text) query.set("vehicle_id", text);
-        if (after) query.set("after", after);
-        const page = await ask("GET", `/charges?${query}`);
-        (each === "parked" ? found.parked : found.open).push(...page.charges.map((job) => job.id));
-        after = page.next;
-        found.isCut = Boolean(after) && found.open.length + found.parked.length >= MOST;
-      } while (after && !found.isCut);
-    }
+    const states = [...(this.#abilities.cancel ? OPEN : []), "parked"].filter((each) => !filter.status || each === filter.status);
+    const query = jobQuery({ ...filter, status: states.join(",") });
+    query.set("limit", PAGE);
+    let after = null;
+    do {
+      if (after) query.set("after", after);
+      const page = await ask("GET", `/charges?${query}`);
+      for (const job of page.charges) (job.status === "parked" ? found.parked : found.open).push(job.id);
+      after = page.next;
+      found.isCut = Boolean(after) && found.open.length + found.parked.length >= MOST;
+    } while (after && !found.isCut);
     return found;
   }
 

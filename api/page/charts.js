@@ -30,7 +30,7 @@ export class Charts {
     const container = byId("charts");
     for (const each of CHARTS) {
       const legend = make("p", { class: "chart-legend" });
-      const plot = make("div", { class: "plot", role: "img" });
+      const plot = make("div", { class: "plot", role: "img", "aria-label": `${each.title}: no figures yet` });
       container.append(make("figure", { class: each.wide ? "chart wide-chart" : "chart", "data-chart": each.name },
         make("figcaption", {}, make("strong", {}, each.title), " ", make("span", { class: "note" }, each.note)), plot, legend));
       this.#charts.push({ ...each, plot, legend, drawn: null, names: "" });

@@ -161,7 +161,8 @@ function request(fields) {
 
 function decision(job) {
   const record = job.decision;
-  if (!record) return [make("p", { class: "note" }, job.status === "queued" ? "Not decided yet: it waits for a substation." : "The event log does not have it any more.")];
+  if (!record) return [make("p", { class: "note" }, job.status === "queued" ? "Not decided yet: it waits for a substation."
+    : job.times.assigned ? "The event log does not have it any more." : "There is none: it was sent to no substation.")];
   const rows = (record.candidates ?? []).map((each) => {
     const chosen = each.substation === job.substation;
     return make("tr", { "data-chosen": chosen ? "yes" : null },

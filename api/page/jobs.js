@@ -1,12 +1,14 @@
 // The jobs: search and filters, the newest first, and buttons to send requests.
 
 import { ask, askWithKey } from "./api.js";
+import { jobQuery } from "./bulk.js";
 import { arrange, byId, focusedRow, make, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
 import { NONE, byName, duration, seconds, time } from "./format.js";
 import { STATES } from "./model.js";
 import { head } from "./table.js";
 
 const MOST_ROWS = 100;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const SEARCH_PAUSE = 250; // milliseconds after the last key
 const COLUMNS = [
   { name: "at", title: "Changed", kind: "time" },
@@ -27,7 +29,7 @@ export class Jobs {
   #bulk;
   #isVisible = true;
   #isDrawn = false;
-  #abilities = { byVehicle: false, newestFirst: false };
+  #abilities = { search: false, newestFirst: false };
 
   constructor(model, openJob, bulk, redraw) {
     this.#model = model;
@@ -50,7 +52,8 @@ export class Jobs {
     byId("job-filter").addEventListener("submit", (event) => {
       event.preventDefault();
       const text = byId("job-search").value.trim();
-      if (text && this.#model.jobs.has(text)) openJob(text);
+      // an ended job may be known by its id alone
+      if (UUID.test(text) || this.#model.jobs.has(text) || this.#found?.some((each) => each.id === text)) openJob(text);
       else search();
     });
     for (const id of ["job-search", "job-state", "job-substation"]) byId(id).addEventListener(id === "job-search" ? "input" : "change", search);
@@ -82,26 +85,16 @@ export class Jobs {
       this.#found = null;
       return;
     }
-    const found = [];
-    const query = new URLSearchParams({ limit: MOST_ROWS });
-    if (status) query.set("status", status);
-    if (substation) query.set("substation", substation);
+    const query = jobQuery({ text, status, substation });
+    query.set("limit", MOST_ROWS);
     if (this.#abilities.newestFirst) query.set("order", "desc");
-    const keep = (job) => found.push(listed(job));
+    let found = [];
     try {
-      if (/^[A-Za-z0-9][\w.~-]{7,63}$/.test(text) && !this.#isKnown(text)) await ask("GET", `/charge/${encodeURIComponent(text)}`).then(keep, ignoreMissing);
-      if (text && this.#abilities.byVehicle) query.set("vehicle_id", text);
-      if (!text || this.#abilities.byVehicle) (await ask("GET", `/charges?${query}`)).charges.forEach(keep);
+      if (!text || this.#abilities.search) found = (await ask("GET", `/charges?${query}`)).charges.map(listed);
     } catch (error) {
       if (error.status !== 401) toast(error.message, "bad");
     }
     if (number === this.#searches) this.#found = found;
-  }
-
-  /** Whether a job here has this in its id or its vehicle. */
-  #isKnown(text) {
-    const wanted = text.toLowerCase();
-    return [...this.#model.jobs.values()].some((job) => matches(job, wanted));
   }
 
   draw() {
@@ -194,10 +187,6 @@ function listed(job) {
 }
 
 const matches = (job, wanted) => job.id.toLowerCase().includes(wanted) || (job.vehicle ?? "").toLowerCase().includes(wanted);
-
-function ignoreMissing(error) {
-  if (error.status !== 404 && error.status !== 422) throw error;
-}
 
 /** Send requests of invented vehicles, as a try. */
 async function send(number, button) {

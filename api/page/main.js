@@ -70,7 +70,7 @@ follow({
     model.connection = { state, text };
     redraw("top", "substations");
     // also after a first attempt that failed: an api that just started answers 503
-    if (state === "live" && (before !== "lost" || !hasLearned)) learn();
+    if (state === "live" && (before === "waiting" || before === "locked" || !hasLearned)) learn();
   },
 });
 

@@ -72,7 +72,7 @@ export class Model {
     const times = { ...before?.times, [each.event]: at };
     this.jobs.delete(each.id);
     this.jobs.set(each.id, {
-      id: each.id, status: each.status, substation: each.substation ?? before?.substation ?? null,
+      id: each.id, status: each.status, substation: each.substation,
       reason: each.reason ?? (each.status === before?.status ? before.reason : null),
       vehicle: each.vehicle_id ?? before?.vehicle ?? null, times, at,
     });

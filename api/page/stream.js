@@ -36,7 +36,10 @@ export async function follow(on) {
         await new Promise((resolve) => document.addEventListener("key-changed", resolve, { once: true }));
         continue;
       }
-      on.state("lost", error.status ? error.message : "the api does not answer");
+      const refused = error.status > 0;
+      if (error.code === "not-caught-up") failures = Math.min(failures, 1); // its progress is shown
+      on.state(!refused ? "lost" : error.code === "not-caught-up" ? "starting" : "refused",
+        refused ? error.message.replace(/\. Try again after .*$/, "") : "the api does not answer");
     } finally {
       clearTimeout(timer);
       aborter.abort();

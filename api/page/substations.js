@@ -13,7 +13,7 @@ const COLUMNS = [
   { name: "outstanding", title: "In flight", kind: "number wide", sort: true, help: "Sent there, and in no reading yet" },
   { name: "limit", title: "Limit", kind: "number wide", sort: true, help: "The maximum number of sessions that an operator allows" },
   { name: "utilisation", title: "Utilisation", kind: "bar", sort: true, help: "The larger of sessions by connectors and power by rating" },
-  { name: "power", title: "Power", kind: "bar", sort: true, help: "What all consumers there draw, other consumers included, of the transformer’s rating" },
+  { name: "power", title: "Power, kW", kind: "bar", sort: true, help: "What all consumers there draw, other consumers included, of the transformer’s rating" },
   { name: "age", title: "Gauge age", kind: "number wide", sort: true },
   { name: "sent", title: "Sent/min", kind: "number wide", sort: true, help: "Jobs assigned to it in the last minute" },
   { name: "done", title: "Done/min", kind: "number", sort: true, help: "Sessions completed in the last minute" },
@@ -176,7 +176,7 @@ export class Substations {
     if (!isNew && !this.#visible.has(known.element)) return;
     setAttribute(known.element, "data-kind", kind);
     setText(parts.word, word);
-    setText(parts.note, kind === "available" ? "" : row.reason && row.reason !== word ? `${word}: ${row.reason}` : word);
+    setText(parts.note, kind === "available" ? "" : inWords(word, row.reason));
     setText(cells.load, count(row.gauge));
     setText(parts.of, ` / ${count(row.connectors)}`);
     setText(parts.sessions, count(row.gauge));
@@ -184,7 +184,7 @@ export class Substations {
     setText(cells.limit, row.limit ?? NONE);
     setText(parts.share, percent(row.utilisation));
     setWidth(parts.shareBar, row.utilisation);
-    setText(parts.power, row.rated_power_kw ? `${count(row.power_kw)} / ${count(row.rated_power_kw)} kW` : row.power_kw === null ? NONE : `${count(row.power_kw)} kW`);
+    setText(parts.power, row.rated_power_kw ? `${count(row.power_kw)} / ${count(row.rated_power_kw)}` : count(row.power_kw));
     setHidden(parts.powerMeter, !row.rated_power_kw);
     if (row.rated_power_kw) {
       const background = row.background_power_kw ?? 0;
@@ -305,7 +305,7 @@ export class Substations {
     if (!row) return;
     const { kind, word } = this.#model.condition(row);
     setAttribute(dialog, "data-kind", kind);
-    setText(dialog.querySelector(".row-state-text"), word + (row.reason && row.reason !== word ? `: ${row.reason}` : ""));
+    setText(dialog.querySelector(".row-state-text"), inWords(word, row.reason));
     setText(drain, row.state === "draining" ? "Resume" : "Drain");
     const [sent, done] = this.#model.status?.last_minute[id] ?? [0, 0];
     const lines = [
@@ -330,6 +330,12 @@ function setWidth(element, share) {
   const width = `${Math.round(Math.min(1, Math.max(0, share || 0)) * 1000) / 10}%`;
   if (element.style.width !== width) element.style.width = width;
   if (!element.classList.contains("sent")) setAttribute(element, "data-high", share > 0.95 ? "yes" : null);
+}
+
+/** Return a condition and its reason, which may begin with the same word. */
+function inWords(word, reason) {
+  if (!reason) return word;
+  return reason.startsWith(word) ? reason : `${word}: ${reason}`;
 }
 
 /** Return what the names of a group have in common: "depot-north-12" belongs to "depot-north". */

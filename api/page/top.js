@@ -33,22 +33,38 @@ export class Top {
   #drawConnection() {
     const { state, text } = this.#model.connection;
     const element = byId("connection");
-    const words = { waiting: "Connecting", live: "Live", lost: `Not connected: ${text}`, locked: "A key is needed" };
+    const words = {
+      waiting: "Connecting", live: "Live", starting: "Starting: the api reads its event log", refused: "Not connected",
+      lost: `Not connected: ${text}`, locked: "A key is needed",
+    };
     setAttribute(element, "data-state", state);
     setText(element.querySelector(".text"), words[state]);
     setAttribute(document.body, "data-stale", this.#model.isStale && this.#model.status ? "yes" : null);
-    setAttribute(document.body, "data-lost", state === "lost" ? "yes" : null);
+    setAttribute(document.body, "data-lost", ["lost", "starting", "refused"].includes(state) ? "yes" : null);
   }
 
   #found() {
     const { status, connection } = this.#model;
-    if (connection.state === "lost") {
-      return [{
-        name: "ApiSilent", severity: "critical", summary: "The api does not answer: all that is shown is old",
-        action: "Start it, or see its log (make status, make logs). This page connects again by itself.",
-      }];
+    const old = status ? ". All that is shown is old" : "";
+    switch (connection.state) {
+      case "lost":
+        return [{
+          name: "ApiSilent", severity: "critical", summary: `The api does not answer${old}`,
+          action: "Start it, or see its log (make status, make logs). This page connects again by itself.",
+        }];
+      case "starting":
+        return [{
+          name: "ApiStarting", severity: "warning", summary: `The api is starting: ${connection.text}${old}`,
+          action: "This page connects by itself once all is read. If that takes long, see the api’s log (make logs).",
+        }];
+      case "refused":
+        return [{
+          name: "ApiRefuses", severity: "critical", summary: `The api does not serve this page: ${connection.text}${old}`,
+          action: "This page tries again by itself.",
+        }];
+      default:
+        return status?.alerts ?? [];
     }
-    return status?.alerts ?? [];
   }
 
   #drawAlerts() {
@@ -58,7 +74,9 @@ export class Top {
       setAttribute(element, "data-severity", each.severity);
       setText(element.querySelector(".summary"), each.summary);
       setText(element.querySelector(".action"), each.action);
-      setText(element.querySelector(".since"), each.since ? `since ${time(each.since, this.#model.now())}` : "");
+      drawRunbook(element.querySelector(".runbook"), each.runbook);
+      const source = each.source === "prometheus" ? "Prometheus, " : "";
+      setText(element.querySelector(".since"), each.since ? `${source}since ${time(each.since, this.#model.now())}` : "");
       this.#alerts.set(each.name, element);
       return element;
     });
@@ -142,9 +160,19 @@ function alert({ name }) {
   const shown = SHOWN[name];
   return make("div", { class: "alert", "data-alert": name },
     make("span", { class: "mark", "aria-hidden": "true" }, "!"),
-    make("p", {}, make("strong", { class: "summary" }), " ", make("span", { class: "action" })),
+    make("p", {}, make("strong", { class: "summary" }), " ", make("span", { class: "action" }), " ",
+      make("span", { class: "runbook" })),
     shown ? make("button", { type: "button", class: "quiet", onclick: () => document.dispatchEvent(new CustomEvent("show", { detail: shown })) }, shown.label) : null,
     make("span", { class: "since" }));
+}
+
+/** Show where more is said: a link to an address of the web, and the name of any other place. */
+function drawRunbook(element, place) {
+  if (element.dataset.place === (place ?? "")) return;
+  element.dataset.place = place ?? "";
+  const isAddress = /^https?:\/\//.test(place ?? "");
+  element.replaceChildren(...(isAddress ? [make("a", { href: place, target: "_blank", rel: "noopener noreferrer" }, "Runbook")]
+    : place ? ["See ", make("code", {}, place)] : []));
 }
 
 /** Show how old the substations' figures are. */

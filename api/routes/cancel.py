@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -11,9 +10,9 @@ from fastapi import APIRouter, Response
 from api import answers
 from api.answers import Charge
 from api.canceller import Canceller
-from api.jobs.projection import Projection
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, Responses, problem
 from api.routes.dependencies import JobId
+from api.view import View
 from grid.events import State
 
 NOT_YET: Final[Responses] = {
@@ -22,8 +21,8 @@ NOT_YET: Final[Responses] = {
 CONFLICT: Final = problem(409, "The job has ended otherwise; the answer says how.")
 
 
-def router(canceller: Canceller, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the routes that cancel a job; ``clock`` returns Unix seconds."""
+def router(canceller: Canceller, view: View) -> APIRouter:
+    """Return the routes that cancel a job."""
     routes = APIRouter(
         tags=["charging"],
         responses={**NOT_YET, **CONFLICT, **INVALID, **UNAVAILABLE, **UNKNOWN_JOB},
@@ -57,7 +56,7 @@ def router(canceller: Canceller, projection: Projection, clock: Callable[[], flo
     async def answer(id: str) -> Response:
         job = await canceller.cancel(id)
         status = HTTPStatus.OK if job.status is State.CANCELLED else HTTPStatus.ACCEPTED
-        shown = answers.full_charge(job, answers.wait_of(job, projection, clock()))
+        shown = answers.full_charge(job, view.wait_of(job))
         return Response(answers.encode(shown), status, media_type="application/json")
 
     return routes

@@ -8,23 +8,23 @@ without dependencies, a second model or a copy of the answer (decision 42).
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Body, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import FailFast, TypeAdapter, ValidationError
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import answers
 from api.answers import AcceptedList, Charge
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
-from api.jobs.event_log import EventLog
-from api.jobs.projection import Projection
+from api.jobs.job import Job
 from api.middleware import auth_result
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
+from api.view import View
 from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
 
 Prefer = Annotated[
@@ -59,6 +59,7 @@ _READ: Final = frozenset(
     name.lower().encode() for name in ("Content-Type", "Prefer", HEADER, TRACEPARENT, TRACESTATE)
 )
 _CHARGE: Final = TypeAdapter(ChargeIn)
+_ERROR: Final = "api.error"  # of a shortcut, in the scope of its request
 _CHARGES: Final = TypeAdapter(ChargeIns)
 
 
@@ -85,6 +86,7 @@ class ShortcutRoute(APIRoute):
     """A route of FastAPI whose plain requests are answered by ``shortcut``, without FastAPI.
 
     ``shortcut`` gets the scope and the body, and returns None to leave the request to FastAPI.
+    ``Shortcuts`` calls it.
     """
 
     def __init__(
@@ -95,21 +97,47 @@ class ShortcutRoute(APIRoute):
         **documented: Any,  # noqa: ANN401  # as for any route
     ) -> None:
         super().__init__(path, endpoint, methods=["POST"], status_code=ACCEPTED, **documented)
-        self._shortcut = shortcut
+        self.shortcut = shortcut
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["method"] == "POST":
-            messages = await _read_body(receive)
-            answer = None
+        """Answer a request that is not plain, or raise the error of its shortcut."""
+        if (error := scope.pop(_ERROR, None)) is not None:
+            raise error
+        await super().handle(scope, receive, send)
+
+
+class Shortcuts:
+    """Middleware that answers plain requests of some routes, or leaves them to FastAPI.
+
+    It is the innermost one. All that Starlette and FastAPI do between it and a route takes longer
+    than the route; an error is raised there, since they know the answer to it.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[ShortcutRoute]) -> None:
+        self._app = app
+        self._routes = {each.path: each for each in routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        if route is None or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        messages: list[Message] = []
+        answer = None
+        try:
+            while not messages or messages[-1].get("more_body"):
+                messages.append(await receive())
             if messages[-1]["type"] == "http.request":
                 body = b"".join(each.get("body", b"") for each in messages)
-                answer = await self._shortcut(scope, body)
-            if answer is not None:
-                await _send(answer, send)
-                return
-            receive = _replayed(messages, receive)
-        await super().handle(scope, receive, send)
+                answer = await route.shortcut(scope, body)
+        except Exception as error:  # noqa: BLE001  # the route raises it
+            scope[_ERROR] = error
+        if answer is None:
+            await self._app(scope, _replayed(messages, receive), send)
+        else:
+            scope["route"] = route
+            await _send(answer, send)
 
 
 class ChargeRoutes:
@@ -118,18 +146,13 @@ class ChargeRoutes:
     def __init__(
         self,
         intake: Intake,
-        log: EventLog,
-        projection: Projection,
+        view: View,
         decision_wait: float,
-        *,
-        clock: Callable[[], float],
         chance: Chance,
     ) -> None:
         self._intake = intake
-        self._log = log
-        self._projection = projection
+        self._view = view
         self._decision_wait = decision_wait
-        self._clock = clock
         self._chance = chance
 
     def routes(
@@ -240,23 +263,31 @@ class ChargeRoutes:
         """Return the answer, with the headers that say what it is."""
         keyed_id = job_id(context.caller, context.key) if context.key else None
         job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
+        is_new = not is_replay
         headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
         if _respond_async(context.prefer):
             headers["Preference-Applied"] = "respond-async"
-            shown = answers.charge(job)
         else:
-            job = await self._log.decided(job, self._decision_wait)
-            shown = answers.charge(job, answers.wait_of(job, self._projection, self._clock()))
+            job, is_new = await self._view.log.decided(job, self._decision_wait), False
+        shown = self._shown(job, is_new=is_new)
         return Answer(answers.encode(shown), _with_trace(context.trace, headers))
 
     async def _charge_several(self, charges_in: list[ChargeIn], context: RequestContext) -> Answer:
         ids = None
         if key := context.key:
             ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
-        jobs = await self._intake.accept_all(charges_in, context.trace, ids)
-        accepted: AcceptedList = {"jobs": [answers.charge(job) for job in jobs]}
-        return Answer(answers.encode(accepted), _with_trace(context.trace, {}))
+        accepted = await self._intake.accept_all(charges_in, context.trace, ids)
+        shown: AcceptedList = {
+            "jobs": [self._shown(each.job, is_new=not each.is_replay) for each in accepted]
+        }
+        return Answer(answers.encode(shown), _with_trace(context.trace, {}))
+
+    def _shown(self, job: Job, *, is_new: bool) -> Charge:
+        """Return a job as it is shown; why a new one waits, if it does, nobody knows yet."""
+        if is_new:
+            return answers.charge(job)
+        return answers.charge(job, self._view.wait_of(job))
 
 
 def _response(answer: Answer) -> Response:
@@ -265,14 +296,6 @@ def _response(answer: Answer) -> Response:
 
 def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
     return RequestContext(auth_result(request.scope).key_name, prefer, key, trace)
-
-
-async def _read_body(receive: Receive) -> list[Message]:
-    """Return all messages of a request's body; the last one may be a disconnect instead."""
-    messages = [await receive()]
-    while messages[-1].get("more_body"):
-        messages.append(await receive())
-    return messages
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

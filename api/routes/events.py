@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -11,24 +11,24 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from api.jobs.event_log import EventLog
+from api.errors import NotCaughtUp
 from api.jobs.feed import Feed, Reader, Selection
-from api.openapi import INVALID, UNAVAILABLE
+from api.openapi import INVALID, UNAVAILABLE, stream
 from api.routes.dependencies import check_query
 from api.schemas import SubstationId
+from api.stream_data import EVENTS
+from api.view import View
 from grid import messages
 from grid.asgi import IS_HEAD
+from grid.errors import STILL_READING
 from grid.events import State
 
 _STATE: Final = f"({'|'.join(State)})"
-_STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "A stream of events, each with the offset of the event log as its id: "
-        "`snapshot` first; then `jobs` (a list of changes), and without a filter also "
-        "`substations` and, each second, `status`.",
-        "content": {EventSourceResponse.media_type: {"schema": {"type": "string"}}},
-    }
-}
+_STREAM: Final = stream(
+    "Events, each with the offset of the event log as its id: `snapshot` first; then `jobs`, and "
+    "without a filter also `substations` and, each second, `status`.",
+    EVENTS,
+)
 
 
 class EventFilter(BaseModel):
@@ -65,9 +65,9 @@ class _Stream(EventSourceResponse):
             self._feed.close(self._reader)
 
 
-def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIRouter:
+def router(view: View, problems: Callable[[], list[str]]) -> APIRouter:
     """Return the route; ``problems`` returns what keeps the api from being ready."""
-    routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
+    routes, feed = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE}), view.feed
 
     @routes.get(
         "/events",
@@ -95,7 +95,9 @@ def router(log: EventLog, feed: Feed, problems: Callable[[], list[str]]) -> APIR
 
         A client that reads too slowly is disconnected; it continues with Last-Event-ID.
         """
-        log.check_caught_up()
+        if not view.log.caught_up.is_set():  # without its links the api cannot read on
+            found = [each for each in problems() if each != STILL_READING]
+            raise NotCaughtUp("; ".join([*found, view.log.progress()]))
         if request.scope.get(IS_HEAD):
             return Response(media_type=EventSourceResponse.media_type)
         seen = None if last_event_id is None else int(last_event_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -12,13 +12,12 @@ from fastapi.responses import StreamingResponse
 
 from api import answers
 from api.answers import Charge, ChargeList
-from api.jobs.event_log import EventLog
 from api.jobs.job import Job
-from api.jobs.projection import Projection
 from api.lists import Lists
 from api.openapi import INVALID, UNAVAILABLE, UNKNOWN_JOB, header
 from api.routes.dependencies import JobId, check_query
 from api.schemas import JobFilter, JobWait
+from api.view import View
 from grid.events import ENDED, State
 
 JSON: Final = "application/json"
@@ -36,10 +35,10 @@ _AS_CSV: Final[dict[str, Any]] = {
 JobFilterQuery = Annotated[JobFilter, Query()]
 
 
-def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the routes; ``clock`` returns Unix seconds."""
+def router(view: View) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE, **UNKNOWN_JOB})
-    lists = Lists(log, projection, clock)
+    lists = Lists(view)
 
     @routes.get(
         "/charge/{id}",
@@ -52,17 +51,17 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         """Return a job: its state, its times, and the decision that sent it to its substation.
 
         With `wait`, the answer comes once the job is in the state `until`, or after so many seconds
-        as it is then. While a job waits to be sent, `reason` says why, and `place` when its turn
-        is.
+        as it is then, or earlier if the api stops. While a job waits to be sent, `reason` says why,
+        and `place` when its turn is.
         """
-        found = log.existing(id)
+        found = view.log.existing(id)
         if job_wait.wait:
-            log.check_caught_up()
+            view.log.check_caught_up()
             has_reached = partial(_has_reached, until=job_wait.until)
-            waiting = log.until(found, has_reached, job_wait.wait)
+            waiting = view.log.until(found, has_reached, job_wait.wait)
             found = await _while_connected(request, waiting) or found
-        wait = answers.wait_of(found, projection, clock())
-        return Response(answers.encode(answers.full_charge(found, wait)), media_type=JSON)
+        shown = answers.full_charge(found, view.wait_of(found))
+        return Response(answers.encode(shown), media_type=JSON)
 
     @routes.get(
         "/charges",
@@ -79,7 +78,7 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         is that of GET /charges.csv.
         """
         if prefers_csv(",".join(request.headers.getlist("accept"))):
-            return export(job_filter)
+            return export(job_filter, _VARY)
         page = await lists.page(job_filter)
         return Response(answers.encode(page), media_type=JSON, headers=_VARY)
 
@@ -97,13 +96,13 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         The first line names the columns. Times are UTC. A text that a spreadsheet would take for a
         formula begins with an apostrophe.
         """
-        return export(job_filter)
+        return export(job_filter, {})
 
-    def export(job_filter: JobFilter) -> Response:
+    def export(job_filter: JobFilter, headers: Mapping[str, str]) -> Response:
         return StreamingResponse(
             lists.as_csv(job_filter, lists.start_of(job_filter)),
             media_type=f"{CSV}; charset=utf-8; header=present",
-            headers={"Content-Disposition": 'attachment; filename="charges.csv"', **_VARY},
+            headers={"Content-Disposition": 'attachment; filename="charges.csv"', **headers},
         )
 
     return routes

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Iterator
 from datetime import datetime
 from math import inf
-from typing import Annotated
+from typing import Annotated, Final, NotRequired
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from api import answers
-from api.jobs.event_log import EventLog
-from api.jobs.projection import Projection
 from api.jobs.stats import REQUESTS, SESSIONS, Cell, Stats
 from api.openapi import INVALID, UNAVAILABLE
 from api.routes.dependencies import check_query
 from api.schemas import StatsFilter
+from api.view import View
 from grid.events import State
+
+ROWS_AT_ONCE: Final = 100  # between which others are answered
 
 
 class Rates(TypedDict):
@@ -73,6 +75,12 @@ class SubstationCounts(Counts):
     substation: str
 
 
+class SubstationHourCounts(SubstationCounts):
+    """What happened at a substation in an hour."""
+
+    hour: Annotated[datetime, Field(description="Its beginning, in UTC.")]
+
+
 class StatsAnswer(TypedDict):
     """What happened, in all, by hour, and by substation."""
 
@@ -82,10 +90,19 @@ class StatsAnswer(TypedDict):
     total: AllCounts
     hours: list[HourCounts]
     substations: list[SubstationCounts]
+    substation_hours: NotRequired[
+        Annotated[
+            list[SubstationHourCounts],
+            Field(
+                description="By substation and hour together, the earliest hour first: those in "
+                "which something happened. Only with `by=substation,hour`."
+            ),
+        ]
+    ]
 
 
-def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the route; ``clock`` returns Unix seconds."""
+def router(view: View) -> APIRouter:
+    """Return the route."""
     routes = APIRouter(tags=["jobs"], responses={**INVALID, **UNAVAILABLE})
 
     @routes.get(
@@ -99,12 +116,15 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
         """Return counts, rates, waits and energy, in all, by hour, and by substation.
 
         They are of the event log as this api has read it: a day at most, and 48 hours if it has run
-        for so long. With `substation`, sessions and ends are of that one.
+        for so long. With `substation`, sessions and ends are of that one; with
+        `by=substation,hour`, each hour of each substation is counted as well.
         """
-        log.check_caught_up()
-        now = clock()
+        view.log.check_caught_up()
+        projection, now = view.projection, view.clock()
         found = answer(projection.stats, stats_filter, now)
         found["jobs"] = {state: projection.by_status[state] for state in State}
+        if stats_filter.by is not None:
+            found["substation_hours"] = await substation_hours(projection.stats, stats_filter)
         return Response(answers.encode(found), media_type="application/json")
 
     return routes
@@ -115,11 +135,7 @@ def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
     total = Cell()
     hours: dict[int, Cell] = {}
     substations: dict[str, Cell] = {}
-    since = -inf if wanted.since is None else wanted.since.timestamp()
-    until = inf if wanted.until is None else wanted.until.timestamp()
-    for hour, substation, cell in stats.cells(since, until):
-        if substation and wanted.substation not in (None, substation):
-            continue
+    for hour, substation, cell in _cells(stats, wanted):
         total.add(cell)
         hours.setdefault(hour, Cell()).add(cell)
         if substation:
@@ -140,6 +156,27 @@ def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
             {"substation": name, **_counts(cell)} for name, cell in sorted(substations.items())
         ],
     }
+
+
+async def substation_hours(stats: Stats, wanted: StatsFilter) -> list[SubstationHourCounts]:
+    """Return what happened at each substation in each hour; a day of 300 is thousands of rows."""
+    rows: list[SubstationHourCounts] = []
+    for hour, substation, cell in list(_cells(stats, wanted)):
+        if not substation:  # what happened at none
+            continue
+        rows.append({"substation": substation, "hour": answers.moment(hour), **_counts(cell)})
+        if len(rows) % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return rows
+
+
+def _cells(stats: Stats, wanted: StatsFilter) -> Iterator[tuple[int, str, Cell]]:
+    """Yield what was counted: the hour, the substation, or none, and the counts."""
+    since = -inf if wanted.since is None else wanted.since.timestamp()
+    until = inf if wanted.until is None else wanted.until.timestamp()
+    for hour, substation, cell in stats.cells(since, until):
+        if not substation or wanted.substation in (None, substation):
+            yield hour, substation, cell
 
 
 def _all_counts(cell: Cell) -> AllCounts:

@@ -14,12 +14,11 @@ from pydantic_core import PydanticCustomError
 from api.answers import moment
 from api.auth import ApiKey
 from api.errors import UnknownSubstation
-from api.jobs.event_log import EventLog
-from api.jobs.projection import Projection
 from api.openapi import INVALID, UNAVAILABLE, problem
 from api.routes.dependencies import BEARER, OPERATOR_ERRORS, OperatorKey
 from api.schemas import WHOLE, Strict
-from api.substations import STALE_SECONDS, Substation
+from api.substations import Substation
+from api.view import View
 from grid.control_log import Change, ControlLog
 from grid.controls import MAX_LIMIT, Availability, Control
 from grid.messages import SUBSTATION_PATTERN
@@ -88,14 +87,14 @@ class SubstationList(BaseModel):
 
     as_of: datetime | None = Field(description="When the dispatcher wrote this; null: never.")
     age_seconds: float | None = Field(
-        description=f"How old that is: above {STALE_SECONDS:g} s, nothing is known of them."
+        description="How old that is: up to 10 s while nothing changes."
     )
     problem: str | None = Field(description="Why nothing is known of them; null if it is.")
     substations: list[Substation]
 
 
-def router(log: EventLog, projection: Projection, clock: Callable[[], float]) -> APIRouter:
-    """Return the route that needs no operator's key; ``clock`` returns Unix seconds."""
+def router(view: View) -> APIRouter:
+    """Return the route that needs no operator's key."""
     routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
 
     @routes.get("/substations", summary="List substations", operation_id="listSubstations")
@@ -104,14 +103,14 @@ def router(log: EventLog, projection: Projection, clock: Callable[[], float]) ->
 
         If the dispatcher is silent, each is `unknown`, and none eligible.
         """
-        log.check_caught_up()
-        found, now = projection.substations, clock()
-        age = found.age(now)
+        view.log.check_caught_up()
+        found, heard = view.projection.substations, view.feed.last_heard
+        age = found.age(view.clock())
         return SubstationList(
             as_of=None if age is None else moment(found.at),
             age_seconds=None if age is None else round(age, 3),
-            problem=found.silence(now),
-            substations=list(found.rows(now)),
+            problem=found.silence(heard),
+            substations=list(found.rows(heard)),
         )
 
     return routes

@@ -33,6 +33,7 @@ TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
 ERASE_LINE: Final = "\x1b[2K"  # Compose 2.26 begins lines with it, though nobody sees a terminal
 LOG_LINES: Final = "15"
+PROMETHEUS_URL: Final = "http://prometheus:9090"  # among containers
 # what answers 200 when a service is ready; every other one is a substation
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "api": (stack.API, "/readyz"),
@@ -292,8 +293,11 @@ class Compose:
         rest = {name: value for name, value in caller.items() if not _decided_here(name)}
         elsewhere = (*env.BROKER, env.API_KEYS_FILE)
         settings = {name: one for name, one in self.settings.items() if name not in elsewhere}
-        stop = {"SUBSTATION_STOP_SECONDS": str(env.stop_seconds(self.settings))}
-        return {**rest, **ports, **settings, **stop, **self._broker(), **self._files()}
+        more = {
+            "SUBSTATION_STOP_SECONDS": str(env.stop_seconds(self.settings)),
+            env.PROMETHEUS_URL: PROMETHEUS_URL if "prometheus" in self.services else "",
+        }
+        return {**rest, **ports, **settings, **more, **self._broker(), **self._files()}
 
     def _files(self) -> dict[str, str]:
         """Return the variables that name the caller's keys, and show Compose that a file changed.

@@ -106,6 +106,7 @@ class Layout:
         if file := self.settings.get(env.API_KEYS_FILE):
             keys[env.API_KEYS_FILE] = Path(file).absolute()
         more = {name: str(from_inside(path)) for name, path in keys.items()}
+        more[env.PROMETHEUS_URL] = self._prometheus_url
         api = self._service("api", "api", stack.API, self.ports[stack.API], **more)
         return replace(api, reads=[*keys.values(), *api.reads])
 
@@ -151,6 +152,10 @@ class Layout:
             env.AMQP_PASSWORD_FILE: str(from_inside(stack.SECRETS / user)),
         }
 
+    @property
+    def _prometheus_url(self) -> str:
+        return f"http://{HOST}:{self.ports[stack.PROMETHEUS]}"
+
     def _observers(self) -> Iterator[Program]:
         port, state = self.ports[stack.PROMETHEUS], from_inside(stack.STATE)
         yield Program(
@@ -186,7 +191,7 @@ class Layout:
                 "GF_SECURITY_ADMIN_PASSWORD__FILE": str(from_inside(stack.SECRETS / "grafana")),
                 "GF_ANALYTICS_REPORTING_ENABLED": "false",
                 "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-                "PROMETHEUS_URL": f"http://{HOST}:{self.ports[stack.PROMETHEUS]}",
+                env.PROMETHEUS_URL: self._prometheus_url,
                 "GRAFANA_DASHBOARDS": f"{folder}/dashboards",
             },
             priority=OBSERVERS,

@@ -16,7 +16,7 @@ from grid.amqp.frames import Content, Envelope
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import Receiver, grant
 
-PREFETCH_MOST: Final = 2_000  # the most a quorum queue grants one consumer
+MAX_CONSUMER_PREFETCH: Final = 2_000  # the most a quorum queue grants one consumer
 
 
 class BaseConsumer(Receiver):
@@ -52,8 +52,8 @@ class BaseConsumer(Receiver):
         channel.add_on_cancel_callback(self._on_cancel)
         if self._stopped:
             return
-        whole, rest = divmod(self._prefetch, PREFETCH_MOST)
-        shares = [PREFETCH_MOST] * whole + [rest] * bool(rest)
+        whole, rest = divmod(self._prefetch, MAX_CONSUMER_PREFETCH)
+        shares = [MAX_CONSUMER_PREFETCH] * whole + [rest] * bool(rest)
         self._tags = []  # the former channel's mean nothing on this one
         self._tags = [await self._consume(channel, share) for share in shares]
         if self._stopped:  # stopped meanwhile: what is requeued would come again and again

@@ -18,7 +18,7 @@ from grid.amqp.delivery import Delivery
 from grid.amqp.link import Watch, future, guarded, settle
 from grid.amqp.receiver import nothing
 
-LOOK_SECONDS: Final = 2.0  # how often an idle consumer looks at its queue
+CHECK_INTERVAL: Final = 2.0  # how often an idle consumer looks at its queue
 
 
 class Callbacks(NamedTuple):
@@ -117,7 +117,7 @@ class Consumer(BaseConsumer):
         before = ""
         while True:
             delivered, was_idle = self._delivered, idle()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_INTERVAL)
             try:
                 found = await _state(channel, self._queue)
             except AMQPError:

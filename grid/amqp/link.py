@@ -34,7 +34,7 @@ HEARTBEAT_SECONDS: Final = 10  # below 5 s a busy machine looks like a dead one
 CONNECT_SECONDS: Final = 5  # then the next address is tried
 ANSWER_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 2
-BACKOFF_MOST_SECONDS: Final = 3
+MAX_BACKOFF: Final = 3
 LIFE_LEAST_SECONDS: Final = 1.0  # a link that broke sooner is not opened again before
 
 
@@ -73,7 +73,7 @@ class Link:
         time = asyncio.get_running_loop().time
         try:
             while True:
-                connection = await self._open_with_patience()
+                connection = await self._open_with_retries()
                 opened = time()
                 self._down(await self._broken)
                 await _close(connection)
@@ -85,9 +85,9 @@ class Link:
             self._channel = None
             await _close(connection)
 
-    async def _open_with_patience(self) -> Connection:
+    async def _open_with_retries(self) -> Connection:
         retrying = AsyncRetrying(
-            wait=wait_random_exponential(multiplier=0.2, max=BACKOFF_MOST_SECONDS),
+            wait=wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF),
             # a file for TLS may be replaced just now
             retry=retry_if_exception_type((AMQPError, OSError, ConfigurationError)),
             before_sleep=self._say_failed,

@@ -22,10 +22,8 @@ from grid.amqp.suspicion import Refusals, Suspicion, Target
 from grid.errors import BrokerUnavailable
 from grid.outcome import Outcome
 
-Name = tuple[str, str, str | None]  # exchange, routing key, message id
-
-LOOK_SECONDS: Final = 1.0  # how often it looks whether an answer is overdue
-BODY_MOST: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
+CHECK_INTERVAL: Final = 1.0  # how often it looks whether an answer is overdue
+MAX_BODY: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
 
 @dataclass(slots=True, eq=False)
@@ -43,11 +41,6 @@ class Publication:
     withdrawn: bool = False
     wanted: Callable[[], bool] = lambda: True  # asked before it is published again
 
-    @property
-    def name(self) -> Name:
-        """Return what identifies it when RabbitMQ returns it."""
-        return self.exchange, self.key, self.id
-
 
 class Publisher(Link):
     """A link that publishes persistent messages with confirms.
@@ -62,7 +55,6 @@ class Publisher(Link):
         self.blocked = False
         self.blocked_reason = ""  # as RabbitMQ says it
         self._sent: dict[int, Publication] = {}  # by confirm number, in order
-        self._returnable: dict[Name, list[Publication]] = {}
         self._unsent: deque[Publication] = deque()
         self._number = 0
         self._returned_at: dict[Target, float] = {}  # when the last message there found no queue
@@ -105,13 +97,13 @@ class Publisher(Link):
         If the link breaks before an answer, the message is published again if ``wanted`` still
         returns True, else abandoned.
 
-        A body over ``BODY_MOST`` bytes is refused here: RabbitMQ would close the channel over it,
+        A body over ``MAX_BODY`` bytes is refused here: RabbitMQ would close the channel over it,
         again and again.
         """
         publication = Publication(
             exchange, key, body, id, headers or {}, priority, done, wanted=wanted
         )
-        if len(body) > BODY_MOST:
+        if len(body) > MAX_BODY:
             asyncio.get_running_loop().call_soon(done, Outcome.REFUSED)
             return publication
         self._idle.clear()
@@ -185,12 +177,11 @@ class Publisher(Link):
         self.blocked = False
         self._unsent.extendleft(reversed(self._sent.values()))
         self._sent.clear()
-        self._returnable.clear()
 
     async def _look(self, broken: asyncio.Future[str]) -> None:
         """Check for a message that stays without answer, and then end the link."""
         time = asyncio.get_running_loop().time
-        while not (await asyncio.wait({broken}, timeout=LOOK_SECONDS))[0]:
+        while not (await asyncio.wait({broken}, timeout=CHECK_INTERVAL))[0]:
             oldest = next(iter(self._sent), None)
             waited = self._suspicion.look(oldest, time(), blocked=self.blocked)
             if waited is not None:
@@ -215,7 +206,6 @@ class Publisher(Link):
         self._number += 1
         publication.returned = False
         self._sent[self._number] = publication
-        self._returnable.setdefault(publication.name, []).append(publication)
 
     def _send_if_wanted(self, channel: Channel, publication: Publication) -> None:
         if publication.withdrawn:
@@ -231,10 +221,10 @@ class Publisher(Link):
         """Record that a message found no queue: RabbitMQ returns it, then confirms it too."""
         if not channel.is_open:
             return
-        name = (method.exchange, method.routing_key, properties.message_id)
-        for publication in self._returnable.get(name, ()):
-            if not publication.returned:
-                publication.returned = True
+        name, target = properties.message_id, (method.exchange, method.routing_key)
+        for each in self._sent.values():  # it is one of the first: RabbitMQ answers in order
+            if each.id == name and not each.returned and (each.exchange, each.key) == target:
+                each.returned = True
                 return
 
     def _on_confirm(self, confirm: Confirm, accepted: bool) -> None:  # noqa: FBT001
@@ -248,7 +238,6 @@ class Publisher(Link):
         publication = self._sent.pop(number, None)
         if publication is None:
             return
-        self._forget(publication)
         target = publication.exchange, publication.key
         if publication.returned:
             self._returned_at[target] = asyncio.get_running_loop().time()
@@ -265,15 +254,9 @@ class Publisher(Link):
     def _judge(self, target: Target, *, accepted: bool) -> None:
         """End a link on which all for one target is refused: another link may find its queue."""
         if accepted:
-            self._refusals.confirmed(target)
+            self._refusals.on_confirm(target)
             return
-        waited = self._refusals.refused(target, asyncio.get_running_loop().time())
+        waited = self._refusals.on_nack(target, asyncio.get_running_loop().time())
         if waited is not None:
             where = " ".join(target)
             settle(self._broken, f"RabbitMQ has refused all for {where} for {waited:.0f} s")
-
-    def _forget(self, publication: Publication) -> None:
-        same = self._returnable[publication.name]
-        same.remove(publication)
-        if not same:
-            del self._returnable[publication.name]

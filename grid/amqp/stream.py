@@ -133,7 +133,7 @@ class StreamReader(BaseConsumer):
     def _deliver(self, delivery: Delivery) -> None:
         if self._broken.done():  # it is delivered again on the next link
             return
-        if self._resumes_at is not None and not self._resumes(delivery):
+        if self._resumes_at is not None and not self._accept_first(delivery):
             return
         self._unread.append(delivery)
         if len(self._unread) > 1:
@@ -158,8 +158,8 @@ class StreamReader(BaseConsumer):
             self._slice = received, until
         return now < until
 
-    def _resumes(self, delivery: Delivery) -> bool:
-        """Return whether the first delivery of a link is to be read.
+    def _accept_first(self, delivery: Delivery) -> bool:
+        """Find where a link goes on by its first delivery; return whether that is to be read.
 
         In the same stream it is the message that was read last, or a later one if that was dropped.
         A stream that was declared again may have grown as long meanwhile: then its message is

@@ -6,10 +6,8 @@ from typing import Final
 
 Target = tuple[str, str]  # exchange, routing key
 
-PATIENCE_SECONDS: Final = (
-    5.0  # a quorum queue confirms in milliseconds, or finds a leader within 5 s
-)
-PATIENCE_MOST_SECONDS: Final = 60.0
+ANSWER_TIMEOUT: Final = 5.0  # a quorum queue confirms in milliseconds, or finds a leader within 5 s
+MAX_ANSWER_TIMEOUT: Final = 60.0
 REFUSED_SECONDS: Final = 1.0
 
 
@@ -22,7 +20,7 @@ class Suspicion:
     """
 
     def __init__(self) -> None:
-        self._patience = PATIENCE_SECONDS
+        self._timeout = ANSWER_TIMEOUT
         self._oldest: int | None = None
         self._since = 0.0
 
@@ -41,13 +39,13 @@ class Suspicion:
             return None
         if oldest != self._oldest:
             if self._oldest is not None:  # that one was answered
-                self._patience = PATIENCE_SECONDS
+                self._timeout = ANSWER_TIMEOUT
             self._oldest, self._since = oldest, now
             return None
         waited = now - self._since
-        if waited < self._patience:
+        if waited < self._timeout:
             return None
-        self._patience = min(2 * self._patience, PATIENCE_MOST_SECONDS)
+        self._timeout = min(2 * self._timeout, MAX_ANSWER_TIMEOUT)
         return waited
 
 
@@ -62,22 +60,22 @@ class Refusals:
 
     def __init__(self) -> None:
         self._since: dict[Target, float] = {}
-        self._patience: dict[Target, float] = {}
+        self._timeout: dict[Target, float] = {}
 
     def begin(self) -> None:
         """Start with a new connection."""
         self._since.clear()
 
-    def confirmed(self, target: Target) -> None:
+    def on_confirm(self, target: Target) -> None:
         """Record that RabbitMQ has confirmed a message."""
         self._since.pop(target, None)
-        self._patience.pop(target, None)
+        self._timeout.pop(target, None)
 
-    def refused(self, target: Target, now: float) -> float | None:
+    def on_nack(self, target: Target, now: float) -> float | None:
         """Record a nack; return for how many seconds all were nacked, once that is too long."""
         waited = now - self._since.setdefault(target, now)
-        patience = self._patience.get(target, REFUSED_SECONDS)
-        if waited < patience:
+        timeout = self._timeout.get(target, REFUSED_SECONDS)
+        if waited < timeout:
             return None
-        self._patience[target] = min(2 * patience, PATIENCE_MOST_SECONDS)
+        self._timeout[target] = min(2 * timeout, MAX_ANSWER_TIMEOUT)
         return waited

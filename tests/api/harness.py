@@ -19,12 +19,14 @@ from uvicorn.server import ServerState
 from api import app
 from api.auth import ApiKeys, Authenticator, RateLimit
 from api.canceller import Canceller
+from api.firing import Observed
 from api.intake import Intake
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.metrics import JobsCollector, Metrics
 from api.parked import ParkedJobs
+from api.view import View
 from deploy.local.ports import HOST
 from grid import events, provenance, topology
 from grid.amqp import Delivery, Outcome, Publication
@@ -106,7 +108,7 @@ class FakeParkedQueue:
 
 
 class Bench:
-    """A running api: its clock stands still at ``at``, its ids count up."""
+    """A running api: its clocks stand still at ``at`` and ``now``, its ids count up."""
 
     def __init__(
         self,
@@ -133,11 +135,13 @@ class Bench:
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
         self.offset = 0  # of the event log
+        self.observed = Observed()  # what Prometheus says
         self.feed = Feed(
             self.projection,
             clock=lambda: self.at,
             now=lambda: self.now,
             offset=lambda: self.offset,
+            prometheus=lambda: self.observed,
         )
         self.log = EventLog(
             self.projection,
@@ -157,30 +161,28 @@ class Bench:
             confirm_timeout,
             clock=lambda: self.at,
             new_id=lambda: f"job{next(ids)}",
-            substations=lambda: self.projection.substations,
+            reason_never=lambda allowed, power_kw: self.projection.substations.reason_never(
+                allowed, power_kw, self.feed.last_heard
+            ),
         )
         self.app = app.create(
-            self.intake,
-            self.log,
-            self.projection,
-            metrics,
-            self.registry,
-            feed=self.feed,
-            controls=self.controls.log,
-            parked=ParkedJobs(lambda: cast(ParkedQueue, self.parked)),
-            canceller=Canceller(self.log, self.publisher, confirm_timeout, lambda: self.at),
-            authenticator=Authenticator(
+            View(self.log, self.projection, self.feed, lambda: self.at),
+            app.Commands(
+                self.intake,
+                Canceller(self.log, self.publisher, confirm_timeout, lambda: self.at),
+                ParkedJobs(lambda: cast(ParkedQueue, self.parked)),
+                self.controls.log,
+                control_timeout=confirm_timeout,
+                decision_wait=decision_wait,
+            ),
+            app.Monitoring(self.registry, metrics, lambda: self.problems, lambda: self.degraded),
+            Authenticator(
                 keys or ApiKeys(),
                 key_required=closed,
                 rate_limit=RateLimit(rate) if rate else None,
             ),
-            clock=lambda: self.at,
             now=lambda: self.now,
             chance=Random(1).getrandbits,  # noqa: S311
-            decision_wait=decision_wait,
-            control_timeout=confirm_timeout,
-            not_ready=lambda: self.problems,
-            degraded=lambda: self.degraded,
             lifespan=_no_lifespan,
         )
         self.port = 0
@@ -241,6 +243,14 @@ class Bench:
     async def get(self, path: str) -> Answer:
         """Get a page."""
         return await self.ask("GET", path)
+
+    async def first_event(self, path: str) -> Any:  # noqa: ANN401  # JSON
+        """Return the data of the first event of a stream."""
+        async with self._client.get(path) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    return json.loads(line.removeprefix(b"data: "))
+        raise AssertionError("the stream ended before its first event")
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until ``holds`` returns true while a request is in progress."""

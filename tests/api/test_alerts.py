@@ -5,8 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
-from api.alerts import Facts, Severity, alerts
+from api.alerts import (
+    DOWN_AS,
+    MAX_FROM_PROMETHEUS,
+    SAME_AS,
+    TARGET_DOWN,
+    Alert,
+    Facts,
+    Severity,
+    Source,
+    alerts,
+)
+from api.firing import Firing, Observed
+from deploy.local.prometheus import FOLDER
 
 FINE = Facts(
     problems=(), blocked="", silent=0.5, has_left=False, rows=(), waiting=0, oldest=0, parked=0
@@ -85,3 +98,97 @@ def test_each_of_many_substations_is_looked_at_once() -> None:
 def test_worst_alert_comes_first() -> None:
     found = alerts(FINE._replace(parked=1, silent=10))
     assert [each.severity for each in found] == [Severity.CRITICAL, Severity.WARNING]
+
+
+def firing(name: str, **more: Any) -> Firing:  # noqa: ANN401
+    """Return a firing alert of Prometheus."""
+    known = {"job": "", "severity": "warning", "summary": "", "description": "See its log."}
+    return Firing(name=name, **{**known, "since": None, "runbook": None, **more})
+
+
+def with_prometheus(*found: Firing, **more: Any) -> list[Alert]:  # noqa: ANN401
+    """Return the alerts where these fire in Prometheus."""
+    return alerts(FINE._replace(**{"rows": USABLE, "prometheus": Observed(found), **more}))
+
+
+def test_alerts_of_prometheus_follow_those_of_the_api_by_severity() -> None:
+    runbook = "https://runbooks.example/queue"
+    queue = firing("QueueFull", severity="critical", summary="It is full", since=5.0)
+    lost = firing("EventsLost", severity="info", summary="Lost", runbook=runbook)
+    assert with_prometheus(lost, queue, parked=1)[::2] == [
+        Alert(
+            *("QueueFull", Severity.CRITICAL, "It is full", "See its log."),
+            source=Source.PROMETHEUS,
+            since=5.0,
+        ),
+        Alert(
+            *("EventsLost", Severity.WARNING, "Lost", "See its log."),
+            source=Source.PROMETHEUS,
+            runbook=runbook,
+        ),
+    ]
+
+
+def test_alerts_of_prometheus_with_one_name_are_one() -> None:
+    """It is as bad as the worst, and as old as the oldest of them."""
+    found = with_prometheus(
+        firing("TargetDown", summary="b does not answer", since=9.0),
+        firing("TargetDown", summary="a does not answer", since=7.0, severity="critical"),
+    )
+    (one,) = found
+    assert (one.summary, one.severity) == ("a does not answer (and 1 more)", Severity.CRITICAL)
+    assert one.since == 7.0
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "job"),
+    [
+        ({"silent": 60}, "DispatcherDown", ""),
+        ({"silent": 60}, "NoActiveDispatcher", ""),
+        ({"silent": 60}, "TargetDown", "dispatcher"),
+        ({"rows": [*USABLE, row("s4", "away")]}, "SubstationIneligible", ""),
+        ({"rows": [*USABLE, row("s4", "ejected")]}, "SubstationEjected", ""),
+        ({"rows": [*USABLE, row("s4", "away")]}, "TargetDown", "substation"),
+        ({"problems": ["RabbitMQ link api-requests is down"]}, "BrokerConnectionLost", "api"),
+        ({"blocked": "low on disk"}, "RabbitMQDiskAlarm", "rabbitmq"),
+        ({"waiting": 3, "oldest": 90}, "RequestsBacklogGrowing", ""),
+        ({"parked": 1}, "RequestsParked", ""),
+    ],
+)
+def test_same_condition_is_shown_once(facts: dict[str, Any], name: str, job: str) -> None:
+    """As the api finds it, and until Prometheus has noticed that it is over, too."""
+    found = firing(name, job=job)
+    (own,) = with_prometheus(found, **facts)
+    assert own.source is Source.API
+    assert [each.source for each in with_prometheus(found)] == [Source.PROMETHEUS]
+    assert with_prometheus(found, recent=[own.name]) == []
+
+
+def test_targets_that_are_down_are_told_apart() -> None:
+    broken = [*USABLE, row("s4", "away")]
+    found = with_prometheus(firing("TargetDown", job="api"), rows=broken)
+    assert [each.name for each in found] == ["SubstationIneligible", "TargetDown"]
+
+
+def test_alerts_of_prometheus_are_not_without_end() -> None:
+    """A status is sent each second; the worst are shown, and how many are not."""
+    many = [firing(f"Mine{number:02}") for number in range(40)]
+    found = with_prometheus(*many, firing("Worse", severity="critical"))
+    assert len(found) == MAX_FROM_PROMETHEUS + 1
+    assert found[0].name == "Worse"
+    assert found[-1].summary == "21 more alerts of other names fire"
+
+
+def test_prometheus_that_cannot_be_asked_is_an_alert() -> None:
+    unreachable = Observed(problem="Connection refused")
+    (found,) = alerts(FINE._replace(rows=USABLE, prometheus=unreachable))
+    assert found.severity is Severity.WARNING
+    assert found.summary == "Prometheus cannot be asked for its alerts: Connection refused"
+
+
+def test_names_that_are_compared_are_those_of_the_rules() -> None:
+    rules = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
+    names = {rule["alert"] for group in rules for rule in group["rules"]}
+    assert {*SAME_AS, TARGET_DOWN} <= names
+    jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    assert DOWN_AS.keys() == {each["job_name"] for each in jobs} - {"api", "prometheus"}

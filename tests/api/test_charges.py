@@ -39,6 +39,7 @@ async def test_get_job_shows_states_times_and_decision() -> None:
             "duplicates": 1,
             "request": {"priority": 0},
             "reason": None,
+            "power_kw": 7.4,
             "energy_kwh": 7.5,
             "place": None,
             "expected_start": None,
@@ -48,6 +49,28 @@ async def test_get_job_shows_states_times_and_decision() -> None:
         assert bench.count("duplicate_completions_total") == 1
         assert bench.count("request_to_charging_seconds_sum") == 2
         assert bench.count("jobs", status="completed") == 1
+
+
+async def test_job_has_the_power_of_its_session_once_it_begins() -> None:
+    """That of the request, else the default; in the job, the list and as CSV, also after its end.
+
+    None without a session, or if the request is not known.
+    """
+    async with Bench().serve() as bench:
+        await bench.post([{"requested_power_kw": 22}, {}, {"requested_power_kw": 50}], "/charges")
+        bench.hear(*(assigned(job) for job in ("job1", "job2", "job3")))
+        bench.hear(*(Event(State.CHARGING, AT + 2, job, "s1", 1) for job in ("job1", "job2")))
+        bench.hear(Event(State.COMPLETED, AT + 5, "job2", "s1", 1, energy_kwh=3.0))
+        bench.hear(Event(State.COMPLETED, AT + 5, "unknown", "s1", 1))
+        powers = [22, 7.4, None, None]
+        jobs = ("job1", "job2", "job3", "unknown")
+        shown = [(await bench.get(f"/charge/{job}")).body["power_kw"] for job in jobs]
+        listed = (await bench.get("/charges")).body["charges"]
+        rows = (await bench.get("/charges.csv")).body.splitlines()
+        assert shown == powers
+        assert [each["power_kw"] for each in listed] == powers
+        column = rows[0].split(",").index("power_kw")
+        assert [each.split(",")[column] for each in rows[1:]] == ["22.0", "7.4", "", ""]
 
 
 async def test_parked_job_has_the_reason() -> None:

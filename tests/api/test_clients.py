@@ -109,6 +109,10 @@ async def test_generated_python_client_requests_a_charge_and_follows_it(
         rows = await part("api.substations.list_substations").asyncio(client=api)
         assert rows.substations == []
 
+        snapshot = models.StreamSnapshot.from_dict(await bench.first_event("/events"))
+        assert [(each.id, each.power_kw) for each in snapshot.jobs] == [(job.id, 7.4)]
+        assert snapshot.status.counts.additional_properties["charging"] == 1
+
         wrong = await get.asyncio("nobody", client=api)
         assert (type(wrong), wrong.code) == (models.Problem, "unknown-job")
         invalid = await create.asyncio(client=api, body=models.ChargeIn(priority=10))
@@ -139,6 +143,7 @@ async def test_generated_typescript_client_compiles_and_requests_a_charge(
         "since": "2026-01-01T00:00:00Z",
         "listed": [job.id],
         "vehicle": "bus 12",
+        "followed": ["queued"],
         "wrong": "unknown-job",
         "rows": [],
     }

@@ -38,7 +38,7 @@ OPERATIONS: Final = [
     ("PUT", "/substations/{id}"),
     ("PATCH", "/substations/{id}"),
 ]
-DOCUMENT: Final = Bench().app.openapi()
+DOCUMENT: Final = document.committed()
 SHAPES: Final = {"components": DOCUMENT["components"]}
 LEAP_YEAR: Final = "2996"
 NO_BREAK_SPACE: Final = "\u00a0"
@@ -313,6 +313,23 @@ def test_answers_of_the_document_declare_their_headers() -> None:
         assert header in answers[status]["headers"]
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+async def test_answers_that_depend_on_accept_vary_by_it(bench: Bench, accept: str) -> None:
+    """The document declares it; no other answer varies."""
+    varying = {
+        name
+        for name, each in operations()
+        for answer in each["responses"].values()
+        if "Vary" in answer.get("headers", ())
+    }
+    assert varying == {"GET /charges"}
+    headers = [("Accept", accept), BEARER]
+    listed = await bench.ask("GET", "/charges", None, headers)
+    assert listed.headers["Content-Type"].startswith(accept)
+    assert listed.headers["Vary"] == "Accept"
+    assert "Vary" not in (await bench.ask("GET", "/charges.csv", None, headers)).headers
+
+
 def test_every_answer_of_the_document_has_one_kind_of_content() -> None:
     """Of two, a generated client has a union of types, whose fields it cannot use."""
     for name, each in operations():
@@ -321,7 +338,10 @@ def test_every_answer_of_the_document_has_one_kind_of_content() -> None:
 
 
 # keyed by what the log holds: substations, and states
-MAPS: Final = {"Details.loads", "StatsAnswer.jobs"}
+MAPS: Final = {
+    *("Details.loads", "StatsAnswer.jobs", "StreamHistory.loads"),
+    *("StreamStatus.counts", "StreamStatus.energy_today_kwh", "StreamStatus.last_minute"),
+}
 
 
 def test_objects_of_the_document_have_a_known_shape() -> None:

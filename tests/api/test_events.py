@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 import aiohttp
+import jsonschema_rs
 import pytest
 
 from api import auth
@@ -119,6 +120,69 @@ async def test_events_begin_with_a_snapshot_and_continue_with_changes() -> None:
             name, data, _ = await stream.next()
             assert (name, data["accepts"]) == ("status", False)
             assert data["alerts"][0]["name"] == "BrokerConnectionLost"
+
+
+async def test_snapshot_says_why_jobs_wait_as_the_list_does() -> None:
+    """Their reasons, places and powers are those of GET /charges."""
+    async with Bench().serve() as bench:
+        for job in ("j1", "j2"):
+            hear(bench, queued(job))
+        hear(bench, assigned("j2"), Event(State.CHARGING, AT, "j2", "s1"), snapshot("s1"))
+        listed = (await bench.get("/charges?order=desc")).body["charges"]
+        async with following(bench) as stream:
+            _, data, _ = await stream.next()
+        assert data["jobs"] == listed
+        assert [each["place"] for each in listed] == [None, 1]
+        assert listed[1]["reason"] == "s1 has capacity: it waits for its turn"
+
+
+def shapes_of_events() -> dict[str, jsonschema_rs.Validator]:
+    """Return what the document says of the data of each event."""
+    document = Bench().app.openapi()
+    answer = document["paths"]["/events"]["get"]["responses"]["200"]
+    components = document["components"]
+    for shape in components["schemas"].values():
+        if "properties" in shape:
+            shape["additionalProperties"] = False  # a field that is not described is an error
+    items = [
+        item["properties"] for item in answer["content"]["text/event-stream"]["itemSchema"]["oneOf"]
+    ]
+    return {
+        item["event"]["const"]: jsonschema_rs.validator_for(
+            {**item["data"]["contentSchema"], "components": components}
+        )
+        for item in items
+    }
+
+
+@pytest.mark.parametrize("query", ["", "?vehicle=bus-7"])
+async def test_data_of_each_event_is_what_the_document_describes(query: str) -> None:
+    """With and without figures, alerts and history."""
+    shapes, seen = shapes_of_events(), set[str]()
+    async with Bench().serve() as bench:
+        async with following(bench, query) as stream:
+            name, data, _ = await stream.next()
+            shapes[name].validate(data)
+            hear(bench, queued("j1", "bus-7"), assigned("j1"), snapshot("s1"))
+            hear(
+                bench,
+                Event(State.CHARGING, AT + 1, "j1", "s1", 1),
+                Event(State.COMPLETED, AT + 2, "j1", "s1", 1, energy_kwh=2.5),
+                queued("j2", "bus-7"),
+                Event(State.PARKED, AT + 2, "j2", reason="no such substation: s9"),
+            )
+            bench.feed.end_second(["RabbitMQ link api-requests is down"], "low on disk")
+            names = {"jobs"} if query else {"jobs", "substations", "status"}
+            while seen < names:
+                name, data, _ = await stream.next()
+                shapes[name].validate(data)
+                seen.add(name)
+        async with following(bench, query) as stream:
+            name, data, _ = await stream.next()
+            assert name == "snapshot"
+            shapes[name].validate(data)
+            assert data.get("status", {"alerts": [1]})["alerts"]
+    assert seen == names
 
 
 @pytest.mark.parametrize(

@@ -23,18 +23,18 @@ class Watched:
     def apply(self, *found: Event) -> None:
         """Apply events."""
         for event in found:
-            known = self.projection.get(event.job)
-            before = known.status if known is not None else None
-            had_request = known is not None and known.queued is not None
-            job = self.projection.apply(event)
-            assert job is not None
-            is_new = not had_request and job.queued is not None
-            self.figures.apply(event, job, before, is_new=is_new)
+            applied = self.projection.apply(event)
+            assert applied is not None
+            self.figures.apply(applied)
 
     def end_second(self, *rows: dict[str, Any]) -> None:
         """End a second."""
         self.at += 1
         self.figures.end_second(self.at, rows)
+
+    def energy(self, at: float) -> dict[str, float]:
+        """Return what each substation has delivered on the day of ``at``, in kWh."""
+        return self.projection.stats.energy(at)
 
 
 def queued(job: str, at: float = AT) -> Event:
@@ -93,14 +93,14 @@ def test_figures_forget_after_a_minute_and_five() -> None:
 def test_figures_add_the_energy_of_a_day() -> None:
     """By substation, each completion once, also of those before this start; a day in UTC."""
     watched = Watched()
-    for job, at, before in [("j1", AT, None), ("j2", AT + 5, State.CHARGING), ("j3", AT - 1, None)]:
+    watched.apply(Event(State.CHARGING, AT + 1, "j2", "s1"))
+    for job, at in [("j1", AT), ("j2", AT + 5), ("j3", AT - 1)]:
         event = Event(State.COMPLETED, at, job, "s1", energy_kwh=2.5)
-        watched.figures.add_energy(event, before)
-        watched.figures.add_energy(event, State.COMPLETED)
-    assert watched.figures.energy_today(AT + 10) == {"s1": 5.0}
+        watched.apply(event, event)
+    assert watched.energy(AT + 10) == {"s1": 5.0}
     watched.apply(Event(State.COMPLETED, AT + 6, "j4", "s2", energy_kwh=1))
-    assert watched.figures.energy_today(AT + 10) == {"s1": 5.0, "s2": 1.0}
-    assert watched.figures.energy_today(AT + 86_400) == {}
+    assert watched.energy(AT + 10) == {"s1": 5.0, "s2": 1.0}
+    assert watched.energy(AT + 86_400) == {}
 
 
 def test_energy_of_a_session_that_was_cancelled_counts_once() -> None:
@@ -108,7 +108,7 @@ def test_energy_of_a_session_that_was_cancelled_counts_once() -> None:
     watched = Watched()
     cut = Event(State.CANCELLED, AT + 2, "j1", "s1", energy_kwh=2)
     watched.apply(queued("j1"), assigned("j1"), cut, cut)
-    assert watched.figures.energy_today(AT + 10) == {"s1": 2.0}
+    assert watched.energy(AT + 10) == {"s1": 2.0}
 
 
 def test_spread_is_of_those_that_can_be_used() -> None:

@@ -42,6 +42,12 @@ async def fill(bench: Bench) -> None:
         ("status=completed,assigned", [1, 2, 3]),
         ("status=completed,assigned&order=desc", [3, 2, 1]),
         ("status=queued,queued", [4, 5, 6]),
+        ("search=BUS%201", [1, 3, 5]),
+        ("search=us", [1, 2, 3, 4, 5, 6]),
+        ("search=Job2&vehicle_id=bus%207", [2]),
+        ("search=7&order=desc&status=queued", [6, 4]),
+        ("search=nothing", []),
+        ("search=%25", []),
         ("since=2026-01-01T04:00:00Z", [5, 6]),
         ("until=2026-01-01T01:00:00Z", [1]),
         ("since=2026-01-01T02:00:00%2B01:00&until=2026-01-01T03:00:00Z", [2, 3]),
@@ -77,6 +83,8 @@ async def test_list_finds_jobs_by_vehicle_states_time_and_order(
         ("until=1767225600", "until"),
         ("since=2026-01-01T00:00:00+01:00", "since"),
         ("order=newest", "order"),
+        ("search=", "search"),
+        ("search=" + "a" * 65, "search"),
     ],
 )
 @pytest.mark.parametrize("path", ["/charges", "/charges.csv"])

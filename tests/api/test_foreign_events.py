@@ -12,16 +12,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api import answers
-from api.jobs.job import Job
-from api.jobs.projection import MAX_SUBSTATIONS, Projection
+from api.jobs.projection import MAX_SUBSTATIONS, Applied, Projection
+from api.last_heard import LastHeard
 from grid import events
 from grid.errors import MalformedMessage
 from grid.events import SUBSTATIONS, Event, State
 from grid.provenance import API, DISPATCHER, NOBODY_KNOWN, OPERATOR
+from tests.api import document
 from tests.api.harness import AT, Bench
 from tests.grid.strategies import json_values
 
-SHAPE = {"$ref": "#/components/schemas/Charge", "components": Bench().app.openapi()["components"]}
+SHAPE = {"$ref": "#/components/schemas/Charge", "components": document.committed()["components"]}
 is_as_documented = jsonschema_rs.validator_for(SHAPE).validate
 KINDS = st.sampled_from([*State, SUBSTATIONS])
 NAMES = st.sampled_from(
@@ -57,11 +58,11 @@ def test_api_can_show_any_event_that_it_reads(found: list[tuple[str, float, Any,
         for event in read:
             projection.apply(event)
     for job in projection.after(None):
-        wait = answers.wait_of(job, projection, AT)
+        wait = answers.wait_of(job, projection, AT, LastHeard())
         for show in (answers.charge, answers.full_charge, answers.listed):
             is_as_documented(json.loads(answers.encode(show(job, wait))))
-    for now in (AT, inf):
-        for row in projection.substations.rows(now):
+    for seconds in (0.0, inf):
+        for row in projection.substations.rows(LastHeard(seconds)):
             row.model_dump_json()
     assert projection.known_substations() is not None
 
@@ -97,7 +98,7 @@ async def test_api_goes_on_when_one_event_of_the_log_fails(monkeypatch: pytest.M
     bench = Bench()
     real = bench.projection.apply
 
-    def apply(event: Event, now: float = 0.0) -> Job | None:
+    def apply(event: Event, now: float = 0.0) -> Applied | None:
         if event.job == "poison":
             raise KeyError("some mistake")
         return real(event, now)

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 
 from api.jobs.free_connectors import FreeConnectors
+from api.last_heard import LastHeard
 from api.metrics import LogCollector
 from api.substations import Condition, Substation, Substations
 from grid.events import SUBSTATIONS, Event, State
@@ -106,7 +107,7 @@ async def test_wait_counts_in_full_while_a_connector_is_free_or_none_works() -> 
 def test_connector_is_free_for_a_job_where_that_may_go() -> None:
     """A job that names its substations waits for these only."""
     free = FreeConnectors()
-    free.see(Substations(seen(AT, row("s1", reason=FULL), row("s2")), AT).rows(AT), AT)
+    free.see(Substations(seen(AT, row("s1", reason=FULL), row("s2")), AT).rows(LastHeard()), AT)
     assert free.since(()) == -inf
     assert free.since(["s1"]) == AT
     assert free.since(["s2"]) == -inf
@@ -115,7 +116,7 @@ def test_connector_is_free_for_a_job_where_that_may_go() -> None:
 
 def test_test_rows_are_valid() -> None:
     """Else they would be left out, and nothing tested."""
-    rows = Substations(seen(AT, row("s1"), row("s2", reason=FULL)), AT).rows(AT)
+    rows = Substations(seen(AT, row("s1"), row("s2", reason=FULL)), AT).rows(LastHeard())
     assert [each.status for each in rows] == [Condition.AVAILABLE, Condition.FULL]
     assert all(isinstance(each, Substation) for each in rows)
     assert seen(AT).kind == SUBSTATIONS

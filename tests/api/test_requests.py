@@ -32,6 +32,7 @@ async def test_request_without_a_body_is_accepted() -> None:
             "place": 1,
             "expected_start": None,
             "expected_start_basis": None,
+            "power_kw": None,
             "energy_kwh": None,
             "details": {"routed_to": None, "loads": {}, "reason": None},
         }
@@ -99,6 +100,7 @@ async def test_answer_waits_for_the_decision() -> None:
             "place": None,
             "expected_start": None,
             "expected_start_basis": None,
+            "power_kw": None,
             "energy_kwh": None,
             "details": details,
         }

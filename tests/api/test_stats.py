@@ -12,7 +12,7 @@ from api.schemas import StatsFilter
 from grid.events import Event, State
 from grid.kinds import queued
 from grid.messages import ChargeRequest
-from tests.api.harness import AT, Bench, assigned
+from tests.api.harness import AT, Bench, assigned, problem
 from tests.examples import examples
 
 HOUR = 3600.0
@@ -74,6 +74,35 @@ async def test_stats_are_of_the_hours_and_the_substation_that_are_asked_for() ->
         one = (await bench.get("/stats?substation=s2")).body
         assert [each["substation"] for each in one["substations"]] == ["s2"]
         assert (one["total"]["requests"], one["total"]["sessions"]) == (2, 1)
+
+
+async def test_stats_count_by_substation_and_hour_together_if_asked() -> None:
+    """In the hours and at the substation that are asked for; the rows add up to the totals."""
+    async with Bench().serve() as bench:
+        await bench.post([{}] * 4, "/charges")
+        bench.at = AT + 3 * HOUR
+        bench.hear(
+            session("job1", AT + 1),
+            Event(State.COMPLETED, AT + HOUR + 1, "job1", "s1", energy_kwh=7.5),
+            session("job2", AT + 2 * HOUR, "s2"),
+            session("job3", AT + 2 * HOUR + 5, "s2"),
+            Event(State.PARKED, AT + 2, "job4"),
+        )
+        assert "substation_hours" not in (await bench.get("/stats")).body
+        found = (await bench.get("/stats?by=substation,hour")).body
+        rows = [
+            (each["hour"][11:13], each["substation"], each["sessions"], each["energy_kwh"])
+            for each in found["substation_hours"]
+        ]
+        assert rows == [("00", "s1", 1, 0), ("01", "s1", 0, 7.5), ("02", "s2", 2, 0)]
+        assert found["substation_hours"][0]["waits"]["mean"] == 1
+        assert found["total"]["sessions"] == sum(each[2] for each in rows)
+        some = (
+            await bench.get("/stats?by=hour,substation&substation=s1&since=2026-01-01T01:00:00Z")
+        ).body
+        assert [each["completed"] for each in some["substation_hours"]] == [1]
+        wrong = problem(await bench.get("/stats?by=day"), 422)
+        assert wrong["errors"][0]["field"] == "by"
 
 
 async def test_stats_rates_are_of_the_last_full_minute() -> None:

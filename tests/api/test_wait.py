@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from api.jobs.projection import Projection
 from api.jobs.waiting import WaitingOrder, rank_of
-from api.substations import STALE_SECONDS, Condition, Substations
+from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
+from api.substations import Condition, Substations
 from grid.controls import Availability
-from grid.events import SUBSTATIONS, Event, State
+from grid.events import MARKER, SUBSTATIONS, Event, State
 from grid.kinds import queued
 from grid.messages import ChargeRequest
 from scheduling import reasons
@@ -50,6 +52,7 @@ def snapshot(*rows: Mapping[str, Any], at: float = AT) -> Event:
     return Event(SUBSTATIONS, at, detail={"dispatcher": "d", "substations": list(rows)})
 
 
+MARK = Event(MARKER, AT, job="dispatcher")  # which a dispatcher writes if there is nothing else
 FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
 
 
@@ -89,16 +92,16 @@ def test_reason_to_wait_is_read_from_the_snapshot(
     rows: list[dict[str, Any]], request_: dict[str, Any], reason: str
 ) -> None:
     """In words that say what would have to change."""
-    found = Substations(snapshot(*rows), AT).reason_to_wait(request_, AT + 1)
+    found = Substations(snapshot(*rows), AT).reason_to_wait(request_, LastHeard(1))
     assert found.startswith(reason)
 
 
 def test_reason_to_wait_is_the_silent_dispatcher_first() -> None:
     """What the substations could do is not known then."""
     found = Substations(snapshot(row("a", FULL)), AT)
-    assert found.reason_to_wait({}, AT + STALE_SECONDS) == "a is full"
-    assert found.reason_to_wait({}, AT + 75) == "dispatcher not heard for 75 s"
-    assert Substations().reason_to_wait({}, AT) == "no dispatcher has been heard yet"
+    assert found.reason_to_wait({}, LastHeard(DISPATCHER_TIMEOUT)) == "a is full"
+    assert found.reason_to_wait({}, LastHeard(75)) == "dispatcher not heard for 75 s"
+    assert Substations().reason_to_wait({}, LastHeard()) == "no dispatcher has been heard yet"
 
 
 @pytest.mark.parametrize(
@@ -141,14 +144,15 @@ async def test_substations_are_unknown_when_the_dispatcher_is_silent() -> None:
     """With the age and the reason; none is eligible, and /readyz says what follows."""
     async with Bench().serve() as bench:
         bench.hear(snapshot(row("a"), row("b", FULL)))
-        bench.at = AT + STALE_SECONDS
+        bench.at = AT + 8
+        bench.hear(MARK)
+        bench.now += DISPATCHER_TIMEOUT
         fresh = (await bench.get("/substations")).body
-        assert (fresh["age_seconds"], fresh["problem"]) == (STALE_SECONDS, None)
+        assert (fresh["age_seconds"], fresh["problem"]) == (8, None)
         assert [each["status"] for each in fresh["substations"]] == ["available", "full"]
         assert (await bench.get("/readyz")).body["degraded"] == []
-        bench.at = AT + 40
+        bench.now += 40 - DISPATCHER_TIMEOUT
         stale = (await bench.get("/substations")).body
-        assert stale["age_seconds"] == 40
         assert stale["problem"] == "dispatcher not heard for 40 s"
         for each in stale["substations"]:
             assert (each["status"], each["eligible"]) == ("unknown", False)
@@ -159,13 +163,53 @@ async def test_substations_are_unknown_when_the_dispatcher_is_silent() -> None:
         assert said == "dispatcher not heard for 40 s: requests are accepted and wait"
 
 
+@pytest.mark.parametrize(("written_at", "is_silent"), [(AT - 600, True), (AT - 1, False)])
+async def test_dispatcher_is_silent_that_wrote_nothing_lately_before_the_start(
+    written_at: float,
+    is_silent: bool,  # noqa: FBT001
+) -> None:
+    """What is read of the past counts by its own time, also while the wall clock is set later."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        bench.hear(snapshot(row("a"), at=written_at - 1))
+        bench.hear(replace(MARK, at=written_at))
+        marking = asyncio.create_task(bench.log.mark())
+        bench.log.caught_up.set()
+        await marking
+        bench.at += 3_600
+        (found,) = (await bench.get("/substations")).body["substations"]
+        assert (found["status"] == "unknown") is is_silent
+        bench.hear(MARK)
+        (found,) = (await bench.get("/substations")).body["substations"]
+        assert found["status"] == "available"
+
+
+async def test_silent_means_the_same_in_every_answer() -> None:
+    """The stream, the substations, /readyz and the reason of a job that waits."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        await bench.post()
+        for seconds, is_silent in ((DISPATCHER_TIMEOUT, False), (DISPATCHER_TIMEOUT + 0.1, True)):
+            bench.now = seconds
+            bench.at = AT - 3_600 * seconds  # a wall clock that is set has no part in it
+            status = (await bench.first_event("/events"))["status"]
+            found = {
+                "events": status["dispatcher"]["is_silent"],
+                "alerts": any(each["name"] == "DispatcherSilent" for each in status["alerts"]),
+                "substations": (await bench.get("/substations")).body["problem"] is not None,
+                "readyz": bool((await bench.get("/readyz")).body["degraded"]),
+                "reason": "not heard" in (await bench.get("/charge/job1")).body["reason"],
+            }
+            assert set(found.values()) == {is_silent}, found
+
+
 async def test_substations_are_unknown_once_the_dispatcher_has_stopped() -> None:
     """At once: its last snapshot says so. Those of the next one count again."""
     async with Bench().serve() as bench:
         rows = [row("a")]
         leaving = {"dispatcher": "d", "substations": rows, "leaves": True}
         bench.hear(Event(SUBSTATIONS, AT, detail=leaving))
-        bench.at = AT + 2
+        bench.now += 2
         found = (await bench.get("/substations")).body
         assert found["problem"] == "dispatcher stopped 2 s ago"
         assert [each["status"] for each in found["substations"]] == ["unknown"]
@@ -205,6 +249,22 @@ async def test_waiting_job_has_its_reason_and_place() -> None:
         assert (await bench.get("/charge/job1")).body["place"] == 1
 
 
+async def test_new_job_has_no_reason_or_place_before_the_decision_is_waited_for() -> None:
+    """It is not known yet whether it waits; of a job accepted before, it is."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        new = (await bench.post(Prefer="respond-async", Idempotency_Key="k")).body
+        bench.at += 1
+        (several,) = (await bench.post([{}], "/charges", Idempotency_Key="l")).body["jobs"]
+        again = (await bench.post(Prefer="respond-async", Idempotency_Key="k")).body
+        (several_again,) = (await bench.post([{}], "/charges", Idempotency_Key="l")).body["jobs"]
+        assert [(each["reason"], each["place"]) for each in (new, several)] == [(None, None)] * 2
+        for place, job in enumerate((again, several_again), 1):
+            shown = (await bench.get(f"/charge/{job['id']}")).body
+            assert (job["reason"], job["place"]) == (shown["reason"], shown["place"])
+            assert (shown["reason"], shown["place"]) == ("a is full", place)
+
+
 @pytest.mark.parametrize(
     ("power_kw", "allowed", "words"),
     [
@@ -232,7 +292,7 @@ async def test_request_for_more_power_than_any_substation_has_is_422(
         assert words in found["detail"]
         several = problem(await bench.post([{}, body], "/charges"), 422)
         assert several["errors"][0]["field"] == "1.requested_power_kw"
-        bench.at = AT + 60  # ratings may have changed since the dispatcher was heard
+        bench.now += 60  # ratings may have changed since the dispatcher was heard
         assert (await bench.post(body)).status == 202
 
 
@@ -354,6 +414,19 @@ async def test_job_that_has_reached_the_state_is_answered_at_once() -> None:
         assert monotonic() - begun < 30
 
 
+async def test_job_is_answered_as_it_is_when_the_service_stops() -> None:
+    """At once, also to those who ask while it stops; answers to requests wait no longer either."""
+    async with Bench(decision_wait=60).serve() as bench:
+        requesting = asyncio.create_task(bench.post())
+        await bench.until(lambda: bool(bench.log._waiting))  # noqa: SLF001
+        waiting = await start(bench, "wait=60")
+        await bench.until(lambda: len(bench.log._waiting["job1"]) == 2)  # noqa: SLF001
+        bench.app.state.end_answers()
+        for asking in (waiting, requesting, asyncio.create_task(bench.get("/charge/job1?wait=60"))):
+            answer = await asyncio.wait_for(asking, 5)
+            assert (answer.status // 100, answer.body["status"]) == (2, "queued")
+
+
 async def test_job_is_answered_as_it_is_when_the_wait_is_over() -> None:
     """200 with the state it has then, and why it waits."""
     async with Bench().serve() as bench:
@@ -418,10 +491,11 @@ async def test_waiting_job_has_no_expected_start_while_the_dispatcher_is_silent(
     async with bench.serve():
         await bench.post()
         bench.hear(
-            snapshot(row("s1", FULL), at=AT - STALE_SECONDS - 1),
+            snapshot(row("s1", FULL)),
             Event(State.CHARGING, AT - 30, "before", "s1", 1),
             Event(State.COMPLETED, AT - 10, "before", "s1", 1),
         )
+        bench.now += DISPATCHER_TIMEOUT + 1
         found = (await bench.get("/charge/job1")).body
         assert (found["place"], found["expected_start"]) == (1, None)
 

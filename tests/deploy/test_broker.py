@@ -27,7 +27,7 @@ from deploy.rabbitmq import definitions
 from deploy.rabbitmq.live import OwnBroker
 from deploy.rabbitmq.users import permissions
 from grid import topology
-from grid.amqp.publisher import BODY_MOST
+from grid.amqp.publisher import MAX_BODY
 from grid.errors import GridError
 from tests.broker import SUBSTATIONS, Broker, VirtualHost
 
@@ -151,12 +151,12 @@ def test_virtual_hosts_isolate_tests(broker: Broker) -> None:
 
 def test_rabbitmq_takes_no_larger_message_than_ours(vhost: VirtualHost) -> None:
     """A user that may write events must not make readers hold larger messages."""
-    for size in (BODY_MOST, BODY_MOST + 1):
+    for size in (MAX_BODY, MAX_BODY + 1):
         with connect(vhost.url("load_test")) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             refused = pytest.raises(ChannelClosedByBroker, match="larger than")
-            with nullcontext() if size == BODY_MOST else refused:
+            with nullcontext() if size == MAX_BODY else refused:
                 channel.basic_publish(
                     topology.REQUESTS_EXCHANGE, topology.REQUESTS, b" " * size, mandatory=True
                 )

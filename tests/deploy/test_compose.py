@@ -148,10 +148,18 @@ def test_compose_passes_every_setting_to_its_service(name: str, settings: type[S
     assert set(environment) == known - own_port
     passed_on = {each for each, value in environment.items() if value is None}
     replaced = {each for each, value in environment.items() if f"${{{each}" in str(value)}
-    keys = {env.API_KEYS_FILE} if name == "api" else set()
-    assert replaced == {*env.BROKER, "LOG_FORMAT", *keys}
+    more = {env.API_KEYS_FILE, env.PROMETHEUS_URL} if name == "api" else set()
+    assert replaced == {*env.BROKER, "LOG_FORMAT", *more}
     assert environment["LOG_FORMAT"] == "${LOG_FORMAT:-json}"
     assert passed_on == set(environment) - replaced - FIXED
+
+
+def test_compose_tells_the_api_where_prometheus_is_if_it_runs() -> None:
+    """Whatever a variable of the caller says, which is meant for Grafana or another program."""
+    for services, address in (({}, "http://prometheus:9090"), ({"SERVICES": "api rabbitmq"}, "")):
+        variables = Compose.decide(services).environment({"PROMETHEUS_URL": "http://elsewhere"})
+        assert resolved("api", variables)["PROMETHEUS_URL"] == address
+        assert resolved("grafana", variables)["PROMETHEUS_URL"] == "http://prometheus:9090"
 
 
 def test_compose_stop_timeout_follows_grace_seconds() -> None:

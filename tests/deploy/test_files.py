@@ -233,6 +233,14 @@ def test_program_lists_the_files_whose_change_restarts_it(tmp_path: Path) -> Non
     assert files.digest([own, tmp_path / "not there"]) != before
 
 
+def test_api_is_told_where_prometheus_listens() -> None:
+    ports = {**stack.PORTS, **dict.fromkeys(ERLANG_PORTS, 25672), stack.PROMETHEUS: 9999}
+    running = stack.StackState("local", ports, {}, [*range(1024, 65536)])
+    programs = Setup.decide({stack.PROMETHEUS: "9999"}, running).programs
+    (api,) = (each for each in programs if each.name == "api")
+    assert api.environment["PROMETHEUS_URL"] == "http://127.0.0.1:9999"
+
+
 def scrape_jobs(text: str) -> dict[str, dict[str, Any]]:
     """Return the scrape jobs of a Prometheus configuration by name."""
     return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}

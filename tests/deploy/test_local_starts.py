@@ -55,6 +55,8 @@ def test_up_works_in_any_folder_and_environment(awkward: Clone) -> None:
     exported = awkward.environments()
     assert "nowhere" not in exported
     assert "127.0.0.1:9\0" not in exported
+    address = f"http://{HOST}:{awkward.ports[stack.PROMETHEUS]}"
+    assert f"PROMETHEUS_URL={address}\0" in exported
     assert awkward.call("status", **EXPORTED).returncode == 0
     assert complaints(awkward) == []
     assert awkward.call("down", **EXPORTED).returncode == 0

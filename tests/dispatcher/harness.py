@@ -265,6 +265,10 @@ class Harness:
         """Return a metric's value."""
         return self.registry.get_sample_value(f"dispatcher_{name}", labels) or 0.0
 
+    def publishing(self, substation: str) -> int:
+        """Return how many jobs are in flight to a substation's queue, for the core."""
+        return self.core._publishing[substation]  # noqa: SLF001
+
     def routed(self) -> list[str]:
         """Name the jobs that were sent, in their order."""
         return [job for job, _ in self.publisher.routed()]

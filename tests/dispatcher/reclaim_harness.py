@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from dispatcher.core import Core
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
-from dispatcher.inputs import Begin, Moment, TakeoverRead
+from dispatcher.inputs import Begin, Moment
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.policy import policy
@@ -144,7 +144,6 @@ class ReclaimHarness:
         self.reclaim = JobTaker(self.shell, taker or self.taker, lambda: self.at_work)
         self.taker.begin(self._forget)
         self.shell.feed(Begin())
-        self.shell.feed(TakeoverRead(standby.terms))
 
     @property
     def reclaimed(self) -> Counter[str]:
@@ -152,6 +151,11 @@ class ReclaimHarness:
         [metric] = (m for m in self._registry.collect() if m.name == "dispatcher_rescued_jobs")
         found = (each for each in metric.samples if each.name.endswith("_total"))
         return Counter({each.labels["substation"]: int(each.value) for each in found})
+
+    def dropped(self, reason: str) -> float:
+        """Return how many deliveries are counted as dropped for a reason."""
+        labels = {"reason": reason}
+        return self._registry.get_sample_value("dispatcher_dropped_total", labels) or 0.0
 
     def look(self, name: str) -> QueueState | None:
         """Return the state of a substation's queue."""
@@ -243,11 +247,11 @@ class ScriptedDetector(FailureDetector):
         """Begin it now."""
         super().begin_grace(self._rounds)
 
-    def due(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
+    def observe(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
         """Count a look at each substation."""
         self._rounds += 1
         self._harness.looks += len(looks)
-        return super().due(looks, self._rounds)
+        return super().observe(looks, self._rounds)
 
 
 class ScriptedCore(Core):

@@ -68,14 +68,14 @@ async def test_core_acknowledges_only_after_job_and_decision_are_confirmed(first
     harness.queue.bring(body("j1"), "j1")
     await turns()
     assert harness.queue.acked == []
-    assert harness.core.publishing("s1") == 1
+    assert harness.publishing("s1") == 1
     harness.publisher.answer(first)
     await turns()
     assert harness.queue.acked == []
     harness.publisher.answer(topology.EVENTS if first == SUBSTATIONS else SUBSTATIONS)
     await turns()
     assert harness.queue.acked == [1]
-    assert harness.core.publishing("s1") == 0
+    assert harness.publishing("s1") == 0
 
 
 async def test_core_decides_nothing_before_begin() -> None:

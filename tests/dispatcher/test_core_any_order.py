@@ -18,7 +18,6 @@ from dispatcher.inputs import (
     OlderEventsRead,
     QueueObserved,
     ReclaimDue,
-    TakeoverRead,
 )
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.reclaim import INTERVAL_SECONDS
@@ -209,7 +208,6 @@ class Simulation:
         harness = self.harness
         for name in self.stations:
             self.observe(name)
-        harness.shell.feed(TakeoverRead(harness.standby.terms))
         for _ in range(int(RESCUE_AFTER) + DEAD_LOOKS):
             harness.now += INTERVAL_SECONDS
             while takes := harness.shell.feed(ReclaimDue(is_fed=True)):
@@ -324,7 +322,7 @@ async def _finish(simulation: Simulation) -> None:
     harness = simulation.harness
     assert harness.queue.outstanding == {}
     assert harness.reclaim.outstanding == {}
-    assert harness.core.publishing("s1") == harness.core.publishing("s2") == 0
+    assert harness.publishing("s1") == harness.publishing("s2") == 0
     assert not any(job.startswith(("bad", "nowhere")) for job in harness.routed())
 
 

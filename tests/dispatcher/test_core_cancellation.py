@@ -165,12 +165,24 @@ async def test_core_drops_undelivered_cancelled_request_as_cancelled_not_as_copy
     cancel(harness, "j1")
     await turns()
     harness.read_events(*harness.publisher.events())
-    assert harness.core.undelivered == 1
+    assert list(harness.open_jobs.undelivered) == ["j1"]
     harness.queue.bring(body("j1"), "j1")
     await turns()
-    assert harness.core.undelivered == 0
+    assert not harness.open_jobs.undelivered
     assert harness.count("cancelled_total") == 1
     assert harness.count("duplicate_requests_total") == 0
+
+
+async def test_core_forgets_undelivered_request_whose_record_was_lost_at_its_end() -> None:
+    """It is cancelled once it is delivered, and does not look missing afterwards."""
+    harness = Harness(confirming(), "s1")
+    harness.shell.feed(OlderEventsRead(OpenJobs(complete=True)))
+    harness.read_events(Event(State.QUEUED, AT - 1, job="j1"))
+    cancel(harness, "j1")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert harness.queue.acked == [1]
+    assert not harness.open_jobs.undelivered
 
 
 async def test_core_counts_no_undelivered_request_after_its_link_broke() -> None:
@@ -179,9 +191,9 @@ async def test_core_counts_no_undelivered_request_after_its_link_broke() -> None
     harness.shell.feed(OlderEventsRead(OpenJobs(complete=True)))
     harness.read_events(Event(State.QUEUED, AT - 1, job="j1"))
     cancel(harness, "j1")
-    assert harness.core.undelivered == 1
+    assert list(harness.open_jobs.undelivered) == ["j1"]
     harness.queue.break_link()
-    assert harness.core.undelivered == 0
+    assert not harness.open_jobs.undelivered
 
 
 async def test_core_leaves_old_cancellation_of_undelivered_request_to_its_delivery() -> None:

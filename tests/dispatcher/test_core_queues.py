@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dispatcher import queues
-from dispatcher.commands import Command, ConfirmSilence, LookAtQueue, ScrapeNow, TakeFromQueue
+from dispatcher.commands import (
+    Command,
+    ConfirmSilence,
+    LookAtQueue,
+    ReadLog,
+    RouteSoon,
+    ScrapeNow,
+    TakeFromQueue,
+)
 from dispatcher.failure_detector import DEAD_LOOKS
 from dispatcher.inputs import (
     JobReclaimed,
+    LogRead,
     OlderEventsRead,
     QueueObserved,
     QueuesDue,
     ReclaimDue,
+    Route,
     SilenceConfirmed,
-    TakeoverRead,
     Tick,
 )
 from dispatcher.open_jobs import OpenJobs
@@ -115,9 +124,9 @@ async def test_core_resends_no_overdue_job_on_standby() -> None:
     assert harness.routed() == ["j1", "j1"]
 
 
-def with_dead_substation() -> Harness:
+def with_dead_substation(*, reads_log: bool = False) -> Harness:
     """Return a dispatcher that is to reclaim the jobs of s1 as soon as it may."""
-    harness = Harness(confirming(), "s1", "s2")
+    harness = Harness(confirming(), "s1", "s2", reads_log=reads_log)
     harness.fail_page("s1")
     answer(harness, LookAtQueue("s1"), ready=3, consumers=0)
     harness.shell.feed(ReclaimDue(is_fed=True))
@@ -128,25 +137,37 @@ def with_dead_substation() -> Harness:
     return harness
 
 
-def test_core_reclaims_nothing_before_the_log_is_read() -> None:
+async def test_core_reclaims_nothing_before_the_log_is_read() -> None:
     """It may show that another dispatcher has moved the jobs."""
-    harness = with_dead_substation()
-    due = ReclaimDue(is_fed=True)
+    harness = with_dead_substation(reads_log=True)
+    due, read = ReclaimDue(is_fed=True), LogRead(older=False)
     assert harness.shell.feed(due) == []
     harness.shell.feed(OlderEventsRead(OpenJobs()))
-    assert harness.shell.feed(due) == [], "what was written since it took over is not read"
-    harness.shell.feed(TakeoverRead(harness.standby.terms))
     assert harness.shell.feed(due) == [TakeFromQueue("s1")]
+    take_over(harness, "j1")
+    assert harness.shell.feed(Route())[0] == ReadLog(older=False, requests=0)
+    assert harness.shell.feed(due) == [], "what was written since it took over is not read"
+    take_over(harness, "j2")
+    harness.shell.feed(Route())
+    assert harness.shell.feed(read) == [RouteSoon()]
+    assert harness.shell.feed(due) == [], "it has taken over again since that reading began"
+    assert harness.shell.feed(Route()) == [ReadLog(older=False, requests=0)]
+    harness.arrive("s2")  # its load was in question after the takeover
+    assert harness.shell.feed(due) == []
+    assert harness.shell.feed(read) == []
+    assert harness.shell.feed(due) == [TakeFromQueue("s1")]
+
+
+def take_over(harness: Harness, job: str) -> None:
+    """Have the dispatcher get a request after another one was active."""
     harness.standby.heard("other", harness.now)
-    harness.standby.on_delivery()
-    assert harness.shell.feed(due) == [], "it has taken over again"
+    harness.queue.bring(body(job), job)
 
 
 def test_core_reclaims_nothing_while_it_is_not_fed_or_on_standby() -> None:
     """Another dispatcher may be active."""
     harness = with_dead_substation()
     harness.shell.feed(OlderEventsRead(OpenJobs()))
-    harness.shell.feed(TakeoverRead(harness.standby.terms))
     assert harness.shell.feed(ReclaimDue(is_fed=True)) == [TakeFromQueue("s1")]
     assert harness.shell.feed(ReclaimDue(is_fed=False)) == []
     harness.now += INTERVAL_SECONDS
@@ -159,7 +180,6 @@ def test_core_leaves_queue_that_turns_out_empty_until_the_next_review() -> None:
     """Its depth was that of the last look."""
     harness = with_dead_substation()
     harness.shell.feed(OlderEventsRead(OpenJobs()))
-    harness.shell.feed(TakeoverRead(harness.standby.terms))
     due = ReclaimDue(is_fed=True)
     assert harness.shell.feed(due) == [TakeFromQueue("s1")]
     assert harness.shell.feed(JobReclaimed("s1", None)) == []

@@ -12,7 +12,7 @@ from dispatcher.requeue_overflow import MAX_HELD_SECONDS, RECLAIMED_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
-from scheduling.impossible import NO_SUCH_SUBSTATION
+from scheduling.reasons import NO_SUCH_SUBSTATION
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.recognition import DropReason
 from grid import parking, topology
 from grid.amqp import Outcome
 from grid.events import ASIDE, FINAL, Event, State
@@ -26,6 +27,7 @@ async def test_core_records_end_again_for_new_request_of_ended_job(last: State) 
     assert (event.kind, event.at, event.job, event.reason) == (last, AT, "j1", "why")
     assert event.substation == "s1"
     assert harness.count("duplicate_requests_total") == 1
+    assert harness.count("dropped_total", reason=DropReason.ENDED) == 1
 
 
 async def test_core_counts_repeated_end_that_the_log_refuses() -> None:
@@ -61,3 +63,20 @@ async def test_core_sends_replay_of_parked_job() -> None:
     harness.queue.bring(body("j1"), "j1", headers={parking.REPLAYS_HEADER: 1})
     await turns()
     assert harness.routed() == ["j1"]
+
+
+async def test_core_counts_each_dropped_delivery_by_its_reason() -> None:
+    """A redelivered one as well, which is no duplicate: an operator sees that it was dropped."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert harness.count("dropped_total", reason=DropReason.IN_HAND) == 1
+    harness.publisher.answer(topology.EVENTS)
+    harness.publisher.answer(topology.SUBSTATIONS_EXCHANGE)
+    await turns()
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.count("dropped_total", reason=DropReason.SENT) == 1
+    assert harness.count("duplicate_requests_total") == 1

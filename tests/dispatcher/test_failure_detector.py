@@ -28,7 +28,9 @@ def evacuations(
 ) -> list[str]:
     """Return the judgement's reason at each look, a second apart; "" where there is none."""
     judge = failure_detector or FailureDetector(AFTER)
-    found = [judge.due({"s": look, "other": other}, second) for second, look in enumerate(looks)]
+    found = [
+        judge.observe({"s": look, "other": other}, second) for second, look in enumerate(looks)
+    ]
     return [each["s"].why if "s" in each else "" for each in found]
 
 
@@ -74,17 +76,17 @@ def test_failure_detector_judges_nobody_while_no_page_can_be_read(look: Look) ->
 def test_failure_detector_finds_dead_substation_by_its_queue_alone() -> None:
     """Without any page, the missing consumer shows that the last or only substation is dead."""
     assert evacuations([GONE] * 3, other=UNSEEN) == ["", DEAD, DEAD]
-    assert FailureDetector(AFTER).due({"s": GONE}, 0) == {}
+    assert FailureDetector(AFTER).observe({"s": GONE}, 0) == {}
 
 
 def test_failure_detector_does_not_count_time_in_which_no_page_was_read() -> None:
     """When the first page can be read again, the others' timeout starts from then."""
     failure_detector = FailureDetector(AFTER)
     for second in range(60):
-        assert failure_detector.due({"s": UNSEEN, "other": UNSEEN}, second) == {}
+        assert failure_detector.observe({"s": UNSEEN, "other": UNSEEN}, second) == {}
     for second in range(60, 70):
-        assert failure_detector.due({"s": UNSEEN, "other": FINE}, second) == {}
-    assert set(failure_detector.due({"s": UNSEEN, "other": FINE}, 70)) == {"s"}
+        assert failure_detector.observe({"s": UNSEEN, "other": FINE}, second) == {}
+    assert set(failure_detector.observe({"s": UNSEEN, "other": FINE}, 70)) == {"s"}
 
 
 def test_failure_detector_waits_for_consumers_after_rabbitmq_was_away() -> None:
@@ -111,13 +113,13 @@ def test_failure_detector_says_which_substation_may_be_alive(look: Look, *, aliv
     failure_detector = FailureDetector(1)
     found: dict[str, Evacuation] = {}
     for second in range(3):
-        found = failure_detector.due({"s": look, "other": FINE}, second)
+        found = failure_detector.observe({"s": look, "other": FINE}, second)
     assert found["s"].alive is alive
 
 
 def test_failure_detector_forgets_removed_substation() -> None:
     """A substation that returns under the same name has no earlier failures."""
     failure_detector = FailureDetector(AFTER)
-    failure_detector.due({"s": GONE, "other": FINE}, 0)
-    failure_detector.due({"other": FINE}, 1)
-    assert failure_detector.due({"s": GONE, "other": FINE}, 2) == {}
+    failure_detector.observe({"s": GONE, "other": FINE}, 0)
+    failure_detector.observe({"other": FINE}, 1)
+    assert failure_detector.observe({"s": GONE, "other": FINE}, 2) == {}

@@ -264,7 +264,7 @@ def test_target_file_link_that_is_swapped_is_followed_by_both(
     link.symlink_to(data / "targets.json")
     file = TargetFile(link)
     for name in "ab":
-        found = file.changed()
+        found = file.read_change()
         assert found is not None
         assert list(found) == [name]
         addresses = {(name, "http://h:1/metrics")}

@@ -40,7 +40,7 @@ def index_of(*events: Event, most: int = PLENTY) -> JobIndex:
 
 def answers(index: JobIndex, job: str = "j") -> tuple[str | None, str | None, bool]:
     """Return all answers of the index about a job."""
-    return index.charging_at(job), index.sent_to(job), index.ended(job)
+    return index.charging_at(job), index.assigned_to(job), index.ended(job)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_job_index_has_session_of_replayed_job() -> None:
 )
 def test_job_index_says_whether_job_was_sent_there_since(events: list[Event], since: bool) -> None:  # noqa: FBT001
     """By the clocks or by the order in the log: either may be wrong, and nothing may be lost."""
-    assert index_of(*events).sent_since("j", "b", "a", 5) is since
+    assert index_of(*events).assigned_since("j", "b", "a", 5) is since
 
 
 def test_job_index_keeps_jobs_apart() -> None:
@@ -132,7 +132,7 @@ def test_job_index_forgets_oldest_job_first(make: object) -> None:
     """At most ``most`` jobs are remembered, whatever the kind of their events."""
     assert callable(make)
     index = index_of(*(make("a", 1, job=f"j{number}") for number in range(5)), most=3)
-    found = [index.charging_at(f"j{n}") or index.sent_to(f"j{n}") for n in range(5)]
+    found = [index.charging_at(f"j{n}") or index.assigned_to(f"j{n}") for n in range(5)]
     assert found == [None, None, "a", "a", "a"]
 
 

@@ -107,7 +107,7 @@ async def test_metrics_count_takeovers() -> None:
 async def test_metrics_show_addresses_of_targets_as_prometheus_names_them() -> None:
     """So that both can be compared; a substation that left has none."""
     harness = Harness(confirming())
-    label = Target("s2", "http://s2.invalid/metrics", instance="the label")
+    label = Target("s2", "http://s2.invalid/metrics", labels={"instance": "the label"})
     harness.watch.on_targets({"s1": Target("s1", "http://[::1]/metrics"), "s2": label})
     assert harness.count("target_info", substation="s1", address="[::1]:80") == 1
     assert harness.count("target_info", substation="s2", address="the label") == 1

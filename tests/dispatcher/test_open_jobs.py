@@ -173,6 +173,26 @@ def test_open_jobs_reports_oldest_jobs_as_missing() -> None:
     assert jobs.missing(0, {str(number) for number in range(10)}, ["9"], MOST) == []
 
 
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_open_jobs_counts_cancelled_request_until_it_has_come(is_recorded: bool) -> None:  # noqa: FBT001
+    """In the place of its request: behind the older ones, and behind all if it was requeued."""
+    jobs = open_jobs_of(*(event(State.QUEUED, job) for job in "abcd"))
+    jobs.requeue("a")
+    for job in "ac":
+        jobs.cancel_undelivered(job)
+        if is_recorded:
+            jobs.take(event(State.CANCELLED, job, ""), 4)
+    assert jobs.missing(4, (), (), MOST) == []
+    assert jobs.missing(1, (), (), MOST) == ["b", "c", "d"]
+    assert jobs.missing(1, {"b", "c"}, (), MOST) == ["d"]
+    jobs.take(event(State.QUEUED, "e"), 0)  # the log was deleted, and declared again
+    assert jobs.missing(1, (), (), MOST) == ["b", "c", "d", "e"]
+    for job in "ac":
+        jobs.forget_undelivered(job)
+    assert list(jobs.undelivered) == []
+    assert jobs.missing(0, (), (), MOST) == (["b", "d", "e"] if is_recorded else [*"bcdea"])
+
+
 def test_open_jobs_keeps_record_of_requeued_job() -> None:
     """It was assigned to a substation that does not have it."""
     jobs = open_jobs_of(QUEUED, ASSIGNED)

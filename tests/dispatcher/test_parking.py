@@ -10,7 +10,7 @@ from grid.amqp import Outcome
 from grid.events import State
 from grid.messages import MAX_BODY_BYTES
 from grid.parking import REASON_HEADER
-from scheduling.impossible import NO_SUCH_SUBSTATION, TOO_POWERFUL
+from scheduling.reasons import NO_SUCH_SUBSTATION, TOO_POWERFUL
 from tests.dispatcher.harness import Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 

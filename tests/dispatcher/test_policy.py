@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from dispatcher.policy import policy
 from grid.errors import ConfigurationError
+from grid.messages import ChargeRequest
 from scheduling.candidates import Candidates
 from scheduling.policies import POLICIES, Pick
+from scheduling.scheduler import Scheduler
+from scheduling.wait_queue import Requirements, WaitQueue, requirements
+from tests.scheduling.tables import NOW, Row, table_of
+
+EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A job that waits."""
+
+    requirements: Requirements
 
 
 class First:
@@ -52,8 +68,8 @@ def test_policy_of_another_package_is_found_by_its_import_path() -> None:
         ("no.such.Policy", ["'no.such.Policy'", "No module named"]),
         (f"{__name__}.Missing", ["Missing"]),
         (f"{__name__}.Nameless", ["Nameless", "must have a name and a method pick"]),
-        (f"{__name__}.Broken", ["Broken", "cannot be made"]),
-        (".", ["'.'", "cannot be made"]),
+        (f"{__name__}.Broken", ["Broken", "cannot be imported or created"]),
+        (".", ["'.'", "cannot be imported or created"]),
     ],
 )
 def test_policy_that_cannot_be_made_is_refused_with_the_reason(name: str, words: list[str]) -> None:
@@ -61,3 +77,18 @@ def test_policy_that_cannot_be_made_is_refused_with_the_reason(name: str, words:
     with pytest.raises(ConfigurationError) as refused:
         policy(name)
     assert all(each in str(refused.value) for each in words)
+
+
+def test_policy_of_the_docs_spreads_load_over_feeders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found by its import path, and the labels of the target file reach it."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    table = table_of(Row("a", 5), Row("b"), Row("c", 1))
+    table.labels = {"a": {"feeder": "north"}, "b": {"feeder": "north"}, "c": {"feeder": "south"}}
+    scheduler: Scheduler[Asked] = Scheduler(table, policy("depot.SpreadFeeders"), Random(1))  # noqa: S311
+    queue: WaitQueue[Asked] = WaitQueue()
+    for number in range(6):
+        queue.add(Asked(requirements(ChargeRequest(f"j{number}", 1.0))))
+    assignments = scheduler.schedule(queue, NOW)
+    # three sessions bring the south from one to four, then it takes turns with the north's five
+    assert Counter(each.substation for each in assignments) == {"c": 5, "b": 1}
+    assert assignments[0].explanation["reason"] == "least power on its feeder south: 7.4 kW"

@@ -17,6 +17,7 @@ from dispatcher.inputs import Moment
 from dispatcher.metrics import Metrics
 from dispatcher.policy import policy
 from dispatcher.queue_edge import QueueWatch
+from dispatcher.queues import Whereabouts
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from grid import provenance, topology
@@ -45,6 +46,8 @@ class FakeDeclarer:
         self.gone: set[str] = set()
         self.asked: list[str] = []
         self.declared: list[str] = []
+        self.leaderless: set[str] = set()
+        self.leaders_asked: list[str] = []
 
     async def queue(self, queue: Queue) -> QueueState:
         """Declare a queue."""
@@ -66,6 +69,14 @@ class FakeDeclarer:
         if key not in self.states:
             raise BrokerUnavailable(f"cannot look at {name}: it is of another kind")
         return self.states[key]
+
+    async def is_empty(self, name: str) -> bool:
+        """Return whether the leader of a queue says that it is empty."""
+        key = str(topology.substation_of(name))
+        self.leaders_asked.append(key)
+        if key in self.leaderless:
+            raise BrokerUnavailable(f"{name} has no leader")
+        return not self.states[key].ready
 
 
 class QueueHarness:
@@ -343,6 +354,44 @@ async def test_queue_watch_watches_few_queues_twice_a_second_at_most() -> None:
     harness.anchor("s1")
     await harness.run()
     assert await harness.asked_in(4.0) == {"s1": 8}
+
+
+@pytest.mark.parametrize(
+    ("state", "leaderless", "expected"),
+    [
+        (QueueState(0, 0), False, Whereabouts.GONE),
+        (QueueState(0, 0), True, Whereabouts.UNKNOWN),
+        (QueueState(1, 0), False, Whereabouts.UNKNOWN),
+        (QueueState(0, 1), False, Whereabouts.UNKNOWN),
+    ],
+)
+async def test_queue_watch_asks_leader_before_jobs_of_unreadable_substation_are_gone(
+    state: QueueState,
+    leaderless: bool,  # noqa: FBT001
+    expected: Whereabouts,
+) -> None:
+    """RabbitMQ reports a queue without a leader as empty, and without consumers."""
+    declarer = FakeDeclarer(s1=state)
+    declarer.leaderless = {"s1"} if leaderless else set()
+    harness = QueueHarness(declarer, "s1")
+    assert await harness.watch.whereabouts("s1") is expected
+    assert declarer.leaders_asked == ["s1"] * (state == QueueState(0, 0))
+
+
+async def test_queue_watch_finds_whereabouts_with_as_little_as_is_needed() -> None:
+    """A missing queue has no leader; a substation that works shows where its jobs are."""
+    declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(0, 1))
+    declarer.gone = {"s2"}
+    harness = QueueHarness(declarer, "s1", "s2")
+    assert await harness.watch.whereabouts("s2") is Whereabouts.GONE
+    harness.anchor("s1")
+    assert await harness.watch.whereabouts("s1") is Whereabouts.QUEUE_EMPTY
+    declarer.asked.clear()
+    harness.tracker.read("s1", Reading(0, counts=COUNTS._replace(waiting=2)), harness.now)
+    assert await harness.watch.whereabouts("s1") is Whereabouts.SERVED
+    harness.held.add("s1")
+    assert await harness.watch.whereabouts("s1") is Whereabouts.UNKNOWN
+    assert (declarer.asked, declarer.leaders_asked) == ([], [])
 
 
 async def test_queue_watch_waits_while_link_is_down() -> None:

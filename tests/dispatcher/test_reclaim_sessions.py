@@ -68,6 +68,7 @@ async def test_reclaimer_acknowledges_session_that_ends_meanwhile() -> None:
         harness.ends("a")
         await harness.rounds()
         assert (harness.taker.acked, harness.handed) == (["a"], [])
+        assert harness.dropped("ended") == 1
         harness.kill("s1")
         await harness.rounds()
     assert harness.jobs() == ["b"]

@@ -10,7 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import reconcile
-from dispatcher.inputs import Input, RecordedJobMissing, RecordLost, RequestRepublished
+from dispatcher.inputs import (
+    CancelledRequestMissing,
+    Input,
+    RecordedJobMissing,
+    RecordLost,
+    RequestRepublished,
+)
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, JobsInHand
 from dispatcher.links import Links
@@ -62,7 +68,6 @@ class ReconcilerHarness:
         self.publisher = FakePublisher(**{"in.charge.requests": Outcome.CONFIRMED})
         self.publisher.automatic[topology.REQUESTS_EXCHANGE] = Outcome.CONFIRMED
         self.core = core = SimpleNamespace(
-            undelivered=0,
             index=self.index,
             open_jobs=self.jobs,
             standby=SimpleNamespace(is_undisputed=lambda _: self.is_undisputed),
@@ -107,6 +112,21 @@ class ReconcilerHarness:
             self.again.append((input.request.id, input.substation, input.replays))
         elif isinstance(input, RecordLost):
             self.jobs.drop(input.job)
+        elif isinstance(input, CancelledRequestMissing):
+            self.jobs.forget_undelivered(input.job)
+
+    def accept(self, *jobs: str) -> None:
+        """Record requests, which are in their queue."""
+        for event in records_of(jobs):
+            self.jobs.take(event, len(self.log))
+            self.log.append(event)
+        self.depths[REQUESTS] = (self.depths[REQUESTS] or 0) + len(jobs)
+
+    def cancel_undelivered(self, *jobs: str) -> None:
+        """Have jobs that wait in their queue cancelled."""
+        for job in jobs:
+            self.jobs.cancel_undelivered(job)
+            self.jobs.take(Event(State.CANCELLED, 2_000.0, job), len(self.log))
 
     def sent_here(self, job: str) -> None:
         """Record that the dispatcher sent a job itself."""
@@ -193,10 +213,43 @@ async def test_reconciler_leaves_requests_in_hand_alone() -> None:
 
 async def test_reconciler_finds_missing_request_behind_cancelled_ones() -> None:
     """Those are in the queue still, but end no wait of another."""
-    harness = ReconcilerHarness(*records_of("abc"))
-    harness.depths[topology.REQUESTS] = 5
-    harness.core.undelivered = 3
+    harness = ReconcilerHarness(*records_of("a"))
+    harness.accept(*"bcdef")
+    harness.cancel_undelivered(*"def")
     assert await harness.published_after(MISSING_SECONDS) == ["a"]
+
+
+async def test_reconciler_publishes_nothing_in_place_of_purged_cancelled_requests() -> None:
+    """They are older than what is in the queue, so they are the ones that are missing."""
+    harness = ReconcilerHarness(*records_of("a"))
+    harness.accept(*"bcd")
+    harness.cancel_undelivered(*"bc")
+    harness.depths[REQUESTS] = 0
+    harness.accept(*"efg")
+    assert await harness.published_after(MISSING_SECONDS) == ["a", "d"]
+    assert list(harness.jobs.undelivered) == []
+    harness.depths[REQUESTS] = 5
+    assert await harness.published_after(60) == ["a", "d"]
+
+
+async def test_reconciler_forgets_purged_cancelled_requests_also_if_no_other_waits() -> None:
+    """Remembered, they would look like missing ones once others wait."""
+    harness = ReconcilerHarness()
+    harness.accept("a", "b")
+    harness.cancel_undelivered("a", "b")
+    await harness.published_after(60)
+    assert list(harness.jobs.undelivered) == ["a", "b"]
+    harness.depths[REQUESTS] = 0
+    assert await harness.published_after(60) == []
+    assert list(harness.jobs.undelivered) == []
+
+
+async def test_reconciler_counts_cancelled_request_once_until_that_is_recorded() -> None:
+    """Its job waits by the log, and its request is in the queue."""
+    harness = ReconcilerHarness()
+    harness.accept("a", "b")
+    harness.jobs.cancel_undelivered("a")
+    assert await harness.published_after(60) == []
 
 
 async def test_reconciler_leaves_briefly_missing_request_alone() -> None:

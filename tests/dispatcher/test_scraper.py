@@ -47,7 +47,7 @@ from tests.ports import free_ports
 
 PERIOD, TIMEOUT = 0.08, 0.08
 SLOW = 0.4  # of both, where hundreds of scrapes at once would be too much for a busy machine
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0  # of a test, on a busy machine
 
 
 class FakeReceiver:
@@ -116,7 +116,7 @@ def _look_at_the_file_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FILE_INTERVAL_SECONDS", 0.02)
 
 
-BOMB = gzip.compress(b"# " + b"0" * 100_000_000 + b"\n" + GOOD.encode(), 1)
+BOMB = gzip.compress(b"# " + b"0" * 1_000_000 + b"\n", 1) * 100 + gzip.compress(GOOD.encode())
 
 
 @pytest.mark.parametrize(
@@ -223,18 +223,19 @@ async def test_scraper_reads_page_again_after_it_was_late_once(tmp_path: Path) -
 
 async def test_scraper_scrapes_a_substation_at_once_when_asked(tmp_path: Path) -> None:
     """An extra scrape comes at once, any number of times, and delays none that is due."""
+    period = 2.0  # long enough that a busy machine makes ten scrapes in it
     file = tmp_path / "targets.json"
     async with serving(good) as (address,):
         write(file, {"a": address})
-        async with scraping(file, period=0.3) as (receiver, scraper):
+        async with scraping(file, period=period, timeout=TIMEOUT_SECONDS) as (receiver, scraper):
             scraper.hurry("nobody")
             for count in range(1, 11):
                 await receiver.until(lambda: len(receiver.readings.get("a", [])) >= count)  # noqa: B023
                 scraper.hurry("a")
             await receiver.until(lambda: len(receiver.readings["a"]) >= 12)
     asked = [asked_at for _, asked_at in receiver.readings["a"]]
-    assert asked[10] - asked[0] < 0.3
-    assert asked[11] - asked[10] < 0.6
+    assert asked[10] - asked[0] < period
+    assert asked[11] - asked[10] < 2 * period
 
 
 async def test_scraper_follows_change_of_the_target_file(tmp_path: Path) -> None:
@@ -639,7 +640,10 @@ async def test_scraper_handles_any_answer_without_unforeseen_error(tmp_path: Pat
     async with await asyncio.start_server(answer, HOST, 0) as server:
         port = server.sockets[0].getsockname()[1]
         write(file, {f"s{number}": f"{HOST}:{port}" for number in range(20)})
-        async with scraping(file, period=0.01, isolation=Isolation(registry)) as (receiver, _):
+        # every answer ends by itself, however late a busy machine is with twenty at once
+        async with scraping(
+            file, period=0.01, timeout=TIMEOUT_SECONDS, isolation=Isolation(registry)
+        ) as (receiver, _):
             await receiver.until(lambda: asked >= 400)
     assert told == []
     assert receiver.failures

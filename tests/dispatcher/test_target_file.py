@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 5.0
 
 def found(file: TargetFile) -> list[str] | None:
     """Return the names in a file, or None if it has not changed."""
-    targets = file.changed()
+    targets = file.read_change()
     return None if targets is None else list(targets)
 
 

@@ -33,7 +33,7 @@ THREE = [
 ]
 FOUND = {
     "substation1": Target("substation1", "http://127.0.0.1:9101/metrics"),
-    "depot-north": Target("depot-north", "http://depot.example:80/metrics", 8),
+    "depot-north": Target("depot-north", "http://depot.example:80/metrics", 8, {"site": "north"}),
     "s3": Target("s3", "http://[::1]:9103/ev/metrics", 2.5),
 }
 

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import json
+import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 
+from deploy.local.ports import HOST
 from scheduling.explain import BLIND
 from tests.broker import VirtualHost
 from tests.ports import free_ports
-from tests.system import QUICK, System
+from tests.system import QUICK, READY_SECONDS, System
 
 pytestmark = pytest.mark.e2e
 
@@ -105,15 +110,41 @@ def test_a_substation_told_to_end(vhost: VirtualHost, tmp_path: Path) -> None:
         assert Counter(job["duplicates"] for job in jobs) == {0: len(ids)}
 
 
+def test_an_api_told_to_end_answers_those_who_wait(vhost: VirtualHost, tmp_path: Path) -> None:
+    """At once, with the job as it is; its connections would be cut 2 s later."""
+    with System(vhost, tmp_path, substations=1) as system:
+        assert system.end("dispatcher") == 0
+        _, job = system.post(Prefer="respond-async")
+        address = (HOST, system.ports["api"])
+        with socket.create_connection(address, timeout=READY_SECONDS) as waiting:
+            path = f"/charge/{job['id']}?wait=30"
+            waiting.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert system.get("api", "/healthz")[0] == 200  # which comes after it
+            began = time.monotonic()
+            system.tell("api", signal.SIGTERM)
+            answer = HTTPResponse(waiting)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["status"]) == (200, "queued")
+            assert time.monotonic() - began < 1.5
+        assert system.ended("api") == 0
+
+
 def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Path) -> None:
     """While a substation's metrics page is out of reach, it gets no job; afterwards it does."""
     # a busy machine delays the others' pages too, and with none at all any substation is chosen
     patient = {"SCRAPE_PERIOD_SECONDS": "1", "SCRAPE_TIMEOUT_SECONDS": "1"}
     environment = {**QUICK, **patient, "STALE_AFTER_SECONDS": "6"}
     with System(vhost, tmp_path, environment=environment) as system:
-        system.write_targets(system.substations, {"substation2": free_ports(1)[0]})
+        (nobody,) = free_ports(1)
+        system.write_targets(system.substations, {"substation2": nobody})
+        # by its new address: while it started, its page could not be read either, and what the api
+        # shows is a second old
         system.until(
-            lambda: "cannot be read" in str(_reason(system, "substation2")), "it is seen to be away"
+            lambda: (
+                f"cannot be read: Cannot connect to host {HOST}:{nobody} "
+                in str(_reason(system, "substation2"))
+            ),
+            "it is seen to be away",
         )
         decided = [system.post()[1]["details"] for _ in range(20)]
         # where a busy machine has delayed every page, the decision says so

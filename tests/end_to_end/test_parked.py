@@ -23,7 +23,7 @@ from tests.system import QUICK, ROOT, System
 pytestmark = pytest.mark.e2e
 
 AT = 1_700_000_000.0
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def tool(vhost: VirtualHost, *words: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +34,7 @@ def tool(vhost: VirtualHost, *words: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": os.environ["PATH"], "AMQP_URL": vhost.url("parked")},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -45,7 +45,7 @@ def publish(vhost: VirtualHost, exchange: str, key: str, id: str, body: bytes) -
     async def run() -> None:
         publisher = Publisher("test", [vhost.url("admin")], lambda *_: None)
         task = asyncio.create_task(publisher.run())
-        await publisher.confirmed(exchange, key, body, id=id, timeout=PATIENCE)
+        await publisher.confirmed(exchange, key, body, id=id, timeout=TIMEOUT)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

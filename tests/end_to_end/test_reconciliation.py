@@ -89,3 +89,24 @@ def test_requests_that_only_wait_long_are_not_published_again(
         charges = system.wait_completed(jobs)
         assert sum(each["duplicates"] for each in charges) == 0
         assert reconciled(system, "dispatcher", STANDBY) == 0
+
+
+def test_requests_are_not_published_in_place_of_cancelled_ones_that_were_purged(
+    vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """As many healthy requests are in the queue afterwards, and none of them is missing."""
+    with without_substations(vhost, tmp_path, prefetch=20) as system:
+        in_hand = post(system, 20)
+        cancelled = post(system, 40)
+        for each in cancelled:
+            status, found = system.call("api", "DELETE", f"/charge/{each}")
+            assert (status, found["status"]) == (200, "cancelled")
+        purge_queue(vhost, topology.REQUESTS)
+        later = post(system, 60)
+        time.sleep(12)
+        assert reconciled(system, "dispatcher") == 0
+        for name in system.substations:
+            system.start(name)
+        charges = system.wait_completed(in_hand | later)
+        assert sum(each["duplicates"] for each in charges) == 0
+        assert reconciled(system, "dispatcher") == 0

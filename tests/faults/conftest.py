@@ -10,12 +10,12 @@ from typing import Final
 import pytest
 
 from tests.faults.cluster import CLUSTER_FAULT
-from tests.faults.faults import FAULTS
+from tests.faults.faults import CANCELLATION_FAULT, FAULTS
 from tests.faults.form import Form
 from tests.faults.report import table, with_table
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
-EVERY: Final = (*(fault.name for fault in FAULTS), CLUSTER_FAULT)
+EVERY: Final = (*(fault.name for fault in FAULTS), CANCELLATION_FAULT, CLUSTER_FAULT)
 
 
 @pytest.fixture(scope="session")

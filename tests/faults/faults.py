@@ -40,6 +40,10 @@ LOG_READ_SECONDS: Final = 60.0  # with thousands of jobs in it, on a busy machin
 LOG_READ: Final = "the older part of the event log is read"  # as the dispatcher logs it
 CUT_BYTES: Final = 100_000
 PLAIN_GROUPS: Final = 3
+# caused by a test of its own: all its jobs are cancelled, and more come than can be charged
+CANCELLATION_FAULT: Final = (
+    "jobs cancelled at any moment, substation and dispatcher killed in turns"
+)
 SUBSTATIONS: Final = ("substation1", "substation2", "substation3")
 
 

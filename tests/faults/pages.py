@@ -17,7 +17,7 @@ from tests.system import DISPATCHERS
 
 VICTIM: Final = "substation3"
 NOTICED_SECONDS: Final = 3.0  # by then what was known before is too old
-AGE_MOST_SECONDS: Final = 2.0  # of the others' gauges: older ones would not be used
+MAX_AGE: Final = 2.0  # of the others' gauges: older ones would not be used
 PLAIN: Final = "text/plain; version=0.0.4"
 GOOD: Final = b"ev_charging_load 0.0\nev_charging_connectors 50.0\n"
 
@@ -145,7 +145,7 @@ def _shown(stage: Stage, enemy: Enemy, name: str) -> float:
         stage.wait(0.1)
     assert enemy.asked, f"nobody asked for the page that is {name}"
     assert _decisions(stage) == before, f"{VICTIM} was chosen though its page is: {name}"
-    assert oldest < AGE_MOST_SECONDS, f"page {name}: others' gauges were {oldest:.1f} s old"
+    assert oldest < MAX_AGE, f"page {name}: others' gauges were {oldest:.1f} s old"
     return oldest
 
 

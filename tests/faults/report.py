@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Final
 
 from grid.events import State
@@ -29,6 +30,7 @@ class Row:
     """One fault and its outcome; times in seconds.
 
     ``refused`` counts the requests not answered 202; ``figures`` are what else was measured.
+    ``recovered`` is None if service did not become normal, and NaN if that was not measured.
     ``within`` is None if no time is promised.
     """
 
@@ -42,6 +44,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the table's line."""
         account, back = self.account, self.recovered
+        took = "never" if back is None else "-" if isnan(back) else f"{back:.1f} s"
         return (
             "; ".join((self.fault, *self.figures)),
             f"{account.accepted:,}",
@@ -50,7 +53,7 @@ class Row:
             f"{len(account.lost):,}",
             f"{account.duplicates:,}",
             f"{self.refused:,}",
-            "never" if back is None else f"{back:.1f} s",
+            took,
             "-" if self.within is None else f"{self.within:g} s",
         )
 

@@ -49,7 +49,7 @@ ENVIRONMENT: Final = {
 }
 CALM_SECONDS: Final = 1.0  # of load before a fault, and after service is normal again
 SETTLED_SECONDS: Final = 5.0  # after which the outcome of each request is known
-PATIENCE: Final = 60.0  # for service to be normal, and for every job to end
+TIMEOUT: Final = 60.0  # for service to be normal, and for every job to end
 CLOCKED: Final = ("api", "dispatcher", "substation1")
 
 
@@ -158,7 +158,7 @@ class Stage:
         assert again <= within, f"all were answered 202 after {again:.1f} s"
         return again
 
-    def until_normal(self, patience: float = PATIENCE) -> float | None:
+    def until_normal(self, patience: float = TIMEOUT) -> float | None:
         """Wait until service is normal; return the seconds from now until then, None if it is not.
 
         It waits ``patience`` s at most.
@@ -205,7 +205,7 @@ class Stage:
     def account(self) -> Account:
         """Wait until what was accepted since the beginning has ended, and return the account."""
         self._answers = len(self.load.answers) - self._first_answer
-        histories, deadline = self.journal.histories, monotonic() + PATIENCE
+        histories, deadline = self.journal.histories, monotonic() + TIMEOUT
         jobs = accepted(self._answered()) | self.asked
         while histories.open(jobs) and monotonic() < deadline:
             time.sleep(0.1)

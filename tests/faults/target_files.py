@@ -14,7 +14,7 @@ from deploy.local.ports import HOST
 from tests.faults.stage import Stage
 from tests.system import DISPATCHERS
 
-AGE_MOST_SECONDS: Final = 2.0  # of the gauges: older ones would not be used
+MAX_AGE: Final = 2.0  # of the gauges: older ones would not be used
 SEEN_SECONDS: Final = 2.5  # by then each dispatcher has looked at it, and what was read is old
 
 Put = Callable[[Stage, Path], None]  # puts something where the target file is to be
@@ -83,7 +83,7 @@ def _show(stage: Stage, name: str) -> None:
 
 def _reads_all(stage: Stage, dispatcher: str) -> bool:
     ages = stage.values(dispatcher, "dispatcher_substation_gauge_age_seconds")
-    return all(ages.get(each, inf) < AGE_MOST_SECONDS for each in stage.system.substations)
+    return all(ages.get(each, inf) < MAX_AGE for each in stage.system.substations)
 
 
 def _clear(path: Path) -> None:

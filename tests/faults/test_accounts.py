@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from math import nan
 
 import pytest
 
@@ -143,6 +144,7 @@ def test_the_table_is_kept_between_its_marks() -> None:
         "a fault; a figure", "1", "1", "0", "0", "0", "3", "never", "5 s",
     ]  # fmt: skip
     assert replace(row, within=None).cells()[-1] == "-"
+    assert replace(row, recovered=nan).cells()[-2] == "-"
     kept = with_table(f"before\n{BEGIN}\nold\n{END}\nafter\n", content)
     assert kept == f"before\n{BEGIN}\n{content}\n{END}\nafter\n"
     with pytest.raises(ValueError, match="no lines"):

@@ -6,8 +6,10 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import cycle
+from math import nan
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Any, Final
 
 import aiohttp
@@ -18,7 +20,10 @@ from grid import events, topology
 from grid.amqp import StreamReader
 from grid.events import ENDED, Event, State
 from tests.broker import VirtualHost
+from tests.faults.accounts import Histories
+from tests.faults.faults import CANCELLATION_FAULT
 from tests.faults.form import Form
+from tests.faults.report import Row
 from tests.system import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
@@ -40,11 +45,13 @@ class Ends:
     """The events of each job by the log, as they were written."""
 
     jobs: dict[str, list[Event]] = field(default_factory=dict)
+    histories: Histories = field(default_factory=Histories)
 
     def read(self, body: bytes, _writer: str) -> None:
         """Read a message of the event log."""
         for event in events.decode(body):
             self.jobs.setdefault(event.job, []).append(event)
+            self.histories.take(event, monotonic())
 
     def kinds(self, job: str) -> list[str]:
         """Return the kinds of a job's events."""
@@ -62,6 +69,15 @@ class Ends:
         if not end.substation:
             return "back from a substation" if State.ASSIGNED in before else "waiting"
         return "charging" if State.CHARGING in before else "at a substation"
+
+
+# how the table names each of these
+PLACES: Final = {
+    "waiting": "waiting",
+    "at a substation": "sent",
+    "charging": "charging",
+    "back from a substation": "reclaimed",
+}
 
 
 class Client:
@@ -114,7 +130,10 @@ async def test_cancelled_jobs_end_once(vhost: VirtualHost, tmp_path: Path, form:
     assert wrong == {}
     assert set(Counter(status for status, _ in client.told.values())) <= {200, 202, 409}
     places = Counter(ends.place(job) for job in jobs if ends.of(job) == {State.CANCELLED})
-    print(f"\n{count:,} jobs cancelled: {dict(places)}")  # noqa: T201
+    figure = ", ".join(f"{places[place]:,} {word}" for place, word in PLACES.items())
+    account = ends.histories.account(jobs)
+    form.rows.append(Row(CANCELLATION_FAULT, account, 0, nan, None, [f"cancelled {figure}"]))
+    assert account.balanced
     assert {"waiting", "charging"} <= places.keys()
 
 

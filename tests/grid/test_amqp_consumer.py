@@ -328,7 +328,7 @@ async def test_consumer_with_nothing_to_do_keeps_its_link(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither an empty queue nor one whose messages are all unacknowledged is a reason for it."""
-    monkeypatch.setattr("grid.amqp.consumer.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("grid.amqp.consumer.CHECK_INTERVAL", 0.05)
     seen = Seen()
     came: list[str | None] = []
     link = Consumer(

@@ -12,7 +12,7 @@ import pytest
 
 from grid import provenance, topology
 from grid.amqp import Declarer, Outcome, Publisher
-from grid.amqp.publisher import BODY_MOST
+from grid.amqp.publisher import MAX_BODY
 from grid.errors import BrokerUnavailable
 from tests.broker import VirtualHost
 from tests.grid.gate import gate
@@ -243,8 +243,8 @@ async def test_publisher_uses_the_next_address_when_confirms_do_not_come(
     vhost: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that stays up but confirms nothing is replaced, and its messages published again."""
-    monkeypatch.setattr("grid.amqp.suspicion.PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("grid.amqp.publisher.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("grid.amqp.suspicion.ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr("grid.amqp.publisher.CHECK_INTERVAL", 0.1)
     answers, seen = Answers(), Seen()
     async with (
         gate(vhost.url()) as proxy,
@@ -282,7 +282,7 @@ async def test_publisher_backs_off_when_a_message_closes_the_channel_each_time(
 async def test_publisher_refuses_a_body_over_rabbitmqs_limit(publisher: Publisher) -> None:
     """A body over the limit would close the channel, and every channel after it."""
     answers: list[Outcome] = []
-    body = b" " * (BODY_MOST + 1)
+    body = b" " * (MAX_BODY + 1)
     publisher.publish(topology.EVENTS_EXCHANGE, provenance.API, body, answers.append, id="large")
     await eventually(lambda: bool(answers), "it is answered")
     assert answers == [Outcome.REFUSED]

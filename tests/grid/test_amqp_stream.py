@@ -97,7 +97,8 @@ async def test_stream_reader_reads_anew_from_the_start_after_a_break_where_asked
         await writer.write(5)
         await proxy.open()
         await eventually(lambda: len(one.bodies) == 15, "all of it")
-    assert one.bodies == writer.written
+        # all may be read before its link is up, and one that ends by then forgets once more
+        assert one.bodies == writer.written
 
 
 async def test_stream_reader_from_next_skips_older_messages_and_misses_none(

@@ -102,10 +102,10 @@ async def test_event_writer_reads_own_message_back_once_without_decoding() -> No
     log.write(second)
     log.flush()
     [body] = fake.bodies
-    read = log.read_back(body, provenance.API)
+    read = log.pop_written(body, provenance.API)
     assert read is not None
     assert [id(each) for each in read] == [id(first), id(second)]
-    assert log.read_back(body, provenance.API) is None
+    assert log.pop_written(body, provenance.API) is None
 
 
 async def test_event_writer_does_not_read_back_messages_of_other_writers() -> None:
@@ -115,9 +115,9 @@ async def test_event_writer_does_not_read_back_messages_of_other_writers() -> No
     log.write(event(1))
     log.flush()
     [body] = fake.bodies
-    assert log.read_back(body, provenance.DISPATCHER) is None
-    assert log.read_back(b"{}", provenance.API) is None
-    assert log.read_back(body, provenance.API) == [event(1)]
+    assert log.pop_written(body, provenance.DISPATCHER) is None
+    assert log.pop_written(b"{}", provenance.API) is None
+    assert log.pop_written(body, provenance.API) == [event(1)]
 
 
 async def test_event_writer_remembers_only_so_many_events() -> None:
@@ -128,8 +128,8 @@ async def test_event_writer_remembers_only_so_many_events() -> None:
         log.write(event(number))
         log.flush()
     oldest, *others = fake.bodies
-    assert log.read_back(oldest, provenance.API) is None
-    assert [log.read_back(body, provenance.API) for body in others] == [
+    assert log.pop_written(oldest, provenance.API) is None
+    assert [log.pop_written(body, provenance.API) for body in others] == [
         [event(1)],
         [event(2)],
         [event(3)],
@@ -137,7 +137,7 @@ async def test_event_writer_remembers_only_so_many_events() -> None:
     fake, plain = writer()
     plain.write(event(1))
     plain.flush()
-    assert plain.read_back(fake.bodies[0], provenance.API) is None
+    assert plain.pop_written(fake.bodies[0], provenance.API) is None
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(1, 5))))

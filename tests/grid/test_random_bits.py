@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from uuid import UUID
 
 import pytest
 
-from grid.random_bits import RandomBits
+from grid.random_bits import RandomBits, new_uuid
 
 
 class System:
@@ -48,3 +49,8 @@ def test_random_bits_longer_than_the_buffer_are_complete() -> None:
     """A longer number is fetched in one piece."""
     system = System()
     assert RandomBits(system)(8 * 10_000) == int.from_bytes(system.given[0])
+
+
+def test_random_uuid_is_written_as_python_writes_it() -> None:
+    for bits in (0, 2**128 - 1, *(RandomBits()(128) for _ in range(100))):
+        assert new_uuid(lambda _, bits=bits: bits) == str(UUID(int=bits, version=4))  # type: ignore[misc]

@@ -14,23 +14,25 @@ from grid.summary import Summary, summarise
 def test_summary_names_what_was_counted_since_the_last_line() -> None:
     """The most first; what has not grown is left out."""
     one = Summary()
-    assert one.line({"accepted": 3, "cancelled": 0}, "2 wait") == "in 10 s: 3 accepted; 2 wait"
+    assert (
+        one.end_interval({"accepted": 3, "cancelled": 0}, "2 wait") == "in 10 s: 3 accepted; 2 wait"
+    )
     totals = {"accepted": 4, "cancelled": 7}
-    assert one.line(totals, "none waits") == "in 10 s: 7 cancelled, 1 accepted; none waits"
+    assert one.end_interval(totals, "none waits") == "in 10 s: 7 cancelled, 1 accepted; none waits"
 
 
 def test_summary_says_nothing_where_nothing_happened() -> None:
     """An idle service would fill its log."""
     one = Summary()
-    assert one.line({"accepted": 0}, "none waits") is None
-    one.line({"accepted": 3}, "none waits")
-    assert one.line({"accepted": 3}, "none waits") is None
+    assert one.end_interval({"accepted": 0}, "none waits") is None
+    one.end_interval({"accepted": 3}, "none waits")
+    assert one.end_interval({"accepted": 3}, "none waits") is None
 
 
 def test_summary_is_readable_with_very_many_counts() -> None:
     """Three hundred substations are no reason for a line of kilobytes."""
     totals = {f"sent to s{number}": number for number in range(300)}
-    line = Summary().line(totals, "none waits")
+    line = Summary().end_interval(totals, "none waits")
     assert line == (
         "in 10 s: 299 sent to s299, 298 sent to s298, 297 sent to s297, 296 sent to s296, "
         "295 sent to s295, 43365 others; none waits"

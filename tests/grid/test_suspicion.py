@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from grid.amqp.suspicion import (
-    PATIENCE_MOST_SECONDS,
-    PATIENCE_SECONDS,
+    ANSWER_TIMEOUT,
+    MAX_ANSWER_TIMEOUT,
     REFUSED_SECONDS,
     Refusals,
     Suspicion,
 )
 
-LATE = PATIENCE_SECONDS
+LATE = ANSWER_TIMEOUT
 ONE, OTHER = ("exchange", "one"), ("exchange", "other")
 
 
@@ -65,7 +65,7 @@ def test_suspicion_timeout_doubles_until_answers_come() -> None:
         while (found := suspicion.look(1, now, blocked=False)) is None:
             now += 1
         waited.append(found)
-    assert waited == [5, 10, 20, 40, PATIENCE_MOST_SECONDS, PATIENCE_MOST_SECONDS]
+    assert waited == [5, 10, 20, 40, MAX_ANSWER_TIMEOUT, MAX_ANSWER_TIMEOUT]
     suspicion.begin()
     suspicion.look(1, now, blocked=False)
     suspicion.look(2, now, blocked=False)
@@ -75,11 +75,11 @@ def test_suspicion_timeout_doubles_until_answers_come() -> None:
 def test_suspicion_rises_for_a_target_that_nacks_everything() -> None:
     """Not one that nacks now and then, nor because of another target's nacks."""
     refusals = Refusals()
-    assert refusals.refused(ONE, 0) is None
-    assert refusals.refused(OTHER, REFUSED_SECONDS) is None
-    refusals.confirmed(OTHER)
-    assert refusals.refused(OTHER, 2 * REFUSED_SECONDS) is None
-    assert refusals.refused(ONE, 2 * REFUSED_SECONDS) == 2 * REFUSED_SECONDS
+    assert refusals.on_nack(ONE, 0) is None
+    assert refusals.on_nack(OTHER, REFUSED_SECONDS) is None
+    refusals.on_confirm(OTHER)
+    assert refusals.on_nack(OTHER, 2 * REFUSED_SECONDS) is None
+    assert refusals.on_nack(ONE, 2 * REFUSED_SECONDS) == 2 * REFUSED_SECONDS
 
 
 def test_suspicion_of_a_full_queue_backs_off() -> None:
@@ -87,10 +87,10 @@ def test_suspicion_of_a_full_queue_backs_off() -> None:
     refusals, now, waited = Refusals(), 0.0, []
     for _ in range(8):
         refusals.begin()
-        while (found := refusals.refused(ONE, now)) is None:
+        while (found := refusals.on_nack(ONE, now)) is None:
             now += 1
         waited.append(found)
-    assert waited == [1, 2, 4, 8, 16, 32, PATIENCE_MOST_SECONDS, PATIENCE_MOST_SECONDS]
-    refusals.confirmed(ONE)
-    refusals.refused(ONE, now)
-    assert refusals.refused(ONE, now + REFUSED_SECONDS) == REFUSED_SECONDS
+    assert waited == [1, 2, 4, 8, 16, 32, MAX_ANSWER_TIMEOUT, MAX_ANSWER_TIMEOUT]
+    refusals.on_confirm(ONE)
+    refusals.on_nack(ONE, now)
+    assert refusals.on_nack(ONE, now + REFUSED_SECONDS) == REFUSED_SECONDS

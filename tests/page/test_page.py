@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -15,12 +14,14 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, expect
 
 from api import auth
+from api.firing import Firing, Observed
 from grid import controls, kinds, topology
 from grid.amqp import Publication
-from grid.events import State
+from grid.events import ENDED, State
+from grid.messages import ChargeRequest
 from tests.page.browser import PHONE, chromium, page_of
 from tests.page.fed import FedApi
-from tests.page.screenshots import FEW, MANY, STALE, flush
+from tests.page.screenshots import FEW, MANY, STALE, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,17 +33,6 @@ KEYS = auth.parse_keys(f"depot operator {sha256(KEY.encode()).hexdigest()}")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as found:
         yield found
-
-
-@asynccontextmanager
-async def served(api: FedApi) -> AsyncIterator[FedApi]:
-    """Serve a fed api, and write to its readers as the service does."""
-    async with api.bench.serve():
-        feeding = asyncio.create_task(flush(api))
-        try:
-            yield api
-        finally:
-            feeding.cancel()
 
 
 def fed(seconds: int = 40, **more: Any) -> FedApi:  # noqa: ANN401  # see FedApi
@@ -131,6 +121,8 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         await expect(row).to_contain_text("poison")
         await row.locator("button.name").click()
         await expect(page.locator("#job-dialog")).to_contain_text("poison")
+        none = "There is none: it was sent to no substation."
+        await expect(page.locator("#job-dialog")).to_contain_text(none)
         asked: list[Any] = []
 
         async def answer(route: Route) -> None:
@@ -151,6 +143,48 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         assert asked == [{"ids": [job]}] * 2
 
 
+async def test_page_shows_what_fires_in_prometheus_and_what_to_do(browser: Browser) -> None:
+    """Once for what the api knows itself; that Prometheus cannot be asked is shown, too."""
+    api = fed()
+    api.park("poison: it was delivered 5 times")
+    runbook = "https://runbooks.example/lost"
+    lost = {"job": "", "severity": "critical", "description": "See the dispatcher's log."}
+    since = api.bench.at - 60
+    api.bench.observed = Observed(
+        [
+            Firing(
+                "EventsLost", **lost, summary="Decisions are lost", since=since, runbook=runbook
+            ),
+            Firing("RequestsParked", **lost, summary="1 messages", since=None, runbook=None),
+            Firing("Script", **lost, summary="A", since=None, runbook="javascript:alert(1)"),
+        ]
+    )
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        alerts = page.locator("[data-alert]")
+        await expect(alerts).to_have_count(3)
+        await expect(alerts.first).to_contain_text("Decisions are lost See the dispatcher's log.")
+        await expect(alerts.first.locator(".since")).to_have_text(
+            re.compile("Prometheus, since .+")
+        )
+        link = alerts.first.get_by_role("link", name="Runbook")
+        assert await link.get_attribute("href") == runbook
+        assert await link.get_attribute("rel") == "noopener noreferrer"
+        await expect(alerts.nth(1)).to_contain_text("See javascript:alert(1)")
+        await expect(alerts.nth(1).locator("a")).to_have_count(0)
+        await expect(alerts.last).to_contain_text("1 request is parked")
+        await expect(alerts.last.locator(".runbook")).to_be_empty()
+        await expect(page.locator("#alert-count")).to_have_text("3 alerts")
+        await check_accessible(page)
+        await page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # a TypedDict of two
+        await check_no_overflow(page)
+        api.bench.observed = Observed(problem="Connection refused")
+        unreachable = page.locator("[data-alert=PrometheusUnreachable]")
+        await expect(unreachable).to_contain_text("cannot be asked for its alerts: Connection")
+        await expect(page.locator("[data-alert=EventsLost]")).to_have_count(0)
+
+
 async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Browser) -> None:
     """Three seconds after its last word an alert says so, and the rows are not known any more."""
     api = fed()
@@ -162,6 +196,9 @@ async def test_page_greys_what_is_old_when_the_dispatcher_is_silent(browser: Bro
         await expect(page.locator("body")).to_have_attribute("data-stale", "yes")
         await expect(page.locator("#rows tbody tr").first).to_contain_text("not known")
         await expect(page.locator("#as-of")).to_contain_text("Old")
+        await check_accessible(page)
+        await page.emulate_media(color_scheme="dark")
+        await check_accessible(page)
         api.dispatches = True
         api.run(1)
         await expect(page.locator("[data-alert]")).to_have_count(0)
@@ -259,6 +296,43 @@ async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(
         assert len(written(api)) == len(jobs)
 
 
+async def test_page_acts_on_the_jobs_that_its_table_shows(browser: Browser) -> None:
+    """A part of a name in either case, in whatever state: the api finds what the table does."""
+    api = fed()
+    for vehicle in ("Depot 7", "depot 70", "bus 7"):
+        job = f"of-{vehicle[0]}{len(vehicle)}"
+        request = ChargeRequest(id=job, requested_at=api.bench.at, vehicle_id=vehicle)
+        api.bench.hear(kinds.queued(request))
+    api.run(60)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await page.locator("#job-search").fill("DEPOT 7")
+        rows = page.locator("#jobs tbody tr")
+        await expect(rows).to_have_count(2)
+        await page.locator("#job-bulk").click()
+        dialog = page.locator("#bulk-dialog")
+        await expect(dialog).to_contain_text("with “DEPOT 7” in id or vehicle")
+        await expect(dialog).to_contain_text("2 jobs waiting or charging, 0 parked.")
+        await page.keyboard.press("Escape")
+        for text, substation in (("van", ""), ("van-00", "substation1"), ("0", "substation3")):
+            await page.locator("#job-search").fill(text)
+            await page.locator("#job-substation").select_option(substation)
+            count, shown = await api.bench.get(f"/charges?limit=1000&search={text}"), set()
+            for job in count.body["charges"]:
+                if substation in ("", job["substation"]):
+                    shown.add(job["id"])
+            assert 0 < len(shown) < 100
+            await expect(rows).to_have_count(len(shown))
+            names = await rows.locator("button.name").evaluate_all("all => all.map(e => e.title)")
+            assert set(names) == shown
+            await page.locator("#job-bulk").click()
+            known = [api.bench.projection.get(job) for job in shown]
+            still_open = [each is not None and each.status not in ENDED for each in known]
+            said = re.compile(rf"^{sum(still_open)} jobs? waiting or charging")
+            await expect(dialog.locator("p").first).to_have_text(said)
+            await page.keyboard.press("Escape")
+
+
 async def test_page_stops_cancelling_where_the_api_wants_no_requests(browser: Browser) -> None:
     """It waits as long as it is told; if that does not help, it says how many it cancelled."""
     api = fed()
@@ -339,18 +413,48 @@ async def test_page_shows_new_rows_while_one_has_the_focus(browser: Browser) -> 
 
 
 async def test_page_waits_until_the_api_has_read_the_event_log(browser: Browser) -> None:
-    """It says so, comes back by itself, and then knows what the api can do."""
+    """It says so, and how far that is; comes back by itself, and knows what the api can do."""
     api = fed()
     api.bench.log.caught_up.clear()
+    api.run(1)
     async with (
         served(api),
         page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
     ):
         await expect(page.locator("#connection")).to_contain_text("event log")
+        alert = page.locator("[data-alert]")
+        await expect(alert).to_have_attribute("data-alert", "ApiStarting")
+        said = "The api is starting: the event log is still being read (2 messages so far"
+        await expect(alert).to_contain_text(said)
+        api.run(1)
+        await expect(alert).to_contain_text("messages so far, the last one of 2026-01-01 00:00:42")
+        api.bench.problems = ["RabbitMQ link api-events is down"]
+        await expect(alert).to_contain_text("RabbitMQ link api-events is down; the event log")
+        await check_accessible(page)
+        api.bench.problems = []
         api.bench.log.caught_up.set()
         await live(page)
+        await expect(alert).to_have_count(0)
         await page.locator("#jobs tr[data-state=charging] button.name").first.click()
         await expect(page.get_by_role("button", name="Cancel this job")).to_be_visible()
+
+
+async def test_page_says_why_an_api_that_answers_does_not_serve_it(browser: Browser) -> None:
+    """And not that it does not answer."""
+    api = fed()
+    refusal = {"detail": "200 clients follow GET /events. Try again after 1 s."}
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await live(page)
+        await page.route("**/events", lambda route: route.fulfill(status=503, json=refusal))
+        api.bench.feed.end()
+        alert = page.locator("[data-alert=ApiRefuses]")
+        await expect(alert).to_contain_text("serve this page: 200 clients follow GET /events. All")
+        await check_accessible(page)
+        await page.unroute("**/events")
+        await live(page)
 
 
 async def test_page_stays_usable_with_300_substations_and_500_events_a_second(

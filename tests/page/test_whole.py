@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from grid import topology
+from grid.messages import ChargeRequest
 from tests.broker import VirtualHost
+from tests.end_to_end.test_parked import publish
+from tests.operators import KEY, operated
 from tests.page.browser import chromium, page_of
-from tests.system import System
+from tests.prometheus import Prometheus
+from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e
 
@@ -77,3 +82,84 @@ async def _follow(browser: Browser, system: System) -> None:
         await expect(page.locator("[data-alert=ApiSilent]")).to_be_visible()
         system.start("api")
         await expect(page.locator("#connection")).to_have_text("Live", timeout=20_000)
+
+
+async def test_page_shows_what_fires_in_a_real_prometheus(
+    vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """Until it runs, the page says that it cannot be asked."""
+    link = "https://runbooks.example/one"
+    texts = {"summary": "It is {{ $value }}", "runbook_url": link}
+    rule = {"alert": "AlwaysOne", "expr": "vector(1) == 1", "annotations": texts}
+    (tmp_path / "prometheus").mkdir()
+    prometheus = Prometheus(tmp_path / "prometheus", tmp_path, [rule])
+    api = {"api": {"PROMETHEUS_URL": prometheus.url}}
+    with System(vhost, tmp_path, substations=1, special=api) as system:
+        assert "Prometheus" not in system.log("api")
+        async with chromium() as browser, page_of(browser, system.ports["api"]) as page:
+            alert = page.locator("[data-alert]")
+            await expect(alert).to_contain_text("Prometheus cannot be asked for its alerts")
+            with prometheus:
+                await expect(alert).to_contain_text("It is 1", timeout=20_000)
+                runbook = alert.get_by_role("link", name="Runbook")
+                assert await runbook.get_attribute("href") == link
+        assert system.log("api").count("Prometheus can") == 2
+
+
+async def test_page_replays_and_discards_what_is_parked(vhost: VirtualHost, tmp_path: Path) -> None:
+    """A request whose substation comes later is replayed, and what is no request is given up."""
+    api = {"api": operated(tmp_path)}
+    with System(vhost, tmp_path, substations=2, environment=QUICK, special=api) as system:
+        system.write_targets(["substation1"])
+        async with (
+            chromium() as browser,
+            page_of(browser, system.ports["api"], allow_errors=["status of 401"]) as page,
+        ):
+            await expect(page.locator("#rows tbody tr")).to_have_count(1)
+            early = ChargeRequest("early", time.time(), eligible_substations=("substation2",))
+            await _request(vhost, "early", early.encode())
+            await _request(vhost, "broken", b"{")
+            alert = page.locator("[data-alert=RequestsParked]")
+            await expect(alert).to_contain_text("2 requests are parked")
+            await alert.get_by_role("button", name="Show them").click()
+            rows = page.locator("#jobs tbody tr")
+            await expect(rows).to_have_count(2)
+            await expect(rows.filter(has_text="early")).to_contain_text("no such substation")
+            await expect(rows.filter(has_text="broken")).to_contain_text("not JSON")
+
+            dialog, toast = page.locator("#job-dialog"), page.locator(".toast")
+            await page.get_by_role("button", name="Job broken").click()
+            await dialog.get_by_role("button", name="Replay this job").click()
+            await page.locator("#key-input").fill(KEY)
+            await page.keyboard.press("Enter")
+            await expect(toast).to_contain_text("0 jobs replayed, 1 refused: ")
+            await dialog.get_by_role("button", name="Discard it").click()
+            await expect(toast).to_have_text("1 job discarded.")
+            await expect(dialog.locator(".job-state")).to_contain_text("cancelled")
+            await page.keyboard.press("Escape")
+            await expect(alert).to_contain_text("1 request is parked")
+
+            system.write_targets(system.substations)
+            usable = page.locator("#rows tr[data-kind=available]")
+            await expect(usable).to_have_count(2, timeout=20_000)
+            await page.get_by_role("button", name="Job early").click()
+            await dialog.get_by_role("button", name="Replay this job").click()
+            await expect(toast).to_have_text("1 job replayed.")
+            await expect(dialog.locator(".job-state")).to_contain_text("completed at substation2")
+            await page.keyboard.press("Escape")
+            await expect(page.locator("[data-alert]")).to_have_count(0)
+
+            for job in ("wrong-1", "wrong-2"):
+                await _request(vhost, job, b"[]")
+            await expect(rows).to_have_count(2)
+            await page.locator("#job-search").fill("WRONG")
+            await page.locator("#job-bulk").click()
+            await page.get_by_role("button", name="Discard 2 jobs").click()
+            await expect(toast).to_have_text("2 jobs discarded.")
+            await expect(rows).to_have_count(0)
+
+
+async def _request(vhost: VirtualHost, job: str, body: bytes) -> None:
+    """Publish a request past the api."""
+    exchange, key = topology.REQUESTS_EXCHANGE, topology.REQUESTS
+    await asyncio.to_thread(publish, vhost, exchange, key, job, body)

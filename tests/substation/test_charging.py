@@ -77,7 +77,7 @@ async def test_worker_reports_the_energy_of_interrupted_session() -> None:
     """A quarter of an hour of the hour that it would have taken."""
     bench = Bench(seconds=LONG)
     bench.queue.bring(wanted(10.0).encode(), "j1")
-    bench.at = AT + LONG[0] / 4
+    bench.elapsed = LONG[0] / 4
     await bench.worker.stop(0)
     assert bench.station.energy_kwh == pytest.approx(2.5)
 
@@ -87,9 +87,26 @@ async def test_worker_reports_the_energy_of_cancelled_session() -> None:
     bench = Bench(connectors=1, seconds=LONG)
     bench.queue.bring(wanted(10.0).encode(), "j1")
     bench.queue.bring(ChargeRequest("j2", AT - 1).encode(), "j2")
-    bench.at = AT + LONG[0] / 2
+    bench.elapsed = LONG[0] / 2
     for job in ("j2", "j1"):
         bench.worker.cancel(Cancellation(job, bench.at))
     await until(lambda: sorted(bench.queue.acked) == [1, 2])
     energies = {e.job: e.energy_kwh for e in bench.publisher.events(State.CANCELLED)}
     assert energies == {"j1": pytest.approx(5.0), "j2": 0.0}
+
+
+@pytest.mark.parametrize("step", [-900.0, -1.0, 7_200.0])
+async def test_worker_reports_energy_though_the_wall_clock_is_set(step: float) -> None:
+    """The delivered energy is that of the time which has passed; events have the clock's time."""
+    bench = Bench(seconds=LONG)
+    for job in ("j1", "j2"):
+        bench.queue.bring(wanted(10.0).encode().replace(b"j1", job.encode()), job)
+    bench.elapsed = LONG[0] / 4
+    bench.at = AT + step
+    bench.worker.cancel(Cancellation("j1", AT))
+    await until(lambda: bench.queue.acked == [1])
+    [cancelled] = bench.publisher.events(State.CANCELLED)
+    assert cancelled.at == AT + step
+    assert cancelled.energy_kwh == pytest.approx(2.5)
+    await bench.worker.stop(0)
+    assert bench.station.energy_kwh == pytest.approx(5.0)

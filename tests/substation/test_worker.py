@@ -46,7 +46,8 @@ class Bench:
         )
         self.station = Station(connectors, 400, 0, AT)
         self.observed: list[float] = []
-        self.at = AT
+        self.at = AT  # by the wall clock
+        self.elapsed = 0.0  # by the steady one
         self.queue = FakeConsumer(topology.substation_queue("s1").name)
         self.worker = Worker(
             "s1",
@@ -57,6 +58,7 @@ class Bench:
             random=Random(3),  # noqa: S311
             chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
+            now=lambda: self.elapsed,
             observe=self.observed.append,
         )
         self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
@@ -442,3 +444,15 @@ async def test_worker_charges_waiting_jobs_of_a_deleted_queue() -> None:
         ("j2", State.COMPLETED),
     ]
     assert bench.worker.idle()
+
+
+async def test_worker_expires_kept_job_whose_vehicle_has_left() -> None:
+    """A deleted queue changes nothing: a late job expires, wherever it waited."""
+    bench = Bench(connectors=1, seconds=(0.02, 0.02))
+    bench.queue.bring(body("j1"), "j1")
+    bench.queue.bring(ChargeRequest("late", AT - 9, departure_time=AT + 1).encode(), "late")
+    bench.worker.keep()
+    bench.at = AT + 1
+    await until(lambda: len(bench.publisher.events(State.EXPIRED)) == 1)
+    assert dict(bench.kinds())["late"] == State.EXPIRED
+    assert (bench.station.accepted, bench.station.expired) == (1, 1)

@@ -19,6 +19,18 @@ const listed = await api.GET("/charges", { params: { query } });
 const shown = await api.GET("/charge/{id}", { params: { path: { id: job.id } } });
 const wrong = await api.GET("/charge/{id}", { params: { path: { id: "nobody" } } });
 const rows = await api.GET("/substations", {});
+
+// the events of GET /events, which a program reads line by line
+type Snapshot = components["schemas"]["StreamSnapshot"];
+const events = await fetch(new URL("/events?vehicle=bus%2012", process.argv[2]));
+let text = "";
+for await (const part of events.body!.pipeThrough(new TextDecoderStream())) {
+  text += part;
+  if (text.includes("\n\n")) break;
+}
+const data = text.split("\n").find((line) => line.startsWith("data: "))!.slice(6);
+const snapshot: Snapshot = JSON.parse(data);
+
 console.log(
   JSON.stringify({
     id: job.id,
@@ -27,6 +39,7 @@ console.log(
     since,
     listed: listed.data?.charges.map((each) => each.id),
     vehicle: shown.data?.request.vehicle_id,
+    followed: snapshot.jobs.map((each) => each.status),
     wrong: wrong.error?.code,
     rows: rows.data?.substations.map((each) => each.status),
   }),

@@ -1,0 +1,35 @@
+"""What the api knows, from which routes make their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api import answers
+from api.answers import Wait
+from api.jobs.event_log import EventLog
+from api.jobs.feed import Feed
+from api.jobs.job import Job
+from api.jobs.projection import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The jobs and the substations as the event log describes them.
+
+    ``clock`` returns Unix seconds.
+    """
+
+    log: EventLog
+    projection: Projection
+    feed: Feed
+    clock: Callable[[], float]
+
+    def end_answers(self) -> None:
+        """End the answers that wait for what happens: the service stops."""
+        self.feed.end()
+        self.log.end_waits()
+
+    def wait_of(self, job: Job) -> Wait:
+        """Return why a job waits now; nothing if it does not."""
+        return answers.wait_of(job, self.projection, self.clock(), self.feed.last_heard)
