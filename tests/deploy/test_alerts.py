@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from api.alerts import SAME_AS, TARGET_DOWN
 from grid.topology import REQUESTS_MAX_LENGTH
 from tests.deploy import alert_cases
 from tests.deploy.promtool import run
@@ -121,10 +120,3 @@ def test_alertmanager_example_sends_each_severity_to_a_receiver_of_its_own() -> 
     matchers = [each["matchers"] for each in root["routes"]]
     assert matchers == [['severity="critical"'], [f'alertname="{alert_cases.ALWAYS}"']]
     assert not re.search(r"(password|url|secret|token): ", text)
-
-
-def test_alerts_that_the_page_shows_under_other_names_exist() -> None:
-    """The page joins what Prometheus and the api both find."""
-    names = {rule["alert"] for rule in ALERTS}
-    assert SAME_AS.keys() <= names
-    assert TARGET_DOWN in names
