@@ -190,7 +190,7 @@ BREAKAGES: Final = (
         60,
         partial(_stopped, "substation2", how=signal.SIGKILL),
     ),
-    Breakage("all substations drained", "NoSubstationEligible", 45, _drained, is_quick=True),
+    Breakage("all substations drained", "NoSubstationEligible", 45, _drained),
     Breakage(
         "two drained, the third limited, requests pile up", "CapacityWithheld", 180, _withheld
     ),

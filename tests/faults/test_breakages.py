@@ -1,6 +1,6 @@
 """Whatever is broken, the right alert fires, in time, and no other one.
 
-The long form breaks the running system in every way; the short form in two that take little time.
+The long form breaks the running system in every way; the short form in one that takes little time.
 """
 
 from __future__ import annotations
