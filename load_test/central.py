@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from heapq import heapreplace
+from statistics import fmean
 
+from grid.events import State
+from load_test.records import Job
 from load_test.simulate.scenario import Trace
 
 
@@ -16,3 +21,49 @@ def floor_waits(trace: Trace, connectors: int) -> list[float]:
         heapreplace(free_at, start + duration)
         waits.append(start - arrival)
     return waits
+
+
+def served(jobs: Iterable[Job], connectors: int) -> list[Job]:
+    """Return the jobs as one queue in front of all connectors would have served them.
+
+    First come, first served; each takes as long as it did, and one that leaves before its turn is
+    dropped. A job whose session is not known takes as long as others do for its energy. Jobs that
+    were cancelled or parked before they began are left out: nobody knows for how long they waited.
+    """
+    waited = [each for each in jobs if each.queued is not None and _would_charge(each)]
+    seconds = durations(waited)
+    free_at = [0.0] * connectors
+    found = []
+    for job in sorted(waited, key=lambda each: (each.queued or 0.0, each.id)):
+        start = max(job.queued or 0.0, free_at[0])
+        if job.departs is not None and start >= job.departs:
+            found.append(replace(job, status=State.EXPIRED, charging=None, ended=job.departs))
+            continue
+        end = start + seconds(job)
+        heapreplace(free_at, end)
+        done = replace(job, status=State.COMPLETED, assigned=start, charging=start, ended=end)
+        found.append(done)
+    return found
+
+
+def durations(jobs: Iterable[Job]) -> Callable[[Job], float]:
+    """Return what says how long a job's session takes, in s: as it did, or as others' did."""
+    known = [(each, took) for each in jobs if (took := each.session_seconds) is not None]
+    mean = fmean(took for _, took in known) if known else 0.0
+    energy = sum(each.requested_kwh or 0.0 for each, _ in known)
+    of_energy = [took for each, took in known if each.requested_kwh]
+    per_kwh = sum(of_energy) / energy if energy else None
+
+    def seconds(job: Job) -> float:
+        if (took := job.session_seconds) is not None:
+            return took
+        if per_kwh is None or not job.requested_kwh:
+            return mean
+        return per_kwh * job.requested_kwh
+
+    return seconds
+
+
+def _would_charge(job: Job) -> bool:
+    is_aside = job.status in (State.CANCELLED, State.PARKED)
+    return job.charging is not None or not is_aside

@@ -13,7 +13,7 @@ from grid.errors import GridError
 from grid.messages import shown
 from load_test import records
 from load_test.presence import Sample
-from load_test.records import Job, UnexpectedAnswer
+from load_test.records import Job, Substation, UnexpectedAnswer
 
 PAGE: Final = 1000
 _ACCEPTED, _OK, _NOT_FOUND = 202, 200, 404
@@ -43,15 +43,6 @@ class Accepted(NamedTuple):
     routed_to: str | None
     loads: Mapping[str, float]
     reason: str
-
-
-class Substation(NamedTuple):
-    """A substation as the api lists it; ``connectors`` and ``load`` are None if unknown."""
-
-    id: str
-    connectors: float | None
-    eligible: bool
-    load: float | None = None
 
 
 class Snapshot(NamedTuple):
@@ -167,7 +158,15 @@ def _substation(value: Mapping[str, Any]) -> Substation:
         age = value.get("gauge_age_seconds")
         is_known = age is not None and age < _STALE_SECONDS
         load = float(value["load"]) if is_known else None
-        return Substation(value["id"], value.get("connectors"), bool(value.get("eligible")), load)
+        return Substation(
+            value["id"],
+            value.get("connectors"),
+            bool(value.get("eligible")),
+            load,
+            value.get("rated_power_kw"),
+            value.get("background_power_kw"),
+            value.get("limit"),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a substation: {shown(value)}") from error
 

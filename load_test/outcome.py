@@ -10,11 +10,11 @@ from typing import Final
 
 from grid.events import State
 from load_test import records
-from load_test.client import Api, Substation, TryAgain
+from load_test.client import Api, TryAgain
 from load_test.forecasts import Forecast
 from load_test.presence import Sample, present
 from load_test.publisher import Clock
-from load_test.records import Job, UnexpectedAnswer
+from load_test.records import Job, Substation, UnexpectedAnswer
 
 DEFAULT_TIMEOUT: Final = 60.0
 _SINGLES: Final = 200  # jobs asked for one by one in one poll, if the pages lack them

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from tenacity import (
@@ -28,6 +29,7 @@ CONFIRM_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 10.0
 _DECISION_SECONDS: Final = 1.0  # as long as the api itself waits for a decision
 _LOOK_AGAIN_SECONDS: Final = 0.05
+_LIST: Final = "eligible_substations"
 _AGAIN: Final = (TryAgain, BrokerUnavailable)
 _backoff: Final = wait_random_exponential(multiplier=0.1, max=5)
 
@@ -35,7 +37,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Publisher(Protocol):
-    """A way to send requests to where they are accepted."""
+    """A way to send requests to where they are accepted; times in them are Unix seconds."""
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
         """Send one request, once; ``job`` is the id to use if the sender chooses it.
@@ -68,6 +70,8 @@ class Sender:
 
     async def send(self, body: Mapping[str, Any], due: float) -> Answer:
         """Send one request, due at ``due`` on the steady clock; errors are part of the answer."""
+        late = max(0.0, self.clock.steady() - due)
+        due_at = self.clock.wall() - late
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_AGAIN),
             wait=_pause,
@@ -77,7 +81,8 @@ class Sender:
         )
         answer = await self._tried(retrying, self.new_id(), body)
         retries = int(retrying.statistics.get("attempt_number", 1)) - 1
-        return replace(answer, seconds=self.clock.steady() - due, retries=retries)
+        seconds = self.clock.steady() - due
+        return replace(answer, seconds=seconds, retries=retries, due=due_at, late_seconds=late)
 
     async def _tried(self, retrying: AsyncRetrying, job: str, body: Mapping[str, Any]) -> Answer:
         try:
@@ -103,6 +108,9 @@ class ApiPublisher:
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:  # noqa: ARG002  # the api chooses the id
         """Send one request, once; see ``Publisher``."""
+        departs = body.get("departure_time")
+        if departs is not None:
+            body = {**body, "departure_time": datetime.fromtimestamp(departs, UTC).isoformat()}
         return await self.api.charge(body, wait=self.wait)
 
 
@@ -119,7 +127,10 @@ class AmqpPublisher:
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:
         """Send one request, once; see ``Publisher``. When sent again, it keeps its id."""
-        request = ChargeRequest(id=job, requested_at=self.clock.wall(), **body)
+        fields = {**body}
+        if _LIST in fields:
+            fields[_LIST] = tuple(fields[_LIST])
+        request = ChargeRequest(id=job, requested_at=self.clock.wall(), **fields)
         await self.link.confirmed(
             topology.REQUESTS_EXCHANGE,
             topology.REQUESTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from grid.errors import GridError
 from grid.events import ENDED, State
@@ -16,11 +16,28 @@ class UnexpectedAnswer(GridError):
     """The api's answer does not follow this contract."""
 
 
+class Substation(NamedTuple):
+    """A substation as the api lists it; what is unknown is None.
+
+    ``load`` are its sessions and jobs in flight; powers are in kW; ``limit`` is the most sessions
+    that an operator allows.
+    """
+
+    id: str
+    connectors: float | None
+    eligible: bool
+    load: float | None = None
+    rated_power_kw: float | None = None
+    background_power_kw: float | None = None
+    limit: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one request. ``job`` is its id if it was accepted, else None.
 
-    ``seconds`` passed from when it was due until its final answer. ``loads`` and ``routed_to`` are
+    ``seconds`` passed from when it was due until its final answer, ``late_seconds`` of them before
+    it was first sent; ``due`` is when that was, in Unix seconds. ``loads`` and ``routed_to`` are
     the dispatcher's own, for the log line alone; ``reason`` says why there is no ``routed_to``, or
     why the request was refused.
     """
@@ -31,6 +48,8 @@ class Answer:
     routed_to: str | None = None
     loads: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    due: float | None = None
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +57,9 @@ class Job:
     """A job as the event log has it; times are Unix seconds, None if it did not happen.
 
     ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
-    expected to begin. ``eligible`` is empty if any substation will do.
+    expected to begin. ``eligible`` is empty if any substation will do. ``requested_kwh``,
+    ``power_kw``, ``departs`` and ``priority`` are what the request said; ``delivered_kwh`` is what
+    its session has delivered, as the substation says.
     """
 
     id: str
@@ -51,11 +72,23 @@ class Job:
     duplicates: int = 0
     eligible: tuple[str, ...] = ()
     expected: float | None = None
+    requested_kwh: float | None = None
+    power_kw: float | None = None
+    departs: float | None = None
+    priority: int = 0
+    delivered_kwh: float | None = None
 
     @property
     def has_ended(self) -> bool:
         """Return whether the job has reached a final state."""
         return self.status in ENDED
+
+    @property
+    def session_seconds(self) -> float | None:
+        """Return how long its session took, if it was completed and that is known."""
+        if self.status is not State.COMPLETED or self.charging is None or self.ended is None:
+            return None
+        return max(0.0, self.ended - self.charging)
 
 
 def job(value: Mapping[str, Any]) -> Job:
@@ -76,7 +109,12 @@ def job(value: Mapping[str, Any]) -> Job:
             ended=min((times[state] for state in ENDED if state in times), default=None),
             duplicates=value["duplicates"],
             eligible=tuple(request.get("eligible_substations") or ()),
-            expected=None if (start := value.get("expected_start")) is None else _unix(start),
+            expected=_unix_or_none(value.get("expected_start")),
+            requested_kwh=request.get("requested_energy_kwh"),
+            power_kw=request.get("requested_power_kw"),
+            departs=_unix_or_none(request.get("departure_time")),
+            priority=request.get("priority") or 0,
+            delivered_kwh=value.get("energy_kwh"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error
@@ -92,6 +130,10 @@ def decision(value: Mapping[str, Any]) -> tuple[str | None, dict[str, float]]:
         return value["substation"], {one["substation"]: one["load"] for one in candidates}
     except (KeyError, TypeError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error
+
+
+def _unix_or_none(text: str | None) -> float | None:
+    return None if text is None else _unix(text)
 
 
 def _unix(text: str) -> float:

@@ -1,44 +1,40 @@
-"""Running a plan: sending what is due, and waiting until all accepted requests have ended."""
+"""Carrying out a run: sending what is due, and waiting until all accepted requests have ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from load_test.board import Board
-from load_test.client import Api, Substation, TryAgain
+from load_test.client import Api, TryAgain
 from load_test.outcome import Follower, capacity, choosable
-from load_test.plan import Plan, bodies, offsets
+from load_test.plans.plan import Request
 from load_test.publisher import Clock, Sender
-from load_test.records import UnexpectedAnswer
-from load_test.report import Run
+from load_test.records import Substation, UnexpectedAnswer
+from load_test.summary import Run
+from load_test.view.board import Board
 
 _LAST_LOOK_SECONDS: Final = 5.0
 
 
-class _Request(NamedTuple):
-    number: int
-    offset: float
-    body: Mapping[str, Any]
-
-
 @dataclass(frozen=True)
 class Runner:
-    """A run of ``plan``: the same requests at the same times for the same ``seed``.
+    """A run of ``requests``, each sent when it is due; or by ``senders``, each in turn.
 
     Once all are answered, it stops waiting after ``timeout`` seconds in which no job has ended.
+    With ``look_seconds`` the board is shown what became of the jobs each so often while requests
+    are still sent.
     """
 
-    plan: Plan
-    seed: int
+    requests: Iterable[Request]
+    senders: int | None
     sender: Sender
     api: Api
     clock: Clock
     timeout: float
+    look_seconds: float | None = None
 
     async def run(self, board: Board) -> Run:
         """Send everything and follow it until it ends; return all that is known.
@@ -49,7 +45,7 @@ class Runner:
         before = await self.api.substations()
         follower = Follower(self.api, self.clock)
         await follower.look_back()
-        start = self.clock.steady()
+        start, started_at = self.clock.steady(), self.clock.wall()
         sent, finished = await self._through(board, follower, start)
         total, after = self.clock.steady() - start, await self._substations()
         return Run(
@@ -63,14 +59,18 @@ class Runner:
             capacity=capacity(before, after),
             samples=follower.samples,
             forecasts=follower.forecasts,
+            started_at=started_at,
+            substations=after or before,
         )
 
     async def _through(self, board: Board, follower: Follower, start: float) -> tuple[float, bool]:
         sent = None
         try:
-            await self._send_all(board, follower, start)
+            async with self._shown(board, follower):
+                await self._send_all(board, follower, start)
             sent = self.clock.steady()
-            await follower.follow(board.accepted, self.timeout, board.ending())
+            board.sent_all()
+            await follower.follow(board.accepted, self.timeout, lambda _: board.look(follower))
         except asyncio.CancelledError:
             _take_back_cancellation()
             sent = sent or self.clock.steady()
@@ -79,40 +79,49 @@ class Runner:
             return sent, False
         return sent, True
 
+    @asynccontextmanager
+    async def _shown(self, board: Board, follower: Follower) -> AsyncIterator[None]:
+        """Show what became of the jobs, each so often while the context lasts."""
+        if self.look_seconds is None:
+            yield
+            return
+        task = asyncio.create_task(self._show(board, follower, self.look_seconds))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _show(self, board: Board, follower: Follower, pause: float) -> None:
+        while True:
+            await self.clock.sleep(pause)
+            await follower.look(board.accepted)
+            board.look(follower)
+
     async def _send_all(self, board: Board, follower: Follower, start: float) -> None:
-        requests = self._requests()
+        requests = iter(self.requests)
         async with asyncio.TaskGroup() as group:
-            if self.plan.concurrency is None:
+            if self.senders is None:
                 async for request in self._when_due(requests, start):
                     due = start + request.offset
                     group.create_task(self._send(request, due, board, follower))
-            for _ in range(self.plan.concurrency or 0):
+            for _ in range(self.senders or 0):
                 group.create_task(self._send_in_turn(requests, board, follower))
 
-    def _requests(self) -> Iterator[_Request]:
-        # two generators, so that the requests do not depend on their arrivals
-        chance = Random(self.seed), Random(self.seed)  # noqa: S311  # repeatable, not secret
-        due = offsets(self.plan, chance[0])
-        for number, (offset, body) in enumerate(
-            zip(due, bodies(self.plan, chance[1]), strict=True)
-        ):
-            yield _Request(number, offset, body)
-
-    async def _when_due(
-        self, requests: Iterator[_Request], start: float
-    ) -> AsyncIterator[_Request]:
+    async def _when_due(self, requests: Iterator[Request], start: float) -> AsyncIterator[Request]:
         for request in requests:
             await self.clock.sleep(max(start + request.offset - self.clock.steady(), 0.0))
             yield request
 
     async def _send_in_turn(
-        self, requests: Iterator[_Request], board: Board, follower: Follower
+        self, requests: Iterator[Request], board: Board, follower: Follower
     ) -> None:
         for request in requests:
             await self._send(request, self.clock.steady(), board, follower)
 
-    async def _send(self, request: _Request, due: float, board: Board, follower: Follower) -> None:
-        board.put(request.number, await self.sender.send(request.body, due))
+    async def _send(self, request: Request, due: float, board: Board, follower: Follower) -> None:
+        due_at = self.clock.wall() - (self.clock.steady() - due)
+        board.put(request.number, await self.sender.send(request.fields(due_at), due))
         await follower.sample()
 
     async def _substations(self) -> list[Substation]:

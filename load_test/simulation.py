@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -14,11 +12,11 @@ from typing import Any, Final
 
 from grid.errors import ConfigurationError
 from load_test import simulation_options, text, trace
+from load_test.files import text_of
 from load_test.simulate.compare import Comparison, compare
 from load_test.simulate.scenario import Demand, Durations, Setting
 from load_test.trace import Traced
 
-_GZIP: Final = b"\x1f\x8b"
 _DEMAND: Final[dict[str, Any]] = {
     "jobs": 100_000,
     "utilisation": 0.9,
@@ -101,7 +99,7 @@ def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
         if getattr(options, name) is not None:
             raise ConfigurationError(f"--{name} is for random jobs and cannot be used with --trace")
     try:
-        given = trace.parse(_read(options.trace), _power(options), options.jobs)
+        given = trace.parse(text_of(options.trace), _power(options), options.jobs)
         return trace.traced(given, connectors, options.utilisation)
     except ConfigurationError as error:
         raise ConfigurationError(f"--trace {options.trace}: {error}") from error
@@ -109,15 +107,6 @@ def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
 
 def _power(options: argparse.Namespace) -> float:
     return trace.DEFAULT_POWER_KW if options.power is None else float(options.power)
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        plain = gzip.decompress(content) if content.startswith(_GZIP) else content
-        return plain.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"it cannot be read: {error}") from error
 
 
 def _drawing() -> Callable[[Comparison, str, Path], None]:

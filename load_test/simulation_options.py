@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_setting(parser)
     group = parser.add_argument_group("what is compared")
     group.add_argument(
-        "--policies", type=_names, default=list(POLICIES), metavar="NAMES", help="default all"
+        "--policies", type=policies, default=list(POLICIES), metavar="NAMES", help="default all"
     )
     group.add_argument(
         "--json",
@@ -108,7 +108,7 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the substations, and what is known of them")
     group.add_argument(
         "--connectors",
-        type=_connectors,
+        type=connectors,
         default=(1,) * 8,
         metavar="LIST",
         help="SUBSTATIONSxCONNECTORS, or the connectors of each: 2,4,8,16 (default 8x1)",
@@ -143,7 +143,8 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _names(text: str) -> list[str]:
+def policies(text: str) -> list[str]:
+    """Return the policies that a list names."""
     names = text.split(",")
     if unknown := [name for name in names if name not in POLICIES]:
         raise argparse.ArgumentTypeError(f"no policy {unknown[0]!r}: one of {', '.join(POLICIES)}")
@@ -155,7 +156,8 @@ def _durations(text: str) -> Durations:
     return Durations(float(limits[1]), float(limits[2])) if limits else Durations(float(text))
 
 
-def _connectors(text: str) -> tuple[int, ...]:
+def connectors(text: str) -> tuple[int, ...]:
+    """Return the connectors of each substation: 2,4,8 or SUBSTATIONSxCONNECTORS."""
     if equal := _EQUAL.fullmatch(text):
         return (int(equal[2]),) * int(equal[1])
     return tuple(map(int, text.split(",")))

@@ -43,6 +43,13 @@ def seconds(value: float) -> str:
     return f"{1000 * value:.1f} ms" if abs(value) < 1 else f"{value:.2f} s"
 
 
+def duration(value: float) -> str:
+    """Return a time of seconds, minutes or hours in the unit that suits its size."""
+    if value < 60:  # noqa: PLR2004  # a minute
+        return seconds(value)
+    return f"{value / 60:.1f} min" if value < 2 * 3600 else f"{value / 3600:.1f} h"
+
+
 def percentiles(values: Iterable[float] | None) -> str:
     """Return p50, p95 and p99 side by side."""
     if values is None:

@@ -6,17 +6,16 @@ ACN-Data, whose durations follow from the power at a connector.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from io import StringIO
 from math import isfinite
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from grid.errors import ConfigurationError
+from load_test.replay import sessions
 from load_test.simulate.scenario import Trace, check_utilisation
+from load_test.tables import Row, number, rows
 
 if TYPE_CHECKING:
     from random import Random
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 PLAIN: Final = ("arrival_seconds", "duration_seconds")
 ACN: Final = ("arrival", "departure", "delivered_energy (kWh)")
 DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A
-
-_Row = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,8 @@ def parse(text: str, power_kw: float = DEFAULT_POWER_KW, jobs: int | None = None
         raise ConfigurationError(f"power must be above 0 kW, got {power_kw:g}")
     if jobs is not None and jobs < 1:
         raise ConfigurationError(f"jobs must be at least 1, got {jobs}")
-    found = sorted(_sessions(text, power_kw), key=lambda session: session[0])[:jobs]
+    read = rows(text, lambda names: _reader(names, power_kw))
+    found = sorted(read, key=lambda session: session[0])[:jobs]
     if not any(seconds for _, seconds in found):
         raise ConfigurationError("there is no session in it that takes any time")
     start = found[0][0]
@@ -98,53 +96,20 @@ def _offered(given: Trace, connectors: int) -> float | None:
     return sum(given.durations) / (span * connectors) if span else None
 
 
-def _sessions(text: str, power_kw: float) -> Iterator[tuple[float, float]]:
-    rows = csv.DictReader(StringIO(text, newline=""), strict=True)
-    try:
-        read = _reader(tuple(rows.fieldnames or ()), power_kw)
-        for row in rows:
-            yield read(row)
-    except (csv.Error, ConfigurationError) as error:
-        raise ConfigurationError(f"line {max(rows.reader.line_num, 1)}: {error}") from error
-
-
-def _reader(names: tuple[str, ...], power_kw: float) -> Callable[[_Row], tuple[float, float]]:
+def _reader(names: tuple[str, ...], power_kw: float) -> Callable[[Row], tuple[float, float]]:
     if set(PLAIN) <= set(names):
         return _plain
     if set(ACN) <= set(names):
-        return lambda row: _acn(row, power_kw)
+        session = sessions.reader(sessions.places(names, {}))
+        return lambda row: _charged(session(row), power_kw)
     ways = " nor ".join(", ".join(columns) for columns in (PLAIN, ACN))
     raise ConfigurationError(f"it has neither the columns {ways}: {', '.join(names) or 'none'}")
 
 
-def _plain(row: _Row) -> tuple[float, float]:
+def _plain(row: Row) -> tuple[float, float]:
     arrival, duration = PLAIN
-    return _number(row, arrival), _number(row, duration)
+    return number(row, arrival), number(row, duration)
 
 
-def _acn(row: _Row, power_kw: float) -> tuple[float, float]:
-    arrival, departure, energy = ACN
-    at = _moment(row, arrival)
-    stay = _moment(row, departure) - at
-    if stay <= 0:
-        raise ConfigurationError(f"departure must be after arrival, got {row[departure]!r}")
-    return at, min(_number(row, energy) / power_kw * 3600, stay)
-
-
-def _number(row: _Row, name: str) -> float:
-    try:
-        value = float(row[name] or "")
-    except ValueError:
-        value = float("nan")
-    if not (isfinite(value) and value >= 0):
-        raise ConfigurationError(f"{name} must be a number, 0 or more, got {row[name]!r}")
-    return value
-
-
-def _moment(row: _Row, name: str) -> float:
-    try:
-        moment = datetime.fromisoformat(row[name] or "")
-    except ValueError as error:
-        wanted = "a time like 2019-05-01 06:33:14-07:00"
-        raise ConfigurationError(f"{name} must be {wanted}, got {row[name]!r}") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _charged(session: sessions.Session, power_kw: float) -> tuple[float, float]:
+    return session.arrival, session.charge_seconds(power_kw)

@@ -8,7 +8,7 @@ Every job makes load; a sweep over all beginnings and ends replays it in O(n log
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from statistics import fmean
 
@@ -47,6 +47,25 @@ def judge(jobs: Iterable[Job], connectors: Mapping[str, float]) -> dict[str, Jud
         if kind == _END or _is_instant(job):
             loads.change(str(job.substation), -1)
     return judgements
+
+
+def evenly(jobs: Iterable[Job], connectors: Mapping[str, float]) -> list[Job]:
+    """Return the jobs as they would have been routed by one who knows each load as it truly is.
+
+    Their times stay as they are; each goes to the substation, of those it may go to, with the
+    lowest load once it is there.
+    """
+    assigned = [job for job in jobs if job.assigned is not None and job.substation is not None]
+    loads = _Loads(_complete(connectors, assigned))
+    routed: dict[str, Job] = {}
+    for kind, job in _sweep(assigned):
+        if kind == _BEGIN:
+            name = loads.least_after(job.eligible)
+            routed[job.id] = replace(job, substation=name)
+            loads.change(name, +1)
+        if kind == _END or _is_instant(job):
+            loads.change(str(routed[job.id].substation), -1)
+    return list(routed.values())
 
 
 def _complete(connectors: Mapping[str, float], jobs: Iterable[Job]) -> dict[str, float]:
@@ -96,6 +115,11 @@ class _Loads:
         """Return the lowest load among the substations named, or among all if none is."""
         named = [self.of(name) for name in eligible if name in self._sessions]
         return min(named) if named else self._top(self._lowest, +1)
+
+    def least_after(self, eligible: Iterable[str]) -> str:
+        """Return the substation named, or of all if none is, with the least load after one more."""
+        named = [name for name in eligible if name in self._sessions] or self._sessions
+        return min(named, key=lambda n: ((self._sessions[n] + 1) / self._connectors[n], n))
 
     def spread(self) -> float:
         width = -self._top(self._highest, -1) - self._top(self._lowest, +1)

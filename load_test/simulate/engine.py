@@ -5,15 +5,17 @@ Pure. The events are a heap ordered by time, and jobs are numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from grid.controls import Control
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 from load_test.simulate.judge import Judge
-from load_test.simulate.scenario import Setting, Trace
+from load_test.simulate.scenario import Setting, Site, Trace
 from load_test.simulate.substation import Substation
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
@@ -29,7 +31,7 @@ _UNREADABLE: Final = "no answer"
 _ENDLESS: Final = 1e9  # this many times the places, if nothing waits centrally
 
 # kinds of events, in their order at one instant
-_DONE, _FALL, _RISE, _EVENT, _ASK, _PAGE = range(6)
+_DONE, _FALL, _RISE, _EVENT, _ASK, _PAGE, _QUEUED, _LEAVE = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,18 @@ class Outcome:
 
     ``misroutes`` are jobs sent to a substation when another had less load in truth; ``spread`` is
     the largest difference of loads when a job was sent, in sessions of a mean size; ``restarts``
-    are the sessions that an outage interrupted.
+    are the sessions that an outage interrupted. ``sent`` is when each job was assigned, to the
+    substation of that number in ``stations``; ``starts`` when its session began, None where its
+    vehicle had left by then: then it has waited until it left.
     """
 
     waits: list[float]
     misroutes: int
     spread: float
     restarts: int
+    sent: list[float | None]
+    stations: list[int | None]
+    starts: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +61,41 @@ class _Request:
 
 
 class Simulation:
-    """One run of one policy over one trace."""
+    """One run of one policy over one trace.
 
-    def __init__(self, setting: Setting, trace: Trace, policy: Policy, random: Random) -> None:
+    ``needs`` are the requirements of each job, where they differ; ``sites`` the substations, where
+    they are copies of real ones: then the setting's connectors are theirs.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        trace: Trace,
+        policy: Policy,
+        random: Random,
+        *,
+        needs: Sequence[Requirements] | None = None,
+        sites: Sequence[Site] | None = None,
+    ) -> None:
         self._setting = setting
         self._arrivals, self._durations = trace
+        self._needs = needs
         self._random = random
-        self._stations = [
-            Substation(f"substation{number}", connectors)
-            for number, connectors in enumerate(setting.connectors, 1)
-        ]
+        self._sites = sites
+        if sites is None:
+            self._stations = [
+                Substation(f"substation{number}", connectors)
+                for number, connectors in enumerate(setting.connectors, 1)
+            ]
+        else:
+            self._stations = [Substation(s.name, s.connectors, power_kw=0.0) for s in sites]
         self._numbers = {each.name: number for number, each in enumerate(self._stations)}
         self._tracker = LoadTracker(stale_after=inf, default_connectors=1)
         self._places = 1.0 if setting.waits else _ENDLESS
         self._tracker.keep({each.name: each.connectors * self._places for each in self._stations})
         self._states = list(self._tracker.substations.values())
+        for site in sites or ():
+            self._tracker.control(site.name, Control(site.name, limit=site.limit))
         self._scheduler: Scheduler[_Request] = Scheduler(
             CandidateTable(self._tracker, setting.period, slow_start=2 * setting.period),
             policy,
@@ -79,26 +106,46 @@ class Simulation:
         self._now = 0.0
         self._heap: list[tuple[float, int, int, Any]] = []
         self._handlers = (
-            self._done, self._fall, self._rise, self._event, self._ask, self._page,
+            self._done, self._fall, self._rise, self._event, self._ask, self._page, self._queued,
+            self._leave,
         )  # fmt: skip
         self._wait_queue: WaitQueue[_Request] = WaitQueue()
         self._open = len(self._arrivals)
         self._judge = Judge(self._stations)
         self._waits = [0.0] * self._open
+        self._sent: list[float | None] = [None] * self._open
+        self._at: list[int | None] = [None] * self._open
+        self._starts: list[float | None] = [None] * self._open
         self._restarts = 0
 
     def run(self) -> Outcome:
         """Run it until every job is completed."""
         self._begin()
         for job, arrival in enumerate(self._arrivals):
-            self._until(arrival)
-            self._now = arrival
-            requirements = Requirements((0.0, inf, arrival, ""), (), DEFAULT_POWER_KW, inf)
+            known_at = arrival + self._setting.request_latency
+            self._until(known_at)
+            self._now = known_at
+            requirements = self._requirements(job)
             self._wait_queue.add(_Request(job, requirements))
+            if requirements.departs_at < inf:
+                heappush(self._heap, (requirements.departs_at, _LEAVE, 0, None))
             self._route()
         while self._open:
             self._until(self._heap[0][0])
-        return Outcome(self._waits, self._judge.misroutes, self._judge.spread, self._restarts)
+        return Outcome(
+            self._waits,
+            self._judge.misroutes,
+            self._judge.spread,
+            self._restarts,
+            self._sent,
+            self._at,
+            self._starts,
+        )
+
+    def _requirements(self, job: int) -> Requirements:
+        if self._needs is not None:
+            return self._needs[job]
+        return Requirements((0.0, inf, self._arrivals[job], ""), (), DEFAULT_POWER_KW, inf)
 
     def _begin(self) -> None:
         for number in range(len(self._stations)):
@@ -124,13 +171,18 @@ class Simulation:
         """Send what waits, as long as there is room."""
         if not len(self._wait_queue):
             return
+        for departed in self._wait_queue.pop_departed(self._now):
+            self._expire(departed.job)
         reached: set[int] = set()
         for assignment in self._scheduler.schedule(self._wait_queue, self._now):
             number = self._numbers[assignment.substation]
-            station = self._stations[number]
-            self._judge.sent(station)
-            station.queue.append(assignment.job.job)
-            self._start(number)
+            job = assignment.job.job
+            self._judge.sent(self._stations[number])
+            self._sent[job], self._at[job] = self._now, number
+            if latency := self._setting.dispatch_latency:
+                heappush(self._heap, (self._now + latency, _QUEUED, number, job))
+            else:
+                self._queued(number, job)
             reached.add(number)
         if not self._setting.period:
             for number in sorted(reached):
@@ -146,11 +198,14 @@ class Simulation:
         places = station.connectors * self._places
         if not self._setting.counters:
             return Reading(station.in_hand, places)
+        site = None if self._sites is None else self._sites[number]
         rated = DEFAULT_POWER_KW * places if self._setting.power else None
         return Reading(
             len(station.charging),
             places,
-            rated_power_kw=rated,
+            power_kw=station.power_kw,
+            rated_power_kw=rated if site is None else site.rated_power_kw,
+            background_power_kw=None if site is None else site.background_power_kw,
             counts=station.counts(),
             # a job that is sent at once is not held back by an expected session time
             session_seconds=station.mean_session if self._setting.waits else None,
@@ -191,14 +246,37 @@ class Simulation:
 
     # the substations
 
+    def _queued(self, number: int, job: int) -> None:
+        self._stations[number].queue.append(job)
+        self._start(number)
+
+    def _leave(self, _: int, __: None) -> None:
+        """Route once more: what waits centrally and has left is dropped before."""
+        self._route()
+
+    def _expire(self, job: int) -> None:
+        """End a job whose vehicle has left before its session began."""
+        self._waits[job] = self._requirements(job).departs_at - self._arrivals[job]
+        self._open -= 1
+
     def _start(self, number: int) -> None:
         """Start the sessions that can start; report each and, with a period of 0, read them."""
         station = self._stations[number]
         while (job := station.next()) is not None:
+            if self._needs is not None and self._needs[job].departs_at <= self._now:
+                station.drop(job)
+                self._expire(job)
+                self._tell(number)
+                continue
             self._waits[job] = self._now - self._arrivals[job]
+            self._starts[job] = self._now
+            station.draw(self._power_kw(job))
             end = self._now + self._durations[job]
             heappush(self._heap, (end, _DONE, number, (job, station.run)))
             self._tell(number)
+
+    def _power_kw(self, job: int) -> float:
+        return DEFAULT_POWER_KW if self._needs is None else self._needs[job].power_kw
 
     def _tell(self, number: int) -> None:
         latency = self._setting.event_latency
@@ -212,6 +290,7 @@ class Simulation:
         if job not in station.charging or run != station.run:
             return  # an outage interrupted it
         station.finish(job, self._durations[job])
+        station.draw(-self._power_kw(job))
         self._open -= 1
         self._tell(number)
         self._start(number)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from grid.errors import ConfigurationError
 
@@ -22,6 +22,19 @@ class Trace(NamedTuple):
 
     arrivals: list[float]
     durations: list[float]
+
+
+class Site(NamedTuple):
+    """A substation that is a copy of a real one; powers in kW, what is unknown is None.
+
+    ``limit`` is the most sessions that an operator allows.
+    """
+
+    name: str
+    connectors: int
+    rated_power_kw: float | None = None
+    background_power_kw: float | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,12 @@ class Outage(NamedTuple):
     back: float
 
 
+_TIMES: Final = (
+    "period", "page_latency", "event_latency", "request_latency", "dispatch_latency",
+)  # fmt: skip
+_COPY: Final = frozenset({"period", "request_latency", "dispatch_latency"})
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """The substations, and what the dispatcher learns of them.
@@ -119,6 +138,8 @@ class Setting:
     With ``waits`` requests wait centrally while all is full; without, each is sent at once. With
     ``send_ahead``, while many wait, one job is dispatched ahead to each full substation. With
     ``power`` each reports the power its sessions draw, and its rated power: enough for all at once.
+    A job is known to the dispatcher ``request_latency`` after its arrival, and is in a substation's
+    queue ``dispatch_latency`` after it was sent there.
     """
 
     connectors: tuple[int, ...]
@@ -131,11 +152,13 @@ class Setting:
     in_step: bool = False
     power: bool = False
     outages: tuple[Outage, ...] = ()
+    request_latency: float = 0.0
+    dispatch_latency: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.connectors or min(self.connectors) < 1:
             raise ConfigurationError(f"each substation has a connector or more: {self.connectors}")
-        for name in ("period", "page_latency", "event_latency"):
+        for name in _TIMES:
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= 0):
                 raise ConfigurationError(f"{name} must be 0 s or more, got {value}")
@@ -152,7 +175,10 @@ class Setting:
                 )
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it but the period, ready for JSON; substations are numbered from 1."""
-        values = {name: value for name, value in asdict(self).items() if name != "period"}
+        """Return what a comparison of policies sets, ready for JSON.
+
+        All but the period, and the latencies of a real system; substations are numbered from 1.
+        """
+        values = {name: value for name, value in asdict(self).items() if name not in _COPY}
         outages = [{**each._asdict(), "substation": each.substation + 1} for each in self.outages]
         return values | {"outages": outages}

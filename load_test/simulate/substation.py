@@ -24,6 +24,8 @@ class Substation:
     session_seconds: float = 0.0  # of all completed sessions, together
     run: int = 0
     down: bool = False
+    dropped: int = 0  # jobs whose vehicles had left when their turn came
+    power_kw: float | None = None  # of its sessions; None if it does not say
 
     @property
     def in_hand(self) -> int:
@@ -32,7 +34,26 @@ class Substation:
 
     def counts(self) -> Counts:
         """Return the counters that it reports."""
-        return Counts(len(self.charging), self.accepted, self.completed, 0, self.run)
+        return Counts(
+            len(self.charging),
+            self.accepted,
+            self.completed,
+            self.dropped,
+            self.run,
+            self.power_kw,
+            len(self.queue),
+        )
+
+    def draw(self, power_kw: float) -> None:
+        """Change what its sessions draw, if it says that at all."""
+        if self.power_kw is not None:
+            self.power_kw = round(self.power_kw + power_kw, 6)
+
+    def drop(self, job: int) -> None:
+        """Drop a job that was to start: its vehicle has left."""
+        self.charging.remove(job)
+        self.accepted -= 1
+        self.dropped += 1
 
     def next(self) -> int | None:
         """Start to charge the first job of the queue, if there is one and a connector for it."""
@@ -59,7 +80,8 @@ class Substation:
         self.down = True
         self.queue.extendleft(sorted(self.charging, reverse=True))
         self.charging.clear()
-        self.accepted = self.completed = 0
+        self.accepted = self.completed = self.dropped = 0
+        self.power_kw = None if self.power_kw is None else 0.0
         self.session_seconds = 0.0
 
     def rise(self) -> None:

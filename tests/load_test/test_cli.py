@@ -6,6 +6,8 @@ import asyncio
 import json
 import signal
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,20 @@ async def test_load_test_reports_what_is_known_on_ctrl_c() -> None:
     assert "Traceback" not in err
 
 
+async def test_load_test_writes_a_partial_report_on_ctrl_c(tmp_path: Path) -> None:
+    """The page and the JSON are there, and say that the run was interrupted."""
+    folder = tmp_path / "new" / "report"
+    async with FakeApi().serve() as fake:
+        options = ("--url", fake.url, "--rate", "10", "--report", str(folder))
+        status, _, err = await command(*options, interrupt=True)
+    assert status == cli.INTERRUPTED, err
+    assert f"the report is in {folder}/report.html" in err
+    assert "Interrupted: a partial run." in (folder / "report.html").read_text()
+    run = json.loads((folder / "run.json").read_text())
+    assert run["interrupted"] is True
+    assert len(run["answers"]) == 100
+
+
 async def test_load_test_reports_an_unreachable_api_at_once() -> None:
     """If nothing listens, one line says so and names the address."""
     (port,) = free_ports(1)
@@ -109,7 +125,16 @@ async def test_load_test_no_wait_sends_prefer_respond_async() -> None:
         (["--timeout", "-1"], "timeout must not be negative, got -1"),
         (["--timeout", "nan"], "timeout must not be negative, got nan"),
         (["--json", "/nowhere/run.json"], "there is no folder /nowhere"),
+        (["--report", "/proc/none/report"], "--report /proc/none/report: "),
         (["simulate-it"], "unrecognized arguments: simulate-it"),
+        (["--schedule", "flood"], "invalid choice: 'flood'"),
+        (["--schedule", "spike", "-n", "5"], "--requests is not for the schedule spike"),
+        (["--peak-rate", "9"], "--peak-rate is not for the schedule steady"),
+        (["--schedule", "spike", "--seconds", "9"], "must end after the spike: spike_at 20 s"),
+        (["--schedule", "steady", "--poisson"], "--poisson is not for the schedule steady"),
+        (["--poisson", "--concurrency", "3"], "Poisson arrivals need a rate"),
+        (["--file", "/nowhere/run.yaml"], "/nowhere/run.yaml"),
+        (["--file", "run.yaml", "--rate", "3"], "--file run.yaml says what is sent"),
     ],
 )
 def test_load_test_exits_2_on_wrong_usage(
@@ -132,6 +157,26 @@ def test_load_test_help_shows_defaults_examples_and_exit_statuses(
     assert stop.value.code == cli.OK
     for part in ("examples:", "exit status:", "http://example.test:7001", "default 100"):
         assert part in shown
+
+
+async def test_load_test_carries_out_a_file(tmp_path: Path) -> None:
+    """Schedule and vehicles are the file's; departures are sent as times with an offset."""
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "schedule: {kind: spike, rate: 5, spike_rate: 100, spike_at: 0.2, spike_seconds: 0.1, "
+        "seconds: 0.5, spacing: even}\n"
+        "speed: 60\n"
+        "vehicles: [{name: bus, power_kw: 150, stay_minutes: 60, priority: 3}]\n"
+    )
+    async with FakeApi().serve() as fake:
+        status, out, err = await command("--url", fake.url, "--file", str(file), "-q")
+    assert status == cli.OK, err
+    assert "requests               12" in out
+    bodies = [post["body"] for post in fake.posts]
+    assert {(body["requested_power_kw"], body["priority"]) for body in bodies} == {(150, 3)}
+    leaves = [datetime.fromisoformat(body["departure_time"]).timestamp() for body in bodies]
+    assert all(50 < leaving - time.time() < 61 for leaving in leaves)
+    assert max(leaves) - min(leaves) == pytest.approx(0.4, abs=0.11)
 
 
 def test_load_test_names_a_wrong_variable(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,19 +6,22 @@ import io
 import time
 from collections.abc import Mapping
 from itertools import count
+from random import Random
 from typing import Any
 
 import pytest
 
 from grid.errors import BrokerUnavailable
-from load_test.board import Board
-from load_test.client import Accepted, Api, Substation, TryAgain
+from load_test.client import Accepted, Api, TryAgain
 from load_test.outcome import Follower, capacity, choosable
-from load_test.plan import Plan
+from load_test.plans.plan import Plan
+from load_test.plans.schedule import Closed, Steady
 from load_test.publisher import ApiPublisher, Clock, Sender
-from load_test.records import Answer
-from load_test.report import Run, Summary, summarise
+from load_test.records import Answer, Substation
 from load_test.run import Runner
+from load_test.summary import Run, Summary, summarise
+from load_test.view.board import Board
+from load_test.view.plain import PlainLines
 from tests.load_test.fake_api import HOST, FakeApi
 from tests.ports import free_ports
 
@@ -109,6 +112,16 @@ async def test_client_keeps_the_id_over_retries() -> None:
     assert (answer.job, answer.retries, ids) == ("id0", 2, ["id0"] * 3)
 
 
+def steady(requests: int, rate: float) -> Plan:
+    """Plan even arrivals."""
+    return Plan(schedule=Steady(requests=requests, rate=rate))
+
+
+def closed(requests: int, senders: int) -> Plan:
+    """Plan a closed loop."""
+    return Plan(schedule=Closed(requests=requests, senders=senders))
+
+
 async def carry_out(
     fake: FakeApi, plan: Plan, *, timeout: float = 1, quiet: bool = True
 ) -> tuple[Run, Summary, str]:
@@ -116,13 +129,15 @@ async def carry_out(
     out = io.StringIO()
     async with fake.serve(), Api(fake.url) as api:
         send, timer = sender(api)
-        board = Board(plan.requests, quiet=quiet, out=out, err=io.StringIO())
-        run = await Runner(plan, 0, send, api, timer.clock(), timeout).run(board)
+        requests = list(plan.requests(Random(0), Random(0)))  # noqa: S311
+        clock, view = timer.clock(), PlainLines(io.StringIO())
+        board = Board(len(requests), view, clock.steady, quiet=quiet, out=out)
+        run = await Runner(requests, plan.senders, send, api, clock, timeout).run(board)
         board.close()
     return run, summarise(run), out.getvalue()
 
 
-@pytest.mark.parametrize("plan", [Plan(25, rate=10), Plan(25, concurrency=4)], ids=str)
+@pytest.mark.parametrize("plan", [steady(25, 10), closed(25, 4)], ids=str)
 async def test_run_follows_every_request_to_its_end(plan: Plan) -> None:
     """Everything sent is followed to its end, page by page, and summed up."""
     _, summary, printed = await carry_out(FakeApi(page=4), plan)
@@ -133,26 +148,58 @@ async def test_run_follows_every_request_to_its_end(plan: Plan) -> None:
 
 async def test_run_keeps_its_rate_whatever_the_answers() -> None:
     """Twenty requests at ten a second take 1.9 seconds, however fast they are answered."""
-    run, _, _ = await carry_out(FakeApi(), Plan(20, rate=10))
+    run, _, _ = await carry_out(FakeApi(), steady(20, 10))
     assert run.sending_seconds == pytest.approx(1.9)
+
+
+async def test_run_counts_latency_from_when_a_request_was_due() -> None:
+    """A sender that is late does not make answers look quick: no omission is coordinated."""
+    async with FakeApi().serve() as fake, Api(fake.url) as api:
+        send, timer = sender(api)
+        timer.now = 7.0
+        answer = await send.send({}, due=5.0)
+    assert (answer.seconds, answer.late_seconds) == (2.0, 2.0)
+    assert answer.due == pytest.approx(time.time() - 2.0, abs=1)
+    summary = summarise(
+        Run([answer], {}, {}, sending_seconds=1.0, total_seconds=1.0, interrupted=True)
+    )
+    assert summary.sent_late == (2.0, 2.0, 2.0)
+    assert summary.request_to_answer == (2.0, 2.0, 2.0)
+
+
+async def test_run_shows_what_became_of_jobs_while_it_sends() -> None:
+    """A view that is drawn meanwhile has the states, and the loads of the substations."""
+    fake, lines = FakeApi(), io.StringIO()
+    fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 2.0)
+    plan = steady(40, 10)
+    async with fake.serve(), Api(fake.url) as api:
+        send, timer = sender(api)
+        clock = timer.clock()
+        board = Board(40, PlainLines(lines, 1.0), clock.steady, quiet=True, out=io.StringIO())
+        requests = plan.requests(Random(0), Random(0))  # noqa: S311
+        await Runner(requests, None, send, api, clock, 1, look_seconds=1.0).run(board)
+        board.close()
+    first, *_, last = lines.getvalue().splitlines()
+    assert "sent 40/40, waiting 0, charging 0, ended 40/40" in last
+    assert "sent 40/40" not in first
 
 
 async def test_run_counts_a_job_without_end_as_lost() -> None:
     """What was answered 202 and has no end when the time is up counts as lost."""
-    _, summary, _ = await carry_out(FakeApi(lose=(3, 5)), Plan(10, concurrency=2))
+    _, summary, _ = await carry_out(FakeApi(lose=(3, 5)), closed(10, 2))
     assert (summary.accepted, summary.completed, summary.lost) == (10, 8, 2)
     assert not summary.kept
 
 
 async def test_run_counts_refused_requests_as_neither_accepted_nor_lost() -> None:
     """The api has no obligation for what it did not accept."""
-    _, summary, _ = await carry_out(FakeApi(422, 503, 202), Plan(3, rate=1))
+    _, summary, _ = await carry_out(FakeApi(422, 503, 202), steady(3, 1))
     assert (summary.accepted, summary.refused, summary.retries, summary.lost) == (2, 1, 1, 0)
 
 
 async def test_board_prints_requests_in_the_order_sent() -> None:
     """Each request's lines are printed once, in order, in the established form."""
-    _, _, printed = await carry_out(FakeApi(), Plan(3, concurrency=3), quiet=False)
+    _, _, printed = await carry_out(FakeApi(), closed(3, 3), quiet=False)
     loads = "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]"
     lines = printed.splitlines()
     assert lines[::2] == [loads] * 3
@@ -166,7 +213,7 @@ async def test_board_prints_requests_in_the_order_sent() -> None:
 def test_board_holds_back_answers_behind_a_gap() -> None:
     """A later answer is held back until the earlier one is there."""
     out = io.StringIO()
-    board = Board(2, quiet=False, out=out, err=io.StringIO())
+    board = Board(2, PlainLines(io.StringIO()), lambda: 0.0, quiet=False, out=out)
     board.put(1, Answer("b", 0, routed_to="s2"))
     assert out.getvalue() == ""
     board.put(0, Answer("a", 0, routed_to="s1"))
@@ -248,7 +295,7 @@ async def test_outcome_excludes_jobs_that_no_substation_has_from_the_load() -> N
         job = fake.take(f"lost{number}", **state)
         job["times"] |= {"charging": None, "completed": None}
     fake.loads = dict.fromkeys(("substation1", "substation2", "substation3"), 0.0)
-    run, summary, _ = await carry_out(fake, Plan(9, concurrency=1))
+    run, summary, _ = await carry_out(fake, closed(9, 1))
     assert (summary.accepted, summary.completed, summary.lost) == (9, 9, 0)
     assert summary.spread_largest is not None
     assert summary.spread_largest <= 1

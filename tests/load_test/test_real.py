@@ -15,6 +15,8 @@ from tests.broker import VirtualHost
 from tests.system import System
 
 pytestmark = pytest.mark.e2e
+# a busy hour: at six connectors, 60 requests a second are far more than they can charge at once
+BUSY = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.3"}
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
@@ -45,3 +47,28 @@ def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_pa
             assert (
                 figures["share_least_loaded"] >= 0.8
             )  # a completion takes its time to be heard of
+
+
+def test_whatif_agrees_with_the_run_that_it_replays(vhost: VirtualHost, tmp_path: Path) -> None:
+    """From the running api, and from the report of the run; the replay takes what the log has."""
+    with System(vhost, tmp_path, environment=BUSY) as system:
+        url = f"http://{HOST}:{system.ports['api']}"
+        report = tmp_path / "report"
+        commands = (
+            ("-n", "200", "--rate", "60", "-q", "--url", url, "--report", str(report)),
+            # the shorter the run and the sessions, the more the machine adds to each
+            ("whatif", "--url", url, "--check", "15"),
+            ("whatif", str(report / "run.json"), "--check", "15"),
+        )
+        for options in commands:
+            run = subprocess.run(  # noqa: S603
+                [sys.executable, "-m", "load_test", *options],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=90,
+            )
+            assert run.returncode == 0, run.stdout + run.stderr
+        assert "200 jobs; latencies: request " in run.stdout
+        assert "round-robin" in run.stdout
+    assert "Kept: each of 200 accepted requests" in (report / "report.html").read_text()

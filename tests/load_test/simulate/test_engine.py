@@ -13,8 +13,9 @@ from grid.errors import ConfigurationError
 from load_test.central import floor_waits
 from load_test.simulate.engine import Outcome, Simulation
 from load_test.simulate.policies import POLICIES
-from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Trace
+from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Site, Trace
 from scheduling.substation_state import EVENTS_STALE_SECONDS
+from scheduling.wait_queue import Requirements
 
 EXPONENTIAL = Durations(1.0)
 
@@ -175,3 +176,56 @@ def test_simulation_refuses_impossible_scenarios(make: Callable[[], object], wor
     """The error names the value."""
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+def needs(arrivals: list[float], **more: float) -> list[Requirements]:
+    """Return what each job needs, first come first served unless ``more`` says otherwise."""
+    usual = Requirements((0.0, inf, 0.0, ""), (), 7.4, inf)
+    return [usual._replace(rank=(0.0, inf, at, ""), **more) for at in arrivals]  # type: ignore[arg-type]
+
+
+def test_vehicle_that_has_left_is_dropped_wherever_it_waits() -> None:
+    """In the wait queue at its departure, at the substation when its turn comes."""
+    trace = Trace([0.0, 0.0, 0.0], [5.0, 5.0, 5.0])
+    for waits in (True, False):
+        setting = Setting((1,), 0.0, event_latency=0.0, waits=waits, send_ahead=False)
+        leaving = [needs([0.0])[0], *needs([0.1], departs_at=3.0), *needs([0.2], departs_at=6.0)]
+        simulation = Simulation(
+            setting,
+            trace,
+            POLICIES["least-loaded"](),
+            Random(1),  # noqa: S311
+            needs=leaving,
+        )
+        outcome = simulation.run()
+        assert outcome.starts == [0, None, 5]
+        assert outcome.waits == [0, 3, 5]
+        assert outcome.stations == [0, None if waits else 0, 0]
+
+
+def test_copies_of_substations_have_their_limits_and_rated_powers() -> None:
+    """Two sessions are allowed at the first, and the second has power for one."""
+    sites = [Site("a", 5, limit=2), Site("b", 5, rated_power_kw=20.0, background_power_kw=10.0)]
+    trace = Trace([0.0] * 6, [10.0] * 6)
+    outcome = Simulation(
+        Setting((5, 5), 0.0, event_latency=0.0, send_ahead=False),
+        trace,
+        POLICIES["least-loaded"](),
+        Random(1),  # noqa: S311
+        needs=needs([0.0] * 6),
+        sites=sites,
+    ).run()
+    begun = zip(outcome.stations, outcome.starts, strict=True)
+    assert sorted(str(station) for station, at in begun if at == 0) == ["0", "0", "1"]
+    assert sorted(outcome.waits) == [0, 0, 0, 10, 10, 10]
+
+
+def test_latencies_of_request_and_dispatch_are_part_of_the_wait() -> None:
+    """A free connector is reached after both; a taken one after the event of its end, too."""
+    trace = Trace([0.0, 0.0], [1.0, 1.0])
+    setting = Setting(
+        (1,), 50, event_latency=0.25, send_ahead=False, request_latency=0.5, dispatch_latency=0.125
+    )
+    outcome = simulate(setting, trace)
+    assert outcome.sent == [0.5, 1.875]
+    assert outcome.starts == outcome.waits == [0.625, 2.0]

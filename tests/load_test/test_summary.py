@@ -11,7 +11,7 @@ import pytest
 from grid.events import State
 from load_test.forecasts import Forecast
 from load_test.records import Answer, Job
-from load_test.report import Run, summarise
+from load_test.summary import Run, summarise
 from load_test.waits import Percentiles
 
 
@@ -124,6 +124,29 @@ def test_report_judges_forecasts_by_the_time_that_was_left() -> None:
     assert line in summary.as_table().splitlines()
     assert summarise(known).expected_start_error is None
     assert "expected start" not in summarise(known).as_table()
+
+
+def test_report_counts_the_start_of_charging_from_when_it_was_due() -> None:
+    """A request that was sent late has waited since it was due, not since it was queued."""
+    late = replace(accepted("1"), due=99.0, late_seconds=1.0)
+    summary = summarise(run([late], [done("1", "s1", 100)]))
+    assert summary.request_to_charging == pytest.approx((0.02, 0.02, 0.02))
+    assert summary.due_to_charging == pytest.approx((1.02, 1.02, 1.02))
+
+
+def test_report_tells_of_demands_where_vehicles_leave() -> None:
+    """One of two had what it requested when it left; without departures there is no line."""
+    jobs = [
+        replace(done("1", "s1", 100), requested_kwh=10.0, departs=104.0),
+        replace(done("2", "s2", 100), requested_kwh=10.0, departs=101.52),
+    ]
+    answers = [accepted(job.id) for job in jobs]
+    summary = summarise(run(answers, jobs))
+    assert summary.demands_met == 0.5
+    assert summary.longest_wait == pytest.approx(0.02)
+    assert summary.energy_delivered == pytest.approx((1 + 1.5 / 2.98) / 2)
+    assert "demands met            50.0 %, energy delivered 75.2 %" in summary.as_table()
+    assert "demands met" not in summarise(run(answers, [done("1", "s1", 1)])).as_table()
 
 
 def test_report_of_nothing_accepted_is_a_failure() -> None:

@@ -11,8 +11,9 @@ from typing import Any, Final
 from grid.events import State
 from load_test import text
 from load_test.forecasts import Forecast, accuracy
+from load_test.measures import measure
 from load_test.presence import Sample, present
-from load_test.records import Answer, Job
+from load_test.records import Answer, Job, Substation
 from load_test.truth import judge
 from load_test.waits import Percentiles, beside_ideal, percentiles
 
@@ -42,6 +43,8 @@ class Run:
     capacity: int | None = None
     samples: Sequence[Sample] = ()  # the substations' loads meanwhile
     forecasts: Mapping[str, Forecast] = field(default_factory=dict)  # of jobs that waited
+    started_at: float = 0.0  # Unix seconds
+    substations: Sequence[Substation] = ()  # as they were at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class Summary:
 
     ``lost`` were accepted and did not end in the time given; ``unfinished`` are those of a run
     that was interrupted. Waits are from queued to charging, ``ideal_wait`` as in one central queue.
+    ``request_to_answer`` and ``due_to_charging`` count from when a request was due, however late it
+    was sent, which ``sent_late`` says.
     Of the expected starts, the error is the median, and those within a fifth are right.
+    ``demands_met`` and what follows it are as in ``measures``, the first only where vehicles leave.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -73,11 +79,17 @@ class Summary:
     request_to_assignment: Percentiles | None
     request_to_charging: Percentiles | None
     request_to_answer: Percentiles | None
+    due_to_charging: Percentiles | None
+    sent_late: Percentiles | None
     mean_wait: float | None
     ideal_wait: float | None
     wait_above_ideal: float | None
     expected_start_error: float | None
     expected_start_right: float | None
+    longest_wait: float | None
+    demands_met: float | None
+    energy_delivered: float | None
+    fairness_vehicles: float | None
     sending_seconds: float
     total_seconds: float
     requests_per_second: float
@@ -121,7 +133,11 @@ class Summary:
             ("request to assignment", text.percentiles(self.request_to_assignment)),
             ("request to charging", text.percentiles(self.request_to_charging)),
             ("request to answer", text.percentiles(self.request_to_answer)),
+            ("due to charging", text.percentiles(self.due_to_charging)),
+            ("sent late", text.percentiles(self.sent_late)),
             ("wait above the ideal", self._above_ideal()),
+            ("longest wait", _shown(self.longest_wait)),
+            *self._demands(),
             *self._forecasts(),
             ("sending", f"{sending}, {self.requests_per_second:.1f} requests a second"),
             ("in all", f"{total}, {self.completed_per_second:.1f} completed a second"),
@@ -133,9 +149,17 @@ class Summary:
             return []
         return [("expected start", f"median error {text.seconds(error)}, within a fifth: {right}")]
 
+    def _demands(self) -> list[tuple[str, str]]:
+        if self.demands_met is None:
+            return []
+        fairness = "–" if self.fairness_vehicles is None else f"{self.fairness_vehicles:.3f}"
+        energy = text.share(self.energy_delivered)
+        met = f"{text.share(self.demands_met)}, energy delivered {energy}, fairness {fairness}"
+        return [("demands met", met)]
+
     def _above_ideal(self) -> str:
         parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)
-        above, mean, ideal = ("–" if one is None else text.seconds(one) for one in parts)
+        above, mean, ideal = map(_shown, parts)
         return f"{above} (mean {mean}, ideal {ideal})"
 
 
@@ -152,6 +176,10 @@ def summarise(run: Run) -> Summary:
     figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
     forecast = accuracy(own, run.forecasts)
+    # of a run that was interrupted, nobody waited for the rest
+    ended = [job for job in own if job.has_ended] if run.interrupted else own
+    got = measure(ended, {job.id for job in ended}, ())
+    due = {answer.job: answer.due for answer in answers if answer.job is not None}
     return Summary(
         requests=len(run.answers),
         accepted=len(accepted),
@@ -172,16 +200,26 @@ def summarise(run: Run) -> Summary:
         request_to_assignment=_passed((job.queued, job.assigned) for job in own),
         request_to_charging=_passed((job.queued, job.charging) for job in own),
         request_to_answer=percentiles([one.seconds for one in answers if one.job is not None]),
+        due_to_charging=_passed((due[job.id], job.charging) for job in own if job.id in due),
+        sent_late=percentiles([one.late_seconds for one in answers if one.due is not None]),
         mean_wait=waits.mean,
         ideal_wait=waits.ideal,
         wait_above_ideal=waits.above,
         expected_start_error=forecast.error,
         expected_start_right=forecast.share,
+        longest_wait=got.longest_wait,
+        demands_met=got.demands_met if any(job.departs for job in ended) else None,
+        energy_delivered=got.energy_delivered,
+        fairness_vehicles=got.fairness_vehicles,
         sending_seconds=run.sending_seconds,
         total_seconds=run.total_seconds,
         requests_per_second=_rate(len(answers), run.sending_seconds),
         completed_per_second=_rate(ends[State.COMPLETED], run.total_seconds),
     )
+
+
+def _shown(seconds: float | None) -> str:
+    return "–" if seconds is None else text.seconds(seconds)
 
 
 def _passed(pairs: Iterable[tuple[float | None, float | None]]) -> Percentiles | None:

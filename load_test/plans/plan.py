@@ -1,0 +1,68 @@
+"""The plan of a run: its schedule and its vehicles. Pure: random generators are arguments.
+
+With generators of the same seed, the same requests are due at the same times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from load_test.plans.schedule import Closed, Schedule, Steady
+from load_test.plans.values import Positive, Strict
+from load_test.plans.vehicles import Vehicle, mix
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Request(NamedTuple):
+    """A request of a run; ``offset`` is when it is due, in seconds after the start.
+
+    ``stay_seconds`` is how long after that its vehicle leaves; None if it does not say.
+    """
+
+    number: int
+    offset: float
+    body: Mapping[str, Any]
+    stay_seconds: float | None = None
+
+    def fields(self, due: float) -> dict[str, Any]:
+        """Return the request as it is sent; ``due`` is when that is, in Unix seconds."""
+        if self.stay_seconds is None:
+            return {**self.body}
+        return {**self.body, "departure_time": due + self.stay_seconds}
+
+
+class Plan(Strict):
+    """When requests are sent, and by which vehicles.
+
+    ``speed`` is how many seconds pass for the vehicles in one second, as the substations'
+    ``CHARGE_SPEED``: stays are divided by it.
+    """
+
+    schedule: Schedule = Steady()
+    vehicles: Annotated[tuple[Vehicle, ...], Field(min_length=1)] = (Vehicle(),)
+    speed: Positive = 1.0
+    seed: int = 0
+
+    @property
+    def senders(self) -> int | None:
+        """Return how many senders a closed loop has; None in an open loop."""
+        return self.schedule.senders if isinstance(self.schedule, Closed) else None
+
+    def offsets(self, random: Random) -> Iterator[float]:
+        """Yield how many seconds after the start each request is due, in ascending order."""
+        return self.schedule.offsets(random)
+
+    def requests(self, arrivals: Random, vehicles: Random) -> Iterator[Request]:
+        """Yield the requests, in the order of sending.
+
+        There are two generators, so that the vehicles do not depend on the arrivals.
+        """
+        due, drawn = self.offsets(arrivals), mix(self.vehicles, vehicles)
+        for number, (offset, wanted) in enumerate(zip(due, drawn, strict=False)):
+            stay = wanted.stay_seconds
+            yield Request(number, offset, wanted.body, None if stay is None else stay / self.speed)

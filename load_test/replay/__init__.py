@@ -1,0 +1,1 @@
+"""Real charging sessions, replayed against the running system."""

@@ -1,0 +1,1 @@
+"""What a run shows while it goes on: a live view on a terminal, else plain lines."""

@@ -1,0 +1,1 @@
+"""What would have happened: recorded jobs, replayed in virtual time in another setting."""

@@ -1,0 +1,93 @@
+"""The command ``python -m load_test replay`` against a scripted api."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from load_test import cli
+from tests.load_test.fake_api import FakeApi
+from tests.load_test.replay.test_sessions import SUSTAINGYM
+from tests.load_test.test_cli import command
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Write a table of two sessions, gzipped."""
+    file = tmp_path / "sessions.csv.gz"
+    file.write_bytes(gzip.compress(SUSTAINGYM.encode()))
+    return file
+
+
+async def test_replay_sends_each_session_once_and_follows_it_to_its_end(table: Path) -> None:
+    """The second comes an hour later, which is 0.1 s, and leaves after two hours."""
+    async with FakeApi().serve() as fake:
+        options = ("--speed", "36000", "--url", fake.url)
+        status, out, err = await command("replay", str(table), *options)
+    assert status == cli.OK, err
+    assert "2 sessions of 0.0 days, replayed within 100.0 ms" in err
+    assert "the substations need CHARGE_SPEED=36000" in err
+    assert "requests               2" in out
+    bodies = [post["body"] for post in fake.posts]
+    assert [body["vehicle_id"] for body in bodies] == ["1_39", "2_39"]
+    first, second = (datetime.fromisoformat(body["departure_time"]) for body in bodies)
+    assert (second - first).total_seconds() == pytest.approx(0.2, abs=0.001)
+
+
+async def test_replay_sends_what_arrived_in_a_time(table: Path) -> None:
+    """A day of many, or the first sessions of it."""
+    async with FakeApi().serve() as fake:
+        for more in (("--from", "2019-05-01T16:30Z"), ("--until", "2019-05-01T16:30Z")):
+            await command("replay", str(table), "--url", fake.url, "-q", *more)
+        await command("replay", str(table), "--url", fake.url, "-q", "-n", "1")
+    sent = [post["body"]["vehicle_id"] for post in fake.posts]
+    assert sent == ["2_39", "1_39", "1_39"]
+
+
+def test_replay_in_virtual_time_needs_no_system(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two sessions of an hour, the second an hour after the first: one connector is enough."""
+    file = tmp_path / "figures.json"
+    options = ["--virtual", "1x1", "--policies", "least-loaded,random", "--json", str(file)]
+    assert cli.main(["replay", str(table), *options], {}) == cli.OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["floor", "least-loaded", "random"]
+    assert ["demands", "met", *["100.0", "%"] * 3] in lines
+    floor, least_loaded, _ = json.loads(file.read_text())["columns"]
+    assert floor["figures"]["mean_wait"] == least_loaded["figures"]["mean_wait"] == 0
+    assert least_loaded["shares"] == {"substation1": 1}
+    assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == cli.OK
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "the following arguments are required: FILE"),
+        (["/nowhere.csv"], "/nowhere.csv: it cannot be read"),
+        (["TABLE", "--speed", "0"], "speed must be above 0, got 0"),
+        (["TABLE", "--columns", "arrival"], "must be WHAT=NAME"),
+        (["TABLE", "--columns", "arrival=x"], "it has no column 'x'"),
+        (["TABLE", "--from", "soon"], "must be a date, or a time like"),
+        (["TABLE", "--from", "2020-01-01"], "it has no session that takes any energy"),
+        (["TABLE", "--virtual", "many"], "argument --virtual"),
+        (["TABLE", "--virtual", "1x1", "--policies", "best"], "no policy 'best'"),
+        (["TABLE", "-n", "0"], "--sessions must be at least 1, got 0"),
+        (["TABLE", "--timeout", "-1"], "timeout must not be negative"),
+    ],
+)
+def test_replay_exits_2_on_wrong_usage(
+    options: list[str], problem: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is sent, and the last line says what is wrong."""
+    named = [str(table) if each == "TABLE" else each for each in options]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["replay", *named], {})
+    assert stop.value.code == cli.USAGE
+    assert problem in capsys.readouterr().err
