@@ -75,9 +75,11 @@ class ProcessMetrics(Collector):
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry for one service, with the process's metrics in it."""
+    """Return a registry for one service, with the process's metrics and its clock in it."""
     registry = CollectorRegistry()
     registry.register(ProcessMetrics())
+    clock = Gauge("grid_clock_seconds", "The service's clock, in Unix seconds", registry=registry)
+    clock.set_function(time.time)
     return registry
 
 
