@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots audit lint lock docs release
+.PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots preview audit lint lock docs release
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
@@ -73,6 +73,10 @@ fuzz: ## a million inputs to everything that reads bytes; e.g. ARGS="pages --inp
 screenshots: ## pictures of the page into docs/pictures; e.g. ARGS="page-dark"
 	@deploy/local/bootstrap chromium
 	@$(PYTHON) -m tests.page.screenshots $(ARGS)
+
+preview: ## pictures of the dashboards by the data of a running Prometheus, without Grafana; e.g. ARGS="docs/pictures"
+	@deploy/local/bootstrap chromium
+	@$(PYTHON) -m tests.deploy.preview $(or $(ARGS),.run/preview)
 
 audit: ## is anything in the lock files known to be vulnerable? 1: yes, 2: nobody could say
 	@deploy/local/bootstrap

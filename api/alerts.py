@@ -27,6 +27,7 @@ SAME_AS: Final[Mapping[str, str]] = {
     "SubstationEjected": "SubstationIneligible",
     "RequestsBacklogGrowing": "RequestsWaitLong",
     "EventLogNotCaughtUp": "ApiNotReady",
+    "RabbitMQDown": "BrokerConnectionLost",
 }
 TARGET_DOWN: Final = "TargetDown"
 # the same for a page that cannot be read, by the job that reads it

@@ -21,7 +21,7 @@ from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from api.last_heard import LastHeard
-from api.metrics import JobsCollector, Metrics
+from api.metrics import JobsCollector, LogCollector, Metrics
 from api.middleware import (
     Authentication,
     BodyLimit,
@@ -90,6 +90,15 @@ def build(
         reason_never=lambda allowed, power_kw: projection.substations.reason_never(
             allowed, power_kw, feed.last_heard
         ),
+    )
+    registry.register(
+        LogCollector(
+            projection,
+            feed,
+            accepted=lambda: intake.accepted,
+            offset=lambda: reader.position,
+            clock=clock,
+        )
     )
     # a link of its own: requests are accepted also at a broker that has no stream of controls yet
     setter = Publisher("api-controls-out", urls, watch)

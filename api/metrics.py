@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import inf
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.jobs.feed import Feed
 from api.jobs.projection import Projection
 from grid.events import State
 
@@ -25,6 +27,8 @@ class Metrics:
             ["method", "route", "status"],
             registry=registry,
         )
+        for status in ("202", "503"):  # so that their rates start from 0
+            self.requests.labels("POST", "/charge", status)
         self.request_seconds = Histogram(
             "api_request_seconds",
             "Time an HTTP request took",
@@ -35,6 +39,12 @@ class Metrics:
         self.charging_seconds = Histogram(
             "api_request_to_charging_seconds",
             "Time from a request to the start of its session",
+            buckets=WAIT_BUCKETS,
+            registry=registry,
+        )
+        self.begin_seconds = Histogram(
+            "api_free_connector_to_charging_seconds",
+            "Time from when a connector was free for a request to the start of its session",
             buckets=WAIT_BUCKETS,
             registry=registry,
         )
@@ -65,3 +75,55 @@ class JobsCollector(Collector):
         for state in State:
             family.add_metric([state], self._projection.by_status[state])
         yield family
+
+
+class LogCollector(Collector):
+    """A collector of what the event log shows at this instant, and of how recent that is.
+
+    Args:
+        projection: what was read of the event log.
+        feed: knows which jobs wait.
+        accepted: returns how many requests were accepted since the start.
+        offset: returns the offset of the event log's next message.
+        clock: returns Unix seconds.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        feed: Feed,
+        *,
+        accepted: Callable[[], int],
+        offset: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._projection = projection
+        self._feed = feed
+        self._accepted = accepted
+        self._offset = offset
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the figures of this instant."""
+        now = self._clock()
+        age = self._projection.substations.age(now)
+        yield CounterMetricFamily(
+            "api_accepted_requests",
+            "Requests that RabbitMQ has confirmed, so that they were answered 202",
+            self._accepted(),
+        )
+        yield GaugeMetricFamily(
+            "api_oldest_waiting_request_seconds",
+            "Age of the request that waits longest for its substation; 0 if none waits",
+            self._feed.oldest_wait(now),
+        )
+        yield GaugeMetricFamily(
+            "api_event_log_offset",
+            "Offset in the event log up to which it was read; it rises at least once a second",
+            self._offset(),
+        )
+        yield GaugeMetricFamily(
+            "api_snapshot_age_seconds",
+            "Age of the dispatcher's last snapshot; one is due every 10 s",
+            inf if age is None else age,
+        )

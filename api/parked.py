@@ -52,21 +52,20 @@ class ParkedJobs:
         act: Callable[[ParkedQueue, ParkedMessage], Awaitable[None]],
         problem: Callable[[ParkedMessage], str | None],
     ) -> Outcome:
-        left = dict.fromkeys(ids)
-        done: list[str] = []
+        wanted = dict.fromkeys(ids)
+        done: dict[str, None] = {}
         refused: dict[str, str] = {}
         async with self._busy:
             queue = self._open_queue()
             async with queue.open():
                 async for message in queue.messages():
-                    if (job := message.parked.id) not in left:
+                    # to the end: equal messages that are no request have the same id
+                    if (job := message.parked.id) not in wanted:
                         continue
                     if why := problem(message):
                         refused[job] = why
                     else:
                         await act(queue, message)
-                        done.append(job)
-                    del left[job]
-                    if not left:
-                        break
-        return Outcome(done, list(left), refused)
+                        done[job] = None
+        missing = wanted.keys() - done.keys() - refused.keys()
+        return Outcome(list(done), [job for job in wanted if job in missing], refused)

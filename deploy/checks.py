@@ -13,7 +13,7 @@ from typing import Any, Final
 from deploy import pages
 from deploy.pages import NoAnswer
 
-RULES_FILE: Final = "alerts.yml"
+RULES_FILES: Final[tuple[str, ...]] = ("alerts.yml", "rules.yml")
 # jobs of prometheus.yml: of one target each, named as the services are, and of one for each node
 SINGLE_JOBS: Final[tuple[str, ...]] = ("api", "dispatcher", "prometheus")
 BROKER_JOBS: Final[tuple[str, ...]] = ("rabbitmq", "rabbitmq-queues")
@@ -64,9 +64,10 @@ def _targets_problem(
 
 
 def _rules_problem(groups: list[Any]) -> str | None:
-    ours = [each for each in groups if each["file"].endswith(RULES_FILE)]
-    if not ours:
-        return f"it has not loaded the rules of {RULES_FILE}"
+    ours = [each for each in groups if each["file"].endswith(RULES_FILES)]
+    for name in RULES_FILES:
+        if not any(each["file"].endswith(name) for each in ours):
+            return f"it has not loaded the rules of {name}"
     for rule in (rule for group in ours for rule in group["rules"]):
         if rule["health"] == "err":
             return f"its rule {rule['name']} fails: {rule.get('lastError')}"

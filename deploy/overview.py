@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from deploy import pages
 from deploy.pages import NoAnswer
@@ -17,6 +17,7 @@ DRAINED: Final = re.compile(
 # states of jobs that have not ended well or at all, and what the table calls them
 SHOWN: Final = {"queued": "wait", "assigned": "assigned", "charging": "charging"}
 PARKED: Final = "parked"
+NO_SEVERITY: Final = "none"  # of the alert that always fires
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,20 @@ def _drained(url: str) -> list[str]:
 
 def _alerts(url: str) -> list[str]:
     alerts = pages.ask_json(f"{url}/api/v1/alerts")["data"]["alerts"]
-    firing = [each for each in alerts if each["state"] == "firing"]
-    lines = {
-        f"{each['labels']['alertname']} ({each['labels'].get('severity', '-')}): "
-        f"{each['annotations'].get('summary', '')}"
-        for each in firing
-    }
+    firing = (each for each in alerts if each["state"] == "firing")
+    lines = {_alert(each) for each in firing if each["labels"].get("severity") != NO_SEVERITY}
     return sorted(lines) or ["none"]
+
+
+def _alert(alert: Mapping[str, Any]) -> str:
+    """Return what is wrong, since when, and where it says what to do."""
+    labels, said = alert["labels"], alert["annotations"]
+    since = alert.get("activeAt", "").partition(".")[0].replace("T", " ")
+    head = (
+        f"{labels['alertname']} ({labels.get('severity', '-')}{since and f', since {since} UTC'})"
+    )
+    runbook = said.get("runbook_url")
+    return f"{head}: {said.get('summary', '')}" + (f"; see {runbook}" if runbook else "")
 
 
 def _page(url: str) -> str:

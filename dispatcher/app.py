@@ -118,7 +118,14 @@ class _Dispatcher:
         self._taker = JobTaker(shell, links.reclaimed, self._is_fed)
         self._reconciler = Reconciler(shell, links, metrics, now)
         metrics.target_file_ok.set_function(lambda: file.problem is None)
-        registry.register(LoadCollector(self._candidates, lambda: core.waiting, self._blind))
+        registry.register(
+            LoadCollector(
+                self._candidates,
+                lambda: core.waiting,
+                self._blind,
+                takeovers=lambda: core.standby.terms,
+            )
+        )
 
     def problems(self) -> list[str]:
         """Return why this dispatcher is not ready."""

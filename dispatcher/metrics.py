@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scheduling.explain import Candidate
@@ -65,6 +65,12 @@ class Metrics:
         self.targets = Gauge(
             "dispatcher_targets", "Substations in the target file that is in use", registry=registry
         )
+        self.target_info = Gauge(
+            "dispatcher_target_info",
+            "1 for each substation of the target file that is in use, with its address",
+            ["substation", "address"],
+            registry=registry,
+        )
         self.target_file_ok = Gauge(
             "dispatcher_target_file_ok",
             "Whether the target file is valid and in use",
@@ -94,10 +100,12 @@ class LoadCollector(Collector):
         candidates: Callable[[], list[Candidate]],
         waiting: Callable[[], int],
         blind: Callable[[], bool],
+        takeovers: Callable[[], int],
     ) -> None:
         self._candidates = candidates
         self._waiting = waiting
         self._blind = blind
+        self._takeovers = takeovers
 
     def collect(self) -> Iterable[Metric]:
         """Return the current figures."""
@@ -117,6 +125,11 @@ class LoadCollector(Collector):
             "Whether no substation's gauges are current, so that the load tracker alone decides",
             self._blind(),
         )
+        yield CounterMetricFamily(
+            "dispatcher_takeovers",
+            "How often this dispatcher became the active one, its first request included",
+            self._takeovers(),
+        )
         yield _family("load", "Sessions in progress and jobs in flight", candidates, "load")
         yield _family(
             "utilisation", "Share of connectors or of rated power in use", candidates, "utilisation"
@@ -132,6 +145,9 @@ class LoadCollector(Collector):
             "power_kw", "Power drawn, and power of the jobs in flight", candidates, "power_kw"
         )
         yield _family("drained", "Whether an operator drains the substation", candidates, "drained")
+        yield _family(
+            "limit", "Sessions at most, as set by an operator; NaN if not", candidates, "limit"
+        )
         yield _family(
             "ejected",
             "Whether the substation is ejected after repeated failures",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
@@ -133,7 +134,7 @@ class Scraper:
         except TimeoutError:
             problem = f"its metrics page took longer than {self._timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            problem = f"its metrics page cannot be read: {error}"
+            problem = f"its metrics page cannot be read: {_why(error)}"
         except MalformedReading as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001  # one page must not end the scraping of others
@@ -227,3 +228,14 @@ def _redirect(url: URL, answer: aiohttp.ClientResponse) -> Redirect:
             f"{shown(location)}, which is no address: {error}"
         ) from error
     return Redirect(answer.status, target)
+
+
+def _why(error: Exception) -> str:
+    """Return why a page cannot be read, in words for who operates the substation."""
+    if not isinstance(error, aiohttp.ClientConnectorError) or isinstance(
+        error, aiohttp.ClientSSLError
+    ):
+        return str(error) or type(error).__name__
+    number = error.os_error.errno or 0
+    cause = os.strerror(number) if number > 0 else str(error.os_error)
+    return f"Cannot connect to host {error.host}:{error.port} ({cause})"

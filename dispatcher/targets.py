@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from dispatcher import file_sd
 from dispatcher.file_sd import Group, shown
@@ -15,6 +15,7 @@ from grid.messages import valid_substation_id
 
 SUBSTATION_LABEL = "substation"
 CONNECTORS_LABEL = "connectors"
+INSTANCE_LABEL: Final = "instance"
 METRICS_PATH_LABEL = "__metrics_path__"
 SCHEME_LABEL: Final = "__scheme__"
 PARAMETER_LABELS: Final = "__param_"  # prefix of their names
@@ -36,6 +37,14 @@ class Target:
     url: str
     connectors: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def address(self) -> str:
+        """Return the label ``instance`` that Prometheus gives its metrics: its host and port."""
+        parts = urlsplit(self.url)
+        has_port = parts.netloc.rpartition("]")[2].count(":") == 1
+        port = "" if has_port else ":443" if parts.scheme == "https" else ":80"
+        return self.labels.get(INSTANCE_LABEL) or parts.netloc + port
 
 
 def parse(content: bytes, suffix: str) -> dict[str, Target]:

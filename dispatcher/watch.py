@@ -32,11 +32,13 @@ class SubstationWatch:
     def on_targets(self, targets: dict[str, Target]) -> None:
         """Apply the substations of the target file."""
         self._metrics.targets.set(len(targets))
+        self._metrics.target_info.clear()
         log.info("substations: %s", ", ".join(sorted(targets)) or "none")
         connectors = {name: each.connectors for name, each in targets.items()}
         labels = {name: each.labels for name, each in targets.items()}
         self._shell.feed(TargetsChanged(connectors, labels))
-        for name in targets:
+        for name, each in targets.items():
+            self._metrics.target_info.labels(name, each.address).set(1)
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
             self._metrics.reclaimed.labels(name)
 

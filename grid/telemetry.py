@@ -76,9 +76,11 @@ class ProcessMetrics(Collector):
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry for one service, with the process's metrics and its version in it."""
+    """Return a registry for one service, with its process's metrics, its clock and its version."""
     registry = CollectorRegistry()
     registry.register(ProcessMetrics())
+    clock = Gauge("grid_clock_seconds", "The service's clock, in Unix seconds", registry=registry)
+    clock.set_function(time.time)
     Info("grid_build", "The version of the project", registry=registry).info({"version": version()})
     return registry
 

@@ -50,10 +50,10 @@ class Trace(NamedTuple):
 
 def carried(headers: Mapping[str, Any], chance: Chance) -> Trace:
     """Return a new span of the trace in the headers; of a new trace if they carry none."""
-    span = _id(chance, 64)
+    span = f"{chance(64) or 1:016x}"  # all zeros is not a valid id
     found = _read(headers.get(TRACEPARENT))
     if found is None:
-        return Trace(_id(chance, 128), span)
+        return Trace(f"{chance(128) or 1:032x}", span)
     trace_id, parent, flags = found
     # only the flags that this version knows are passed on
     return Trace(trace_id, span, parent, flags & SAMPLED, _state(headers.get(TRACESTATE)))
@@ -72,8 +72,3 @@ def _read(value: object) -> tuple[str, str, int] | None:
 def _state(value: object) -> str:
     fits = isinstance(value, str) and len(value) <= MAX_TRACESTATE and _STATE.fullmatch(value)
     return str(value) if fits else ""
-
-
-def _id(chance: Chance, bits: int) -> str:
-    number = chance(bits) or 1  # all zeros is not a valid id
-    return f"{number:0{bits // 4}x}"

@@ -12,13 +12,15 @@ from typing import Final, NamedTuple
 
 from api.errors import NotCaughtUp, UnknownJob
 from api.jobs.feed import Feed
+from api.jobs.free_connectors import FreeConnectors
 from api.jobs.job import Assignment, Job
 from api.jobs.projection import Projection
 from api.metrics import Metrics
+from api.substations import need_of
 from grid import event_log, provenance
 from grid.errors import STILL_READING, MalformedMessage
 from grid.event_log import EventWriter, Mark
-from grid.events import CHARGING, ENDED, Event
+from grid.events import CHARGING, ENDED, SUBSTATIONS, Event
 from grid.isolation import Isolation
 from grid.threads import in_thread
 
@@ -28,6 +30,7 @@ RETRY_INTERVAL: Final = 5.0  # after RabbitMQ has refused an event for some time
 PACK_INTERVAL: Final = 1.0
 OWN_EVENTS: Final = 5_000  # that are remembered until they are read back, a second at full rate
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
+SOON: Final = 1.0  # seconds
 MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
 
 
@@ -72,6 +75,7 @@ class EventLog:
         # set once all that was written before this start was read
         self.caught_up: Final = self._mark.passed
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._free = FreeConnectors()
         self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
@@ -236,16 +240,28 @@ class EventLog:
             return
         if applied is None:
             self._feed.on_other(event)
+            if event.kind == SUBSTATIONS:
+                snapshot = self._projection.substations
+                self._free.see(snapshot.rows(self._feed.last_heard), snapshot.at)
             return
         self._feed.apply(applied)
         job = applied.job
         if applied.duplicates:
             self._metrics.duplicates.inc(applied.duplicates)
         if applied.kind is CHARGING and (asked_at := job.asked_at) is not None:
-            self._metrics.charging_seconds.observe(max(0, event.at - asked_at))
+            self._observe_beginning(job, asked_at, event.at)
         for waiter in self._waiting.get(job.id, ()):
             if waiter.holds(job):
                 waiter.end()
+
+    def _observe_beginning(self, job: Job, asked_at: float, at: float) -> None:
+        """Record how long a job waited for its session, in all and with a free connector."""
+        waited = max(0, at - asked_at)
+        self._metrics.charging_seconds.observe(waited)
+        if waited > SOON:  # else nobody needs to know what it may use: to parse that takes time
+            free_since = self._free.since(need_of(job.request).allowed)
+            waited = max(0, at - max(asked_at, free_since))
+        self._metrics.begin_seconds.observe(waited)
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

@@ -413,8 +413,13 @@ class Feed:
         rows = known.rows(self.last_heard)
         return [{"substation": each.id, **vars(each)} for each in rows]
 
+    def oldest_wait(self, at: float) -> float:
+        """Return for how many seconds the job that waits longest has waited; 0 if none waits."""
+        oldest_at = self._figures.oldest_at
+        return 0.0 if oldest_at is None else max(0.0, at - oldest_at)
+
     def _facts(self, problems: list[str], at: float) -> Facts:
-        figures, oldest_at = self._figures, self._figures.oldest_at
+        figures = self._figures
         return Facts(
             problems=problems,
             blocked=self._blocked,
@@ -422,7 +427,7 @@ class Feed:
             has_left=self._has_left,
             rows=self._rows(),
             waiting=figures.waiting,
-            oldest=0.0 if oldest_at is None else max(0.0, at - oldest_at),
+            oldest=self.oldest_wait(at),
             parked=self._projection.by_status[State.PARKED],
             prometheus=self._prometheus(),
             recent=self._unsettled(),

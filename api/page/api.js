@@ -45,14 +45,24 @@ export async function problem(answer) {
   }
 }
 
+const wantsKey = (error) => error.status === 401 || error.status === 403;
+
 /** As `ask`; if the api wants a key, or another one, ask the user for it and try once more. */
 export async function askWithKey(method, path, body) {
   try {
     return await ask(method, path, body);
   } catch (error) {
-    if (error.status !== 401 && error.status !== 403) throw error;
-    if (!(await askForKey(error.message))) throw error;
-    return ask(method, path, body);
+    if (!wantsKey(error)) throw error;
+    if (!(await askForKey(key() ? error.message : ""))) throw error;
+  }
+  try {
+    return await ask(method, path, body);
+  } catch (error) {
+    if (wantsKey(error)) {
+      sessionStorage.removeItem(STORED); // it is of no use for this: ask for another the next time
+      document.dispatchEvent(new Event("key-changed"));
+    }
+    throw error;
   }
 }
 

@@ -16,7 +16,7 @@ const CHARTS = [
   { name: "waiting", title: "Waiting", note: "for a substation", shown: count, whole: true, series: (history) => [["waiting", "--line-4", history.waiting]] },
   { name: "spread", title: "Spread", note: "highest less lowest utilisation", shown: percent, series: (history) => [["spread", "--line-1", history.spread]] },
   { name: "latency", title: "Latency", note: "request to session", shown: duration, series: (history) => [
-    ["median", "--line-2", history.p50], ["95 of 100", "--line-4", history.p95],
+    ["median", "--line-2", history.p50], ["95th percentile", "--line-4", history.p95],
   ] },
 ];
 
@@ -121,7 +121,7 @@ function options(chart, series, onCursor) {
 }
 
 const wholeTick = (value) => (Number.isInteger(value) ? count(value) : "");
-const axisText = (chart, value) => (chart.name === "latency" ? `${figure(value)} s` : chart.name === "spread" ? percent(value) : figure(value));
+const axisText = (chart, value) => (chart.name === "latency" ? `${Number(value.toPrecision(2))} s` : chart.name === "spread" ? percent(value) : figure(value));
 
 /** Return the mean of the last ten values at each place: single seconds are uneven. */
 function smooth(values) {

@@ -16,6 +16,8 @@ export class JobDialog {
   #model;
   #id = null;
   #abilities = {};
+  #cancelling = new Set(); // jobs that were cancelled here, and have not ended yet
+  #discarding = null; // the job that the next press of the button discards
   #reading = false;
   #readAgain = false;
 
@@ -23,7 +25,7 @@ export class JobDialog {
     this.#model = model;
     const dialog = byId("job-dialog");
     dialog.addEventListener("close", () => {
-      this.#id = null;
+      this.#id = this.#discarding = null;
       if (location.hash.startsWith("#job=")) history.replaceState(null, "", location.pathname);
     });
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -87,7 +89,7 @@ export class JobDialog {
       this.#actions(job),
       waits(job),
       make("h3", {}, "Timeline"), timeline(job),
-      make("h3", {}, "Request"), request(job.request),
+      make("h3", {}, "Request"), request(job),
       make("h3", {}, "Decision"), ...decision(job),
     );
     if (focused) dialog.querySelector(`[data-action="${focused}"]`)?.focus();
@@ -95,12 +97,15 @@ export class JobDialog {
 
   #actions(job) {
     const actions = [];
-    if (this.#abilities.cancel && OPEN.has(job.status)) {
+    if (!OPEN.has(job.status)) this.#cancelling.delete(job.id);
+    if (this.#cancelling.has(job.id)) {
+      actions.push(make("p", { class: "note" }, "It is cancelled: it ends as soon as a service has read that."));
+    } else if (this.#abilities.cancel && OPEN.has(job.status)) {
       actions.push(make("button", { type: "button", "data-action": "cancel", onclick: () => this.#cancel(job.id) }, "Cancel this job"));
     }
     const settle = (action, label) => make("button", { type: "button", "data-action": action, onclick: () => this.#settle(action, job.id) }, label);
     if (job.status === "parked" && this.#abilities.replay) {
-      actions.push(settle("replay", "Replay this job"), settle("discard", "Discard it"));
+      actions.push(settle("replay", "Replay this job"), settle("discard", this.#discarding === job.id ? "Discard it for good" : "Discard it"));
     } else if (job.status === "parked") {
       actions.push(make("p", { class: "note" }, "When the cause is fixed: ",
         make("code", {}, `make parked ARGS="replay ${job.id}"`), ". To give it up: ", make("code", {}, `make parked ARGS="discard ${job.id} --yes"`), "."));
@@ -109,6 +114,12 @@ export class JobDialog {
   }
 
   async #settle(action, id) {
+    if (action === "discard" && this.#discarding !== id) { // there is no way back: it takes a second press
+      this.#discarding = id;
+      await this.#read();
+      return;
+    }
+    this.#discarding = null;
     try {
       toast(await settleParked(action, [id]));
       this.#read();
@@ -120,6 +131,7 @@ export class JobDialog {
   async #cancel(id) {
     try {
       const { status } = await askWithKey("DELETE", `/charge/${encodeURIComponent(id)}`);
+      if (status !== "cancelled") this.#cancelling.add(id);
       toast(status === "cancelled" ? "The job is cancelled." : "It will be cancelled as soon as a service has it.");
       this.#read();
     } catch (error) {
@@ -145,7 +157,7 @@ function waits(job) {
 
 const where = (job, state) => (job.substation ? `${state === "assigned" ? " to" : " at"} ${job.substation}${state === "assigned" && job.attempt > 1 ? `, attempt ${job.attempt}` : ""}` : "");
 
-function request(fields) {
+function request(job) {
   const names = {
     vehicle_id: "Vehicle", requested_energy_kwh: "Energy", requested_power_kw: "Power", departure_time: "Departs",
     priority: "Priority", eligible_substations: "Only at",
@@ -154,7 +166,10 @@ function request(fields) {
     requested_energy_kwh: (value) => `${figure(value)} kWh`, requested_power_kw: (value) => `${figure(value)} kW`,
     departure_time: (value) => time(seconds(value)), eligible_substations: (value) => value.join(", "),
   };
-  const lines = Object.entries(fields).filter(([, value]) => value !== null);
+  const lines = Object.entries(job.request).filter(([, value]) => value !== null);
+  if (!lines.length && job.status === "parked") {
+    return make("p", { class: "note" }, "The event log does not have it. This prints the message: ", make("code", {}, `make parked ARGS="show ${job.id}"`));
+  }
   if (!lines.length) return make("p", { class: "note" }, "Nothing was asked for in particular.");
   return make("dl", { class: "facts" }, lines.flatMap(([name, value]) => [make("dt", {}, names[name] ?? name), make("dd", {}, String((shown[name] ?? String)(value)))]));
 }

@@ -199,7 +199,8 @@ async function send(number, button) {
     const { jobs } = await askWithKey("POST", "/charges", requests);
     toast(jobs.length === 1 ? `Accepted: job ${shortId(jobs[0].id)}.` : `${jobs.length} requests are accepted.`);
   } catch (error) {
-    toast(`Not sent: ${error.message}`, "bad");
+    const isUnsure = error.status === 0 || error.status >= 500;
+    toast(isUnsure ? `Not confirmed: ${error.message} They may be accepted all the same: look for try-${tag} before you send others.` : `Not sent: ${error.message}`, "bad");
   } finally {
     button.disabled = false;
     button.focus();

@@ -48,13 +48,14 @@ export class Model {
   #snapshot(data) {
     this.#substations(data);
     this.jobs.clear();
-    for (const each of data.jobs.reverse()) {
+    const jobs = data.jobs.map((each) => {
       const times = Object.fromEntries(Object.entries(each.times).map(([state, at]) => [state, seconds(at)]));
-      this.jobs.set(each.id, {
+      return {
         id: each.id, status: each.status, substation: each.substation, reason: each.reason,
-        vehicle: each.request.vehicle_id ?? null, times, at: Math.max(...Object.values(times)),
-      });
-    }
+        vehicle: each.request.vehicle_id ?? null, times, at: Math.max(0, ...Object.values(times)),
+      };
+    });
+    for (const each of jobs.sort((one, other) => one.at - other.at)) this.jobs.set(each.id, each);
     this.history = data.history;
     this.status = data.status;
     this.clockOffset = data.status.at - Date.now() / 1000;

@@ -115,6 +115,7 @@ export class Top {
     const silent = dispatcher.is_silent;
     const critical = (...names) => status.alerts.some((each) => names.includes(each.name));
     const none = critical("NoSubstationEligible", "NoSubstation");
+    const halted = critical("RabbitMQDiskAlarm", "RabbitMQMemoryAlarm", "BrokerConnectionLost");
     const fill = (name, value, unit, note, state) => {
       const one = this.#stages.get(name);
       setText(one.value, value);
@@ -126,17 +127,11 @@ export class Top {
     fill("waiting", count(status.waiting), "", status.waiting ? `oldest ${duration(oldest)}` : "nothing waits",
       status.waiting && oldest > 60 ? "warn" : "");
     fill("assigned", rate(rates.assigned), "/s",
-      silent ? "dispatcher is silent" : none ? "no substation to send to" : "requests are decided", silent || none ? "bad" : "good");
+      halted ? "RabbitMQ takes nothing" : silent ? "dispatcher is silent" : none ? "no substation" : "requests are decided",
+      halted || silent || none ? "bad" : "good");
     fill("charging", count(counts.charging), "", `${count(counts.assigned)} in flight`, "");
-    const stuck = counts.charging > 0 && this.#idleFor() > 60;
-    fill("completed", rate(rates.completed), "/s", stuck ? "no session ends" : `${count(counts.completed)} in the log`, stuck ? "warn" : "good");
-    fill("parked", count(counts.parked), "", counts.parked ? "need a decision" : "none", counts.parked ? "warn" : "");
-  }
-
-  #idleFor() {
-    const { completed } = this.#model.history;
-    const last = completed.findLastIndex((each) => each > 0);
-    return completed.length - 1 - last;
+    fill("completed", rate(rates.completed), "/s", `${count(counts.completed)} in the log`, "good");
+    fill("parked", count(counts.parked), "", counts.parked === 1 ? "needs a decision" : counts.parked ? "need a decision" : "none", counts.parked ? "warn" : "");
   }
 }
 

@@ -25,7 +25,9 @@ CLUSTER_FILES: Final = (*FILES, "docker-compose.cluster.yml")
 NODES: Final = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster
 SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 # what Prometheus reads only when it starts; it watches the substations' file by itself
-PROMETHEUS_FILES: Final = tuple(FOLDER / "prometheus" / n for n in ("prometheus.yml", "alerts.yml"))
+PROMETHEUS_FILES: Final = tuple(
+    FOLDER / "prometheus" / name for name in ("prometheus.yml", "rules.yml", "alerts.yml")
+)
 WRITTEN: Final = "SECRETS_WRITTEN"  # a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes

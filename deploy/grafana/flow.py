@@ -1,10 +1,10 @@
-"""The dashboard's panels of requests: latencies, rates and queues."""
+"""Panels of requests: latencies, rates and queues."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from deploy.grafana.panels import Line, Panel, graph, quantiles, rate
+from deploy.grafana.panels import Line, Panel, graph, of_substations, quantiles, rate
 
 _QUEUES: Final = 'queue=~"charge[.](requests|parked|dead)|substation[.].+"'  # not the event log
 
@@ -35,7 +35,12 @@ def requests() -> list[Panel]:
         graph(
             "Sessions completed per second",
             "By substation.",
-            [Line(rate("ev_charging_sessions_completed_total", "substation"), "{{substation}}")],
+            [
+                Line(
+                    rate(of_substations("ev_charging_sessions_completed_total"), "substation"),
+                    "{{substation}}",
+                )
+            ],
             width=8,
             unit="ops",
             stacked=True,
@@ -54,24 +59,25 @@ def requests() -> list[Panel]:
             width=8,
         ),
         graph(
-            "Reclaimed jobs",
-            "Jobs reclaimed from a substation that could not charge them, and sent to others. "
-            "Counted since each process started: a step is a substation that failed.",
-            [Line("sum by (substation) (dispatcher_rescued_jobs_total)", "{{substation}}")],
-            width=8,
-        ),
-        graph(
             "Expired",
             "Requests whose departure time passed before they were charged: in the dispatcher's "
             "wait queue, and at a substation. Counted since each process started.",
             [
                 Line("sum(dispatcher_expired_total)", "dispatcher"),
                 Line(
-                    "sum by (substation) (ev_charging_expired_deliveries_total)", "{{substation}}"
+                    "sum by (substation) "
+                    f"({of_substations('ev_charging_expired_deliveries_total')})",
+                    "{{substation}}",
                 ),
             ],
             width=8,
         ),
+    ]
+
+
+def api() -> list[Panel]:
+    """Return the panels of the api."""
+    return [
         graph(
             "Requests to the api",
             "By HTTP status; errors are answers of 500 and above.",
@@ -88,6 +94,17 @@ def requests() -> list[Panel]:
             [quantiles("api_request_seconds", "route")[1]],
             width=8,
             unit="s",
+        ),
+        graph(
+            "Accepted and ended",
+            "Requests of the last hour that were accepted, and those that ended, by the services' "
+            "counters. What is accepted and has not ended is in a queue of RabbitMQ.",
+            [
+                Line("grid:accepted_requests:increase1h", "accepted"),
+                Line("grid:ended_jobs:increase1h", "ended"),
+                Line("grid:queued_jobs:sum", "in a queue now"),
+            ],
+            width=8,
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""The few kinds of panel that the dashboard uses, each in this project's style.
+"""The few kinds of panel that the dashboards use, each in this project's style.
 
 A panel's lines are ``Line`` values: one PromQL expression and its legend. If a rate's window is
 ``$__rate_interval``, Grafana makes it four scrapes long, or four times the line's ``step``.
@@ -24,7 +24,7 @@ from grafana_foundation_sdk.models.dashboard import (
     ValueMappingResult,
 )
 
-DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
+DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")  # a variable
 LIMIT: Final = "limit of "  # a legend that starts so is drawn thin, dashed and red
 
 Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
@@ -42,6 +42,16 @@ class Line(NamedTuple):
     step: str = ""
 
 
+def of_substations(metric: str, more: str = "") -> str:
+    """Return a metric of the substations that are chosen; ``more`` are further matchers."""
+    return f'{metric}{{substation=~"$substation"{more and ", " + more}}}'
+
+
+def of_jobs(metric: str, more: str = "") -> str:
+    """Return a metric of the services that are chosen; ``more`` are further matchers."""
+    return f'{metric}{{job=~"$job"{more and ", " + more}}}'
+
+
 def rate(counter: str, by: str = "") -> str:
     """Return the PromQL of a counter's events a second, one series for each value of ``by``."""
     grouping = f" by ({by}) " if by else ""
@@ -52,11 +62,12 @@ def quantiles(histogram: str, by: str = "") -> list[Line]:
     """Return the p50, p95 and p99 of a histogram of seconds, over at least a minute.
 
     At a few requests a second, a shorter window has too few observations for a 99th percentile.
+    Where nothing was observed there is no line: a quantile of nothing would be no number.
     """
     labels, legend = ("le", "") if not by else (f"le, {by}", f" {{{{{by}}}}}")
     inner = f"sum by ({labels}) (rate({histogram}_bucket[$__rate_interval]))"
     return [
-        Line(f"histogram_quantile({q / 100}, {inner})", f"p{q}{legend}", "15s")
+        Line(f"histogram_quantile({q / 100}, {inner}) >= 0", f"p{q}{legend}", "15s")
         for q in (50, 95, 99)
     ]
 

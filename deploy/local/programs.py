@@ -164,11 +164,12 @@ class Layout:
                 _installed("prometheus", "prometheus"),
                 f"--config.file={state}/prometheus.yml",
                 f"--storage.tsdb.path={state}/prometheus",
+                f"--storage.tsdb.retention.time={prometheus.RETENTION}",
                 f"--web.listen-address={HOST}:{port}",
             ],
             priority=OBSERVERS,
             ready_url=f"http://{HOST}:{port}/-/ready",
-            reads=[stack.STATE / "prometheus.yml", prometheus.ALERTS],
+            reads=[stack.STATE / "prometheus.yml", *prometheus.RULES],
         )
         if grafana := grafana_server():
             yield self._grafana(grafana)

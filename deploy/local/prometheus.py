@@ -16,7 +16,8 @@ from deploy.local.ports import HOST
 from grid.errors import ConfigurationError
 
 FOLDER: Final = stack.ROOT / "deploy" / "prometheus"
-ALERTS: Final = FOLDER / "alerts.yml"  # read from where it is
+RULES: Final = (FOLDER / "rules.yml", FOLDER / "alerts.yml")  # read from where they are
+RETENTION: Final = "31d"  # error budgets are of 30 days
 BROKER: Final = "rabbitmq:15692"
 BROKER_JOBS: Final = "rabbitmq"  # the beginning of their names
 PATTERN: Final = re.compile(r"[*?[\\]")  # characters that it does not take as part of a file's name

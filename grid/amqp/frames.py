@@ -38,6 +38,8 @@ _SKIPPED_BEFORE_HEADERS: Final = (
     BasicProperties.FLAG_CONTENT_ENCODING,
 )
 _SKIPPED_OCTETS: Final = (BasicProperties.FLAG_DELIVERY_MODE, BasicProperties.FLAG_PRIORITY)
+_TEXT: Final = struct.Struct(">cL")  # the type of a long string in a table, and its length
+_TABLE: Final = struct.Struct(">L")
 _SKIPPED_AFTER_HEADERS: Final = (
     BasicProperties.FLAG_CORRELATION_ID,
     BasicProperties.FLAG_REPLY_TO,
@@ -104,7 +106,7 @@ def publication(
     properties: list[bytes] = []
     if headers:
         flags |= BasicProperties.FLAG_HEADERS
-        data.encode_table(properties, dict(headers))
+        properties.append(_table(headers))
     properties.append(_PERSISTENT)
     if priority:
         flags |= BasicProperties.FLAG_PRIORITY
@@ -122,6 +124,19 @@ def publication(
             else (method, header, packed, END)
         )
     return b"".join((method, header, packed, END, *_bodies(channel, body, most)))
+
+
+def _table(headers: Mapping[str, Any]) -> bytes:
+    """Return a table of headers; of texts alone, as nearly all have, without pika."""
+    parts: list[bytes] = []
+    if any(type(value) is not str for value in headers.values()):
+        data.encode_table(parts, dict(headers))
+        return b"".join(parts)
+    for name, value in headers.items():
+        text = value.encode()
+        parts += (_short(name), _TEXT.pack(b"S", len(text)), text)
+    packed = b"".join(parts)
+    return _TABLE.pack(len(packed)) + packed
 
 
 def _bodies(channel: int, body: bytes, most: int) -> Iterator[bytes]:
@@ -147,9 +162,15 @@ def envelope(arguments: bytes) -> Envelope:
     """Return what the arguments of ``basic.deliver`` say."""
     at = 1 + arguments[0]  # behind the consumer's tag
     tag, bits = _TAG.unpack_from(arguments, at)
-    exchange, at = data.decode_short_string(arguments, at + _TAG.size)
-    key, _ = data.decode_short_string(arguments, at)
-    return Envelope(tag, bits & 1 == 1, exchange, key)
+    return Envelope(tag, bits & 1 == 1, *_target(arguments[at + _TAG.size :]))
+
+
+@lru_cache(_KNOWN_TARGETS)
+def _target(packed: bytes) -> tuple[str, str]:
+    """Return the exchange and the key that stand behind each other."""
+    exchange, at = data.decode_short_string(packed, 0)
+    key, _ = data.decode_short_string(packed, at)
+    return exchange, key
 
 
 def content(payload: bytes) -> Content:

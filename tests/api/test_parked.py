@@ -88,6 +88,15 @@ async def test_parked_actions_are_503_while_rabbitmq_is_away() -> None:
         problem(await post(api, "/parked/replay", {"ids": ["j1"]}), 503)
 
 
+async def test_discard_takes_every_message_of_an_id() -> None:
+    """Equal messages that are no request have the same id: none may be left behind."""
+    api = with_parked("bad", "j1", "bad")
+    async with api.serve():
+        answer = await post(api, "/parked/discard", {"ids": ["bad"]})
+    assert answer.body == {"done": ["bad"], "missing": [], "refused": []}
+    assert [job for job, _ in api.parked.done] == ["bad", "bad"]
+
+
 @pytest.mark.integration
 async def test_api_may_replay_and_discard_at_a_real_broker(vhost: VirtualHost) -> None:
     """With the api's own user: the request is there again, the events are believed."""

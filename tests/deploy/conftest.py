@@ -1,7 +1,8 @@
-"""Copies of the project for tests that start it."""
+"""Copies of the project for tests that start it, and promtool."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def awkward(tmp_path: Path) -> Iterator[Clone]:
     copy = make_clone(tmp_path / AWKWARD)
     yield copy
     copy.call("down")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Return the path of promtool, which comes with Prometheus."""
+    path = shutil.which("promtool")
+    assert path, "promtool is not installed; it comes with Prometheus (apt-get install prometheus)"
+    return path

@@ -1,9 +1,9 @@
-"""What tests ask of the dashboard and the alerts: their queries, and whether Prometheus has data.
+"""What tests ask of the dashboards and the rules: their queries, and whether Prometheus has data.
 
-``queries_without_data(url, committed())`` names every panel's query that a Prometheus at ``url``
-answers with nothing. Ask it once the services have handled some requests and Prometheus has scraped
-them a few times; rates look back 10 s (``RATE_WINDOW``), latencies a minute. Ask again until it is
-empty or time is up.
+``queries_without_data(url)`` names every panel's query that a Prometheus at ``url`` answers with
+nothing. Ask it once the services have handled some requests and Prometheus has scraped them a few
+times; rates look back 10 s (``RATE_WINDOW``), latencies a minute. Ask again until it is empty or
+time is up.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-import yaml
-
 from deploy.grafana import dashboard
+from tests.deploy import alert_cases
 
 RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
+CHOICES: Final = ("$substation", "$job")
 SCRAPES_IN_WINDOW: Final = 4  # Grafana's factor for a query with a step of its own
-ALERTS: Final = dashboard.TARGET.parents[2] / "prometheus" / "alerts.yml"
 
-_NAME: Final = re.compile(r"\b(?:up|(?:ev_charging|dispatcher|api|grid|rabbitmq)_\w+)\b")
+_NAME: Final = re.compile(r"(?<![\w:])(?:up|(?:ev_charging|dispatcher|api|grid|rabbitmq)_\w+)\b")
 
 
-def committed() -> dict[str, Any]:
-    """Return the committed dashboard, as Grafana reads it."""
-    content: dict[str, Any] = json.loads(dashboard.TARGET.read_text(encoding="utf-8"))
-    return content
+def committed() -> dict[str, dict[str, Any]]:
+    """Return the committed dashboards by name, as Grafana reads them."""
+    return {
+        board.name: json.loads(board.file.read_text(encoding="utf-8"))
+        for board in dashboard.boards()
+    }
 
 
 def panels(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -46,7 +47,8 @@ def panel_queries(
     """Return (panel's title, PromQL) for every query, with Grafana's variables replaced.
 
     ``$__rate_interval`` becomes ``rate_window``, or four steps where the query has a step of its
-    own, as Grafana does. Raise ``AssertionError`` for an unknown variable.
+    own, as Grafana does; all jobs and substations are chosen. Raise ``AssertionError`` for an
+    unknown variable.
     """
     return [
         (panel["title"], _filled(target, rate_window))
@@ -55,32 +57,44 @@ def panel_queries(
     ]
 
 
-def alerts() -> list[dict[str, Any]]:
-    """Return the committed alerting rules."""
-    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
 def metric_names(expression: str) -> set[str]:
     """Return the names of the project's and RabbitMQ's metrics that a PromQL expression reads."""
     return set(_NAME.findall(re.sub(r'"[^"]*"', '""', expression)))
 
 
-def queries_without_data(url: str, content: Mapping[str, Any]) -> list[str]:
-    """Name the panels' queries that Prometheus at ``url`` answers with no series but NaN."""
+def annotation_queries(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (name, PromQL) of a dashboard's annotations, with Grafana's variables replaced."""
+    found = content["annotations"]["list"]
+    return [(each["name"], _filled({"expr": each["expr"]}, RATE_WINDOW)) for each in found]
+
+
+def queries_without_data(url: str) -> list[str]:
+    """Name the panels' queries that Prometheus at ``url`` answers with no series, or with NaN."""
     return [
         f"{title}: {expression}"
+        for content in committed().values()
         for title, expression in panel_queries(content)
         if not any(_is_number(series) for series in ask(url, expression))
     ]
 
 
-def alerts_without_data(url: str) -> list[str]:
-    """Name the metrics that alerts read and Prometheus at ``url`` does not have.
+def queries_with_nan(url: str) -> list[str]:
+    """Name the queries of panels and annotations that Prometheus at ``url`` answers with a NaN."""
+    return [
+        f"{title}: {expression}"
+        for content in committed().values()
+        for title, expression in [*panel_queries(content), *annotation_queries(content)]
+        if not all(_is_number(series) for series in ask(url, expression))
+    ]
+
+
+def rules_without_data(url: str) -> list[str]:
+    """Name the metrics that rules read and Prometheus at ``url`` does not have.
 
     An alert on a metric that nobody exports would stay silent for ever.
     """
-    names = set[str]().union(*(metric_names(rule["expr"]) for rule in alerts()))
+    rules = (rule for group in alert_cases.groups() for rule in group["rules"])
+    names = set[str]().union(*(metric_names(rule["expr"]) for rule in rules))
     return sorted(name for name in names if not ask(url, name))
 
 
@@ -101,5 +115,7 @@ def _filled(target: Mapping[str, Any], rate_window: str) -> str:
     step = target.get("interval")
     window = f"{int(step.removesuffix('s')) * SCRAPES_IN_WINDOW}s" if step else rate_window
     expression: str = target["expr"].replace("$__rate_interval", window)
+    for variable in CHOICES:
+        expression = expression.replace(variable, dashboard.ALL)
     assert "$" not in expression, f"a variable that the tests cannot fill in: {expression}"
     return expression

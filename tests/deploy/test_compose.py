@@ -263,7 +263,11 @@ def test_compose_recreates_a_container_when_a_mounted_file_changes(
 ) -> None:
     """A label has the digest of keys and alerts, since Compose does not look into files."""
     monkeypatch.setattr(stack, "SECRETS", tmp_path)
-    assert {file.name for file in compose.PROMETHEUS_FILES} == {"prometheus.yml", "alerts.yml"}
+    assert {file.name for file in compose.PROMETHEUS_FILES} == {
+        "prometheus.yml",
+        "rules.yml",
+        "alerts.yml",
+    }
     monkeypatch.setattr(compose, "PROMETHEUS_FILES", [tmp_path / "alerts.yml"])
 
     def labels() -> list[str]:

@@ -226,7 +226,11 @@ def test_program_lists_the_files_whose_change_restarts_it(tmp_path: Path) -> Non
     running = stack.StackState("local", ports, {}, [*range(1024, 65536)])
     programs = {each.name: each for each in Setup.decide({}, running).programs}
     assert [file.name for file in programs["rabbitmq"].reads] == ["rabbitmq.conf"]
-    assert [file.name for file in programs["prometheus"].reads] == ["prometheus.yml", "alerts.yml"]
+    assert [file.name for file in programs["prometheus"].reads] == [
+        "prometheus.yml",
+        "rules.yml",
+        "alerts.yml",
+    ]
     shared = stack.ROOT / "grid" / "topology.py"  # it names the exchanges that services publish to
     for name in ("dispatcher", "substation1"):
         assert programs[name].reads == [shared]

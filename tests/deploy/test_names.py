@@ -123,7 +123,7 @@ def test_folder_name_does_not_appear_in_any_configuration(
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
-    assert "1 rule files found" in checked.stdout
+    assert "2 rule files found" in checked.stdout
     named = [word for word in read.split() if "/proc/self/cwd/" in word]
     paths = {word.partition("/proc/self/cwd/")[2].strip("\"'") for word in named}
     assert {"deploy/local/lock.py", ".run/prometheus.yml", ".secrets/api"} <= paths

@@ -50,6 +50,25 @@ def test_status_shows_jobs_drains_and_firing_alerts() -> None:
     ]
 
 
+def test_status_shows_since_when_an_alert_fires_and_where_it_says_what_to_do() -> None:
+    """The one that always fires, to show that alerts work, is left out."""
+    firing = {
+        "state": "firing",
+        "labels": {"alertname": "ApiDown", "severity": "critical"},
+        "annotations": {"summary": "No api answers", "runbook_url": "docs/runbook.md#apidown"},
+        "activeAt": "2026-01-01T10:20:30.123456789Z",
+    }
+    watchdog = {**firing, "labels": {"alertname": "Watchdog", "severity": "none"}}
+    with served("", {"data": {"alerts": [watchdog, firing]}}) as url:
+        [line] = overview.situation(Pages(None, None, url)).splitlines()
+    assert line.split(maxsplit=1)[1] == (
+        "ApiDown (critical, since 2026-01-01 10:20:30 UTC): No api answers; "
+        "see docs/runbook.md#apidown"
+    )
+    with served("", {"data": {"alerts": [watchdog]}}) as url:
+        assert overview.situation(Pages(None, None, url)).split() == ["Alerts", "none"]
+
+
 def test_status_says_that_nothing_is_drained_and_no_alert_fires() -> None:
     with served("", {"data": {"alerts": []}}) as url:
         lines = overview.situation(Pages(url, url, url)).splitlines()

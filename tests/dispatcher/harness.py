@@ -180,6 +180,7 @@ class Harness:
                 lambda: self.core.candidates(self.now),
                 lambda: self.core.waiting,
                 lambda: self.table.blind(self.now),
+                takeovers=lambda: self.core.standby.terms,
             )
         )
         self._rated: dict[str, float] = {}

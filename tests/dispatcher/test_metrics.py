@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dispatcher.targets import Target
 from grid.controls import Availability, Control
 from tests.dispatcher.harness import Harness, body, confirming
 from tests.fake_broker import turns
@@ -79,3 +80,42 @@ async def test_metrics_show_waiting_requests_and_load_spread() -> None:
     await turns()
     assert harness.count("waiting_requests") == 1
     assert harness.count("load_spread") == 3
+
+
+async def test_metrics_show_limit_of_an_operator() -> None:
+    """Requests that wait beside it are no fault."""
+    harness = Harness(confirming(), "s1", "s2")
+    assert math.isnan(harness.count("substation_limit", substation="s1"))
+    harness.tracker.control("s1", Control("s1", Availability.AVAILABLE, 2, 1))
+    assert harness.count("substation_limit", substation="s1") == 2
+    assert math.isnan(harness.count("substation_limit", substation="s2"))
+
+
+async def test_metrics_count_takeovers() -> None:
+    """A dispatcher that gets requests after another was active has taken over."""
+    harness = Harness(confirming(), "s1")
+    before = harness.count("takeovers_total")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    assert harness.count("takeovers_total") == before
+    harness.standby.heard("other", harness.now)
+    harness.queue.bring(body("j3"), "j3")
+    await turns()
+    assert harness.count("takeovers_total") == before + 1
+
+
+async def test_metrics_show_addresses_of_targets_as_prometheus_names_them() -> None:
+    """So that both can be compared; a substation that left has none."""
+    harness = Harness(confirming())
+    label = Target("s2", "http://s2.invalid/metrics", labels={"instance": "the label"})
+    harness.watch.on_targets({"s1": Target("s1", "http://[::1]/metrics"), "s2": label})
+    assert harness.count("target_info", substation="s1", address="[::1]:80") == 1
+    assert harness.count("target_info", substation="s2", address="the label") == 1
+    harness.watch.on_targets({"s1": Target("s1", "http://s1.invalid:9100/metrics")})
+    assert harness.count("target_info", substation="s1", address="s1.invalid:9100") == 1
+    assert harness.count("targets") == 1
+    rest = [
+        {"substation": "s1", "address": "[::1]:80"},
+        {"substation": "s2", "address": "the label"},
+    ]
+    assert [harness.count("target_info", **each) for each in rest] == [0, 0]

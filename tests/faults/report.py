@@ -68,13 +68,13 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def with_table(document: str, content: str) -> str:
+def with_table(document: str, content: str, begin: str = BEGIN, end: str = END) -> str:
     """Put the content between the document's two marks. Raise ``ValueError`` without them."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no lines {BEGIN} and {END} in the document: put them where it belongs")
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+    before, has_begin, rest = document.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"no lines {begin} and {end} in the document: put them where it belongs")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:

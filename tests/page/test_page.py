@@ -333,6 +333,59 @@ async def test_page_acts_on_the_jobs_that_its_table_shows(browser: Browser) -> N
             await page.keyboard.press("Escape")
 
 
+async def test_page_says_that_what_is_not_confirmed_may_be_accepted(browser: Browser) -> None:
+    """Whoever sends again would charge twice as many vehicles."""
+    api = fed()
+
+    async def answer(route: Route) -> None:
+        detail = {
+            "detail": "RabbitMQ has not confirmed j1 within 5 s.",
+            "code": "rabbitmq-unavailable",
+        }
+        await route.fulfill(status=503, json=detail)
+
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 503"]) as page,
+    ):
+        await live(page)
+        await page.route("**/charges", answer)
+        await page.get_by_role("button", name="Send 10 requests").click()
+        toast = page.locator(".toast")
+        await expect(toast).to_contain_text("Not confirmed: RabbitMQ has not confirmed j1")
+        await expect(toast).to_contain_text("They may be accepted all the same: look for try-")
+
+
+async def test_page_forgets_a_key_that_is_refused(browser: Browser) -> None:
+    """Its button does not call it in use, and the next action asks for another."""
+    api = fed(keys=KEYS)
+    async with (
+        served(api),
+        page_of(browser, api.bench.port, allow_errors=["status of 401"]) as page,
+    ):
+        await live(page)
+        drain = page.get_by_role("button", name="Drain substation1")
+        await drain.click()
+        await expect(page.locator("#key-why")).to_contain_text(".secrets/operator")
+        await page.locator("#key-input").fill("a-wrong-key")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".toast")).to_contain_text("not one that this api knows")
+        await drain.click()
+        await page.locator("#key-input").fill(KEY)
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".toast")).to_contain_text("substation1 is drained")
+
+
+async def test_page_lists_first_what_changed_last_from_its_beginning(browser: Browser) -> None:
+    """Not what was requested last: a snapshot is sorted as changes are."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        times = await page.locator("#jobs tbody tr td.time").all_text_contents()
+        assert len(times) > 10
+        assert times == sorted(times, reverse=True)
+
+
 async def test_page_stops_cancelling_where_the_api_wants_no_requests(browser: Browser) -> None:
     """It waits as long as it is told; if that does not help, it says how many it cancelled."""
     api = fed()

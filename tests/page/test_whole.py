@@ -134,6 +134,7 @@ async def test_page_replays_and_discards_what_is_parked(vhost: VirtualHost, tmp_
             await page.keyboard.press("Enter")
             await expect(toast).to_contain_text("0 jobs replayed, 1 refused: ")
             await dialog.get_by_role("button", name="Discard it").click()
+            await dialog.get_by_role("button", name="Discard it for good").click()
             await expect(toast).to_have_text("1 job discarded.")
             await expect(dialog.locator(".job-state")).to_contain_text("cancelled")
             await page.keyboard.press("Escape")

@@ -1,0 +1,122 @@
+"""The api's metrics of what waits, of the event log, and of beginnings with a free connector."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from api.jobs.free_connectors import FreeConnectors
+from api.last_heard import LastHeard
+from api.metrics import LogCollector
+from api.substations import Condition, Substation, Substations
+from grid.events import SUBSTATIONS, Event, State
+from grid.kinds import snapshot
+from tests.api.harness import AT, Bench
+
+FULL = "full"
+ROW: dict[str, Any] = {
+    "load": 0,
+    "connectors": 2,
+    "utilisation": 0.0,
+    "gauge": 0,
+    "gauge_age_seconds": 0.1,
+    "outstanding": 0,
+    "eligible": True,
+    "reason": None,
+    "state": "available",
+}
+
+
+def row(name: str, **changed: object) -> dict[str, Any]:
+    """Return a substation as the dispatcher's snapshot has it."""
+    return {**ROW, "substation": name, **changed}
+
+
+def seen(at: float, *rows: dict[str, Any]) -> Event:
+    """Return a snapshot that was written at ``at``."""
+    return snapshot(at, "d", list(rows), (), 0)
+
+
+def observed() -> Bench:
+    """Return an api with the collector of the event log."""
+    bench = Bench()
+    bench.registry.register(
+        LogCollector(
+            bench.projection,
+            bench.feed,
+            accepted=lambda: bench.intake.accepted,
+            offset=lambda: bench.offset,
+            clock=lambda: bench.at,
+        )
+    )
+    return bench
+
+
+async def test_metrics_show_accepted_requests_and_oldest_that_waits() -> None:
+    """The age counts from the request, and ends with the decision."""
+    async with observed().serve() as bench:
+        assert bench.count("accepted_requests_total") == 0
+        assert bench.count("oldest_waiting_request_seconds") == 0
+        await bench.post()
+        bench.at += 90
+        await bench.post()
+        assert bench.count("accepted_requests_total") == 2
+        assert bench.count("oldest_waiting_request_seconds") == 90
+        bench.hear(Event(State.ASSIGNED, AT + 90, "job1", "s1", 1))
+        assert bench.count("oldest_waiting_request_seconds") == 0
+        bench.at += 5
+        assert bench.count("oldest_waiting_request_seconds") == 5
+
+
+async def test_metrics_show_age_of_snapshot_and_offset_of_event_log() -> None:
+    """Without a snapshot it is as old as can be: an alert must not stay silent."""
+    bench = observed()
+    assert bench.count("snapshot_age_seconds") == inf
+    bench.hear(seen(AT, row("s1")))
+    bench.offset, bench.at = 17, AT + 40
+    assert bench.count("snapshot_age_seconds") == 40
+    assert bench.count("event_log_offset") == 17
+
+
+async def test_wait_counts_from_when_a_connector_was_free() -> None:
+    """While every substation is full, a request waits for a vehicle to leave."""
+    async with observed().serve() as bench:
+        await bench.post()
+        bench.at = AT + 50
+        bench.hear(
+            seen(AT + 50, row("s1", reason=FULL), row("s2", state="draining", eligible=False))
+        )
+        bench.at = AT + 60
+        bench.hear(seen(AT + 60, row("s1"), row("s2", state="draining", eligible=False)))
+        bench.hear(Event(State.CHARGING, AT + 53, "job1", "s1", 1))
+        assert bench.count("request_to_charging_seconds_sum") == 53
+        assert bench.count("free_connector_to_charging_seconds_sum") == 3
+
+
+async def test_wait_counts_in_full_while_a_connector_is_free_or_none_works() -> None:
+    """A dispatcher that does not send a request anywhere is at fault, whatever the reason."""
+    async with observed().serve() as bench:
+        await bench.post()
+        bench.at = AT + 50
+        bench.hear(seen(AT + 30, row("s1", reason=FULL), row("s2")))
+        bench.hear(seen(AT + 40, row("s1", reason="its page is stale", eligible=False)))
+        bench.hear(Event(State.CHARGING, AT + 50, "job1", "s1", 1))
+        assert bench.count("free_connector_to_charging_seconds_sum") == 50
+
+
+def test_connector_is_free_for_a_job_where_that_may_go() -> None:
+    """A job that names its substations waits for these only."""
+    free = FreeConnectors()
+    free.see(Substations(seen(AT, row("s1", reason=FULL), row("s2")), AT).rows(LastHeard()), AT)
+    assert free.since(()) == -inf
+    assert free.since(["s1"]) == AT
+    assert free.since(["s2"]) == -inf
+    assert free.since(["s1", "s2"]) == -inf
+
+
+def test_test_rows_are_valid() -> None:
+    """Else they would be left out, and nothing tested."""
+    rows = Substations(seen(AT, row("s1"), row("s2", reason=FULL)), AT).rows(LastHeard())
+    assert [each.status for each in rows] == [Condition.AVAILABLE, Condition.FULL]
+    assert all(isinstance(each, Substation) for each in rows)
+    assert seen(AT).kind == SUBSTATIONS
