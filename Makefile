@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -p -euo pipefail -c
 unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
-.PHONY: help up down status restart logs load simulate parked bench clean test test-fast properties faults fuzz screenshots preview audit lint lock
+.PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots preview audit lint lock docs release
 
 override PYTHON := PYTHONUTF8=1 .venv/bin/python
 ARGS ?=
@@ -30,6 +30,9 @@ logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warn
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"
 	@deploy/run load $(ARGS)
+
+demo: ## a rush hour in which one substation dies and one is drained; docs/tour.md; ARGS="--speed 2"
+	@deploy/run demo $(ARGS)
 
 simulate: ## the policies compared in virtual time; e.g. ARGS="--connectors 3x10 --session 2-5"
 	@deploy/local/bootstrap
@@ -87,10 +90,17 @@ lint: ## style, types, and who may import whom
 	@$(PYTHON) -m tests.language
 	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
+docs: ## the documentation at http://localhost:8000, without the internet; ARGS=build: into site/
+	@deploy/local/bootstrap
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs $(or $(ARGS),serve) --strict
+
+release: ## the archives of what is committed into dist/, and the labelled image where Docker answers
+	@deploy/python -m deploy.release
+
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
 	@for file in requirements.lock requirements-dev.lock; do \
-	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group bench'; \
+	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group bench --group docs'; \
 	  $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
 	done

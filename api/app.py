@@ -52,6 +52,7 @@ from grid.runtime import background
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance
+from grid.version import version
 
 
 def build(
@@ -222,7 +223,7 @@ def create(
     app = FastAPI(
         title="Smart grid dispatcher",
         description="Sends charge requests to the least-loaded substation.",
-        version="1",
+        version=version(),
         servers=[{"url": "/", "description": "The api that serves this document."}],
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere

@@ -25,18 +25,67 @@ NO_CLIENTS: Final = "it is for operators: a client's line goes into the file of 
 class ApiSettings(Settings):
     """The settings of the api, one variable each; times in seconds."""
 
-    port: Port = Field(default=7000, alias="API_PORT")
-    decision_wait: Seconds = Field(default=1, alias="DECISION_WAIT_SECONDS")
-    confirm_timeout: PositiveSeconds = Field(default=5, alias="CONFIRM_TIMEOUT_SECONDS")
-    max_jobs: Annotated[int, Field(ge=1)] = Field(default=200_000, alias="MAX_JOBS")
-    api_keys_file: Path | None = Field(default=None, alias="API_KEYS_FILE")
-    api_keys_here: str = Field(default="", alias="API_KEYS")
-    operator_keys_file: Path | None = Field(default=None, alias="OPERATOR_KEYS_FILE")
-    address: str | None = Field(default=None, alias="API_ADDRESS")
-    rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        default=1000, alias="RATE_LIMIT"
+    port: Port = Field(default=7000, alias="API_PORT", description="The port of the api")
+    decision_wait: Seconds = Field(
+        default=1,
+        alias="DECISION_WAIT_SECONDS",
+        description="How long the answer of `POST /charge` waits for the decision",
     )
-    prometheus_url: str | None = Field(default=None, alias="PROMETHEUS_URL", repr=False)
+    confirm_timeout: PositiveSeconds = Field(
+        default=5,
+        alias="CONFIRM_TIMEOUT_SECONDS",
+        description="How long RabbitMQ may take to confirm, before the answer is 503",
+    )
+    max_jobs: Annotated[int, Field(ge=1)] = Field(
+        default=200_000,
+        alias="MAX_JOBS",
+        description=(
+            "Jobs kept in full in memory, about 1 KB each. Beyond it, the jobs that ended "
+            "first are dropped (with an `Idempotency-Key`, all but the decision is kept). "
+            "Jobs that have not ended are never dropped: the oldest are packed without "
+            "their decisions, in about 230 bytes each"
+        ),
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        alias="API_KEYS_FILE",
+        description=(
+            "A file of keys, one a line: `<name> <scope> <SHA-256 of the key>`, `#` for "
+            "comments; scope `client`, or `operator`, which may also drain and limit "
+            "substations. `python -m api.new_key NAME SCOPE` makes one. If set, every "
+            "request needs a key"
+        ),
+    )
+    api_keys_here: str = Field(
+        default="", alias="API_KEYS", description="The same lines, separated by commas"
+    )
+    operator_keys_file: Path | None = Field(
+        default=None,
+        alias="OPERATOR_KEYS_FILE",
+        description=(
+            "The same, only for the scope `operator`; it does not make keys required. "
+            "`make up` writes it"
+        ),
+    )
+    address: str | None = Field(
+        default=None,
+        alias="API_ADDRESS",
+        description="The address at which the api is reached, if that is not `HTTP_HOST`",
+    )
+    rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=1000,
+        alias="RATE_LIMIT",
+        description="Requests a second for each key; a list counts as one",
+    )
+    prometheus_url: str | None = Field(
+        default=None,
+        alias="PROMETHEUS_URL",
+        description=(
+            "The Prometheus whose firing alerts the page shows, `http://host:port`; `make up` "
+            "names its own. It is asked only while somebody has the page open"
+        ),
+        repr=False,
+    )
 
     @model_validator(mode="after")
     def _check_prometheus_url(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from deploy import environment as env
 from deploy import stack
 from deploy.files import own_folder, read, write
 from deploy.rabbitmq import definitions
-from deploy.rabbitmq.users import permissions
+from deploy.rabbitmq.users import permissions, substation_user
 from grid.errors import ConfigurationError
 from grid.files import text_of
 
@@ -27,6 +28,7 @@ OUTSIDE_TLS: Final = "outside-broker-tls"  # a folder
 OPERATOR: Final = "operator"
 KEYS_FILE: Final = "api-keys"
 OUTSIDE_KEYS: Final = "outside-api-keys"
+MOUNTED: Final = "for"  # a folder for each service, which is all that its container sees
 KEYS_REMARK: Final = "# written by `make up`; yours go into a file that API_KEYS_FILE names\n"
 PASSWORD_BYTES, KEY_BYTES = 24, 32
 
@@ -105,7 +107,40 @@ def write_for_containers(
         if file := source.get(variable):
             copy_for_containers(variable, file, folder, name)
     if env.API_KEYS_FILE not in settings:
-        write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose mounts it in any case
+        write(folder / OUTSIDE_KEYS, "", mode=0o644)  # Compose names it in any case
+    _hand_out(folder, substations, outside=env.AMQP_PASSWORD_FILE in broker)
+
+
+def mounted(substations: Iterable[str], *, outside: bool) -> dict[str, dict[str, str]]:
+    """Return for each service what its container reads: the name there, and the file it is.
+
+    With an ``outside`` broker's password, each service of ours reads that one.
+    """
+    users = {"api": "api", "dispatcher": "dispatcher"}
+    users |= {name: substation_user(name) for name in substations}
+    services = {name: {name: OUTSIDE_BROKER if outside else user} for name, user in users.items()}
+    services["api"] |= {name: name for name in (KEYS_FILE, OUTSIDE_KEYS)}
+    definitions_name = DEFINITIONS_FILE.removesuffix(".json")
+    return {
+        **services,
+        "rabbitmq": {definitions_name: DEFINITIONS_FILE, COOKIE: COOKIE},
+        GRAFANA: {GRAFANA: GRAFANA},
+    }
+
+
+def _hand_out(folder: Path, substations: Collection[str], *, outside: bool) -> None:
+    """Copy to each service's folder what its container reads, and remove all else there."""
+    services = mounted(substations, outside=outside)
+    (folder / MOUNTED).mkdir(mode=0o755, exist_ok=True)
+    for old in (folder / MOUNTED).iterdir():
+        if old.name not in services:
+            shutil.rmtree(old)
+    for service, names in services.items():
+        own = folder / MOUNTED / service
+        own.mkdir(exist_ok=True)
+        own.chmod(0o755)  # whatever the caller's umask; its parent's parent is private
+        for name, source in names.items():
+            write(own / name, read(folder / source), mode=0o644)
 
 
 def copy_for_containers(variable: str, source: str, folder: Path, name: str) -> Path:

@@ -24,19 +24,80 @@ def _known(policy: str) -> str:
 class DispatcherSettings(Settings):
     """The settings of the dispatcher, one variable each; times in seconds."""
 
-    port: Port = Field(default=6000, alias="DISPATCHER_METRICS_PORT")
-    substations_file: Path = Field(alias="SUBSTATIONS_FILE")
-    scrape_period: PositiveSeconds = Field(default=0.5, alias="SCRAPE_PERIOD_SECONDS")
-    scrape_timeout: PositiveSeconds = Field(default=0.4, alias="SCRAPE_TIMEOUT_SECONDS")
-    stale_after: PositiveSeconds = Field(default=2, alias="STALE_AFTER_SECONDS")
-    default_connectors: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        default=50, alias="DEFAULT_CONNECTORS"
+    port: Port = Field(
+        default=6000,
+        alias="DISPATCHER_METRICS_PORT",
+        description="The port of the dispatcher's metrics",
     )
-    slow_start: Seconds = Field(default=1, alias="SLOW_START_SECONDS")
-    send_ahead: bool = Field(default=True, alias="SEND_AHEAD")
-    rescue_after: PositiveSeconds = Field(default=10, alias="RESCUE_AFTER_SECONDS")
-    prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(default=1000, alias="PREFETCH")
-    policy: Annotated[str, AfterValidator(_known)] = Field(default=DEFAULT, alias="POLICY")
+    substations_file: Path = Field(
+        alias="SUBSTATIONS_FILE",
+        description=(
+            "The substations, in Prometheus's `file_sd` format: `.json`, `.yml` or "
+            "`.yaml`, read as strictly as Prometheus does. `make up` without Docker takes "
+            "`deploy/local/substations.json`, with Docker always "
+            "`deploy/prometheus/substations.json`"
+        ),
+    )
+    scrape_period: PositiveSeconds = Field(
+        default=0.5,
+        alias="SCRAPE_PERIOD_SECONDS",
+        description="How often each substation's page is read",
+    )
+    scrape_timeout: PositiveSeconds = Field(
+        default=0.4,
+        alias="SCRAPE_TIMEOUT_SECONDS",
+        description="How long a page may take; not above the period",
+    )
+    stale_after: PositiveSeconds = Field(
+        default=2,
+        alias="STALE_AFTER_SECONDS",
+        description="An older load counts as unknown; at least twice the scrape period",
+    )
+    default_connectors: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        default=50,
+        alias="DEFAULT_CONNECTORS",
+        description="For a substation whose page and target do not name its connectors",
+    )
+    slow_start: Seconds = Field(
+        default=1,
+        alias="SLOW_START_SECONDS",
+        description="How long the slow start of a substation that comes back takes",
+    )
+    send_ahead: bool = Field(
+        default=True,
+        alias="SEND_AHEAD",
+        description=(
+            "While at least as many other jobs wait as there are substations, one job is "
+            "dispatched ahead to each full substation whose sessions take less than a "
+            "minute on average; 0: never"
+        ),
+    )
+    rescue_after: PositiveSeconds = Field(
+        default=10,
+        alias="RESCUE_AFTER_SECONDS",
+        description=(
+            "How long a page or a consumer may be missing before waiting jobs are reclaimed"
+        ),
+    )
+    prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(
+        default=1000,
+        alias="PREFETCH",
+        description=(
+            "Requests that the dispatcher holds and orders while they fit nowhere; when "
+            "nine tenths of them wait, those at the end are requeued behind the others"
+        ),
+    )
+    policy: Annotated[str, AfterValidator(_known)] = Field(
+        default=DEFAULT,
+        alias="POLICY",
+        description=(
+            "Which of the substations with capacity gets a job: `least-loaded`, the lowest "
+            "utilisation; `most-headroom`, the most kW left; or the import path of a class "
+            "of your own, as in `depot.SpreadFeeders` (see `scheduling/policies.py`), "
+            "whose module is in this folder or installed in `.venv`; in containers, in an "
+            "image of your own"
+        ),
+    )
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:

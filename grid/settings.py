@@ -35,24 +35,85 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field(
-        default=("amqp://127.0.0.1:5672/",), alias="AMQP_URL", repr=False
+        default=("amqp://127.0.0.1:5672/",),
+        alias="AMQP_URL",
+        description=(
+            "RabbitMQ's addresses, separated by commas, which are tried in turn; `make up` "
+            "starts a broker of its own if it is not set"
+        ),
+        repr=False,
     )
-    amqp_user: str | None = Field(default=None, alias="AMQP_USER")
-    amqp_password_file: Path | None = Field(default=None, alias="AMQP_PASSWORD_FILE")
-    amqp_ca_file: Path | None = Field(default=None, alias=tls.CA_FILE)
-    amqp_certificate_file: Path | None = Field(default=None, alias=tls.CERTIFICATE_FILE)
-    amqp_key_file: Path | None = Field(default=None, alias=tls.KEY_FILE)
-    http_host: str = Field(default="127.0.0.1", alias="HTTP_HOST")
-    http_timeout: PositiveSeconds = Field(default=20, alias="HTTP_TIMEOUT_SECONDS")
-    http_keep_alive: PositiveSeconds = Field(default=75, alias="HTTP_KEEP_ALIVE_SECONDS")
-    http_connections: Annotated[int, Field(ge=1)] = Field(default=2000, alias="HTTP_CONNECTIONS")
+    amqp_user: str | None = Field(
+        default=None,
+        alias="AMQP_USER",
+        description="The user, instead of the one within the address",
+    )
+    amqp_password_file: Path | None = Field(
+        default=None,
+        alias="AMQP_PASSWORD_FILE",
+        description="A file with the password, instead of the one within the address",
+    )
+    amqp_ca_file: Path | None = Field(
+        default=None,
+        alias=tls.CA_FILE,
+        description=(
+            "With `amqps://`: the certificate authority of the broker, as PEM; read again "
+            "for each connection"
+        ),
+    )
+    amqp_certificate_file: Path | None = Field(
+        default=None,
+        alias=tls.CERTIFICATE_FILE,
+        description="With `amqps://`: the client's own certificate, as PEM",
+    )
+    amqp_key_file: Path | None = Field(
+        default=None,
+        alias=tls.KEY_FILE,
+        description="With `amqps://`: the key of that certificate, as PEM, not encrypted",
+    )
+    http_host: str = Field(
+        default="127.0.0.1",
+        alias="HTTP_HOST",
+        description="The address that a service listens on; `make up` publishes on 127.0.0.1 alone",
+    )
+    http_timeout: PositiveSeconds = Field(
+        default=20,
+        alias="HTTP_TIMEOUT_SECONDS",
+        description="How long a request may take to arrive, and its answer to be read",
+    )
+    http_keep_alive: PositiveSeconds = Field(
+        default=75,
+        alias="HTTP_KEEP_ALIVE_SECONDS",
+        description=(
+            "How long a connection may be idle between two requests: longer than a proxy "
+            "in front keeps it, usually 60 s"
+        ),
+    )
+    http_connections: Annotated[int, Field(ge=1)] = Field(
+        default=2000,
+        alias="HTTP_CONNECTIONS",
+        description=(
+            "HTTP connections at once; at most half of the process's limit of open files "
+            "(`ulimit -Hn`)"
+        ),
+    )
     http_connections_per_address: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, alias="HTTP_CONNECTIONS_PER_ADDRESS"
+        default=None,
+        alias="HTTP_CONNECTIONS_PER_ADDRESS",
+        description=(
+            "HTTP connections from one address (IPv6: /64), half of `HTTP_CONNECTIONS` if "
+            "not set. Behind a proxy all come from its address: set it to "
+            "`HTTP_CONNECTIONS`, and limit clients in the proxy"
+        ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", alias="LOG_LEVEL"
+        default="info", alias="LOG_LEVEL", description="The least severe lines that are logged"
     )
-    log_format: Literal["text", "json"] = Field(default="text", alias="LOG_FORMAT")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        alias="LOG_FORMAT",
+        description="`json`: one object a line, as in containers",
+    )
 
     @model_validator(mode="after")
     def _check_urls(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel, Field
 
 from grid.amqp import Link
+from grid.version import version
 
 PROCESS_SECONDS: Final = 5.0
 Problems = Callable[[], list[str]]  # what keeps a service from being ready
@@ -75,11 +76,12 @@ class ProcessMetrics(Collector):
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry for one service, with the process's metrics and its clock in it."""
+    """Return a registry for one service, with its process's metrics, its clock and its version."""
     registry = CollectorRegistry()
     registry.register(ProcessMetrics())
     clock = Gauge("grid_clock_seconds", "The service's clock, in Unix seconds", registry=registry)
     clock.set_function(time.time)
+    Info("grid_build", "The version of the project", registry=registry).info({"version": version()})
     return registry
 
 

@@ -1,4 +1,4 @@
-"""``python3 -m deploy.docker``: up, down, status, restart, logs, clean.
+"""``python3 -m deploy.docker``: up, down, status, restart, crash, logs, clean.
 
 It uses the standard library alone, so that it works without .venv.
 """
@@ -60,6 +60,19 @@ def restart() -> int:
     return commands.wait_again(compose)
 
 
+def crash() -> int:
+    """Kill the containers that SERVICE names, and leave them ended until a restart.
+
+    Raises:
+        GridError: Compose does not do it.
+    """
+    compose = _running()
+    names = commands.services_to_restart(os.environ, compose.services)
+    if compose.run("kill", *names) != 0:
+        raise GridError(f"Compose could not kill {', '.join(names)}: see above")
+    return 0
+
+
 def logs() -> int:
     """Follow what the containers write, or those that SERVICE names, from LEVEL on."""
     compose = _running()
@@ -92,7 +105,7 @@ def running() -> int:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
-    each.__name__: each for each in (up, down, status, restart, logs, clean, running)
+    each.__name__: each for each in (up, down, status, restart, crash, logs, clean, running)
 }
 
 

@@ -28,7 +28,7 @@ SUBSTATIONS_FILE: Final = FOLDER / "prometheus" / "substations.json"
 PROMETHEUS_FILES: Final = tuple(
     FOLDER / "prometheus" / name for name in ("prometheus.yml", "rules.yml", "alerts.yml")
 )
-BROKER_SECRET: Final = "BROKER_SECRET"  # noqa: S105 - a variable of the compose file
+WRITTEN: Final = "SECRETS_WRITTEN"  # a variable of the compose file
 TLS_FOLDER: Final = "/run/broker-tls"  # in a container
 USED: Final = stack.STATE / "docker"  # shows `make clean` that there may be volumes
 ERASE_LINE: Final = "\x1b[2K"  # Compose 2.26 begins lines with it, though nobody sees a terminal
@@ -308,6 +308,7 @@ class Compose:
         given = env.API_KEYS_FILE in self.settings
         return {
             env.API_KEYS_FILE: f"/run/secrets/{passwords.OUTSIDE_KEYS}" if given else "",
+            WRITTEN: "1",
             "API_KEYS_DIGEST": digest(keys),
             "PROMETHEUS_DIGEST": digest(PROMETHEUS_FILES),
         }
@@ -315,8 +316,8 @@ class Compose:
     def _broker(self) -> dict[str, str]:
         """Return the variables that replace the addresses and users of our one node.
 
-        An outside broker's password file is mounted in place of each service's own, and its TLS
-        files beside it.
+        Each service finds an outside broker's password where its own would be, and its TLS files
+        beside it.
         """
         if len(self.nodes) > 1:
             return {env.AMQP_URL: ",".join(f"amqp://{node}:5672/" for node in self.nodes)}
@@ -327,9 +328,9 @@ class Compose:
         if env.AMQP_PASSWORD_FILE not in found:
             return {**found, env.AMQP_PASSWORD_FILE: ""}
         del found[env.AMQP_PASSWORD_FILE]
-        return {**found, BROKER_SECRET: passwords.OUTSIDE_BROKER}
+        return found
 
 
 def _decided_here(name: str) -> bool:
     """Return whether a caller's variable would override what was decided, or what Compose reads."""
-    return name in {*env.VARIABLES, BROKER_SECRET} or name.startswith("COMPOSE_")
+    return name in {*env.VARIABLES, WRITTEN} or name.startswith("COMPOSE_")

@@ -1,4 +1,4 @@
-"""``python -m deploy.local``: up, down, status, restart, logs, clean, running."""
+"""``python -m deploy.local``: up, down, status, restart, crash, logs, clean, running."""
 
 from __future__ import annotations
 
@@ -108,6 +108,14 @@ def restart() -> int:
     return commands.wait_again(Setup.decide(variables, stack_state))
 
 
+def crash() -> int:
+    """Kill the programs that SERVICE names, and leave them ended until a restart."""
+    supervisor = Supervisor()
+    for name in commands.services_to_restart(os.environ, supervisor.states()):
+        supervisor.kill(name)
+    return 0
+
+
 def logs() -> int:
     """Follow what every program writes, or those that SERVICE names, from LEVEL on."""
     files = {file.stem: file for file in sorted(LOGS.glob("*.log"))}
@@ -151,7 +159,7 @@ def _others() -> str:
 
 
 COMMANDS: Final[Mapping[str, Callable[[], int]]] = {
-    each.__name__: each for each in (up, down, status, restart, logs, clean, running)
+    each.__name__: each for each in (up, down, status, restart, crash, logs, clean, running)
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -234,6 +235,18 @@ class Supervisor:
         self._stop(names, seconds)
         for name in sorted(names, key=lambda name: (name not in processes.INFRASTRUCTURE, name)):
             self._call("startProcess", name, False)  # noqa: FBT003 - do not wait for it
+
+    def kill(self, name: str) -> None:
+        """End a program at once, as a crash does, and leave it ended until a restart.
+
+        Raises:
+            GridError: the supervisor does not do it, or the program does not run.
+        """
+        if not (pid := self._call("getProcessInfo", name)["pid"]):
+            raise GridError(f"{name} does not run")
+        os.kill(pid, signal.SIGSTOP)  # it sees no SIGTERM, by which the supervisor knows
+        self._call("stopProcess", name, False)  # noqa: FBT003 - do not wait for it
+        os.kill(pid, signal.SIGKILL)
 
     def _stop(self, names: Iterable[str], seconds: float) -> None:
         """Stop some programs together, and wait until they have ended."""

@@ -12,7 +12,7 @@ from deploy import stack
 
 PACKAGES: Final = ("grid", "scheduling", "api", "dispatcher", "substation", "load_test", "deploy")
 HALF_WRITTEN: Final = "*.pyc.*"  # a compiled module that another process is writing
-FILES: Final = ("Makefile", "requirements-dev.lock")
+FILES: Final = ("Makefile", "pyproject.toml", "requirements-dev.lock")
 
 
 def add_venv(project: Path) -> None:

@@ -125,9 +125,9 @@ def test_cluster_cookie_is_a_secret_created_once(tmp_path: Path) -> None:
     assert len(cookie.strip()) >= passwords.PASSWORD_BYTES
     passwords.write_for_containers(folder, {}, ())
     assert (folder / passwords.COOKIE).read_text() == cookie
-    assert BASE["secrets"][passwords.COOKIE] == {"file": f"../.secrets/{passwords.COOKIE}"}
+    assert (folder / passwords.MOUNTED / "rabbitmq" / passwords.COOKIE).read_text() == cookie
     node = BASE["services"]["rabbitmq"]
-    assert passwords.COOKIE in node["secrets"]
+    assert f"../.secrets/{passwords.MOUNTED}/rabbitmq:/run/secrets:ro" in node["volumes"]
     assert f"/run/secrets/{passwords.COOKIE}" in node["command"][-1]
     assert not [name for name in node["environment"] if "COOKIE" in name]
     for other in SERVICES.values():

@@ -14,7 +14,7 @@ import yaml
 from api.settings import ApiSettings
 from deploy import environment as env
 from deploy import passwords, ready, stack
-from deploy.docker import compose, containers
+from deploy.docker import compose, containers, secrets
 from deploy.docker.compose import FOLDER, SUBSTATIONS_FILE, Compose
 from deploy.rabbitmq.users import substation_user
 from dispatcher.settings import DispatcherSettings
@@ -56,9 +56,11 @@ def resolved(name: str, variables: dict[str, str]) -> dict[str, str]:
     }
 
 
-def secret_file(secret: str, variables: dict[str, str]) -> str:
-    """Return the name of the file that is mounted as a secret."""
-    return substituted(COMPOSE["secrets"][secret]["file"], variables).rsplit("/", 1)[1]
+def mounted_secrets(service: str) -> str:
+    """Return the folder that a service sees as /run/secrets."""
+    volumes = [each.split(":") for each in SERVICES[service].get("volumes", ())]
+    [folder] = [source for source, target, *_ in volumes if target == "/run/secrets"]
+    return str(folder)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -179,25 +181,26 @@ def test_compose_gives_the_api_time_to_read_its_event_log() -> None:
 
 
 def test_compose_mounts_only_the_services_own_password() -> None:
-    """The secret a service mounts is that of its own user, and `make up` writes it."""
+    """A service sees its own folder alone, where `make up` writes the password of its own user."""
+    handed_out = passwords.mounted(SUBSTATIONS, outside=False)
+    with_secrets = {*OURS, "rabbitmq", "grafana"}
+    assert set(handed_out) == with_secrets
+    for name in with_secrets:
+        assert mounted_secrets(name) == f"../.secrets/{passwords.MOUNTED}/{name}"
     for name in OURS:
         user = substation_user(name) if name in SUBSTATIONS else name
         keys = [passwords.KEYS_FILE, passwords.OUTSIDE_KEYS] if name == "api" else []
-        assert SERVICES[name]["secrets"] == [name, *keys]
-        assert secret_file(name, {}) == user
+        assert handed_out[name] == {name: user, **{key: key for key in keys}}
         variables = resolved(name, {})
         assert variables["AMQP_URL"] == "amqp://rabbitmq:5672/"
         assert variables["AMQP_USER"] == user
         assert variables["AMQP_PASSWORD_FILE"] == f"/run/secrets/{name}"
-    files = {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
-    others = {
-        passwords.DEFINITIONS_FILE,
-        passwords.COOKIE,
-        passwords.KEYS_FILE,
-        passwords.OUTSIDE_KEYS,
-    }
-    substations = {*map(substation_user, SUBSTATIONS)}
-    assert files == {"api", "dispatcher", *substations, passwords.GRAFANA, *others}
+    assert handed_out["grafana"] == {passwords.GRAFANA: passwords.GRAFANA}
+    assert set(handed_out["rabbitmq"].values()) == {passwords.DEFINITIONS_FILE, passwords.COOKIE}
+    assert "secrets" not in COMPOSE
+    assert not [name for name, each in SERVICES.items() if "secrets" in each]
+    others = [name for name in SERVICES if name not in with_secrets]
+    assert not [name for name in others if ".secrets" in str(SERVICES[name].get("volumes"))]
 
 
 def test_compose_mounts_operator_and_caller_keys_into_the_api(tmp_path: Path) -> None:
@@ -209,9 +212,50 @@ def test_compose_mounts_operator_and_caller_keys_into_the_api(tmp_path: Path) ->
         found = resolved("api", variables)
         assert found["OPERATOR_KEYS_FILE"] == "/run/secrets/api-keys"
         assert found["API_KEYS_FILE"] == (file and f"/run/secrets/{file}")
-    for name in (passwords.KEYS_FILE, passwords.OUTSIDE_KEYS):
-        assert secret_file(name, {}) == name
-    assert "operator" not in {secret_file(secret, {}) for secret in COMPOSE["secrets"]}
+    handed_out = passwords.mounted(SUBSTATIONS, outside=False)
+    assert {passwords.KEYS_FILE, passwords.OUTSIDE_KEYS} <= set(handed_out["api"])
+    assert passwords.OPERATOR not in {
+        each for names in handed_out.values() for each in names.values()
+    }
+
+
+def test_compose_alone_makes_the_passwords_before_what_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One service does it, once, without a network; `make up` has done it and says so."""
+    assert COMPOSE["include"] == ["docker-compose.passwords.yml"]
+    text = (FOLDER / "docker-compose.passwords.yml").read_text()
+    [(name, service)] = yaml.safe_load(text)["services"].items()
+    for each in (*OURS, "rabbitmq", "grafana"):
+        condition = SERVICES[each]["depends_on"][name]
+        assert condition == {"condition": "service_completed_successfully", "required": False}
+    assert service["network_mode"] == "none"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "no"
+    assert service["command"] == ["python3", "-m", secrets.__name__]
+    written = {name: substituted(each, {}) for name, each in service["environment"].items()}
+    assert written == {"WRITTEN": ""}
+    by_make_up = Compose.decide({}).environment({})
+    assert substituted(service["environment"]["WRITTEN"], by_make_up) == "1"
+
+    monkeypatch.setattr(stack, "SECRETS", tmp_path / "secrets")
+    monkeypatch.setenv("WRITTEN", "1")
+    assert secrets.main() == 0
+    assert not (tmp_path / "secrets").exists()
+    monkeypatch.setenv("WRITTEN", "")
+    assert secrets.main() == 0
+    made = _contents(tmp_path)
+    assert {f"secrets/{passwords.MOUNTED}/{each}/{each}" for each in OURS} <= set(made)
+    assert f"secrets/{passwords.OPERATOR}" in made
+    assert secrets.main() == 0
+    assert _contents(tmp_path) == made
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_text() for file in files}
 
 
 def test_compose_recreates_a_container_when_a_mounted_file_changes(
@@ -272,11 +316,11 @@ def test_compose_passes_outside_credentials_to_every_service(name: str) -> None:
     }
     variables = Compose.decide(told_by_caller).environment(told_by_caller)
     found = resolved(name, variables)
-    secret = SERVICES[name]["secrets"][0]
     assert found["AMQP_URL"] == "amqp://rabbit.example:5671/"
     assert found["AMQP_USER"] == "grid"
-    assert found["AMQP_PASSWORD_FILE"] == f"/run/secrets/{secret}"
-    assert secret_file(secret, variables) == passwords.OUTSIDE_BROKER
+    assert found["AMQP_PASSWORD_FILE"] == f"/run/secrets/{name}"
+    handed_out = passwords.mounted(SUBSTATIONS, outside=True)
+    assert handed_out[name][name] == passwords.OUTSIDE_BROKER
 
 
 @pytest.mark.parametrize("name", OURS)

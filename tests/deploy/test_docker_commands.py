@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from deploy import stack
 from tests.deploy.clones import own_ports
@@ -112,6 +113,13 @@ def test_docker_status_fails_when_a_container_is_down(
     assert "http://127.0.0.1:" in line
 
 
+def test_docker_crash_kills_what_is_named(call: Call, tmp_path: Path) -> None:
+    done = call("crash", SERVICE="rabbitmq")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert calls(tmp_path) == ["kill rabbitmq"]
+    assert call("crash").returncode == 1
+
+
 def test_docker_restart_restarts_what_is_named_and_waits(call: Call, tmp_path: Path) -> None:
     done = call("restart", SERVICE="rabbitmq")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -160,6 +168,6 @@ def test_clean_removes_containers_and_volumes_before_it_forgets_them(tmp_path: P
 
 def test_docker_starts_a_service_named_alone_without_what_it_waits_for() -> None:
     """Without SERVICES, services wait for our own broker; a broker of the caller's is not here."""
-    compose = (stack.ROOT / "deploy" / "docker-compose.yml").read_text()
-    waits = "depends_on: {rabbitmq: {condition: service_healthy, required: false}}"
-    assert compose.count(waits) == 1
+    compose = yaml.safe_load((stack.ROOT / "deploy" / "docker-compose.yml").read_text())
+    waits = {"condition": "service_healthy", "required": False}
+    assert compose["x-service"]["depends_on"]["rabbitmq"] == waits

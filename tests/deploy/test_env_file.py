@@ -177,12 +177,6 @@ def written(field: FieldInfo) -> str:
     )
 
 
-def test_readme_explains_every_setting_of_the_example() -> None:
-    """The file is short, since the table says what each does."""
-    readme = (stack.ROOT / "README.md").read_text()
-    assert [name for name in env_file.NAMES if f"`{name}`" not in readme] == []
-
-
 def test_up_says_which_settings_are_no_longer_set(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of the environment before, or of a line that is gone; not those that are unset."""
     running = stack.StackState(

@@ -24,7 +24,7 @@ from deploy.local.programs import Program
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.local.setup import ERLANG_PORTS, Setup
 from deploy.rabbitmq import definitions
-from deploy.rabbitmq.users import permissions
+from deploy.rabbitmq.users import permissions, substation_user
 from grid import topology
 from grid.errors import ConfigurationError
 
@@ -123,12 +123,29 @@ def test_outside_password_is_copied_for_containers(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     passwords.write_for_containers(folder, outside, SUBSTATIONS)
     copy = folder / passwords.OUTSIDE_BROKER
-    assert copy.read_text() == "secret\n"
-    assert (mode(copy), mode(folder)) == ("0o644", "0o700")
+    for file in (copy, folder / passwords.MOUNTED / "api" / "api"):
+        assert file.read_text() == "secret\n"
+        assert (mode(file), mode(folder)) == ("0o644", "0o700")
     with pytest.raises(ConfigurationError, match=f"AMQP_PASSWORD_FILE={source}x: cannot be read"):
         passwords.write_for_containers(
             folder, {**outside, "AMQP_PASSWORD_FILE": f"{source}x"}, SUBSTATIONS
         )
+
+
+def test_each_container_gets_its_own_files_and_a_former_substations_are_removed(
+    tmp_path: Path,
+) -> None:
+    """Its folder has its own password and no other; it can be read there, and not from outside."""
+    folder = tmp_path / "secrets"
+    passwords.write_for_containers(folder, {}, SUBSTATIONS)
+    handed_out = folder / passwords.MOUNTED
+    [first, *others] = SUBSTATIONS
+    assert [file.name for file in (handed_out / first).iterdir()] == [first]
+    own = (handed_out / first / first).read_text()
+    assert own == (folder / substation_user(first)).read_text()
+    assert mode(handed_out / first) == "0o755"
+    passwords.write_for_containers(folder, {}, others)
+    assert not (handed_out / first).exists()
 
 
 def test_tls_files_are_copied_for_containers(tmp_path: Path) -> None:

@@ -217,13 +217,13 @@ def test_containers_of_another_checkout_are_left_alone(
 
 def test_containers_are_stopped_from_a_renamed_folder(project: Path, tmp_path: Path) -> None:
     """The old folder is gone, and Compose's own variables of the caller do not lead elsewhere."""
-    hostile = {"COMPOSE_PROJECT_NAME": "x", "COMPOSE_FILE": "/x", "BROKER_SECRET": "x"}
+    hostile = {"COMPOSE_PROJECT_NAME": "x", "COMPOSE_FILE": "/x", "SECRETS_WRITTEN": "x"}
     moved = str(tmp_path / "before")
     done = with_docker(project, tmp_path, "down", FAKE_FOLDER=moved, **hostile)
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text()
     assert "down --remove-orphans" in calls
-    assert not [name for name in hostile if f"{name}=" in calls]
+    assert not [name for name in hostile if f"{name}={hostile[name]}" in calls]
 
 
 @pytest.mark.parametrize("command", ["down", "clean", "up"])

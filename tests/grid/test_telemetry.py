@@ -24,6 +24,7 @@ from grid.telemetry import (
     links_down,
     new_registry,
 )
+from grid.version import version
 from tests.grid.links import Seen
 
 
@@ -98,6 +99,7 @@ async def test_metrics_page_is_valid_prometheus_text(app: FastAPI) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = {family.name for family in text_string_to_metric_families(answer.text)}
     assert "process_start_time_seconds" in families
+    assert f'grid_build_info{{version="{version()}"}} 1.0' in answer.text
 
 
 def test_figures_of_the_process_are_read_every_few_seconds(

@@ -47,6 +47,7 @@ AS_PHONE: Final[dict[str, Any]] = {
     "is_mobile": True,
     "has_touch": True,
 }
+DEAD: Final = "its metrics page cannot be read: connection refused"
 STALE: Final = "its load was read 47.3 s ago: that is too old"
 
 
@@ -91,7 +92,7 @@ async def pictures(wanted: set[str]) -> None:
     """Save all pictures, or those that are wanted."""
     async with chromium() as browser:
         camera = Camera(browser, wanted)
-        for take in (_few, _alerting, _many):
+        for take in (_few, _alerting, _tour, _many):
             await take(camera)
 
 
@@ -119,6 +120,31 @@ async def _alerting(camera: Camera) -> None:
     async with served(api):
         await camera.take(api, "page-alerts")
         await camera.take(api, "page-alerts-phone", color_scheme="dark", **AS_PHONE)
+
+
+async def _tour(camera: Camera) -> None:
+    """Save the pictures of docs/tour.md: a rush hour like that of ``deploy.demo``."""
+    api = FedApi(FEW, 0.2)
+    api.run(60)
+    api.rate = 0.8
+    api.run(90)
+
+    async def as_it_is(_: Page) -> None:
+        """Do nothing: of the page, the part that fits a window is taken."""
+
+    async with served(api):
+        for name, seconds, broken, drained in (
+            ("tour-rush", 1, (), ()),
+            ("tour-dead", 45, FEW[1:2], ()),
+            ("tour-back", 60, (), ()),
+            ("tour-drained", 25, (), FEW[2:]),
+            ("tour-over", 75, (), ()),
+        ):
+            api.broken = dict.fromkeys(broken, DEAD)
+            api.drained = {*drained}
+            api.rate = 0.2 if name == "tour-over" else api.rate
+            api.run(seconds)
+            await camera.take(api, name, clip=as_it_is, viewport=DESKTOP)
 
 
 async def _many(camera: Camera) -> None:
