@@ -357,15 +357,16 @@ async def test_core_rejects_waiting_request_over_which_a_check_fails(
 ) -> None:
     """Of all waiting requests, only the one on which the code fails is rejected."""
     harness = Harness(confirming())
-    for job in ("j1", "poison", "j2"):
-        harness.queue.bring(body(job), job)
+    harness.queue.bring(body("j1"), "j1")
+    harness.queue.bring(body("poison", requested_power_kw=66), "poison")
+    harness.queue.bring(body("j2"), "j2")
     await turns()
 
-    def failing(requirements: Requirements, *_: object) -> None:
-        if requirements.rank[-1] == "poison":
+    def failing(_: object, power_kw: float, *__: object) -> None:
+        if power_kw == 66:
             raise Mistaken
 
-    monkeypatch.setattr("dispatcher.core.impossible", failing)
+    monkeypatch.setattr("dispatcher.core.reason_never", failing)
     with pytest.raises(Mistaken):
         harness.shell.tick()
     assert harness.queue.rejected == [2]

@@ -381,7 +381,9 @@ async def test_page_lists_first_what_changed_last_from_its_beginning(browser: Br
     api = fed()
     async with served(api), page_of(browser, api.bench.port) as page:
         await live(page)
-        times = await page.locator("#jobs tbody tr td.time").all_text_contents()
+        cells = page.locator("#jobs tbody tr td.time")
+        await expect(cells).not_to_have_count(0)
+        times = await cells.all_text_contents()
         assert len(times) > 10
         assert times == sorted(times, reverse=True)
 
