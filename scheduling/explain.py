@@ -137,8 +137,7 @@ class Explainer:
         name, version = self._table.names[number], self._table.version(number)
         known = self._rows.get(name)
         if known is None or known[0] != version:
-            known = version, self._show(number, requirements, now)
-            self._rows[name] = known
+            known = self._rows[name] = version, self._show(number, requirements, now)
         return known[1]
 
     def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:

@@ -7,8 +7,9 @@ and no wait is omitted because the one before it was long (coordinated omission)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self, TypeAlias
 
@@ -66,20 +67,17 @@ class Poisson(Strict):
 
     def offsets(self, random: Random) -> Iterator[float]:
         """Yield when each request is due, in seconds after the start."""
-        due = 0.0
-        for _ in range(self.requests):
-            due += random.expovariate(self.rate)
-            yield due
+        return islice(_arrivals(random, self.rate), self.requests)
 
 
-class _Profile(Strict):
+class _Profile(Strict, ABC):
     """The base of schedules whose rate follows a profile."""
 
     spacing: Spacing = "random"
 
+    @abstractmethod
     def profile(self) -> Sequence[Stretch]:
         """Return the rate over time."""
-        raise NotImplementedError
 
     def offsets(self, random: Random) -> Iterator[float]:
         """Yield when each request is due, in seconds after the start."""
@@ -184,7 +182,7 @@ def _along(profile: Sequence[Stretch], random: Random | None) -> Iterator[float]
     A request is due whenever the integral of the rate reaches the next whole number, or the next
     sum of exponential steps of mean 1.
     """
-    due = (float(number) for number in count()) if random is None else _sums(random)
+    due = (float(number) for number in count()) if random is None else _arrivals(random, 1.0)
     wanted = next(due, inf)
     begun, before = 0.0, 0.0  # seconds and requests before this stretch
     for stretch in profile:
@@ -194,8 +192,9 @@ def _along(profile: Sequence[Stretch], random: Random | None) -> Iterator[float]
         begun, before = begun + stretch.seconds, before + stretch.requests
 
 
-def _sums(random: Random) -> Iterator[float]:
-    total = 0.0
+def _arrivals(random: Random, rate: float) -> Iterator[float]:
+    """Yield the times of a Poisson process, without an end."""
+    at = 0.0
     while True:
-        total += random.expovariate(1.0)
-        yield total
+        at += random.expovariate(rate)
+        yield at
