@@ -700,11 +700,10 @@ class Core:
                 self.reclaiming.forget(delivery)
                 self._do(Requeue(delivery))
             return
-        for command in self.reclaiming.review(self._at.now):
-            if isinstance(command, Ack):
-                self._drop_ended(command.delivery)
-            else:
-                self._do(command)
+        ended, commands = self.reclaiming.review(self._at.now)
+        for delivery in ended:
+            self._drop_ended(delivery)
+        self._commands.extend(commands)
         if self._is_current and self.open_jobs.complete:
             take = self.reclaiming.advance(self._at.now)
             if take is not None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dispatcher.commands import Ack, Command, Requeue, TakeFromQueue, Warn
+from dispatcher.commands import Command, Requeue, TakeFromQueue, Warn
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 MAX_IN_HAND: Final = 100  # jobs in hand at once, and of one substation's own sessions
 INTERVAL_SECONDS: Final = 1.0  # between two reviews of all substations
+
+
+class Review(NamedTuple):
+    """What follows from a look at all substations.
+
+    ``ended`` are deliveries that were held for sessions which have ended since.
+    """
+
+    ended: list[Delivery]
+    commands: list[Command]
 
 
 class Reclaiming:
@@ -95,13 +105,13 @@ class Reclaiming:
         self._own_sessions.clear()
         return sessions
 
-    def review(self, now: float) -> list[Command]:
+    def review(self, now: float) -> Review:
         """Look at all substations, once in each interval, and begin with the queues that are due.
 
         A long queue whose jobs are slow to find capacity must not be first in each interval.
         """
         if now - self._reviewed_at < INTERVAL_SECONDS:
-            return []
+            return Review([], [])
         self._reviewed_at = now
         if self._interrupted:
             self._interrupted = False
@@ -114,15 +124,15 @@ class Reclaiming:
         }
         due = self._due = self._detector.observe(looks, now)
         empty = {name for name, state in states.items() if state is not None and not state.ready}
-        commands = self._review_sessions(due)
+        found = self._review_sessions(due)
         for name in [each for each in self._taken if each not in due or each in empty]:
-            commands += self._finish(name)
+            found.commands.extend(self._finish(name))
         waiting = due.keys() - empty
         self._turns = deque(sorted(waiting, key=lambda name: (name <= self._last, name)))
         self._in_turn = 0
         if not waiting:
             self._problem = ""
-        return commands
+        return found
 
     def advance(self, now: float) -> TakeFromQueue | None:
         """Choose from which queue the next job is taken, in turn; return None if none is, now."""
@@ -194,19 +204,19 @@ class Reclaiming:
         """Forget a job that was handed over, and goes back to its queue."""
         self._handed.pop(delivery, None)
 
-    def _review_sessions(self, due: Mapping[str, Evacuation]) -> list[Command]:
-        """Acknowledge held sessions that have ended; requeue those that need not be held now."""
-        commands: list[Command] = []
+    def _review_sessions(self, due: Mapping[str, Evacuation]) -> Review:
+        """Return held sessions that have ended; requeue those that need not be held now."""
+        found = Review([], [])
         held, self._own_sessions = self._own_sessions, {}
         for name, deliveries in held.items():
             for each in deliveries:
                 if self.has_ended(each):
-                    commands.append(Ack(each))
+                    found.ended.append(each)
                 elif name in due and self.is_own(name, each):
                     self._own_sessions.setdefault(name, []).append(each)
                 else:
-                    commands.append(Requeue(each))
-        return commands
+                    found.commands.append(Requeue(each))
+        return found
 
     def _finish(self, name: str) -> list[Command]:
         taken = self._taken.pop(name, None)
