@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from api import alerts, answers
-from api.alerts import Facts, Source
+from api.alerts import Alert, Facts, Source
 from api.errors import TooManyStreams
 from api.firing import Observed
 from api.jobs.figures import Figures
@@ -309,24 +309,22 @@ class Feed:
 
     def end_second(self, problems: list[str], blocked: str) -> None:
         """End a second of the figures, and tell the readers how all is."""
-        rows = (
-            () if self.last_heard.is_silent else self._rows() or ()
-        )  # what is old is no figure of now
-        at = self._clock()
-        self._figures.end_second(at, rows)
         self._blocked = blocked
-        now, found = self._now(), alerts.alerts(self._facts(problems, at))
+        at, now = self._clock(), self._now()
+        facts = self._facts(problems, at)
+        found = alerts.alerts(facts)
+        # what is old is no figure of now
+        self._figures.end_second(at, () if alerts.is_silent(facts) else facts.rows or ())
         self._since = {each.name: self._since.get(each.name, at) for each in found}
         self._last |= {each.name: now for each in found if each.source is Source.API}
-        self.tell_status(problems, blocked)
+        if readers := self._readers_of_all:
+            _put(readers, self._event("status", self._status(facts, found, at)))
 
     def tell_status(self, problems: list[str], blocked: str) -> None:
         """Tell the readers how all is."""
         self._blocked = blocked
-        if everything := [each for each in self._readers if each.selection.is_all]:
-            chunk = self._event("status", self._status(problems))
-            for reader in everything:
-                reader.put(chunk)
+        if readers := self._readers_of_all:
+            _put(readers, self._event("status", self._status_now(problems)))
 
     def flush(self) -> None:
         pending, self._pending = self._pending, []
@@ -337,10 +335,13 @@ class Feed:
             self._is_followed.clear()
         if self._projection.substations is not self._written:
             self._written = self._projection.substations
-            if everything := [each for each in self._readers if each.selection.is_all]:
-                chunk = self._substations()
-                for reader in everything:
-                    reader.put(chunk)
+            if readers := self._readers_of_all:
+                _put(readers, self._substations())
+
+    @property
+    def _readers_of_all(self) -> list[Reader]:
+        """Return those who follow everything."""
+        return [each for each in self._readers if each.selection.is_all]
 
     def _put_changes(self, readers: Iterable[Reader], changes: list[Change]) -> None:
         for_all: bytes | None = None
@@ -381,7 +382,7 @@ class Feed:
         return {
             "jobs": jobs,
             **self._substation_list(),
-            "status": self._status(problems),
+            "status": self._status_now(problems),
             "history": self._history(),
         }
 
@@ -438,10 +439,13 @@ class Feed:
         settled = self._now() - alerts.SETTLING
         return [name for name, last in self._last.items() if last >= settled]
 
-    def _status(self, problems: list[str]) -> dict[str, Any]:
-        figures, counts, at = self._figures, self._projection.by_status, self._clock()
+    def _status_now(self, problems: list[str]) -> dict[str, Any]:
+        at = self._clock()
         facts = self._facts(problems, at)
-        found = alerts.alerts(facts)
+        return self._status(facts, alerts.alerts(facts), at)
+
+    def _status(self, facts: Facts, found: Sequence[Alert], at: float) -> dict[str, Any]:
+        figures, counts = self._figures, self._projection.by_status
         last = self._figures.history[-1] if self._figures.history else None
         return {
             "at": at,
@@ -449,7 +453,7 @@ class Feed:
                 "silent_seconds": round(facts.silent, 1),
                 "is_silent": alerts.is_silent(facts),
             },
-            "accepts": not problems and not self._blocked,
+            "accepts": not facts.problems and not facts.blocked,
             "counts": {state.value: counts[state] for state in State},
             "rates": figures.rates(),
             "second": last
@@ -470,6 +474,11 @@ class Feed:
                 for each in found
             ],
         }
+
+
+def _put(readers: Iterable[Reader], chunk: bytes) -> None:
+    for reader in readers:
+        reader.put(chunk)
 
 
 def _last_change(job: Job) -> Change:
