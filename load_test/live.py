@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 import uuid
@@ -17,6 +16,7 @@ from typing import Any, Final
 from grid import settings
 from grid.files import text_of
 from load_test.client import Api
+from load_test.files import write_json
 from load_test.plans.plan import Request
 from load_test.publisher import (
     AmqpPublisher,
@@ -81,8 +81,7 @@ def finish(run: Run, options: argparse.Namespace, said: Said) -> int:
     if options.report is not None:
         page = write(options.report, run, summary, argv=said.argv, plan=said.plan, speed=said.speed)
         sys.stderr.write(f"load_test: the report is in {page}\n")
-    if options.json is not None:
-        options.json.write_text(json.dumps(summary.as_json(), indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, summary.as_json())
     if run.trouble and (summary.lost or summary.unfinished):
         sys.stderr.write(f"load_test: what became of the rest is unknown: {run.trouble}\n")
     if run.interrupted:

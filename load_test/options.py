@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from grid.errors import ConfigurationError
+from load_test.files import check_folder
 from load_test.outcome import DEFAULT_TIMEOUT
 from load_test.publisher import DEFAULT_RETRY_TIMEOUT
 from load_test.report import write
@@ -81,7 +82,6 @@ def check(options: argparse.Namespace) -> None:
     for name in ("patience", "timeout"):
         if not getattr(options, name) >= 0:
             raise ConfigurationError(f"{name} must not be negative, got {getattr(options, name)}")
-    if options.json is not None and not options.json.parent.is_dir():
-        raise ConfigurationError(f"there is no folder {options.json.parent} to write --json to")
+    check_folder(options.json, "--json")
     if options.report is not None:
         write.folder(options.report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from grid.errors import ConfigurationError
 from load_test import simulation_options, text, trace
-from load_test.files import text_of
+from load_test.files import check_folder, text_of, write_json
 from load_test.simulate.compare import Comparison, compare
 from load_test.simulate.scenario import Demand, Durations, Setting
 from load_test.trace import Traced
@@ -37,10 +36,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    for name in ("json", "png"):
-        file = getattr(options, name)
-        if file is not None and not file.parent.is_dir():
-            raise ConfigurationError(f"there is no folder {file.parent} to write --{name} to")
+    check_folder(options.json, "--json")
+    check_folder(options.png, "--png")
     draw = None if options.png is None else _drawing()
     setting = _setting(options)
     demand = _demand(options, sum(setting.connectors))
@@ -53,9 +50,7 @@ def _simulate(options: argparse.Namespace) -> None:
     )
     about = _about(setting, demand, options.seed)
     sys.stdout.write(f"{about}\n{found.as_table()}\n")
-    if options.json is not None:
-        value = _inputs(options, setting, demand) | found.as_json()
-        options.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, _inputs(options, setting, demand) | found.as_json())
     if draw is not None:
         draw(found, about, options.png)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Final
 
 from grid.errors import ConfigurationError
 from load_test import live, options, text
-from load_test.files import text_of
+from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
 from load_test.replay import virtual
 from load_test.replay.plan import Replay
@@ -75,9 +74,7 @@ def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Req
         replay.speed,
     )
     sys.stdout.write(f"{table(columns)}\n")
-    if given.json is not None:
-        value = {"columns": [each.as_json() for each in columns]}
-        given.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_json(given.json, {"columns": [each.as_json() for each in columns]})
     return live.OK
 
 

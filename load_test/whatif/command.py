@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Final
 
 from grid.errors import ConfigurationError
 from load_test import options, text
+from load_test.files import check_folder, write_json
 from load_test.live import FAILED, OK, api_key
 from load_test.records import Job, Substation
 from load_test.simulate.policies import POLICIES
@@ -134,8 +134,7 @@ def _add_source(parser: argparse.ArgumentParser, url: str) -> None:
 def _recording(given: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
     if given.draws < 1:
         raise ConfigurationError(f"--draws must be at least 1, got {given.draws}")
-    if given.json is not None and not given.json.parent.is_dir():
-        raise ConfigurationError(f"there is no folder {given.json.parent} to write --json to")
+    check_folder(given.json, "--json")
     if given.source is not None:
         if given.since or given.until:
             raise ConfigurationError("--since and --until are for the api, not for a file")
@@ -171,13 +170,12 @@ def _compare(given: argparse.Namespace, recording: Recording) -> int:
     ]
     columns, how_close = [did, mean_of(same), *others], agreement(did, same)
     sys.stdout.write(f"{_about(found, world, other)}\n\n{table(columns)}\n\n{_trust(how_close)}\n")
-    if given.json is not None:
-        value = {
-            "latencies": world.latencies._asdict(),
-            "agreement": how_close._asdict(),
-            "columns": [each.as_json() for each in columns],
-        }
-        given.json.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    value = {
+        "latencies": world.latencies._asdict(),
+        "agreement": how_close._asdict(),
+        "columns": [each.as_json() for each in columns],
+    }
+    write_json(given.json, value)
     is_close = given.check is None or how_close.within(given.check / 100)
     return OK if is_close else FAILED
 
