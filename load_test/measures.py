@@ -14,7 +14,7 @@ from typing import Final
 from grid.events import State
 from grid.messages import DEFAULT_POWER_KW
 from load_test.records import Job, Substation
-from load_test.steps import Steps, present, steps
+from load_test.steps import Steps, present, stacked
 
 THRESHOLD_KWH: Final = 0.1
 THRESHOLD_SHARE: Final = 0.01
@@ -185,10 +185,7 @@ def _sessions(jobs: Sequence[Job]) -> Iterable[tuple[str, float, float, float]]:
 
 
 def _power(sessions: Iterable[tuple[str, float, float, float]]) -> Steps:
-    changes = []
-    for _, begin, end, power_kw in sessions:
-        changes += [(begin, power_kw), (end, -power_kw)]
-    return steps(changes)
+    return stacked((begin, end, power_kw) for _, begin, end, power_kw in sessions)
 
 
 def _products(left: Iterable[float], right: Iterable[float]) -> float:

@@ -62,9 +62,14 @@ def steps(changes: Iterable[tuple[float, float]]) -> Steps:
     return Steps([time for time, _ in together], [round(each, _DIGITS) for each in sums])
 
 
-def present(intervals: Iterable[tuple[float, float]], weight: float = 1.0) -> Steps:
+def present(intervals: Iterable[tuple[float, float]]) -> Steps:
     """Return how many intervals, from beginning to end, a time lies within."""
+    return stacked((begin, end, 1.0) for begin, end in intervals)
+
+
+def stacked(intervals: Iterable[tuple[float, float, float]]) -> Steps:
+    """Return the sum of what intervals, from beginning to end, add while they last."""
     changes = []
-    for begin, end in intervals:
-        changes += [(begin, weight), (max(begin, end), -weight)]
+    for begin, end, value in intervals:
+        changes += [(begin, value), (max(begin, end), -value)]
     return steps(changes)
