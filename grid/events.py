@@ -147,7 +147,8 @@ def decode(body: bytes) -> list[Event]:
 def _decode_quickly(body: bytes) -> list[Event] | None:
     """Return the events of a message all at once; None if its lines are to be read one by one."""
     lines = body.count(b"\n") + 1
-    if lines > MAX_EVENTS_READ:
+    # a line break within an event would hide that another line has two
+    if lines > MAX_EVENTS_READ or body.count(b"}\n{") + 1 != lines:
         return None
     try:
         if b'"detail":' in body:

@@ -53,6 +53,13 @@ def test_events_message_with_one_wrong_line_is_refused(several: list[Event], wro
         decode(encode(several) + b"\n" + wrong + b"\n")
 
 
+def test_events_message_with_two_events_on_a_line_is_refused() -> None:
+    """Nor if another event has a line break within, so that events and lines are equally many."""
+    broken = line().replace(b": 1.5", b":\n1.5")
+    with pytest.raises(MalformedMessage, match="not an event"):
+        decode(line() + line() + b"\n" + broken)
+
+
 def test_event_is_one_line_with_only_the_fields_set() -> None:
     """The encoding: one line each, with only the fields that are set."""
     body = encode([Event(State.QUEUED, 1.5, job="a"), Event(MARKER, 2, job="b", attempt=1)])
