@@ -174,21 +174,17 @@ class Worker:
         delivery.reject()
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
-        if (end := self._end_without_session(request)) is not None:
-            self._end_unbegun(request, delivery, end)
+        """Start a job, or let it wait for a connector, or end it: it may not be wanted any more."""
+        departs_at = request.departure_time
+        if self._cancellations.apply_to(request):
+            self._end_unbegun(request, delivery, State.CANCELLED)
+        elif departs_at is not None and departs_at <= self._clock():
+            self._end_unbegun(request, delivery, State.EXPIRED)
         elif self._station.full:
             self._waiting.append(delivery)
             self._count_waiting()
         else:
             self._start(request, delivery)
-
-    def _end_without_session(self, request: ChargeRequest) -> State | None:
-        """Return how a job ends that is not to be charged any more; None if it is."""
-        if self._cancellations.apply_to(request):
-            return State.CANCELLED
-        departs_at = request.departure_time
-        has_departed = departs_at is not None and departs_at <= self._clock()
-        return State.EXPIRED if has_departed else None
 
     def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
         """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
@@ -250,12 +246,8 @@ class Worker:
         """Start or end a job of a queue that was deleted; acknowledging it does nothing."""
         request = messages.decode(delivery.body)  # it was valid when it was delivered
         self._count_waiting()
-        if request.id in self._in_hand or self._has_ended(request):
-            return
-        if (end := self._end_without_session(request)) is not None:
-            self._end_unbegun(request, delivery, end)
-        else:
-            self._start(request, delivery)
+        if request.id not in self._in_hand and not self._has_ended(request):
+            self._take(request, delivery)
 
     def _pop_waiting(self) -> Delivery:
         delivery = self._waiting.popleft()
