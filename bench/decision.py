@@ -16,9 +16,10 @@ from bench.report import Part, Row, Table
 from bench.sizes import Sizes
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
+from scheduling.order import Requirements
 from scheduling.policies import DEFAULT, POLICIES, Policy
 from scheduling.scheduler import Scheduler
-from scheduling.wait_queue import Requirements, WaitQueue
+from scheduling.wait_queue import WaitQueue
 
 COUNTS: Final = (3, 100, 1_000, 10_000)
 DECISIONS: Final = 200  # in a row

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from grid import parking, topology
 from grid.messages import ChargeRequest
 from grid.trace import Trace
-from scheduling.wait_queue import Requirements, requirements
+from scheduling.order import Requirements, requirements
 
 if TYPE_CHECKING:
     from grid.amqp import Delivery

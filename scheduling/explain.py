@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from grid.controls import Availability
 from scheduling import reasons
 from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
+from scheduling.order import Requirements
 from scheduling.policies import Pick
-from scheduling.wait_queue import Requirements
 
 NO_CONNECTOR: Final = reasons.NO_CONNECTOR
 NO_POWER: Final = reasons.NO_POWER

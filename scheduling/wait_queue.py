@@ -1,36 +1,24 @@
 """The jobs that wait for a substation with capacity, in the order of their turn. Pure.
 
-The most urgent come first (``priority``), among these who must begin soonest to be done by the
-departure (the least laxity: departure − now − time to charge, and now is the same for all), then
-who came first.
+A turn may depend on the time, on the other jobs, and on when connectors become free. So the turns
+are asked for again (``scheduling.order``): after a while, and when a share of the jobs has come or
+gone. Until then, a new job has the turn that it would have alone.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from math import inf
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from grid.messages import ChargeRequest
+from scheduling.order import LaxityOrder, Order, Requirements, Turn
 
-Rank = tuple[float, float, float, str]
-
-
-class Requirements(NamedTuple):
-    """What a job needs of a substation, and when its turn is.
-
-    Args:
-        rank: Its place among those that wait: the lowest is next.
-        allowed: The only substations that will do; empty where any will.
-        power_kw: What it draws.
-        departs_at: When its vehicle leaves, in Unix seconds; infinite where nobody said.
-    """
-
-    rank: Rank
-    allowed: tuple[str, ...]
-    power_kw: float
-    departs_at: float
+ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
+# Of the jobs and connectors, so many may come or go before the turns are asked for again: among a
+# thousand that takes longer than a decision.
+CHANGED_SHARE: Final = 1 / 32
 
 
 class Waiting(Protocol):
@@ -44,68 +32,106 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-def requirements(request: ChargeRequest) -> Requirements:
-    """Return what a request needs of a substation."""
-    starts, departs = request.latest_start, request.departure_time
-    latest = inf if starts is None else starts
-    rank = (float(-request.priority), latest, request.requested_at, request.id)
-    allowed = request.eligible_substations
-    return Requirements(rank, allowed, request.power_kw, inf if departs is None else departs)
+class _Entry(NamedTuple, Generic[W]):
+    """A job in the queue; ``number`` keeps the first of equal turns first."""
+
+    turn: Turn
+    number: int
+    job: W
 
 
 class WaitQueue(Generic[W]):
-    """Jobs in the order of their rank; of equal ranks the first stays first."""
+    """Jobs in the order of their turn; of equal turns the first stays first."""
 
-    def __init__(self) -> None:
-        self._jobs: list[W] = []
+    def __init__(self, order: Order | None = None) -> None:
+        self._order: Order = order or LaxityOrder()
+        self._entries: list[_Entry[W]] = []
+        self._numbers = count()
+        self._departing = 0  # how many have a departure
         self._next_departure = inf  # or earlier: a job that was removed may have been that one
+        self._free_at: Sequence[float] = ()
+        self._arranged_at = -inf
+        self._changes = 0  # jobs that came or went since
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
-        return len(self._jobs)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[W]:
         """Return the jobs, in their order."""
-        return iter(self._jobs)
+        return (each.job for each in self._entries)
 
     def add(self, job: W) -> None:
-        """Add a job, at the place of its rank."""
-        self._next_departure = min(self._next_departure, job.requirements.departs_at)
-        if not self._jobs or _rank(self._jobs[-1]) <= job.requirements.rank:
-            self._jobs.append(job)
+        """Add a job, at the place of its turn."""
+        needs = job.requirements
+        if needs.departs_at < inf:
+            self._departing += 1
+            self._next_departure = min(self._next_departure, needs.departs_at)
+        self._changes += 1
+        (turn,) = self._order.turns((needs,), self._free_at, self._arranged_at)
+        entry = _Entry(turn, next(self._numbers), job)
+        if not self._entries or self._entries[-1].turn <= turn:
+            self._entries.append(entry)
         else:
-            insort(self._jobs, job, key=_rank)
+            insort(self._entries, entry, key=_place)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the jobs are to be arranged anew; ``now`` is in Unix seconds."""
+        if not self._departing:
+            return False  # they are in their order in any case
+        allowed = CHANGED_SHARE * (len(self._entries) + len(self._free_at))
+        return self._changes >= allowed or not 0 <= now - self._arranged_at < ARRANGED_SECONDS
+
+    def arrange(self, free_at: Sequence[float], now: float) -> None:
+        """Arrange all jobs anew, by when the first connectors are expected to be free."""
+        self._free_at, self._arranged_at, self._changes = free_at, now, 0
+        turns = self._order.turns([each.requirements for each in self], free_at, now)
+        entries = zip(turns, self._entries, strict=True)
+        self._entries = sorted((each._replace(turn=turn) for turn, each in entries), key=_place)
 
     def remove_first(self, count: int, but: Sequence[W]) -> None:
         """Remove so many jobs from the front, but some of these, which keep their order."""
-        self._jobs[:count] = but
+        kept = {id(job) for job in but}
+        self._keep(lambda job: id(job) in kept, count)
 
     def pop_departed(self, now: float) -> list[W]:
         """Remove and return the jobs whose departure has come; ``now`` is in Unix seconds."""
         if now < self._next_departure:
             return []
         departed = self.pop_where(lambda job: job.requirements.departs_at <= now)
-        self._next_departure = min(
-            (each.requirements.departs_at for each in self._jobs), default=inf
-        )
+        self._next_departure = min((job.requirements.departs_at for job in self), default=inf)
         return departed
 
     def pop_last(self, count: int) -> list[W]:
         """Remove and return so many of the jobs whose turn is last."""
-        last = self._jobs[-count:] if count else []
-        del self._jobs[len(self._jobs) - len(last) :]
+        first = max(0, len(self._entries) - count)
+        last = [each.job for each in self._entries[first:]]
+        del self._entries[first:]
+        self._count_removed(last)
         return last
 
     def pop_where(self, wanted: Callable[[W], bool]) -> list[W]:
         """Remove and return all jobs that are wanted."""
-        found: list[W] = []
-        others: list[W] = []
-        for each in self._jobs:
-            (found if wanted(each) else others).append(each)
-        if found:
-            self._jobs = others
-        return found
+        return self._keep(lambda job: not wanted(job), len(self._entries))
+
+    def _keep(self, wanted: Callable[[W], bool], count: int) -> list[W]:
+        """Keep only those of the first jobs that are wanted; return the others."""
+        removed: list[W] = []
+        kept: list[_Entry[W]] = []
+        for each in self._entries[:count]:
+            if wanted(each.job):
+                kept.append(each)
+            else:
+                removed.append(each.job)
+        if removed:
+            self._entries[:count] = kept
+            self._count_removed(removed)
+        return removed
+
+    def _count_removed(self, jobs: Sequence[W]) -> None:
+        self._changes += len(jobs)
+        self._departing -= sum(job.requirements.departs_at < inf for job in jobs)
 
 
-def _rank(job: Waiting) -> Rank:
-    return job.requirements.rank
+def _place(entry: _Entry[W]) -> tuple[Turn, int]:
+    return entry.turn, entry.number

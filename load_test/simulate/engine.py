@@ -19,10 +19,11 @@ from load_test.simulate.scenario import Setting, Site, Trace
 from load_test.simulate.substation import Substation
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
+from scheduling.order import Requirements
 from scheduling.policies import Policy
 from scheduling.readings import Reading
 from scheduling.scheduler import Scheduler
-from scheduling.wait_queue import Requirements, WaitQueue
+from scheduling.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
     from random import Random

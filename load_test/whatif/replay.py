@@ -16,7 +16,7 @@ from load_test.simulate.engine import Simulation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Setting, Site, Trace
 from load_test.whatif.latencies import Latencies
-from scheduling.wait_queue import Requirements, requirements
+from scheduling.order import Requirements, requirements
 
 if TYPE_CHECKING:
     from random import Random

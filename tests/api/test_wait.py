@@ -23,7 +23,7 @@ from grid.kinds import queued
 from grid.messages import ChargeRequest
 from scheduling import reasons
 from scheduling.load_tracker import DRAINED, NO_CONSUMER
-from scheduling.wait_queue import requirements
+from scheduling.order import requirements
 from tests.api.harness import AT, Answer, Bench, assigned, problem
 from tests.examples import examples
 

@@ -15,8 +15,8 @@ from grid.amqp import Outcome
 from grid.events import Event, State
 from scheduling.candidates import Candidates
 from scheduling.explain import Explainer
+from scheduling.order import Requirements
 from scheduling.policies import Pick
-from scheduling.wait_queue import Requirements
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 

@@ -13,9 +13,10 @@ from dispatcher.policy import policy
 from grid.errors import ConfigurationError
 from grid.messages import ChargeRequest
 from scheduling.candidates import Candidates
+from scheduling.order import Requirements, requirements
 from scheduling.policies import POLICIES, Pick
 from scheduling.scheduler import Scheduler
-from scheduling.wait_queue import Requirements, WaitQueue, requirements
+from scheduling.wait_queue import WaitQueue
 from tests.scheduling.tables import NOW, Row, table_of
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"

@@ -23,9 +23,9 @@ from scheduling.explain import (
     shown,
 )
 from scheduling.load_tracker import DRAINED, NO_BASELINE, NO_CONSUMER
+from scheduling.order import Requirements
 from scheduling.policies import LeastLoaded, Pick
 from scheduling.substation_state import NO_READING
-from scheduling.wait_queue import Requirements
 from tests.scheduling import oracle
 from tests.scheduling.histories import CHANGES, NAMED, POWERS, SLOW_START, Change, World, after_each
 from tests.scheduling.tables import CLOSED, NOW, RUN, STALE, Row, table_of

@@ -18,11 +18,12 @@ from scheduling import reservation
 from scheduling.candidates import CandidateTable
 from scheduling.explain import RESERVED, candidates
 from scheduling.load_tracker import LoadTracker
+from scheduling.order import Requirements
 from scheduling.policies import LeastLoaded
 from scheduling.readings import Reading
 from scheduling.reservation import MAX_OVERTAKEN_SECONDS
 from scheduling.scheduler import Scheduler
-from scheduling.wait_queue import Requirements, WaitQueue
+from scheduling.wait_queue import WaitQueue
 from tests.scheduling.tables import RUN
 
 STEP = 0.5  # seconds

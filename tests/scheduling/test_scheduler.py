@@ -10,9 +10,10 @@ import pytest
 from grid.events import Counts
 from scheduling.candidates import Candidates, CandidateTable
 from scheduling.explain import AHEAD
+from scheduling.order import Requirements
 from scheduling.policies import LeastLoaded, Pick
 from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
-from scheduling.wait_queue import Requirements, WaitQueue
+from scheduling.wait_queue import WaitQueue
 from tests.scheduling.tables import NOW, RUN, Row, table_of
 
 

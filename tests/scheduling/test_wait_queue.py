@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grid.messages import DEFAULT_POWER_KW, ChargeRequest
-from scheduling.wait_queue import Rank, Requirements, WaitQueue, requirements
+from scheduling.order import Rank, Requirements, requirements
+from scheduling.wait_queue import WaitQueue
 
 
 @dataclass(frozen=True)

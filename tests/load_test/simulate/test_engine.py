@@ -14,8 +14,8 @@ from load_test.central import floor_waits
 from load_test.simulate.engine import Outcome, Simulation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Demand, Durations, Outage, Setting, Site, Trace
+from scheduling.order import Requirements
 from scheduling.substation_state import EVENTS_STALE_SECONDS
-from scheduling.wait_queue import Requirements
 
 EXPONENTIAL = Durations(1.0)
 

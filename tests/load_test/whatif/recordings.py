@@ -15,7 +15,7 @@ from load_test.records import Job
 from load_test.simulate.engine import Simulation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Setting, Site, Trace
-from scheduling.wait_queue import requirements
+from scheduling.order import requirements
 
 ORIGIN = 1_800_000_000.0
 SITES = (
