@@ -33,7 +33,9 @@ from dispatcher.standby import Standby
 from grid import topology
 from grid.messages import ChargeRequest
 from grid.outcome import Outcome
+from scheduling.order import DeadlineOrder
 from scheduling.policies import DEFAULT, POLICIES
+from scheduling.rules import Rules
 
 COUNTS: Final = (3, 100, 1_000)
 REQUESTS: Final = 500  # in a row
@@ -85,7 +87,7 @@ class Requests:
         self._at = Moment(NOW, CLOCK, position=0, certain=True)
         self._core = Core(
             table,
-            POLICIES[DEFAULT](),
+            Rules(DeadlineOrder(), POLICIES[DEFAULT]()),
             standby,
             Metrics(CollectorRegistry()),
             FailureDetector(rescue_after=10.0),

@@ -13,6 +13,7 @@ from uuid import uuid4
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from dispatcher.choices import order, policy
 from dispatcher.core import Core
 from dispatcher.dead import DeadLetters
 from dispatcher.failure_detector import FailureDetector
@@ -20,7 +21,6 @@ from dispatcher.inputs import Begin, ControlChanged, JobCancelled, Moment
 from dispatcher.links import make_links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
-from dispatcher.policy import policy
 from dispatcher.queue_edge import JobTaker, QueueWatch
 from dispatcher.reconcile import Reconciler
 from dispatcher.report import Snapshots, announce
@@ -43,6 +43,7 @@ from grid.telemetry import BrokerWatch, links_down, new_registry
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Candidate
 from scheduling.load_tracker import LoadTracker
+from scheduling.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,20 @@ class _Dispatcher:
 
         tracker = self._tracker = LoadTracker(settings.stale_after, settings.default_connectors)
         table = self._table = CandidateTable(tracker, settings.scrape_period, settings.slow_start)
+        rules = Rules(
+            order(settings.order, settings.due_after or {}),
+            policy(settings.policy),
+            settings.charge_speed or 1.0,
+            settings.send_ahead,
+        )
         core = self._core = Core(
             table,
-            policy(settings.policy),
+            rules,
             Standby(name),
             metrics,
             FailureDetector(settings.rescue_after),
             random=random,
             prefetch=settings.prefetch,
-            send_ahead=settings.send_ahead,
         )
         file = self._file = TargetFile(settings.substations_file)
         period, timeout = settings.scrape_period, settings.scrape_timeout

@@ -93,9 +93,11 @@ from grid.outcome import Outcome
 from grid.trace import carried
 from scheduling import explain
 from scheduling.candidates import CandidateTable
+from scheduling.connectors import free_at
 from scheduling.explain import Candidate
-from scheduling.policies import Policy
+from scheduling.order import requirements
 from scheduling.reasons import reason_never
+from scheduling.rules import Rules
 from scheduling.scheduler import Scheduler, SchedulingFailed
 from scheduling.wait_queue import WaitQueue
 
@@ -121,26 +123,24 @@ class Core:
 
     Args:
         table: The substations as candidates.
-        policy: Picks one of the candidates.
+        rules: Which waiting job is next, and which of the candidates gets it.
         standby: Knows whether this dispatcher is active.
         metrics: The dispatcher's counters.
         detector: Judges which substations' jobs are to be reclaimed.
         random: Source of chance for the policy and the ids of traces.
         prefetch: How many unacknowledged requests RabbitMQ delivers.
-        send_ahead: Whether one job is dispatched ahead to a full substation.
     """
 
     def __init__(
         self,
         table: CandidateTable,
-        policy: Policy,
+        rules: Rules,
         standby: Standby,
         metrics: Metrics,
         detector: FailureDetector,
         *,
         random: Random,
         prefetch: int,
-        send_ahead: bool = True,
     ) -> None:
         self.standby = standby
         self.index = JobIndex()
@@ -151,13 +151,15 @@ class Core:
         )
         self._table = table
         self._tracker = table.tracker
-        self._policy = policy
+        self._rules = rules
         self._metrics = metrics
         self._chance = random.getrandbits
         self._prefetch = prefetch
         self._recognition = Recognition(self.index, self.open_jobs, table.tracker)
-        self._scheduler: Scheduler[Job] = Scheduler(table, policy, random, send_ahead=send_ahead)
-        self._wait_queue: WaitQueue[Job] = WaitQueue()
+        self._scheduler: Scheduler[Job] = Scheduler(
+            table, rules.policy, random, send_ahead=rules.send_ahead
+        )
+        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order)
         self._jobs: dict[str, Job] = {}  # in hand, by id
         self._placed: list[Job] = []  # assigned, and published by the next Route
         self._publishing: Counter[str] = Counter()  # jobs without a confirm, by substation
@@ -398,7 +400,8 @@ class Core:
     def _new_job(self, request: ChargeRequest, delivery: Delivery, origin: str = "") -> Job:
         replays = parking.replays(delivery.headers)
         trace = carried(delivery.headers, self._chance)
-        job = Job(request, delivery.body, delivery, self._at.now, trace, replays, origin)
+        needs = requirements(request, self._rules.charge_speed)
+        job = Job(request, needs, delivery.body, delivery, self._at.now, trace, replays, origin)
         self._jobs[request.id] = job
         return job
 
@@ -439,11 +442,20 @@ class Core:
         settling = self._tracker.settling(self._at.now)
         if not settling:
             self._tracker.end_settling()
+            self._arrange()
             self._schedule()
         self._publish_placed()
         if self._wait_queue and (settling or self._scheduler.capacity_left):
             for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
+
+    def _arrange(self) -> None:
+        """Arrange the waiting jobs anew, if that is due."""
+        queue, at = self._wait_queue, self._at
+        if queue.is_due(at.clock):
+            ends = self.open_jobs.session_ends()
+            free = free_at(self._tracker, ends, len(queue), now=at.now, clock=at.clock)
+            queue.arrange(free, at.clock)
 
     def _schedule(self) -> None:
         """Assign jobs; reject the one over which the code fails, and go on with the others."""
@@ -484,7 +496,7 @@ class Core:
 
     def _resend(self, job: Job, substation: str, reason: str) -> None:
         """Send a job to the substation that may have it, and recognises a second copy."""
-        decision = {"policy": self._policy.name, "reason": reason, "candidates": []}
+        decision = {"policy": self._rules.policy.name, "reason": reason, "candidates": []}
         self._assign(job, substation, decision)
         self._tracker.dispatch(substation, self._at.now, job.requirements.power_kw)
         self._route_soon()
@@ -557,7 +569,9 @@ class Core:
         """Watch a job until it begins; its decision may be read later, or never."""
         job.delivery = None
         self._overdue.add(job, self._at.now)
-        self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at)
+        seconds = job.requirements.seconds
+        ends_at = job.assigned_at + seconds if seconds else 0.0
+        self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at, ends_at)
 
     def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:
         """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
@@ -882,7 +896,8 @@ class Core:
         if not self.deciding or request.id in self._jobs:
             return
         trace = carried({}, self._chance)
-        job = Job(request, request.encode(), None, self._at.now, trace, replays)
+        needs = requirements(request, self._rules.charge_speed)
+        job = Job(request, needs, request.encode(), None, self._at.now, trace, replays)
         job.attempt = 1
         self._jobs[job.id] = job
         self._resend(job, substation, NOT_BEGUN)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from grid import parking, topology
 from grid.messages import ChargeRequest
 from grid.trace import Trace
-from scheduling.order import Requirements, requirements
+from scheduling.order import Requirements
 
 if TYPE_CHECKING:
     from grid.amqp import Delivery
@@ -77,6 +77,7 @@ class Job:
 
     Args:
         request: The request.
+        requirements: What it needs of a substation.
         body: Its bytes, as they are published.
         delivery: From ``charge.requests`` or a substation's queue; None if the job is only sent
             again.
@@ -87,6 +88,7 @@ class Job:
     """
 
     request: ChargeRequest
+    requirements: Requirements
     body: bytes
     delivery: Delivery | None
     since: float
@@ -103,10 +105,6 @@ class Job:
     resent: int = 0  # how often it was sent again since nothing was heard of it
     left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log
-    requirements: Requirements = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.requirements = requirements(self.request)
 
     @property
     def id(self) -> str:

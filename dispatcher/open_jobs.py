@@ -30,6 +30,7 @@ class Assigned:
 
     ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` is the
     offset of its request's record, ``last`` that of its latest event at this substation.
+    ``ends_at`` is when its session is expected to end, in Unix seconds; 0 where that is unknown.
     """
 
     substation: str
@@ -37,15 +38,17 @@ class Assigned:
     at: float
     record: int | None
     last: int
+    ends_at: float = 0.0
 
 
 class _Decision(NamedTuple):
-    """A decision: substation, number of replays, when it was requested, and when decided."""
+    """A decision: substation, replays, when it was requested and decided, and the session's end."""
 
     substation: str
     replays: int
     asked_at: float
     at: float
+    ends_at: float = 0.0
 
 
 class _End(NamedTuple):
@@ -122,11 +125,16 @@ class OpenJobs:
         elif event.kind == REQUEUED:
             self.requeue(job, where, kinds.read_to(event.detail))
         elif event.kind == State.CHARGING and where:
-            self._apply(self._begin, job, where, event.at, offset)
+            self._apply(self._begin, job, where, event.at, event.ends_at, offset)
 
-    def assign(self, job: str, substation: str, replays: int = 0, at: float = inf) -> None:
-        """Record that RabbitMQ has a job at a substation, as was decided ``at``."""
-        decision = _Decision(substation, replays, -inf, at)
+    def assign(
+        self, job: str, substation: str, replays: int = 0, at: float = inf, ends_at: float = 0.0
+    ) -> None:
+        """Record that RabbitMQ has a job at a substation, as was decided ``at``.
+
+        Its session is expected to end at ``ends_at``; 0 where that is unknown.
+        """
+        decision = _Decision(substation, replays, -inf, at, ends_at)
         self._apply(self._assign, job, decision, self._last + 1)
 
     def requeue(self, job: str, substation: str = "", read_to: int | None = None) -> None:
@@ -184,6 +192,17 @@ class OpenJobs:
         for job, known in self._assigned.items():
             if not known.begun:
                 found.setdefault(known.substation, []).append(job)
+        return found
+
+    def session_ends(self) -> dict[str, list[float]]:
+        """Return when the jobs end that charge or are on their way, as far as known.
+
+        By substation, in Unix seconds.
+        """
+        found: dict[str, list[float]] = {}
+        for known in self._assigned.values():
+            if known.ends_at:
+                found.setdefault(known.substation, []).append(known.ends_at)
         return found
 
     def is_overtaken(self, job: str) -> bool:
@@ -272,24 +291,26 @@ class OpenJobs:
             known.record = offset
 
     def _assign(self, job: str, decision: _Decision, offset: int) -> None:
-        substation, replays, asked_at, at = decision
+        substation, replays, asked_at, at, ends_at = decision
         if self.has_ended(job, replays, asked_at):
             return
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             known.at, known.last = max(known.at, at), max(known.last, offset)
+            known.ends_at = known.ends_at or ends_at
         elif known is None or not known.begun or at >= known.at:  # else it was written late
-            self._put(job, Assigned(substation, begun=False, at=at, record=None, last=offset))
+            self._put(job, _assigned(substation, at, offset, ends_at))
 
-    def _begin(self, job: str, substation: str, at: float, offset: int) -> None:
+    def _begin(self, job: str, substation: str, at: float, ends_at: float, offset: int) -> None:
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             if not known.begun:
                 newest = max(known.last, self._overtaking.get(substation, NOWHERE))
                 self._overtaking[substation] = newest
             known.begun, known.last = True, max(known.last, offset)
+            known.ends_at = ends_at or known.ends_at
         elif job not in self._ended:
-            self._put(job, Assigned(substation, begun=True, at=at, record=None, last=offset))
+            self._put(job, _assigned(substation, at, offset, ends_at, begun=True))
 
     def _put(self, job: str, assigned: Assigned) -> None:
         known = self._assigned.get(job)
@@ -325,6 +346,12 @@ class OpenJobs:
         self._ended[job] = end
         while len(self._ended) > ENDS_REMEMBERED:
             self._ended.popitem(last=False)
+
+
+def _assigned(
+    substation: str, at: float, offset: int, ends_at: float, *, begun: bool = False
+) -> Assigned:
+    return Assigned(substation, begun, at, record=None, last=offset, ends_at=ends_at)
 
 
 def _asked_at(event: Event) -> float:

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from dispatcher.policy import policy as find_policy
+from dispatcher import choices
 from grid.errors import ConfigurationError
+from grid.messages import MAX_PRIORITY
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
-from scheduling.policies import DEFAULT
+from scheduling import policies
+from scheduling.order import DEFAULT, DUE_AFTER_SECONDS
 
 
-def _known(policy: str) -> str:
+def _known_policy(name: str) -> str:
     try:
-        find_policy(policy)
-        return policy
+        choices.policy(name)
+        return name
     except ConfigurationError as error:
         raise ValueError(str(error)) from error  # reported together with other wrong settings
+
+
+def _known_order(name: str) -> str:
+    try:
+        choices.order(name, {})
+        return name
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _by_priority(value: object) -> object:
+    """Return seconds by priority; one number alone holds for all."""
+    if not isinstance(value, str):
+        return value
+    try:
+        if "=" not in value:
+            found = dict.fromkeys(range(MAX_PRIORITY + 1), float(value))
+        else:
+            pairs = (part.split("=") for part in value.split(","))
+            found = {int(priority): float(seconds) for priority, seconds in pairs}
+    except ValueError:
+        found = {}
+    if found and all(0 <= each <= MAX_PRIORITY for each in found) and min(found.values()) >= 0:
+        return found
+    raise ValueError(f"must be seconds, or priority=seconds as in 0=3600,5=600, got {value!r}")
 
 
 class DispatcherSettings(Settings):
@@ -87,8 +115,8 @@ class DispatcherSettings(Settings):
             "nine tenths of them wait, those at the end are requeued behind the others"
         ),
     )
-    policy: Annotated[str, AfterValidator(_known)] = Field(
-        default=DEFAULT,
+    policy: Annotated[str, AfterValidator(_known_policy)] = Field(
+        default=policies.DEFAULT,
         alias="POLICY",
         description=(
             "Which of the substations with capacity gets a job: `least-loaded`, the lowest "
@@ -97,6 +125,30 @@ class DispatcherSettings(Settings):
             "whose module is in this folder or installed in `.venv`; in containers, in an "
             "image of your own"
         ),
+    )
+    order: Annotated[str, AfterValidator(_known_order)] = Field(
+        default=DEFAULT,
+        alias="ORDER",
+        description=(
+            "Which of the waiting requests of a priority is next: `deadline`, the most that can "
+            "be done by their departures; `fifo`, first come, first served; `laxity`, the one "
+            "that must begin soonest; or the import path of a class of your own (see "
+            "`scheduling/order.py`)"
+        ),
+    )
+    due_after: Annotated[Mapping[int, float] | None, BeforeValidator(_by_priority)] = Field(
+        default=None,
+        alias="DUE_AFTER_SECONDS",
+        description=(
+            "With `ORDER=deadline`: after so long a wait, a request without a departure comes "
+            "before the others of its priority; for some priorities only, as in `0=3600,5=600` "
+            f"(default: {DUE_AFTER_SECONDS:.0f})"
+        ),
+    )
+    charge_speed: PositiveSeconds | None = Field(
+        default=None,
+        alias="CHARGE_SPEED",
+        description="As the substations': how many seconds of charging pass in one; 1 if unset",
     )
 
     @model_validator(mode="after")

@@ -2,8 +2,8 @@
 
 What may be chosen is settled before, by filtering: neither a full nor an ineligible substation,
 whatever the policy. A policy of one's own is a class with a ``name`` and a method ``pick``; it is
-named by its import path: ``POLICY=depot.SpreadFeeders`` (``dispatcher.policy``). Its module lies in
-the project's folder, or is installed beside its packages. ``pick`` returns the number of one of
+named by its import path: ``POLICY=depot.SpreadFeeders`` (``dispatcher.choices``). Its module lies
+in the project's folder, or is installed beside its packages. ``pick`` returns the number of one of
 ``candidates.numbers``, which all have capacity; it cannot have the job wait. If it raises, or
 returns another number, the request is rejected and parked, and the dispatcher logs the error. What
 a policy has to know of the substations stands as labels in the target file (``candidates.labels``).

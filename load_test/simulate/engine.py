@@ -18,8 +18,9 @@ from load_test.simulate.judge import Judge
 from load_test.simulate.scenario import Setting, Site, Trace
 from load_test.simulate.substation import Substation
 from scheduling.candidates import CandidateTable
+from scheduling.connectors import free_at
 from scheduling.load_tracker import LoadTracker
-from scheduling.order import Requirements
+from scheduling.order import DeadlineOrder, Order, Requirements
 from scheduling.policies import Policy
 from scheduling.readings import Reading
 from scheduling.scheduler import Scheduler
@@ -65,7 +66,8 @@ class Simulation:
     """One run of one policy over one trace.
 
     ``needs`` are the requirements of each job, where they differ; ``sites`` the substations, where
-    they are copies of real ones: then the setting's connectors are theirs.
+    they are copies of real ones: then the setting's connectors are theirs. ``order`` is that of the
+    waiting jobs; the dispatcher's by default.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Simulation:
         *,
         needs: Sequence[Requirements] | None = None,
         sites: Sequence[Site] | None = None,
+        order: Order | None = None,
     ) -> None:
         self._setting = setting
         self._arrivals, self._durations = trace
@@ -110,7 +113,7 @@ class Simulation:
             self._done, self._fall, self._rise, self._event, self._ask, self._page, self._queued,
             self._leave,
         )  # fmt: skip
-        self._wait_queue: WaitQueue[_Request] = WaitQueue()
+        self._wait_queue: WaitQueue[_Request] = WaitQueue(order or DeadlineOrder())
         self._open = len(self._arrivals)
         self._judge = Judge(self._stations)
         self._waits = [0.0] * self._open
@@ -174,6 +177,11 @@ class Simulation:
             return
         for departed in self._wait_queue.pop_departed(self._now):
             self._expire(departed.job)
+        if self._wait_queue.is_due(self._now):
+            ends = {each.name: list(each.charging.values()) for each in self._stations}
+            count = len(self._wait_queue)
+            free = free_at(self._tracker, ends, count, now=self._now, clock=self._now)
+            self._wait_queue.arrange(free, self._now)
         reached: set[int] = set()
         for assignment in self._scheduler.schedule(self._wait_queue, self._now):
             number = self._numbers[assignment.substation]
@@ -272,7 +280,7 @@ class Simulation:
             self._waits[job] = self._now - self._arrivals[job]
             self._starts[job] = self._now
             station.draw(self._power_kw(job))
-            end = self._now + self._durations[job]
+            station.charging[job] = end = self._now + self._durations[job]
             heappush(self._heap, (end, _DONE, number, (job, station.run)))
             self._tell(number)
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 from grid.events import Counts
 
 
 @dataclass(slots=True)
 class Substation:
-    """The jobs it charges, by number, those in its queue, and its counters.
+    """The jobs it charges and when they end, those in its queue, and its counters.
 
     ``run`` counts its restarts; while it is ``down`` nothing starts.
     """
 
     name: str
     connectors: int
-    charging: set[int] = field(default_factory=set)
+    charging: dict[int, float] = field(default_factory=dict)
     queue: deque[int] = field(default_factory=deque)
     accepted: int = 0
     completed: int = 0
@@ -51,7 +52,7 @@ class Substation:
 
     def drop(self, job: int) -> None:
         """Drop a job that was to start: its vehicle has left."""
-        self.charging.remove(job)
+        del self.charging[job]
         self.accepted -= 1
         self.dropped += 1
 
@@ -60,13 +61,13 @@ class Substation:
         if self.down or not self.queue or len(self.charging) >= self.connectors:
             return None
         job = self.queue.popleft()
-        self.charging.add(job)
+        self.charging[job] = inf
         self.accepted += 1
         return job
 
     def finish(self, job: int, seconds: float) -> None:
         """End a session that took ``seconds``."""
-        self.charging.remove(job)
+        del self.charging[job]
         self.completed += 1
         self.session_seconds += seconds
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from dispatcher.choices import policy as find_policy
 from dispatcher.commands import ReadLog, Requeue
 from dispatcher.core import Core
 from dispatcher.failure_detector import FailureDetector
@@ -18,7 +19,6 @@ from dispatcher.jobs import JobsInHand
 from dispatcher.links import Links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
-from dispatcher.policy import policy as find_policy
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.watch import SubstationWatch
@@ -32,7 +32,9 @@ from grid.messages import ChargeRequest
 from scheduling import policies
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
+from scheduling.order import DeadlineOrder
 from scheduling.readings import Reading
+from scheduling.rules import Rules
 from tests.fake_broker import FakeConsumer, FakePublisher, Settled, soon, turns
 
 SUBSTATIONS = topology.SUBSTATIONS_EXCHANGE
@@ -148,7 +150,7 @@ class Harness:
         self.standby.on_delivery()  # it is active already
         self.core = Core(
             self.table,
-            find_policy(policy),
+            Rules(DeadlineOrder(), find_policy(policy)),
             self.standby,
             self.metrics,
             FailureDetector(RESCUE_AFTER),

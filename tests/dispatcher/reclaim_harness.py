@@ -11,12 +11,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from dispatcher.choices import policy
 from dispatcher.core import Core
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.inputs import Begin, Moment
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.policy import policy
 from dispatcher.queue_edge import JobTaker
 from dispatcher.queues import Queues
 from dispatcher.shell import Shell
@@ -31,6 +31,8 @@ from grid.isolation import Isolation
 from scheduling import policies
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
+from scheduling.order import DeadlineOrder
+from scheduling.rules import Rules
 from tests.fake_broker import NOWHERE, FakeConsumer, FakePublisher, Settled, soon
 from tests.grid.links import eventually
 
@@ -268,7 +270,7 @@ class ScriptedCore(Core):
         tracker = ScriptedTracker(harness)
         super().__init__(
             CandidateTable(tracker, period=0.5, slow_start=0.0),
-            policy(policies.DEFAULT),
+            Rules(DeadlineOrder(), policy(policies.DEFAULT)),
             standby,
             metrics,
             detector,

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dispatcher import queue_edge, queues
+from dispatcher.choices import policy
 from dispatcher.core import Core
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import Moment
 from dispatcher.metrics import Metrics
-from dispatcher.policy import policy
 from dispatcher.queue_edge import QueueWatch
 from dispatcher.queues import Whereabouts
 from dispatcher.shell import Shell
@@ -30,7 +30,9 @@ from grid.topology import Queue
 from scheduling import policies
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import NO_CONSUMER, LoadTracker
+from scheduling.order import DeadlineOrder
 from scheduling.readings import Reading
+from scheduling.rules import Rules
 from tests.fake_broker import FakeConsumer, FakePublisher, turns
 
 COUNTS = Counts(0, 3, 3, 0, 1.0)
@@ -94,7 +96,7 @@ class QueueHarness:
         metrics, publisher = Metrics(self.registry), FakePublisher()
         core = Core(
             CandidateTable(self.tracker, period=0.5, slow_start=0.0),
-            policy(policies.DEFAULT),
+            Rules(DeadlineOrder(), policy(policies.DEFAULT)),
             Standby("this"),
             metrics,
             FailureDetector(rescue_after=10.0),

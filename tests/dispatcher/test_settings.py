@@ -5,6 +5,7 @@ import pytest
 from dispatcher.settings import DispatcherSettings
 from grid.errors import ConfigurationError
 from grid.settings import parse
+from scheduling.order import ORDERS
 from scheduling.policies import POLICIES
 
 FILE = {"SUBSTATIONS_FILE": "/etc/substations.json"}
@@ -17,6 +18,16 @@ def test_settings_require_only_the_target_file() -> None:
     assert found.policy == "least-loaded"
     assert (found.scrape_period, found.scrape_timeout, found.stale_after) == (0.5, 0.4, 2)
     assert (found.slow_start, found.rescue_after) == (1, 10)
+
+
+def test_settings_order_waiting_jobs_by_departure() -> None:
+    """The default; when a job without a departure is due, by priority or for all of them."""
+    assert parse(DispatcherSettings, FILE).order == "deadline"
+    assert parse(DispatcherSettings, FILE).due_after is None
+    found = parse(DispatcherSettings, FILE | {"DUE_AFTER_SECONDS": "0=3600, 5=600"})
+    assert found.due_after == {0: 3600, 5: 600}
+    found = parse(DispatcherSettings, FILE | {"ORDER": "fifo", "DUE_AFTER_SECONDS": "60"})
+    assert found.due_after == dict.fromkeys(range(10), 60)
 
 
 def test_settings_set_slow_start_and_reclaim_delay() -> None:
@@ -54,6 +65,12 @@ def test_settings_allow_staleness_of_two_periods_or_more(stale: str, period: str
         ({"SCRAPE_PERIOD_SECONDS": "nan"}, ["SCRAPE_PERIOD_SECONDS='nan'"]),
         ({"STALE_AFTER_SECONDS": "inf"}, ["STALE_AFTER_SECONDS='inf'"]),
         ({"STALE_AFTER_SECONDS": "soon"}, ["STALE_AFTER_SECONDS='soon'"]),
+        ({"ORDER": "oldest"}, ["ORDER='oldest'", f"choose of {', '.join(ORDERS)}"]),
+        (
+            {"DUE_AFTER_SECONDS": "0=1,12=5"},
+            ["DUE_AFTER_SECONDS=", "'0=1,12=5'", "priority=seconds"],
+        ),
+        ({"DUE_AFTER_SECONDS": "-1"}, ["DUE_AFTER_SECONDS=", "'-1'"]),
         (
             {"POLICY": "heaviest"},
             ["POLICY='heaviest'", f"choose of {', '.join(POLICIES)}"],

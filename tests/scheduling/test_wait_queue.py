@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grid.messages import DEFAULT_POWER_KW, ChargeRequest
-from scheduling.order import Rank, Requirements, requirements
+from scheduling.order import Rank, Requirements, Turn, requirements
 from scheduling.wait_queue import WaitQueue
 
 
@@ -142,3 +143,69 @@ def test_wait_queue_removes_selected_jobs() -> None:
     queue = queue_of(*(one(name) for name in "abcd"))
     assert names(queue.pop_where(lambda each: each.name in "db")) == "bd"
     assert names(queue) == "ac"
+
+
+class Ticket:
+    """An order of a test: the turns that it says, and what it was asked."""
+
+    name = "ticket"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, Sequence[float], float]] = []
+        self.reverse = False
+
+    def turns(
+        self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
+    ) -> Sequence[Turn]:
+        """Return the ranks, or their opposites."""
+        self.asked.append((len(jobs), free_at, now))
+        sign = -1.0 if self.reverse else 1.0
+        return [(sign * each.rank[1],) for each in jobs]
+
+
+def test_wait_queue_arranges_its_jobs_anew() -> None:
+    """By what the order says of all of them, at that time; a new one gets the turn it has alone."""
+    order = Ticket()
+    queue: WaitQueue[One] = WaitQueue(order)
+    for number, name in enumerate("abc"):
+        queue.add(one(name, 0, number))
+    assert names(queue) == "abc"
+    order.reverse = True
+    queue.arrange([7.0, 8.0], 5.0)
+    assert names(queue) == "cba"
+    queue.add(one("d", 0, 1.5))
+    assert names(queue) == "cdba"
+    assert order.asked[-2:] == [(3, [7.0, 8.0], 5.0), (1, [7.0, 8.0], 5.0)]
+
+
+def test_wait_queue_without_a_departure_is_never_due() -> None:
+    """Then no turn changes with time, and a decision costs what it did."""
+    queue = queue_of(one("a"), one("b"))
+    assert not queue.is_due(0.0)
+    queue.add(one("c", departs_at=9.0))
+    assert queue.is_due(0.0)
+    queue.pop_departed(9.0)
+    assert not queue.is_due(0.0)
+    queue.add(one("d", departs_at=9.0))
+    queue.pop_last(1)
+    assert not queue.is_due(0.0)
+
+
+@pytest.mark.parametrize(("now", "due"), [(10.0, False), (10.9, False), (11.0, True), (9.0, True)])
+def test_wait_queue_is_due_after_a_while(now: float, due: bool) -> None:  # noqa: FBT001
+    """After a second, and when the clock was set back."""
+    queue = queue_of(one("a", departs_at=99.0))
+    queue.arrange([], 10.0)
+    assert queue.is_due(now) is due
+
+
+def test_wait_queue_is_due_when_a_share_has_changed() -> None:
+    """Among many jobs and connectors, after as many changes as that plan is worth."""
+    queue = queue_of(*(one(str(number), departs_at=99.0) for number in range(100)))
+    queue.arrange([0.0] * 60, 10.0)
+    for _ in range(4):
+        assert not queue.is_due(10.0)
+        queue.pop_last(1)
+    assert not queue.is_due(10.0)
+    queue.add(one("x"))
+    assert queue.is_due(10.0)

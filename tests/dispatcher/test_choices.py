@@ -1,19 +1,20 @@
-"""The setting POLICY: a name of the project's, or the import path of a class of one's own."""
+"""POLICY and ORDER: a name of the project's, or the import path of a class of one's own."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from dispatcher.policy import policy
+from dispatcher.choices import order, policy
 from grid.errors import ConfigurationError
 from grid.messages import ChargeRequest
 from scheduling.candidates import Candidates
-from scheduling.order import Requirements, requirements
+from scheduling.order import ORDERS, DeadlineOrder, FifoOrder, Requirements, Turn, requirements
 from scheduling.policies import POLICIES, Pick
 from scheduling.scheduler import Scheduler
 from scheduling.wait_queue import WaitQueue
@@ -37,6 +38,21 @@ class First:
     def pick(self, candidates: Candidates, random: Random) -> Pick:  # noqa: ARG002
         """Return the first candidate."""
         return Pick(int(candidates.numbers[0]), "the first by name")
+
+
+class Alphabetical:
+    """An order of one's own: by the name of the job."""
+
+    name = "alphabetical"
+
+    def turns(
+        self,
+        jobs: Sequence[Requirements],
+        free_at: Sequence[float],  # noqa: ARG002
+        now: float,  # noqa: ARG002
+    ) -> Sequence[Turn]:
+        """Return the ids."""
+        return [(each.rank[3],) for each in jobs]
 
 
 class Nameless:
@@ -77,6 +93,35 @@ def test_policy_that_cannot_be_made_is_refused_with_the_reason(name: str, words:
     """The error names the value, and what is allowed."""
     with pytest.raises(ConfigurationError) as refused:
         policy(name)
+    assert all(each in str(refused.value) for each in words)
+
+
+def test_order_is_found_by_its_name_or_import_path() -> None:
+    """These are the names in the documentation; the default heeds when jobs are due."""
+    assert [order(name, {}).name for name in ORDERS] == ["deadline", "fifo", "laxity"]
+    assert isinstance(order("fifo", {}), FifoOrder)
+    due = order("deadline", {0: 5.0})
+    assert isinstance(due, DeadlineOrder)
+    waits = [requirements(ChargeRequest(name, at)) for name, at in (("a", 1.0), ("b", 2.0))]
+    assert [turn[1] for turn in due.turns(waits, [], 6.5)] == [0, 2]
+    own = order(f"{__name__}.Alphabetical", {})
+    queue: WaitQueue[Asked] = WaitQueue(own)
+    for name in "bca":
+        queue.add(Asked(requirements(ChargeRequest(name, 1.0))))
+    assert "".join(each.requirements.rank[3] for each in queue) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("oldest", ["'oldest'", "deadline, fifo, laxity", "package.module.Class"]),
+        (f"{__name__}.First", ["First", "must have a name and a method turns(jobs, free_at, now)"]),
+    ],
+)
+def test_order_that_cannot_be_made_is_refused_with_the_reason(name: str, words: list[str]) -> None:
+    """As a policy is: the error names the value, and what is allowed."""
+    with pytest.raises(ConfigurationError) as refused:
+        order(name, {})
     assert all(each in str(refused.value) for each in words)
 
 
