@@ -442,7 +442,8 @@ class Core:
         settling = self._tracker.settling(self._at.now)
         if not settling:
             self._tracker.end_settling()
-            self._arrange()
+            if self._wait_queue.is_due(self._at.clock):
+                self._arrange()
             self._schedule()
         self._publish_placed()
         if self._wait_queue and (settling or self._scheduler.capacity_left):
@@ -450,12 +451,11 @@ class Core:
                 self._requeue(job)
 
     def _arrange(self) -> None:
-        """Arrange the waiting jobs anew, if that is due."""
+        """Arrange the waiting jobs anew, by when connectors are expected to be free."""
         queue, at = self._wait_queue, self._at
-        if queue.is_due(at.clock):
-            ends = self.open_jobs.session_ends()
-            free = free_at(self._tracker, ends, len(queue), now=at.now, clock=at.clock)
-            queue.arrange(free, at.clock)
+        ends = self.open_jobs.session_ends()
+        free = free_at(self._tracker, ends, len(queue), now=at.now, clock=at.clock)
+        queue.arrange(free, at.clock)
 
     def _schedule(self) -> None:
         """Assign jobs; reject the one over which the code fails, and go on with the others."""
