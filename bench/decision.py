@@ -14,10 +14,13 @@ from bench.node import RabbitMQ
 from bench.policy import NOW, STATES, Times, decide, decide_anew, naive, table_of
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
+from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
-from scheduling.order import Requirements
+from scheduling.connectors import free_at
+from scheduling.order import ORDERS, Order, Requirements
 from scheduling.policies import DEFAULT, POLICIES, Policy
+from scheduling.readings import Reading
 from scheduling.scheduler import Scheduler
 from scheduling.wait_queue import WaitQueue
 
@@ -26,6 +29,11 @@ DECISIONS: Final = 200  # in a row
 STATE: Final = "mixed"
 STILL, ANEW, NAIVE = "µs a decision", "µs, one substation changed", "µs, plain Python"
 ASSIGNED: Final = "µs, a job assigned, with its explanation"
+WAITING: Final = 1_000  # jobs, all with a departure
+CONNECTORS: Final = 30  # on three substations
+SESSION: Final = 7_200.0  # seconds
+DECISIONS_A_SECOND: Final = 100
+IN_ORDER: Final = "µs a decision"
 
 
 async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
@@ -36,13 +44,20 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
         "them full; the same after a change of one of them; a pass over a wait queue of one job, "
         "which is assigned, explained, counted and undone; and the lowest utilisation of a list, "
         "found in plain Python without a check of eligibility. "
-        f"Medians of {sizes.repeats} times {DECISIONS}. `python -m bench.policy` has every policy."
+        f"Medians of {sizes.repeats} times {DECISIONS}. `python -m bench.policy` has every policy. "
+        f"Below: {WAITING:,} jobs with departures wait for {CONNECTORS} connectors; "
+        f"{DECISIONS_A_SECOND} times a second one comes, and a connector becomes free. The mean, "
+        "with what the order plans meanwhile."
     )
+    orders = [Row(name, [in_order(order(), sizes.repeats)]) for name, order in ORDERS.items()]
     return Part(
         "decision",
         "A decision",
         text,
-        [Table("By substations", [STILL, ANEW, ASSIGNED, NAIVE], rows)],
+        [
+            Table("By substations", [STILL, ANEW, ASSIGNED, NAIVE], rows),
+            Table(f"By order, {WAITING:,} jobs waiting", [IN_ORDER], orders),
+        ],
     )
 
 
@@ -59,6 +74,13 @@ def decided(count: int, repeats: int) -> dict[str, float]:
         ASSIGNED: times.median_us(Pass(table, chooser, random).assign),
         NAIVE: Times(5, repeats).median_us(partial(naive, substations, DEFAULT_POWER_KW)),
     }
+
+
+def in_order(order: Order, repeats: int) -> dict[str, float]:
+    """Return the mean time of a decision while very many jobs wait in that order."""
+    waiting = Waiting(order)
+    times = Times(1, repeats).median_us(waiting.decide)
+    return {IN_ORDER: times / DECISIONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +103,56 @@ class Pass:
         for assignment in self._scheduler.schedule(self._queue, NOW):
             self._tracker.undo(assignment.substation)
         self._queue.pop_last(1)
+
+
+class Waiting:
+    """Very many jobs that wait, and one connector that becomes free again and again."""
+
+    def __init__(self, order: Order) -> None:
+        random = Random(WAITING)  # noqa: S311 - nothing here is secret
+        table = table_of(3, lambda _: _full(CONNECTORS // 3), random)
+        self._tracker = table.tracker
+        self._random = random
+        self._scheduler: Scheduler[_Job] = Scheduler(table, POLICIES[DEFAULT](), random)
+        self._queue: WaitQueue[_Job] = WaitQueue(order)
+        self._number = 0
+        self._clock = 1_000_000.0
+        connectors = [random.uniform(0, SESSION) for _ in range(CONNECTORS)]
+        self._ends = {
+            name: [self._clock + each for each in connectors[number::3]]
+            for number, name in enumerate(table.tracker.substations)
+        }
+        for _ in range(WAITING):
+            self._come()
+        self._free()
+
+    def decide(self) -> None:
+        """Decide many times in a row."""
+        for _ in range(DECISIONS):
+            self._clock += 1 / DECISIONS_A_SECOND
+            self._come()
+            if self._queue.is_due(self._clock):
+                count = len(self._queue)
+                free = free_at(self._tracker, self._ends, count, now=NOW, clock=self._clock)
+                self._queue.arrange(free, self._clock)
+            (assignment,) = self._scheduler.schedule(self._queue, NOW)
+            self._tracker.undo(assignment.substation)
+
+    def _come(self) -> None:
+        self._number += 1
+        seconds = self._random.uniform(0.2, 2.0) * SESSION
+        departs = self._clock + seconds + self._random.uniform(0, 20) * SESSION
+        rank = (0.0, departs - seconds, self._clock, f"job{self._number}")
+        self._queue.add(_Job(Requirements(rank, (), DEFAULT_POWER_KW, departs, seconds)))
+
+    def _free(self) -> None:
+        """Have the session of one connector end."""
+        name = next(iter(self._tracker.substations))
+        self._ends[name].pop()
+        load = CONNECTORS // 3 - 1
+        self._tracker.report(name, Counts(load, load + 1, 1, 0, NOW, load * DEFAULT_POWER_KW))
+
+
+def _full(connectors: int) -> Reading:
+    counts = Counts(connectors, connectors, 0, 0, NOW, connectors * DEFAULT_POWER_KW)
+    return Reading(connectors, connectors, counts=counts, session_seconds=SESSION)

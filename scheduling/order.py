@@ -1,16 +1,15 @@
 """The order in which waiting jobs get their turn. Pure: time is an argument, in Unix seconds.
 
 ``ORDER`` names one of them, or the import path of a class of one's own: with a ``name``, and a
-method ``turns`` that returns a turn for each job that waits. The lowest is next. The wait queue
-asks again as time passes, and whenever many jobs have come or gone (``scheduling.wait_queue``), as
-long as one of those that wait has a departure.
+method ``turns`` that returns a turn for each job that waits. The lowest is next. If the order
+``varies``, the wait queue asks again as time passes, and whenever many jobs have come or gone
+(``scheduling.wait_queue``), as long as one of those that wait has a departure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import groupby
 from math import inf
 from types import MappingProxyType
@@ -42,11 +41,6 @@ class Requirements(NamedTuple):
     seconds: float = 0.0
 
     @property
-    def requested_at(self) -> float:
-        """Return when it was requested, in Unix seconds."""
-        return self.rank[2]
-
-    @property
     def latest_start(self) -> float:
         """Return when it must begin to be done by the departure; infinite without one."""
         return self.departs_at - self.seconds
@@ -68,6 +62,10 @@ class Order(Protocol):
     def name(self) -> str:
         """Return what the documentation and logs call it."""
 
+    @property
+    def varies(self) -> bool:
+        """Return whether a job's turn changes with time, or with the other jobs."""
+
     def turns(
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
     ) -> Sequence[Turn]:
@@ -82,6 +80,7 @@ class FifoOrder:
     """The highest priority first; within a priority, first come, first served."""
 
     name: Final = "fifo"
+    varies: Final = False
 
     def turns(
         self,
@@ -97,6 +96,7 @@ class LaxityOrder:
     """The highest priority first; within a priority, the one that must begin soonest."""
 
     name: Final = "laxity"
+    varies: Final = False
 
     def turns(
         self,
@@ -108,13 +108,11 @@ class LaxityOrder:
         return [each.rank for each in jobs]
 
 
-class Group(IntEnum):
-    """The groups of jobs within a priority, in their order."""
-
-    KEPT = 0  # all of these can be done by their departures
-    POSSIBLE = 1  # could be done by their departures if they displaced others
-    UNBOUND = 2  # have no departure
-    LATE = 3  # cannot be done by their departures any more
+# The groups of jobs within a priority, in their order:
+KEPT: Final = 0  # all of these can be done by their departures
+POSSIBLE: Final = 1  # could be done by their departures if they displaced others
+UNBOUND: Final = 2  # have no departure
+LATE: Final = 3  # cannot be done by their departures any more
 
 
 class DeadlineOrder:
@@ -132,6 +130,7 @@ class DeadlineOrder:
     """
 
     name: Final = "deadline"
+    varies: Final = True
 
     def __init__(self, due_after: Mapping[int, float] = MappingProxyType({})) -> None:
         self._due_after = [
@@ -149,30 +148,26 @@ class DeadlineOrder:
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
             for number in members:
-                job = jobs[number]
-                if job.latest_start < inf:
-                    if job.latest_start >= now:
+                (_, _, requested_at, job), _, _, departs_at, seconds = jobs[number]
+                latest_start = departs_at - seconds
+                if latest_start < inf:
+                    if latest_start >= now:
                         planned.append(number)
                     else:
-                        found[number] = _turn(job, Group.LATE, job.latest_start)
-                elif job.requested_at + due_after <= now:
-                    connectors.take(job.seconds)
-                    found[number] = _turn(job, Group.KEPT, job.requested_at + due_after)
+                        found[number] = (negative, LATE, latest_start, requested_at, job)
+                elif (due_at := requested_at + due_after) <= now:
+                    connectors.take(seconds)
+                    found[number] = (negative, KEPT, due_at, requested_at, job)
                 else:
-                    found[number] = _turn(job, Group.UNBOUND, job.requested_at)
+                    found[number] = (negative, UNBOUND, requested_at, requested_at, job)
             kept = connectors.plan(planned, jobs)
             for number in planned:
-                job = jobs[number]
-                found[number] = (
-                    _turn(job, Group.KEPT, job.latest_start)
-                    if number in kept
-                    else _turn(job, Group.POSSIBLE, job.seconds)
-                )
+                (_, _, requested_at, job), _, _, departs_at, seconds = jobs[number]
+                if number in kept:
+                    found[number] = (negative, KEPT, departs_at - seconds, requested_at, job)
+                else:
+                    found[number] = (negative, POSSIBLE, seconds, requested_at, job)
         return found
-
-
-def _turn(job: Requirements, group: Group, value: float) -> Turn:
-    return (job.rank[0], group, value, *job.rank[2:])
 
 
 class _Connectors:
@@ -187,7 +182,8 @@ class _Connectors:
         """Plan a session on the connector that is free first, whenever it ends."""
         if self._heap:
             at, connector = self._first()
-            self._set(connector, at + seconds)
+            self._free_at[connector] = at + seconds
+            heapreplace(self._heap, (at + seconds, connector))
 
     def plan(self, numbers: Sequence[int], jobs: Sequence[Requirements]) -> set[int]:
         """Plan the most of these jobs that can be done by their departures; return which."""
@@ -196,40 +192,32 @@ class _Connectors:
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept
         for number in sorted(numbers, key=lambda each: jobs[each].departs_at):
-            job = jobs[number]
+            _, _, power_kw, departs_at, seconds = jobs[number]
             at, connector = self._first()
-            if at + job.seconds > job.departs_at:
-                worst = longest[0] if longest else None
-                if worst is None or worst[:2] >= _length(job):
+            if at + seconds > departs_at:
+                if not longest or longest[0][:2] >= (-seconds, seconds * power_kw):
                     continue
                 # the jobs behind it on its connector begin so much earlier
-                seconds, _, out, its_connector = heappop(longest)
-                kept.remove(out)
-                self._set(its_connector, self._free_at[its_connector] + seconds)
+                longer, _, left_out, its_connector = heappop(longest)
+                kept.remove(left_out)
+                self._free_at[its_connector] += longer
+                heappush(self._heap, (self._free_at[its_connector], its_connector))
                 at, connector = self._first()
-                if at + job.seconds > job.departs_at:
+                if at + seconds > departs_at:
                     continue
-            self._set(connector, at + job.seconds)
+            self._free_at[connector] = at + seconds
+            heapreplace(self._heap, (at + seconds, connector))
             kept.add(number)
-            heappush(longest, (*_length(job), number, connector))
+            # the longest first; of equals, the one with the least energy
+            heappush(longest, (-seconds, seconds * power_kw, number, connector))
         return kept
 
     def _first(self) -> tuple[float, int]:
-        """Return when the first connector is free, and its number."""
-        while True:
-            at, connector = self._heap[0]
-            if at == self._free_at[connector]:
-                return at, connector
-            heappop(self._heap)  # it was planned anew since
-
-    def _set(self, connector: int, at: float) -> None:
-        self._free_at[connector] = at
-        heappush(self._heap, (at, connector))
-
-
-def _length(job: Requirements) -> tuple[float, float]:
-    """Return a key that is lower for a longer job, and of equals for one with less energy."""
-    return -job.seconds, job.seconds * job.power_kw
+        """Return the first connector to be free, the top of the heap."""
+        heap, free_at = self._heap, self._free_at
+        while heap[0][0] != free_at[heap[0][1]]:
+            heappop(heap)  # it was planned anew since
+        return heap[0]
 
 
 ORDERS: Final[Mapping[str, type[FifoOrder | LaxityOrder | DeadlineOrder]]] = {

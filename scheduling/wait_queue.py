@@ -18,7 +18,7 @@ from scheduling.order import LaxityOrder, Order, Requirements, Turn
 ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
 # Of the jobs and connectors, so many may come or go before the turns are asked for again: among a
 # thousand that takes longer than a decision.
-CHANGED_SHARE: Final = 1 / 32
+CHANGED_SHARE: Final = 1 / 16
 
 
 class Waiting(Protocol):
@@ -33,7 +33,7 @@ W = TypeVar("W", bound=Waiting)
 
 
 class _Entry(NamedTuple, Generic[W]):
-    """A job in the queue; ``number`` keeps the first of equal turns first."""
+    """A job in the queue; by its ``number``, the first of equal turns stays first."""
 
     turn: Turn
     number: int
@@ -73,11 +73,11 @@ class WaitQueue(Generic[W]):
         if not self._entries or self._entries[-1].turn <= turn:
             self._entries.append(entry)
         else:
-            insort(self._entries, entry, key=_place)
+            insort(self._entries, entry)
 
     def is_due(self, now: float) -> bool:
         """Return whether the jobs are to be arranged anew; ``now`` is in Unix seconds."""
-        if not self._departing:
+        if not (self._departing and self._order.varies):
             return False  # they are in their order in any case
         allowed = CHANGED_SHARE * (len(self._entries) + len(self._free_at))
         return self._changes >= allowed or not 0 <= now - self._arranged_at < ARRANGED_SECONDS
@@ -85,9 +85,11 @@ class WaitQueue(Generic[W]):
     def arrange(self, free_at: Sequence[float], now: float) -> None:
         """Arrange all jobs anew, by when the first connectors are expected to be free."""
         self._free_at, self._arranged_at, self._changes = free_at, now, 0
-        turns = self._order.turns([each.requirements for each in self], free_at, now)
-        entries = zip(turns, self._entries, strict=True)
-        self._entries = sorted((each._replace(turn=turn) for turn, each in entries), key=_place)
+        turns = self._order.turns([each.job.requirements for each in self._entries], free_at, now)
+        self._entries = sorted(
+            _Entry(turn, number, job)
+            for turn, (_, number, job) in zip(turns, self._entries, strict=True)
+        )
 
     def remove_first(self, count: int, but: Sequence[W]) -> None:
         """Remove so many jobs from the front, but some of these, which keep their order."""
@@ -131,7 +133,3 @@ class WaitQueue(Generic[W]):
     def _count_removed(self, jobs: Sequence[W]) -> None:
         self._changes += len(jobs)
         self._departing -= sum(job.requirements.departs_at < inf for job in jobs)
-
-
-def _place(entry: _Entry[W]) -> tuple[Turn, int]:
-    return entry.turn, entry.number

@@ -44,6 +44,7 @@ class Alphabetical:
     """An order of one's own: by the name of the job."""
 
     name = "alphabetical"
+    varies = False
 
     def turns(
         self,

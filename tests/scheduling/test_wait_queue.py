@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grid.messages import DEFAULT_POWER_KW, ChargeRequest
-from scheduling.order import Rank, Requirements, Turn, requirements
+from scheduling.order import LaxityOrder, Rank, Requirements, Turn, requirements
 from scheduling.wait_queue import WaitQueue
 
 
@@ -149,6 +149,7 @@ class Ticket:
     """An order of a test: the turns that it says, and what it was asked."""
 
     name = "ticket"
+    varies = True
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, Sequence[float], float]] = []
@@ -180,7 +181,8 @@ def test_wait_queue_arranges_its_jobs_anew() -> None:
 
 def test_wait_queue_without_a_departure_is_never_due() -> None:
     """Then no turn changes with time, and a decision costs what it did."""
-    queue = queue_of(one("a"), one("b"))
+    queue: WaitQueue[One] = WaitQueue(Ticket())
+    queue.add(one("a"))
     assert not queue.is_due(0.0)
     queue.add(one("c", departs_at=9.0))
     assert queue.is_due(0.0)
@@ -194,18 +196,28 @@ def test_wait_queue_without_a_departure_is_never_due() -> None:
 @pytest.mark.parametrize(("now", "due"), [(10.0, False), (10.9, False), (11.0, True), (9.0, True)])
 def test_wait_queue_is_due_after_a_while(now: float, due: bool) -> None:  # noqa: FBT001
     """After a second, and when the clock was set back."""
-    queue = queue_of(one("a", departs_at=99.0))
+    queue: WaitQueue[One] = WaitQueue(Ticket())
+    queue.add(one("a", departs_at=99.0))
     queue.arrange([], 10.0)
     assert queue.is_due(now) is due
 
 
 def test_wait_queue_is_due_when_a_share_has_changed() -> None:
     """Among many jobs and connectors, after as many changes as that plan is worth."""
-    queue = queue_of(*(one(str(number), departs_at=99.0) for number in range(100)))
-    queue.arrange([0.0] * 60, 10.0)
-    for _ in range(4):
+    queue: WaitQueue[One] = WaitQueue(Ticket())
+    for number in range(100):
+        queue.add(one(str(number), departs_at=99.0))
+    queue.arrange([0.0] * 60, 10.0)  # a sixteenth of 160 jobs and connectors
+    for _ in range(9):
         assert not queue.is_due(10.0)
         queue.pop_last(1)
     assert not queue.is_due(10.0)
     queue.add(one("x"))
     assert queue.is_due(10.0)
+
+
+def test_wait_queue_of_an_order_that_does_not_vary_is_never_due() -> None:
+    """Each job keeps the turn that it got when it came."""
+    queue: WaitQueue[One] = WaitQueue(LaxityOrder())
+    queue.add(one("a", departs_at=99.0))
+    assert not queue.is_due(0.0)
