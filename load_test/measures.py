@@ -95,16 +95,21 @@ def measure(
 
 
 def delivered_share(job: Job) -> float:
-    """Return which share of what was requested a job's session delivered until it left."""
+    """Return which share of what was requested a job's session delivered until it left.
+
+    A substation that goes on after the departure delivers that to nobody.
+    """
     if job.charging is None or job.ended is None:
         return 0.0
+    share = _share(job.delivered_kwh or 0.0, job.requested_kwh or 0.0)
     if job.status is not State.COMPLETED:
-        share = _share(job.delivered_kwh or 0.0, job.requested_kwh or 0.0)
         return min(1.0, share or 0.0)
-    seconds = job.ended - job.charging
+    if share is None or job.delivered_kwh is None:
+        share = 1.0
     if job.departs is None or job.ended <= job.departs:
-        return 1.0
-    return max(0.0, job.departs - job.charging) / seconds if seconds > 0 else 0.0
+        return min(1.0, share)
+    seconds = job.ended - job.charging
+    return min(1.0, share) * max(0.0, job.departs - job.charging) / seconds if seconds > 0 else 0.0
 
 
 def is_met(job: Job) -> bool:

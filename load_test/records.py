@@ -90,6 +90,14 @@ class Job:
             return None
         return max(0.0, self.ended - self.charging)
 
+    @property
+    def whole_seconds(self) -> float | None:
+        """Return how long its session would have taken if its vehicle had stayed."""
+        took, got, wanted = self.session_seconds, self.delivered_kwh, self.requested_kwh
+        if took is None or not got or not wanted or self.departs is None:
+            return took
+        return took * max(1.0, wanted / got)
+
 
 def job(value: Mapping[str, Any]) -> Job:
     """Read a job from the api's JSON object.

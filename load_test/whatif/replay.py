@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from grid.events import State
 from grid.messages import ChargeRequest
-from load_test.central import durations
+from load_test.central import charged, durations
 from load_test.records import Job
 from load_test.simulate.compare import setting_of
 from load_test.simulate.engine import Simulation
@@ -97,7 +97,8 @@ def _reason_against(job: Job) -> str | None:
 def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> list[Job]:
     """Return the jobs as they would have gone in a world, under a policy.
 
-    Each arrives when it did, and its session takes as long as it did. A policy other than the
+    Each arrives when it did, and its session takes as long as it did; one that its vehicle's
+    departure has cut short, as long as it would have. A policy other than the
     project's own sends at once, as it usually does. What no substation would charge is left out.
     """
     possible = [each for each in jobs if not world.cannot_charge(each)]
@@ -119,7 +120,7 @@ def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> 
     ).run()
     found = []
     for number, job in enumerate(possible):
-        sent, start = outcome.sent[number], outcome.starts[number]
+        sent, start, end = outcome.sent[number], outcome.starts[number], outcome.ends[number]
         station = outcome.stations[number]
         done = replace(
             job,
@@ -130,22 +131,20 @@ def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> 
             ended=job.departs,
             duplicates=0,
         )
-        if start is not None:
-            # in this order: the next session begins at this very instant
-            ended = origin + (start + trace.durations[number])
-            done = replace(
-                done,
-                status=State.COMPLETED if job.status is State.EXPIRED else job.status,
-                charging=origin + start,
-                ended=ended,
+        if start is not None and end is not None:
+            begun, ended = origin + start, origin + end
+            done = (
+                charged(done, begun, ended, trace.durations[number])
+                if job.status in (State.COMPLETED, State.EXPIRED)
+                else replace(done, status=job.status, charging=begun, ended=ended)
             )
         found.append(done)
     return found
 
 
 def _session_seconds(job: Job, otherwise: float) -> float:
-    """Return how long a session took, also one that was cancelled."""
-    if job.charging is not None and job.ended is not None:
+    """Return how long a whole session takes; one that was cancelled, as long as it took."""
+    if job.status is not State.COMPLETED and job.charging is not None and job.ended is not None:
         return max(0.0, job.ended - job.charging)
     return otherwise
 
