@@ -30,8 +30,8 @@ class Measures:
     requested, until they left; ``longest_wait`` is in s. ``peak_utilisation`` is of a substation's
     connectors, ``peak_power`` of its rated power. ``overload_minutes`` are those in which a
     substation drew more than that, or charged more than an operator allows, over all substations.
-    Fairness is Jain's index, from 1/n to 1: of the substations' mean utilisation, and of the
-    vehicles' share of the energy they requested.
+    Fairness is Jain's index, from 1/n to 1: of the substations' mean utilisation, and of the share
+    of the energy requested that vehicles, and tenants, got; the latter only where there are some.
     """
 
     demands_met: float | None
@@ -44,6 +44,7 @@ class Measures:
     overload_minutes: float | None
     fairness_substations: float | None
     fairness_vehicles: float | None
+    fairness_tenants: float | None
 
 
 def measure(
@@ -91,6 +92,7 @@ def measure(
             ]
         ),
         fairness_vehicles=jain(got),
+        fairness_tenants=jain(_tenant_shares(mine, got, wanted)),
     )
 
 
@@ -174,6 +176,18 @@ def waiting_over_time(jobs: Sequence[Job]) -> Steps:
     _, last = span(jobs)
     begun = ((each.queued, each.charging or each.ended or last) for each in jobs)
     return present((begin, end) for begin, end in begun if begin is not None)
+
+
+def _tenant_shares(
+    jobs: Sequence[Job], got: Sequence[float], wanted: Sequence[float]
+) -> list[float]:
+    """Return the share of its energy that each tenant got."""
+    sums: dict[str, tuple[float, float]] = {}
+    for job, share, energy in zip(jobs, got, wanted, strict=True):
+        if job.tenant is not None:
+            delivered, all_of_it = sums.get(job.tenant, (0.0, 0.0))
+            sums[job.tenant] = delivered + share * energy, all_of_it + energy
+    return [delivered / all_of_it for delivered, all_of_it in sums.values() if all_of_it]
 
 
 def _sessions(jobs: Sequence[Job]) -> Iterable[tuple[str, float, float, float]]:
