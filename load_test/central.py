@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heapreplace
+from itertools import repeat
+from math import inf
 from statistics import fmean
 
 from grid.events import State
@@ -12,14 +14,18 @@ from load_test.records import Job
 from load_test.simulate.scenario import Trace
 
 
-def floor_waits(trace: Trace, connectors: int) -> list[float]:
-    """Return each job's wait, in s, with one queue in front of all connectors, told at once."""
+def floor_waits(trace: Trace, connectors: int, stays: Sequence[float] | None = None) -> list[float]:
+    """Return each job's wait, in s, with one queue in front of all connectors, told at once.
+
+    ``stays`` is how long each vehicle stays at most; one that leaves earlier waits until then.
+    """
     free_at = [0.0] * connectors
     waits = []
-    for arrival, duration in zip(*trace, strict=True):
+    for arrival, duration, stay in zip(*trace, stays or repeat(inf), strict=stays is not None):
         start = max(arrival, free_at[0])
-        heapreplace(free_at, start + duration)
-        waits.append(start - arrival)
+        waits.append(min(start - arrival, stay))
+        if start < arrival + stay:
+            heapreplace(free_at, min(start + duration, arrival + stay))
     return waits
 
 

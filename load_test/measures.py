@@ -20,6 +20,7 @@ THRESHOLD_KWH: Final = 0.1
 THRESHOLD_SHARE: Final = 0.01
 _MINUTE: Final = 60.0
 _FULL: Final = 1.0 - 1e-9
+WHOLE: Final = 1.0 - 1e-6  # of a demand, in virtual time: nothing but rounding disturbs it
 
 
 @dataclass(frozen=True, slots=True)

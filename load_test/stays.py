@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from load_test.central import durations
 from load_test.records import Job
@@ -32,6 +32,10 @@ class Bound(NamedTuple):
 
     demands_met: float
     energy_delivered: float
+
+
+# returns the bound of some stays for so many connectors
+Best: TypeAlias = Callable[[Sequence[Stay], int], Bound | None]
 
 
 def stays(jobs: Iterable[Job]) -> list[Stay]:

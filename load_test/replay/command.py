@@ -15,15 +15,14 @@ from statistics import median
 from typing import Final
 
 from grid.errors import ConfigurationError
-from load_test import live, options, text
+from load_test import live, options, simulation_options, text
 from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
 from load_test.replay import orders, virtual
-from load_test.replay.orders import Best
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
 from load_test.simulation_options import connectors, policies
-from load_test.stays import HOW, SLOT_SECONDS
+from load_test.stays import HOW, Best
 from load_test.summary import Run
 from load_test.trace import DEFAULT_POWER_KW
 from load_test.whatif.table import table
@@ -57,7 +56,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         options.check(given)
         replay, sessions = _sessions(given)
         requests = _requests(given, replay, sessions)
-        best = _best(given) if given.virtual is not None else None
+        best = simulation_options.best(given) if given.virtual is not None else None
     except ConfigurationError as error:
         parser.error(str(error))
     if given.orders or given.utilisations:
@@ -187,14 +186,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="LIST",
         help="compare orders with the arrivals stretched to each of these: 0.9,1.1",
     )
-    group.add_argument(
-        "--slot",
-        type=float,
-        default=SLOT_SECONDS / 60,
-        metavar="MINUTES",
-        help="of the bound, the best that is possible in hindsight: shorter ones are nearer to it, "
-        f"and take longer; 0 for none (default {SLOT_SECONDS / 60:g})",
-    )
+    simulation_options.add_slot(group)
     options.add_way(parser, environ.get("API_URL") or options.DEFAULT_URL)
     options.add_output(parser)
     return parser
@@ -224,21 +216,6 @@ def _requests(
     except ConfigurationError as error:
         raise ConfigurationError(f"{given.table}: {error}") from error
     return requests
-
-
-def _best(given: argparse.Namespace) -> Best | None:
-    """Return what returns the bound, as fine as is wanted; None without slots."""
-    if not (isfinite(given.slot) and given.slot >= 0):
-        raise ConfigurationError(f"--slot must be 0 minutes or more, got {given.slot:g}")
-    if not given.slot:
-        return None
-    try:
-        from load_test.hindsight import bound  # noqa: PLC0415  # only here is scipy needed
-    except ImportError as error:
-        raise ConfigurationError(
-            "the bound needs scipy: pip install scipy, or give --slot 0 to leave it out"
-        ) from error
-    return lambda stays, connectors: bound(stays, connectors, 60 * given.slot, exact=True)
 
 
 def _is_between(session: Session, since: float | None, until: float | None) -> bool:

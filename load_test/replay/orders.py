@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from grid.errors import ConfigurationError
 from load_test import text
-from load_test.measures import delivered_share, measure
+from load_test.measures import WHOLE, delivered_share, measure
 from load_test.records import Job
 from load_test.replay import virtual
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import Session
 from load_test.simulate.scenario import Site
-from load_test.stays import Bound, Stay, stays
+from load_test.stays import Best, stays
 from load_test.whatif.latencies import NONE
 from load_test.whatif.replay import World, replayed
 from scheduling.order import ORDERS
@@ -28,10 +28,7 @@ from scheduling.policies import DEFAULT
 if TYPE_CHECKING:
     from random import Random
 
-Best: TypeAlias = Callable[[Sequence[Stay], int], Bound | None]
-
 AT_MOST: Final = "at most"
-_WHOLE: Final = 1 - 1e-6  # of the energy: times are rounded, and nothing else disturbs them here
 _TITLES: Final = (
     "order",
     "demands met",
@@ -135,7 +132,7 @@ def _row(utilisation: float, name: str, gone: Sequence[Job]) -> Row:
     return Row(
         utilisation,
         name,
-        fmean(delivered_share(each) >= _WHOLE for each in gone),
+        fmean(delivered_share(each) >= WHOLE for each in gone),
         found.energy_delivered or 0.0,
         found.fairness_vehicles,
         found.fairness_tenants,
