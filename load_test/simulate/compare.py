@@ -99,9 +99,12 @@ def compare(
     least = floor(trace, connectors, session, demand.stays)
     needs, most = None, None
     if demand.stays is not None:
-        needs = [_needs(*each) for each in zip(*trace, demand.stays, strict=True)]
+        vehicles = list(zip(*trace, demand.stays, strict=True))
+        needs = [_needs(*each) for each in vehicles]
         if best is not None:
-            most = best([_stay(each) for each in needs], connectors)
+            # all charge at one power: their energy is their time
+            stays = [Stay(at, at + stay, seconds, seconds) for at, seconds, stay in vehicles]
+            most = best(stays, connectors)
     runs = []
     for name in names:
         for period in periods:
@@ -128,11 +131,6 @@ def _needs(arrival: float, seconds: float, stay: float) -> Requirements:
     departs_at = arrival + stay
     rank = (0.0, departs_at - seconds, arrival, "")
     return Requirements(rank, (), DEFAULT_POWER_KW, departs_at, seconds)
-
-
-def _stay(needs: Requirements) -> Stay:
-    """Return a vehicle's stay; all charge at one power, so that its energy is its time."""
-    return Stay(needs.requested_at, needs.departs_at, needs.seconds, needs.seconds)
 
 
 def _line(run: Figures) -> str:
