@@ -100,7 +100,7 @@ release: ## the archives of what is committed into dist/, and the labelled image
 lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
 	@for file in requirements.lock requirements-dev.lock; do \
-	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group bench --group docs'; \
+	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group hindsight --group bench --group docs'; \
 	  $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
 	done

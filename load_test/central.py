@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from heapq import heapreplace
+from itertools import repeat
+from math import inf
 from statistics import fmean
 
 from grid.events import State
@@ -12,23 +14,28 @@ from load_test.records import Job
 from load_test.simulate.scenario import Trace
 
 
-def floor_waits(trace: Trace, connectors: int) -> list[float]:
-    """Return each job's wait, in s, with one queue in front of all connectors, told at once."""
+def floor_waits(trace: Trace, connectors: int, stays: Sequence[float] | None = None) -> list[float]:
+    """Return each job's wait, in s, with one queue in front of all connectors, told at once.
+
+    ``stays`` is how long each vehicle stays at most; one that leaves earlier waits until then.
+    """
     free_at = [0.0] * connectors
     waits = []
-    for arrival, duration in zip(*trace, strict=True):
+    for arrival, duration, stay in zip(*trace, stays or repeat(inf), strict=stays is not None):
         start = max(arrival, free_at[0])
-        heapreplace(free_at, start + duration)
-        waits.append(start - arrival)
+        waits.append(min(start - arrival, stay))
+        if start < arrival + stay:
+            heapreplace(free_at, min(start + duration, arrival + stay))
     return waits
 
 
 def served(jobs: Iterable[Job], connectors: int) -> list[Job]:
     """Return the jobs as one queue in front of all connectors would have served them.
 
-    First come, first served; each takes as long as it did, and one that leaves before its turn is
-    dropped. A job whose session is not known takes as long as others do for its energy. Jobs that
-    were cancelled or parked before they began are left out: nobody knows for how long they waited.
+    First come, first served; each takes as long as it did, at most until its vehicle leaves, and
+    one that leaves before its turn is dropped. A job whose session is not known takes as long as
+    others do for its energy. Jobs that were cancelled or parked before they began are left out:
+    nobody knows for how long they waited.
     """
     waited = [each for each in jobs if each.queued is not None and _would_charge(each)]
     seconds = durations(waited)
@@ -39,23 +46,34 @@ def served(jobs: Iterable[Job], connectors: int) -> list[Job]:
         if job.departs is not None and start >= job.departs:
             found.append(replace(job, status=State.EXPIRED, charging=None, ended=job.departs))
             continue
-        end = start + seconds(job)
+        whole = seconds(job)
+        end = start + whole if job.departs is None else min(start + whole, job.departs)
         heapreplace(free_at, end)
-        done = replace(job, status=State.COMPLETED, assigned=start, charging=start, ended=end)
-        found.append(done)
+        found.append(replace(charged(job, start, end, whole), assigned=start))
     return found
 
 
+def charged(job: Job, start: float, end: float, whole: float) -> Job:
+    """Return a job as completed by a session from start to end; a whole one takes ``whole`` s.
+
+    It delivers all that is requested, or its share where the departure ends it.
+    """
+    energy_kwh = job.requested_kwh
+    if energy_kwh is not None and job.departs is not None and whole > 0:
+        energy_kwh *= min(1.0, max(0.0, job.departs - start) / whole)
+    return replace(job, status=State.COMPLETED, charging=start, ended=end, delivered_kwh=energy_kwh)
+
+
 def durations(jobs: Iterable[Job]) -> Callable[[Job], float]:
-    """Return what says how long a job's session takes, in s: as it did, or as others' did."""
-    known = [(each, took) for each in jobs if (took := each.session_seconds) is not None]
+    """Return what says how long a job's whole session takes, in s: as it did, or as others' did."""
+    known = [(each, took) for each in jobs if (took := each.whole_seconds) is not None]
     mean = fmean(took for _, took in known) if known else 0.0
     energy = sum(each.requested_kwh or 0.0 for each, _ in known)
     of_energy = [took for each, took in known if each.requested_kwh]
     per_kwh = sum(of_energy) / energy if energy else None
 
     def seconds(job: Job) -> float:
-        if (took := job.session_seconds) is not None:
+        if (took := job.whole_seconds) is not None:
             return took
         if per_kwh is None or not job.requested_kwh:
             return mean

@@ -20,6 +20,7 @@ THRESHOLD_KWH: Final = 0.1
 THRESHOLD_SHARE: Final = 0.01
 _MINUTE: Final = 60.0
 _FULL: Final = 1.0 - 1e-9
+WHOLE: Final = 1.0 - 1e-6  # of a demand, in virtual time: nothing but rounding disturbs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Measures:
     requested, until they left; ``longest_wait`` is in s. ``peak_utilisation`` is of a substation's
     connectors, ``peak_power`` of its rated power. ``overload_minutes`` are those in which a
     substation drew more than that, or charged more than an operator allows, over all substations.
-    Fairness is Jain's index, from 1/n to 1: of the substations' mean utilisation, and of the
-    vehicles' share of the energy they requested.
+    Fairness is Jain's index, from 1/n to 1: of the substations' mean utilisation, and of the share
+    of the energy requested that vehicles, and tenants, got; the latter only where there are some.
     """
 
     demands_met: float | None
@@ -44,6 +45,7 @@ class Measures:
     overload_minutes: float | None
     fairness_substations: float | None
     fairness_vehicles: float | None
+    fairness_tenants: float | None
 
 
 def measure(
@@ -91,20 +93,26 @@ def measure(
             ]
         ),
         fairness_vehicles=jain(got),
+        fairness_tenants=jain(_tenant_shares(mine, got, wanted)),
     )
 
 
 def delivered_share(job: Job) -> float:
-    """Return which share of what was requested a job's session delivered until it left."""
+    """Return which share of what was requested a job's session delivered until it left.
+
+    A substation that goes on after the departure delivers that to nobody.
+    """
     if job.charging is None or job.ended is None:
         return 0.0
+    share = _share(job.delivered_kwh or 0.0, job.requested_kwh or 0.0)
     if job.status is not State.COMPLETED:
-        share = _share(job.delivered_kwh or 0.0, job.requested_kwh or 0.0)
         return min(1.0, share or 0.0)
-    seconds = job.ended - job.charging
+    if share is None or job.delivered_kwh is None:
+        share = 1.0
     if job.departs is None or job.ended <= job.departs:
-        return 1.0
-    return max(0.0, job.departs - job.charging) / seconds if seconds > 0 else 0.0
+        return min(1.0, share)
+    seconds = job.ended - job.charging
+    return min(1.0, share) * max(0.0, job.departs - job.charging) / seconds if seconds > 0 else 0.0
 
 
 def is_met(job: Job) -> bool:
@@ -169,6 +177,18 @@ def waiting_over_time(jobs: Sequence[Job]) -> Steps:
     _, last = span(jobs)
     begun = ((each.queued, each.charging or each.ended or last) for each in jobs)
     return present((begin, end) for begin, end in begun if begin is not None)
+
+
+def _tenant_shares(
+    jobs: Sequence[Job], got: Sequence[float], wanted: Sequence[float]
+) -> list[float]:
+    """Return the share of its energy that each tenant got."""
+    sums: dict[str, tuple[float, float]] = {}
+    for job, share, energy in zip(jobs, got, wanted, strict=True):
+        if job.tenant is not None:
+            delivered, all_of_it = sums.get(job.tenant, (0.0, 0.0))
+            sums[job.tenant] = delivered + share * energy, all_of_it + energy
+    return [delivered / all_of_it for delivered, all_of_it in sums.values() if all_of_it]
 
 
 def _sessions(jobs: Sequence[Job]) -> Iterable[tuple[str, float, float, float]]:

@@ -58,8 +58,8 @@ class Job:
 
     ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
     expected to begin. ``eligible`` is empty if any substation will do. ``requested_kwh``,
-    ``power_kw``, ``departs`` and ``priority`` are what the request said; ``delivered_kwh`` is what
-    its session has delivered, as the substation says.
+    ``power_kw``, ``departs``, ``priority`` and ``tenant`` are what the request said;
+    ``delivered_kwh`` is what its session has delivered, as the substation says.
     """
 
     id: str
@@ -77,6 +77,7 @@ class Job:
     departs: float | None = None
     priority: int = 0
     delivered_kwh: float | None = None
+    tenant: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -89,6 +90,14 @@ class Job:
         if self.status is not State.COMPLETED or self.charging is None or self.ended is None:
             return None
         return max(0.0, self.ended - self.charging)
+
+    @property
+    def whole_seconds(self) -> float | None:
+        """Return how long its session would have taken if its vehicle had stayed."""
+        took, got, wanted = self.session_seconds, self.delivered_kwh, self.requested_kwh
+        if took is None or not got or not wanted or self.departs is None:
+            return took
+        return took * max(1.0, wanted / got)
 
 
 def job(value: Mapping[str, Any]) -> Job:
@@ -115,6 +124,7 @@ def job(value: Mapping[str, Any]) -> Job:
             departs=_unix_or_none(request.get("departure_time")),
             priority=request.get("priority") or 0,
             delivered_kwh=value.get("energy_kwh"),
+            tenant=request.get("tenant"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error

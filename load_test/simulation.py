@@ -47,6 +47,8 @@ def _simulate(options: argparse.Namespace) -> None:
         setting,
         demand,
         lambda what: Random(f"{options.seed} {what}"),  # noqa: S311  # repeatable, not secret
+        order=options.order,
+        best=simulation_options.best(options) if options.departures else None,
     )
     about = _about(setting, demand, options.seed)
     sys.stdout.write(f"{about}\n{found.as_table()}\n")
@@ -85,6 +87,8 @@ def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
             raise ConfigurationError(
                 "--power needs a --trace: it turns the energies there into durations"
             )
+        if options.departures:
+            raise ConfigurationError("--departures needs a --trace that says when vehicles leave")
         jobs, utilisation, session, burst = (
             default if (given := getattr(options, name)) is None else given
             for name, default in _DEMAND.items()
@@ -94,8 +98,11 @@ def _demand(options: argparse.Namespace, connectors: int) -> Demand | Traced:
         if getattr(options, name) is not None:
             raise ConfigurationError(f"--{name} is for random jobs and cannot be used with --trace")
     try:
-        given = trace.parse(text_of(options.trace), _power(options), options.jobs)
-        return trace.traced(given, connectors, options.utilisation)
+        table = text_of(options.trace), _power(options), options.jobs
+        stays = trace.stays(*table) if options.departures else None
+        if options.departures and stays is None:
+            raise ConfigurationError("it does not say when vehicles leave, as --departures needs")
+        return trace.traced(trace.parse(*table), connectors, options.utilisation, stays)
     except ConfigurationError as error:
         raise ConfigurationError(f"--trace {options.trace}: {error}") from error
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from grid.errors import ConfigurationError
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Durations, Outage
+from load_test.stays import SLOT_SECONDS, Best
 from load_test.trace import DEFAULT_POWER_KW
+from scheduling.order import DEFAULT as DEFAULT_ORDER
+from scheduling.order import ORDERS
 
 _EXAMPLES: Final = """
 examples:
@@ -18,6 +23,7 @@ examples:
   python -m load_test simulate --connectors 2,4,8,16 --burst 16 --policies least-loaded
   python -m load_test simulate --no-events --send-at-once   decisions by metrics pages alone
   python -m load_test simulate --trace sessions.csv.gz --connectors 5x10 --png figure.png
+  python -m load_test simulate --trace sessions.csv.gz --connectors 3x10 --departures
 
 The floor is one queue in front of all connectors, for the same arrivals and durations: no policy
 that does not know durations has a shorter mean wait. Waits and T are in mean session times. All
@@ -94,6 +100,13 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         help="take arrivals and durations from a table instead",
     )
     group.add_argument(
+        "--departures",
+        action="store_true",
+        help="vehicles leave as the --trace says, charged or not; then the utilisation may be "
+        "above 1, and what they got stands beside the best that is possible",
+    )
+    add_slot(group)
+    group.add_argument(
         "--power",
         type=float,
         metavar="KW",
@@ -131,6 +144,12 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         help="all jobs wait centrally: none is dispatched ahead to a full substation",
     )
     group.add_argument(
+        "--order",
+        choices=tuple(ORDERS),
+        default=DEFAULT_ORDER,
+        help=f"of the jobs that wait (default {DEFAULT_ORDER})",
+    )
+    group.add_argument(
         "--send-at-once", action="store_true", help="least-loaded sends at once as well"
     )
     group.add_argument(
@@ -141,6 +160,33 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         metavar="N:AT:BACK",
         help="substation N, from 1, is away from second AT to BACK; may be given several times",
     )
+
+
+def add_slot(group: argparse._ArgumentGroup) -> None:
+    """Add how coarse the bound is."""
+    group.add_argument(
+        "--slot",
+        type=float,
+        default=SLOT_SECONDS / 60,
+        metavar="MINUTES",
+        help="of the best that is possible in hindsight: shorter ones are nearer to it, and take "
+        f"longer; 0 leaves it out (default {SLOT_SECONDS / 60:g})",
+    )
+
+
+def best(given: argparse.Namespace) -> Best | None:
+    """Return what returns the bound, as coarse as is wanted; None without slots."""
+    if not (isfinite(given.slot) and given.slot >= 0):
+        raise ConfigurationError(f"--slot must be 0 minutes or more, got {given.slot:g}")
+    if not given.slot:
+        return None
+    try:
+        from load_test.hindsight import bound  # noqa: PLC0415  # only here is scipy needed
+    except ImportError as error:
+        raise ConfigurationError(
+            "the best that is possible needs scipy: pip install scipy, or --slot 0 to leave it out"
+        ) from error
+    return lambda stays, connectors: bound(stays, connectors, 60 * given.slot, exact=True)
 
 
 def policies(text: str) -> list[str]:

@@ -23,6 +23,12 @@ class Charge:
         share = elapsed / self.seconds if self.seconds > 0 else 1.0
         return self.energy_kwh * min(1.0, max(0.0, share))
 
+    def within(self, seconds: float) -> Charge:
+        """Return the session of a vehicle that leaves after so many seconds, charged or not."""
+        if seconds >= self.seconds:
+            return self
+        return Charge(seconds, self.delivered_kwh(seconds))
+
 
 def planned(request: ChargeRequest, seconds: float, speed: float | None) -> Charge:
     """Return the session of a request.

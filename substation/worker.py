@@ -1,7 +1,8 @@
 """The substation at work: takes jobs from its queue, charges, reports, acknowledges.
 
-A session continues when the link to RabbitMQ breaks: when the job is delivered again, its running
-session uses the new delivery, and no vehicle is charged twice.
+A session ends when its vehicle is charged or leaves, and continues when the link to RabbitMQ
+breaks: when the job is delivered again, its running session uses the new delivery, and no vehicle
+is charged twice.
 """
 
 from __future__ import annotations
@@ -195,13 +196,14 @@ class Worker:
 
     def _start(self, request: ChargeRequest, delivery: Delivery) -> None:
         session = self._session(request, delivery)
-        seconds = self._random.uniform(*self._charge_seconds)
+        seconds, at = self._random.uniform(*self._charge_seconds), self._clock()
         session.charge = planned(request, seconds, self._charge_speed)
+        if request.departure_time is not None:
+            session.charge = session.charge.within(request.departure_time - at)
         session.began = self._now()
         self._empty.clear()
         self._in_hand[request.id] = session
         self._station.start(request.id, request.requested_power_kw)
-        at = self._clock()
         ends_at = at + session.charge.seconds
         event = replace(self._event(State.CHARGING, session, at), ends_at=ends_at)
         self._events.write(event, wait=CHARGING_WAIT_SECONDS)

@@ -8,22 +8,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Final
 
 from grid.errors import ConfigurationError
-from load_test import live, options, text
+from load_test import live, options, simulation_options, text
 from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
-from load_test.replay import virtual
+from load_test.replay import orders, virtual
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
 from load_test.simulation_options import connectors, policies
+from load_test.stays import HOW, Best
 from load_test.summary import Run
 from load_test.trace import DEFAULT_POWER_KW
 from load_test.whatif.table import table
+from scheduling.order import ORDERS
 from scheduling.policies import DEFAULT
 
 _OFF: Final = 0.2  # of a session's length, from which the substations' speed must be another
@@ -40,6 +43,7 @@ examples:
   python -m load_test replay sessions.csv.gz --speed 3600 --quiet
   python -m load_test replay sessions.csv --from 2019-05-06 --until 2019-05-07 --stretch 0.2
   python -m load_test replay sessions.csv --virtual 3x10 --charge-speed 1 --stretch 0.05
+  python -m load_test replay sessions.csv --virtual 30 --utilisation 0.9,1.1 --order deadline,fifo
   python -m load_test replay depot.csv --columns arrival=came,departure=left,energy=kwh
 {options.ENVIRONMENT}"""
 
@@ -50,9 +54,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     given = parser.parse_args(argv)
     try:
         options.check(given)
-        replay, requests = _requests(given)
+        replay, sessions = _sessions(given)
+        requests = _requests(given, replay, sessions)
+        best = simulation_options.best(given) if given.virtual is not None else None
     except ConfigurationError as error:
         parser.error(str(error))
+    if given.orders or given.utilisations:
+        return _in_order(given, replay, sessions, best)
     sys.stderr.write(f"{_about(replay, requests)}\n")
     if given.virtual is not None:
         return _virtually(given, replay, requests)
@@ -75,6 +83,27 @@ def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Req
     )
     sys.stdout.write(f"{table(columns)}\n")
     write_json(given.json, {"columns": [each.as_json() for each in columns]})
+    return live.OK
+
+
+def _in_order(
+    given: argparse.Namespace, replay: Replay, sessions: Sequence[Session], best: Best | None
+) -> int:
+    """Print what each order makes of the sessions, without a system; return the exit status."""
+    comparison = orders.Comparison(
+        replay,
+        sessions,
+        given.virtual,
+        given.orders or list(ORDERS),
+        lambda: Random(0),  # noqa: S311  # repeatable, not secret
+        best,
+    )
+    rows = [
+        row for utilisation in given.utilisations or [None] for row in comparison.rows(utilisation)
+    ]
+    how = "" if best is None else f"\n{orders.AT_MOST}: {HOW}, slots of {given.slot:g} min"
+    sys.stdout.write(f"{orders.table(rows)}{how}\n")
+    write_json(given.json, {"rows": [each.as_json() for each in rows]})
     return live.OK
 
 
@@ -143,24 +172,50 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     group.add_argument(
         "--policies", type=policies, default=[DEFAULT], metavar="NAMES", help=f"default {DEFAULT}"
     )
+    group.add_argument(
+        "--order",
+        dest="orders",
+        type=_orders,
+        metavar="NAMES",
+        help=f"compare orders instead: {','.join(ORDERS)}",
+    )
+    group.add_argument(
+        "--utilisation",
+        dest="utilisations",
+        type=_utilisations,
+        metavar="LIST",
+        help="compare orders with the arrivals stretched to each of these: 0.9,1.1",
+    )
+    simulation_options.add_slot(group)
     options.add_way(parser, environ.get("API_URL") or options.DEFAULT_URL)
     options.add_output(parser)
     return parser
 
 
-def _requests(given: argparse.Namespace) -> tuple[Replay, list[Request]]:
+def _sessions(given: argparse.Namespace) -> tuple[Replay, list[Session]]:
     charge_speed = given.speed if given.charge_speed is None else given.charge_speed
     replay = Replay(given.speed, charge_speed, given.power, given.energy, given.stretch)
     if given.sessions is not None and given.sessions < 1:
         raise ConfigurationError(f"--sessions must be at least 1, got {given.sessions}")
+    if given.virtual is None and (given.orders or given.utilisations):
+        raise ConfigurationError("--order and --utilisation need --virtual")
     try:
         sessions = read(text_of(given.table), given.columns)
-        chosen = [each for each in sessions if _is_between(each, given.since, given.until)]
-        requests = list(replay.requests(chosen[: given.sessions]))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{given.table}: {error}") from error
+    chosen = [each for each in sessions if _is_between(each, given.since, given.until)]
+    return replay, chosen[: given.sessions]
+
+
+def _requests(
+    given: argparse.Namespace, replay: Replay, sessions: Sequence[Session]
+) -> list[Request]:
+    requests = list(replay.requests(sessions))
+    try:
         replay.check(requests)
     except ConfigurationError as error:
         raise ConfigurationError(f"{given.table}: {error}") from error
-    return replay, requests
+    return requests
 
 
 def _is_between(session: Session, since: float | None, until: float | None) -> bool:
@@ -201,6 +256,23 @@ def _columns(text: str) -> dict[str, str]:
     except ValueError as error:
         problem = f"must be WHAT=NAME, separated by commas, got {text!r}"
         raise argparse.ArgumentTypeError(problem) from error
+
+
+def _orders(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [each for each in names if each not in ORDERS]:
+        raise argparse.ArgumentTypeError(f"no order {unknown[0]!r}: one of {', '.join(ORDERS)}")
+    return names
+
+
+def _utilisations(text: str) -> list[float]:
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(isfinite(each) and each > 0 for each in found):
+        raise argparse.ArgumentTypeError(f"must be numbers above 0 like 0.9,1.1, got {text!r}")
+    return found
 
 
 def _time(text: str) -> float:

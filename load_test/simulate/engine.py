@@ -43,8 +43,8 @@ class Outcome:
     ``misroutes`` are jobs sent to a substation when another had less load in truth; ``spread`` is
     the largest difference of loads when a job was sent, in sessions of a mean size; ``restarts``
     are the sessions that an outage interrupted. ``sent`` is when each job was assigned, to the
-    substation of that number in ``stations``; ``starts`` when its session began, None where its
-    vehicle had left by then: then it has waited until it left.
+    substation of that number in ``stations``; ``starts`` when its session began and ``ends`` when
+    it ended, None where its vehicle had left by then: then it has waited until it left.
     """
 
     waits: list[float]
@@ -54,6 +54,7 @@ class Outcome:
     sent: list[float | None]
     stations: list[int | None]
     starts: list[float | None]
+    ends: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,10 @@ class _Request:
 class Simulation:
     """One run of one policy over one trace.
 
-    ``needs`` are the requirements of each job, where they differ; ``sites`` the substations, where
-    they are copies of real ones: then the setting's connectors are theirs. ``order`` is that of the
-    waiting jobs; the dispatcher's by default.
+    ``needs`` are the requirements of each job, where they differ: its session ends when its vehicle
+    leaves, at the latest. ``sites`` are the substations, where they are copies of real ones: then
+    the setting's connectors are theirs. ``order`` is that of the waiting jobs; the dispatcher's by
+    default.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Simulation:
         self._sent: list[float | None] = [None] * self._open
         self._at: list[int | None] = [None] * self._open
         self._starts: list[float | None] = [None] * self._open
+        self._ends: list[float | None] = [None] * self._open
         self._restarts = 0
 
     def run(self) -> Outcome:
@@ -144,6 +147,7 @@ class Simulation:
             self._sent,
             self._at,
             self._starts,
+            self._ends,
         )
 
     def _requirements(self, job: int) -> Requirements:
@@ -272,7 +276,8 @@ class Simulation:
         """Start the sessions that can start; report each and, with a period of 0, read them."""
         station = self._stations[number]
         while (job := station.next()) is not None:
-            if self._needs is not None and self._needs[job].departs_at <= self._now:
+            departs_at = inf if self._needs is None else self._needs[job].departs_at
+            if departs_at <= self._now:
                 station.drop(job)
                 self._expire(job)
                 self._tell(number)
@@ -280,8 +285,9 @@ class Simulation:
             self._waits[job] = self._now - self._arrivals[job]
             self._starts[job] = self._now
             station.draw(self._power_kw(job))
-            station.charging[job] = end = self._now + self._durations[job]
-            heappush(self._heap, (end, _DONE, number, (job, station.run)))
+            seconds = min(self._durations[job], departs_at - self._now)
+            station.charging[job] = end = self._now + seconds
+            heappush(self._heap, (end, _DONE, number, (job, station.run, seconds)))
             self._tell(number)
 
     def _power_kw(self, job: int) -> float:
@@ -293,12 +299,13 @@ class Simulation:
             counts = self._stations[number].counts()
             heappush(self._heap, (self._now + latency, _EVENT, number, counts))
 
-    def _done(self, number: int, session: tuple[int, int]) -> None:
-        job, run = session
+    def _done(self, number: int, session: tuple[int, int, float]) -> None:
+        job, run, seconds = session
         station = self._stations[number]
         if job not in station.charging or run != station.run:
             return  # an outage interrupted it
-        station.finish(job, self._durations[job])
+        station.finish(job, seconds)
+        self._ends[job] = self._now
         station.draw(-self._power_kw(job))
         self._open -= 1
         self._tell(number)

@@ -82,6 +82,10 @@ class Demand:
         """Return the mean session time, in seconds."""
         return self.durations.mean
 
+    @property
+    def stays(self) -> None:
+        """Return None: all vehicles stay until they are charged."""
+
     def as_json(self) -> dict[str, Any]:
         """Return its parameters, ready for JSON."""
         return {**asdict(self), "session_seconds": self.session}
@@ -100,9 +104,9 @@ class Demand:
                 yield now
 
 
-def check_utilisation(utilisation: float) -> None:
+def check_utilisation(utilisation: float, below: float = 1.0) -> None:
     """Raise ``ConfigurationError`` for a utilisation that has no mean wait."""
-    if not 0 < utilisation < 1:
+    if not 0 < utilisation < below:
         raise ConfigurationError(
             f"utilisation must be above 0 and below 1, got {utilisation:g}: "
             "at 1 and above there is no mean wait"

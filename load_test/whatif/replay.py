@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from grid.events import State
 from grid.messages import ChargeRequest
-from load_test.central import durations
+from load_test.central import charged, durations
 from load_test.records import Job
 from load_test.simulate.compare import setting_of
 from load_test.simulate.engine import Simulation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Setting, Site, Trace
 from load_test.whatif.latencies import Latencies
-from scheduling.order import Requirements, requirements
+from scheduling.order import Order, Requirements, requirements
 
 if TYPE_CHECKING:
     from random import Random
@@ -33,13 +32,15 @@ class Chosen(NamedTuple):
 class World:
     """The substations of a replay, and what the dispatcher learns of them when.
 
-    ``period`` is that of the pages, in s; ``send_ahead`` as in the dispatcher's settings.
+    ``period`` is that of the pages, in s; ``send_ahead`` as in the dispatcher's settings;
+    ``charge_speed`` is how many seconds of charging pass in one, as the dispatcher takes it.
     """
 
     sites: Sequence[Site]
     latencies: Latencies
     period: float = 0.5
     send_ahead: bool = True
+    charge_speed: float = 1.0
 
     @property
     def places(self) -> int:
@@ -94,10 +95,13 @@ def _reason_against(job: Job) -> str | None:
     return None if job.charging is not None else f"{job.status} before they began"
 
 
-def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> list[Job]:
-    """Return the jobs as they would have gone in a world, under a policy.
+def replayed(
+    jobs: Sequence[Job], world: World, policy: str, random: Random, order: Order | None = None
+) -> list[Job]:
+    """Return the jobs as they would have gone in a world, under a policy and an order.
 
-    Each arrives when it did, and its session takes as long as it did. A policy other than the
+    Each arrives when it did, and its session takes as long as it did; one that its vehicle's
+    departure has cut short, as long as it would have. A policy other than the
     project's own sends at once, as it usually does. What no substation would charge is left out.
     """
     possible = [each for each in jobs if not world.cannot_charge(each)]
@@ -114,12 +118,13 @@ def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> 
         trace,
         POLICIES[policy](),
         random,
-        needs=[_needs(each, origin) for each in possible],
+        needs=[_needs(each, origin, world.charge_speed) for each in possible],
         sites=world.sites,
+        order=order,
     ).run()
     found = []
     for number, job in enumerate(possible):
-        sent, start = outcome.sent[number], outcome.starts[number]
+        sent, start, end = outcome.sent[number], outcome.starts[number], outcome.ends[number]
         station = outcome.stations[number]
         done = replace(
             job,
@@ -130,30 +135,29 @@ def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> 
             ended=job.departs,
             duplicates=0,
         )
-        if start is not None:
-            # in this order: the next session begins at this very instant
-            ended = origin + (start + trace.durations[number])
-            done = replace(
-                done,
-                status=State.COMPLETED if job.status is State.EXPIRED else job.status,
-                charging=origin + start,
-                ended=ended,
+        if start is not None and end is not None:
+            begun, ended = origin + start, origin + end
+            done = (
+                charged(done, begun, ended, trace.durations[number])
+                if job.status in (State.COMPLETED, State.EXPIRED)
+                else replace(done, status=job.status, charging=begun, ended=ended)
             )
         found.append(done)
     return found
 
 
 def _session_seconds(job: Job, otherwise: float) -> float:
-    """Return how long a session took, also one that was cancelled."""
-    if job.charging is not None and job.ended is not None:
+    """Return how long a whole session takes; one that was cancelled, as long as it took."""
+    if job.status is not State.COMPLETED and job.charging is not None and job.ended is not None:
         return max(0.0, job.ended - job.charging)
     return otherwise
 
 
-def _needs(job: Job, origin: float) -> Requirements:
-    needs = requirements(_request(job))
-    departs = inf if job.departs is None else job.departs - origin
-    return needs._replace(departs_at=departs)
+def _needs(job: Job, origin: float, speed: float) -> Requirements:
+    needs = requirements(_request(job), speed)
+    priority, latest, requested_at, name = needs.rank
+    rank = (priority, latest - origin, requested_at - origin, name)
+    return needs._replace(rank=rank, departs_at=needs.departs_at - origin)
 
 
 def _request(job: Job) -> ChargeRequest:

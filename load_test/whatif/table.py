@@ -32,6 +32,7 @@ _ROWS: Final[Mapping[str, tuple[str, Unit]]] = {
     "overload_minutes": ("overload", "minutes"),
     "fairness_substations": ("fairness among substations", "index"),
     "fairness_vehicles": ("fairness among vehicles", "index"),
+    "fairness_tenants": ("fairness among tenants", "index"),
     "spread": ("mean spread", "sessions"),
 }
 _LABEL, _COLUMN = 30, 15

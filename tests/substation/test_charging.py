@@ -63,6 +63,47 @@ def test_delivered_energy_grows_up_to_all_of_it(
     assert charge.delivered_kwh(seconds) == energy_kwh
 
 
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 200))
+def test_session_ends_when_its_vehicle_leaves(
+    seconds: float, energy_kwh: float, stay: float
+) -> None:
+    """With what it has delivered by then; a vehicle that stays longer changes nothing."""
+    charge = Charge(seconds, energy_kwh)
+    cut = charge.within(stay)
+    assert cut.seconds == min(seconds, stay)
+    assert cut.delivered_kwh(cut.seconds) == charge.delivered_kwh(stay)
+
+
+async def test_worker_completes_a_session_at_the_departure_with_what_it_delivered() -> None:
+    """Its hour is cut to 36 ms: the next begins, and the event said so before."""
+    bench = Bench(connectors=1, seconds=LONG)
+    departs_at = AT + LONG[0] / 100_000
+    leaves = ChargeRequest(
+        "j1", AT - 1, requested_energy_kwh=10.0, departure_time=departs_at, requested_power_kw=10.0
+    )
+    bench.queue.bring(leaves.encode(), "j1")
+    bench.queue.bring(wanted(10.0).encode().replace(b"j1", b"j2"), "j2")
+    await until(lambda: bench.queue.acked == [1])
+    charging, _ = bench.publisher.events(State.CHARGING)
+    assert charging.ends_at == pytest.approx(departs_at)
+    [completed] = bench.publisher.events(State.COMPLETED)
+    assert completed.energy_kwh == pytest.approx(10.0 / 100_000)
+    assert bench.station.energy_kwh == pytest.approx(10.0 / 100_000)
+    assert bench.observed == [pytest.approx(LONG[0] / 100_000)]
+    assert list(bench.station.sessions) == ["j2"]
+    await bench.worker.stop(0)
+
+
+async def test_worker_lets_a_session_end_before_the_departure() -> None:
+    """Whole, with all its energy, though the vehicle stays."""
+    bench = Bench()
+    stays = ChargeRequest("j1", AT - 1, requested_energy_kwh=20.0, departure_time=AT + 9_000)
+    bench.queue.bring(stays.encode(), "j1")
+    await until(lambda: bench.queue.acked == [1])
+    [completed] = bench.publisher.events(State.COMPLETED)
+    assert completed.energy_kwh == 20.0
+
+
 async def test_worker_reports_the_energy_of_completed_session() -> None:
     """All that was requested; the station counts it."""
     bench = Bench()

@@ -66,6 +66,35 @@ def test_replay_in_virtual_time_needs_no_system(
     assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
 
 
+def test_replay_compares_orders_beside_the_bound(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At each utilisation: the bound, then each order; the same is in the file."""
+    file = tmp_path / "figures.json"
+    options = ["--virtual", "1x1", "--utilisation", "0.5,2", "--order", "deadline,fifo"]
+    assert cli.main(["replay", str(table), *options, "--json", str(file)], {}) == cli.OK
+    *lines, how = capsys.readouterr().out.splitlines()
+    words = [line.split() for line in lines]
+    assert words[0][:2] == ["utilisation", "order"]
+    assert [line[0] for line in words[1:]] == ["0.5", "deadline", "fifo", "2", "deadline", "fifo"]
+    assert how.startswith("at most: upper bound in hindsight, by linear programming")
+    assert how.endswith("slots of 30 min")
+    rows = json.loads(file.read_text())["rows"]
+    assert [each["order"] for each in rows] == ["at most", "deadline", "fifo"] * 2
+    assert all(each["demands_met"] == each["energy_delivered"] == 1 for each in rows[:3])
+
+
+def test_replay_compares_orders_without_a_bound(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All orders, with the arrivals as they were."""
+    options = ["--virtual", "1x1", "--order", "fifo,laxity", "--slot", "0"]
+    assert cli.main(["replay", str(table), *options], {}) == cli.OK
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:3] == ["2", "fifo", "100.0"]
+    assert second.split()[0] == "laxity"
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -78,6 +107,13 @@ def test_replay_in_virtual_time_needs_no_system(
         (["TABLE", "--from", "2020-01-01"], "it has no session that takes any energy"),
         (["TABLE", "--virtual", "many"], "argument --virtual"),
         (["TABLE", "--virtual", "1x1", "--policies", "best"], "no policy 'best'"),
+        (
+            ["TABLE", "--virtual", "1x1", "--order", "lifo"],
+            "no order 'lifo': one of deadline, fifo",
+        ),
+        (["TABLE", "--virtual", "1x1", "--utilisation", "0"], "must be numbers above 0 like 0.9"),
+        (["TABLE", "--virtual", "1x1", "--slot", "-1"], "--slot must be 0 minutes or more, got -1"),
+        (["TABLE", "--order", "fifo"], "--order and --utilisation need --virtual"),
         (["TABLE", "-n", "0"], "--sessions must be at least 1, got 0"),
         (["TABLE", "--timeout", "-1"], "timeout must not be negative"),
     ],

@@ -115,6 +115,57 @@ def test_simulate_charges_a_trace_of_energies_at_the_power(tmp_path: Path) -> No
     assert sessions == pytest.approx([7200, 14400])
 
 
+def stays(tmp_path: Path) -> Path:
+    """Write a table of stays: a session of an hour every quarter, of vehicles that stay for two."""
+    rows = [
+        f"2019-05-{1 + number // 24:02}T{number % 24:02}:{quarter:02},"
+        f"2019-05-{1 + (number + 2) // 24:02}T{(number + 2) % 24:02}:{quarter:02},7.4\n"
+        for number in range(20)
+        for quarter in (0, 15, 30, 45)
+    ]
+    file = tmp_path / "stays.csv"
+    file.write_text("arrival,departure,delivered_energy (kWh)\n" + "".join(rows))
+    return file
+
+
+def test_simulate_lets_vehicles_leave_beside_the_best_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four come in an hour, and three can charge: the bound says that three of four can be met."""
+    file = tmp_path / "figures.json"
+    options = ["--trace", str(stays(tmp_path)), "--connectors", "1x3", "--periods", "0"]
+    more = ["--policies", "least-loaded,random", "--departures", "--json", str(file)]
+    met = {}
+    for order in ("fifo", "deadline"):
+        command = ["simulate", *options, *more, "--order", order, "--utilisation", "1.333"]
+        assert cli.main(command, {}) == cli.OK
+        _, head, least, most, ours, _ = capsys.readouterr().out.splitlines()
+        assert head.split()[-4:] == ["met", "energy", "fairness", "longest"]
+        assert least.startswith("floor")
+        assert most.split()[:2] == ["at", "most"]
+        found = json.loads(file.read_text())
+        run = found["runs"][0]
+        assert f"{100 * run['demands_met']:.1f} %" in ours
+        assert run["demands_met"] <= run["energy_delivered"] <= found["most"]["energy_delivered"]
+        assert run["longest_wait"] <= 2 + 1e-9
+        met[order] = run["demands_met"]
+    assert 0.75 < found["most"]["demands_met"] < 0.82
+    assert met["fifo"] < met["deadline"] <= found["most"]["demands_met"]
+
+
+def test_simulate_without_departures_meets_every_demand(tmp_path: Path) -> None:
+    """Nobody leaves; how long the longest wait is, is in the file."""
+    file = tmp_path / "figures.json"
+    assert cli.main([*SMALL, "--policies", "least-loaded", "--json", str(file)], {}) == cli.OK
+    found = json.loads(file.read_text())
+    for run in found["runs"]:
+        assert run["demands_met"] == 1
+        assert run["energy_delivered"] == pytest.approx(1)
+        assert run["fairness"] == pytest.approx(1)
+        assert run["longest_wait"] >= run["p99_wait"]
+    assert "most" not in found
+
+
 def test_simulate_writes_a_png(tmp_path: Path) -> None:
     """The file of --png is one."""
     file = tmp_path / "figure.png"
@@ -190,6 +241,7 @@ def test_simulate_names_a_wrong_trace_file(
         (["--json", "/no/such/folder/x"], "there is no folder /no/such/folder"),
         (["--png", "/no/such/folder/x"], "there is no folder /no/such/folder to write --png to"),
         (["--power", "11"], "--power needs a --trace"),
+        (["--departures"], "--departures needs a --trace that says when vehicles leave"),
         (["--trace", "x", "--session", "3"], "--session is for random jobs"),
         (["--trace", "x", "--burst", "2"], "--burst is for random jobs"),
     ],

@@ -86,14 +86,29 @@ def recorded(
             queued=each.requested_at,
             assigned=None if sent is None else ORIGIN + sent,
             charging=None if start is None else ORIGIN + start,
-            ended=each.departure_time if start is None else ORIGIN + start + duration,
+            ended=each.departure_time if end is None else ORIGIN + end,
             eligible=each.eligible_substations,
             requested_kwh=each.requested_energy_kwh,
             power_kw=each.requested_power_kw,
             departs=each.departure_time,
             priority=each.priority,
+            delivered_kwh=_delivered(each, duration, start, end),
         )
-        for each, duration, sent, station, start in zip(
-            asked, durations, outcome.sent, outcome.stations, outcome.starts, strict=True
+        for each, duration, sent, station, start, end in zip(
+            asked,
+            durations,
+            outcome.sent,
+            outcome.stations,
+            outcome.starts,
+            outcome.ends,
+            strict=True,
         )
     ]
+
+
+def _delivered(
+    request: ChargeRequest, duration: float, start: float | None, end: float | None
+) -> float | None:
+    if request.requested_energy_kwh is None or start is None or end is None:
+        return None
+    return request.requested_energy_kwh * (end - start) / duration

@@ -81,17 +81,22 @@ def test_replay_measures_the_latencies_of_the_real_system() -> None:
 
 
 def test_replay_keeps_each_jobs_arrival_session_and_requirements() -> None:
-    """Only when and where it charges may differ; a job stays where it is eligible."""
+    """Only when and where it charges may differ; a job stays where it is eligible.
+
+    A session that a departure cuts is as long as it would have been; its energy tells.
+    """
     jobs = recorded(requests(500, 5.0, seed=2, departures=True))
     found = replayed(jobs, world_of(jobs), "least-loaded", Random(0))  # noqa: S311
     assert [each.id for each in found] == [each.id for each in jobs]
     for before, after in zip(jobs, found, strict=True):
         assert (after.queued, after.power_kw) == (before.queued, before.power_kw)
         assert not after.eligible or after.substation in (None, *after.eligible)
-        if before.session_seconds is not None and after.session_seconds is not None:
-            assert after.session_seconds == pytest.approx(before.session_seconds, abs=1e-5)
+        if before.whole_seconds is not None and after.whole_seconds is not None:
+            assert after.whole_seconds == pytest.approx(before.whole_seconds, abs=1e-5)
         if after.charging is not None and after.departs is not None:
             assert after.charging < after.departs
+            assert (after.ended or 0.0) <= after.departs + 1e-6
+    assert any((each.delivered_kwh or 9) < (each.requested_kwh or 0) for each in found)
 
 
 def test_more_connectors_shorten_the_wait_and_fewer_lengthen_it() -> None:
