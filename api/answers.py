@@ -68,6 +68,8 @@ class ChargeFields(TypedDict, total=False):
     departure_time: datetime
     priority: int
     eligible_substations: list[str]
+    tenant: str
+    max_wait_seconds: float
 
 
 class Details(TypedDict):
@@ -341,4 +343,6 @@ _IS_RIGHT: Final[Mapping[str, Callable[[object], bool]]] = {
     "departure_time": is_time,
     "priority": lambda value: type(value) is int,
     "eligible_substations": _are_texts,
+    "tenant": lambda value: isinstance(value, str),
+    "max_wait_seconds": _is_number,
 }

@@ -90,7 +90,7 @@ def _reason_against(job: Job) -> str | None:
     if not job.has_ended:
         return "still in progress"
     if job.status is State.EXPIRED:
-        return None if job.departs is not None else "expired without a departure"
+        return None if job.expires_at is not None else "expired without a departure"
     return None if job.charging is not None else f"{job.status} before they began"
 
 
@@ -127,7 +127,7 @@ def replayed(jobs: Sequence[Job], world: World, policy: str, random: Random) -> 
             substation=None if station is None else world.sites[station].name,
             assigned=None if sent is None else origin + sent,
             charging=None,
-            ended=job.departs,
+            ended=job.expires_at,
             duplicates=0,
         )
         if start is not None:
@@ -165,4 +165,6 @@ def _request(job: Job) -> ChargeRequest:
         departure_time=job.departs,
         priority=job.priority,
         eligible_substations=job.eligible,
+        tenant=job.tenant,
+        max_wait_seconds=job.max_wait,
     )
