@@ -437,7 +437,7 @@ class Core:
             self._resend_in_doubt()
         if self._cancelling:
             self._cancel_waiting()
-        for job in self._wait_queue.pop_departed(self._at.clock):
+        for job in self._wait_queue.pop_expired(self._at.clock):
             self._expire(job)
         settling = self._tracker.settling(self._at.now)
         if not settling:
@@ -640,9 +640,9 @@ class Core:
         self._do(Fail(error))
 
     def _expire(self, job: Job) -> None:
-        """End a request whose vehicle has left."""
-        at = self._at.clock
-        self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=DEPARTED))
+        """End a request whose vehicle has left, or that waited for longer than its client wants."""
+        at, reason = self._at.clock, kinds.expiry_reason(job.request, DEPARTED)
+        self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=reason))
 
     def _cancel(self, job: Job) -> None:
         """End a request that its client has cancelled."""
@@ -662,7 +662,7 @@ class Core:
             self.index.note_sent(job.id, "", self._at.clock, job.replays)
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:
-            self._wait_again(job)  # if its departure has passed, Route expires it again
+            self._wait_again(job)  # if it may wait no longer, Route expires it again
         else:
             self._forget_job(job)  # RabbitMQ redelivers it
 

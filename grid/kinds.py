@@ -82,6 +82,13 @@ def cancelled(job: str, at: float, attempt: int = 0) -> Event:
     )
 
 
+def expiry_reason(request: ChargeRequest, departed: str) -> str:
+    """Return why a request expires that still waits: ``departed``, or that it waited too long."""
+    if request.waits_until is None or request.waits_until != request.expires_at:
+        return departed
+    return f"it waited longer than its max_wait_seconds ({request.max_wait_seconds:.15g})"
+
+
 def replays(event: Event) -> int:
     """Return after how many replays of its job an event was written.
 

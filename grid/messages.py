@@ -146,12 +146,15 @@ class ChargeRequest(
 
     @property
     def expires_at(self) -> float | None:
-        """Return when it ends if it still waits (Unix seconds); None if it may wait forever."""
-        departs, patience = self.departure_time, self.max_wait_seconds
-        if patience is None:
-            return departs
-        waited = self.requested_at + patience
-        return waited if departs is None else min(departs, waited)
+        """Return when it expires if it still waits (Unix seconds); None if it never does."""
+        ends = [each for each in (self.departure_time, self.waits_until) if each is not None]
+        return min(ends, default=None)
+
+    @property
+    def waits_until(self) -> float | None:
+        """Return when it has waited for its longest (Unix seconds); None if it may forever."""
+        patience = self.max_wait_seconds
+        return None if patience is None else self.requested_at + patience
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON-ready values."""

@@ -32,6 +32,7 @@ class Requirements(NamedTuple):
         power_kw: What it draws.
         departs_at: When its vehicle leaves, in Unix seconds; infinite where nobody said.
         seconds: How long it takes to charge; 0 where nobody said how much energy it needs.
+        waits_until: When it has waited for as long as its client wants; infinite where nobody said.
     """
 
     rank: Rank
@@ -39,11 +40,17 @@ class Requirements(NamedTuple):
     power_kw: float
     departs_at: float
     seconds: float = 0.0
+    waits_until: float = inf
 
     @property
     def latest_start(self) -> float:
         """Return when it must begin to be done by the departure; infinite without one."""
         return self.departs_at - self.seconds
+
+    @property
+    def expires_at(self) -> float:
+        """Return when it ends if it still waits, in Unix seconds."""
+        return min(self.departs_at, self.waits_until)
 
 
 def requirements(request: ChargeRequest, speed: float = 1.0) -> Requirements:
@@ -52,7 +59,8 @@ def requirements(request: ChargeRequest, speed: float = 1.0) -> Requirements:
     power_kw = request.power_kw
     seconds = 3600.0 * (request.requested_energy_kwh or 0.0) / power_kw / speed
     rank = (float(-request.priority), departs - seconds, request.requested_at, request.id)
-    return Requirements(rank, request.eligible_substations, power_kw, departs, seconds)
+    until = inf if request.waits_until is None else request.waits_until
+    return Requirements(rank, request.eligible_substations, power_kw, departs, seconds, until)
 
 
 class Order(Protocol):

@@ -48,7 +48,7 @@ class WaitQueue(Generic[W]):
         self._entries: list[_Entry[W]] = []
         self._numbers = count()
         self._departing = 0  # how many have a departure
-        self._next_departure = inf  # or earlier: a job that was removed may have been that one
+        self._next_expiry = inf  # or earlier: a job that was removed may have been that one
         self._free_at: Sequence[float] = ()
         self._arranged_at = -inf
         self._changes = 0  # jobs that came or went since
@@ -66,7 +66,7 @@ class WaitQueue(Generic[W]):
         needs = job.requirements
         if needs.departs_at < inf:
             self._departing += 1
-            self._next_departure = min(self._next_departure, needs.departs_at)
+        self._next_expiry = min(self._next_expiry, needs.expires_at)
         self._changes += 1
         (turn,) = self._order.turns((needs,), self._free_at, self._arranged_at)
         entry = _Entry(turn, next(self._numbers), job)
@@ -96,13 +96,13 @@ class WaitQueue(Generic[W]):
         kept = {id(job) for job in but}
         self._keep(lambda job: id(job) in kept, count)
 
-    def pop_departed(self, now: float) -> list[W]:
-        """Remove and return the jobs whose departure has come; ``now`` is in Unix seconds."""
-        if now < self._next_departure:
+    def pop_expired(self, now: float) -> list[W]:
+        """Remove and return the jobs that may wait no longer; ``now`` is in Unix seconds."""
+        if now < self._next_expiry:
             return []
-        departed = self.pop_where(lambda job: job.requirements.departs_at <= now)
-        self._next_departure = min((job.requirements.departs_at for job in self), default=inf)
-        return departed
+        expired = self.pop_where(lambda job: job.requirements.expires_at <= now)
+        self._next_expiry = min((job.requirements.expires_at for job in self), default=inf)
+        return expired
 
     def pop_last(self, count: int) -> list[W]:
         """Remove and return so many of the jobs whose turn is last."""

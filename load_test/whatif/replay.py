@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from grid.events import State
@@ -152,8 +151,9 @@ def _session_seconds(job: Job, otherwise: float) -> float:
 
 def _needs(job: Job, origin: float) -> Requirements:
     needs = requirements(_request(job))
-    departs = inf if job.departs is None else job.departs - origin
-    return needs._replace(departs_at=departs)
+    return needs._replace(
+        departs_at=needs.departs_at - origin, waits_until=needs.waits_until - origin
+    )
 
 
 def _request(job: Job) -> ChargeRequest:
