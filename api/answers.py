@@ -218,11 +218,12 @@ def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> W
     """
     if job.status is not State.QUEUED:
         return NO_WAIT
-    reason = projection.substations.reason_to_wait(job.request, heard)
+    request = job.request
+    reason = projection.substations.reason_to_wait(request, heard)
     place = projection.place(job)
-    if place is None:
-        return Wait(reason, None, None)
-    return Wait(reason, place, projection.forecaster(job.request, now, heard).start(place))
+    if place is None or projection.substations.kept_for(request) is not None:
+        return Wait(reason, place, None)
+    return Wait(reason, place, projection.forecaster(request, now, heard).start(place))
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:

@@ -157,9 +157,9 @@ class Core:
         self._prefetch = prefetch
         self._recognition = Recognition(self.index, self.open_jobs, table.tracker)
         self._scheduler: Scheduler[Job] = Scheduler(
-            table, rules.policy, random, send_ahead=rules.send_ahead
+            table, rules.policy, random, send_ahead=rules.send_ahead, reserve=rules.reserve
         )
-        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order)
+        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order, rules.weights)
         self._jobs: dict[str, Job] = {}  # in hand, by id
         self._placed: list[Job] = []  # assigned, and published by the next Route
         self._publishing: Counter[str] = Counter()  # jobs without a confirm, by substation
@@ -273,6 +273,13 @@ class Core:
     def _is_current(self) -> bool:
         """Return whether it decides, and the log is read up to its end since it took over."""
         return self.deciding and self._terms_read == self.standby.terms
+
+    def kept_for(self, now: float) -> int | None:
+        """Return the priority for which all free connectors are kept; None if none are."""
+        reserve = self._rules.reserve
+        if reserve is None or reserve.others_may_take(self._table, now) >= 1.0:
+            return None
+        return reserve.priority
 
     def candidates(self, now: float) -> list[Candidate]:
         """Return every substation as a decision would see it."""

@@ -201,7 +201,7 @@ def test_wait_queue_without_a_departure_is_never_due() -> None:
     assert not queue.is_due(0.0)
     queue.add(one("c", departs_at=9.0))
     assert queue.is_due(0.0)
-    queue.pop_departed(9.0)
+    queue.pop_expired(9.0)
     assert not queue.is_due(0.0)
     queue.add(one("d", departs_at=9.0))
     queue.pop_last(1)
