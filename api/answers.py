@@ -68,6 +68,8 @@ class ChargeFields(TypedDict, total=False):
     departure_time: datetime
     priority: int
     eligible_substations: list[str]
+    tenant: str
+    max_wait_seconds: float
 
 
 class Details(TypedDict):
@@ -216,11 +218,12 @@ def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> W
     """
     if job.status is not State.QUEUED:
         return NO_WAIT
-    reason = projection.substations.reason_to_wait(job.request, heard)
+    request = job.request
+    reason = projection.substations.reason_to_wait(request, heard)
     place = projection.place(job)
-    if place is None:
-        return Wait(reason, None, None)
-    return Wait(reason, place, projection.forecaster(job.request, now, heard).start(place))
+    if place is None or projection.substations.kept_for(request) is not None:
+        return Wait(reason, place, None)
+    return Wait(reason, place, projection.forecaster(request, now, heard).start(place))
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
@@ -341,4 +344,6 @@ _IS_RIGHT: Final[Mapping[str, Callable[[object], bool]]] = {
     "departure_time": is_time,
     "priority": lambda value: type(value) is int,
     "eligible_substations": _are_texts,
+    "tenant": lambda value: isinstance(value, str),
+    "max_wait_seconds": _is_number,
 }

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from grid.errors import ConfigurationError
+from grid.errors import ConfigurationError, InvalidField
 from grid.quoting import shown
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})  # for monitoring
@@ -236,8 +236,24 @@ class AuthResult:
         """Return the name of the key's owner."""
         return self.keys[0].name if self.keys else NOBODY
 
+    def tenant(self, named: str | None) -> str | None:
+        """Return whose a request is that names this tenant, or none.
 
-_ANONYMOUS: Final = AuthResult(Outcome.ADMITTED)
+        With a key, it is the key's owner's. An operator's key may name another, as it does for a
+        load test or a gateway; of a client's, raise ``InvalidField``.
+        """
+        if not self.keys:
+            return named
+        own = self.key_name
+        if named is None or named == own:
+            return own
+        if any(key.scope is Scope.OPERATOR for key in self.keys):
+            return named
+        problem = f"must be the name of the key, {shown(own)}, or left out, got {shown(named)}"
+        raise InvalidField("tenant", problem)
+
+
+ANONYMOUS: Final = AuthResult(Outcome.ADMITTED)
 
 
 class Authenticator:
@@ -265,7 +281,7 @@ class Authenticator:
         ``headers`` holds at least those of ``HEADERS_READ`` that were sent, names in lower case.
         """
         if path in OPEN_PATHS or path in _SAME_FOR_ALL or path.startswith(_SAME_BELOW):
-            return _ANONYMOUS
+            return ANONYMOUS
         secret = _bearer_token(headers)
         if secret is not None and self._keys:
             keys = self._keys.entries_for(secret)
@@ -273,7 +289,7 @@ class Authenticator:
         if self.key_required:
             return AuthResult(Outcome.NO_KEY)
         problem = cross_origin_problem(method, headers)
-        return AuthResult(Outcome.CROSS_ORIGIN, reason=problem) if problem else _ANONYMOUS
+        return AuthResult(Outcome.CROSS_ORIGIN, reason=problem) if problem else ANONYMOUS
 
     def _limited(self, keys: Sequence[ApiKey], now: float) -> AuthResult:
         wait = self._rate_limit.acquire(keys[0].name, now) if self._rate_limit else 0.0

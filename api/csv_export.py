@@ -25,6 +25,8 @@ COLUMNS: Final = (
     "departure_time",
     "priority",
     "eligible_substations",
+    "tenant",
+    "max_wait_seconds",
     "place",
     "expected_start",
     "reason",

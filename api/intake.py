@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
+from api.auth import AuthResult
 from api.errors import ImpossibleRequest, PartlyAccepted
 from api.idempotency import check_same
 from api.jobs.event_log import EventLog
@@ -118,7 +119,9 @@ class Intake:
     def _loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()  # each call is a system call in Python 3.11
 
-    async def accept(self, charge_in: ChargeIn, trace: Trace, id: str | None = None) -> AcceptedJob:
+    async def accept(
+        self, charge_in: ChargeIn, caller: AuthResult, trace: Trace, id: str | None = None
+    ) -> AcceptedJob:
         """Publish one request, and return its job; with an ``id`` made of a key, only once.
 
         Raises:
@@ -126,13 +129,17 @@ class Intake:
             InvalidField: the request cannot be met.
             NotCaughtUp: with an id, it is not known yet whether the request was accepted before.
         """
-        prepared = self._prepare(charge_in, id, "")
+        prepared = self._prepare(charge_in, caller, id, "")
         entry = self._publish_if_new(prepared, trace, trace.headers())
         await self._wait_for_confirms([entry])
         return AcceptedJob(_job_of(entry), is_replay=not isinstance(prepared, _NewRequest))
 
     async def accept_all(
-        self, charges_in: Sequence[ChargeIn], trace: Trace, ids: Sequence[str] | None = None
+        self,
+        charges_in: Sequence[ChargeIn],
+        caller: AuthResult,
+        trace: Trace,
+        ids: Sequence[str] | None = None,
     ) -> list[AcceptedJob]:
         """Publish several requests, in their order; with ``ids`` only those not accepted before.
 
@@ -142,7 +149,7 @@ class Intake:
             BrokerUnavailable: RabbitMQ confirmed none.
         """
         prepared = [
-            self._prepare(each, ids[number] if ids else None, f"{number}.")
+            self._prepare(each, caller, ids[number] if ids else None, f"{number}.")
             for number, each in enumerate(charges_in)
         ]
         headers = trace.headers()
@@ -163,17 +170,17 @@ class Intake:
         return jobs
 
     def _prepare(
-        self, charge_in: ChargeIn, id: str | None, where: str
+        self, charge_in: ChargeIn, caller: AuthResult, id: str | None, where: str
     ) -> Job | _Pending | _NewRequest:
         """Return the job or the published request of the same id, else the request to publish."""
         if id is not None:
             if (known := self._log.job(id) or self._pending.get(id)) is not None:
-                check_same(self._request(charge_in, id, where), known.request, where)
+                check_same(self._request(charge_in, caller, id, where), known.request, where)
                 return known
             self._log.check_caught_up()
         self._check_broker()
         self._check_requirements(charge_in, where)
-        request = self._request(charge_in, id or self._new_id(), where)
+        request = self._request(charge_in, caller, id or self._new_id(), where)
         return _NewRequest(request, request.encode())
 
     def _publish_if_new(
@@ -219,9 +226,11 @@ class Intake:
                 each.waits.append(wait)
             await wait.over
 
-    def _request(self, charge_in: ChargeIn, id: str, where: str) -> ChargeRequest:
+    def _request(
+        self, charge_in: ChargeIn, caller: AuthResult, id: str, where: str
+    ) -> ChargeRequest:
         try:
-            return charge_in.request(id, self._clock())
+            return charge_in.request(id, self._clock(), caller.tenant(charge_in.tenant))
         except InvalidField as error:
             raise InvalidField(where + error.field, error.problem) from None
 

@@ -77,6 +77,8 @@ Energy = Annotated[float, Field(gt=0, le=messages.MAX_ENERGY_KWH, strict=True)]
 Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
 WHOLE: Final = BeforeValidator(_whole)
 Priority = Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True), WHOLE]
+MaxWait = Annotated[float, Field(gt=0, le=messages.MAX_WAIT_SECONDS, strict=True)]
+Tenant = Annotated[str, Field(pattern=messages.ID_PATTERN)]
 SubstationId = Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)]
 SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=messages.MAX_ELIGIBLE)]
 
@@ -88,6 +90,8 @@ EXAMPLE: Final[JsonDict] = {
     "departure_time": "2030-05-01T08:00:00+02:00",
     "priority": 5,
     "eligible_substations": ["substation1", "substation2"],
+    "tenant": "buses",
+    "max_wait_seconds": 1800,
 }
 
 
@@ -131,8 +135,22 @@ class ChargeIn(Strict):
         description="The only substations that may charge the vehicle; at least one must exist.",
     )
 
-    def request(self, id: str, requested_at: float) -> ChargeRequest:
-        """Return the request as it is published. Raise ``InvalidField`` if a value is wrong."""
+    tenant: Tenant | None = Field(
+        default=None,
+        description="Whose request it is: among requests of the same priority, tenants share the "
+        "capacity fairly. With a client's key it is the key's name, and may be left out.",
+    )
+    max_wait_seconds: MaxWait | None = Field(
+        default=None,
+        description="The job ends as expired if it has not begun so many seconds after its "
+        "request.",
+    )
+
+    def request(self, id: str, requested_at: float, tenant: str | None) -> ChargeRequest:
+        """Return the request as it is published, of the tenant that it counts for.
+
+        Raise ``InvalidField`` if a value is wrong.
+        """
         leaves = self.departure_time
         return ChargeRequest(
             id=id,
@@ -143,6 +161,8 @@ class ChargeIn(Strict):
             departure_time=None if leaves is None else leaves.timestamp(),
             priority=self.priority,
             eligible_substations=tuple(self.eligible_substations or ()),
+            tenant=tenant,
+            max_wait_seconds=self.max_wait_seconds,
         )
 
 
@@ -176,6 +196,7 @@ class JobFilter(BaseModel):
     vehicle_id: Annotated[VehicleId, AfterValidator(_vehicle)] | None = Field(
         default=None, description="The vehicle of the request."
     )
+    tenant: Tenant | None = Field(default=None, description="Whose request it is.")
     search: Annotated[str, Field(min_length=1, max_length=MAX_SEARCH)] | None = Field(
         default=None, description="A part of the id or of the vehicle, in upper or lower case."
     )
@@ -209,6 +230,7 @@ class JobFilter(BaseModel):
             None if self.until is None else self.until.timestamp(),
             newest_first=self.order == "desc",
             search=None if self.search is None else self.search.lower(),
+            tenant=self.tenant,
         )
 
 

@@ -152,6 +152,27 @@ class Substations:
         return {}
 
     @cached_property
+    def _kept_for(self) -> int | None:
+        return None if self._event is None else Snapshot(self._event.detail).kept_for
+
+    def kept_for(self, request: Mapping[str, Any]) -> int | None:
+        """Return the priority for which free connectors are kept that a request may not take.
+
+        None if that is not why it waits.
+        """
+        priority = request.get("priority")
+        level = priority if isinstance(priority, int) else 0
+        if self._kept_for is None or level >= self._kept_for:
+            return None
+        need = need_of(request)
+        is_free = any(
+            _against(each, need.power_kw) is None
+            for each in self._rows
+            if not need.allowed or each.id in need.allowed
+        )
+        return self._kept_for if is_free else None
+
+    @cached_property
     def is_last(self) -> bool:
         """Return whether it is the last one of its dispatcher, which has stopped, in order."""
         return self._event is not None and Snapshot(self._event.detail).leaves
@@ -202,6 +223,8 @@ class Substations:
         """Return why a request waits, as far as the snapshot shows; ``request`` has its fields."""
         if (silence := self.silence(heard)) is not None:
             return silence
+        if (kept_for := self.kept_for(request)) is not None:
+            return reasons.kept_for(kept_for)
         need = need_of(request)
         if (known := self._reasons.get(need)) is None:
             known = _reason_to_wait(self._rows, need)

@@ -92,6 +92,8 @@ class _Dispatcher:
             policy(settings.policy),
             settings.charge_speed or 1.0,
             settings.send_ahead,
+            settings.tenant_weights or {},
+            settings.reserve,
         )
         core = self._core = Core(
             table,
@@ -152,6 +154,7 @@ class _Dispatcher:
             self._events,
             core.standby,
             unsettled_since=lambda: core.unsettled_since(self._links.log.position),
+            kept_for=lambda: core.kept_for(self._now()),
             clock=self._clock,
             now=self._now,
         )

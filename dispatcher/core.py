@@ -157,9 +157,9 @@ class Core:
         self._prefetch = prefetch
         self._recognition = Recognition(self.index, self.open_jobs, table.tracker)
         self._scheduler: Scheduler[Job] = Scheduler(
-            table, rules.policy, random, send_ahead=rules.send_ahead
+            table, rules.policy, random, send_ahead=rules.send_ahead, reserve=rules.reserve
         )
-        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order)
+        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order, rules.weights)
         self._jobs: dict[str, Job] = {}  # in hand, by id
         self._placed: list[Job] = []  # assigned, and published by the next Route
         self._publishing: Counter[str] = Counter()  # jobs without a confirm, by substation
@@ -273,6 +273,13 @@ class Core:
     def _is_current(self) -> bool:
         """Return whether it decides, and the log is read up to its end since it took over."""
         return self.deciding and self._terms_read == self.standby.terms
+
+    def kept_for(self, now: float) -> int | None:
+        """Return the priority for which all free connectors are kept; None if none are."""
+        reserve = self._rules.reserve
+        if reserve is None or reserve.others_may_take(self._table, now) >= 1.0:
+            return None
+        return reserve.priority
 
     def candidates(self, now: float) -> list[Candidate]:
         """Return every substation as a decision would see it."""
@@ -437,7 +444,7 @@ class Core:
             self._resend_in_doubt()
         if self._cancelling:
             self._cancel_waiting()
-        for job in self._wait_queue.pop_departed(self._at.clock):
+        for job in self._wait_queue.pop_expired(self._at.clock):
             self._expire(job)
         settling = self._tracker.settling(self._at.now)
         if not settling:
@@ -640,9 +647,9 @@ class Core:
         self._do(Fail(error))
 
     def _expire(self, job: Job) -> None:
-        """End a request whose vehicle has left."""
-        at = self._at.clock
-        self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=DEPARTED))
+        """End a request whose vehicle has left, or that waited for longer than its client wants."""
+        at, reason = self._at.clock, kinds.expiry_reason(job.request, DEPARTED)
+        self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=reason))
 
     def _cancel(self, job: Job) -> None:
         """End a request that its client has cancelled."""
@@ -662,7 +669,7 @@ class Core:
             self.index.note_sent(job.id, "", self._at.clock, job.replays)
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:
-            self._wait_again(job)  # if its departure has passed, Route expires it again
+            self._wait_again(job)  # if it may wait no longer, Route expires it again
         else:
             self._forget_job(job)  # RabbitMQ redelivers it
 

@@ -34,7 +34,7 @@ class JobState(Enum):
 TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
     JobState.WAITING: {
         JobState.ASSIGNED,  # there is capacity, or it is sent again to the same substation
-        JobState.ENDING,  # its departure has passed, or its client has cancelled it
+        JobState.ENDING,  # it may wait no longer, or its client has cancelled it
         JobState.REQUEUING,  # it keeps out others, or was held for too long
         JobState.GONE,  # it is parked or rejected, or its delivery was lost
     },

@@ -35,7 +35,9 @@ class Metrics:
             "Accepted jobs that were in no queue and held by no dispatcher, by outcome",
             ["outcome"],
         )
-        self.expired = counter("expired", "Requests whose departure passed while they waited")
+        self.expired = counter(
+            "expired", "Requests whose departure or longest wait passed while they waited"
+        )
         self.cancelled = counter(
             "cancelled", "Requests cancelled by their clients while they waited"
         )

@@ -35,7 +35,7 @@ class Snapshots:
 
     ``former`` are the substations that left and whose queues are still looked at: the next
     dispatcher must do so too. ``unsettled_since`` returns the offset from which the next dispatcher
-    has to read the event log.
+    has to read the event log, ``kept_for`` the priority for which all free connectors are kept.
     """
 
     def __init__(
@@ -46,12 +46,14 @@ class Snapshots:
         standby: Standby,
         *,
         unsettled_since: Callable[[], int],
+        kept_for: Callable[[], int | None],
         clock: Callable[[], float],
         now: Callable[[], float],
     ) -> None:
         self._candidates = candidates
         self._former = former
         self._unsettled_since = unsettled_since
+        self._kept_for = kept_for
         self._writer = writer
         self._standby = standby
         self._clock = clock
@@ -68,7 +70,8 @@ class Snapshots:
         while True:
             found = self._candidates()
             # a dispatcher that takes over writes one at once
-            seen = [_without_age(each) for each in found], sorted(self._former), self._standby.terms
+            rows, former = [_without_age(each) for each in found], sorted(self._former)
+            seen = rows, former, self._standby.terms, self._kept_for()
             unwritten += 1
             due = seen != before or unwritten >= LEAST_EVERY
             if self._may_write():
@@ -97,6 +100,7 @@ class Snapshots:
                 self._former,
                 self._unsettled_since(),
                 leaves=leaves,
+                kept_for=self._kept_for(),
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -10,10 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dispatcher import choices
 from grid.errors import ConfigurationError
-from grid.messages import MAX_PRIORITY
+from grid.messages import MAX_PRIORITY, valid_job_id
 from grid.settings import Port, PositiveSeconds, Seconds, Settings
 from scheduling import policies
 from scheduling.order import DEFAULT, DUE_AFTER_SECONDS
+from scheduling.reserve import Reserve
 
 
 def _known_policy(name: str) -> str:
@@ -47,6 +49,21 @@ def _by_priority(value: object) -> object:
     if found and all(0 <= each <= MAX_PRIORITY for each in found) and min(found.values()) >= 0:
         return found
     raise ValueError(f"must be seconds, or priority=seconds as in 0=3600,5=600, got {value!r}")
+
+
+def _weights(value: object) -> object:
+    """Return a weight for each tenant that is named."""
+    if not isinstance(value, str):
+        return value
+    try:
+        pairs = [part.split("=") for part in value.split(",")]
+        found = {tenant.strip(): float(weight) for tenant, weight in pairs}
+    except ValueError:
+        found = {}
+    valid = all(valid_job_id(each) for each in found)
+    if found and valid and all(0 < each < inf for each in found.values()):
+        return found
+    raise ValueError(f"must be tenant=weight, each above 0, as in fleet=3,public=1, got {value!r}")
 
 
 class DispatcherSettings(Settings):
@@ -145,11 +162,37 @@ class DispatcherSettings(Settings):
             f"(default: {DUE_AFTER_SECONDS:.0f})"
         ),
     )
+    tenant_weights: Annotated[Mapping[str, float] | None, BeforeValidator(_weights)] = Field(
+        default=None,
+        alias="TENANT_WEIGHTS",
+        description=(
+            "The shares of tenants among requests of the same priority, as in "
+            "`fleet=3,public=1`; 1 for each that is not named"
+        ),
+    )
+    reserved_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0,
+        alias="RESERVED_SHARE",
+        description=(
+            "The share of all connectors that is kept free for requests of "
+            "`RESERVED_PRIORITY` and above, as in `0.1`; 0: none"
+        ),
+    )
+    reserved_priority: Annotated[int, Field(ge=1, le=MAX_PRIORITY)] = Field(
+        default=7,
+        alias="RESERVED_PRIORITY",
+        description="The lowest priority that may take what `RESERVED_SHARE` keeps free",
+    )
     charge_speed: PositiveSeconds | None = Field(
         default=None,
         alias="CHARGE_SPEED",
         description="As the substations': how many seconds of charging pass in one; 1 if unset",
     )
+
+    @property
+    def reserve(self) -> Reserve | None:
+        """Return what is kept free for high priorities; None if nothing is."""
+        return Reserve(self.reserved_share, self.reserved_priority) if self.reserved_share else None
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:

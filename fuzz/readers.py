@@ -39,7 +39,7 @@ def _yaml_targets(body: bytes) -> object:
 
 
 _REQUEST: Final = ChargeRequest(
-    "job-1", AT, "bus-7", 40.5, 22.0, AT + 3600, 9, ("substation1", "substation2")
+    "job-1", AT, "bus-7", 40.5, 22.0, AT + 3600, 9, ("substation1", "substation2"), "fleet", 1800
 )
 _COUNTS: Final = Counts(3, 20, 17, 1, AT, 66.0, 2)
 _EVENTS: Final = (

@@ -23,6 +23,7 @@ _ROWS: Final = "substations"
 _FORMER: Final = "former"
 _UNSETTLED_FROM: Final = "unsettled_from"
 _LEAVES: Final = "leaves"
+_KEPT_FOR: Final = "kept_for"
 _BY_CLIENT: Final = "by_client"
 
 # of a job that its client has cancelled: no replay undoes that
@@ -82,6 +83,13 @@ def cancelled(job: str, at: float, attempt: int = 0) -> Event:
     )
 
 
+def expiry_reason(request: ChargeRequest, departed: str) -> str:
+    """Return why a request expires that still waits: ``departed``, or that it waited too long."""
+    if request.waits_until is None or request.waits_until != request.expires_at:
+        return departed
+    return f"it waited longer than its max_wait_seconds ({request.max_wait_seconds:.15g})"
+
+
 def replays(event: Event) -> int:
     """Return after how many replays of its job an event was written.
 
@@ -122,6 +130,7 @@ def snapshot(
     unsettled_from: int,
     *,
     leaves: bool = False,
+    kept_for: int | None = None,
 ) -> Event:
     """Return the event of what a dispatcher knows of all substations: see ``Snapshot``."""
     detail = {
@@ -130,6 +139,7 @@ def snapshot(
         _FORMER: sorted(former),
         _UNSETTLED_FROM: unsettled_from,
         **({_LEAVES: True} if leaves else {}),
+        **({} if kept_for is None else {_KEPT_FOR: kept_for}),
     }
     return Event(SUBSTATIONS, at, detail=detail)
 
@@ -152,6 +162,12 @@ class Snapshot:
     def leaves(self) -> bool:
         """Return whether this is the dispatcher's last snapshot."""
         return self._detail.get(_LEAVES) is True
+
+    @property
+    def kept_for(self) -> int | None:
+        """Return the priority for which all free connectors are kept; None if none are."""
+        found = self._detail.get(_KEPT_FOR)
+        return found if type(found) is int else None
 
     @property
     def unsettled_from(self) -> int | None:

@@ -27,6 +27,7 @@ MAX_POWER_KW: Final = 4_000.0  # the megawatt charging system ends at 3.75 MW
 MAX_PRIORITY: Final = 9
 DEFAULT_POWER_KW: Final = 7.4  # one phase at 32 A: for a request that names no power
 MAX_ELIGIBLE: Final = 100
+MAX_WAIT_SECONDS: Final = 31_536_000.0  # a year
 MAX_UNIX_TIME: Final = 253_402_300_799.0  # the last second of the year 9999
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
@@ -48,6 +49,7 @@ _VEHICLE = rf"^[^{_UNPRINTABLE}\ud800-\udfff]{{1,{MAX_VEHICLE_ID}}}\Z"
 JobId: TypeAlias = Annotated[str, Meta(pattern=_ID)]
 SubstationId: TypeAlias = Annotated[str, Meta(pattern=_SUBSTATION)]
 VehicleId: TypeAlias = Annotated[str, Meta(pattern=_VEHICLE)]
+Tenant: TypeAlias = Annotated[str, Meta(pattern=_ID)]
 Priority: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
 SubstationIds: TypeAlias = Annotated[tuple[SubstationId, ...], Meta(max_length=MAX_ELIGIBLE)]
 
@@ -89,6 +91,8 @@ _LIMITS: Final[Mapping[str, _Limit]] = {
     "departure_time": _number(MAX_UNIX_TIME),
     "priority": _Limit(Priority, lambda _: f"must be a whole number from 0 to {MAX_PRIORITY}"),
     "eligible_substations": _Limit(SubstationIds, _eligible),
+    "tenant": _Limit(Tenant, lambda _: "must be 1 to 64 letters, digits or . _ ~ -"),
+    "max_wait_seconds": _number(MAX_WAIT_SECONDS),
 }
 _NEEDED: Final = ("id", "requested_at")
 
@@ -100,6 +104,8 @@ class ChargeRequest(
 
     ``id`` names the job for its whole life; ``requested_at`` is when the api accepted it. Times are
     Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty if any will do.
+    Clients share the capacity by ``tenant``. The job ends as expired if it waits for longer than
+    ``max_wait_seconds``.
     The constructor raises ``InvalidField`` for a value outside the contract.
     """
 
@@ -111,6 +117,8 @@ class ChargeRequest(
     departure_time: int | float | None = None
     priority: int = msgspec.field(default_factory=int)  # a plain default would omit 0
     eligible_substations: tuple[str, ...] = ()
+    tenant: str | None = None
+    max_wait_seconds: int | float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -135,6 +143,18 @@ class ChargeRequest(
             return None
         hours = (self.requested_energy_kwh or 0.0) / self.power_kw
         return self.departure_time - 3600.0 * hours
+
+    @property
+    def expires_at(self) -> float | None:
+        """Return when it expires if it still waits (Unix seconds); None if it never does."""
+        ends = [each for each in (self.departure_time, self.waits_until) if each is not None]
+        return min(ends, default=None)
+
+    @property
+    def waits_until(self) -> float | None:
+        """Return when it has waited for its longest (Unix seconds); None if it may forever."""
+        patience = self.max_wait_seconds
+        return None if patience is None else self.requested_at + patience
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON-ready values."""

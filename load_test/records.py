@@ -58,8 +58,8 @@ class Job:
 
     ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
     expected to begin. ``eligible`` is empty if any substation will do. ``requested_kwh``,
-    ``power_kw``, ``departs``, ``priority`` and ``tenant`` are what the request said;
-    ``delivered_kwh`` is what its session has delivered, as the substation says.
+    ``power_kw``, ``departs``, ``priority``, ``max_wait`` (seconds) and ``tenant`` are what the
+    request said; ``delivered_kwh`` is what its session has delivered, as the substation says.
     """
 
     id: str
@@ -77,12 +77,21 @@ class Job:
     departs: float | None = None
     priority: int = 0
     delivered_kwh: float | None = None
+    max_wait: float | None = None
     tenant: str | None = None
 
     @property
     def has_ended(self) -> bool:
         """Return whether the job has reached a final state."""
         return self.status in ENDED
+
+    @property
+    def expires_at(self) -> float | None:
+        """Return when it would have ended if it had not begun; None if it might wait forever."""
+        if self.max_wait is None or self.queued is None:
+            return self.departs
+        waited = self.queued + self.max_wait
+        return waited if self.departs is None else min(waited, self.departs)
 
     @property
     def session_seconds(self) -> float | None:
@@ -124,6 +133,7 @@ def job(value: Mapping[str, Any]) -> Job:
             departs=_unix_or_none(request.get("departure_time")),
             priority=request.get("priority") or 0,
             delivered_kwh=value.get("energy_kwh"),
+            max_wait=request.get("max_wait_seconds"),
             tenant=request.get("tenant"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -134,6 +134,15 @@ class CandidateTable:
         """Return whether any substation has capacity for a job of that power."""
         return self.candidates_for(power_kw, (), now, ahead=ahead) is not None
 
+    def free_connectors(self, now: float) -> tuple[float, float]:
+        """Return how many connectors are free, and how many there are, where jobs may be sent."""
+        self.refresh(now)
+        figures, current = self._figures, self._current(now)
+        share = figures.share if current is None else self._shares(current)
+        load = figures.load[share < inf]
+        connectors = (load + 1.0) / share[share < inf]
+        return float(np.maximum(connectors - load, 0.0).sum()), float(connectors.sum())
+
     def take_opened(self, now: float) -> bool:
         """Return whether there may be more capacity than when this was last asked."""
         self.refresh(now)

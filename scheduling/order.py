@@ -21,6 +21,8 @@ Rank: TypeAlias = tuple[float, float, float, str]
 Turn: TypeAlias = tuple[float | str, ...]
 
 DUE_AFTER_SECONDS: Final = 1800.0
+UNKNOWN_HOURS: Final = 1.0  # of a session whose request names no energy
+MIN_HOURS: Final = 0.1  # a connector is taken for some minutes, however little is charged
 
 
 class Requirements(NamedTuple):
@@ -32,6 +34,11 @@ class Requirements(NamedTuple):
         power_kw: What it draws.
         departs_at: When its vehicle leaves, in Unix seconds; infinite where nobody said.
         seconds: How long it takes to charge; 0 where nobody said how much energy it needs.
+        waits_until: When it has waited for as long as its client wants; infinite where nobody said.
+        tenant: Whose it is; empty where nobody said.
+        hours: How long its session is expected to take a connector, for its tenant's share.
+        tag: When its turn is by its tenant's share, among the jobs of its priority that have no
+            departure, or all where the order does not go by departures (``scheduling.fairness``).
     """
 
     rank: Rank
@@ -39,24 +46,52 @@ class Requirements(NamedTuple):
     power_kw: float
     departs_at: float
     seconds: float = 0.0
+    waits_until: float = inf
+    tenant: str = ""
+    hours: float = UNKNOWN_HOURS
+    tag: float = 0.0
+
+    @property
+    def requested_at(self) -> float:
+        """Return when it was requested, in Unix seconds."""
+        return self.rank[2]
 
     @property
     def latest_start(self) -> float:
         """Return when it must begin to be done by the departure; infinite without one."""
         return self.departs_at - self.seconds
 
+    @property
+    def expires_at(self) -> float:
+        """Return when it ends if it still waits, in Unix seconds."""
+        return min(self.departs_at, self.waits_until)
+
 
 def requirements(request: ChargeRequest, speed: float = 1.0) -> Requirements:
     """Return what a request needs, where so many seconds of charging pass in one."""
     departs = inf if request.departure_time is None else float(request.departure_time)
     power_kw = request.power_kw
-    seconds = 3600.0 * (request.requested_energy_kwh or 0.0) / power_kw / speed
+    hours = (request.requested_energy_kwh or 0.0) / power_kw
+    seconds = 3600.0 * hours / speed
     rank = (float(-request.priority), departs - seconds, request.requested_at, request.id)
-    return Requirements(rank, request.eligible_substations, power_kw, departs, seconds)
+    until = inf if request.waits_until is None else request.waits_until
+    return Requirements(
+        rank,
+        request.eligible_substations,
+        power_kw,
+        departs,
+        seconds,
+        until,
+        request.tenant or "",
+        max(MIN_HOURS, hours) if hours else UNKNOWN_HOURS,
+    )
 
 
 class Order(Protocol):
-    """A way to order the jobs that wait."""
+    """A way to order the jobs that wait.
+
+    One that does not go by departures has ``by_departure = False``.
+    """
 
     @property
     def name(self) -> str:
@@ -77,10 +112,11 @@ class Order(Protocol):
 
 
 class FifoOrder:
-    """The highest priority first; within a priority, first come, first served."""
+    """The highest priority first; within a priority and a tenant, first come, first served."""
 
     name: Final = "fifo"
     varies: Final = False
+    by_departure: Final = False
 
     def turns(
         self,
@@ -88,8 +124,8 @@ class FifoOrder:
         free_at: Sequence[float],  # noqa: ARG002  # it does not matter here
         now: float,  # noqa: ARG002
     ) -> Sequence[Turn]:
-        """Return the priority and the time of each request."""
-        return [(each.rank[0], *each.rank[2:]) for each in jobs]
+        """Return the priority, the tag and the time of each request."""
+        return [(each.rank[0], each.tag, *each.rank[2:]) for each in jobs]
 
 
 class LaxityOrder:
@@ -104,8 +140,8 @@ class LaxityOrder:
         free_at: Sequence[float],  # noqa: ARG002  # it does not matter here
         now: float,  # noqa: ARG002
     ) -> Sequence[Turn]:
-        """Return the rank of each job."""
-        return [each.rank for each in jobs]
+        """Return the rank of each job, and its tag before its age."""
+        return [(*each.rank[:2], each.tag, *each.rank[2:]) for each in jobs]
 
 
 # The groups of jobs within a priority, in their order:
@@ -121,9 +157,10 @@ class DeadlineOrder:
     Those are found by Moore and Hodgson's algorithm: the jobs take the connectors in the order of
     their departures, and whenever one would be late, the longest is left out (of equally long ones,
     that with the least energy). Those that are kept come by their latest start; then those left
-    out, the shortest first; then those without a departure, by age; then those that are late in
-    any case. So that none without a departure waits for ever, one that has waited for
-    ``due_after`` seconds is due, and comes first; that may differ by priority.
+    out, the shortest first; then those without a departure, by tag and age; then those that are
+    late in any case. So that none without a departure waits for ever, one that has waited for
+    ``due_after`` seconds is due, and comes first; that may differ by priority. A job is not due
+    before another of a lower tag: a tenant that floods waits for as long by itself.
 
     Sources: J. M. Moore, "An n job, one machine sequencing algorithm for minimizing the number of
     late jobs", Management Science 15 (1968); for several machines it is a heuristic.
@@ -147,24 +184,34 @@ class DeadlineOrder:
         for negative, members in groupby(numbers, key=lambda number: jobs[number].rank[0]):
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
+            unbound: list[tuple[float, float, str, int]] = []
             for number in members:
-                (_, _, requested_at, job), _, _, departs_at, seconds = jobs[number]
+                (_, _, requested_at, job), _, _, departs_at, seconds, *_, tag = jobs[number]
                 latest_start = departs_at - seconds
                 if latest_start < inf:
                     if latest_start >= now:
                         planned.append(number)
                     else:
                         found[number] = (negative, LATE, latest_start, requested_at, job)
-                elif (due_at := requested_at + due_after) <= now:
-                    connectors.take(seconds)
-                    found[number] = (negative, KEPT, due_at, requested_at, job)
                 else:
-                    found[number] = (negative, UNBOUND, requested_at, requested_at, job)
+                    unbound.append((tag, requested_at, job, number))
+                    found[number] = (negative, UNBOUND, tag, requested_at, job)
+            # in the order of their tags: a tenant that floods waits for so long by itself
+            if any(each[1] + due_after <= now for each in unbound):
+                unbound.sort()
+            due_at = -inf
+            for tag, requested_at, job, number in unbound:
+                if requested_at + due_after > now:
+                    break
+                connectors.take(jobs[number].seconds)
+                due_at = max(due_at, requested_at + due_after)
+                found[number] = (negative, KEPT, due_at, tag, requested_at, job)
             kept = connectors.plan(planned, jobs)
             for number in planned:
-                (_, _, requested_at, job), _, _, departs_at, seconds = jobs[number]
+                (_, _, requested_at, job), _, _, departs_at, seconds, *_ = jobs[number]
                 if number in kept:
-                    found[number] = (negative, KEPT, departs_at - seconds, requested_at, job)
+                    latest_start = departs_at - seconds
+                    found[number] = (negative, KEPT, latest_start, 0.0, requested_at, job)
                 else:
                     found[number] = (negative, POSSIBLE, seconds, requested_at, job)
         return found
@@ -192,7 +239,7 @@ class _Connectors:
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept
         for number in sorted(numbers, key=lambda each: jobs[each].departs_at):
-            _, _, power_kw, departs_at, seconds = jobs[number]
+            _, _, power_kw, departs_at, seconds, *_ = jobs[number]
             at, connector = self._first()
             if at + seconds > departs_at:
                 if not longest or longest[0][:2] >= (-seconds, seconds * power_kw):

@@ -35,6 +35,11 @@ def reason_never(
     return TOO_POWERFUL, f"{TOO_POWERFUL}: {power_kw:g} kW, the largest has {largest_kw:g} kW"
 
 
+def kept_for(priority: int) -> str:
+    """Return why a job may not take the connectors that are free."""
+    return f"the connectors that are free are kept for priority {priority} and above"
+
+
 def some(names: Sequence[str]) -> str:
     """Return the first of some names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

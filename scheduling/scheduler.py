@@ -11,6 +11,7 @@ from scheduling.candidates import CandidateTable
 from scheduling.explain import Explainer
 from scheduling.policies import Policy
 from scheduling.reservation import Reservation
+from scheduling.reserve import Reserve
 from scheduling.wait_queue import W, WaitQueue
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Scheduler(Generic[W]):
     that is full and whose sessions are brief: it begins there as soon as a connector is free,
     without waiting for the event of that; and whichever connector is free first, some job
     is left for it. Without ``send_ahead`` all wait centrally. For the first job that is overtaken
-    for long, since it needs more power than is free anywhere, a substation is reserved. Without
+    for long, since it needs more power than is free anywhere, a substation is reserved. Only jobs
+    that ``reserve`` is for take the connectors that it keeps free. Without
     ``explain``, as for a simulation, explanations are empty: they take longer than the decisions.
     """
 
@@ -56,6 +58,7 @@ class Scheduler(Generic[W]):
         *,
         send_ahead: bool = True,
         explain: bool = True,
+        reserve: Reserve | None = None,
     ) -> None:
         self._table = table
         self._policy = policy
@@ -63,6 +66,7 @@ class Scheduler(Generic[W]):
         self._random = random
         self._send_ahead = send_ahead
         self._reservation: Reservation[W] = Reservation(table)
+        self._reserve = reserve
         self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
         self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
 
@@ -96,9 +100,17 @@ class Scheduler(Generic[W]):
         passed_over: list[W] = []
         # the least power for which there was no capacity, by what was allowed
         too_much: dict[tuple[str, ...], float] = {}
-        seen, waiting = 0, len(queue)
+        seen, waiting, reserve = 0, len(queue), self._reserve
+        others_may_take = inf if reserve is None else reserve.others_may_take(self._table, now)
         for job in queue:
             seen += 1
+            if (
+                reserve is not None
+                and others_may_take < 1.0
+                and not reserve.is_for(job.requirements)
+            ):
+                passed_over.append(job)
+                continue
             others = waiting - len(assignments) - 1
             try:
                 assigned = self._assign(job, others, too_much, now)
@@ -106,6 +118,9 @@ class Scheduler(Generic[W]):
                 queue.remove_first(seen, passed_over)
                 raise SchedulingFailed(job, assignments) from error
             if assigned is not None:
+                if reserve is not None and others_may_take < 1.0:
+                    assigned = _with_note(assigned, reserve.note)
+                others_may_take -= 1.0
                 assignments.append(assigned)
                 continue
             passed_over.append(job)
@@ -157,3 +172,10 @@ class Scheduler(Generic[W]):
     def _ahead(self, others: int) -> bool:
         """Return whether enough others wait for one job to be dispatched ahead."""
         return self._send_ahead and others >= len(self._table)
+
+
+def _with_note(assignment: Assignment[W], note: str) -> Assignment[W]:
+    why = assignment.explanation
+    if not why:
+        return assignment
+    return assignment._replace(explanation={**why, "reason": f"{why['reason']}{note}"})

@@ -3,16 +3,20 @@
 A turn may depend on the time, on the other jobs, and on when connectors become free. So the turns
 are asked for again (``scheduling.order``): after a while, and when a share of the jobs has come or
 gone. Until then, a new job has the turn that it would have alone.
+
+While all jobs are of one tenant, nothing is shared, and no job has a tag.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from math import inf
+from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from scheduling.fairness import BURST_HOURS, FairShares
 from scheduling.order import LaxityOrder, Order, Requirements, Turn
 
 ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
@@ -33,22 +37,34 @@ W = TypeVar("W", bound=Waiting)
 
 
 class _Entry(NamedTuple, Generic[W]):
-    """A job in the queue; by its ``number``, the first of equal turns stays first."""
+    """A job in the queue; by its ``number``, the first of equal turns stays first.
+
+    ``needs`` are its requirements, with its tag.
+    """
 
     turn: Turn
     number: int
     job: W
+    needs: Requirements
 
 
 class WaitQueue(Generic[W]):
-    """Jobs in the order of their turn; of equal turns the first stays first."""
+    """Jobs in the order of their turn; of equal turns the first stays first.
 
-    def __init__(self, order: Order | None = None) -> None:
+    ``weights`` are the shares of the tenants, where they are not 1.
+    """
+
+    def __init__(
+        self, order: Order | None = None, weights: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         self._order: Order = order or LaxityOrder()
+        self._all_share = not getattr(self._order, "by_departure", True)
+        self._shares = FairShares(weights)
+        self._tenant: str | None = None  # whose all jobs are; None while tenants share
         self._entries: list[_Entry[W]] = []
         self._numbers = count()
         self._departing = 0  # how many have a departure
-        self._next_departure = inf  # or earlier: a job that was removed may have been that one
+        self._next_expiry = inf  # or earlier: a job that was removed may have been that one
         self._free_at: Sequence[float] = ()
         self._arranged_at = -inf
         self._changes = 0  # jobs that came or went since
@@ -66,10 +82,19 @@ class WaitQueue(Generic[W]):
         needs = job.requirements
         if needs.departs_at < inf:
             self._departing += 1
-            self._next_departure = min(self._next_departure, needs.departs_at)
+        if needs.departs_at < self._next_expiry or needs.waits_until < self._next_expiry:
+            self._next_expiry = needs.expires_at
         self._changes += 1
+        if not self._entries:
+            if self._tenant is None:
+                self._shares.clear()
+            self._tenant = needs.tenant
+        elif self._tenant is not None and needs.tenant != self._tenant:
+            self._begin_sharing()
+        if self._tenant is None:
+            needs = self._tagged(needs)
         (turn,) = self._order.turns((needs,), self._free_at, self._arranged_at)
-        entry = _Entry(turn, next(self._numbers), job)
+        entry = _Entry(turn, next(self._numbers), job, needs)
         if not self._entries or self._entries[-1].turn <= turn:
             self._entries.append(entry)
         else:
@@ -85,51 +110,80 @@ class WaitQueue(Generic[W]):
     def arrange(self, free_at: Sequence[float], now: float) -> None:
         """Arrange all jobs anew, by when the first connectors are expected to be free."""
         self._free_at, self._arranged_at, self._changes = free_at, now, 0
-        turns = self._order.turns([each.job.requirements for each in self._entries], free_at, now)
+        self._arrange([each.needs for each in self._entries])
+
+    def _arrange(self, needs: Sequence[Requirements]) -> None:
+        turns = self._order.turns(needs, self._free_at, self._arranged_at)
         self._entries = sorted(
-            _Entry(turn, number, job)
-            for turn, (_, number, job) in zip(turns, self._entries, strict=True)
+            _Entry(turn, number, job, need)
+            for turn, need, (_, number, job, _) in zip(turns, needs, self._entries, strict=True)
         )
+
+    def _begin_sharing(self) -> None:
+        """Give tags to the jobs that wait: one of a second tenant comes.
+
+        The first has had all connectors, so it has nothing saved up.
+        """
+        self._tenant = None
+        self._arrange([self._tagged(each.needs, saved=0.0) for each in self._entries])
+
+    def _tagged(self, needs: Requirements, saved: float = BURST_HOURS) -> Requirements:
+        if not self._shares_in(needs):
+            return needs
+        return needs._replace(tag=self._shares.enter(needs, saved))
+
+    def _shares_in(self, needs: Requirements) -> bool:
+        """Return whether a job's turn follows from its tenant's share."""
+        return needs.departs_at == inf or self._all_share
 
     def remove_first(self, count: int, but: Sequence[W]) -> None:
         """Remove so many jobs from the front, but some of these, which keep their order."""
         kept = {id(job) for job in but}
-        self._keep(lambda job: id(job) in kept, count)
+        assigned = self._keep(lambda job: id(job) in kept, count)
+        if self._tenant is None:
+            for each in assigned:
+                if self._shares_in(each.needs):
+                    self._shares.serve(each.needs)
 
-    def pop_departed(self, now: float) -> list[W]:
-        """Remove and return the jobs whose departure has come; ``now`` is in Unix seconds."""
-        if now < self._next_departure:
+    def pop_expired(self, now: float) -> list[W]:
+        """Remove and return the jobs that may wait no longer; ``now`` is in Unix seconds."""
+        if now < self._next_expiry:
             return []
-        departed = self.pop_where(lambda job: job.requirements.departs_at <= now)
-        self._next_departure = min((job.requirements.departs_at for job in self), default=inf)
-        return departed
+        expired = self.pop_where(lambda job: job.requirements.expires_at <= now)
+        self._next_expiry = min((job.requirements.expires_at for job in self), default=inf)
+        return expired
 
     def pop_last(self, count: int) -> list[W]:
         """Remove and return so many of the jobs whose turn is last."""
         first = max(0, len(self._entries) - count)
-        last = [each.job for each in self._entries[first:]]
+        last = self._entries[first:]
         del self._entries[first:]
         self._count_removed(last)
-        return last
+        return self._withdraw(last)
 
     def pop_where(self, wanted: Callable[[W], bool]) -> list[W]:
         """Remove and return all jobs that are wanted."""
-        return self._keep(lambda job: not wanted(job), len(self._entries))
+        return self._withdraw(self._keep(lambda job: not wanted(job), len(self._entries)))
 
-    def _keep(self, wanted: Callable[[W], bool], count: int) -> list[W]:
+    def _withdraw(self, entries: Sequence[_Entry[W]]) -> list[W]:
+        """Return the jobs of entries that were removed, none of which is assigned."""
+        if self._tenant is None:
+            for each in entries:
+                if self._shares_in(each.needs):
+                    self._shares.withdraw(each.needs)
+        return [each.job for each in entries]
+
+    def _keep(self, wanted: Callable[[W], bool], count: int) -> list[_Entry[W]]:
         """Keep only those of the first jobs that are wanted; return the others."""
-        removed: list[W] = []
+        removed: list[_Entry[W]] = []
         kept: list[_Entry[W]] = []
         for each in self._entries[:count]:
-            if wanted(each.job):
-                kept.append(each)
-            else:
-                removed.append(each.job)
+            (kept if wanted(each.job) else removed).append(each)
         if removed:
             self._entries[:count] = kept
             self._count_removed(removed)
         return removed
 
-    def _count_removed(self, jobs: Sequence[W]) -> None:
-        self._changes += len(jobs)
-        self._departing -= sum(job.requirements.departs_at < inf for job in jobs)
+    def _count_removed(self, entries: Sequence[_Entry[W]]) -> None:
+        self._changes += len(entries)
+        self._departing -= sum(each.needs.departs_at < inf for each in entries)

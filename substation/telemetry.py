@@ -46,7 +46,7 @@ class StationCollector(Collector):
                 station.cancelled_deliveries,
             ),
             "expired_deliveries": (
-                "Jobs not charged because their departure time had passed",
+                "Jobs not charged because their departure or longest wait had passed",
                 station.expired,
             ),
             "duplicate_deliveries": (

@@ -39,7 +39,6 @@ RETRY_SECONDS = 1.0  # after RabbitMQ has refused an event
 CHARGING_WAIT_SECONDS: Final = 0.02
 ENERGY_DIGITS: Final = 6  # of kWh: a milliwatt-hour
 DEPARTED = "its departure time passed before its turn came"
-REASONS: Final = {State.EXPIRED: DEPARTED, State.CANCELLED: kinds.CANCELLED_BY_CLIENT}
 DELIVERY_COUNT = "x-delivery-count"  # how often a quorum queue has delivered a message before
 
 
@@ -111,7 +110,7 @@ class Worker:
         if session is not None and not session.delivery.is_live:
             session.delivery = delivery
         elif session is not None or self._has_ended(request):
-            self._acknowledge_copy(request.id, delivery)
+            self._acknowledge_copy(request, delivery)
         else:
             self._take(request, delivery)
 
@@ -176,10 +175,10 @@ class Worker:
 
     def _take(self, request: ChargeRequest, delivery: Delivery) -> None:
         """Start a job, or let it wait for a connector, or end it: it may not be wanted any more."""
-        departs_at = request.departure_time
+        expires_at = request.expires_at
         if self._cancellations.apply_to(request):
             self._end_unbegun(request, delivery, State.CANCELLED)
-        elif departs_at is not None and departs_at <= self._clock():
+        elif expires_at is not None and expires_at <= self._clock():
             self._end_unbegun(request, delivery, State.EXPIRED)
         elif self._station.full:
             self._waiting.append(delivery)
@@ -188,7 +187,7 @@ class Worker:
             self._start(request, delivery)
 
     def _end_unbegun(self, request: ChargeRequest, delivery: Delivery, kind: State) -> None:
-        """End a job that is not charged: its vehicle has left, or its client has cancelled it."""
+        """End a job that is not charged: it expired, or its client has cancelled it."""
         session = self._session(request, delivery)
         self._empty.clear()
         self._in_hand[request.id] = session
@@ -231,7 +230,7 @@ class Worker:
             self._station.cancel(job, at, energy_kwh)
         else:
             self._station.expire(job, at)
-        reason = REASONS.get(kind, "")
+        reason = _reason(kind, session.request)
         tell(log, job, session.trace, reason or "charged", substation=self._name)
         self._report(
             session, replace(self._event(kind, session, at), reason=reason, energy_kwh=energy_kwh)
@@ -278,20 +277,21 @@ class Worker:
             self._station.interrupt(session.request.id, energy_kwh)
         session.delivery.requeue()
 
-    def _acknowledge_copy(self, id: str, delivery: Delivery) -> None:
+    def _acknowledge_copy(self, request: ChargeRequest, delivery: Delivery) -> None:
         # The first delivery of a message that is known already is a second copy; a redelivery is
         # the same message again, whose acknowledgement did not arrive.
         if not delivery.redelivered:
             self._station.duplicates += 1
-        self._tell_again(id)
+        self._tell_again(request)
         delivery.ack()
 
-    def _tell_again(self, id: str) -> None:
+    def _tell_again(self, request: ChargeRequest) -> None:
         """Record an end once more: whoever sent the job again may not know of it."""
-        if (end := self._station.end(id)) is not None and id not in self._in_hand:
+        job = request.id
+        if (end := self._station.end(job)) is not None and job not in self._in_hand:
             kind, at = end
-            reason = REASONS.get(kind, "")
-            self._events.write(Event(kind, at, job=id, substation=self._name, reason=reason))
+            reason = _reason(kind, request)
+            self._events.write(Event(kind, at, job=job, substation=self._name, reason=reason))
 
     def _event(self, kind: State, session: Session, at: float) -> Event:
         return Event(
@@ -310,6 +310,12 @@ class Worker:
             return 0.0
         elapsed = charge.seconds if completed else self._now() - session.began
         return round(charge.delivered_kwh(elapsed), ENERGY_DIGITS)
+
+
+def _reason(kind: State, request: ChargeRequest) -> str:
+    if kind is State.EXPIRED:
+        return kinds.expiry_reason(request, DEPARTED)
+    return kinds.CANCELLED_BY_CLIENT if kind is State.CANCELLED else ""
 
 
 def _attempt(delivery: Delivery) -> int:

@@ -22,7 +22,8 @@ _RAW: Final = -15  # zlib without its header and checksum
 _ID: Final = b"\0"  # stands for the job's id, which its events repeat; in JSON there is none
 # zlib's preset dictionary: what events have in common
 _COMMON: Final = (
-    b'"departure_time":1790000000.0,"priority":1,"eligible_substations":["substation1"]'
+    b'"departure_time":1790000000.0,"priority":1,"eligible_substations":["substation1"],'
+    b'"max_wait_seconds":1800,"tenant":"'
     b'"requested_power_kw":150.0,"replays":1"reason":"cancelled","expired","parked","completed",'
     b'{"kind":"charging","at":1790000000.0,"job":"\0","substation":"substation1","attempt":1}\n'
     b'{"kind":"assigned","at":1790000000.0,"job":"\0","substation":"substation1","attempt":1}\n'

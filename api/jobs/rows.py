@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from api.jobs.job import Job
+from grid.detail import Detail
 from grid.events import State
 
 START: Final = 0  # before all numbers, in either order
@@ -36,6 +37,7 @@ class JobQuery(NamedTuple):
     until: float | None = None
     newest_first: bool = False
     search: str | None = None
+    tenant: str | None = None
 
     @property
     def is_described(self) -> bool:
@@ -49,13 +51,15 @@ class JobQuery(NamedTuple):
         return self.substation is None or job.substation == self.substation
 
     def fits(self, job: Job) -> bool:
-        """Return whether a job is what is looked for, as to its id, its vehicle and its time."""
+        """Return whether a job is what is looked for, by its id, vehicle, tenant and time."""
         if self.vehicle is not None and vehicle_of(job.request) != self.vehicle:
             return False
         if self.search is not None and self.search not in job.id.lower():
             vehicle = vehicle_of(job.request)
             if vehicle is None or self.search not in vehicle.lower():
                 return False
+        if self.tenant is not None and not _is_of(job, self.tenant):
+            return False
         if self.since is None and self.until is None:
             return True
         asked_at = job.asked_at
@@ -197,6 +201,14 @@ def vehicle_of(request: Mapping[str, Any]) -> str | None:
     """Return the vehicle of a request, by its fields in the event log."""
     found = request.get("vehicle_id")
     return found if isinstance(found, str) else None
+
+
+def _is_of(job: Job, tenant: str) -> bool:
+    """Return whether a job is a tenant's; most others' requests need not be parsed for it."""
+    detail = None if job.queued is None else job.queued.detail
+    if isinstance(detail, Detail) and not detail.may_have(tenant):
+        return False
+    return job.request.get("tenant") == tenant
 
 
 def _checksum(vehicle: str | None) -> bytes:

@@ -160,11 +160,12 @@ const where = (job, state) => (job.substation ? `${state === "assigned" ? " to" 
 function request(job) {
   const names = {
     vehicle_id: "Vehicle", requested_energy_kwh: "Energy", requested_power_kw: "Power", departure_time: "Departs",
-    priority: "Priority", eligible_substations: "Only at",
+    priority: "Priority", eligible_substations: "Only at", tenant: "Tenant", max_wait_seconds: "Waits at most",
   };
   const shown = {
     requested_energy_kwh: (value) => `${figure(value)} kWh`, requested_power_kw: (value) => `${figure(value)} kW`,
     departure_time: (value) => time(seconds(value)), eligible_substations: (value) => value.join(", "),
+    max_wait_seconds: (value) => duration(value),
   };
   const lines = Object.entries(job.request).filter(([, value]) => value !== null);
   if (!lines.length && job.status === "parked") {

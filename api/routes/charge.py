@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import answers
 from api.answers import AcceptedList, Charge
+from api.auth import AuthResult
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.jobs.job import Job
@@ -66,7 +67,7 @@ _CHARGES: Final = TypeAdapter(ChargeIns)
 class RequestContext(NamedTuple):
     """What is known of a request besides its body: its caller, its headers and its trace."""
 
-    caller: str
+    caller: AuthResult
     prefer: str | None
     key: str | None
     trace: Trace
@@ -257,12 +258,13 @@ class ChargeRoutes:
         if key is not None and _KEY.fullmatch(key) is None:
             return None
         trace = carried(text, self._chance)
-        return RequestContext(auth_result(scope).key_name, text.get("prefer"), key, trace)
+        return RequestContext(auth_result(scope), text.get("prefer"), key, trace)
 
     async def _charge(self, charge_in: ChargeIn, context: RequestContext) -> Answer:
         """Return the answer, with the headers that say what it is."""
-        keyed_id = job_id(context.caller, context.key) if context.key else None
-        job, is_replay = await self._intake.accept(charge_in, context.trace, keyed_id)
+        caller, trace = context.caller, context.trace
+        keyed_id = job_id(caller.key_name, context.key) if context.key else None
+        job, is_replay = await self._intake.accept(charge_in, caller, trace, keyed_id)
         is_new = not is_replay
         headers = {"Idempotency-Replayed": "true"} if is_replay else {}
         headers["Location"] = f"/charge/{job.id}"
@@ -271,13 +273,14 @@ class ChargeRoutes:
         else:
             job, is_new = await self._view.log.decided(job, self._decision_wait), False
         shown = self._shown(job, is_new=is_new)
-        return Answer(answers.encode(shown), _with_trace(context.trace, headers))
+        return Answer(answers.encode(shown), _with_trace(trace, headers))
 
     async def _charge_several(self, charges_in: list[ChargeIn], context: RequestContext) -> Answer:
         ids = None
         if key := context.key:
-            ids = [job_id(context.caller, key, number) for number in range(1, len(charges_in) + 1)]
-        accepted = await self._intake.accept_all(charges_in, context.trace, ids)
+            name = context.caller.key_name
+            ids = [job_id(name, key, number) for number in range(1, len(charges_in) + 1)]
+        accepted = await self._intake.accept_all(charges_in, context.caller, context.trace, ids)
         shown: AcceptedList = {
             "jobs": [self._shown(each.job, is_new=not each.is_replay) for each in accepted]
         }
@@ -295,7 +298,7 @@ def _response(answer: Answer) -> Response:
 
 
 def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
-    return RequestContext(auth_result(request.scope).key_name, prefer, key, trace)
+    return RequestContext(auth_result(request.scope), prefer, key, trace)
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

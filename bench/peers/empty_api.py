@@ -26,7 +26,7 @@ app = FastAPI()
 
 
 def _accepted(wanted: ChargeIn) -> Accepted:
-    request = wanted.request(uuid4().hex, time.time())
+    request = wanted.request(uuid4().hex, time.time(), wanted.tenant)
     details = Details(routed_to=None, loads={}, reason=None)
     return Accepted(id=request.id, status=State.QUEUED, details=details)
 

@@ -45,7 +45,7 @@ def create(url: str) -> FastAPI:
 
     @app.post("/charge", status_code=202)
     async def charge(wanted: ChargeIn) -> Accepted:
-        request = wanted.request(uuid4().hex, time.time())
+        request = wanted.request(uuid4().hex, time.time(), wanted.tenant)
         message = aio_pika.Message(
             request.encode(),
             message_id=request.id,

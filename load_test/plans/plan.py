@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from grid import messages
 from load_test.plans.schedule import Closed, Schedule, Steady
 from load_test.plans.values import Positive, Strict
 from load_test.plans.vehicles import Vehicle, mix
@@ -40,7 +41,7 @@ class Plan(Strict):
     """When requests are sent, and by which vehicles.
 
     ``speed`` is how many seconds pass for the vehicles in one second, as the substations'
-    ``CHARGE_SPEED``: stays are divided by it.
+    ``CHARGE_SPEED``: stays and longest waits are divided by it.
     """
 
     schedule: Schedule = Steady()
@@ -65,4 +66,7 @@ class Plan(Strict):
         due, drawn = self.offsets(arrivals), mix(self.vehicles, vehicles)
         for number, (offset, wanted) in enumerate(zip(due, drawn, strict=False)):
             stay = wanted.stay_seconds
-            yield Request(number, offset, wanted.body, None if stay is None else stay / self.speed)
+            body, patience = wanted.body, wanted.max_wait_seconds
+            if patience is not None:
+                body["max_wait_seconds"] = min(patience / self.speed, messages.MAX_WAIT_SECONDS)
+            yield Request(number, offset, body, None if stay is None else stay / self.speed)

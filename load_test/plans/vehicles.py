@@ -21,7 +21,8 @@ class Vehicle(Strict):
     """A kind of vehicle, and its share of the mix; shares need not add up to anything.
 
     Each range is a number, or the lowest and the highest of numbers drawn evenly. A vehicle leaves
-    ``stay_minutes`` after its request is due, and one without says nothing of when it leaves.
+    ``stay_minutes`` after its request is due, and one without says nothing of when it leaves. Its
+    job ends if it has not begun after ``max_wait_minutes``.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]{0,39}$")] = "EV"
@@ -29,10 +30,12 @@ class Vehicle(Strict):
     energy_kwh: Range | None = _ENERGY_KWH
     power_kw: Range | None = None
     stay_minutes: Range | None = None
+    max_wait_minutes: Positive | None = None
     priority: Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True)] = 0
     eligible_substations: tuple[
         Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)], ...
     ] = ()
+    tenant: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = None
 
     def wanted(self, number: int, random: Random) -> Wanted:
         """Return what the vehicle of that number asks for."""
@@ -45,15 +48,21 @@ class Vehicle(Strict):
             body["priority"] = self.priority
         if self.eligible_substations:
             body["eligible_substations"] = list(self.eligible_substations)
+        if self.tenant is not None:
+            body["tenant"] = self.tenant
         stay = None if self.stay_minutes is None else random.uniform(*self.stay_minutes)
-        return Wanted(body, None if stay is None else stay * MINUTE)
+        return Wanted(body, _seconds(stay), _seconds(self.max_wait_minutes))
 
 
 class Wanted(NamedTuple):
-    """The JSON-ready fields of a request, and how many seconds its vehicle stays, if it says."""
+    """The JSON-ready fields of a request, and its times in the vehicle's seconds, if it says them.
+
+    ``stay_seconds`` is how long the vehicle stays, ``max_wait_seconds`` how long its job may wait.
+    """
 
     body: dict[str, Any]
     stay_seconds: float | None
+    max_wait_seconds: float | None
 
 
 def mix(vehicles: Sequence[Vehicle], random: Random) -> Iterator[Wanted]:
@@ -65,6 +74,10 @@ def mix(vehicles: Sequence[Vehicle], random: Random) -> Iterator[Wanted]:
         only_one = len(vehicles) == 1
         kind = vehicles[0] if only_one else random.choices(vehicles, shares)[0]
         yield kind.wanted(number, random)
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * MINUTE
 
 
 def _drawn(between: tuple[float, float], random: Random) -> float:

@@ -134,8 +134,8 @@ class Simulation:
             self._now = known_at
             requirements = self._requirements(job)
             self._wait_queue.add(_Request(job, requirements))
-            if requirements.departs_at < inf:
-                heappush(self._heap, (requirements.departs_at, _LEAVE, 0, None))
+            if (expires_at := requirements.expires_at) < inf:
+                heappush(self._heap, (expires_at, _LEAVE, 0, None))
             self._route()
         while self._open:
             self._until(self._heap[0][0])
@@ -179,8 +179,8 @@ class Simulation:
         """Send what waits, as long as there is room."""
         if not len(self._wait_queue):
             return
-        for departed in self._wait_queue.pop_departed(self._now):
-            self._expire(departed.job)
+        for expired in self._wait_queue.pop_expired(self._now):
+            self._expire(expired.job)
         if self._wait_queue.is_due(self._now):
             ends = {each.name: list(each.charging.values()) for each in self._stations}
             count = len(self._wait_queue)
@@ -269,15 +269,17 @@ class Simulation:
 
     def _expire(self, job: int) -> None:
         """End a job whose vehicle has left before its session began."""
-        self._waits[job] = self._requirements(job).departs_at - self._arrivals[job]
+        self._waits[job] = self._requirements(job).expires_at - self._arrivals[job]
         self._open -= 1
 
     def _start(self, number: int) -> None:
         """Start the sessions that can start; report each and, with a period of 0, read them."""
         station = self._stations[number]
         while (job := station.next()) is not None:
-            departs_at = inf if self._needs is None else self._needs[job].departs_at
-            if departs_at <= self._now:
+            departs_at, expires_at = inf, inf
+            if self._needs is not None:
+                departs_at, expires_at = self._needs[job].departs_at, self._needs[job].expires_at
+            if expires_at <= self._now:
                 station.drop(job)
                 self._expire(job)
                 self._tell(number)

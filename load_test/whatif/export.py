@@ -12,7 +12,7 @@ from load_test.records import Job, UnexpectedAnswer
 from load_test.tables import Row, number, rows
 
 _NEEDED: Final = ("id", "status", "substation", *State)
-_NUMBERS: Final = ("requested_energy_kwh", "requested_power_kw")
+_NUMBERS: Final = ("requested_energy_kwh", "requested_power_kw", "max_wait_seconds")
 
 
 def read(text: str) -> list[Job]:
@@ -33,6 +33,8 @@ def _job(row: Row) -> Job:
     request: dict[str, Any] = {name: number(row, name) for name in _NUMBERS if row.get(name)}
     if row.get("departure_time"):
         request["departure_time"] = row["departure_time"]
+    if row.get("tenant"):
+        request["tenant"] = row["tenant"]
     if row.get("priority"):
         request["priority"] = int(number(row, "priority"))
     request["eligible_substations"] = (row.get("eligible_substations") or "").split()

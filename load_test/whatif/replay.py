@@ -91,7 +91,7 @@ def _reason_against(job: Job) -> str | None:
     if not job.has_ended:
         return "still in progress"
     if job.status is State.EXPIRED:
-        return None if job.departs is not None else "expired without a departure"
+        return None if job.expires_at is not None else "expired without a departure"
     return None if job.charging is not None else f"{job.status} before they began"
 
 
@@ -132,7 +132,7 @@ def replayed(
             substation=None if station is None else world.sites[station].name,
             assigned=None if sent is None else origin + sent,
             charging=None,
-            ended=job.departs,
+            ended=job.expires_at,
             duplicates=0,
         )
         if start is not None and end is not None:
@@ -157,7 +157,9 @@ def _needs(job: Job, origin: float, speed: float) -> Requirements:
     needs = requirements(_request(job), speed)
     priority, latest, requested_at, name = needs.rank
     rank = (priority, latest - origin, requested_at - origin, name)
-    return needs._replace(rank=rank, departs_at=needs.departs_at - origin)
+    return needs._replace(
+        rank=rank, departs_at=needs.departs_at - origin, waits_until=needs.waits_until - origin
+    )
 
 
 def _request(job: Job) -> ChargeRequest:
@@ -169,4 +171,6 @@ def _request(job: Job) -> ChargeRequest:
         departure_time=job.departs,
         priority=job.priority,
         eligible_substations=job.eligible,
+        tenant=job.tenant,
+        max_wait_seconds=job.max_wait,
     )

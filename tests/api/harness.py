@@ -53,6 +53,8 @@ FULL = {
     "departure_time": "2026-06-01T08:00:00+02:00",
     "priority": 9,
     "eligible_substations": ["s1", "s2"],
+    "tenant": "depot-7",
+    "max_wait_seconds": 1800,
 }
 
 

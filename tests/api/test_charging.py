@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
+from api.auth import ANONYMOUS
 from api.jobs import event_log as log
 from api.jobs import projection
 from api.jobs.job import MAX_UNPACKED_RECORD, Job
@@ -204,7 +205,7 @@ async def test_list_waits_for_its_confirms_in_one_task() -> None:
     """One task and one future for all of them."""
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
-    asking = asyncio.create_task(bench.intake.accept_all([ChargeIn()] * 100, TRACE))
+    asking = asyncio.create_task(bench.intake.accept_all([ChargeIn()] * 100, ANONYMOUS, TRACE))
     await turns()
     assert len(bench.publisher.to(REQUESTS)) == 100
     assert len(asyncio.all_tasks()) == 2
@@ -218,7 +219,8 @@ async def test_second_waiter_is_answered_though_the_first_has_disconnected() -> 
     bench = Bench()
     del bench.publisher.automatic[REQUESTS]
     first, second = [
-        asyncio.create_task(bench.intake.accept(ChargeIn(), TRACE, "key-a")) for _ in range(2)
+        asyncio.create_task(bench.intake.accept(ChargeIn(), ANONYMOUS, TRACE, "key-a"))
+        for _ in range(2)
     ]
     await turns()
     first.cancel()
@@ -235,7 +237,7 @@ async def test_request_that_timed_out_is_not_a_job_when_confirmed_late() -> None
     del bench.publisher.automatic[REQUESTS]
     for number in range(3):
         with pytest.raises(BrokerUnavailable, match=f"not confirmed key-{number} on .* within"):
-            await bench.intake.accept(ChargeIn(), TRACE, f"key-{number}")
+            await bench.intake.accept(ChargeIn(), ANONYMOUS, TRACE, f"key-{number}")
     for sent in bench.publisher.to(REQUESTS):
         assert not sent.wanted()
         bench.publisher.answer(REQUESTS, Outcome.CONFIRMED)

@@ -27,7 +27,8 @@ async def fill(bench: Bench) -> None:
     """Accept six jobs of two vehicles, an hour apart; 1 and 2 are completed, 3 is assigned."""
     for number in range(6):
         bench.at = AT + number * HOUR
-        await bench.post({"vehicle_id": "bus 7" if number % 2 else "bus 12"})
+        tenant = {"tenant": "night"} if number > 3 else {}
+        await bench.post({"vehicle_id": "bus 7" if number % 2 else "bus 12", **tenant})
     bench.hear(*(assigned(f"job{number}", "s1", s1=0) for number in (1, 2, 3)))
     bench.hear(*(Event(State.COMPLETED, AT + 9, f"job{number}", "s1") for number in (1, 2)))
 
@@ -38,6 +39,9 @@ async def fill(bench: Bench) -> None:
         ("vehicle_id=bus%2012", [1, 3, 5]),
         ("vehicle_id=bus%207&order=desc", [6, 4, 2]),
         ("vehicle_id=nobody", []),
+        ("tenant=night", [5, 6]),
+        ("tenant=night&vehicle_id=bus%207", [6]),
+        ("tenant=nigh", []),
         ("vehicle_id=bus%207&status=queued", [4, 6]),
         ("status=completed,assigned", [1, 2, 3]),
         ("status=completed,assigned&order=desc", [3, 2, 1]),

@@ -17,6 +17,7 @@ from api.jobs.projection import Projection
 from api.jobs.waiting import WaitingOrder, rank_of
 from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
 from api.substations import Condition, Substations
+from grid import kinds
 from grid.controls import Availability
 from grid.events import MARKER, SUBSTATIONS, Event, State
 from grid.kinds import queued
@@ -93,6 +94,25 @@ def test_reason_to_wait_is_read_from_the_snapshot(
 ) -> None:
     """In words that say what would have to change."""
     found = Substations(snapshot(*rows), AT).reason_to_wait(request_, LastHeard(1))
+    assert found.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("rows", "request_", "reason"),
+    [
+        ([row("a")], {}, "the connectors that are free are kept for priority 7 and above"),
+        ([row("a")], {"priority": 6}, "the connectors that are free are kept for priority 7"),
+        ([row("a")], {"priority": 7}, "a has capacity"),
+        ([row("a", FULL)], {}, "a is full"),
+        ([row("a"), row("b", FULL)], {"eligible_substations": ["b"]}, "b is full"),
+    ],
+)
+def test_reason_to_wait_is_what_is_kept_for_high_priorities(
+    rows: list[dict[str, Any]], request_: dict[str, Any], reason: str
+) -> None:
+    """Where a connector is free that only those may take."""
+    event = kinds.snapshot(AT, "d", rows, (), 0, kept_for=7)
+    found = Substations(event, AT).reason_to_wait(request_, LastHeard(1))
     assert found.startswith(reason)
 
 

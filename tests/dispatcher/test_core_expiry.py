@@ -1,4 +1,4 @@
-"""A request whose vehicle leaves while it waits expires, which is recorded first."""
+"""A request whose vehicle leaves, or whose longest wait passes, expires; recorded first."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ def full() -> Harness:
     return harness
 
 
-async def waiting() -> Harness:
-    """Return a harness where a request waits whose vehicle leaves."""
+@pytest.fixture(params=["departure_time", "max_wait_seconds"])
+def expires(request: pytest.FixtureRequest) -> dict[str, float]:
+    """Return the field by which a request may wait until it leaves: it is requested at AT - 1."""
+    return {request.param: LEAVES if request.param == "departure_time" else LEAVES - AT + 1}
+
+
+async def waiting(**expires: float) -> Harness:
+    """Return a harness where a request waits that expires, by default at its departure."""
     harness = full()
-    harness.queue.bring(body("j1", departure_time=LEAVES), "j1")
+    harness.queue.bring(body("j1", **(expires or {"departure_time": LEAVES})), "j1")
     await turns()
     return harness
 
@@ -38,9 +44,11 @@ async def leave(harness: Harness) -> None:
     await turns()
 
 
-async def test_core_expires_request_at_its_departure_and_not_before() -> None:
+async def test_core_expires_request_when_it_is_due_and_not_before(
+    expires: dict[str, float],
+) -> None:
     """The event has the job and the reason; the request is acknowledged once it is written."""
-    harness = await waiting()
+    harness = await waiting(**expires)
     harness.at = LEAVES - 0.1
     harness.shell.tick()
     await turns()
@@ -48,7 +56,8 @@ async def test_core_expires_request_at_its_departure_and_not_before() -> None:
     await leave(harness)
     (event,) = harness.publisher.events()
     assert (event.kind, event.job, event.at) == (State.EXPIRED, "j1", LEAVES)
-    assert event.reason == DEPARTED
+    waited = "it waited longer than its max_wait_seconds (61)"
+    assert event.reason == (DEPARTED if "departure_time" in expires else waited)
     assert harness.queue.acked == []
     assert harness.core.waiting == 0
     harness.publisher.answer(topology.EVENTS)
@@ -57,9 +66,9 @@ async def test_core_expires_request_at_its_departure_and_not_before() -> None:
     assert harness.count("expired_total") == 1
 
 
-async def test_core_does_not_send_expiring_request() -> None:
+async def test_core_does_not_send_expiring_request(expires: dict[str, float]) -> None:
     """Capacity that appears later goes to others, also while the event is not confirmed yet."""
-    harness = await waiting()
+    harness = await waiting(**expires)
     await leave(harness)
     harness.read("s1", load=0)
     harness.queue.bring(body("j2"), "j2")
@@ -68,9 +77,9 @@ async def test_core_does_not_send_expiring_request() -> None:
     assert [each.job for each in harness.publisher.events(State.ASSIGNED)] == ["j2"]
 
 
-async def test_core_writes_refused_expiry_again() -> None:
+async def test_core_writes_refused_expiry_again(expires: dict[str, float]) -> None:
     """While its end is not in the log, the request is neither acknowledged nor sent."""
-    harness = await waiting()
+    harness = await waiting(**expires)
     await leave(harness)
     harness.publisher.answer(topology.EVENTS, Outcome.REFUSED)
     assert harness.count("events_lost_total") == 1
@@ -121,6 +130,26 @@ async def test_core_recognises_expired_request_when_redelivered() -> None:
     assert len(harness.publisher.events(State.EXPIRED)) == 1
 
 
+async def test_core_counts_the_longest_wait_from_the_request_after_a_restart() -> None:
+    """The next dispatcher expires it at once if that has passed, and at its time if not."""
+    harness = full()
+    harness.at = LEAVES
+    harness.queue.bring(body("late", max_wait_seconds=61), "late", again=True)
+    harness.queue.bring(body("early", "s1", max_wait_seconds=62), "early", again=True)
+    await turns()
+    assert [each.job for each in harness.publisher.events(State.EXPIRED)] == ["late"]
+    assert harness.core.waiting == 1
+
+
+async def test_core_does_not_expire_a_job_that_it_sends() -> None:
+    """Its substation does, if it is due before a connector is free: the job has one end."""
+    harness = Harness(FakePublisher(), "s1")
+    harness.queue.bring(body("j1", max_wait_seconds=61), "j1")
+    await turns()
+    await leave(harness)
+    assert [each.kind for each in harness.publisher.events()] == [State.ASSIGNED]
+
+
 async def test_core_expires_redelivery_after_refused_event_of_lost_delivery() -> None:
     """The first delivery was lost with its link, and the redelivery takes its place."""
     harness = await waiting()
@@ -136,7 +165,7 @@ async def test_core_expires_redelivery_after_refused_event_of_lost_delivery() ->
     assert harness.queue.acked == [1]
 
 
-async def test_core_expires_only_requests_whose_departure_has_come() -> None:
+async def test_core_expires_only_requests_that_are_due() -> None:
     """The other requests stay in the wait queue."""
     harness = full()
     for job, seconds in (("a", 10.0), ("b", 30.0), ("c", 20.0)):

@@ -190,6 +190,7 @@ def snapshots(harness: Harness, look: Callable[[], list[Candidate]]) -> Snapshot
         harness.tracker.former,
         harness.writer,
         harness.standby,
+        kept_for=lambda: None,
         unsettled_since=harness.unsettled_since,
         clock=lambda: harness.at,
         now=lambda: harness.now,

@@ -7,6 +7,7 @@ from grid.errors import ConfigurationError
 from grid.settings import parse
 from scheduling.order import ORDERS
 from scheduling.policies import POLICIES
+from scheduling.reserve import Reserve
 
 FILE = {"SUBSTATIONS_FILE": "/etc/substations.json"}
 
@@ -28,6 +29,18 @@ def test_settings_order_waiting_jobs_by_departure() -> None:
     assert found.due_after == {0: 3600, 5: 600}
     found = parse(DispatcherSettings, FILE | {"ORDER": "fifo", "DUE_AFTER_SECONDS": "60"})
     assert found.due_after == dict.fromkeys(range(10), 60)
+
+
+def test_settings_set_the_shares_of_tenants_and_of_high_priorities() -> None:
+    """By default all tenants are alike, and nothing is kept free."""
+    assert parse(DispatcherSettings, FILE).tenant_weights is None
+    assert parse(DispatcherSettings, FILE).reserve is None
+    found = parse(
+        DispatcherSettings,
+        FILE | {"TENANT_WEIGHTS": "fleet=3, public=0.5", "RESERVED_SHARE": "0.1"},
+    )
+    assert found.tenant_weights == {"fleet": 3, "public": 0.5}
+    assert found.reserve == Reserve(0.1, 7)
 
 
 def test_settings_set_slow_start_and_reclaim_delay() -> None:
@@ -71,6 +84,13 @@ def test_settings_allow_staleness_of_two_periods_or_more(stale: str, period: str
             ["DUE_AFTER_SECONDS=", "'0=1,12=5'", "priority=seconds"],
         ),
         ({"DUE_AFTER_SECONDS": "-1"}, ["DUE_AFTER_SECONDS=", "'-1'"]),
+        ({"TENANT_WEIGHTS": "fleet"}, ["TENANT_WEIGHTS='fleet'", "tenant=weight"]),
+        ({"TENANT_WEIGHTS": "fleet=0"}, ["TENANT_WEIGHTS='fleet=0'", "above 0"]),
+        ({"TENANT_WEIGHTS": "a b=1"}, ["TENANT_WEIGHTS='a b=1'"]),
+        ({"TENANT_WEIGHTS": "a=inf"}, ["TENANT_WEIGHTS='a=inf'"]),
+        ({"RESERVED_SHARE": "1"}, ["RESERVED_SHARE='1'"]),
+        ({"RESERVED_SHARE": "-0.1"}, ["RESERVED_SHARE='-0.1'"]),
+        ({"RESERVED_PRIORITY": "10"}, ["RESERVED_PRIORITY='10'"]),
         (
             {"POLICY": "heaviest"},
             ["POLICY='heaviest'", f"choose of {', '.join(POLICIES)}"],

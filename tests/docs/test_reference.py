@@ -23,6 +23,8 @@ REQUEST = messages.ChargeRequest(
     departure_time=1.6e9,
     priority=0,
     eligible_substations=("north",),
+    tenant="fleet",
+    max_wait_seconds=30,
 )
 CONTROL = controls.Control("north", controls.Availability.DRAINING, None, 2)
 

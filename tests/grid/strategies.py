@@ -39,6 +39,8 @@ requests = st.builds(
     departure_time=st.none() | times,
     priority=st.integers(0, messages.MAX_PRIORITY),
     eligible_substations=st.lists(substation_ids, max_size=30).map(tuple),
+    tenant=st.none() | job_ids,
+    max_wait_seconds=st.none() | above_zero(messages.MAX_WAIT_SECONDS),
 )
 
 json_values: st.SearchStrategy[Any] = st.recursive(

@@ -24,6 +24,8 @@ LARGEST = ChargeRequest(
     departure_time=messages.MAX_UNIX_TIME,
     priority=messages.MAX_PRIORITY,
     eligible_substations=tuple(f"{number:064d}" for number in range(messages.MAX_ELIGIBLE)),
+    tenant="t" * 64,
+    max_wait_seconds=messages.MAX_WAIT_SECONDS,
 )
 FIELDS = list(json.loads(LARGEST.encode()))
 
@@ -108,6 +110,8 @@ def test_request_with_unknown_fields_is_accepted() -> None:
         ("requested_energy_kwh", [1e-9, 10_000], [0, -3, 10_000.1, "5", True, {}]),
         ("requested_power_kw", [1e-9, 4_000], [0, -3, 4_000.1, "5", False, []]),
         ("departure_time", [1, messages.MAX_UNIX_TIME], [0, -1, 1e300, "2026-01-01", True]),
+        ("tenant", ["a", "A.b_c~d-9", "t" * 64], ["", "-a", "t" * 65, "a b", "ä", "a\n", 7]),
+        ("max_wait_seconds", [1e-9, 30, messages.MAX_WAIT_SECONDS], [0, -1, 1e9, "30", True]),
         ("priority", [0, 9], [-1, 10, 1.0, "1", True, 10**30]),
         (
             "eligible_substations",
@@ -130,7 +134,14 @@ def test_request_fields_are_held_to_their_limits(
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize(
-    "field", ["requested_at", "requested_energy_kwh", "requested_power_kw", "departure_time"]
+    "field",
+    [
+        "requested_at",
+        "requested_energy_kwh",
+        "requested_power_kw",
+        "departure_time",
+        "max_wait_seconds",
+    ],
 )
 def test_request_refuses_nan_and_infinity(field: str, number: str) -> None:
     """Python's JSON accepts numbers beyond the standard, which must not become a time or power."""

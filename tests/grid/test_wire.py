@@ -50,6 +50,8 @@ REQUEST_FIELDS = [
     "departure_time",
     "priority",
     "eligible_substations",
+    "tenant",
+    "max_wait_seconds",
 ]
 # what `json` reads and msgspec does not: a field of that value, which is ignored, has `json` read
 # all of it; and so does a space before a request

@@ -12,6 +12,7 @@ from scheduling.candidates import Candidates, CandidateTable
 from scheduling.explain import AHEAD
 from scheduling.order import Requirements
 from scheduling.policies import LeastLoaded, Pick
+from scheduling.reserve import Reserve
 from scheduling.scheduler import Assignment, Scheduler, SchedulingFailed
 from scheduling.wait_queue import WaitQueue
 from tests.scheduling.tables import NOW, RUN, Row, table_of
@@ -42,10 +43,15 @@ MANY = tuple(Row(f"drained{number}", closed="drained") for number in range(4))
 class Routing:
     """A candidate table, a wait queue and the scheduler; ``sent`` is which job went where."""
 
-    def __init__(self, *rows: Row) -> None:
+    def __init__(self, *rows: Row, reserve: Reserve | None = None) -> None:
         self.table: CandidateTable = table_of(*rows)
         self.queue: WaitQueue[One] = WaitQueue()
-        self.scheduler: Scheduler[One] = Scheduler(self.table, LeastLoaded(), Random(1))  # noqa: S311
+        self.scheduler: Scheduler[One] = Scheduler(
+            self.table,
+            LeastLoaded(),
+            Random(1),  # noqa: S311
+            reserve=reserve,
+        )
         self.choices: list[Assignment[One]] = []
         self.sent: list[tuple[str, str]] = []
 
@@ -268,3 +274,35 @@ def test_scheduler_stops_its_pass_once_capacity_ends(
     assert not routing.round(*(ask(f"{number:03}", 7) for number in range(50)))
     assert len(asked) <= 5
     assert len(routing.waiting) + len(routing.sent) == 50
+
+
+def urgent(name: str, *allowed: str) -> One:
+    """Make one of priority 7."""
+    return ask(name, 7, *allowed, rank=-7.0)
+
+
+def test_scheduler_keeps_a_share_of_the_connectors_for_high_priorities() -> None:
+    """The others wait while fewer would be free, and those are the next; it says which took it."""
+    routing = Routing(Row("a", 5), Row("b", 9), *MANY, reserve=Reserve(0.2, 7))
+    assert routing.round(*(ask(name) for name in "123456"))
+    assert [name for name, _ in routing.sent] == ["1", "2"], "4 of 20 connectors stay free"
+    assert routing.round(), "capacity is left, so that more urgent ones get in"
+    assert routing.waiting == ["3", "4", "5", "6"]
+    assert routing.round(urgent("u1", "a"), urgent("u2", "a"))
+    assert routing.sent == [("u1", "a"), ("u2", "a")]
+    reasons = [str(each.explanation["reason"]) for each in routing.choices]
+    assert all(each.endswith("kept for priority 7 and above") for each in reasons)
+    routing.table.tracker.undo("a")
+    routing.round()
+    assert routing.sent == [], "3 of 20 are free"
+
+
+@pytest.mark.parametrize(("loads", "sent"), [((0, 0), 9), ((5, 5), 0), ((4, 5), 0)])
+def test_scheduler_keeps_a_share_of_what_may_be_sent_jobs(
+    loads: tuple[int, int], sent: int
+) -> None:
+    """What is drained, or where the load is unknown, is no capacity to keep a share of."""
+    rows = [Row("a", loads[0], places=5), Row("b", loads[1], places=5)]
+    routing = Routing(*rows, *MANY, reserve=Reserve(0.1, 7))
+    routing.round(*(ask(name) for name in "abcdefghijkl"))
+    assert len(routing.sent) == sent

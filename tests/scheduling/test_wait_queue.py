@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -116,15 +116,30 @@ def test_wait_queue_removes_jobs_whose_departure_has_passed() -> None:
     queue = queue_of(
         one("a", departs_at=5), one("b", departs_at=9), one("c"), one("d", departs_at=5),
     )  # fmt: skip
-    assert queue.pop_departed(4.9) == []
+    assert queue.pop_expired(4.9) == []
     queue.pop_where(lambda each: each.name == "a")
-    assert names(queue.pop_departed(5)) == "d"
-    assert names(queue.pop_departed(8)) == ""
+    assert names(queue.pop_expired(5)) == "d"
+    assert names(queue.pop_expired(8)) == ""
     queue.add(one("e", departs_at=7))
-    assert names(queue.pop_departed(8)) == "e"
-    assert names(queue.pop_departed(100)) == "b"
+    assert names(queue.pop_expired(8)) == "e"
+    assert names(queue.pop_expired(100)) == "b"
     assert names(queue) == "c"
-    assert queue.pop_departed(inf) == [*queue_of(one("c"))]
+    assert queue.pop_expired(inf) == [*queue_of(one("c"))]
+
+
+def test_requirements_expire_at_departure_or_longest_wait() -> None:
+    """Whichever comes first; without either, never."""
+    fields: Mapping[str, float]
+    for fields, expires in (
+        ({}, inf),
+        ({"departure_time": 9}, 9),
+        ({"max_wait_seconds": 7}, 12),
+        ({"departure_time": 9, "max_wait_seconds": 3}, 8),
+        ({"departure_time": 9, "max_wait_seconds": 30}, 9),
+    ):
+        request = ChargeRequest("x", 5, **fields)  # type: ignore[arg-type]
+        assert requirements(request).expires_at == expires
+        assert (request.expires_at or inf) == expires
 
 
 @pytest.mark.parametrize(
@@ -186,7 +201,7 @@ def test_wait_queue_without_a_departure_is_never_due() -> None:
     assert not queue.is_due(0.0)
     queue.add(one("c", departs_at=9.0))
     assert queue.is_due(0.0)
-    queue.pop_departed(9.0)
+    queue.pop_expired(9.0)
     assert not queue.is_due(0.0)
     queue.add(one("d", departs_at=9.0))
     queue.pop_last(1)

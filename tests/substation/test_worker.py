@@ -234,6 +234,32 @@ async def test_worker_expires_a_job_that_departs_while_it_waits() -> None:
     assert kinds == {"j1": State.COMPLETED, "late": State.EXPIRED, "j3": State.COMPLETED}
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"max_wait_seconds": 10}, "it waited longer than its max_wait_seconds (10)"),
+        ({"max_wait_seconds": 10, "departure_time": AT + 2}, "max_wait_seconds"),
+        ({"max_wait_seconds": 11, "departure_time": AT + 1}, "departure"),
+    ],
+)
+async def test_worker_expires_a_job_that_waited_too_long(
+    fields: dict[str, float], reason: str
+) -> None:
+    """Whichever comes first is the reason, also if the job is sent again."""
+    bench = Bench(connectors=1, seconds=(0.02, 0.02))
+    bench.queue.bring(body("j1"), "j1")
+    late = ChargeRequest("late", AT - 9, **fields).encode()  # type: ignore[arg-type]
+    bench.queue.bring(late, "late")
+    bench.at = AT + 1
+    await until(lambda: sorted(bench.queue.acked) == [1, 2])
+    bench.queue.bring(late, "late")
+    await until(lambda: sorted(bench.queue.acked) == [1, 2, 3])
+    found = [each for each in bench.publisher.events() if each.job == "late"]
+    assert {each.kind for each in found} == {State.EXPIRED}
+    assert len(found) == 2
+    assert all(reason in each.reason for each in found)
+
+
 async def test_worker_reports_jobs_that_wait_for_a_connector() -> None:
     """It is neither in the queue nor charging, so only the substation knows of it."""
     bench = Bench(connectors=1, seconds=LONG)

@@ -147,6 +147,8 @@ MIX = (
         power_kw=(50, 50),
         priority=5,
         stay_minutes=(60, 60),
+        max_wait_minutes=10,
+        tenant="buses",
     ),
     Vehicle(name="van", share=1, energy_kwh=(20, 20), eligible_substations=("north", "south")),
 )
@@ -162,14 +164,19 @@ def test_mix_has_each_kind_in_its_share() -> None:
     assert all(80 <= each.body["requested_energy_kwh"] <= 120 for each in buses)
     van = vans[0].body
     assert (van["requested_energy_kwh"], van["eligible_substations"]) == (20, ["north", "south"])
-    assert "priority" not in van
+    assert not van.keys() & {"priority", "tenant", "max_wait_seconds"}
+    assert {each.body["tenant"] for each in buses} == {"buses"}
     assert (buses[0].stay_seconds, vans[0].stay_seconds) == (3600, None)
 
 
-def test_stay_becomes_a_departure_at_the_plans_speed() -> None:
-    """At a speed of 60, a stay of an hour is over a minute after the request was due."""
+def test_times_of_a_vehicle_pass_at_the_plans_speed() -> None:
+    """At a speed of 60, a stay of an hour is over a minute after the request was due.
+
+    The longest wait is as much shorter.
+    """
     (bus,) = requests(Plan(schedule=Steady(requests=1), vehicles=MIX[:1], speed=60))
     assert bus.fields(1000.0)["departure_time"] == 1060
+    assert bus.fields(1000.0)["max_wait_seconds"] == 10
     assert "departure_time" not in Request(0, 0.0, {}).fields(1000.0)
 
 
