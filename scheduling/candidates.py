@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import count
 from math import inf, isnan, nan
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from scheduling.figures import Array, Figures, FigureTable
@@ -30,7 +31,7 @@ RENEW_SECONDS: Final = 0.05  # between two updates of what changes with time alo
 LISTED: Final = 20  # candidates that the explanation of a decision names
 
 
-class Candidates(NamedTuple):
+class Candidates(Struct, frozen=True):
     """The substations that a job may be sent to now, at least one.
 
     Args:
@@ -301,7 +302,7 @@ class CandidateTable:
             self._begin()
             changed = list(substations.values())
         for state in changed:
-            self._write(state, now)
+            self._write(self._numbers[state.substation], state, now)
 
     def _begin(self) -> None:
         self._names = sorted(self.tracker.substations)
@@ -316,15 +317,12 @@ class CandidateTable:
         self._current_at = nan
         self._opened = True
 
-    def _write(self, state: SubstationState, now: float) -> None:
-        number = self._numbers.get(state.substation)
-        if number is None or self.tracker.substations.get(state.substation) is not state:
-            return  # it left, and another of its name may have come
+    def _write(self, number: int, state: SubstationState, now: float) -> None:
         self._versions[number] = next(self._changes)
         self._current_at = nan
         events_stale = state.events_stale(now)
-        starting = state.health.is_starting(now, self._slow_start)
-        figures = self._figures_of(state, now, events_stale=events_stale, starting=starting)
+        unsteady = state.health.unsteady(now, self._slow_start)
+        figures = self._figures_of(state, now, events_stale=events_stale, unsteady=unsteady)
         before = self._figures.figures[number]
         if figures != before:
             self._figures.write(number, figures)
@@ -340,29 +338,30 @@ class CandidateTable:
                 current_until = figures.asked_at + self.tracker.stale_after
                 self._current_until = min(self._current_until, current_until)
         fades = events_stale and state.session_seconds is not None
-        if fades or state.events_due is not None or state.health.unsteady(now, self._slow_start):
+        if fades or unsteady or state.events_due is not None:
             self._passing[state.substation] = state
 
     def _figures_of(
-        self, state: SubstationState, now: float, *, events_stale: bool, starting: bool
+        self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
     ) -> Figures:
-        places, rated = state.places, state.rated_power_kw
-        blocked = self.tracker.blocked_reason(state, now) is not None
         load = state.expected_load(now) if events_stale else state.load
-        share = inf if blocked else (load + 1.0) / places
-        blind = share if state.consumers else inf
+        places, power_kw = state.places, state.power_kw
+        blind = share = (load + 1.0) / places
+        if self.tracker.blocked_reason(state, now) is not None:
+            blind = share = inf
+        elif not state.consumers:
+            blind = inf
         # here, too: `_current` looks again only when the page of another grows too old
         if state.problem is not None or now - state.oldest > self.tracker.stale_after:
             share = inf
-        capacity = places
-        if starting:
-            capacity = state.health.slow_start_limit(places, now, self._slow_start)
-        if events_stale and not state.capped:
-            capacity += state.ahead(self._period) * capacity / places
-        most = most_ahead = capacity / places
-        if not (events_stale or starting) and _may_dispatch_ahead(state):
-            most_ahead = (capacity + 1.0) / places
-        power = state.power_kw
+        most, most_ahead = self._most(state, now, events_stale=events_stale, unsteady=unsteady)
+        rated, power, per_kw, background, headroom = inf, 0.0, 0.0, 0.0, -inf
+        if state.rated_power_kw is not None:
+            rated = state.rated_power_kw
+            power = round(share_of(power_kw, rated), DIGITS)
+            per_kw = 1.0 / rated if rated else 0.0
+            background = share_of(state.background_kw, rated)
+            headroom = rated - power_kw
         return Figures(
             share,
             blind,
@@ -370,16 +369,31 @@ class CandidateTable:
             most_ahead,
             share if share <= most else inf,
             share if share <= most_ahead else inf,
-            0.0 if rated is None else round(share_of(power, rated), DIGITS),
-            1.0 / rated if rated else 0.0,
-            0.0 if rated is None else round(share_of(state.background_kw, rated), DIGITS),
-            inf if rated is None else rated,
-            state.gauge(LOAD) or 0.0,
-            -inf if rated is None else rated - power,
-            load,
             power,
+            per_kw,
+            background,
+            rated,
+            state.gauge(LOAD) or 0.0,
+            headroom,
+            load,
+            power_kw,
             nan if state.problem is not None else state.oldest,
         )
+
+    def _most(
+        self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
+    ) -> tuple[float, float]:
+        """Return the largest share at which it may be sent a job, and where others wait."""
+        places = capacity = state.places
+        starting = unsteady and state.health.is_starting(now, self._slow_start)
+        if starting:
+            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        if events_stale and not state.capped:
+            capacity += state.ahead(self._period) * capacity / places
+        most = most_ahead = capacity / places
+        if not (events_stale or starting) and _may_dispatch_ahead(state):
+            most_ahead = (capacity + 1.0) / places
+        return most, most_ahead
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)

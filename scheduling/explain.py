@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 from grid.controls import Availability
 from scheduling import reasons
@@ -23,7 +25,7 @@ BLIND: Final = "; by the load tracker alone, since no gauge is current"
 AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True, gc=False):
     """A substation as a decision sees it.
 
     Args:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from math import inf, nan
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 
 
-class Figures(NamedTuple):
+class Figures(Struct, frozen=True, gc=False):
     """What a decision needs of one substation.
 
     Args:
@@ -71,7 +73,7 @@ class FigureTable:
 
     def __init__(self, count: int) -> None:
         self.figures = [Figures()] * count
-        self._rows = np.tile(np.array([Figures()]).T, count)  # a row for each kind
+        self._rows = np.tile(np.array([astuple(Figures())]).T, count)  # a row for each kind
         (
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
             self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
@@ -81,7 +83,7 @@ class FigureTable:
     def write(self, number: int, figures: Figures) -> None:
         """Write the figures of one substation."""
         self.figures[number] = figures
-        self._rows[:, number] = figures
+        self._rows[:, number] = astuple(figures)
 
 
 def _read_only(array: Array) -> Array:
