@@ -13,7 +13,9 @@ from functools import partial
 from heapq import nsmallest
 from itertools import count
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 from grid import kinds
 from grid.events import ENDED, FINAL, REQUEUED, Event, State
@@ -41,7 +43,7 @@ class Assigned:
     ends_at: float = 0.0
 
 
-class _Decision(NamedTuple):
+class _Decision(Struct, frozen=True, gc=False):
     """A decision: substation, replays, when it was requested and decided, and the session's end."""
 
     substation: str
@@ -51,7 +53,7 @@ class _Decision(NamedTuple):
     ends_at: float = 0.0
 
 
-class _End(NamedTuple):
+class _End(Struct, frozen=True, gc=False):
     """How a job ended: for good, or parked or cancelled after so many replays, and when."""
 
     final: bool
@@ -291,8 +293,8 @@ class OpenJobs:
             known.record = offset
 
     def _assign(self, job: str, decision: _Decision, offset: int) -> None:
-        substation, replays, asked_at, at, ends_at = decision
-        if self.has_ended(job, replays, asked_at):
+        substation, at, ends_at = decision.substation, decision.at, decision.ends_at
+        if self.has_ended(job, decision.replays, decision.asked_at):
             return
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
